@@ -47,7 +47,8 @@ pub fn main() -> ExitCode {
     run(cli, is_dry_run, env)
 }
 
-/// Resolves the settings as far as the command needs `config.toml`. The text is the error in a file that is not used.
+/// Resolves the settings. Some commands use the defaults if `config.toml` is invalid. The text is the problem of that
+/// file, of which those commands have to warn.
 fn resolve_settings(
     command: &Command,
     flags: Flags,
@@ -189,7 +190,7 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
     Ok(())
 }
 
-/// Prints the homes, and each following step. A run with a log writes its steps to the log.
+/// Prints the homes and, from now on, each step of the run. A run with a log writes its steps to the log instead.
 fn print_steps(context: &Context, has_log: bool) {
     let (codex_home, manager_home) = (context.codex_home(), context.manager_home());
     let ui = context.ui.clone();

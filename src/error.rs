@@ -146,14 +146,14 @@ impl CommandError {
         Self::new(ErrorKind::Interrupted, "cancelled").hint("nothing was changed")
     }
 
-    /// Sets the cause of the error, with its own causes.
+    /// Sets `source` and its causes as the causes of this error.
     pub fn because(mut self, source: impl Error) -> Self {
         self.causes = vec![source.to_string()];
         self.causes.extend(list_causes(&source));
         self
     }
 
-    /// Sets the error of a command, with its causes, as the cause of this one.
+    /// Sets `error` and its causes as the causes of this error.
     pub fn because_of(mut self, error: &Self) -> Self {
         self.causes = vec![error.to_string()];
         self.causes.extend_from_slice(&error.causes);
@@ -171,7 +171,7 @@ impl CommandError {
         self.hint(format!("{hint}; nothing was changed"))
     }
 
-    /// Removes "nothing was changed" from the hints, and adds this one.
+    /// Removes "nothing was changed" from the hints of an error after a change, and adds `hint`.
     pub(crate) fn changed(mut self, hint: impl Into<String>) -> Self {
         self.hints.retain(|known| known != "nothing was changed");
         for known in &mut self.hints {
@@ -180,8 +180,8 @@ impl CommandError {
         self.hint(hint)
     }
 
-    /// Has the error printed under `--verbose` only, unless it is a usage error: for shell prompts, where it would repeat
-    /// with every line, and for what the user knows.
+    /// Hides the error without `--verbose`, unless it is a usage error. A shell prompt would repeat the error with
+    /// every line, and some errors only tell what the user knows.
     pub fn silence(mut self) -> Self {
         self.is_silent = !matches!(self.kind, Usage);
         self
@@ -217,7 +217,7 @@ impl fmt::Display for CommandError {
 const FREE_SPACE: &str = "free some disk space, then run the same command again";
 const UPGRADE: &str = "upgrade codex-manager; the file was not changed";
 
-/// An error of another room, with its exit code and its hints.
+/// An error of another room that has an exit code and hints for the user.
 trait Advised: Error + Sized {
     /// Returns the error of the command, with the hints for the user.
     fn advice(&self) -> CommandError;
@@ -269,7 +269,7 @@ impl Advised for crate::io::settings::SettingsError {
     fn advice(&self) -> CommandError {
         match self {
             Self::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => e.advice(),
-            // The user names the file, or wrote it.
+            // The user named or wrote the file, so a failed read is a usage error.
             Self::Io(e) if e.action == "read" => CommandError::wrap(Usage, e),
             Self::Io(e) => CommandError::wrap(Failed, e),
             Self::Value { key, .. } => {

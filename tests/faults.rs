@@ -39,8 +39,9 @@ fn reports_success(output: &Output, point: &Point, fault: Fault) -> bool {
     // A file of the home that cannot be opened is left out, or the command refuses.
     let may_lack = point.call == "openat" && (4..=6).contains(&code);
     // A fault after the archive was published, or the home exchanged, does not undo the command.
-    let is_unnoted =
-        code == 6 && (stderr.contains("done, but not recorded") || point.call == "write");
+    let is_unnoted = code == 6
+        && (stderr.contains("done, but a record of it could not be written")
+            || point.call == "write");
     assert!(
         code == 0 || code == 1 || may_lack || is_unnoted,
         "{context}"

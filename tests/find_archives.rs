@@ -144,7 +144,8 @@ fn a_damaged_archive_is_named_and_the_others_are_searched() {
     let run = env.run(["find", "--archives", "--json", "borrow"]);
     assert_eq!(run.code, 6, "{run}");
     assert!(
-        run.stderr.contains("not searched: 2026-11-20-110000"),
+        run.stderr
+            .contains("archive not searched: 2026-11-20-110000"),
         "{run}"
     );
     // The older archive also has the conversation.

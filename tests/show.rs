@@ -460,7 +460,7 @@ fn a_turn_beyond_the_end_and_an_ambiguous_or_trashed_id_are_explained() {
         assert!(
             run.code(1)
                 .stderr
-                .contains("the conversation has 1 turn, not 99")
+                .contains("the conversation has 1 turn; there is no turn 99")
         );
     }
     for command in ["show", "resume", "export"] {

@@ -49,7 +49,7 @@ pub(crate) fn find_account_or_live(
 /// Returns the index in `accounts` of the account that `text` names.
 ///
 /// # Errors
-/// No account or several match. On a machine without accounts, the hint is how to get the first one.
+/// No account or several match. On a machine without accounts, the hint says how to add the first one.
 pub(crate) fn find_position(accounts: &[Account], text: &str, context: &Context) -> Result<usize> {
     if accounts.is_empty() {
         let message = format!("no account or profile named {text:?}");
@@ -61,18 +61,18 @@ pub(crate) fn find_position(accounts: &[Account], text: &str, context: &Context)
     )?)
 }
 
-/// Lets the user choose an account that has a profile from a list with the remaining weekly quota, the recommended one
-/// first. The first one that has a login and is not the current one is preselected.
+/// Lets the user choose an account that has a profile. The list shows the remaining weekly quota and begins with the
+/// recommended account. The first account that has a login and is not live is preselected.
 ///
 /// # Errors
-/// There are no profiles, or the user cancelled. Without a terminal, the message is the question.
+/// There are no profiles, or the user cancelled. Without a terminal, the message of the error is `question`.
 pub(crate) fn pick_account(question: &str, context: &Context) -> Result<Identity> {
-    let is_free = |account: &Account| !account.current && account.login == LoginState::Ok;
+    let is_default = |account: &Account| !account.current && account.login == LoginState::Ok;
     let hint = "name an account; list the accounts: codex-manager accounts";
-    Ok(choose_account(question, is_free, hint, context)?.identity)
+    Ok(choose_account(question, is_default, hint, context)?.identity)
 }
 
-/// Returns the name of a profile: `name`, or without one the choice of the user.
+/// Returns `name`, or if it is `None` the name of the profile that the user chooses.
 ///
 /// # Errors
 /// As [`pick_account`].
@@ -86,8 +86,8 @@ pub(crate) fn choose_profile_name(name: Option<String>, context: &Context) -> Re
     chosen.profile.ok_or_else(|| CommandError::usage(question))
 }
 
-/// Lets the user choose among the accounts with a profile, the recommended one first. The first one that
-/// `is_default` accepts is preselected.
+/// Lets the user choose an account that has a profile. The list begins with the recommended account. The first
+/// account that `is_default` accepts is preselected.
 fn choose_account(
     question: &str,
     is_default: impl Fn(&Account) -> bool,
@@ -100,8 +100,8 @@ fn choose_account(
         return Err(CommandError::failed("there are no profiles yet").hint(first_login(context)));
     }
     let preferences = &context.settings.preferences;
-    let (strategy, with_keys) = (preferences.strategy, preferences.include_api_key);
-    let ranking = rank(&accounts, strategy, with_keys, &context.now());
+    let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
+    let ranking = rank(&accounts, strategy, include_api_key, &context.now());
     let ranked: Vec<_> = ranking.candidates.iter().chain(&ranking.excluded).collect();
     let default = ranked.iter().position(|ranked| is_default(ranked.account));
     let picker = Picker {

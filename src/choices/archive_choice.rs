@@ -49,7 +49,7 @@ pub(crate) fn find_latest<'r>(
 /// Returns the only archive in `backups/` whose name begins with `text`; `None` if there is none or `text` is empty.
 ///
 /// # Errors
-/// Several names begin with it.
+/// Several names begin with `text`.
 pub(crate) fn find_by_prefix<'r>(
     records: &'r [ArchiveRecord],
     text: &str,
@@ -102,7 +102,6 @@ pub(crate) fn unknown_archive_error(
     })
 }
 
-/// Creates the error for a folder without archives.
 pub(crate) fn no_archives_error(context: &Context) -> CommandError {
     let backups = context.backups();
     CommandError::failed(format!("no archives in {}", backups.display()))

@@ -20,20 +20,22 @@ use std::fs;
 /// Attaches completers to all arguments whose value name (`ACCOUNT`, `ARCHIVE`, `KEY`, …) has candidates.
 /// Because the value name decides, new commands need no code here.
 pub(crate) fn attach_completers(command: Command) -> Command {
-    attach_within(command, false)
+    let is_of_profile = false;
+    attach_within(command, is_of_profile)
 }
 
 /// The tag of the candidates that are ids of conversations.
-pub(crate) const CONVERSATION: &str = "conversation";
+pub(crate) const CONVERSATION_TAG: &str = "conversation";
 
 /// The largest number of conversations that a shell offers.
 const MAX_CONVERSATIONS: usize = 100;
 
-/// The number of characters of a title that a shell shows.
-const MAX_TITLE: usize = 60;
+const MAX_TITLE_CHARS: usize = 60;
 
-fn attach_within(command: Command, of_profiles: bool) -> Command {
-    // Conversations in the trash are not among those of the home.
+/// Attaches completers to the arguments of `command` and its subcommands. `is_of_profile` is true for `profile` and its
+/// subcommands, whose arguments `NAME` and `OLD` are profiles.
+fn attach_within(command: Command, is_of_profile: bool) -> Command {
+    // `undelete` takes conversations in the trash, which are no candidates.
     let takes_trashed = command.get_name() == "undelete";
     command
         .mut_args(|arg| {
@@ -45,7 +47,7 @@ fn attach_within(command: Command, of_profiles: bool) -> Command {
                 name if name.contains("ARCHIVE") => complete_archives,
                 name if name.contains("ACCOUNT") => complete_accounts,
                 "SESSION" if !takes_trashed => complete_conversations,
-                "NAME" | "OLD" if of_profiles => complete_profiles,
+                "NAME" | "OLD" if is_of_profile => complete_profiles,
                 "PROFILE" => complete_profiles,
                 "KEY" => complete_settings,
                 "VALUE" => complete_values,
@@ -55,8 +57,8 @@ fn attach_within(command: Command, of_profiles: bool) -> Command {
             arg.add(ArgValueCompleter::new(complete))
         })
         .mut_subcommands(|inner| {
-            let of_profiles = of_profiles || inner.get_name() == "profile";
-            attach_within(inner, of_profiles)
+            let is_of_profile = is_of_profile || inner.get_name() == "profile";
+            attach_within(inner, is_of_profile)
         })
 }
 
@@ -103,7 +105,7 @@ fn complete_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
     for entry in known.file.accounts {
         let email = entry.identity.email.to_string();
         let profile = entry.profile.map(|name| (name, Some(email.clone())));
-        // One name for each account: the email if only that begins with the typed text.
+        // One candidate for each account: the profile, or the email if only the email begins with the typed text.
         let names = profile.into_iter().chain([(email, None)]);
         all.extend(names.filter(|(name, _)| begins_with(name, typed)).take(1));
     }
@@ -128,11 +130,14 @@ fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
         .take(MAX_CONVERSATIONS);
     let named = wanted.map(|thread| {
         let title = ansi::to_printable_line(&thread.title);
-        (thread.id, Some(title.chars().take(MAX_TITLE).collect()))
+        (
+            thread.id,
+            Some(title.chars().take(MAX_TITLE_CHARS).collect()),
+        )
     });
     let candidates = matching_candidates(typed, named).into_iter();
     candidates
-        .map(|candidate| candidate.tag(Some(CONVERSATION.into())))
+        .map(|candidate| candidate.tag(Some(CONVERSATION_TAG.into())))
         .collect()
 }
 
@@ -147,7 +152,7 @@ fn complete_profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
     matching_candidates(typed, names)
 }
 
-/// Returns the names of archives without the suffix, with the times of the backups, newest first.
+/// Returns the names of archives without the suffix, newest first. The help of each is the time of the backup.
 fn complete_archives(typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(settings) = resolve_settings() else {
         return Vec::new();

@@ -16,10 +16,11 @@ pub(crate) struct ConversationAccount {
     pub email: Option<String>,
 }
 
-/// Finds the accounts of conversations: the account of the newest launch, else of the creator.
+/// Finds the accounts of conversations: the account of the newest launch, else the account that created the
+/// conversation.
 pub(crate) struct ConversationAccounts {
     launches: Launches,
-    /// The accounts of launched conversations by id; `None` if each is looked up in `launches`.
+    /// The accounts of all launched conversations by id. `None` if each conversation is looked up in `launches`.
     launched: Option<HashMap<String, ConversationAccount>>,
     /// The known accounts with the names of their profiles.
     known: Vec<(Identity, Option<String>)>,

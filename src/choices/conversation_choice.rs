@@ -34,7 +34,7 @@ impl<'r> ChosenConversation<'r> {
     /// Returns the conversation that `text` names; see [`thread_choice::find_named`].
     ///
     /// # Errors
-    /// No conversation matches, or several, and the user does not choose one.
+    /// No conversation matches, or several match and the user does not choose one.
     pub(crate) fn find(rows: &'r [ThreadRow], text: &str, context: &Context) -> Result<Self> {
         let home = context.codex_home();
         let found = find_rows(rows, text);
@@ -95,7 +95,7 @@ pub(crate) fn find_conversation(text: &str, context: &Context) -> Result<NamedCo
         if let Ok(elsewhere) = find_in_home(text, &machine.context) {
             let at = absolute_time(&machine.published_at, context);
             context.note(format_args!(
-                "as {} published it {at}",
+                "shown as {} published it {at}",
                 printable(&machine.name)
             ));
             return Ok(elsewhere);
@@ -109,7 +109,7 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     let ChosenConversation { id, row, rollout } = ChosenConversation::find(&rows, text, context)?;
     let title = row.map(|row| row.given_name().unwrap_or(&row.title));
     let title = title.and_then(|title| title.lines().next());
-    // A path names one rollout of a conversation that was rewound, maybe one that Codex does not show.
+    // A path may name an older rollout of a rewound conversation, which Codex does not show.
     let named = context.env.absolute(Path::new(text));
     let named = RolloutName::parse(&named)
         .and_then(|_| require_in_home(&context.settings.codex_home, &named));
@@ -126,9 +126,9 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     })
 }
 
-/// Returns all conversations that Codex lists, or without its database those of the search index: archived ones
-/// last, otherwise by the time of the last change, newest first. Names in `session_index.jsonl` that Codex would show
-/// replace those of the database.
+/// Returns all conversations that Codex lists, or in a home without Codex's database those of the search index. The
+/// most recently changed conversation is first; archived ones are last. Names in `session_index.jsonl` that Codex would
+/// show replace those of the database.
 ///
 /// # Errors
 /// Codex's list or a name in `session_index.jsonl` cannot be read.
@@ -196,7 +196,7 @@ fn find_rows<'a>(rows: &'a [ThreadRow], text: &str) -> Vec<&'a ThreadRow> {
 /// Lets the user choose one of the conversations that `text` names.
 ///
 /// # Errors
-/// The user cancelled. Without a terminal, the hints of the error have the first of them.
+/// The user cancelled. Without a terminal, the hints of the error list the newest conversations.
 fn choose_row<'a>(
     mut rows: Vec<&'a ThreadRow>,
     text: &str,

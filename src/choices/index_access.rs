@@ -1,4 +1,4 @@
-//! Opens the search index and brings it up to date, and warns of rollouts that it lacks.
+//! Opens the search index and brings it up to date. Warns of rollouts that cannot be indexed.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::context::Context;
@@ -19,12 +19,11 @@ use std::sync::OnceLock;
 /// An update that reads at least this many bytes shows a progress bar.
 const MIN_BAR_BYTES: u64 = 20_000_000;
 
-/// The index of a Codex home.
 pub(crate) struct IndexAccess<'a> {
     context: &'a Context,
     pub path: PathBuf,
     database: Option<PathBuf>,
-    /// The error that kept the index from being updated.
+    /// The error because of which [`Self::open_updated`] returned the index without an update.
     pub problem: RefCell<Option<IndexError>>,
 }
 
@@ -38,7 +37,7 @@ impl<'a> IndexAccess<'a> {
         }
     }
 
-    /// Returns true if the home has rollouts and no database of Codex, so that no other list exists.
+    /// Returns true if the home has folders of rollouts but no database of Codex, so that the index is the only list.
     pub(crate) fn is_only_list(&self) -> bool {
         let home = &self.context.codex_home();
         // Codex up to 0.104 lists conversations by reading their folders.
@@ -112,8 +111,8 @@ impl<'a> IndexAccess<'a> {
         }
     }
 
-    /// Opens the index and brings it up to date, without a message. While another process updates it, opens it as it
-    /// is. `None` if it is damaged, or missing and cannot be created now.
+    /// Opens the index and brings it up to date, without a message. While another process updates the index, opens it
+    /// without an update. `None` if the index is damaged, or is missing and cannot be created.
     pub(crate) fn open_updated_quietly(&self) -> Option<IndexStore> {
         atomic::create_private_folder(atomic::parent_of(&self.path)).ok()?;
         let Ok(_lock) = FileLock::try_acquire(&lock_path(&self.path)) else {
@@ -152,7 +151,7 @@ fn lock_path(index: &Path) -> PathBuf {
     index.with_extension("lock")
 }
 
-/// A progress bar that appears only if there is much to read.
+/// A progress bar that appears only if at least [`MIN_BAR_BYTES`] are read.
 pub(crate) struct LateBar<'a> {
     label: &'static str,
     context: &'a Context,
@@ -186,7 +185,6 @@ impl Progress for LateBar<'_> {
     }
 }
 
-/// Warns of rollouts that could not be read.
 pub(crate) fn warn_skipped(skipped: &[SkippedFile], context: &Context) {
     for file in skipped {
         context.warn(format_args!(

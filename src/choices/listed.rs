@@ -42,9 +42,12 @@ pub(crate) fn list_threads_as<T>(
         .map_err(|e| CommandError::failed("cannot read Codex's list of conversations").because(e))
 }
 
-/// Returns the conversations of the search index that Codex does not list and `filter` selects by folder and time.
-/// Returns none if the index is missing or damaged, or `filter` names an account, which the index does not have. Only
-/// in a home without Codex's database, the index is created and updated; a failure of that is a warning.
+/// Returns the conversations of the search index that Codex does not list and that `filter` selects. Returns none if
+/// the index is missing or damaged, or if `filter` names an account, a branch or subagents, which the index does not
+/// have.
+///
+/// In a home without Codex's database, creates or updates the index first, and warns if that fails. In other homes, the
+/// index is used as it is.
 ///
 /// # Errors
 /// The database cannot be read, or the user interrupts.
@@ -77,7 +80,7 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    // Codex may have listed them since.
+    // Codex may list conversations that it did not list at the last update of the index.
     let ids = found.iter().map(|found| found.session.clone());
     let filter = ThreadFilter {
         ids: Some(ids.collect()),

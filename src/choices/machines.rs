@@ -14,7 +14,7 @@ use crate::vault::replica_store::ReplicaStore;
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
-/// Another machine, with its conversations that this machine does not have or has in another state.
+/// Another machine, with its conversations that this machine does not have or has in another version.
 pub(crate) struct Machine {
     pub(crate) name: String,
     pub(crate) published_at: DateTime<Utc>,
@@ -26,7 +26,7 @@ impl Machine {
     fn new(home: MachineHome, context: &Context) -> Self {
         let mut context = context.clone();
         context.settings.codex_home = home.folder;
-        // The variable names the databases of this machine.
+        // The variable names the folder of this machine's databases.
         context.env = context.env.without("CODEX_SQLITE_HOME");
         Self {
             name: home.machine,
@@ -63,13 +63,13 @@ pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)
         }
     };
     if list.is_empty() {
-        context.note("no other machine has synced with the vault: codex-manager sync init --vault");
+        context.note("no other machine has synced with the vault; set up another one with: codex-manager sync init --vault");
     }
     Ok((list, is_stale))
 }
 
-/// Fetches the newest conversations and removes the indexes of machines that are gone. Returns false if a machine could
-/// not be read, of which it warns.
+/// Fetches the newest conversations and removes the indexes of machines that are gone. Returns false, after a warning,
+/// if a machine could not be read.
 fn fetch_newest(context: &Context) -> Result<bool> {
     let restic = ConnectionArgs::default().open(context)?;
     let manager_home = context.manager_home();
@@ -83,7 +83,8 @@ fn fetch_newest(context: &Context) -> Result<bool> {
         replica: replica.as_deref(),
     };
     let bar = LateBar::new("fetching", context);
-    let failures = machine_homes::refresh(&ReplicaStore::new(restic, false), homes, &bar)?;
+    let publishes = false;
+    let failures = machine_homes::refresh(&ReplicaStore::new(restic, publishes), homes, &bar)?;
     for machine in before {
         let home = machine.context.codex_home();
         if !home.exists() {
@@ -104,7 +105,7 @@ pub(crate) fn own_name(context: &Context) -> String {
     config.map_or_else(|_| host(context), |config| config.machine_id)
 }
 
-/// Returns the machine whose fetched conversations are in the folder that has `path`.
+/// Returns the machine from which the file at `path` was fetched; `None` if the file was not fetched from a machine.
 pub(crate) fn machine_of_path(path: &Path, context: &Context) -> Option<Machine> {
     let mut machines = known_machines(context).into_iter();
     machines.find(|machine| path.starts_with(machine.context.codex_home()))

@@ -1,4 +1,4 @@
-//! Finds the account, the archive or the conversation that the user means. Every command asks here.
+//! Finds the account, the archive or the conversation that the user means. All commands use these modules.
 //!
 //! - an account: [`account_choice`]
 //! - an archive: [`archive_choice`]; a snapshot and its vault: [`snapshot_choice`], [`vault_connection`]

@@ -74,7 +74,7 @@ impl SelectionArgs {
         self.account = self.account.take().or(account);
     }
 
-    /// Returns true if the conversations of one folder are selected.
+    /// Returns true if `--here` or `--project` is given.
     pub(crate) fn has_folder(&self) -> bool {
         self.here || self.project.is_some()
     }
@@ -124,7 +124,6 @@ impl FilterArgs {
         })
     }
 
-    /// Returns the names of the options in use.
     pub(crate) fn used_options(&self) -> impl Iterator<Item = &'static str> {
         let selection = &self.selection;
         select_used([
@@ -146,7 +145,6 @@ fn select_used<const N: usize>(
 }
 
 impl KindArgs {
-    /// Returns the names of the options in use.
     pub(crate) fn used_options(&self) -> impl Iterator<Item = &'static str> {
         select_used([
             ("--archived", self.archived),
@@ -177,8 +175,8 @@ impl KindArgs {
     }
 }
 
-/// Returns the filter for the conversations of an account: those whose newest launch was under it, and those without a
-/// launch that it created.
+/// Returns the filter for the conversations of an account: conversations whose newest launch used the account, and
+/// conversations without a launch that the account created.
 ///
 /// # Errors
 /// `launches.jsonl` cannot be read.
@@ -210,7 +208,7 @@ pub(crate) fn read_account_filter(identity: &Identity, context: &Context) -> Res
 /// Parses a past time, which may be a day, a week or a month. Returns its bounds in milliseconds since 1970.
 ///
 /// # Errors
-/// The text is no time.
+/// The text is not a time.
 pub(crate) fn parse_unix_millis(text: &str, context: &Context) -> Result<Range<i64>> {
     let period = time_point::parse(text, TimeDirection::Back, &context.now(), context.zone())
         .map_err(|e| CommandError::usage(e.to_string()))?;

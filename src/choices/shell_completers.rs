@@ -1,7 +1,7 @@
-//! Prints the candidates for a shell: no options until the user types `-`, and for bash, which shows no descriptions,
-//! the titles of conversations after their ids while it lists them.
+//! Prints the candidates for a shell. Options are left out until the user types `-`. bash shows no descriptions, so a
+//! list for bash has the titles of conversations after their ids.
 
-use crate::choices::candidates::CONVERSATION;
+use crate::choices::candidates::CONVERSATION_TAG;
 use crate::io::environment::Environment;
 use clap_complete::engine;
 use clap_complete::env::EnvCompleter;
@@ -16,7 +16,7 @@ const LISTING: &str = "63";
 /// quotes.
 const HARMLESS: &str = "-_./:=@+,%~";
 
-/// The completion of a shell.
+/// The completer of a shell, which filters the candidates that clap prints for it.
 pub(crate) struct ShellCompleter<'a>(pub(crate) &'a dyn EnvCompleter);
 
 impl EnvCompleter for ShellCompleter<'_> {
@@ -72,8 +72,9 @@ impl EnvCompleter for ShellCompleter<'_> {
     }
 }
 
-/// Returns the candidates. Conversations in a list have their titles, without the characters that the completion script
-/// would expand. Files with other names are left to bash, which quotes them.
+/// Returns the candidates, one line each. If bash only lists them, conversations have their titles, without the
+/// characters that the completion script would expand. Files whose names have such characters are left out, because
+/// bash completes and quotes them itself.
 fn list_for_bash(
     cmd: &mut clap::Command,
     args: Vec<OsString>,
@@ -85,7 +86,7 @@ fn list_for_bash(
     let lines = candidates.iter().filter_map(|candidate| {
         let value = candidate.get_value().to_str()?;
         let tag = candidate.get_tag().map(ToString::to_string);
-        let is_titled = is_listing && tag.as_deref() == Some(CONVERSATION);
+        let is_titled = is_listing && tag.as_deref() == Some(CONVERSATION_TAG);
         let title = candidate.get_help().filter(|_| is_titled);
         let title = title.map_or(String::new(), |title| format!("  {title}"));
         let title: String = title

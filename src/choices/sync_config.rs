@@ -15,12 +15,12 @@ pub(crate) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
 }
 
 /// Returns the command line `codex-manager sync …` for the configuration at `path`.
-pub(crate) fn sync_command_line(context: &Context, path: &Path, rest: &str) -> String {
+pub(crate) fn sync_command_line(context: &Context, path: &Path, arguments: &str) -> String {
     if path == config_path(context, None) {
-        format!("codex-manager sync {rest}")
+        format!("codex-manager sync {arguments}")
     } else {
         let config = shell::quote_if_needed(&path.to_string_lossy());
-        format!("codex-manager sync -c {config} {rest}")
+        format!("codex-manager sync -c {config} {arguments}")
     }
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn read_config_quietly(
     Ok(SyncConfig::read(path, &config_context(context))?)
 }
 
-/// Returns the paths that the values of a configuration are relative to.
+/// Returns the environment and the homes from which the paths in a configuration are resolved.
 pub(crate) fn config_context(context: &Context) -> ConfigContext<'_> {
     ConfigContext {
         env: &context.env,

@@ -10,7 +10,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The beginnings of restic's URLs of repositories elsewhere. Any other text is a local folder.
+/// The prefixes of restic's URLs for repositories on servers. A text without one of them is a local folder.
 const SCHEMES: [&str; 8] = [
     "s3:", "sftp:", "rest:", "b2:", "azure:", "gs:", "swift:", "rclone:",
 ];
@@ -40,15 +40,15 @@ pub(crate) struct ConnectionArgs {
     timeout: Option<u32>,
 }
 
-/// Default limit of a drill for the time without progress. A scheduled job must not wait for a server that hangs.
+/// The timeout of a drill if `--timeout` is not given. A scheduled job must not wait long for a server that hangs.
 const DRILL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Makes a local folder absolute, without `local:` before it. URLs are returned unchanged.
+/// Returns the absolute path of a local folder, without the prefix `local:`. Returns the URL of a server unchanged.
 pub(crate) fn absolute_url(context: &Context, url: &str) -> String {
     if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
         return url.to_owned();
     }
-    // restic would take a relative folder from the working folder of each run.
+    // restic would resolve a relative path from the working folder of each run.
     let folder = url.strip_prefix("local:").unwrap_or(url);
     let path = context.env.absolute(Path::new(folder));
     path.to_string_lossy().into_owned()
@@ -62,7 +62,6 @@ impl ConnectionArgs {
         Some(absolute_url(context, url))
     }
 
-    /// Returns the source of the password, if there is one.
     pub(crate) fn password(&self, context: &Context) -> Option<Password> {
         let flags = NamedPassword {
             file: self.password_file.clone(),
@@ -73,7 +72,7 @@ impl ConnectionArgs {
         Password::find(&flags, configured, &context.env, &vault)
     }
 
-    /// Returns the password file, as an absolute path, and the password command of the flags, for `config.toml`.
+    /// Returns the values of `--password-file`, as an absolute path, and of `--password-command`.
     pub(crate) fn named_password(&self, context: &Context) -> (Option<PathBuf>, Option<String>) {
         let file = self.password_file.as_ref();
         (
@@ -82,7 +81,7 @@ impl ConnectionArgs {
         )
     }
 
-    /// Returns the program of `--restic-bin` for `config.toml`, a path made absolute.
+    /// Returns the program of `--restic-bin`. A path is made absolute; a name without a folder stays a name.
     pub(crate) fn named_program(&self, context: &Context) -> Option<PathBuf> {
         let bin = self.restic_bin.as_ref()?;
         let is_path = bin.components().count() > 1;
@@ -98,7 +97,7 @@ impl ConnectionArgs {
         self.named_program(context).or_else(|| configured.clone())
     }
 
-    /// Fails if restic is not installed. Called before the prompt for a password.
+    /// Fails if restic is not installed, without a prompt for the password.
     pub(crate) fn check_program(&self, context: &Context) -> Result<()> {
         find_program(self.program(context).as_deref(), &context.env)
             .map(drop)
@@ -133,7 +132,7 @@ impl ConnectionArgs {
         secs.map_or(default, Duration::from_secs)
     }
 
-    /// Returns the connection with the timeout of a drill, unless the user gave another one, and that timeout.
+    /// Returns a copy with the timeout of a drill, unless `--timeout` is given. Also returns the timeout of the copy.
     pub(crate) fn with_drill_timeout(&self) -> (Self, Duration) {
         let timeout = self.timeout_or(DRILL_TIMEOUT);
         let mut connection = self.clone();
@@ -166,7 +165,7 @@ pub(crate) fn host(context: &Context) -> String {
 }
 
 /// Warns if a scheduled run, which has no terminal and few variables, cannot open the vault.
-pub(crate) fn warn_of_unattended(context: &Context) {
+pub(crate) fn warn_if_jobs_cannot_open_vault(context: &Context) {
     let connection = ConnectionArgs::default();
     let ui = &context.ui;
     if connection.url(context).is_none() {
@@ -181,7 +180,7 @@ pub(crate) fn warn_of_unattended(context: &Context) {
         connection.password(context),
         None | Some(Password::Environment)
     ) {
-        ui.warn("every run will fail with exit code 4: scheduled runs do not have RESTIC_PASSWORD");
+        ui.warn("every run will fail with exit code 4: scheduled runs have no terminal and do not have RESTIC_PASSWORD");
         ui.note("set a file with the password: codex-manager config set vault.password_file FILE");
     }
 }

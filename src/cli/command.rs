@@ -1,4 +1,4 @@
-//! The command line: the commands, the global flags, and what the process has to know of a command.
+//! The command line: the commands, the global flags, and the properties of commands that the process needs.
 
 use crate::commands;
 use crate::config::ColorChoice;
@@ -112,8 +112,9 @@ impl Command {
         matches!(self, Self::Recommend(_))
     }
 
-    /// Returns true if a signal ends this process without cleanup, except of the terminal. Once Codex has taken over the
-    /// terminal, `launch::run` handles the signals. A server waits for requests, and changes the search index only.
+    /// Returns true if a signal ends this process without cleanup, except of the terminal. Once Codex has taken over
+    /// the terminal, `launch::run` handles the signals. The server of `mcp` waits for requests and changes only the
+    /// search index.
     pub(super) fn ends_at_once(&self) -> bool {
         matches!(self, Self::Launch(_) | Self::Resume(_) | Self::Mcp(_))
     }

@@ -18,7 +18,7 @@ struct FastCli {
     command: FastCommand,
 }
 
-/// The commands that take a few milliseconds. Only the arguments of the given one are added.
+/// The commands that take a few milliseconds. clap adds only the arguments of the command that is given (`defer`).
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 enum FastCommand {
@@ -42,7 +42,7 @@ impl From<FastCommand> for Command {
 }
 
 /// Parses the arguments if they are a valid command line of a fast command.
-fn parse_alone() -> Option<(Cli, bool)> {
+fn parse_fast_command() -> Option<(Cli, bool)> {
     let mut words = std::env::args_os();
     words.find(|word| word.to_str().is_some_and(FastCommand::has_subcommand))?;
     let matches = FastCli::command().try_get_matches().ok()?;
@@ -53,15 +53,15 @@ fn parse_alone() -> Option<(Cli, bool)> {
 
 /// Parses the arguments of the process. Also returns true if they contain `--dry-run`.
 ///
-/// Some commands are first parsed alone, because building the tree of all commands takes longer than
-/// they do. Help and usage errors always come from the full tree.
+/// The fast commands are first parsed without the others, because building the tree of all commands takes longer than a
+/// fast command does. Help and usage errors always come from the full tree.
 pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
-    if let Some(parsed) = parse_alone() {
+    if let Some(parsed) = parse_fast_command() {
         return Ok(parsed);
     }
     let parsed = tree().try_get_matches();
     let matches = match parsed {
-        // Of `-Cargo`, clap takes the end as the value of `-C`.
+        // clap takes `-Cargo`, which excludes a word, for `-C` with the value `argo`.
         Err(e)
             if matches!(
                 e.kind(),
@@ -99,7 +99,6 @@ fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     Some(words.into_iter().enumerate().map(mark).collect())
 }
 
-/// Returns true if `--dry-run` is given.
 fn is_dry_run(matches: &ArgMatches) -> bool {
     if let Some((_, inner)) = matches.subcommand() {
         return is_dry_run(inner);

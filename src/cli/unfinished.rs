@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 /// Finishes or undoes interrupted commands before this one reads any file.
 ///
-/// If the recovery of a restore has to wait, commands that [require a complete home](Command::requires_complete_home)
-/// fail; the others run after a warning.
+/// If the recovery of a restore, a history repair or a vacuum has to wait or fails, commands that
+/// [require a complete home](Command::requires_complete_home) fail. Other commands run after a warning.
 pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
     let settings = &context.settings;
     let (home, manager) = (&settings.codex_home, &settings.manager_home);
@@ -48,7 +48,7 @@ pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
             Err(e) if (is_restore || is_of_databases) && command.requires_complete_home() => {
                 return Err(e.into());
             }
-            // The files of other commands are apart from those of this one.
+            // The interrupted command worked on other files than this one.
             Err(e) => {
                 context.warn(format_args!("cannot finish an interrupted {what}: {e}"));
             }

@@ -31,7 +31,8 @@ pub(crate) struct ManArgs {
 }
 
 impl ManArgs {
-    /// Shows the page of the program, or writes the pages of all commands. `tree` is the clap definition of all commands.
+    /// Shows the page of the program, or writes the pages of all commands. `tree` is the clap definition of all
+    /// commands.
     ///
     /// # Errors
     /// A page cannot be generated or written.

@@ -7,9 +7,10 @@ use clap::Args;
 
 /// Let agents search and read past conversations
 ///
-/// A server of the Model Context Protocol on stdin and stdout, which Codex and other clients start:
-/// `codex-manager hook mcp` prints how to add it. It has three tools, which only read: `search_conversations`,
-/// `open_conversation` and `list_conversations`; --json describes them and ends. Secrets in their answers are replaced by `[redacted]`, as in exports.
+/// A server of the Model Context Protocol on stdin and stdout, which Codex and other clients start: `codex-manager hook
+/// mcp` prints how to add it. It has three tools, which only read: `search_conversations`, `open_conversation` and
+/// `list_conversations`; --json describes them and ends. Secrets in their answers are replaced by `[redacted]`, as in
+/// exports.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex mcp add codex-manager -- codex-manager mcp")]
@@ -17,7 +18,7 @@ pub(crate) struct McpArgs {}
 
 impl McpArgs {
     /// # Errors
-    /// A user at a terminal started it, not a client.
+    /// The server was started at a terminal instead of by a client.
     #[allow(clippy::unused_self, reason = "each command is run by its arguments")]
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         if context.ui.wants_json() {

@@ -1,6 +1,6 @@
-//! The commands, one file or folder each: arguments, plan, output, and applying the plan. No command imports another one:
-//! what two have in common is in [`choices`](crate::choices), [`steps`](crate::steps) or [`views`](crate::views), and a
-//! command that starts another one runs its command line with [`Context::run`](crate::context::Context::run).
+//! The commands, one file or folder each: arguments, plan, output, and applying the plan. No command imports another
+//! one: what two have in common is in [`choices`](crate::choices), [`steps`](crate::steps) or [`views`](crate::views),
+//! and a command that starts another one runs its command line with [`Context::run`](crate::context::Context::run).
 
 pub(crate) mod accounts;
 pub(crate) mod backup;

@@ -53,7 +53,8 @@ pub(crate) struct NotifyArgs {
 
 impl NotifyArgs {
     /// # Errors
-    /// The facts cannot be read, or a notification cannot be shown; it is shown by a later run.
+    /// The accounts, the archives or the record of notices cannot be read, or a notification cannot be shown. A later
+    /// run shows that notification.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let path = context.manager_path(FILE_NAME);
         let accounts = read_accounts_and_profiles(context)?.0.into_iter();
@@ -103,7 +104,8 @@ impl NotifyArgs {
     }
 }
 
-/// Returns the notices that the user has not seen, and updates the recorded conditions.
+/// Returns the notices that the user has not seen. Also records in `state` the accounts that wait for their quota, and
+/// forgets notices whose condition has ended. `others` has all current notices except those of ready accounts.
 fn select_news(
     state: &mut NoticeState,
     accounts: &[(Account, Verdict)],
@@ -178,8 +180,8 @@ fn find_expiring_resets(accounts: &[(Account, Verdict)], context: &Context) -> V
     expiring.collect()
 }
 
-/// Returns a notice if the newest full archive and the newest snapshot are older than `notify.backup_days`, or if there is
-/// neither. 0 days turn it off.
+/// Returns a notice if the newest full archive and the newest snapshot are older than `notify.backup_days`, or if there
+/// is neither. 0 days turn the notice off.
 fn find_old_backup(context: &Context) -> Result<Option<DesktopNotice>> {
     let now = context.now();
     let archive = find_newest_full(&context.archives()?, now);

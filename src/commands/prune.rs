@@ -72,8 +72,8 @@ impl PruneArgs {
     /// Moves archives to the trash, moves them back, or empties the trash.
     ///
     /// # Errors
-    /// No rule is given, a rule is invalid, the trash has nothing to move back, a deletion is refused or not confirmed, a
-    /// file cannot be moved, or the user interrupts. Nothing is moved then, unless only the trash cannot be measured.
+    /// No rule is given, a rule is invalid, the trash has nothing to move back, a deletion is refused or not confirmed,
+    /// a file cannot be moved, or the user interrupts. Nothing is moved then, unless only the trash cannot be measured.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         if self.undo {
@@ -92,7 +92,7 @@ impl PruneArgs {
         let mut rounds = 0..MAX_ROUNDS;
         let (plan, lock) = loop {
             if rounds.next().is_none() {
-                let message = "the archives changed each time after prune had planned";
+                let message = "other commands kept changing the archives while prune made its plan";
                 return Err(CommandError::failed(message)
                     .hint("run the same command again later; nothing was changed"));
             }
@@ -108,7 +108,7 @@ impl PruneArgs {
             if self.dry_run || !context.backups().is_dir() {
                 break (plan, None);
             }
-            // Held to the last move, so that no other process adds or removes an archive in between.
+            // The lock is held until the last move, so that no other process adds or removes an archive in between.
             let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::recover(manager)?;
             if context.archives()? == records {
@@ -133,15 +133,16 @@ impl PruneArgs {
         self.show_outcome(plan.drop.len(), moved, context)?;
         let keep = rows_json(plan.keep, context);
         let drop = rows_json(plan.drop, context);
-        self.show_json((&keep, &drop), &[], moved, context)?;
+        self.show_json(&keep, &drop, &[], moved, context)?;
         Ok(Outcome::partial_if(!is_recorded))
     }
 
-    /// Prints the JSON document. Its keys are a contract: `put_back` are the archives that `--undo` moved back,
-    /// `bytes` those of archives that were moved, or with `--empty-trash` deleted.
+    /// Prints the JSON document. Its keys are a contract. `put_back` are the archives that `--undo` moved back. `bytes`
+    /// is the size of the archives that were moved to the trash, or deleted by `--empty-trash`.
     fn show_json(
         &self,
-        (keep, drop): (&[impl Serialize], &[impl Serialize]),
+        keep: &[impl Serialize],
+        drop: &[impl Serialize],
         put_back: &[RestoredArchive],
         bytes: u64,
         context: &Context,
@@ -220,7 +221,7 @@ impl PruneArgs {
                 made.unwrap_or_default()
             ));
         }
-        self.show_json((NO_ROWS, NO_ROWS), &restored, 0, context)?;
+        self.show_json(NO_ROWS, NO_ROWS, &restored, 0, context)?;
         Ok(Outcome::partial_if(!is_recorded))
     }
 
@@ -245,23 +246,24 @@ impl PruneArgs {
         } else {
             ui.line("the trash is empty");
         }
-        self.show_json((NO_ROWS, NO_ROWS), &[], size, context)?;
+        self.show_json(NO_ROWS, NO_ROWS, &[], size, context)?;
         Ok(Outcome::Done)
     }
 }
 
-/// The number of plans before `prune` gives up, because the archives change while it waits for the lock.
+/// The number of plans after which `prune` gives up, because the archives changed each time while it waited for the
+/// lock.
 const MAX_ROUNDS: u32 = 5;
 
-/// The rows that `--undo` and `--empty-trash` keep and drop: none, because they apply no rules.
+/// The kept and dropped archives of `--undo` and `--empty-trash`, which apply no rules.
 const NO_ROWS: &[()] = &[];
 
 fn trash_bytes(context: &Context) -> Result<u64> {
     Ok(trash::read_content(context.manager_home())?.bytes)
 }
 
-/// Updates `inventory.json` after the moves: archives that were `restored` may have a new name. Returns false, after a
-/// warning, if that failed.
+/// Updates `inventory.json` after archives were moved. `restored` are archives that were moved back from the trash,
+/// perhaps with new names. Returns false after a warning if the update failed.
 fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
     let manager = context.manager_home();
     let renamed = restored.iter().filter(|r| r.archive != r.name);
@@ -284,8 +286,8 @@ struct ArchiveCheck {
     finding: Option<VerifyFinding>,
 }
 
-/// Applies the rules repeatedly, until every kept archive was opened and, for each account and kind
-/// that loses an archive, one kept archive was read completely.
+/// Applies the rules repeatedly, until every kept archive was opened and, for each account and kind that loses an
+/// archive, one kept archive was read completely.
 ///
 /// # Errors
 /// The user interrupts, or there is too little disk space to unpack the databases of an archive for the check. Damaged
@@ -375,7 +377,6 @@ fn read_archive(
     })
 }
 
-/// Returns the soundness that a complete read shows.
 fn soundness_of(report: VerifyReport) -> Soundness {
     if let Some(e) = report.unread {
         return Soundness::Unreadable(e.source.to_string());

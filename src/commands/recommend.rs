@@ -127,10 +127,10 @@ impl RecommendArgs {
             let switch_args = SwitchArgs::for_recommend(self.stop_daemon, self.dry_run);
             return switch_args.run(&best.account.entry.identity, context);
         }
-        // A prompt looks at no folder.
-        let has_folder = template.is_none() || context.ui.wants_json();
-        let folder_profile = has_folder.then(|| read_folder_profile(context)).flatten();
-        // Built only for --json: most of the time beyond reading would go into it.
+        // A prompt does not depend on the account of the folder.
+        let uses_folder = template.is_none() || context.ui.wants_json();
+        let folder_profile = uses_folder.then(|| read_folder_profile(context)).flatten();
+        // Built only for --json, because building the document takes longer than everything else after the reading.
         if context.ui.wants_json() {
             let candidates = ranking.candidates.iter();
             let candidates: Vec<_> = candidates
@@ -154,7 +154,8 @@ impl RecommendArgs {
         Ok(Outcome::Done)
     }
 
-    /// Checks the logins of the best account and, for a prompt, of the one that is better than the live one.
+    /// Checks the login of the best account. If the template `shows_better`, also checks the login of the best
+    /// account that is better than the live one.
     fn recheck_candidates(
         &self,
         accounts: &mut [Account],
@@ -184,7 +185,8 @@ impl RecommendArgs {
     }
 }
 
-/// Returns why an account ranks below one with a saved login.
+/// Returns the reason why an account ranks below accounts with a saved login; `None` if its own login is saved or
+/// unknown.
 fn login_rank_note(account: &Account) -> Option<&'static str> {
     match account.login {
         LoginState::Archived => Some("login only in an archive or in an old login file"),
@@ -281,7 +283,7 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
 
 /// Prints one line per account; excluded accounts come last.
 fn explain(ranking: &Ranking<'_>, context: &Context) {
-    // The rank before the name, and the spaces around it.
+    // The width of the rank and the spaces around it.
     const MARGIN: usize = 6;
     // A longer name would leave too little width for the reasons.
     const MAX_NAME_WIDTH: usize = 40;

@@ -32,9 +32,9 @@ use std::path::{Path, PathBuf};
   codex-manager restore latest --session               # choose it
   codex-manager restore latest --to ~/elsewhere        # a home of its own")]
 pub(crate) struct RestoreArgs {
-    /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`:
-    /// the newest undamaged archive that is neither a safety nor a partial one, full before other modes;
-    /// `latest~1` is the one before it [default: a picker; with `--session ID`, the archive with the most messages of it]
+    /// A name under backups/ or its beginning, a number of `list-backups`, a path, an account, or `latest`: the newest
+    /// undamaged archive that is neither a safety nor a partial one, full before other modes; `latest~1` is the one
+    /// before it [default: a picker; with `--session ID`, the archive with the most messages of it]
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
     #[command(flatten)]
@@ -57,8 +57,8 @@ impl RestoreArgs {
             .restore(context, &archive, selection, "restore")
     }
 
-    /// Returns the path of the archive that the argument names; without one, of the archive with the most messages of the
-    /// conversation that `--session` names, else of the one that the user picks.
+    /// Returns the path of the archive that the argument names. Without an argument, returns the archive with the most
+    /// messages of the conversation that `--session` names, or without that the archive that the user picks.
     fn resolve(&self, context: &Context) -> Result<PathBuf> {
         let Some(what) = self.what.as_deref() else {
             let session = self.options.session.as_deref();
@@ -131,8 +131,8 @@ fn find_by_account_or_prefix<'r>(
     })
 }
 
-/// Lets the user choose on a terminal; the latest archive is preselected. Without a terminal, fails and asks for an
-/// argument.
+/// Lets the user choose an archive on a terminal; the latest one is preselected. Without a terminal, fails and asks for
+/// an argument.
 fn pick_archive(context: &Context) -> Result<PathBuf> {
     let records = context.archives()?;
     let latest = store::list_latest_first(&records, ArchiveRecord::is_usable);

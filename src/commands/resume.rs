@@ -52,11 +52,10 @@ pub(crate) struct ResumeArgs {
     args: Vec<OsString>,
 }
 
-/// The account to which a conversation belongs.
 enum ConversationOwner {
     /// An account with a profile, or the live one.
     Known(Identity),
-    /// An account without a profile: its workspace id, or its user id if the rollout has no other.
+    /// An account without a profile. The text is its workspace id, or its user id if the rollout has no workspace id.
     Unknown(String),
     /// Neither a launch nor the rollout names an account.
     Unnamed,
@@ -139,7 +138,7 @@ fn find_last_of_folder<'r>(
     if rows.is_empty() {
         return Err(explain_empty_home(context));
     }
-    // `codex resume --last` skips conversations of other accounts, and begins a new one without a word (0.169).
+    // `codex resume --last` skips conversations of other accounts, and begins a new one without a message (0.169).
     let here = &context.env.current_dir;
     let mut all = rows.iter().filter(|row| !row.archived);
     let last = all.find(|row| Path::new(&row.cwd) == here).ok_or_else(|| {
@@ -150,7 +149,7 @@ fn find_last_of_folder<'r>(
     Ok(ChosenConversation::from_row(last, home))
 }
 
-/// Returns the account of a conversation: that of its launch, else the creator named in its rollout.
+/// Returns the account of a conversation: the account of its newest launch, else the creator named in its rollout.
 fn find_owner(
     conversation: &ChosenConversation<'_>,
     context: &Context,

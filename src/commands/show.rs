@@ -64,7 +64,8 @@ enum ShowFormat {
     Md,
 }
 
-/// The entries of a conversation, read while they are printed.
+/// The entries of a conversation in JSON. They are read while they are serialized, so that memory does not hold them
+/// all.
 struct TurnsView<'a> {
     parts: &'a ConversationParts,
     options: TranscriptOptions,
@@ -120,7 +121,7 @@ impl ShowArgs {
             reasoning: self.reasoning,
             turn: self.turn,
         };
-        // A turn is one of the conversation itself, as in the results of `find`.
+        // Like `find`, counts the turns of the conversation itself, without those of a conversation that it continues.
         let mut parts = ConversationParts::find(&session);
         if let Some(turn) = self.turn {
             parts = parts.without_bases();
@@ -149,8 +150,8 @@ impl ShowArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns true if an option is about the printed text, or if stdout is not a terminal: then the chosen conversation is
-    /// shown, not resumed.
+    /// Returns true if the conversation that the user picks is shown instead of resumed: an option is about the printed
+    /// text, or stdout is not a terminal.
     fn wants_text(&self, context: &Context) -> bool {
         let is_selected = self.tools || self.reasoning || self.no_redact || self.raw;
         is_selected
@@ -243,7 +244,7 @@ fn check_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32)
     }
     let count = pluralize(last, "turn");
     Err(CommandError::failed(format!(
-        "the conversation has {count}, not {turn}"
+        "the conversation has {count}; there is no turn {turn}"
     )))
 }
 

@@ -70,7 +70,7 @@ impl UseArgs {
         Ok(())
     }
 
-    /// Asks whether to switch if the user typed only the first letter of a name, which is easily a slip.
+    /// Asks whether to switch if the user typed only the first letter of a name, because that may be a typing error.
     ///
     /// # Errors
     /// The user does not consent, or cannot be asked.

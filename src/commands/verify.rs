@@ -67,7 +67,7 @@ impl VerifyArgs {
         if !self.dry_run {
             match store::note_verified(manager, &findings) {
                 Ok(true) => {}
-                Ok(false) => context.warn("the result is not recorded: another command is running, or inventory.json is damaged"),
+                Ok(false) => context.warn("the result is not recorded: another command uses inventory.json, or the file is damaged; verify again later"),
                 Err(e) => context.warn(format_args!("the result is not recorded: {e}")),
             }
         }
@@ -82,8 +82,8 @@ impl VerifyArgs {
         Ok(Outcome::passed_if(ok))
     }
 
-    /// Verifies the archives one by one, and adds each result. An archive that cannot be read or repaired does not stop the
-    /// ones after it.
+    /// Verifies the archives one by one, and adds each result to `results` and `findings`. An archive that cannot be
+    /// read or repaired does not stop the verification of later ones.
     fn verify_each(
         &self,
         context: &Context,
@@ -92,9 +92,9 @@ impl VerifyArgs {
     ) -> Result<()> {
         let records = context.archives().unwrap_or_default();
         for path in self.resolve_paths(context)? {
-            let is_it = |r: &&ArchiveRecord| context.backups().join(&r.path) == path;
-            let made_at = records.iter().find(is_it).map(|r| r.metadata.created_at);
-            // Taken before the read: a file that changes meanwhile is not the one that was found good.
+            let has_path = |r: &&ArchiveRecord| context.backups().join(&r.path) == path;
+            let made_at = records.iter().find(has_path).map(|r| r.metadata.created_at);
+            // Taken before the read, so that a file that changes during the read is not recorded as good.
             let stamp = catalog::file_stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
             let mut repaired = false;
@@ -164,7 +164,7 @@ fn show(
     let mut problems = report.problems;
     problems.extend(report.unread.map(|e| format!("{e}: {}", e.source)));
     problems.extend(report.sidecar.as_ref().map(problem::describe_sidecar));
-    // The date in the name is that of the window.
+    // The date in the name is the start of the quota window, not the time of the backup.
     let made = made_at.map(|at| format!(" (backed up {})", absolute_time(&at, context)));
     let note = report.notes.first().map(|n| format!(" ({n})"));
     ui.prose(format_args!(

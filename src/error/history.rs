@@ -14,7 +14,7 @@ impl Advised for crate::storage::trash::TrashError {
                 let hint = "close the conversation in Codex, then run the same command again";
                 self.hint(CodexRunning, hint)
             }
-            Self::Occupied(_) => self.hint(Conflict, "nothing was changed"),
+            Self::Occupied(_) => self.unchanged(Conflict, "keep that file, or move it away first"),
             Self::Changed(_) | Self::Database(_) => self.hint(Failed, "run the same command again"),
         }
     }

@@ -145,8 +145,12 @@ impl Advised for SyncRestoreError {
                 "a sync creates one before it overwrites or deletes a file",
             ),
             Self::Changed(_) | Self::Stopped { .. } => CommandError::wrap(Failed, self),
-            Self::Outside { .. } => self.hint(Usage, "nothing was changed"),
-            Self::Unsafe { .. } | Self::Damaged { .. } => self.hint(Refused, "nothing was changed"),
+            Self::Outside { .. } => {
+                self.unchanged(Usage, "give the name of a folder or .zip file in it")
+            }
+            Self::Unsafe { .. } | Self::Damaged { .. } => {
+                self.unchanged(Refused, "choose another snapshot: --from NAME")
+            }
         }
     }
 }

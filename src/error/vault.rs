@@ -5,7 +5,7 @@ use super::{Advised, CommandError};
 use crate::vault::VaultError;
 use crate::vault::fault::Fault;
 
-/// The command that installs restic on this system.
+/// The hint with the command that installs restic on this system.
 const INSTALL: &str = if cfg!(target_os = "macos") {
     "install it: brew install restic"
 } else if cfg!(windows) {

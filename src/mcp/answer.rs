@@ -18,22 +18,23 @@ const RESERVED_CHARS: usize = 400;
 /// The longest quoted line, in characters. A longer one is continued in the next line.
 const MAX_LINE_CHARS: usize = 400;
 
-/// The longest folder, title and snippet, in characters.
+/// The largest length of a folder and of a title, in characters.
 const MAX_FIELD_CHARS: usize = 200;
+
+/// The largest length of a snippet, in characters.
 const MAX_SNIPPET_CHARS: usize = 300;
 
 /// Collects the parts of an answer as long as they fit.
 pub(super) struct AnswerText {
     text: String,
-    /// The number of characters that still fit.
-    left: usize,
+    left_chars: usize,
 }
 
 impl AnswerText {
     pub(super) fn new(max_chars: usize) -> Self {
         let text = format!("{FIRST_LINE}\n");
         Self {
-            left: max_chars.saturating_sub(RESERVED_CHARS + text.len()),
+            left_chars: max_chars.saturating_sub(RESERVED_CHARS + text.len()),
             text,
         }
     }
@@ -41,9 +42,9 @@ impl AnswerText {
     /// Adds lines. Returns false without adding them if they do not fit.
     pub(super) fn add(&mut self, lines: &str) -> bool {
         let chars = lines.chars().count();
-        let fits = chars <= self.left;
+        let fits = chars <= self.left_chars;
         if fits {
-            self.left -= chars;
+            self.left_chars -= chars;
             self.text.push_str(lines);
         }
         fits
@@ -60,12 +61,11 @@ impl AnswerText {
     }
 }
 
-/// Returns the text without secrets.
 pub(super) fn redact(text: &str) -> String {
     redact_and_count(text).0
 }
 
-/// Returns a text as quoted lines, so that no line of it can be taken for one of this program. `text` is without secrets.
+/// Quotes each line of a text, so that an agent cannot take it for a line of this program. `text` is already redacted.
 pub(super) fn quote(text: &str) -> String {
     let plain = ansi::to_plain_text(text);
     let mut quoted = String::new();
@@ -87,7 +87,7 @@ pub(super) fn quote(text: &str) -> String {
     quoted
 }
 
-/// Returns the quoted line of a snippet without secrets.
+/// Quotes the beginning of a snippet as one line. `text` is already redacted.
 pub(super) fn quote_snippet(text: &str) -> String {
     quote(&cut(&printable(text), MAX_SNIPPET_CHARS))
 }
@@ -106,7 +106,7 @@ fn cut(text: &str, max_chars: usize) -> String {
     }
 }
 
-/// Returns the call that opens a conversation.
+/// Returns the call of the tool that opens a conversation, as the agent has to write it.
 pub(super) fn open_call(id: &str, turn: Option<u32>) -> String {
     let arguments = match turn {
         Some(turn) => json!({"id": printable(id), "turn": turn}),
@@ -115,7 +115,7 @@ pub(super) fn open_call(id: &str, turn: Option<u32>) -> String {
     format!("open_conversation {arguments}")
 }
 
-/// Returns the note that more can be asked for.
+/// Returns the note that tells the agent how to get the next part of the answer.
 pub(super) fn cursor_note(cursor: usize) -> String {
     let cursor = Value::from(cursor.to_string());
     format!("There is more: repeat the call with \"cursor\": {cursor}")

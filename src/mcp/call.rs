@@ -10,8 +10,8 @@ use serde::Deserialize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-/// A call of a tool that is being answered.
-pub(super) struct PastCall<'a> {
+/// The values that a tool needs to answer a call, besides its arguments.
+pub(super) struct CallContext<'a> {
     pub context: &'a Context,
     pub index: &'a IndexRefresh,
     pub is_cancelled: &'a AtomicBool,
@@ -27,7 +27,7 @@ pub(super) enum CallScope {
     All,
 }
 
-/// Returns the number that a cursor stands for: 0 without one.
+/// Returns the number in a cursor, which counts the results or lines of earlier answers. 0 without a cursor.
 ///
 /// # Errors
 /// The cursor is not from this server.
@@ -40,7 +40,7 @@ pub(super) fn parse_cursor(cursor: Option<&str>) -> Result<usize> {
 /// Returns the filter of a call.
 ///
 /// # Errors
-/// `since` is no time, or no project has this name.
+/// `since` is not a time, or no project has this name.
 pub(super) fn make_filter(
     scope: CallScope,
     project: Option<&str>,

@@ -7,8 +7,10 @@ use crate::error::{CommandError, Result};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The least time between two updates, and between two walks over all rollouts.
+/// The least time between two updates.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// The least time between two walks over all rollouts.
 const WALK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The longest time that a call waits for an update. After that, it is answered from the index as it is.
@@ -18,7 +20,7 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 pub(super) enum IndexWork {
     /// Reads the conversations that changed according to Codex.
     Update,
-    /// Looks at all rollouts.
+    /// Looks at all rollouts, also those of conversations that Codex does not list.
     Walk,
     /// Creates the index again.
     Rebuild,
@@ -26,16 +28,16 @@ pub(super) enum IndexWork {
 
 #[derive(Default)]
 struct RefreshState {
-    wanted: Option<IndexWork>,
+    wanted_work: Option<IndexWork>,
     is_working: bool,
     is_closed: bool,
-    updated: Option<Instant>,
-    walked: Option<Instant>,
+    last_update: Option<Instant>,
+    last_walk: Option<Instant>,
     /// The error of the last update.
     problem: Option<String>,
 }
 
-/// The thread that updates the index, and the calls that wait for it.
+/// The state that the thread which updates the index shares with the calls that wait for an update.
 #[derive(Default)]
 pub(super) struct IndexRefresh {
     state: Mutex<RefreshState>,
@@ -47,7 +49,7 @@ impl IndexRefresh {
     pub(super) fn run(&self, context: &Context) {
         let mut state = self.lock();
         while !state.is_closed {
-            let Some(work) = state.wanted.take() else {
+            let Some(work) = state.wanted_work.take() else {
                 state = self
                     .changed
                     .wait(state)
@@ -68,9 +70,9 @@ impl IndexRefresh {
             state = self.lock();
             state.is_working = false;
             state.problem = problem.map(|problem| problem.to_one_line());
-            state.updated = Some(Instant::now());
+            state.last_update = Some(Instant::now());
             if work > IndexWork::Update {
-                state.walked = state.updated;
+                state.last_walk = state.last_update;
             }
             self.changed.notify_all();
         }
@@ -81,8 +83,9 @@ impl IndexRefresh {
         self.changed.notify_all();
     }
 
-    /// Reads from the index, after `work`, unless `work` was done a moment ago. Creates a damaged index again, and reads
-    /// it if it is complete within [`MAX_WAIT`].
+    /// Asks for `work` unless it was done within its interval, and reads from the index. Waits for the work for at most
+    /// [`MAX_WAIT`]; after that, reads the index as it is. A missing or damaged index is created and read in the same
+    /// way.
     ///
     /// # Errors
     /// The index does not exist yet, it cannot be read, or another process writes it all the time.
@@ -94,8 +97,8 @@ impl IndexRefresh {
     ) -> Result<T> {
         let state = self.lock();
         let (last, interval) = match work {
-            IndexWork::Walk => (state.walked, WALK_INTERVAL),
-            _ => (state.updated, UPDATE_INTERVAL),
+            IndexWork::Walk => (state.last_walk, WALK_INTERVAL),
+            _ => (state.last_update, UPDATE_INTERVAL),
         };
         if state.is_working || last.is_none_or(|last| last.elapsed() >= interval) {
             self.update(state, work);
@@ -129,10 +132,10 @@ impl IndexRefresh {
     fn update(&self, mut state: MutexGuard<'_, RefreshState>, work: IndexWork) {
         // An update that has begun may have missed files that a walk would find.
         if !state.is_working || work == IndexWork::Walk {
-            state.wanted = state.wanted.max(Some(work));
+            state.wanted_work = state.wanted_work.max(Some(work));
         }
         self.changed.notify_all();
-        let is_pending = |state: &mut RefreshState| state.is_working || state.wanted.is_some();
+        let is_pending = |state: &mut RefreshState| state.is_working || state.wanted_work.is_some();
         drop(self.changed.wait_timeout_while(state, MAX_WAIT, is_pending));
     }
 

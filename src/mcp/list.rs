@@ -1,7 +1,7 @@
 //! `list_conversations`.
 
 use super::answer::{AnswerText, MAX_CHARS, cursor_note, format_time, open_call, quote_title};
-use super::call::{CallScope, PastCall, make_filter, parse_cursor};
+use super::call::{CallContext, CallScope, make_filter, parse_cursor};
 use crate::choices::listed::{list_threads, list_unlisted};
 use crate::codex::threads::ThreadFilter;
 use crate::error::Result;
@@ -21,18 +21,18 @@ pub(super) struct ListArguments {
 }
 
 impl ListArguments {
-    /// Lists conversations without that with the id `caller`.
+    /// Lists conversations. Leaves out `caller`, the conversation of the calling agent.
     ///
     /// # Errors
     /// An argument is invalid, or Codex's list cannot be read.
-    pub(super) fn answer(&self, caller: Option<&str>, call: &PastCall<'_>) -> Result<String> {
+    pub(super) fn answer(&self, caller: Option<&str>, call: &CallContext<'_>) -> Result<String> {
         let context = call.context;
         let shown = parse_cursor(self.cursor.as_deref())?;
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let scope = self.scope.unwrap_or_default();
         let filter = ThreadFilter {
             without_subagents: true,
-            // One that is the caller, and one that shows that there are more.
+            // Two more: one may be the caller, which is left out, and one shows that there are more.
             limit: Some(shown.saturating_add(limit + 2)),
             ..make_filter(scope, None, self.since.as_deref(), context)?
         };

@@ -1,7 +1,7 @@
 //! `open_conversation`.
 
 use super::answer::{AnswerText, MAX_CHARS, cursor_note, format_time, quote, quote_title, redact};
-use super::call::{PastCall, parse_cursor};
+use super::call::{CallContext, parse_cursor};
 use crate::choices::conversation_choice::find_conversation;
 use crate::context::Context;
 use crate::conversations::markdown::shorten_to_line;
@@ -14,11 +14,13 @@ use crate::views::transcript_text::read_error;
 use serde::Deserialize;
 use std::sync::atomic::Ordering;
 
-/// The bounds of `max_chars`.
+/// The least `max_chars` of a page.
 const MIN_CHARS: usize = 2000;
+
+/// The largest `max_chars` of a page.
 const MOST_CHARS: usize = 40_000;
 
-/// The longest text of an entry that is shown, in bytes. A page redacts all texts up to its end.
+/// The longest text of an entry that is shown, in bytes. Each page redacts the entries of earlier pages again.
 const MAX_ENTRY_BYTES: usize = 256 << 10;
 
 #[derive(Debug, Deserialize)]
@@ -46,7 +48,7 @@ impl OpenArguments {
     ///
     /// # Errors
     /// An argument is invalid, no conversation or several match, it has no such turn, or its rollout cannot be read.
-    pub(super) fn answer(&self, call: &PastCall<'_>) -> Result<String> {
+    pub(super) fn answer(&self, call: &CallContext<'_>) -> Result<String> {
         let context = call.context;
         let max_chars = self.max_chars.unwrap_or(MAX_CHARS);
         let mut page = ConversationPage {
@@ -63,7 +65,8 @@ impl OpenArguments {
             .add(&quote_title(cwd.unwrap_or_default(), &session.title));
         let mut turns = 0..=u32::MAX;
         if let Some(turn) = self.turn {
-            // A turn is one of the conversation itself, as in the results of a search.
+            // Like a search, counts the turns of the conversation itself, without those of a conversation that it
+            // continues.
             parts = parts.without_bases();
             let around = self.around.unwrap_or(0);
             turns = turn.saturating_sub(around)..=turn.saturating_add(around);
@@ -136,8 +139,8 @@ impl ConversationPage {
         }
     }
 
-    /// Adds a heading and the quoted lines below it, as far as there is room. The heading is repeated if the part before
-    /// this page ended between them.
+    /// Adds a heading and the quoted lines below it, as far as there is room. If the previous page ended within the
+    /// lines, repeats the heading.
     fn add(&mut self, heading: &str, body: &str) {
         let heading = format!("\n{heading}\n");
         let mut missing = &*heading;

@@ -3,7 +3,7 @@
 use super::answer::{
     AnswerText, MAX_CHARS, cursor_note, format_time, open_call, quote_snippet, quote_title, redact,
 };
-use super::call::{CallScope, PastCall, make_filter, parse_cursor};
+use super::call::{CallContext, CallScope, make_filter, parse_cursor};
 use super::index_refresh::IndexWork;
 use crate::choices::listed::list_threads;
 use crate::codex::rollout_lines::Role;
@@ -17,11 +17,12 @@ use crate::error::{CommandError, Result};
 use crate::io::quantity::pluralize;
 use serde::Deserialize;
 
-/// The largest number of results in an answer, and up to a cursor.
+/// The largest number of results in an answer.
 const PAGE_HITS: usize = 10;
+
+/// The largest number of results of a query that an agent can reach with cursors.
 const MAX_HITS: usize = 1000;
 
-/// The longest query, in bytes.
 const MAX_QUERY_BYTES: usize = 1000;
 
 #[derive(Debug, Deserialize)]
@@ -40,7 +41,7 @@ impl SearchArguments {
     ///
     /// # Errors
     /// An argument is invalid, or the index cannot be used.
-    pub(super) fn answer(&self, caller: Option<&str>, call: &PastCall<'_>) -> Result<String> {
+    pub(super) fn answer(&self, caller: Option<&str>, call: &CallContext<'_>) -> Result<String> {
         let context = call.context;
         let query = self.parse_query()?;
         let shown = parse_cursor(self.cursor.as_deref())?;
@@ -70,17 +71,11 @@ impl SearchArguments {
         Ok(format_result(&result, shown, context))
     }
 
-    /// Parses the query as `find` parses arguments: each word is one, and a query with quotes is one as a whole.
     fn parse_query(&self) -> Result<Query> {
         if self.query.len() > MAX_QUERY_BYTES {
             return Err(CommandError::usage("the query is longer than 1000 bytes"));
         }
-        let words: Vec<_> = if self.query.contains('"') {
-            vec![self.query.clone()]
-        } else {
-            self.query.split_whitespace().map(str::to_owned).collect()
-        };
-        query::parse(&words).map_err(|e| CommandError::usage(e.to_string()))
+        query::parse_text(&self.query).map_err(|e| CommandError::usage(e.to_string()))
     }
 
     fn search(
@@ -89,7 +84,7 @@ impl SearchArguments {
         filter: ThreadFilter,
         limit: usize,
         caller: Option<&str>,
-        call: &PastCall<'_>,
+        call: &CallContext<'_>,
     ) -> Result<SearchResult> {
         let context = call.context;
         let filter = ConversationFilter::new(filter, |filter| list_threads(filter, context))?;

@@ -1,6 +1,6 @@
 //! Reads the messages of the client and answers them.
 
-use super::call::PastCall;
+use super::call::CallContext;
 use super::index_refresh::IndexRefresh;
 use super::message::{self, ClientMessage, RequestError, RequestErrorCode};
 use super::tools;
@@ -15,14 +15,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 
-/// The longest message that is read, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
 /// The bytes that are read at a time.
 const READ_BYTES: usize = 16 << 10;
 
-/// The number of calls that are answered at the same time, and of those that wait. The server stops reading then.
+/// The number of calls that are answered at the same time.
 const WORKERS: usize = 4;
+
+/// The number of waiting calls at which the server stops to read messages.
 const MAX_WAITING_CALLS: usize = 64;
 
 struct ServerSession<'a> {
@@ -32,14 +33,14 @@ struct ServerSession<'a> {
     cancelled: Mutex<HashMap<String, Arc<AtomicBool>>>,
     calls: Mutex<CallQueue>,
     /// Notified when a call begins or a worker ends.
-    has_changed: Condvar,
+    calls_changed: Condvar,
 }
 
 #[derive(Default)]
 struct CallQueue {
     waiting: VecDeque<WaitingCall>,
     workers: usize,
-    /// No process reads the answers.
+    /// True if stdout is closed, so that no process reads the answers.
     is_closed: bool,
 }
 
@@ -58,7 +59,7 @@ pub(crate) fn serve(context: &Context) {
         index: &index,
         cancelled: Mutex::default(),
         calls: Mutex::default(),
-        has_changed: Condvar::new(),
+        calls_changed: Condvar::new(),
     };
     thread::scope(|scope| {
         scope.spawn(|| index.run(context));
@@ -114,6 +115,7 @@ impl ServerSession<'_> {
         }
     }
 
+    /// Creates a call that the client can cancel by its request id.
     fn register(&self, id: Value, params: Value, is_versioned: bool) -> WaitingCall {
         let call = WaitingCall {
             id,
@@ -145,10 +147,13 @@ impl ServerSession<'_> {
         mut condition: impl FnMut(&CallQueue) -> bool,
     ) -> MutexGuard<'_, CallQueue> {
         let calls = self.lock_calls();
-        let waited = self.has_changed.wait_while(calls, |calls| condition(calls));
+        let waited = self
+            .calls_changed
+            .wait_while(calls, |calls| condition(calls));
         waited.unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Answers waiting calls until none is left. Drops them if no process reads the answers.
     fn answer_waiting(&self) {
         let mut is_open = true;
         loop {
@@ -156,7 +161,7 @@ impl ServerSession<'_> {
             calls.is_closed |= !is_open;
             let call = calls.waiting.pop_front();
             calls.workers -= usize::from(call.is_none());
-            self.has_changed.notify_all();
+            self.calls_changed.notify_all();
             let closed = calls.is_closed;
             drop(calls);
             let Some(call) = call else { return };
@@ -166,14 +171,14 @@ impl ServerSession<'_> {
 
     /// Answers a call that was not cancelled. Returns false if no process reads the answer.
     fn answer_call(&self, call: &WaitingCall) -> bool {
-        let past_call = PastCall {
+        let call_context = CallContext {
             context: self.context,
             index: self.index,
             is_cancelled: &call.is_cancelled,
         };
-        let mut result = tools::call(&call.params, &past_call);
+        let mut result = tools::call(&call.params, &call_context);
         if call.is_versioned {
-            result = result.map(message::complete);
+            result = result.map(message::add_result_fields);
         }
         self.lock_flags().remove(&call.id.to_string());
         call.is_cancelled.load(Ordering::Relaxed)
@@ -205,7 +210,7 @@ fn answer_request(method: &str, params: &Value, is_versioned: bool) -> Result<Va
         }
     };
     if is_versioned {
-        return Ok(message::complete_cacheable(result));
+        return Ok(message::add_cacheable_result_fields(result));
     }
     Ok(result)
 }

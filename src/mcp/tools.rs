@@ -1,7 +1,7 @@
 //! The tools: their description, and their calls.
 
 use super::answer::redact;
-use super::call::PastCall;
+use super::call::CallContext;
 use super::list::ListArguments;
 use super::message::{RequestError, RequestErrorCode};
 use super::open::OpenArguments;
@@ -11,7 +11,6 @@ use crate::io::ansi;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// The description of the tools for clients.
 const TOOLS: &str = include_str!("tools.json");
 
 /// Returns the result of `tools/list`.
@@ -26,11 +25,12 @@ pub(crate) fn list() -> Value {
 /// There is no such tool.
 pub(super) fn call(
     params: &Value,
-    call: &PastCall<'_>,
+    call: &CallContext<'_>,
 ) -> std::result::Result<Value, RequestError> {
     let name = params["name"].as_str().unwrap_or_default();
     let arguments = &params["arguments"];
-    // Codex sends the id of the conversation in which it calls. That one has the words of the query.
+    // Codex sends the id of the conversation in which it calls. A search leaves that conversation out, because it
+    // contains the words of the query.
     let caller = params["_meta"]["threadId"].as_str();
     let text =
         match name {

@@ -43,7 +43,7 @@ pub(crate) fn account_json<'a>(
 }
 
 /// Returns the source and the time of the figures that decide the state of an account: those of the hold if the user
-/// holds it back, else those of the last observation.
+/// holds the account back, else those of the last observation.
 pub(crate) fn source_of(
     entry: &AccountEntry,
     verdict: &Verdict,
@@ -55,7 +55,6 @@ pub(crate) fn source_of(
     (quota.map(|o| o.source), quota.map(|o| o.observed_at))
 }
 
-/// Returns the figures of an observation in JSON.
 pub(crate) fn quota_json(
     quota: Option<&Observation>,
     context: &Context,
@@ -83,7 +82,7 @@ pub(crate) fn relative_time<Z: TimeZone>(at: &DateTime<Z>, context: &Context) ->
     time::format_relative(&at.to_utc(), &context.now())
 }
 
-/// Returns the time of a number of milliseconds since 1970, formatted by [`local_rfc3339`].
+/// Formats a time in milliseconds since 1970 like [`local_rfc3339`]. `None` if `ms` is `None` or out of range.
 pub(crate) fn format_local_ms(ms: Option<i64>, context: &Context) -> Option<String> {
     let at = DateTime::from_timestamp_millis(ms?)?;
     Some(local_rfc3339(&at, context))
@@ -109,8 +108,8 @@ pub(crate) fn entry_label(entry: &AccountEntry) -> String {
     printable(name.unwrap_or(entry.identity.email.as_str()))
 }
 
-/// Returns the label of the account of each workspace id. Leaves out ids that several accounts share; empty if the
-/// accounts cannot be read.
+/// Returns the labels of accounts by workspace id, without ids that several accounts share. Empty if the accounts
+/// cannot be read.
 pub(crate) fn labels_by_workspace(context: &Context) -> HashMap<String, String> {
     let (accounts, _) = read_accounts_and_profiles(context).unwrap_or_default();
     let mut names: HashMap<String, Option<String>> = HashMap::new();
@@ -145,7 +144,7 @@ pub(crate) fn short_id(session_id: &str) -> &str {
     session_id.get(..13).unwrap_or(session_id)
 }
 
-/// Returns the short id of a conversation, or all of its id if others in `all` have the same short id.
+/// Returns the short id of a conversation, or the whole id if another id in `all` has the same short id.
 pub(crate) fn unique_short_id<'i, 'a>(
     id: &'i str,
     all: impl IntoIterator<Item = &'a str>,
@@ -200,7 +199,7 @@ pub(crate) fn read_accounts_and_profiles(
     Ok((list_with_live_account(context, file), profiles))
 }
 
-/// Returns the accounts of a loaded `cooldown.json`, and the live one.
+/// Returns the accounts of a loaded `cooldown.json`, and the live one. Warns if the live login cannot be read.
 pub(crate) fn list_with_live_account(context: &Context, file: CooldownFile) -> Vec<Account> {
     let live = read_login(context.codex_home()).unwrap_or_else(|e| {
         context.warn(format_args!("{e}: {}", e.source));
@@ -242,18 +241,19 @@ pub(crate) fn warn_all(ui: &Ui, warnings: &[String]) {
     }
 }
 
-/// Warns of records that could not be written after an operation succeeded. Returns true if there were no
-/// failures.
+/// Warns of records that could not be written after an operation succeeded. Returns true if `failures` is empty.
 pub(crate) fn warn_not_recorded(
     ui: &Ui,
     failures: impl IntoIterator<Item: Into<CommandError>>,
 ) -> bool {
     let messages = failures.into_iter().map(|e| e.into().to_one_line());
     let mut messages: Vec<String> = messages.collect();
-    // Two records can fail on the same file.
+    // Two records in one file fail with the same message.
     messages.dedup();
     for message in &messages {
-        ui.warn(format_args!("done, but not recorded: {message}"));
+        ui.warn(format_args!(
+            "done, but a record of it could not be written: {message}"
+        ));
     }
     messages.is_empty()
 }

@@ -24,13 +24,13 @@ pub(crate) struct AccountList {
 }
 
 impl AccountList {
-    /// Reads the accounts, the profiles, and the usage of launches. Completes launches whose codex-manager was killed. With
-    /// `dry_run`, launches are neither completed nor read.
+    /// Reads the accounts, the profiles, and the usage of launches. Completes launches whose codex-manager was killed.
+    /// With `dry_run`, launches are neither completed nor read.
     ///
     /// # Errors
     /// A document was written by a newer version or cannot be read.
     pub(crate) fn read(dry_run: bool, context: &Context) -> Result<Self> {
-        // Read first: completing launches can add figures of accounts.
+        // Usages are read first, because completing launches can add figures of accounts.
         let usages = if dry_run {
             LaunchedUsages::default()
         } else {
@@ -44,7 +44,7 @@ impl AccountList {
         })
     }
 
-    /// Returns a list of these accounts alone, without a report on their profiles and launches.
+    /// Returns a list of `accounts`, without the report on profiles and launches.
     pub(crate) fn of_accounts(accounts: Vec<Account>, context: &Context) -> Self {
         let accounts = accounts.into_iter();
         let mut rows: Vec<_> = accounts.map(|a| with_verdict(a, context)).collect();
@@ -112,6 +112,11 @@ impl AccountList {
         self.rows.retain(|(a, _)| a.entry.identity.is_same(wanted));
     }
 
+    /// Prints the list as a table; see [`Self::show`].
+    pub(crate) fn show_table(&self, context: &Context) -> Outcome {
+        self.show(false, context)
+    }
+
     /// Prints the timeline, or the table and the forecast of the live account. Then prints the usage of launched
     /// conversations and the defects of profiles. The outcome is partial if a newer version wrote a profile.
     pub(crate) fn show(&self, as_timeline: bool, context: &Context) -> Outcome {
@@ -162,7 +167,7 @@ fn print_accounts_json<T: Serialize>(
     context.ui.document(command, &json);
 }
 
-/// Describes the damage of a profile's login; `None` if it is usable or on another machine.
+/// Describes the damage of a profile's login; `None` if the login is usable or was moved to another machine.
 pub(crate) fn describe_login_problem(profile: &Profile) -> Option<String> {
     use crate::codex::auth::AuthFile;
     if let Some(other) = profile.other_account() {

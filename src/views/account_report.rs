@@ -7,7 +7,6 @@ use crate::quota::window::Observation;
 use crate::ui::{Style, windows};
 use crate::views::account::{full_time, printable};
 
-/// The facts of the report. An account without an identity is unknown.
 #[derive(Debug, Default)]
 pub(crate) struct AccountReport<'a> {
     pub identity: Option<&'a Identity>,

@@ -1,4 +1,4 @@
-//! The table of accounts: one line for each; and the names that tell accounts with the same email apart.
+//! The table of accounts, and the names that distinguish accounts with the same email.
 
 use crate::codex::identity::Identity;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_LABEL, Window};
@@ -15,8 +15,8 @@ const SHORT_WINDOW_MINUTES: u32 = 300;
 const COLUMNS: [Column; 15] = [
     // "*" marks the live account, "!" one without a working saved login.
     Column::new("").rank(1).only_text(),
-    // The profiles of one client often begin alike. Names are more useful whole than beside the columns
-    // from NOTE on.
+    // Profiles of one client often have the same beginning, so names are shortened in the middle. Whole names are more
+    // useful than the columns from NOTE on.
     Column::new("PROFILE")
         .rank(2)
         .shorten_middle(12)
@@ -36,7 +36,6 @@ const COLUMNS: [Column; 15] = [
     Column::new("LIVE").only_tsv(),
 ];
 
-/// Prints the accounts in the given order.
 pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     // One email can have several workspaces, each with its own quota.
     let names = AccountNames::from_entries(rows.iter().map(|(account, _)| &account.entry));
@@ -50,8 +49,8 @@ pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     }
 }
 
-/// Returns true if the manager knows that it has no login of the account to switch to. A login that was
-/// moved to another machine is not missing.
+/// Returns true if the manager knows that it has no login with which to switch to the account. A login that is live or
+/// was moved to another machine is not missing.
 fn lacks_login(account: &Account) -> bool {
     use LoginState::{Moved, Ok, Unknown};
     !account.current && !matches!(account.login, Ok | Unknown | Moved)
@@ -132,7 +131,8 @@ fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
     Cell::new(style, format!("{left:.0} %")).value(format_args!("{left:.0}"))
 }
 
-/// Returns the time of [`next_change`] as a duration and as a date; `unknown` for a cooldown of which the end is unknown.
+/// Returns the time until [`next_change`], and its date. The first cell is `unknown` for a cooldown without a known
+/// end.
 fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Cell; 2] {
     match next_change(entry, verdict, context) {
         Some(at) => [
@@ -147,8 +147,8 @@ fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Ce
     }
 }
 
-/// Returns the end of a cooldown. For any other account, returns the next weekly reset, else the earliest reset of
-/// another window that is ahead.
+/// Returns the end of the cooldown. For an account that is not in cooldown, returns the next weekly reset, else the
+/// next reset of another window.
 pub(crate) fn next_change(
     entry: &AccountEntry,
     verdict: &Verdict,
@@ -199,7 +199,7 @@ fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> St
     notes.join(", ")
 }
 
-/// Returns the state of a login, empty if it is usable or unknown.
+/// Returns the state of the login, or an empty text if the login is usable or its state unknown.
 fn login_cell(account: &Account) -> Cell {
     let text = match account.login {
         LoginState::Ok | LoginState::Unknown => "",
@@ -229,7 +229,6 @@ const ID_CHARS: usize = 8;
 pub(crate) struct AccountNames(Vec<AccountEntry>);
 
 impl AccountNames {
-    /// Collects the accounts that are listed together.
     pub(crate) fn from_entries<'a>(entries: impl IntoIterator<Item = &'a AccountEntry>) -> Self {
         Self(entries.into_iter().cloned().collect())
     }

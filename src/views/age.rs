@@ -3,7 +3,7 @@
 use crate::context::Context;
 use chrono::{DateTime, Datelike as _, Utc};
 
-/// Formats the time since the last change: "now", "5 min", "3 h", "13 d", else the date. `None` if it is unknown.
+/// Formats the time since the last change: "now", "5 min", "3 h", "13 d", else the date. `None` if the time is unknown.
 pub(crate) fn age_text(updated_ms: Option<i64>, context: &Context) -> Option<String> {
     let at = DateTime::<Utc>::from_timestamp_millis(updated_ms?)?;
     let now = context.now();

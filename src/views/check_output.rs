@@ -7,8 +7,9 @@ use crate::views::account::printable;
 /// The column at which messages, consequences and fixes start.
 const MESSAGE_COLUMN: usize = 25;
 
-/// Below this width, messages start on a separate line, at [`NARROW_COLUMN`].
+/// The width of a terminal below which messages start on a separate line, at [`NARROW_COLUMN`].
 const MIN_WIDTH: usize = 60;
+
 const NARROW_COLUMN: usize = 6;
 
 /// Prints a finding: message, consequence, fix. A command is on a separate line and is never wrapped, so that it can be

@@ -12,11 +12,10 @@ use std::io;
 pub(crate) struct ConversationParts {
     /// The parts, the oldest first.
     pub list: Vec<ThreadPart>,
-    /// The id of the rollout with the turns before the first part, if it cannot be read.
+    /// The id of the rollout with the turns before the first part, if that rollout cannot be read.
     pub missing_parent: Option<String>,
 }
 
-/// A piece of a conversation to read.
 pub(crate) enum TranscriptPiece<'a> {
     /// The heading of a part.
     Mark(PartMark),
@@ -25,7 +24,6 @@ pub(crate) enum TranscriptPiece<'a> {
 }
 
 impl ConversationParts {
-    /// Finds the parts of a conversation.
     pub(crate) fn find(session: &NamedConversation) -> Self {
         let chain = ThreadChain::read(&session.home, &session.id, &session.rollout);
         Self {
@@ -34,6 +32,7 @@ impl ConversationParts {
         }
     }
 
+    /// Leaves out the parts of other conversations.
     pub(crate) fn without_bases(mut self) -> Self {
         self.list.drain(..self.list.len() - 1);
         self.missing_parent = None;
@@ -46,22 +45,23 @@ impl ConversationParts {
         rollout::read_head(&first.path).ok().flatten()
     }
 
-    /// Returns the id of the conversation that this one continues, or of the missing rollout with its earlier turns.
+    /// Returns the id of the conversation that this one continues, or the id of the missing rollout with its earlier
+    /// turns.
     pub(crate) fn continued_id(&self) -> Option<String> {
         let parent = self.list.iter().rev().nth(1);
         let parent = parent.map(|part| printable(&part.id));
         parent.or_else(|| self.missing_parent.clone())
     }
 
-    /// Reads the conversation. Calls `each` with the marks and the entries in their order, until it returns false.
-    /// `safe` redacts a text of an entry.
+    /// Reads the conversation. Calls `each` with the marks and the entries in order, until `each` returns false.
+    /// `redact` is applied to the texts of the entries.
     ///
     /// # Errors
     /// A rollout cannot be read, or the user interrupts.
     pub(crate) fn read(
         &self,
         options: TranscriptOptions,
-        safe: &mut dyn FnMut(&str) -> String,
+        redact: &mut dyn FnMut(&str) -> String,
         mut each: impl FnMut(TranscriptPiece<'_>) -> bool,
     ) -> io::Result<()> {
         let missing = self.missing_parent.clone().map(PartMark::Missing);
@@ -73,7 +73,7 @@ impl ConversationParts {
                 break;
             }
             transcript::read(&part.slices, options, |mut entry| {
-                entry.map_texts(&mut *safe);
+                entry.map_texts(&mut *redact);
                 goes_on = each(TranscriptPiece::Entry(&part.id, entry));
                 goes_on
             })?;

@@ -54,7 +54,6 @@ impl LaunchedUsages {
         }
     }
 
-    /// Returns the newest usage of an account.
     pub(crate) fn newest_usage(&self, entry: &AccountEntry) -> Option<SessionUsage> {
         self.running
             .iter()

@@ -17,37 +17,32 @@ use serde_json::Value;
 pub(crate) enum ExportFormatter<F> {
     Markdown(MarkdownWriter<F>),
     Html(HtmlWriter<F>),
-    Json {
-        /// The zone of times.
-        zone: Zone,
-        is_first: bool,
-    },
+    Json { zone: Zone, is_first: bool },
 }
 
 impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
-    /// Returns the beginning of the document. `safe` redacts a text.
+    /// Returns the beginning of the document. `redact` is applied to all texts of the conversation.
     pub(crate) fn format_head(
         &self,
         session: &NamedConversation,
         parts: &ConversationParts,
         context: &Context,
-        safe: &mut dyn FnMut(&str) -> String,
+        redact: &mut dyn FnMut(&str) -> String,
     ) -> String {
         match self {
-            Self::Markdown(_) => safe(&transcript_text::format_head(session, parts)),
+            Self::Markdown(_) => redact(&transcript_text::format_head(session, parts)),
             Self::Html(_) => {
                 let mut head = build_page_head(session, parts, context);
-                head.title = safe(&head.title);
+                head.title = redact(&head.title);
                 for (_, value) in &mut head.facts {
-                    *value = safe(value);
+                    *value = redact(value);
                 }
                 format_page_start(&head, "")
             }
-            Self::Json { .. } => format_json_head(session, parts, safe),
+            Self::Json { .. } => format_json_head(session, parts, redact),
         }
     }
 
-    /// Formats the next piece of the conversation.
     pub(crate) fn format_piece(&mut self, piece: TranscriptPiece<'_>) -> String {
         use TranscriptPiece::{Entry, Mark};
         match (self, piece) {
@@ -97,11 +92,11 @@ pub(crate) fn entry_json<'a>(
 fn format_json_head(
     session: &NamedConversation,
     parts: &ConversationParts,
-    safe: &mut dyn FnMut(&str) -> String,
+    redact: &mut dyn FnMut(&str) -> String,
 ) -> String {
     // Written in parts, because a conversation may have gigabytes.
     let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
-    let (id, title) = (text(&session.id), text(&safe(&session.title)));
+    let (id, title) = (text(&session.id), text(&redact(&session.title)));
     let missing = serde_json::to_string(&parts.missing_parent).unwrap_or_default();
     format!("{{\"id\":{id},\"title\":{title},\"missing_parent\":{missing},\"turns\":[")
 }

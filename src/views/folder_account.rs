@@ -7,7 +7,8 @@ use crate::quota::state;
 use crate::views::account::printable;
 use std::path::Path;
 
-/// Returns the folder in the settings that has the current folder, or `root` in it, and the profile of that folder.
+/// Returns the entry of the setting `folders` that applies to the current folder, or to `root` if it is given: the
+/// folder in the setting and its profile. A relative `root` is below the current folder.
 pub(crate) fn find_folder_profile<'a>(
     root: Option<&Path>,
     context: &'a Context,
@@ -25,7 +26,8 @@ pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
     Some(find_folder_profile(None, context)?.1.clone())
 }
 
-/// Prints the account of the folder, if it has one, with its quota, and unless it is live the command that uses it.
+/// Prints the account of the current folder with its remaining quota, and the command that starts Codex under it unless
+/// it is live. Prints nothing if `profile` is `None`.
 pub(crate) fn note_folder_account(profile: Option<&str>, accounts: &[Account], context: &Context) {
     let Some(profile) = profile else { return };
     let is_named = |a: &&Account| a.entry.profile.as_deref() == Some(profile);

@@ -1,4 +1,4 @@
-//! The files that an archive or a snapshot lacks, or has damaged.
+//! The files that are missing or damaged in an archive or a snapshot.
 
 use crate::archive::metadata::Metadata;
 use crate::archive::path_note::PathNote;

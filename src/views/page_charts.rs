@@ -14,7 +14,6 @@ pub(crate) const MAX_COLORS: usize = 7;
 
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
-/// A layer of a chart of areas.
 #[derive(Debug, Clone)]
 pub(crate) struct AreaLayer {
     pub name: String,
@@ -26,7 +25,7 @@ pub(crate) struct AreaLayer {
 pub(crate) struct AreaChart {
     /// At most [`MAX_COLORS`] layers, the lowest first.
     pub layers: Vec<AreaLayer>,
-    /// The number of steps on the axis of time. The areas may end before.
+    /// The number of steps on the axis of time. The layers may have fewer.
     pub steps: usize,
     /// Marks on the axis of time: positions from 0 to 1, and their texts.
     pub marks: Vec<(f64, String)>,
@@ -141,14 +140,13 @@ pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
     svg + "</svg></div>\n"
 }
 
-/// A rectangle of a treemap.
 #[derive(Debug, Clone)]
 pub(crate) struct TreemapItem {
     pub name: String,
     pub size: u64,
     /// The size as printed.
     pub shown: String,
-    /// The number of its colour, below [`MAX_COLORS`].
+    /// The number of the colour, below [`MAX_COLORS`].
     pub color: usize,
 }
 
@@ -213,7 +211,6 @@ fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [
     svg.push_str("</svg>\n");
 }
 
-/// A row of a table with shares.
 #[derive(Debug, Clone)]
 pub(crate) struct ShareRow {
     pub name: String,
@@ -222,9 +219,14 @@ pub(crate) struct ShareRow {
     pub shown: String,
 }
 
-/// Returns a table with the share of each row in `whole`. The first `most` rows have a line each, the others share
-/// one.
-pub(crate) fn format_shares(head: [&str; 2], rows: &[ShareRow], whole: f64, most: usize) -> String {
+/// Returns a table with the share of each row in `whole`. The first `max_rows` rows have a line each, the others have
+/// one line together.
+pub(crate) fn format_shares(
+    head: [&str; 2],
+    rows: &[ShareRow],
+    whole: f64,
+    max_rows: usize,
+) -> String {
     let [name, figure] = head;
     let mut html = format!(
         "<table class=\"share\">\n<thead><tr><th>{name}</th><th class=\"bar\"></th><th>Share</th><th>{figure}</th></tr>\
@@ -239,17 +241,17 @@ pub(crate) fn format_shares(head: [&str; 2], rows: &[ShareRow], whole: f64, most
             draw_bar(part, whole)
         );
     };
-    for row in rows.iter().take(most) {
+    for row in rows.iter().take(max_rows) {
         push(&row.name, row.part, &row.shown);
     }
-    if let Some(others) = rows.get(most..).filter(|others| !others.is_empty()) {
+    if let Some(others) = rows.get(max_rows..).filter(|others| !others.is_empty()) {
         let part = others.iter().map(|row| row.part).sum();
         push(&format!("{} others", others.len()), part, "");
     }
     html + "</tbody>\n</table>\n"
 }
 
-/// Draws a bar of a table: `whole` is as long as the column.
+/// Draws a bar of a table. A `part` that equals `whole` fills the column.
 pub(crate) fn draw_bar(part: f64, whole: f64) -> String {
     let length = if whole > 0.0 {
         part / whole * 1000.0

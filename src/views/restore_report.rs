@@ -39,7 +39,7 @@ fn json_head<'a>(
         .with("target", &request.folder)
 }
 
-/// Returns the removed files, without the side files of databases: those belong to a file that is replaced.
+/// Returns the names of the removed files, without the side files of databases, because their databases are replaced.
 pub(crate) fn removed_names(removed: &NameSet) -> Vec<String> {
     let names = removed.sorted().into_iter();
     names
@@ -48,8 +48,8 @@ pub(crate) fn removed_names(removed: &NameSet) -> Vec<String> {
         .collect()
 }
 
-/// Returns "308 files (10 differ in size or time)": the live files that `plan` replaces. `unchanged` has the files with
-/// equal size and mtime in the archive.
+/// Describes the live files that `plan` replaces, as "308 files (10 differ in size or time)". `unchanged` has the files
+/// whose size and mtime are the same in the archive.
 pub(crate) fn describe_replaced(plan: &RestorePlan, unchanged: &NameSet) -> String {
     let all = plan.writes.len() - plan.added.len();
     let differing = all - unchanged.len();
@@ -58,7 +58,6 @@ pub(crate) fn describe_replaced(plan: &RestorePlan, unchanged: &NameSet) -> Stri
     format!("{all} ({differing} {verb} in size or time)")
 }
 
-/// Prints the plan of a dry run.
 pub(crate) fn show_plan(
     context: &Context,
     command: &str,

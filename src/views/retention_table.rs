@@ -12,7 +12,6 @@ use crate::views::account::{self, absolute_time, local_rfc3339, printable};
 use crate::views::account_table::AccountNames;
 use serde::Serialize;
 
-/// The objects of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RetentionSubject {
     /// Archives, which are moved to the trash.

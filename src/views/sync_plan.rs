@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Number of steps that the table shows; further ones are only counted.
+/// Number of steps that the table shows; the others are only counted.
 const MAX_STEP_ROWS: usize = 20;
 
 /// Number of messages of a kind that are printed.
@@ -93,7 +93,6 @@ pub(crate) struct ConflictJson<'a> {
     versions: Option<VersionsJson<'a>>,
 }
 
-/// The versions of a conversation in conflict.
 #[derive(Serialize)]
 pub(crate) struct VersionsJson<'a> {
     #[serde(flatten)]
@@ -150,7 +149,7 @@ pub(crate) fn describe_messages(versions: &ConflictingVersions, context: &Contex
     versions.describe(time)
 }
 
-/// Returns the conflicts that need a decision, and those that these steps decide by `conflict.policy`.
+/// Returns the conflicts that the user has to decide, and the conflicts that `steps` decide by `conflict.policy`.
 fn collect_conflicts<'a>(
     context: &Context,
     plan: &'a SyncPlan,
@@ -158,16 +157,16 @@ fn collect_conflicts<'a>(
 ) -> Vec<ConflictJson<'a>> {
     let open = plan.conflicts.iter();
     let open = open.map(|conflict| ConflictJson::of(conflict, context));
-    let ended = steps.filter_map(|step| {
+    let decided = steps.filter_map(|step| {
         Some(ConflictJson {
             file: PathJson::of(&step.path, step.conflict.as_ref()?),
             versions: None,
         })
     });
-    open.chain(ended).collect()
+    open.chain(decided).collect()
 }
 
-/// Returns the names of conflict copies that wait for a decision, with those that these steps create.
+/// Returns the names of the conflict copies that wait for a decision, and of the conflict copies that `steps` create.
 fn collect_conflict_copies<'a>(
     plan: &'a SyncPlan,
     steps: impl Iterator<Item = &'a SyncStep>,
@@ -179,15 +178,17 @@ fn collect_conflict_copies<'a>(
     names.into_iter().collect()
 }
 
-/// Builds the document of a dry run for the steps whose index `wants` accepts.
+/// Builds the document of a dry run, with the steps whose index is accepted by `is_selected`.
 pub(crate) fn build_plan_json<'a>(
     context: &Context,
     plan: &'a SyncPlan,
-    wants: impl Fn(usize) -> bool,
+    is_selected: impl Fn(usize) -> bool,
 ) -> PlanJson<'a> {
     let steps = || {
         let numbered = plan.steps.iter().enumerate();
-        numbered.filter(|(i, _)| wants(*i)).map(|(_, step)| step)
+        numbered
+            .filter(|(i, _)| is_selected(*i))
+            .map(|(_, step)| step)
     };
     let mut actions = BTreeMap::new();
     for step in steps() {
@@ -238,7 +239,7 @@ const STEP_COLUMNS: [Column; 5] = [
     Column::new("WHY").rank(1).wrap(20),
 ];
 
-/// Returns the sum of some steps: "308 → cloud folder (4.2 MB), 10 ← cloud folder (31 kB), 0 conflicts".
+/// Summarizes steps and conflicts, as "308 → cloud folder (4.2 MB), 10 ← cloud folder (31 kB), 0 conflicts".
 pub(crate) fn sum_steps(steps: &[&SyncStep], conflicts: usize, remote: SyncRemote) -> String {
     let remote = remote.label();
     let count = |actions: &[SyncAction]| {
@@ -392,8 +393,7 @@ pub(crate) fn print_unsynced<'a>(
     }
 }
 
-/// Prints files that are left alone and need no action. A run prints them if they differ from those of the last run, or
-/// under `--verbose`.
+/// Prints the files that sync leaves alone and that need no action of the user.
 pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
     for (path, why) in first_messages(&plan.notices.notes) {
         context.ui.note(format_args!("note: {path}: {why}"));
@@ -401,7 +401,7 @@ pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
     print_left_out(context, &plan.notices.excluded);
 }
 
-/// Prints the entries of the home that are not synced: the first ones by name, the rest by number.
+/// Prints the names of the first entries of the home that are excluded from sync, and the number of the others.
 fn print_left_out(context: &Context, left_out: &[(String, String)]) {
     const NAMED: usize = 10;
     let ui = &context.ui;
@@ -418,7 +418,8 @@ fn first_messages(list: &[(String, String)]) -> impl Iterator<Item = &(String, S
     list.iter().take(MAX_MESSAGES)
 }
 
-/// Returns "1 file is the same on both sides" after the sum of the steps and conflicts, or after "nothing to do".
+/// Summarizes a plan: the steps and conflicts, or "nothing to do", and the number of files that are the same on both
+/// sides.
 pub(crate) fn summarize(plan: &SyncPlan, remote: SyncRemote) -> String {
     let steps: Vec<_> = plan.steps.iter().collect();
     let sum = if steps.is_empty() && plan.conflicts.is_empty() {
@@ -431,7 +432,7 @@ pub(crate) fn summarize(plan: &SyncPlan, remote: SyncRemote) -> String {
     format!("{sum} {files} {verb} the same on both sides")
 }
 
-/// Returns the error for conflicts of a plan, or of a run that they stopped.
+/// Returns the error for the conflicts of a plan, or of a run that changed nothing because of them.
 pub(crate) fn undecided_error(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
     let error = conflict_error(plan)
         .hint("list and resolve them with: codex-manager sync resolve; nothing was changed");
@@ -443,7 +444,7 @@ pub(crate) fn undecided_error(plan: &SyncPlan, config: &SyncConfig) -> CommandEr
     }
 }
 
-/// Returns the error for conflicts of a run that synced all other files.
+/// Returns the error for the conflicts of a run that synced all other files.
 pub(crate) fn undecided_files_error(plan: &SyncPlan) -> CommandError {
     conflict_error(plan).hint(
         "list and resolve them with: codex-manager sync resolve; these files are unchanged on both sides",

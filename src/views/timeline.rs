@@ -10,20 +10,19 @@ use crate::ui::text_width::without_middle;
 use crate::views::account::label;
 use chrono::{Duration, Timelike};
 
-/// The number of days that the timeline shows.
 const DAYS: usize = 8;
 
-/// The longest name before the line of an account, in characters.
-const NAME_MAX: usize = 25;
+/// The largest width of the name before the line of an account, in characters.
+const MAX_NAME_WIDTH: usize = 25;
 
 /// Draws the accounts: in cooldown, in an open weekly window, ready, or unknown. The reset of the weekly
 /// window has a mark.
 pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
     let ui = &context.ui;
-    let name_max = NAME_MAX.min(ui.width() / 3);
+    let max_name_width = MAX_NAME_WIDTH.min(ui.width() / 3);
     let names: Vec<String> = rows
         .iter()
-        .map(|(account, _)| without_middle(&label(account), name_max).into_owned())
+        .map(|(account, _)| without_middle(&label(account), max_name_width).into_owned())
         .collect();
     let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
     let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(3, 24);
@@ -56,8 +55,8 @@ pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
     ui.line(ui.paint(Style::Dim, ui.wrapped(indent, legend)));
 }
 
-/// Returns the line of weekdays, which are shorter if a day has few cells. The name of a day starts at the
-/// column of its midnight. `starts` has the start of each cell, and the end of the last one.
+/// Returns the line with the names of the days, each starting at the column of its midnight. Names have two letters if
+/// a day has only three cells. `starts` has the start of each cell, and the end of the last cell.
 fn day_names(starts: &[Timestamp], per_day: usize) -> String {
     let name_chars = if per_day > 3 { 3 } else { 2 };
     let mut head = vec![' '; starts.len() - 1];
@@ -67,7 +66,7 @@ fn day_names(starts: &[Timestamp], per_day: usize) -> String {
         let fits = i + name_chars <= head.len();
         if fits && (pair[0].date_naive() != pair[1].date_naive() || is_first) {
             let day = if is_first { pair[0] } else { pair[1] };
-            // A first day that is shorter than its name has none.
+            // Removes the name of a first day that has fewer cells than letters.
             if i <= name_chars {
                 head[..i].fill(' ');
             }

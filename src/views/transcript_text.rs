@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 use std::io;
 
-/// Returns the format of times in transcripts.
+/// Returns a function that formats times of transcripts, to the minute.
 pub(crate) fn minute_format(context: &Context) -> impl Fn(&DateTime<Utc>) -> String + use<> {
     let zone = context.zone();
     move |at| zone.at(at).format("%Y-%m-%d %H:%M").to_string()
@@ -33,7 +33,7 @@ pub(crate) fn format_head(session: &NamedConversation, parts: &ConversationParts
     strip_escapes(&text).into_owned()
 }
 
-/// Converts a failure to read a conversation.
+/// Converts the error of reading a conversation. An interruption becomes [`CommandError::interrupted`].
 pub(crate) fn read_error(session: &NamedConversation, error: io::Error) -> CommandError {
     if error.kind() == io::ErrorKind::Interrupted {
         return CommandError::interrupted();

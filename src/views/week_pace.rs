@@ -1,4 +1,4 @@
-//! The forecast of an account's weekly window, as a hint: no state and no rank depends on it.
+//! The forecast of an account's weekly window, as a hint. No state and no rank depends on the forecast.
 
 use crate::context::Context;
 use crate::quota::account::{Account, AccountEntry};

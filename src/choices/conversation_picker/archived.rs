@@ -1,4 +1,4 @@
-//! Asks for a conversation of an archive or a snapshot.
+//! Lets the user choose a conversation of an archive or a snapshot.
 
 use crate::choices::conversation_picker::rows::{OfferedConversation, QUESTION, refuse_with_list};
 use crate::codex::home::ARCHIVED_SESSIONS;
@@ -12,8 +12,8 @@ use std::cmp::Reverse;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
-/// Lets the user choose a conversation of `source`, first from those that are no longer on disk. Returns its
-/// id.
+/// Lets the user choose a conversation of `source`, and returns its id. The picker begins with the conversations that
+/// are no longer on disk.
 ///
 /// # Errors
 /// `source` has no conversations, or the user cancelled. Without a terminal, prints some of them on stderr, and the
@@ -21,7 +21,9 @@ const NANOS_PER_MILLI: i64 = 1_000_000;
 pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) -> Result<String> {
     let rows = list_conversations(source);
     if rows.is_empty() {
-        return Err(CommandError::failed("the archive has no conversations"));
+        return Err(CommandError::failed(
+            "the archive or snapshot has no conversations",
+        ));
     }
     if !context.ui.can_pick() {
         let usage = ["name it: --session ID", "nothing was changed"];
@@ -46,7 +48,7 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
         },
     };
     let choice = picker.run(&context.ui)?;
-    // A terminal was found above.
+    // `run` returns `None` only without a terminal or conversations. Both were checked above.
     let choice = choice.ok_or_else(|| CommandError::usage(QUESTION))?;
     Ok(choice.id)
 }

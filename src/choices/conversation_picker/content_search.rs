@@ -8,7 +8,7 @@ use crate::conversations::search::evaluate::{
     self, FoundConversation, Hit, HitOrder, SearchOptions, SearchResult,
 };
 use crate::conversations::search::forgiving::search_forgiving;
-use crate::conversations::search::query::{self, Query};
+use crate::conversations::search::query;
 use crate::conversations::search::relaxation::describe_spellings;
 use crate::ui::picker::{ContentAnswer, ContentMatch, ContentQuery, Task};
 use crate::views::account::printable;
@@ -21,8 +21,10 @@ const MIN_QUERY_CHARS: usize = 2;
 /// The shortest last word that is searched as a prefix, in characters.
 const MIN_PREFIX_CHARS: usize = 3;
 
-/// The maximum number of content matches in the scope, and in all conversations.
+/// The maximum number of content matches in the current scope.
 const MAX_MATCHES: usize = 50;
+
+/// The maximum number of content matches in all conversations.
 const MAX_MATCHES_OF_ALL: usize = 100;
 
 /// Returns the task that searches the index. The first search creates the index or brings it up to date, without a
@@ -33,7 +35,6 @@ pub(crate) fn content_search_task(
 ) -> Task<ContentQuery, ContentAnswer> {
     let (context, rows) = (context.clone(), rows.clone());
     let mut store: Option<IndexStore> = None;
-    // The index has ids in lower case.
     let mut ids: HashMap<String, String> = HashMap::new();
     Box::new(move |wanted| {
         if wanted.text.trim().chars().count() < MIN_QUERY_CHARS {
@@ -45,8 +46,8 @@ pub(crate) fn content_search_task(
             ids = all.map(|id| (id.to_lowercase(), id)).collect();
         }
         let access = IndexAccess::new(&context);
-        // The second attempt opens the file again, because another process may have replaced it. The third one creates a
-        // damaged file again.
+        // The second attempt opens the file again, because another process may have replaced it. The third one creates
+        // a damaged file again.
         for is_damaged in [false, false, true] {
             if is_damaged {
                 let _ = access.remove();
@@ -67,8 +68,8 @@ pub(crate) fn content_search_task(
     })
 }
 
-/// Searches the index for the typed text. `here` is the folder of the scope [`HERE`]; `ids` has the ids of the offered
-/// conversations by their forms in lower case.
+/// Searches the index for the typed text. `here` is the folder of the scope [`HERE`]. `ids` has the ids of the offered
+/// conversations by their lower-case forms, because the ids in the index are in lower case.
 fn answer(
     store: &IndexStore,
     wanted: &ContentQuery,
@@ -83,7 +84,7 @@ fn answer(
     };
     let text = without_unfinished_word(&wanted.text);
     let mut hits = Vec::new();
-    if let Some(typed) = parse(add_prefix_wildcard(text)) {
+    if let Ok(typed) = query::parse_text(&add_prefix_wildcard(text)) {
         hits = evaluate::search(store, &typed, &options(MAX_MATCHES, &is_in_scope))?.hits;
         let known: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
         // Hits in other scopes are counted beside the scope.
@@ -93,9 +94,9 @@ fn answer(
     }
     let mut notice = None;
     if hits.is_empty()
-        && let Some(typed) = parse(text.to_owned())
+        && let Ok(typed) = query::parse_text(text)
     {
-        // As `find` does if nothing has all words.
+        // `find` does the same if no conversation has all words.
         let found = search_forgiving(store, &typed, &options(MAX_MATCHES_OF_ALL, &is_offered))?;
         notice = describe_relaxation(&found);
         hits = found.hits;
@@ -127,16 +128,6 @@ fn to_match(hit: &Hit, ids: &HashMap<String, String>) -> Option<ContentMatch> {
             .map(|at| snippet.text[at.clone()].to_owned())
             .collect(),
     })
-}
-
-/// Returns the query that the user typed; `None` if it is invalid.
-fn parse(text: String) -> Option<Query> {
-    let words: Vec<_> = if text.contains('"') {
-        vec![text]
-    } else {
-        text.split_whitespace().map(str::to_owned).collect()
-    };
-    query::parse(&words).ok()
 }
 
 fn options(limit: usize, accepts: &dyn Fn(&FoundConversation) -> bool) -> SearchOptions<'_> {

@@ -1,4 +1,4 @@
-//! Asks for a conversation.
+//! Lets the user choose a conversation of the home.
 
 use crate::choices::conversation_picker::content_search::content_search_task;
 use crate::choices::conversation_picker::preview::preview_task;
@@ -20,16 +20,16 @@ pub(crate) struct ConversationPicker {
     /// The label of Enter in the line of keys.
     #[default = "resume"]
     pub enter: &'static str,
-    /// The hints of the error without a terminal, about naming a conversation.
+    /// The hints of the error without a terminal. They show how to name a conversation on the command line.
     pub usage: &'static [&'static str],
     pub filter: ThreadFilter,
     /// The keys besides Enter.
     pub keys: Vec<PickerKey>,
-    /// The filter at the start.
+    /// The text in the filter line at the start.
     pub query: String,
     /// The name of the scope that is shown first, if it has conversations.
     pub scope: &'static str,
-    /// A fact that is shown at the start.
+    /// A message that the screen shows at the start.
     pub notice: Option<String>,
     /// The position that is selected at the start.
     pub position: usize,
@@ -39,7 +39,7 @@ impl ConversationPicker {
     /// Returns the choice of the user.
     ///
     /// # Errors
-    /// The user cancelled, or there are no conversations and each key needs one. Without a terminal, prints some
+    /// The user cancelled, or there are no conversations and each key acts on one. Without a terminal, prints some
     /// conversations on stderr, and the error asks for an argument.
     pub(crate) fn pick(self, context: &Context) -> Result<Picked> {
         if !context.ui.can_pick() {
@@ -80,7 +80,7 @@ impl ConversationPicker {
             },
         };
         let choice = picker.run(&context.ui)?;
-        // A terminal was found above.
+        // `run` returns `None` only without a terminal or conversations. Both were checked above.
         choice.ok_or_else(|| CommandError::usage(QUESTION))
     }
 
@@ -112,8 +112,8 @@ fn to_entries(rows: &[OfferedConversation], context: &Context) -> PickerEntries 
     )
 }
 
-/// Returns the accounts that have a profile, each with the rest of its weekly window, the current one first. Returns
-/// none if the records cannot be read, because the picker works without them.
+/// Returns the accounts that have a profile with their remaining weekly quota, the live account first. Returns none if
+/// the accounts cannot be read, because the picker works without them.
 fn account_facts(context: &Context) -> Vec<(Style, String)> {
     let Ok((mut accounts, _)) = read_accounts_and_profiles(context) else {
         return Vec::new();

@@ -16,17 +16,17 @@ use std::path::Path;
 /// The longest text of a message, in characters.
 const MESSAGE_CHARS: usize = 1500;
 
-/// The number of characters before a match that are shown of its line.
+/// The maximum number of characters that the preview shows of a line before the match.
 const CHARS_BEFORE: usize = 60;
 
-/// The length of the text in which matches count as one place, in bytes.
+/// Matches within this number of bytes are close together.
 const PLACE_BYTES: usize = 400;
 
-/// The largest number of places that are compared in a message.
+/// The largest number of matches in a message that are compared.
 const MAX_PLACES: usize = 1000;
 
-/// Returns the task that describes a conversation by its id: the match in its content, if there is one; else facts and
-/// its last turn.
+/// Returns the task that describes a conversation: the turn with the match in its content, or without a match its facts
+/// and its last turn.
 pub(crate) fn preview_task(
     rows: &SharedConversations,
     context: &Context,
@@ -86,8 +86,8 @@ fn describe_match(
     Some(paragraphs)
 }
 
-/// Returns the place of a text with the most `marks` close together: the number of marks, and the offset to begin the
-/// preview at. `None` if the text has no mark.
+/// Finds the place of a text at which the most different `marks` (matching words) are close together. Returns their
+/// number and the byte at which the preview begins. `None` if the text has no mark.
 fn find_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
     let places = marks
         .iter()
@@ -165,7 +165,6 @@ fn join_facts<const N: usize>(facts: [Option<String>; N]) -> String {
     facts.join(" · ")
 }
 
-/// Returns the messages of the last turn.
 fn format_last_turn(rollout: &Path) -> Vec<(Style, String)> {
     let entries = match transcript::read_last_turn(rollout) {
         Ok(entries) => entries,

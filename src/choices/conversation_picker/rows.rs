@@ -21,20 +21,23 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// The question of the picker, and the message of the error without a terminal.
 pub(crate) const QUESTION: &str = "which conversation?";
 
-/// The names of the scopes of this folder and of archived conversations.
+/// The name of the scope of the current folder.
 pub(crate) const HERE: &str = "here";
+
+/// The name of the scope of archived conversations.
 pub(crate) const ARCHIVED: &str = "archived";
 
-/// The number of conversations of this folder, and of all, that the picker shows before it has read the others.
+/// The number of conversations of all folders, and of the current one, that the picker shows before it has read the
+/// others.
 const FIRST_ROWS: usize = 200;
 
 /// The number of conversations in the plain list.
 const PLAIN_ROWS: usize = 10;
 
-/// The longest title in the list, in columns.
+/// The largest width of a title, in columns.
 const TITLE_WIDTH: usize = 80;
 
-/// The longest names of a folder and of an account in the list, in columns.
+/// The largest width of the name of a folder or an account, in columns.
 const NAME_WIDTH: usize = 18;
 
 #[derive(Debug, Clone)]
@@ -48,7 +51,7 @@ pub(crate) struct OfferedConversation {
     pub is_running: bool,
 }
 
-/// The conversations of an open picker, for its threads.
+/// The conversations of an open picker, shared with the threads of the picker.
 #[derive(Clone)]
 pub(crate) struct SharedConversations(Arc<RwLock<Arc<Vec<OfferedConversation>>>>);
 
@@ -68,8 +71,8 @@ impl SharedConversations {
     }
 }
 
-/// Returns the newest of the conversations that `filter` selects; unless it selects folders, also the newest of the
-/// current folder. `None` if there are so few that all can be read at once.
+/// Returns the newest conversations that `filter` selects and, unless `filter` selects folders, the newest ones of the
+/// current folder. `None` if there are fewer than [`FIRST_ROWS`], so that all can be read at once.
 pub(crate) fn list_first_conversations(
     filter: &ThreadFilter,
     context: &Context,
@@ -118,7 +121,7 @@ pub(crate) fn list_offered_conversations(
     Ok(rows)
 }
 
-/// Returns conversations of Codex's list with their accounts.
+/// Finds the accounts of conversations, and the conversations that Codex has open.
 fn add_accounts(threads: Vec<ListedThread>, context: &Context) -> Result<Vec<OfferedConversation>> {
     if threads.is_empty() {
         return Ok(Vec::new());
@@ -139,7 +142,8 @@ fn add_accounts(threads: Vec<ListedThread>, context: &Context) -> Result<Vec<Off
 
 /// Returns the ids of the conversations that a Codex process has open.
 fn find_open_conversations(home: &Path) -> HashSet<String> {
-    // Codex removes the file when it closes the conversation. That of a killed Codex stays, without a lock.
+    // Codex removes the file when it closes the conversation. The file of a killed Codex stays, but
+    // is not locked.
     let locks = home.join(THREAD_LOCKS).read_dir().into_iter().flatten();
     let locks = locks.filter_map(|entry| Some(entry.ok()?.path()));
     let held = locks.filter(|path| lock::is_held(path));
@@ -148,12 +152,11 @@ fn find_open_conversations(home: &Path) -> HashSet<String> {
 }
 
 impl OfferedConversation {
-    /// Returns the title, or a text in brackets without one.
+    /// Returns the title, or `(no title)`.
     pub(crate) fn title(&self) -> String {
         printable(shown_title(self.thread.title.trim()))
     }
 
-    /// Returns the name of the conversation's folder.
     fn project(&self) -> String {
         let path = Path::new(&self.thread.cwd);
         let name = path.file_name().map(|name| name.to_string_lossy());
@@ -173,7 +176,6 @@ impl OfferedConversation {
         badges.collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns the conversation as a line of the picker.
     pub(crate) fn to_picker_item(&self, context: &Context) -> PickerItem {
         let (title, project) = (self.title(), self.project());
         let account = self.account.as_deref().map(printable).unwrap_or_default();
@@ -196,7 +198,6 @@ impl OfferedConversation {
         }
     }
 
-    /// Returns the conversation as a line of a plain list.
     fn format_plain_line(&self, context: &Context) -> String {
         let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
         let id = short_id(&self.thread.id);
@@ -239,7 +240,8 @@ pub(crate) fn refuse_with_list(
     usage.iter().fold(error, |error, hint| error.hint(*hint))
 }
 
-/// Returns the parts of the list that are not empty: the conversations of this folder, all, archived ones.
+/// Returns the scopes that have conversations: those of the current folder, all, and archived ones. The first two have
+/// no archived conversations.
 pub(crate) fn build_scopes(rows: &[OfferedConversation], here: &Path) -> Vec<PickerScope> {
     let scope = |name, accepts: &dyn Fn(&ListedThread) -> bool| PickerScope {
         name,

@@ -25,7 +25,6 @@ const fn key(letter: char, label: &'static str, effect: KeyEffect) -> PickerKey 
     }
 }
 
-/// The end of a search screen.
 pub(crate) enum ScreenEnd {
     /// The user chose the conversation with this id by Enter.
     Chosen(String),
@@ -44,7 +43,7 @@ impl ConversationPicker {
         let mut trashed = Vec::new();
         let end = self.show(&mut trashed, context);
         if !trashed.is_empty() {
-            // The screen with the message about them has been closed.
+            // The messages about the moved conversations disappeared with the screen.
             let [count, ids] = [pluralize(trashed.len(), "conversation"), trashed.join(" ")];
             context.note(format_args!(
                 "moved {count} to the trash; undo with: codex-manager storage undelete {ids}"

@@ -104,7 +104,7 @@ impl BackupArgs {
         warn_all(&context.ui, &warnings);
 
         let (captured, previous) = self.capture(context, &plan)?;
-        // Again: a restore that began during the capture would mix the files of two states.
+        // Checked again, because a restore that began during the capture would mix the files of two states.
         refuse_during_restore(context)?;
         check_account_unchanged(&plan, captured.login.as_ref())?;
         let mut outcome = BackupResult {
@@ -144,8 +144,8 @@ impl BackupArgs {
         ))
     }
 
-    /// Captures the home. Copies unchanged members from the previous archive; if that turns out to be damaged, starts
-    /// again without it. Also returns the previous archive, unless there is none or it is damaged.
+    /// Captures the home, and copies unchanged members from the previous archive. If the previous archive is damaged,
+    /// captures again without it. Also returns the previous archive, unless there is none or it is damaged.
     fn capture(
         &self,
         context: &Context,
@@ -197,8 +197,9 @@ impl BackupArgs {
         }
     }
 
-    /// Returns the newest archive of this home, mode and account (unless unknown) if no new one is needed: it is younger than
-    /// `--if-older`, and with `--if-codex-changed` made with the installed version of Codex.
+    /// Returns the newest archive of this home, mode and account, if it makes a new archive unnecessary: it is younger
+    /// than `--if-older`, and with `--if-codex-changed` it was made with the installed build of Codex. If the account
+    /// of the home is not known, archives of all accounts count.
     fn find_recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>> {
         if self.if_older.is_none() && !self.if_codex_changed {
             return Ok(None);
@@ -249,7 +250,7 @@ impl BackupArgs {
     }
 }
 
-/// Returns the installed build of Codex, to compare it with the build recorded in an archive.
+/// Returns the installed build of Codex, in the form in which archives record it.
 fn find_build(context: &Context) -> Result<String> {
     let message = "--if-codex-changed needs the Codex program";
     let program = context
@@ -287,7 +288,7 @@ fn find_losses_since(
 ) -> Vec<LossJson> {
     archived::find_lost_since(previous, &file_name(new), manifest, context).unwrap_or_else(|e| {
         context.ui.warn(format_args!(
-            "not compared with the previous archives: {}",
+            "the new archive was not compared with earlier ones for lost messages: {}",
             e.to_one_line()
         ));
         Vec::new()
@@ -297,12 +298,14 @@ fn find_losses_since(
 fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a.is_same(b),
+        // Both homes are signed out.
         (None, None) => true,
         _ => false,
     }
 }
 
-/// Returns true if the account should have a quota, but no source has one.
+/// Returns true if there are no figures of the account's quota. Accounts with an API key and signed-out homes have no
+/// quota.
 fn lacks_quota(report: &StatusReport) -> bool {
     let signed_out = report.identity.is_none() && report.store.reads_auth_json();
     report.observation.is_none() && !report.is_api_key() && !signed_out

@@ -25,7 +25,7 @@ pub(super) struct BackupResult {
     pub(super) excluded: Vec<PathNote>,
     pub(super) skipped: Vec<PathNote>,
     pub(super) damaged: Vec<PathNote>,
-    /// Conversations that lack messages which the previous archive has.
+    /// Conversations that lack messages which an earlier archive has.
     pub(super) losses: Vec<LossJson>,
     /// The id of the snapshot in the vault, with `--vault`.
     pub(super) snapshot: Option<String>,
@@ -40,8 +40,8 @@ impl BackupResult {
     }
 }
 
-/// Prints the JSON document. Its keys are a contract. In a dry run, nothing is published, and `name` is the name that the
-/// archive would get.
+/// Prints the JSON document. Its keys are a contract. In a dry run, `published` is `None`, and `name` is the name that
+/// the archive would get.
 fn show_json(
     metadata: &Metadata,
     name: &str,

@@ -184,21 +184,21 @@ fn change(
     command: &str,
     setting: Setting,
     dry_run: bool,
-    work: impl FnOnce(&mut ConfigFile, &Setting) -> Result<(), SettingsError>,
+    edit: impl FnOnce(&mut ConfigFile, &Setting) -> Result<(), SettingsError>,
 ) -> Result<Outcome> {
     let home = context.manager_home();
-    let both = |file: &mut ConfigFile| {
+    let edit_and_compare = |file: &mut ConfigFile| {
         let setting = file.with_spelling_of_file(setting, context.env.home_dir.as_deref());
         let before = file.get(&setting).map_or(Json::Null, to_json);
-        work(file, &setting)?;
+        edit(file, &setting)?;
         let after = file.get(&setting).map_or(Json::Null, to_json);
         Ok::<_, SettingsError>((setting, before, after))
     };
     let (setting, before, after) = if dry_run {
         file_access::resolve_link(&ConfigFile::path_in(home))?;
-        both(&mut ConfigFile::read(home)?)?
+        edit_and_compare(&mut ConfigFile::read(home)?)?
     } else {
-        file_access::update(home, both)?
+        file_access::update(home, edit_and_compare)?
     };
     let key = setting.name();
     let unset = setting.folder.as_ref().map_or("the default", |_| "not set");
@@ -230,7 +230,7 @@ fn effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) ->
     let flags = &settings.flags;
     let key = setting.key;
     let in_file = file.get(setting);
-    let variable = key
+    let is_in_environment = key
         .variable
         .is_some_and(|name| context.env.get(name).is_some());
     let by_flag = match key.name {
@@ -241,7 +241,7 @@ fn effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) ->
         _ => false,
     };
     // Every variable but TZ takes precedence over the file; TZ describes the machine.
-    let origin = match (by_flag, variable, in_file) {
+    let origin = match (by_flag, is_in_environment, in_file) {
         (true, ..) => ValueOrigin::Flag,
         (_, _, Some(_)) if key.name == "timezone" => ValueOrigin::File,
         (_, true, _) if key.name != "timezone" || context::read_tz(&context.env).is_some() => {
@@ -271,7 +271,6 @@ fn effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) ->
     }
 }
 
-/// Converts a value of the file to JSON.
 fn to_json(value: &Value) -> Json {
     match value {
         Value::String(text) => json!(text.value()),

@@ -28,8 +28,8 @@ pub(crate) struct DemoArgs {
     keep: bool,
 }
 
-/// The first commands for a user's own home.
-const NEXT: [&str; 3] = [
+/// The commands to try next, in the user's own home.
+const NEXT_COMMANDS: [&str; 3] = [
     "codex-manager backup",
     "codex-manager profile save personal",
     "codex-manager sync init --cloud ~/Dropbox/codex",
@@ -75,7 +75,6 @@ struct Demo<'a> {
 }
 
 impl<'a> Demo<'a> {
-    /// Creates the demo. The sample homes are below `temp_home`.
     fn new(context: &'a Context, temp_home: &'a Path) -> Self {
         let mut settings = context.settings.clone();
         settings.codex_home = temp_home.join("codex-home");
@@ -148,7 +147,7 @@ impl<'a> Demo<'a> {
         self.print_heading("Search in all conversations:");
         self.run_step("find", &["flaky".into(), "test".into()])?;
         self.print_heading("Next, with your own home:");
-        for command in NEXT {
+        for command in NEXT_COMMANDS {
             let ui = &self.context.ui;
             ui.line(ui.command_line(2, command));
         }
@@ -171,7 +170,7 @@ impl<'a> Demo<'a> {
         self.run_step("use", &["personal".into()])
     }
 
-    /// Syncs the home to a second one through a shared folder. The later steps use the second one.
+    /// Syncs the home to a second home through a shared folder. Later steps run in the second home.
     fn sync(&mut self) -> Result<()> {
         let cloud = self.folder.join("shared-folder");
         let init = ["init".into(), "--cloud".into(), cloud.into_os_string()];

@@ -12,7 +12,7 @@ use std::fs::{File, FileTimes};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The ids of the conversations without the last digit.
+/// The beginning of the ids of all conversations. A digit follows.
 const ID_START: &str = "0199a213-81c0-7800-8aa1-bbab2a035a5";
 
 /// Writes a Codex home like that of Codex 0.169: login, settings, three conversations, the database of

@@ -16,7 +16,6 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 use toml_edit::{DocumentMut, Item, TomlError};
 
-/// The kind of a change since the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Change {
@@ -26,7 +25,7 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// Compares the two versions of something; `None` if they are equal.
+    /// Compares the archived version with the live one. `None` if they are equal.
     pub(super) fn between<T: PartialEq>(archived: Option<T>, live: Option<T>) -> Option<Self> {
         match (archived, live) {
             (Some(_), None) => Some(Self::Removed),
@@ -45,7 +44,6 @@ impl Change {
     }
 }
 
-/// The kind of content that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ContentKind {
@@ -78,7 +76,7 @@ pub(super) struct DiffedContent {
     pub change: Change,
 }
 
-/// Versions by kind and name.
+/// The versions of the content of an archive or a home, by kind and name.
 type Versions<T> = BTreeMap<(ContentKind, String), T>;
 
 /// Returns the keys of `config.toml` that differ between the archive and the home. A missing file counts as empty.
@@ -114,8 +112,8 @@ pub(super) fn compare_files(
     let current = select_content_files(live.files.iter());
     let of_archive = |file: &FileEntry| Ok((file.size, file.digest));
     let of_home = |file: &FileEntry| {
-        let known = archived.iter().find(|known| known.path == file.path);
-        read_version(file, known, &home.join(file.path.as_path()))
+        let archived = archived.iter().find(|other| other.path == file.path);
+        read_version(file, archived, &home.join(file.path.as_path()))
     };
     Ok(compare_versions(
         &group_by_name(&archived, of_archive)?,
@@ -123,20 +121,25 @@ pub(super) fn compare_files(
     ))
 }
 
-/// The size and the digest of a file. Archives of the Python tool have no digests: there the size decides.
+/// The size and the digest of a file. Archives of the Python tool have no digests, so that only sizes are compared.
 type DiffedVersion = (u64, Option<ContentDigest>);
 
-/// Returns the version of a file in the home. If its size and time are those of the archived file `known`, it counts as
-/// unchanged and is not read.
-fn read_version(file: &FileEntry, known: Option<&FileEntry>, path: &Path) -> Result<DiffedVersion> {
-    let digest = match known {
-        Some(known)
-            if known.digest.is_none() || (known.size, known.mtime) == (file.size, file.mtime) =>
+/// Returns the version of a file in the home. The file is not read, and has the digest of the archived file, if both
+/// have the same size and time, or if the archive has no digests.
+fn read_version(
+    file: &FileEntry,
+    archived: Option<&FileEntry>,
+    path: &Path,
+) -> Result<DiffedVersion> {
+    let digest = match archived {
+        Some(archived)
+            if archived.digest.is_none()
+                || (archived.size, archived.mtime) == (file.size, file.mtime) =>
         {
-            known.digest
+            archived.digest
         }
         _ => {
-            let digest = known.and_then(|known| known.digest);
+            let digest = archived.and_then(|archived| archived.digest);
             let hasher = digest.map_or_else(ContentHasher::default, |digest| digest.hasher());
             let mut reader = file_open::open(path).at("read", path)?;
             Some(hasher.hash(&mut reader).at("read", path)?.0)
@@ -158,7 +161,8 @@ fn compare_versions<T: PartialEq>(
     changes.collect()
 }
 
-/// Returns the keys of a `config.toml` with their values. An MCP server is one value.
+/// Returns the keys of a `config.toml` with their values. The keys of an MCP server are one value. `name` names the
+/// file in an error.
 fn parse_settings(text: &str, name: &str) -> Result<Versions<String>> {
     let document: DocumentMut = text.parse().map_err(|e: TomlError| {
         let problem = e.message().trim_end();

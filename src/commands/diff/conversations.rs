@@ -1,4 +1,4 @@
-//! The conversations of a home beside those of an archive, by messages.
+//! Compares the conversations of a home with those of an archive, by messages.
 
 use crate::archive::entry::FileEntry;
 use crate::archive::file_extract;
@@ -28,8 +28,8 @@ pub(super) struct ConversationDiff {
     pub messages_lost: usize,
 }
 
-/// Returns the conversations that only one side has or whose messages differ, those that lost messages first. Their titles
-/// are empty.
+/// Returns the conversations that only the archive or only the home has, or whose messages differ. Conversations that
+/// lost messages come first. All titles are empty.
 ///
 /// # Errors
 /// A rollout cannot be read, an archived one cannot be extracted, or the user interrupts.
@@ -68,8 +68,8 @@ pub(super) fn compare(
     Ok(changed)
 }
 
-/// Returns file name, size and mtime of each file, sorted. Equal lists mean equal rollouts, also after a move to another
-/// folder.
+/// Returns file name, size and mtime of each file, sorted. Equal lists mean equal rollouts, even if Codex moved them to
+/// another folder.
 fn rollout_stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)> {
     let stamps = files.iter().map(|file| {
         let name = file.path.as_path().file_name().map(ToOwned::to_owned);
@@ -80,8 +80,8 @@ fn rollout_stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)> {
     stamps
 }
 
-/// Returns the number of messages that only the home has, and of those that only the archive has. `new` are the rollouts
-/// of a conversation in the home, `old` those in the archive.
+/// Returns the number of messages that only the home has, and the number that only the archive has. `old` are the
+/// rollouts of a conversation in the archive, `new` its rollouts in the home.
 fn count_messages(
     old: &[FileEntry],
     new: &[FileEntry],
@@ -94,7 +94,7 @@ fn count_messages(
         live.extend(messages::read(&path).at("read", &path)?);
     }
     for file in old {
-        // The reader takes a path, since its name tells whether the rollout is compressed.
+        // `messages::read` takes a path, because the file name shows whether a rollout is compressed.
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
         let path = folder
             .path()

@@ -28,14 +28,14 @@ use std::path::{Path, PathBuf};
 pub(super) struct SearchedHome<'a> {
     /// The folder that contains `sessions/` and `archived_sessions/`.
     pub folder: &'a Path,
-    /// Codex's list of conversations.
+    /// The database with Codex's list of conversations, if the home has a readable one.
     pub database: Option<&'a Path>,
     pub filter: &'a ConversationFilter,
 }
 
-/// Searches the archives of the Codex home with `search`, and adds the result to `found`. A conversation that is in
-/// several archives is searched in the newest one. An archive that cannot be read or searched is left out with a warning,
-/// and makes the result partial.
+/// Searches the archives of the Codex home and adds the hits to `found`. `search` is called with the extracted
+/// conversations of one archive at a time. A conversation that is in several archives is searched in the newest one.
+/// An archive that cannot be read or searched is left out with a warning, and makes the result partial.
 ///
 /// # Errors
 /// The archives or the home cannot be listed, or the user interrupts.
@@ -45,7 +45,7 @@ pub(super) fn search_archives(
     context: &Context,
     search: impl Fn(&SearchedHome<'_>) -> Result<SearchResult>,
 ) -> Result<()> {
-    let mut known = list_ids_on_disk(context.codex_home())?;
+    let mut known_ids = list_ids_on_disk(context.codex_home())?;
     let records = context.archives()?;
     let home = context.codex_home().display().to_string();
     for record in numbered(&records) {
@@ -57,7 +57,7 @@ pub(super) fn search_archives(
         }
         let path = context.backups().join(&record.path);
         let name = shortest_name(record);
-        match search_archive(&path, &known, filter, context, &search) {
+        match search_archive(&path, &known_ids, filter, context, &search) {
             Ok((searched, SearchResult { hits, total, .. })) => {
                 found.conversations += i64::try_from(searched.len()).unwrap_or(i64::MAX);
                 let ids = hits.iter().map(|hit| hit.conversation.session.clone());
@@ -69,31 +69,32 @@ pub(super) fn search_archives(
                 let sum = &mut found.result;
                 sum.hits.extend(hits);
                 sum.total = sum.total.zip(total).map(|(all, here)| all + here);
-                known.extend(searched);
+                known_ids.extend(searched);
             }
             Err(_) if is_interrupted() => return Err(CommandError::interrupted()),
             Err(e) => {
                 found.is_partial = true;
                 let problem = e.to_one_line();
                 let ui = &context.ui;
-                ui.warn(format_args!("not searched: {name}: {problem}"));
+                ui.warn(format_args!("archive not searched: {name}: {problem}"));
             }
         }
     }
     Ok(())
 }
 
-/// Searches the conversations of an archive that are not `known`. Returns their ids and the hits.
+/// Searches the conversations of an archive that are not in `known_ids`. Returns the ids of the searched conversations
+/// and the hits.
 fn search_archive(
     path: &Path,
-    known: &HashSet<String>,
+    known_ids: &HashSet<String>,
     filter: &ThreadFilter,
     context: &Context,
     search: impl Fn(&SearchedHome<'_>) -> Result<SearchResult>,
 ) -> Result<(Vec<String>, SearchResult)> {
     let archive = ArchiveReader::open(path)?;
     let mut wanted = group_rollouts(archive.files());
-    wanted.retain(|id, _| !known.contains(id));
+    wanted.retain(|id, _| !known_ids.contains(id));
     if wanted.is_empty() {
         let nothing = SearchResult {
             total: Some(0),
@@ -121,7 +122,7 @@ fn search_archive(
     if let Some(entry) = newest_state_database(archive.files()) {
         places.insert(entry.path.as_path().to_owned(), database.clone());
     }
-    // The names of older conversations.
+    // Older conversations have their names in this file.
     places.insert(
         session_index::FILE_NAME.into(),
         folder.join(session_index::FILE_NAME),

@@ -5,19 +5,18 @@ use crate::io::clock::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-/// An archive that has a found conversation.
 pub(super) struct FoundArchive {
+    /// The shortest name that commands accept for the archive.
     pub name: String,
     pub created_at: Timestamp,
 }
 
-/// Another machine that has a found conversation.
 #[derive(Clone)]
 pub(super) struct FoundMachine {
     pub name: String,
     /// A folder like a Codex home, with the conversations fetched from the machine.
     pub home: PathBuf,
-    /// True if this machine has the conversation too, in another state.
+    /// True if this machine has another version of the conversation.
     pub is_here_too: bool,
 }
 
@@ -30,14 +29,15 @@ pub(super) struct Found {
     pub conversations: i64,
     /// True if not all conversations could be searched.
     pub is_partial: bool,
-    /// The archive from which to restore each conversation that is not on disk. Commands accept its name.
+    /// The archive of each hit that is only in an archive, by the id of the conversation.
     pub archives: HashMap<String, FoundArchive>,
-    /// The machine with the found version, for each conversation that this machine does not have in that version.
+    /// The machine of each hit that was found on another machine, by the id of the conversation.
     pub machines: HashMap<String, FoundMachine>,
 }
 
 impl Found {
-    /// Adds the hits of another machine, without conversations that were found before.
+    /// Adds the result of a search on another machine, without conversations that already have a hit. `machine` returns
+    /// the machine for the id of a conversation.
     pub(super) fn add_machine(&mut self, mut other: Self, machine: impl Fn(&str) -> FoundMachine) {
         let (here, there) = (&mut self.result, &mut other.result);
         let known = here.hits.iter().map(|hit| hit.conversation.session.clone());
@@ -46,9 +46,9 @@ impl Found {
         there
             .hits
             .retain(|hit| !known.contains(&hit.conversation.session));
-        let again = count - there.hits.len();
+        let duplicates = count - there.hits.len();
         let totals = here.total.zip(there.total);
-        here.total = totals.map(|(here, there)| here + there - again);
+        here.total = totals.map(|(here, there)| here + there - duplicates);
         self.refreshed += other.refreshed;
         self.conversations += other.conversations;
         self.is_partial |= other.is_partial;

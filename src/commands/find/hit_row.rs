@@ -31,19 +31,19 @@ pub(super) const COLUMNS: [Column; 12] = [
 
 pub(super) struct HitRow<'a> {
     pub hit: &'a Hit,
-    /// The account of the conversation: its profile, else its email.
+    /// The profile of the conversation's account, or the email if the account has no profile.
     pub account: Option<String>,
-    /// The archive that has the conversation if it is not on disk.
+    /// Set if the conversation is only in an archive.
     pub archive: Option<&'a FoundArchive>,
-    /// The machine that has the found version of the conversation, if this machine does not.
+    /// Set if only another machine has the found version of the conversation.
     pub machine: Option<&'a FoundMachine>,
-    /// The lines around the match; empty without `-C` and for a hit in an archive.
+    /// The lines around the match; empty without `-C`, and for a hit in a title or an archive.
     pub nearby: Vec<NearbyLine>,
 }
 
 impl HitRow<'_> {
-    /// Returns the path of the rollout, which may be a copy fetched from another machine. A conversation in an archive
-    /// has none.
+    /// Returns the path of the rollout, which may be a copy fetched from another machine. `None` for a conversation in
+    /// an archive.
     fn path(&self) -> Option<String> {
         let path = &self.hit.conversation.path;
         self.archive.is_none().then(|| path.display().to_string())
@@ -97,7 +97,8 @@ impl HitRow<'_> {
         .map(Cell::plain)
     }
 
-    /// Returns the lines for people. The last one is the command that opens the hit, or that restores the conversation.
+    /// Returns the hit as text for a person. The last line is the command that shows the match, or that restores the
+    /// conversation from its archive.
     pub(super) fn format_text(&self, context: &Context) -> String {
         let ui = &context.ui;
         let wrap = |indent, text: String| {
@@ -136,12 +137,13 @@ impl HitRow<'_> {
             let text = highlight_matches(&line.text, context);
             lines.push(wrap(6, format!("      {text}")));
         }
-        // A line of its own, however long, so that it can be copied.
+        // A separate line that is never wrapped, so that the user can copy the command.
         lines.push(ui.command_line(4, &self.format_command()));
         lines.join("\n") + "\n"
     }
 
-    /// Returns the title with the matches, if it has the whole snippet: often the title is the first message.
+    /// Returns the title with its matches, if it contains the whole snippet. The snippet need not be printed again
+    /// then. This is common because Codex takes the first message as the title.
     fn find_in_title(&self) -> Option<Snippet> {
         if !matches!(self.hit.role, Role::User | Role::Title) {
             return None;
@@ -159,7 +161,7 @@ impl HitRow<'_> {
         })
     }
 
-    /// Returns the facts about the conversation, except its title.
+    /// Returns the age, the project folder and the location of the conversation, for the line with its title.
     fn facts(&self, context: &Context) -> Vec<String> {
         let conversation = &self.hit.conversation;
         let mut facts = Vec::new();
@@ -188,7 +190,7 @@ impl HitRow<'_> {
         let session = printable(&self.hit.conversation.session);
         let path = self.hit.conversation.path.to_string_lossy();
         let shown = match self.machine {
-            // The id names the state of this machine.
+            // With the id, `show` would print the version of this machine.
             Some(machine) if machine.is_here_too => shell::quote_if_needed(&printable(&path)),
             _ => short_id(&session).into(),
         };

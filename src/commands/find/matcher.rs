@@ -5,7 +5,6 @@ use crate::conversations::search::snippet::{self, Snippet};
 use crate::error::{CommandError, Result};
 use regex::{Regex, RegexBuilder};
 
-/// The largest size of a compiled regular expression, in bytes.
 const MAX_REGEX_BYTES: usize = 16 << 20;
 
 pub(super) enum Matcher {
@@ -15,7 +14,7 @@ pub(super) enum Matcher {
 
 impl Matcher {
     /// # Errors
-    /// The words are no query.
+    /// `words` is not a valid query.
     pub(super) fn parse_query(words: &[String]) -> Result<Self> {
         let query = query::parse(words).map_err(|e| {
             CommandError::usage(e.to_string())
@@ -29,11 +28,11 @@ impl Matcher {
     pub(super) fn parse_regex(pattern: &str) -> Result<Self> {
         let pattern = RegexBuilder::new(pattern)
             .size_limit(MAX_REGEX_BYTES)
-            // `^` and `$` are meant for the lines of a message.
+            // `^` and `$` match at the lines of a message.
             .multi_line(true)
             .build()
             .map_err(|e| {
-                // The last line has the reason, those before it the pattern.
+                // Only the last line has the reason. The lines before repeat the pattern.
                 let reason = e.to_string();
                 let reason = reason.lines().last().unwrap_or_default();
                 let reason = reason.trim_start_matches("error: ");
@@ -43,8 +42,8 @@ impl Matcher {
         Ok(Self::Pattern(pattern))
     }
 
-    /// Returns the part of a line with matches: for a query the part with the most, for a pattern the one around the first
-    /// match. `None` if nothing in the line matches.
+    /// Returns the part of `line` to show, with its matches: for a query the part with the most matches, for a pattern
+    /// the part around the first match. `None` if nothing in the line matches.
     pub(super) fn find_snippet(&self, line: &str) -> Option<Snippet> {
         let snippet = match self {
             Self::Query(query) => snippet::make_snippet(line, &query.terms),

@@ -44,18 +44,18 @@ use std::path::Path;
 /// The number of hits without `--limit`.
 const DEFAULT_LIMIT: usize = 20;
 
-/// The limit of the search that counts the matches without the filter options. Beyond it, matches of phrases and code are
-/// not counted, because they are checked in the rollouts.
+/// The limit of the search that counts matches without the filter options. Matches of phrases and code are counted up
+/// to this limit only, because each one is checked in its rollout.
 const MAX_UNFILTERED: usize = 20;
 
 /// Search the contents of conversations
 ///
-/// Finds conversations that have all words: in messages, summaries of reasoning, commands, names of changed
-/// files, the beginnings of tool outputs, titles, project folders and branches. Letter case and accents do not
-/// matter, and English words are found in all their forms: `retry` finds `retries` and `chargeWithRetry`. Quotes turn
-/// this off: `"word"`, and `"a phrase"` for words in a row. `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs`
-/// is found as it is written; put `--` before a word that begins with two hyphens. If no conversation has all words, those
-/// with the most of them are shown; quoted and excluded words and code always count.
+/// Finds conversations that have all words: in messages, summaries of reasoning, commands, names of changed files, the
+/// beginnings of tool outputs, titles, project folders and branches. Letter case and accents do not matter, and English
+/// words are found in all their forms: `retry` finds `retries` and `chargeWithRetry`. Quotes turn this off: `"word"`,
+/// and `"a phrase"` for words in a row. `-word` excludes, `word*` is a beginning. Code such as `foo_bar.rs` is found as
+/// it is written; put `--` before a word that begins with two hyphens. If no conversation has all words, those with the
+/// most of them are shown; quoted and excluded words and code always count.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager find parser error
@@ -152,8 +152,9 @@ impl FindArgs {
         Ok(Outcome::partial_if(found.is_partial))
     }
 
-    /// Describes how many conversations match without the filter options, for the message of a search without a full hit.
-    /// `None` if none matches, no such option is used, the search does not use the index, or the index cannot be read.
+    /// Returns the number of conversations that match without the filter options, as text such as `3 without --since`.
+    /// `None` if none matches, no filter option is used, the search does not use the index, or the index cannot be
+    /// read.
     fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
         let options = self.filter.used_options().chain(self.kinds.used_options());
         let options: Vec<_> = options.collect();
@@ -190,7 +191,8 @@ impl FindArgs {
         }
     }
 
-    /// Prints the hits. On a terminal, the best ones stay on the screen, because the pager begins with them.
+    /// Prints the hits as JSON, tab-separated values or text. A pager shows the text from its beginning, so the best
+    /// hits are on the screen.
     fn show(&self, found: &Found, matcher: &Matcher, context: &Context) -> Result<()> {
         let ui = &context.ui;
         let rows = self.make_rows(found, matcher, context)?;
@@ -237,7 +239,7 @@ impl FindArgs {
         Ok(())
     }
 
-    /// Returns the hits with what is printed of each. Accounts are read only for JSON and tab-separated values.
+    /// Returns a row for each hit. Accounts are read only for JSON and tab-separated values, because the text has none.
     fn make_rows<'f>(
         &self,
         found: &'f Found,
@@ -277,8 +279,8 @@ impl FindArgs {
         self.limit.unwrap_or(DEFAULT_LIMIT)
     }
 
-    /// Before the first index of many conversations is complete, shows the hits in the newest ones. Only on a terminal,
-    /// because a program expects one result.
+    /// While the first index is incomplete, indexes the newest conversations and prints the hits in them. Does so only
+    /// on a terminal, because a program expects one result.
     fn answer_early(
         &self,
         query: &Query,
@@ -311,8 +313,9 @@ impl FindArgs {
         Ok(())
     }
 
-    /// Updates the index and searches it. If a miss may be due to conversations that Codex does not list, indexes these too
-    /// and searches again. A damaged index is created again. With `--no-refresh`, searches the index as it is.
+    /// Updates the index and searches it. If no conversation has all words, also indexes the conversations that Codex
+    /// does not list, and searches again. A damaged index is created again. With `--no-refresh`, searches the index as
+    /// it is.
     fn search(
         &self,
         query: &Query,
@@ -418,7 +421,7 @@ impl FindArgs {
         })
     }
 
-    /// Searches the rollouts of a home. Returns the number of searched conversations too.
+    /// Searches the rollouts of a home. Returns the hits and the number of searched conversations.
     fn scan_home(
         &self,
         home: &SearchedHome<'_>,
@@ -486,7 +489,7 @@ impl FindArgs {
         Ok(())
     }
 
-    /// Adds the conversations that only other machines have, or have in another state.
+    /// Adds the conversations that only other machines have, or have in another version.
     fn add_machines(
         &self,
         found: &mut Found,
@@ -521,7 +524,8 @@ impl FindArgs {
     }
 }
 
-/// Returns the accounts of the conversations of `hits` by id: the profile, else the email.
+/// Returns the account of each conversation in `hits`, by the id of the conversation. The account is the name of its
+/// profile, or its email if it has no profile.
 fn read_accounts(hits: &[Hit], context: &Context) -> Result<HashMap<String, String>> {
     let known = ConversationAccounts::read(context)?;
     let ids = hits.iter().map(|hit| hit.conversation.session.clone());

@@ -1,4 +1,4 @@
-//! The lines around a match (`-C`), also those of the messages before and after it.
+//! The lines around a match (`-C`), including lines of the messages before and after it.
 
 use crate::codex::rollout_lines::{LineParts, Role};
 use crate::commands::find::matcher::Matcher;
@@ -11,16 +11,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-/// A line of a message.
 pub(super) struct NearbyLine {
     pub turn: u32,
     pub role: Role,
-    /// The line, shortened if it is long. Only the line of the hit has marked matches.
+    /// The line, shortened if it is long. Only the line of the hit has matches.
     pub text: Snippet,
 }
 
-/// Returns the line of a hit with up to `count` lines before and after it. Empty lines are left out. The result is empty
-/// if the hit is a title, or its text is no longer in the rollout.
+/// Returns the line of a hit with up to `count` lines before and after it. Empty lines are left out. The result is
+/// empty if the hit is a title, or its text is no longer in the rollout.
 ///
 /// # Errors
 /// The rollout cannot be read, or the user interrupts.
@@ -43,8 +42,8 @@ pub(super) fn read_nearby_lines(
             continue;
         };
         let at_ms = event.at.map(|at| at.timestamp_millis());
-        let is_place = (Some(event.turn), role, at_ms) == (hit.turn, hit.role, hit.at_ms);
-        let mut matching = (is_place && left.is_none())
+        let is_hit_event = (Some(event.turn), role, at_ms) == (hit.turn, hit.role, hit.at_ms);
+        let mut matching = (is_hit_event && left.is_none())
             .then(|| find_best_line(text, matcher))
             .flatten();
         for (number, line) in text.lines().enumerate() {
@@ -74,7 +73,8 @@ pub(super) fn read_nearby_lines(
     Ok(left.map(|_| lines.into()).unwrap_or_default())
 }
 
-/// Returns the number of the first line with the most matches, from 0, and the line; `None` if no line matches.
+/// Returns the line with the most matches and its index in `text`. Of equal lines the first one is returned. `None` if
+/// no line matches.
 fn find_best_line(text: &str, matcher: &Matcher) -> Option<(usize, Snippet)> {
     let lines = text.lines().enumerate();
     let matching = lines.filter_map(|(number, line)| Some((number, matcher.find_snippet(line)?)));

@@ -1,4 +1,4 @@
-//! `hook mcp` and `hook plugin`: how Codex gets the server of past conversations.
+//! `hook mcp` and `hook plugin`: add the server of past conversations to Codex.
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -9,12 +9,11 @@ use std::path::Path;
 /// The name of the server, of the plugin, and of the marketplace with this one plugin.
 const NAME: &str = "codex-manager";
 
-/// The files of the marketplace and of the plugin, without the entry of the server.
 const MARKETPLACE: &str = include_str!("plugin/marketplace.json");
 const MANIFEST: &str = include_str!("plugin/plugin.json");
 const SKILL: &str = include_str!("plugin/SKILL.md");
 
-/// Returns the arguments of the server, with the homes unless they are the default ones: Codex passes neither
+/// Returns the arguments of the server. Homes that are not the default ones are arguments, because Codex passes neither
 /// `CODEX_HOME` nor `CODEX_MANAGER_HOME` to a server (0.169).
 fn server_arguments(context: &Context) -> Vec<String> {
     let mut arguments = Vec::new();
@@ -38,7 +37,7 @@ pub(super) fn config_block(context: &Context) -> String {
         .iter()
         .map(|word| shell::quote_if_needed(word))
         .collect();
-    // A string of JSON is one of TOML too.
+    // A list of strings in JSON is also valid TOML.
     let list = Value::from(arguments).to_string();
     format!(
         "# The same as: codex mcp add {NAME} -- codex-manager {}\n\
@@ -47,18 +46,18 @@ pub(super) fn config_block(context: &Context) -> String {
     )
 }
 
-/// Writes a marketplace with the plugin into `folder`, and replaces an earlier one there. Returns the commands that install
-/// the plugin. With `dry_run`, writes nothing.
+/// Writes a marketplace with the plugin into `folder`, and overwrites the files of an earlier plugin. Returns the
+/// commands that install the plugin. With `dry_run`, only returns the commands.
 ///
 /// # Errors
 /// The folder has other files, or cannot be written.
 pub(super) fn write_plugin(folder: &Path, dry_run: bool, context: &Context) -> Result<String> {
     let plugin = folder.join("plugins").join(NAME);
     let manifest = plugin.join(".codex-plugin/plugin.json");
-    let is_used = folder
+    let has_files = folder
         .read_dir()
         .is_ok_and(|mut entries| entries.next().is_some());
-    if is_used && !manifest.is_file() {
+    if has_files && !manifest.is_file() {
         let folder = folder.display();
         let message = format!("the folder has other files; nothing was written: {folder}");
         return Err(CommandError::refused(message).hint("name a new folder"));

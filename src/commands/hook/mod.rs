@@ -119,7 +119,7 @@ if [[ ${PROMPT-} != *_codex_manager_shown* ]]; then
 fi
 "#;
 
-// fish asks before it closes while a job runs, unless the job is disowned. It may have ended already.
+// fish asks before it closes while a job runs, unless the job is disowned. The job may have ended already.
 const FISH: &str = r#"# The account and its quota, from codex-manager's cache, in front of the prompt.
 function _codex_manager_prompt --on-event fish_prompt
   set -g CODEX_MANAGER_PROMPT (command codex-manager recommend --ready-only --format FORMAT 2>/dev/null)
@@ -194,8 +194,8 @@ Use other words before you give up. Do not quote tokens or keys that you find.
 
 impl HookArgs {
     /// # Errors
-    /// --every is less than one minute, --format is invalid, --wrap is given for something that has no functions, a folder
-    /// is given without `plugin`, or the plugin cannot be written.
+    /// --every is less than one minute, --format is invalid, --wrap is given for a program without shell functions, a
+    /// folder is given without `plugin`, or the plugin cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let snippet = match (self.shell, &self.folder) {
             _ if self.wrap => self.wrap_function()?,
@@ -203,7 +203,7 @@ impl HookArgs {
                 let folder = context.env.absolute(folder);
                 agent_server::write_plugin(&folder, self.dry_run, context)?
             }
-            (_, Some(_)) => return Err(CommandError::usage("only plugin is written to a folder")),
+            (_, Some(_)) => return Err(CommandError::usage("DIR is only for hook plugin")),
             (HookShell::Mcp, None) => agent_server::config_block(context),
             (_, None) => self.prompt_code()?,
         };

@@ -220,7 +220,10 @@ fn read_inventory(context: &Context) -> Result<InventoryFile> {
         DocumentState::Good(inventory) => inventory,
         DocumentState::Absent => InventoryFile::default(),
         DocumentState::Damaged(problem) => {
-            context.warn(format_args!("damaged ({problem}): {}", path.display()));
+            context.warn(format_args!(
+                "a damaged file is read as empty ({problem}): {}",
+                path.display()
+            ));
             InventoryFile::default()
         }
     })
@@ -246,8 +249,8 @@ fn belongs_to(metadata: &Metadata, record: &LegacyRecord) -> bool {
         && metadata.session_start_at == record.metadata.session_start_at
 }
 
-/// Returns the sidecars to write on their own, each as name and legacy record: those that are missing and are not written
-/// with an archive of this run.
+/// Returns the name and the record of each sidecar to write without an archive. Sidecars that exist, or that this run
+/// writes with their archives, are left out.
 fn select_sidecar_jobs<'a>(
     merged: &'a LegacyMerge,
     archives: &[&LegacyRecord],

@@ -26,7 +26,6 @@ pub(super) struct WrittenFiles {
     pub(super) archives: Vec<String>,
 }
 
-/// Prints the JSON document of the merged records.
 pub(super) fn show_json(
     merged: &LegacyMerge,
     skipped: &[SkippedLegacyFile],
@@ -140,7 +139,7 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
     Table::with_rows(ui, COLUMNS, rows).report(ui);
 }
 
-/// Prints the reasons why logins cannot be used: each once, not once per file.
+/// Prints each reason why logins cannot be used once, with the first of the files and the number of the others.
 fn note_unusable_logins(records: &[LegacyRecord], ui: &Ui) {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for record in records {
@@ -163,8 +162,8 @@ fn note_unusable_logins(records: &[LegacyRecord], ui: &Ui) {
     }
 }
 
-/// Prints the skipped files that have no legacy name and are no faults, at most ten for each reason: the folder may be a
-/// whole home.
+/// Prints the skipped files that are no legacy files. Prints at most ten for each reason unless `--verbose` is given,
+/// because the folder may be a whole home.
 fn show_other_files(others: &[&SkippedLegacyFile], ui: &Ui) {
     const MAX_SHOWN: usize = 10;
     if ui.wants_json() {

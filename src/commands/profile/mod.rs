@@ -109,7 +109,7 @@ impl ProfileArgs {
                 let context = &args.table.apply(context)?;
                 let list = AccountList::read(false, context)?;
                 list.print_profiles_json("profile list", context);
-                Ok(list.show(false, context))
+                Ok(list.show_table(context))
             }
             Verb::Show(args) => args.run(context),
             Verb::Rename(args) => args.run(context),

@@ -30,7 +30,9 @@ pub(super) fn update_cooldown(
     });
     if let Err(e) = &recorded {
         let problem = e.to_one_line();
-        context.warn(format_args!("done, but not recorded: {problem}"));
+        context.warn(format_args!(
+            "done, but a record of it could not be written: {problem}"
+        ));
     }
     Outcome::partial_if(recorded.is_err())
 }

@@ -1,7 +1,7 @@
 //! `schedule install`: writes the files of a job and optionally enables it.
 
 use crate::choices::sync_config::check_config;
-use crate::choices::vault_connection::warn_of_unattended;
+use crate::choices::vault_connection::warn_if_jobs_cannot_open_vault;
 use crate::commands::schedule::job_change::{
     CommonArgs, JobChangeJson, describe_trigger, show_files, show_steps,
 };
@@ -36,7 +36,8 @@ const INTERVAL_SECS: std::ops::RangeInclusive<u32> = 60..=31 * 24 * 60 * 60;
 pub(super) struct InstallArgs {
     /// The job to install
     job: JobKind,
-    /// The interval, such as 30min or 12h [default: 10min for notify, 1h for sync, status and --if-codex-changed, 24h for backup and vault]
+    /// The interval, such as 30min or 12h [default: 10min for notify, 1h for sync, status and --if-codex-changed, 24h
+    /// for backup and vault]
     #[arg(long, value_name = "DUR", conflicts_with = "daily", value_parser = parse_duration)]
     every: Option<Duration>,
     /// Run once a day at this local time
@@ -64,8 +65,8 @@ impl InstallArgs {
         let (job, when) = (options.job, options.when);
         let job_context =
             current_job_context(context, self.common.scheduler(), codex_bin(context)?)?;
-        let entry = JobDefinition::new(options, &job_context)?;
-        let files = schedule::plan_install(&entry, &job_context)?;
+        let definition = JobDefinition::new(options, &job_context)?;
+        let files = schedule::plan_install(&definition, &job_context)?;
         let steps = schedule::enable_commands(job, &job_context)?;
         let dry_run = self.common.dry_run;
         if !dry_run {
@@ -85,7 +86,7 @@ impl InstallArgs {
                 job,
                 scheduler: job_context.scheduler,
                 when: Some(when),
-                runs: &entry.command,
+                runs: &definition.command,
                 files: &files,
                 commands: steps.iter().map(|step| step.words.as_slice()).collect(),
                 enabled,
@@ -101,15 +102,15 @@ impl InstallArgs {
             (false, false) => format!("{name} will run {when} once it is activated"),
         });
         if job == JobKind::Sync
-            && let Err(e) = check_config(context, entry.options.config.as_deref())
+            && let Err(e) = check_config(context, definition.options.config.as_deref())
         {
             ui.warn(format_args!("every run will fail with exit code 4: {e}"));
             ui.note("create a configuration: codex-manager sync init --cloud FOLDER");
         }
         if job == JobKind::Vault {
-            warn_of_unattended(context);
+            warn_if_jobs_cannot_open_vault(context);
         }
-        if job == JobKind::Sync && !entry.options.apply {
+        if job == JobKind::Sync && !definition.options.apply {
             ui.note(
                 "sync is installed as a dry run; after checking its output, install it with --apply",
             );
@@ -174,8 +175,8 @@ impl InstallArgs {
             JobKind::Sync | JobKind::Status => Duration::hours(1),
             JobKind::Backup | JobKind::Vault => Duration::hours(24),
         };
-        let span = self.every.unwrap_or(default);
-        u32::try_from(span.num_seconds())
+        let interval = self.every.unwrap_or(default);
+        u32::try_from(interval.num_seconds())
             .ok()
             .filter(|secs| INTERVAL_SECS.contains(secs))
             .map(Trigger::Every)

@@ -14,11 +14,15 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Runs the steps in order. `state` describes the state after a failure, for the hint ("the files were written").
+/// Runs the steps in order. `state_after_failure` is text for the hint of the error, such as "the files were written".
 ///
 /// # Errors
-/// A step fails that must not. The steps after it are not run.
-pub(super) fn run_all(steps: &[SchedulerCommand], context: &Context, state: &str) -> Result<()> {
+/// A step fails that has to succeed. The later steps are not run.
+pub(super) fn run_all(
+    steps: &[SchedulerCommand],
+    context: &Context,
+    state_after_failure: &str,
+) -> Result<()> {
     for step in steps {
         let ended = run_when_free(step, &context.env, BUSY_TIMEOUT);
         let Some(problem) = ended.map_or_else(Some, |end| end.problem) else {
@@ -32,7 +36,7 @@ pub(super) fn run_all(steps: &[SchedulerCommand], context: &Context, state: &str
         }
         return Err(
             CommandError::failed(format!("the scheduler command failed: {problem}")).hint(format!(
-                "{state}; run this in your desktop or login session: {}",
+                "{state_after_failure}; run this in your desktop or login session: {}",
                 step.words.join(" ")
             )),
         );
@@ -40,13 +44,14 @@ pub(super) fn run_all(steps: &[SchedulerCommand], context: &Context, state: &str
     Ok(())
 }
 
-/// Runs one command of the scheduler, and repeats it until `limit` while its exit code means that the scheduler is busy.
+/// Runs a command of the scheduler. Repeats the command, for at most `timeout`, while its exit code means that the
+/// scheduler is busy.
 fn run_when_free(
     step: &SchedulerCommand,
     env: &Environment,
-    limit: Duration,
+    timeout: Duration,
 ) -> Result<ProgramEnd, String> {
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + timeout;
     loop {
         let end = run_command(&step.words, env)?;
         let is_busy = end.code.is_some_and(|code| step.busy_codes.contains(&code));
@@ -57,7 +62,11 @@ fn run_when_free(
     }
 }
 
-/// Runs a command of the scheduler. The error says that it cannot be started; a failure is in the result.
+/// Runs a command of the scheduler. A command that starts but fails is not an error; [`ProgramEnd`] describes its
+/// failure.
+///
+/// # Errors
+/// The program cannot be found or started.
 pub(super) fn run_command(words: &[String], env: &Environment) -> Result<ProgramEnd, String> {
     let (name, arguments) = words.split_first().ok_or("nothing to run")?;
     let program = Program::find(Some(Path::new(name)), env).map_err(|e| e.to_string())?;

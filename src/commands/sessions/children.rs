@@ -1,4 +1,4 @@
-//! The conversations of subagents below those that started them.
+//! The conversations of subagents, below the conversations that started them.
 
 use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::error::Result;
@@ -16,7 +16,7 @@ pub(super) struct Children {
 }
 
 impl Children {
-    /// Counts the children of `parents` as hidden; keeps none of them.
+    /// Counts the children of `parents` without keeping them, for a list that does not show subagents.
     pub(super) fn count_children(
         parents: Vec<String>,
         read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
@@ -31,8 +31,8 @@ impl Children {
         Ok(found)
     }
 
-    /// Reads the descendants of `parents`, to a depth of [`MAX_DEPTH`], that are not in `known`. Adds them to `known`,
-    /// because damaged rows may form a cycle.
+    /// Reads the descendants of `parents`, to a depth of [`MAX_DEPTH`]. Conversations in `known` are left out, and the
+    /// others are added to `known`, because damaged rows may form a cycle.
     pub(super) fn read_descendants(
         mut parents: Vec<String>,
         known: &mut HashSet<String>,
@@ -56,8 +56,8 @@ impl Children {
         Ok(found)
     }
 
-    /// Returns the descendants of a conversation with their depths, from 1: each before its own children, and of one parent
-    /// the newest first.
+    /// Returns the descendants of a conversation, each with its depth: 1 for a child, 2 for a child of a child. A
+    /// parent is before its children, and newer siblings are before older ones.
     pub(super) fn descendants_of(&self, id: &str) -> Vec<(usize, &ListedThread)> {
         let mut ordered = Vec::new();
         let mut open: Vec<(usize, &ListedThread)> = self.children(id, 1).collect();
@@ -68,7 +68,7 @@ impl Children {
         ordered
     }
 
-    /// Returns the children with their depth, the oldest first: the caller takes them from the end.
+    /// Returns the children, each with `depth`. The oldest is first, because the caller takes children from the end.
     fn children(&self, id: &str, depth: usize) -> impl Iterator<Item = (usize, &ListedThread)> {
         let children = self.by_parent.get(id).into_iter().flatten().rev();
         children.map(move |child| (depth, child))

@@ -27,7 +27,6 @@ pub(super) const COLUMNS: [Column; 8] = [
     Column::new("MACHINE").only_tsv(),
 ];
 
-/// A conversation in the list.
 pub(super) struct ConversationRow {
     thread: ListedThread,
     account: ConversationAccount,
@@ -35,7 +34,7 @@ pub(super) struct ConversationRow {
     compressed: bool,
     /// True if Codex does not list the conversation.
     is_unlisted: bool,
-    /// The machine that has the conversation, if this one does not.
+    /// Another machine that has the conversation, if this machine does not have it.
     pub machine: Option<String>,
     /// Another machine that has continued the conversation.
     pub newer_on: Option<String>,
@@ -158,7 +157,8 @@ impl ConversationRow {
     }
 }
 
-/// Returns the size of a rollout, and true if only its compressed form exists. Codex may record either name.
+/// Returns the size of a rollout in bytes, and true if only its compressed file exists. `path` may name either file,
+/// because Codex may record either one.
 pub(super) fn rollout_size(path: &str) -> (Option<u64>, bool) {
     let size = |path: &str| {
         let meta = Path::new(path).metadata().ok();
@@ -173,7 +173,8 @@ pub(super) fn rollout_size(path: &str) -> (Option<u64>, bool) {
     (bytes, bytes.is_some())
 }
 
-/// Returns the size of all rollouts of a rewound conversation except the newest; 0 for one that was not rewound.
+/// Returns the size in bytes of all rollouts of a rewound conversation except the newest. 0 for a conversation that was
+/// not rewound.
 fn earlier_rollouts_size(thread: &ListedThread, home: &Path) -> u64 {
     let newest = Path::new(&thread.rollout_path);
     if !RolloutName::parse(newest).is_some_and(|file| file.is_rewind()) {

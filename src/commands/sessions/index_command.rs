@@ -84,7 +84,7 @@ impl IndexArgs {
             }
         }
         for machine in &machines {
-            let (rollouts, index) = sizes(machine);
+            let (rollouts, index) = machine_sizes(machine);
             ui.prose(format_args!(
                 "{}, as published {}: {} of rollouts, {} of index",
                 printable(&machine.name),
@@ -98,8 +98,8 @@ impl IndexArgs {
     }
 }
 
-/// Returns the sizes of the fetched conversations of a machine and of their index, in bytes.
-fn sizes(machine: &Machine) -> (u64, u64) {
+/// Returns the size of the conversations fetched from a machine and the size of their index, in bytes.
+fn machine_sizes(machine: &Machine) -> (u64, u64) {
     let index = IndexAccess::new(&machine.context).path;
     let home = machine.context.codex_home();
     (tree::measure(home).bytes, index::disk_size(&index))
@@ -113,7 +113,7 @@ fn print_json(
     context: &Context,
 ) {
     let machines = machines.iter().map(|machine| {
-        let (rollout_bytes, bytes) = sizes(machine);
+        let (rollout_bytes, bytes) = machine_sizes(machine);
         let published_at = local_rfc3339(&machine.published_at, context);
         object()
             .with("machine", &machine.name)

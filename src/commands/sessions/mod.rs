@@ -46,7 +46,7 @@ pub(crate) struct SessionsArgs {
     command: Option<SessionsCommand>,
     /// Only conversations of this account; the same as `--account`
     #[arg(value_name = "ACCOUNT", conflicts_with = "account")]
-    of: Option<String>,
+    named: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
     /// Show archived conversations too
@@ -94,10 +94,10 @@ impl SessionsArgs {
         }
         if self.launched {
             let context = &self.table.apply(context)?;
-            let profile = self.profile.or(self.of);
+            let profile = self.profile.or(self.named);
             return show_launches("sessions", profile.as_deref(), self.all, context);
         }
-        self.filter.selection.select_account(self.of.take());
+        self.filter.selection.select_account(self.named.take());
         let filter = self.filter.resolve(context)?;
         if self.pick {
             let screen = ConversationPicker {

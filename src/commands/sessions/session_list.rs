@@ -1,6 +1,6 @@
-//! The list of conversations in its order.
+//! The sorted list of conversations.
 //!
-//! The ids are put in order first, and the rows are read in parts afterwards. So memory does not hold the texts of
+//! The ids are put in order first, and the rows are read in batches afterwards. So memory does not hold the texts of
 //! all rows: Codex's list may have 50,000 of them.
 
 use crate::choices::conversation_accounts::ConversationAccounts;
@@ -18,8 +18,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// The number of rows that are read at a time.
-const PART_ROWS: usize = 1000;
+const BATCH_ROWS: usize = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum SortOrder {
@@ -37,7 +36,6 @@ pub(super) enum SortOrder {
     Project,
 }
 
-/// The treatment of conversations of subagents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subagents {
     /// Each subagent follows the conversation that started it.
@@ -54,9 +52,8 @@ struct ListEntry {
     key: SortKey,
     /// The whole conversation if Codex does not list it.
     unlisted: Option<Box<ListedThread>>,
-    /// The time of the last change in milliseconds since 1970.
     updated_ms: Option<i64>,
-    /// The machine that has the conversation, if this one does not.
+    /// Another machine that has the conversation, if this machine does not have it.
     machine: Option<String>,
     /// Another machine that has continued the conversation.
     newer_on: Option<String>,
@@ -83,13 +80,13 @@ impl ListEntry {
     }
 }
 
-/// The values that decide the order. The rows of one list have keys of one kind.
+/// The value by which a list is sorted. All entries of a list have the same variant.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum SortKey {
     Updated(Reverse<Option<i64>>),
     Size(Reverse<Option<u64>>),
     Title(String),
-    /// The row keeps the order of the database. Conversations that it does not list come last.
+    /// Keeps the order of the database. Conversations that the database does not list come last.
     AsRead,
 }
 
@@ -108,7 +105,7 @@ impl SortKey {
 pub(super) struct ConversationList<'a> {
     entries: Vec<ListEntry>,
     accounts: ConversationAccounts,
-    /// All names of the home, for a list of many conversations.
+    /// The names of all conversations of the home. Set for a list of many conversations, and for one sorted by title.
     titles: Option<ThreadTitles>,
     context: &'a Context,
     /// True if the limit left out conversations.
@@ -116,7 +113,7 @@ pub(super) struct ConversationList<'a> {
 }
 
 impl<'a> ConversationList<'a> {
-    /// Reads the order of at most `limit` conversations, without those of subagents.
+    /// Reads and sorts the ids of at most `limit` conversations. Conversations of subagents are left out.
     ///
     /// # Errors
     /// Codex's list, the launch registry or the profiles cannot be read.
@@ -130,7 +127,7 @@ impl<'a> ConversationList<'a> {
         let filter = ThreadFilter {
             without_subagents: true,
             order: thread_order(sort),
-            // One more tells that there are more. Sizes and names are known only after reading all rows.
+            // One row beyond the limit sets `has_more`. Sizes and names are known only after reading all rows.
             limit: (!matches!(sort, SortOrder::Size | SortOrder::Title) && limit < usize::MAX)
                 .then(|| limit + 1),
             ..filter.clone()
@@ -150,8 +147,8 @@ impl<'a> ConversationList<'a> {
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         let has_more = entries.len() > limit;
         entries.truncate(limit);
-        // Searching for each conversation is slower if they are many.
-        let accounts = if entries.len() > PART_ROWS {
+        // For many conversations, reading all records once is faster than a search for each conversation.
+        let accounts = if entries.len() > BATCH_ROWS {
             titles = titles.or_else(|| Some(ThreadTitles::read(home)));
             ConversationAccounts::read_all(context)?
         } else {
@@ -171,10 +168,10 @@ impl<'a> ConversationList<'a> {
     }
 
     /// Calls `each` with the conversations in order, until it returns false. Skips conversations whose rows were
-    /// deleted since.
+    /// deleted after [`Self::read`].
     ///
     /// # Errors
-    /// Codex's list cannot be read any more.
+    /// Codex's list cannot be read.
     pub(super) fn for_each(
         self,
         subagents: Subagents,
@@ -195,11 +192,11 @@ impl<'a> ConversationList<'a> {
         }
         let mut entries = self.entries.into_iter();
         loop {
-            let part: Vec<_> = entries.by_ref().take(PART_ROWS).collect();
-            if part.is_empty() {
+            let batch: Vec<_> = entries.by_ref().take(BATCH_ROWS).collect();
+            if batch.is_empty() {
                 return Ok(());
             }
-            let ids: Vec<_> = part.iter().map(|entry| entry.id.clone()).collect();
+            let ids: Vec<_> = batch.iter().map(|entry| entry.id.clone()).collect();
             let rows = read(&ThreadFilter {
                 ids: Some(ids.clone()),
                 ..ThreadFilter::default()
@@ -211,7 +208,7 @@ impl<'a> ConversationList<'a> {
                 Subagents::Counted => Children::count_children(ids, read)?,
                 Subagents::Omitted => Children::default(),
             };
-            for entry in part {
+            for entry in batch {
                 let listed = || rows.remove(&entry.id).map(row);
                 let own = entry.unlisted.map(|thread| unlisted(*thread));
                 let Some(mut own) = own.or_else(listed) else {
@@ -270,7 +267,7 @@ fn add_machines(
                     }
                 }
                 Some(known) => *known = added,
-                // The filter leaves out the one of this machine.
+                // This machine has the conversation, but the filter excludes it.
                 None if is_here => {}
                 None => {
                     positions.insert(id, entries.len());

@@ -54,7 +54,7 @@ pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
         ui.note(format_args!("there are no saved logins; {next}"));
         return Ok(Outcome::Done);
     }
-    let shown = AccountList::read(dry_run, context)?.show(false, context);
+    let shown = AccountList::read(dry_run, context)?.show_table(context);
     for probe in &probes {
         warn_all(ui, &probe.warnings);
         // The table shows a login that was moved to another machine.

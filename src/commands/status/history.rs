@@ -110,7 +110,7 @@ fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
     let ui = &context.ui;
     let (zone, now) = (context.zone(), context.now());
     let label = windows::label(&last.window);
-    let line = draw_course(
+    let line = draw_remaining(
         &history.samples,
         ui.width().saturating_sub(columns(&label) + 2),
     );
@@ -137,12 +137,14 @@ fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
     }
     let older = history.samples.len().saturating_sub(MAX_POINTS_SHOWN);
     if older > 0 {
-        ui.note(format_args!("{label}: {older} older, shown with --json"));
+        ui.note(format_args!(
+            "{label}: {older} older, shown only with --json"
+        ));
     }
 }
 
-/// Draws what was left of a window, from the first sample to the last one in equal steps of time.
-fn draw_course(samples: &[WindowSample], width: usize) -> String {
+/// Draws the remaining percentage of a window over time, in equal steps from the first sample to the last one.
+fn draw_remaining(samples: &[WindowSample], width: usize) -> String {
     const MAX_STEPS: u8 = 48;
     let [Some(first), Some(last)] = [samples.first(), samples.last()] else {
         return String::new();
@@ -188,7 +190,8 @@ fn describe_moved_reset(moved: &ResetShift<'_>, context: &Context) -> String {
     )
 }
 
-/// Prints the resets that moved with the observation just made.
+/// Prints the resets that moved between the previous observation and the one of `report`. Prints nothing if `report`
+/// has no new observation.
 ///
 /// # Errors
 /// The recorded observations cannot be read.

@@ -63,8 +63,9 @@ pub(crate) struct StatusArgs {
 
 impl StatusArgs {
     /// # Errors
-    /// The status text or `auth.json` cannot be read, the text is about another account, or the figures
-    /// cannot be recorded.
+    /// The status text, `auth.json` or a recorded document cannot be read, no account or several match, or the text is
+    /// about another account. With `--all`, or if an account is queried by name, also if the figures cannot be
+    /// recorded.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let account = self.account.as_deref().or(self.named.as_deref());
@@ -89,7 +90,8 @@ impl StatusArgs {
         }
     }
 
-    /// Shows the live account. Uses the pasted text, else queries Codex unless the figures are younger than `--if-older`.
+    /// Shows the live account. Uses the pasted text, else queries Codex unless the figures are younger than
+    /// `--if-older`.
     fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome> {
         let known = load_cooldown(context)?;
         let is_query = !self.dry_run && !self.is_recent_enough(context, &known);
@@ -121,11 +123,12 @@ impl StatusArgs {
     fn run_on_account_text(&self, account: &str, text: &str, context: &Context) -> Result<Outcome> {
         let entry = find_account(account, context)?.entry;
         let known = load_cooldown(context)?;
+        let ask_codex = false;
         let report = status::observe_text(
             text,
             &entry.identity,
             context.codex_home(),
-            &refresh::build_inquiry(context, &known, false),
+            &refresh::build_inquiry(context, &known, ask_codex),
         )?;
         let is_recorded = self.dry_run || refresh::record(context, &report);
         self.show(&report, entry.profile.as_deref(), context)?;

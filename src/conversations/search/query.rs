@@ -91,6 +91,18 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Query, QueryError> {
     })
 }
 
+/// Parses a text like arguments of the command line: each word is an argument, but a text with quotes is a single one.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_text(text: &str) -> Result<Query, QueryError> {
+    if text.contains('"') {
+        return parse(&[text.to_owned()]);
+    }
+    let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+    parse(&words)
+}
+
 fn parse_terms(
     arguments: &[String],
     is_phrase: impl Fn(&String) -> bool,
