@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 /// The entry at the path of auth.json.
 pub(crate) enum AuthJsonState {
-    /// A file of readable size, or none.
+    /// A file that is small enough for a login, or no file.
     File(AuthFile),
-    /// Something that cannot be a login: a folder, a pipe, a file far too large. Holds the reason.
+    /// An entry that cannot be a login, such as a folder, a pipe or a huge file. Holds the reason for the user.
     NotAFile(String),
 }
 
@@ -41,8 +41,8 @@ impl AuthJsonState {
         }
     }
 
-    /// Copies the entry at `path`, from which this state was read, into quarantine. Returns the path of the copy;
-    /// `None` if there is no content to keep.
+    /// Copies the entry at `path`, from which this state was read, into the quarantine folder of `profiles`. Returns
+    /// the path of the copy; `None` if there is no content to keep.
     pub(crate) fn quarantine(
         &self,
         path: &Path,
