@@ -96,12 +96,10 @@ impl FileList {
         self.rows.is_empty()
     }
 
-    /// Returns the file at `index`.
     pub(crate) fn get(&self, index: usize) -> Option<FileEntry> {
         self.rows.get(index).map(|row| self.decode_row(row))
     }
 
-    /// Returns all files in the order of the list.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = FileEntry> + '_ {
         self.rows.iter().map(|row| self.decode_row(row))
     }
@@ -119,7 +117,6 @@ impl FileList {
         self.rows.iter().map(|row| row.name)
     }
 
-    /// Returns the names of all files as a set.
     pub(crate) fn name_set(&self) -> NameSet {
         let mut set = NameSet::with_names(&self.names);
         for id in self.name_ids() {
@@ -139,7 +136,6 @@ impl FileList {
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// Sets the digest of the file at `index`.
     pub(crate) fn set_digest(&mut self, index: usize, digest: ContentDigest) {
         if let Some(row) = self.rows.get_mut(index) {
             row.digest = digest.bytes().into_array();
@@ -147,7 +143,6 @@ impl FileList {
         }
     }
 
-    /// Removes the first file and returns it.
     pub(crate) fn pop_front(&mut self) -> Option<FileEntry> {
         let row = self.rows.pop_front()?;
         self.release_spare_capacity();
@@ -205,7 +200,6 @@ impl FileList {
         }
     }
 
-    /// Returns the name of the file at `index`.
     pub(crate) fn name(&self, index: usize) -> Option<EntryName> {
         self.rows.get(index).map(|row| self.names.name(row.name))
     }

@@ -44,7 +44,6 @@ impl NameTable {
         self.read().find(path.as_os_str().as_encoded_bytes())
     }
 
-    /// Returns the name with number `id`.
     pub(crate) fn name(&self, id: NameId) -> EntryName {
         let mut bytes = Vec::with_capacity(128);
         self.read().decode(id.index(), &mut bytes);
@@ -229,7 +228,6 @@ impl NameSet {
         is_new
     }
 
-    /// Removes a name, if the set has it.
     pub(crate) fn remove(&mut self, path: &Path) {
         if let Some(id) = self.names.find(path).filter(|id| self.contains_id(*id)) {
             let (word, bit) = bit_position(id);
@@ -238,7 +236,6 @@ impl NameSet {
         }
     }
 
-    /// Returns true if the set has `path`.
     pub(crate) fn contains(&self, path: &Path) -> bool {
         self.len > 0 && self.names.find(path).is_some_and(|id| self.contains_id(id))
     }

@@ -25,7 +25,7 @@ pub(crate) struct OutsideDatabases {
 }
 
 impl OutsideDatabases {
-    /// Returns [`Self::sqlite_home`] and the staging folder in it; `None` if no database is staged or removed there.
+    /// Returns [`Self::sqlite_home`] and the staging folder in it; `None` as long as the staging folder does not exist.
     pub(crate) fn staging(&self) -> Option<(&Path, PathBuf)> {
         let folder = self.sqlite_home.as_deref().filter(|_| self.is_staged)?;
         Some((folder, journal::staging_within(folder)))

@@ -15,9 +15,9 @@ use crate::restore::{
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// Makes the safety backup. Returns `None` if the request does not ask for one, the target is not the home, or the
-/// restore changes nothing live. The backup lists the files that the restore adds, so that restoring the backup removes
-/// them. Damaged databases, which a backup leaves out, are copied to `db-backups` in the new state.
+/// Makes the safety backup. Returns `None` if the request does not ask for one, the target is not the home, or nothing
+/// has to be saved. The backup lists the files that the restore adds, so that restoring the backup removes them.
+/// Damaged databases, which a backup leaves out, are copied to `db-backups` in the new state.
 ///
 /// # Errors
 /// [`RestoreError::BackupIncomplete`] if a file that the restore replaces or removes cannot be saved; or the archive
