@@ -156,8 +156,8 @@ pub(super) fn scan_with_snapshots(
     Ok((scan, databases))
 }
 
-/// Moves the files out of `scan`, except those of which there is a database snapshot, and removes the notes about the
-/// excepted files from `scan.damaged`. A database of the first scan may be a plain file in the second one.
+/// Moves the files without a database snapshot out of `scan`. Removes the notes about files with a snapshot from
+/// `scan.damaged`: a database of the first scan may be a plain file in the second scan.
 pub(super) fn take_files(scan: &mut HomeScan, databases: &DatabaseSnapshots) -> FileList {
     let mut snapshots = NameSet::with_names(scan.files.names());
     snapshots.extend(databases.snapshots.iter().map(|s| s.planned.path.clone()));

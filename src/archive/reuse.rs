@@ -69,15 +69,19 @@ pub struct PreviousArchive<'a> {
     day: u64,
     /// Files of the home whose content was compared with the archive and is equal. They stay equal as long as their
     /// size, mode and time stay the same.
-    equal: NameSet,
+    equal_files: NameSet,
     options: ReuseOptions,
 }
 
 impl<'a> PreviousArchive<'a> {
     /// Prepares to copy members from `archive`. Returns `None` if the archive has no index, is compressed less than
-    /// `options` asks for, or cannot be opened: the backup then reads every file. `equal` names the files of the home
-    /// whose content was compared with the archive and is equal.
-    pub fn new(archive: &'a ArchiveReader, options: ReuseOptions, equal: NameSet) -> Option<Self> {
+    /// `options` asks for, or cannot be opened: the backup then reads every file. `equal_files` are the files of the
+    /// home whose content was compared with the archive and is equal.
+    pub fn new(
+        archive: &'a ArchiveReader,
+        options: ReuseOptions,
+        equal_files: NameSet,
+    ) -> Option<Self> {
         let manifest = archive.indexed()?;
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
             return None;
@@ -106,7 +110,7 @@ impl<'a> PreviousArchive<'a> {
             places,
             starts,
             day: made.div_euclid(86_400).unsigned_abs(),
-            equal,
+            equal_files,
             options,
         })
     }
@@ -164,7 +168,7 @@ impl<'a> PreviousArchive<'a> {
         let has_equal_head = (&old.path, old.size, old.mode, old.mtime)
             == (&now.path, now.size, now.mode, now.mtime);
         let has_equal_stamp = old.stamp == now.stamp && now.stamp.ctime != 0;
-        has_equal_head && (has_equal_stamp || self.equal.contains(now.path.as_path()))
+        has_equal_head && (has_equal_stamp || self.equal_files.contains(now.path.as_path()))
     }
 
     /// Returns the number of the member with the header of a large file; `None` if the archive has no such large file.

@@ -230,8 +230,9 @@ impl HomeWalk<'_> {
         self.visit(&target, relative);
     }
 
-    /// Returns true if the scope captures `relative`. Otherwise returns false, and notes a path that a rule excludes as
-    /// excluded, or a login that must not be archived as skipped. The note about a folder is for all of its content.
+    /// Returns true if the scope captures `relative`. Otherwise, adds a path that a rule excludes to the excluded
+    /// paths, and a login that must not be archived to the skipped paths. A folder is added once for all of its
+    /// content.
     fn apply_scope(&mut self, relative: &Path, meta: &Metadata) -> bool {
         if !self.scope.selects(relative) {
             return false;

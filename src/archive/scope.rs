@@ -79,7 +79,7 @@ impl CaptureScope {
         }
     }
 
-    /// Returns true if `relative`, or anything below it, may have to be captured by the limit [`CaptureScope::only`].
+    /// Returns true if [`CaptureScope::only`] is not set, or includes `relative` or a path below it.
     pub(super) fn selects(&self, relative: &Path) -> bool {
         self.only
             .as_ref()

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Time without a write after which a last line without a newline counts as cut off by a crash.
 const PARTIAL_LINE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The number of the attempt to capture a file.
+/// An attempt to capture a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum CaptureAttempt {
     First,
@@ -60,9 +60,9 @@ pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
 
 /// Decides how much of an open file to archive. That is the whole file, with two exceptions:
 ///
-/// - A file that Codex extends line by line may have an incomplete last line. If its size differs from `planned`, Codex is
-///   writing it, and it is cut at its last newline. Otherwise it is deferred at the first attempt, and archived whole at
-///   the final one.
+/// - A file that Codex extends line by line may have an incomplete last line. If the size differs from `planned`, Codex
+///   is writing the file, and it is cut at its last newline. Otherwise the file is deferred at the first attempt, and
+///   archived whole at the final attempt.
 /// - A `config.toml` of NUL bytes is skipped.
 ///
 /// Sets the position of `file` to its start if it is to be read.

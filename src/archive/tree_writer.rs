@@ -155,7 +155,7 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Places an open file in the tree, as a hard link if it is whole and a link is possible, else as a copy of its
-    /// first `entry.size` bytes. Returns false if the file became shorter than that.
+    /// first `entry.size` bytes. Returns false if the file became shorter than `entry.size`.
     fn place_file(
         &mut self,
         opened: &mut OpenedFile,

@@ -81,7 +81,7 @@ pub fn apply(
     Ok(RestoreReport {
         files,
         bytes,
-        unchanged: stage.equal.iter().filter(is_written).count() as u64,
+        unchanged: stage.equal_rollouts.iter().filter(is_written).count() as u64,
         removed: work.plan.removed,
         safety,
         auth: login.outcome,

@@ -37,7 +37,8 @@ impl AccountScreenArgs {
     ) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let is_fresh = !self.refresh || refresh_all(context)?;
-        let mut list = AccountList::read(false, context)?;
+        let dry_run = false;
+        let mut list = AccountList::read(dry_run, context)?;
         if let Some(text) = &self.account {
             list.retain_account(&find_identity(text, context)?);
         }

@@ -9,8 +9,8 @@ use std::path::Path;
 /// Maximum size of a price file.
 const MAX_PRICES_BYTES: u64 = 1 << 20;
 
-/// Returns the built-in prices, with those of one price file taking precedence. The file is `flag`, the value of a
-/// command-line flag, else that of the setting `usage.prices`, else `prices.toml` in the manager home if it exists.
+/// Returns the built-in prices, overridden by the prices of one file. That file is `flag` if it is given, else the file
+/// of the setting `usage.prices`, else `prices.toml` in the manager home if it exists.
 ///
 /// # Errors
 /// The file cannot be read, or is not a valid price file.

@@ -117,8 +117,8 @@ pub(crate) fn ask_live<const N: usize>(
     context: &Context,
     questions: [Question; N],
 ) -> [Result<Value, StatusProblem>; N] {
-    let known = CooldownFile::default();
-    let inquiry = build_inquiry(context, &known, true);
+    let (known, ask_codex) = (CooldownFile::default(), true);
+    let inquiry = build_inquiry(context, &known, ask_codex);
     status::ask(context.codex_home(), &inquiry, questions)
 }
 

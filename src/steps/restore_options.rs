@@ -128,7 +128,7 @@ impl RestoreOptions {
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
             // The daemon wrote to its databases when it ended. These writes must not stop the restore.
-            request.planned = journal::wait_for_next_tick(&request.folder);
+            request.planned_after = journal::wait_for_next_tick(&request.folder);
         }
         let mut report = apply_marked(&request, &plan, context)?;
         // A restore of the whole home also restores the projections, so Codex shows the earlier turns.
@@ -220,7 +220,7 @@ impl RestoreOptions {
             manager_home: context.manager_home(),
             env: &context.env,
             now: context.local_now(),
-            planned: journal::wait_for_next_tick(context.codex_home()),
+            planned_after: journal::wait_for_next_tick(context.codex_home()),
         })
     }
 
@@ -319,7 +319,8 @@ fn confirm_replacement(
     context.ui.confirm(question) != Some(false)
 }
 
-/// Returns the name of an archive for commands: its file name without the suffix if it is in `backups/`, else its path.
+/// Returns the argument by which commands find an archive: its file name without the suffix if the archive is in
+/// `backups/`, else its path.
 pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
     let backups = context.backups();
     if path.parent() == Some(&*backups) {

@@ -35,7 +35,7 @@ pub(crate) fn add_vault(search: &mut LossSearch, context: &Context) -> Result<()
     add_snapshots(search, &restic, snapshots, context)
 }
 
-/// Adds those of the `snapshots` to `search` that this machine made of the Codex home, the newest first.
+/// Adds each of the `snapshots` to `search` if this machine made it of the Codex home. The newest snapshot is first.
 ///
 /// # Errors
 /// restic fails.

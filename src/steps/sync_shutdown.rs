@@ -93,11 +93,13 @@ pub(crate) fn check(
             ))
         }
         Some(ShutdownPlan::Ask(targets)) => home_in_use_warning(&targets).because(WHY).advised(
-            format!("end Codex, or answer yes when this asks: {command}"),
+            format!("end Codex, or run this command and answer yes: {command}"),
         ),
-        Some(ShutdownPlan::Terminate(targets)) => home_in_use_warning(&targets)
-            .because(WHY)
-            .advised(format!("with the same flags, this ends it: {command}")),
+        Some(ShutdownPlan::Terminate(targets)) => {
+            home_in_use_warning(&targets).because(WHY).advised(format!(
+                "with the same flags, this command ends Codex first: {command}"
+            ))
+        }
     }
 }
 

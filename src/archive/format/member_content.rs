@@ -10,8 +10,8 @@ use super::sizes::padding_bytes;
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
 use crate::archive::error::ContentError;
 
-/// Checks a member with the headers of `count` folders and links. `first` is the position of the first one in the
-/// manifest's folders followed by its links.
+/// Checks a member with the headers of `count` folders and links. Positions count the folders of the manifest, then its
+/// links; `first` is that of the first header.
 pub(crate) fn check_structure(
     bytes: &[u8],
     manifest: &ArchiveManifest,

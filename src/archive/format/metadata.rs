@@ -45,9 +45,9 @@ impl BackupMode {
 /// Metadata of one archive, or of one legacy file that `normalize` read. A sidecar stays below 16 kB for every home;
 /// see [`Metadata::limit_size`].
 ///
-/// The groups of fields are those of the document: account, weekly window, legacy file, home,
-/// program, quota, content, archive. They are no structs of their own, because `#[serde(flatten)]`
-/// doubles the time that every command needs to read the records of many archives.
+/// The groups of fields are those of the document: account, weekly window, legacy file, home, program, quota, content,
+/// archive. The groups are not structs, because `#[serde(flatten)]` doubles the time that every command needs to read
+/// the records of many archives.
 #[derive(Debug, Clone, PartialEq, SmartDefault, Serialize, Deserialize)]
 pub struct Metadata {
     /// The product name, always "codex".

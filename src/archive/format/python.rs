@@ -1,8 +1,8 @@
 //! Archives of the Python codex-manager (1.x to 23.x), read in place.
 //!
-//! An archive is a tar.gz of the home's top-level entries with a copy of its sidecar as the last
-//! entry. It has no digests; instead, gzip's CRC, names, kinds and SQLite's integrity check are
-//! checked.
+//! An archive is a tar.gz of the home's top-level entries with a copy of its sidecar as the last entry. It has no
+//! digests. Instead, readers check gzip's CRC, the names and the kinds of entries, and the databases by SQLite's
+//! integrity check.
 
 use super::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::entry_name::EntryName;

@@ -27,16 +27,21 @@ impl AuthJsonState {
 
     /// Returns the login, if the file holds one.
     pub(crate) fn login(&self) -> Option<&Login> {
-        match self {
-            Self::File(auth) => auth.login(),
-            Self::NotAFile(_) => None,
-        }
+        self.file()?.login()
     }
 
     /// Returns the content of the file, if it could be read.
     pub(crate) fn bytes(&self) -> Option<&SecretBytes> {
+        self.file()?.bytes()
+    }
+
+    pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
+        self.file()?.snapshot()
+    }
+
+    fn file(&self) -> Option<&AuthFile> {
         match self {
-            Self::File(auth) => auth.bytes(),
+            Self::File(auth) => Some(auth),
             Self::NotAFile(_) => None,
         }
     }
@@ -53,13 +58,6 @@ impl AuthJsonState {
             (_, Some(bytes)) => profiles.quarantine_bytes(bytes).map(Some),
             (Self::NotAFile(_), None) => profiles.quarantine_copy(path, now),
             (Self::File(_), None) => Ok(None),
-        }
-    }
-
-    pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
-        match self {
-            Self::File(auth) => auth.snapshot(),
-            Self::NotAFile(_) => None,
         }
     }
 }

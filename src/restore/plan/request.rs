@@ -37,5 +37,5 @@ pub struct RestoreRequest<'a> {
     /// The current time in the local zone.
     pub now: Timestamp,
     /// A time before the plan was made. The restore fails if a file of the home was written later.
-    pub planned: Instant,
+    pub planned_after: Instant,
 }

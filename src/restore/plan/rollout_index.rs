@@ -19,7 +19,6 @@ pub(crate) struct RolloutIndex {
     /// The earlier rollouts of rewound conversations, by a hash of the rollout's id.
     earlier: HashMap<u64, NameId>,
     hashes: RandomState,
-    /// All rollouts.
     files: NameSet,
 }
 

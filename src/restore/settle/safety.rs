@@ -151,7 +151,7 @@ impl SafetyBackup<'_> {
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = PreviousArchive::new(archive, reuse, self.stage.equal.clone());
+        let source = PreviousArchive::new(archive, reuse, self.stage.equal_rollouts.clone());
         let mut options = CaptureOptions {
             backups,
             tmp: &self.request.manager_home.join("tmp"),

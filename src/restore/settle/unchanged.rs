@@ -16,7 +16,7 @@ use std::{fs, io};
 const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
 /// Stages the files that the plan does not change, and returns the mode in which the home is exchanged. If the changed
-/// files are exchanged one by one, stages nothing, because unchanged files stay in place.
+/// files are exchanged one by one, the unchanged files stay in place and need no link.
 pub(crate) fn stage_unchanged(
     work: &Workspace<'_>,
     outside: &OutsideDatabases,
@@ -44,7 +44,7 @@ pub(crate) fn stage_unchanged(
 fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
     let (plan, stage) = (&work.plan, &work.stage);
     let linker = HardLinker::new(plan, stage);
-    // Linked folders first: one with nothing staged is not exchanged at all.
+    // The targets of linked folders come first. Such a target is not exchanged if nothing is staged for it.
     for root in &stage.roots[1..] {
         linker.link_root(root)?;
     }

@@ -72,7 +72,7 @@ pub(crate) fn check_unchanged(
 ) -> Result<(), RestoreError> {
     let is_restored = |file: &FileEntry| {
         let path = file.path.as_path();
-        stage.equal.contains(path) && plan.writes.contains(path)
+        stage.equal_rollouts.contains(path) && plan.writes.contains(path)
     };
     // If Codex appends to a rollout that it has open, the hard link in the stage grows too.
     let mut restored = contents.files.iter().filter(is_restored);

@@ -37,13 +37,11 @@ impl<'a> ExtractSink<'a> {
     /// Returns the archived login; `None` if the plan does not want it or the archive has none. Has to be called after
     /// the archive was read.
     pub(crate) fn into_login(self) -> Option<ArchivedLogin> {
-        let login = self
-            .login
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)?;
+        let login = self.login.into_inner();
+        let (bytes, mtime_ns) = login.unwrap_or_else(PoisonError::into_inner)?;
         Some(ArchivedLogin {
-            bytes: SecretBytes::new(login.0),
-            mtime_ns: login.1,
+            bytes: SecretBytes::new(bytes),
+            mtime_ns,
         })
     }
 
@@ -56,7 +54,7 @@ impl Sink for ExtractSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         let path = entry.path.as_path();
         self.is_login(entry)
-            || (self.plan.writes.contains(path) && !self.stage.equal.contains(path))
+            || (self.plan.writes.contains(path) && !self.stage.equal_rollouts.contains(path))
     }
 
     fn write_chunk(

@@ -71,7 +71,7 @@ pub(crate) struct Stage {
     /// The rollouts that are written. After a merge, also the live rollouts that stay in place of archived ones.
     pub(crate) rollouts: RolloutIndex,
     /// Staged rollouts that are hard links to live files with equal content.
-    pub(crate) equal: NameSet,
+    pub(crate) equal_rollouts: NameSet,
 }
 
 impl Stage {

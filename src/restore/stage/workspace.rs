@@ -44,7 +44,7 @@ impl<'a> Workspace<'a> {
         atomic::create_private_folder(atomic::parent_of(&home))?;
         // The pointer is dropped last: it stays as long as the staging folder is there.
         let (pointer, mut transaction) = begin_transaction(request, &home)?;
-        transaction.include_writes_since(request.planned);
+        transaction.include_writes_since(request.planned_after);
         // Plans again, because another restore may have ended between the first plan and the lock.
         let (plan, live) = target::plan(request)?;
         check_mounts(&home, &plan)?;
@@ -57,8 +57,8 @@ impl<'a> Workspace<'a> {
         let mut stage = create_stage(&mut transaction, home, whole, linked)?;
         check_case(request, &plan, &live, &stage.roots)?;
         let contents = request.archive.contents();
-        stage.equal = equal_rollouts::link_equal(contents, &plan, &stage, progress)?;
-        let written = plan.writes.without(&stage.equal);
+        stage.equal_rollouts = equal_rollouts::link_equal(contents, &plan, &stage, progress)?;
+        let written = plan.writes.without(&stage.equal_rollouts);
         check_space(request.archive, &written, &stage).map_err(ArchiveError::from)?;
         Ok(Self {
             request,
@@ -99,7 +99,7 @@ fn create_stage(
         outside: transaction.folder().join("outside"),
         login: None,
         rollouts: RolloutIndex::default(),
-        equal: NameSet::default(),
+        equal_rollouts: NameSet::default(),
     })
 }
 
