@@ -164,26 +164,26 @@ fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeSca
 /// one if that spelling is missing.
 fn find_case_variants(tops: &[fs::DirEntry]) -> HashSet<OsString> {
     let mut archived: HashMap<String, OsString> = HashMap::new();
-    let mut others = HashSet::new();
+    let mut variants = HashSet::new();
     for name in tops.iter().map(fs::DirEntry::file_name) {
-        let Some(own) = name.to_str().filter(|_| home::is_codex_name(&name)) else {
+        let Some(text) = name.to_str().filter(|_| home::is_codex_name(&name)) else {
             continue;
         };
-        let own = own.to_lowercase();
-        let is_own = name == own.as_str();
-        match archived.entry(own) {
+        let codex_name = text.to_lowercase();
+        let is_codex_spelling = name == codex_name.as_str();
+        match archived.entry(codex_name) {
             Entry::Vacant(free) => {
                 free.insert(name);
             }
-            Entry::Occupied(mut first) if is_own => {
-                others.insert(first.insert(name));
+            Entry::Occupied(mut first) if is_codex_spelling => {
+                variants.insert(first.insert(name));
             }
             Entry::Occupied(_) => {
-                others.insert(name);
+                variants.insert(name);
             }
         }
     }
-    others
+    variants
 }
 
 struct HomeWalk<'a> {
@@ -340,11 +340,11 @@ impl HomeWalk<'_> {
         let (Ok(name), Ok(target)) = (EntryName::from_path(relative), target) else {
             return self.skip(relative, "an unreadable link");
         };
-        let kept = relativize_target(self.home, relative, &target);
-        match link_problem(relative, &kept) {
+        let stored_target = relativize_target(self.home, relative, &target);
+        match link_problem(relative, &stored_target) {
             None => self.scan.links.push(LinkEntry {
                 path: name,
-                target: kept,
+                target: stored_target,
             }),
             Some(reason) => self.skip(relative, format!("{reason}, to {}", target.display())),
         }
@@ -364,8 +364,8 @@ impl HomeWalk<'_> {
                 continue;
             };
             let relative = Path::new(EXTERNAL_DATABASES_FOLDER).join(file_name);
-            let named = kind_of(Path::new(file_name)) == HomeEntryKind::Database;
-            if !named || !self.scope.selects(&relative) {
+            let has_database_name = kind_of(Path::new(file_name)) == HomeEntryKind::Database;
+            if !has_database_name || !self.scope.selects(&relative) {
                 continue;
             }
             if !database::may_be_sqlite(&path) {

@@ -111,7 +111,7 @@ fn check_permissions(context: &Context) -> Check {
         .iter()
         .find(|path| permissions::belongs_to_other_user(path))
     {
-        Some(others) => check.fixed_by_chmod("go-rwx", others),
+        Some(foreign_path) => check.fixed_by_chmod("go-rwx", foreign_path),
         None => check.fixed_by("codex-manager doctor --fix"),
     }
 }
