@@ -178,8 +178,7 @@ impl CaptureTarget for HomePacker<'_, '_> {
         // name. Copies with different content have other inodes and are archived as files of their
         // own.
         let rollout = self.duplicates.key(planned, InodeStamp::of(&meta));
-        let mut keys = rollout.iter();
-        if keys.any(|key| self.archived_rollouts.contains(key)) {
+        if rollout.is_some_and(|key| self.archived_rollouts.contains(&key)) {
             return Ok(None);
         }
         let name = &opened.name;

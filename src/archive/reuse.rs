@@ -75,13 +75,9 @@ pub struct PreviousArchive<'a> {
 
 impl<'a> PreviousArchive<'a> {
     /// Prepares to copy members from `archive`. Returns `None` if the archive has no index, is compressed less than
-    /// `options` asks for, or cannot be opened: the backup then reads every file. `equal_files` are the files of the
-    /// home whose content was compared with the archive and is equal.
-    pub fn new(
-        archive: &'a ArchiveReader,
-        options: ReuseOptions,
-        equal_files: NameSet,
-    ) -> Option<Self> {
+    /// `options` asks for, or cannot be opened: the backup then reads every file. `equal` are the files of the home
+    /// whose content was compared with the archive and is equal.
+    pub fn new(archive: &'a ArchiveReader, options: ReuseOptions, equal: NameSet) -> Option<Self> {
         let manifest = archive.indexed()?;
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
             return None;
@@ -110,7 +106,7 @@ impl<'a> PreviousArchive<'a> {
             places,
             starts,
             day: made.div_euclid(86_400).unsigned_abs(),
-            equal_files,
+            equal_files: equal,
             options,
         })
     }

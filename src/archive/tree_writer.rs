@@ -223,8 +223,8 @@ impl<'a> TreeWriter<'a> {
             && !is_always_copied(entry.path.as_path())
     }
 
-    fn is_placed(&self, rollout: Option<&RolloutKey>) -> bool {
-        rollout.is_some_and(|key| self.placed_rollouts.contains(key))
+    fn is_placed(&self, rollout: Option<RolloutKey>) -> bool {
+        rollout.is_some_and(|key| self.placed_rollouts.contains(&key))
     }
 
     fn record(&mut self, entry: &FileEntry) {
@@ -265,8 +265,7 @@ impl CaptureTarget for TreeWriter<'_> {
             return Ok(false);
         }
         let rollout = self.duplicates.key(planned, planned.stamp);
-        let is_placed = self.is_placed(rollout.as_ref());
-        if !is_placed && !self.placed.contains(planned.path.as_path()) {
+        if !self.is_placed(rollout) && !self.placed.contains(planned.path.as_path()) {
             self.add_folder(atomic::parent_of(planned.path.as_path()))?;
             self.linked.insert(&planned.path);
             self.record(planned);
@@ -283,7 +282,7 @@ impl CaptureTarget for TreeWriter<'_> {
     ) -> Result<Option<SkipReason>, ArchiveError> {
         let StablePrefix { meta, size } = prefix;
         let rollout = self.duplicates.key(planned, InodeStamp::of(&meta));
-        if self.is_placed(rollout.as_ref()) || self.placed.contains(opened.name.as_path()) {
+        if self.is_placed(rollout) || self.placed.contains(opened.name.as_path()) {
             return Ok(None);
         }
         let entry = FileEntry {

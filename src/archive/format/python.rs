@@ -68,10 +68,8 @@ impl PythonScan {
         let (name, packed) = (entry.name.clone(), self.packed);
         self.entries += 1;
         if self.entries > ENTRIES_COUNT_FROM && self.entries > packed / MIN_ENTRY_BYTES {
-            let what = format!(
-                "{packed} compressed bytes claim to hold {} entries",
-                self.entries
-            );
+            let count = self.entries;
+            let what = format!("{packed} compressed bytes claim to hold {count} entries");
             return Err(ContentError::damaged(what));
         }
         // Uses the size in the header, before any content is unpacked.
