@@ -457,7 +457,7 @@ fn hidden_data_in_a_member_is_refused() {
                 let tar = &mut p[last.expect("an element")].tar;
                 *tar.last_mut().expect("padding") = 1;
             },
-            "hidden data after",
+            "unexpected data after",
         ),
         (
             "padding of a small file",
@@ -468,7 +468,7 @@ fn hidden_data_in_a_member_is_refused() {
                     .expect("an element");
                 *p[files].tar.last_mut().expect("padding") = 1;
             },
-            "hidden data after",
+            "unexpected data after",
         ),
         (
             "an entry among small files",
@@ -478,7 +478,7 @@ fn hidden_data_in_a_member_is_refused() {
         (
             "an entry after the end of a tar",
             |p| add_hidden_entry(p, "files", true),
-            "hidden data after",
+            "unexpected data after",
         ),
         (
             "a file among folders",
@@ -488,7 +488,7 @@ fn hidden_data_in_a_member_is_refused() {
         (
             "a file after folders",
             |p| add_hidden_entry(p, "structure", true),
-            "hidden data after",
+            "unexpected data after",
         ),
         (
             "an entry after a head",
@@ -514,7 +514,7 @@ fn hidden_data_in_a_member_is_refused() {
                 tar.truncate(tar.len() - 512);
                 p[files].tar.extend(tar);
             },
-            "hidden data after",
+            "unexpected data after",
         ),
         (
             "half an entry",
@@ -545,7 +545,7 @@ fn hidden_data_in_a_member_is_refused() {
     world.assert_refused(
         "an entry after the manifest",
         &after.pack(),
-        "hidden data after the manifest",
+        "unexpected data after the manifest",
     );
     world.assert_refused(
         "the same as a stream",

@@ -5,14 +5,16 @@ use crate::io::{IoContext, IoError, beneath, modes};
 use std::fs;
 use std::path::Path;
 
-/// Copies the permission bits and the modification time. A disk that keeps no modes is no error.
+/// Copies the permission bits and the modification time of a file or folder. Ignores the mode on a disk that keeps no
+/// modes.
 pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.metadata().at("read", from)?;
     set_permissions(to, meta.permissions())?;
     set_modified(to, modified_ns(&meta))
 }
 
-/// Sets the permission bits and the modification time. Ignores the mode on Windows and on a disk that keeps no modes.
+/// Sets the permission bits and the modification time of a file or folder. Ignores the mode on Windows and on a
+/// disk that keeps no modes.
 pub(crate) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<(), IoError> {
     #[cfg(unix)]
     {

@@ -27,12 +27,11 @@ use std::sync::Arc;
 /// Free disk space that a backup leaves for other programs.
 const SPACE_MARGIN_BYTES: u64 = 4 * 1024 * 1024;
 
-/// A captured home: an archive that is not published yet.
+/// A captured home, as an archive that is not published yet.
 #[derive(Debug)]
 pub struct CapturedHome {
     /// The archive as a temporary file, deleted when dropped.
     pub file: TempFile,
-    /// Size, digest and manifest of the archive.
     pub packed: FinishedArchive,
     /// The archived login, or `None` if the home was signed out.
     pub login: Option<Login>,
@@ -54,16 +53,17 @@ pub struct CaptureOptions<'a> {
     /// Folder for snapshots of databases.
     pub tmp: &'a Path,
     pub compression: Compression,
-    /// A previous archive from which unchanged members are copied.
+    /// The previous archive, from which unchanged members are copied.
     pub source: Option<&'a PreviousArchive<'a>>,
 }
 
-/// Captures the files that `scope` selects. Fills in the file counts of `metadata`.
+/// Captures the files that `scope` selects into a new archive with this metadata. Sets the file names, file counts and
+/// sizes of the metadata.
 ///
 /// # Errors
-/// The archive cannot be written, the disk has too little space, `source` is damaged, a restore
-/// replaced the home during the capture, or the user interrupted the backup. Files of the home that
-/// cannot be read are no error; they are listed as skipped.
+/// The archive cannot be written, the disk has too little space, the previous archive is damaged, a restore replaced
+/// the home during the capture, or the user interrupted the backup. A file of the home that cannot be read is no error;
+/// it is listed as skipped.
 pub fn capture(
     scope: &CaptureScope,
     options: &CaptureOptions<'_>,
@@ -96,8 +96,8 @@ pub fn capture(
             skipped: std::mem::take(&mut scan.skipped),
             pending: NameSet::default(),
             moved: HashSet::new(),
-            copies: &scan.copies,
-            rollouts: HashSet::new(),
+            duplicates: &scan.duplicates,
+            archived_rollouts: HashSet::new(),
             started_at,
             progress,
         };
@@ -131,8 +131,9 @@ pub fn capture(
     })
 }
 
-/// Scans the home and writes snapshots of its databases to `staging`, unless `check` refuses the scan. Then scans
-/// again, and returns the second scan: its skipped paths include the databases of which there is no snapshot.
+/// Scans the home, writes snapshots of its databases to `staging`, and scans the home again. Returns the second scan;
+/// its skipped paths include the databases without a snapshot. Stops with the error of `check` if `check` refuses the
+/// first scan.
 pub(super) fn scan_with_snapshots(
     scope: &CaptureScope,
     names: &Arc<NameTable>,
@@ -155,8 +156,8 @@ pub(super) fn scan_with_snapshots(
     Ok((scan, databases))
 }
 
-/// Moves the files out of `scan`, without those that a database snapshot has captured: a database of the first
-/// scan may be a plain file in the second one. Removes the notes about these from `scan.damaged`.
+/// Moves the files without a database snapshot out of `scan`. Removes the notes about files with a snapshot from
+/// `scan.damaged`: a database of the first scan may be a plain file in the second scan.
 pub(super) fn take_files(scan: &mut HomeScan, databases: &DatabaseSnapshots) -> FileList {
     let mut snapshots = NameSet::with_names(scan.files.names());
     snapshots.extend(databases.snapshots.iter().map(|s| s.planned.path.clone()));
@@ -167,8 +168,8 @@ pub(super) fn take_files(scan: &mut HomeScan, databases: &DatabaseSnapshots) -> 
     files
 }
 
-/// Returns the manifest without its lists of entries. Sets the number of skipped paths in `metadata`, and limits its
-/// size.
+/// Returns a manifest without folders, links, files and members. Sets the number of skipped paths in its metadata, and
+/// limits the size of the metadata.
 pub(super) fn new_manifest(
     scope: &CaptureScope,
     mut metadata: Metadata,
@@ -191,7 +192,8 @@ pub(super) fn new_manifest(
     }
 }
 
-/// Returns device and inode of the home and of its `sessions/`. Codex never replaces these folders, a restore does.
+/// Returns the device and the inode of the home and of its `sessions/`. Codex never replaces these folders; a restore
+/// does.
 pub(super) fn read_folder_ids(home: &Path) -> [Option<(u64, u64)>; 2] {
     ["", crate::codex::home::SESSIONS].map(|name| file_id::read_device_and_inode(&home.join(name)))
 }

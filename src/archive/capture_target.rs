@@ -1,4 +1,4 @@
-//! Captures files that Codex may be writing, each with several attempts, for archives and for trees.
+//! Captures files that Codex may be writing, for archives and for folder trees. Each file gets several attempts.
 
 use super::error::ArchiveError;
 use super::format::{EntryName, FileEntry};
@@ -27,10 +27,11 @@ pub(super) trait CaptureTarget {
 
     fn skip(&mut self, name: &EntryName, reason: String);
 
-    /// Returns true, and records the file, if an earlier step or capture has it, so that it need not be read.
+    /// Returns true if the file needs no reading, because this capture or an earlier one has it already. Records the
+    /// file then.
     fn record_if_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError>;
 
-    /// Adds the stable prefix of an open file. Returns the reason if it is not captured.
+    /// Captures the stable prefix of an open file. Returns a reason if the file was not captured.
     fn add_opened(
         &mut self,
         planned: &FileEntry,
@@ -38,8 +39,8 @@ pub(super) trait CaptureTarget {
         prefix: StablePrefix,
     ) -> Result<Option<SkipReason>, ArchiveError>;
 
-    /// Captures or skips a file. Returns false if it is the first attempt and the last line is incomplete: the caller
-    /// tries the file again after all others.
+    /// Captures or skips a file. Returns false if the file is deferred, because its last line is incomplete at the
+    /// first attempt; see [`CaptureTarget::capture_deferred`].
     fn try_capture(
         &mut self,
         planned: &FileEntry,
@@ -84,7 +85,7 @@ pub(super) trait CaptureTarget {
         }
     }
 
-    /// Captures the files that [`CaptureTarget::try_capture`] deferred.
+    /// Captures the files that [`CaptureTarget::try_capture`] deferred. Has to be called after all other files.
     fn capture_deferred(&mut self, deferred: Vec<FileEntry>) -> Result<(), ArchiveError> {
         // A file that does not change for a while has a line that was cut off; one that grew is
         // being written and is cut at its last newline.

@@ -18,7 +18,7 @@ pub(super) struct DatabaseSnapshot {
     pub(super) copy: PathBuf,
 }
 
-/// The databases of a home, each attempted once.
+/// The snapshots of a home's databases. Each database is attempted once.
 #[derive(Default)]
 pub(super) struct DatabaseSnapshots {
     pub(super) snapshots: Vec<DatabaseSnapshot>,

@@ -1,4 +1,4 @@
-//! Duplicate rollouts: of several files with the same conversation, one is archived.
+//! Finds duplicate rollouts: of several files with the same conversation, one is archived.
 
 use super::format::{EntryName, FileEntry, FileList, InodeStamp, NameSet};
 use super::path_note::PathNote;
@@ -9,9 +9,9 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-/// Removes duplicate rollouts from `files` (plain and compressed, in `sessions/` and `archived_sessions/`). The most
-/// complete file stays. Files that diverged all stay, so no turn is lost. Returns the conversations with
-/// more than one file, and a note for each dropped file, sorted by path.
+/// Removes duplicate rollouts from `files`: a conversation may have a plain and a compressed file, in `sessions/` and
+/// in `archived_sessions/`. The most complete file stays. Files with diverging content all stay, so no turn is lost.
+/// Returns the conversations with more than one file, and a note for each removed file, sorted by path.
 pub(super) fn drop_duplicates(
     files: &mut FileList,
     places: &SourcePaths,
@@ -19,7 +19,7 @@ pub(super) fn drop_duplicates(
     let conversations = DuplicateConversations::find(files);
     let mut dropped = NameSet::with_names(files.names());
     for copies in group_by_conversation(files, &conversations).into_values() {
-        // Files that diverged from the best one stay; others are compared with it alone.
+        // Each file is compared with the most complete file so far. A file that diverged from it stays.
         let mut best = copies[0].clone();
         for other in &copies[1..] {
             let superseded = find_superseded(&best, other, places);
@@ -59,8 +59,8 @@ fn group_by_conversation(
     by_name
 }
 
-/// Returns the file whose content is completely in the other one; of equal files, the compressed one or else the
-/// second. `None` if they diverged or cannot be compared.
+/// Returns the file whose content is completely contained in the other file. Of two equal files, returns the compressed
+/// one, or else `second`. Returns `None` if the files diverged or cannot be compared.
 fn find_superseded<'a>(
     first: &'a EntryName,
     second: &'a EntryName,
@@ -77,12 +77,12 @@ fn find_superseded<'a>(
     }
 }
 
-/// Identifies a rollout across renames: a hash of the conversation's name, the device and the inode.
-/// An inode number alone may be reused for a new file.
+/// Identifies a rollout across renames: a hash of the conversation's name, the device and the inode. The inode alone
+/// does not suffice, because the file system may reuse its number for a new file.
 pub(super) type RolloutKey = (u64, u64, u64);
 
-/// The conversations of a scan that have more than one file, as hashes of their names. A collision adds a conversation
-/// with one file.
+/// The conversations of a scan that have more than one file, as hashes of their names. A hash collision can add a
+/// conversation with a single file.
 #[derive(Debug, Default)]
 pub(super) struct DuplicateConversations {
     hashes: RandomState,
@@ -105,8 +105,8 @@ impl DuplicateConversations {
         Self { hashes, twice }
     }
 
-    /// Returns the key that identifies a rollout under all its names; `None` for files that cannot be listed twice, and
-    /// on systems without inode numbers.
+    /// Returns the key that identifies a rollout under all its names. Returns `None` if the conversation has a single
+    /// file, or the system has no inode numbers.
     pub(super) fn key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
         if stamp.ino == 0 || self.twice.is_empty() {
             return None;

@@ -11,8 +11,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Seek;
 use std::path::PathBuf;
 
-/// Extracts the file of a kind that a home has at most once, such as `auth.json`, to an unnamed temp file. The temp
-/// file is empty if the archive has no such file.
+/// Extracts the first file of this kind to an unnamed temp file. The kind should be one of which a home has at most one
+/// file, such as `auth.json`. The temp file is empty if the archive has no such file.
 pub(crate) fn extract_to_temp_file(
     archive: &ArchiveReader,
     kind: HomeEntryKind,
@@ -26,7 +26,8 @@ pub(crate) fn extract_to_temp_file(
     Ok(file)
 }
 
-/// Writes the content of a file of the archive to the start of `to`. Checks its digest, if the archive has one.
+/// Writes the content of one file of the archive to the start of `to`. Checks the content against its digest, if the
+/// archive has digests.
 ///
 /// # Errors
 /// The archive cannot be read or is damaged, `to` cannot be written, or the user interrupts.
@@ -60,8 +61,8 @@ impl Sink for SingleFileSink<'_> {
     }
 }
 
-/// Extracts the files for which `place` returns a path. Their folders must exist and be private. Chunks are
-/// written as they come, so memory holds only those in flight.
+/// Extracts each file to the path that `place` returns for it; leaves out files without a path. The folders of the
+/// paths must exist and be private. Each chunk is written when it arrives, so no file is complete in memory.
 ///
 /// # Errors
 /// The archive cannot be read or is damaged, a file cannot be written, or the user interrupts.

@@ -18,20 +18,18 @@ use crate::io::{IoContext, Progress, file_open};
 use std::collections::HashSet;
 use std::io::{self, Read};
 
-/// Writes the files of a home into an archive, and collects those that cannot be archived.
+/// Writes the files of a home into an archive, and collects the files that cannot be archived.
 pub(super) struct HomePacker<'a, 'w> {
     pub(super) locator: FileLocator<'a>,
     pub(super) writer: &'a mut PackWriter<'w>,
     pub(super) skipped: Vec<PathNote>,
-    /// The listed files that were not tried yet.
+    /// The names of the listed files that were not attempted yet.
     pub(super) pending: NameSet,
-    /// Files that were archived under a new name after Codex moved them. They are not added a
-    /// second time.
+    /// The new names of files that were archived after Codex moved them. These names are not archived again.
     pub(super) moved: HashSet<EntryName>,
-    /// Conversations with more than one file.
-    pub(super) copies: &'a DuplicateConversations,
-    /// Files of these conversations that the archive has already.
-    pub(super) rollouts: HashSet<RolloutKey>,
+    pub(super) duplicates: &'a DuplicateConversations,
+    /// The archived files of the conversations in `duplicates`.
+    pub(super) archived_rollouts: HashSet<RolloutKey>,
     /// Start of the capture in nanoseconds since 1970, by the clock of the file system.
     pub(super) started_at: i64,
     pub(super) progress: &'a dyn Progress,
@@ -52,8 +50,8 @@ impl HomePacker<'_, '_> {
         Ok(())
     }
 
-    /// Adds `files`, ordered by name. Removes each file from the list when it is done: the list of
-    /// a large home and the manifest built from it are never complete in memory at the same time.
+    /// Adds `files`, ordered by name. Removes each file from the list when it is done, so that the list of a large home
+    /// and the manifest are never complete in memory at the same time.
     pub(super) fn add_files(&mut self, mut files: FileList) -> Result<(), ArchiveError> {
         let mut deferred = Vec::new();
         self.pending = files.name_set();
@@ -74,8 +72,8 @@ impl HomePacker<'_, '_> {
         self.capture_deferred(deferred)
     }
 
-    /// Copies the unchanged members with the first of `files` from the previous archive. Returns the number of these
-    /// files; zero if the first file has to be read.
+    /// Copies the members that hold the first of `files` from the previous archive, if these files are unchanged.
+    /// Returns the number of copied files. Zero means that the first file has to be read.
     fn reuse_members(&mut self, files: &FileList) -> Result<usize, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
@@ -84,28 +82,28 @@ impl HomePacker<'_, '_> {
             return Ok(0);
         };
         let count = reusable.digests.len();
-        let is_taken = |f: FileEntry| {
+        let is_archived = |f: FileEntry| {
             self.moved.contains(&f.path)
                 || self
-                    .copies
+                    .duplicates
                     .key(&f, f.stamp)
-                    .is_some_and(|r| self.rollouts.contains(&r))
+                    .is_some_and(|r| self.archived_rollouts.contains(&r))
         };
-        if files.range(0..count).any(is_taken) {
+        if files.range(0..count).any(is_archived) {
             return Ok(0);
         }
         for file in files.range(0..count) {
-            let rollout = self.copies.key(&file, file.stamp);
-            self.rollouts.extend(rollout);
-            // Not read, but done all the same.
+            let rollout = self.duplicates.key(&file, file.stamp);
+            self.archived_rollouts.extend(rollout);
+            // The progress counts the file as done, although it is not read.
             self.progress.add_bytes(file.size);
         }
         self.writer.reuse(files, reusable)?;
         Ok(count)
     }
 
-    /// Writes a file of `size` bytes to the archive. Returns the reason if it is not in the
-    /// archive.
+    /// Writes the first `size` bytes of `content` to the archive, under the name of `planned`. Returns a reason if the
+    /// file was not archived.
     fn write_entry(
         &mut self,
         planned: &FileEntry,
@@ -137,8 +135,8 @@ impl HomePacker<'_, '_> {
         }))
     }
 
-    /// Adds the login. Has to be called last. Returns `None` if the home has none, or it cannot be read, which is
-    /// recorded as skipped.
+    /// Adds the login and returns it. Has to be called after all other files. Returns `None` if the home has no login,
+    /// or if the login cannot be read; an unreadable login is recorded as skipped.
     pub(super) fn add_login(
         &mut self,
         scope: &CaptureScope,
@@ -164,7 +162,7 @@ impl CaptureTarget for HomePacker<'_, '_> {
         self.skipped.push(PathNote::new(name.as_path(), reason));
     }
 
-    /// Returns true if Codex moved another listed file to this name, and that was archived under it.
+    /// Returns true if another listed file was archived under this name, because Codex moved it there.
     fn record_if_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
         Ok(self.moved.contains(&planned.path))
     }
@@ -179,8 +177,8 @@ impl CaptureTarget for HomePacker<'_, '_> {
         // Codex moves rollouts between folders: this inode may have been archived under another
         // name. Copies with different content have other inodes and are archived as files of their
         // own.
-        let rollout = self.copies.key(planned, InodeStamp::of(&meta));
-        if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
+        let rollout = self.duplicates.key(planned, InodeStamp::of(&meta));
+        if rollout.is_some_and(|key| self.archived_rollouts.contains(&key)) {
             return Ok(None);
         }
         let name = &opened.name;
@@ -205,14 +203,14 @@ impl CaptureTarget for HomePacker<'_, '_> {
             if *name != planned.path {
                 self.moved.insert(name.clone());
             }
-            self.rollouts.extend(rollout);
+            self.archived_rollouts.extend(rollout);
         }
         Ok(skip_reason)
     }
 }
 
-/// Reads a file for the archive writer. Reports progress, and records read errors instead of
-/// returning them, so that the writer does not take them for errors of the archive.
+/// Reads a file for the archive writer, and reports progress. On a read error, records the error and ends the content,
+/// so that the writer does not report an error of the archive.
 struct ProgressReader<'a> {
     content: &'a mut dyn Read,
     error: Option<io::Error>,

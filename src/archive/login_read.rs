@@ -1,5 +1,5 @@
-//! Reads the login of a home for a backup, once and under Codex's own locks, so that the manifest has
-//! the identity in the captured bytes.
+//! Reads the login of a home for a backup under Codex's own locks. Reads it only once, so that the identity in the
+//! manifest is that of the captured bytes.
 
 use super::error::ArchiveError;
 use super::format::{AccountAuth, FileEntry};
@@ -13,7 +13,7 @@ use crate::io::lock::LockError;
 use crate::io::secret::SecretBytes;
 use std::path::Path;
 
-/// The `auth.json` of a home, read as a whole.
+/// The content of the `auth.json` of a home.
 pub(super) struct LoginFile {
     pub(super) bytes: SecretBytes,
     /// Size, mode and time of the file when it was read.
@@ -23,8 +23,8 @@ pub(super) struct LoginFile {
     pub(super) login: Option<Login>,
 }
 
-/// Reads the login that the scan listed as `planned`. Returns `None` if there is none or Codex removed it since; adds a
-/// file that cannot be read to `skipped`.
+/// Reads the login that the scan listed as `planned`. Returns `None` if the scan found no login, if Codex has removed
+/// the file since, or if the file cannot be read; adds an unreadable file to `skipped`.
 ///
 /// # Errors
 /// Codex holds its lock for too long, or the lock cannot be taken.

@@ -22,7 +22,7 @@ pub struct FinishedArchive {
     /// Size of the archive in bytes.
     pub archive_bytes: u64,
     pub archive_digest: ContentDigest,
-    /// Number of bytes of the archive that were copied from the previous one.
+    /// Number of bytes that were copied from the previous archive.
     pub reused_bytes: u64,
     /// The manifest that the archive ends with.
     pub manifest: ArchiveManifest,
@@ -53,10 +53,10 @@ pub(super) struct NonFileEntries {
     pub(super) void_members: Vec<std::ops::Range<usize>>,
 }
 
-/// A member to be made by [`MemberJob::run`] on any thread.
+/// The work that produces one member. [`MemberJob::run`] may run on any thread.
 pub(super) enum MemberJob {
-    /// Compresses this part of the tar stream. `files` has the position and byte range of each
-    /// complete file in it.
+    /// Compresses `bytes`, a part of the tar stream. For each complete file in this part, `files` has the position in
+    /// the manifest and the range in `bytes`.
     Fresh {
         bytes: Buffer,
         holds: MemberContents,
@@ -68,10 +68,10 @@ pub(super) enum MemberJob {
 
 /// A member that is ready to be written.
 pub(super) struct CompressedMember {
-    /// Compressed bytes. For a reused member they come from the previous archive.
     bytes: AlignedBuffer,
-    /// The entry of the index. Its offset is that in the previous archive, or zero.
+    /// The entry of the index. Its offset is set when the member is written.
     member: Member,
+    /// Digests of the complete files in the member, with the positions of the files in the manifest.
     digests: Vec<(usize, ContentDigest)>,
     is_reused: bool,
 }
@@ -174,8 +174,8 @@ impl<'a> MemberSink<'a> {
         Ok(())
     }
 
-    /// Writes the manifest and the footer. Fills in the lists of `manifest`, and the counts of its
-    /// metadata.
+    /// Writes the manifest and the footer. Before that, sets the entries, the members, the effort, and the counts in
+    /// the metadata of `manifest`.
     ///
     /// # Errors
     /// Returns the reason why readers would refuse the manifest, or a write error.
@@ -199,8 +199,7 @@ impl<'a> MemberSink<'a> {
         manifest.metadata.bytes = manifest.files.bytes();
         manifest.metadata.excludes = !manifest.excluded_globs.is_empty();
         let path = self.path;
-        // Applies the checks of a reader: an archive that cannot be restored must not be published
-        // as a good one.
+        // Checks the manifest as a reader does: an archive that cannot be restored must not be published as a good one.
         check_manifest(&manifest).map_err(|e| e.with_path(path))?;
         manifest_members::write(path, &manifest, compression, self.written, &mut |bytes| {
             self.put(bytes)

@@ -30,9 +30,9 @@ use std::sync::{Arc, Mutex};
 
 /// Writes an archive into the empty file `out`. On return the archive is complete, but not durable.
 ///
-/// `fill` adds the entries and returns the manifest without its lists. It runs on the calling thread while other
-/// threads compress and write. `path` is the path of `out` for error messages. `source` is a previous archive whose
-/// members may be copied. `names` stores the names of the manifest.
+/// `fill` adds the entries and returns the manifest without entries and members. It runs on the calling thread while
+/// other threads compress and write. `path` is the path of `out` for error messages. Members may be copied from
+/// `source`, the previous archive. `names` stores the names of the manifest.
 ///
 /// # Errors
 /// Returns the error of `fill`, or that of compressing, copying or writing.
@@ -86,7 +86,7 @@ pub(crate) struct PackWriter<'a> {
     buffers: &'a BufferPool,
     entries: NonFileEntries,
     group: EntryGroup,
-    /// The number of members that were submitted.
+    /// The number of members submitted so far.
     submitted: usize,
 }
 
@@ -96,9 +96,9 @@ type Jobs<'a> = Submitter<'a, MemberJob>;
 struct EntryGroup {
     bytes: Buffer,
     kind: EntryGroupKind,
-    /// The position in the manifest and the range in `bytes` of each file.
+    /// For each file: the position in the manifest, and the range of the content in `bytes`.
     files: Vec<(usize, std::ops::Range<usize>)>,
-    /// The position of the first entry in the manifest.
+    /// The position of the first entry of the group in the manifest.
     first: u64,
     count: u64,
 }
@@ -110,7 +110,7 @@ enum EntryGroupKind {
 }
 
 impl PackWriter<'_> {
-    /// Adds all folders and symbolic links of the archive. Has to be called before any file is added.
+    /// Adds all folders and symbolic links of the archive. Has to be called once, before the first file is added.
     pub(crate) fn add_structure(
         &mut self,
         folders: &[FolderEntry],
@@ -279,27 +279,27 @@ impl PackWriter<'_> {
         known.is_some_and(|id| files.name_ids().any(|other| other == id))
     }
 
-    /// Returns the members of the previous archive with the first of `files`, if these files are unchanged.
+    /// Returns the members of the previous archive that hold the first of `files`, if these files are unchanged.
     pub(super) fn find_reusable(&self, files: &FileList) -> Option<ReusableFiles> {
         self.source?.find_reusable_files(files)
     }
 
-    /// Adds the first of `files` by copying their members, found by [`PackWriter::find_reusable`], from the previous
-    /// archive. The files are not read.
+    /// Adds the first of `files` without reading them, by copying the members that [`PackWriter::find_reusable`]
+    /// returned for `files`.
     pub(super) fn reuse(
         &mut self,
         files: &FileList,
-        reuse: ReusableFiles,
+        reusable: ReusableFiles,
     ) -> Result<(), ArchiveError> {
         self.flush()?;
         let first = self.file_count();
-        for (file, digest) in files.iter().zip(reuse.digests) {
+        for (file, digest) in files.iter().zip(reusable.digests) {
             lock_files(self.files).push(&FileEntry {
                 digest: Some(digest),
                 ..file
             });
         }
-        for old in reuse.members {
+        for old in reusable.members {
             let holds = match old.member.holds {
                 MemberContents::Files(_, n) => MemberContents::Files(first, n),
                 MemberContents::Head(_) => MemberContents::Head(first),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// A path that is excluded, skipped or damaged, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct PathNote {
-    /// Path relative to the home. It need not be a valid entry name; JSON has its displayed form.
+    /// Path relative to the home, possibly one that no archive can hold. JSON replaces invalid Unicode.
     #[serde(serialize_with = "serialize_displayed")]
     pub path: PathBuf,
     /// The reason for the user, in lower case.
@@ -27,7 +27,7 @@ impl PathNote {
         }
     }
 
-    /// Returns the notes ordered by path and reason, only the first one of each path.
+    /// Sorts the notes by path and reason, and keeps only the first note of each path.
     pub(super) fn sort_and_dedup(mut notes: Vec<Self>) -> Vec<Self> {
         notes.sort();
         notes.dedup_by(|again, first| again.path == first.path);

@@ -1,4 +1,4 @@
-//! Publishing a finished archive: its final name, and its sidecar.
+//! Publishes a finished archive: gives it its final name, and writes its sidecar.
 
 use super::format::{Metadata, names};
 use super::pack::FinishedArchive;
@@ -16,11 +16,11 @@ pub struct PublishedArchive {
     pub metadata: Metadata,
 }
 
-/// Moves `file` into `backups` under the first free name of `stem`, then writes the sidecar. Holds
-/// the file lock `lock` while it chooses the name. The archive is durable before the sidecar is
-/// written, and both are durable before this returns. No file is overwritten.
+/// Renames `file` to the first free archive name with `stem` in the folder `backups`, then writes the sidecar. Holds
+/// the file lock at the path `lock` from the choice of the name on. The archive is durable before the sidecar is
+/// written, and both are durable on return. No archive is overwritten.
 ///
-/// After a crash between the two steps the archive has no sidecar. It describes itself, and `verify
+/// After a crash between the two steps the archive has no sidecar. It can be restored all the same, and `verify
 /// --repair` writes the sidecar.
 pub(crate) fn publish(
     mut file: TempFile,
@@ -58,8 +58,8 @@ pub(crate) fn publish(
     unreachable!("the loop above has no end")
 }
 
-/// Returns the free pairs of paths for an archive of `stem` and its sidecar, by ascending number. Another program may
-/// take a path in between.
+/// Returns the pairs of archive path and sidecar path with `stem` of which neither exists, by ascending number. Another
+/// program may create a file at a returned path at any time.
 pub(crate) fn free_paths(stem: &str, backups: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     let paths = (1..).filter_map(move |number| {
         let archive = backups.join(names::archive_name(stem, number));

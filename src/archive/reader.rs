@@ -1,4 +1,4 @@
-//! Reads archives. The content is untrusted: everything is checked, and memory use is bounded.
+//! Reads archives. The content is untrusted: all of it is checked, and the memory use is bounded.
 
 use super::error::{ArchiveError, ContentError};
 use super::format::path_checks::check_manifest;
@@ -11,7 +11,7 @@ use super::{unpack_indexed, unpack_stream};
 use crate::io::{IoContext, Progress};
 use std::path::{Path, PathBuf};
 
-/// The program that wrote an archive, and the form in which it is now.
+/// The program that wrote an archive, and the form that the archive has now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ArchiveOrigin {
     /// Written by this program. The members can be read independently.
@@ -56,8 +56,8 @@ impl ArchiveReader {
         })
     }
 
-    /// Returns a reader of a checked manifest without an archive, for plans. [`ArchiveReader::read`]
-    /// fails.
+    /// Returns a reader for plans, which has a checked manifest but no archive file. [`ArchiveReader::read`] fails on
+    /// it.
     pub(crate) fn from_manifest(name: &Path, manifest: ArchiveManifest) -> Self {
         Self {
             path: name.to_path_buf(),
@@ -80,22 +80,22 @@ impl ArchiveReader {
         &self.manifest.metadata
     }
 
-    /// Returns the manifest in the archive, or for an archive of the Python tool one made from its entries, without
+    /// Returns the manifest. For an archive of the Python tool, the manifest was made from the entries and has no
     /// digests.
     pub fn contents(&self) -> &ArchiveManifest {
         &self.manifest
     }
 
-    /// Returns the manifest if the members are where it lists them; `None` for an archive that another program wrote or
+    /// Returns the manifest if its index is valid. Returns `None` for an archive that another program wrote or
     /// compressed again.
     pub(crate) fn indexed(&self) -> Option<&ArchiveManifest> {
         (self.origin == ArchiveOrigin::Indexed).then_some(&self.manifest)
     }
 
-    /// Reads and checks the archive and passes the wanted files to `sink`.
+    /// Reads and checks the archive, and passes the files that `sink` wants to `sink`.
     ///
-    /// Compares names, kinds, sizes and digests with the manifest; no entry may be missing or extra. An archive with an
-    /// index is read on several threads, and only the members of `extent`. Any other archive is read completely.
+    /// Compares names, kinds, sizes and digests with the manifest; no entry may be missing or extra. Reads an archive
+    /// with an index on several threads, and only the members of `extent`. Reads any other archive completely.
     ///
     /// # Errors
     /// The archive cannot be read, its content differs from its manifest, `sink` failed, or the
@@ -117,7 +117,8 @@ impl ArchiveReader {
     }
 }
 
-/// Reads an archive without a footer to its end. Returns its manifest and its origin.
+/// Reads an archive without a footer to its end. Returns the manifest in it, or makes one from the entries of an
+/// archive of the Python tool.
 fn scan_for_manifest(path: &Path) -> Result<(ArchiveManifest, ArchiveOrigin), ArchiveError> {
     let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;

@@ -1,4 +1,4 @@
-//! Opening listed files, also after Codex archived, unarchived or compressed a rollout.
+//! Opens listed files, also after Codex archived, unarchived or compressed a rollout.
 
 use super::duplicates::parse_rollout_name;
 use super::format::{EntryName, LinkEntry, NameSet, NameTable};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// A listed file that was opened under its current name.
 pub(super) struct OpenedFile {
     pub(super) file: File,
-    /// Name of the file now; differs from the listed name after a move.
+    /// The current name of the file. Differs from the listed name if Codex moved the file.
     pub(super) name: EntryName,
 }
 
@@ -28,8 +28,8 @@ pub(super) struct FileLocator<'a> {
 }
 
 impl<'a> FileLocator<'a> {
-    /// Creates a locator for the files in `places`. `links` are the symbolic links in the archive, `names` stores their
-    /// names.
+    /// Creates a locator for the files in `places`. `links` are the symbolic links in the archive; their names are
+    /// stored in `names`.
     pub(super) fn new(
         scope: &'a CaptureScope,
         places: &'a SourcePaths,
@@ -45,11 +45,11 @@ impl<'a> FileLocator<'a> {
         }
     }
 
-    /// Opens a file. Searches a missing rollout in the folders where Codex may have moved it.
-    /// Returns `None` if another kind of file is missing.
+    /// Opens a file. Searches a missing rollout in the folders to which Codex may have moved it. Returns `None` if a
+    /// file that is no rollout is missing.
     ///
     /// # Errors
-    /// The file cannot be read, or a rollout was not found in any folder.
+    /// The file cannot be opened, or the rollout is in none of these folders.
     pub(super) fn open(&self, planned: &EntryName) -> Result<Option<OpenedFile>, IoError> {
         let source = self.places.source(planned);
         let gone = match file_open::open_no_link(&source) {
@@ -78,14 +78,14 @@ impl<'a> FileLocator<'a> {
 
     fn open_at(&self, relative: &Path) -> Option<OpenedFile> {
         let source = self.scope.home.join(relative);
-        // A link in its place could lead out of the home.
+        // A symbolic link at this path could lead out of the home.
         let file = file_open::open_no_link(&source).ok()?;
         let name = EntryName::from_path(&self.resolve_archive_links(relative)?).ok()?;
         Some(OpenedFile { file, name })
     }
 
-    /// Returns the name of a file without symbolic links in its path, because no entry may be below
-    /// a link of the archive. Returns `None` if the scope does not capture the file.
+    /// Returns the name of the file `relative` without symbolic links in it, because an archive must not have an entry
+    /// below a link. Returns `None` if the scope does not capture the file.
     fn resolve_archive_links(&self, relative: &Path) -> Option<PathBuf> {
         let name = if self.links.contains_ancestor_of(relative) {
             let real = self.scope.home.join(relative).canonical().ok()?;

@@ -1,4 +1,4 @@
-//! Members of the previous archive of a home that can be copied into the next one unchanged.
+//! Finds the members of a home's previous archive that can be copied unchanged into the next archive.
 
 use super::error::ArchiveError;
 use super::format::{
@@ -13,7 +13,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The share of copied members that is compared with its digest first.
+/// The share of the copied members that are compared with their digests before they are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum VerifyReused {
     /// Check every member first
@@ -25,18 +25,18 @@ pub enum VerifyReused {
     None,
 }
 
-/// A sample checks one of this many members.
+/// [`VerifyReused::Sample`] checks one of this many members.
 const SAMPLE_INTERVAL: u64 = 8;
 
 /// A member of the previous archive.
 #[derive(Debug, Clone)]
 pub(crate) struct PreviousMember {
     pub(super) member: Member,
-    /// True if the bytes are compared with the digest before they are copied.
+    /// True if the bytes have to match the digest before they are copied.
     is_checked: bool,
 }
 
-/// Unchanged files that do not have to be read, with their members.
+/// Unchanged files that need not be read, as their digests and the members that hold the files.
 #[derive(Debug)]
 pub(super) struct ReusableFiles {
     pub(super) digests: Vec<ContentDigest>,
@@ -60,22 +60,23 @@ pub struct PreviousArchive<'a> {
     path: &'a Path,
     manifest: &'a ArchiveManifest,
     file: File,
-    /// By the number of a name: the position of its file plus one, or zero for no file.
+    /// Indexed by name id: the position of the file with this name plus one, or zero if there is no such file.
     places: Vec<u32>,
     /// The members in which files begin: (position of the first file, number of the member),
     /// sorted.
     starts: Vec<(u64, u32)>,
-    /// Creation day in days since 1970; varies which members a sample checks.
+    /// Creation day of the previous archive, in days since 1970. Decides which members a sample checks.
     day: u64,
-    /// Files of the home that were compared with the archive: equal to it while their size, mode and time stay.
-    equal: NameSet,
+    /// Files of the home whose content was compared with the archive and is equal. They stay equal as long as their
+    /// size, mode and time stay the same.
+    equal_files: NameSet,
     options: ReuseOptions,
 }
 
 impl<'a> PreviousArchive<'a> {
-    /// Prepares to copy from `archive`. Returns `None` if it has no index, was compressed less than `options` asks for,
-    /// or cannot be opened. The backup then reads every file. `equal` are the files of the home whose contents were
-    /// compared with those in the archive.
+    /// Prepares to copy members from `archive`. Returns `None` if the archive has no index, is compressed less than
+    /// `options` asks for, or cannot be opened: the backup then reads every file. `equal` are the files of the home
+    /// whose content was compared with the archive and is equal.
     pub fn new(archive: &'a ArchiveReader, options: ReuseOptions, equal: NameSet) -> Option<Self> {
         let manifest = archive.indexed()?;
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
@@ -105,7 +106,7 @@ impl<'a> PreviousArchive<'a> {
             places,
             starts,
             day: made.div_euclid(86_400).unsigned_abs(),
-            equal,
+            equal_files: equal,
             options,
         })
     }
@@ -119,8 +120,8 @@ impl<'a> PreviousArchive<'a> {
         self.path
     }
 
-    /// Returns the members with the first of `files`, which the home has now; `None` if this file or another one in the
-    /// same member has changed, or all files have to be read again.
+    /// Returns the members that hold the first of `files`, the files that the home has now. Returns `None` if the first
+    /// file or another file in the same member has changed, or if [`ReuseOptions::rehash`] is set.
     pub(super) fn find_reusable_files(&self, files: &FileList) -> Option<ReusableFiles> {
         if self.options.rehash {
             return None;
@@ -157,24 +158,24 @@ impl<'a> PreviousArchive<'a> {
         }
     }
 
-    /// Returns true if the tar headers of both files are equal, and the stamp, or a comparison of the contents, proves
-    /// that the file is unchanged.
+    /// Returns true if the archived file `old` and the live file `now` have the same tar header, and the inode stamp or
+    /// an earlier comparison of the content proves that the content is the same.
     fn is_unchanged(&self, old: &FileEntry, now: &FileEntry) -> bool {
         let has_equal_head = (&old.path, old.size, old.mode, old.mtime)
             == (&now.path, now.size, now.mode, now.mtime);
         let has_equal_stamp = old.stamp == now.stamp && now.stamp.ctime != 0;
-        has_equal_head && (has_equal_stamp || self.equal.contains(now.path.as_path()))
+        has_equal_head && (has_equal_stamp || self.equal_files.contains(now.path.as_path()))
     }
 
-    /// Returns the number of the member with the header of a large file.
+    /// Returns the number of the member with the header of a large file; `None` if the archive has no such large file.
     pub(super) fn find_large_file(&self, name: &EntryName) -> Option<usize> {
         let (_, number) = self.locate(name)?;
         let holds = self.manifest.members.get(number)?.holds;
         matches!(holds, MemberContents::Head(_)).then_some(number)
     }
 
-    /// Returns the chunk at `position`, counted from 0, of the large file with the header `head`, with the digest of
-    /// the file's content up to its end.
+    /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member `head`. Also
+    /// returns the digest of the file's content up to the end of this chunk.
     pub(super) fn chunk(
         &self,
         head: usize,

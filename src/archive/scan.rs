@@ -1,5 +1,5 @@
-//! Lists the files of a Codex home that an archive captures. Opens only databases, to read their header, and the
-//! rollouts of conversations that have several files, to compare them.
+//! Lists the files of a Codex home that an archive captures. Opens only databases, to read their headers, and rollouts
+//! of conversations with several files, to compare them.
 
 use super::duplicates::{self, DuplicateConversations};
 use super::format::path_checks::{folder_problem, link_problem, relativize_target};
@@ -24,34 +24,32 @@ use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub(crate) struct HomeScan {
-    /// The mapping of archive names to paths on disk.
     pub places: SourcePaths,
     /// Folders, parents before children.
     pub folders: Vec<FolderEntry>,
     /// Symbolic links with targets inside the home.
     pub links: Vec<LinkEntry>,
-    /// Files in the order of their names, without the databases and the login.
+    /// Files sorted by name, without the databases and the login.
     pub files: FileList,
-    /// Databases in the order of their names.
+    /// Databases sorted by name.
     pub databases: Vec<FileEntry>,
     /// The login file, `auth.json`.
     pub login: Option<FileEntry>,
-    /// Disk space of all files in bytes: holes of sparse files do not count.
+    /// Disk space that all files take, in bytes. Holes of sparse files do not count.
     pub stored_bytes: u64,
     /// Top-level entries that are links to places outside the home.
     pub linked: Vec<EntryName>,
     /// Paths that a rule or `--exclude` leaves out, and duplicate rollouts.
     pub excluded: Vec<PathNote>,
-    /// Paths that could not be archived.
+    /// Paths that cannot be archived.
     pub skipped: Vec<PathNote>,
     /// Archived files whose content does not match their name, such as a database without a SQLite header.
     pub damaged: Vec<PathNote>,
-    /// Conversations with more than one file.
-    pub(super) copies: DuplicateConversations,
+    pub(super) duplicates: DuplicateConversations,
 }
 
 impl HomeScan {
-    /// Returns the size of all files together, in bytes.
+    /// Returns the total size of all files in bytes, including databases and the login.
     pub(crate) fn bytes(&self) -> u64 {
         let apart = self.databases.iter().chain(&self.login);
         self.files.bytes() + apart.map(|f| f.size).sum::<u64>()
@@ -82,12 +80,12 @@ impl HomeScan {
     }
 }
 
-/// Scans the home of `scope`. Stores names in `names`. Files that disappear during the scan are
-/// ignored.
+/// Lists the files of the home that `scope` captures. Stores their names in `names`. Ignores files that disappear
+/// during the scan.
 ///
 /// # Errors
-/// The home cannot be opened or listed. A missing home is no error if `scope` has a folder of databases outside of it.
-/// Unreadable files and folders below the home are no error; they are listed as skipped.
+/// The home cannot be opened or listed. A missing home is no error if `scope` has a folder of databases outside of the
+/// home. An unreadable file or folder below the home is no error; it is listed as skipped.
 pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, IoError> {
     let mut scan = HomeScan {
         files: FileList::with_names(names),
@@ -130,16 +128,16 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
         walk.add_outside_databases(folder);
     }
     add_newly_archived(scope, &canonical, &mut scan);
-    let (copies, dropped) = duplicates::drop_duplicates(&mut scan.files, &scan.places);
+    let (conversations, dropped) = duplicates::drop_duplicates(&mut scan.files, &scan.places);
     scan.excluded.extend(dropped);
-    scan.copies = copies;
+    scan.duplicates = conversations;
     scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
 }
 
-/// Scans `archived_sessions/` a second time. Codex may have moved a conversation there after that
-/// folder was listed and before its folder in `sessions/` was: then the first scan missed it in
-/// both folders.
+/// Scans `archived_sessions/` a second time, and adds the files that are new. Without this, a conversation would be
+/// missed if Codex moved it from `sessions/` after the first scan of `archived_sessions/` and before that of
+/// `sessions/`.
 fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeScan) {
     let relative = Path::new(home::ARCHIVED_SESSIONS);
     let mut again = HomeScan {
@@ -161,31 +159,31 @@ fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeSca
     }
 }
 
-/// Returns the top-level names of Codex that are not archived, because another one differs from them only in case. Of
-/// such names, Codex's own spelling is archived or, if that is missing, the first one: a disk that ignores case could
-/// not restore several.
+/// Returns the top-level names that are not archived because they differ from an archived name of Codex only in letter
+/// case: a disk that ignores case could not restore both. Of such names, Codex's own spelling is archived, or the first
+/// one if that spelling is missing.
 fn find_case_variants(tops: &[fs::DirEntry]) -> HashSet<OsString> {
     let mut archived: HashMap<String, OsString> = HashMap::new();
-    let mut others = HashSet::new();
+    let mut variants = HashSet::new();
     for name in tops.iter().map(fs::DirEntry::file_name) {
-        let Some(own) = name.to_str().filter(|_| home::is_codex_name(&name)) else {
+        let Some(text) = name.to_str().filter(|_| home::is_codex_name(&name)) else {
             continue;
         };
-        let own = own.to_lowercase();
-        let is_own = name == own.as_str();
-        match archived.entry(own) {
+        let codex_name = text.to_lowercase();
+        let is_codex_spelling = name == codex_name.as_str();
+        match archived.entry(codex_name) {
             Entry::Vacant(free) => {
                 free.insert(name);
             }
-            Entry::Occupied(mut first) if is_own => {
-                others.insert(first.insert(name));
+            Entry::Occupied(mut first) if is_codex_spelling => {
+                variants.insert(first.insert(name));
             }
             Entry::Occupied(_) => {
-                others.insert(name);
+                variants.insert(name);
             }
         }
     }
-    others
+    variants
 }
 
 struct HomeWalk<'a> {
@@ -195,8 +193,8 @@ struct HomeWalk<'a> {
 }
 
 impl HomeWalk<'_> {
-    /// Adds the top-level entry at `path` with everything below it. A link to a place in the home is added as a link,
-    /// unless Codex writes the file. The target of another link is added under the name of the link.
+    /// Adds the top-level entry at `path` with everything below it. Keeps a link into the home as a link, unless Codex
+    /// writes the file. For any other link, adds the target under the name of the link.
     fn scan_top_level(&mut self, path: &Path, relative: &Path) {
         let meta = match path.symlink_metadata() {
             Ok(meta) => meta,
@@ -232,8 +230,9 @@ impl HomeWalk<'_> {
         self.visit(&target, relative);
     }
 
-    /// Returns true if the scope captures `relative`. Otherwise adds an excluded path, or a login that must not be
-    /// archived, to the scan; a folder stands for all of its content.
+    /// Returns true if the scope captures `relative`. Otherwise, adds a path that a rule excludes to the excluded
+    /// paths, and a login that must not be archived to the skipped paths. A folder is added once for all of its
+    /// content.
     fn apply_scope(&mut self, relative: &Path, meta: &Metadata) -> bool {
         if !self.scope.selects(relative) {
             return false;
@@ -251,7 +250,7 @@ impl HomeWalk<'_> {
             return false;
         }
         if self.scope.without_logins && kind.is_login() && self.scope.captures(kind) {
-            self.skip(relative, "a login, and others can read the disk");
+            self.skip(relative, "a login, and other users can read this disk");
             return false;
         }
         let holds_databases = meta.is_dir()
@@ -341,11 +340,11 @@ impl HomeWalk<'_> {
         let (Ok(name), Ok(target)) = (EntryName::from_path(relative), target) else {
             return self.skip(relative, "an unreadable link");
         };
-        let kept = relativize_target(self.home, relative, &target);
-        match link_problem(relative, &kept) {
+        let stored_target = relativize_target(self.home, relative, &target);
+        match link_problem(relative, &stored_target) {
             None => self.scan.links.push(LinkEntry {
                 path: name,
-                target: kept,
+                target: stored_target,
             }),
             Some(reason) => self.skip(relative, format!("{reason}, to {}", target.display())),
         }
@@ -365,8 +364,8 @@ impl HomeWalk<'_> {
                 continue;
             };
             let relative = Path::new(EXTERNAL_DATABASES_FOLDER).join(file_name);
-            let named = kind_of(Path::new(file_name)) == HomeEntryKind::Database;
-            if !named || !self.scope.selects(&relative) {
+            let has_database_name = kind_of(Path::new(file_name)) == HomeEntryKind::Database;
+            if !has_database_name || !self.scope.selects(&relative) {
                 continue;
             }
             if !database::may_be_sqlite(&path) {
@@ -395,7 +394,7 @@ impl HomeWalk<'_> {
     }
 }
 
-/// Returns the entry of a listed file, without a digest.
+/// Returns the entry of a file with this metadata. The entry has no digest.
 pub(super) fn entry_from_metadata(name: EntryName, meta: &Metadata) -> FileEntry {
     FileEntry {
         path: name,
@@ -407,7 +406,7 @@ pub(super) fn entry_from_metadata(name: EntryName, meta: &Metadata) -> FileEntry
     }
 }
 
-/// Returns true if a file with this metadata has the size, the mode and the time of `file`.
+/// Returns true if this metadata has the size, the mode and the modification time of `file`.
 pub(crate) fn has_attributes_of(meta: &Metadata, file: &FileEntry) -> bool {
     (meta.len(), mode_of(meta), modified_ns(meta)) == (file.size, file.mode, file.mtime)
 }

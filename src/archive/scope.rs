@@ -23,17 +23,17 @@ pub struct CaptureScope {
     pub without_logins: bool,
     /// Globs of the user for paths to leave out, relative to the home.
     pub excludes: Excludes,
-    /// Limits the capture to some paths; used for safety backups.
+    /// Limits the capture to these paths. Used for safety backups.
     pub only: Option<HomeSubset>,
-    /// Paths that a restore of the archive removes; used for safety backups.
+    /// Paths that a restore of the archive removes. Used for safety backups.
     pub undo_removes: Vec<EntryName>,
-    /// The manager home relative to the Codex home, if it is inside. Excluded, so that archives do
-    /// not contain archives.
+    /// The manager home relative to the Codex home, if it is inside the Codex home. It is excluded, so that no archive
+    /// contains other archives.
     pub(super) manager_home: Option<PathBuf>,
 }
 
 impl CaptureScope {
-    /// Creates a scope with everything that `mode` captures of `home`.
+    /// Creates a scope of everything in `home` that `mode` captures.
     pub fn new(home: &Path, mode: BackupMode) -> Self {
         Self {
             home: home.to_path_buf(),
@@ -62,8 +62,7 @@ impl CaptureScope {
         }
     }
 
-    /// Returns the reason why a backup leaves out files of this kind, and a restore leaves them unchanged; `None` if
-    /// they are captured.
+    /// Returns the reason why a backup of any mode leaves out files of this kind; `None` if some mode captures them.
     pub(super) fn exclusion_reason(&self, kind: HomeEntryKind) -> Option<&'static str> {
         match kind {
             HomeEntryKind::DatabaseSidecar => Some("included in the database's snapshot"),
@@ -80,7 +79,7 @@ impl CaptureScope {
         }
     }
 
-    /// Returns true if `only` is unset, or contains `relative`, one of its parents, or a path below `relative`.
+    /// Returns true if [`CaptureScope::only`] is not set, or includes `relative` or a path below it.
     pub(super) fn selects(&self, relative: &Path) -> bool {
         self.only
             .as_ref()
@@ -92,45 +91,45 @@ impl CaptureScope {
 #[derive(Debug, Clone)]
 pub struct HomeSubset {
     named: NameSet,
-    /// All parents of the named paths.
-    above: NameSet,
+    /// All parent folders of the named paths.
+    parents: NameSet,
 }
 
 impl HomeSubset {
     /// Creates the subset of the paths `named`.
     pub(crate) fn new(named: NameSet) -> Self {
-        let mut above = named.without(&named);
+        let mut parents = NameSet::with_names(named.names());
         let mut last = PathBuf::new();
         for name in named.iter() {
             let folders = || name.as_path().ancestors().skip(1);
-            // Names of one folder are usually adjacent; its parents are added once.
+            // Names of one folder are usually adjacent, so its parents are added once.
             if folders().next() == Some(&last) {
                 continue;
             }
-            above.extend(folders().filter_map(|folder| EntryName::from_path(folder).ok()));
+            parents.extend(folders().filter_map(|folder| EntryName::from_path(folder).ok()));
             last = folders().next().unwrap_or(Path::new("")).to_path_buf();
         }
-        Self { named, above }
+        Self { named, parents }
     }
 
+    /// Returns true if the set has `relative`, one of its parents, or a path below it.
     fn includes(&self, relative: &Path) -> bool {
         self.named.contains(relative)
             || self.named.contains_ancestor_of(relative)
-            || self.above.contains(relative)
+            || self.parents.contains(relative)
     }
 }
 
 /// Globs for paths to leave out of a backup.
 #[derive(Debug, Clone, Default)]
 pub struct Excludes {
-    /// As the user wrote them.
+    /// The globs as the user wrote them.
     pub(crate) globs: Vec<String>,
     set: GlobSet,
 }
 
 impl Excludes {
-    /// Compiles `globs`. A glob without `/` matches names at any depth, and `*` matches within one
-    /// name, as in git.
+    /// Compiles `globs`. As in git, a glob without `/` matches names at any depth, and `*` does not match a `/`.
     ///
     /// # Errors
     /// A glob has a syntax error.
@@ -149,17 +148,17 @@ impl Excludes {
         })
     }
 
-    /// Returns true if the valid glob `glob` matches none of the paths `left_out` and cannot match
-    /// inside one of them, which the scan did not enter.
+    /// Returns true if `glob` is valid, matches none of the excluded paths, and cannot match a path inside an excluded
+    /// folder, which the scan did not enter.
     pub(crate) fn matches_nothing<'a>(
         glob: &str,
-        mut left_out: impl Iterator<Item = &'a Path>,
+        mut excluded: impl Iterator<Item = &'a Path>,
     ) -> bool {
         let Ok(alone) = Self::new(&[glob.to_owned()]) else {
             return false;
         };
-        let asked = Path::new(glob.trim_start_matches('/'));
-        !left_out.any(|path| alone.matches(path) || asked.starts_with(path))
+        let glob_path = Path::new(glob.trim_start_matches('/'));
+        !excluded.any(|path| alone.matches(path) || glob_path.starts_with(path))
     }
 
     /// Returns true if a glob matches `relative` or one of its parents.

@@ -1,4 +1,4 @@
-//! Interface between an archive that is read and the code that stores its files.
+//! The interface between the reader of an archive and the code that stores its files.
 
 use super::error::ArchiveError;
 use super::format::FileEntry;
@@ -8,12 +8,13 @@ pub trait Sink: Sync {
     /// Returns true if the content of this file is to be passed to [`Sink::write_chunk`].
     fn wants(&self, entry: &FileEntry) -> bool;
 
-    /// Receives `bytes` of a wanted file at byte `offset`. Chunks come from several threads in any order. An empty file
-    /// comes as one empty chunk.
+    /// Stores `bytes` of a wanted file at the byte `offset` of that file. Several threads call this, with the chunks in
+    /// any order. An empty file has one empty chunk.
     fn write_chunk(&self, entry: &FileEntry, offset: u64, bytes: &[u8])
     -> Result<(), ArchiveError>;
 
-    /// Called after all chunks of a wanted file were passed on and matched its digest, if it has one.
+    /// Completes a wanted file. The reader calls this after all chunks were passed on and matched the digest of the
+    /// file, if it has one.
     fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }

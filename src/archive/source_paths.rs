@@ -1,4 +1,4 @@
-//! The paths on disk of the files that a scan has found.
+//! The paths on disk of scanned files.
 
 use super::format::{EXTERNAL_DATABASES_FOLDER, EntryName};
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ pub(crate) struct SourcePaths {
 }
 
 impl SourcePaths {
-    /// Maps all names to `home`, and databases from outside of it to `sqlite_home`.
+    /// Maps all names to paths in `home`, and the names of databases outside of the home to paths in `sqlite_home`.
     pub(super) fn new(home: &Path, sqlite_home: Option<&Path>) -> Self {
         Self {
             home: home.to_path_buf(),
@@ -39,7 +39,7 @@ impl SourcePaths {
             return folder.join(rest);
         }
         match self.links.get(name.top()) {
-            // Joined with nothing, it would end in a slash.
+            // A join with an empty path would append a slash.
             Some(target) if path.components().count() == 1 => target.clone(),
             Some(target) => target.join(path.strip_prefix(name.top()).unwrap_or(path)),
             None => self.home.join(path),

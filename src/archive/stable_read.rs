@@ -1,5 +1,4 @@
-//! Consistent reads of a file that Codex may be writing: how many bytes to archive, and whether to
-//! wait.
+//! Consistent reads of files that Codex may be writing: decides how many bytes to archive, and whether to wait.
 
 use super::format::FileEntry;
 use crate::codex::home::{HomeEntryKind, kind_of};
@@ -9,20 +8,20 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
-/// Time without a write after which a line without a newline counts as cut off.
+/// Time without a write after which a last line without a newline counts as cut off by a crash.
 const PARTIAL_LINE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The attempt to capture a file.
+/// An attempt to capture a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum CaptureAttempt {
     First,
-    /// The attempt after all other files, which captures an incomplete last line too.
+    /// The second attempt, after all other files. It captures an incomplete last line that is not growing.
     Final,
 }
 
-/// Decision whether an open file can be archived now.
+/// The decision how to archive an open file.
 pub(super) enum ReadDecision {
-    /// Archive this prefix of the file.
+    /// Archive this prefix of the file now.
     Read(StablePrefix),
     /// Try again later: the last line is incomplete.
     Defer,
@@ -47,7 +46,7 @@ fn is_append_only(planned: &FileEntry) -> bool {
             || matches!(kind, HomeEntryKind::History | HomeEntryKind::SessionIndex))
 }
 
-/// Waits until a file has grown, or has not been written for [`PARTIAL_LINE_TIMEOUT`].
+/// Waits until the size of a file differs from `planned`, or the file was not written for [`PARTIAL_LINE_TIMEOUT`].
 pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
     let unchanged = || {
         let meta = source.metadata().ok()?;
@@ -59,9 +58,14 @@ pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
     }
 }
 
-/// Decides how much of an open file to archive: all of it, unless Codex extends the file line by line and its last line
-/// has no end. Such a file is cut at its last newline if its size has changed since it was listed as `planned`, else
-/// deferred at the first attempt. A `config.toml` of NUL bytes is skipped. Leaves the position of `file` at its start.
+/// Decides how much of an open file to archive. That is the whole file, with two exceptions:
+///
+/// - A file that Codex extends line by line may have an incomplete last line. If the size differs from `planned`, Codex
+///   is writing the file, and it is cut at its last newline. Otherwise the file is deferred at the first attempt, and
+///   archived whole at the final attempt.
+/// - A `config.toml` of NUL bytes is skipped.
+///
+/// Sets the position of `file` to its start if it is to be read.
 pub(super) fn decide_read(
     file: &mut File,
     planned: &FileEntry,
@@ -97,8 +101,8 @@ fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Returns true if the first MiB of the file is not empty and has NUL bytes only, as a power loss can leave a small
-/// file.
+/// Returns true if the file is not empty and its first MiB has only NUL bytes. A power loss can leave a small file like
+/// this.
 fn is_nul_filled(file: &mut File) -> io::Result<bool> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;

@@ -28,7 +28,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A captured home in a tree. Dropping it removes the files that are not hard links, such as databases and the login.
+/// A captured home in a folder tree. Dropping it removes the files of the tree that are not hard links, such as
+/// databases and the login.
 #[derive(Debug)]
 pub(crate) struct CapturedTree {
     pub(crate) root: PathBuf,
@@ -46,12 +47,13 @@ pub(crate) struct CapturedTree {
     linked: NameSet,
 }
 
-/// Captures the files that `scope` selects into the tree at `root`. The caller has to hold a lock on the tree. Fills in
-/// the file counts of `metadata`. `tmp` is the folder for snapshots of databases, on the file system of the tree.
+/// Captures the files that `scope` selects into the tree at `root`. Sets the file names, file counts and sizes of
+/// `metadata`. `tmp` is the folder for snapshots of databases, on the file system of the tree. The caller has to hold a
+/// lock on the tree.
 ///
 /// # Errors
-/// The tree cannot be written, a restore replaced the home during the capture, or the user interrupted the backup.
-/// Files of the home that cannot be read are no error; they are listed as skipped.
+/// The tree cannot be written, a restore replaced the home during the capture, or the user interrupted the backup. A
+/// file of the home that cannot be read is no error; it is listed as skipped.
 pub(crate) fn capture_tree(
     scope: &CaptureScope,
     root: &Path,
@@ -103,7 +105,8 @@ pub(crate) fn capture_tree(
     Ok(tree)
 }
 
-/// Adds all entries of the scan and removes leftovers of earlier captures. The login is last.
+/// Adds all entries of the scan to the tree and removes what earlier captures left there. Adds the login last, and
+/// returns it.
 fn write_entries(
     writer: &mut TreeWriter<'_>,
     scope: &CaptureScope,
@@ -126,9 +129,9 @@ fn write_entries(
 }
 
 impl CapturedTree {
-    /// Replaces links to files that changed since the capture by copies; a copy of a `.jsonl` file ends with its last
-    /// complete line. Returns the number of these files. If it is not zero, a backup of the tree made before has
-    /// content that does not belong to this capture.
+    /// Replaces each hard link to a file that was written since the capture with a copy. A copy of a `.jsonl` file ends
+    /// after its last complete line. Returns the number of replaced links. If there are any, a backup that read the
+    /// tree before has content that is newer than this capture.
     ///
     /// # Errors
     /// A file cannot be copied.

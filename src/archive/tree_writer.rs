@@ -1,4 +1,4 @@
-//! Places captured files in a folder tree: as hard links where possible, else as copies.
+//! Writes captured files into a folder tree, as hard links where possible, else as copies.
 
 use super::ArchiveError;
 use super::attributes::set_attributes;
@@ -25,19 +25,19 @@ use std::sync::Arc;
 /// Age below which a file is copied instead of linked, because it is probably being written.
 const MIN_LINK_AGE_NANOS: i64 = 60 * 1_000_000_000;
 
-/// Writes captured files into a tree.
 pub(super) struct TreeWriter<'a> {
     root: &'a Path,
     locator: FileLocator<'a>,
-    copies: &'a DuplicateConversations,
-    rollouts: HashSet<RolloutKey>,
-    /// The placed files, links and copies.
+    duplicates: &'a DuplicateConversations,
+    /// The placed files of the conversations in `duplicates`.
+    placed_rollouts: HashSet<RolloutKey>,
+    /// The placed files: hard links and copies.
     pub(super) files: FileList,
-    /// The placed files that are hard links.
+    /// The files that were placed as hard links.
     pub(super) linked: NameSet,
     /// The files that could not be placed.
     pub(super) skipped: Vec<PathNote>,
-    /// The placed files and symbolic links.
+    /// The names of the placed files and symbolic links.
     placed: NameSet,
     folders: HashSet<PathBuf>,
     /// Start of the capture in nanoseconds since 1970, by the clock of the file system.
@@ -57,8 +57,8 @@ impl<'a> TreeWriter<'a> {
         Ok(Self {
             root,
             locator: FileLocator::new(scope, &scan.places, &scan.links, names),
-            copies: &scan.copies,
-            rollouts: HashSet::new(),
+            duplicates: &scan.duplicates,
+            placed_rollouts: HashSet::new(),
             files: FileList::with_names(names),
             linked: NameSet::with_names(names),
             skipped: Vec::new(),
@@ -68,7 +68,7 @@ impl<'a> TreeWriter<'a> {
         })
     }
 
-    /// Creates the folder at the relative path `folder`, and its parents.
+    /// Creates the folder at the relative path `folder` and its parents. Removes another kind of entry at these paths.
     pub(super) fn add_folder(&mut self, folder: &Path) -> Result<(), IoError> {
         if folder.as_os_str().is_empty() || self.folders.contains(folder) {
             return Ok(());
@@ -85,7 +85,7 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    /// Creates the parents of `name`, and returns the path of `name` in the tree.
+    /// Creates the parent folders of `name`, and returns the path of `name` in the tree.
     fn prepare_path(&mut self, name: &EntryName) -> Result<PathBuf, IoError> {
         let path = name.as_path();
         self.add_folder(path.parent().unwrap_or(Path::new("")))?;
@@ -111,7 +111,7 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    /// Moves the snapshot of a database into the tree.
+    /// Places the snapshot of a database in the tree.
     pub(super) fn add_database(
         &mut self,
         planned: &FileEntry,
@@ -130,7 +130,7 @@ impl<'a> TreeWriter<'a> {
         Ok(())
     }
 
-    /// Writes the bytes of the login, with mode 0600.
+    /// Writes the login into the tree, with mode 0600.
     pub(super) fn add_login(&mut self, entry: &FileEntry, bytes: &[u8]) -> Result<(), IoError> {
         let path = self.prepare_path(&entry.path)?;
         remove_existing(&path)?;
@@ -154,7 +154,8 @@ impl<'a> TreeWriter<'a> {
         self.capture_deferred(deferred)
     }
 
-    /// Links or copies an open file. Returns false if it became shorter.
+    /// Places an open file in the tree, as a hard link if it is whole and a link is possible, else as a copy of its
+    /// first `entry.size` bytes. Returns false if the file became shorter than `entry.size`.
     fn place_file(
         &mut self,
         opened: &mut OpenedFile,
@@ -174,8 +175,8 @@ impl<'a> TreeWriter<'a> {
         Ok(true)
     }
 
-    /// Makes `path` a hard link to the open file. Returns false if that is impossible, as between
-    /// file systems.
+    /// Makes `path` a hard link to the open file. Returns false if that is impossible, for example between file
+    /// systems.
     fn try_link(&self, opened: &OpenedFile, path: &Path) -> Result<bool, IoError> {
         let wanted = InodeStamp::of(&opened.file.metadata().at("read", path)?);
         // Without inode numbers a link cannot be verified.
@@ -203,7 +204,7 @@ impl<'a> TreeWriter<'a> {
         Ok(false)
     }
 
-    /// Returns true if the tree has a link to exactly this version of a rollout, from an earlier capture. Such a
+    /// Returns true if an earlier capture left a hard link to exactly this version of a rollout in the tree. Such a
     /// rollout is not opened again, because opening half a million files takes long.
     fn is_linked_rollout(&self, planned: &FileEntry) -> bool {
         let path = planned.path.as_path();
@@ -220,6 +221,10 @@ impl<'a> TreeWriter<'a> {
     fn may_link(&self, entry: &FileEntry) -> bool {
         entry.mtime < self.started_at.saturating_sub(MIN_LINK_AGE_NANOS)
             && !is_always_copied(entry.path.as_path())
+    }
+
+    fn is_placed(&self, rollout: Option<RolloutKey>) -> bool {
+        rollout.is_some_and(|key| self.placed_rollouts.contains(&key))
     }
 
     fn record(&mut self, entry: &FileEntry) {
@@ -254,18 +259,17 @@ impl CaptureTarget for TreeWriter<'_> {
         self.skipped.push(PathNote::new(name.as_path(), reason));
     }
 
-    /// Records a rollout whose link an earlier capture made.
+    /// Returns true for a rollout whose hard link an earlier capture made. Does not record a duplicate.
     fn record_if_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError> {
         if !self.is_linked_rollout(planned) {
             return Ok(false);
         }
-        let rollout = self.copies.key(planned, planned.stamp);
-        let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
-        if !is_placed && !self.placed.contains(planned.path.as_path()) {
+        let rollout = self.duplicates.key(planned, planned.stamp);
+        if !self.is_placed(rollout) && !self.placed.contains(planned.path.as_path()) {
             self.add_folder(atomic::parent_of(planned.path.as_path()))?;
             self.linked.insert(&planned.path);
             self.record(planned);
-            self.rollouts.extend(rollout);
+            self.placed_rollouts.extend(rollout);
         }
         Ok(true)
     }
@@ -277,9 +281,8 @@ impl CaptureTarget for TreeWriter<'_> {
         prefix: StablePrefix,
     ) -> Result<Option<SkipReason>, ArchiveError> {
         let StablePrefix { meta, size } = prefix;
-        let rollout = self.copies.key(planned, InodeStamp::of(&meta));
-        let is_placed = rollout.as_ref().is_some_and(|r| self.rollouts.contains(r));
-        if is_placed || self.placed.contains(opened.name.as_path()) {
+        let rollout = self.duplicates.key(planned, InodeStamp::of(&meta));
+        if self.is_placed(rollout) || self.placed.contains(opened.name.as_path()) {
             return Ok(None);
         }
         let entry = FileEntry {
@@ -289,14 +292,14 @@ impl CaptureTarget for TreeWriter<'_> {
         if !self.place_file(opened, &entry, size == meta.len())? {
             return Ok(Some(SkipReason::Shorter));
         }
-        self.rollouts.extend(rollout);
+        self.placed_rollouts.extend(rollout);
         Ok(None)
     }
 }
 
-/// Returns true for files that are always copied: Codex writes databases in place, and a link would keep a login or a
-/// key that Codex deletes. Includes all unknown top-level files: `.credentials.json` (logins of MCP servers), `.env`
-/// and copies of auth.json have no kind of their own.
+/// Returns true for files that are never hard-linked: Codex writes databases in place, and a hard link would keep a
+/// login or a key that Codex deletes. Includes all unknown top-level files, because `.credentials.json` (logins of MCP
+/// servers), `.env` and copies of auth.json have no kind of their own.
 pub(crate) fn is_always_copied(path: &Path) -> bool {
     match kind_of(path) {
         HomeEntryKind::Database | HomeEntryKind::Config => true,
@@ -322,10 +325,10 @@ pub(super) fn remove_existing(path: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Replaces `path` by a copy of the first `entry.size` bytes of `file`, which may be open on `path`.
+/// Replaces the entry at `path` with a copy of the first `entry.size` bytes of `file`. `file` may be the one at `path`.
 ///
 /// # Errors
-/// The file is shorter (`UnexpectedEof`), or cannot be read or written.
+/// `file` is shorter (`UnexpectedEof`) or cannot be read, or the copy cannot be written.
 pub(super) fn copy_prefix(path: &Path, file: &mut File, entry: &FileEntry) -> Result<(), IoError> {
     file.rewind().at("read", path)?;
     remove_existing(path)?;
@@ -336,8 +339,8 @@ pub(super) fn copy_prefix(path: &Path, file: &mut File, entry: &FileEntry) -> Re
     Ok(())
 }
 
-/// Writes a new file with the mode and time of `entry`, and returns its size. The file is not
-/// durable: the next capture replaces a tree that a crash left.
+/// Writes a new file with the mode and time of `entry`, and returns its size in bytes. The file is not durable, because
+/// the next capture replaces a tree that a crash left.
 fn write_new(path: &Path, content: &mut impl Read, entry: &FileEntry) -> Result<u64, IoError> {
     let mut file = atomic::create_private(path)?;
     let written = io::copy(content, &mut file).at("write", path);

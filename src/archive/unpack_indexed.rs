@@ -16,10 +16,11 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// A member that was unpacked, and checked as far as possible without the members before it.
+/// An unpacked member. The checks that need no other member are done.
 enum UnpackedMember {
+    /// No further check is needed.
     Checked,
-    /// A chunk of a large file, to be hashed in order.
+    /// A chunk of a large file, which is still to be hashed after the chunks before it.
     Chunk {
         entry: FileEntry,
         bytes: AlignedBuffer,
@@ -27,7 +28,7 @@ enum UnpackedMember {
         /// Digest of the file up to the end of this chunk.
         digest_so_far: DigestBytes,
     },
-    /// A part of a void entry.
+    /// A part of a void entry, still to be compared with the parts before it.
     Void(AlignedBuffer),
 }
 
@@ -84,18 +85,19 @@ pub(super) fn unpack_by_index(
 struct OrderedChecks<'a> {
     manifest: &'a ArchiveManifest,
     sink: &'a dyn Sink,
-    /// Digest of the current large file so far, and the number of hashed bytes.
+    /// The hasher of the current large file.
     running: ContentHasher,
+    /// Number of bytes of the current large file that were hashed.
     hashed: u64,
-    /// Number of void entries that have begun. They are entries of large files that shrank while they were archived;
+    /// Number of void entries that have begun. Void entries belong to large files that shrank while they were archived;
     /// no file is unpacked from them.
     begun_voids: usize,
-    /// Bytes of the last void entry that are still missing.
+    /// Number of bytes of the last void entry that are still to come.
     void_bytes_left: u64,
 }
 
 impl OrderedChecks<'_> {
-    /// Checks the next member of the archive after all earlier ones.
+    /// Checks the next member. Has to be called with the members in the order of the archive.
     fn check_next(&mut self, member: UnpackedMember) -> Result<(), ContentError> {
         if self.void_bytes_left > 0 && !matches!(member, UnpackedMember::Void(_)) {
             return Err(void_mismatch());
@@ -123,8 +125,8 @@ impl OrderedChecks<'_> {
                 .digest
                 .map_or_else(ContentHasher::default, |d| d.hasher());
         }
-        // A digest runs from the start of a file, so chunks are hashed in order, although threads
-        // unpack them in any.
+        // A digest runs from the start of a file, so chunks are hashed in order, although threads unpack them in any
+        // order.
         self.running.update(content);
         self.hashed += content.len() as u64;
         let digest = self.running.digest();
@@ -141,8 +143,8 @@ impl OrderedChecks<'_> {
         Ok(())
     }
 
-    /// Checks one part of a void entry. Only entries that the manifest lists as void are accepted:
-    /// the header of one, then its content.
+    /// Checks one part of a void entry: the header of the next entry that the manifest lists as void, or a part of its
+    /// content.
     fn check_void(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
         if self.void_bytes_left > 0 {
             let left = self.void_bytes_left.checked_sub(bytes.len() as u64);
@@ -182,8 +184,8 @@ struct Unpacker<'a> {
 }
 
 impl Unpacker<'_> {
-    /// Returns true if the member holds a wanted file. The index was checked, so its numbers are
-    /// within the lists.
+    /// Returns true if the member holds a file that the sink wants. The index was checked, so its numbers are within
+    /// the lists of the manifest.
     fn is_wanted(&self, member: &Member) -> bool {
         match member.holds {
             MemberContents::Files(first, count) => {
@@ -202,7 +204,7 @@ impl Unpacker<'_> {
         self.manifest.files.range(places)
     }
 
-    /// Unpacks and checks a member. `offset` is the offset of a chunk in its file.
+    /// Unpacks and checks a member. For a chunk, `offset` is its byte offset in the file.
     fn unpack_and_check(
         &self,
         (member, offset): (&Member, u64),
@@ -232,8 +234,7 @@ impl Unpacker<'_> {
         Ok(UnpackedMember::Checked)
     }
 
-    /// Unpacks a member into its part of the tar stream, after comparing the compressed bytes with
-    /// their digest.
+    /// Reads a member, compares the compressed bytes with their digest, and unpacks them.
     fn unpack(&self, member: &Member) -> Result<AlignedBuffer, ContentError> {
         let bad = |what: &str| ContentError::damaged(format!("a member {what}"));
         let (Ok(len), Ok(size)) = (usize::try_from(member.len), usize::try_from(member.size))
@@ -245,7 +246,7 @@ impl Unpacker<'_> {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
             other => other.at("read", self.path).map_err(ArchiveError::from)?,
         }
-        // Before decompression: a decoder never gets bytes with a different digest than in the manifest.
+        // Before decompression, so that the decoder never gets bytes with another digest than in the manifest.
         if !member.digest.is_of(&packed) {
             return Err(bad("does not match its digest"));
         }
@@ -272,8 +273,7 @@ impl Unpacker<'_> {
         let entry = self.file_at(file)?;
         let content = member_content::read_chunk_content(&bytes, &entry, offset)?;
         self.progress.add_bytes(content.len() as u64);
-        // Before the digest of the whole file is known: the receiver publishes nothing until
-        // `finish_file`.
+        // The digest of the whole file is not known yet. The sink publishes nothing before `finish_file`.
         if self.sink.wants(&entry) {
             self.sink.write_chunk(&entry, offset, content)?;
         }

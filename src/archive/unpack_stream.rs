@@ -11,8 +11,8 @@ use crate::io::Progress;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// Unpacks an archive without an index, and checks it against `manifest`. `is_python` is true if the manifest was
-/// made from the entries of an archive of the Python tool.
+/// Unpacks an archive without an index, and checks it against `manifest`. `is_python` is true for an archive of the
+/// Python tool, whose manifest was made from its entries.
 pub(super) fn unpack(
     path: &Path,
     manifest: &ArchiveManifest,
@@ -63,7 +63,7 @@ fn unpack_file(
     Ok(())
 }
 
-/// The listed entries of an archive that were not read yet.
+/// The entries of the manifest that were not read from the archive yet.
 struct Checklist<'a> {
     is_python: bool,
     files: &'a FileList,
@@ -71,10 +71,10 @@ struct Checklist<'a> {
     missing: HashMap<NameId, usize>,
     folders: HashSet<&'a EntryName>,
     links: HashMap<&'a EntryName, &'a PathBuf>,
-    /// Number of times that each void name is still expected.
+    /// For each name of a void entry: the number of such entries that were not read yet.
     void: HashMap<&'a EntryName, usize>,
-    /// True once the entry with the list itself was read.
-    has_list: bool,
+    /// True once the entry with the manifest, or with the Python tool's copy of the sidecar, was read.
+    was_list_read: bool,
 }
 
 impl<'a> Checklist<'a> {
@@ -95,17 +95,20 @@ impl<'a> Checklist<'a> {
                 .map(|l| (&l.path, &l.target))
                 .collect(),
             void,
-            has_list: false,
+            was_list_read: false,
         }
     }
 
-    /// Removes an entry from the list. Returns it if it is a file with content to check.
+    /// Removes an entry from the list. Returns the entry of a file whose content is still to be checked, else `None`.
+    ///
+    /// # Errors
+    /// The entry is not in the list, or differs from the list.
     fn check_off(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ContentError> {
         let unexpected_entry = |reason| Err(ContentError::unsafe_entry(&entry.name, reason));
         match &entry.kind {
             RawKind::File if self.take_void(&entry.name) => Ok(None),
-            RawKind::File if self.is_list(&entry.name) && !self.has_list => {
-                self.has_list = true;
+            RawKind::File if self.is_list(&entry.name) && !self.was_list_read => {
+                self.was_list_read = true;
                 Ok(None)
             }
             RawKind::File => match self.take_file(&entry.name) {
@@ -122,19 +125,20 @@ impl<'a> Checklist<'a> {
         }
     }
 
-    /// Removes a void entry of this name from those that are expected. Returns false if there is none.
+    /// Removes one void entry of this name from the list. Returns false if the list has none.
     fn take_void(&mut self, name: &EntryName) -> bool {
         let left = self.void.get_mut(name).filter(|left| **left > 0);
         left.map(|left| *left -= 1).is_some()
     }
 
-    /// Removes a file from the missing ones and returns it.
+    /// Removes a file from the list and returns it; `None` if the list does not have it.
     fn take_file(&mut self, name: &EntryName) -> Option<FileEntry> {
         let id = self.files.names().find(name.as_path())?;
         self.files.get(self.missing.remove(&id)?)
     }
 
-    /// Returns true for the manifest, or for the Python tool's copy of the sidecar. Neither is among its own entries.
+    /// Returns true for the name of the manifest, or of the Python tool's copy of the sidecar. The manifest does not
+    /// list these entries.
     fn is_list(&self, name: &EntryName) -> bool {
         if self.is_python {
             python::is_sidecar_copy(name)
@@ -143,7 +147,7 @@ impl<'a> Checklist<'a> {
         }
     }
 
-    /// Returns the first listed entry, by path, that the archive lacks. Leaves out the folders of the Python tool.
+    /// Returns the remaining entry with the lowest path, which the archive lacks. Ignores folders of the Python tool.
     fn find_missing(self) -> Option<EntryName> {
         let files = self.missing.into_values();
         let folders = self.folders.into_iter().filter(|_| !self.is_python);

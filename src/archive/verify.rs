@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Default)]
 pub struct VerifyReport {
     pub archive: PathBuf,
-    /// Damage of the archive itself. Empty if it is good or could not be read.
+    /// Damage of the archive itself. Empty if the archive is good or could not be read.
     pub problems: Vec<String>,
-    /// The read error of the archive file that ended the check. It proves nothing about the content.
+    /// The read error of the archive file that ended the check. It does not prove damage.
     pub unread: Option<IoError>,
     /// Problem of the sidecar. The archive can be restored without one.
     pub sidecar: Option<SidecarProblem>,
-    /// Parts that could not be checked: archives of the Python tool have no digests.
+    /// Notes about checks that were impossible, because archives of the Python tool have no digests.
     pub notes: Vec<String>,
 }
 
@@ -43,8 +43,8 @@ impl VerifyReport {
 /// Verifies the archive at `path`. Unpacks its databases into `tmp` to check them.
 ///
 /// # Errors
-/// Only errors that prove nothing about the archive: too little disk space, no write access to
-/// `tmp`, interruption.
+/// The check was impossible, which does not prove damage: too little disk space, no write access to `tmp`,
+/// interruption.
 pub fn verify(
     path: &Path,
     tmp: &Path,
@@ -85,7 +85,7 @@ fn read_completely(
         let torn = ArchiveError::damaged(path, torn);
         report.problems.push(torn.to_string());
     }
-    // Runs at the same time as the archive is read, so that both use the same cached disk blocks.
+    // The archive is hashed and read at the same time, so that both use the same cached disk blocks.
     let place = |entry: &FileEntry| unpacked.places.get(&entry.path).cloned();
     let sink = PlaceSink { place };
     let (sidecar, read) = parallel::run_both(
@@ -120,25 +120,26 @@ fn database_bytes(archive: &ArchiveReader) -> u64 {
     databases.map(|f| f.size).fold(0, u64::saturating_add)
 }
 
-/// Checks an unpacked database. A `-wal` beside it, which archives of the Python tool can have, is checkpointed first.
+/// Checks an unpacked database, and returns its damage as the inner error. Before that, applies the `-wal` beside it,
+/// which archives of the Python tool can have.
 ///
 /// # Errors
-/// The copy could not be checked, which proves nothing about the archive.
+/// The copy could not be checked, which does not prove damage of the archive.
 fn check_database(copy: &Path) -> Result<Result<(), DatabaseError>, ArchiveError> {
     let has_wal = home::database_sidecars(copy).iter().any(|p| p.exists());
-    let folded = if has_wal {
+    let checkpointed = if has_wal {
         database::checkpoint_wal(copy)
     } else {
         Ok(())
     };
-    match folded.and_then(|()| database::check_integrity(copy)) {
+    match checkpointed.and_then(|()| database::check_integrity(copy)) {
         Err(e) if e.is_caused_by_machine() => Err(e.into()),
         checked => Ok(checked),
     }
 }
 
-/// Compares the archive with size and digest in its sidecar. Returns the sidecar's problem, if there is one. An archive
-/// whose name does not end in `.tar.gz` needs no sidecar.
+/// Compares the archive with the size and the digest in its sidecar. Returns the problem of the sidecar; `None` if the
+/// sidecar is good, or if the archive needs none because its name does not end in `.tar.gz`.
 fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveError> {
     let Some(sidecar) = super::format::names::sidecar_path(path) else {
         return Ok(None);
@@ -155,16 +156,17 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
     Ok((read != (listed, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
 }
 
-/// The databases of an archive, and the `-wal` files that the Python tool copied, which are unpacked to be checked.
+/// The files of an archive that are unpacked to check its databases: the databases, and `-wal` files that the Python
+/// tool copied.
 struct UnpackedDatabases {
     /// The folder of the unpacked files, removed when dropped.
     _staging: Staging,
     /// The paths of the unpacked files.
     places: HashMap<EntryName, PathBuf>,
-    /// The rollback journals with content, which are not unpacked.
+    /// The rollback journals that are not empty. They are not unpacked.
     journals: Vec<EntryName>,
-    /// True if a file with a database's name may have other content. `backup` reports such files
-    /// when it archives them, and the digest covers them.
+    /// True if a file with the name of a database may have other content. `backup` reports such a file when it archives
+    /// it, and a digest covers the content.
     allows_non_databases: bool,
 }
 
@@ -204,8 +206,8 @@ impl UnpackedDatabases {
         }
     }
 
-    /// Returns the unpacked databases. At paths where other content is allowed, includes only files
-    /// with a SQLite header.
+    /// Returns the unpacked databases, sorted by name. Leaves out files without a SQLite header where other content is
+    /// allowed, and empty files.
     fn find_databases(&self) -> Vec<(&EntryName, &Path)> {
         let mut databases: Vec<_> = self
             .places

@@ -1,4 +1,4 @@
-//! Checks of the archives below the manager home.
+//! Checks of the archives in the manager home, and of its trash.
 
 use super::check::Check;
 use super::folders::{advice_to_make_readable, no_folder, summarize_paths};
@@ -24,16 +24,15 @@ const OLD_BACKUP_DAYS: i64 = 14;
 /// The age of the last verification, in days, above which `archives.verified` warns.
 const OLD_VERIFY_DAYS: i64 = 60;
 
-/// The advice for a damaged archive, which cannot be repaired.
+/// The advice for a damaged archive. No command can repair one.
 const REPLACE: &str = "create a new one: codex-manager backup; then remove this one by hand";
 
-/// Returns true if `restore latest` has an archive to restore.
+/// Returns true if there is an archive that `restore latest` would restore.
 pub(super) fn has_archive(context: &Context) -> bool {
     let records = context.archives().unwrap_or_default();
     !store::list_latest_first(&records, ArchiveRecord::is_usable).is_empty()
 }
 
-/// Checks the archives of the manager home, and the trash.
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let mut checks = check_archives(context);
     checks.extend(check_foreign_entries(context.manager_home()));
@@ -64,7 +63,7 @@ fn check_archives(context: &Context) -> Vec<Check> {
 fn check_record(record: &ArchiveRecord) -> Option<Check> {
     let problem = record.problem()?;
     let message = format!("{}: {}", record.path, words::describe_problem(problem));
-    let of_archive = || Check::fail("archives.damaged", message.clone());
+    let damaged = || Check::fail("archives.damaged", message.clone());
     Some(match problem {
         ArchiveProblem::Sidecar(sidecar) => {
             let check = Check::fail("archives.sidecar", message)
@@ -79,25 +78,23 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
                 SidecarProblem::Unreadable(_) => check.advised("make its .metadata.json readable"),
             }
         }
-        ArchiveProblem::NoArchive => of_archive()
+        ArchiveProblem::NoArchive => damaged()
             .because("the archive that its sidecar describes cannot be restored")
             .advised("move the archive back, or remove its .metadata.json"),
         ArchiveProblem::Unreadable(_) => {
-            of_archive()
-                .because("it cannot be restored")
-                .advised(format!(
-                    "make it readable, then check it: codex-manager verify {}",
-                    shell::quote_if_needed(&record.path)
-                ))
+            damaged().because("it cannot be restored").advised(format!(
+                "make it readable, then check it: codex-manager verify {}",
+                shell::quote_if_needed(&record.path)
+            ))
         }
-        ArchiveProblem::Damaged(_) | ArchiveProblem::FoundDamaged => of_archive()
+        ArchiveProblem::Damaged(_) | ArchiveProblem::FoundDamaged => damaged()
             .because("it cannot be restored completely")
             .advised(REPLACE),
     })
 }
 
-/// Checks that there are archives, the age of the newest full one and of the last verification, the dates, and the
-/// build of Codex.
+/// Checks the age of the newest full archive and of the last verification, the dates of the archives, and that Codex
+/// has not changed since the last archive. Warns if there is no archive.
 fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
     if store::find_newest(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
@@ -128,7 +125,7 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
 
 /// Warns if Codex changed since the last archive: a new Codex may rewrite conversations when it starts.
 fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check> {
-    // No Codex is started: that takes long, and 0.98 writes into the home. The file of the program decides.
+    // Compares the file of the program. Starting Codex for its version takes long, and 0.98 then writes to the home.
     let program = context.find_codex().ok()?;
     let change = CodexChange::compare_with_last_archive(records, context.codex_home(), &program)?;
     let check = Check::warn("archives.codex", change.to_string())
@@ -136,8 +133,8 @@ fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check
     Some(check.fixed_by("codex-manager backup --if-codex-changed"))
 }
 
-/// Returns the creation time of the newest full archive, ignoring safety backups, damaged archives, and those dated in
-/// the future.
+/// Returns the creation time of the newest full archive. Ignores safety backups, damaged archives, and archives dated
+/// in the future.
 pub(crate) fn find_newest_full(
     records: &[ArchiveRecord],
     now: DateTime<Utc>,
@@ -216,12 +213,12 @@ fn format_age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// Names unknown entries of `backups/`. They are neither listed nor pruned.
+/// Reports unknown entries of `backups/`, which no command lists or prunes.
 fn check_foreign_entries(home: &Path) -> Option<Check> {
     let is_known = |name: &str| {
         names::is_archive_name(name)
             || names::is_sidecar_name(name)
-            // The damaged sidecar that `verify --repair` replaced.
+            // A damaged sidecar, which `verify --repair` keeps.
             || name.split_once(".damaged").is_some_and(|(stem, _)| names::is_sidecar_name(stem))
             || name.starts_with(TEMP_PREFIX)
             // The trash, and the folders of the Python codex-manager.

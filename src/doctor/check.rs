@@ -5,7 +5,7 @@ use crate::io::shell;
 use serde::Serialize;
 use std::path::Path;
 
-/// Returns true if `docs/doctor.md` describes a check. Its id is an interface for scripts.
+/// Returns true if `docs/doctor.md` describes the check with this id. The ids are an interface for scripts.
 fn is_documented(id: &str) -> bool {
     include_str!("../../docs/doctor.md").contains(&format!("| `{id}` | "))
 }
@@ -28,13 +28,11 @@ pub(crate) enum Status {
 pub(crate) struct Check {
     /// An id of `docs/doctor.md`.
     pub(crate) id: &'static str,
-    /// The severity of the finding.
     pub(crate) status: Status,
-    /// A sentence fragment with the object concerned.
+    /// The finding as a sentence fragment, with the file or account that it is about.
     pub(crate) message: String,
     /// The consequence for the user; `None` if nothing is wrong.
     pub(crate) why: Option<&'static str>,
-    /// The way to fix it, if there is one.
     pub(crate) fix: Option<Remedy>,
 }
 
@@ -61,17 +59,14 @@ impl Check {
         }
     }
 
-    /// Creates a finding without a problem.
     pub(crate) fn ok(id: &'static str, message: impl Into<String>) -> Self {
         Self::new(id, Status::Ok, message)
     }
 
-    /// Creates a finding of severity [`Status::Warn`].
     pub(crate) fn warn(id: &'static str, message: impl Into<String>) -> Self {
         Self::new(id, Status::Warn, message)
     }
 
-    /// Creates a finding of severity [`Status::Fail`].
     pub(crate) fn fail(id: &'static str, message: impl Into<String>) -> Self {
         Self::new(id, Status::Fail, message)
     }
@@ -82,13 +77,13 @@ impl Check {
         self
     }
 
-    /// Adds the command that fixes it.
+    /// Adds the complete command that fixes the problem.
     pub(crate) fn fixed_by(mut self, command: impl Into<String>) -> Self {
         self.fix = Some(Remedy::Command(command.into()));
         self
     }
 
-    /// Adds a backup as the fix, or the sign-in that creates the Codex home.
+    /// Adds a backup as the fix, or a sign-in if there is no Codex home to back up.
     pub(super) fn fixed_by_backup(self, codex_home: &Path) -> Self {
         if codex_home.is_dir() {
             self.fixed_by("codex-manager backup")
@@ -97,14 +92,14 @@ impl Check {
         }
     }
 
-    /// Adds a description of the fix, where no single command does it.
+    /// Adds a description of the fix, for a problem that no single command fixes.
     pub(crate) fn advised(mut self, words: impl Into<String>) -> Self {
         self.fix = Some(Remedy::Advice(words.into()));
         self
     }
 
-    /// Adds the fix for missing or excessive permissions: `chmod` to `mode` (such as `u+rw`), or
-    /// `chown` if another user owns `path`.
+    /// Adds the fix for missing or excessive permissions: `chmod` with `mode`, such as `u+rw`, or `chown` if another
+    /// user owns `path`.
     pub(super) fn fixed_by_chmod(self, mode: &str, path: &Path) -> Self {
         let quoted = shell::quote_if_needed(&path.to_string_lossy());
         match advice_to_take_ownership(path) {

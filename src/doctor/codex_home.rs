@@ -23,7 +23,7 @@ use std::time::Duration;
 /// The time limit of `codex --version`.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Checks the program and the home. Stops if the home is missing or cannot be read.
+/// Checks the program and the home. Makes no further checks if the home is missing or cannot be read.
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let (program, version) = check_program(context);
     let mut checks = vec![program];
@@ -73,7 +73,7 @@ fn check_losses(context: &Context) -> Option<Check> {
     )))
 }
 
-/// Returns the finding about a home that is missing or cannot be read.
+/// Returns a finding if the home is missing or cannot be read.
 fn check_home_usable(context: &Context) -> Option<Check> {
     let home = context.codex_home();
     let path_text = home.display();
@@ -152,18 +152,18 @@ fn check_daemon(context: &Context) -> Option<Check> {
     let home = context.codex_home();
     let pid = daemon::find(home)?.pid;
     let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
-    // Codex tells no other process its account, so the start time decides.
+    // No other process can ask Codex for its account, so the start time of the daemon decides.
     let account_history =
         AccountHistory::read(context.manager_home(), home, &live).unwrap_or_default();
     let started = processes::started_at(pid);
-    let has = started
+    let of_daemon = started
         .as_ref()
         .and_then(|at| account_history.account_at(at));
     let signed_in = live.login().map(|login| &login.identity);
-    let check = match (has, signed_in) {
-        (Some(has), Some(live)) if !has.is_same(live) => {
+    let check = match (of_daemon, signed_in) {
+        (Some(of_daemon), Some(live)) if !of_daemon.is_same(live) => {
             let message = format!(
-                "Codex's background daemon (PID {pid}) still uses {has}; the live account is {live}"
+                "Codex's background daemon (PID {pid}) still uses {of_daemon}; the live account is {live}"
             );
             Check::warn(ID, message)
                 .because("new conversations in Codex's interface run under the daemon's account")
@@ -219,7 +219,8 @@ fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
         Err(e) => {
             let check =
                 Check::fail(ID, format!("{e}: {}", e.source)).because("Codex cannot use the login");
-            // Only errors of the system have a number. Without one the path is not a regular file.
+            // Only errors of the system have a number. An error without a number means that the path is not a regular
+            // file.
             match e.source.raw_os_error() {
                 Some(_) => check.fixed_by_chmod("u+rw", &path),
                 None => check.fixed_by(remedies::rename_aside_command(&path)),
@@ -270,8 +271,8 @@ fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
     })
 }
 
-/// Finds folders, pipes and devices in place of Codex's files. The login, the configuration and the
-/// databases have their own checks.
+/// Finds folders, pipes and devices in the place of Codex's files. Other checks do this for the login, the
+/// configuration and the databases.
 fn check_other_files(home: &Path) -> Vec<Check> {
     let names = [
         "history.jsonl",
@@ -292,15 +293,16 @@ fn check_other_files(home: &Path) -> Vec<Check> {
         .collect()
 }
 
-/// Checks that Codex's database lists any conversations at all. `history check` compares them one by one.
+/// Checks that Codex's database lists at least one conversation. `history check` compares all conversations with the
+/// list.
 fn check_conversations(context: &Context) -> Check {
     const ID: &str = "home.conversations";
     let home = context.codex_home();
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
-    let lost = folders
+    let unreadable = folders
         .iter()
         .find(|folder| folder.symlink_metadata().is_ok() && fs::read_dir(folder).is_err());
-    if let Some(folder) = lost {
+    if let Some(folder) = unreadable {
         let path_text = folder.display();
         let message = format!("not a folder, a dangling link, or not readable: {path_text}");
         return Check::warn(ID, message)
@@ -348,8 +350,8 @@ fn find_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
     })
 }
 
-/// Reports compressed conversations if the installed Codex does not read them. Returns `None` if its version is
-/// unknown.
+/// Reports compressed conversations if the installed Codex does not read them. Returns `None` if the version of Codex
+/// is not known.
 fn check_compressed(home: &Path, version: Option<&str>) -> Option<Check> {
     let version = version.filter(|version| !rollout::supports_zst(version))?;
     let (path, _) = find_rollouts(home).find(|(_, rollout)| rollout.compressed)?;

@@ -13,11 +13,12 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// The table of the migrations that are done. Codex runs all of them on a database without it.
+/// The table with the completed migrations. Codex runs all migrations on a database without this table.
 const MIGRATIONS: &str = "_sqlx_migrations";
 
-/// Tables that the migrations create. Codex 0.169 does not start on a migrated database without one of
-/// them, nor on one that has them but no migrations: it cannot create them again.
+/// Tables that the migrations create. Codex 0.169 does not start if one of them is missing from a migrated database,
+/// because it does not create them again. It does not start either if they exist without [`MIGRATIONS`], because it
+/// cannot create them then.
 const MIGRATED: [&str; 2] = ["threads", "backfill_state"];
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +35,7 @@ enum DatabaseFault {
     /// The content is a database that Codex does not create.
     #[error("{0}")]
     NotOfCodex(String),
-    /// A table is missing. Codex does not start, and does not replace the database either.
+    /// A table is missing. Codex does not start, and does not move the database aside.
     #[error("lacks the table {0}")]
     MissingTable(&'static str),
 }
@@ -43,10 +44,10 @@ enum DatabaseFault {
 pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> {
     const ID: &str = "home.databases";
     let files = find_database_files(context, config);
-    let damaged = files.iter();
-    let damaged = damaged.filter_map(|path| Some((path, find_fault(path)?)));
-    let damaged: Vec<_> = damaged.collect();
-    if damaged.is_empty() {
+    let faults = files.iter();
+    let faults = faults.filter_map(|path| Some((path, find_fault(path)?)));
+    let faults: Vec<_> = faults.collect();
+    if faults.is_empty() {
         let message = match files.len() {
             0 => "there are no databases yet".to_owned(),
             n => format!("{} checked", pluralize(n, "database")),
@@ -71,7 +72,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
             _ => check.advised("start codex, which moves it aside and creates a new one"),
         }
     };
-    damaged.into_iter().map(check).collect()
+    faults.into_iter().map(check).collect()
 }
 
 /// Returns the paths of all databases in the home and in the configured database folder, sorted.
@@ -91,7 +92,7 @@ fn find_database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> 
     found
 }
 
-/// Returns the damage of a database file, as far as its header, length and tables show it.
+/// Returns the fault of a database file that its header, its length or its list of tables shows.
 fn find_fault(path: &Path) -> Option<DatabaseFault> {
     let mut head = [0; 100];
     let read = file_open::open(path).and_then(|mut file| {
@@ -117,7 +118,7 @@ fn find_fault(path: &Path) -> Option<DatabaseFault> {
     }
 }
 
-/// Checks the first 100 bytes of a database and its length in bytes.
+/// Returns the fault in `head`, the first 100 bytes of a database, or in its length in bytes.
 fn find_header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
     if !head.starts_with(b"SQLite format 3\0") {
         return Some("not an SQLite database");
@@ -133,7 +134,8 @@ fn find_header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
     (!bytes.is_multiple_of(page)).then_some("truncated")
 }
 
-/// Reads the schema of a database with the rows of its `-wal`, as Codex does when it starts.
+/// Returns the fault in the schema of a database. Reads the schema with the changes in the `-wal`, as Codex does at its
+/// start.
 fn find_schema_fault(path: &Path) -> Option<DatabaseFault> {
     match database_view::read_table_names(path) {
         Ok(tables) => {
@@ -148,7 +150,7 @@ fn find_schema_fault(path: &Path) -> Option<DatabaseFault> {
     }
 }
 
-/// Returns a missing table that Codex needs to start, given the tables of a state database.
+/// Returns a table that Codex needs to start and that is not among `tables`, the tables of a state database.
 fn find_missing_table(tables: &[String]) -> Option<&'static str> {
     let has = |table: &str| tables.iter().any(|name| name == table);
     if has(MIGRATIONS) {

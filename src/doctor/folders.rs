@@ -1,4 +1,4 @@
-//! Findings about folders, and words for paths.
+//! Findings about folders, and texts about paths.
 
 use super::check::Check;
 use super::permissions;
@@ -10,13 +10,13 @@ pub(super) fn advice_to_make_readable(path: &Path) -> String {
     advice.unwrap_or("make it readable, and check its disk".to_owned())
 }
 
-/// Returns the finding about a file or a dangling link in the place of a folder.
+/// Returns the finding that a file or a dangling link is in the place of a folder.
 pub(super) fn no_folder(id: &'static str, path: &Path) -> Check {
     let message = format!("not a folder, or a dangling link: {}", path.display());
     Check::fail(id, message).advised("mount its disk, or move it away")
 }
 
-/// Returns "3, first PATH", or the only path, for a message.
+/// Returns the number of paths and the first path, such as "3, first PATH". Returns a single path without a number.
 pub(super) fn summarize_paths(paths: &[PathBuf]) -> String {
     let first = paths.first().map(|p| p.display().to_string());
     let first = first.unwrap_or_default();

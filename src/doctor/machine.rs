@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Parts of folder names, in lower case, by which folders of sync services are recognized.
+/// Parts of folder names, in lower case, that identify the folder of a sync service, with the name of the service.
 const SYNC_SERVICES: [(&str, &str); 10] = [
     ("dropbox", "Dropbox"),
     ("onedrive", "OneDrive"),
@@ -29,7 +29,7 @@ const SYNC_SERVICES: [(&str, &str); 10] = [
     ("pcloud", "pCloud"),
 ];
 
-/// The time by which a file may be newer than the clock without a warning, in minutes.
+/// The number of minutes by which a file may be newer than the clock without a warning.
 pub(super) const MAX_CLOCK_SKEW_MINUTES: i64 = 10;
 
 /// Checks the machine for both homes.
@@ -60,7 +60,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let system = DateTime::<Utc>::from(SystemTime::now());
     let live = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
     let live = live.as_ref().and_then(AuthFile::login);
-    // Codex stamps a login by the clock of the machine, the server its tokens by its own.
+    // Codex stamps a login by the clock of this machine, the server stamps the tokens by its own clock.
     let ahead = live.is_some_and(|login| login.freshness.has_clock_skew());
     checks.push(check_clock(system, newest, ahead));
     // A zone set by flag or configuration takes precedence over TZ.
@@ -108,8 +108,8 @@ fn modes_warning(id: &'static str, path: &Path) -> Check {
     ))
 }
 
-/// Checks that the clock is later than the release of this program and not behind recent files, and was not ahead when
-/// Codex wrote the live login (`login_ahead`).
+/// Checks the clock. It must not be before the release of this program, not be behind the newest file of the home, and
+/// must not have been ahead when Codex wrote the live login (`login_ahead`).
 fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bool) -> Check {
     const ID: &str = "clock";
     let release = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
@@ -135,7 +135,7 @@ fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahe
 
 fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
     const ID: &str = "zone";
-    // /etc/localtime is the system's zone, which applies without TZ too.
+    // `TZ=:/etc/localtime` selects the zone of the system, which is also used without TZ.
     let is_known = |tz: &&str| {
         tz.trim_start_matches(':') == "/etc/localtime" || context::parse_tz(tz).is_some()
     };
@@ -147,8 +147,9 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
     }
 }
 
-/// Compares the free space of the archives' disk with the size of the newest full archive, or with an estimate from the
-/// size of the home if there is none. Returns `None` if the archives or the free space cannot be determined.
+/// Compares the free space on the disk of `backups/` with the size of the newest full archive. If there is no full
+/// archive, estimates its size from the size of the home. Returns `None` if the archives or the free space cannot be
+/// read.
 fn check_free_space(context: &Context) -> Option<Check> {
     let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
@@ -160,12 +161,12 @@ fn check_free_space(context: &Context) -> Option<Check> {
     Some(if let Some(archive) = archive {
         compare_space("the newest full archive takes", archive.bytes, free)
     } else {
-        let first = tree::measure(context.codex_home()).bytes / TYPICAL_COMPRESSION_RATIO;
-        compare_space("a full archive takes about", first, free)
+        let estimate = tree::measure(context.codex_home()).bytes / TYPICAL_COMPRESSION_RATIO;
+        compare_space("a full archive takes about", estimate, free)
     })
 }
 
-/// The size of a home divided by that of its archive, as a rough estimate.
+/// The typical size of a home divided by the size of its archive.
 const TYPICAL_COMPRESSION_RATIO: u64 = 4;
 
 fn compare_space(subject: &str, needed: u64, free: u64) -> Check {

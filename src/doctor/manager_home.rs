@@ -111,7 +111,7 @@ fn check_permissions(context: &Context) -> Check {
         .iter()
         .find(|path| permissions::belongs_to_other_user(path))
     {
-        Some(others) => check.fixed_by_chmod("go-rwx", others),
+        Some(foreign_path) => check.fixed_by_chmod("go-rwx", foreign_path),
         None => check.fixed_by("codex-manager doctor --fix"),
     }
 }
@@ -161,7 +161,7 @@ fn check_cooldown_file(context: &Context) -> Check {
     }
 }
 
-/// Names the accounts whose banked resets are about to expire; `None` if there are none.
+/// Warns of banked resets that are about to expire; `None` if no account has one.
 fn check_resets(context: &Context) -> Option<Check> {
     let (now, zone) = (context.now(), context.zone());
     let known = cooldown::load(context.manager_home(), &now, zone).ok()?;
@@ -226,7 +226,8 @@ fn check_profiles(context: &Context) -> Vec<Check> {
     checks
 }
 
-/// Returns the advice for a profile whose account is unknown. Only points to logins that exist.
+/// Returns the advice for a profile whose account is unknown: to save a login of its history if there is one, else to
+/// sign in again.
 fn advice_for_unidentified(name: &str, profiles: &Profiles) -> String {
     let has_login = profiles
         .read_history(name)
@@ -241,7 +242,7 @@ fn advice_for_unidentified(name: &str, profiles: &Profiles) -> String {
     }
 }
 
-/// Returns the damage of a profile and its fix; `None` if the profile is usable.
+/// Returns the fault of a profile and its fix; `None` if the profile is usable.
 fn find_profile_fault(
     profile: &Profile,
     profiles: &Profiles,
@@ -265,11 +266,12 @@ fn find_profile_fault(
         return None;
     };
     let fault = format!("the auth.json of {name} is {reason}");
+    let dry_run = true;
     // If the account is live, the newest login is the one in the Codex home.
     let fix = if profile.find_live_home(codex_home).is_some() {
         Remedy::Command(format!("codex-manager profile save {word}"))
     } else if profiles
-        .restore_login(name, None, codex_home, Timestamp::default(), true)
+        .restore_login(name, None, codex_home, Timestamp::default(), dry_run)
         .is_ok()
     {
         Remedy::Command(format!("codex-manager profile restore-login {word}"))
@@ -290,12 +292,12 @@ fn with_document_fix(check: Check, error: &DocumentError) -> Check {
     }
 }
 
-/// The advice for a document of a newer version. Such a document is never rewritten, because this version would drop
-/// unknown fields.
+/// The advice for a document of a newer version. This version never rewrites such a document, because it would drop the
+/// fields that it does not know.
 const UPGRADE: &str = "upgrade codex-manager: a newer version wrote it; the file was not changed";
 
-/// Checks the launch registry: damaged lines, and running Codex programs whose account is no longer the live one.
-/// Returns `None` if no launch is recorded.
+/// Checks the launch registry for damaged lines, and for running Codex programs with an account that is not the live
+/// one. Returns `None` if no launch is recorded.
 fn check_launches(context: &Context) -> Option<Check> {
     const ID: &str = "manager.launches";
     let launches = match LaunchRegistry::of(context.manager_home()).read() {
@@ -336,7 +338,7 @@ fn check_launches(context: &Context) -> Option<Check> {
     })
 }
 
-/// Names unknown entries of the manager home. They are never changed.
+/// Reports unknown entries of the manager home, which no command changes.
 fn check_foreign_files(home: &Path) -> Option<Check> {
     let found = list_entries(home, |name| !is_manager_file(name));
     (!found.is_empty()).then(|| {
@@ -355,7 +357,7 @@ fn check_python_home(context: &Context) -> Option<Check> {
     Some(check.fixed_by("codex-manager config import-python"))
 }
 
-/// Reports a staging folder that stayed after a restore.
+/// Returns the finding about a staging folder that stayed after a restore.
 fn kept_folder_warning(folder: &Path, kept: KeptAs) -> Check {
     let folder = folder.display();
     match kept {
@@ -406,11 +408,11 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
 
 /// Returns temp files and folders of killed commands that no process uses.
 pub(crate) fn find_stale_temp_files(context: &Context) -> Vec<PathBuf> {
-    // The age of files is measured by the system's clock, as their times are.
+    // The age of a file is measured by the clock of the system, which sets the times of files.
     #[allow(clippy::disallowed_methods, reason = "see above")]
     let now = SystemTime::now();
-    // Logins and lists are replaced in the Codex home, and a history repair replaces databases in their
-    // own folder: temp files lie beside each of them.
+    // Temp files are beside the file that they replace: logins and lists in the Codex home, and databases, which a
+    // history repair replaces, in their own folder.
     let others = [
         context.codex_home().to_path_buf(),
         threads::find_state_folder(context.codex_home(), &context.env),

@@ -1,5 +1,5 @@
-//! The checks of `doctor`. Each has a stable id and returns a finding: its severity, a message, the
-//! consequence, and the fix. Checks only read.
+//! The checks of `doctor`. Each check has a stable id and returns a finding with a severity, a message, the consequence
+//! and the fix. Checks write nothing.
 
 mod archives;
 mod check;

@@ -42,26 +42,26 @@ const MANAGER_FILES: [&str; 23] = [
     vault::FOLDER,
 ];
 
-/// Returns true for names that codex-manager gives to files of the manager home, including copies of
-/// damaged and imported documents.
+/// Returns true for the name of a file or folder that codex-manager creates at the top of the manager home, including
+/// copies of damaged and imported documents.
 pub(super) fn is_manager_file(name: &str) -> bool {
     let kept = [".damaged", ".python-backup"];
     let stem = kept.iter().find_map(|suffix| name.split_once(suffix));
     MANAGER_FILES.contains(&stem.map_or(name, |(stem, _)| stem)) || name.starts_with(TEMP_PREFIX)
 }
 
-/// Returns true if the homes are the same folder or nested. Codex's files and those of codex-manager
+/// Returns true if the homes are the same folder or one is inside the other. The files of Codex and of codex-manager
 /// cannot be distinguished then.
 pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
     links::lies_in(codex_home, manager_home) || links::lies_in(manager_home, codex_home)
 }
 
-/// Returns the files and folders of codex-manager below a manager home that other users can access,
-/// sorted.
+/// Returns the files and folders of codex-manager in the manager home that other users can access, sorted. Returns none
+/// if the homes overlap, or if the disk has no file modes.
 ///
-/// Backups of a sync keep the modes that a restore gives back, so only their folder is checked.
+/// The files in the backups of a sync are not checked, because they keep the modes that a restore gives back.
 pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
-    // Modes cannot be changed on a shared disk; `machine` names it.
+    // Modes cannot be changed on a disk without modes, about which `machine` warns.
     if homes_overlap(codex_home, manager_home) || modes::is_shared(manager_home) {
         return Vec::new();
     }
@@ -70,7 +70,7 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
         return Vec::new();
     };
     let backups = store::backups_folder(&home).canonical().ok();
-    // On Windows everything else inherits the access of these.
+    // On Windows, all other files inherit the access of these two folders.
     #[cfg(windows)]
     let roots: Vec<_> = [Some(&home), backups.as_ref()]
         .into_iter()
@@ -115,7 +115,7 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
     own
 }
 
-/// Returns the entries of a folder with names that pass `accepts`; nothing if `folder` is a link.
+/// Returns the entries of a folder with names that pass `accepts`, sorted. Returns none if `folder` is a link.
 fn list_matching_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Vec::new();
@@ -123,7 +123,7 @@ fn list_matching_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<P
     list_entries(folder, accepts)
 }
 
-/// Returns the entries of a folder with names that pass `accepts`, sorted.
+/// Returns the entries of a folder with names that pass `accepts`, sorted. Returns none if the folder cannot be listed.
 pub(super) fn list_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = tree::list(folder).unwrap_or_default().into_iter();
     let accepted = entries.filter(|(name, _)| accepts(&name.to_string_lossy()));
@@ -149,7 +149,7 @@ fn is_private_entry(meta: &Metadata) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        // Another name may be in a folder of another program, and a mode is that of all names.
+        // A mode is the same for all hard links, and another link may be in a folder of another program.
         meta.is_dir() || (meta.is_file() && meta.nlink() == 1)
     }
     #[cfg(not(unix))]
@@ -173,29 +173,29 @@ fn read_access(path: &Path) -> Option<(u32, u32)> {
     }
 }
 
-/// Returns the permission bits if the group or other users have any; `None` also if `path` cannot be read, and on
-/// Windows.
+/// Returns the permission bits of `path` if the group or other users have any permission, else `None`. Also returns
+/// `None` if `path` cannot be inspected, and on Windows.
 pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
     let mode = read_access(path)?.0 & 0o777;
     Some(mode).filter(|mode| mode & 0o077 != 0)
 }
 
-/// Returns true if others may replace the files of a folder: they can write to it, and it is not sticky.
+/// Returns true if other users can replace files in a folder: they may write to the folder, and it is not sticky.
 fn is_writable_by_others(folder: &Path) -> bool {
     const STICKY: u32 = 0o1000;
     read_access(folder).is_some_and(|(mode, _)| mode & 0o022 != 0 && mode & STICKY == 0)
 }
 
-/// Like [`mode_open_to_others`], but `None` on disks without modes, about which another check warns.
+/// Like [`mode_open_to_others`], but returns `None` on a disk without file modes, about which another check warns.
 pub(super) fn removable_mode(path: &Path) -> Option<u32> {
     mode_open_to_others(path).filter(|_| !modes::is_shared(path))
 }
 
-/// Removes all permissions of the group and of other users; those of the owner stay.
+/// Removes all permissions of the group and of other users; the owner keeps all permissions. Changes nothing for a file
+/// with several hard links.
 ///
 /// # Errors
-/// The mode cannot be set. A path that became a link, or a file with several hard links, is left
-/// unchanged without an error.
+/// The path is a symbolic link, or its mode cannot be set.
 pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
@@ -227,7 +227,7 @@ pub(crate) fn restrict_to_owner(path: &Path) -> Result<(), IoError> {
 pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     #[cfg(unix)]
     {
-        // Under sudo, the files of the user are those of another one.
+        // Under sudo, the files of the calling user belong to another user.
         let user = rustix::process::geteuid().as_raw();
         read_access(path).is_some_and(|(_, owner)| owner != user)
     }
@@ -238,15 +238,16 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     }
 }
 
-/// Returns the advice for a path that another user owns; `None` for the user's own, and on Windows.
+/// Returns the advice for a path that another user owns; `None` if the user owns it, and on Windows.
 pub(super) fn advice_to_take_ownership(path: &Path) -> Option<String> {
     let word = shell::quote_if_needed(&path.to_string_lossy());
     belongs_to_other_user(path)
         .then(|| format!("another user owns it; take ownership: sudo chown -R \"$USER\" {word}"))
 }
 
-/// Removes the permissions of other users from a manager home in which they could replace files, such as logins. A
-/// folder that is sticky (`/tmp`) or has files of other programs stays unchanged. Returns true if the mode was changed.
+/// Removes the permissions of other users from a manager home in which other users could replace files, such as logins.
+/// A sticky folder such as `/tmp`, or a folder with files of other programs, stays unchanged. Returns true if the mode
+/// was changed.
 ///
 /// # Errors
 /// Another user owns the folder, or its mode cannot be set.
@@ -270,11 +271,11 @@ pub(crate) fn tighten_manager_home(folder: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Refuses a manager home in which another user has replaced a folder by a link. Links of this user and of root are
-/// accepted: they may lead to another disk.
+/// Fails if a folder of the manager home, or the manager home itself, is a symbolic link of another user. Links of this
+/// user and of root are accepted, because they may lead to another disk.
 ///
 /// # Errors
-/// Another user owns a link in the place of a folder.
+/// Another user owns such a link.
 pub(crate) fn refuse_links_of_others(home: &Path) -> Result<()> {
     #[cfg(unix)]
     {
@@ -282,7 +283,7 @@ pub(crate) fn refuse_links_of_others(home: &Path) -> Result<()> {
         let user = rustix::process::geteuid().as_raw();
         let folders = ["", index::FOLDER, "tmp", "backups", "profiles"];
         for folder in folders.map(|name| home.join(name)) {
-            // A path that ends with a separator would be resolved.
+            // Removes the separator at the end, with which the system would follow a link.
             let folder: PathBuf = folder.components().collect();
             let meta = folder.symlink_metadata();
             if meta.is_ok_and(|m| m.is_symlink() && m.uid() != user && m.uid() != 0) {
@@ -299,7 +300,7 @@ pub(crate) fn refuse_links_of_others(home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns true if the process may create files in a folder, by its permissions; nothing is written.
+/// Returns true if the permissions of a folder allow this process to create files in it. Writes nothing.
 pub(crate) fn is_writable(folder: &Path) -> bool {
     #[cfg(unix)]
     {

@@ -18,7 +18,7 @@ const OLD_DRILL_DAYS: i64 = 30;
 /// Age of the last snapshot, in days, from which `doctor` warns.
 const OLD_BACKUP_DAYS: i64 = 14;
 
-/// Checks the recorded results; makes no connection. Returns no checks if no vault is set up.
+/// Checks the recorded results without connecting to the vault. Returns no findings if no vault is set up.
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let file = ConfigFile::read(context.manager_home()).and_then(|file| file.values());
     let settings = file.map(|file| file.preferences.vault).unwrap_or_default();
@@ -62,7 +62,7 @@ fn is_recent(at: Option<Timestamp>, max_days: i64, now: DateTime<Utc>) -> bool {
     at.is_some_and(|at| now - at.to_utc() < Duration::days(max_days))
 }
 
-/// Checks the mode of the password file. Returns no check if the password has another source.
+/// Checks the mode of the password file. Returns `None` if the password has another source.
 fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Check> {
     const ID: &str = "vault.password";
     let flags = NamedPassword::default();

@@ -1,4 +1,4 @@
-//! Runs a restore from the first check to the exchange.
+//! Runs a restore, from the first check to the record of the new login.
 
 use super::exchange::exchange_steps;
 use super::plan::target;
@@ -21,20 +21,19 @@ use std::path::{Path, PathBuf};
 pub struct RestoreReport {
     /// The number of restored files, including the login.
     pub files: u64,
-    /// The size of these files in bytes, without the login.
+    /// The size of the restored files in bytes, without the login.
     pub bytes: u64,
-    /// The number of restored rollouts that were not written, because the home had the same content.
+    /// The number of restored rollouts that were not written, because the home had them with the same content.
     pub unchanged: u64,
     /// The live files that were removed, by their names in the home.
     pub removed: NameSet,
-    /// The safety backup; `None` if no live file changed, or without a request for it.
+    /// The safety backup; `None` if the request did not ask for one, or nothing needed it.
     pub safety: Option<PublishedArchive>,
     /// The login that is live now.
     pub auth: AuthOutcome,
     /// Sentences for the user about exceptions, without a final period.
     pub notes: Vec<String>,
-    /// The error that kept the new owner of the login from being recorded. The home is replaced all
-    /// the same.
+    /// The reason why the new owner of the login could not be recorded. The restore is complete all the same.
     pub owner_error: Option<RestoreError>,
 }
 
@@ -47,12 +46,12 @@ pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
     target::plan(request).map(|(plan, _)| plan)
 }
 
-/// Restores the archive. Checks, saves and stages everything before it touches a live file, then
-/// exchanges the states. After a kill, the old state or the new one is live, or the next command
-/// completes one of them.
+/// Restores the archive. Stages the new state and saves the old one before any live file changes, then exchanges the
+/// two states. After a kill, the old state or the new one is live, or the next command completes one of them.
 ///
 /// # Errors
-/// See [`RestoreError`]. If only the owner of the login cannot be recorded, the report has the error.
+/// See [`RestoreError`]. If only the owner of the login cannot be recorded, returns the report with
+/// [`RestoreReport::owner_error`].
 pub fn apply(
     request: &RestoreRequest<'_>,
     progress: &dyn Progress,
@@ -68,7 +67,7 @@ pub fn apply(
     work.stage.rollouts = RolloutIndex::default();
     let safety = safety::make_backup(&mut work, &outside, progress)?;
     let mode = unchanged::stage_unchanged(&work, &outside)?;
-    // Last of all that is staged, because from here on Codex cannot renew its login.
+    // The login is staged last, because Codex cannot renew its login from here on.
     let login = login::stage_login(&mut work, mode)?;
     let steps = exchange_steps::plan_steps(&work, &outside, mode)?;
     let (plan, stage) = (&work.plan, &work.stage);
@@ -82,7 +81,7 @@ pub fn apply(
     Ok(RestoreReport {
         files,
         bytes,
-        unchanged: stage.equal.iter().filter(is_written).count() as u64,
+        unchanged: stage.equal_rollouts.iter().filter(is_written).count() as u64,
         removed: work.plan.removed,
         safety,
         auth: login.outcome,
@@ -91,7 +90,7 @@ pub fn apply(
     })
 }
 
-/// Fails if processes use the home.
+/// Fails if other processes use the home.
 fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
     let busy = target::find_holders(request);
     if busy.is_empty() {
@@ -101,11 +100,11 @@ fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
     }
 }
 
-/// Unpacks the planned files into the stage, except for equal rollouts, and creates the links and folders. A restore of
-/// the whole archive checks all of its digests.
+/// Unpacks the planned files into the stage, except for the rollouts that the home has with equal content, and creates
+/// the links and folders. A restore of the whole archive checks all digests of the archive.
 fn unpack(work: &mut Workspace<'_>, progress: &dyn Progress) -> Result<(), RestoreError> {
     let (archive, plan) = (work.request.archive, &work.plan);
-    // The digests of all files together show whether the archive is whole; those of some files show only these.
+    // A partial restore checks only the digests of the restored files, so other parts of the archive may be damaged.
     let extent = if plan.partial {
         Extent::Wanted
     } else {
@@ -126,20 +125,21 @@ fn unpack(work: &mut Workspace<'_>, progress: &dyn Progress) -> Result<(), Resto
     Ok(())
 }
 
-/// Exchanges the states. Returns sentences about the parts of the old state that could not be removed.
+/// Exchanges the live state and the staged state. Returns a sentence for each part of the old state that could not be
+/// removed.
 fn exchange(
     request: &RestoreRequest<'_>,
     transaction: Transaction,
     steps: Vec<Step>,
 ) -> Result<Vec<String>, RestoreError> {
     let leftovers = match transaction.commit(steps, &LoginGuard::from_request(request)) {
-        // The request has a hint of its own for this.
+        // The hint of `RestoreError::Busy` names the options of `restore`.
         Err(JournalError::Busy(holders)) => return Err(RestoreError::Busy(holders)),
         committed => committed?,
     };
     let describe = |path: &PathBuf| {
         let path = path.display();
-        format!("the replaced files could not be removed and only take up space: {path}")
+        format!("the replaced files are no longer needed, but could not be removed: {path}")
     };
     Ok(leftovers.iter().map(describe).collect())
 }

@@ -7,8 +7,7 @@ use crate::io::{IoError, pluralize};
 use crate::journal::{JournalError, join_holders};
 use std::path::PathBuf;
 
-/// The reason why an archive was not restored. Unless a variant says otherwise, nothing was
-/// changed.
+/// The reason why an archive was not restored. Unless a variant says otherwise, the restore changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The archive cannot be read, or the safety backup cannot be written.
@@ -26,7 +25,7 @@ pub enum RestoreError {
     /// The account's login is in use, or an interrupted probe holds it.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// The exchange failed. Its steps were undone, or the next command finishes or undoes them.
+    /// The exchange failed. The steps that were done are undone, or the next command finishes or undoes them.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// Processes use the Codex home.
@@ -39,8 +38,7 @@ pub enum RestoreError {
         /// The account of the live login.
         live: String,
     },
-    /// Conversations whose versions in the home and in the archive both have turns that the other
-    /// lacks. Only with `--merge`.
+    /// For these conversations, the home and the archive each have turns that the other one lacks. Only with `--merge`.
     #[error("{} diverged between the Codex home and the archive: {}", pluralize(.0.len(), "conversation"), .0.join(", "))]
     Diverged(Vec<String>),
     /// A fork continues a rollout that a rewind began after the archive was made, so the restore cannot remove it.
@@ -49,10 +47,10 @@ pub enum RestoreError {
     /// Another Codex home uses the databases in this folder.
     #[error("another Codex home shares the databases in {}", .0.display())]
     SharedDatabases(PathBuf),
-    /// The archive's `sqlite_home` names a folder that this home does not use.
+    /// The archived config.toml sets `sqlite_home` to a folder that this home does not use.
     #[error("the archive's config.toml puts databases outside the home, into {}", .0.display())]
     OutsideDatabases(PathBuf),
-    /// A file system is mounted below a folder that would be replaced.
+    /// A file system is mounted inside a folder that would be replaced.
     #[error("a file system is mounted inside a folder that would be replaced: {}", .0.display())]
     MountInside(PathBuf),
     /// The folder of `--to` is not empty.
@@ -67,7 +65,7 @@ pub enum RestoreError {
     /// Nothing in the archive matches `--only` or `--session`.
     #[error("the archive has no file or conversation {0:?}")]
     NotFound(String),
-    /// The archive has the path of `--only`, but nothing there is restored.
+    /// The archive has the path of `--only`, but would restore nothing there.
     #[error("nothing to restore ({reason}): {}", path.display())]
     NothingToRestore { reason: &'static str, path: PathBuf },
     /// The safety backup cannot include files that would be replaced or removed.
@@ -75,11 +73,11 @@ pub enum RestoreError {
     BackupIncomplete {
         /// The files that cannot be saved, with reasons.
         items: Vec<PathNote>,
-        /// True if the restore would succeed with `--no-safety-backup`. False for folders: they
-        /// must be read to keep their other files.
+        /// True if `--no-safety-backup` would help. False if an item is a folder: the restore has to read the folder
+        /// itself to keep its other files.
         can_skip_backup: bool,
     },
-    /// Codex is configured to keep its login elsewhere and does not read auth.json.
+    /// Codex is configured to store its login in another place than auth.json.
     #[error(
         "Codex stores its login with cli_auth_credentials_store = \"{0}\" and does not read auth.json"
     )]

@@ -1,8 +1,8 @@
 //! Ends the processes that use a home.
 //!
-//! Codex programs get SIGTERM first, so that none of them starts the daemon again. Then Codex's own
-//! command stops the daemon, and the processes that Codex started get time to end. One time limit
-//! covers all of it. Finally the home is scanned again: success means that no process uses it.
+//! Codex programs get SIGTERM first, so that none of them starts the daemon again. Then Codex's own command stops the
+//! daemon, and the processes that Codex started get time to end. All of this shares one time limit. Finally the home is
+//! scanned again: success means that no process uses it.
 
 use super::{
     ConfirmationRequest, ShutdownError, ShutdownPlan, ShutdownSettings, ShutdownTargets, must_ask,
@@ -14,18 +14,15 @@ use crate::io::{EndTarget, Environment, events, is_interrupted};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The home with the processes to end, and the settings for ending them.
+/// The Codex home that no process may use, and the settings for ending the processes that use it.
 #[derive(Debug)]
 pub struct ShutdownRequest<'a> {
-    /// The Codex home to free.
     pub home: &'a Path,
     /// Folders outside the home that hold its data, such as databases.
     pub outside: &'a [PathBuf],
     /// The configured Codex program; `None` searches `PATH`.
     pub codex_bin: Option<&'a Path>,
-    /// The environment for running Codex.
     pub env: &'a Environment,
-    /// The rules for ending Codex.
     pub settings: &'a ShutdownSettings,
 }
 
@@ -36,8 +33,8 @@ impl ShutdownRequest<'_> {
     }
 }
 
-/// Waits until no process uses the home, at most for the grace period. Returns the processes that
-/// use it afterwards.
+/// Waits until no process uses the home, but not longer than the grace period. Returns the processes that use the home
+/// after the wait.
 ///
 /// # Errors
 /// The user pressed Ctrl-C.
@@ -53,16 +50,15 @@ pub(super) fn wait_grace_period(
     Ok(request.scan())
 }
 
-/// Shows the processes to the user and asks for consent.
+/// Shows processes to the user and asks for consent to end them.
 pub trait Prompter {
-    /// Shows the processes that use the home.
     fn show(&mut self, usage: &HomeUsage);
     /// Asks for consent to end these processes; `None` if there is no way to ask.
     fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool>;
 }
 
-/// Ensures that no process uses the home: waits for the grace period, plans, asks if needed, and
-/// ends the processes. Returns them.
+/// Ensures that no process uses the home: waits for the grace period, plans, asks if needed, and ends the processes.
+/// Returns the ended processes.
 ///
 /// # Errors
 /// Codex runs and was not ended (exit code 3), or did not end within the time limit (5).
@@ -96,7 +92,7 @@ pub fn shut_down(
     apply(request, &targets)
 }
 
-/// Ends the processes in `targets` and checks that no process uses the home any more.
+/// Ends the processes in `targets` and checks that no process uses the home any more. Returns the ended processes.
 ///
 /// # Errors
 /// A process remains when the time is over, the daemon cannot be stopped, or the user pressed
@@ -112,7 +108,7 @@ pub(super) fn apply(
         .iter()
         .cloned()
         .partition(|process| process.role == ProcessRole::Daemon);
-    // A launcher passes SIGTERM on and ends with its program, so it is only waited for.
+    // A launcher passes SIGTERM on and ends with its program, so it gets no signal of its own.
     let (clients, offspring): (Vec<_>, Vec<_>) = others
         .into_iter()
         .partition(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Launcher));
@@ -148,7 +144,7 @@ fn stop_daemon(
     process: &HomeProcess,
     deadline: Instant,
 ) -> Result<(), ShutdownError> {
-    // Where no Codex is installed any more, the daemon's own program knows the command too.
+    // If no Codex is installed any more, the program file of the daemon still has the command.
     let program = Program::find(request.codex_bin, request.env)
         .or_else(|e| match &process.program {
             Some(own) => Program::find(Some(own), request.env).map_err(|_| e),
@@ -164,8 +160,8 @@ fn stop_daemon(
         .map_err(ShutdownError::Daemon)
 }
 
-/// Sends SIGTERM to the selected processes and waits. Returns those that remain at the deadline,
-/// one text each.
+/// Sends SIGTERM to the processes for which `send_sigterm` returns true, and waits until all `processes` have ended.
+/// Returns a text for each process that still runs at the deadline.
 fn terminate_and_wait(
     processes: &[HomeProcess],
     send_sigterm: fn(&HomeProcess) -> bool,

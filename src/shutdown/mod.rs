@@ -1,8 +1,8 @@
 //! Ends the Codex processes on a home before a command that a running Codex would disturb.
 //!
-//! [`plan`] decides: do nothing, ask, end them, or refuse. It is pure. [`apply`] ends them and
-//! checks that they are gone; [`shut_down`] does everything in order. Only programs of Codex are
-//! asked to end, and none is killed: a process that does not end may be in the middle of a write.
+//! [`plan`] decides whether to do nothing, to ask the user, to end the processes, or to refuse. [`apply`] ends the
+//! processes and checks that they are gone. [`shut_down`] does both. Only programs of Codex are asked to end, and none
+//! is killed, because a process that does not end may be in the middle of a write.
 
 mod apply;
 
@@ -33,14 +33,13 @@ pub struct ShutdownSettings {
     pub may_terminate: bool,
     /// True if the user has to consent. False has an effect only on Windows; other systems require a flag.
     pub needs_consent: bool,
-    /// The place of the question to the user.
     pub channel: PromptChannel,
-    /// The time limit for Codex to end after it was asked to.
+    /// The time limit for Codex to end after it was asked to end.
     pub terminate_timeout: Duration,
 }
 
 impl Default for ShutdownSettings {
-    /// The defaults of codexsync's `[process_detection]`.
+    /// Returns the defaults that codexSync has for `[process_detection]`.
     fn default() -> Self {
         Self {
             names: ProgramNames {
@@ -56,7 +55,7 @@ impl Default for ShutdownSettings {
     }
 }
 
-/// The command-line flags about confirmation.
+/// The confirmation that the command line asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ConfirmationRequest {
     /// No flag: the configuration decides.
@@ -103,11 +102,11 @@ pub enum ShutdownPlan {
 pub struct ShutdownTargets {
     /// The processes, ordered by id.
     pub processes: Vec<HomeProcess>,
-    /// The conversations that they are writing. Ending them cuts off a running turn.
+    /// The conversations that these processes have open. Ending a process cuts off its running turn.
     pub conversations: Vec<String>,
 }
 
-/// A refusal to end Codex.
+/// A refusal to end the processes on a home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// The first reason that applies.
@@ -130,12 +129,12 @@ pub enum RefusalReason {
     OtherProgram,
     /// A conversation is being written by an unknown process.
     Unexplained,
-    /// The configuration forbids to end Codex.
+    /// The configuration forbids ending Codex.
     Forbidden,
 }
 
 impl RefusalReason {
-    /// Returns the hint for the user. No flag overrides a refusal.
+    /// Returns the hint for the user. It names no flag, because no flag overrides a refusal.
     pub(crate) fn remedy(self) -> &'static str {
         match self {
             Self::Background => "wait for it to end, or end Codex yourself",
@@ -150,7 +149,7 @@ impl RefusalReason {
     }
 }
 
-/// Plans the action for the processes that use the home. Pure.
+/// Plans the action for the processes that use the home.
 pub(crate) fn plan(usage: &HomeUsage, settings: &ShutdownSettings, must_ask: bool) -> ShutdownPlan {
     if usage.is_unused() {
         return ShutdownPlan::Nothing;
@@ -172,21 +171,18 @@ pub(crate) fn plan(usage: &HomeUsage, settings: &ShutdownSettings, must_ask: boo
 
 fn find_refusal_reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
     let any = |test: fn(&HomeProcess) -> bool| usage.processes.iter().any(test);
-    let is_asked_to_end = |p: &HomeProcess| {
-        matches!(
+    let is_of_another_user = |p: &HomeProcess| {
+        let is_codex = matches!(
             p.role,
             ProcessRole::Codex | ProcessRole::Daemon | ProcessRole::Launcher
-        )
+        );
+        is_codex && !p.is_own
     };
     if any(|p| p.role == ProcessRole::Background) {
         Some(RefusalReason::Background)
     } else if usage.codex_ancestor.is_some() {
         Some(RefusalReason::InsideCodex)
-    } else if usage
-        .processes
-        .iter()
-        .any(|p| is_asked_to_end(p) && !p.is_own)
-    {
+    } else if any(is_of_another_user) {
         Some(RefusalReason::AnotherUser)
     } else if any(|p| matches!(p.role, ProcessRole::OtherProgram { .. })) {
         Some(RefusalReason::OtherProgram)
@@ -216,15 +212,12 @@ pub enum ShutdownError {
     NotGone {
         /// The remaining processes, one text each.
         left: Vec<String>,
-        /// The time limit that has passed.
         limit: Duration,
     },
     /// No Codex program was found to stop the daemon with.
     #[error("cannot stop Codex's background daemon (PID {pid})")]
     NoProgram {
-        /// The process id of the daemon.
         pid: u32,
-        /// The reason why no program was found.
         #[source]
         source: ProgramError,
     },
@@ -248,7 +241,6 @@ fn describe_refusal(reason: RefusalReason) -> &'static str {
     }
 }
 
-/// Joins the processes into one line.
 pub(crate) fn join_processes(processes: &[HomeProcess]) -> String {
     let lines: Vec<_> = processes.iter().map(ToString::to_string).collect();
     lines.join(", ")

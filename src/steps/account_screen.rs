@@ -25,11 +25,11 @@ pub(crate) struct AccountScreenArgs {
 }
 
 impl AccountScreenArgs {
-    /// Prints the accounts, and their JSON document by `print_json`.
+    /// Prints the accounts. Calls `print_json` to print their JSON document.
     ///
     /// # Errors
-    /// A document was written by a newer version or cannot be read; no account, or several, match; with `--refresh`, the
-    /// figures cannot be recorded.
+    /// A document cannot be read or was written by a newer version; no account or several match; or with `--refresh`,
+    /// the figures cannot be recorded.
     pub(crate) fn run(
         self,
         print_json: impl FnOnce(&AccountList, &Context),
@@ -37,7 +37,8 @@ impl AccountScreenArgs {
     ) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let is_fresh = !self.refresh || refresh_all(context)?;
-        let mut list = AccountList::read(false, context)?;
+        let dry_run = false;
+        let mut list = AccountList::read(dry_run, context)?;
         if let Some(text) = &self.account {
             list.retain_account(&find_identity(text, context)?);
         }

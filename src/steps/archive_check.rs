@@ -1,4 +1,4 @@
-//! Checks one archive, and writes its sidecar again if that is missing or damaged.
+//! Checks one archive, and writes a missing or damaged sidecar again.
 
 use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::{self, SidecarProblem};
@@ -14,22 +14,21 @@ use crate::io::staging::Staging;
 use crate::io::{IoContext, document, file_open};
 use std::path::Path;
 
-/// Verifies one archive and shows a progress bar. A dry run leaves no file in the manager home.
+/// Verifies one archive and shows a progress bar. A dry run writes nothing to the manager home.
 ///
 /// # Errors
-/// The user interrupted the command, or there is too little disk space to unpack the databases for
-/// the check.
+/// The user interrupted the command, or there is too little disk space to unpack the databases for the check.
 pub(crate) fn verify_archive(
     context: &Context,
     path: &Path,
     dry_run: bool,
 ) -> Result<VerifyReport> {
     let bar = context.ui.bar("verifying", 0);
-    // Databases are unpacked there for the check. The folder may exist without being writable, so a staging folder is
-    // created to find out.
-    let own = context.manager_path("tmp");
-    if !dry_run && Staging::create_in(&own).is_ok() {
-        return Ok(verify::verify(path, &own, &bar)?);
+    // The databases of the archive are unpacked to be checked. Creates a staging folder to find out whether the folder
+    // in the manager home is writable.
+    let manager_tmp = context.manager_path("tmp");
+    if !dry_run && Staging::create_in(&manager_tmp).is_ok() {
+        return Ok(verify::verify(path, &manager_tmp, &bar)?);
     }
     let parent = context.env.temp_dir();
     let mut folder = tempfile::Builder::new();
@@ -38,8 +37,8 @@ pub(crate) fn verify_archive(
     Ok(verify::verify(path, folder.path(), &bar)?)
 }
 
-/// Returns the record of a verified archive. `stamp` is the file's stamp before it was read.
-/// Returns `None` for an archive that could not be read.
+/// Returns the record of a verified archive; `None` if the archive could not be read. `stamp` is the stamp of the file
+/// before it was read.
 pub(crate) fn finding_of(
     report: &VerifyReport,
     stamp: Option<FileStamp>,
@@ -54,9 +53,10 @@ pub(crate) fn finding_of(
     })
 }
 
-/// Writes the missing or damaged sidecar of an archive. Keeps a damaged one as `….damaged`. Returns
-/// false if there is nothing to write: the sidecar is good, of a newer version or of another archive, or the archive
-/// is damaged or not one of this program. A dry run returns the same and writes nothing.
+/// Writes the sidecar of an archive again if it is missing or damaged. Keeps a damaged sidecar under a name with
+/// `.damaged`. Returns false if no sidecar is written: the sidecar is good, cannot be read, is of a newer version or
+/// describes another archive, or the archive is damaged or not one of this program. A dry run returns the same value
+/// and writes nothing.
 pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     let Some(sidecar) = names::sidecar_path(path) else {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! Plans a backup: what is captured, and the metadata with the quota.
+//! Plans a backup: the files to capture, and the metadata with the quota of the account.
 
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
@@ -31,13 +31,13 @@ pub(crate) struct BackupPlan {
     pub(crate) report: StatusReport,
     pub(crate) metadata: Metadata,
     pub(crate) stem: String,
-    /// Globs of the command line. The command warns if one matches nothing, unlike globs of
-    /// config.toml, which need not match in every home.
+    /// The globs of the command line. The command warns if one of them matches nothing. The globs of config.toml are
+    /// not included, because they need not match in every home.
     pub(crate) globs: Vec<String>,
 }
 
 impl BackupPlan {
-    /// Plans a capture of the Codex home. Writes nothing. The quota is queried if `may_query`.
+    /// Plans a capture of the Codex home. Writes nothing. Asks Codex for the quota only if `may_query` is true.
     ///
     /// # Errors
     /// There is no Codex home, or an option is not valid.
@@ -62,8 +62,7 @@ impl BackupPlan {
         })
     }
 
-    /// Lists the files that a capture would include now, and returns the metadata of such an
-    /// archive.
+    /// Lists the files that a capture would include now, and returns the metadata that the archive would have.
     ///
     /// # Errors
     /// The home cannot be read.
@@ -205,16 +204,16 @@ fn build_metadata_and_stem(
     (metadata, stem)
 }
 
-/// Returns the folder of the databases if it is not the home itself: `sqlite_home` of Codex's
-/// config, else `CODEX_SQLITE_HOME`.
+/// Returns the folder of the databases if it is not the home itself. Codex takes it from `sqlite_home` in its
+/// config.toml, else from `CODEX_SQLITE_HOME`.
 fn find_separate_sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
     let configured = CodexConfig::read(home).database_folder(home, &context.env)?;
-    // The variable may lead to the home by a link. The databases would be captured twice.
+    // The variable may name the home by a link. Without this check, the databases would be captured twice.
     (configured.canonical_or_self() != home.canonical_or_self()).then_some(configured)
 }
 
-/// Returns the time at which the weekly window was first observed to be exhausted, according to
-/// `cooldown.json` or the current observation.
+/// Returns the time at which the weekly window with this reset was first observed to be exhausted, by `cooldown.json`
+/// or the current observation.
 fn find_quota_end(
     context: &Context,
     report: &StatusReport,
@@ -250,7 +249,7 @@ fn warn_of_missing_quota(context: &Context, report: &StatusReport, was_queried: 
     }
 }
 
-/// Refuses a backup if the account changed during the capture. Passes if no account was signed in before or after it.
+/// Fails if the account changed during the capture. Passes if no account was signed in before or after the capture.
 pub(crate) fn check_account_unchanged(plan: &BackupPlan, captured: Option<&Login>) -> Result<()> {
     let before = plan.report.identity.as_ref();
     let after = captured.map(|login| &login.identity);
@@ -265,8 +264,8 @@ pub(crate) fn check_account_unchanged(plan: &BackupPlan, captured: Option<&Login
     Ok(())
 }
 
-/// Removes leftovers of killed processes from the manager home. A failure is a warning: leftovers
-/// only take space.
+/// Removes leftovers of killed processes from the manager home. If this fails, prints a warning, because leftovers only
+/// take space.
 pub(crate) fn remove_leftovers(context: &Context) {
     let manager = context.manager_home();
     for e in cleanup::remove_leftovers(manager) {

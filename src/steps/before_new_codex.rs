@@ -7,11 +7,12 @@ use crate::inventory::codex_change::CodexChange;
 
 const SETTING: &str = "codex-manager config set backup.before_new_codex";
 
-/// Archives the Codex home if Codex changed since the last archive, as `backup.before_new_codex` says: automatically,
-/// or if the user agrees. Without a terminal, `ask` makes no archive. Writes nothing to stdout, which Codex uses.
+/// Archives the Codex home if Codex changed since the last archive. The setting `backup.before_new_codex` decides:
+/// `auto` archives without a question, `ask` only if the user agrees on a terminal. Writes nothing to stdout, which
+/// Codex uses.
 ///
 /// # Errors
-/// The archives cannot be listed, or the archive cannot be made. Codex must not be started then.
+/// The archives cannot be listed, or the archive cannot be made. The caller must not start Codex then.
 pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
     let choice = context.settings.preferences.before_new_codex;
     let is_asked = choice == BeforeNewCodex::Ask && context.ui.is_interactive();

@@ -1,4 +1,4 @@
-//! The account that a switch without a name takes: the best one with a saved login.
+//! Chooses the account for a switch that names none: the best account with a saved login.
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -7,8 +7,8 @@ use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, rank};
 use crate::views::account::{label, read_known_accounts};
 
-/// Rechecks the saved login of the account whose index `best` returns, and repeats until a recheck changes nothing.
-/// Returns that index; `None` if there is no best account.
+/// Returns the index of the best account, which `best` chooses; `None` if there is none. Checks the saved login of that
+/// account again, and repeats the choice until the check changes nothing.
 pub(crate) fn recheck_best(
     accounts: &mut [Account],
     context: &Context,
@@ -23,8 +23,8 @@ pub(crate) fn recheck_best(
     }
 }
 
-/// Returns the account that `recommend --use` would switch to: the best one with a saved login. Prints a note if another
-/// account ranks first.
+/// Returns the account to which `recommend --use` would switch: the best account with a saved login. Prints a note if
+/// another account ranks first.
 ///
 /// # Errors
 /// No account has a saved login, or `cooldown.json` cannot be read.
@@ -50,7 +50,7 @@ pub(crate) fn find_best_login(context: &Context) -> Result<Account> {
     Ok(accounts.swap_remove(best))
 }
 
-/// Prints a note if `chosen` does not rank first, because the account that does has no saved login.
+/// Prints a note if `chosen` does not rank first, because the first account has no saved login.
 pub(crate) fn note_passed_over(
     ranking: &Ranking<'_>,
     chosen: &RankedAccount<'_>,
@@ -66,9 +66,10 @@ pub(crate) fn note_passed_over(
     }
 }
 
-/// Describes the login of an account that no profile has saved, with the command that saves it.
+/// Returns a clause about an account without a saved login, with the command that saves one.
 pub(crate) fn describe_missing_login(account: &Account) -> &'static str {
-    // Reading the archives to find the file would take longer than everything else that `recommend` does.
+    // The command does not name the file: reading all archives to find it would take longer than the rest of
+    // `recommend`.
     if account.login == LoginState::Archived {
         "its login is in an archive or in an old login file; save it to a profile: codex-manager profile save NAME --from FILE"
     } else {

@@ -1,4 +1,4 @@
-//! Has Codex show the turns of rollouts that a rewound conversation or a fork continues.
+//! Lets Codex show the earlier turns of a rewound conversation or a fork, which are in rollouts that it continues.
 
 use crate::codex::program::Program;
 use crate::context::Context;
@@ -9,8 +9,9 @@ use crate::io::quantity::pluralize;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Lets Codex read the rollouts that these conversations continue, if it has not yet. Otherwise Codex would show only
-/// the turns of the newest rollout. On failure, prints a warning with the command to do it later.
+/// Lets Codex read the rollouts that these conversations continue, unless Codex has read them already. Without this,
+/// Codex would show only the turns of the newest rollout. On failure, prints a warning with the command that does this
+/// later.
 pub(crate) fn project_continued_rollouts(
     context: &Context,
     home: &Path,

@@ -24,7 +24,7 @@ pub(crate) fn require_codex_home(context: &Context) -> Result<()> {
         .hint("or name the folder with --codex-home DIR"))
 }
 
-/// Fails during a restore of the home, when its files are a mixture of two states.
+/// Fails during a restore of the home, because the files of the home may then be a mixture of two states.
 ///
 /// # Errors
 /// Another process is restoring the home.
@@ -52,7 +52,7 @@ pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
         ))
         .hint("fix the file, because Codex does not start with it either; nothing was changed"));
     }
-    // Codex with a keyring deletes auth.json when it stores a login, so a switch by file would do nothing.
+    // Codex with a keyring deletes auth.json when it stores a login, so a switch by this file would have no effect.
     if config.store.reads_auth_json() {
         return Ok(());
     }
@@ -66,8 +66,8 @@ pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
     )))
 }
 
-/// Refuses an isolated home as the Codex home, because an isolated home has a fixed account. `CODEX_HOME`
-/// points there in shells that an isolated Codex started.
+/// Fails if the Codex home is an isolated home, because an isolated home has a fixed account. `CODEX_HOME` names an
+/// isolated home in the shells that an isolated Codex starts.
 pub(crate) fn check_not_isolated(context: &Context) -> Result<()> {
     if !is_isolated(context.codex_home(), context.manager_home()) {
         return Ok(());
@@ -79,22 +79,22 @@ pub(crate) fn check_not_isolated(context: &Context) -> Result<()> {
     .hint("name the real Codex home with --codex-home DIR; nothing was changed"))
 }
 
-/// Returns true if others can read the files in `home`, and the user has not allowed logins there.
+/// Returns true if other users can read the files in `home`, and the user has not allowed logins in this folder.
 pub(crate) fn refuses_logins(context: &Context, home: &Path) -> bool {
     let folders = &context.settings.preferences.folders;
     modes::is_shared(home) && !folders.allows_logins_in(home, context.env.home_dir.as_deref())
 }
 
-/// Returns the reason why a home refuses logins, with the command that allows them.
+/// Returns the reason why `home` must not have logins, with the command that allows them.
 pub(crate) fn refusal_reason(home: &Path) -> String {
     let setting = shell::quote_if_needed(&format!("shared_logins.{}", home.display()));
     format!(
-        "others can read {}, on a disk without file modes; to allow logins there: codex-manager config set {setting} true",
+        "other users can read {}, because its disk has no file modes; to allow logins there: codex-manager config set {setting} true",
         home.display()
     )
 }
 
-/// Refuses to store a login in one of the `homes` if others can read it there.
+/// Fails if other users could read a login that is stored in one of the `homes`.
 ///
 /// # Errors
 /// A home is on a disk without file modes, and the user has not allowed logins there.
@@ -110,7 +110,7 @@ pub(crate) fn check_logins_allowed(context: &Context, homes: &[&Path]) -> Result
     .hint(format!("{}; nothing was changed", refusal_reason(home))))
 }
 
-/// Warns if the account of a profile is signed in in another Codex home, which then owns the login.
+/// Warns if the account of a profile is signed in to another Codex home, which owns the login then.
 pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
     let Ok(profile) = context.profiles().find_by_name(profile) else {
         return;

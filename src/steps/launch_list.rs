@@ -1,4 +1,4 @@
-//! The list of launches, for `launches` and `sessions --launched`.
+//! Prints the list of launches, for `launches` and `sessions --launched`.
 
 use crate::choices::account_choice::find_identity;
 use crate::codex::config::read_login;
@@ -16,8 +16,8 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Lists the running launches and the newest [`DEFAULT_LAUNCHES`], with `all` all of them. `profile` selects those of one
-/// account. `command` is the name in the JSON document.
+/// Prints the newest [`DEFAULT_LAUNCHES`] launches and older ones that are running, or with `all` all launches.
+/// `profile` limits the list to one account. `command` is the name of the command in the JSON document.
 ///
 /// # Errors
 /// No account or several match `profile`, or the registry cannot be read or completed.
@@ -39,7 +39,7 @@ pub(crate) fn show_launches(
     let limit = if all { usize::MAX } else { DEFAULT_LAUNCHES };
     let mut found = launches.newest().filter(matches_account);
     let mut shown: Vec<_> = found.by_ref().take(limit).collect();
-    // Counted without parsing them, unless an account is chosen.
+    // Without a chosen account, older launches are counted without parsing them.
     let total = match account {
         None => launches.len(),
         Some(_) => shown.len() + found.count(),
@@ -86,7 +86,6 @@ const COLUMNS: [Column; 6] = [
 /// The number of launches shown without `--all`.
 const DEFAULT_LAUNCHES: usize = 20;
 
-/// A recorded launch with its current state.
 struct ListedLaunch {
     record: LaunchRecord,
     state: LaunchState,
@@ -123,7 +122,7 @@ impl ListedLaunch {
         }
     }
 
-    /// Returns the launch in JSON, with its last conversation. The keys are an interface.
+    /// Returns the JSON object of the launch. Its keys are an interface.
     fn json(&self, context: &Context) -> impl Serialize {
         let LaunchRecord { run, identity, .. } = &self.record;
         let last = self.record.conversation();

@@ -1,5 +1,5 @@
-//! Steps that several commands have in common: the checks before a change, starting and ending Codex, making and
-//! restoring archives and snapshots.
+//! Steps that several commands share: the checks before a change, starting and ending Codex, making and restoring
+//! archives and snapshots.
 //!
 //! - before the home changes: [`home_checks`], [`shutdown`], [`before_new_codex`]
 //! - a backup: [`capture_args`], [`backup_plan`]; a snapshot: [`new_snapshot`]

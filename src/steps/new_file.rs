@@ -1,4 +1,4 @@
-//! Publishes a new file under its final name and never replaces an existing one.
+//! Publishes a new file under its final name, and never replaces an existing file.
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};

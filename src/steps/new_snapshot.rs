@@ -12,7 +12,7 @@ use crate::vault::backup::{Origin, SnapshotReport, backup};
 use crate::vault::{TreeLock, state};
 use crate::views::account::warn_not_recorded;
 
-/// Makes a snapshot after `backup` has made an archive. Returns its id.
+/// Makes a snapshot for `backup --vault`, after the archive was made. Returns the short id of the snapshot.
 ///
 /// # Errors
 /// See [`NewSnapshot::make`].
@@ -21,7 +21,7 @@ pub(crate) fn add_snapshot(context: &Context, plan: &BackupPlan) -> Result<Strin
     Ok(made.report.short_id().to_owned())
 }
 
-/// A new snapshot, and the tree from which it was made.
+/// A new snapshot, with the tree from which it was made and the lock on that tree.
 pub(crate) struct NewSnapshot {
     pub(crate) tree: CapturedTree,
     pub(crate) report: SnapshotReport,
@@ -31,7 +31,7 @@ pub(crate) struct NewSnapshot {
 }
 
 impl NewSnapshot {
-    /// Captures the home that `plan` selects and makes a snapshot of it.
+    /// Captures the files that `plan` selects and makes a snapshot of them.
     ///
     /// # Errors
     /// The home cannot be captured, the login changed during the capture, or restic fails. Earlier snapshots are
@@ -46,7 +46,7 @@ impl NewSnapshot {
         atomic::create_private_folder(manager)?;
         refuse_during_restore(context)?;
         remove_leftovers(context);
-        // The tree is one folder for all snapshots: restic recognizes unchanged files by their path.
+        // All snapshots are made from the same folder, because restic recognizes unchanged files by their path.
         let lock = TreeLock::acquire(manager)?;
         let tmp = manager.join("tmp");
         let mut tree = capture_tree(&plan.scope, &lock.tree(), &tmp, plan.metadata.clone())?;
@@ -66,7 +66,7 @@ impl NewSnapshot {
         let recorded = state::update(manager, |state| {
             state.backed_up_at = Some(context.local_now());
         });
-        // A snapshot without the id of the machine counts as not recorded too.
+        // A snapshot without the id of this machine also counts as not recorded.
         let failure = machine.err().or(recorded.err());
         let is_recorded = warn_not_recorded(&context.ui, failure);
         for id in &report.superseded {
@@ -83,8 +83,8 @@ impl NewSnapshot {
         })
     }
 
-    /// Returns [`Outcome::Partial`] if files were skipped, are damaged or changed during the capture, or if the result
-    /// is not recorded.
+    /// Returns [`Outcome::Partial`] if files were skipped, are damaged or changed while restic read them, or if the
+    /// snapshot could not be recorded.
     pub(crate) fn outcome(&self) -> Outcome {
         let is_whole = self.tree.skipped.is_empty() && self.tree.damaged.is_empty();
         let is_clean = self.report.superseded.is_empty();

@@ -1,4 +1,4 @@
-//! Reads the token prices of a run.
+//! Reads the token prices.
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -6,14 +6,14 @@ use crate::io::file_open;
 use crate::usage::prices::Prices;
 use std::path::Path;
 
-/// The limit on the size of a file of prices, in bytes.
+/// Maximum size of a price file.
 const MAX_PRICES_BYTES: u64 = 1 << 20;
 
-/// Reads the built-in prices, then overrides them with one file: `flag`, else the setting `usage.prices`, else
-/// `prices.toml` in the manager home if it exists.
+/// Returns the built-in prices, overridden by the prices of one file. That file is `flag` if it is given, else the file
+/// of the setting `usage.prices`, else `prices.toml` in the manager home if it exists.
 ///
 /// # Errors
-/// The file cannot be read, or is not of the form of `prices.toml`.
+/// The file cannot be read, or is not a valid price file.
 pub(crate) fn read(flag: Option<&Path>, context: &Context) -> Result<Prices> {
     let prices = Prices::built_in()
         .map_err(|e| CommandError::failed("the prices in the program are damaged").because(e))?;

@@ -34,7 +34,7 @@ pub(crate) fn reason(
     )
 }
 
-/// A field of a template, replaced by a property of the recommended account or by the usage of the day.
+/// A field of a template. It stands for a property of the recommended account, or for the usage of the current day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum TemplateField {
@@ -129,7 +129,7 @@ impl Template {
         ranking: &Ranking<'_>,
         context: &Context,
     ) -> String {
-        // Read only for a field that shows it, and once for several.
+        // Read at the first field that needs it, and only once.
         let today = LazyCell::new(|| UsageToday::read(context));
         self.0
             .iter()
@@ -144,7 +144,7 @@ impl Template {
 }
 
 impl TemplateField {
-    /// Returns a property of the account or the usage of the day; empty if it is not known.
+    /// Returns the text for the field; empty if the value is not known.
     fn value(
         self,
         best: &RankedAccount<'_>,
@@ -192,7 +192,7 @@ impl TemplateField {
     }
 }
 
-/// Returns the banked resets that an account has left, if known.
+/// Returns the banked resets that an account has left; `None` if their number is not known.
 fn read_resets(entry: &AccountEntry, context: &Context) -> Option<ResetCredits> {
     let resets = entry.observation.as_ref()?.reset_credits.as_ref()?;
     Some(resets.left_at(&context.now()))
@@ -202,9 +202,9 @@ fn format_day(at: &Timestamp, context: &Context) -> String {
     time::format_day(&at.to_utc(), context.zone(), &context.now())
 }
 
-/// Returns `work 12 % → personal 88 %`: the live account, and the better one if there is one. With only the better
-/// one, for example while no account is signed in, the text begins with the arrow. If a banked reset of the live
-/// account expires soon, the text ends with its date.
+/// Returns the live account and a better account if there is one, such as `work 12 % → personal 88 %`. If no account is
+/// live, the text begins with the arrow. If a banked reset of the live account expires soon, its date follows the live
+/// account.
 fn format_live_and_better(ranking: &Ranking<'_>, context: &Context) -> String {
     let name = |ranked: &RankedAccount<'_>| match ranked.weekly_left {
         Some(left) => format!("{} {left:.0} %", label(ranked.account)),
@@ -221,9 +221,9 @@ fn format_live_and_better(ranking: &Ranking<'_>, context: &Context) -> String {
     parts.join(" ")
 }
 
-/// The usage of the current day, of all accounts of the Codex home.
+/// The usage of all accounts of the Codex home on the current day.
 struct UsageToday {
-    /// The sums of the requests; `None` if there is no index that can be read now.
+    /// The sums of the requests; `None` if no index can be read now.
     rows: Option<Vec<UsageRow>>,
 }
 
@@ -241,7 +241,7 @@ impl UsageToday {
         Self { rows: read() }
     }
 
-    /// Returns the number of input and output tokens, such as `1.20M`; empty without an index.
+    /// Returns the total number of input and output tokens, such as `1.20M`; empty without an index.
     fn format_tokens(&self) -> String {
         let rows = self.rows.as_ref();
         rows.map_or(String::new(), |rows| {

@@ -1,4 +1,4 @@
-//! Quota queries through Codex, for `status` and for the `--refresh` of other commands.
+//! Queries quotas through Codex, for `status` and for the flag `--refresh` of other commands.
 
 use crate::choices::listed::list_threads_as;
 use crate::choices::selection_args::read_account_filter;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
 
-/// Builds the parameters of a query from the context.
+/// Builds the parameters of a query. If `ask_codex` is false, no query is made and only known figures are used.
 pub(crate) fn build_inquiry<'a>(
     context: &'a Context,
     known: &'a CooldownFile,
@@ -38,7 +38,7 @@ pub(crate) fn build_inquiry<'a>(
     }
 }
 
-/// Observes the live account: from pasted `/status` text if given, else by querying Codex.
+/// Returns the quota of the live account: from pasted `/status` text if given, else from Codex if `ask_codex` is true.
 ///
 /// # Errors
 /// The text or `auth.json` cannot be used, or the user interrupted the query.
@@ -56,7 +56,7 @@ pub(crate) fn observe_live(
     })?)
 }
 
-/// Records a report in the manager home. Returns false after a warning if that fails: the user still gets
+/// Records a report in the manager home. If that fails, prints a warning and returns false, so that the user still gets
 /// the figures.
 pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
     let identity = report.identity.as_ref();
@@ -80,8 +80,9 @@ pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
     }
 }
 
-/// Returns the last change of a conversation that Codex lists for the account, because Codex is often started without
-/// this program. `None` without such a conversation, or if the list cannot be read.
+/// Returns the time of the last use of an account: the last change of a conversation that Codex lists for it, because
+/// Codex is often started without this program. Returns `None` without such a conversation, or if the list cannot be
+/// read.
 pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Timestamp> {
     let filter = ThreadFilter {
         account: Some(read_account_filter(identity, context).ok()?),
@@ -90,19 +91,20 @@ pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Ti
     };
     let changes = list_threads_as(&filter, context, |thread| thread.updated_ms).ok()?;
     let changed_at = DateTime::from_timestamp_millis(changes.into_iter().flatten().next()?)?;
-    // A copied conversation may have a time of a clock that is ahead.
+    // A conversation from another machine may have a time in the future, because the clock of that machine was ahead.
     Some(context.zone().at(&changed_at.min(context.now())))
 }
 
-/// Queries the live account and records the figures, like `status`. Returns false after a warning if
-/// either fails.
+/// Queries the live account and records the figures, like `status`. If the query or the record fails, prints a warning
+/// and returns false.
 ///
 /// # Errors
 /// `auth.json` cannot be used, or a document was written by a newer version.
 pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
     // The command that shows the figures warns of a damaged file.
     let known = cooldown::load(context.manager_home(), &context.now(), context.zone())?;
-    let report = observe_live(context, &known.file, None, true)?;
+    let (status_text, ask_codex) = (None, true);
+    let report = observe_live(context, &known.file, status_text, ask_codex)?;
     let is_recorded = record(context, &report);
     if let Some(problem) = &report.problem {
         context.warn(format_args!("no live figures: {problem}"));
@@ -110,13 +112,13 @@ pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
     Ok(report.is_complete() && is_recorded)
 }
 
-/// Sends these queries to Codex in the live home. Returns the answers in the same order.
+/// Sends these questions to Codex in the Codex home. Returns the answers in the same order.
 pub(crate) fn ask_live<const N: usize>(
     context: &Context,
     questions: [Question; N],
 ) -> [Result<Value, StatusProblem>; N] {
-    let known = CooldownFile::default();
-    let inquiry = build_inquiry(context, &known, true);
+    let (known, ask_codex) = (CooldownFile::default(), true);
+    let inquiry = build_inquiry(context, &known, ask_codex);
     status::ask(context.codex_home(), &inquiry, questions)
 }
 
@@ -128,8 +130,8 @@ pub(crate) fn load_probe_targets(context: &Context) -> Result<Vec<ProbeTarget>> 
     )?)
 }
 
-/// Queries accounts and records their figures. A dry run only reads the last known ones. A failed query is a problem of
-/// its [`AccountProbe`].
+/// Queries accounts and records their figures. A dry run only returns the last known figures. A failed query is no
+/// error; see [`AccountProbe::problem`].
 pub(crate) fn probe(
     targets: &[ProbeTarget],
     dry_run: bool,
@@ -154,7 +156,7 @@ pub(crate) fn probe(
     Ok(probe_all::probe_all(&options, &targets, &on_answer)?)
 }
 
-/// Queries all accounts with a saved login. Returns false after warnings if any query fails.
+/// Queries all accounts with a saved login. Prints a warning for each failed query, and returns false if there was one.
 ///
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
@@ -173,7 +175,8 @@ pub(crate) fn refresh_account(account: &Identity, context: &Context) -> Result<b
 }
 
 fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
-    let probes = probe(targets, false, context)?;
+    let dry_run = false;
+    let probes = probe(targets, dry_run, context)?;
     for probe in &probes {
         warn_all(&context.ui, &probe.warnings);
         if let Some(problem) = probe.problem().filter(|_| !probe.is_moved()) {
@@ -185,10 +188,11 @@ fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
     Ok(probes.iter().all(is_complete))
 }
 
-/// The limit on the size of a status text, in bytes. Real ones are below 4 kB.
+/// Maximum size of a status text. Real ones are below 4 kB.
 const MAX_STATUS_TEXT_BYTES: u64 = 1024 * 1024;
 
-/// Reads and decodes a status text; `-` is standard input. Ignores what is beyond the limit on its size.
+/// Reads and decodes a status text from a file, or from standard input for the path `-`. Ignores the text beyond the
+/// maximum size.
 pub(crate) fn read_status_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {

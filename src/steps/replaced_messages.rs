@@ -1,4 +1,5 @@
-//! The messages that a restore of one conversation replaces, and the record of losses after a restore.
+//! Counts the messages that a restore of one conversation removes from the home, and updates the record of lost
+//! messages.
 
 use crate::archive::reader::ArchiveReader;
 use crate::codex::home::kind_of;
@@ -14,13 +15,14 @@ use crate::restore::plan::{RestorePlan, Selection};
 use crate::restore::request::RestoreRequest;
 use std::path::Path;
 
-/// The number of messages of one conversation that only the home has.
+/// The number of messages of the restored conversation that only the home has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReplacedMessages(usize);
 
 impl ReplacedMessages {
-    /// Counts the messages that the archive lacks, of the rollouts that the plan replaces or removes. Returns 0 for a
-    /// restore of more than one conversation, which has a safety backup of the whole home. Ignores unreadable rollouts.
+    /// Counts the messages in the rollouts that the plan replaces or removes, without those that the archive has too.
+    /// Counts nothing unless conversations were selected, and nothing for a snapshot that is not downloaded. Ignores
+    /// rollouts that cannot be read.
     pub(crate) fn count(request: &RestoreRequest<'_>, plan: &RestorePlan) -> Self {
         let mut count = 0;
         // A dry run does not download a snapshot.
@@ -65,7 +67,7 @@ impl ReplacedMessages {
     }
 }
 
-/// Counts the messages of a live rollout that the archive does not have.
+/// Counts the messages of the live rollout at `path` that the archive does not have.
 fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandError> {
     let live = messages::read(path).at("read", path)?;
     let id = parse_rollout_id(path);
@@ -78,8 +80,8 @@ fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandE
     Ok(counts.find_missing(&live).len())
 }
 
-/// Compares restored conversations with all archives again, so that `doctor` reports only the remaining losses. A
-/// failure is a warning.
+/// Compares restored conversations with all archives again, so that `doctor` reports only the losses that remain. If
+/// this fails, prints a warning.
 pub(crate) fn update_losses(selection: &Selection, replaced: ReplacedMessages, context: &Context) {
     let names = selection.conversations.iter();
     let ids = names.filter_map(|name| {
@@ -89,7 +91,7 @@ pub(crate) fn update_losses(selection: &Selection, replaced: ReplacedMessages, c
     if let Err(e) = recheck_after_restore(ids.collect(), !replaced.is_empty(), context) {
         let problem = e.to_one_line();
         context.ui.warn(format_args!(
-            "the record of losses is not updated: {problem}"
+            "the record of lost messages was not updated, so doctor may report losses that no longer exist: {problem}"
         ));
     }
 }

@@ -35,7 +35,8 @@ use std::time::Duration;
 /// The time limit for Codex's daemon to stop.
 pub(crate) const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The value of [`RestoreOptions::session`] for `--session` without a value: the user chooses the conversation.
+/// The value of [`RestoreOptions::session`] for a `--session` without a value, with which the user chooses the
+/// conversation.
 pub(crate) const CHOOSE_SESSION: &str = "";
 
 /// The options of `restore` and `vault restore`.
@@ -68,10 +69,10 @@ pub(crate) struct RestoreOptions {
 }
 
 impl RestoreOptions {
-    /// Restores the selected part of an archive. `command` is the name in the JSON document.
+    /// Restores the selected part of an archive. `command` is the name of the command in the JSON document.
     ///
     /// # Errors
-    /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
+    /// See [`RestoreError`].
     pub(crate) fn restore(
         self,
         context: &Context,
@@ -86,7 +87,7 @@ impl RestoreOptions {
             Err(RestoreError::AnotherAccount { archive, live })
                 if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
             {
-                // The live login is saved to its profile before, so no login is lost.
+                // No login is lost, because the restore saves the live login to its profile.
                 request.may_switch_account = true;
                 apply::plan(&request)?
             }
@@ -126,11 +127,11 @@ impl RestoreOptions {
         }
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
-            // The daemon writes its databases when it ends.
-            request.planned = journal::wait_for_next_tick(&request.folder);
+            // The daemon wrote to its databases when it ended. These writes must not stop the restore.
+            request.planned_after = journal::wait_for_next_tick(&request.folder);
         }
         let mut report = apply_marked(&request, &plan, context)?;
-        // A restore of the whole home has the projections of the archive.
+        // A restore of the whole home also restores the projections, so Codex shows the earlier turns.
         if target == RestoreTarget::Home && plan.partial {
             project_continued_rollouts(context, &request.folder, &restored_thread_ids(&plan));
         }
@@ -146,12 +147,12 @@ impl RestoreOptions {
         Ok(Outcome::partial_if(!is_recorded || leaves_login))
     }
 
-    /// Warns if logins of the archive are left out because others could read them. Returns true then.
+    /// Warns if logins of the archive are left out because other users could read them. Returns true if it warned.
     fn warn_if_logins_left_out(&self, context: &Context, request: &RestoreRequest<'_>) -> bool {
-        let is_left = request.auth == AuthPolicy::Skip && self.auth != Some(AuthPolicy::Skip);
-        let mut logins = request.archive.contents().files.iter();
-        let is_left = is_left && logins.any(|file| kind_of(file.path.as_path()).is_login());
-        if is_left {
+        let is_forced = request.auth == AuthPolicy::Skip && self.auth != Some(AuthPolicy::Skip);
+        let mut files = request.archive.contents().files.iter();
+        let leaves_logins = is_forced && files.any(|file| kind_of(file.path.as_path()).is_login());
+        if leaves_logins {
             let home = if request.safety_without_logins {
                 request.manager_home
             } else {
@@ -161,11 +162,11 @@ impl RestoreOptions {
             let message = format_args!("the logins of the archive are left out: {reason}");
             context.warn(message);
         }
-        is_left
+        leaves_logins
     }
 
-    /// Makes the checks of [`RestoreOptions::restore`] that need only the list of files in `archive`, before
-    /// its content is downloaded.
+    /// Makes the checks of [`RestoreOptions::restore`] that need only the list of files in `archive`. Used before the
+    /// content is downloaded.
     ///
     /// # Errors
     /// The target is not empty or in use, or the selection has no file.
@@ -196,7 +197,7 @@ impl RestoreOptions {
         selection: Selection,
     ) -> Result<RestoreRequest<'a>> {
         let (folder, target) = self.destination(context)?;
-        // A login that is replaced is saved to the manager home.
+        // A restore saves a login that it replaces to the manager home.
         let is_manager_shared =
             target == RestoreTarget::Home && refuses_logins(context, context.manager_home());
         let is_shared = is_manager_shared || refuses_logins(context, &folder);
@@ -219,18 +220,19 @@ impl RestoreOptions {
             manager_home: context.manager_home(),
             env: &context.env,
             now: context.local_now(),
-            planned: journal::wait_for_next_tick(context.codex_home()),
+            planned_after: journal::wait_for_next_tick(context.codex_home()),
         })
     }
 
-    /// Returns the folder to restore into. Refuses one that overlaps the Codex home or the manager home.
+    /// Returns the folder to restore into. Fails if the folder of `--to` overlaps with the Codex home or the manager
+    /// home.
     pub(crate) fn destination(&self, context: &Context) -> Result<(PathBuf, RestoreTarget)> {
         let Some(folder) = &self.to else {
             return Ok((context.codex_home().to_path_buf(), RestoreTarget::Home));
         };
         let folder = context.env.absolute(folder);
         let overlaps = |home: &Path| {
-            // An existing home makes a folder around it not empty, which has an error of its own.
+            // A folder that contains an existing home is not empty, which is another error.
             links::lies_in(&folder, home) || (!home.exists() && links::lies_in(home, &folder))
         };
         if [context.codex_home(), context.manager_home()]
@@ -252,7 +254,7 @@ impl RestoreOptions {
     /// Returns the part of `source` that `--only` and `--session` select.
     ///
     /// # Errors
-    /// A path is not relative to the home, or no conversation or several match.
+    /// A path is not relative to the home, or no conversation or several conversations match.
     pub(crate) fn resolve_selection(
         &self,
         source: &dyn ConversationSource,
@@ -279,7 +281,7 @@ impl RestoreOptions {
     }
 }
 
-/// Returns the ids of the conversations with files that the plan writes or removes.
+/// Returns the ids of the conversations of which the plan writes or removes a rollout.
 fn restored_thread_ids(plan: &RestorePlan) -> BTreeSet<String> {
     let names = plan.writes.iter().chain(plan.removed.iter());
     let rollouts = names.filter_map(|name| parse_rollout_name(name.as_path()));
@@ -288,8 +290,8 @@ fn restored_thread_ids(plan: &RestorePlan) -> BTreeSet<String> {
         .collect()
 }
 
-/// Asks on a terminal before a whole home is replaced. Returns true without a terminal, and with `--yes`. Asks even if
-/// all sizes and times are equal, because the content or only the login may differ.
+/// Asks for confirmation before a whole home is replaced. Returns true without a question if there is no terminal or
+/// with `--yes`. Asks even if all sizes and times are equal, because the contents or the login may differ.
 fn confirm_replacement(
     context: &Context,
     request: &RestoreRequest<'_>,
@@ -317,7 +319,8 @@ fn confirm_replacement(
     context.ui.confirm(question) != Some(false)
 }
 
-/// Returns the name by which commands find an archive: its file name in `backups/`, else its path.
+/// Returns the argument by which commands find an archive: its file name without the suffix if the archive is in
+/// `backups/`, else its path.
 pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
     let backups = context.backups();
     if path.parent() == Some(&*backups) {
@@ -327,9 +330,9 @@ pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
     }
 }
 
-/// Applies a restore. If it is full or removes files from the home, marks the home as restored before: otherwise the next sync would
-/// count them as deleted by the user. Removes the mark again if the restore changed nothing because other programs use
-/// the home.
+/// Applies a restore. If the restore may remove files from the home, first marks the home as restored: without the
+/// mark, the next sync would treat these files as deleted by the user. Removes the mark again if the restore changed
+/// nothing because other programs use the home.
 pub(crate) fn apply_marked(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -358,8 +361,8 @@ pub(crate) fn apply_marked(
     Ok(applied?)
 }
 
-/// Records the result in `inventory.json` and the profiles. Returns false, after a warning, if that
-/// failed in part.
+/// Records the safety backup and the profiles in the manager home. If a part of this fails, or the restore could not
+/// record the owner of the login, prints a warning and returns false.
 pub(crate) fn record_result(
     context: &Context,
     target: RestoreTarget,

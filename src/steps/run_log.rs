@@ -1,4 +1,4 @@
-//! The log of an unattended run: opens it, records the command line, and records the result.
+//! Writes the log of an unattended run, with its command line and its result.
 
 use crate::codex::redaction;
 use crate::context::Context;
@@ -6,8 +6,8 @@ use crate::error::{Outcome, Result};
 use crate::io::{events, machine};
 use crate::logging::{self, LogContext, LogHandle, LogSettings};
 
-/// Runs `work` with a log, which records the command line and the result of the run. `machine` is the configured name of
-/// this machine; the default is the host name.
+/// Runs `work` with a log that records the command line and the result. `machine` is the configured name of this
+/// machine; `None` uses the host name.
 pub(crate) fn run_with_log(
     context: &Context,
     settings: &LogSettings,
@@ -35,7 +35,7 @@ fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Lo
         context.warn(warning);
     }
     let (handle, is_first) = log.install();
-    // A command that another one started writes into the same log.
+    // A command that was started by another command writes into the log of that command.
     if is_first {
         let arguments: Vec<_> = std::env::args_os().collect();
         let command = redaction::format_command_line(&arguments);

@@ -4,19 +4,20 @@ use crate::io::child::{ChildGroup, ChildOutput};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// The time limit of one program.
 const PROGRAM_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct ProgramEnd {
+    /// The standard output of the program.
     pub(crate) output: Vec<u8>,
-    /// The last line of its standard error, or its exit status; `None` if it succeeded.
+    /// The reason for a failure: the last line of the program's standard error, else its exit status. `None` if the
+    /// program succeeded.
     pub(crate) problem: Option<String>,
     pub(crate) code: Option<i32>,
 }
 
-/// Runs a program without input; `name` is its name in messages. Kills it after [`PROGRAM_TIMEOUT`]. A program that
-/// fails is a [`ProgramEnd::problem`].
+/// Runs a program without input. Kills the program after [`PROGRAM_TIMEOUT`]. `name` is its name in messages. A
+/// program that fails is no error; see [`ProgramEnd::problem`].
 ///
 /// # Errors
 /// The program cannot be started.

@@ -1,4 +1,4 @@
-//! Ending Codex before a command: the shared flags, the list of processes, and the confirmation.
+//! Ends Codex before a command: the shared flags, the list of processes, and the confirmation.
 
 use crate::codex::{HomeProcess, HomeUsage};
 use crate::context::Context;
@@ -27,7 +27,6 @@ pub struct ShutdownArgs {
 }
 
 impl ShutdownArgs {
-    /// Returns the confirmation mode that the flags request.
     pub fn confirmation(&self, context: &Context) -> ConfirmationRequest {
         if self.manual_terminate_confirmation {
             ConfirmationRequest::Ask
@@ -40,7 +39,8 @@ impl ShutdownArgs {
         }
     }
 
-    /// Plans the shutdown without waiting, asking or ending any process. Prints the processes under `--verbose`.
+    /// Plans the shutdown. Does not wait, ask, or end a process. With `--verbose`, prints the processes that use the
+    /// home.
     pub fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
         let usage = request.scan();
         print_home_usage(context, &usage);
@@ -69,7 +69,7 @@ impl ShutdownArgs {
     }
 }
 
-/// Prints the processes that use the home; visible with `--verbose` only.
+/// Prints the processes that use the home. The text is visible only with `--verbose`.
 pub fn print_home_usage(context: &Context, usage: &HomeUsage) {
     if usage.holders().is_empty() {
         context.ui.detail("no Codex program uses this home");
@@ -89,7 +89,7 @@ pub fn print_home_usage(context: &Context, usage: &HomeUsage) {
 
 /// Returns true if the user can be asked, in a dialog window or on the terminal.
 pub fn can_ask(context: &Context, settings: &ShutdownSettings) -> bool {
-    // A scheduled job has no terminal, but may have the desktop of the user.
+    // A scheduled job has no terminal, but may be able to open a dialog on the user's desktop.
     let has_dialog = settings.channel == PromptChannel::Gui && dialog::is_available(&context.env);
     has_dialog || context.ui.is_interactive()
 }

@@ -22,10 +22,10 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 
-/// The number of bytes that are read from a rollout to find its first line, which has 10–25 kB.
+/// The maximum number of bytes that are read to find the first line of a rollout, which has 10–25 kB.
 const MAX_BEGINNING_BYTES: u64 = 4 << 20;
 
-/// Adds the snapshots in the vault that this machine made of the Codex home, the newest first.
+/// Adds all snapshots that this machine made of the Codex home to `search`, the newest first.
 ///
 /// # Errors
 /// There is no vault, or restic fails.
@@ -35,7 +35,7 @@ pub(crate) fn add_vault(search: &mut LossSearch, context: &Context) -> Result<()
     add_snapshots(search, &restic, snapshots, context)
 }
 
-/// Adds the `snapshots` that this machine made of the Codex home, the newest first.
+/// Adds each of the `snapshots` to `search` if this machine made it of the Codex home. The newest snapshot is first.
 ///
 /// # Errors
 /// restic fails.
@@ -53,7 +53,7 @@ pub(crate) fn add_snapshots(
             .is_some_and(|tags| tags.metadata.source_codex_home == home);
         is_of_home && is_from_this_machine(context, found)
     });
-    // The newest copy that has the messages is named, because it lacks the least of the others.
+    // A search names the first snapshot with the lost messages. The newest one lacks the fewest other messages.
     snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));
     for snapshot in snapshots {
         let contents = SnapshotContents::read(restic, &snapshot)?;
@@ -71,7 +71,6 @@ pub(crate) fn add_snapshots(
     Ok(())
 }
 
-/// A snapshot as the source of a restore.
 pub(crate) struct SnapshotSource {
     pub(crate) restic: Restic,
     pub(crate) snapshot: Snapshot,
@@ -89,7 +88,7 @@ impl SnapshotSource {
         }
     }
 
-    /// Makes an archive of the contents in `folder` and renames it to `path`, which must be free.
+    /// Downloads the contents into a new archive in `folder`, then renames the archive to `path`, which must not exist.
     pub(crate) fn download(
         &self,
         folder: &Path,
@@ -109,7 +108,7 @@ impl SnapshotSource {
         Ok(())
     }
 
-    /// Passes the content of a file to `read`.
+    /// Streams the content of the file at `path` in the snapshot to `read`.
     fn dump<T>(
         &self,
         path: &Path,
@@ -165,7 +164,7 @@ pub(crate) fn is_from_this_machine(context: &Context, snapshot: &Snapshot) -> bo
     let Some(tags) = &snapshot.tags else {
         return false;
     };
-    // Containers often share one host name. An import has no id.
+    // Containers often share one host name, so the machine id decides too. An imported snapshot has no machine id.
     let state = state::read(context.manager_home());
     let known = state.ok().and_then(|state| state.machine);
     snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == known)

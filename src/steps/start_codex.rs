@@ -21,10 +21,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
-/// The largest assumed lag of the server's clock: it may refuse turns for this long after a reset.
+/// The largest assumed lag of the server's clock. The server may refuse turns for this long after a reset.
 const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(1);
 
-/// The least pause before `--then` tries again, if the server refused a turn after the reset.
+/// The shortest pause before `--then` tries again if the server refused a turn after the reset.
 const RETRY_PAUSE: TimeDelta = TimeDelta::seconds(15);
 
 /// The flags that `launch` and `resume` share.
@@ -65,7 +65,8 @@ impl StartArgs {
     /// conversation after each reset.
     ///
     /// # Errors
-    /// See [`session::LaunchError`]. Codex does not run then, but with `--then` it may have run before.
+    /// See [`session::LaunchError`]. Codex was not started, except that with `--then` an earlier start may have
+    /// succeeded.
     pub(crate) fn start(
         &self,
         account: &Identity,
@@ -82,7 +83,7 @@ impl StartArgs {
                     .hint("or start one: codex-manager launch --wait --then PROMPT -- exec PROMPT"),
             );
         }
-        // Before a long wait, what cannot work is refused.
+        // Plans before a long wait, so that a start that cannot work fails at once.
         let plan = session::plan(&self.request(account, args, session_id, context))?;
         if self.dry_run {
             let until = if self.wait {
@@ -103,11 +104,11 @@ impl StartArgs {
         if self.wait {
             wait::wait_for_account(account, context)?;
         }
-        let mut run = (args.to_vec(), session_id.map(str::to_owned));
+        let (mut run_args, mut run_session) = (args.to_vec(), session_id.map(str::to_owned));
         loop {
-            let report = self.run_once(account, &run.0, run.1.as_deref(), context)?;
+            let report = self.run_once(account, &run_args, run_session.as_deref(), context)?;
             let code = report.exit.code();
-            // The terminal interface goes on after a turn that reached the limit.
+            // Only a batch run ends at the limit; the terminal interface continues after such a turn.
             let is_batch = Arguments::parse(args).mode == InvocationMode::Batch;
             let conversation = report.record.conversation();
             let Some(ended) = conversation.filter(|c| is_batch && code != 0 && c.hit_limit) else {
@@ -122,10 +123,8 @@ impl StartArgs {
                 return Ok(Outcome::UsageLimit(code));
             };
             wait::wait_until(until.max(context.local_now() + RETRY_PAUSE), context);
-            run = (
-                Arguments::parse(args).continue_with(id, prompt),
-                Some(id.clone()),
-            );
+            run_args = Arguments::parse(args).continue_with(id, prompt);
+            run_session = Some(id.clone());
         }
     }
 
@@ -150,7 +149,7 @@ impl StartArgs {
         }
     }
 
-    /// Starts Codex once and waits until it ends. If a signal ended it, the same signal ends this process.
+    /// Starts Codex once and waits until it ends. If a signal ended Codex, ends this process by the same signal.
     fn run_once(
         &self,
         account: &Identity,
@@ -181,13 +180,13 @@ impl StartArgs {
             note_live_account(replaced.as_ref(), context);
         }
         if let AttachedExit::Signal(signal) = report.exit {
-            // The shell has to see the signal: after Ctrl-C a loop around Codex ends too.
+            // The shell has to see the signal, so that Ctrl-C also ends a shell loop around Codex.
             attached::end_by_signal(signal);
         }
         Ok(report)
     }
 
-    /// Replaces this process with Codex under the live account, without a record of the launch.
+    /// Replaces this process with Codex under the live account. The launch is not recorded.
     ///
     /// # Errors
     /// Codex cannot be found or started.
@@ -203,7 +202,7 @@ impl StartArgs {
         }
         let mut command = Command::new(program.path());
         command.args(args).env("CODEX_HOME", context.codex_home());
-        // No process stays between the shell and Codex, so job control is as without this program.
+        // No process stays between the shell and Codex, so job control works as without this program.
         let error = attached::replace(&mut command);
         Err(
             CommandError::failed(format!("cannot start {}", program.path().display()))
@@ -212,7 +211,7 @@ impl StartArgs {
     }
 }
 
-/// Prints the command that continues a conversation ended by a usage limit.
+/// Prints the command that continues a conversation after a usage limit ended it.
 fn note_limit(profile: &str, id: &str, reset: Option<Timestamp>, context: &Context) {
     let name = printable(profile);
     context.note(match reset {
@@ -224,7 +223,7 @@ fn note_limit(profile: &str, id: &str, reset: Option<Timestamp>, context: &Conte
     });
 }
 
-/// Prints the account and warnings before Codex takes over the screen.
+/// Prints the account and the warnings of a launch, before Codex takes over the screen.
 fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     let ui = &context.ui;
     let name = printable(&plan.profile);
@@ -274,7 +273,8 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     }
 }
 
-/// After Codex has ended, prints the account that stays live and the command that switches back to the previous one.
+/// Prints the account that stays live after Codex has ended, and the command that switches back to the account
+/// `replaced`.
 fn note_live_account(replaced: Option<&Identity>, context: &Context) {
     // Another process may have switched the account.
     let Ok((accounts, _)) = read_accounts_and_profiles(context) else {
@@ -293,14 +293,19 @@ fn note_live_account(replaced: Option<&Identity>, context: &Context) {
     context.note(format_args!("{} stays the live account{back}", label(live)));
 }
 
-/// Prints a plan in JSON. The keys are an interface. `plan` is `None` for an unrecorded start under the live account.
-fn show_json(
-    command: &str,
-    plan: Option<&LaunchPlan>,
-    until: Option<Timestamp>,
-    command_line: &[String],
-    context: &Context,
-) {
+/// A start of Codex as a dry run shows it.
+struct PlannedStart<'a> {
+    /// The command of this program: `launch` or `resume`.
+    command: &'a str,
+    /// `None` for a start without a record of the launch.
+    plan: Option<&'a LaunchPlan>,
+    wait_until: Option<Timestamp>,
+    command_line: &'a [String],
+}
+
+/// Prints the JSON document. Its keys are an interface.
+fn show_json(start: &PlannedStart<'_>, context: &Context) {
+    let plan = start.plan;
     let from = plan.and_then(|plan| plan.switch.as_ref()?.from.as_ref());
     let json = object()
         .with("profile", plan.map(|plan| &plan.profile))
@@ -313,14 +318,23 @@ fn show_json(
         // The live account, if a switch would replace it.
         .with("switch_from", from.map(|from| from.email.to_string()))
         .with("daemon", plan.and_then(|plan| plan.daemon))
-        .with("wait_until", until.map(|at| local_rfc3339(&at, context)))
-        .with("command_line", command_line)
+        .with(
+            "wait_until",
+            start.wait_until.map(|at| local_rfc3339(&at, context)),
+        )
+        .with("command_line", start.command_line)
         .with("dry_run", true);
-    context.ui.document(command, &json);
+    context.ui.document(start.command, &json);
 }
 
 fn show_plan(command: &str, plan: &LaunchPlan, until: Option<Timestamp>, context: &Context) {
-    show_json(command, Some(plan), until, &plan.command, context);
+    let start = PlannedStart {
+        command,
+        plan: Some(plan),
+        wait_until: until,
+        command_line: &plan.command,
+    };
+    show_json(&start, context);
     let ui = &context.ui;
     if let Some(until) = until {
         ui.report(format_args!(
@@ -353,7 +367,13 @@ fn show_untracked_plan(program: &Path, args: &[OsString], context: &Context) {
     let command: Vec<String> = std::iter::once(program.display().to_string())
         .chain(args)
         .collect();
-    show_json("launch", None, None, &command, context);
+    let start = PlannedStart {
+        command: "launch",
+        plan: None,
+        wait_until: None,
+        command_line: &command,
+    };
+    show_json(&start, context);
     let ui = &context.ui;
     ui.report("would start Codex under the live account, without a record of the launch");
     ui.report(format_args!("would run: {}", printable(&command.join(" "))));

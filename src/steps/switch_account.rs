@@ -41,7 +41,6 @@ pub(crate) struct SwitchArgs {
 }
 
 impl SwitchArgs {
-    /// Returns the flags with which `recommend --use` switches.
     pub(crate) fn for_recommend(stop_daemon: bool, dry_run: bool) -> Self {
         Self {
             stop_daemon,
@@ -106,7 +105,9 @@ impl SwitchArgs {
             ));
         }
         if let Some(problem) = &problem {
-            context.warn(format_args!("switched, but not recorded: {problem}"));
+            context.warn(format_args!(
+                "the account was switched, but the manager home does not record the switch: {problem}"
+            ));
         }
         Ok(Outcome::partial_if(problem.is_some()))
     }
@@ -117,7 +118,7 @@ impl SwitchArgs {
             manager_home: context.manager_home(),
             to,
             force_stale: self.force_stale,
-            // The daemon does not notice another auth.json (0.169): each new interface would go on under the old account.
+            // A running daemon does not read auth.json again (0.169), so each new interface would use the old account.
             daemon: if self.stop_daemon {
                 DaemonPolicy::Stop {
                     codex_bin: context.settings.codex_bin.as_deref(),
@@ -133,9 +134,10 @@ impl SwitchArgs {
     }
 }
 
-/// Returns the warning about an `auth.json` that is a symbolic link, which a switch replaces with a file.
+/// Returns the warning about an `auth.json` that is a symbolic link, which a switch replaces with a regular file.
 fn describe_replaced_link(auth_json: &Path) -> Option<String> {
-    // Codex follows the link when it renews a login (0.169). A switch must not: the file may be that of a profile.
+    // Codex follows the link when it renews a login (0.169). A switch must not, because the target may be a profile's
+    // file.
     let target = std::fs::read_link(auth_json).ok()?;
     let also = if auth_json.exists() {
         let target = target.display();
@@ -148,8 +150,8 @@ fn describe_replaced_link(auth_json: &Path) -> Option<String> {
     ))
 }
 
-/// Records the use of an account, and the last use of the account before it, in `cooldown.json`. Returns true if the
-/// server rejected the login at the last query.
+/// Records in `cooldown.json` that `to` is used now, and the time of the last use of `from`. Returns true if the server
+/// rejected the login of `to` at the last query.
 fn record_use(to: &Identity, from: Option<&Identity>, context: &Context) -> Result<bool> {
     let mut is_refused = false;
     let last_use = from.and_then(|from| Some((from, find_last_use(from, context)?)));
@@ -163,7 +165,7 @@ fn record_use(to: &Identity, from: Option<&Identity>, context: &Context) -> Resu
     Ok(is_refused)
 }
 
-/// Updates the profiles in `cooldown.json` and applies `change` in the same write. Prints the warnings.
+/// Updates the profiles in `cooldown.json`, and applies `change` in the same write. Prints warnings about the file.
 ///
 /// # Errors
 /// The file cannot be read or written, or is of a newer version.
@@ -220,7 +222,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     ui.report(format_args!("would switch to {}", target_name(plan, to)));
 }
 
-/// Returns the state of Codex's background daemon, as in the JSON document.
+/// Returns the state of Codex's background daemon by its name in the JSON document: "running" or "none".
 fn daemon_state(context: &Context) -> &'static str {
     match daemon::find(context.codex_home()) {
         Some(_) => "running",
@@ -228,7 +230,7 @@ fn daemon_state(context: &Context) -> &'static str {
     }
 }
 
-/// Returns the state of the daemon after a switch, which may have stopped it.
+/// Returns the state of the daemon after a switch: as [`daemon_state`], or "stopped" if the switch has stopped it.
 fn daemon_state_after(report: &SwitchReport, context: &Context) -> &'static str {
     match daemon_state(context) {
         "none" if report.daemon_stopped => "stopped",
@@ -236,7 +238,7 @@ fn daemon_state_after(report: &SwitchReport, context: &Context) -> &'static str 
     }
 }
 
-/// The part of a switch's result that its plan does not have.
+/// The values of the JSON document that a plan does not have.
 #[derive(Default)]
 struct SwitchResult<'a> {
     saved_back: Option<PlannedSave>,
@@ -352,7 +354,7 @@ fn show_quota(to: &Identity, context: &Context) {
     if ui.wants_json() {
         return;
     }
-    // The switch is done, so figures that cannot be read are only missing.
+    // The switch has succeeded, so unreadable figures are left out without an error.
     let accounts = read_known_accounts(context).unwrap_or_default();
     let account = accounts.iter().find(|a| a.entry.identity.is_same(to));
     let quota = account.and_then(|account| account.entry.observation.as_ref());
@@ -371,7 +373,7 @@ fn show_quota(to: &Identity, context: &Context) {
     }
 }
 
-/// Warns of a login that may not work, and of programs that keep the old account.
+/// Warns of a login that may be invalid, and of programs that keep the old account.
 fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
     let ui = &context.ui;
     if let Some(kept) = &report.quarantined {
@@ -403,8 +405,8 @@ fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
     }
 }
 
-/// Notes the conversations of the account `name` that disappear from Codex's picker, which shows only those of the live
-/// account. If Codex's database does not record accounts, the note is about all conversations.
+/// Prints a note about the conversations of the previous account, which Codex's picker no longer shows: it lists only
+/// those of the live account. `name` is the name of the previous account.
 fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
     const TITLE_CHARS: usize = 40;
     let database = context.state_database();

@@ -19,7 +19,7 @@ use crate::sync::{identity, manifest, resolutions, scan, scope};
 use chrono::DateTime;
 use std::path::Path;
 
-/// Checks the conditions of `sync run --apply` with the flags `args`; changes nothing.
+/// Checks whether `sync run --apply` with the flags `args` could run. `path` is that of sync.toml. Changes nothing.
 ///
 /// # Errors
 /// The configuration is missing or invalid.
@@ -48,7 +48,7 @@ pub(crate) fn run_checks(
     Ok(checks)
 }
 
-/// Checks that the vault can be read, and that this machine may sync through it. The message names the repository.
+/// Checks that the vault can be read and that this machine may sync through it. The message names the repository.
 fn check_vault(context: &Context, config: &SyncConfig) -> Check {
     let replica = replica(context, config);
     let read = || -> Result<String, CommandError> {
@@ -70,9 +70,9 @@ fn check_vault(context: &Context, config: &SyncConfig) -> Check {
     }
 }
 
-/// Warns of newer versions that other machines list and that have not arrived.
+/// Warns of newer versions of files that other machines list, but that have not arrived in the cloud folder.
 fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
-    // If the plan fails, a run reports the reason and the remedy.
+    // If the plan fails, the run itself reports the reason and the remedy.
     let replica = replica(context, config);
     let Ok((plan, _)) = plan::plan(&PlanRequest::new(config, &replica)) else {
         return;
@@ -101,7 +101,7 @@ fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
     }
     let (id, cloud) = ("sync.cloud", &config.cloud);
     if config.remote == SyncRemote::Vault {
-        // Checked apart.
+        // Checked by `check_vault`.
     } else if !cloud.is_dir() {
         let message = format!("the cloud folder does not exist: {}", cloud.display());
         let fix = "mount it, start its cloud client, or create it with mkdir";
@@ -114,7 +114,7 @@ fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         checks.push(Check::ok(id, message));
     }
     let (id, backups) = ("sync.backups", &config.backup.folder);
-    // The path itself decides if it exists, even as a file or a broken link, and not a folder above it.
+    // The first path that exists decides, also if it is a file or a broken link.
     let mut above = backups.ancestors();
     let existing = above.find(|path| path.symlink_metadata().is_ok());
     if let Some(Ok(())) = existing.map(check_writable) {
@@ -122,7 +122,8 @@ fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         checks.push(Check::ok(id, message));
     } else {
         let message = format!("the backup folder is not writable: {}", backups.display());
-        checks.push(Check::fail(id, message).advised("set paths.backup_dir"));
+        let fix = "make it writable, or set paths.backup_dir in sync.toml to another folder";
+        checks.push(Check::fail(id, message).advised(fix));
     }
     if let Some((_, service)) = machine::find_sync_service(local) {
         let message = format!("the Codex home is inside a folder of {service}");
@@ -173,10 +174,8 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
     }
 }
 
-/// Id of findings about the state of the last sync.
 const STATE_ID: &str = "sync.state";
 
-/// Returns the finding about the state of the last sync.
 fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
     let file = replica.state_file();
     let file = file.display();
@@ -192,7 +191,7 @@ fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
         None => return Check::ok(STATE_ID, "no sync yet"),
     };
     Check::warn(STATE_ID, damage)
-        .advised("the next sync run keeps a copy of it and compares contents")
+        .advised("the next sync run keeps a copy of the file and compares the content of all files")
 }
 
 /// Adds findings about this machine's manifest in the cloud folder.
@@ -217,7 +216,7 @@ fn check_own_manifest(
     }
 }
 
-/// Adds a warning for each file of another machine that cannot be read as its manifest.
+/// Adds a warning for each file in the folder of manifests that cannot be used as another machine's manifest.
 fn check_remote_manifests(
     config: &SyncConfig,
     manifests: &RemoteManifests,
@@ -249,7 +248,7 @@ fn check_remote_manifests(
         checks.push(Check::warn("sync.arrival", message));
     }
     for name in &manifests.foreign {
-        let message = format!("not the name of a manifest: {name}");
+        let message = format!("a file among the manifests has an unknown name: {name}");
         checks.push(Check::warn("sync.arrival", message));
     }
 }

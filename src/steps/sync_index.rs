@@ -1,4 +1,4 @@
-//! The lock of a replica, and the update of Codex's index under it.
+//! Locks the replica of a sync, and updates Codex's index under that lock.
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -11,11 +11,11 @@ use crate::sync::pending_index_updates::PendingIndexUpdates;
 use crate::sync::state::Replica;
 use std::time::Duration;
 
-/// The time to wait for the lock. A forked child inherits it until it calls `exec`, so it can be held although no sync
-/// runs.
+/// The time to wait for the lock. A forked child process inherits the lock until it calls `exec`, so another process
+/// may hold the lock for a moment although no sync runs.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(300);
 
-/// Locks the replica, because two runs at once would each undo what the other one plans.
+/// Locks the replica. Two runs at the same time would undo each other's changes.
 pub(crate) fn lock_replica(replica: &Replica) -> Result<FileLock, CommandError> {
     atomic::create_private_folder(&replica.folder)?;
     FileLock::acquire_within(&replica.lock_file(), LOCK_WAIT).map_err(|e| match e {
@@ -25,8 +25,8 @@ pub(crate) fn lock_replica(replica: &Replica) -> Result<FileLock, CommandError> 
     })
 }
 
-/// Updates Codex's index with the pending updates of this run and of earlier ones, and removes their record. The caller
-/// holds the lock of the replica and has made sure that Codex does not use the home.
+/// Updates Codex's index with the pending updates of this run and of earlier runs, then removes the record of these
+/// updates. The caller holds the lock of the replica and has made sure that Codex does not use the home.
 pub(crate) fn update_codex_index(
     context: &Context,
     config: &SyncConfig,
@@ -50,15 +50,16 @@ pub(crate) fn update_codex_index(
     Ok(pending.clear()?)
 }
 
-/// Returns true if an earlier run ended before it updated Codex's index.
+/// Returns true if an earlier run ended before it updated Codex's index. Returns false if the record of pending updates
+/// cannot be read.
 pub(crate) fn has_pending_index_updates(replica: &Replica) -> bool {
-    let left = PendingIndexUpdates::new(replica);
-    left.read().is_ok_and(|left| !left.is_empty())
-        || left.read_renamed_ids().is_ok_and(|named| !named.is_empty())
+    let pending = PendingIndexUpdates::new(replica);
+    let has_renamed_ids = || pending.read_renamed_ids().is_ok_and(|ids| !ids.is_empty());
+    pending.read().is_ok_and(|updates| !updates.is_empty()) || has_renamed_ids()
 }
 
-/// Updates Codex's index with the updates of earlier runs, before anything can end this run. A failure is
-/// only printed, because the update is tried again after this run's files are in place.
+/// Updates Codex's index with the pending updates of earlier runs, before an error can end this run. If this fails,
+/// only prints a warning, because this run updates the index again after its files are in place.
 pub(crate) fn flush_pending_index_updates(
     context: &Context,
     config: &SyncConfig,

@@ -15,7 +15,7 @@ use std::path::Path;
 const UNKNOWN: &str = "this system does not show which programs use the Codex home";
 const UNKNOWN_REMEDY: &str = "end Codex and set safety.fail_on_unknown = false";
 
-/// Calls `work` with the request for ending Codex; returns `None` if Codex may keep running.
+/// Calls `work` with the request to end Codex. Returns `None` if the configuration lets Codex run during a sync.
 fn with_shutdown_request<T>(
     context: &Context,
     config: &SyncConfig,
@@ -34,8 +34,7 @@ fn with_shutdown_request<T>(
     }))
 }
 
-/// Ends Codex with the user's consent, because files are copied and replaced next. Refuses if it keeps
-/// running.
+/// Ends Codex with the user's consent, so that files can be copied and replaced. Fails if Codex keeps running.
 pub(crate) fn shut_down_codex(
     context: &Context,
     config: &SyncConfig,
@@ -53,8 +52,8 @@ pub(crate) fn shut_down_codex(
         .map(|_| ())
 }
 
-/// Checks that no other program would use the Codex home during `sync run --apply` with the flags `args`. The check
-/// fails if the run would be refused whatever the user answers.
+/// Checks that no other program uses the Codex home, as `sync run --apply` with the flags `args` would. The finding is
+/// a failure if the run would be refused regardless of the user's answer.
 pub(crate) fn check(
     context: &Context,
     config: &SyncConfig,
@@ -94,11 +93,13 @@ pub(crate) fn check(
             ))
         }
         Some(ShutdownPlan::Ask(targets)) => home_in_use_warning(&targets).because(WHY).advised(
-            format!("end Codex, or answer yes when this asks: {command}"),
+            format!("end Codex, or run this command and answer yes: {command}"),
         ),
-        Some(ShutdownPlan::Terminate(targets)) => home_in_use_warning(&targets)
-            .because(WHY)
-            .advised(format!("with the same flags, this ends it: {command}")),
+        Some(ShutdownPlan::Terminate(targets)) => {
+            home_in_use_warning(&targets).because(WHY).advised(format!(
+                "with the same flags, this command ends Codex first: {command}"
+            ))
+        }
     }
 }
 
@@ -110,7 +111,8 @@ fn home_in_use_warning(targets: &ShutdownTargets) -> Check {
     )
 }
 
-/// Returns the plan for ending the programs that use the home; `None` if Codex may keep running.
+/// Returns the plan for ending the programs that use the home; `None` if the configuration lets Codex run during a
+/// sync.
 pub(crate) fn plan_shutdown(
     context: &Context,
     config: &SyncConfig,
@@ -119,7 +121,7 @@ pub(crate) fn plan_shutdown(
     with_shutdown_request(context, config, |request| args.plan(context, request))
 }
 
-/// Returns true if a program that has to end first uses the home. Prints all such programs under `--verbose`.
+/// Returns true if a program that has to end before a sync uses the home. With `--verbose`, prints these programs.
 pub(crate) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
     with_shutdown_request(context, config, |request| {
         let usage = request.scan();
@@ -129,7 +131,7 @@ pub(crate) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
     .unwrap_or_default()
 }
 
-/// Returns a line for each program that uses the home and has to end first.
+/// Returns a line for each program that uses the home and has to end before a sync.
 pub(crate) fn list_home_users(context: &Context, config: &SyncConfig) -> Vec<String> {
     with_shutdown_request(context, config, |request| {
         let usage = request.scan();
@@ -138,7 +140,7 @@ pub(crate) fn list_home_users(context: &Context, config: &SyncConfig) -> Vec<Str
     .unwrap_or_default()
 }
 
-/// Warns of programs that started to use the home while files were replaced: they may have read a mixture of
+/// Warns of programs that started to use the home while files were replaced, because they may have read a mixture of
 /// old and new files.
 pub(crate) fn warn_of_new_users(context: &Context, config: &SyncConfig) {
     let holders = list_home_users(context, config);
@@ -169,8 +171,8 @@ pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>
     }
 }
 
-/// Returns true if Codex has to end before the plan is applied: unless there is nothing to do, or a conflict
-/// stops the run. This includes files that only go to the cloud folder, because half a turn could be copied.
+/// Returns true if Codex has to end before the plan is applied: the plan has steps, and no conflict stops the run.
+/// Steps that only copy files to the cloud folder count too, because they could copy half of a turn.
 pub(crate) fn needs_shutdown(plan: &SyncPlan, config: &SyncConfig) -> bool {
     !plan.steps.is_empty() && !plan.is_stopped(config.policy.rules.conflict)
 }

@@ -1,4 +1,4 @@
-//! Sync through the vault: the store that a run joins, and the folder in which it stages.
+//! Sync through the vault: opens the vault and the staging folder of a run, and publishes its result.
 
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
@@ -14,11 +14,11 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The work for which the vault is opened.
+/// The purpose for which the vault is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VaultPurpose {
     Plan,
-    /// Publishes, under the lock.
+    /// A run that publishes. It holds the lock on the staged tree.
     Run,
 }
 
@@ -26,12 +26,13 @@ pub(crate) enum VaultPurpose {
 pub(crate) struct VaultSync<'c> {
     context: &'c Context,
     store: ReplicaStore,
-    // Above the lock: fields are dropped in this order, and the tree is removed under the lock.
+    // Declared before the lock, because fields are dropped in order and the staged tree is removed under the lock.
     staging: Staging,
     /// Held by a run, which publishes; `None` for a plan.
     lock: Option<TreeLock>,
+    /// The snapshots that were listed last.
     listed: RefCell<Vec<ReplicaSnapshot>>,
-    /// The folder that keeps the staged tree between two runs.
+    /// The folder in which the staged tree is kept between two runs.
     kept: PathBuf,
 }
 
@@ -48,7 +49,7 @@ impl Remote for VaultSync<'_> {
     fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest> {
         let parsed = self.store.read_manifest(&snapshot.id, |stream| {
             let parsed = SnapshotManifest::parse(&mut *stream, &snapshot.machine);
-            // Otherwise restic would end with an error that hides this one.
+            // Reads the rest, because restic would otherwise fail with an error that hides this one.
             let _ = std::io::copy(stream, &mut std::io::sink());
             Ok(parsed)
         })?;
@@ -81,8 +82,8 @@ impl Remote for VaultSync<'_> {
 }
 
 impl<'c> VaultSync<'c> {
-    /// Opens the vault, if the configuration names it. Without a vault, a run removes the tree that earlier runs through
-    /// a vault kept.
+    /// Opens the vault if the sync goes through the vault, else returns `None`. In the latter case, a run also removes
+    /// the staged tree that earlier runs through the vault have kept.
     ///
     /// # Errors
     /// No vault is set up, restic or the password is missing, the user interrupts the wait for the lock, or the disk is
@@ -105,7 +106,7 @@ impl<'c> VaultSync<'c> {
         let store = ReplicaStore::new(ConnectionArgs::default().open(context)?, writes);
         let lock = writes.then(|| TreeLock::acquire(manager)).transpose()?;
         if lock.is_some() {
-            // Under the lock: the restic of a killed run may still read its folder.
+            // Only under the lock, because the restic of a killed run may still read its staging folder.
             let left = staging::remove_stale(&folder);
             left.into_iter().next().map_or(Ok(()), Err)?;
         }
@@ -142,8 +143,8 @@ impl<'c> VaultSync<'c> {
         self.store.location()
     }
 
-    /// Publishes the synced files. If this machine has twice as many snapshots as the configuration keeps, removes the
-    /// old ones.
+    /// Publishes the synced files as a snapshot. If this machine has at least twice as many snapshots as the
+    /// configuration keeps, removes the old ones.
     pub(crate) fn publish(&self, join: &mut Join<'_, Self>, config: &SyncConfig) -> Result<()> {
         let ui = &self.context.ui;
         let id = join.publish()?;
@@ -155,7 +156,7 @@ impl<'c> VaultSync<'c> {
         let keep = config.keep_snapshots;
         let own = join.replica_id();
         let listed = self.listed.borrow();
-        // Several at once, because each removal locks the repository.
+        // Removes several snapshots at once, because each removal locks the repository.
         if listed
             .iter()
             .filter(|one| one.published.replica == own)
@@ -176,21 +177,31 @@ impl<'c> VaultSync<'c> {
     }
 }
 
-/// Opens the vault, stages its contents beside the home, and calls `work` with the configuration and the state of the
-/// staged folder. Without a vault, calls `work` with those of the cloud folder. Publishes nothing. If `may_be_idle`, calls
-/// `work` with the plan of a run that has nothing to do instead, without staging.
+/// Decides whether the contents of the vault are staged if a run would have nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StagingRule {
+    Always,
+    UnlessIdle,
+}
+
+/// Stages the contents of the vault in a folder, and calls `work` with the configuration and the replica for a sync
+/// with that folder. If nothing is staged because of [`StagingRule::UnlessIdle`], `work` also gets the plan without
+/// steps. If the sync does not go through the vault, calls `work` with the given configuration and replica. Publishes
+/// nothing.
 pub(crate) fn with_staged<T>(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
-    may_be_idle: bool,
+    rule: StagingRule,
     work: impl FnOnce(&SyncConfig, &Replica, Option<SyncPlan>) -> Result<T>,
 ) -> Result<T> {
     let Some(vault) = VaultSync::open(context, config, VaultPurpose::Plan)? else {
         return work(config, replica, None);
     };
     let mut join = vault.join(config, replica)?;
-    if may_be_idle && let Some(plan) = join.idle_plan(&join.inspect()?)? {
+    if rule == StagingRule::UnlessIdle
+        && let Some(plan) = join.idle_plan(&join.inspect()?)?
+    {
         return work(&join.config, &join.replica, Some(plan));
     }
     join.stage()?;

@@ -11,15 +11,15 @@ use crate::views::account::{full_time, label, read_accounts_and_profiles};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::time::Duration;
 
-/// The interval at which the clock is read. One long sleep would be late: its timer stops while the machine is
-/// suspended.
+/// The interval at which the clock is read. A single long sleep would end too late, because its timer stops while the
+/// machine is suspended.
 const CLOCK_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The time after a reset at which the wait ends: the server may reset a little after the second that it names.
+/// The extra time to wait after a reset, because the server may reset a little after the second that it names.
 const RESET_MARGIN: TimeDelta = TimeDelta::seconds(3);
 
-/// Asks Codex for the figures of an account, and waits until the account is available. Ctrl-C ends the process. Asks
-/// again after each wait, because the reset may have moved.
+/// Asks Codex for the figures of an account, and waits until the account is available. Asks again after each wait,
+/// because the reset may have moved. Ctrl-C ends the process.
 ///
 /// # Errors
 /// The end of the account's cooldown is unknown, or the figures cannot be read or recorded.
@@ -33,8 +33,8 @@ pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<
     }
 }
 
-/// Returns the end of an account's cooldown by the recorded figures; `None` if it is not in cooldown or not
-/// known.
+/// Returns the end of an account's cooldown by the recorded figures; `None` if the account is not known or not in
+/// cooldown.
 ///
 /// # Errors
 /// The end is unknown, or the figures cannot be read.
@@ -57,7 +57,7 @@ pub(crate) fn find_reset(account: &Identity, context: &Context) -> Result<Option
 
 /// Waits until the clock shows the reset `until`, with a countdown on a terminal.
 pub(crate) fn wait_until(until: Timestamp, context: &Context) {
-    // A Codex that ran before had the signals of the terminal.
+    // A Codex that ran before handled the signals of the terminal.
     progress::take_back_signals();
     let countdown = context.ui.countdown();
     if countdown.is_hidden() {
@@ -73,7 +73,7 @@ pub(crate) fn wait_until(until: Timestamp, context: &Context) {
     poll_clock(until + RESET_MARGIN, &|| context.now(), pause);
 }
 
-/// Pauses for at most [`CLOCK_POLL_INTERVAL`] until the clock shows `until`.
+/// Calls `pause`, for at most [`CLOCK_POLL_INTERVAL`] each time, until the clock shows `until`.
 fn poll_clock(
     until: Timestamp,
     clock: &dyn Fn() -> DateTime<Utc>,

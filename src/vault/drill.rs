@@ -132,7 +132,7 @@ fn restore_into(
         manager_home: options.manager_home,
         env: options.env,
         now: options.now,
-        planned: Instant::now(),
+        planned_after: Instant::now(),
     };
     apply::apply(&request, progress)?;
     Ok(())

@@ -111,7 +111,7 @@ pub(crate) fn restore_archive_onto(
         manager_home: &manager_home,
         env: &process,
         now: chrono::DateTime::default(),
-        planned: Instant::now(),
+        planned_after: Instant::now(),
     };
     apply::apply(&request, &Silent).map(|_| folder)
 }

@@ -10,11 +10,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// An open archive that records its first read error.
+/// An open archive that records the first read error of the disk.
 #[derive(Debug)]
 pub(crate) struct ArchiveFile {
     file: File,
-    refused: RefCell<Option<io::Error>>,
+    read_error: RefCell<Option<io::Error>>,
 }
 
 impl Read for &ArchiveFile {
@@ -23,19 +23,18 @@ impl Read for &ArchiveFile {
             if e.kind() == io::ErrorKind::Interrupted {
                 return e;
             }
-            // The decoder gets an error of the same kind, and stops. The recorded one has the text
-            // of the system.
+            // The decoder gets an error of the same kind, and stops. The recorded error keeps the text of the system.
             let kind = e.kind();
-            self.refused.borrow_mut().get_or_insert(e);
+            self.read_error.borrow_mut().get_or_insert(e);
             kind.into()
         })
     }
 }
 
-/// Runs `work` on the rest of `file`, the archive at `path`.
+/// Runs `work` on `file`, from its current position. `path` is the path of the archive for error messages.
 ///
 /// # Errors
-/// Returns the first read error of the disk, if there was one, else the error of `work`.
+/// Returns the first read error of the disk if there was one, even if `work` succeeded; else the error of `work`.
 pub(crate) fn read_with<T>(
     path: &Path,
     file: File,
@@ -43,11 +42,11 @@ pub(crate) fn read_with<T>(
 ) -> Result<T, ArchiveError> {
     let source = ArchiveFile {
         file,
-        refused: RefCell::default(),
+        read_error: RefCell::default(),
     };
     let done = work(&source);
-    match source.refused.into_inner() {
-        Some(refused) => Err(refused).at("read", path)?,
+    match source.read_error.into_inner() {
+        Some(error) => Err(error).at("read", path)?,
         None => done.map_err(|e| e.with_path(path)),
     }
 }

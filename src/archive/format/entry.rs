@@ -16,8 +16,7 @@ pub struct FileEntry {
     pub mode: u32,
     /// Modification time in nanoseconds since 1970.
     pub mtime: i64,
-    /// Digest of the content. `None` in archives of the Python tool, and for files that were not
-    /// read yet.
+    /// Digest of the content. `None` in archives of the Python tool, and before the file is read.
     #[serde(flatten)]
     pub digest: Option<ContentDigest>,
     /// Inode identity when the file was read. Equal stamps mean an unchanged file.

@@ -55,12 +55,11 @@ impl EntryName {
         Ok(Self(clean.into()))
     }
 
-    /// Restores a name from bytes that were validated before they were stored.
+    /// Creates a name from the bytes of a valid name, without checking it again.
     pub(crate) fn from_checked_bytes(bytes: Vec<u8>) -> Self {
         Self(json_path::path_from_bytes(bytes).unwrap_or_default().into())
     }
 
-    /// Returns the name as a relative path.
     pub fn as_path(&self) -> &Path {
         &self.0
     }

@@ -80,8 +80,8 @@ impl FileList {
     /// Returns the index of a device in `devices`, and adds it if it is new. `None` if there are too many devices.
     fn intern_device(&mut self, dev: u64) -> Option<u16> {
         let known = self.devices.iter().position(|d| *d == dev);
-        let place = known.unwrap_or(self.devices.len());
-        let number = u16::try_from(place).ok()?;
+        let index = known.unwrap_or(self.devices.len());
+        let number = u16::try_from(index).ok()?;
         if known.is_none() {
             self.devices.push(dev);
         }
@@ -96,22 +96,20 @@ impl FileList {
         self.rows.is_empty()
     }
 
-    /// Returns the file at `place`.
-    pub(crate) fn get(&self, place: usize) -> Option<FileEntry> {
-        self.rows.get(place).map(|row| self.decode_row(row))
+    pub(crate) fn get(&self, index: usize) -> Option<FileEntry> {
+        self.rows.get(index).map(|row| self.decode_row(row))
     }
 
-    /// Returns all files in the order of the list.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = FileEntry> + '_ {
         self.rows.iter().map(|row| self.decode_row(row))
     }
 
-    /// Returns the files at `places`; fewer if the list ends before.
+    /// Returns the files at these positions, at most up to the end of the list.
     pub(crate) fn range(
         &self,
-        places: std::ops::Range<usize>,
+        indices: std::ops::Range<usize>,
     ) -> impl Iterator<Item = FileEntry> + '_ {
-        places.map_while(|place| self.get(place))
+        indices.map_while(|index| self.get(index))
     }
 
     /// Returns the ids of the names of all files in [`FileList::names`], in the order of the list.
@@ -119,7 +117,6 @@ impl FileList {
         self.rows.iter().map(|row| row.name)
     }
 
-    /// Returns the names of all files as a set.
     pub(crate) fn name_set(&self) -> NameSet {
         let mut set = NameSet::with_names(&self.names);
         for id in self.name_ids() {
@@ -128,26 +125,24 @@ impl FileList {
         set
     }
 
-    /// Returns the size of the file at `place`, in bytes.
-    pub(crate) fn size(&self, place: usize) -> Option<u64> {
-        self.rows.get(place).map(|row| row.size)
+    /// Returns the size of the file at `index`, in bytes.
+    pub(crate) fn size(&self, index: usize) -> Option<u64> {
+        self.rows.get(index).map(|row| row.size)
     }
 
-    /// Returns the size of all files together, in bytes.
+    /// Returns the total size of all files in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let sizes = self.rows.iter().map(|row| row.size);
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// Sets the digest of the file at `place`.
-    pub(crate) fn set_digest(&mut self, place: usize, digest: ContentDigest) {
-        if let Some(row) = self.rows.get_mut(place) {
+    pub(crate) fn set_digest(&mut self, index: usize, digest: ContentDigest) {
+        if let Some(row) = self.rows.get_mut(index) {
             row.digest = digest.bytes().into_array();
             row.mode = row.mode & MODE | digest_flags(&digest);
         }
     }
 
-    /// Removes the first file and returns it.
     pub(crate) fn pop_front(&mut self) -> Option<FileEntry> {
         let row = self.rows.pop_front()?;
         self.release_spare_capacity();
@@ -160,8 +155,8 @@ impl FileList {
         self.release_spare_capacity();
     }
 
-    /// Frees the memory of removed rows. The archive's list grows at the same time, so both
-    /// together stay within the memory of one.
+    /// Frees the memory of removed rows. While a backup removes rows from the list of the home, the list of the archive
+    /// grows. Without this, both lists would be as large as the complete home.
     fn release_spare_capacity(&mut self) {
         if self.rows.len() < self.rows.capacity() / 16 * 15 {
             // Rarely, because each time copies the rows that are left.
@@ -179,7 +174,7 @@ impl FileList {
     pub(crate) fn sort(&mut self) {
         let names = Arc::clone(&self.names);
         let rows = self.rows.make_contiguous();
-        // The list is almost sorted, which this merge sort detects.
+        // The standard library's merge sort is fast here, because the list is almost sorted.
         rows.sort_by_key(|row| names.name(row.name));
     }
 
@@ -205,9 +200,8 @@ impl FileList {
         }
     }
 
-    /// Returns the name of the file at `place`.
-    pub(crate) fn name(&self, place: usize) -> Option<EntryName> {
-        self.rows.get(place).map(|row| self.names.name(row.name))
+    pub(crate) fn name(&self, index: usize) -> Option<EntryName> {
+        self.rows.get(index).map(|row| self.names.name(row.name))
     }
 }
 

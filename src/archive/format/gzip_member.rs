@@ -39,8 +39,8 @@ impl Compression {
     }
 }
 
-/// Compresses `bytes` into one member. Uses a lower level than that of `compression` if samples show that it gains
-/// nothing.
+/// Compresses `bytes` into one member. Uses a lower level than `compression` asks for if samples of `bytes` show that
+/// the higher level would not save space.
 pub(crate) fn compress(
     bytes: &[u8],
     compression: Compression,
@@ -88,15 +88,16 @@ const SAMPLES: usize = 8;
 /// The compression effort that pays off for a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effort {
-    /// None: the content is compressed or encrypted already, as zstd and PNG are.
+    /// No compression: the content is compressed or encrypted already, such as zstd or PNG.
     Store,
-    /// Most of the content has no repetitions, such as base64 of an image: any level gives the same size.
+    /// The lowest level: most of the content has no repetitions, such as base64 of an image, so every level gives about
+    /// the same size.
     Fastest,
-    /// The level of the archive.
+    /// The level that the user chose for the archive.
     AsAsked,
 }
 
-/// Decides from the compressed sizes of the samples, each of [`SAMPLE_BYTES`].
+/// Chooses the effort by the compressed sizes of samples of [`SAMPLE_BYTES`] each.
 fn choose_effort(packed: &[usize]) -> Effort {
     // Base64 of random bytes shrinks to 76 %. Text is below 60 %.
     let is_dense = |size: &&usize| **size >= SAMPLE_BYTES * 7 / 10;
@@ -112,13 +113,13 @@ fn choose_effort(packed: &[usize]) -> Effort {
     }
 }
 
-/// Returns the compressed sizes of samples of `bytes`; none for a short member, where sampling does not pay off.
-/// Takes 1 % of the time of compressing a full member.
+/// Returns the compressed sizes of samples of `bytes`. Returns no sizes for a short member, which is not worth
+/// sampling. Takes 1 % of the time of compressing a full member.
 fn compress_samples(bytes: &[u8], buffers: &BufferPool) -> io::Result<Vec<usize>> {
     if bytes.len() < 2 * SAMPLES * SAMPLE_BYTES {
         return Ok(Vec::new());
     }
-    // Distributed over all of it: a conversation can begin with text and go on with an image.
+    // Distributed over the whole member: a conversation can begin with text and go on with an image.
     let step = (bytes.len() - SAMPLE_BYTES) / (SAMPLES - 1);
     let sample = |i: usize| &bytes[i * step..][..SAMPLE_BYTES];
     let packed = (0..SAMPLES).map(|i| compress_at(FASTEST_LEVEL, sample(i), buffers));
@@ -128,7 +129,7 @@ fn compress_samples(bytes: &[u8], buffers: &BufferPool) -> io::Result<Vec<usize>
 /// Decompresses a member that unpacks to `size` bytes.
 ///
 /// # Errors
-/// Returns the defect of the member, as a clause without its subject.
+/// Returns the defect of the member, as a clause without a subject: "cannot be unpacked".
 pub(crate) fn decompress(
     packed: &[u8],
     size: usize,
@@ -150,8 +151,8 @@ pub(crate) fn decompress(
 
 /// Returns true if `packed` is exactly one gzip stream of `bytes`, with no bytes after it.
 ///
-/// A stream ends with the checksum and length of `bytes`. If these eight bytes also occur earlier,
-/// for instance in content that did not compress, the stream is decoded once more.
+/// A stream ends with the checksum and the length of `bytes`. If these eight bytes also occur earlier, for example in
+/// content that did not compress, the stream is decoded a second time to find its end.
 fn is_exactly_one_stream(packed: &[u8], bytes: &[u8]) -> bool {
     let mut crc = Crc::new();
     crc.update(bytes);
@@ -161,7 +162,7 @@ fn is_exactly_one_stream(packed: &[u8], bytes: &[u8]) -> bool {
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     trailer[4..].copy_from_slice(&len.to_le_bytes());
     match memchr::memmem::find(packed, &trailer) {
-        // The checksum of other bytes: the stream is not one of these.
+        // The stream ends with the checksum of other bytes.
         None => false,
         first if first == packed.len().checked_sub(trailer.len()) => true,
         Some(_) => decodes_as_one_stream(packed),

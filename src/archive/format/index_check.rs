@@ -5,14 +5,14 @@ use super::manifest::{ArchiveManifest, Member, MemberContents};
 use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, padding_bytes};
 use crate::archive::error::ContentError;
 
-/// Maximum unpacked size of a member: a chunk, or a group that ends with a file just below
+/// Maximum unpacked size of a member: a chunk, or a group of small files that ends with a file just below
 /// [`super::sizes::LARGE_BYTES`]. Bounds the memory of one thread.
 const MAX_MEMBER_BYTES: u64 = 2 * CHUNK_BYTES;
 
 /// Generous upper bound of what deflate adds to incompressible data.
 const MAX_OVERHEAD_BYTES: u64 = 64 * 1024;
 
-/// Checks the index of `manifest`. `end` is the byte offset of the manifest in the archive.
+/// Checks the index of `manifest`. `end` is the byte offset at which the members of the manifest itself begin.
 pub(crate) fn check(manifest: &ArchiveManifest, end: u64) -> Result<(), ContentError> {
     check_members(manifest, end)
         .map_err(|what| ContentError::damaged(format!("the index is wrong: {what}")))
@@ -51,15 +51,15 @@ fn check_members(manifest: &ArchiveManifest, end: u64) -> Result<(), &'static st
     }
 }
 
-/// The entries of the manifest that the members so far hold.
+/// The entries of the manifest that the members checked so far hold.
 #[derive(Default)]
 struct CoveredEntries {
     files: u64,
     /// The number of folders and links.
     structures: u64,
-    /// The large file whose chunks follow.
-    open: Option<u64>,
-    /// The bytes of that file that are still missing.
+    /// The position of the large file whose header was checked last.
+    large_file: Option<u64>,
+    /// The content of that large file for which no chunk was checked yet, in bytes.
     missing_bytes: u64,
 }
 
@@ -89,14 +89,16 @@ impl CoveredEntries {
                 let place = usize::try_from(file).ok();
                 let size = place.and_then(|place| manifest.files.size(place));
                 let size = size.ok_or("a file that is not listed")?;
-                // No chunk would follow, so no digest of it would be checked.
+                // No chunk would follow, so the digest of the file would not be checked.
                 if size == 0 {
                     return Err("a header without content");
                 }
-                (self.open, self.missing_bytes) = (Some(file), size);
+                (self.large_file, self.missing_bytes) = (Some(file), size);
                 self.files += 1;
             }
-            MemberContents::Chunk(file, _) if self.open == Some(file) && self.missing_bytes > 0 => {
+            MemberContents::Chunk(file, _)
+                if self.large_file == Some(file) && self.missing_bytes > 0 =>
+            {
                 let content = self.missing_bytes.min(CHUNK_BYTES);
                 self.missing_bytes -= content;
                 let is_last = self.missing_bytes == 0;
@@ -112,8 +114,8 @@ impl CoveredEntries {
     }
 }
 
-/// Returns the minimum tar size of the files `first..end`: a header each, the content and its
-/// padding. `None` if a file is not listed or the sum overflows.
+/// Returns the minimum size of the files `first..end` in a tar: for each file a header, the content and its padding.
+/// Returns `None` if a file is not listed or the sum overflows.
 fn min_tar_bytes(manifest: &ArchiveManifest, first: u64, end: u64) -> Option<u64> {
     let end = usize::try_from(end).ok()?;
     let mut bytes = 0_u64;

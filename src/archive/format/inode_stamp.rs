@@ -3,8 +3,7 @@
 use crate::io::disk_clock;
 use serde::{Deserialize, Serialize};
 
-/// Identifies a version of a file by values that programs cannot set, unlike size and modification
-/// time.
+/// Identifies a version of a file by values that programs cannot set, unlike the size and the modification time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct InodeStamp {
     /// Time of the last inode change in nanoseconds since 1970. Zero means unknown: the file never
@@ -14,7 +13,7 @@ pub struct InodeStamp {
     /// Inode number. Zero on systems without inodes.
     #[serde(default)]
     pub ino: u64,
-    /// Number of the device. Zero on systems without device numbers.
+    /// Device number. Zero on systems without device numbers.
     #[serde(default)]
     pub dev: u64,
 }
@@ -22,7 +21,7 @@ pub struct InodeStamp {
 impl InodeStamp {
     /// Reads the stamp from a file's metadata.
     ///
-    /// On Windows it is the time of the last write, which programs can set, as in restic: the standard
+    /// On Windows the stamp is the time of the last write, as in restic, although programs can set it: the standard
     /// library returns neither the time of the last change nor the file index.
     pub(crate) fn of(meta: &std::fs::Metadata) -> Self {
         #[cfg(unix)]
@@ -43,8 +42,8 @@ impl InodeStamp {
         }
     }
 
-    /// Returns this stamp if every change after `began` (nanoseconds since 1970) would give a
-    /// different one, else the default, which never counts as unchanged.
+    /// Returns this stamp if every change of the file after `began` (nanoseconds since 1970) would give another stamp.
+    /// Otherwise returns the default stamp, which never counts as unchanged.
     ///
     /// File systems take timestamps from a clock that advances only every few milliseconds. A file
     /// can change twice within one tick and keep its ctime.

@@ -23,7 +23,7 @@ pub(crate) fn is_database_path(path: &Path) -> bool {
         || path.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
 }
 
-/// One gzip member of an archive: an entry of its index.
+/// One gzip member of an archive, as its index lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Byte offset of the member in the archive.
@@ -35,7 +35,6 @@ pub struct Member {
     /// Digest of the compressed bytes.
     #[serde(flatten)]
     pub digest: ContentDigest,
-    /// The part of the tar stream in this member.
     pub holds: MemberContents,
 }
 
@@ -54,7 +53,7 @@ pub enum MemberContents {
     /// includes the padding of the tar. The digest covers the file's content up to the end of this
     /// chunk, with the algorithm of the file's digest.
     Chunk(u64, DigestBytes),
-    /// A part of an entry that readers ignore; see [`ArchiveManifest::void`].
+    /// A part of a tar entry that readers ignore; see [`ArchiveManifest::void`].
     Void,
 }
 
@@ -90,8 +89,8 @@ pub struct ArchiveManifest {
     /// Paths that existed in the home and could not be archived. A restore leaves them unchanged.
     #[serde(default)]
     pub skipped: Vec<EntryName>,
-    /// Top-level entries that were links to a place outside the home. Their targets are archived as
-    /// if they were part of the home.
+    /// Top-level entries that were links to a place outside the home. The archive has the targets in place of the
+    /// links.
     #[serde(default)]
     pub linked: Vec<EntryName>,
     /// All folders, parents before children.
@@ -100,8 +99,7 @@ pub struct ArchiveManifest {
     /// All symbolic links. Their targets are inside the home.
     #[serde(default)]
     pub links: Vec<LinkEntry>,
-    /// Tar entries that readers ignore: large files that became shorter after their header was
-    /// written.
+    /// Names of tar entries that readers ignore: of large files that became shorter after their tar header was written.
     #[serde(default)]
     pub void: Vec<EntryName>,
     /// Compression effort, from 0; see [`super::gzip_member::Compression::effort`].
@@ -132,8 +130,7 @@ impl ArchiveManifest {
         self.names().any(|name| name.as_path().starts_with(path))
     }
 
-    /// Returns the members, each with the offset of its content in its file. The offset is zero for
-    /// all members but chunks.
+    /// Returns the members. For a chunk, the second value is the byte offset of the chunk in its file, else zero.
     pub(crate) fn members_with_offsets(&self) -> impl Iterator<Item = (&Member, u64)> {
         self.members.iter().scan(0, |next, member| {
             let is_chunk = matches!(member.holds, MemberContents::Chunk(..));

@@ -15,11 +15,11 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use tar::EntryType;
 
-/// Writes the manifest and the footer with `put`. `offset` is the size of the archive so far, `path`
+/// Writes the manifest and the footer by calls of `put`. `offset` is the size of the archive so far in bytes, `path`
 /// its path for error messages.
 ///
-/// Serializes the manifest twice: once for its length, which the tar header needs, and once for its
-/// bytes. So its text is never completely in memory.
+/// Serializes the manifest twice: first to get its length for the tar header, then to write it. So the text of the
+/// manifest is never completely in memory.
 ///
 /// # Errors
 /// The manifest compresses so well that readers would refuse it, or `put` failed.
@@ -40,7 +40,7 @@ pub(crate) fn write(
     Ok(put(&Footer { offset, len }.encode()).at("write", path)?)
 }
 
-/// Writes the members of a manifest of `text_bytes` bytes. Returns their length in bytes.
+/// Writes the members of a manifest of `text_bytes` bytes. Returns the compressed size of these members in bytes.
 fn write_members(
     manifest: &ArchiveManifest,
     text_bytes: u64,
@@ -79,15 +79,16 @@ impl Write for ByteCounter {
     }
 }
 
-/// Cuts the manifest's tar entry into gzip members.
+/// Compresses the manifest's tar entry into gzip members.
 struct ManifestMemberWriter<'a> {
     put: &'a mut dyn FnMut(&[u8]) -> io::Result<()>,
     compression: Compression,
     /// True if the manifest is so large that readers limit its compression ratio.
     is_large: bool,
+    /// The uncompressed content of the next member.
     member: Vec<u8>,
     buffers: BufferPool,
-    /// The bytes of the finished members.
+    /// The compressed size of the finished members in bytes.
     written: u64,
 }
 
@@ -126,8 +127,8 @@ impl Write for ManifestMemberWriter<'_> {
     }
 }
 
-/// Reads the manifest that the footer locates. Returns it with its byte offset, or `None` if the
-/// file has no footer of this format. Does not check the manifest's entries.
+/// Reads the manifest that the footer locates. Returns the manifest and the byte offset of its members, or `None` if
+/// the file has no footer of this format. Does not check the entries of the manifest.
 pub(crate) fn read(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, ArchiveError> {
     let mut file = archive_file::open(path)?;
     let len = file.metadata().at("read", path)?.len();
@@ -158,13 +159,14 @@ pub(crate) fn read(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, Archiv
     Ok(Some((manifest, offset)))
 }
 
-/// Reads the manifest from its members, which have `packed` bytes. Fails if they hold anything else but zeros.
+/// Reads the manifest from its members, which have `packed` compressed bytes. Fails if other data than zeros follows
+/// the manifest.
 fn read_from_members(
     path: &Path,
-    member: impl Read,
+    members: impl Read,
     packed: u64,
 ) -> Result<ArchiveManifest, ContentError> {
-    let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(member)));
+    let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(members)));
     let manifest = match tar.entries()?.raw(true).next().transpose()? {
         Some(entry)
             if &*entry.path_bytes() == MANIFEST_NAME.as_bytes()
@@ -183,11 +185,11 @@ fn read_from_members(
     let mut buffer = [0; 4096];
     loop {
         match rest.read(&mut buffer) {
-            // With nothing left of the limit it is unknown whether the data has ended.
+            // At the limit, the end of the limit and the end of the data look the same.
             Ok(0) if rest.limit() > 0 => return Ok(manifest),
             Ok(0) => return Err(ContentError::damaged("too much data after the manifest")),
             Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {
-                return Err(ContentError::damaged("hidden data after the manifest"));
+                return Err(ContentError::damaged("unexpected data after the manifest"));
             }
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -196,7 +198,7 @@ fn read_from_members(
     }
 }
 
-/// Parses the text of a manifest, whose members have at most `packed` bytes.
+/// Parses the text of a manifest whose members have at most `packed` compressed bytes.
 pub(crate) fn parse(
     path: &Path,
     content: impl Read,

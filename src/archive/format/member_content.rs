@@ -1,7 +1,7 @@
-//! The tar content of one unpacked member, compared with the manifest.
+//! Compares the tar content of one unpacked member with the manifest.
 //!
-//! A member contains exactly what the index says: any other byte is refused, because tar programs
-//! would unpack it without any digest.
+//! A member must contain exactly what the index lists. Any other byte is refused, because a tar program would unpack it
+//! although no digest covers it.
 
 use super::entry::FileEntry;
 use super::entry_name::EntryName;
@@ -10,7 +10,8 @@ use super::sizes::padding_bytes;
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
 use crate::archive::error::ContentError;
 
-/// Checks a member with the headers of `count` folders and links from position `first`.
+/// Checks a member with the headers of `count` folders and links. Positions count the folders of the manifest, then its
+/// links; `first` is that of the first header.
 pub(crate) fn check_structure(
     bytes: &[u8],
     manifest: &ArchiveManifest,
@@ -42,11 +43,11 @@ pub(crate) fn check_structure(
     if next == end {
         expect_end(bytes, read)
     } else {
-        Err(ContentError::damaged("folders are missing"))
+        Err(ContentError::damaged("a folder or link is missing"))
     }
 }
 
-/// Checks a member with the complete small files `listed`, and passes the content of each to `on_file`.
+/// Checks a member with complete small files against `listed`, and passes the content of each file to `on_file`.
 pub(crate) fn read_small_files(
     bytes: &[u8],
     mut listed: impl Iterator<Item = FileEntry>,
@@ -76,7 +77,7 @@ pub(crate) fn read_small_files(
     }
 }
 
-/// Checks a member with the header of a large file.
+/// Checks a member with the tar header of a large file.
 pub(crate) fn check_head(bytes: &[u8], file: &FileEntry) -> Result<(), ContentError> {
     let entry = read_head(bytes)?;
     if matches_manifest(&entry, file) {
@@ -86,7 +87,8 @@ pub(crate) fn check_head(bytes: &[u8], file: &FileEntry) -> Result<(), ContentEr
     }
 }
 
-/// Returns the content in a chunk of `file`, without the padding. `offset` is the position of the chunk in the file.
+/// Returns the content in a chunk of `file`, without the tar padding. `offset` is the byte offset of the chunk in the
+/// file.
 ///
 /// # Errors
 /// The padding is not zero.
@@ -118,16 +120,16 @@ pub(crate) fn wrong_digest(file: &FileEntry) -> ContentError {
 }
 
 fn hidden_data(file: &FileEntry) -> ContentError {
-    ContentError::damaged(format!("hidden data after {}", file.path))
+    ContentError::damaged(format!("unexpected data after {}", file.path))
 }
 
-/// Fails if data follows the last entry of a member.
+/// Fails unless the last entry of a member ends with the member.
 fn expect_end(bytes: &[u8], end: u64) -> Result<(), ContentError> {
     if end == bytes.len() as u64 {
         Ok(())
     } else {
         Err(ContentError::damaged(
-            "hidden data after the entries of a member",
+            "unexpected data after the entries of a member",
         ))
     }
 }

@@ -42,12 +42,12 @@ impl BackupMode {
     }
 }
 
-/// Metadata of one archive, or of one legacy file that `normalize` read. A sidecar stays below 16
-/// kB for every home; see [`Metadata::limit_size`].
+/// Metadata of one archive, or of one legacy file that `normalize` read. A sidecar stays below 16 kB for every home;
+/// see [`Metadata::limit_size`].
 ///
-/// The groups of fields are those of the document: account, weekly window, legacy file, home,
-/// program, quota, content, archive. They are no structs of their own, because `#[serde(flatten)]`
-/// doubles the time that every command needs to read the records of many archives.
+/// The groups of fields are those of the document: account, weekly window, legacy file, home, program, quota, content,
+/// archive. The groups are not structs, because `#[serde(flatten)]` doubles the time that every command needs to read
+/// the records of many archives.
 #[derive(Debug, Clone, PartialEq, SmartDefault, Serialize, Deserialize)]
 pub struct Metadata {
     /// The product name, always "codex".
@@ -173,7 +173,7 @@ impl Metadata {
         digest.or_else(older)
     }
 
-    /// Returns the content of the sidecar of an archive of this size and digest.
+    /// Returns the content of the sidecar for an archive of this size in bytes and with this digest.
     pub(crate) fn describing(mut self, bytes: u64, digest: &ContentDigest) -> Self {
         self.archive_bytes = bytes;
         match digest {
@@ -183,15 +183,15 @@ impl Metadata {
         self
     }
 
-    /// Returns true if the archive has the auth.json of the home. A backup leaves it out on a disk without modes, and
-    /// Codex with a keyring deletes it.
+    /// Returns true if the archive has the auth.json of the home. A backup leaves auth.json out on a disk without file
+    /// modes, and Codex with a keyring deletes it.
     pub(crate) fn captures_login(&self) -> bool {
         let files = &self.captured_files;
         let lists_login = files.is_empty() || files.iter().any(|name| name == AUTH_JSON);
         self.mode != BackupMode::Sessions && lists_login
     }
 
-    /// Returns true for a safety backup, the archive that `restore` makes of the files that it changes.
+    /// Returns true for a safety backup, which `restore` makes of the files that it changes.
     pub(crate) fn is_safety(&self) -> bool {
         self.label.as_deref() == Some(SAFETY_LABEL)
     }

@@ -10,9 +10,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-/// Number of names in a block. The first name of a block is stored without prefix compression. A lookup decodes half
-/// a block on average.
-const BLOCK: usize = 16;
+/// The first name of a block is stored without prefix compression. A lookup decodes half a block on average.
+const NAMES_PER_BLOCK: usize = 16;
 
 /// Number of a name in a [`NameTable`], counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,7 +44,6 @@ impl NameTable {
         self.read().find(path.as_os_str().as_encoded_bytes())
     }
 
-    /// Returns the name with number `id`.
     pub(crate) fn name(&self, id: NameId) -> EntryName {
         let mut bytes = Vec::with_capacity(128);
         self.read().decode(id.index(), &mut bytes);
@@ -59,12 +57,13 @@ impl NameTable {
 
 #[derive(Debug, Default)]
 struct NameTableInner {
-    /// For each name: the length of the prefix shared with its predecessor, the length of the rest,
-    /// and the rest.
+    /// For each name: the length of the prefix that it shares with its predecessor, the length of the suffix, and the
+    /// suffix.
     text: Vec<u8>,
-    /// Offset in `text` of every [`BLOCK`]th name.
+    /// Offset in `text` of the first name of each block.
     blocks: Vec<usize>,
     len: u32,
+    /// The name that was added last.
     last: Vec<u8>,
     /// Open-addressing hash table: the number of a name plus one, or zero for a free slot. The
     /// length is a power of two.
@@ -100,7 +99,7 @@ impl NameTableInner {
             self.grow();
         }
         let id = self.len;
-        let shared = if (id as usize).is_multiple_of(BLOCK) {
+        let shared = if (id as usize).is_multiple_of(NAMES_PER_BLOCK) {
             self.blocks.push(self.text.len());
             0
         } else {
@@ -129,7 +128,7 @@ impl NameTableInner {
         let len = (self.slots.len() * 2).max(64);
         self.slots = Vec::new();
         self.slots.resize(len, 0);
-        // In the order of the numbers, each name needs only the one before it to be decoded.
+        // Decoded in order, because each name needs the one before it.
         let (mut at, mut name) = (0, Vec::new());
         for id in 0..self.len {
             at = self.decode_next(at, &mut name);
@@ -140,19 +139,20 @@ impl NameTableInner {
     /// Decodes the name at `index` into `name`.
     fn decode(&self, index: usize, name: &mut Vec<u8>) {
         name.clear();
-        let mut at = self.blocks[index / BLOCK];
-        for _ in 0..=index % BLOCK {
+        let mut at = self.blocks[index / NAMES_PER_BLOCK];
+        for _ in 0..=index % NAMES_PER_BLOCK {
             at = self.decode_next(at, name);
         }
     }
 
-    /// Decodes the name at offset `at`. Replaces the previous name in `name`. Returns the offset of the next name.
+    /// Decodes the name at the offset `at` of `text` into `name`, which has to hold the preceding name. Returns the
+    /// offset of the next name.
     fn decode_next(&self, at: usize, name: &mut Vec<u8>) -> usize {
         let (shared, at) = read_number(&self.text, at);
-        let (rest, at) = read_number(&self.text, at);
+        let (suffix_len, at) = read_number(&self.text, at);
         name.truncate(shared);
-        name.extend_from_slice(&self.text[at..at + rest]);
-        at + rest
+        name.extend_from_slice(&self.text[at..at + suffix_len]);
+        at + suffix_len
     }
 }
 
@@ -228,7 +228,6 @@ impl NameSet {
         is_new
     }
 
-    /// Removes a name, if the set has it.
     pub(crate) fn remove(&mut self, path: &Path) {
         if let Some(id) = self.names.find(path).filter(|id| self.contains_id(*id)) {
             let (word, bit) = bit_position(id);
@@ -237,7 +236,6 @@ impl NameSet {
         }
     }
 
-    /// Returns true if the set has `path`.
     pub(crate) fn contains(&self, path: &Path) -> bool {
         self.len > 0 && self.names.find(path).is_some_and(|id| self.contains_id(id))
     }

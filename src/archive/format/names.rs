@@ -35,14 +35,13 @@ const UNSAFE: &AsciiSet = &CONTROLS
 /// limit a name to 255 bytes.
 const MAX_LABEL_BYTES: usize = 160;
 
-/// Returns the first part of an archive's name, without the number and the suffix.
-///
-/// The time is the local time of `at`, by the offset that `at` carries.
+/// Returns the first part of an archive's name, without the number and the suffix. The name has the local time of `at`,
+/// in the zone offset of `at`.
 pub fn stem(at: &Timestamp, label: &str) -> String {
     format!("{}-{}", at.format("%Y-%m-%d-%H%M%S"), encode_label(label))
 }
 
-/// Returns the file name of archive `number` of `stem`. Number 1 is not written.
+/// Returns the file name of the archive with this number. The name of archive 1 has no number.
 pub fn archive_name(stem: &str, number: u32) -> String {
     if number <= 1 {
         format!("{stem}{ARCHIVE_SUFFIX}")
@@ -89,8 +88,7 @@ fn has_pattern(name: &str, suffix: &str) -> bool {
     };
     let bytes = rest.as_bytes();
     bytes.len() > 18
-        // The date, the time, and a dash after each. Whether such a date exists does not matter:
-        // nothing reads it.
+        // The date, the time, and a dash after each. The date may be impossible, because no code reads it.
         && bytes[..18].iter().enumerate().all(|(i, b)| match i {
             4 | 7 | 10 | 17 => *b == b'-',
             _ => b.is_ascii_digit(),

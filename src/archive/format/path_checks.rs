@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 /// Checks all names, links and digests of a manifest.
 ///
 /// # Errors
-/// Names the first unsafe entry, or a file without a digest.
+/// Names the first unsafe entry, or the first file without a digest.
 pub(crate) fn check_manifest(manifest: &ArchiveManifest) -> Result<(), ContentError> {
     check_entries(manifest)?;
     match manifest.files.iter().find(|file| file.digest.is_none()) {
@@ -24,7 +24,7 @@ pub(crate) fn check_manifest(manifest: &ArchiveManifest) -> Result<(), ContentEr
     }
 }
 
-/// Checks all names and links of a manifest, but no digests.
+/// Checks all names and links of a manifest, but not the digests.
 ///
 /// # Errors
 /// Names the first unsafe entry.
@@ -68,14 +68,14 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
     let (files, links) = (&manifest.files, &manifest.links);
     let mut leaves = NameSet::with_names(files.names());
     let mut seen = NameSet::with_names(files.names());
-    // Only the names that can clash are stored, usually few.
+    // Only the few names that Codex uses can collide, so only these are stored.
     let mut folded: HashMap<String, EntryName> = HashMap::new();
     for name in manifest.names() {
         let is_top = name.as_path().components().count() == 1;
         if is_top && home::is_codex_name(name.top()) {
             let other = folded.insert(name.fold_case(), name.clone());
             if other.is_some_and(|other| other != name) {
-                return refuse(&name, "differs from another only in letter case");
+                return refuse(&name, "differs from another name only in letter case");
             }
         }
         if !seen.insert(&name) {
@@ -94,7 +94,7 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
         let link = number.checked_sub(files.len()).and_then(|i| links.get(i));
         let reason = match link {
             Some(link) => link_problem(path, &link.target),
-            // The top of a longer name is a folder.
+            // The first component of a longer name is a folder.
             None => folder_problem(top).filter(|_| !is_file || path != top),
         };
         if let Some(reason) = reason {
@@ -107,11 +107,11 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
     Ok(())
 }
 
-/// Checks that no two of these names, nor two of their parents, differ only in letter case: a disk
-/// that ignores case would merge them.
+/// Checks that no two of these names or of their parent folders differ only in letter case: a disk that ignores case
+/// would merge them.
 ///
 /// # Errors
-/// Names the second of two such names.
+/// Names the second of the two colliding names.
 pub(crate) fn check_case_collisions(
     names: impl IntoIterator<Item = EntryName>,
 ) -> Result<(), ContentError> {
@@ -123,7 +123,7 @@ pub(crate) fn check_case_collisions(
     for name in names {
         let path = name.as_path();
         let folder = path.parent().unwrap_or(Path::new(""));
-        // The parents that it shares with the previous name were compared with that name.
+        // The parents that this name shares with the previous one were checked with the previous one.
         let above = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
         let above = above.take_while(|above| !last.starts_with(above));
         for path in std::iter::once(path).chain(above) {
@@ -134,7 +134,7 @@ pub(crate) fn check_case_collisions(
                     entry: path
                         .to_string_lossy()
                         .replace(std::path::MAIN_SEPARATOR, "/"),
-                    reason: "differs from another only in letter case, which this disk ignores",
+                    reason: "differs from another name only in letter case, which this disk ignores",
                 });
             }
         }
@@ -143,13 +143,13 @@ pub(crate) fn check_case_collisions(
     Ok(())
 }
 
-/// Finds paths that are below a name of a set. For paths in order, this is faster than
-/// [`NameSet::contains_ancestor_of`]: it looks up only the folders that the previous path does not have.
+/// Finds paths that are below a name of a set. For sorted paths, this is faster than [`NameSet::contains_ancestor_of`],
+/// because it looks up only folders that the previous path does not share.
 pub(crate) struct AncestorLookup<'a> {
     names: &'a NameSet,
-    /// The folder of the previous lookup, and the number of its components that form a name of the
-    /// set. Adjacent names usually share a folder.
+    /// The folder of the previous lookup. Adjacent names usually share a folder.
     last: PathBuf,
+    /// If `last` is a name of the set or below one: the number of components of that name.
     found: Option<usize>,
 }
 
@@ -177,8 +177,9 @@ impl<'a> AncestorLookup<'a> {
         self.found.is_some()
     }
 
-    /// Searches `folder` and its parents, except the first `known` components, which the previous
-    /// lookup searched. Without that, a very deep path takes quadratic time.
+    /// Returns the number of components of the shortest parent of `folder`, or `folder` itself, that is in the set.
+    /// Skips the parents with up to `known` components, which the previous lookup searched: otherwise deep paths would
+    /// take quadratic time.
     fn search(&self, folder: &Path, known: usize) -> Option<usize> {
         let count = folder.components().count();
         let new = folder.ancestors().zip((known + 1..=count).rev());
@@ -187,8 +188,8 @@ impl<'a> AncestorLookup<'a> {
     }
 }
 
-/// Returns the reason if there must be no folder at `path` (relative to the home): it would replace
-/// a file of Codex. A folder whose name only ends like a database is allowed.
+/// Returns the reason if there must be no folder at `path` (relative to the home), because the folder would replace a
+/// file of Codex. A folder whose name only ends like that of a database is allowed.
 pub(crate) fn folder_problem(path: &Path) -> Option<&'static str> {
     let is_codex_file = match kind_of(path) {
         HomeEntryKind::Auth | HomeEntryKind::Config | HomeEntryKind::InstallationId => true,

@@ -1,8 +1,8 @@
 //! Archives of the Python codex-manager (1.x to 23.x), read in place.
 //!
-//! An archive is a tar.gz of the home's top-level entries with a copy of its sidecar as the last
-//! entry. It has no digests; instead, gzip's CRC, names, kinds and SQLite's integrity check are
-//! checked.
+//! An archive is a tar.gz of the home's top-level entries with a copy of its sidecar as the last entry. It has no
+//! digests. Instead, readers check gzip's CRC, the names and the kinds of entries, and the databases by SQLite's
+//! integrity check.
 
 use super::entry::{FileEntry, FolderEntry, LinkEntry};
 use super::entry_name::EntryName;
@@ -18,18 +18,17 @@ use crate::io::tree;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// An archive that unpacks to more than this and to more than [`MAX_RATIO`] times its size is
-/// refused. Conversations compress by ten, zeros by a thousand.
+/// An archive is refused if it unpacks to more than this and to more than [`MAX_RATIO`] times its size. Conversations
+/// compress by ten, zeros by a thousand.
 const RATIO_COUNTS_FROM_BYTES: u64 = 1 << 30;
 const MAX_RATIO: u64 = 300;
 
-/// An archive with more entries than this and fewer than [`MIN_ENTRY_BYTES`] bytes per entry is
-/// refused, because every name is kept in memory. Real headers, which differ in name and checksum,
-/// need more.
+/// An archive is refused if it has more entries than this and fewer than [`MIN_ENTRY_BYTES`] compressed bytes per
+/// entry, because every name is kept in memory. Real headers need more bytes, because their names and checksums differ.
 const ENTRIES_COUNT_FROM: u64 = 20_000;
 const MIN_ENTRY_BYTES: u64 = 4;
 
-/// Returns true if this entry is the copy of the sidecar inside the archive.
+/// Returns true for the name of the sidecar's copy inside an archive.
 pub(crate) fn is_sidecar_copy(name: &EntryName) -> bool {
     name.as_path().components().count() == 1
         && name.as_path().to_string_lossy().ends_with(".metadata.json")
@@ -57,7 +56,7 @@ impl PythonScan {
         }
     }
 
-    /// Adds an entry. Of the content, only that of the sidecar's copy is read.
+    /// Adds an entry. Reads the content only of the sidecar's copy.
     ///
     /// # Errors
     /// The archive claims to hold far more than its size allows, or reading fails.
@@ -69,13 +68,14 @@ impl PythonScan {
         let (name, packed) = (entry.name.clone(), self.packed);
         self.entries += 1;
         if self.entries > ENTRIES_COUNT_FROM && self.entries > packed / MIN_ENTRY_BYTES {
-            let what = format!("{packed} bytes claim to hold {} entries", self.entries);
+            let count = self.entries;
+            let what = format!("{packed} compressed bytes claim to hold {count} entries");
             return Err(ContentError::damaged(what));
         }
         // Uses the size in the header, before any content is unpacked.
         let bytes = entry.content_at.saturating_add(entry.size);
         if bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO {
-            let what = format!("{packed} bytes claim to hold {bytes}");
+            let what = format!("{packed} compressed bytes claim to hold {bytes} bytes");
             return Err(ContentError::damaged(what));
         }
         if name.is_reserved() {
@@ -88,7 +88,7 @@ impl PythonScan {
         match &entry.kind {
             RawKind::File if is_sidecar_copy(&name) => {
                 let bytes = content.read_all(Metadata::MAX_BYTES)?;
-                // The last one counts, as for a tar program that unpacks both over each other.
+                // The last copy counts, as for a tar program that unpacks one over the other.
                 self.metadata = bytes.and_then(|b| parse_sidecar(&b));
             }
             RawKind::File => self.found.files.push(&FileEntry {
@@ -139,8 +139,8 @@ fn read_sidecar(path: &Path) -> Option<Metadata> {
     parse_sidecar(&document::read_bytes::<Metadata>(path).ok()??)
 }
 
-/// Returns the archives in the subfolders of `backups/` that the Python tool uses, as pairs of
-/// archive and sidecar. At least one file of each pair exists.
+/// Returns the archives of the Python tool in the subfolders of `backups/`, sorted, as pairs of archive path and
+/// sidecar path. At least one file of each pair exists.
 pub(crate) fn list_nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut found = Vec::new();
     // Early versions kept one folder per account in each of these.
@@ -163,7 +163,7 @@ pub(crate) fn list_nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
     found
 }
 
-/// Returns the entries of a folder; none if it cannot be listed, or is no folder.
+/// Returns the paths of the entries of a folder. Returns none if the path is no folder, or cannot be listed.
 fn list_paths(folder: &Path) -> Vec<PathBuf> {
     let entries = tree::list(folder).unwrap_or_default().into_iter();
     entries.map(|(name, _)| folder.join(name)).collect()

@@ -5,7 +5,7 @@ use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::Timestamp;
 use serde::Deserialize;
 
-/// The keys of the Python tool's sidecars that are converted.
+/// The keys of a Python sidecar that are converted. All other keys are ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct PythonSidecar {

@@ -6,7 +6,7 @@ use crate::io::document::{self, DocumentError, DocumentState};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The reason why a sidecar cannot be used. The archive also describes itself.
+/// The reason why a sidecar cannot be used. The archive can be restored without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SidecarProblem {

@@ -29,7 +29,7 @@ pub(crate) fn encode_link_head(link: &LinkEntry) -> io::Result<Vec<u8>> {
 }
 
 fn new_header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
-    // The GNU format: it has room for long names and for times before 1970, unlike the older ustar.
+    // The GNU format has room for long names and for times before 1970, unlike the older ustar.
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_size(size);
@@ -89,7 +89,7 @@ fn encode_link(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec
     Ok(strip_end_blocks(builder))
 }
 
-/// Returns the appended blocks without the end-of-archive blocks of the builder.
+/// Returns the blocks that were appended to `builder`, without the blocks that end a tar archive.
 fn strip_end_blocks(builder: tar::Builder<Vec<u8>>) -> Vec<u8> {
     // More entries follow in other members; only the members of the manifest end the tar.
     let len = builder.get_ref().len();

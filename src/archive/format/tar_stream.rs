@@ -11,13 +11,13 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use tar::EntryType;
 
-/// Maximum size of a long name or extended header. Names have at most 4096 bytes.
+/// Maximum size of a long name or of an extended header. Valid names have at most 4095 bytes.
 const MAX_EXTENSION_BYTES: u64 = 64 * 1024;
 
-/// Maximum number of bytes after the end of the tar stream. tar pads archives to full records.
+/// Maximum number of bytes after the end of the tar stream. The program `tar` pads archives to full records.
 const MAX_PADDING_BYTES: u64 = 1 << 20;
 
-/// One entry of a tar stream with a valid name.
+/// One entry of a tar stream, with a validated name.
 #[derive(Debug)]
 pub(crate) struct RawEntry {
     pub(crate) name: EntryName,
@@ -44,7 +44,7 @@ pub(crate) struct EntryContent<'a> {
 }
 
 impl EntryContent<'_> {
-    /// Returns the next bytes, or `None` at the end.
+    /// Returns the next bytes of the content, or `None` at its end. Fails if the user interrupted the operation.
     pub(crate) fn next_chunk(&mut self) -> Result<Option<&[u8]>, ContentError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted.into());
@@ -58,7 +58,7 @@ impl EntryContent<'_> {
         Ok((n > 0).then(|| &self.buffer[..n]))
     }
 
-    /// Returns the complete content, or `None` if it is longer than `limit` bytes.
+    /// Returns the rest of the content, or `None` if the rest is longer than `limit` bytes.
     pub(crate) fn read_all(&mut self, limit: u64) -> Result<Option<Vec<u8>>, ContentError> {
         let mut all = Vec::new();
         while let Some(bytes) = self.next_chunk()? {
@@ -80,12 +80,11 @@ impl Read for EntryContent<'_> {
 pub(crate) type EntryVisitor<'a> =
     dyn FnMut(RawEntry, &mut EntryContent<'_>) -> Result<(), ContentError> + 'a;
 
-/// Reads an archive to its end and passes each entry to `visit`. Reading all of it checks the CRC
-/// of every gzip member.
+/// Reads an archive to its end and passes each entry to `visit`. So the CRC of every gzip member is checked.
 pub(crate) fn read_archive(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
     archive_file::read_with(path, archive_file::open(path)?, |source| {
         let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, source));
-        // The rest is read as well: the CRC of the last member comes after the end of the tar.
+        // Reads also what follows the tar, because the CRC of the last member comes after it.
         let mut rest = for_each_entry(decoder, visit)?.take(MAX_PADDING_BYTES + 1);
         if io::copy(&mut rest, &mut io::sink())? > MAX_PADDING_BYTES {
             let what = "too much data after the end of the tar";
@@ -105,8 +104,8 @@ pub(crate) fn for_each_entry<R: Read>(
     let mut pending = PendingExtensions::default();
     // One buffer for all entries: a home has hundreds of thousands of files, most of them small.
     let mut buffer = vec![0; 128 * 1024];
-    // Raw entries: long names and extended headers are read by `PendingExtensions`, with a limit.
-    // The tar crate reads them without one.
+    // Raw entries, because the tar crate reads long names and extended headers without a size limit.
+    // `PendingExtensions` reads them with a limit.
     for entry in tar.entries()?.raw(true) {
         let mut entry = entry?;
         if pending.read_extension(&mut entry)? {
@@ -125,7 +124,8 @@ pub(crate) fn for_each_entry<R: Read>(
     Ok(tar.into_inner())
 }
 
-/// Reads the header of the only entry in `bytes`. The content is in other members.
+/// Reads the header of the only entry in `bytes`, a member with the header of a large file. The content of the file is
+/// in other members.
 pub(crate) fn read_head(bytes: &[u8]) -> Result<RawEntry, ContentError> {
     let mut tar = tar::Archive::new(bytes);
     let mut pending = PendingExtensions::default();
@@ -170,7 +170,8 @@ impl PendingExtensions {
             return Ok(false);
         }
         if entry.size() > MAX_EXTENSION_BYTES {
-            return Err(ContentError::damaged("an oversized name"));
+            let what = "an extended header of more than 64 KiB";
+            return Err(ContentError::damaged(what));
         }
         let mut value = Vec::new();
         entry.read_to_end(&mut value)?;
@@ -203,7 +204,7 @@ impl PendingExtensions {
         Ok(true)
     }
 
-    /// Combines the entry's header with the extension values.
+    /// Combines the header of `entry` with the pending values, which take precedence.
     fn apply(self, entry: &tar::Entry<'_, impl Read>) -> Result<RawEntry, ContentError> {
         let header = entry.header();
         let raw_name = self

@@ -6,7 +6,7 @@ use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
 use crate::steps::sync_shutdown::needs_shutdown;
-use crate::steps::vault_sync::with_staged;
+use crate::steps::vault_sync::{StagingRule, with_staged};
 use crate::sync::branches;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, PlanRequest, SyncPlan};
@@ -86,12 +86,16 @@ pub(super) fn show(
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
-    let may_be_idle = plan_flags.allow_secrets.is_empty() && !context.ui.is_verbose();
+    let staging_rule = if plan_flags.allow_secrets.is_empty() && !context.ui.is_verbose() {
+        StagingRule::UnlessIdle
+    } else {
+        StagingRule::Always
+    };
     with_staged(
         context,
         config,
         &replica,
-        may_be_idle,
+        staging_rule,
         |config, replica, idle| {
             let plan = if let Some(plan) = idle {
                 plan

@@ -1,4 +1,4 @@
-//! The exchange steps of a restore, and the linked folders that it exchanges.
+//! Plans the steps that exchange the staged paths of a restore with the live ones.
 
 use super::single_files;
 use crate::codex::{database, home};
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Returns the steps that exchange the staged paths with the live ones.
+/// Returns the exchange steps in the order in which they have to run.
 pub(crate) fn plan_steps(
     work: &Workspace<'_>,
     outside: &OutsideDatabases,
@@ -41,7 +41,7 @@ pub(crate) fn plan_steps(
     Ok(steps)
 }
 
-/// Returns the steps for a linked folder or file. Without staged files, it is left as it is.
+/// Returns the steps for a linked folder or file; none if nothing is staged for it.
 fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     if root.staged.symlink_metadata().is_err() {
         return Ok(Vec::new());
@@ -59,8 +59,9 @@ fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     Ok(plan_entries(root, &names, &within.join("old"))?)
 }
 
-/// Returns the steps for databases in `folder`, outside of the home, with the staging folder `staging`. `removed` are
-/// the live ones that are removed. The `-wal`, `-shm` and `-journal` of each of these databases are removed first.
+/// Returns the steps for the databases in `folder`, which is outside of the home. Exchanges the databases that are
+/// staged in `staging`, and removes the live databases `removed`. Before each database, removes its live `-wal`, `-shm`
+/// and `-journal`.
 fn plan_outside_databases(
     folder: &Path,
     staging: &Path,
@@ -78,9 +79,9 @@ fn plan_outside_databases(
             .into_iter()
             .filter(|p| p.exists())
         {
-            let removed = old.join(sidecar.file_name().unwrap_or_default());
+            let moved_to = old.join(sidecar.file_name().unwrap_or_default());
             atomic::create_unsynced_folder(&old)?;
-            steps.push(Step::new(sidecar, removed)?);
+            steps.push(Step::new(sidecar, moved_to)?);
         }
         if removed.contains(&live) {
             atomic::create_unsynced_folder(&old)?;
@@ -92,8 +93,8 @@ fn plan_outside_databases(
     Ok(steps)
 }
 
-/// Returns the steps that exchange the top-level entries of `root` one by one. An entry that is not staged is moved
-/// into the folder `old`.
+/// Returns the steps that exchange these top-level entries of `root` one by one. Moves a live entry that is not staged
+/// into the folder `old`. The login is last.
 fn plan_entries(
     root: &StageRoot,
     top_names: &BTreeSet<OsString>,
@@ -101,7 +102,7 @@ fn plan_entries(
 ) -> Result<Vec<Step>, IoError> {
     atomic::create_unsynced_folder(old)?;
     let mut steps = Vec::new();
-    // The login last: until then, the home is complete for the old account.
+    // Until the login is exchanged, the home is complete for the old account.
     let login = OsString::from(home::AUTH_JSON);
     let ordered = top_names
         .iter()

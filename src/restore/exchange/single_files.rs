@@ -1,6 +1,6 @@
-//! Exchange steps for a home whose files are exchanged one by one: for a restore of a few files, if
-//! an unchanged file cannot be linked, and on an overlay, as in a container, where a folder of a
-//! lower layer cannot be renamed.
+//! Plans the exchange steps if files are exchanged one by one: for a restore of a few files, if an unchanged file
+//! cannot be linked, and on an overlay file system, as in a container, where a folder of a lower layer cannot be
+//! renamed.
 
 use crate::codex::home;
 use crate::io::{IoContext, IoError, atomic, tree};
@@ -22,7 +22,7 @@ pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>,
     for root in stage.roots.iter().rev() {
         steps.add(&root.prefix, &root.live, &root.staged)?;
     }
-    // A second step for an exchanged path, or for one below it, would move the new state away.
+    // A removal at or below a path that is exchanged would remove a part of the new state.
     let exchanged = steps.steps.iter().map(|step| step.live.clone());
     let exchanged: HashSet<PathBuf> = exchanged.collect();
     for name in plan.removed.iter() {
@@ -39,14 +39,14 @@ pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>,
     Ok(steps)
 }
 
-/// Collects the exchange steps of files.
 struct SingleFileSteps<'a> {
     linker: HardLinker<'a>,
     steps: Vec<Step>,
 }
 
 impl SingleFileSteps<'_> {
-    /// Adds the steps for the staged path `staged` and what is below it; `relative` is its path in the home.
+    /// Adds the steps that exchange `staged`, and everything below it, with `live`. `relative` is the path of `live` in
+    /// the home.
     ///
     /// # Errors
     /// A step would discard a live file that the plan neither replaces nor removes.
@@ -65,8 +65,7 @@ impl SingleFileSteps<'_> {
             return Ok(());
         }
         if live.symlink_metadata().is_ok() {
-            // An unchanged file that was linked before linking the whole folder failed. It is in
-            // place already.
+            // An unchanged file, whose link was staged before linking the whole home failed. The live file stays.
             if !new.is_dir() && !is_folder(live) && !self.linker.is_replaced_or_dropped(relative) {
                 return Ok(());
             }
@@ -79,12 +78,12 @@ impl SingleFileSteps<'_> {
         Ok(())
     }
 
-    /// Adds the step that moves the live path `live` into the folder `old` of the staging folder of `root`.
+    /// Adds the step that moves `live` into the folder `old` beside the staged root.
     fn remove(&mut self, root: &StageRoot, live: PathBuf) -> Result<(), IoError> {
         if live.symlink_metadata().is_ok() {
             let old = atomic::parent_of(&root.staged).join("old");
             atomic::create_unsynced_folder(&old)?;
-            // By number: removed files of different folders may have one name.
+            // Named by number, because removed files of different folders may have the same name.
             let number = self.steps.len().to_string();
             self.steps.push(Step::new(live, old.join(number))?);
         }

@@ -8,9 +8,9 @@ use crate::archive::{ArchiveReader, BackupMode};
 use crate::codex::{CodexConfig, Identity, Login, home};
 use crate::restore::RestoreError;
 
-/// Fails if the archive belongs to a different account than the live login, unless the request allows it. Also fails if
-/// the archive is one of mode `auth`, and Codex does not read auth.json. Checks nothing for `--to`, or if no login is
-/// restored.
+/// Fails if the archive belongs to another account than the live login, unless the request allows this. Also fails if
+/// the archive has the mode `auth` and Codex does not read auth.json. Checks nothing for `--to`, or if the plan
+/// restores no login.
 pub(crate) fn check_account(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -18,7 +18,8 @@ pub(crate) fn check_account(
     if request.target != RestoreTarget::Home || !plan.wants_login {
         return Ok(());
     }
-    // With a keyring Codex ignores auth.json (0.169). An archive of this mode is restored for its login.
+    // With a keyring, Codex ignores auth.json (0.169). An archive of the mode `auth` is restored for its login, which
+    // would then have no effect.
     let store = CodexConfig::read(&request.folder).store;
     if !store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
         return Err(RestoreError::OtherCredentialStore(store.name()));
@@ -29,6 +30,7 @@ pub(crate) fn check_account(
     })
 }
 
+/// Fails if `live` is a login of another account than `archived`, unless the request allows this.
 pub(crate) fn check_same_account(
     request: &RestoreRequest<'_>,
     live: Option<&Login>,

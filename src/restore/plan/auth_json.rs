@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 /// The entry at the path of auth.json.
 pub(crate) enum AuthJsonState {
-    /// A file of readable size, or none.
+    /// A file that is small enough for a login, or no file.
     File(AuthFile),
-    /// Something that cannot be a login: a folder, a pipe, a file far too large. Holds the reason.
+    /// An entry that cannot be a login, such as a folder, a pipe or a huge file. Holds the reason for the user.
     NotAFile(String),
 }
 
@@ -27,22 +27,27 @@ impl AuthJsonState {
 
     /// Returns the login, if the file holds one.
     pub(crate) fn login(&self) -> Option<&Login> {
-        match self {
-            Self::File(auth) => auth.login(),
-            Self::NotAFile(_) => None,
-        }
+        self.file()?.login()
     }
 
     /// Returns the content of the file, if it could be read.
     pub(crate) fn bytes(&self) -> Option<&SecretBytes> {
+        self.file()?.bytes()
+    }
+
+    pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
+        self.file()?.snapshot()
+    }
+
+    fn file(&self) -> Option<&AuthFile> {
         match self {
-            Self::File(auth) => auth.bytes(),
+            Self::File(auth) => Some(auth),
             Self::NotAFile(_) => None,
         }
     }
 
-    /// Copies the entry at `path`, from which this state was read, into quarantine. Returns the path of the copy;
-    /// `None` if there is no content to keep.
+    /// Copies the entry at `path`, from which this state was read, into the quarantine folder of `profiles`. Returns
+    /// the path of the copy; `None` if there is no content to keep.
     pub(crate) fn quarantine(
         &self,
         path: &Path,
@@ -53,13 +58,6 @@ impl AuthJsonState {
             (_, Some(bytes)) => profiles.quarantine_bytes(bytes).map(Some),
             (Self::NotAFile(_), None) => profiles.quarantine_copy(path, now),
             (Self::File(_), None) => Ok(None),
-        }
-    }
-
-    pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
-        match self {
-            Self::File(auth) => auth.snapshot(),
-            Self::NotAFile(_) => None,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The rollouts that rewinds began after an archive was made. A restore of an older state of the conversation removes
-//! them: Codex would go on with the newest rollout.
+//! Plans the removal of rollouts that rewinds began after the archive was made. Codex continues the newest rollout of a
+//! conversation, so these rollouts would hide the restored older state.
 
 use super::live_files::LiveFiles;
 use super::request::RestoreRequest;
@@ -11,17 +11,17 @@ use crate::restore::error::RestoreError;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Adds the later rollouts of the conversation of `--session` to the files that the plan removes. Does nothing for
-/// `--merge` and `--to`.
+/// Adds the rollouts of the conversation of `--session` that are newer than the archived ones to the removals of the
+/// plan. Does nothing for `--merge` and `--to`.
 ///
 /// # Errors
-/// [`RestoreError::Continued`] if a fork of the home continues one of them.
+/// [`RestoreError::Continued`] if a fork in the home continues a rollout that would be removed.
 pub(crate) fn plan_removals(
     request: &RestoreRequest<'_>,
     plan: &mut RestorePlan,
     live: &LiveFiles,
 ) -> Result<(), RestoreError> {
-    // The rollouts of the conversation come before those that it continues.
+    // The first selected rollout is one of the conversation itself; rollouts that it continues follow.
     let wanted = request.selection.conversations.first();
     let wanted = wanted.and_then(|name| RolloutName::parse(Path::new(name)));
     let Some(thread) = wanted.as_ref().and_then(RolloutName::id) else {
@@ -52,6 +52,7 @@ pub(crate) fn plan_removals(
     let ids: HashSet<_> = ids.collect();
     let forks = live.names.iter().filter(|name| !is_of_thread(name));
     for fork in forks.filter_map(|name| parse_rollout_name(name.as_path()).map(|_| name)) {
+        // A rollout that cannot be read counts as one that continues none of them.
         let head = rollout::read_head(&request.folder.join(fork.as_path()));
         let parent = head.ok().flatten().and_then(|meta| meta.base_id());
         if parent.is_some_and(|parent| ids.contains(&parent.to_lowercase())) {

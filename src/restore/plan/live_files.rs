@@ -11,10 +11,10 @@ use std::sync::Arc;
 /// The files and symbolic links of a home.
 #[derive(Debug, Clone)]
 pub struct LiveFiles {
-    /// Paths relative to the home, without names that no archive can hold.
+    /// Paths relative to the home. Names that are not valid in an archive are left out.
     pub names: NameSet,
-    /// The files among `names` that no archive can hold: links out of the home, sockets, pipes.
-    /// Their absence from an archive does not mean that they were removed.
+    /// The entries among `names` that no archive can hold: links out of the home, sockets, pipes. If an archive lacks
+    /// such an entry, this does not mean that the home did not have it.
     pub not_archivable: NameSet,
 }
 
@@ -28,9 +28,9 @@ impl LiveFiles {
     }
 }
 
-/// Lists every file and symbolic link below `home`. Follows top-level links that an archive does not store as links, no
-/// others. Skips transient files and folders, because a restore never touches them. A home that does not
-/// exist is empty. The names go into the table `names`.
+/// Lists every file and symbolic link below `home`, and stores their names in `names`. Follows a top-level link if an
+/// archive stores its target instead of the link; follows no other links. Skips transient files and folders, which a
+/// restore never changes. Returns an empty list if there is no home.
 ///
 /// # Errors
 /// A folder cannot be listed.
@@ -38,8 +38,7 @@ pub(crate) fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoE
     let mut files = LiveFiles::empty(names);
     for (name, kind) in tree::list_if_exists(home)? {
         let path = home.join(&name);
-        // Users keep `sessions` on another disk by a link at the top level, and a backup archives what it leads
-        // to.
+        // Users keep `sessions` on another disk and link it at the top level. A backup archives the target of the link.
         let followed = kind.is_symlink() && !is_kept_as_link(&path, home);
         let kind = match path.metadata() {
             Ok(meta) if followed => meta.file_type(),
@@ -50,8 +49,7 @@ pub(crate) fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoE
     Ok(files)
 }
 
-/// Returns true if an archive stores the top-level link at `path` as a link, because its target is
-/// in the home too.
+/// Returns true if an archive stores the top-level link at `path` as a link, because the target is inside the home.
 fn is_kept_as_link(path: &Path, home: &Path) -> bool {
     let targets = &(path.canonical(), home.canonical());
     let is_inside = matches!(targets, (Ok(target), Ok(real)) if target.starts_with(real));
@@ -90,7 +88,7 @@ fn is_archivable(path: &Path, relative: &Path, kind: FileType) -> bool {
         .is_some_and(|target| link_problem(relative, &target).is_none())
 }
 
-/// Returns the target of a link in `home`, as an archive stores it.
+/// Returns the target of the link `relative` in `home` as an archive stores it; `None` if it is no readable link.
 pub(super) fn read_stored_target(home: &Path, relative: &Path) -> Option<PathBuf> {
     let target = fs::read_link(home.join(relative)).ok()?;
     Some(relativize_target(home, relative, &target))

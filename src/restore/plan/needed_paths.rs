@@ -1,4 +1,4 @@
-//! The paths that a restore of a selection reads, for an archive whose files are downloaded first.
+//! The paths of an archive that a restore of a selection reads. Only these are downloaded from a snapshot.
 
 use super::restore_plan::Selection;
 use crate::archive::manifest::is_database_path;
@@ -7,8 +7,8 @@ use crate::codex::{home, kind_of};
 use crate::history::session_index;
 use std::path::{Path, PathBuf};
 
-/// Returns the selected paths. For conversations, includes the state database and the session
-/// index, from which a restore of the home takes their rows and names.
+/// Returns the selected paths. If conversations are selected, adds the state database and the session index, from which
+/// a restore of the home takes the rows and the names of the conversations.
 pub(crate) fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathBuf> {
     let mut paths = selection.only.clone();
     let mut has_conversation = false;
@@ -30,7 +30,7 @@ pub(crate) fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathB
     paths
 }
 
-/// Returns the state database that Codex uses: the one with the highest version.
+/// Returns the state database that Codex uses, which is the one with the highest version.
 pub(crate) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
     // Codex raises the version with the schema and leaves the older files behind (0.169).
     let states = files

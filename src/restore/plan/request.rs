@@ -14,7 +14,6 @@ pub struct RestoreRequest<'a> {
     pub archive: &'a ArchiveReader,
     /// The absolute path of the folder to restore into.
     pub folder: PathBuf,
-    /// The kind of that folder.
     pub target: RestoreTarget,
     /// The part of the archive to restore.
     pub selection: Selection,
@@ -28,16 +27,15 @@ pub struct RestoreRequest<'a> {
     pub safety_backup: bool,
     /// Leaves logins out of the safety backup, because others can read it. Needs [`AuthPolicy::Skip`].
     pub safety_without_logins: bool,
-    /// Allows databases in a folder that only the archive's `sqlite_home` names (`--yes`).
+    /// Allows writing databases into a folder outside of the home that only the archived config.toml names (`--yes`).
     pub may_write_outside: bool,
-    /// True if the disk ignores letter case; `None` probes the disk.
+    /// True if the disk ignores letter case. `None` probes the disk.
     pub ignores_case: Option<bool>,
     /// The manager home, for profiles, safety backups and pointers to journals.
     pub manager_home: &'a Path,
-    /// The environment of the process.
     pub env: &'a Environment,
     /// The current time in the local zone.
     pub now: Timestamp,
-    /// A moment before the plan. Files of the home that are written later stop the restore.
-    pub planned: Instant,
+    /// A time before the plan was made. The restore fails if a file of the home was written later.
+    pub planned_after: Instant,
 }

@@ -1,5 +1,5 @@
-//! Decides which files a restore writes, removes and keeps. Pure: compares the archive's list with
-//! the home's list.
+//! Decides which files a restore writes, removes and keeps, by comparing the list of the archive with the list of the
+//! home. Reads and writes no files.
 
 use super::live_files::LiveFiles;
 use crate::archive::{
@@ -47,15 +47,14 @@ pub enum RestoreTarget {
 /// The changes that a restore would make.
 #[derive(Debug, Clone)]
 pub struct RestorePlan {
-    /// The kind of folder that is restored into.
     pub target: RestoreTarget,
-    /// The files and links of the archive that are written, without auth.json, which `login` handles. Settling adds the
-    /// databases and the session index of the home that it changes.
+    /// The files and links of the archive that are written, without auth.json; see [`Self::wants_login`]. The settle
+    /// phase adds the databases and the session index of the home that it changes.
     pub writes: NameSet,
     /// The files among `writes` that the home does not have.
     pub added: NameSet,
-    /// The live files that are removed, such as those that the archive covers but lacks, and `-wal`, `-shm` and
-    /// `-journal` files of replaced databases.
+    /// The live files that are removed, such as files that the home did not have when the archive was made, and the
+    /// `-wal`, `-shm` and `-journal` of replaced databases.
     pub removed: NameSet,
     /// True if the archive's login is part of the selection.
     pub wants_login: bool,
@@ -63,12 +62,12 @@ pub struct RestorePlan {
     pub partial: bool,
     /// True if conversations that only the home has are kept (`--merge`).
     pub merge: bool,
-    /// The size of the written files and of the login in bytes.
+    /// The size of the written files and of the archived login in bytes.
     pub bytes: u64,
 }
 
-/// Computes the plan. `live` is empty when the target is elsewhere; its names share the archive's
-/// name table.
+/// Computes the plan. `live` has to store its names in the name table of the archive; for [`RestoreTarget::Elsewhere`]
+/// it is empty.
 ///
 /// # Errors
 /// The archive lacks a path of `--only`, or nothing that is selected would be restored.
@@ -97,7 +96,7 @@ pub fn plan_restore(
     plan.add_archived(contents, selection, &live.names);
     if target == RestoreTarget::Home {
         plan.add_removals(archive, live);
-        // A merge keeps both files until it has compared them: the longer one wins.
+        // A merge keeps all files of a conversation here, because it has to compare them: the longer one stays.
         if !merge {
             plan.remove_other_rollout_names(&live.names);
         }
@@ -108,15 +107,19 @@ pub fn plan_restore(
     match (selection.conversations.first(), selection.only.first()) {
         (Some(name), _) if is_empty => Err(RestoreError::NotFound(name.clone())),
         (None, Some(path)) if is_empty => Err(RestoreError::NothingToRestore {
-            reason: find_reason(contents, path, &live.names),
+            reason: explain_empty_plan(contents, path, &live.names),
             path: path.clone(),
         }),
         _ => Ok(plan),
     }
 }
 
-/// Returns the reason why nothing of the archive at `only` is restored.
-fn find_reason(contents: &ArchiveManifest, only: &Path, live_names: &NameSet) -> &'static str {
+/// Returns the reason why the archive would restore nothing at the path `only`.
+fn explain_empty_plan(
+    contents: &ArchiveManifest,
+    only: &Path,
+    live_names: &NameSet,
+) -> &'static str {
     let is_kept = |path: &Path| path.starts_with(only) && live_names.contains(path);
     if contents.names().any(|name| is_kept(name.as_path())) {
         "the Codex home keeps its own"
@@ -126,7 +129,7 @@ fn find_reason(contents: &ArchiveManifest, only: &Path, live_names: &NameSet) ->
 }
 
 impl RestorePlan {
-    /// Leaves the logins of the archive out.
+    /// Removes the logins of the archive from the plan.
     pub(crate) fn skip_logins(&mut self) {
         self.wants_login = false;
         for names in [&mut self.writes, &mut self.added] {
@@ -159,8 +162,8 @@ impl RestorePlan {
                     self.bytes = self.bytes.saturating_add(size);
                     continue;
                 }
-                // Bound to one installation, the user's own original, or renewed since, so that the
-                // archived one is spent: restored only if the home has none.
+                // Restored only if the home has none. The id is bound to one installation, a legacy login is the user's
+                // own original, and a session may have been renewed since, which spends the archived one.
                 HomeEntryKind::InstallationId
                 | HomeEntryKind::LegacyAuth
                 | HomeEntryKind::AccountSessions
@@ -183,11 +186,11 @@ impl RestorePlan {
         }
     }
 
-    /// Plans the removal of the live files that the archive covers but lacks, and, if it is a safety
-    /// backup, those that its restore added.
+    /// Plans the removal of live files that the archive would have if they had existed when it was made. For a safety
+    /// backup, also plans the removal of the files that its restore added.
     fn add_removals(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
         let contents = archive.contents();
-        // The globs compiled when the archive was made. If they no longer do, they protect nothing.
+        // The globs were valid when the archive was made. If one is not valid any more, none protects a file.
         let excludes = Excludes::new(&contents.excluded_globs).unwrap_or_default();
         let is_exact = !self.partial && !self.merge;
         let removes_missing = is_exact && !contents.partial;
@@ -206,8 +209,6 @@ impl RestorePlan {
                 && !live.not_archivable.contains(path)
                 && !path.ancestors().any(|above| skipped.contains(above))
                 && !excludes.matches(path);
-            // A safety backup lists the files that its restore added; restoring the safety backup
-            // removes them.
             let is_undone = is_exact && undo_removes.contains(path) && !kind.is_login();
             if is_missing || is_undone {
                 self.removed.insert(&name);
@@ -215,8 +216,8 @@ impl RestorePlan {
         }
     }
 
-    /// Plans the removal of live files of a restored conversation that have another name, because the
-    /// conversation was archived or compressed since. A conversation has one file.
+    /// Plans the removal of other live files of the restored rollouts. A rollout has another path if Codex has
+    /// archived, unarchived or compressed it since the backup, and must not exist twice.
     fn remove_other_rollout_names(&mut self, live_names: &NameSet) {
         let conversation = |name: &EntryName| Some(parse_rollout_name(name.as_path())?.name);
         // Compares hashes first: a set of all names would need more memory than the rest of the
@@ -256,8 +257,8 @@ impl RestorePlan {
         self.removed.extend(sidecars);
     }
 
-    /// Plans the removal of live files at a path where the archive has a folder, and of live files
-    /// below a path where the archive has a file. The safety backup saves them like everything that is replaced.
+    /// Plans the removal of live files where the archive has a folder, and of live files below a path where the archive
+    /// has a file.
     fn remove_path_conflicts(&mut self, live_names: &NameSet) {
         let (mut in_file, mut in_live) = (
             AncestorLookup::new(&self.writes),

@@ -1,5 +1,5 @@
-//! The rollouts of each conversation, by id. Stores hashes of ids, because a home can have half a
-//! million conversations.
+//! Finds the rollouts of a conversation by its id. Stores hashes of the ids, because a home can have half a million
+//! conversations.
 
 use crate::archive::{EntryName, NameId, NameSet, NameTable, parse_rollout_name};
 use crate::codex::RolloutName;
@@ -10,17 +10,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Rollouts by the id of their conversation.
 #[derive(Debug, Default)]
 pub(crate) struct RolloutIndex {
     names: Arc<NameTable>,
-    /// The newest rollout of each conversation, by a hash of the conversation's id. A collision only hides an entry,
-    /// because [`RolloutIndex::get`] compares the id.
+    /// The newest rollout of each conversation, by a hash of the conversation's id. A hash collision can hide a
+    /// conversation, but never returns another one, because [`RolloutIndex::get`] compares the id.
     by_id: HashMap<u64, NameId>,
     /// The earlier rollouts of rewound conversations, by a hash of the rollout's id.
     earlier: HashMap<u64, NameId>,
     hashes: RandomState,
-    /// All rollouts.
     files: NameSet,
 }
 
@@ -42,11 +40,11 @@ impl RolloutIndex {
         rollouts
     }
 
-    /// Adds a file of a conversation. The last added of two files of one rollout counts.
+    /// Adds the rollout file `name` of the conversation `id`. Of two files of one rollout, the one added last is found.
     pub(crate) fn insert(&mut self, id: &str, name: &EntryName) {
         self.files.insert(name);
         let known = self.get(id);
-        // The row of a conversation that was rewound names its newest rollout.
+        // Codex's database has one row for a conversation, with the path of the newest rollout.
         let (newest, earlier) = match &known {
             Some(known) if is_later_rollout(known.as_path(), name.as_path()) => (known, Some(name)),
             Some(known) if is_later_rollout(name.as_path(), known.as_path()) => (name, Some(known)),
@@ -73,27 +71,29 @@ impl RolloutIndex {
         ids.collect()
     }
 
-    /// Returns the newest rollout of a conversation. A hash collision returns `None`.
+    /// Returns the newest rollout of a conversation. Returns `None` also after a hash collision.
     pub(crate) fn get(&self, id: &str) -> Option<EntryName> {
         let name = self.names.name(*self.by_id.get(&self.hashes.hash_one(id))?);
-        let is_it = RolloutName::parse(name.as_path()).is_some_and(|c| c.id() == Some(id));
-        is_it.then_some(name)
+        let has_id = RolloutName::parse(name.as_path()).is_some_and(|c| c.id() == Some(id));
+        has_id.then_some(name)
     }
 
-    /// Returns the rollout with the ids, of the conversation and of the rollout, in the name `file`. It may be in
-    /// another folder than `file`, and compressed or not.
+    /// Returns the indexed file of the same rollout as `file`. It may be in another folder than `file`, and compressed
+    /// or not.
     pub(crate) fn get_rollout(&self, file: &RolloutName) -> Option<EntryName> {
-        let own = file.rollout_id()?.to_lowercase();
-        let is_it = |name: &EntryName| parse_rollout_id(name.as_path()).as_ref() == Some(&own);
-        let newest = self.get(file.id()?).filter(is_it);
+        let wanted = file.rollout_id()?.to_lowercase();
+        let is_wanted =
+            |name: &EntryName| parse_rollout_id(name.as_path()).as_ref() == Some(&wanted);
+        let newest = self.get(file.id()?).filter(is_wanted);
         newest.or_else(|| {
-            let number = self.earlier.get(&self.hashes.hash_one(&own))?;
-            Some(self.names.name(*number)).filter(is_it)
+            let number = self.earlier.get(&self.hashes.hash_one(&wanted))?;
+            Some(self.names.name(*number)).filter(is_wanted)
         })
     }
 }
 
-/// Several indexes as one. The newest rollout of a conversation wins, in the first index that has it.
+/// Several indexes that are searched as one. Returns the newest rollout of a conversation; if several indexes have it,
+/// the one of the first index.
 pub(crate) struct RolloutOverlay<'a>(pub(crate) Vec<&'a RolloutIndex>);
 
 impl staged::RolloutLocations for RolloutOverlay<'_> {

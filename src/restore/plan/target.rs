@@ -9,7 +9,7 @@ use crate::codex::{Holder, process};
 use crate::io::tree;
 use crate::restore::RestoreError;
 
-/// Lists the target and computes the plan for it. Fails if the account of the archive is not allowed.
+/// Lists the files of the target and computes the plan. Fails if the request does not allow the account of the archive.
 pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), RestoreError> {
     let live = list_files(request)?;
     let mut plan = plan_restore(
@@ -27,7 +27,7 @@ pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFil
     Ok((plan, live))
 }
 
-/// Returns the processes that use the home that would be replaced; none for `--to`.
+/// Returns the processes that use the target home; none for `--to`.
 pub(crate) fn find_holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
     match request.target {
         RestoreTarget::Home if request.folder.exists() => {

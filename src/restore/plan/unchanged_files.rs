@@ -1,4 +1,4 @@
-//! Finds the live files that a restore probably replaces with the same content, for its preview.
+//! Finds the live files that a restore would probably replace with the same content, for the preview of the restore.
 
 use super::live_files::read_stored_target;
 use super::restore_plan::RestorePlan;
@@ -8,8 +8,8 @@ use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{Progress, ReportingReader, file_open, modified_ns};
 use std::path::Path;
 
-/// Returns the files of `home` that `plan` replaces with files of equal size and time, and the links that it replaces
-/// with links to the same target.
+/// Returns the files of `home` that `plan` replaces with files of the same size and modification time, and the
+/// links that it replaces with links to the same target. A database with a non-empty sidecar does not count.
 pub(crate) fn find_unchanged(
     contents: &ArchiveManifest,
     plan: &RestorePlan,
@@ -31,7 +31,7 @@ pub(crate) fn find_unchanged(
 }
 
 fn is_equal(path: &Path, file: &FileEntry) -> bool {
-    // A log has changes that the database file does not have yet.
+    // A `-wal` can have changes that the database file does not have yet.
     let has_log = |path: &Path| path.metadata().is_ok_and(|meta| meta.len() > 0);
     let is_database = kind_of(file.path.as_path()) == HomeEntryKind::Database;
     let has_changes = is_database && database_sidecars(path).iter().any(|log| has_log(log));

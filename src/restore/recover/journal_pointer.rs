@@ -1,5 +1,5 @@
-//! The pointer to the journal of a restore: a file in `tmp/restores/` of the manager home with the path of the staging
-//! folder, a NUL, and the marker that its lock has.
+//! The pointer to the journal of a restore: a file in `tmp/restores/` of the manager home. It has the path of the
+//! staging folder, a NUL, and the marker that is also in the lock file of the staging folder.
 
 use crate::io::{
     FileLock, IoContext, LockError, atomic, file_open, hash, json_path, random_id, sharing,
@@ -11,34 +11,33 @@ use std::time::Duration;
 
 const SEPARATOR: u8 = 0;
 
-/// The wait for the lock of a pointer, which a command that searches for interrupted restores holds
-/// only briefly.
+/// The time to wait for the lock of a pointer. A command that searches for interrupted restores holds this lock only
+/// briefly.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Returns the folder of the pointers in the manager home.
 fn pointers_folder(manager_home: &Path) -> PathBuf {
     manager_home.join("tmp").join("restores")
 }
 
-/// A file that names the folder of a running restore. Removed on drop, unless the folder is still there.
+/// A file that names the staging folder of a running restore. Dropping the value removes the file, unless the staging
+/// folder still exists.
 #[derive(Debug)]
 pub(crate) struct JournalPointer {
     path: PathBuf,
     folder: PathBuf,
-    /// Held while the restore runs. It shows that the restore is alive even before its folder
-    /// exists.
+    /// Held while the restore runs. It shows that the restore is running even before the staging folder exists.
     lock: FileLock,
 }
 
 impl JournalPointer {
-    /// Writes the pointer to `folder`. It is durable before anything is staged there.
+    /// Writes a pointer to the staging folder `folder`. The pointer is durable on return.
     ///
     /// # Errors
-    /// [`JournalError::InProgress`] if another restore runs there; or the pointer cannot be written.
+    /// [`JournalError::InProgress`] if another restore uses this staging folder; or the pointer cannot be written.
     pub(crate) fn create(manager_home: &Path, folder: &Path) -> Result<Self, JournalError> {
         let pointers = pointers_folder(manager_home);
         atomic::create_private_folder(&pointers)?;
-        let path = path_of(manager_home, folder);
+        let path = pointer_path(manager_home, folder);
         loop {
             let lock = match FileLock::acquire_within(&path, LOCK_TIMEOUT) {
                 Ok(lock) => lock,
@@ -51,11 +50,11 @@ impl JournalPointer {
             if lock.is_current(&path) {
                 // The folder of a killed restore keeps its marker.
                 let marker = read_marker(manager_home, folder).unwrap_or_else(random_id);
-                // Dropping it removes the file if writing fails.
+                // Made before the content is written: if that fails, dropping the pointer removes the file.
                 let folder = folder.to_path_buf();
                 let pointer = Self { path, folder, lock };
-                let folder = pointer.folder.as_os_str().as_encoded_bytes();
-                let text = [folder, &[SEPARATOR], marker.as_bytes()].concat();
+                let folder_bytes = pointer.folder.as_os_str().as_encoded_bytes();
+                let text = [folder_bytes, &[SEPARATOR], marker.as_bytes()].concat();
                 pointer
                     .lock
                     .write_content(&text)
@@ -66,17 +65,16 @@ impl JournalPointer {
         }
     }
 
-    /// Removes the pointer of a restore that has ended. Does nothing if a new restore holds it.
+    /// Removes the pointer at `path` of a restore that has ended. Does nothing if a new restore holds the lock.
     pub(crate) fn remove(path: &Path, folder: &Path) -> Result<(), JournalError> {
         match FileLock::try_acquire(path) {
-            // Its `Drop` removes the file while the lock is held, so that no new restore can lock it in
-            // between.
+            // Removed by `Drop` while the lock is held, so that no new restore can take the lock in between.
             Ok(lock) => drop(Self {
                 path: path.to_path_buf(),
                 folder: folder.to_path_buf(),
                 lock,
             }),
-            // A new restore runs in its folder.
+            // A new restore uses the staging folder.
             Err(LockError::Held(_)) => {}
             Err(LockError::Io(e)) => return Err(e.into()),
         }
@@ -86,15 +84,15 @@ impl JournalPointer {
 
 impl Drop for JournalPointer {
     fn drop(&mut self) {
-        // A pointer that stays behind names a missing folder, and the next command removes it; or it has the marker of
-        // a folder that still has to be recovered.
+        // While the staging folder exists, its recovery needs the marker in the pointer. A pointer that stays for
+        // another reason is removed by the next command.
         if self.lock.is_current(&self.path) && self.folder.symlink_metadata().is_err() {
             let _ = sharing::remove_file(&self.path);
         }
     }
 }
 
-/// Returns the folders that the pointers name, each with its pointer. Leaves out pointers that cannot be read.
+/// Returns the staging folders that pointers name, each with the path of its pointer. Ignores unreadable pointers.
 pub(crate) fn list_pointed_folders(manager_home: &Path) -> Vec<(PathBuf, PathBuf)> {
     let pointers = fs::read_dir(pointers_folder(manager_home));
     let paths = pointers.into_iter().flatten().flatten().map(|e| e.path());
@@ -102,17 +100,18 @@ pub(crate) fn list_pointed_folders(manager_home: &Path) -> Vec<(PathBuf, PathBuf
     named.collect()
 }
 
-/// Returns the marker of the staging folder `folder`; `None` if no restore of this manager home created it.
+/// Returns the marker of a staging folder; `None` if no restore of this manager home created the folder.
 pub(crate) fn read_marker(manager_home: &Path, folder: &Path) -> Option<String> {
-    let (named, marker) = read(&path_of(manager_home, folder))?;
+    let (named, marker) = read(&pointer_path(manager_home, folder))?;
     marker.filter(|_| named == folder)
 }
 
-fn path_of(manager_home: &Path, folder: &Path) -> PathBuf {
+fn pointer_path(manager_home: &Path, folder: &Path) -> PathBuf {
     let digest = hash::sha256(folder.as_os_str().as_encoded_bytes());
     pointers_folder(manager_home).join(&digest[..16])
 }
 
+/// Reads the path of the staging folder and the marker.
 fn read(pointer: &Path) -> Option<(PathBuf, Option<String>)> {
     let mut bytes = file_open::read(pointer).ok()?;
     let end = bytes.iter().position(|byte| *byte == SEPARATOR);

@@ -1,5 +1,5 @@
-//! Protects logins during a recovery: keeps a login that Codex has renewed since the restore was
-//! killed, and reports the processes that use the home.
+//! Protects logins when a restore or its recovery exchanges states: keeps a login that Codex has renewed since it was
+//! staged.
 
 use super::journal_pointer;
 use crate::accounts::{OwnerLocation, ProfileError, Profiles};
@@ -9,7 +9,7 @@ use crate::journal::{self, RecoveryPolicy};
 use crate::restore::{AuthJsonState, RestoreRequest};
 use std::path::{Path, PathBuf};
 
-/// The policy of restores, which knows the logins and the profiles of this machine.
+/// The [`RecoveryPolicy`] of restores, which saves logins to the profiles of this machine.
 pub(crate) struct LoginGuard<'a> {
     pub(crate) manager_home: &'a Path,
     pub(crate) env: &'a Environment,
@@ -27,7 +27,7 @@ impl<'a> LoginGuard<'a> {
 }
 
 impl RecoveryPolicy for LoginGuard<'_> {
-    /// Protects the login, if the exchange replaces the login or the whole home.
+    /// Keeps the outgoing login if the exchange replaces auth.json or the whole home.
     fn before_exchange(
         &self,
         home: &Path,
@@ -53,7 +53,7 @@ impl RecoveryPolicy for LoginGuard<'_> {
         journal::find_holders(home, staging, self.env)
     }
 
-    /// Returns true for files that Codex creates again, and for the login: a restore reads and saves it under Codex's
+    /// Returns true for files that Codex creates again, and for auth.json: a restore saves the login under Codex's
     /// lock, a recovery in [`LoginGuard::before_exchange`].
     fn is_disposable(&self, home: &Path, path: &Path) -> bool {
         journal::is_recreated(home, path) || path == home.join(AUTH_JSON)
@@ -61,8 +61,9 @@ impl RecoveryPolicy for LoginGuard<'_> {
 }
 
 impl LoginGuard<'_> {
-    /// Of two logins of one account, the newer one goes live. The login of another account is saved
-    /// to its profile. Bytes without a recognized login go to quarantine.
+    /// Makes sure that the exchange loses no login. If both logins belong to one account, writes the newer one to
+    /// `incoming`. Saves an outgoing login of another account to its profile. Copies outgoing bytes that are no
+    /// recognized login into quarantine.
     fn keep_newer_login(&self, outgoing: &Path, incoming: Option<&Path>) -> Result<(), IoError> {
         let new = match incoming {
             Some(incoming) => AuthJsonState::read(incoming)?,
@@ -73,8 +74,7 @@ impl LoginGuard<'_> {
         };
         match (new.login(), incoming) {
             (Some(new), Some(incoming)) if new.identity.is_same(&login.identity) => {
-                // OpenAI spends a refresh token when it is used, so an older login of the same account no
-                // longer works.
+                // A refresh token works only once, so an older login of the same account no longer works.
                 if login.freshness.is_newer_than(&new.freshness) {
                     atomic::write(incoming, old.bytes.expose())?;
                 }
@@ -84,8 +84,8 @@ impl LoginGuard<'_> {
         }
     }
 
-    /// Returns the login at `path`. Otherwise copies the content into quarantine, unless `other` has the same bytes,
-    /// and returns `None`.
+    /// Returns the login at `path`. If there is no recognized login, copies the content into quarantine, unless `other`
+    /// has the same bytes, and returns `None`.
     fn read_or_quarantine(
         &self,
         path: &Path,
@@ -95,7 +95,7 @@ impl LoginGuard<'_> {
         if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
             return Ok(Some((snapshot.clone(), login.clone())));
         }
-        // The same bytes stay, live or staged, so a copy in quarantine would only alarm the user.
+        // Equal bytes stay in the home, so a copy in quarantine would only alarm the user.
         if state.bytes().is_none() || state.bytes() != other.bytes() {
             state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
         }

@@ -1,7 +1,7 @@
-//! Finds interrupted restores and finishes them.
+//! Finds interrupted restores, and finishes or undoes them.
 //!
-//! The journal lies beside the home that was being replaced. A [`JournalPointer`] names its folder, so that a command
-//! for another home finds it too. Both places are searched.
+//! The journal of a restore is in a staging folder beside the home or within it. A [`JournalPointer`] names that
+//! folder, so that a command for another home finds it too.
 
 use super::journal_pointer::{JournalPointer, list_pointed_folders};
 use super::login_guard::LoginGuard;
@@ -10,8 +10,8 @@ use crate::journal::{self, JournalError, KeptAs, Recovery};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Returns the folders in which a restore may have been interrupted: those of `codex_home`, then those that a pointer
-/// names, with the pointer. A folder can be in both parts.
+/// Returns the staging folders of restores that may have been interrupted: first those of `codex_home`, then those that
+/// a pointer names, with the path of the pointer. A folder can be returned twice.
 pub(crate) fn find_candidate_folders(
     codex_home: &Path,
     manager_home: &Path,
@@ -33,7 +33,7 @@ pub(crate) fn is_in_progress(codex_home: &Path) -> bool {
         .any(|folder| journal::is_in_progress(folder))
 }
 
-/// Returns the folders that a restore of a home can have its journal in.
+/// Returns the two staging folders in which a restore of this home can have its journal.
 fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
     let home = codex_home
         .canonical()
@@ -44,25 +44,25 @@ fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
     ]
 }
 
-/// Returns the folders that ended restores of `codex_home`, and repairs of its databases, have left.
+/// Returns the staging folders that stayed after restores of `codex_home` and after repairs of its databases.
 pub(crate) fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
     let folders = restore_folders(codex_home).into_iter();
     let folders = folders.chain([journal::staging_in(codex_home)]);
     folders
-        .flat_map(|place| journal::list_kept(&place))
+        .flat_map(|folder| journal::list_kept(&folder))
         .collect()
 }
 
 /// A restore that was interrupted, and the result of recovering it.
 #[derive(Debug)]
 pub(crate) struct RecoveredRestore {
-    /// False for a restore of a home other than the command's.
+    /// True if the restore was one of the Codex home of this command.
     pub is_own: bool,
     pub result: Result<Recovery, JournalError>,
 }
 
-/// Finishes or undoes every interrupted restore, and removes the pointers of ended ones. Also reports running restores.
-/// Without any restore, it only lists a few folders.
+/// Finishes or undoes every interrupted restore, and removes the pointers of ended restores. Also reports running
+/// restores. If there is no restore, only lists a few folders.
 pub(crate) fn recover_all(
     codex_home: &Path,
     manager_home: &Path,
@@ -80,7 +80,7 @@ pub(crate) fn recover_all(
     let mut seen = BTreeSet::new();
     for (folder, pointer) in find_candidate_folders(codex_home, manager_home) {
         let mut result = journal::recover(&folder, &guard);
-        // Between the pointer and the lock of the staging folder, a starting restore has only this lock.
+        // A restore that is starting locks its pointer before its staging folder.
         let is_running = pointer.as_deref().is_some_and(lock::is_held);
         if is_running && matches!(result, Ok(Recovery::None)) {
             result = Ok(Recovery::InProgress);

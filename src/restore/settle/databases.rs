@@ -1,5 +1,5 @@
-//! The databases of a restore: rewrites the paths in them, and removes projections of rollouts that
-//! are replaced by other content.
+//! Adapts databases to the restored files: rewrites the paths in them, and removes projections of rollouts that are
+//! replaced by other content.
 
 use super::outside_databases::{self, OutsideDatabases};
 use super::reinstated_rows;
@@ -19,9 +19,9 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Checks the staged databases of an archive of the Python tool, because they are copies of live files and may be
-/// torn. Applies their `-wal` files and drops their sidecars from the plan. Databases in other archives were checked
-/// at their capture and have digests.
+/// Checks the staged databases of an archive of the Python tool, which copied live files, so that a database may be
+/// torn. Applies their `-wal` files, and removes their sidecars from the stage and the plan. Does nothing for other
+/// archives, whose databases were checked when they were captured and have digests.
 ///
 /// # Errors
 /// [`ArchiveError::Damaged`] if a database has a rollback journal or fails the integrity check.
@@ -36,7 +36,7 @@ pub(crate) fn check_python_copies(work: &mut Workspace<'_>) -> Result<(), Restor
         }
         // Only the `-wal` is used: SQLite deletes files that a rollback journal names.
         let [_, shm, journal] = home::database_sidecars(&path);
-        // The `-shm` of a copy describes the log of another machine's process. SQLite builds it anew.
+        // The `-shm` is of the process that had the database open when it was copied. SQLite creates a new one.
         tree::remove(&shm)?;
         if journal.metadata().is_ok_and(|m| m.len() > 0) {
             let what =
@@ -61,8 +61,8 @@ pub(crate) fn check_python_copies(work: &mut Workspace<'_>) -> Result<(), Restor
     Ok(())
 }
 
-/// Adapts the databases to the restored files: their folder, the paths in them, and their
-/// projections. Databases that change are added to the plan. Returns those that go to a folder outside of the home.
+/// Adapts the databases to the restored files: moves them to the folder that Codex will use, and updates the paths and
+/// the projections in them. Adds the changed databases to the plan. Returns the databases outside of the home.
 pub(crate) fn adapt(
     work: &mut Workspace<'_>,
     merged: &MergeResult,
@@ -89,8 +89,7 @@ struct DatabaseAdapter<'a, 'w> {
 }
 
 impl DatabaseAdapter<'_, '_> {
-    /// Returns the databases from the archive, for the home and outside of it, with their staged
-    /// paths.
+    /// Returns the databases of the archive with their staged paths, in the home and outside of it.
     fn list_staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
         let mut staged = self.work.stage.database_files(&self.work.plan);
         staged.extend(self.outside.restored.iter().cloned());
@@ -98,8 +97,9 @@ impl DatabaseAdapter<'_, '_> {
         staged
     }
 
-    /// Updates the paths of rollouts in a staged state database. A merge first adds the live rows of conversations that
-    /// only the home has, and, to a staged projection database, those of rollouts that stay.
+    /// Updates the paths of rollouts in a staged state database. For a merge, first copies live rows into the
+    /// staged database: the rows of conversations that only the home has into a state database, the projections of
+    /// rollouts that stay into a projection database.
     fn adapt_staged(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
         if self.work.plan.merge && is_history {
@@ -127,8 +127,8 @@ impl DatabaseAdapter<'_, '_> {
             &self.work.stage.rollouts,
             &live,
         ]);
-        // In the same home a row is wrong only if its conversation moved between the capture of the
-        // database and that of the rollout.
+        // In the home of the archive, a path in a row is wrong only if Codex moved the rollout between the capture of
+        // the database and the capture of the rollout.
         let unmatched = if self.is_same_home() && !self.work.plan.merge {
             UnmatchedRows::Keep
         } else {
@@ -145,15 +145,15 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Returns true if the archive was made of the home that it is restored into.
+    /// Returns true if the archive is restored into the home of which it was made.
     fn is_same_home(&self) -> bool {
         let source = Path::new(&self.work.request.archive.metadata().source_codex_home);
         self.work.plan.target == RestoreTarget::Home
             && (source == self.work.request.folder || source == self.work.stage.home().live)
     }
 
-    /// Updates the live state database, if it stays: rows follow conversations that the restore
-    /// archives or unarchives, and the rows of restored conversations are copied from the archive.
+    /// Updates the state databases that the restore does not replace: changes the paths of rollouts that the restore
+    /// moves, for example to `archived_sessions/`, and copies the rows of restored conversations from the archive.
     fn update_live_rows(&mut self) -> Result<(), RestoreError> {
         if self.work.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
@@ -169,7 +169,7 @@ impl DatabaseAdapter<'_, '_> {
         }
         let home = self.home_path_in_rows();
         if let Some(rows) = &reinstated {
-            // The rows may come from another home.
+            // The archive may be of another home.
             let restored = RolloutOverlay(vec![&self.work.stage.rollouts]);
             staged::rewrite_rollout_paths(&rows.database, &home, &restored, UnmatchedRows::Rebase)?;
         }
@@ -196,24 +196,24 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Returns the restored rollouts of conversations of which a live file with another path is removed.
+    /// Returns the restored rollouts of conversations that had a file at another path. The plan removes that file.
     fn find_moved_rollouts(&self) -> RolloutIndex {
         let mut moved = RolloutIndex::default();
-        for was in self.work.plan.removed.iter() {
-            let conversation = parse_rollout_name(was.as_path());
+        for removed in self.work.plan.removed.iter() {
+            let conversation = parse_rollout_name(removed.as_path());
             let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
                 continue;
             };
-            if let Some(now) = self.work.stage.rollouts.get(id)
-                && without_zst(now.as_path()) != without_zst(was.as_path())
+            if let Some(restored) = self.work.stage.rollouts.get(id)
+                && without_zst(restored.as_path()) != without_zst(removed.as_path())
             {
-                moved.insert(id, &now);
+                moved.insert(id, &restored);
             }
         }
         moved
     }
 
-    /// Returns the live databases with this name prefix that the archive does not replace.
+    /// Returns the live databases with this name prefix that the restore neither replaces nor removes.
     fn list_live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
         let mut found = Vec::new();
         for name in self.work.live.names.iter() {
@@ -263,8 +263,8 @@ impl DatabaseAdapter<'_, '_> {
         copy_unless_damaged(&database.live, &database.staged)
     }
 
-    /// Adds a live database of the home to the plan: as replaced by its staged copy, or as removed
-    /// if there is none. Outside of the home, every staged file replaces a live one.
+    /// Plans the replacement of a live database by its staged copy, or its removal if there is no staged copy. A staged
+    /// copy outside of the home needs no plan, because every staged file there is exchanged.
     fn plan_live_replacement(&mut self, database: LiveDatabase) {
         let Some(name) = database.name else {
             if !database.staged.exists() {
@@ -287,7 +287,8 @@ impl DatabaseAdapter<'_, '_> {
         }
     }
 
-    /// Returns the home as the user names it, which is how Codex writes it into rows.
+    /// Returns the path of the home as the user wrote it, possibly through a link, because Codex writes this path into
+    /// rows.
     fn home_path_in_rows(&self) -> PathBuf {
         if self.work.request.folder.exists() {
             self.work.request.folder.clone()
@@ -296,8 +297,8 @@ impl DatabaseAdapter<'_, '_> {
         }
     }
 
-    /// Copies rows of the live database `name` into its staged one, for the conversations `ids`,
-    /// whose live files stay.
+    /// Copies rows from the live database `name` into the staged one. `ids` are the conversations, or for projections
+    /// the rollouts, whose live files stay. Does nothing if the live database is missing or damaged.
     fn import_live_rows(
         &self,
         name: &EntryName,
@@ -318,7 +319,7 @@ impl DatabaseAdapter<'_, '_> {
         }
         // Codex may write to the live database meanwhile. A snapshot by SQLite includes its `-wal`.
         let copy = self.work.transaction.folder().join("live.sqlite");
-        // A damaged live database offers no rows. Codex creates them again from the rollouts.
+        // The rows of a damaged live database are lost. Codex creates them again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {
             staged::copy_rows(staged, &copy, ids, rows)?;
         }
@@ -326,8 +327,8 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Removes projections of rollouts that are replaced by anything but a continuation, if the
-    /// live projection database stays. A database from the archive needs no change: it was captured
+    /// Removes the projections of rollouts that are removed, or replaced by other content than a continuation, from the
+    /// projection databases that stay. A projection database of the archive needs no change, because it was captured
     /// before the archive's rollouts.
     fn delete_projections(&mut self) -> Result<(), RestoreError> {
         if self.work.plan.target == RestoreTarget::Elsewhere {
@@ -343,7 +344,7 @@ impl DatabaseAdapter<'_, '_> {
             return Ok(());
         }
         for database in projections {
-            // A database that cannot be changed is removed: Codex creates it again.
+            // A database that cannot be changed is removed, because Codex creates it again.
             if self.copy_live(&database)?
                 && staged::delete_projections(&database.staged, &stale).is_err()
             {
@@ -354,8 +355,8 @@ impl DatabaseAdapter<'_, '_> {
         Ok(())
     }
 
-    /// Returns the ids of the live rollouts that are removed, or replaced by anything but a continuation. These are
-    /// not ids of conversations: each rewind begins another rollout, with a projection of its own.
+    /// Returns the ids of the live rollouts that are removed, or replaced by other content than a continuation. These
+    /// are ids of rollouts, not of conversations: each rewind begins another rollout with a projection of its own.
     fn find_stale_projection_ids(&self) -> Result<HashSet<String>, RestoreError> {
         let mut stale = HashSet::new();
         for file in self.work.live.names.iter() {
@@ -391,21 +392,19 @@ impl DatabaseAdapter<'_, '_> {
     }
 }
 
-/// A live database that the archive does not replace.
+/// A live database that the archive does not replace, and the path of the copy that can be changed.
 struct LiveDatabase {
     live: PathBuf,
-    /// The path of the changed copy.
     staged: PathBuf,
-    /// The name in the home; `None` for a database outside of it.
+    /// The name in the home; `None` for a database outside of the home.
     name: Option<EntryName>,
 }
 
-/// Copies the database `live`. Returns false, without a copy, if it is damaged, unreadable or
+/// Copies the database `live` to `copy`. Returns false, and leaves no copy, if the database is damaged, unreadable or
 /// missing.
 ///
 /// # Errors
-/// The copy cannot be written, for example because the disk is full. Such an error proves nothing
-/// about the database.
+/// The copy cannot be written, for example because the disk is full. This does not mean that the database is damaged.
 fn copy_unless_damaged(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
     match database::write_snapshot(live, copy) {
         Ok(()) => Ok(true),

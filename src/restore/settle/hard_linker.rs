@@ -1,4 +1,4 @@
-//! Hard-links unchanged live files into the stage.
+//! Stages unchanged live files as hard links.
 
 use crate::archive::copy_attributes;
 use crate::codex::{HomeEntryKind, home, kind_of};
@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Links live files that a plan leaves as they are.
+/// Stages hard links to the live files that the plan does not change.
 pub(crate) struct HardLinker<'a> {
     plan: &'a RestorePlan,
-    /// Staging folders in the home, which are skipped.
+    /// The staging folders in the home, which are not linked.
     staging_folders: BTreeSet<PathBuf>,
-    /// Leaves out folders of kinds that the archive covers if nothing remains in them.
+    /// True to leave out empty folders of the kinds that an archive covers.
     drop_empty_folders: bool,
 }
 
@@ -27,7 +27,7 @@ impl<'a> HardLinker<'a> {
         }
     }
 
-    /// Links the unchanged files of `root`. Does nothing for a root that is a file.
+    /// Links the unchanged files of `root`. Does nothing if the root is a file or does not exist.
     pub(crate) fn link_root(&self, root: &StageRoot) -> Result<(), IoError> {
         match root.live.metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -43,8 +43,8 @@ impl<'a> HardLinker<'a> {
         Ok(())
     }
 
-    /// Returns true for a `-wal`, `-shm` or `-journal` of a database that is replaced or removed.
-    /// It would not fit the new database; SQLite may have created it after the plan was made.
+    /// Returns true for the `-wal`, `-shm` or `-journal` of a database that is replaced or removed. Such a file does
+    /// not fit the new database. The plan may not list it, because SQLite may have created it later.
     fn is_stale_sidecar(&self, relative: &Path) -> bool {
         kind_of(relative) == HomeEntryKind::DatabaseSidecar
             && relative.to_str().is_some_and(|text| {
@@ -58,14 +58,14 @@ impl<'a> HardLinker<'a> {
             })
     }
 
-    /// Links the unchanged files at `path`, relative to `root`, and below it.
+    /// Links the unchanged files at `path` and below it. `path` is relative to `root`.
     pub(crate) fn link_path_in_root(&self, root: &StageRoot, path: &Path) -> Result<(), IoError> {
         let relative = root.prefix.join(path);
         self.link_entry(&root.live.join(path), &relative, &root.staged.join(path))
     }
 
-    /// Returns true if the live entry `relative` is not linked, whatever is staged: the plan removes it, it does not
-    /// fit the new state, it is a folder of a restore, or it is the login, which `login` stages.
+    /// Returns true for a live entry that is never linked: the plan removes it, it is a stale database sidecar, it is a
+    /// staging folder or a leftover of a restore, or it is auth.json, which `login` stages.
     fn is_dropped(&self, relative: &Path) -> bool {
         self.plan.removed.contains(relative)
             || self.is_stale_sidecar(relative)
@@ -75,16 +75,16 @@ impl<'a> HardLinker<'a> {
                 && journal::parse_kept_name(relative) == Some(KeptAs::Leftover))
     }
 
-    /// Returns true if the plan replaces the live file `relative`, or it is not linked in any case.
+    /// Returns true if the plan replaces the live file `relative`, or if the file is never linked.
     pub(crate) fn is_replaced_or_dropped(&self, relative: &Path) -> bool {
         self.is_dropped(relative) || self.plan.writes.contains(relative)
     }
 
-    /// Checks that swapping `live` discards no file that the plan neither replaces nor removes: the safety backup does
-    /// not have such files.
+    /// Checks that an exchange of `live` discards only files that the plan replaces or removes, because the safety
+    /// backup does not have other files.
     ///
     /// # Errors
-    /// The swap would discard a file, or `live` cannot be read.
+    /// The exchange would discard another file, or `live` cannot be read.
     pub(crate) fn check_no_loss(&self, live: &Path, relative: &Path) -> Result<(), IoError> {
         let meta = match live.symlink_metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -101,8 +101,7 @@ impl<'a> HardLinker<'a> {
                     self.check_no_loss(&live.join(&name), &relative.join(&name))
                 });
         }
-        let why =
-            "the archive has something else at this path, and the safety backup does not have it";
+        let why = "the archive has another entry at this path, and the safety backup does not have the live one";
         Err(io::Error::new(io::ErrorKind::AlreadyExists, why)).at("keep", live)
     }
 
@@ -134,14 +133,13 @@ impl<'a> HardLinker<'a> {
             other => other.at("read", live)?,
         };
         let staged_meta = staged.symlink_metadata();
-        // The archive's file is staged already. Two folders are merged instead.
+        // An archived entry is staged here already. Only two folders can be merged.
         if staged_meta.is_ok_and(|staged| !(staged.is_dir() && meta.is_dir())) {
             return self.check_no_loss(live, relative);
         }
         if !meta.is_dir() {
             atomic::create_unsynced_folder(atomic::parent_of(staged))?;
-            // A link takes no space and keeps a file that another process has open the same file in both
-            // states.
+            // A link takes no space. A process that has the file open goes on with the same file after the exchange.
             return links::link_or_copy_entry(live, &meta, staged);
         }
         let is_captured = self.drop_empty_folders
@@ -156,7 +154,7 @@ impl<'a> HardLinker<'a> {
             atomic::create_unsynced_folder(staged)?;
         }
         self.link_folder_contents(live, relative, staged)?;
-        // A folder that the archive lacks is gone if nothing was linked into it.
+        // The staged folder is missing if it was left out because it is empty.
         if staged.symlink_metadata().is_ok_and(|m| m.is_dir()) {
             copy_attributes(live, staged)?;
         }

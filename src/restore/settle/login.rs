@@ -1,4 +1,4 @@
-//! The login of a restore: chooses the one that goes live, and saves the live one first.
+//! Chooses the login that goes live, stages it, and saves the live login that it replaces.
 
 use crate::accounts::{
     AccountLocks, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision, LoginOwner,
@@ -15,9 +15,10 @@ use crate::restore::{
 use std::io;
 use std::path::Path;
 
-/// Chooses the login that goes live and stages it, after the live one that it replaces was saved to its profile. Takes
-/// the locks on the accounts, then Codex's own lock on the login; they are held until the result is dropped. If the
-/// live login stays, it is staged only where `mode` or a hard link requires it.
+/// Chooses the login that goes live and stages it. Before that, saves the live login that it replaces to its profile.
+/// If the live login stays, stages it only if the whole home is exchanged or auth.json has a second hard link.
+///
+/// Takes the locks on the accounts, then Codex's own lock on the login. They are held until the result is dropped.
 pub(crate) fn stage_login(
     work: &mut Workspace<'_>,
     mode: ExchangeMode,
@@ -69,7 +70,7 @@ pub(crate) fn stage_login(
     Ok(login)
 }
 
-/// Takes the locks on the accounts of the live and of the archived login, if a login is restored, then Codex's lock, if
+/// Locks the accounts of the live login and of the archived login if a login is restored, then takes Codex's lock if
 /// the home exists.
 fn lock_login(
     request: &RestoreRequest<'_>,
@@ -77,8 +78,7 @@ fn lock_login(
     home: &Path,
     live_path: &Path,
 ) -> Result<StagedLogin, RestoreError> {
-    // Only for the account to lock. The login is read again under Codex's lock, since Codex may renew it until
-    // then.
+    // Read only to find the account to lock. Codex may still renew the login, so it is read again under Codex's lock.
     let before = AuthJsonState::read(live_path)?;
     let archived = archived_identity(request.archive);
     let accounts = before.login().map(|login| &login.identity);
@@ -87,8 +87,8 @@ fn lock_login(
     let profiles = Profiles::of(request.manager_home);
     let account_locks =
         profiles.lock_accounts(&accounts, request.now, login_lock::REFRESH_TIMEOUT)?;
-    // Accounts first, then Codex's lock, as in a switch: one order everywhere prevents deadlocks,
-    // and Codex is kept waiting for the shortest time.
+    // The accounts are locked first, as in a switch: the same order everywhere prevents deadlocks, and Codex waits for
+    // the shortest time.
     let lock = home.exists().then(|| {
         let lock = LoginLock::acquire(home, login_lock::REFRESH_TIMEOUT);
         lock.map_err(|e| e.into_io_error("Codex did not release it in time"))
@@ -119,8 +119,8 @@ fn stage_login_elsewhere(
     })
 }
 
-/// Returns the decision, and the bytes of the chosen login if it is not the live one. Returns `None` if the
-/// login is not restored at all.
+/// Chooses between the logins of the archive, of the profile and of the home. Returns the decision, with the chosen
+/// login if it is not the live one. Returns `None` if no login can be restored, and adds the reason to `notes`.
 fn choose_login(
     request: &RestoreRequest<'_>,
     stage: &Stage,
@@ -172,8 +172,8 @@ fn choose_login(
     Ok(Some((decision, bytes)))
 }
 
-/// Returns the login in the archive, if Codex would read it. Otherwise adds the reason to `notes`; none if Codex
-/// reads auth.json, and the archive has no auth.json or one that is signed out.
+/// Returns the login in the archive, if Codex would read it. Otherwise returns `None` and adds the reason to `notes`,
+/// except for an archive without auth.json or with a signed-out one.
 fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapshot, Login)> {
     let store = CodexConfig::read(stage.settings_folder()).store;
     if !store.reads_auth_json() {
@@ -197,7 +197,8 @@ fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthS
     Some((archived, login))
 }
 
-/// Returns a sentence fragment about the owner of the account's login, if that is another home or machine.
+/// Returns a clause about the home or the machine that owns the account's login now; `None` if this home may use the
+/// login.
 fn describe_other_owner(profile: &Profile, login: &Login, home: &Path) -> Option<String> {
     if let Some(other) = profile.other_live_home(Some(home)) {
         return Some(format!(
@@ -211,8 +212,8 @@ fn describe_other_owner(profile: &Profile, login: &Login, home: &Path) -> Option
     is_obsolete.then(|| format!("the login of {} was moved to another machine", profile.name))
 }
 
-/// Saves the live login to its profile, before it is replaced, and returns it. If auth.json has no recognized login,
-/// copies it into quarantine and returns `None`.
+/// Saves the live login to its profile before it is replaced, and returns it. If auth.json is no recognized login,
+/// copies it into quarantine and returns `None`. Adds a note in both cases.
 fn save_live_login(
     request: &RestoreRequest<'_>,
     home: &Path,
@@ -227,7 +228,7 @@ fn save_live_login(
         notes.push(format!("the live login was saved to the profile {name}"));
         return Ok(Some(snapshot.clone()));
     }
-    let (state, object) = match live {
+    let (problem, kept_object) = match live {
         AuthJsonState::File(AuthFile::Missing) => return Ok(None),
         // The bytes may be a login of a kind that this version does not know.
         AuthJsonState::File(AuthFile::Present(_)) => (
@@ -241,25 +242,27 @@ fn save_live_login(
     };
     let path = home.join(home::AUTH_JSON);
     let kept = live.quarantine(&path, &profiles, request.now)?;
-    let kept = kept.map(|kept| format!("; {object} was kept in {}", kept.display()));
-    notes.push(format!("auth.json {state}{}", kept.unwrap_or_default()));
+    let kept = kept.map(|kept| format!("; {kept_object} was kept in {}", kept.display()));
+    notes.push(format!("auth.json {problem}{}", kept.unwrap_or_default()));
     Ok(None)
 }
 
-/// The staged login, with the locks that keep Codex and other codex-manager processes from changing
-/// it.
+/// The result of staging the login, with the locks that keep Codex and other codex-manager processes from changing a
+/// login.
 #[derive(Debug, Default)]
 pub(crate) struct StagedLogin {
     pub(crate) outcome: AuthOutcome,
+    /// The live login that is replaced.
     was_live: Option<AuthSnapshot>,
+    /// The login that replaces it.
     went_live: Option<AuthSnapshot>,
     _account_locks: Option<AccountLocks>,
     _lock: Option<LoginLock>,
 }
 
 impl StagedLogin {
-    /// Records the owner of each login after the exchange. The bytes were saved before, so a kill
-    /// in between leaves a wrong record, never a lost login.
+    /// Records the owners of both logins after the exchange. The logins themselves were saved before, so a kill in
+    /// between leaves a wrong record, but loses no login.
     pub(crate) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
         let went_live = match request.auth {
@@ -283,7 +286,7 @@ impl StagedLogin {
     }
 }
 
-/// Writes a new auth.json (0600). `None` as the time leaves the current one.
+/// Writes a new auth.json with mode 0600. Without `mtime_ns`, the file keeps the current time.
 fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
     use std::io::Write;
     let mut file = atomic::create_private(path)?;
@@ -294,8 +297,8 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
     flush::sync_all(&file).at("fsync", path)
 }
 
-/// Stages the live auth.json: a link stays a link, a file is copied with its modification time. Does nothing if there
-/// is none.
+/// Stages the live auth.json: a link as a link, a file as a copy with the same modification time. Does nothing if there
+/// is no auth.json.
 fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
     let meta = match live.symlink_metadata() {
         Ok(meta) => meta,

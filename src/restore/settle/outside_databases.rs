@@ -1,4 +1,4 @@
-//! The databases of a home that are outside of it: where they are restored to.
+//! Decides the folder of each restored database: in the home, or the folder outside of it that Codex uses.
 
 use crate::archive::{ArchiveError, EntryName};
 use crate::codex::threads::staged;
@@ -14,25 +14,25 @@ use std::path::{Path, PathBuf};
 /// The databases outside of the home that a restore replaces or removes.
 #[derive(Debug, Default)]
 pub(crate) struct OutsideDatabases {
-    /// The folder of Codex's databases, if outside of the home.
+    /// The folder of Codex's databases, if it is outside of the home.
     pub(crate) sqlite_home: Option<PathBuf>,
-    /// True once a database is staged for that folder.
+    /// True once the staging folder in that folder exists.
     is_staged: bool,
-    /// The archive's databases for that folder, and their staged paths.
+    /// The archived databases that are restored to that folder, with their staged paths.
     pub(crate) restored: Vec<(EntryName, PathBuf)>,
-    /// The removed live databases of that folder.
+    /// The live databases in that folder that are removed.
     pub(crate) removed: Vec<PathBuf>,
 }
 
 impl OutsideDatabases {
-    /// Returns the folder of databases outside of the home and its staging folder, once a database is staged for it.
+    /// Returns [`Self::sqlite_home`] and the staging folder in it; `None` as long as the staging folder does not exist.
     pub(crate) fn staging(&self) -> Option<(&Path, PathBuf)> {
         let folder = self.sqlite_home.as_deref().filter(|_| self.is_staged)?;
         Some((folder, journal::staging_within(folder)))
     }
 
-    /// Returns the staging folder for databases in `folder`, outside of the home. The first call
-    /// adds it to the transaction.
+    /// Returns the staging folder in `folder`, which is outside of the home. The first call creates both folders and
+    /// adds the staging folder to the transaction.
     pub(crate) fn stage_in(
         &mut self,
         folder: &Path,
@@ -48,13 +48,13 @@ impl OutsideDatabases {
     }
 }
 
-/// Moves the staged databases to where Codex will expect them: into the folder outside of the home that the settings or
-/// the environment name, else into the home. For `--to` always into the home, and `sqlite_home` is removed from its
-/// config.toml.
+/// Moves the staged databases to the folder in which Codex will look for them: the folder outside of the home that the
+/// settings or the environment name, else the home. For `--to`, that is always the target folder, and `sqlite_home` is
+/// removed from the restored config.toml.
 ///
 /// # Errors
-/// The home does not use that folder yet and the request does not allow it, another home uses it, or its disk has too
-/// little space.
+/// The home does not use the outside folder yet and the request does not allow it, another home uses the folder, or its
+/// disk has too little space.
 pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabases, RestoreError> {
     let (request, plan, stage) = (work.request, &mut work.plan, &work.stage);
     let transaction = &mut work.transaction;
@@ -97,8 +97,8 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     Ok(outside)
 }
 
-/// Removes the setting of a restored config.toml that would lead Codex to databases outside of a
-/// folder that is no home yet.
+/// Removes `sqlite_home` from the restored config.toml of `--to`, because the databases are restored into the target
+/// folder. Adds a note about this, and about `CODEX_SQLITE_HOME`, which would have the same effect as the setting.
 fn keep_databases_inside(
     request: &RestoreRequest<'_>,
     stage: &Stage,
@@ -122,8 +122,8 @@ fn keep_databases_inside(
     Ok(())
 }
 
-/// Fails unless this home already uses `folder`, by its config.toml or by the environment, or the request allows any
-/// folder: the settings in an archive must not choose a folder to write to.
+/// Fails unless the live home uses `folder` already, by its config.toml or by the environment, or the request allows
+/// any folder. So the settings in an archive cannot choose a folder to write to.
 fn check_home_uses(
     folder: &Path,
     home: &Path,
@@ -141,8 +141,8 @@ fn check_home_uses(
     }
 }
 
-/// Fails if the disk of `folder` is not that of `staging` and has too little space for these
-/// databases. Checked late, because the archive's settings may name the folder.
+/// Fails if `folder` is on another disk than `staging` and that disk has too little space for these databases. This
+/// check is late because the folder may be named only by the restored settings.
 fn check_space(
     folder: &Path,
     staging: &Path,
@@ -164,15 +164,14 @@ fn check_space(
     )?)
 }
 
-/// Returns the folder that `config` or the environment names for the databases, if it is outside of
-/// the home.
+/// Returns the folder of the databases by `config` or the environment, if it is not the home itself.
 fn outside_folder(config: &CodexConfig, home: &Path, env: &Environment) -> Option<PathBuf> {
     let databases = links::resolve_links(&config.database_folder(home, env)?);
     Some(databases).filter(|databases| *databases != links::resolve_links(home))
 }
 
-/// Returns true if another home uses the databases in `folder`: it is a home itself, or a
-/// database has rows (possibly in its `-wal`) of conversations in another home. Copies databases to `scratch`.
+/// Returns true if another home uses the databases in `folder`: the folder is a home itself, or a state database in it
+/// has rows of conversations in another home. Copies each database to `scratch` to read the rows in its `-wal` too.
 fn is_shared(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, RestoreError> {
     let home_markers = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS];
     if home_markers.iter().any(|name| folder.join(name).exists()) {
@@ -188,7 +187,7 @@ fn is_shared(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, Restore
         let snapshot = database::write_snapshot(&path, &copy);
         let is_foreign = match snapshot {
             Ok(()) => has_foreign_rows(&staged::read_rollout_paths(&copy)?, home),
-            // The readable rows of a damaged database decide.
+            // Of a damaged database, the rows that can be read decide.
             Err(DatabaseError::Damaged { .. }) => {
                 staged::read_rollout_paths(&path).is_ok_and(|rows| has_foreign_rows(&rows, home))
             }
@@ -202,14 +201,14 @@ fn is_shared(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, Restore
     Ok(false)
 }
 
-/// Moves staged databases that were outside of the archived home into the home.
+/// Moves the staged databases that were outside of the archived home into the staged home.
 fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), RestoreError> {
     let names: Vec<_> = plan.writes.iter().filter(EntryName::is_reserved).collect();
     for name in names {
         let file_name = name.as_path().file_name().unwrap_or_default();
         let staged = stage.staged_path(name.as_path());
         let inside = stage.staged_path(Path::new(file_name));
-        // An older database of the same name in the archived home, which its Codex did not use.
+        // The archived home may also have an older database of the same name, which Codex did not use.
         if inside.symlink_metadata().is_ok() {
             tree::remove(&inside)?;
         }

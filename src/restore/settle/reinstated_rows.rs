@@ -1,5 +1,5 @@
-//! Rows and names of conversations that are restored without their databases: copied from the
-//! archive's state database and session index. Existing entries of the home stay unchanged.
+//! Restores the rows and names of conversations in a partial restore, which does not replace the databases. Copies them
+//! from the archive's state database and session index. Rows and names that the home has stay unchanged.
 
 use crate::archive::{ArchiveReader, FileEntry, file_extract};
 use crate::codex::database;
@@ -16,15 +16,15 @@ use std::path::{Path, PathBuf};
 /// hundred bytes per name.
 const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The archive's rows of restored conversations.
+/// The rows of the restored conversations in the archive.
 pub(crate) struct ReinstatedRows {
     /// The path of the unpacked state database.
     pub(crate) database: PathBuf,
     pub(crate) ids: HashSet<String>,
 }
 
-/// Returns the ids of the restored conversations for a partial restore of the home, otherwise none:
-/// a full restore replaces the state database and the session index.
+/// Returns the ids of the restored conversations for a partial restore of the home. Returns none for other restores: a
+/// full restore replaces the state database and the session index.
 fn reinstated_ids(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
     if plan.partial && plan.target == RestoreTarget::Home {
         stage.rollouts.ids()
@@ -33,8 +33,8 @@ fn reinstated_ids(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
     }
 }
 
-/// Unpacks the archive's state database into the staging folder. `None` if no row is needed, or if the database is
-/// missing or damaged.
+/// Unpacks the archive's state database into the staging folder. Returns `None` if no row is needed, or if the archived
+/// database is missing or damaged.
 pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>, RestoreError> {
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
     let ids = reinstated_ids(&work.plan, &work.stage);
@@ -50,8 +50,8 @@ pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>
     Ok(is_sound.then_some(ReinstatedRows { database, ids }))
 }
 
-/// Stages the session index of the home with the archived names of restored conversations that have no name in the
-/// home. Does nothing if there is no such name, or the plan restores the index itself.
+/// Stages a copy of the home's session index, with the archived names of restored conversations that have no name in
+/// the home. Does nothing if there is no such name, or if the plan restores the session index itself.
 pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreError> {
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
     let (plan, stage) = (&mut work.plan, &work.stage);

@@ -1,4 +1,4 @@
-//! The safety backup: an archive of everything that a restore will change.
+//! Makes the safety backup: an archive of everything that a restore will replace or remove.
 
 use super::outside_databases::OutsideDatabases;
 use crate::archive::metadata::SAFETY_LABEL;
@@ -15,9 +15,9 @@ use crate::restore::{
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// Makes the safety backup. Returns `None` if the request does not want one, the target is not the home, or nothing
-/// needs it. The backup also lists the files that the restore adds, so that restoring it removes them. Damaged
-/// databases, which a backup leaves out, are staged in `db-backups`.
+/// Makes the safety backup. Returns `None` if the request does not ask for one, the target is not the home, or nothing
+/// has to be saved. The backup lists the files that the restore adds, so that restoring the backup removes them.
+/// Damaged databases, which a backup leaves out, are copied to `db-backups` in the new state.
 ///
 /// # Errors
 /// [`RestoreError::BackupIncomplete`] if a file that the restore replaces or removes cannot be saved; or the archive
@@ -56,7 +56,7 @@ pub(crate) fn make_backup(
         work.notes.push(format!(
             "{} is damaged and not in the safety backup; it was kept in {}",
             live.display(),
-            kept.display(),
+            home.join(kept).display(),
         ));
     }
     let published = publish::publish(
@@ -69,15 +69,14 @@ pub(crate) fn make_backup(
     Ok(Some(published))
 }
 
-/// The parts of a restore that determine its safety backup.
+/// The parts of a restore that decide what its safety backup contains.
 struct SafetyBackup<'a> {
     request: &'a RestoreRequest<'a>,
     plan: &'a RestorePlan,
     /// The path of the live home, without symbolic links.
     home: &'a Path,
     outside: &'a OutsideDatabases,
-    /// The databases outside of the home that are replaced or removed, by their names in an
-    /// archive.
+    /// The names that the databases outside of the home have in an archive, if they are replaced or removed.
     replaced_outside: Vec<PathBuf>,
     replaces_login: bool,
     stage: &'a Stage,
@@ -152,7 +151,7 @@ impl SafetyBackup<'_> {
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = PreviousArchive::new(archive, reuse, self.stage.equal.clone());
+        let source = PreviousArchive::new(archive, reuse, self.stage.equal_rollouts.clone());
         let mut options = CaptureOptions {
             backups,
             tmp: &self.request.manager_home.join("tmp"),
@@ -169,8 +168,11 @@ impl SafetyBackup<'_> {
         }
     }
 
-    /// Fails if a file of `unsaved`, which the safety backup lacks, would be lost. Returns the damaged databases and the
-    /// files outside of the home that are not databases: the caller keeps copies of them.
+    /// Checks the files `unsaved`, which the safety backup could not include. Returns the damaged databases, and the
+    /// files in the place of databases outside of the home, of which the caller has to keep copies.
+    ///
+    /// # Errors
+    /// The restore would replace or remove one of the other files.
     fn check_unsaved(
         &self,
         mut unsaved: Vec<PathNote>,
@@ -186,7 +188,7 @@ impl SafetyBackup<'_> {
         if unsaved.is_empty() {
             return Ok(damaged);
         }
-        // Even without a backup, the restore reads a folder, to link the files in it that stay.
+        // Also without a backup, the restore has to read a folder, to link the unchanged files in it.
         let can_skip_backup = !unsaved.iter().any(|s| self.is_folder(&s.path));
         Err(RestoreError::BackupIncomplete {
             items: unsaved,
@@ -194,8 +196,8 @@ impl SafetyBackup<'_> {
         })
     }
 
-    /// Moves damaged databases, not merely unreadable ones, out of `unsaved` and returns them. Adds
-    /// files outside of the home that are not databases, because the archive cannot include them.
+    /// Moves the damaged databases out of `unsaved` and returns them; an unreadable database may be sound and stays.
+    /// Also returns files in the place of databases outside of the home, because an archive does not include them.
     fn split_damaged(
         &self,
         unsaved: &mut Vec<PathNote>,
@@ -210,7 +212,6 @@ impl SafetyBackup<'_> {
             })
             .map(|s| s.path)
             .collect();
-        // Outside of the home, files that are not databases are not archived.
         let is_not_sqlite = |name: &&PathBuf| {
             let path = self.live_path(name);
             path.metadata().is_ok_and(|m| m.len() > 0)
@@ -220,8 +221,7 @@ impl SafetyBackup<'_> {
         damaged
     }
 
-    /// Returns true if the restore would replace or remove anything at `path`, which the safety backup
-    /// lacks.
+    /// Returns true if the restore would replace or remove the file at `path`, or anything in the folder at `path`.
     fn would_be_lost(&self, path: &Path) -> bool {
         let changes = self.plan.changes();
         let mut changes = changes.iter();
@@ -234,7 +234,7 @@ impl SafetyBackup<'_> {
         live_path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
     }
 
-    /// Returns the live path of a file by its name in an archive.
+    /// Returns the live path of the file that has this name in an archive.
     fn live_path(&self, name: &Path) -> PathBuf {
         let folder = &self.outside.sqlite_home;
         match (folder, name.strip_prefix(EXTERNAL_DATABASES_FOLDER)) {
@@ -244,8 +244,7 @@ impl SafetyBackup<'_> {
     }
 }
 
-/// Returns the databases outside of the home that are replaced or removed, by their names in an
-/// archive.
+/// Returns the names that the databases outside of the home have in an archive, of those that are replaced or removed.
 fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, RestoreError> {
     let Some((live, staged)) = outside.staging() else {
         return Ok(Vec::new());
@@ -261,16 +260,16 @@ fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, Res
     Ok(names)
 }
 
-/// Stages the damaged database `live` under `db-backups`, where Codex keeps its own, so that the
-/// restore discards nothing. `relative` is its name in an archive. Returns the folder in the home.
+/// Stages a copy of the damaged database `live` in a new folder of `db-backups`, in which Codex keeps damaged databases
+/// too. `relative` is the name of the database in an archive. Returns the path of the new folder, relative to the home.
 fn keep_damaged_database(
     relative: &Path,
     live: &Path,
     stage: &Stage,
     now: &Timestamp,
 ) -> Result<PathBuf, RestoreError> {
-    // Odd numbers for the home, even ones for databases outside of it: both may have a database of
-    // the same name.
+    // Odd numbers for databases in the home, even ones for databases outside of it, because both may have the same
+    // name.
     let is_outside = relative.starts_with(EXTERNAL_DATABASES_FOLDER);
     let first = if is_outside { 2 } else { 1 };
     let second = now.timestamp();
@@ -291,7 +290,8 @@ fn keep_damaged_database(
     Ok(folder)
 }
 
-/// Copies a file, link or folder. Does not link files, because the exchange would take a link for a write.
+/// Copies a file, link or folder. Makes no hard link, because the exchange would take the new link for a write to the
+/// live file.
 fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.symlink_metadata().at("inspect", from)?;
     if meta.is_dir() {

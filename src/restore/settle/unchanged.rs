@@ -1,4 +1,4 @@
-//! Stages the files that stay the same, as hard links, or leaves them in place.
+//! Stages unchanged files as hard links, or decides that they can stay in place.
 
 use super::hard_linker::HardLinker;
 use crate::io::{IoError, atomic, space, tree};
@@ -11,12 +11,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::{fs, io};
 
-/// The largest number of changed files that a partial restore exchanges one by one instead of
-/// linking the rest of the home.
+/// The largest number of changed files that a partial restore exchanges one by one. With more files, it links the rest
+/// of the home into the stage instead.
 const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
-/// Stages the files that the plan does not change, and returns the mode in which the home is exchanged. If files are
-/// exchanged one by one, unchanged ones need no link in the stage. `outside` are the databases outside of the home.
+/// Stages the files that the plan does not change, and returns the mode in which the home is exchanged. If the changed
+/// files are exchanged one by one, the unchanged files stay in place and need no link.
 pub(crate) fn stage_unchanged(
     work: &Workspace<'_>,
     outside: &OutsideDatabases,
@@ -40,11 +40,11 @@ pub(crate) fn stage_unchanged(
     Ok(mode)
 }
 
-/// Links unchanged live files into the stage.
+/// Links the unchanged live files of all roots into the stage.
 fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
     let (plan, stage) = (&work.plan, &work.stage);
     let linker = HardLinker::new(plan, stage);
-    // Linked folders first: one with nothing staged is not exchanged at all.
+    // The targets of linked folders come first. Such a target is not exchanged if nothing is staged for it.
     for root in &stage.roots[1..] {
         linker.link_root(root)?;
     }
@@ -56,7 +56,7 @@ fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
     names.try_for_each(|name| linker.link_path_in_root(stage.home(), name))
 }
 
-/// Returns the top-level names of the home that change.
+/// Returns the top-level names of the home that change, without the linked folders.
 pub(crate) fn list_changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
     let linked = &stage.roots[1..];
     let mut tops: BTreeSet<OsString> = BTreeSet::new();
@@ -71,10 +71,10 @@ pub(crate) fn list_changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTree
     tops
 }
 
-/// Returns true if the home is on an overlay and its folder cannot be renamed.
+/// Returns true if the home is on an overlay file system and its folder cannot be renamed.
 ///
-/// Tries to rename it over a folder with an entry. That fails either way, but with EXDEV instead of
-/// ENOTEMPTY for a folder of a lower layer.
+/// Tries to rename the home over a folder that is not empty. This always fails, but for a folder of a lower layer with
+/// EXDEV instead of ENOTEMPTY.
 fn cannot_rename_home(root: &StageRoot) -> Result<bool, IoError> {
     if !space::is_overlay(&root.live) {
         return Ok(false);

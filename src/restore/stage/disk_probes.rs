@@ -1,13 +1,12 @@
-//! Probes of the file systems that a restore works on: mount points, letter case, and the exchange
-//! of folders.
+//! Probes the file systems that a restore works on: mount points, letter case, and the exchange of folders.
 
 #[cfg(target_os = "linux")]
 use crate::io::file_open;
 use crate::io::{IoContext, IoError, atomic, exchange, space, tree};
 use std::path::{Path, PathBuf};
 
-/// Returns true if the whole home can be exchanged in one call: it is an ordinary folder on the
-/// file system of `beside`, without mount points in it, and the system supports the call.
+/// Returns true if the whole home can be exchanged in one system call: the home is on the file system of `beside`,
+/// contains no mount points, and the system supports the call. Also returns true if there is no home yet.
 pub(crate) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoError> {
     if !home.exists() {
         return Ok(true);
@@ -17,8 +16,8 @@ pub(crate) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoE
         && exchange::is_supported(beside).at("probe", beside)?)
 }
 
-/// Returns true if the disk of `folder` ignores letter case. Probes it with a file: the system has
-/// no call for it, and folders of one disk may differ.
+/// Returns true if `folder` ignores letter case. Creates and removes a file to find out: the system has no call for
+/// this, and folders of one disk may differ.
 pub(crate) fn probe_ignores_case(folder: &Path) -> Result<bool, IoError> {
     let probe = folder.join("case-probe");
     drop(atomic::create_private(&probe)?);
@@ -27,11 +26,11 @@ pub(crate) fn probe_ignores_case(folder: &Path) -> Result<bool, IoError> {
     Ok(ignores)
 }
 
-/// Returns the mount points at and below `folder`, which must have no symbolic links. Exchanging or
-/// removing a folder above one would reach into another file system.
+/// Returns the mount points at and below `folder`. The path of `folder` must have no symbolic links. An exchange or a
+/// removal of a folder that contains a mount point would reach into another file system.
 ///
 /// # Errors
-/// The list of mounts cannot be read. Then nothing may be removed.
+/// The list of mounts cannot be read. The caller must then not remove or exchange anything.
 #[cfg(target_os = "linux")]
 pub(crate) fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     use std::ffi::OsString;
@@ -69,7 +68,7 @@ pub(crate) fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     find_mounts_by_device(folder, &space::is_same_file_system)
 }
 
-/// Finds mount points by the file systems of folders, for systems without a list of mounts in a file.
+/// Finds the folders on another file system than their parent, for systems without a list of mounts in a file.
 #[cfg(any(test, not(target_os = "linux")))]
 fn find_mounts_by_device(
     folder: &Path,

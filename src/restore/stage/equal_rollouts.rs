@@ -1,7 +1,7 @@
-//! Links rollouts into the stage that the home already has with the archived content, so that they are not
-//! written again.
+//! Stages hard links to rollouts that the home has with the same content as the archive, so that they are not written
+//! again.
 //!
-//! Only rollouts, because the restore edits other files in the stage, and an edit through a hard link would change
+//! Links only rollouts: the restore edits some other files in the stage, and an edit through a hard link would change
 //! the live file.
 
 use super::staged_home::{Stage, StageRoot};
@@ -16,11 +16,12 @@ use crate::restore::plan::unchanged_files::has_content;
 use crate::restore::{RestoreError, RestorePlan, RestoreTarget};
 use std::path::Path;
 
-/// The largest number of rollouts that wait to be compared.
+/// The largest number of rollouts that are queued for the comparison.
 const MAX_WAITING: usize = 64;
 
-/// Links the equal rollouts of the home into the stage, and returns their names. A rollout that cannot be read or
-/// linked counts as different. Reports the bytes that it compares to `progress`. Does nothing for `--to`.
+/// Links the rollouts of the home that are equal to the archived ones into the stage, and returns their names. A
+/// rollout that cannot be read or linked counts as different. Reports the compared bytes to `progress`. Does nothing
+/// for `--to`.
 ///
 /// # Errors
 /// The stage cannot be written, or the user interrupts.
@@ -63,7 +64,7 @@ pub(crate) fn link_equal(
     Ok(equal)
 }
 
-/// Fails with [`JournalError::Written`] if a linked rollout was written since it was compared.
+/// Fails with [`JournalError::Written`] if a rollout was written after [`link_equal`] linked it.
 pub(crate) fn check_unchanged(
     contents: &ArchiveManifest,
     plan: &RestorePlan,
@@ -71,9 +72,9 @@ pub(crate) fn check_unchanged(
 ) -> Result<(), RestoreError> {
     let is_restored = |file: &FileEntry| {
         let path = file.path.as_path();
-        stage.equal.contains(path) && plan.writes.contains(path)
+        stage.equal_rollouts.contains(path) && plan.writes.contains(path)
     };
-    // Codex may append to a rollout through its open descriptor, and the link in the stage grows with it.
+    // If Codex appends to a rollout that it has open, the hard link in the stage grows too.
     let mut restored = contents.files.iter().filter(is_restored);
     let changed =
         restored.find(|file| !has_attributes(&stage.staged_path(file.path.as_path()), file));
@@ -86,9 +87,9 @@ pub(crate) fn check_unchanged(
     })
 }
 
-/// Returns the live paths of the roots in which files can be linked. Excludes roots on an overlay, where a link copies
-/// the file and the live name keeps another identity. Excludes folders with several links from the home, because the
-/// archive has their files once per link.
+/// Returns the live paths of the roots in which files can be hard-linked. Excludes roots on an overlay file system,
+/// where a hard link copies the file. Excludes folders to which several links of the home lead, because the archive has
+/// their files once for each link.
 fn find_linkable_roots(stage: &Stage) -> Vec<&Path> {
     let is_linkable = |root: &&StageRoot| {
         let sharing = stage
@@ -101,7 +102,7 @@ fn find_linkable_roots(stage: &Stage) -> Vec<&Path> {
     roots.map(|root| root.live.as_path()).collect()
 }
 
-/// Links the live file of `file` into the stage if both are equal. Returns true if it did.
+/// Links the live file into the stage if it is equal to the archived `file`. Returns true if it was linked.
 fn link_if_equal(
     file: &FileEntry,
     stage: &Stage,
@@ -112,7 +113,7 @@ fn link_if_equal(
     let Some((compared, _)) = file_id::stat(&live)? else {
         return Ok(false);
     };
-    // Compared before it is linked: a link that is removed again would look like a write.
+    // Compared before it is linked: adding and removing a link would change the ctime, which looks like a write.
     if !has_attributes(&live, file) || !has_content(&live, file, progress) {
         return Ok(false);
     }

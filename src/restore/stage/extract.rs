@@ -13,14 +13,15 @@ use std::sync::{Mutex, PoisonError};
 /// The largest login that is read from an archive, in bytes.
 const MAX_LOGIN_BYTES: usize = 16 * 1024 * 1024;
 
-/// The size from which a part of a file bypasses the page cache, so that the disk works while other
-/// parts are unpacked.
-const LARGE_PART_BYTES: usize = 512 * 1024;
+/// The size from which a chunk of a file bypasses the page cache, so that the disk writes it while other chunks are
+/// unpacked.
+const LARGE_CHUNK_BYTES: usize = 512 * 1024;
 
-/// The sink of [`ArchiveReader::read`](crate::archive::reader::ArchiveReader::read) for a restore.
+/// Writes the files that the plan takes from an archive into the stage. Keeps the login in memory.
 pub(crate) struct ExtractSink<'a> {
     stage: &'a Stage,
     plan: &'a RestorePlan,
+    /// The bytes and the modification time of the archived login.
     login: Mutex<Option<(Vec<u8>, i64)>>,
 }
 
@@ -33,15 +34,14 @@ impl<'a> ExtractSink<'a> {
         }
     }
 
-    /// Returns the archive's login, if the plan wants it. Call this after reading the archive.
+    /// Returns the archived login; `None` if the plan does not want it or the archive has none. Has to be called after
+    /// the archive was read.
     pub(crate) fn into_login(self) -> Option<ArchivedLogin> {
-        let login = self
-            .login
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)?;
+        let login = self.login.into_inner();
+        let (bytes, mtime_ns) = login.unwrap_or_else(PoisonError::into_inner)?;
         Some(ArchivedLogin {
-            bytes: SecretBytes::new(login.0),
-            mtime_ns: login.1,
+            bytes: SecretBytes::new(bytes),
+            mtime_ns,
         })
     }
 
@@ -54,7 +54,7 @@ impl Sink for ExtractSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         let path = entry.path.as_path();
         self.is_login(entry)
-            || (self.plan.writes.contains(path) && !self.stage.equal.contains(path))
+            || (self.plan.writes.contains(path) && !self.stage.equal_rollouts.contains(path))
     }
 
     fn write_chunk(
@@ -65,10 +65,11 @@ impl Sink for ExtractSink<'_> {
     ) -> Result<(), ArchiveError> {
         if self.is_login(entry) {
             let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
-            let (whole, _) = login.get_or_insert_with(|| (Vec::new(), entry.mtime));
-            // A login is a few kilobytes and comes in one part. A larger file is not a login.
-            if offset == whole.len() as u64 && whole.len() + bytes.len() <= MAX_LOGIN_BYTES {
-                whole.extend_from_slice(bytes);
+            let (login_bytes, _) = login.get_or_insert_with(|| (Vec::new(), entry.mtime));
+            // A login has a few kilobytes and is a single chunk. A larger file is not a login.
+            let len = login_bytes.len();
+            if offset == len as u64 && len + bytes.len() <= MAX_LOGIN_BYTES {
+                login_bytes.extend_from_slice(bytes);
             }
             return Ok(());
         }
@@ -80,7 +81,7 @@ impl Sink for ExtractSink<'_> {
             }
             other => other?,
         };
-        Ok(write_part(&file, bytes, offset).at("write", &path)?)
+        Ok(write_at(&file, bytes, offset).at("write", &path)?)
     }
 
     fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
@@ -89,22 +90,22 @@ impl Sink for ExtractSink<'_> {
         }
         let staged = self.stage.staged_path(entry.path.as_path());
         events::trace!("unpacked {}", staged.display());
-        // Old login files are the user's, and keep their modes.
+        // Legacy login files are the user's own and keep their modes.
         let is_private = kind_of(entry.path.as_path()) == HomeEntryKind::AccountSessions;
         let mode = entry.mode & if is_private { 0o600 } else { 0o777 };
         Ok(set_attributes(&staged, mode, entry.mtime)?)
     }
 }
 
-/// Writes `bytes` at `offset`; a large part past the page cache.
-fn write_part(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+/// Writes `bytes` at `offset`. A large chunk bypasses the page cache.
+fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     match bytes.len() {
-        LARGE_PART_BYTES.. => position::write_past_cache(file, bytes, offset),
+        LARGE_CHUNK_BYTES.. => position::write_past_cache(file, bytes, offset),
         _ => position::write_all_at(file, bytes, offset),
     }
 }
 
-/// Opens or creates a staged file (0600) without truncating it: several threads write parts of it.
+/// Opens or creates a staged file with mode 0600. Does not truncate it, because several threads write chunks of it.
 fn open_private(path: &Path) -> Result<File, IoError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).truncate(false);

@@ -1,4 +1,4 @@
-//! The links and mounts at the top of a home whose targets are replaced.
+//! Finds the links and mounts at the top level of a home whose contents a restore replaces.
 
 use super::disk_probes;
 use super::staged_home::StageRoot;
@@ -9,9 +9,8 @@ use crate::restore::{RestoreError, RestorePlan};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Returns the top-level links and mounts whose content the archive replaces: the target is
-/// replaced, the link stays. Excludes logins, settings and databases, where the link itself is
-/// replaced.
+/// Returns the targets of top-level links out of `folder`, and top-level mounts, whose content the plan changes. The
+/// link or mount itself stays. Excludes logins, settings and databases, for which the link is replaced by a file.
 pub(crate) fn find_linked_roots(
     folder: &Path,
     plan: &RestorePlan,
@@ -30,7 +29,7 @@ pub(crate) fn find_linked_roots(
         if !(is_link || is_mount) || replaces_link || !plan.changes_below(&prefix) {
             continue;
         }
-        // A dangling link leads to nothing that could be replaced. It stays as it is.
+        // A dangling link has no content that could be replaced. It stays as it is.
         let Ok(target) = entry.path().canonical() else {
             continue;
         };
@@ -54,8 +53,8 @@ pub(crate) fn find_linked_roots(
     Ok(roots)
 }
 
-/// Adds the staging folder of `root` to the transaction. If it cannot be created beside the live folder,
-/// it is created within it.
+/// Adds the staging folder of `root` to the transaction, and returns the root. If the staging folder cannot be created
+/// beside the live folder, creates it within the live folder, and changes the root accordingly.
 pub(crate) fn add_root(
     transaction: &mut Transaction,
     mut root: StageRoot,

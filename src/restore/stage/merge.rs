@@ -1,4 +1,4 @@
-//! `--merge`: keeps conversations that only the home has, and the longer version of the others.
+//! Implements `--merge`: keeps conversations that only the home has, and the longer version of all others.
 
 use super::staged_home::Stage;
 use crate::archive::{EntryName, NameSet, parse_rollout_name, set_attributes};
@@ -17,14 +17,14 @@ use std::path::Path;
 /// The conversations that a merge keeps.
 #[derive(Debug, Default)]
 pub(crate) struct MergeResult {
-    /// Conversations that only the home has.
+    /// The rollouts that only the home has.
     pub(crate) local_only: RolloutIndex,
-    /// The ids of all rollouts whose live file stays, including those in `local_only`.
+    /// The ids of all rollouts whose live file stays, including the rollouts in `local_only`.
     pub(crate) kept_rollouts: HashSet<String>,
 }
 
-/// Removes staged rollouts, from the stage and from the plan, if the live version is equal or longer, and merges
-/// line-based files. Does nothing unless the plan is a merge into the home.
+/// Removes each staged rollout whose live version is equal or longer from the stage and from the plan. Appends the
+/// missing live lines to staged line-based files. Does nothing unless the plan is a merge into the home.
 ///
 /// # Errors
 /// [`RestoreError::Diverged`] if both versions of a conversation have turns that the other lacks.
@@ -71,11 +71,11 @@ pub(crate) fn merge(
                 plan.added.remove(name.as_path());
                 stage.rollouts.insert(&id, &file);
                 merged.kept_rollouts.insert(rollout_id);
-                // A second live file of the conversation has nothing left to be compared with.
+                // The staged file is gone, so a second live file of the conversation is not compared.
                 archived.remove(&conversation.name);
             }
             Relation::SecondExtends if *name != file => {
-                // A conversation has one file: the shorter one under the other name is removed.
+                // A rollout must not exist twice, so the shorter live file at the other path is removed.
                 plan.removed.insert(&file);
             }
             Relation::SecondExtends => {}
@@ -90,7 +90,7 @@ pub(crate) fn merge(
     Ok(merged)
 }
 
-/// Appends the lines that only the live versions of line-based files have to the staged ones.
+/// Appends to each staged line-based file the lines that only the live version has.
 fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
     for file in live.iter() {
         let staged = stage.staged_path(file.as_path());
@@ -105,11 +105,11 @@ fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Appends to `staged` the lines that only `live` has, in their order, each once. If there are any, `staged` gets the
-/// mode 0600 and the modification time of `live`.
+/// Appends to `staged` the lines that only `live` has, in their order, each once. If there are such lines, sets the
+/// mode of `staged` to 0600 and its modification time to that of `live`.
 fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     let live_mtime_ns = modified_ns(&live.metadata().at("read", live)?);
-    // Keeps digests, not lines: the file and each line may be large.
+    // Stores digests instead of lines, because the file and each line may be large.
     let mut seen: HashSet<Sha256Digest> = HashSet::new();
     let mut is_terminated = true;
     for_each_line(staged, &mut |line| {
@@ -124,7 +124,7 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
         if !seen.insert(line.digest) {
             return Ok(());
         }
-        // Codex may have been killed within the last line. The next one must not be appended to it.
+        // Codex may have been killed while it wrote the last line. Another line must not be appended to that line.
         if !std::mem::replace(&mut is_terminated, line.is_terminated) {
             out.write_all(b"\n").at("write", staged)?;
         }
@@ -141,11 +141,14 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     }
 }
 
-/// The position of a line in a file, including its newline, and the SHA-256 of the line without it.
+/// The position of a line in a file, and its digest.
 struct LineSpan {
     start: u64,
+    /// Length in bytes, including the newline.
     len: u64,
+    /// SHA-256 of the line without the newline.
     digest: Sha256Digest,
+    /// False for a last line without a newline.
     is_terminated: bool,
 }
 

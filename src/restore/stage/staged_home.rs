@@ -1,4 +1,4 @@
-//! The new state of a home while it is built: its roots, paths, links and folders.
+//! The new state of a home while it is staged: its roots, paths, links and folders.
 
 use crate::archive::format::OWNER_ACCESS_MODE;
 use crate::archive::manifest::is_database_path;
@@ -12,30 +12,29 @@ use crate::restore::{RestorePlan, RolloutIndex};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A live folder or file that is replaced as a whole: the home, or the target of a top-level link
-/// in it.
+/// A live folder or file with a staging folder of its own: the home, or the target of a top-level link or mount in it.
 #[derive(Debug, Clone)]
 pub(crate) struct StageRoot {
     /// The path in the home; empty for the home itself.
     pub(crate) prefix: PathBuf,
     /// The absolute path of the live folder or file.
     pub(crate) live: PathBuf,
-    /// The path that its new state is built at.
+    /// The path at which the new state is staged.
     pub(crate) staged: PathBuf,
-    /// True if the root is exchanged in one call; false if entry by entry, for example because it is a mount
-    /// point or its parent is not writable.
+    /// True if the root is exchanged in one system call. False if its entries are exchanged one by one, for example
+    /// because the root is a mount point or its parent is not writable.
     pub(crate) whole: bool,
 }
 
 impl StageRoot {
-    /// Returns the absolute path of the live file `relative`, a path in the home.
+    /// Returns the absolute path of the live file at `relative`, a path in the home.
     pub(crate) fn live_path(&self, relative: &Path) -> PathBuf {
         self.path_in(&self.live, relative)
     }
 
     fn path_in(&self, base: &Path, relative: &Path) -> PathBuf {
         match relative.strip_prefix(&self.prefix) {
-            // Joined with nothing, it would end in a slash.
+            // A join with an empty path would append a slash.
             Ok(rest) if rest.as_os_str().is_empty() => base.to_path_buf(),
             Ok(rest) => base.join(rest),
             Err(_) => base.join(relative),
@@ -43,7 +42,7 @@ impl StageRoot {
     }
 }
 
-/// The entries of the home that one exchange step covers.
+/// The part of the home that one step exchanges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExchangeMode {
     /// The whole home, in one call.
@@ -54,26 +53,25 @@ pub(crate) enum ExchangeMode {
     SingleFiles,
 }
 
-/// The bytes of an archived login, and the modification time of its file.
 #[derive(Debug)]
 pub(crate) struct ArchivedLogin {
     pub(crate) bytes: SecretBytes,
     pub(crate) mtime_ns: i64,
 }
 
-/// The new state while it is built.
+/// The new state of the target.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    /// The home first, then the targets of links.
+    /// The home first, then the targets of top-level links and mounts.
     pub(crate) roots: Vec<StageRoot>,
     /// The folder for databases that were outside of the archived home.
     pub(crate) outside: PathBuf,
     /// The login of the archive, if the plan wants it.
     pub(crate) login: Option<ArchivedLogin>,
-    /// The archive's rollouts that are written, by conversation. A merge replaces those whose live version stays.
+    /// The rollouts that are written. After a merge, also the live rollouts that stay in place of archived ones.
     pub(crate) rollouts: RolloutIndex,
     /// Staged rollouts that are hard links to live files with equal content.
-    pub(crate) equal: NameSet,
+    pub(crate) equal_rollouts: NameSet,
 }
 
 impl Stage {
@@ -99,7 +97,8 @@ impl Stage {
         &self.roots[0]
     }
 
-    /// Returns the folder with the `config.toml` that Codex will read: that of the archive, or the live one.
+    /// Returns the folder with the `config.toml` that Codex will read after the restore: the staged home if the archive
+    /// has a `config.toml`, else the live home.
     pub(crate) fn settings_folder(&self) -> &Path {
         let home = self.home();
         if home.staged.join(CONFIG_TOML).exists() {
@@ -109,7 +108,7 @@ impl Stage {
         }
     }
 
-    /// Returns the paths, relative to the home, of the staging folders in it.
+    /// Returns the possible paths of staging folders inside the home, relative to the home.
     pub(crate) fn staging_folders(&self) -> BTreeSet<PathBuf> {
         let roots = self.roots.iter();
         let own = roots.map(|root| {
@@ -120,8 +119,8 @@ impl Stage {
         own.collect()
     }
 
-    /// Returns the archive's files at paths where Codex keeps databases, whether they are databases
-    /// or not, with their staged paths.
+    /// Returns the planned files at paths where Codex keeps databases, with their staged paths. Such a file may be no
+    /// database.
     pub(crate) fn database_files(&self, plan: &RestorePlan) -> Vec<(EntryName, PathBuf)> {
         let is_database = |name: &EntryName| is_database_path(name.as_path());
         let names = plan.writes.iter().filter(is_database);
@@ -133,7 +132,8 @@ impl Stage {
             .collect()
     }
 
-    /// Creates the links that the plan takes from the archive, and, unless the restore is partial, all folders.
+    /// Creates the links that the plan takes from the archive. Unless the restore is partial, also creates all folders
+    /// of the archive.
     pub(crate) fn create_links_and_folders(
         &self,
         contents: &ArchiveManifest,
@@ -158,9 +158,9 @@ impl Stage {
         Ok(())
     }
 
-    /// Sets mode and time of the folders that came from the archive. Has to run last, because
-    /// adding an entry changes a folder's time. With `live_home`, folders that exist there keep
-    /// their own mode and time.
+    /// Sets the modes and times of the staged folders to those in the archive. Folders that exist in `live_home`, if it
+    /// is given, keep their live modes and times. Has to run after all entries were staged, because adding an entry
+    /// changes the time of its folder.
     pub(crate) fn set_folder_attributes(
         &self,
         contents: &ArchiveManifest,

@@ -1,4 +1,4 @@
-//! The locked target of a restore with its plan, and the staging folders beside it.
+//! The locked target of a restore, with its plan and its staging folders.
 
 use super::linked_roots::{add_root, find_linked_roots};
 use super::staged_home::{ExchangeMode, Stage, StageRoot};
@@ -13,8 +13,8 @@ use crate::restore::{
 };
 use std::path::{Path, PathBuf};
 
-/// The target of a restore while its new state is built. Dropping it removes everything that was
-/// staged, the pointer last.
+/// The target of a restore while its new state is staged. Dropping it removes everything that was staged, and the
+/// journal pointer last.
 pub(crate) struct Workspace<'a> {
     pub(crate) request: &'a RestoreRequest<'a>,
     pub(crate) plan: RestorePlan,
@@ -28,8 +28,8 @@ pub(crate) struct Workspace<'a> {
 }
 
 impl<'a> Workspace<'a> {
-    /// Locks the target, plans the restore, checks the disks, creates the staging folders, and links the rollouts that
-    /// the home already has into them.
+    /// Locks the target, plans the restore, checks the disks, creates the staging folders, and stages the rollouts that
+    /// the home has with equal content.
     ///
     /// # Errors
     /// Another restore runs, the plan fails, a mount point is in the way, names collide on a disk that ignores case, or
@@ -44,21 +44,21 @@ impl<'a> Workspace<'a> {
         atomic::create_private_folder(atomic::parent_of(&home))?;
         // The pointer is dropped last: it stays as long as the staging folder is there.
         let (pointer, mut transaction) = begin_transaction(request, &home)?;
-        transaction.include_writes_since(request.planned);
-        // Planned again: another restore may have ended between the first plan and the lock.
+        transaction.include_writes_since(request.planned_after);
+        // Plans again, because another restore may have ended between the first plan and the lock.
         let (plan, live) = target::plan(request)?;
         check_mounts(&home, &plan)?;
         let linked = find_linked_roots(&home, &plan)?;
         let is_beside = transaction.folder() == journal::staging_beside(&home);
-        // The manager writes its own home during a restore, so it must not be a part of what is exchanged.
+        // The manager writes to its own home during a restore, so the exchange must not include the manager home.
         let whole = is_beside
             && !links::lies_in(request.manager_home, &home)
             && disk_probes::can_exchange_whole(&home, transaction.folder())?;
         let mut stage = create_stage(&mut transaction, home, whole, linked)?;
         check_case(request, &plan, &live, &stage.roots)?;
         let contents = request.archive.contents();
-        stage.equal = equal_rollouts::link_equal(contents, &plan, &stage, progress)?;
-        let written = plan.writes.without(&stage.equal);
+        stage.equal_rollouts = equal_rollouts::link_equal(contents, &plan, &stage, progress)?;
+        let written = plan.writes.without(&stage.equal_rollouts);
         check_space(request.archive, &written, &stage).map_err(ArchiveError::from)?;
         Ok(Self {
             request,
@@ -99,11 +99,11 @@ fn create_stage(
         outside: transaction.folder().join("outside"),
         login: None,
         rollouts: RolloutIndex::default(),
-        equal: NameSet::default(),
+        equal_rollouts: NameSet::default(),
     })
 }
 
-/// Compares the size of the files `written` of an archive with the free space at each root that they are staged beside.
+/// Compares the size of the archived files `written` with the free space on the disk of each staging folder.
 ///
 /// # Errors
 /// A disk has too little space.
@@ -125,8 +125,8 @@ fn check_space(archive: &ArchiveReader, written: &NameSet, stage: &Stage) -> Res
     Ok(())
 }
 
-/// Refuses names that a case-insensitive disk would merge: two files, or two folders with the files
-/// of both. Includes the live files that stay.
+/// Fails if the new state, including the live files that stay, has two names that a disk that ignores letter case would
+/// merge. Checks nothing on other disks.
 fn check_case(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -150,8 +150,8 @@ fn check_case(
     Ok(checked.map_err(|e| e.with_path(request.archive.path()))?)
 }
 
-/// Refuses to replace folders that contain mount points. A mount at the top of the home is replaced
-/// entry by entry; one below it cannot be.
+/// Fails if a folder that the plan changes contains a mount point. A mount point at the top level of the home is no
+/// problem, because its entries are exchanged one by one.
 fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
     for mount in disk_probes::list_mounts(folder)? {
         let Ok(relative) = mount.strip_prefix(folder) else {
@@ -165,14 +165,14 @@ fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// Begins the transaction beside the home; within it, if nothing can be created beside it or the home is a
-/// mount point.
+/// Begins the transaction, with the staging folder beside the home. If no folder can be created there, or the home is a
+/// mount point, begins it with a staging folder within the home.
 fn begin_transaction(
     request: &RestoreRequest<'_>,
     folder: &Path,
 ) -> Result<(JournalPointer, Transaction), RestoreError> {
-    // The pointer before the journal: a journal without a pointer would stay hidden from commands for
-    // other homes. A pointer without a journal is harmless.
+    // The pointer is written before the journal: a journal without a pointer would stay hidden from commands for other
+    // homes, and a pointer without a journal is harmless.
     let beside = journal::staging_beside(folder);
     let is_mount = disk_probes::list_mounts(folder)?
         .iter()
