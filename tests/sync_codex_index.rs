@@ -220,6 +220,20 @@ fn a_failed_index_update_is_repeated_by_the_next_run() {
     let _ = pair.run("b", &["run", "--apply"]).code(1);
     assert_eq!(pair.text("b", "skills/mine/SKILL.md"), "mine");
     index.state("DROP VIEW threads; ALTER TABLE hidden RENAME TO threads");
+    // An unreadable record of pending updates is not an empty one.
+    let mut replicas = fs::read_dir(pair.0.path("manager-b/sync")).unwrap();
+    let record = replicas.find_map(|folder| {
+        let record = folder.unwrap().path().join("arrived.jsonl");
+        record.is_file().then_some(record)
+    });
+    let record = record.expect("a record");
+    let aside = record.with_extension("aside");
+    fs::rename(&record, &aside).unwrap();
+    fs::create_dir(&record).unwrap();
+    let unreadable = pair.run("b", &["run", "--apply"]).code(1);
+    assert!(unreadable.stderr.contains("arrived.jsonl"), "{unreadable}");
+    fs::remove_dir(&record).unwrap();
+    fs::rename(&aside, &record).unwrap();
     let output = pair.run("b", &["run", "--apply"]).code(0);
     assert!(
         output.stderr.contains("added to Codex's index: 1"),

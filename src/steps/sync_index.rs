@@ -50,12 +50,16 @@ pub(crate) fn update_codex_index(
     Ok(pending.clear()?)
 }
 
-/// Returns true if an earlier run ended before it updated Codex's index. Returns false if the record of pending updates
-/// cannot be read.
+/// Returns true if an earlier run ended before it updated Codex's index, or if its record of pending updates cannot be
+/// read: then the update reports the error.
 pub(crate) fn has_pending_index_updates(replica: &Replica) -> bool {
     let pending = PendingIndexUpdates::new(replica);
-    let has_renamed_ids = || pending.read_renamed_ids().is_ok_and(|ids| !ids.is_empty());
-    pending.read().is_ok_and(|updates| !updates.is_empty()) || has_renamed_ids()
+    let has_renamed_ids = || {
+        pending
+            .read_renamed_ids()
+            .map_or(true, |ids| !ids.is_empty())
+    };
+    pending.read().map_or(true, |updates| !updates.is_empty()) || has_renamed_ids()
 }
 
 /// Updates Codex's index with the pending updates of earlier runs, before an error can end this run. If this fails,

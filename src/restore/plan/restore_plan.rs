@@ -190,8 +190,9 @@ impl RestorePlan {
     /// backup, also plans the removal of the files that its restore added.
     fn add_removals(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
         let contents = archive.contents();
-        // The globs were valid when the archive was made. If one is not valid any more, none protects a file.
-        let excludes = Excludes::new(&contents.excluded_globs).unwrap_or_default();
+        // The globs were valid when the archive was made. If one is not valid any more, the excluded files are unknown, so
+        // none is removed.
+        let excludes = Excludes::new(&contents.excluded_globs).ok();
         let is_exact = !self.partial && !self.merge;
         let removes_missing = is_exact && !contents.partial;
         let undo_removes: HashSet<&Path> = contents
@@ -208,7 +209,7 @@ impl RestorePlan {
                 && removes_absent(archive.metadata().mode, kind)
                 && !live.not_archivable.contains(path)
                 && !path.ancestors().any(|above| skipped.contains(above))
-                && !excludes.matches(path);
+                && excludes.as_ref().is_some_and(|globs| !globs.matches(path));
             let is_undone = is_exact && undo_removes.contains(path) && !kind.is_login();
             if is_missing || is_undone {
                 self.removed.insert(&name);
