@@ -72,7 +72,8 @@ impl SyncArgs {
         )
     }
 
-    /// Returns true if the run keeps a log as `[logging]` configures it: `run` and `restore` do, if they may change files.
+    /// Returns true if the command writes the log that `[logging]` configures: `run` and `restore` do, if they may change
+    /// files.
     pub(crate) fn keeps_log(&self, context: &Context) -> bool {
         let path = config_path(context, self.config.as_deref());
         read_config_quietly(context, &path).is_ok_and(|config| match &self.command {

@@ -133,7 +133,7 @@ impl ResolveArgs {
             if self.dry_run {
                 return Ok(self.print_result(context, what, keep, DecisionOutcome::default()));
             }
-            // Through the vault, the run holds the lock.
+            // Through the vault, the caller holds the lock.
             let _lock = (!is_vault).then(|| lock_replica(replica)).transpose()?;
             shut_down_codex(context, config, shutdown)?;
             let sync = ReplicaContext {
@@ -295,7 +295,6 @@ fn ask(context: &Context, found: &OpenDecision) -> Option<KeepChoice> {
     }
 }
 
-/// The sync in which a decision is applied.
 struct ReplicaContext<'a> {
     context: &'a Context,
     config: &'a SyncConfig,
@@ -317,8 +316,9 @@ impl ReplicaContext<'_> {
         }
     }
 
-    /// Syncs one file as decided. The version of a conversation that was not kept is dropped, or becomes a new
-    /// conversation. Other versions that the plan finds become conflict copies, each with its own decision.
+    /// Syncs the file of a conflict as decided. The other version of a conversation is dropped, or with
+    /// [`KeepChoice::Both`] becomes a new conversation. Further versions that the plan finds become conflict copies, each
+    /// with a decision of its own.
     fn sync_decided_file(
         &self,
         conflict: &Conflict,
@@ -338,11 +338,11 @@ impl ReplicaContext<'_> {
             return report_undecided(self.config, conflict, &full_plan);
         };
         let new_copies = new_conflict_copies(&plan);
-        let dropped_copy = match not_kept {
+        let other_copy = match not_kept {
             Some(seen) if !new_copies.is_empty() => find_copy_of(seen, &new_copies, self.config)?,
             _ => None,
         };
-        if keep == KeepChoice::Both && dropped_copy.is_none() {
+        if keep == KeepChoice::Both && other_copy.is_none() {
             let why = format!("there is no second version to keep: {path}");
             return Err(CommandError::failed(why)
                 .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
@@ -353,15 +353,15 @@ impl ReplicaContext<'_> {
             new_id: None,
             snapshot: report.snapshot,
         };
-        if let Some(name) = dropped_copy {
+        if let Some(name) = other_copy {
             return self.apply_to_conflict_copy(&name, keep, decided);
         }
         update_codex_index(self.context, self.config, self.replica)?;
         Ok(decided)
     }
 
-    /// Records in the state that new conflict copies are kept: earlier decisions about these versions, of any machine,
-    /// must not drop them if this process is killed now.
+    /// Records in the state that the new conflict copies are kept, so that earlier decisions about equal versions, of any
+    /// machine, do not drop them if this process is killed.
     fn keep_new_copies(
         &self,
         new_copies: &[(String, Sha256Digest)],
@@ -417,7 +417,7 @@ impl ReplicaContext<'_> {
     }
 
     /// Applies the choice to the conflict copy `name`, and updates Codex's index. Backs up a dropped version in a new
-    /// snapshot, unless `decided` already names one.
+    /// snapshot, unless `decided` has a snapshot already.
     fn apply_to_conflict_copy(
         &self,
         name: &str,
@@ -436,13 +436,13 @@ impl ReplicaContext<'_> {
     }
 }
 
-/// Returns the part of a plan for one file; `None` if it has no step.
-fn plan_of_file(path: &str, whole: &SyncPlan) -> Option<SyncPlan> {
-    let steps = whole.steps.iter().filter(|step| step.path == path);
+/// Returns the part of a plan for one file; `None` if the plan has no step for the file.
+fn plan_of_file(path: &str, full_plan: &SyncPlan) -> Option<SyncPlan> {
+    let steps = full_plan.steps.iter().filter(|step| step.path == path);
     let steps: Vec<_> = steps.cloned().collect();
     (!steps.is_empty()).then(|| SyncPlan {
         steps,
-        cloud_contents: whole.cloud_contents,
+        cloud_contents: full_plan.cloud_contents,
         ..SyncPlan::default()
     })
 }
@@ -457,7 +457,7 @@ fn new_conflict_copies(plan: &SyncPlan) -> Vec<(String, Sha256Digest)> {
     copies.collect()
 }
 
-/// Returns the name of the conflict copy that has the content of a file, if one has it.
+/// Returns the name of the conflict copy with the text of the file `seen`, if there is one.
 fn find_copy_of(
     seen: &ObservedFile,
     copies: &[(String, Sha256Digest)],
@@ -469,8 +469,8 @@ fn find_copy_of(
     Ok(matching.map(|(name, _)| name.clone()))
 }
 
-/// Returns the error for a decision that cannot be applied, with the reason; succeeds if both sides have
-/// become equal.
+/// Returns the error for a decision for which the new plan has no step, with the reason. Succeeds if both sides have become
+/// equal.
 fn report_undecided(
     config: &SyncConfig,
     conflict: &Conflict,
@@ -498,7 +498,7 @@ fn report_undecided(
         (None, None) if digest(&conflict.local) == digest(&conflict.remote) => {
             return Ok(DecisionOutcome::default());
         }
-        (None, None) => "it has changed in the meantime",
+        (None, None) => "the file has changed in the meantime",
     };
     let why = format!("{} could not be decided: {why}", conflict.path);
     Err(CommandError::failed(why)
