@@ -126,8 +126,8 @@ impl CurrentArgs {
     }
 }
 
-/// Returns the workspaces of the login; `None` if Codex is too old or gives no answer, which is no failure: the command
-/// is about the account.
+/// Returns the workspaces of the login. `None` if Codex is too old or does not answer; that is no failure, because the
+/// command is about the account.
 fn ask_workspaces(context: &Context) -> Option<Vec<LoginWorkspace>> {
     // Without the parameter, Codex 0.169 lists the selected workspace only, without its name.
     let params = json!({ "refreshWorkspaceMetadata": true });
