@@ -23,10 +23,10 @@ Examples:
 
 /// Show all accounts, ready ones first; hold an account back
 ///
-/// The table is that of `accounts`; it uses the last known figures and makes no query. An account is in cooldown while one of Codex's own
-/// quota windows or a spending limit is exhausted, or while you hold it back. Bars show what is left.
-/// NEXT is the time until the account is ready again; for a ready one until its weekly reset, or until its
-/// next reset if no weekly one is known. * marks the live account, ! one without a working saved login.
+/// The table is that of `accounts`; it uses the last known figures and makes no query. An account is in cooldown while
+/// one of Codex's own quota windows or a spending limit is exhausted, or while you hold it back. Bars show what is
+/// left. NEXT is the time until the account is ready again; for a ready one until its weekly reset, or until its next
+/// reset if no weekly one is known. * marks the live account, ! one without a working saved login.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CooldownArgs {

@@ -129,8 +129,8 @@ impl ExportArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the file name for a conversation: its id, or the name of its rollout if another rollout of the same conversation
-    /// has taken the id, so that `is_first` is false.
+    /// Returns the file name for a conversation: its id, or the name of its rollout if another rollout of the same
+    /// conversation has taken the id, so that `is_first` is false.
     fn file_name(&self, session: &NamedConversation, is_first: bool) -> String {
         let rollout = session.rollout.file_stem().filter(|_| !is_first);
         let stem = rollout.map_or_else(|| session.id.clone().into(), OsStr::to_string_lossy);

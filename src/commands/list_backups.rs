@@ -153,8 +153,8 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountStat
     state.map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
-/// Keeps the newest usable archive of each account and mode; the newest damaged one if none is usable. Keeps a safety backup
-/// or a single login only if the account has no other archive in that mode.
+/// Keeps the newest usable archive of each account and mode; the newest damaged one if none is usable. Keeps a safety
+/// backup or a single login only if the account has no other archive in that mode.
 fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
     let group = |m: &Metadata| {
         let email = m.email.as_ref().map(|e| e.to_lowercase());

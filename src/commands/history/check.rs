@@ -153,8 +153,14 @@ impl FindingList<'_> {
         unique_short_id(id, self.ids.iter().map(String::as_str))
     }
 
-    /// Formats a conversation as its short id, `detail` padded to `detail_width` columns, and its title as far as it fits.
-    fn describe(
+    /// Formats a conversation as its short id and its title; without `title`, takes the title from `titles`.
+    fn describe(&self, id: &ConversationId, title: Option<&str>) -> String {
+        self.describe_with_detail(id, title, "", 0)
+    }
+
+    /// Formats a conversation like [`Self::describe`], with `detail` before the title, padded to `detail_width`
+    /// columns.
+    fn describe_with_detail(
         &self,
         id: &ConversationId,
         title: Option<&str>,
@@ -186,20 +192,21 @@ impl FindingList<'_> {
     fn show(&self, report: &CheckReport) {
         self.print_group(Style::Warn, "on disk, not listed", &report.missing, |m| {
             let title = rollout::read_title(&m.path);
-            self.describe(&m.id, title.as_deref(), &self.short_folder(&m.path), 0)
+            let folder = self.short_folder(&m.path);
+            self.describe_with_detail(&m.id, title.as_deref(), &folder, 0)
         });
         let what = "listed with a wrong path";
         self.print_group(Style::Warn, what, &report.stale_path, |s| {
             let folder = self.recorded_folder(&s.recorded);
-            self.describe(&s.id, None, &format!("in {folder}"), 0)
+            self.describe_with_detail(&s.id, None, &format!("in {folder}"), 0)
         });
         let what = "named only in session_index.jsonl";
         self.print_group(Style::Warn, what, &report.names_missing, |n| {
-            self.describe(&n.id, Some(&n.name), "", 0)
+            self.describe(&n.id, Some(&n.name))
         });
         let what = "listed, but without a file";
         self.print_group(Style::Bad, what, &report.orphan_rows, |o| {
-            self.describe(&o.id, Some(&o.title), "", 0)
+            self.describe(&o.id, Some(&o.title))
         });
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let what = "in more than one file; Codex uses the first";
@@ -209,7 +216,7 @@ impl FindingList<'_> {
                 let path = self.short_path(path);
                 format!("\n    {}", path.replace(&id, "…"))
             });
-            let name = self.describe(&d.id, None, "", 0);
+            let name = self.describe(&d.id, None);
             format!("{name}{}", paths.collect::<String>())
         });
         self.print_group(Style::Bad, "damaged", &report.damaged, |d| {
@@ -228,7 +235,7 @@ impl FindingList<'_> {
                 .unwrap_or("no archive has the missing turns");
             format!(
                 "{}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
-                self.describe(&u.id, Some(&u.title), "", 0),
+                self.describe(&u.id, Some(&u.title)),
                 pluralize(all, "turn")
             )
         });
@@ -246,7 +253,7 @@ impl FindingList<'_> {
         let shown = report.hidden.iter().take(self.max_shown);
         let width = shown.map(|h| columns(&name_of(&h.account_id))).max();
         self.print_group(Style::Dim, what, &report.hidden, |h| {
-            self.describe(&h.id, None, &name_of(&h.account_id), width.unwrap_or(0))
+            self.describe_with_detail(&h.id, None, &name_of(&h.account_id), width.unwrap_or(0))
         });
     }
 
@@ -281,8 +288,8 @@ impl FindingList<'_> {
         self.short_path(path.parent().unwrap_or(path))
     }
 
-    /// Formats the folder of a recorded path relative to the home. For a rollout of another home, formats the path of that
-    /// home.
+    /// Formats the folder of a recorded path relative to the home. For a rollout of another home, formats the path
+    /// of that home.
     fn recorded_folder(&self, recorded: &str) -> String {
         let in_home = self.short_folder(Path::new(recorded));
         if !in_home.starts_with('/') {

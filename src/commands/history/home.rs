@@ -26,8 +26,8 @@ pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
     }
 }
 
-/// Compares the home with Codex's lists. Conversations that Codex cannot show in full get the command that restores them
-/// from an archive.
+/// Compares the home with Codex's lists. Conversations that Codex cannot show in full get the command that restores
+/// them from an archive.
 ///
 /// # Errors
 /// See [`compare`].

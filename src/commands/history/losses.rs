@@ -41,8 +41,8 @@ impl LossesArgs {
     /// Compares, prints the losses, and returns [`Outcome::CheckFailed`] for any.
     ///
     /// # Errors
-    /// The home, the archives or the vault cannot be listed, `--accept` names no conversation with a loss or several, or
-    /// the user interrupts.
+    /// The home, the archives or the vault cannot be listed, `--accept` names no conversation with a loss or several,
+    /// or the user interrupts.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let live = LiveThreads::read(context.codex_home())?;

@@ -115,8 +115,8 @@ impl RebuildArgs {
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 
-    /// Returns the size limit of `history.jsonl` in Codex's configuration; `None` without a limit, and after a warning if the
-    /// configuration is invalid.
+    /// Returns the size limit of `history.jsonl` in Codex's configuration; `None` without a limit, and after a warning
+    /// if the configuration is invalid.
     fn resolve_max_bytes(&self, context: &Context) -> Option<u64> {
         if self.ignore_history_max_bytes || self.only == RebuildTarget::SessionIndex {
             return None;
@@ -262,8 +262,8 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
     .hint(hint))
 }
 
-/// Reads Codex's list of conversations. Returns `None` without a database, and after a warning if the database cannot be
-/// read.
+/// Reads Codex's list of conversations. Returns `None` without a database, and after a warning if the database cannot
+/// be read.
 fn read_table_or_warn(context: &Context) -> Option<Vec<TableRow>> {
     let database = context.state_database()?;
     match rebuild::read_table(&database) {

@@ -38,8 +38,8 @@ impl RepairArgs {
     /// Plans, shows and, unless `--dry-run` is given, applies the repair, then checks again.
     ///
     /// # Errors
-    /// A process uses the home, or Codex is needed and not installed; nothing is changed then. Or the check after the repair
-    /// still finds differences.
+    /// A process uses the home, or Codex is needed and not installed; nothing is changed then. Or the check after the
+    /// repair still finds differences.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let target = repair_context(context);

@@ -123,8 +123,8 @@ impl ProfileExportArgs {
         Ok(file)
     }
 
-    /// Returns the encryption that the flags name. Without a flag, asks for a passphrase if the file will contain logins or
-    /// archives. A file without either is not encrypted, and a dry run does not ask.
+    /// Returns the encryption that the flags name. Without a flag, asks for a passphrase if the file will contain
+    /// logins or archives. A file without either is not encrypted, and a dry run does not ask.
     ///
     /// # Errors
     /// A key or passphrase is invalid, or a passphrase is needed and the user cannot be asked.

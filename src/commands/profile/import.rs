@@ -110,7 +110,8 @@ impl ProfileImportArgs {
         ))
     }
 
-    /// Returns the key that the flags name, else the passphrase that the user types; `None` if the file is not encrypted.
+    /// Returns the key that the flags name, else the passphrase that the user types; `None` if the file is not
+    /// encrypted.
     ///
     /// # Errors
     /// A key or passphrase cannot be read, or one is needed and the user cannot be asked.

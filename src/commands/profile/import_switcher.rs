@@ -132,8 +132,8 @@ fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result
     })
 }
 
-/// Returns the name of the profile and the effect of saving. The name is that of the account's profile, else `wanted` if it
-/// is free and valid, else a name from the email.
+/// Returns the name of the profile and the effect of saving. The name is that of the account's profile, else `wanted`
+/// if it is free and valid, else a name from the email.
 fn plan_import(
     saved: &[Profile],
     wanted: &str,

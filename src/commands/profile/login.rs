@@ -59,7 +59,8 @@ impl LoginArgs {
                 printable(account.email.as_str())
             ));
         }
-        // `codex login` in the Codex home would replace the live login, and `codex logout` revokes it on the server (0.169).
+        // `codex login` in the Codex home would replace the live login, and `codex logout` revokes it on the server
+        // (0.169).
         let home = LoginHome::new(
             context.manager_home(),
             &self.name,

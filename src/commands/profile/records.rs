@@ -11,8 +11,8 @@ use crate::quota::account::LoginState;
 use crate::steps::switch_account::update_cooldown_file;
 use crate::views::account::warn_not_recorded;
 
-/// Records the profiles in `cooldown.json` if a command has changed them. A failure is only a warning, because the change
-/// is done.
+/// Records the profiles in `cooldown.json` if a command has changed them. A failure is only a warning, because the
+/// change is done.
 pub(super) fn record_profiles_if(changed: bool, context: &Context) -> Outcome {
     if changed {
         update_cooldown(context, |_| {})
@@ -21,8 +21,8 @@ pub(super) fn record_profiles_if(changed: bool, context: &Context) -> Outcome {
     }
 }
 
-/// Records the profiles in `cooldown.json`. The account of a login that was just saved counts as signed in, unless its login
-/// was moved. A failure is only a warning, because the login is saved.
+/// Records the profiles in `cooldown.json`. The account of a login that was just saved counts as signed in, unless its
+/// login was moved. A failure is only a warning, because the login is saved.
 pub(super) fn record_saved_login(login: &Login, context: &Context) -> Outcome {
     update_cooldown(context, |file| {
         let entry = file.entry(&login.identity);

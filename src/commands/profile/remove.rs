@@ -92,8 +92,8 @@ impl ProfileRemoveArgs {
     }
 }
 
-/// Asks before a purge that may delete the only copy of a login. Does not ask if there is no login, or if all logins belong
-/// to the live account and none is newer than the live login.
+/// Asks before a purge that may delete the only copy of a login. Does not ask if there is no login, or if all logins
+/// belong to the live account and none is newer than the live login.
 ///
 /// # Errors
 /// The user does not consent, or cannot be asked.

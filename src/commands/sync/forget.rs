@@ -108,8 +108,8 @@ impl SyncForgetArgs {
 /// Removes all but the newest `keep` snapshots of each replica in `chosen`, and the data that only they use.
 ///
 /// # Errors
-/// restic fails, or the repository is append-only for this machine. The error has the number of snapshots that were removed
-/// before.
+/// restic fails, or the repository is append-only for this machine. The error has the number of snapshots that were
+/// removed before.
 fn remove(
     context: &Context,
     store: &ReplicaStore,

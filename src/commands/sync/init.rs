@@ -68,7 +68,8 @@ impl SyncInitArgs {
             context.ui.line(text.trim_end());
         } else {
             if let Some((previous, _)) = &continued {
-                // Before the configuration is written: without the earlier state, a sync would undo deletions on this machine.
+                // Before the configuration is written: without the earlier state, a sync would undo deletions on this
+                // machine.
                 replica(context, &config).continue_from(&replica(context, previous))?;
             }
             atomic::create_private_folder(atomic::parent_of(&path))?;
@@ -88,8 +89,8 @@ impl SyncInitArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the configuration in `path`, with its text, if `--vault` changes it from a cloud folder to the vault. `None`
-    /// with `--force`, and if `path` is no valid configuration.
+    /// Returns the configuration in `path`, with its text, if `--vault` changes it from a cloud folder to the vault.
+    /// `None` with `--force`, and if `path` is no valid configuration.
     fn find_continued(&self, context: &Context, path: &Path) -> Option<(SyncConfig, String)> {
         if !self.vault || self.force {
             return None;

@@ -84,8 +84,8 @@ pub(super) fn names_of(choices: &[KeepChoice]) -> String {
     names.join(", ")
 }
 
-/// Finds a decision by the path of its file, by the name or digest of its conflict copy, or else by the id or title of its
-/// conversation.
+/// Finds a decision by the path of its file, by the name or digest of its conflict copy, or else by the id or title of
+/// its conversation.
 ///
 /// # Errors
 /// No decision matches, or several.

@@ -27,10 +27,11 @@ use std::path::Path;
 
 /// List and resolve conflicts and conflict copies of conversations
 ///
-/// Without arguments it lists them, and asks on a terminal which versions to keep. For a file that changed on both sides, keep `local` or `cloud`. For a
-/// conflict copy of a conversation, keep `local` (the conversation as it is), `fork` (the conflict copy
-/// continues), or `both` (the conflict copy becomes a conversation of its own, with a new id). For two branches
-/// of a conversation, keep `local` (the one that Codex shows) or `fork` (the other one); the same command chooses again.
+/// Without arguments it lists them, and asks on a terminal which versions to keep. For a file that changed on both
+/// sides, keep `local` or `cloud`. For a conflict copy of a conversation, keep `local` (the conversation as it is),
+/// `fork` (the conflict copy continues), or `both` (the conflict copy becomes a conversation of its own, with a new
+/// id). For two branches of a conversation, keep `local` (the one that Codex shows) or `fork` (the other one); the same
+/// command chooses again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync resolve
@@ -113,23 +114,23 @@ impl ResolveArgs {
     ) -> Result<Outcome, CommandError> {
         let is_vault = config.remote == SyncRemote::Vault;
         let (plan, state) = plan::plan(&PlanRequest::new(config, replica))?;
-        let kept = ConflictCopies::read(&replica.folder, &config.cloud)?;
+        let copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
         let others = identity::read_remote_manifests(config, &state)?.resolutions;
         let records = [&state.resolutions, &others];
-        let all = branches::collect_records(&plan, &state);
+        let branch_records = branches::collect_records(&plan, &state);
         let conflicts = plan.conflicts.into_iter().map(OpenDecision::Conflict);
-        let copies = kept.all.into_values();
+        let copies = copies.all.into_values();
         let copies = copies.filter(|copy| !resolutions::is_dropped(&copy.name, records));
         let copies = copies.map(|copy| {
             let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
             let versions = decided.versions();
             OpenDecision::ConflictCopy(copy, versions)
         });
-        let branches = branches::find_open(&config.local, &all).into_iter();
+        let branches = branches::find_open(&config.local, &branch_records).into_iter();
         let branches = branches.map(OpenDecision::Branch);
         let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
-        let apply = |what: &str, found: &OpenDecision, keep| {
-            check_choice(found, keep)?;
+        let apply = |what: &str, decision: &OpenDecision, keep| {
+            check_choice(decision, keep)?;
             if self.dry_run {
                 return Ok(self.print_result(context, what, keep, DecisionOutcome::default()));
             }
@@ -141,26 +142,28 @@ impl ResolveArgs {
                 config,
                 replica,
             };
-            let resolved = sync.apply(found, keep)?;
+            let resolved = sync.apply(decision, keep)?;
             Ok(self.print_result(context, what, keep, resolved))
         };
         if let Some(named) = &self.what {
-            let decided = branches::find_decided(&config.local, &all).into_iter();
+            let decided = branches::find_decided(&config.local, &branch_records).into_iter();
             let decided: Vec<_> = decided.map(OpenDecision::Branch).collect();
-            let known = find_decision(named, &open);
-            let found = known.or_else(|error| find_decision(named, &decided).map_err(|_| error))?;
-            let keep = self.keep.or_else(|| ask(context, found));
+            let decision = find_decision(named, &open);
+            // The user may choose again between branches that are decided.
+            let decision =
+                decision.or_else(|error| find_decision(named, &decided).map_err(|_| error))?;
+            let keep = self.keep.or_else(|| ask(context, decision));
             let missing = || {
                 CommandError::usage("no version is chosen: --keep is missing")
                     .hint("list the conflicts and their choices with: codex-manager sync resolve; nothing was changed")
             };
-            return apply(named, found, keep.ok_or_else(missing)?);
+            return apply(named, decision, keep.ok_or_else(missing)?);
         }
         self.list(context, &open);
         // Through the vault, each decision is a run of its own, which publishes it.
-        for found in open.iter().filter(|_| !is_vault) {
-            if let Some(keep) = ask(context, found) {
-                apply(&found.name(), found, keep)?;
+        for decision in open.iter().filter(|_| !is_vault) {
+            if let Some(keep) = ask(context, decision) {
+                apply(&decision.name(), decision, keep)?;
             }
         }
         Ok(Outcome::Done)
@@ -276,12 +279,12 @@ fn typed_name<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str 
     }
 }
 
-/// Asks which version to keep; `None` without a terminal, or if the user leaves it open.
-fn ask(context: &Context, found: &OpenDecision) -> Option<KeepChoice> {
-    let choices = found.choices();
+/// Asks which version to keep; `None` without a terminal, or if the user leaves the decision open.
+fn ask(context: &Context, decision: &OpenDecision) -> Option<KeepChoice> {
+    let choices = decision.choices();
     let question = format!(
         "keep which version of {}: {}? Enter leaves it open:",
-        found.name(),
+        decision.name(),
         names_of(choices)
     );
     loop {
@@ -304,10 +307,10 @@ struct ReplicaContext<'a> {
 impl ReplicaContext<'_> {
     fn apply(
         &self,
-        found: &OpenDecision,
+        decision: &OpenDecision,
         keep: KeepChoice,
     ) -> Result<DecisionOutcome, CommandError> {
-        match found {
+        match decision {
             OpenDecision::Conflict(conflict) => self.sync_decided_file(conflict, keep),
             OpenDecision::ConflictCopy(copy, _) => {
                 self.apply_to_conflict_copy(&copy.name, keep, DecisionOutcome::default())
@@ -317,8 +320,8 @@ impl ReplicaContext<'_> {
     }
 
     /// Syncs the file of a conflict as decided. The other version of a conversation is dropped, or with
-    /// [`KeepChoice::Both`] becomes a new conversation. Further versions that the plan finds become conflict copies, each
-    /// with a decision of its own.
+    /// [`KeepChoice::Both`] becomes a new conversation. Further versions that the plan finds become conflict copies,
+    /// each with a decision of its own.
     fn sync_decided_file(
         &self,
         conflict: &Conflict,
@@ -360,8 +363,8 @@ impl ReplicaContext<'_> {
         Ok(decided)
     }
 
-    /// Records in the state that the new conflict copies are kept, so that earlier decisions about equal versions, of any
-    /// machine, do not drop them if this process is killed.
+    /// Records in the state that the new conflict copies are kept, so that earlier decisions about equal versions, of
+    /// any machine, do not drop them if this process is killed.
     fn keep_new_copies(
         &self,
         new_copies: &[(String, Sha256Digest)],
@@ -469,8 +472,8 @@ fn find_copy_of(
     Ok(matching.map(|(name, _)| name.clone()))
 }
 
-/// Returns the error for a decision for which the new plan has no step, with the reason. Succeeds if both sides have become
-/// equal.
+/// Returns the error for a decision for which the new plan has no step, with the reason. Succeeds if both sides have
+/// become equal.
 fn report_undecided(
     config: &SyncConfig,
     conflict: &Conflict,

@@ -81,8 +81,8 @@ impl RunArgs {
         })
     }
 
-    /// Syncs with the cloud folder. Through the vault, joins the other machines one after the other, each in a round of its
-    /// own, and publishes the result.
+    /// Syncs with the cloud folder. Through the vault, joins the other machines one after the other, each in a round of
+    /// its own, and publishes the result.
     fn apply(
         &self,
         context: &Context,
@@ -233,8 +233,8 @@ impl SyncedRound {
 }
 
 /// Plans, ends Codex with the user's consent, and plans again if Codex was running. Codex is not ended if there is
-/// nothing to do, or if a conflict stops the run. The returned bool is true if the run needs Codex to be closed, even if no
-/// Codex was running.
+/// nothing to do, or if a conflict stops the run. The returned bool is true if the run needs Codex to be closed, even
+/// if no Codex was running.
 fn end_codex_and_plan(
     context: &Context,
     request: &PlanRequest<'_>,
@@ -258,8 +258,8 @@ fn end_codex_and_plan(
     Ok((plan, state, needs_closed_codex))
 }
 
-/// Adds the name of the snapshot to the error of a run that could not update Codex's index, and prints the JSON document.
-/// Without a snapshot, only returns the error.
+/// Adds the name of the snapshot to the error of a run that could not update Codex's index, and prints the JSON
+/// document. Without a snapshot, only returns the error.
 fn add_snapshot_hint(
     context: &Context,
     plan: &SyncPlan,
@@ -317,8 +317,8 @@ fn report_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -
     error.into()
 }
 
-/// Prints the JSON document of a run that an error stopped. It lists no steps, because only the next plan knows which steps
-/// are done.
+/// Prints the JSON document of a run that an error stopped. It lists no steps, because only the next plan knows which
+/// steps are done.
 fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
     let mut json = build_plan_json(context, plan, |_| false);
     json.dry_run = false;
@@ -326,8 +326,8 @@ fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
     context.ui.document("sync run", &json);
 }
 
-/// Logs the applied steps and the files that were left alone. Logs and prints which old snapshots were removed, or why none
-/// could be.
+/// Logs the applied steps and the files that were left alone. Logs and prints which old snapshots were removed, or why
+/// none could be.
 fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     logging::gather_events(|| {
         for step in report.done.iter().map(|index| &plan.steps[*index]) {

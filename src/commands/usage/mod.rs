@@ -146,8 +146,8 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Returns the indexes of the other machines, or none if the report does not include their usage. The returned bool is
-    /// true if an index may be out of date.
+    /// Returns the indexes of the other machines, or none if the report does not include their usage. The returned bool
+    /// is true if an index may be out of date.
     fn read_machines(&self, context: &Context) -> Result<(Vec<(IndexStore, Machine)>, bool)> {
         if !self.machines && self.by != Grouping::Machines {
             return Ok((Vec::new(), false));
@@ -316,7 +316,8 @@ impl UsageArgs {
         self.limit.or(is_screen.then_some(TERMINAL_LIMIT))
     }
 
-    /// Returns the time from `--since` to `--until` as a range of slots, each of [`SLOT_MS`] milliseconds, counted from 1970.
+    /// Returns the time from `--since` to `--until` as a range of slots, each of [`SLOT_MS`] milliseconds, counted from
+    /// 1970.
     fn parse_slots(&self, context: &Context) -> Result<Range<i64>> {
         let parse = |text: &String| parse_unix_millis(text, context);
         let since = self.since.as_ref().map(parse).transpose()?;

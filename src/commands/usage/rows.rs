@@ -92,8 +92,8 @@ pub(super) fn build_report(
     report
 }
 
-/// Sums usage by conversation. There may be 200,000 conversations, so this compares their numbers instead of their ids, and
-/// moves ids and titles instead of copying them.
+/// Sums usage by conversation. There may be 200,000 conversations, so this compares their numbers instead of their ids,
+/// and moves ids and titles instead of copying them.
 fn sum_by_conversation(found: SelectedUsage, prices: &Prices) -> Report<RowKey> {
     let usage = found.rows.iter().map(|row| (row.conversation, row));
     let mut report = report::sum_by_key(usage, prices);
@@ -243,8 +243,8 @@ pub(super) struct UsageIndexes {
     pub others: Vec<(IndexStore, Machine)>,
 }
 
-/// The number of low bits in the number of a conversation that count the conversations of one machine. The bits above them
-/// have the position of the machine in [`SelectedUsage::machines`].
+/// The number of low bits in the number of a conversation that count the conversations of one machine. The bits above
+/// them have the position of the machine in [`SelectedUsage::machines`].
 const MACHINE_BITS: u32 = 40;
 
 impl SelectedUsage {
@@ -295,8 +295,8 @@ impl SelectedUsage {
     }
 }
 
-/// Reads the usage in a range of slots, in the detail that `by` needs. If several machines have a conversation, only its
-/// version with the most tokens counts. If the rows are conversations, `limit` is the number that will be shown.
+/// Reads the usage in a range of slots, in the detail that `by` needs. If several machines have a conversation, only
+/// its version with the most tokens counts. If the rows are conversations, `limit` is the number that will be shown.
 pub(super) fn read_selected(
     indexes: &UsageIndexes,
     selection: &SelectionArgs,
@@ -325,8 +325,8 @@ pub(super) fn read_selected(
     Ok(found)
 }
 
-/// Reads the usage of one home. Conversations and accounts are read only if the rows, the filter or the merge with other
-/// machines need them.
+/// Reads the usage of one home. Conversations and accounts are read only if the rows, the filter or the merge with
+/// other machines need them.
 fn read_home(
     store: &IndexStore,
     filter: &ThreadFilter,
@@ -368,8 +368,8 @@ fn read_home(
     })
 }
 
-/// Reads the usage by conversation, and the names of the `limit` largest conversations. The names of all conversations would
-/// take most of the memory.
+/// Reads the usage by conversation, and the names of the `limit` largest conversations. The names of all conversations
+/// would take most of the memory.
 fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<SelectedUsage> {
     let rows = usage_query::read_sums(store, slots, UsageDetail::Conversations)?;
     // The rows of a conversation follow each other.

@@ -127,8 +127,8 @@ pub(super) fn show_conversation(
     Ok(Outcome::Done)
 }
 
-/// Divides the part of the window that no request of this machine explains among the days, in proportion to the tokens that
-/// only the server counted. Returns `None` after a warning if the server does not answer.
+/// Divides the part of the window that no request of this machine explains among the days, in proportion to the
+/// tokens that only the server counted. Returns `None` after a warning if the server does not answer.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -162,8 +162,8 @@ pub(super) fn sum_elsewhere(
     Ok(Some(parts.collect()))
 }
 
-/// Asks the server, through Codex, for the usage of the live account, or of the conversation in `params`. On failure, prints
-/// a warning and returns the problem.
+/// Asks the server, through Codex, for the usage of the live account, or of the conversation in `params`. On failure,
+/// prints a warning and returns the problem.
 fn ask_usage(params: Value, context: &Context) -> Result<Value, String> {
     let [answer] = ask_live(context, [Question::new("account/usage/read", params)]);
     answer.map_err(|problem| {
@@ -173,7 +173,8 @@ fn ask_usage(params: Value, context: &Context) -> Result<Value, String> {
     })
 }
 
-/// Returns a row for each day in UTC that the server reports, and for each day in between on which this machine has usage.
+/// Returns a row for each day in UTC that the server reports, and for each day in between on which this machine has
+/// usage.
 fn compare_days(
     usage: &ServerUsage,
     conversations: &AccountConversations,

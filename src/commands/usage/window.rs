@@ -18,8 +18,8 @@ use crate::views::account::{full_time, label, local_rfc3339};
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
-/// Parses the time of `--at`. A day means its last millisecond, so that it selects the window that began on it, but at the
-/// latest the current time.
+/// Parses the time of `--at`. A day means its last millisecond, so that it selects the window that began on it, but at
+/// the latest the current time.
 ///
 /// # Errors
 /// The text is no time, or the time is in the future.
@@ -36,12 +36,12 @@ pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
     Ok(DateTime::from_timestamp_millis(at.min(now)).unwrap_or_else(|| context.now()))
 }
 
-/// Prints the parts of the weekly window of an account that contains `at`, or of the newest one. With `html`, writes them as
-/// a page instead. The outcome is partial if the server is asked and gives no figures.
+/// Prints the parts of the weekly window of an account that contains `at`, or of the newest one. With `html`, writes
+/// them as a page instead. The outcome is partial if the server is asked and gives no figures.
 ///
 /// # Errors
-/// No account or several match, the window at the time is unknown, the server is asked about another account than the live
-/// one, or the index cannot be read.
+/// No account or several match, the window at the time is unknown, the server is asked about another account than the
+/// live one, or the index cannot be read.
 pub(super) fn run(
     store: &IndexStore,
     account: Option<&str>,
@@ -91,8 +91,8 @@ pub(super) fn run(
     Ok(outcome)
 }
 
-/// Returns the title and the drawing of an account's newest weekly window for a page; `None` if the window is unknown or
-/// cannot be read.
+/// Returns the title and the drawing of an account's newest weekly window for a page; `None` if the window is unknown
+/// or cannot be read.
 pub(super) fn draw_newest(
     store: &IndexStore,
     account: Option<&str>,

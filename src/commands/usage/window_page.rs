@@ -76,8 +76,8 @@ impl WindowPage<'_> {
         page + &format_page_end("")
     }
 
-    /// Returns the table of the parts of one kind. It has a row for other machines, unless the kind covers only a part of the
-    /// window.
+    /// Returns the table of the parts of one kind. It has a row for other machines, unless the kind covers only a part
+    /// of the window.
     fn table(&self, kind: PartKind, rows: &[&PartView]) -> String {
         let row = |row: &&PartView| ShareRow {
             name: name_of(row),
@@ -114,8 +114,8 @@ impl WindowPage<'_> {
         chart.draw()
     }
 
-    /// Returns the cumulative use in each of the first `drawn` hours, as one layer for each of the largest conversations, one
-    /// for the other conversations, and one for other machines. Layers without use are left out.
+    /// Returns the cumulative use in each of the first `drawn` hours, as one layer for each of the largest
+    /// conversations, one for the other conversations, and one for other machines. Layers without use are left out.
     fn layers(&self, drawn: usize) -> Vec<AreaLayer> {
         let conversations = self
             .rows
@@ -149,8 +149,8 @@ impl WindowPage<'_> {
         layers.filter(is_used).collect()
     }
 
-    /// Returns the ends of the forecast line at the average pace so far: the last observation, and 100 % or the reset. `None`
-    /// if nothing or everything is used.
+    /// Returns the ends of the forecast line at the average pace so far: the last observation, and 100 % or the reset.
+    /// `None` if nothing or everything is used.
     fn forecast(&self) -> Option<[(f64, f64); 2]> {
         let (span, last) = (&self.used.span, self.used.last);
         let now = position(span, last.at);

@@ -140,8 +140,8 @@ pub(super) struct WindowUse {
 }
 
 impl WindowUse {
-    /// Reads the use of the window that contains `at`, or without a time that of the newest known window. `None` if no window
-    /// is known.
+    /// Reads the use of the window that contains `at`, or without a time that of the newest known window. `None` if no
+    /// window is known.
     ///
     /// # Errors
     /// Nothing is known of the window at `at`, or the index cannot be read.
@@ -153,8 +153,9 @@ impl WindowUse {
         prices: &Prices,
         context: &Context,
     ) -> Result<Option<Self>> {
-        let around = at.map_or(context.now(), |at| at + WEEK);
-        let period = around - WEEK * 2..around.min(context.now());
+        // The observations of a window that contains `at` are less than a week before or after `at`.
+        let latest = at.map_or(context.now(), |at| at + WEEK);
+        let period = latest - WEEK * 2..latest.min(context.now());
         let mut quotas = usage_query::read_quotas(store, &period, WEEKLY_MINUTES)?;
         quotas.retain(|quota| conversations.contains_key(&quota.conversation));
         quotas.extend(read_probes(account, &period, context)?);
@@ -195,8 +196,8 @@ impl WindowUse {
     }
 }
 
-/// Returns the observations that queries of the quota recorded in a period, in no order. The server's figures include usage
-/// on other machines.
+/// Returns the observations that queries of the quota recorded in a period, in no order. The server's figures include
+/// usage on other machines.
 fn read_probes(
     account: &Account,
     period: &Range<DateTime<Utc>>,

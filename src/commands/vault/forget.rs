@@ -39,8 +39,8 @@ pub(super) struct ForgetArgs {
     dry_run: bool,
 }
 
-/// Changes the plan so that it keeps the last snapshot with the lost messages of each conversation. For conversations of
-/// other homes, uses the losses that `history losses --vault` recorded.
+/// Changes the plan so that it keeps the last snapshot with the lost messages of each conversation. For conversations
+/// of other homes, uses the losses that `history losses --vault` recorded.
 fn keep_last_copies(
     plan: &mut RetentionPlan,
     restic: &Restic,
@@ -76,8 +76,8 @@ fn keep_last_copies(
     Ok(())
 }
 
-/// Searches the snapshots for messages that the Codex home lacks, except for accepted losses. Also returns the search with
-/// the places of the messages.
+/// Searches the snapshots for messages that the Codex home lacks, except for accepted losses. Also returns the search
+/// with the places of the messages.
 ///
 /// # Errors
 /// A conversation or a snapshot cannot be read, or the user interrupts.
