@@ -225,7 +225,7 @@ impl Grouping {
 /// The selected usage, with facts about its conversations.
 #[derive(Default)]
 pub(super) struct SelectedUsage {
-    /// The sums by model, and by slot or conversation or both, as [`UsageDetail`] says.
+    /// The sums by model, and by slot, by conversation or by both; see [`UsageDetail`].
     pub rows: Vec<UsageRow>,
     /// The conversations by their numbers in `rows`; empty if the rows are not divided by conversation.
     pub conversations: HashMap<i64, UsageConversation>,

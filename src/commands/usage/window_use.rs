@@ -244,7 +244,7 @@ fn unknown_window_error(account: &Account, at: DateTime<Utc>, context: &Context)
         .hint("show the newest one: codex-manager usage --window ACCOUNT")
 }
 
-/// Reads the conversations of an account that the index knows.
+/// Reads the conversations of an account from the index.
 ///
 /// # Errors
 /// The index, Codex's list or `launches.jsonl` cannot be read.
