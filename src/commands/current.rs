@@ -187,7 +187,8 @@ fn find_programs(
     context: &Context,
 ) -> (Option<ProcessView>, Vec<ProcessView>) {
     let home = context.codex_home();
-    // Codex starts the daemon with its interface (0.169). It outlives the interface and keeps the login in memory.
+    // Codex starts the daemon with its interface (0.169). The daemon outlives the interface and keeps the login in
+    // memory.
     let daemon_pid = daemon::find(home).map(|d| d.pid);
     let (daemon, holders): (Vec<_>, Vec<_>) = find_holders(home, &[])
         .into_iter()

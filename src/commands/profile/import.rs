@@ -75,7 +75,7 @@ impl ProfileImportArgs {
         let staging = if self.dry_run {
             None
         } else {
-            // A failure only wastes disk space, and the next backup reports it.
+            // Errors are ignored: leftovers only waste disk space, and the next backup reports them.
             let _ = staging::remove_stale(&tmp);
             Some(Staging::create_in(&tmp)?)
         };

@@ -77,7 +77,7 @@ impl LoginArgs {
             context.local_now(),
             login_lock::REFRESH_TIMEOUT,
         )?;
-        // The login is saved even if codex login failed after it wrote one: its refresh token is valid.
+        // The login is saved even if `codex login` failed after it wrote the login, whose refresh token is valid.
         let ended = ended?;
         match found {
             Some(LoginHomeContent::Login(adopted)) => Ok(self.show(&adopted, ended, context)),

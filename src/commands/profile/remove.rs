@@ -1,4 +1,4 @@
-//! `profile remove` and `profile undo`: moves a profile to the trash, or deletes it with `--purge`, and puts it back.
+//! `profile remove` moves a profile to the trash or deletes it with `--purge`, and `profile undo` puts it back.
 
 use crate::accounts::profile::Profiles;
 use crate::accounts::removed::PurgedLogin;

@@ -74,7 +74,7 @@ impl SyncForgetArgs {
     /// machines.
     ///
     /// # Errors
-    /// No machine has the given name or the beginning of its id, or it is this machine.
+    /// No machine has this name or an id that begins with it, or the machine is this one.
     fn choose<'l>(
         &self,
         listed: &'l [ReplicaSnapshot],
@@ -126,7 +126,7 @@ fn remove(
         let count = store.forget(listed, replica, keep);
         removed += count.map_err(|error| failed(error, removed))?;
     }
-    // A separate step: a killed prune leaves only unused data, which the next one removes.
+    // A separate step, because a killed prune leaves only unused data, which the next prune removes.
     store.prune().map_err(|error| failed(error, removed))?;
     context
         .ui

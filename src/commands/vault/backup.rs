@@ -58,7 +58,7 @@ impl VaultBackupArgs {
     }
 }
 
-/// Prints the JSON document. Without a `report` of restic, it is that of a dry run. Its keys are an interface.
+/// Prints the JSON document, in a dry run without a `report`. Its keys are an interface.
 fn show_json(
     context: &Context,
     (metadata, host): (&Metadata, &str),

@@ -120,7 +120,7 @@ impl ForgetArgs {
                 disk_clock::check(context.manager_home(), context.now())?;
             }
             restic.forget(plan.drop.iter().map(|d| d.candidate.archive.as_str()))?;
-            // A separate step: a killed prune leaves only unused data, which the next one removes.
+            // A separate step, because a killed prune leaves only unused data, which the next prune removes.
             restic.run(&["prune"])?;
             ui.prose(format_args!("{count} removed"));
         }

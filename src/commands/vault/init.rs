@@ -55,7 +55,6 @@ fn source_name(password: Option<&Password>) -> &'static str {
     }
 }
 
-/// A repository after `init` opened it.
 struct OpenedRepository {
     /// False if the repository existed before.
     is_new: bool,
@@ -187,7 +186,7 @@ fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Creates the repository. Returns false if it exists.
+/// Creates the repository. Returns false if the repository exists already.
 fn create_unless_exists(restic: &Restic) -> Result<bool, VaultError> {
     // restic 0.14 creates format version 1, without compression, by default.
     match restic.run(&["init", "--repository-version", "2"]) {
