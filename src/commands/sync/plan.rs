@@ -92,8 +92,8 @@ pub(super) fn show(
         config,
         &replica,
         may_be_idle,
-        |config, replica, idle_plan| {
-            let plan = if let Some(plan) = idle_plan {
+        |config, replica, idle| {
+            let plan = if let Some(plan) = idle {
                 plan
             } else {
                 let (mut plan, state) = plan::plan(&plan_flags.request(config, replica))?;
