@@ -48,7 +48,7 @@ impl CompletionsArgs {
 fn generate_script(shell: Shell) -> std::io::Result<String> {
     const NAME: &str = "codex-manager";
     let mut script = Vec::new();
-    // The script calls the program for each completion, so it stays right after an update of the program.
+    // The script calls the program for each completion, so the script stays correct after an update of the program.
     if let Some(completer) = Shells::builtins().completer(&shell.to_string()) {
         completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut script)?;
     }

@@ -1,4 +1,4 @@
-//! `cooldown`: another name of `accounts`, which also holds accounts back.
+//! `cooldown`: shows the table of `accounts`, and holds accounts back until a time.
 
 use crate::choices::account_choice::{find_identity, find_position};
 use crate::codex::identity::Identity;
@@ -23,10 +23,10 @@ Examples:
 
 /// Show all accounts, ready ones first; hold an account back
 ///
-/// The table is that of `accounts`; it uses the last known figures and makes no query. An account is in cooldown while one of Codex's own
-/// quota windows or a spending limit is exhausted, or while you hold it back. Bars show what is left.
-/// NEXT is the time until the account is ready again; for a ready one until its weekly reset, or until its
-/// next reset if no weekly one is known. * marks the live account, ! one without a working saved login.
+/// The table is that of `accounts`; it uses the last known figures and makes no query. An account is in cooldown while
+/// one of Codex's own quota windows or a spending limit is exhausted, or while you hold it back. Bars show what is
+/// left. NEXT is the time until the account is ready again; for a ready one until its weekly reset, or until its next
+/// reset if no weekly one is known. * marks the live account, ! one without a working saved login.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CooldownArgs {
@@ -67,7 +67,7 @@ impl CooldownArgs {
                     list.retain_account(&find_identity(text, context)?);
                 }
                 list.print_cooldown_json(context);
-                // Profiles of a newer version are warnings here: only `list` is about the profiles.
+                // Profiles that a newer version wrote only cause warnings: `cooldown` is about the accounts.
                 let _ = list.show(self.timeline, context);
                 return Ok(Outcome::Done);
             }
@@ -76,14 +76,14 @@ impl CooldownArgs {
         let accounts = list_with_live_account(context, file);
         let mut list = AccountList::of_accounts(accounts, context);
         list.print_cooldown_json(context);
-        // The text output has only the account that was changed.
+        // The JSON document has all accounts, the text only the changed one.
         list.retain_account(&changed);
         let _ = list.show(self.timeline, context);
         Ok(Outcome::Done)
     }
 }
 
-/// The account to hold back until a time, or with `None` no longer.
+/// The account as the user names it, and the time until which it is held back; `None` ends the hold.
 type HoldChange<'a> = (&'a str, Option<Timestamp>);
 
 fn parse_until(text: &str, context: &Context) -> Result<Timestamp> {
@@ -99,7 +99,7 @@ fn parse_until(text: &str, context: &Context) -> Result<Timestamp> {
     Ok(until)
 }
 
-/// Applies the change, or with `dry_run` returns the document as it would be. Also returns the account.
+/// Applies the change, with `dry_run` only to the returned file. Also returns the identity of the account.
 fn apply(
     change: HoldChange<'_>,
     dry_run: bool,
@@ -125,7 +125,7 @@ fn apply(
     Ok((file, identity))
 }
 
-/// Changes the entry. Returns what was done, and the account.
+/// Changes the entry of the account in `file`. Returns the message for the user and the identity of the account.
 fn change_entry(
     file: &mut CooldownFile,
     (account, until): HoldChange<'_>,

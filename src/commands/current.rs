@@ -29,9 +29,9 @@ use serde_json::json;
 
 /// Show the live account and the Codex programs that use the home
 ///
-/// Shows what `status` shows, and the programs. Reads local files only, and no conversations. Codex's background daemon and other running programs
-/// keep the account that was live when they started. `current` finds it by their start time and the
-/// record of switches by `use`.
+/// Shows what `status` shows, and the programs. Reads local files only, and no conversations. Codex's background daemon
+/// and other running programs keep the account that was live when they started. `current` finds it by their start time
+/// and the record of switches by `use`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager current
@@ -126,8 +126,8 @@ impl CurrentArgs {
     }
 }
 
-/// Returns the workspaces of the login; `None` if Codex is too old or gives no answer, which is no failure: the command
-/// is about the account.
+/// Returns the workspaces of the login. `None` if Codex is too old or does not answer; that is no failure, because the
+/// command is about the account.
 fn ask_workspaces(context: &Context) -> Option<Vec<LoginWorkspace>> {
     // Without the parameter, Codex 0.169 lists the selected workspace only, without its name.
     let params = json!({ "refreshWorkspaceMetadata": true });
@@ -187,11 +187,12 @@ fn find_programs(
     context: &Context,
 ) -> (Option<ProcessView>, Vec<ProcessView>) {
     let home = context.codex_home();
-    // Codex starts the daemon with its interface (0.169). It outlives the interface and keeps the login in memory.
-    let running = daemon::find(home).map(|d| d.pid);
+    // Codex starts the daemon with its interface (0.169). The daemon outlives the interface and keeps the login in
+    // memory.
+    let daemon_pid = daemon::find(home).map(|d| d.pid);
     let (daemon, holders): (Vec<_>, Vec<_>) = find_holders(home, &[])
         .into_iter()
-        .partition(|holder| holder.pid.is_some() && holder.pid == running);
+        .partition(|holder| holder.pid.is_some() && holder.pid == daemon_pid);
     let view = |holder: Holder| {
         let started = holder.pid.and_then(processes::started_at);
         // Other programs can have files of the home open, but they have no account.

@@ -38,7 +38,6 @@ pub(crate) struct DoctorArgs {
 }
 
 impl DoctorArgs {
-    /// Returns true without `--fix`.
     pub(crate) fn only_reads(&self) -> bool {
         !self.fix
     }
@@ -102,8 +101,8 @@ fn run_sync_checks(context: &Context) -> Vec<Check> {
     checks
 }
 
-/// Applies the safe fixes. Returns one finding for each applied or failed fix; with `dry_run` one for
-/// each fix that would be applied. Does nothing if one of the homes is inside the other.
+/// Applies the safe fixes. Returns a finding for each applied or failed fix, or with `dry_run` for each fix that would
+/// be applied. Does nothing if one of the homes is inside the other.
 fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
     let mut run = FixRun {
         context,
@@ -204,7 +203,8 @@ impl FixRun<'_> {
         }
     }
 
-    /// Recovers interrupted commands again. Adds a finding for each restore of the Codex home that cannot be recovered yet.
+    /// Recovers interrupted commands again. Adds a finding for each restore of the Codex home that cannot be recovered
+    /// yet.
     fn recover_restores(&mut self) {
         let (context, now) = (self.context, self.context.local_now());
         let (codex_home, home) = (context.codex_home(), context.manager_home());
@@ -246,8 +246,8 @@ impl FixRun<'_> {
     }
 }
 
-/// Returns true if `cooldown.json` is damaged. A file that cannot be read at all is reported by the
-/// checks.
+/// Returns true if `cooldown.json` is damaged. Returns false if the file cannot be read at all, which the checks
+/// report.
 fn is_cooldown_damaged(context: &Context) -> bool {
     let loaded = cooldown::load(context.manager_home(), &context.now(), context.zone());
     loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())

@@ -129,8 +129,8 @@ impl ExportArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the file name for a conversation: its id, or the name of its rollout if the id is taken by another rollout
-    /// of the same conversation (`is_first` is false).
+    /// Returns the file name for a conversation: its id, or the name of its rollout if another rollout of the same
+    /// conversation has taken the id, so that `is_first` is false.
     fn file_name(&self, session: &NamedConversation, is_first: bool) -> String {
         let rollout = session.rollout.file_stem().filter(|_| !is_first);
         let stem = rollout.map_or_else(|| session.id.clone().into(), OsStr::to_string_lossy);
@@ -169,12 +169,12 @@ impl ExportArgs {
         })
     }
 
-    /// Passes a conversation to `to`, part by part. Returns the number of redacted secrets.
+    /// Formats a conversation and passes it to `put`, part by part. Returns the number of redacted secrets.
     fn write(
         &self,
         session: &NamedConversation,
         context: &Context,
-        to: &mut dyn FnMut(&str) -> Result<()>,
+        put: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<usize> {
         let options = TranscriptOptions {
             outputs: self.tools || self.format == ExportFormat::Html,
@@ -205,15 +205,15 @@ impl ExportArgs {
                 is_first: true,
             },
         };
-        to(&format.format_head(session, &parts, context, &mut safe))?;
+        put(&format.format_head(session, &parts, context, &mut safe))?;
         let mut written = Ok(());
         let read = parts.read(options, &mut safe, |piece| {
-            written = to(&format.format_piece(piece));
+            written = put(&format.format_piece(piece));
             written.is_ok()
         });
         read.map_err(|e| read_error(session, e))?;
         written?;
-        to(&format.format_end(redacted))?;
+        put(&format.format_end(redacted))?;
         Ok(redacted)
     }
 }

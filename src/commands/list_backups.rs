@@ -33,7 +33,6 @@ const COLUMNS: [Column; 9] = [
     Column::new("PROBLEM").only_tsv(),
 ];
 
-/// Sort key of `list-backups`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Sort {
     /// Creation time of the archive
@@ -154,8 +153,8 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountStat
     state.map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
-/// Keeps the newest restorable archive of each account and mode, or the newest one where none is
-/// restorable. Safety backups and single logins are kept only where there is nothing else.
+/// Keeps the newest usable archive of each account and mode; the newest damaged one if none is usable. Keeps a safety
+/// backup or a single login only if the account has no other archive in that mode.
 fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
     let group = |m: &Metadata| {
         let email = m.email.as_ref().map(|e| e.to_lowercase());
@@ -177,7 +176,7 @@ fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
     records.retain(|r| best.contains(&r.path));
 }
 
-/// Returns an archive in JSON. The keys are a contract.
+/// Returns an archive in JSON. The keys are an interface.
 fn record_json<'r>(
     record: &'r ArchiveRecord,
     number: Option<usize>,
@@ -271,7 +270,7 @@ fn show(
     }
 }
 
-/// Suggests importing the archives of a Python codex-manager with a home of its own.
+/// Suggests importing the archives of the Python codex-manager, if they are in another home.
 fn offer_import(context: &Context) {
     let home = context.manager_home();
     if let Some((folder, archives)) = python_home::find_unimported(&context.env, home) {
@@ -283,7 +282,7 @@ fn offer_import(context: &Context) {
     }
 }
 
-/// Groups records by account, in the order of each account's first record.
+/// Groups records by account. The groups are in the order of their first records.
 fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
     let mut groups: Vec<(Option<Identity>, Vec<&ArchiveRecord>)> = Vec::new();
     let mut group_of = HashMap::new();

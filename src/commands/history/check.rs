@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// The number of findings of each kind that are listed without --all or --verbose.
-const MAX_SHOWN: usize = 5;
+pub(super) const MAX_SHOWN: usize = 5;
 
 /// Compare the conversations on disk with Codex's lists
 ///
@@ -44,14 +44,16 @@ impl CheckArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let report = find_differences(context)?.report;
-        show(context, &report, self.all);
+        let max_shown = if self.all { usize::MAX } else { MAX_SHOWN };
+        show(context, &report, max_shown);
         context.ui.document("history check", &report);
         Ok(Outcome::passed_if(report.is_consistent()))
     }
 }
 
-/// Prints a report with the commands that correct what it found.
-pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
+/// Prints a report with the commands that fix the findings. Lists up to `max_shown` findings of each kind, or with
+/// `--verbose` all.
+pub(super) fn show(context: &Context, report: &CheckReport, max_shown: usize) {
     let ui = &context.ui;
     ui.prose(format_args!(
         "{} on disk, {} listed by Codex",
@@ -59,19 +61,15 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
         report.listed
     ));
     show_database(context, report);
-    let shown = if all || ui.is_verbose() {
-        usize::MAX
-    } else {
-        MAX_SHOWN
-    };
+    let max_shown = ui.limit_items(usize::MAX, max_shown);
     let ids = list_ids(report);
     let list = FindingList {
         context,
-        shown,
+        max_shown,
         titles: read_titles(
             context.codex_home(),
             &context.env,
-            ids_without_title(report, shown),
+            ids_without_title(report, max_shown),
         ),
         ids,
     };
@@ -101,7 +99,7 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     }
 }
 
-/// Prints the state of the database, if it is damaged or missing.
+/// Prints that the database is damaged or missing; nothing if it is neither.
 fn show_database(context: &Context, report: &CheckReport) {
     let ui = &context.ui;
     match (&report.database, &report.problem) {
@@ -119,17 +117,16 @@ fn show_database(context: &Context, report: &CheckReport) {
     }
 }
 
-/// Prints findings in groups, at most `shown` of each.
+/// Prints findings in groups, at most `max_shown` of each.
 struct FindingList<'a> {
     context: &'a Context,
-    shown: usize,
-    /// The titles of conversations, by id in lower case.
+    max_shown: usize,
+    /// The titles of conversations whose findings have none, by id in lower case.
     titles: HashMap<String, String>,
-    /// The ids of all findings.
+    /// The ids of all findings. A printed short id belongs to one of them only.
     ids: Vec<String>,
 }
 
-/// Returns the ids of all findings.
 fn list_ids(report: &CheckReport) -> Vec<String> {
     let ids = report.missing.iter().map(|m| &m.id);
     let ids = ids
@@ -142,12 +139,12 @@ fn list_ids(report: &CheckReport) -> Vec<String> {
     ids.map(ToString::to_string).collect()
 }
 
-/// Returns the ids, in lower case, of the first `shown` findings of the kinds that have no title.
-fn ids_without_title(report: &CheckReport, shown: usize) -> Vec<String> {
-    let ids = report.stale_path.iter().take(shown).map(|s| &s.id);
+/// Returns the ids, in lower case, of the first `max_shown` findings of each kind whose findings have no title.
+fn ids_without_title(report: &CheckReport, max_shown: usize) -> Vec<String> {
+    let ids = report.stale_path.iter().take(max_shown).map(|s| &s.id);
     let ids = ids
-        .chain(report.duplicates.iter().take(shown).map(|d| &d.id))
-        .chain(report.hidden.iter().take(shown).map(|h| &h.id));
+        .chain(report.duplicates.iter().take(max_shown).map(|d| &d.id))
+        .chain(report.hidden.iter().take(max_shown).map(|h| &h.id));
     ids.map(|id| id.to_string().to_lowercase()).collect()
 }
 
@@ -156,9 +153,14 @@ impl FindingList<'_> {
         unique_short_id(id, self.ids.iter().map(String::as_str))
     }
 
-    /// Returns a conversation as printed: its short id, `detail` in a column of at least `detail_width`, and its title
-    /// as far as it fits.
-    fn describe(
+    /// Formats a conversation as its short id and its title; without `title`, takes the title from `titles`.
+    fn describe(&self, id: &ConversationId, title: Option<&str>) -> String {
+        self.describe_with_detail(id, title, "", 0)
+    }
+
+    /// Formats a conversation like [`Self::describe`], with `detail` before the title, padded to `detail_width`
+    /// columns.
+    fn describe_with_detail(
         &self,
         id: &ConversationId,
         title: Option<&str>,
@@ -190,20 +192,21 @@ impl FindingList<'_> {
     fn show(&self, report: &CheckReport) {
         self.print_group(Style::Warn, "on disk, not listed", &report.missing, |m| {
             let title = rollout::read_title(&m.path);
-            self.describe(&m.id, title.as_deref(), &self.short_folder(&m.path), 0)
+            let folder = self.short_folder(&m.path);
+            self.describe_with_detail(&m.id, title.as_deref(), &folder, 0)
         });
         let what = "listed with a wrong path";
         self.print_group(Style::Warn, what, &report.stale_path, |s| {
             let folder = self.recorded_folder(&s.recorded);
-            self.describe(&s.id, None, &format!("in {folder}"), 0)
+            self.describe_with_detail(&s.id, None, &format!("in {folder}"), 0)
         });
-        let what = "whose name is only in session_index.jsonl";
+        let what = "named only in session_index.jsonl";
         self.print_group(Style::Warn, what, &report.names_missing, |n| {
-            self.describe(&n.id, Some(&n.name), "", 0)
+            self.describe(&n.id, Some(&n.name))
         });
         let what = "listed, but without a file";
         self.print_group(Style::Bad, what, &report.orphan_rows, |o| {
-            self.describe(&o.id, Some(&o.title), "", 0)
+            self.describe(&o.id, Some(&o.title))
         });
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let what = "in more than one file; Codex uses the first";
@@ -213,7 +216,7 @@ impl FindingList<'_> {
                 let path = self.short_path(path);
                 format!("\n    {}", path.replace(&id, "…"))
             });
-            let name = self.describe(&d.id, None, "", 0);
+            let name = self.describe(&d.id, None);
             format!("{name}{}", paths.collect::<String>())
         });
         self.print_group(Style::Bad, "damaged", &report.damaged, |d| {
@@ -232,7 +235,7 @@ impl FindingList<'_> {
                 .unwrap_or("no archive has the missing turns");
             format!(
                 "{}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
-                self.describe(&u.id, Some(&u.title), "", 0),
+                self.describe(&u.id, Some(&u.title)),
                 pluralize(all, "turn")
             )
         });
@@ -247,10 +250,10 @@ impl FindingList<'_> {
             let name = names.get(account_id).cloned();
             name.unwrap_or_else(|| printable(account_id))
         };
-        let shown = report.hidden.iter().take(self.shown);
+        let shown = report.hidden.iter().take(self.max_shown);
         let width = shown.map(|h| columns(&name_of(&h.account_id))).max();
         self.print_group(Style::Dim, what, &report.hidden, |h| {
-            self.describe(&h.id, None, &name_of(&h.account_id), width.unwrap_or(0))
+            self.describe_with_detail(&h.id, None, &name_of(&h.account_id), width.unwrap_or(0))
         });
     }
 
@@ -261,20 +264,20 @@ impl FindingList<'_> {
         }
         ui.line("");
         ui.prose(format_args!("{} {what}", ui.paint(style, found.len())));
-        for one in found.iter().take(self.shown) {
+        for one in found.iter().take(self.max_shown) {
             for line in format!("  {}", text(one)).lines() {
                 ui.line(without_end(line, ui.width()));
             }
         }
-        if found.len() > self.shown {
-            let more = found.len() - self.shown;
+        if found.len() > self.max_shown {
+            let more = found.len() - self.max_shown;
             ui.line(format_args!(
                 "  … {more} more:\n    codex-manager history check --all"
             ));
         }
     }
 
-    /// Formats a path relative to the home; as it is if it is not in the home.
+    /// Formats a path relative to the home. A path outside the home stays as it is.
     fn short_path(&self, path: &Path) -> String {
         let home = &self.context.codex_home();
         let short = path.strip_prefix(home).unwrap_or(path);
@@ -285,7 +288,8 @@ impl FindingList<'_> {
         self.short_path(path.parent().unwrap_or(path))
     }
 
-    /// Formats the folder of a recorded path: relative to this home, else the path of the home that it belongs to.
+    /// Formats the folder of a recorded path relative to the home. For a rollout of another home, formats the path
+    /// of that home.
     fn recorded_folder(&self, recorded: &str) -> String {
         let in_home = self.short_folder(Path::new(recorded));
         if !in_home.starts_with('/') {

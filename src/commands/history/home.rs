@@ -1,4 +1,4 @@
-//! The Codex home that the subcommands compare and repair.
+//! The Codex home that the subcommands compare with Codex's lists and repair.
 
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CredentialStore;
@@ -26,7 +26,8 @@ pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
     }
 }
 
-/// Compares the home with Codex's lists. Conversations that only an archive can restore get the command for that.
+/// Compares the home with Codex's lists. Conversations that Codex cannot show in full get the command that restores
+/// them from an archive.
 ///
 /// # Errors
 /// See [`compare`].

@@ -1,4 +1,4 @@
-//! `history losses`: lists the conversations that lack messages which a copy has.
+//! `history losses`: lists conversations with messages that only a copy has.
 
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
@@ -41,8 +41,8 @@ impl LossesArgs {
     /// Compares, prints the losses, and returns [`Outcome::CheckFailed`] for any.
     ///
     /// # Errors
-    /// The home, the archives or the vault cannot be listed, `--accept` names no conversation with a loss or several, or
-    /// the user interrupts.
+    /// The home, the archives or the vault cannot be listed, `--accept` names no conversation with a loss or several,
+    /// or the user interrupts.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let live = LiveThreads::read(context.codex_home())?;
@@ -58,7 +58,10 @@ impl LossesArgs {
         for (id, e) in &found.failures {
             is_whole = false;
             let problem = e.to_one_line();
-            context.warn(format_args!("not compared: {}: {problem}", printable(id)));
+            let id = printable(id);
+            context.warn(format_args!(
+                "the conversation {id} was not compared with its copies: {problem}"
+            ));
         }
         let mut listed = describe(&found.losses, &search.places, context);
         let accepted = self.accept(&found, &listed, context)?;
@@ -84,8 +87,10 @@ impl LossesArgs {
         })
     }
 
-    /// Accepts the losses of the conversations that `--accept` names. Returns their ids. If one name fits no conversation
-    /// or several, accepts none.
+    /// Accepts the losses of the conversations that `--accept` names, and returns the ids of these conversations.
+    ///
+    /// # Errors
+    /// A name matches no conversation or several, or the record cannot be written. No loss is accepted then.
     fn accept(
         &self,
         found: &FoundLosses,

@@ -115,8 +115,8 @@ impl RebuildArgs {
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 
-    /// Returns the size limit of `history.jsonl` from Codex's configuration; `None` without one, and after a warning if the
-    /// configuration is invalid.
+    /// Returns the size limit of `history.jsonl` in Codex's configuration; `None` without a limit, and after a warning
+    /// if the configuration is invalid.
     fn resolve_max_bytes(&self, context: &Context) -> Option<u64> {
         if self.ignore_history_max_bytes || self.only == RebuildTarget::SessionIndex {
             return None;
@@ -176,11 +176,11 @@ impl RebuildArgs {
     }
 }
 
-/// Prints the number of conversations, prompts and lines that the files lack, by reason.
+/// Prints the numbers of conversations, prompts and lines that are left out of the files, by reason.
 fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
-    let say = |n: usize, text: &str| {
-        if n > 0 {
-            context.ui.prose(format_args!("{text}: {n}"));
+    let say = |count: usize, text: &str| {
+        if count > 0 {
+            context.ui.prose(format_args!("{text}: {count}"));
         }
     };
     say(
@@ -262,7 +262,8 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
     .hint(hint))
 }
 
-/// Reads Codex's table. Returns `None` if there is no database, and after a warning if it cannot be used.
+/// Reads Codex's list of conversations. Returns `None` without a database, and after a warning if the database cannot
+/// be read.
 fn read_table_or_warn(context: &Context) -> Option<Vec<TableRow>> {
     let database = context.state_database()?;
     match rebuild::read_table(&database) {

@@ -38,13 +38,13 @@ impl RepairArgs {
     /// Plans, shows and, unless `--dry-run` is given, applies the repair, then checks again.
     ///
     /// # Errors
-    /// A process uses the home, or Codex is needed and not installed; nothing is changed then. Or the check after the repair
-    /// still finds differences.
+    /// A process uses the home, or Codex is needed and not installed; nothing is changed then. Or the check after the
+    /// repair still finds differences.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let target = repair_context(context);
         let provider = CodexConfig::read(target.home).model_provider;
-        // The provider of Codex without the key. A row must have one.
+        // A row of the list needs a provider. This is Codex's default.
         let provider = provider.as_deref().unwrap_or("openai");
         let mut plan = repair_plan::plan(find_differences(context)?, provider)?;
         if plan.changes.is_empty() || self.dry_run {
@@ -75,7 +75,7 @@ impl RepairArgs {
         let remaining = after.count_unrepairable() + usize::from(!after.needs_no_repair());
         show_changes(context, &plan.changes);
         if !after.is_consistent() {
-            check::show(context, &after, false);
+            check::show(context, &after, check::MAX_SHOWN);
         }
         context.ui.prose(format_args!(
             "{} made; the previous state is kept as {}",
@@ -83,13 +83,7 @@ impl RepairArgs {
             snapshot.name()
         ));
         context.note("undo it with: codex-manager history undo");
-        show_json(
-            &plan.changes,
-            Some(&snapshot.folder),
-            remaining,
-            false,
-            context,
-        );
+        self.show_json(&plan.changes, Some(&snapshot.folder), remaining, context);
         if !after.needs_no_repair() && plan.skipped.is_empty() && !is_partial {
             return Err(
                 CommandError::failed("the check after the repair still finds differences")
@@ -118,37 +112,31 @@ impl RepairArgs {
                 pluralize(plan.unrepairable, "finding")
             ));
         }
-        show_json(
-            &plan.changes,
-            None,
-            plan.unrepairable,
-            self.dry_run,
-            context,
-        );
+        self.show_json(&plan.changes, None, plan.unrepairable, context);
         Outcome::partial_if(!self.dry_run && plan.unrepairable > 0)
+    }
+
+    /// Prints the JSON document. Its keys are an interface. `remaining` is the number of findings that stay.
+    fn show_json(
+        &self,
+        changed: &[RepairChange],
+        snapshot: Option<&Path>,
+        remaining: usize,
+        context: &Context,
+    ) {
+        let json = object()
+            .with("changed", changed)
+            .with("snapshot", snapshot)
+            .with("remaining", remaining)
+            .with("dry_run", self.dry_run);
+        context.ui.document("history repair", &json);
     }
 }
 
-/// Prints the JSON document. Its keys are an interface. `remaining` is the number of findings that stay.
-fn show_json(
-    changed: &[RepairChange],
-    snapshot: Option<&Path>,
-    remaining: usize,
-    dry_run: bool,
-    context: &Context,
-) {
-    let json = object()
-        .with("changed", changed)
-        .with("snapshot", snapshot)
-        .with("remaining", remaining)
-        .with("dry_run", dry_run);
-    context.ui.document("history repair", &json);
-}
-
-/// Plans again without the changes that need Codex, after a warning.
+/// Plans again without the conversations that only Codex can read again, and prints a warning with `error`.
 ///
 /// # Errors
-/// `error`, if there are no other changes or Codex has to recreate the database.
+/// Returns `error` if there are no other changes, or if Codex has to recreate the database.
 fn plan_without_codex(
     context: &Context,
     provider: &str,
@@ -166,7 +154,7 @@ fn plan_without_codex(
         return Err(error);
     }
     context.ui.warn(format_args!(
-        "{}; the rest is repaired",
+        "{}; everything else is repaired",
         error.to_one_line()
     ));
     Ok(plan)

@@ -45,7 +45,7 @@ impl UndoArgs {
             .hint(format!("add --codex-home {home}; nothing was changed")));
         }
         let files = snapshot.document.files.iter();
-        // A file that did not exist before and does not now is no change.
+        // A file that did not exist before the repair and does not exist now is not changed.
         let is_affected =
             |file: &&snapshot::SnapshotEntry| file.content.is_some() || file.path.exists();
         let changed: Vec<_> = files.filter(is_affected).map(|f| f.path.clone()).collect();

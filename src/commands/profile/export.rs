@@ -2,7 +2,7 @@
 
 use crate::accounts::profile::Profile;
 use crate::codex::login_lock;
-use crate::commands::profile::records::update_cooldown;
+use crate::commands::profile::records::record_profiles_if;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress::block_on_input;
@@ -75,6 +75,7 @@ impl ProfileExportArgs {
         } else {
             Vec::new()
         };
+        // The plan leaves out profiles that a newer version wrote.
         let newer = profiles.list_newer(&all);
         let is_newer = |p: &&Profile| newer.iter().any(|(name, _)| *name == p.name);
         let usable = all.iter().filter(|p| !is_newer(p));
@@ -92,7 +93,8 @@ impl ProfileExportArgs {
             let bar = context.ui.bar("writing", plan.bytes());
             export::write(&plan, &options, encryption, &file, &bar)?
         };
-        let recorded = update_cooldown(context, None, self.dry_run || plan.logins.is_empty());
+        let moved_logins = !self.dry_run && !plan.logins.is_empty();
+        let recorded = record_profiles_if(moved_logins, context);
         let json = object()
             .with("file", file.display().to_string())
             .with("bytes", bytes)
@@ -121,8 +123,8 @@ impl ProfileExportArgs {
         Ok(file)
     }
 
-    /// Returns the encryption that the flags name. Without a flag, asks for a passphrase if the file will have logins or
-    /// archives; otherwise, and in a dry run, the file is not encrypted.
+    /// Returns the encryption that the flags name. Without a flag, asks for a passphrase if the file will contain
+    /// logins or archives. A file without either is not encrypted, and a dry run does not ask.
     ///
     /// # Errors
     /// A key or passphrase is invalid, or a passphrase is needed and the user cannot be asked.
@@ -211,14 +213,13 @@ pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphra
     Ok(Passphrase::from_bytes(&line)?)
 }
 
-/// Finishes or undoes exports that were killed while they moved logins, and prints the outcome of each.
+/// Finishes or undoes each export that was killed while it moved logins, and prints the outcome.
 pub(super) fn recover_exports(context: &Context) -> Result<()> {
     let profiles = context.profiles();
-    let settled = handover::finish_interrupted(&profiles)?;
     let mut changed = false;
-    for (name, end) in &settled {
+    for (name, outcome) in &handover::finish_interrupted(&profiles)? {
         let who = printable(name);
-        match end {
+        match outcome {
             MoveOutcome::Moved(file) => {
                 changed = true;
                 context.warn(format_args!(
@@ -240,8 +241,6 @@ pub(super) fn recover_exports(context: &Context) -> Result<()> {
             )),
         }
     }
-    if changed {
-        let _ = update_cooldown(context, None, false);
-    }
+    let _ = record_profiles_if(changed, context);
     Ok(())
 }

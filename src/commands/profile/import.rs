@@ -67,15 +67,15 @@ impl ProfileImportArgs {
             return import_logins(switcher, folder, self.dry_run, context);
         }
         let path = context.env.absolute(&self.file.clone().unwrap_or_default());
-        let found = ExportInput::open(&path)?;
-        let key = self.read_decryption_key(&found, &path, context)?;
-        let opened = found.unlock(&path, key.as_ref())?;
+        let input = ExportInput::open(&path)?;
+        let key = self.read_decryption_key(&input, &path, context)?;
+        let opened = input.unlock(&path, key.as_ref())?;
         let home = context.manager_home();
         let tmp = home.join("tmp");
         let staging = if self.dry_run {
             None
         } else {
-            // A failure only wastes disk space, and the next backup reports it.
+            // Errors are ignored: leftovers only waste disk space, and the next backup reports them.
             let _ = staging::remove_stale(&tmp);
             Some(Staging::create_in(&tmp)?)
         };
@@ -110,13 +110,14 @@ impl ProfileImportArgs {
         ))
     }
 
-    /// Returns the key that the flags name, else the passphrase that the user types; `None` if the file is not encrypted.
+    /// Returns the key that the flags name, else the passphrase that the user types; `None` if the file is not
+    /// encrypted.
     ///
     /// # Errors
     /// A key or passphrase cannot be read, or one is needed and the user cannot be asked.
     fn read_decryption_key(
         &self,
-        found: &ExportInput,
+        input: &ExportInput,
         path: &Path,
         context: &Context,
     ) -> Result<Option<DecryptionKey>> {
@@ -128,7 +129,7 @@ impl ProfileImportArgs {
             let passphrase = read_passphrase(file, context)?;
             return Ok(Some(DecryptionKey::Passphrase(passphrase)));
         }
-        match found.needs_passphrase() {
+        match input.needs_passphrase() {
             None => Ok(None),
             Some(false) => Err(TransferError::NeedsIdentity(path.to_path_buf()).into()),
             Some(true) => {
@@ -140,7 +141,7 @@ impl ProfileImportArgs {
         }
     }
 
-    /// Prints the plan. `renewed` are the profiles whose imported login replaced the live one too.
+    /// Prints the plan. `renewed` has the profiles whose imported login also replaced the login in the Codex home.
     fn show(&self, plan: &ImportPlan, renewed: &[String], path: &Path, context: &Context) {
         let ui = &context.ui;
         ui.document(

@@ -7,7 +7,7 @@ use crate::accounts::switchers::{Switcher, SwitcherLogin};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::read_login;
 use crate::codex::login_lock;
-use crate::commands::profile::records::update_cooldown;
+use crate::commands::profile::records::record_profiles_if;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::settings::choice_name;
@@ -49,31 +49,32 @@ pub(super) fn import_logins(
     context: &Context,
 ) -> Result<Outcome> {
     let name = choice_name(&switcher);
+    let hint = format!("name its folder: codex-manager profile import --from {name} FOLDER");
     let folder = match folder {
         Some(folder) => context.env.absolute(folder),
         None => switcher
             .default_folder(context.codex_home(), &context.env)
-            .ok_or_else(|| CommandError::usage(format!("name the folder of {name}")))?,
+            .ok_or_else(|| {
+                CommandError::usage(format!("the folder of {name} is unknown")).hint(&hint)
+            })?,
     };
-    let found = switcher.read_logins(&folder)?;
-    if found.is_empty() {
+    let logins = switcher.read_logins(&folder)?;
+    if logins.is_empty() {
         let message = format!("no logins of {name} found: {}", folder.display());
-        return Err(CommandError::failed(message).hint(format!(
-            "name its folder: codex-manager profile import --from {name} FOLDER"
-        )));
+        return Err(CommandError::failed(message).hint(hint));
     }
     let (mut saved, mut skipped) = (Vec::new(), Vec::new());
-    for found in found {
-        match save_login(&found, dry_run, context) {
-            Ok(login) => saved.push(login),
+    for login in logins {
+        match save_login(&login, dry_run, context) {
+            Ok(imported) => saved.push(imported),
             Err(e) => skipped.push(SkippedLogin {
-                name: found.name,
-                path: found.path,
+                name: login.name,
+                path: login.path,
                 reason: e.to_one_line(),
             }),
         }
     }
-    let recorded = update_cooldown(context, None, dry_run);
+    let recorded = record_profiles_if(!dry_run, context);
     let json = object()
         .with("from", &name)
         .with("file", folder.display().to_string())
@@ -105,7 +106,7 @@ fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result
         .login()
         .is_some_and(|live| live.identity.is_same(&login.identity));
     let (profiles, now) = (context.profiles(), context.local_now());
-    // The home of the switcher owns its login as long as that is in no other home.
+    // The switcher's home of this account owns the login, unless the account is live in the Codex home.
     let home = found.home.as_deref().filter(|_| !is_live);
     let home = home.unwrap_or(context.codex_home());
     let _locks = if dry_run {
@@ -131,8 +132,8 @@ fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result
     })
 }
 
-/// Returns the name of the profile and the effect of saving: the account's profile, else the name in the switcher if it
-/// is free and valid, else one made from the email.
+/// Returns the name of the profile and the effect of saving. The name is that of the account's profile, else `wanted`
+/// if it is free and valid, else a name from the email.
 fn plan_import(
     saved: &[Profile],
     wanted: &str,
@@ -180,7 +181,7 @@ fn show(
     }
     for login in skipped {
         ui.warn(format_args!(
-            "left out, {}: {}",
+            "not imported ({}): {}",
             login.reason,
             login.path.display()
         ));

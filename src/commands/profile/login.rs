@@ -4,7 +4,7 @@ use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, 
 use crate::accounts::profile_ops::check_name;
 use crate::codex::{login_lock, sign_in};
 use crate::commands::profile::login_age::signed_in_at;
-use crate::commands::profile::records::update_cooldown;
+use crate::commands::profile::records::record_saved_login;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::io::foreground::ForegroundExit;
@@ -59,7 +59,8 @@ impl LoginArgs {
                 printable(account.email.as_str())
             ));
         }
-        // `codex login` in the Codex home would replace the live login, and `codex logout` revokes it on the server (0.169).
+        // `codex login` in the Codex home would replace the live login, and `codex logout` revokes it on the server
+        // (0.169).
         let home = LoginHome::new(
             context.manager_home(),
             &self.name,
@@ -76,7 +77,7 @@ impl LoginArgs {
             context.local_now(),
             login_lock::REFRESH_TIMEOUT,
         )?;
-        // The login is saved even if codex login failed after it wrote one: its refresh token is valid.
+        // The login is saved even if `codex login` failed after it wrote the login, whose refresh token is valid.
         let ended = ended?;
         match found {
             Some(LoginHomeContent::Login(adopted)) => Ok(self.show(&adopted, ended, context)),
@@ -122,7 +123,7 @@ impl LoginArgs {
     }
 
     fn show(&self, adopted: &AdoptedLogin, ended: ForegroundExit, context: &Context) -> Outcome {
-        let recorded = update_cooldown(context, Some(&adopted.login), false);
+        let recorded = record_saved_login(&adopted.login, context);
         self.show_json(Some(adopted), context);
         show_saved(adopted, context);
         if ended.code != Some(0) {
@@ -180,19 +181,19 @@ fn show_saved(adopted: &AdoptedLogin, context: &Context) {
 
 /// Warns if the login was saved under a different name than the requested one.
 fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
-    let (has, wanted) = (
+    let (saved_as, wanted) = (
         printable(&adopted.saved.profile),
         printable(&adopted.wanted),
     );
-    if let Some(by) = &adopted.taken_by {
+    if let Some(other_account) = &adopted.taken_by {
         context.warn(format_args!(
-            "{wanted} is the profile of {}, so the new login was saved as {has}",
-            printable(by)
+            "{wanted} is the profile of {}, so the new login was saved as {saved_as}",
+            printable(other_account)
         ));
-    } else if has.to_lowercase() != wanted.to_lowercase() {
+    } else if saved_as.to_lowercase() != wanted.to_lowercase() {
         context.warn(format_args!(
-            "the account already has the profile {has}; to rename it: codex-manager profile rename \
-            {has} {wanted}"
+            "the account already has the profile {saved_as}; to rename it: codex-manager profile rename \
+            {saved_as} {wanted}"
         ));
     }
 }
@@ -204,7 +205,7 @@ fn describe_exit(ended: ForegroundExit) -> String {
     }
 }
 
-/// Returns the error of a sign-in after which there is no auth.json.
+/// Returns the error of a sign-in that wrote no auth.json.
 fn no_login_error(ended: ForegroundExit) -> CommandError {
     if ended.interrupted {
         return CommandError::wrap(
@@ -221,7 +222,7 @@ fn no_login_error(ended: ForegroundExit) -> CommandError {
         .hint("nothing was changed; see its arguments with: codex login --help")
 }
 
-/// Saves logins of finished sign-ins whose command was killed before it could save them.
+/// Saves the logins of finished sign-ins for which the command was killed before it saved them.
 pub(super) fn recover(context: &Context) -> Result<()> {
     let recovered = new_login::recover(
         context.manager_home(),
@@ -231,7 +232,7 @@ pub(super) fn recover(context: &Context) -> Result<()> {
     for found in recovered {
         match found {
             LoginHomeContent::Login(adopted) => {
-                let _ = update_cooldown(context, Some(&adopted.login), false);
+                let _ = record_saved_login(&adopted.login, context);
                 context.warn(format_args!(
                     "finished an interrupted sign-in: saved {} as the profile {}",
                     printable(adopted.login.identity.email.as_str()),

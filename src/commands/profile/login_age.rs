@@ -5,8 +5,8 @@ use crate::context::Context;
 use crate::views::account::relative_time;
 use chrono::{DateTime, Utc};
 
-/// Returns the time of the sign-in or the last renewal, as recorded in the login. Does not correct for a wrong clock, as
-/// [`Freshness::renewed_at`] does.
+/// Returns the recorded time of the sign-in or the last renewal. Unlike [`Freshness::renewed_at`], does not correct
+/// times of a wrong clock.
 pub(super) fn signed_in_at(freshness: &Freshness) -> Option<DateTime<Utc>> {
     freshness.last_refresh.or(freshness.issued_at)
 }

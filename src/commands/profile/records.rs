@@ -1,4 +1,4 @@
-//! The steps around each change of a profile: the lock on the account before it, and the update of `cooldown.json` after it.
+//! The steps around each change of a profile: the lock on the account before, and the update of `cooldown.json` after.
 
 use crate::accounts::lease::AccountLocks;
 use crate::accounts::profile::Profiles;
@@ -6,35 +6,35 @@ use crate::codex::auth::Login;
 use crate::codex::login_lock;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
+use crate::inventory::cooldown::CooldownFile;
 use crate::quota::account::LoginState;
 use crate::steps::switch_account::update_cooldown_file;
+use crate::views::account::warn_not_recorded;
 
-/// Records the profiles in `cooldown.json` after a change. The account of `renewed`, a login that was just saved, counts
-/// as signed in, unless its login was moved. A failure is only a warning, because the change is done. Does nothing in a
-/// dry run.
-pub(super) fn update_cooldown(
-    context: &Context,
-    renewed: Option<&Login>,
-    dry_run: bool,
-) -> Outcome {
-    if dry_run {
-        return Outcome::Done;
+/// Records the profiles in `cooldown.json` if a command has changed them. A failure is only a warning, because the
+/// change is done.
+pub(super) fn record_profiles_if(changed: bool, context: &Context) -> Outcome {
+    if changed {
+        update_cooldown(context, |_| {})
+    } else {
+        Outcome::Done
     }
-    let recorded = update_cooldown_file(context, |file| {
-        if let Some(login) = renewed {
-            let entry = file.entry(&login.identity);
-            if entry.login != LoginState::Moved {
-                entry.login = LoginState::Ok;
-            }
+}
+
+/// Records the profiles in `cooldown.json`. The account of a login that was just saved counts as signed in, unless its
+/// login was moved. A failure is only a warning, because the login is saved.
+pub(super) fn record_saved_login(login: &Login, context: &Context) -> Outcome {
+    update_cooldown(context, |file| {
+        let entry = file.entry(&login.identity);
+        if entry.login != LoginState::Moved {
+            entry.login = LoginState::Ok;
         }
-    });
-    if let Err(e) = &recorded {
-        let problem = e.to_one_line();
-        context.warn(format_args!(
-            "done, but a record of it could not be written: {problem}"
-        ));
-    }
-    Outcome::partial_if(recorded.is_err())
+    })
+}
+
+fn update_cooldown(context: &Context, change: impl FnOnce(&mut CooldownFile)) -> Outcome {
+    let updated = update_cooldown_file(context, change);
+    Outcome::partial_if(!warn_not_recorded(&context.ui, updated.err()))
 }
 
 /// Locks the account of a profile against other codex-manager processes before its login changes. First

@@ -1,11 +1,11 @@
-//! `profile remove` and `profile undo`: moves a profile to the trash, or deletes it with `--purge`, and puts it back.
+//! `profile remove` moves a profile to the trash or deletes it with `--purge`, and `profile undo` puts it back.
 
 use crate::accounts::profile::Profiles;
 use crate::accounts::removed::PurgedLogin;
 use crate::choices::account_choice::choose_profile_name;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
-use crate::commands::profile::records::{lock_account, update_cooldown};
+use crate::commands::profile::records::{lock_account, record_profiles_if};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
@@ -81,7 +81,7 @@ impl ProfileRemoveArgs {
             ));
             trash = Some(place);
         }
-        let outcome = update_cooldown(context, None, self.dry_run);
+        let outcome = record_profiles_if(!self.dry_run, context);
         let json = object()
             .with("profile", &profile)
             .with("trash", trash)
@@ -92,8 +92,8 @@ impl ProfileRemoveArgs {
     }
 }
 
-/// Asks before the only copy of a login is deleted. No question is needed if there is no login, or if all logins belong
-/// to the live account and none is newer than the live login.
+/// Asks before a purge that may delete the only copy of a login. Does not ask if there is no login, or if all logins
+/// belong to the live account and none is newer than the live login.
 ///
 /// # Errors
 /// The user does not consent, or cannot be asked.
@@ -169,7 +169,7 @@ impl ProfileUndoArgs {
             let error = CommandError::failed(format!("there is no removed profile{named}"));
             return Err(error.hint("list the profiles: codex-manager list; nothing was changed"));
         };
-        let outcome = update_cooldown(context, None, self.dry_run);
+        let outcome = record_profiles_if(!self.dry_run, context);
         let done = verb(self.dry_run, "would put", "put");
         context.ui.prose(format_args!(
             "{done} the profile {} back",

@@ -1,6 +1,6 @@
 //! `profile rename`: changes the name of a profile.
 
-use crate::commands::profile::records::{lock_account, update_cooldown};
+use crate::commands::profile::records::{lock_account, record_profiles_if};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::ui::{Style, object};
@@ -30,7 +30,7 @@ impl RenameArgs {
         let _account_locks = lock_account(&self.old, self.dry_run, &profiles, context)?;
         let old = profiles.find_by_name(&self.old)?.name;
         profiles.rename(&old, &self.new, self.dry_run)?;
-        let outcome = update_cooldown(context, None, self.dry_run);
+        let outcome = record_profiles_if(!self.dry_run, context);
         let json = object()
             .with("profile", &self.new)
             .with("renamed_from", &old)

@@ -9,7 +9,7 @@ use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
 use crate::commands::profile::login_age::{describe_age, future_last_refresh, signed_in_at};
-use crate::commands::profile::records::update_cooldown;
+use crate::commands::profile::records::record_saved_login;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::steps::home_checks::{
@@ -58,7 +58,7 @@ impl SaveArgs {
             }
             _ => LoginCopy::Ordinary,
         };
-        // Planned first without locks: a refused save must not create lock files.
+        // The first plan is made without locks, because a refused save must not create lock files.
         let saved = profiles.list()?;
         let name = match &self.name {
             Some(name) => name.clone(),
@@ -80,7 +80,7 @@ impl SaveArgs {
             }
             let home = context.codex_home();
             (plan, _) = profiles.save_as(&name, (&snapshot, &login), home, copy, now)?;
-            outcome = update_cooldown(context, Some(&login), false);
+            outcome = record_saved_login(&login, context);
         }
         let at = signed_in_at(&login.freshness);
         let json = object()
@@ -103,7 +103,7 @@ impl SaveArgs {
     fn read_source_login(&self, context: &Context) -> Result<(AuthSnapshot, Login)> {
         let path = match &self.from {
             None => {
-                // With the keyring, Codex deletes auth.json. A file that is there is of an earlier login.
+                // With the keyring, Codex deletes auth.json. A file that exists has an earlier login.
                 check_credential_store(context)?;
                 context.codex_home().join(AUTH_JSON)
             }

@@ -90,7 +90,7 @@ fn show_json(
     context.ui.document("profile show", &json);
 }
 
-/// Returns the name of the location of a profile's login. `live_home` is the home in which it is live, if any.
+/// Returns the name of the owner of a profile's login in JSON. `live_home` is the home in which the login is live.
 fn owner_name(profile: &Profile, live_home: Option<&Path>) -> &'static str {
     match (profile.file.owner, live_home) {
         (_, Some(_)) => "live",

@@ -43,9 +43,10 @@ impl StorageArgs {
     /// Runs the chosen subcommand; without one, prints the disk usage.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         match self.command {
-            Some(_) if self.html.is_some() => Err(CommandError::usage(
-                "--html writes the report of storage alone",
-            )),
+            Some(_) if self.html.is_some() => {
+                Err(CommandError::usage("subcommands of storage have no --html")
+                    .hint("write the report: codex-manager storage --html FILE"))
+            }
             None => report::run(self.table, self.html.as_deref(), context),
             Some(StorageCommand::Shrink(args)) => args.run(context),
             Some(StorageCommand::Expand(args)) => args.run(context),

@@ -70,7 +70,8 @@ pub(super) fn render(report: &StorageReport, context: &Context) -> String {
     page + &format_page_end("")
 }
 
-/// Returns the projects of conversations in one colour, and the other kinds of files, largest first.
+/// Returns the areas of the treemap, largest first: the projects of conversations in one colour, and the other kinds of
+/// files in other colours.
 fn treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
     let item = |(color, name, size): (usize, String, u64)| TreemapItem {
         name,

@@ -17,7 +17,7 @@ use crate::views::table_format::TableArgs;
 use serde::Serialize;
 use std::path::Path;
 
-/// Maximum number of projects and months that are shown without --verbose.
+/// The largest number of projects, months or accounts that are shown without --verbose.
 const MAX_SHOWN: usize = 8;
 
 const KIND_COLUMNS: [Column; 5] = [
@@ -33,7 +33,7 @@ const SHARE: Column = Column::new("SHARE").rank(3).only_text();
 /// The length of a bar of 100 %, in columns.
 const BAR_WIDTH: usize = 16;
 
-/// The order of the rows of [`show_shares`]. The hidden rows are the last ones, or the oldest.
+/// The order of the rows of [`show_shares`]. If there are too many rows, the smallest or the oldest ones are hidden.
 #[derive(Clone, Copy)]
 enum ShareOrder {
     LargestFirst,
@@ -105,7 +105,7 @@ pub(super) fn check_names(names: &ResolvedNames) -> Result<()> {
 
 pub(super) fn ambiguous_name_error(name: &str) -> CommandError {
     CommandError::failed(format!("{name:?} matches several conversations"))
-        .hint("give more of the id")
+        .hint("give more characters of the id")
 }
 
 fn show(context: &Context, report: &StorageReport) {
@@ -298,7 +298,7 @@ fn show_forecast(context: &Context, report: &StorageReport) {
     }
 }
 
-/// Prints the JSON document of a command that makes conversations smaller or moves them. Its keys are an interface.
+/// Prints the JSON document of a subcommand, with the sums of the sizes before and after it. Its keys are an interface.
 pub(super) fn show_json(
     command: &str,
     items: &[impl Serialize],

@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 /// The time limit for `codex --version`.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum number of projects and of skipped conversations that are shown without --verbose.
+/// The largest number of projects, and of skipped conversations, that are shown without --verbose.
 const MAX_SHOWN: usize = 8;
 
-// The texts of the options are those of the report, which counts what `shrink` without options frees.
+// `storage` reports as reclaimable what `shrink` frees without options. So the defaults below must be the same.
 const _: () = assert!(shrink::DEFAULT_DAYS == 14 && shrink::DEFAULT_MIN_BYTES == 16_000);
 
 /// Compress unused conversations

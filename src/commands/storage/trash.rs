@@ -20,7 +20,7 @@ use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Maximum number of conversations that are shown without --verbose.
+/// The largest number of conversations that are shown without --verbose.
 const MAX_SHOWN: usize = 20;
 
 /// Move conversations to the trash
@@ -81,7 +81,7 @@ const COLUMNS: [Column; 3] = [
     Column::new("TITLE").shorten(8),
 ];
 
-/// A conversation in JSON. Its keys are a contract.
+/// A conversation in JSON. Its keys are an interface.
 #[derive(Debug, Serialize)]
 struct TrashItem {
     session_id: String,
@@ -126,12 +126,13 @@ impl TrashItem {
 }
 
 impl TrashArgs {
-    /// Moves the conversations, and deletes those that have been in the trash for too long. With `--empty-trash`, deletes
-    /// all that are there.
+    /// Moves the conversations to the trash, and deletes the conversations that have been in the trash for too long.
+    /// With `--empty-trash`, only deletes all conversations in the trash.
     ///
     /// # Errors
-    /// Nothing is chosen, a name is unknown or ambiguous, a fork needs a chosen conversation, or the deletion is not
-    /// confirmed; nothing is changed then. Or the user interrupts: conversations that were moved stay in the trash.
+    /// No conversation is chosen, a name is unknown or ambiguous, a fork needs a chosen conversation, or the deletion
+    /// is not confirmed; nothing is changed then. Or the user interrupts: conversations that were moved stay in the
+    /// trash.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         if self.empty_trash {
             return self.delete_trash(context);
@@ -143,7 +144,7 @@ impl TrashArgs {
         let mut selection = select_conversations(home, &filter, context)?;
         let mut items = remove_trashed_names(&mut selection, home, context)?;
         check_selection(&selection)?;
-        let mut removed = Ok(Vec::new());
+        let mut expired = Ok(Vec::new());
         if self.dry_run {
             let chosen = selection.conversations.iter();
             items.extend(chosen.map(|selected| TrashItem::of_selected(selected, &Ok(()))));
@@ -159,16 +160,16 @@ impl TrashArgs {
                 items.push(TrashItem::of_selected(selected, &result.map(drop)));
             }
             if !progress::is_interrupted() {
-                removed = remove_expired(&trash, context);
+                expired = remove_expired(&trash, context);
             }
         }
         self.show_moved(&items, context);
         let is_partial = items.iter().any(|item| item.action == "skip");
-        let (removed, failed) = match removed {
-            Ok(removed) => (removed, None),
+        let (expired, failed) = match expired {
+            Ok(expired) => (expired, None),
             Err(e) => (Vec::new(), Some(e)),
         };
-        items.extend(removed);
+        items.extend(expired);
         print_document(context, "storage trash", &items, self.dry_run);
         if let Some(e) = failed {
             return Err(e);
@@ -292,16 +293,18 @@ impl UndeleteArgs {
             }
             items.push(item);
         }
-        let is_back = |item: &&TrashItem| item.action == "undelete";
-        let number = items.iter().filter(is_back).count();
+        let is_restored = |item: &&TrashItem| item.action == "undelete";
+        let count = items.iter().filter(is_restored).count();
         let is_partial = first_error.is_some();
-        if let Some(e) = first_error.filter(|_| number == 0) {
+        if let Some(e) = first_error.filter(|_| count == 0) {
             return Err(e.into());
         }
         let done = would_be(self.dry_run);
         show(context, &items);
-        let number = pluralize(number, "conversation");
-        context.ui.line(format_args!("{number} {done}brought back"));
+        let conversations = pluralize(count, "conversation");
+        context
+            .ui
+            .line(format_args!("{conversations} {done}brought back"));
         print_document(context, "storage undelete", &items, self.dry_run);
         Ok(Outcome::partial_if(is_partial))
     }
@@ -329,7 +332,11 @@ impl UndeleteArgs {
     }
 }
 
-/// Returns the entry of `home` that `wanted` names; the newest, if the conversation is in the trash twice.
+/// Returns the entry of `home` that `wanted` names. If the conversation is in the trash twice, returns the newest
+/// entry.
+///
+/// # Errors
+/// No conversation in the trash matches, several match, or the match belongs to another home.
 fn find_entry<'a>(entries: &'a [TrashEntry], wanted: &str, home: &Path) -> Result<&'a TrashEntry> {
     let has_title = |one: &TrashEntry, fits: &dyn Fn(&str) -> bool| fits(&one.conversation.title);
     let id = |entry: &TrashEntry| entry.conversation.id.clone();
@@ -355,8 +362,8 @@ fn find_entry<'a>(entries: &'a [TrashEntry], wanted: &str, home: &Path) -> Resul
     Ok(newest)
 }
 
-/// Removes the names of conversations that are already in the trash from `selection.unknown`, so that a command can
-/// be repeated after a partial failure. Returns their items.
+/// Removes the names of conversations that are already in the trash from the unknown names of `selection`, so that a
+/// command can be repeated after a partial failure. Returns the items of these conversations.
 fn remove_trashed_names(
     selection: &mut TrashSelection,
     home: &Path,
@@ -411,7 +418,8 @@ fn select_conversations(
     Ok(selection.map_err(TrashError::from)?)
 }
 
-/// Deletes conversations that have been in the trash for longer than `storage.keep_trash`. Returns their items.
+/// Deletes conversations that have been in the trash for longer than `storage.keep_trash`, and returns their items.
+/// Deletes nothing, after a warning, if the clock cannot be trusted.
 fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<TrashItem>> {
     let keep = context.settings.preferences.keep_trash;
     let expired = match trash.list_expired(keep, context.now()) {
@@ -445,7 +453,8 @@ fn check_selection(selection: &TrashSelection) -> Result<()> {
     if selection.needed_by.is_empty() {
         return Ok(());
     }
-    let mut error = CommandError::refused("forks need the history of these conversations");
+    let mut error =
+        CommandError::refused("forks that are not chosen need the history of these conversations");
     for (child, parent) in &selection.needed_by {
         error = error.hint(format!(
             "{child} begins with the history of {parent}: move both, or neither"
@@ -475,7 +484,8 @@ fn show(context: &Context, items: &[TrashItem]) {
     }
 }
 
-/// Returns the ids of the moved conversations for a command that brings them back; a placeholder for many.
+/// Returns the arguments of `storage undelete` for the moved conversations: their ids, or a placeholder if there are
+/// many.
 fn ids_for_undo(items: &[TrashItem]) -> String {
     const MAX_IDS: usize = 3;
     let moved = items.iter().filter(|item| item.action == "trash");

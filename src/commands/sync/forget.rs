@@ -70,25 +70,25 @@ impl SyncForgetArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the ids of the replicas that the user means, each with the number of its snapshots.
+    /// Returns the number of snapshots of each selected machine, by the id of its replica. Without a name, selects all
+    /// machines.
     ///
     /// # Errors
-    /// No replica has the given name, or it is that of this machine.
+    /// No machine has this name or an id that begins with it, or the machine is this one.
     fn choose<'l>(
         &self,
         listed: &'l [ReplicaSnapshot],
         own: Option<&str>,
     ) -> Result<BTreeMap<&'l str, usize>, CommandError> {
-        let is_meant = |one: &&ReplicaSnapshot| {
-            let published = &one.published;
-            let named = self.machine.as_deref();
-            named.is_none_or(|name| {
+        let is_selected = |snapshot: &&ReplicaSnapshot| {
+            let published = &snapshot.published;
+            self.machine.as_deref().is_none_or(|name| {
                 published.machine == name || name.len() > 3 && published.replica.starts_with(name)
             })
         };
         let mut chosen: BTreeMap<&str, usize> = BTreeMap::new();
-        for one in listed.iter().filter(is_meant) {
-            *chosen.entry(&one.published.replica).or_default() += 1;
+        for snapshot in listed.iter().filter(is_selected) {
+            *chosen.entry(&snapshot.published.replica).or_default() += 1;
         }
         match &self.machine {
             Some(name) if chosen.is_empty() => {
@@ -105,10 +105,11 @@ impl SyncForgetArgs {
     }
 }
 
-/// Removes all but the newest `keep` snapshots of each replica, and their data.
+/// Removes all but the newest `keep` snapshots of each replica in `chosen`, and the data that only they use.
 ///
 /// # Errors
-/// restic fails, or the repository is append-only for this machine. The error tells how many snapshots were removed before.
+/// restic fails, or the repository is append-only for this machine. The error has the number of snapshots that were
+/// removed before.
 fn remove(
     context: &Context,
     store: &ReplicaStore,
@@ -125,7 +126,7 @@ fn remove(
         let count = store.forget(listed, replica, keep);
         removed += count.map_err(|error| failed(error, removed))?;
     }
-    // A separate step: a killed prune leaves only unused data, which the next one removes.
+    // A separate step, because a killed prune leaves only unused data, which the next prune removes.
     store.prune().map_err(|error| failed(error, removed))?;
     context
         .ui

@@ -29,7 +29,7 @@ pub(super) struct SyncInitArgs {
     /// Sync through the vault, encrypted; continues what this machine synced through a folder
     #[arg(long, conflicts_with = "cloud")]
     vault: bool,
-    // Scripts name it since the vault was a preview.
+    // Ignored. Scripts have used it since the time when sync through the vault was a preview.
     #[arg(long = "preview", hide = true)]
     _preview: bool,
     /// Replace an existing file
@@ -67,9 +67,10 @@ impl SyncInitArgs {
         if self.dry_run {
             context.ui.line(text.trim_end());
         } else {
-            if let Some((folder, _)) = &continued {
-                // First: without its state, a deletion on this machine would be undone.
-                replica(context, &config).continue_from(&replica(context, folder))?;
+            if let Some((previous, _)) = &continued {
+                // Before the configuration is written: without the earlier state, a sync would undo deletions on this
+                // machine.
+                replica(context, &config).continue_from(&replica(context, previous))?;
             }
             atomic::create_private_folder(atomic::parent_of(&path))?;
             file_access::write(&path, &text)?;
@@ -88,8 +89,8 @@ impl SyncInitArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the configuration in `path`, with its text, if `--vault` continues it: this machine synced through a folder
-    /// until now, and `--force` is not given.
+    /// Returns the configuration in `path`, with its text, if `--vault` changes it from a cloud folder to the vault.
+    /// `None` with `--force`, and if `path` is no valid configuration.
     fn find_continued(&self, context: &Context, path: &Path) -> Option<(SyncConfig, String)> {
         if !self.vault || self.force {
             return None;
@@ -140,7 +141,7 @@ fn configuration_text(cloud: &Path, machine: &str) -> String {
     let cloud = cloud.to_string_lossy();
     let cloud = toml_edit::Value::from(&*cloud).to_string();
     let text = include_str!("template.toml");
-    // The machine first: its name has no `<`.
+    // The machine first: its name has no `<`, but the path of the folder may contain `<machine>`.
     text.replace("<machine>", machine)
         .replace("\"<cloud>\"", &cloud)
 }

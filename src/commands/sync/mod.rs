@@ -18,8 +18,8 @@ use std::path::PathBuf;
 
 /// Sync conversations through a cloud folder or the vault
 ///
-/// The cloud folder is any folder that Dropbox, OneDrive, iCloud Drive, Google Drive, Syncthing or NFS shares; the vault
-/// is encrypted. Logins are never synced. A configuration of the older Python tool codexSync works unchanged.
+/// The cloud folder is any folder that Dropbox, OneDrive, iCloud Drive, Google Drive, Syncthing or NFS shares; the
+/// vault is encrypted. Logins are never synced. A configuration of the older Python tool codexSync works unchanged.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync init --cloud ~/Dropbox/codex   # once on each machine
@@ -72,7 +72,8 @@ impl SyncArgs {
         )
     }
 
-    /// Returns true if the run keeps a log as `[logging]` configures it: `run` and `restore` do, if they may change files.
+    /// Returns true if the command writes the log that `[logging]` configures: `run` and `restore` do, if they may
+    /// change files.
     pub(crate) fn keeps_log(&self, context: &Context) -> bool {
         let path = config_path(context, self.config.as_deref());
         read_config_quietly(context, &path).is_ok_and(|config| match &self.command {

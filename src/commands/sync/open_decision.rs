@@ -1,4 +1,4 @@
-//! The conflicts and conflict copies that need a decision, and which of their versions can be kept.
+//! The conflicts, conflict copies and branches that need a decision, and the versions that can be kept.
 
 use crate::context::Context;
 use crate::error::CommandError;
@@ -84,17 +84,18 @@ pub(super) fn names_of(choices: &[KeepChoice]) -> String {
     names.join(", ")
 }
 
-/// Returns the decision that the user names: by its file, or by the conversation as other commands take it.
+/// Finds a decision by the path of its file, by the name or digest of its conflict copy, or else by the id or title of
+/// its conversation.
 ///
 /// # Errors
 /// No decision matches, or several.
 pub(super) fn find_decision<'a>(
-    what: &str,
+    name: &str,
     open: &'a [OpenDecision],
 ) -> Result<&'a OpenDecision, CommandError> {
     let is_file = |decision: &OpenDecision| match decision {
-        OpenDecision::ConflictCopy(copy, _) => copy.name == what || copy.digest_prefix() == what,
-        other => other.file() == what,
+        OpenDecision::ConflictCopy(copy, _) => copy.name == name || copy.digest_prefix() == name,
+        other => other.file() == name,
     };
     let mut found: Vec<&OpenDecision> = open.iter().filter(|decision| is_file(decision)).collect();
     if found.is_empty() {
@@ -103,32 +104,32 @@ pub(super) fn find_decision<'a>(
             let title = decision.versions().and_then(|one| one.title.as_deref());
             title.is_some_and(fits)
         };
-        found = thread_choice::find_named(&open.iter(), what, id, has_title);
+        found = thread_choice::find_named(&open.iter(), name, id, has_title);
     }
     match &*found {
         [one] => Ok(one),
         [] => Err(
-            CommandError::failed(format!("no conflict or conflict copy matches: {what}"))
+            CommandError::failed(format!("no conflict or conflict copy matches: {name}"))
                 .hint("list them with: codex-manager sync resolve"),
         ),
         several => {
-            let names: Vec<_> = several.iter().map(|decision| decision.file()).collect();
+            let files: Vec<_> = several.iter().map(|decision| decision.file()).collect();
             Err(
-                CommandError::failed(format!("{what:?} matches {} conflicts", several.len())).hint(
-                    format!("give the path or the name of one: {}", names.join(", ")),
+                CommandError::failed(format!("{name:?} matches {} conflicts", several.len())).hint(
+                    format!("give the path or the name of one: {}", files.join(", ")),
                 ),
             )
         }
     }
 }
 
-/// Fails if this version cannot be kept.
-pub(super) fn check_choice(found: &OpenDecision, keep: KeepChoice) -> Result<(), CommandError> {
-    if found.choices().contains(&keep) {
+/// Fails if the decision does not offer the version `keep`.
+pub(super) fn check_choice(decision: &OpenDecision, keep: KeepChoice) -> Result<(), CommandError> {
+    if decision.choices().contains(&keep) {
         return Ok(());
     }
-    Err(CommandError::usage(match found {
-        OpenDecision::Conflict(_) if found.choices().contains(&KeepChoice::Both) => {
+    Err(CommandError::usage(match decision {
+        OpenDecision::Conflict(_) if decision.choices().contains(&KeepChoice::Both) => {
             "a conflict of a conversation needs --keep local, --keep cloud or --keep both; nothing was changed"
         }
         OpenDecision::Conflict(_) => {

@@ -27,10 +27,11 @@ use std::path::Path;
 
 /// List and resolve conflicts and conflict copies of conversations
 ///
-/// Without arguments it lists them, and asks on a terminal which versions to keep. For a file that changed on both sides, keep `local` or `cloud`. For a
-/// conflict copy of a conversation, keep `local` (the conversation as it is), `fork` (the conflict copy
-/// continues), or `both` (the conflict copy becomes a conversation of its own, with a new id). For two branches
-/// of a conversation, keep `local` (the one that Codex shows) or `fork` (the other one); the same command chooses again.
+/// Without arguments it lists them, and asks on a terminal which versions to keep. For a file that changed on both
+/// sides, keep `local` or `cloud`. For a conflict copy of a conversation, keep `local` (the conversation as it is),
+/// `fork` (the conflict copy continues), or `both` (the conflict copy becomes a conversation of its own, with a new
+/// id). For two branches of a conversation, keep `local` (the one that Codex shows) or `fork` (the other one); the same
+/// command chooses again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync resolve
@@ -114,27 +115,27 @@ impl ResolveArgs {
     ) -> Result<Outcome, CommandError> {
         let is_vault = config.remote == SyncRemote::Vault;
         let (plan, state) = plan::plan(&PlanRequest::new(config, replica))?;
-        let kept = ConflictCopies::read(&replica.folder, &config.cloud)?;
+        let copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
         let others = identity::read_remote_manifests(config, &state)?.resolutions;
         let records = [&state.resolutions, &others];
-        let all = branches::collect_records(&plan, &state);
+        let branch_records = branches::collect_records(&plan, &state);
         let conflicts = plan.conflicts.into_iter().map(OpenDecision::Conflict);
-        let copies = kept.all.into_values();
+        let copies = copies.all.into_values();
         let copies = copies.filter(|copy| !resolutions::is_dropped(&copy.name, records));
         let copies = copies.map(|copy| {
             let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
             let versions = decided.versions();
             OpenDecision::ConflictCopy(copy, versions)
         });
-        let branches = branches::find_open(&config.local, &all).into_iter();
+        let branches = branches::find_open(&config.local, &branch_records).into_iter();
         let branches = branches.map(OpenDecision::Branch);
         let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
-        let apply = |what: &str, found: &OpenDecision, keep| {
-            check_choice(found, keep)?;
+        let apply = |what: &str, decision: &OpenDecision, keep| {
+            check_choice(decision, keep)?;
             if self.dry_run {
                 return Ok(self.print_result(context, what, keep, DecisionOutcome::default()));
             }
-            // Through the vault, the run holds the lock.
+            // Through the vault, the caller holds the lock.
             let _lock = (!is_vault).then(|| lock_replica(replica)).transpose()?;
             shut_down_codex(context, config, shutdown)?;
             let sync = ReplicaContext {
@@ -142,26 +143,28 @@ impl ResolveArgs {
                 config,
                 replica,
             };
-            let resolved = sync.apply(found, keep)?;
+            let resolved = sync.apply(decision, keep)?;
             Ok(self.print_result(context, what, keep, resolved))
         };
         if let Some(named) = &self.what {
-            let decided = branches::find_decided(&config.local, &all).into_iter();
+            let decided = branches::find_decided(&config.local, &branch_records).into_iter();
             let decided: Vec<_> = decided.map(OpenDecision::Branch).collect();
-            let known = find_decision(named, &open);
-            let found = known.or_else(|error| find_decision(named, &decided).map_err(|_| error))?;
-            let keep = self.keep.or_else(|| ask(context, found));
+            let decision = find_decision(named, &open);
+            // The user may choose again between branches that are decided.
+            let decision =
+                decision.or_else(|error| find_decision(named, &decided).map_err(|_| error))?;
+            let keep = self.keep.or_else(|| ask(context, decision));
             let missing = || {
                 CommandError::usage("no version is chosen: --keep is missing")
                     .hint("list the conflicts and their choices with: codex-manager sync resolve; nothing was changed")
             };
-            return apply(named, found, keep.ok_or_else(missing)?);
+            return apply(named, decision, keep.ok_or_else(missing)?);
         }
         self.list(context, &open);
         // Through the vault, each decision is a run of its own, which publishes it.
-        for found in open.iter().filter(|_| !is_vault) {
-            if let Some(keep) = ask(context, found) {
-                apply(&found.name(), found, keep)?;
+        for decision in open.iter().filter(|_| !is_vault) {
+            if let Some(keep) = ask(context, decision) {
+                apply(&decision.name(), decision, keep)?;
             }
         }
         Ok(Outcome::Done)
@@ -277,12 +280,12 @@ fn typed_name<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str 
     }
 }
 
-/// Asks which version to keep; `None` without a terminal, or if the user leaves it open.
-fn ask(context: &Context, found: &OpenDecision) -> Option<KeepChoice> {
-    let choices = found.choices();
+/// Asks which version to keep; `None` without a terminal, or if the user leaves the decision open.
+fn ask(context: &Context, decision: &OpenDecision) -> Option<KeepChoice> {
+    let choices = decision.choices();
     let question = format!(
         "keep which version of {}: {}? Enter leaves it open:",
-        found.name(),
+        decision.name(),
         names_of(choices)
     );
     loop {
@@ -296,7 +299,6 @@ fn ask(context: &Context, found: &OpenDecision) -> Option<KeepChoice> {
     }
 }
 
-/// The sync in which a decision is applied.
 struct ReplicaContext<'a> {
     context: &'a Context,
     config: &'a SyncConfig,
@@ -306,10 +308,10 @@ struct ReplicaContext<'a> {
 impl ReplicaContext<'_> {
     fn apply(
         &self,
-        found: &OpenDecision,
+        decision: &OpenDecision,
         keep: KeepChoice,
     ) -> Result<DecisionOutcome, CommandError> {
-        match found {
+        match decision {
             OpenDecision::Conflict(conflict) => self.sync_decided_file(conflict, keep),
             OpenDecision::ConflictCopy(copy, _) => {
                 self.apply_to_conflict_copy(&copy.name, keep, DecisionOutcome::default())
@@ -318,8 +320,9 @@ impl ReplicaContext<'_> {
         }
     }
 
-    /// Syncs one file as decided. The version of a conversation that was not kept is dropped, or becomes a new
-    /// conversation. Other versions that the plan finds become conflict copies, each with its own decision.
+    /// Syncs the file of a conflict as decided. The other version of a conversation is dropped, or with
+    /// [`KeepChoice::Both`] becomes a new conversation. Further versions that the plan finds become conflict copies,
+    /// each with a decision of its own.
     fn sync_decided_file(
         &self,
         conflict: &Conflict,
@@ -339,11 +342,11 @@ impl ReplicaContext<'_> {
             return report_undecided(self.config, conflict, &full_plan);
         };
         let new_copies = new_conflict_copies(&plan);
-        let dropped_copy = match not_kept {
+        let other_copy = match not_kept {
             Some(seen) if !new_copies.is_empty() => find_copy_of(seen, &new_copies, self.config)?,
             _ => None,
         };
-        if keep == KeepChoice::Both && dropped_copy.is_none() {
+        if keep == KeepChoice::Both && other_copy.is_none() {
             let why = format!("there is no second version to keep: {path}");
             return Err(CommandError::failed(why)
                 .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
@@ -354,15 +357,15 @@ impl ReplicaContext<'_> {
             new_id: None,
             snapshot: report.snapshot,
         };
-        if let Some(name) = dropped_copy {
+        if let Some(name) = other_copy {
             return self.apply_to_conflict_copy(&name, keep, decided);
         }
         update_codex_index(self.context, self.config, self.replica)?;
         Ok(decided)
     }
 
-    /// Records in the state that new conflict copies are kept: earlier decisions about these versions, of any machine,
-    /// must not drop them if this process is killed now.
+    /// Records in the state that the new conflict copies are kept, so that earlier decisions about equal versions, of
+    /// any machine, do not drop them if this process is killed.
     fn keep_new_copies(
         &self,
         new_copies: &[(String, Sha256Digest)],
@@ -418,7 +421,7 @@ impl ReplicaContext<'_> {
     }
 
     /// Applies the choice to the conflict copy `name`, and updates Codex's index. Backs up a dropped version in a new
-    /// snapshot, unless `decided` already names one.
+    /// snapshot, unless `decided` has a snapshot already.
     fn apply_to_conflict_copy(
         &self,
         name: &str,
@@ -437,13 +440,13 @@ impl ReplicaContext<'_> {
     }
 }
 
-/// Returns the part of a plan for one file; `None` if it has no step.
-fn plan_of_file(path: &str, whole: &SyncPlan) -> Option<SyncPlan> {
-    let steps = whole.steps.iter().filter(|step| step.path == path);
+/// Returns the part of a plan for one file; `None` if the plan has no step for the file.
+fn plan_of_file(path: &str, full_plan: &SyncPlan) -> Option<SyncPlan> {
+    let steps = full_plan.steps.iter().filter(|step| step.path == path);
     let steps: Vec<_> = steps.cloned().collect();
     (!steps.is_empty()).then(|| SyncPlan {
         steps,
-        cloud_contents: whole.cloud_contents,
+        cloud_contents: full_plan.cloud_contents,
         ..SyncPlan::default()
     })
 }
@@ -458,7 +461,7 @@ fn new_conflict_copies(plan: &SyncPlan) -> Vec<(String, Sha256Digest)> {
     copies.collect()
 }
 
-/// Returns the name of the conflict copy that has the content of a file, if one has it.
+/// Returns the name of the conflict copy with the text of the file `seen`, if there is one.
 fn find_copy_of(
     seen: &ObservedFile,
     copies: &[(String, Sha256Digest)],
@@ -470,7 +473,7 @@ fn find_copy_of(
     Ok(matching.map(|(name, _)| name.clone()))
 }
 
-/// Returns the error for a decision that cannot be applied, with the reason; succeeds if both sides have
+/// Returns the error for a decision for which the new plan has no step, with the reason. Succeeds if both sides have
 /// become equal.
 fn report_undecided(
     config: &SyncConfig,
@@ -499,7 +502,7 @@ fn report_undecided(
         (None, None) if digest(&conflict.local) == digest(&conflict.remote) => {
             return Ok(DecisionOutcome::default());
         }
-        (None, None) => "it has changed in the meantime",
+        (None, None) => "the file has changed in the meantime",
     };
     let why = format!("{} could not be decided: {why}", conflict.path);
     Err(CommandError::failed(why)

@@ -65,9 +65,8 @@ impl SyncRestoreArgs {
         }
         if !self.applies(&config) {
             let plan = self.plan(context, &config)?;
-            Self::show(context, &plan, None, true);
-            let side = plan.target;
-            if side == Side::Local {
+            show(context, &plan, RestoreStage::Planned);
+            if plan.target == Side::Local {
                 let ending = sync_shutdown::plan_shutdown(context, &config, flags);
                 sync_shutdown::print_shutdown_plan(context, ending.as_ref());
             }
@@ -98,15 +97,15 @@ impl SyncRestoreArgs {
         let replica = replica(context, config);
         let _lock = lock_replica(&replica)?;
         let plan = self.plan(context, config)?;
-        let side = plan.target;
-        if side == Side::Local {
+        let is_local = plan.target == Side::Local;
+        if is_local {
             shut_down_codex(context, config, flags)?;
             let updates = plan.files.iter();
-            let updates = updates.filter_map(|kept| index_update_for(&kept.path));
+            let updates = updates.filter_map(|file| index_update_for(&file.path));
             PendingIndexUpdates::new(&replica).record(&updates.collect::<Vec<_>>())?;
         }
         let safety_snapshot = restore::apply(&plan, config, &replica, context.now())?;
-        if side == Side::Local {
+        if is_local {
             update_codex_index(context, config, &replica)?;
             warn_of_new_users(context, config);
         }
@@ -114,52 +113,59 @@ impl SyncRestoreArgs {
             let (path, why) = (&**path, &**why);
             events::warn!(path, why, "left alone");
         }
-        Self::show(context, &plan, safety_snapshot, false);
+        show(context, &plan, RestoreStage::Applied { safety_snapshot });
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
-    }
-
-    fn show(
-        context: &Context,
-        plan: &SyncRestorePlan,
-        safety_snapshot: Option<String>,
-        dry_run: bool,
-    ) {
-        let total: u64 = plan.files.iter().map(|kept| kept.size).sum();
-        let target = match plan.target {
-            Side::Local => "local",
-            Side::Remote => "cloud",
-        };
-        let verb = if dry_run { "would restore" } else { "restored" };
-        let ui = &context.ui;
-        for kept in plan.files.iter().take(40) {
-            ui.line(&kept.path);
-        }
-        ui.prose(format_args!(
-            "{verb} {} ({}) from the snapshot {} to the {target} side",
-            pluralize(plan.files.len(), "file"),
-            bytes(total),
-            plan.snapshot.name
-        ));
-        for (path, why) in &plan.skipped {
-            ui.warn(format_args!("not restored: {path}: {why}"));
-        }
-        if let Some(safety_snapshot) = &safety_snapshot {
-            ui.note(format_args!("the replaced files are in {safety_snapshot}"));
-        }
-        let files: Vec<_> = plan.files.iter().map(|kept| &kept.path).collect();
-        let json = object()
-            .with("snapshot", &plan.snapshot.name)
-            .with("target", target)
-            .with("files", files)
-            .with("skipped", to_paths_json(&plan.skipped))
-            .with("bytes", total)
-            .with("safety_snapshot", safety_snapshot)
-            .with("dry_run", dry_run);
-        ui.document("sync restore", &json);
     }
 }
 
-/// Returns the update of Codex's index for a restored file; `None` if the file is no rollout.
+/// The progress of a restore when the plan is printed.
+enum RestoreStage {
+    Planned,
+    Applied { safety_snapshot: Option<String> },
+}
+
+fn show(context: &Context, plan: &SyncRestorePlan, stage: RestoreStage) {
+    const MAX_SHOWN: usize = 40;
+    let (verb, dry_run, safety_snapshot) = match stage {
+        RestoreStage::Planned => ("would restore", true, None),
+        RestoreStage::Applied { safety_snapshot } => ("restored", false, safety_snapshot),
+    };
+    let total: u64 = plan.files.iter().map(|file| file.size).sum();
+    let target = match plan.target {
+        Side::Local => "local",
+        Side::Remote => "cloud",
+    };
+    let ui = &context.ui;
+    for file in plan.files.iter().take(MAX_SHOWN) {
+        ui.line(&file.path);
+    }
+    ui.prose(format_args!(
+        "{verb} {} ({}) from the snapshot {} to the {target} side",
+        pluralize(plan.files.len(), "file"),
+        bytes(total),
+        plan.snapshot.name
+    ));
+    for (path, why) in &plan.skipped {
+        ui.warn(format_args!("not restored: {path}: {why}"));
+    }
+    if let Some(safety_snapshot) = &safety_snapshot {
+        ui.note(format_args!(
+            "the replaced files are in the snapshot {safety_snapshot}"
+        ));
+    }
+    let files: Vec<_> = plan.files.iter().map(|file| &file.path).collect();
+    let json = object()
+        .with("snapshot", &plan.snapshot.name)
+        .with("target", target)
+        .with("files", files)
+        .with("skipped", to_paths_json(&plan.skipped))
+        .with("bytes", total)
+        .with("safety_snapshot", safety_snapshot)
+        .with("dry_run", dry_run);
+    ui.document("sync restore", &json);
+}
+
+/// Returns the update of Codex's index that a restored file needs; `None` if the file is no rollout.
 fn index_update_for(path: &str) -> Option<IndexUpdate> {
     Some(IndexUpdate {
         moved: true,

@@ -81,8 +81,8 @@ impl RunArgs {
         })
     }
 
-    /// Syncs with the cloud folder. Through the vault, joins the other machines one after the other, each in a round of its
-    /// own, and publishes the result.
+    /// Syncs with the cloud folder. Through the vault, joins the other machines one after the other, each in a round of
+    /// its own, and publishes the result.
     fn apply(
         &self,
         context: &Context,
@@ -149,7 +149,7 @@ impl RunArgs {
         shutdown_args: &ShutdownArgs,
     ) -> Result<SyncedRound, CommandError> {
         let request = self.plan_flags.request(config, replica);
-        let (mut plan, state, had_to_end_codex) =
+        let (mut plan, state, needs_closed_codex) =
             end_codex_and_plan(context, &request, shutdown_args)?;
         log_conflicts(&plan.conflicts);
         if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
@@ -184,7 +184,7 @@ impl RunArgs {
             warn_of_new_users(context, config);
         }
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
-        if had_to_end_codex || list_home_users(context, config).is_empty() {
+        if needs_closed_codex || list_home_users(context, config).is_empty() {
             update_codex_index(context, config, replica)
                 .map_err(|error| add_snapshot_hint(context, &plan, &report, error))?;
         }
@@ -203,7 +203,7 @@ struct SyncedRound {
 }
 
 impl SyncedRound {
-    /// Adds what a later round of the same run did.
+    /// Appends the plan and the report of a later round of the same run.
     fn followed_by(mut self, later: Self) -> Self {
         let steps = self.plan.steps.len();
         self.plan.append(later.plan);
@@ -233,7 +233,8 @@ impl SyncedRound {
 }
 
 /// Plans, ends Codex with the user's consent, and plans again if Codex was running. Codex is not ended if there is
-/// nothing to do, or if a conflict stops the run. The returned bool is true if the run needs Codex to be closed.
+/// nothing to do, or if a conflict stops the run. The returned bool is true if the run needs Codex to be closed, even
+/// if no Codex was running.
 fn end_codex_and_plan(
     context: &Context,
     request: &PlanRequest<'_>,
@@ -244,8 +245,8 @@ fn end_codex_and_plan(
     let (mut plan, mut state) = plan::plan(request)?;
     let has_pending_updates =
         !plan.is_stopped(config.policy.rules.conflict) && has_pending_index_updates(replica);
-    let must_shut_down = needs_shutdown(&plan, config) || has_pending_updates;
-    if must_shut_down {
+    let needs_closed_codex = needs_shutdown(&plan, config) || has_pending_updates;
+    if needs_closed_codex {
         shut_down_codex(context, config, shutdown_args)?;
         flush_pending_index_updates(context, config, replica);
         if was_in_use {
@@ -254,11 +255,11 @@ fn end_codex_and_plan(
             shut_down_codex(context, config, shutdown_args)?;
         }
     }
-    Ok((plan, state, must_shut_down))
+    Ok((plan, state, needs_closed_codex))
 }
 
-/// Adds the snapshot to the error of a run that could not update Codex's index, and prints the document. Without a
-/// snapshot, returns the error as it is.
+/// Adds the name of the snapshot to the error of a run that could not update Codex's index, and prints the JSON
+/// document. Without a snapshot, only returns the error.
 fn add_snapshot_hint(
     context: &Context,
     plan: &SyncPlan,
@@ -274,7 +275,7 @@ fn add_snapshot_hint(
     }
 }
 
-/// Prints the document and the result of a complete run.
+/// Prints the result and the JSON document of a run that was not stopped by an error.
 fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     let mut json = build_plan_json(context, plan, |index| {
         report.done.binary_search(&index).is_ok()
@@ -310,14 +311,14 @@ fn log_conflicts(conflicts: &[Conflict]) {
 fn report_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -> CommandError {
     if let ApplyError::Stopped { snapshot, .. } = &error {
         let snapshot = &**snapshot;
-        events::warn!(snapshot, "what was overwritten is kept");
+        events::warn!(snapshot, "the overwritten files are in a snapshot");
         show_stopped(context, plan, snapshot);
     }
     error.into()
 }
 
-/// Prints the document of a run that ended early. It lists no steps, because only the next plan knows which
-/// are done.
+/// Prints the JSON document of a run that an error stopped. It lists no steps, because only the next plan knows which
+/// steps are done.
 fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
     let mut json = build_plan_json(context, plan, |_| false);
     json.dry_run = false;
@@ -325,7 +326,8 @@ fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
     context.ui.document("sync run", &json);
 }
 
-/// Logs the steps and the files left alone, and reports removed snapshots.
+/// Logs the applied steps and the files that were left alone. Logs and prints which old snapshots were removed, or why
+/// none could be.
 fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     logging::gather_events(|| {
         for step in report.done.iter().map(|index| &plan.steps[*index]) {
@@ -371,7 +373,7 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
     }
 }
 
-/// Prints what was done and what to do next.
+/// Prints the snapshot of the run and what the user has to do next, or that no step was applied.
 fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     let ui = &context.ui;
     if plan.steps.is_empty() {

@@ -30,12 +30,12 @@ use crate::views::table_format::TableArgs;
 use chrono::DateTime;
 use clap::Args;
 use page::{UsagePageSource, sum_hours};
-use rows::{Grouping, RowKey, UsageHomes};
+use rows::{Grouping, RowKey, UsageIndexes};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use subject::{SubjectParser, UsageSubject};
 
-/// The number of rows shown on a terminal without `--limit`; of periods without `--since` or `--until`.
+/// The default of `--limit` on a terminal. It also limits periods, unless the user gives `--since` or `--until`.
 const TERMINAL_LIMIT: usize = 30;
 
 /// Show the tokens used, and what they would cost
@@ -115,16 +115,16 @@ impl UsageArgs {
             context.warn(format_args!("the figures may be out of date: {problem}"));
         }
         let (others, is_stale) = self.read_machines(context)?;
-        let homes = UsageHomes {
-            here: store,
+        let indexes = UsageIndexes {
+            local: store,
             others,
         };
-        let shown = self.show(&homes, &prices, context)?;
+        let shown = self.show(&indexes, &prices, context)?;
         let is_partial = is_stale || !report.skipped.is_empty();
         Ok(shown.or(Outcome::partial_if(is_partial)))
     }
 
-    /// Applies the arguments after the command: a kind of rows and an account.
+    /// Sets `by` and `selection` from the positional arguments, which name a kind of rows and an account in any order.
     fn apply_subjects(&mut self, context: &Context) -> Result<()> {
         let subjects = std::mem::take(&mut self.subjects);
         if let [first, second] = &*subjects
@@ -146,8 +146,8 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Returns the indexes of the other machines, and true if one may be out of date. Without `--machines` and rows of
-    /// machines, returns none.
+    /// Returns the indexes of the other machines, or none if the report does not include their usage. The returned bool
+    /// is true if an index may be out of date.
     fn read_machines(&self, context: &Context) -> Result<(Vec<(IndexStore, Machine)>, bool)> {
         if !self.machines && self.by != Grouping::Machines {
             return Ok((Vec::new(), false));
@@ -162,14 +162,14 @@ impl UsageArgs {
         Ok((opened.collect::<Result<_>>()?, is_stale))
     }
 
-    fn show(&self, homes: &UsageHomes, prices: &Prices, context: &Context) -> Result<Outcome> {
-        let store = &homes.here;
+    fn show(&self, indexes: &UsageIndexes, prices: &Prices, context: &Context) -> Result<Outcome> {
+        let store = &indexes.local;
         let Some(account) = &self.window else {
             return match self.server.as_deref() {
                 Some("") => server::show_days(store, context),
                 Some(session) => server::show_conversation(session, store, context),
                 None => self
-                    .show_report(homes, prices, context)
+                    .show_report(indexes, prices, context)
                     .map(|()| Outcome::Done),
             };
         };
@@ -180,13 +180,19 @@ impl UsageArgs {
         window::run(store, account, at, prices, html, asks_server, context)
     }
 
-    fn show_report(&self, homes: &UsageHomes, prices: &Prices, context: &Context) -> Result<()> {
+    fn show_report(
+        &self,
+        indexes: &UsageIndexes,
+        prices: &Prices,
+        context: &Context,
+    ) -> Result<()> {
         let slots = self.parse_slots(context)?;
         let (by, limit) = (self.by, self.limit(context));
-        let found = rows::read_selected(homes, &self.selection, slots.clone(), by, limit, context)?;
-        let left_out = found.left_out;
-        let mut report = rows::report(found, self.by, prices, context);
-        let first = report.rows.first().map_or(0, |row| row.key.start);
+        let usage =
+            rows::read_selected(indexes, &self.selection, slots.clone(), by, limit, context)?;
+        let left_out = usage.left_out;
+        let mut report = rows::build_report(usage, by, prices, context);
+        let first_start = report.rows.first().map_or(0, |row| row.key.start);
         let hidden = left_out + self.shorten(&mut report, context);
         let ui = &context.ui;
         let json = object()
@@ -196,24 +202,30 @@ impl UsageArgs {
             .with("prices_date", &prices.date);
         ui.document("usage", &json);
         if let Some(path) = &self.html {
-            return self.write_html(&report, (homes, slots), prices, path, context);
+            return self.write_html(&report, (indexes, slots), prices, path, context);
         }
         if report.rows.is_empty() {
             ui.note("no tokens were used in this period");
             return Ok(());
         }
-        show::print(&report, self.by, prices, context);
+        show::print(&report, by, prices, context);
         if hidden > 0 {
-            self.note_hidden(hidden, first, &report, context);
+            self.note_hidden(hidden, first_start, &report, context);
         }
         Ok(())
     }
 
-    /// Prints the option that shows the rows that are left out. `first` is the start of the first one in milliseconds
-    /// since 1970.
-    fn note_hidden(&self, hidden: usize, first: i64, report: &Report<RowKey>, context: &Context) {
+    /// Prints the option that also shows the `hidden` rows. `first_start` is the start of the earliest period, in
+    /// milliseconds since 1970.
+    fn note_hidden(
+        &self,
+        hidden: usize,
+        first_start: i64,
+        report: &Report<RowKey>,
+        context: &Context,
+    ) {
         if self.by.is_of_time() {
-            let first = DateTime::from_timestamp_millis(first).unwrap_or_default();
+            let first = DateTime::from_timestamp_millis(first_start).unwrap_or_default();
             let first = context.zone().at(&first).date_naive();
             let rows = pluralize(hidden, "earlier row");
             context.ui.note(format_args!(
@@ -231,35 +243,36 @@ impl UsageArgs {
     fn write_html(
         &self,
         report: &Report<RowKey>,
-        (homes, slots): (&UsageHomes, Range<i64>),
+        (indexes, slots): (&UsageIndexes, Range<i64>),
         prices: &Prices,
         path: &Path,
         context: &Context,
     ) -> Result<()> {
         let read =
-            |by| rows::read_selected(homes, &self.selection, slots.clone(), by, None, context);
-        let sums = |by| Ok::<_, CommandError>(rows::report(read(by)?, by, prices, context));
-        let found = read(Grouping::Daily)?;
-        let hours = sum_hours(&found, context);
+            |by| rows::read_selected(indexes, &self.selection, slots.clone(), by, None, context);
+        let sums = |by| Ok::<_, CommandError>(rows::build_report(read(by)?, by, prices, context));
+        let daily = read(Grouping::Daily)?;
+        let hours = sum_hours(&daily, context);
         let is_whole = self.since.is_none() && self.until.is_none();
         let account = self.selection.account.as_deref();
         let has_window = is_whole && !self.selection.has_folder();
-        let window = has_window.then(|| window::draw_newest(&homes.here, account, prices, context));
+        let draw = || window::draw_newest(&indexes.local, account, prices, context);
+        let window = has_window.then(draw).flatten();
         let page = UsagePageSource {
             report,
             by: self.by,
-            days: &rows::report(found, Grouping::Daily, prices, context),
+            days: &rows::build_report(daily, Grouping::Daily, prices, context),
             is_whole,
             filters: self.selection.facts(context),
             prices,
             hours,
-            window: window.flatten(),
+            window,
             breakdowns: [
                 sums(Grouping::Projects)?,
                 sums(Grouping::Accounts)?,
                 sums(Grouping::Models)?,
             ],
-            conversations: sums(Grouping::Sessions)?.rows.len(),
+            conversation_count: sums(Grouping::Sessions)?.rows.len(),
         };
         write_page(&page.render(), &context.env.absolute(path), context)
     }
@@ -282,8 +295,9 @@ impl UsageArgs {
         Ok(())
     }
 
-    /// Keeps the first rows of the report up to the limit; of periods the last ones, but all of them with `--since` or
-    /// `--until` and outside a terminal. Returns the number of removed rows, which the totals include.
+    /// Removes the rows beyond the limit: the first periods, or the last rows of another kind. Keeps all periods with
+    /// `--since` or `--until`, and if no table is printed on a terminal. Returns the number of removed rows; the totals
+    /// still include them.
     fn shorten(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
         let all = report.rows.len();
         let limit = self.limit(context).unwrap_or(all).min(all);
@@ -302,7 +316,8 @@ impl UsageArgs {
         self.limit.or(is_screen.then_some(TERMINAL_LIMIT))
     }
 
-    /// Returns the time from `--since` to `--until`, as numbers of slots since 1970.
+    /// Returns the time from `--since` to `--until` as a range of slots, each of [`SLOT_MS`] milliseconds, counted from
+    /// 1970.
     fn parse_slots(&self, context: &Context) -> Result<Range<i64>> {
         let parse = |text: &String| parse_unix_millis(text, context);
         let since = self.since.as_ref().map(parse).transpose()?;

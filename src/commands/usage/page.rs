@@ -25,7 +25,7 @@ const MAX_PERIODS: usize = 30;
 /// The largest number of rows of the tables of projects, accounts and models.
 const MAX_ROWS: usize = 10;
 
-/// The content of a page, before it is named and formatted.
+/// The content of the page, before it is redacted and formatted.
 pub(super) struct UsagePageSource<'a> {
     pub report: &'a Report<RowKey>,
     pub by: Grouping,
@@ -35,17 +35,16 @@ pub(super) struct UsagePageSource<'a> {
     /// The names and values of the filters.
     pub filters: Vec<(&'static str, String)>,
     pub prices: &'a Prices,
-    /// The tokens of each hour of each day of the week.
+    /// The tokens of each hour of each day of the week, from Monday.
     pub hours: [[u64; 24]; 7],
     /// The title and the drawing of the weekly window.
     pub window: Option<(String, String)>,
     /// The reports by project, account and model.
     pub breakdowns: [Report<RowKey>; 3],
-    /// The number of conversations.
-    pub conversations: usize,
+    pub conversation_count: usize,
 }
 
-/// Sums usage by day of the week and hour.
+/// Sums usage by day of the week, from Monday, and by hour in the local time zone.
 pub(super) fn sum_hours(found: &SelectedUsage, context: &Context) -> [[u64; 24]; 7] {
     let mut hours = [[0_u64; 24]; 7];
     for row in &found.rows {
@@ -88,23 +87,24 @@ impl UsagePageSource<'_> {
         page + &format_page_end("")
     }
 
-    /// Appends the table of the report: periods with the newest first, and without `--since` or `--until` the last ones.
+    /// Appends the table of the report. Periods begin with the newest; without `--since` and `--until`, only the last
+    /// [`MAX_PERIODS`] are shown.
     fn push_rows(&self, page: &mut String) {
         let kind = self.by.row_kind();
         let mut rows: Vec<_> = self.report.rows.iter().collect();
-        let mut last = String::new();
+        let mut heading_end = String::new();
         let mut totals_name = String::from("Total");
         if self.by.is_of_time() {
             rows.reverse();
             if self.is_whole && rows.len() > MAX_PERIODS {
                 totals_name = format!("Total of all {}", rows.len());
                 rows.truncate(MAX_PERIODS);
-                last = format!(", the last {MAX_PERIODS}");
+                heading_end = format!(", the last {MAX_PERIODS}");
             }
         }
         let _ = writeln!(
             page,
-            "<h2>By {}{last}</h2>\n<table class=\"rows\">\n<thead><tr><th>{kind}</th><th class=\"bar\"></th>\
+            "<h2>By {}{heading_end}</h2>\n<table class=\"rows\">\n<thead><tr><th>{kind}</th><th class=\"bar\"></th>\
              <th class=\"more\">Input</th><th class=\"more\">Cached</th><th class=\"more\">Output</th>\
              <th>Total</th><th>Cost</th></tr></thead>\n<tbody>",
             kind.to_lowercase()
@@ -131,7 +131,7 @@ impl UsagePageSource<'_> {
         draw_figures(&[
             ("Tokens", format_count(sum.tokens.total_tokens)),
             ("Estimated cost", format_cost(sum)),
-            ("Conversations", self.conversations.to_string()),
+            ("Conversations", self.conversation_count.to_string()),
             ("Input from the cache", cached),
         ])
     }

@@ -1,4 +1,4 @@
-//! The rows of a report: what they are, the usage that they sum, and their names.
+//! The rows of a report: their kinds and names, and the usage that they sum.
 
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
 use crate::choices::listed::{list_threads, list_threads_as};
@@ -23,21 +23,21 @@ use serde::Serialize;
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// The name of an unknown project or account.
+/// The name of the row for usage without a known project, account, conversation or machine.
 const UNKNOWN: &str = "unknown";
 
-/// The name of a row, a part of its JSON.
+/// The names of a row. The serialized fields are a part of the row in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct RowKey {
     /// The start of a period, in milliseconds since 1970; 0 for other rows.
     #[serde(skip)]
     pub start: i64,
-    /// The name for programs: a date, an id, a path.
+    /// The name that programs use: a date, an id, a path.
     pub key: String,
-    /// The name of a conversation or an account for people, if it differs.
+    /// The title of a conversation, or the profile of an account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The name of a block for people.
+    /// The start of a block of five hours, formatted for people.
     #[serde(skip)]
     block: Option<String>,
 }
@@ -58,14 +58,14 @@ impl RowKey {
         printable(shown.unwrap_or(&self.key))
     }
 
-    /// Returns the name for people, if it differs.
+    /// Returns the name for people; `None` if it is `key`.
     pub(super) fn shown(&self) -> Option<&str> {
         self.title.as_deref().or(self.block.as_deref())
     }
 }
 
-/// Sums usage by `by`: periods in their order, other rows with the most tokens first.
-pub(super) fn report(
+/// Sums the usage into rows of the kind `by`. Periods are in the order of time; other rows begin with the most tokens.
+pub(super) fn build_report(
     found: SelectedUsage,
     by: Grouping,
     prices: &Prices,
@@ -92,8 +92,8 @@ pub(super) fn report(
     report
 }
 
-/// Sums usage by conversation. Numbers are compared instead of ids, and ids and titles are moved, not copied: there may be
-/// 200,000 conversations.
+/// Sums usage by conversation. There may be 200,000 conversations, so this compares their numbers instead of their ids,
+/// and moves ids and titles instead of copying them.
 fn sum_by_conversation(found: SelectedUsage, prices: &Prices) -> Report<RowKey> {
     let usage = found.rows.iter().map(|row| (row.conversation, row));
     let mut report = report::sum_by_key(usage, prices);
@@ -163,7 +163,7 @@ fn row_key(
                 profile.clone(),
             )
         }
-        // The rows are models: conversations have a function of their own, and periods are handled above.
+        // The rows are models: `sum_by_conversation` handles conversations, and periods are handled above.
         _ => named(&row.model),
     }
 }
@@ -192,7 +192,7 @@ pub(super) enum Grouping {
 }
 
 impl Grouping {
-    /// Returns the kind of a row, as the head of a column.
+    /// Returns the heading of the column with the names of the rows.
     pub(super) fn row_kind(self) -> &'static str {
         match self {
             Self::Daily => "Day",
@@ -225,11 +225,11 @@ impl Grouping {
 /// The selected usage, with facts about its conversations.
 #[derive(Default)]
 pub(super) struct SelectedUsage {
-    /// The sums by slot, conversation and model.
+    /// The sums by model, and by slot, by conversation or by both; see [`UsageDetail`].
     pub rows: Vec<UsageRow>,
-    /// The conversations by their numbers; empty if no row has one.
+    /// The conversations by their numbers in `rows`; empty if the rows are not divided by conversation.
     pub conversations: HashMap<i64, UsageConversation>,
-    /// The number of conversations with usage that `conversations` lacks, because others have more tokens.
+    /// The number of conversations with usage that `conversations` lacks, because they are not among the largest.
     pub left_out: usize,
     /// The accounts of the conversations by their ids in lower case; empty unless the rows are accounts.
     pub accounts: HashMap<String, ConversationAccount>,
@@ -238,12 +238,13 @@ pub(super) struct SelectedUsage {
 }
 
 /// The indexes of this machine and of others.
-pub(super) struct UsageHomes {
-    pub here: IndexStore,
+pub(super) struct UsageIndexes {
+    pub local: IndexStore,
     pub others: Vec<(IndexStore, Machine)>,
 }
 
-/// The number of bits that count the conversations of one machine; the bits above number the machines.
+/// The number of low bits in the number of a conversation that count the conversations of one machine. The bits above
+/// them have the position of the machine in [`SelectedUsage::machines`].
 const MACHINE_BITS: u32 = 40;
 
 impl SelectedUsage {
@@ -294,11 +295,10 @@ impl SelectedUsage {
     }
 }
 
-/// Reads the usage in a range of slots, in the detail that `by` needs. If several machines
-/// have a conversation, only its version with the most tokens counts. `limit` is the number of shown conversations, if the
-/// rows are conversations.
+/// Reads the usage in a range of slots, in the detail that `by` needs. If several machines have a conversation, only
+/// its version with the most tokens counts. If the rows are conversations, `limit` is the number that will be shown.
 pub(super) fn read_selected(
-    homes: &UsageHomes,
+    indexes: &UsageIndexes,
     selection: &SelectionArgs,
     slots: Range<i64>,
     by: Grouping,
@@ -306,7 +306,7 @@ pub(super) fn read_selected(
     context: &Context,
 ) -> Result<SelectedUsage> {
     let filter = selection.resolve(context)?;
-    let is_merged = !homes.others.is_empty();
+    let is_merged = !indexes.others.is_empty();
     let read = |store: &IndexStore, context: &Context| {
         read_home(store, &filter, slots.clone(), by, is_merged, context)
     };
@@ -315,18 +315,18 @@ pub(super) fn read_selected(
         && !is_merged
         && !filter.is_restricted()
     {
-        return read_largest(&homes.here, slots, limit);
+        return read_largest(&indexes.local, slots, limit);
     }
-    let mut found = read(&homes.here, context)?;
+    let mut found = read(&indexes.local, context)?;
     found.machines.push(own_name(context));
-    for (store, machine) in &homes.others {
+    for (store, machine) in &indexes.others {
         found.merge(read(store, &machine.context)?, machine.name.clone());
     }
     Ok(found)
 }
 
-/// Reads the usage of one home. Conversations and accounts are read only if the rows, the filter or the merge with other
-/// machines need them.
+/// Reads the usage of one home. Conversations and accounts are read only if the rows, the filter or the merge with
+/// other machines need them.
 fn read_home(
     store: &IndexStore,
     filter: &ThreadFilter,
@@ -368,8 +368,8 @@ fn read_home(
     })
 }
 
-/// Reads the usage by conversation, and the names of the `limit` largest conversations. The names of all would take most
-/// of the memory.
+/// Reads the usage by conversation, and the names of the `limit` largest conversations. The names of all conversations
+/// would take most of the memory.
 fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<SelectedUsage> {
     let rows = usage_query::read_sums(store, slots, UsageDetail::Conversations)?;
     // The rows of a conversation follow each other.
@@ -384,7 +384,7 @@ fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<S
     let all = totals.len();
     if let Some(last) = limit.checked_sub(1).filter(|last| *last < all) {
         let (_, (smallest, _), _) = totals.select_nth_unstable_by(last, |a, b| b.cmp(a));
-        // Their ids order conversations of equal totals.
+        // Keeps all conversations that equal the smallest one: the report orders them by id and then cuts.
         let smallest = *smallest;
         totals.retain(|(total, _)| *total >= smallest);
     }

@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The number of rows, days or models, that are shown without `--verbose`: the last ones.
+/// The largest number of rows without `--verbose`. The last rows are shown.
 const MAX_SHOWN: usize = 30;
 
 /// A day or a model in JSON. Its keys are an interface.
@@ -48,7 +48,8 @@ impl ServerRow {
     }
 }
 
-/// Prints the days of the live account. The outcome is partial if the server gives no figures.
+/// Prints by day the tokens that the server counted for the live account, beside those that this machine counted. The
+/// outcome is partial if the server gives no daily figures.
 ///
 /// # Errors
 /// No account is signed in, or the index cannot be read.
@@ -84,7 +85,8 @@ pub(super) fn show_days(store: &IndexStore, context: &Context) -> Result<Outcome
     Ok(Outcome::Done)
 }
 
-/// Prints the models of a conversation. The outcome is partial if the server gives no estimate.
+/// Prints by model the server's estimate of a conversation, beside the tokens that this machine counted. The outcome is
+/// partial if the server gives no estimate.
 ///
 /// # Errors
 /// No conversation or several match, or the index cannot be read.
@@ -125,8 +127,8 @@ pub(super) fn show_conversation(
     Ok(Outcome::Done)
 }
 
-/// Returns the usage of other machines by day: the part of the window that no request of this machine explains, divided
-/// in proportion to the tokens that only the server counted. `None` after a warning if the server gives no figures.
+/// Divides the part of the window that no request of this machine explains among the days, in proportion to the
+/// tokens that only the server counted. Returns `None` after a warning if the server does not answer.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -160,7 +162,8 @@ pub(super) fn sum_elsewhere(
     Ok(Some(parts.collect()))
 }
 
-/// Queries the figures of the account, or of a conversation. On failure, prints a warning and returns the problem.
+/// Asks the server, through Codex, for the usage of the live account, or of the conversation in `params`. On failure,
+/// prints a warning and returns the problem.
 fn ask_usage(params: Value, context: &Context) -> Result<Value, String> {
     let [answer] = ask_live(context, [Question::new("account/usage/read", params)]);
     answer.map_err(|problem| {
@@ -170,7 +173,8 @@ fn ask_usage(params: Value, context: &Context) -> Result<Value, String> {
     })
 }
 
-/// Returns a row for each day that the server reports, and for each day between them on which this machine has usage.
+/// Returns a row for each day in UTC that the server reports, and for each day in between on which this machine has
+/// usage.
 fn compare_days(
     usage: &ServerUsage,
     conversations: &AccountConversations,
@@ -229,7 +233,7 @@ fn compare_models(
     Ok(rows)
 }
 
-/// Reads what this machine counted for the conversations whose numbers `is_wanted` accepts.
+/// Reads the usage on this machine of the conversations whose numbers `is_wanted` accepts.
 fn read_own(store: &IndexStore, is_wanted: impl Fn(i64) -> bool) -> Result<Vec<UsageRow>> {
     let mut rows = usage_query::read_sums(store, i64::MIN..i64::MAX, UsageDetail::Both)?;
     rows.retain(|row| is_wanted(row.conversation));

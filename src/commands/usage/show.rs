@@ -16,9 +16,9 @@ const BAR_WIDTH: usize = 14;
 pub(super) fn print(report: &Report<RowKey>, by: Grouping, prices: &Prices, context: &Context) {
     let ui = &context.ui;
     let has_titles = by == Grouping::Sessions;
-    let all = report.totals.sum.tokens.total_tokens;
+    let all_tokens = report.totals.sum.tokens.total_tokens;
     let rows = report.rows.iter();
-    let rows = rows.map(|row| cells(row, has_titles, all, ui.wants_tsv()));
+    let rows = rows.map(|row| cells(row, has_titles, all_tokens, ui.wants_tsv()));
     let table = Table::with_rows(ui, columns(by), rows);
     table.repeat_heads().keep_rows().print(ui);
     if !ui.wants_tsv() {
@@ -82,13 +82,13 @@ fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
     }
 }
 
-/// Returns the cells of a row. Adds exact values only if they are printed, because there may be 10,000 rows.
-fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) -> Vec<Cell> {
+/// Returns the cells of a row. Adds exact values only for tab-separated values, because there may be 10,000 rows.
+fn cells(row: &ReportRow<RowKey>, has_titles: bool, all_tokens: u64, is_tsv: bool) -> Vec<Cell> {
     let sum = &row.sum;
     let key = &row.key;
     let number = |number: u64| {
         let cell = Cell::plain(format_count(number));
-        if is_exact { cell.value(number) } else { cell }
+        if is_tsv { cell.value(number) } else { cell }
     };
     let name = match (key.shown(), has_titles) {
         (_, true) => short_id(&key.key),
@@ -97,11 +97,11 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) ->
     };
     let name = Cell::plain(name);
     let mut cells = Vec::with_capacity(8);
-    cells.push(if is_exact { name.value(&key.key) } else { name });
+    cells.push(if is_tsv { name.value(&key.key) } else { name });
     if has_titles {
         let title = key.title.as_deref().unwrap_or_default();
         let cell = Cell::plain(shown_title(title));
-        cells.push(if is_exact { cell.value(title) } else { cell });
+        cells.push(if is_tsv { cell.value(title) } else { cell });
     }
     let exact_cost = || sum.cost_usd.map_or_else(String::new, |c| format!("{c:.6}"));
     let cost = Cell::plain(format_cost(sum));
@@ -110,16 +110,16 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, all: u64, is_exact: bool) ->
         number(sum.tokens.cached_input_tokens),
         number(sum.tokens.output_tokens),
         number(sum.tokens.total_tokens),
-        if is_exact {
+        if is_tsv {
             cost.value(exact_cost())
         } else {
             cost
         },
-        Cell::new(Style::Dim, share(sum.tokens.total_tokens, all)),
+        Cell::new(Style::Dim, share(sum.tokens.total_tokens, all_tokens)),
     ]);
     cells
 }
 
-fn share(tokens: u64, all: u64) -> String {
-    format_share_bar(as_length(tokens), as_length(all), BAR_WIDTH)
+fn share(tokens: u64, all_tokens: u64) -> String {
+    format_share_bar(as_length(tokens), as_length(all_tokens), BAR_WIDTH)
 }

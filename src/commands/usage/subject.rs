@@ -12,7 +12,7 @@ pub(super) enum UsageSubject {
     Account(String),
 }
 
-/// Parses a word that is no kind of rows as an account. Help and completion name the kinds.
+/// Parses a word as a kind of rows, and any other word as an account. Help and completion list only the kinds.
 #[derive(Debug, Clone)]
 pub(super) struct SubjectParser;
 

@@ -18,29 +18,30 @@ use crate::views::account::{full_time, label, local_rfc3339};
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
-/// Parses the time of `--at`. A day means its end: it selects the window that began on this day.
+/// Parses the time of `--at`. A day means its last millisecond, so that it selects the window that began on it, but at
+/// the latest the current time.
 ///
 /// # Errors
 /// The text is no time, or the time is in the future.
 pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
     let period = parse_unix_millis(text, context)?;
-    let (first, last) = (period.start, period.end);
+    let (start, end) = (period.start, period.end);
     let now = context.now().timestamp_millis();
-    if first > now {
+    if start > now {
         return Err(CommandError::usage(format!(
             "--at is in the future: {text}"
         )));
     }
-    let at = if last > first { last - 1 } else { first };
+    let at = if end > start { end - 1 } else { start };
     Ok(DateTime::from_timestamp_millis(at.min(now)).unwrap_or_else(|| context.now()))
 }
 
-/// Prints the parts of a weekly window of an account: the newest one, or the one at a time. With `html`, writes them as a
-/// page instead. The outcome is partial if the server is asked and gives no figures.
+/// Prints the parts of the weekly window of an account that contains `at`, or of the newest one. With `html`, writes
+/// them as a page instead. The outcome is partial if the server is asked and gives no figures.
 ///
 /// # Errors
-/// No account or several match, the window at the time is unknown, the server is asked about another account than the live
-/// one, or the index cannot be read.
+/// No account or several match, the window at the time is unknown, the server is asked about another account than the
+/// live one, or the index cannot be read.
 pub(super) fn run(
     store: &IndexStore,
     account: Option<&str>,
@@ -90,14 +91,15 @@ pub(super) fn run(
     Ok(outcome)
 }
 
-/// Returns the title and the drawing of an account's newest weekly window for a page; `None` if the window is unknown or
-/// cannot be read.
+/// Returns the title and the drawing of an account's newest weekly window for a page; `None` if the window is unknown
+/// or cannot be read.
 pub(super) fn draw_newest(
     store: &IndexStore,
     account: Option<&str>,
     prices: &Prices,
     context: &Context,
 ) -> Option<(String, String)> {
+    // The hint is empty because the error is dropped.
     let account = find_account_or_live(account, "", context).ok()?;
     let conversations = read_conversations_of(store, &account.entry.identity, context).ok()?;
     let used = WindowUse::read(store, &account, &conversations, None, prices, context)
@@ -119,7 +121,7 @@ pub(super) fn draw_newest(
     Some((title, page.draw(context)))
 }
 
-/// Prints the JSON document. Its keys are an interface; without figures if the window was never observed.
+/// Prints the JSON document; without figures if `used` is `None`. Its keys are an interface.
 fn print_json(
     account: &Account,
     used: Option<&WindowUse>,

@@ -6,6 +6,7 @@ use crate::commands::usage::window_use::{
 };
 use crate::context::Context;
 use crate::conversations::html::{PageHead, format_page_end, format_page_start};
+use crate::io::quantity::pluralize;
 use crate::quota::account::Account;
 use crate::usage::figures::format_count;
 use crate::usage::period::start_of_day;
@@ -18,13 +19,13 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// The number of conversations with a separate area. All others share one area, and so do other machines.
+/// The largest number of conversations with an area of their own. The other conversations share one area, and the other
+/// machines share another one.
 const MAX_SHOWN: usize = MAX_COLORS - 2;
 
 /// The largest number of rows of a table.
 const MAX_ROWS: usize = 10;
 
-/// A window with its parts, to be drawn.
 pub(super) struct WindowPage<'a> {
     pub account: &'a Account,
     pub used: &'a WindowUse,
@@ -34,7 +35,6 @@ pub(super) struct WindowPage<'a> {
 }
 
 impl WindowPage<'_> {
-    /// Returns the page.
     pub(super) fn render(&self, context: &Context) -> String {
         let used = self.used;
         let time = |at: &DateTime<Utc>| full_time(at, context);
@@ -76,7 +76,8 @@ impl WindowPage<'_> {
         page + &format_page_end("")
     }
 
-    /// Returns the table of the parts of one kind, with the usage of other machines.
+    /// Returns the table of the parts of one kind. It has a row for other machines, unless the kind covers only a part
+    /// of the window.
     fn table(&self, kind: PartKind, rows: &[&PartView]) -> String {
         let row = |row: &&PartView| ShareRow {
             name: name_of(row),
@@ -84,8 +85,8 @@ impl WindowPage<'_> {
             shown: format_count(row.tokens),
         };
         let mut rows: Vec<_> = rows.iter().map(row).collect();
-        let is_partial = matches!(kind, PartKind::Subagent | PartKind::Elsewhere);
-        if self.used.parts.unattributed > 0.0 && !is_partial {
+        let covers_window = !matches!(kind, PartKind::Subagent | PartKind::Elsewhere);
+        if self.used.parts.unattributed > 0.0 && covers_window {
             rows.insert(
                 rows.len().min(MAX_ROWS - 1),
                 ShareRow {
@@ -98,7 +99,7 @@ impl WindowPage<'_> {
         format_shares(["Name", "Tokens"], &rows, self.used.parts.used, MAX_ROWS)
     }
 
-    /// Draws the use of the window in steps of an hour, with the pace until it is used up or resets.
+    /// Draws the use of the window by hour, and the forecast until the window is used up or resets.
     pub(super) fn draw(&self, context: &Context) -> String {
         let span = &self.used.span;
         let steps = count_hours(&(span.start..span.end));
@@ -113,8 +114,8 @@ impl WindowPage<'_> {
         chart.draw()
     }
 
-    /// Returns the cumulative use at each of `drawn` hours: of each of the largest conversations, of the other ones, and of
-    /// other machines.
+    /// Returns the cumulative use in each of the first `drawn` hours, as one layer for each of the largest
+    /// conversations, one for the other conversations, and one for other machines. Layers without use are left out.
     fn layers(&self, drawn: usize) -> Vec<AreaLayer> {
         let conversations = self
             .rows
@@ -125,7 +126,7 @@ impl WindowPage<'_> {
         let places: HashMap<&str, usize> =
             (0..).zip(&shown).map(|(i, row)| (&*row.key, i)).collect();
         let mut names: Vec<_> = shown.iter().map(|row| name_of(row)).collect();
-        names.push(format!("{hidden} other conversations"));
+        names.push(pluralize(hidden, "other conversation"));
         names.push(ELSEWHERE.to_owned());
         let mut heights = vec![vec![0.0; drawn]; names.len()];
         let hour = |at: DateTime<Utc>| count_hours(&(self.used.span.start..at)).min(drawn - 1);
@@ -148,7 +149,8 @@ impl WindowPage<'_> {
         layers.filter(is_used).collect()
     }
 
-    /// Returns the ends of the forecast line: the last observation, and 100 % or the reset at the average pace.
+    /// Returns the ends of the forecast line at the average pace so far: the last observation, and 100 % or the reset.
+    /// `None` if nothing or everything is used.
     fn forecast(&self) -> Option<[(f64, f64); 2]> {
         let (span, last) = (&self.used.span, self.used.last);
         let now = position(span, last.at);

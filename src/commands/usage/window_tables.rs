@@ -13,7 +13,7 @@ const MAX_SHOWN: usize = 8;
 /// The length of a bar of 100 %, in columns.
 const BAR_WIDTH: usize = 14;
 
-/// Prints a table for each kind of part, or all of them as tab-separated values.
+/// Prints a table for each kind of part; as tab-separated values, one table of all parts.
 pub(super) fn print(used: &WindowUse, rows: &[PartView], context: &Context) {
     if context.ui.wants_tsv() {
         tsv_table(used, rows, context).print(&context.ui);
@@ -24,7 +24,7 @@ pub(super) fn print(used: &WindowUse, rows: &[PartView], context: &Context) {
     }
 }
 
-/// Prints the parts of one kind as a table. The shares add up to 100 % of the used part of the window.
+/// Prints the parts of one kind as a table, with the share of each in the used part of the window.
 fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context: &Context) {
     let ui = &context.ui;
     let rows: Vec<_> = rows.iter().filter(|row| row.kind == kind).collect();
@@ -42,7 +42,7 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
     ];
     let mut table = Table::new(ui, columns);
     // Only the table of days includes the usage of other machines.
-    let (mut rest, unattributed) = match kind {
+    let (mut remaining, unattributed) = match kind {
         PartKind::Elsewhere => (used.parts.unattributed, 0.0),
         _ => (
             used.parts.used - used.parts.unattributed,
@@ -60,7 +60,7 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
     };
     let shown = ui.limit_items(rows.len(), MAX_SHOWN);
     for row in &rows[..shown] {
-        rest -= row.percent_of_window;
+        remaining -= row.percent_of_window;
         let name = Cell::plain(printable(&row.name()));
         table.add_row(cells(row.percent_of_window, name, format_count(row.tokens)));
     }
@@ -70,7 +70,7 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
         _ => format!("{hidden} more: --verbose"),
     };
     let elsewhere = (unattributed, ELSEWHERE.to_owned());
-    for (percent, name) in [(rest, others), elsewhere] {
+    for (percent, name) in [(remaining, others), elsewhere] {
         if percent > 0.05 {
             table.add_row(cells(percent, Cell::new(Style::Dim, name), String::new()));
         }

@@ -1,4 +1,4 @@
-//! The use of a quota window by an account: what is read of it, and its parts.
+//! The use of a quota window by an account, divided into parts.
 
 use crate::choices::listed::list_threads_as;
 use crate::choices::selection_args::read_account_filter;
@@ -66,7 +66,6 @@ impl PartKind {
         Self::Elsewhere,
     ];
 
-    /// Returns the heading of the parts of this kind.
     pub(super) fn heading(self) -> &'static str {
         match self {
             Self::Conversation => "Conversations",
@@ -77,7 +76,7 @@ impl PartKind {
         }
     }
 
-    /// Returns the name of the kind, in capitals for a column.
+    /// Returns the name of the kind in capitals, as the heading of a column.
     pub(super) fn column(self) -> &'static str {
         match self {
             Self::Conversation => "CONVERSATION",
@@ -127,7 +126,6 @@ pub(super) fn sum_parts(used: &WindowUse, conversations: &AccountConversations) 
     rows
 }
 
-/// The length of the weekly window.
 const WEEK: TimeDelta = TimeDelta::minutes(WEEKLY_MINUTES as i64);
 
 /// The conversations of an account, by their numbers in the index; true for those of subagents.
@@ -142,7 +140,8 @@ pub(super) struct WindowUse {
 }
 
 impl WindowUse {
-    /// Reads the use of the window at `at`, or without a time of the newest known window; `None` if there is none.
+    /// Reads the use of the window that contains `at`, or without a time that of the newest known window. `None` if no
+    /// window is known.
     ///
     /// # Errors
     /// Nothing is known of the window at `at`, or the index cannot be read.
@@ -154,8 +153,9 @@ impl WindowUse {
         prices: &Prices,
         context: &Context,
     ) -> Result<Option<Self>> {
-        let around = at.map_or(context.now(), |at| at + WEEK);
-        let period = around - WEEK * 2..around.min(context.now());
+        // The observations of a window that contains `at` are less than a week before or after `at`.
+        let latest = at.map_or(context.now(), |at| at + WEEK);
+        let period = latest - WEEK * 2..latest.min(context.now());
         let mut quotas = usage_query::read_quotas(store, &period, WEEKLY_MINUTES)?;
         quotas.retain(|quota| conversations.contains_key(&quota.conversation));
         quotas.extend(read_probes(account, &period, context)?);
@@ -196,7 +196,8 @@ impl WindowUse {
     }
 }
 
-/// Returns the recorded observations of quota queries in a period, without order. They include usage on other machines.
+/// Returns the observations that queries of the quota recorded in a period, in no order. The server's figures include
+/// usage on other machines.
 fn read_probes(
     account: &Account,
     period: &Range<DateTime<Utc>>,
@@ -227,8 +228,8 @@ fn end_of(quota: &UsageQuota) -> Option<DateTime<Utc>> {
     quota.window.resets_at.map(|at| at.to_utc())
 }
 
-/// Returns the end of the window at a time, as the last observation until then has it, else the first one after it. `None`
-/// if no observation is of that window. `quotas` are in the order of time.
+/// Returns the end of the window that contains `at`, from the last observation of that window until `at`, else from the
+/// first one after `at`. `None` without an observation of that window. `quotas` must be in the order of time.
 fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let end = |quota: &UsageQuota| end_of(quota).filter(|end| at < *end && *end - WEEK <= at);
     let later = quotas.partition_point(|quota| quota.at <= at);
@@ -243,7 +244,7 @@ fn unknown_window_error(account: &Account, at: DateTime<Utc>, context: &Context)
         .hint("show the newest one: codex-manager usage --window ACCOUNT")
 }
 
-/// Returns the conversations of an account, by their numbers in the index; true for those of subagents.
+/// Reads the conversations of an account from the index.
 ///
 /// # Errors
 /// The index, Codex's list or `launches.jsonl` cannot be read.
@@ -268,7 +269,7 @@ pub(super) fn read_conversations_of(
     Ok(known.collect())
 }
 
-/// Weighs requests by their cost, or by their tokens if the price of a model is not known.
+/// Weighs the requests by their costs; if the price of one model is unknown, all of them by their tokens.
 fn weigh_requests(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequest> {
     let cost =
         |request: &UsageRequest| Some(prices.find_price(&request.model)?.cost(request.tokens));

@@ -58,7 +58,7 @@ impl VaultBackupArgs {
     }
 }
 
-/// Prints the JSON document of a snapshot; of a dry run if `report` is `None`. Its keys are an interface.
+/// Prints the JSON document, in a dry run without a `report`. Its keys are an interface.
 fn show_json(
     context: &Context,
     (metadata, host): (&Metadata, &str),

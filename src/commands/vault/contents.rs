@@ -20,7 +20,7 @@ const COLUMNS: [Column; 3] = [
     Column::new("PATH").shorten_middle(40),
 ];
 
-/// Maximum size of a file that `cat --json` prints.
+/// The largest size of a file that `cat --json` prints.
 const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// List the files of a snapshot
@@ -40,7 +40,7 @@ pub(super) struct LsArgs {
     table: TableArgs,
 }
 
-/// Returns the absolute path that restic has for a path relative to the Codex home.
+/// Returns the absolute path by which restic names a path relative to the Codex home.
 fn rooted(path: &Path) -> PathBuf {
     Path::new("/").join(path)
 }
@@ -149,6 +149,7 @@ impl CatArgs {
             let mut buffer = vec![0; 64 * 1024];
             loop {
                 match stream.read(&mut buffer) {
+                    // After a failed read restic fails too, and `dump` returns that error.
                     Ok(0) | Err(_) => return Ok(()),
                     Ok(n) if ui.wants_json() => printed.extend_from_slice(&buffer[..n]),
                     Ok(n) => ui.print_raw(&buffer[..n]),

@@ -46,7 +46,7 @@ impl DrillArgs {
     }
 }
 
-/// Returns true if the last successful drill is at least `limit` ago, or if there was none.
+/// Returns true if the last successful drill is at least `limit` ago, or if there is none.
 pub(super) fn is_due(context: &Context, limit: Duration) -> Result<bool> {
     let state = state::read(context.manager_home())?;
     let age = |at: Timestamp| context.local_now().signed_duration_since(at);
@@ -58,18 +58,18 @@ pub(super) fn run_newest(context: &Context, connection: &ConnectionArgs) -> Resu
     run_drill(context, connection, LATEST).map(|(.., outcome)| outcome)
 }
 
-/// Runs a drill of a snapshot, records the result and prints it without a JSON document.
+/// Runs a drill of the snapshot that `name` selects, records the result, and prints it without a JSON document.
 ///
 /// # Errors
-/// No snapshot or several match, or the drill cannot be completed. Damage that stops it is recorded.
+/// No snapshot or several match, or the drill cannot be completed. If damage stops the drill, that is recorded.
 fn run_drill(
     context: &Context,
     connection: &ConnectionArgs,
-    what: &str,
+    name: &str,
 ) -> Result<(Snapshot, DrillReport, Outcome)> {
     let (connection, timeout) = connection.with_drill_timeout();
     let restic = connection.open(context)?;
-    let snapshot = find_snapshot(context, &restic, what)?;
+    let snapshot = find_snapshot(context, &restic, name)?;
     let manager = context.manager_home();
     let codex = context.find_codex().ok();
     let options = DrillOptions {

@@ -39,8 +39,8 @@ pub(super) struct ForgetArgs {
     dry_run: bool,
 }
 
-/// Keeps the last snapshot that has the lost messages of a conversation. For conversations of other homes, uses the
-/// losses that `history losses --vault` recorded.
+/// Changes the plan so that it keeps the last snapshot with the lost messages of each conversation. For conversations
+/// of other homes, uses the losses that `history losses --vault` recorded.
 fn keep_last_copies(
     plan: &mut RetentionPlan,
     restic: &Restic,
@@ -76,7 +76,8 @@ fn keep_last_copies(
     Ok(())
 }
 
-/// Returns the messages that the Codex home lacks and the snapshots have, unless their loss was accepted.
+/// Searches the snapshots for messages that the Codex home lacks, except for accepted losses. Also returns the search
+/// with the places of the messages.
 ///
 /// # Errors
 /// A conversation or a snapshot cannot be read, or the user interrupts.
@@ -119,7 +120,7 @@ impl ForgetArgs {
                 disk_clock::check(context.manager_home(), context.now())?;
             }
             restic.forget(plan.drop.iter().map(|d| d.candidate.archive.as_str()))?;
-            // A separate step: a killed prune leaves only unused data, which the next one removes.
+            // A separate step, because a killed prune leaves only unused data, which the next prune removes.
             restic.run(&["prune"])?;
             ui.prose(format_args!("{count} removed"));
         }

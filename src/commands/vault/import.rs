@@ -41,7 +41,7 @@ impl VaultImportArgs {
             }
         } else {
             let restic = connection.open(context)?;
-            // Listed once: each question to a distant repository takes seconds.
+            // Listed once, because each query of a remote repository takes seconds.
             let known = snapshot::list(&restic)?;
             let lock = TreeLock::acquire(context.manager_home())?;
             let host = host(context);
@@ -69,10 +69,10 @@ impl VaultImportArgs {
     }
 }
 
-/// Prints the result of the import of one archive. Returns its JSON values: the outcome, the snapshot and the problem.
+/// Prints the result of importing one archive. Returns its JSON values: the outcome, the snapshot and the problem.
 ///
 /// # Errors
-/// The import failed for a reason that is not the archive's: the remaining archives would fail too.
+/// The import failed, and not because of the archive, so that the remaining archives would fail too.
 fn report_import(
     path: &Path,
     imported: Result<ImportOutcome, VaultError>,

@@ -45,7 +45,7 @@ fn has_password(url: &str) -> bool {
     user.contains(':')
 }
 
-/// Returns the source of the password, as the JSON document names it.
+/// Returns the name of the password's source in JSON. Without a password, the user is asked.
 fn source_name(password: Option<&Password>) -> &'static str {
     match password {
         Some(Password::File(_)) => "file",
@@ -55,12 +55,18 @@ fn source_name(password: Option<&Password>) -> &'static str {
     }
 }
 
-/// Prints the JSON document. `opened` is true for a new vault, with the number of its snapshots; `None` in a dry run.
-fn show_json(context: &Context, repository: &str, password: &str, opened: Option<(bool, usize)>) {
+struct OpenedRepository {
+    /// False if the repository existed before.
+    is_new: bool,
+    snapshots: usize,
+}
+
+/// Prints the JSON document, in a dry run without an opened repository.
+fn show_json(context: &Context, url: &str, password: &str, opened: Option<&OpenedRepository>) {
     let json = object()
-        .with("repository", repository)
-        .with("created", opened.map(|(created, _)| created))
-        .with("snapshots", opened.map(|(_, count)| count))
+        .with("repository", url)
+        .with("created", opened.map(|opened| opened.is_new))
+        .with("snapshots", opened.map(|opened| opened.snapshots))
         .with("password", password)
         .with("dry_run", opened.is_none());
     context.ui.document("vault init", &json);
@@ -89,20 +95,26 @@ impl VaultInitArgs {
         let source = source_name(Some(&password));
         warn_of_readable_file(context, &password);
         let restic = connection.open_restic(context, url.clone(), password)?;
-        let created = create_unless_exists(&restic)?;
-        // Checks the password: an existing repository may have another one.
-        let snapshots = snapshot::list(&restic)?.len();
+        let opened = OpenedRepository {
+            is_new: create_unless_exists(&restic)?,
+            // Also checks the password: an existing repository may have another one.
+            snapshots: snapshot::list(&restic)?.len(),
+        };
         if let Some(typed) = typed {
             store_password(context, &typed)?;
         }
         save_settings(context, connection, url)?;
-        let done = if created { "created" } else { "opened" };
-        ui.report(format_args!("{done} the vault {shown}"));
-        let which = if snapshots == 0 { "the first" } else { "a" };
+        let verb = if opened.is_new { "created" } else { "opened" };
+        ui.report(format_args!("{verb} the vault {shown}"));
+        let which = if opened.snapshots == 0 {
+            "the first"
+        } else {
+            "a"
+        };
         ui.note(format_args!(
             "make {which} snapshot: codex-manager vault backup"
         ));
-        show_json(context, &shown, source, Some((created, snapshots)));
+        show_json(context, &shown, source, Some(&opened));
         Ok(Outcome::Done)
     }
 
@@ -149,8 +161,8 @@ fn warn_of_readable_file(context: &Context, password: &Password) {
     }
 }
 
-/// Refuses a folder in the Codex home, because every snapshot would contain the vault, and a folder in the manager
-/// home, because a backup removes unknown files there.
+/// Refuses a vault in the Codex home, because every snapshot would contain the vault, and a vault in the manager home,
+/// because a backup removes unknown files there.
 fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
     let folder = Path::new(url);
     if !folder.is_absolute() {
@@ -174,7 +186,7 @@ fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Creates the repository. Returns false if it exists.
+/// Creates the repository. Returns false if the repository exists already.
 fn create_unless_exists(restic: &Restic) -> Result<bool, VaultError> {
     // restic 0.14 creates format version 1, without compression, by default.
     match restic.run(&["init", "--repository-version", "2"]) {

@@ -126,7 +126,7 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
     ));
 }
 
-/// Warns that a snapshot of another program is restored only in part.
+/// Warns that a snapshot which another program made is restored only in part.
 fn warn_of_other_program(context: &Context, source: &SnapshotSource) {
     let (snapshot, contents) = (&source.snapshot, &source.contents);
     if snapshot.tags.is_some() {
@@ -139,7 +139,7 @@ fn warn_of_other_program(context: &Context, source: &SnapshotSource) {
     ));
     if !contents.left_out.is_empty() {
         ui.warn(format_args!(
-            "{} not restored (databases that may have been in use, links): {}; list the conversations again: codex-manager history repair",
+            "{} not restored (databases that may have been in use, links): {}; afterwards, repair Codex's list of conversations: codex-manager history repair",
             pluralize(contents.left_out.len(), "file"),
             contents.left_out.join(", ")
         ));
