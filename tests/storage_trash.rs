@@ -1,5 +1,6 @@
 //! `storage trash` and `undelete`: the choice of conversations, and their complete return.
 
+use crate::support::copy_tree;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::folder_snapshot::FolderSnapshot;
@@ -516,6 +517,21 @@ fn undelete_refuses_conversations_of_another_home() {
     let _ = env
         .run(["--codex-home", other, "storage", "undelete", &id(3)])
         .code(0);
+}
+
+#[test]
+fn undelete_takes_the_entry_of_its_home_if_another_home_trashed_the_same_conversation_later() {
+    let env = home();
+    let other = env.path("home/other");
+    copy_tree(&env.codex_home(), &other);
+    let other = other.to_str().expect("UTF-8");
+    let _ = env.run(["storage", "trash", &id(3)]).code(0);
+    let _ = env
+        .run(["--codex-home", other, "storage", "trash", &id(3)])
+        .code(0);
+    let _ = env.run(["storage", "undelete", &id(3)]).code(0);
+    assert_eq!(rollouts(&env.codex_home()).len(), 5);
+    assert_eq!(rollouts(Path::new(other)).len(), 4);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::views::dry_run::would_be;
 use chrono::TimeDelta;
 use clap::Args;
 use serde::Serialize;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 /// The largest number of conversations that are shown without --verbose.
@@ -351,15 +352,18 @@ fn find_entry<'a>(entries: &'a [TrashEntry], wanted: &str, home: &Path) -> Resul
     {
         return Err(ambiguous_name_error(wanted));
     }
-    let origin = &newest.conversation.home.0;
-    if !file_id::is_same_folder(origin, home) {
-        return Err(CommandError::refused(format!(
-            "this conversation belongs to another Codex home: {}",
-            origin.display()
-        ))
-        .hint("choose that home with --codex-home; nothing was changed"));
-    }
-    Ok(newest)
+    // Other homes may have the same conversation in this trash.
+    let is_of_home =
+        |entry: &&TrashEntry| file_id::is_same_folder(&entry.conversation.home.0, home);
+    let of_home = iter::once(newest)
+        .chain(found.into_iter().rev())
+        .find(is_of_home);
+    of_home.ok_or_else(|| {
+        let origin = newest.conversation.home.0.display();
+        let message = format!("this conversation belongs to another Codex home: {origin}");
+        CommandError::refused(message)
+            .hint("choose that home with --codex-home; nothing was changed")
+    })
 }
 
 /// Removes the names of conversations that are already in the trash from the unknown names of `selection`, so that a
