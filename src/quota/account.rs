@@ -175,8 +175,8 @@ impl From<EntryOnDisk> for AccountEntry {
 }
 
 impl AccountEntry {
-    /// Returns the last time at which the server refused the login, or else the time of the last observation. A login
-    /// that was renewed later may be valid again.
+    /// Returns the last time at which the server refused the login, or else the time of the last observation. If the
+    /// login was renewed after this time, it may be valid again.
     pub(crate) fn expired_since(&self) -> Option<Timestamp> {
         let observed_at = self.observation.as_ref().map(|seen| seen.observed_at);
         self.expired_at.or(observed_at)

@@ -89,7 +89,7 @@ pub struct JobOptions {
 
 impl JobOptions {
     /// Returns the seconds between two archives while the version of Codex stays the same. A job with
-    /// `if_codex_changed` runs more often, but makes at most one archive a day for the same version.
+    /// `if_codex_changed` runs more often, but makes archives of an unchanged Codex only about once a day.
     fn archive_period_seconds(&self) -> u32 {
         let period = self.when.period_seconds();
         if self.if_codex_changed {
