@@ -1,7 +1,7 @@
 //! Merges the profiles of an export with the local profiles, and decides which of two logins is newer.
 //!
-//! A refresh token works only once, so an import never brings back a login that was replaced locally. Usually the login
-//! that was refreshed last is the newer one. Because clocks differ between machines, profiles also keep the fingerprints
+//! A refresh token works only once, so an import never brings back a login that was replaced locally. Usually the newer
+//! login is the one that was refreshed last. Because clocks differ between machines, profiles also keep the fingerprints
 //! of replaced logins, and exports contain them. A login that left with an export comes back only with that same export,
 //! because another export may contain a copy that was used elsewhere in the meantime. If it is unclear which login is
 //! newer, the local login stays.

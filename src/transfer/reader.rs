@@ -1,8 +1,8 @@
 //! Reads an export, and checks it completely before the import changes anything.
 //!
-//! The file is not trusted. The manifest is the first entry, and fixes the order and the sizes of all others. Only paths
-//! that codex-manager itself exports are accepted. The manifest has a digest of every file. Nothing is compressed, so no
-//! entry can expand.
+//! The file is not trusted. The manifest is the first entry, and fixes the order and the sizes of all others. It has a
+//! digest of every file. Only paths that codex-manager itself exports are accepted. Nothing is compressed, so no entry
+//! can expand.
 
 use super::entries::{check_end, parse_document, read_entry, read_manifest};
 use super::error::{PackageError, TransferError};

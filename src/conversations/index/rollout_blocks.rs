@@ -6,7 +6,7 @@ use super::store::Place;
 use super::text_words::{TextWords, WordLists};
 use super::tokens::truncate_output;
 use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
-use crate::conversations::past_answers::is_past_answer;
+use crate::conversations::past_answers::is_past_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
 use crate::io::file_open;
 use std::io;
@@ -188,7 +188,7 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
 /// all of any other text.
 pub(crate) fn searched_part<'a>(kind: &EventKind, text: &'a str) -> &'a str {
     match kind {
-        _ if is_past_answer(kind) => "",
+        _ if is_past_call_or_answer(kind) => "",
         EventKind::ToolOutput(_) => truncate_output(text),
         _ => text,
     }
