@@ -6,8 +6,8 @@ use serde_json::Value;
 /// The `type` of an image among the parts of a message or a tool output.
 const IMAGE_PART: &str = "input_image";
 
-/// Returns the URLs of the images in a message or tool output. Most of them are data URLs. Ignores images in other lines
-/// of a rollout, such as replaced histories, because these repeat images.
+/// Returns the URLs of the images in a message or tool output. Most of them are data URLs. Ignores images in other
+/// lines of a rollout, such as replaced histories, because these repeat images.
 pub(super) fn parse_image_urls(line: &[u8]) -> Vec<String> {
     if memmem::find(line, IMAGE_PART.as_bytes()).is_none() {
         return Vec::new();

@@ -1,9 +1,9 @@
-//! Compares two versions of a rollout by their messages. Codex rewrites rollouts, so versions with equal messages may have
-//! different bytes.
+//! Compares two versions of a rollout by their messages. Codex rewrites rollouts, so versions with equal messages may
+//! have different bytes.
 //!
-//! `codex migrate-rollouts --apply` (0.169) rewrites a legacy rollout in place as a paginated one. Each message keeps its
-//! place, text and time. So messages with the same text, but different times, are different messages: the user wrote them
-//! on two machines.
+//! `codex migrate-rollouts --apply` (0.169) rewrites a legacy rollout in place as a paginated one. Each message keeps
+//! its place, text and time. So messages with the same text, but different times, are different messages: the user
+//! wrote them on two machines.
 
 use super::messages::{MessageReader, RecordedMessage};
 use crate::codex::rollout_lines::{Role, is_injected};
@@ -104,8 +104,8 @@ pub(crate) enum RewrittenVersion {
 
 /// Returns the version into which Codex rewrote the other version: a paginated rollout that begins with all messages of
 /// the other version, at the same times. Returns `None` if a paginated version lacks a message of the other version, if
-/// the versions have no common message, if neither version is paginated, or if one of them belongs to a subagent or has no
-/// first line with metadata.
+/// the versions have no common message, if neither version is paginated, or if one of them belongs to a subagent or has
+/// no first line with metadata.
 pub(crate) fn find_rewritten_version(
     first: &Path,
     second: &Path,

@@ -12,8 +12,8 @@ use std::hash::Hash;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// A message of the user or the assistant. Tool calls and reasoning do not count as messages, because Codex drops some of
-/// them when it rewrites a rollout.
+/// A message of the user or the assistant. Tool calls and reasoning do not count as messages, because Codex drops some
+/// of them when it rewrites a rollout.
 #[derive(Debug, Clone)]
 pub(super) struct RecordedMessage {
     pub role: Role,
@@ -126,8 +126,8 @@ impl MessageCounts {
         }
     }
 
-    /// Returns the messages of `copy` that are not among the counted messages. If `copy` has the same message more often,
-    /// occurrences at counted times are not missing. Of the other occurrences, the last ones are missing.
+    /// Returns the messages of `copy` that are not among the counted messages. If `copy` has the same message more
+    /// often, occurrences at counted times are not missing. Of the other occurrences, the last ones are missing.
     pub(crate) fn find_missing(&self, copy: &[Message]) -> Vec<Message> {
         let mut unmatched = self.clone();
         let mut missing: Vec<Message> = copy.to_vec();

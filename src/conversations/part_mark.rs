@@ -7,7 +7,8 @@ pub(crate) enum PartMark {
     Base(String),
     /// The turns of the fork itself follow.
     Own,
-    /// Earlier turns are missing, because a rollout cannot be read. The text is the id of the conversation of that rollout.
+    /// Earlier turns are missing, because a rollout cannot be read. The text is the id of the conversation of that
+    /// rollout.
     Missing(String),
 }
 

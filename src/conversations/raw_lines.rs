@@ -53,8 +53,8 @@ impl RawLines {
         self.end
     }
 
-    /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is valid JSON.
-    /// A damaged compressed rollout ends at the damage, if at least one complete line comes before it.
+    /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is valid
+    /// JSON. A damaged compressed rollout ends at the damage, if at least one complete line comes before it.
     ///
     /// # Errors
     /// The file cannot be read, a compressed rollout is damaged before its first complete line, or the user interrupts

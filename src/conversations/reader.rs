@@ -1,7 +1,7 @@
 //! Reads the events of a rollout one after another, in bounded memory.
 //!
-//! Damaged lines are skipped, and so are lines longer than [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES). An
-//! incomplete last line is not consumed, because Codex may still be writing it.
+//! Damaged lines are skipped, and so are lines longer than [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES).
+//! An incomplete last line is not consumed, because Codex may still be writing it.
 
 use super::images::parse_image_urls;
 use super::raw_lines::{RawLine, RawLines};
@@ -46,8 +46,8 @@ impl EventReader {
         Ok(reader)
     }
 
-    /// Opens a rollout at an offset of its uncompressed text. A partial line at the offset is skipped. Turns are counted
-    /// from the offset on, and rolled-back turns are not left out.
+    /// Opens a rollout at an offset of its uncompressed text. A partial line at the offset is skipped. Turns are
+    /// counted from the offset on, and rolled-back turns are not left out.
     pub(crate) fn open_at(path: &Path, from: u64, selection: LineParts) -> io::Result<Self> {
         Ok(Self {
             lines: RawLines::open(path, from)?,

@@ -31,7 +31,8 @@ struct RecentText {
 }
 
 impl ReaderState {
-    /// Encodes the state in at most 117 bytes. It has only the last texts and calls, because copies are a few lines apart.
+    /// Encodes the state in at most 117 bytes. It has only the last texts and calls, because copies are a few lines
+    /// apart.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.turn.to_le_bytes().to_vec();
         let texts = self.texts.len().saturating_sub(MAX_STORED_TEXTS);
@@ -81,8 +82,8 @@ impl ReaderState {
         })
     }
 
-    /// Converts the items of the line at `offset` to events. The result has one element per item: `None` for a copy of a
-    /// recent item, and for an empty text.
+    /// Converts the items of the line at `offset` to events. The result has one element per item: `None` for a copy of
+    /// a recent item, and for an empty text.
     pub(super) fn accept(&mut self, line: LineItems, offset: u64) -> Vec<Option<RolloutEvent>> {
         let LineItems { at, items } = line;
         let event = |item: LineItem| {
@@ -149,7 +150,8 @@ impl ReaderState {
         is_new
     }
 
-    /// Records a tool call. Returns false if the item is the completed form of a call that the model's own item recorded.
+    /// Records a tool call. Returns false if the item is the completed form of a call that the model's own item
+    /// recorded.
     fn record_call(&mut self, item: &LineItem) -> bool {
         let Some(id) = &item.call_id else {
             return true;
@@ -168,8 +170,8 @@ impl ReaderState {
     }
 }
 
-/// Returns the FNV-1a hash of a text and its kind. Unlike the hashes of the standard library, it never changes, so it can
-/// be stored.
+/// Returns the FNV-1a hash of a text and its kind. Unlike the hashes of the standard library, it never changes, so it
+/// can be stored.
 pub(super) fn digest(kind: u8, text: &str) -> u64 {
     let bytes = std::iter::once(kind).chain(text.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

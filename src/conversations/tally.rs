@@ -1,9 +1,10 @@
 //! Counts the tokens of a conversation from the events of its rollout, each request once.
 //!
-//! After each request, Codex writes the sum of all tokens of the conversation. It writes the same sum again when only the
-//! quota has changed. The sum of a fork begins with the sum of its original. Codex resets the sum when it estimates the
-//! context anew, for example after a compaction. So the tokens of a request are the difference between two sums. If there
-//! is no previous sum, or the sum was reset, the figures of the last request count, which Codex writes beside the sum.
+//! After each request, Codex writes the sum of all tokens of the conversation. It writes the same sum again when only
+//! the quota has changed. The sum of a fork begins with the sum of its original. Codex resets the sum when it estimates
+//! the context anew, for example after a compaction. So the tokens of a request are the difference between two sums. If
+//! there is no previous sum, or the sum was reset, the figures of the last request count, which Codex writes beside the
+//! sum.
 
 use crate::codex::rollout_lines::{RequestRecord, TokenEvent, TokenUsage};
 
@@ -19,8 +20,8 @@ impl Tally {
     /// The length of [`Tally::to_bytes`].
     pub(crate) const STORED_BYTES: usize = 33;
 
-    /// Returns the tokens that were used since the previous event. Returns zero for a repeated sum, and for the sum after a
-    /// request that [`Self::count_request`] has already counted.
+    /// Returns the tokens that were used since the previous event. Returns zero for a repeated sum, and for the sum
+    /// after a request that [`Self::count_request`] has already counted.
     pub(crate) fn count(&mut self, event: &TokenEvent) -> TokenUsage {
         let Some(total) = event.total else {
             return event.last.unwrap_or_default();
@@ -43,8 +44,8 @@ impl Tally {
     /// Returns the tokens of a request of the conversation `thread_id`. Returns zero for a request that was copied from
     /// another conversation.
     pub(crate) fn count_request(&mut self, record: &RequestRecord, thread_id: &str) -> TokenUsage {
-        // The record also has a sum, but it cannot be used. In a conversation that an older Codex began, Codex 0.169 starts
-        // that sum at zero.
+        // The record also has a sum, but it cannot be used. In a conversation that an older Codex began, Codex 0.169
+        // starts that sum at zero.
         self.is_recorded = true;
         if record.thread_id.eq_ignore_ascii_case(thread_id) {
             record.usage
@@ -94,8 +95,8 @@ impl TokenUsage {
         ]
     }
 
-    /// Creates a usage from the parts in the order of [`Self::parts`], and computes the sum. The sums that Codex writes are
-    /// not used, because some of them have no parts: they estimate the context, and are not tokens that were used.
+    /// Creates a usage from the parts in the order of [`Self::parts`], and computes the sum. The sums that Codex writes
+    /// are not used, because some of them have no parts: they estimate the context, and are not tokens that were used.
     pub(crate) fn from_parts([input, cached, output, reasoning]: [u64; 4]) -> Self {
         Self {
             input_tokens: input,

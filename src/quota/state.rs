@@ -147,8 +147,8 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     }
 }
 
-/// Returns the remaining weekly quota in percent, which is 100 once the reset has passed. `None` if the last observation
-/// has no weekly window.
+/// Returns the remaining weekly quota in percent, which is 100 once the reset has passed. `None` if the last
+/// observation has no weekly window.
 pub(crate) fn weekly_left(entry: &AccountEntry, now: &DateTime<Utc>) -> Option<f64> {
     Some(percent_left(entry.observation.as_ref()?.weekly()?, now))
 }

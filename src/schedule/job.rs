@@ -209,8 +209,8 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
             words.push(mode.into());
         }
         JobKind::Backup => {
-            // Half the time between two archives, so that a run that starts a little early still makes one. An archive
-            // that the user made recently is enough.
+            // Half the time between two archives, so that a run that starts a little early still makes one. An
+            // archive that the user made recently is enough.
             let minutes = (options.archive_period_seconds() / 120).max(1);
             words.extend([
                 "backup".into(),

@@ -277,7 +277,8 @@ pub(crate) fn finish_interrupted(
         profiles.write_note(&profile.name, &file)?;
         settled.push((profile.name.clone(), outcome));
     }
-    // The file is removed last: until all profiles have their logins back, only the file proves that they may have them.
+    // The file is removed last: until all profiles have their logins back, only the file proves that they may have
+    // them.
     for (profile, (_, outcome)) in pending.iter().zip(&settled) {
         if let (MoveOutcome::Returned, Some(note)) = (outcome, &profile.file.moving) {
             tree::remove(&note.unfinished)?;

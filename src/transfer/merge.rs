@@ -275,7 +275,8 @@ pub(crate) fn apply(
     ] {
         atomic::remove_stale_temps(folder);
     }
-    // The first plan is made without locks, to know which accounts to lock. The plan that counts is made under the locks.
+    // The first plan is made without locks, to know which accounts to lock. The plan that counts is made under the
+    // locks.
     let (planned, _) = profiles::plan(package, options)?;
     let exported = planned.iter().filter_map(|p| package.profiles.get(&p.name));
     let logins = exported.filter_map(|exported| exported.login.as_ref());
@@ -298,8 +299,8 @@ pub(crate) fn apply(
             LiveHomeUpdate::No => {}
         }
     }
-    // Archives come after the logins, because they may fill the disk. They can be imported again; a lost login cannot be
-    // made again.
+    // Archives come after the logins, because they may fill the disk. They can be imported again; a lost login cannot
+    // be made again.
     apply_archives(&report.plan.archives, package, home)?;
     for file in &package.observations {
         if let Some(identity) = &file.identity {

@@ -1,10 +1,10 @@
 //! Merges the profiles of an export with the local profiles, and decides which of two logins is newer.
 //!
 //! A refresh token works only once, so an import never brings back a login that was replaced locally. Usually the newer
-//! login is the one that was refreshed last. Because clocks differ between machines, profiles also keep the fingerprints
-//! of replaced logins, and exports contain them. A login that left with an export comes back only with that same export,
-//! because another export may contain a copy that was used elsewhere in the meantime. If it is unclear which login is
-//! newer, the local login stays.
+//! login is the one that was refreshed last. Because clocks differ between machines, profiles also keep the
+//! fingerprints of replaced logins, and exports contain them. A login that left with an export comes back only
+//! with that same export, because another export may contain a copy that was used elsewhere in the meantime. If it is
+//! unclear which login is newer, the local login stays.
 
 use super::error::TransferError;
 use super::export::NotTransferred;
@@ -44,11 +44,11 @@ pub(crate) enum LoginOutcome {
     /// The login of the export replaces the local login, which goes to the history.
     Newer,
     Same,
-    /// The login of the export is older than a local login, so its refresh token is used up. The login of the export goes
-    /// to the history.
+    /// The login of the export is older than a local login, so its refresh token is used up. The login of the export
+    /// goes to the history.
     Older,
-    /// It is unclear which of the two logins still works. The local login stays, and the login of the export goes to the
-    /// history.
+    /// It is unclear which of the two logins still works. The local login stays, and the login of the export goes to
+    /// the history.
     Unclear,
     /// The export has no login of this profile.
     None,
@@ -189,8 +189,8 @@ impl LocalAccount {
     }
 }
 
-/// Returns the effect of the import on each profile, and the profiles that are skipped because a newer version wrote the
-/// local profile of the account.
+/// Returns the effect of the import on each profile, and the profiles that are skipped because a newer version wrote
+/// the local profile of the account.
 ///
 /// # Errors
 /// A local profile cannot be read.

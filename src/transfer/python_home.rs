@@ -1,8 +1,8 @@
 //! Copies the archives and the cooldown of a Python codex-manager into the manager home.
 //!
 //! Versions 1.x and 2.0 of the Python codex-manager keep their files in `~/.codexmgr`. Versions 3.0 and later keep them
-//! in the default manager home, where they are read in place. An import only reads its source. Its steps are idempotent,
-//! so the same import completes one that was interrupted.
+//! in the default manager home, where they are read in place. An import only reads its source. Its steps are
+//! idempotent, so the same import completes one that was interrupted.
 
 use super::error::{PythonHomeError, TransferError};
 use super::export::{NotTransferred, read_chunks};
@@ -123,8 +123,8 @@ pub(crate) fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome,
     })
 }
 
-/// Returns the number of legacy files in the `inventory.json` of version 1.x. It is only for information, so a missing or
-/// damaged file counts as empty.
+/// Returns the number of legacy files in the `inventory.json` of version 1.x. It is only for information, so a missing
+/// or damaged file counts as empty.
 fn count_legacy_files(folder: &Path) -> usize {
     #[derive(serde::Deserialize)]
     struct PythonInventory {
@@ -299,8 +299,8 @@ pub(crate) struct CopyReport {
     pub warnings: Vec<String>,
 }
 
-/// Plans the import again, copies the archives, and records them in `inventory.json` and `cooldown.json`. The copies have
-/// mode 0600 and are durable on return. No archive or sidecar in the manager home is overwritten.
+/// Plans the import again, copies the archives, and records them in `inventory.json` and `cooldown.json`. The copies
+/// have mode 0600 and are durable on return. No archive or sidecar in the manager home is overwritten.
 ///
 /// # Errors
 /// A file cannot be read or written, or the user interrupts. Completed copies stay.

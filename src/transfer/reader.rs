@@ -75,8 +75,8 @@ fn read_package(
     progress: &dyn Progress,
 ) -> Result<Package, PackageError> {
     let mut tar = tar::Archive::new(content);
-    // Raw entries, because `tar` would apply GNU and PAX extensions, which could give an entry another name or size than
-    // the one that was checked.
+    // Raw entries, because `tar` would apply GNU and PAX extensions, which could give an entry another name or size
+    // than the one that was checked.
     let mut entries = tar.entries()?.raw(true);
     let (manifest, id) = read_manifest(&mut entries)?;
     let parts = check_files(&manifest)?;
@@ -291,8 +291,8 @@ fn assign_logins(
     Ok(())
 }
 
-/// Returns false if the sidecar certainly describes another archive. The manifest has only a SHA-256, so a sidecar with a
-/// BLAKE3 digest is compared by the size of its archive.
+/// Returns false if the sidecar certainly describes another archive. The manifest has only a SHA-256, so a sidecar with
+/// a BLAKE3 digest is compared by the size of its archive.
 fn may_describe(sidecar: &Metadata, file: &ExportFile) -> bool {
     match sidecar.archive_digest() {
         Some(ContentDigest::Sha256(digest)) => digest.to_string() == file.sha256.to_string(),

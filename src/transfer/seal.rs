@@ -179,7 +179,8 @@ impl ExportInput {
             .map_err(|_| foreign("its age header cannot be parsed"))
     }
 
-    /// Returns true if the export needs a passphrase, false if it needs a private key, or `None` if it is not encrypted.
+    /// Returns true if the export needs a passphrase, false if it needs a private key, or `None` if it is not
+    /// encrypted.
     pub(crate) fn needs_passphrase(&self) -> Option<bool> {
         match self {
             Self::Plain(_) => None,

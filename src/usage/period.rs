@@ -27,7 +27,8 @@ impl Period {
         }
     }
 
-    /// Returns the name of the period that begins on `first_day`: `2026-11-21` for a day or week, `2026-11` for a month.
+    /// Returns the name of the period that begins on `first_day`: `2026-11-21` for a day or week, `2026-11` for a
+    /// month.
     pub(crate) fn name(self, first_day: NaiveDate) -> String {
         match self {
             Self::Day | Self::Week => first_day.format("%Y-%m-%d").to_string(),

@@ -33,8 +33,8 @@ pub(crate) struct WindowParts {
     pub of_requests: Vec<f64>,
     /// The percentage that was used elsewhere.
     pub unattributed: f64,
-    /// The percentage of each rise that was used elsewhere, with the time of the observation that showed the rise. These
-    /// parts add up to `unattributed`.
+    /// The percentage of each rise that was used elsewhere, with the time of the observation that showed the rise.
+    /// These parts add up to `unattributed`.
     pub elsewhere: Vec<(DateTime<Utc>, f64)>,
     /// The highest observed percentage of the window.
     pub used: f64,
@@ -115,7 +115,8 @@ fn find_rises(
     rises
 }
 
-/// Returns the median rise in percent per unit of weight. `None` if no rise except the first has requests with a weight.
+/// Returns the median rise in percent per unit of weight. `None` if no rise except the first has requests with a
+/// weight.
 fn median_rate(rises: &[Rise]) -> Option<f64> {
     let with_requests = rises
         .iter()

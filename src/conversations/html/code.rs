@@ -205,8 +205,8 @@ impl CodeScanner<'_> {
         }
     }
 
-    /// Returns the length of the next token, and its CSS class. `first` is the first character of the token, `before` the
-    /// character in front of it.
+    /// Returns the length of the next token, and its CSS class. `first` is the first character of the token, `before`
+    /// the character in front of it.
     fn scan_token(&self, first: char, before: char) -> (usize, &'static str) {
         let (code, language) = (self.code, self.language);
         if let Some((begin, end)) = language.block_comment

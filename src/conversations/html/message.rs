@@ -73,8 +73,8 @@ fn replace_control_chars(text: &str) -> String {
     text.replace("\r\n", "\n").chars().map(shown).collect()
 }
 
-/// Rewrites the events of a Markdown parser for a page. HTML tags become text, unsafe links become spans, headings get a
-/// lower level, and line breaks are kept.
+/// Rewrites the events of a Markdown parser for a page. HTML tags become text, unsafe links become spans, headings get
+/// a lower level, and line breaks are kept.
 struct SafeEvents<'a> {
     events: Parser<'a>,
     /// The closing tags of the open links.
@@ -141,8 +141,8 @@ impl<'a> SafeEvents<'a> {
     }
 }
 
-/// Returns the level of a message's heading in the page, two levels lower. The title of the page has the first level, and
-/// the headings of turns have the second.
+/// Returns the level of a message's heading in the page, two levels lower. The title of the page has the first level,
+/// and the headings of turns have the second.
 fn demote_heading(level: HeadingLevel) -> HeadingLevel {
     match level {
         HeadingLevel::H1 => HeadingLevel::H3,

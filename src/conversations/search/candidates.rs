@@ -11,8 +11,8 @@ use crate::conversations::index::{IndexError, TextId};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-/// A term has several queries, each wider than the one before: the word as it is written, its other forms, and words that
-/// begin with it. The score is multiplied by this factor for each query that does not find the conversation.
+/// A term has several queries, each wider than the one before: the word as it is written, its other forms, and
+/// words that begin with it. The score is multiplied by this factor for each query that does not find the conversation.
 const FORM_FACTOR: f64 = 0.5;
 
 /// The part of its score that the newest conversation gets in addition.
@@ -70,8 +70,8 @@ impl RankedCandidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MatchNeed {
     All,
-    /// All phrases and code, and the largest number of words that any conversation has. Conversations with this number of
-    /// terms or more are ignored, because an earlier attempt has rejected them.
+    /// All phrases and code, and the largest number of words that any conversation has. Conversations with this number
+    /// of terms or more are ignored, because an earlier attempt has rejected them.
     MostBelow(usize),
 }
 

@@ -46,8 +46,8 @@ impl ConversationFilter {
         }
     }
 
-    /// Returns true for conversations whose usage counts. Ignores the time of an unlisted conversation, because the times of
-    /// a usage report select requests, not conversations.
+    /// Returns true for conversations whose usage counts. Ignores the time of an unlisted conversation, because the
+    /// times of a usage report select requests, not conversations.
     pub(crate) fn accepts_usage(&self, found: &UsageConversation) -> bool {
         match &self.selected_ids {
             Some(selected) if found.listed => selected.contains(&found.session),

@@ -68,8 +68,8 @@ impl<'a> ConversationTexts<'a> {
         self.find_first_match(&[term], &exact_query(term))
     }
 
-    /// Returns the ids of the texts that a query of the index finds. The title comes first, then the other texts in the order
-    /// of the rollout.
+    /// Returns the ids of the texts that a query of the index finds. The title comes first, then the other texts in the
+    /// order of the rollout.
     pub(super) fn find_ids(&self, expression: &WordQuery) -> Result<Vec<TextId>, IndexError> {
         let found = self.index.words.find(expression)?;
         let store = self.index.store;
@@ -82,8 +82,8 @@ impl<'a> ConversationTexts<'a> {
         Ok(ids)
     }
 
-    /// Returns the place of a text, and all texts of the same author in its line. Returns no texts if the rollout cannot be
-    /// read any more.
+    /// Returns the place of a text, and all texts of the same author in its line. Returns no texts if the rollout
+    /// cannot be read any more.
     pub(super) fn read_texts(
         &mut self,
         id: TextId,

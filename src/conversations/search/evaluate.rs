@@ -1,7 +1,7 @@
 //! Finds the conversations that match a query, by means of the index.
 //!
-//! The index knows which texts have a word. Phrases and code are checked in the rollouts, in the order of the results, and
-//! only until there are enough results.
+//! The index knows which texts have a word. Phrases and code are checked in the rollouts, in the order of the results,
+//! and only until there are enough results.
 
 use super::candidates::{CandidateFinder, Closeness, FoundCandidates, MatchNeed, RankedCandidate};
 use super::conversation_texts::ConversationTexts;
@@ -49,8 +49,8 @@ pub(crate) struct Hit {
 #[derive(Debug, Default)]
 pub(crate) struct SearchResult {
     pub hits: Vec<Hit>,
-    /// The number of conversations that match. `None` if there are too many to count, or if counting would have to check
-    /// phrases or code in the rollouts.
+    /// The number of conversations that match. `None` if there are too many to count, or if counting would have to
+    /// check phrases or code in the rollouts.
     pub total: Option<usize>,
     /// The part of the query that was ignored, because otherwise nothing would be found.
     pub relaxation: Option<Relaxation>,
@@ -100,8 +100,8 @@ pub(crate) fn search(
     search_terms(store, &TextSpans::read(store)?, &query.terms, options)
 }
 
-/// Searches for conversations that have all terms, with words in any of their forms. If it finds few conversations, it also
-/// accepts longer words that begin with rare words of the query.
+/// Searches for conversations that have all terms, with words in any of their forms. If it finds few conversations, it
+/// also accepts longer words that begin with rare words of the query.
 pub(super) fn search_terms(
     store: &IndexStore,
     spans: &TextSpans,
@@ -127,8 +127,8 @@ pub(super) fn search_terms(
     search.collect(search.find()?.candidates)
 }
 
-/// Searches for the conversations with the largest number of terms, among those that pass all checks of their texts. Also
-/// returns that number of terms.
+/// Searches for the conversations with the largest number of terms, among those that pass all checks of their texts.
+/// Also returns that number of terms.
 pub(super) fn search_most(
     store: &IndexStore,
     spans: &TextSpans,
@@ -239,8 +239,8 @@ impl<'a> Search<'a> {
         .then(b.number.cmp(&a.number))
     }
 
-    /// Marks candidates that have all their terms in one sentence. Reads only the first [`MAX_REFINED`] candidates that have
-    /// them in one text, and drops those of them that the filter rejects.
+    /// Marks candidates that have all their terms in one sentence. Reads only the first [`MAX_REFINED`] candidates that
+    /// have them in one text, and drops those of them that the filter rejects.
     fn mark_sentences(
         &self,
         candidates: Vec<RankedCandidate>,
@@ -299,8 +299,8 @@ impl<'a> Search<'a> {
         let mut in_one_text = 0;
         let mut unchecked = candidates.into_iter();
         while let Some(next) = unchecked.as_slice().first() {
-            // If `check_texts` finds the terms of a candidate only in several texts, the candidate moves behind others. So
-            // only hits that certainly rank before the next candidate count towards the limit.
+            // If `check_texts` finds the terms of a candidate only in several texts, the candidate moves behind others.
+            // So only hits that certainly rank before the next candidate count towards the limit.
             let certainly_before = match self.options.order {
                 HitOrder::Best if next.closeness > Closeness::Scattered => in_one_text,
                 HitOrder::Best | HitOrder::Newest => found.len(),

@@ -7,9 +7,9 @@ use super::wanted_term::find_spelling;
 use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordSearcher};
 use std::collections::BTreeMap;
 
-/// Searches for conversations that have all terms. If there are none, searches for the single words of unquoted phrases.
-/// If there are still none, corrects the spelling of words that the index lacks, and finds the conversations with the most
-/// words. Never ignores quoted terms, excluded terms or code.
+/// Searches for conversations that have all terms. If there are none, searches for the single words of unquoted
+/// phrases. If there are still none, corrects the spelling of words that the index lacks, and finds the conversations
+/// with the most words. Never ignores quoted terms, excluded terms or code.
 ///
 /// # Errors
 /// The index cannot be read, or the user interrupts.

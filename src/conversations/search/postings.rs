@@ -41,27 +41,31 @@ pub(super) fn exact_query(term: &Term) -> WordQuery {
 }
 
 impl PostingReader<'_> {
-    /// Returns one posting for each conversation with texts that a query finds, in the order of the conversations' numbers.
+    /// Returns one posting for each conversation with texts that a query finds, in the order of the conversations'
+    /// numbers.
     pub(super) fn read(self, query: &WordQuery) -> Result<Vec<Posting>, IndexError> {
         let texts = self.words.find(query)?;
         let mask = self.role.map_or(u64::MAX, role_bits);
         let ranges = self.spans.ranges.iter();
         let postings = ranges.filter_map(|(first, last, conversation)| {
-            let parts = texts.parts(*first, *last);
-            summarize(*conversation, parts.map(|(base, bits)| (base, bits & mask)))
+            let groups = texts.bit_groups(*first, *last);
+            summarize(
+                *conversation,
+                groups.map(|(base, bits)| (base, bits & mask)),
+            )
         });
         Ok(merge(postings.collect()))
     }
 }
 
 /// Returns the posting of one span, given the bits of its found texts. `None` if no text was found.
-fn summarize(conversation: i64, parts: impl Iterator<Item = (i64, u64)>) -> Option<Posting> {
+fn summarize(conversation: i64, groups: impl Iterator<Item = (i64, u64)>) -> Option<Posting> {
     let messages = role_bits(Role::User) | role_bits(Role::Assistant);
     // The kinds of texts, the best one to show first.
     let kinds = [messages, role_bits(Role::Title), role_bits(Role::Tool)];
     let mut firsts = [None; 3];
     let mut texts = 0;
-    for (base, bits) in parts {
+    for (base, bits) in groups {
         texts += bits.count_ones();
         for (first, kind) in firsts.iter_mut().zip(kinds) {
             let found = bits & kind;

@@ -14,8 +14,8 @@ use crate::conversations::index::tokens::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query {
     pub terms: Vec<Term>,
-    /// The terms of the same query when unquoted arguments with blanks are read as single words instead of phrases. `None` if
-    /// there are no such arguments, or if the terms cannot be searched for.
+    /// The terms of the same query when unquoted arguments with blanks are read as single words instead of phrases.
+    /// `None` if there are no such arguments, or if the terms cannot be searched for.
     pub as_words: Option<Vec<Term>>,
 }
 
@@ -124,8 +124,8 @@ fn parse_terms(
     Ok(terms)
 }
 
-/// Splits an argument at blanks outside of quotes, and appends its terms to `written`. A quote that is not closed ends with
-/// the argument.
+/// Splits an argument at blanks outside of quotes, and appends its terms to `written`. A quote that is not closed ends
+/// with the argument.
 fn split_argument(argument: &str, written: &mut Vec<WrittenTerm>) {
     let mut remaining = argument.trim_start();
     while !remaining.is_empty() {
@@ -226,8 +226,8 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
     })
 }
 
-/// Joins runs by blanks. A blank before or after the result marks the boundary of a word. A run of a script without blanks
-/// has none there, because it may be a part of a longer run.
+/// Joins runs by blanks. A blank before or after the result marks the boundary of a word. A run of a script without
+/// blanks has none there, because it may be a part of a longer run.
 fn join_runs(runs: &[TextRun<'_>]) -> String {
     let mut text = String::new();
     for (i, run) in runs.iter().enumerate() {
@@ -287,7 +287,8 @@ impl CheckedText {
     }
 }
 
-/// Returns true if `text` contains `literal` at word boundaries. With `is_prefix`, a word may continue after the literal.
+/// Returns true if `text` contains `literal` at word boundaries. With `is_prefix`, a word may continue after the
+/// literal.
 fn contains_literal(text: &str, literal: &str, is_prefix: bool) -> bool {
     let is_word = |c: Option<char>| c.is_some_and(is_word_char);
     let begins_word = is_word(literal.chars().next());

@@ -54,8 +54,8 @@ pub(crate) fn list_conversations(
     Ok((candidates.into_iter().map(conversation).collect(), skipped))
 }
 
-/// Searches `conversations` of a home in parallel. With a `role`, searches only texts of this author. Ignores conversations
-/// that were deleted in the meantime.
+/// Searches `conversations` of a home in parallel. With a `role`, searches only texts of this author. A
+/// conversation that another process deletes during the search is ignored.
 ///
 /// # Errors
 /// The user interrupts.
@@ -92,8 +92,8 @@ pub(crate) fn scan(
     Ok(report)
 }
 
-/// Returns the first match in a conversation. The score of the hit is the number of texts that match. The title is searched
-/// only if no other text matches.
+/// Returns the first match in a conversation. The score of the hit is the number of texts that match. The title is
+/// searched only if no other text matches.
 fn find_first_match(
     home: &Path,
     conversation: &FoundConversation,

@@ -149,10 +149,10 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     found
 }
 
-/// Returns the byte range of a match in `part`, which begins at `at` in the text. In a script without blanks, `part` may be
-/// a whole sentence. So the range covers only the first of `words` in it, and those of `words` that begin at most 12 bytes
-/// (four Chinese characters) later. Returns the range of the whole part if it is a single word, or if folding changes its
-/// length. Returns `None` if the part has none of `words`.
+/// Returns the byte range of a match in `part`, which begins at `at` in the text. In a script without blanks, `part`
+/// may be a whole sentence. So the range covers only the first of `words` in it, and those of `words` that begin at
+/// most 12 bytes (four Chinese characters) later. Returns the range of the whole part if it is a single word, or if
+/// folding changes its length. Returns `None` if the part has none of `words`.
 fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
     let whole = at..at + part.len();
     if part.chars().all(is_word_char) {

@@ -29,8 +29,9 @@ impl TextReader {
         }
     }
 
-    /// Reads the line at an offset. Returns its time in milliseconds since 1970, and the searchable parts of the texts that
-    /// `role` wrote in it. Returns nothing if there is no such line any more, because the rollout has changed.
+    /// Reads the line at an offset. Returns its time in milliseconds since 1970, and the searchable parts of the
+    /// texts that `role` wrote in it. Returns nothing if there is no such line any more, because the rollout has
+    /// changed.
     pub(super) fn read_texts(
         &mut self,
         offset: u64,

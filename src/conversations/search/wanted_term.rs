@@ -77,8 +77,8 @@ fn with_mark(word: &String) -> [String; 2] {
     [word.clone(), format!("{PART_MARK}{word}")]
 }
 
-/// Returns the most frequent word of the index with a similar spelling as a term. Returns `None` if the term is no plain
-/// word, is too short, or is found in the index itself, or if there is no similar word.
+/// Returns the most frequent word of the index with a similar spelling as a term. Returns `None` if the term is no
+/// plain word, is too short, or is found in the index itself, or if there is no similar word.
 ///
 /// # Errors
 /// The index cannot be read.

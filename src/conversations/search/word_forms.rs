@@ -1,7 +1,7 @@
 //! The forms of English words.
 //!
-//! The index has words as they are written, without their stems, which keeps it small. So a query asks for all forms of a
-//! word.
+//! The index has words as they are written, without their stems, which keeps it small. So a query asks for all forms of
+//! a word.
 
 use crate::conversations::index::tokens::{find_parts, fold};
 use rust_stemmers::{Algorithm, Stemmer};
@@ -31,8 +31,8 @@ pub(super) fn is_stop_word(word: &str) -> bool {
     STOP_WORDS.binary_search(&word).is_ok()
 }
 
-/// Returns the stem of a folded word. `None` if the word has other letters than `a` to `z`, or fewer than 3 or more than 24
-/// letters.
+/// Returns the stem of a folded word. `None` if the word has other letters than `a` to `z`, or fewer than 3 or more
+/// than 24 letters.
 fn stem(word: &str) -> Option<Cow<'_, str>> {
     let is_english = (3..=24).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase());
     is_english.then(|| Stemmer::create(Algorithm::English).stem(word))
@@ -81,8 +81,8 @@ fn may_begin_with(run: &str, first: char) -> bool {
     letter.is_some_and(|letter| !letter.is_ascii() || letter.eq_ignore_ascii_case(&first))
 }
 
-/// Returns the words that differ from `word` by one letter that is added, removed, replaced, or swapped with the next one.
-/// Returns none if `word` has other letters than `a` to `z`.
+/// Returns the words that differ from `word` by one letter that is added, removed, replaced, or swapped with the next
+/// one. Returns none if `word` has other letters than `a` to `z`.
 pub(super) fn list_spellings(word: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     if !word.bytes().all(|b| b.is_ascii_lowercase()) {

@@ -95,7 +95,7 @@ impl World {
         self.conversations.push(conversation);
     }
 
-    /// Gives a conversation a name by a line in `session_index.jsonl`, as Codex names conversations without a row.
+    /// Gives a conversation a name by a line in `session_index.jsonl`, as Codex names older conversations.
     fn give_name(&self, random: &mut Random, conversation: &mut Modeled) {
         let name = one_line(random);
         let entry = IndexEntry {

@@ -18,8 +18,8 @@ pub(super) struct Modeled {
 }
 
 impl Modeled {
-    /// Returns the title that a search has to find. `None` if there is neither a name nor a row: then the title is the first
-    /// message, which `texts` has.
+    /// Returns the title that a search has to find. `None` if there is neither a name nor a row: then the title is the
+    /// first message, which `texts` has.
     pub(super) fn searched_title(&self) -> Option<&str> {
         let name = self.name.as_deref();
         name.or(self.is_listed.then_some(&*self.title))
