@@ -256,7 +256,6 @@ pub struct Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
     use crate::quota::window::QuotaSource;
     use chrono::DateTime;
 
@@ -265,19 +264,8 @@ mod tests {
     }
 
     fn observation(observed_at: &str, used_percent: f64, resets_at: &str) -> Observation {
-        Observation {
-            source: QuotaSource::Live,
-            observed_at: at(observed_at),
-            usage_allowed: None,
-            spend_cap: None,
-            reset_credits: None,
-            windows: vec![Window {
-                limit_id: CODEX_LIMIT.into(),
-                minutes: Some(WEEKLY_MINUTES),
-                used_percent,
-                resets_at: Some(at(resets_at)),
-            }],
-        }
+        let window = Window::new_weekly(used_percent, Some(at(resets_at)));
+        Observation::new(QuotaSource::Live, at(observed_at), vec![window])
     }
 
     fn observed(observations: &[(&str, f64, &str)]) -> AccountEntry {

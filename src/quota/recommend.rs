@@ -291,7 +291,7 @@ impl<'a> Ranking<'a> {
 mod tests {
     use super::*;
     use crate::codex::identity::{Identity, LoginKind};
-    use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
+    use crate::codex::window::Window;
     use crate::quota::account::AccountEntry;
     use crate::quota::window::Observation;
     use proptest::{prop_assert_eq, proptest};
@@ -305,18 +305,9 @@ mod tests {
     fn account(email: &str, used: Option<f64>, resets_at: &str, last_use: Option<&str>) -> Account {
         Account {
             entry: AccountEntry {
-                observation: used.map(|used_percent| Observation {
-                    source: QuotaSource::Live,
-                    observed_at: at("2026-11-20T11:00:00Z"),
-                    usage_allowed: None,
-                    spend_cap: None,
-                    reset_credits: None,
-                    windows: vec![Window {
-                        limit_id: CODEX_LIMIT.into(),
-                        minutes: Some(WEEKLY_MINUTES),
-                        used_percent,
-                        resets_at: Some(at(resets_at)),
-                    }],
+                observation: used.map(|used| {
+                    let window = Window::new_weekly(used, Some(at(resets_at)));
+                    Observation::new(QuotaSource::Live, at("2026-11-20T11:00:00Z"), vec![window])
                 }),
                 last_used_at: last_use.map(at),
                 ..AccountEntry::new(Identity::from_email(email))

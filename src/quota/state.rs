@@ -237,14 +237,7 @@ mod tests {
     }
 
     fn observation(observed_at: &str, windows: Vec<Window>) -> Observation {
-        Observation {
-            source: QuotaSource::Live,
-            observed_at: at(observed_at),
-            usage_allowed: None,
-            spend_cap: None,
-            reset_credits: None,
-            windows,
-        }
+        Observation::new(QuotaSource::Live, at(observed_at), windows)
     }
 
     fn seen(observations: Vec<Observation>) -> AccountEntry {
