@@ -120,7 +120,7 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
             "manager_version": "", "with_logins": false, "with_archives": false, "files": []})
                 .to_string(),
             )]),
-            "another product",
+            "is not of a codex-manager export",
         ),
         (
             "newer",
@@ -145,18 +145,18 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
         (
             "foreign name",
             package(&[("backups/evil.sh", cd)]),
-            "not a file of an export",
+            "a file that no export contains",
         ),
-        ("lock", package(&[(".lock", b"")]), "not a file of an export"),
+        ("lock", package(&[(".lock", b"")]), "a file that no export contains"),
         (
             "switch note",
             package(&[("profiles/.switch.json", cd)]),
-            "not a file of an export",
+            "a file that no export contains",
         ),
         (
             "history",
             package(&[("profiles/x/history/a.json", &login)]),
-            "not a file of an export",
+            "a file that no export contains",
         ),
         (
             "twice",

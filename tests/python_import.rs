@@ -280,7 +280,7 @@ fn folders_without_a_python_manager_are_refused_and_nothing_is_created() {
         &env,
         &["home/.codex-manager"],
         5,
-        "a manager home of this program",
+        "a manager home of this codex-manager",
     );
     assert_eq!(
         finding(&env),

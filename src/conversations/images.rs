@@ -1,20 +1,20 @@
-//! The images in a line of a rollout.
+//! Finds the images in a line of a rollout.
 
 use memchr::memmem;
 use serde_json::Value;
 
-/// The kind of a part of a message or output that is an image.
+/// The `type` of an image among the parts of a message or a tool output.
 const IMAGE_PART: &str = "input_image";
 
-/// Returns the image URLs of a message or tool output, mostly data URLs. Other lines of a rollout, such as replaced
-/// histories, have none.
+/// Returns the URLs of the images in a message or tool output. Most of them are data URLs. Ignores images in other
+/// lines of a rollout, such as replaced histories, because these repeat images.
 pub(super) fn parse_image_urls(line: &[u8]) -> Vec<String> {
     if memmem::find(line, IMAGE_PART.as_bytes()).is_none() {
         return Vec::new();
     }
     let line: Value = serde_json::from_slice(line).unwrap_or_default();
     let payload = match &line["payload"] {
-        // A line of Codex before 0.32 is the item itself.
+        // Before Codex 0.32, a line was the item itself, without a payload.
         Value::Null => &line,
         payload if line["type"] == "response_item" => payload,
         _ => return Vec::new(),

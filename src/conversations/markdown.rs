@@ -6,37 +6,36 @@ use crate::io::ansi::strip_escapes;
 use chrono::{DateTime, Utc};
 use std::fmt::Write as _;
 
-/// The largest length of a text that is shortened to one line, in characters.
-const LINE_CHARS: usize = 100;
+/// The length to which [`shorten_to_line`] shortens a text, in characters.
+const MAX_LINE_CHARS: usize = 100;
 
 /// Writes entries as Markdown, with a heading for each turn.
 pub(crate) struct MarkdownWriter<F> {
     turn: Option<u32>,
     role: Option<&'static str>,
-    /// True to write tool calls in full, not in one line.
-    whole_calls: bool,
+    /// True to write tool calls in full, instead of shortened to one line.
+    with_full_calls: bool,
     format_time: F,
 }
 
 impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
-    /// Creates a writer that formats times with `format_time`.
-    pub(crate) fn new(whole_calls: bool, format_time: F) -> Self {
+    pub(crate) fn new(with_full_calls: bool, format_time: F) -> Self {
         Self {
             turn: None,
             role: None,
-            whole_calls,
+            with_full_calls,
             format_time,
         }
     }
 
-    /// Begins a part of a fork and returns its heading. The turns of each part have their own numbers.
+    /// Begins a part of a fork, and returns the Markdown of its heading. Each part numbers its turns anew.
     pub(crate) fn begin_part(&mut self, mark: &PartMark) -> String {
         self.turn = None;
         format!("\n---\n\n*{}*\n", mark.text(format_code))
     }
 
-    /// Returns the Markdown of the next entry, without escape sequences: outputs of tools have colours, and a text
-    /// must not steer the terminal that shows it.
+    /// Returns the Markdown of the next entry. Removes escape sequences, which outputs of tools contain, because a text
+    /// must not control the terminal that shows it.
     pub(crate) fn format_entry(&mut self, entry: &TranscriptEntry) -> String {
         let mut text = String::new();
         if self.turn != Some(entry.turn) {
@@ -66,7 +65,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
             }
             EntryKind::ToolCall => {
                 let tool = entry.tool.as_deref().unwrap_or("tool");
-                if self.whole_calls && entry.text.trim().contains('\n') {
+                if self.with_full_calls && entry.text.trim().contains('\n') {
                     let _ = writeln!(text, "- {tool}:\n\n{}", fence_code(&entry.text));
                 } else {
                     let _ = writeln!(
@@ -95,10 +94,10 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
     }
 }
 
-/// Returns the first [`LINE_CHARS`] characters of a text in one line, with `…` if more follow.
+/// Joins the lines of a text, and cuts it after [`MAX_LINE_CHARS`] characters. A text that was cut ends with `…`.
 pub(crate) fn shorten_to_line(text: &str) -> String {
     let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().nth(LINE_CHARS) {
+    if let Some((end, _)) = line.char_indices().nth(MAX_LINE_CHARS) {
         line.truncate(end);
         line.push('…');
     }

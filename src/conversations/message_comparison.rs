@@ -1,8 +1,9 @@
-//! Compares two versions of a rollout by their messages. Codex rewrites rollouts, so equal messages do not mean equal
-//! bytes.
+//! Compares two versions of a rollout by their messages. Codex rewrites rollouts, so versions with equal messages may
+//! have different bytes.
 //!
 //! `codex migrate-rollouts --apply` (0.169) rewrites a legacy rollout in place as a paginated one. Each message keeps
-//! its place, text and time. So two turns of equal text that users began on two machines are different messages.
+//! its place, text and time. So messages with the same text, but different times, are different messages: the user
+//! wrote them on two machines.
 
 use super::messages::{MessageReader, RecordedMessage};
 use crate::codex::rollout_lines::{Role, is_injected};
@@ -12,7 +13,7 @@ use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
 
-/// The numbers of messages in one version after the common beginning.
+/// The numbers of messages that only one of two versions has, after the common messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OwnMessages {
     pub prompts: usize,
@@ -20,6 +21,7 @@ pub(crate) struct OwnMessages {
 }
 
 impl OwnMessages {
+    /// Counts `first` and all messages that `reader` has after it.
     fn add_all(
         &mut self,
         first: Option<RecordedMessage>,
@@ -41,27 +43,27 @@ impl OwnMessages {
     }
 }
 
-/// The messages of two versions of a rollout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MessageComparison {
     /// The first line of the first common message that the user wrote.
     pub title: Option<String>,
-    /// The number of messages that both versions begin with.
+    /// The number of equal messages at the beginning of both versions.
     pub common: usize,
     /// The time of the last common message.
     pub since: Option<DateTime<Utc>>,
-    /// Messages that only the first version has.
+    /// The messages that only the first version has.
     pub first: OwnMessages,
-    /// Messages that only the second version has.
+    /// The messages that only the second version has.
     pub second: OwnMessages,
 }
 
-/// Compares the messages of two versions, in the memory of one message each.
+/// Compares the messages of two versions of a rollout. Holds only one message of each version in memory.
 pub(crate) fn compare_messages(first: &Path, second: &Path) -> io::Result<MessageComparison> {
     compare(MessageReader::open(first)?, MessageReader::open(second)?)
 }
 
-/// Compares the messages of two branches of a conversation, each with the rollouts that it continues.
+/// Compares the messages of two branches of a conversation. Each branch consists of several rollouts, in which each one
+/// continues the previous one.
 pub(crate) fn compare_branches(
     first: &[RolloutSlice],
     second: &[RolloutSlice],
@@ -90,19 +92,20 @@ fn compare(mut first: MessageReader, mut second: MessageReader) -> io::Result<Me
     }
 }
 
-/// The version that may replace the other one if neither continues the other.
+/// The version of a rollout that Codex wrote by rewriting the other version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RewrittenVersion {
     First,
     Second,
-    /// Both have the same messages: migrated by two versions of Codex, or only opened, for which Codex 0.169 adds a
-    /// line without a message.
+    /// Both versions are paginated and have the same messages. Two versions of Codex migrated the rollout, or the user
+    /// only opened it, for which Codex 0.169 adds a line without a message.
     Both,
 }
 
-/// Returns the version into which Codex rewrote the other one: a paginated rollout that begins with all messages of
-/// the other version, at the same times. Returns `None` if a message is missing in it, if the versions have no common
-/// message, if neither is paginated, or if one is a subagent's or has no first line with metadata.
+/// Returns the version into which Codex rewrote the other version: a paginated rollout that begins with all messages of
+/// the other version, at the same times. Returns `None` if a paginated version lacks a message of the other version, if
+/// the versions have no common message, if neither version is paginated, or if one of them belongs to a subagent or has
+/// no first line with metadata.
 pub(crate) fn find_rewritten_version(
     first: &Path,
     second: &Path,
@@ -131,8 +134,8 @@ pub(crate) fn find_rewritten_version(
     })
 }
 
-/// Returns true for a paginated rollout, false for a legacy one, and `None` for one that a migration must not replace:
-/// Codex 0.169 shows no turn of a migrated subagent.
+/// Returns true for a paginated rollout, and false for a legacy one. Returns `None` for a rollout without metadata, and
+/// for one of a subagent, because Codex 0.169 shows no turn of a migrated subagent.
 fn read_is_paginated(path: &Path) -> io::Result<Option<bool>> {
     let meta = rollout::read_head(path)?.filter(|meta| {
         let source = meta.payload.get("source");

@@ -1,6 +1,6 @@
-//! The messages of rollouts, also as digests of role and text.
+//! Reads the messages of rollouts, in full or as digests of role and text.
 //!
-//! The plain and the compressed form of a rollout, and its legacy and its paginated form, have the same messages.
+//! All forms of a rollout have the same messages: plain or compressed, legacy or paginated.
 
 use super::reader::EventReader;
 use super::reader_state::digest;
@@ -12,19 +12,19 @@ use std::hash::Hash;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// A message of the user or the assistant. Tools and reasoning are no messages: Codex drops some of their events when
-/// it rewrites a rollout.
+/// A message of the user or the assistant. Tool calls and reasoning do not count as messages, because Codex drops some
+/// of them when it rewrites a rollout.
 #[derive(Debug, Clone)]
 pub(super) struct RecordedMessage {
     pub role: Role,
     pub text: String,
-    /// The time at which Codex wrote it.
+    /// The time at which Codex wrote the message.
     pub at: Option<DateTime<Utc>>,
-    /// The offset of its line in the plain text of the rollout.
+    /// The offset of the message's line in the uncompressed text of the rollout.
     pub offset: u64,
 }
 
-/// The messages of a rollout, plain or compressed, one at a time.
+/// Reads the messages of a plain or compressed rollout one at a time.
 pub(super) struct MessageReader(EventReader);
 
 impl MessageReader {
@@ -32,7 +32,7 @@ impl MessageReader {
         EventReader::open(path, LineParts::TEXTS).map(Self)
     }
 
-    /// Opens rollouts that continue each other.
+    /// Opens several rollouts, in which each one continues the previous one.
     pub(super) fn open_all(slices: &[RolloutSlice]) -> io::Result<Self> {
         EventReader::open_all(slices, LineParts::TEXTS).map(Self)
     }
@@ -58,16 +58,16 @@ impl MessageReader {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// The digest of its role and its text without blanks around it.
+    /// The digest of the role and the text, without blanks around the text.
     pub digest: u64,
-    /// The time at which Codex wrote it.
+    /// The time at which Codex wrote the message.
     pub at: Option<DateTime<Utc>>,
-    /// The offset of its line in the plain text of the rollout.
+    /// The offset of the message's line in the uncompressed text of the rollout.
     pub offset: u64,
 }
 
 impl Message {
-    /// Returns a digest of the message and its time, in which equal messages at different times differ.
+    /// Returns a digest of the message and its time. Equal messages at different times have different digests.
     pub(crate) fn dated_digest(&self) -> u64 {
         let dated = format!("{} {}", self.digest, self.at_millis());
         digest(b't', &dated)
@@ -79,8 +79,9 @@ impl Message {
     }
 }
 
-/// Returns the messages of a rollout, plain or compressed: those that a later rollout hides by a rewind too, but none of
-/// turns that were rolled back in this one. Of a damaged rollout, returns the messages before the damage.
+/// Returns the messages of a plain or compressed rollout. They include messages that a later rollout hides by a rewind,
+/// but not those of turns that were rolled back in this rollout. Of a damaged rollout, returns the messages before the
+/// damage.
 ///
 /// # Errors
 /// The file cannot be read, or the user interrupts ([`ErrorKind::Interrupted`]).
@@ -109,7 +110,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<Message>> {
     }
 }
 
-/// The number of times that each message occurs.
+/// The number of occurrences of each message.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MessageCounts {
     by_digest: HashMap<u64, u32>,
@@ -125,24 +126,24 @@ impl MessageCounts {
         }
     }
 
-    /// Returns the messages of `copy` that are not among these. If `copy` has a message more often, returns the
-    /// occurrences at times that are missing here, and of these the last ones.
+    /// Returns the messages of `copy` that are not among the counted messages. If `copy` has the same message more
+    /// often, occurrences at counted times are not missing. Of the other occurrences, the last ones are missing.
     pub(crate) fn find_missing(&self, copy: &[Message]) -> Vec<Message> {
-        let mut left = self.clone();
+        let mut unmatched = self.clone();
         let mut missing: Vec<Message> = copy.to_vec();
         missing.retain(|message| {
             let dated = (message.digest, message.at_millis());
-            let is_found = take_one(&mut left.by_digest_and_time, &dated);
-            !(is_found && take_one(&mut left.by_digest, &message.digest))
+            let is_found = decrement(&mut unmatched.by_digest_and_time, &dated);
+            !(is_found && decrement(&mut unmatched.by_digest, &message.digest))
         });
-        // A migration may change times.
-        missing.retain(|message| !take_one(&mut left.by_digest, &message.digest));
+        // A migration may change the time of a message, so a message at another time is not missing.
+        missing.retain(|message| !decrement(&mut unmatched.by_digest, &message.digest));
         missing
     }
 }
 
-/// Decrements the count of `key`. Returns false if it is zero.
-fn take_one<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) -> bool {
+/// Decrements the count of `key`. Returns false if the count is already zero.
+fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) -> bool {
     let count = counts.get_mut(key).filter(|count| **count > 0);
     count.map(|count| *count -= 1).is_some()
 }

@@ -1,10 +1,9 @@
 //! Conversations as a user reads them: their events, a full-text index, and search.
 //!
-//! [`reader`] is the one reader of the contents of rollouts. [`index`] keeps the words of
-//! all conversations in a SQLite database below the manager home; it holds no text, because the rollouts
-//! do. [`search`] evaluates queries by the index and reads the messages that it shows from the rollouts.
-//! [`message_comparison`] compares two versions of a rollout. [`transcript`], [`markdown`] and [`html`] are a
-//! conversation to read.
+//! [`reader`] is the only reader of the contents of rollouts. [`index`] keeps the words of all conversations in a
+//! SQLite database below the manager home, but not their texts, which are in the rollouts. [`search`] evaluates queries
+//! by the index, and reads the messages to show from the rollouts. [`message_comparison`] compares two versions of a
+//! rollout. [`transcript`], [`markdown`] and [`html`] format a conversation for a reader.
 //!
 //! I want to …
 //!

@@ -1,25 +1,26 @@
-//! The marks between the conversations that a transcript of a fork consists of.
+//! The marks in the transcript of a fork, which consists of parts of several conversations.
 
-/// The mark before a part of a transcript.
+/// The mark before one part of a transcript.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PartMark {
-    /// The beginning of the conversation with this id follows, which the shown one continues.
+    /// Turns of another conversation follow, which the fork continues. The text is the id of that conversation.
     Base(String),
-    /// The turns of the shown conversation follow.
+    /// The turns of the fork itself follow.
     Own,
-    /// The earlier turns are in the conversation with this id, whose rollout cannot be read.
+    /// Earlier turns are missing, because a rollout cannot be read. The text is the id of the conversation of that
+    /// rollout.
     Missing(String),
 }
 
 impl PartMark {
-    /// Returns the sentence for the reader. `code` formats an id.
-    pub(crate) fn text(&self, code: impl Fn(&str) -> String) -> String {
+    /// Returns the sentence that the transcript shows. `format_id` formats the id of a conversation.
+    pub(crate) fn text(&self, format_id: impl Fn(&str) -> String) -> String {
         match self {
-            Self::Base(id) => format!("From {}, which this conversation continues:", code(id)),
+            Self::Base(id) => format!("From {}, which this conversation continues:", format_id(id)),
             Self::Own => "This conversation:".to_owned(),
             Self::Missing(id) => format!(
                 "The earlier turns are missing: they are in {}, whose rollout cannot be read.",
-                code(id)
+                format_id(id)
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! The complete lines of a rollout, plain or compressed.
+//! Reads the complete lines of a plain or compressed rollout.
 
 use crate::codex::rollout;
 use crate::history::lines::{JsonlLine, LineReader};
@@ -10,23 +10,24 @@ use std::path::Path;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RawLine<'a> {
-    /// The offset in the plain text of the rollout.
+    /// The offset in the uncompressed text of the rollout.
     pub offset: u64,
-    /// The line without its newline; empty if it is too long.
+    /// The line without its newline; empty if the line is too long.
     pub bytes: &'a [u8],
 }
 
-/// Reads the complete lines of a rollout.
 pub(crate) struct RawLines {
     lines: LineReader<Box<dyn Read + Send>>,
-    base: u64,
+    /// The offset at which reading began.
+    start: u64,
     is_compressed: bool,
     end: u64,
+    /// The number of lines so far, to check for an interrupt now and then.
     count: u32,
 }
 
 impl RawLines {
-    /// Opens a rollout, plain or compressed, at an offset of its plain text.
+    /// Opens a plain or compressed rollout at an offset of its uncompressed text.
     pub(crate) fn open(path: &Path, from: u64) -> io::Result<Self> {
         let is_compressed = !rollout::is_plain(path);
         let reader: Box<dyn Read + Send> = if is_compressed {
@@ -40,23 +41,24 @@ impl RawLines {
         };
         Ok(Self {
             lines: LineReader::new(reader),
-            base: from,
+            start: from,
             is_compressed,
             end: from,
             count: 0,
         })
     }
 
-    /// Returns the offset after the last complete line.
+    /// Returns the offset after the last line that was returned.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
-    /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is JSON. A
-    /// damaged compressed rollout ends at the damage, unless it has no complete line before that.
+    /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is valid
+    /// JSON. A damaged compressed rollout ends at the damage, if at least one complete line comes before it.
     ///
     /// # Errors
-    /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
+    /// The file cannot be read, a compressed rollout is damaged before its first complete line, or the user interrupts
+    /// ([`io::ErrorKind::Interrupted`]).
     pub(crate) fn next(&mut self) -> io::Result<Option<RawLine<'_>>> {
         self.count = self.count.wrapping_add(1);
         if self.count.is_multiple_of(256) {
@@ -65,10 +67,10 @@ impl RawLines {
         let placed = match self.lines.next_placed() {
             Ok(Some(placed)) => placed,
             Ok(None) => return Ok(None),
-            // A truncated compressed rollout: the lines before the end are good.
+            // The lines before the end of a truncated compressed rollout are good.
             Err(e)
                 if self.is_compressed
-                    && self.end > self.base
+                    && self.end > self.start
                     && e.kind() != io::ErrorKind::Interrupted =>
             {
                 return Ok(None);
@@ -82,9 +84,9 @@ impl RawLines {
         if !placed.is_terminated && serde_json::from_slice::<IgnoredAny>(bytes).is_err() {
             return Ok(None);
         }
-        self.end = self.base + placed.end;
+        self.end = self.start + placed.end;
         Ok(Some(RawLine {
-            offset: self.base + placed.offset,
+            offset: self.start + placed.offset,
             bytes,
         }))
     }

@@ -1,9 +1,7 @@
 //! Reads the events of a rollout one after another, in bounded memory.
 //!
-//! Plain rollouts can be read from an offset on, with the [`ReaderState`] that reading up to there left, so
-//! that a conversation that grew is not read again. Lines that are damaged or longer than
-//! [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES) are skipped. An incomplete last line is not
-//! consumed: Codex may still be writing it.
+//! Damaged lines are skipped, and so are lines longer than [`MAX_LINE_BYTES`](crate::history::lines::MAX_LINE_BYTES).
+//! An incomplete last line is not consumed, because Codex may still be writing it.
 
 use super::images::parse_image_urls;
 use super::raw_lines::{RawLine, RawLines};
@@ -16,13 +14,13 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-/// Reads the events of a rollout, or of several that continue each other, one by one.
+/// Reads the events of one rollout, or of several rollouts that continue each other.
 pub(crate) struct EventReader {
     lines: RawLines,
-    /// The offset at which the next rollout leaves this one.
+    /// The offset at which the slice of the current rollout ends.
     end: Option<u64>,
-    next: VecDeque<RolloutSlice>,
-    /// The byte ranges of rolled-back turns. Only their token counts are returned as events.
+    next_slices: VecDeque<RolloutSlice>,
+    /// The byte ranges of rolled-back turns in the current rollout. Of these turns, only token counts are returned.
     taken_back: Vec<Range<u64>>,
     selection: LineParts,
     state: ReaderState,
@@ -30,31 +28,31 @@ pub(crate) struct EventReader {
 }
 
 impl EventReader {
-    /// Opens a rollout, plain or compressed.
+    /// Opens a plain or compressed rollout.
     pub(crate) fn open(path: &Path, selection: LineParts) -> io::Result<Self> {
         Self::open_all(&[RolloutSlice::whole(path)], selection)
     }
 
-    /// Opens rollouts that continue each other. Turns are counted through all of them.
+    /// Opens several rollouts, in which each one continues the previous one. Turns are counted through all of them.
     ///
     /// # Errors
     /// The first rollout cannot be read, or there is none ([`io::ErrorKind::NotFound`]).
     pub(crate) fn open_all(slices: &[RolloutSlice], selection: LineParts) -> io::Result<Self> {
-        let (first, next) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
+        let (first, next_slices) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut reader = Self::open_at(&first.path, 0, selection)?;
         reader.end = first.end;
         reader.taken_back = taken_back::find_ranges(first)?;
-        reader.next = next.iter().cloned().collect();
+        reader.next_slices = next_slices.iter().cloned().collect();
         Ok(reader)
     }
 
-    /// Opens a rollout at an offset of its plain text. A line that begins before it is skipped, turns are counted from
-    /// there, and rolled-back turns are not left out.
+    /// Opens a rollout at an offset of its uncompressed text. A partial line at the offset is skipped. Turns are
+    /// counted from the offset on, and rolled-back turns are not left out.
     pub(crate) fn open_at(path: &Path, from: u64, selection: LineParts) -> io::Result<Self> {
         Ok(Self {
             lines: RawLines::open(path, from)?,
             end: None,
-            next: VecDeque::new(),
+            next_slices: VecDeque::new(),
             taken_back: Vec::new(),
             selection,
             state: ReaderState::default(),
@@ -74,7 +72,7 @@ impl EventReader {
             let line = self.lines.next()?;
             let line = line.filter(|line| self.end.is_none_or(|end| line.offset < end));
             let Some(RawLine { offset, bytes }) = line else {
-                let Some(next) = self.next.pop_front() else {
+                let Some(next) = self.next_slices.pop_front() else {
                     return Ok(None);
                 };
                 self.lines = RawLines::open(&next.path, 0)?;
@@ -82,7 +80,7 @@ impl EventReader {
                 self.taken_back = taken_back::find_ranges(&next)?;
                 continue;
             };
-            let is_taken_back = self.taken_back.iter().any(|part| part.contains(&offset));
+            let is_taken_back = self.taken_back.iter().any(|range| range.contains(&offset));
             let items = rollout_lines::parse(bytes, self.selection).unwrap_or_default();
             let at = items.at;
             let events = self.state.accept(items, offset);

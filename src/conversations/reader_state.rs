@@ -1,37 +1,37 @@
-//! The state after reading the beginning of a rollout: which texts and calls were recorded already.
+//! The state after reading a part of a rollout, by which the reader recognizes copies of texts and tool calls.
 
 use crate::codex::rollout_lines::{EventKind, ItemOrigin, LineItem, LineItems, RolloutEvent};
 use std::collections::VecDeque;
 
-/// The number of recent texts among which copies are recognized. Codex writes them within a few lines.
+/// The number of recent texts that are compared with a new text. Codex writes the copies of a text within a few lines.
 const MAX_RECENT_TEXTS: usize = 64;
 
-/// The number of recent tool calls whose completed items are recognized as copies.
+/// The number of recent tool calls that are compared with a completed item, which may be a copy of one of them.
 const MAX_RECENT_CALLS: usize = 256;
 
-/// The numbers of recent texts and calls in a stored state.
+/// The numbers of recent texts and calls in the encoded state.
 const MAX_STORED_TEXTS: usize = 4;
 const MAX_STORED_CALLS: usize = 8;
 
-/// The state after reading the beginning of a rollout, for reading on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ReaderState {
     pub turn: u32,
     texts: VecDeque<RecentText>,
-    /// Digests of the ids of tool calls.
+    /// The digests of the ids of recent tool calls.
     calls: VecDeque<u64>,
 }
 
-/// A text and how often each origin has recorded it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct RecentText {
     digest: u64,
+    /// The number of times that the reader has returned the text.
     returned: u32,
+    /// The number of times that each [`ItemOrigin`] has recorded the text.
     seen: [u32; 3],
 }
 
 impl ReaderState {
-    /// Encodes the state in at most 117 bytes. Only the last texts and calls are stored, because copies are a few lines
+    /// Encodes the state in at most 117 bytes. It has only the last texts and calls, because copies are a few lines
     /// apart.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.turn.to_le_bytes().to_vec();
@@ -41,7 +41,7 @@ impl ReaderState {
         for text in texts {
             bytes.extend(text.digest.to_le_bytes());
             let counts = [text.returned, text.seen[0], text.seen[1], text.seen[2]];
-            // Only the differences of the counts matter.
+            // Only the differences between the counts matter, so each count fits into a byte.
             let least = counts[1..].iter().min().copied().unwrap_or(0);
             bytes.extend(counts.map(|n| u8::try_from(n - least).unwrap_or(u8::MAX)));
         }
@@ -54,7 +54,7 @@ impl ReaderState {
         bytes
     }
 
-    /// Decodes a state. Returns the empty state if the bytes are too short.
+    /// Decodes the bytes of [`Self::to_bytes`]. Returns the empty state if the bytes are too short.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         Self::decode(bytes).unwrap_or_default()
     }
@@ -64,9 +64,9 @@ impl ReaderState {
         let (count, mut bytes) = bytes.split_first()?;
         let mut texts = VecDeque::new();
         for _ in 0..*count {
-            let (digest, rest) = bytes.split_first_chunk()?;
-            let (counts, rest) = rest.split_first_chunk::<4>()?;
-            bytes = rest;
+            let (digest, after_digest) = bytes.split_first_chunk()?;
+            let (counts, after_counts) = after_digest.split_first_chunk::<4>()?;
+            bytes = after_counts;
             let [returned, seen @ ..] = counts.map(u32::from);
             texts.push_back(RecentText {
                 digest: u64::from_le_bytes(*digest),
@@ -82,8 +82,8 @@ impl ReaderState {
         })
     }
 
-    /// Turns the items of the line at `offset` into events. The result has an entry for each item, which is `None` for a
-    /// copy of a recent item and for an empty text.
+    /// Converts the items of the line at `offset` to events. The result has one element per item: `None` for a copy of
+    /// a recent item, and for an empty text.
     pub(super) fn accept(&mut self, line: LineItems, offset: u64) -> Vec<Option<RolloutEvent>> {
         let LineItems { at, items } = line;
         let event = |item: LineItem| {
@@ -105,7 +105,7 @@ impl ReaderState {
         items.into_iter().map(event).collect()
     }
 
-    /// Records an item. Returns false for a copy and for an empty text.
+    /// Records an item. Returns false if the item is a copy or has an empty text.
     fn record_item(&mut self, item: &LineItem) -> bool {
         let (kind, text) = match &item.kind {
             EventKind::User(text) => (b'u', text),
@@ -137,7 +137,8 @@ impl ReaderState {
                 returned: 0,
                 seen: [0; 3],
             });
-        // Each origin records every text once, so a text is new if no origin has recorded it as often yet.
+        // Each origin records every text once. So a text is new if its origin has now recorded it more often than the
+        // reader has returned it.
         let seen = &mut recent.seen[item.origin as usize];
         *seen += 1;
         let is_new = *seen > recent.returned;
@@ -149,7 +150,8 @@ impl ReaderState {
         is_new
     }
 
-    /// Records a tool call. Returns false for a completed item whose call was recorded as an item of the model.
+    /// Records a tool call. Returns false if the item is the completed form of a call that the model's own item
+    /// recorded.
     fn record_call(&mut self, item: &LineItem) -> bool {
         let Some(id) = &item.call_id else {
             return true;
@@ -168,7 +170,8 @@ impl ReaderState {
     }
 }
 
-/// Returns the FNV-1a hash of a text and its kind. It is the same in all versions of Rust, because states are stored.
+/// Returns the FNV-1a hash of a text and its kind. Unlike the hashes of the standard library, it never changes, so it
+/// can be stored.
 pub(super) fn digest(kind: u8, text: &str) -> u64 {
     let bytes = std::iter::once(kind).chain(text.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -1,7 +1,8 @@
-//! The turns of a rollout that the user took back without a new rollout.
+//! Finds the rolled-back turns in a rollout.
 //!
-//! Codex up to 0.150, and newer versions for legacy conversations, write `thread_rolled_back` after the turns and leave
-//! them in the file. Codex 0.169 begins a new rollout instead (`history_base`), and drops such turns when it migrates.
+//! When the user rolls back turns, Codex up to 0.150 leaves them in the rollout, and writes `thread_rolled_back` after
+//! them. Newer versions do the same for legacy conversations. For other conversations Codex 0.169 begins a new rollout
+//! (`history_base`). It drops rolled-back turns when it migrates a rollout.
 
 use super::raw_lines::RawLines;
 use super::reader_state::ReaderState;
@@ -10,27 +11,27 @@ use crate::history::thread_rollouts::RolloutSlice;
 use std::io;
 use std::ops::Range;
 
-/// Returns the parts of a rollout that the user took back, as ranges of offsets in its plain text.
+/// Returns the ranges of rolled-back turns, as offsets in the uncompressed text of the rollout.
 ///
 /// # Errors
 /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
 pub(super) fn find_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> {
     let mut ranges = Vec::new();
-    // Nearly no rollout has such a line, and looking for it is much cheaper than parsing all messages.
+    // Nearly no rollout has a rollback, and looking for one is much cheaper than parsing all messages.
     if !has_rollback(slice)? {
         return Ok(ranges);
     }
     let mut state = ReaderState::default();
-    let mut turns: Vec<u64> = Vec::new();
+    let mut turn_starts: Vec<u64> = Vec::new();
     for_each_line(slice, |offset, line| {
         let items = rollout_lines::parse(line, LineParts::TEXTS).unwrap_or_default();
         for event in state.accept(items, offset).into_iter().flatten() {
             match event.kind {
-                EventKind::User(_) => turns.push(offset),
+                EventKind::User(_) => turn_starts.push(offset),
                 EventKind::RolledBack(_) => {
                     let kept = event.turn as usize;
-                    ranges.extend(turns.get(kept).map(|begin| *begin..offset));
-                    turns.truncate(kept);
+                    ranges.extend(turn_starts.get(kept).map(|start| *start..offset));
+                    turn_starts.truncate(kept);
                 }
                 _ => {}
             }
@@ -49,12 +50,15 @@ fn has_rollback(slice: &RolloutSlice) -> io::Result<bool> {
     Ok(is_found)
 }
 
-/// Calls `each` with the offset and the bytes of the lines until it returns false.
-fn for_each_line(slice: &RolloutSlice, mut each: impl FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
+/// Calls `visit` with the offset and the bytes of each line, until `visit` returns false.
+fn for_each_line(
+    slice: &RolloutSlice,
+    mut visit: impl FnMut(u64, &[u8]) -> bool,
+) -> io::Result<()> {
     let mut lines = RawLines::open(&slice.path, 0)?;
     while let Some(line) = lines.next()? {
         let is_beyond = slice.end.is_some_and(|end| line.offset >= end);
-        if is_beyond || !each(line.offset, line.bytes) {
+        if is_beyond || !visit(line.offset, line.bytes) {
             break;
         }
     }

@@ -1,13 +1,13 @@
 //! Counts the tokens of a conversation from the events of its rollout, each request once.
 //!
-//! Codex writes the sum of the conversation after each request, and writes it again, unchanged, when only
-//! the quota changed. The sum of a fork begins with that of its original. It is set back when Codex
-//! estimates the context anew, for example after a compaction. So requests are the differences of sums, and
-//! the figures of the last request where there is no difference to take.
+//! After each request, Codex writes the sum of all tokens of the conversation. It writes the same sum again when only
+//! the quota has changed. The sum of a fork begins with the sum of its original. Codex resets the sum when it estimates
+//! the context anew, for example after a compaction. So the tokens of a request are the difference between two sums. If
+//! there is no previous sum, or the sum was reset, the figures of the last request count, which Codex writes beside the
+//! sum.
 
 use crate::codex::rollout_lines::{RequestRecord, TokenEvent, TokenUsage};
 
-/// The tokens of a conversation so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// The last sum that Codex wrote.
@@ -17,11 +17,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// The number of bytes of [`Tally::to_bytes`].
+    /// The length of [`Tally::to_bytes`].
     pub(crate) const STORED_BYTES: usize = 33;
 
-    /// Returns the tokens that were used since the previous event. Zero for a repeated sum, and for one that
-    /// [`Self::count_request`] has already counted.
+    /// Returns the tokens that were used since the previous event. Returns zero for a repeated sum, and for the sum
+    /// after a request that [`Self::count_request`] has already counted.
     pub(crate) fn count(&mut self, event: &TokenEvent) -> TokenUsage {
         let Some(total) = event.total else {
             return event.last.unwrap_or_default();
@@ -33,18 +33,19 @@ impl Tally {
         }
         let last = event.last.unwrap_or(total);
         match previous {
-            // Codex up to 0.150 begins at zero again when a conversation is resumed. A sum of one request is such a
-            // beginning, unless it repeats the sum before.
+            // Codex up to 0.150 begins at zero again when a conversation is resumed. So a sum that equals its last
+            // request is a new beginning, unless it repeats the previous sum.
             Some(previous) if previous != total && total == last => last,
             Some(previous) => total.checked_sub(previous).unwrap_or(last),
             None => last,
         }
     }
 
-    /// Returns the tokens of a request of the conversation `thread_id`; zero for one that was copied from another
-    /// conversation.
+    /// Returns the tokens of a request of the conversation `thread_id`. Returns zero for a request that was copied from
+    /// another conversation.
     pub(crate) fn count_request(&mut self, record: &RequestRecord, thread_id: &str) -> TokenUsage {
-        // The sum in the record is no sum of the conversation: in one that an older Codex began it starts at zero (0.169).
+        // The record also has a sum, but it cannot be used. In a conversation that an older Codex began, Codex 0.169
+        // starts that sum at zero.
         self.is_recorded = true;
         if record.thread_id.eq_ignore_ascii_case(thread_id) {
             record.usage
@@ -53,7 +54,7 @@ impl Tally {
         }
     }
 
-    /// Stores the sum of an event that was copied from another conversation, without counting it.
+    /// Stores the sum of an event without counting any tokens, because the event was copied from another conversation.
     pub(crate) fn skip(&mut self, event: &TokenEvent) {
         self.total = event.total.or(self.total);
     }
@@ -66,7 +67,7 @@ impl Tally {
         bytes
     }
 
-    /// Decodes a tally. Returns an empty one if there are not [`Tally::STORED_BYTES`] bytes.
+    /// Decodes the bytes of [`Tally::to_bytes`]. Returns an empty tally if the length is not [`Tally::STORED_BYTES`].
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let mut tally = Self::default();
         if bytes.len() != Self::STORED_BYTES {
@@ -84,7 +85,7 @@ impl Tally {
 }
 
 impl TokenUsage {
-    /// Returns input, cached input, output and reasoning.
+    /// Returns the tokens of input, cached input, output and reasoning, in this order.
     pub(crate) fn parts(self) -> [u64; 4] {
         [
             self.input_tokens,
@@ -94,8 +95,8 @@ impl TokenUsage {
         ]
     }
 
-    /// Returns the tokens with these parts. The sum is computed: Codex also writes sums without parts, which
-    /// are estimates of the context, not tokens that were used.
+    /// Creates a usage from the parts in the order of [`Self::parts`], and computes the sum. The sums that Codex writes
+    /// are not used, because some of them have no parts: they estimate the context, and are not tokens that were used.
     pub(crate) fn from_parts([input, cached, output, reasoning]: [u64; 4]) -> Self {
         Self {
             input_tokens: input,
@@ -106,13 +107,12 @@ impl TokenUsage {
         }
     }
 
-    /// Returns the sum of two usages.
     pub(crate) fn plus(self, other: Self) -> Self {
         let (parts, more) = (self.parts(), other.parts());
         Self::from_parts(std::array::from_fn(|i| parts[i].saturating_add(more[i])))
     }
 
-    /// Returns the difference of two sums; `None` if any part became less.
+    /// Returns the difference between two sums, or `None` if any part decreased.
     fn checked_sub(self, previous: Self) -> Option<Self> {
         let (now, before) = (self.parts(), previous.parts());
         let mut parts = [0; 4];

@@ -1,4 +1,4 @@
-//! A conversation to read: its messages, tool calls and compactions in order.
+//! Reads a conversation as a transcript: its messages, tool calls and compactions in order.
 
 use super::reader::EventReader;
 use crate::codex::rollout::is_plain;
@@ -8,26 +8,25 @@ use chrono::{DateTime, Utc};
 use std::io;
 use std::path::Path;
 
-/// The part of a rollout that [`read_last_turn`] reads, in bytes.
+/// The number of bytes of a rollout that [`read_last_turn`] reads.
 const MAX_TAIL_BYTES: u64 = 256 * 1024;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TranscriptEntry {
     pub turn: u32,
-    /// The time at which Codex wrote it.
+    /// The time at which Codex wrote the entry.
     pub at: Option<DateTime<Utc>>,
     pub kind: EntryKind,
-    /// The name of the tool, for a call.
+    /// The name of the tool; only for [`EntryKind::ToolCall`].
     pub tool: Option<String>,
-    /// The text, which may have many lines.
     pub text: String,
 }
 
 impl TranscriptEntry {
-    /// Replaces the texts by the results of `safe`, which redacts them.
-    pub(crate) fn map_texts(&mut self, safe: &mut dyn FnMut(&str) -> String) {
-        self.text = safe(&self.text);
-        self.tool = self.tool.as_deref().map(safe);
+    /// Replaces the text and the name of the tool by the results of `redact`.
+    pub(crate) fn map_texts(&mut self, redact: &mut dyn FnMut(&str) -> String) {
+        self.text = redact(&self.text);
+        self.tool = self.tool.as_deref().map(redact);
     }
 }
 
@@ -37,17 +36,18 @@ pub(crate) enum EntryKind {
     Assistant,
     Reasoning,
     ToolCall,
-    /// The paths of changed files.
+    /// A change of files. The text has the path of one file per line.
     Files,
     ToolOutput,
-    /// An image, whose URL is the text.
+    /// An image. The text is its URL.
     Image,
-    /// Codex replaced the entries before by a summary, which is the text. They are still in the rollout.
+    /// Codex replaced the earlier entries in its context by a summary. The text is the summary. The earlier entries are
+    /// still in the rollout.
     Compaction,
 }
 
 impl EntryKind {
-    /// Returns the author as `find` names it, and `compaction` for a compaction.
+    /// Returns the author of the entry, as the output of `find` names it. Images and compactions have their own names.
     pub(crate) fn role(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -62,22 +62,23 @@ impl EntryKind {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TranscriptOptions {
-    /// True to include the outputs of tools.
+    /// Includes the outputs of tools.
     pub outputs: bool,
     pub images: bool,
     pub reasoning: bool,
-    /// The only turn to return, if given.
+    /// Returns only the entries of this turn.
     pub turn: Option<u32>,
 }
 
-/// Calls `each` with the entries of rollouts that continue each other, in order, until it returns false.
+/// Calls `visit` with each entry of a conversation in order, until `visit` returns false. The conversation consists of
+/// rollouts that continue each other.
 ///
 /// # Errors
 /// A rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
 pub(crate) fn read(
     slices: &[RolloutSlice],
     options: TranscriptOptions,
-    mut each: impl FnMut(TranscriptEntry) -> bool,
+    mut visit: impl FnMut(TranscriptEntry) -> bool,
 ) -> io::Result<()> {
     let selection = if options.images {
         LineParts::TEXTS_AND_IMAGES
@@ -100,16 +101,16 @@ pub(crate) fn read(
             EntryKind::Reasoning => options.reasoning,
             _ => true,
         };
-        if is_shown && !each(entry) {
+        if is_shown && !visit(entry) {
             break;
         }
     }
     Ok(())
 }
 
-/// Returns the last message of the user and all entries after it. Of a plain rollout, only the last
-/// [`MAX_TAIL_BYTES`] are read, so the numbers of turns are not those of [`read`]; a compressed one would have to be
-/// read whole, so its first [`MAX_TAIL_BYTES`] are taken instead.
+/// Returns the last message of the user, and all entries after it. Reads only the last [`MAX_TAIL_BYTES`] of a plain
+/// rollout, so the numbers of turns are not those of [`read`]. A compressed rollout would have to be read completely,
+/// so only its first [`MAX_TAIL_BYTES`] are read instead, and the turn is the last one in that part.
 ///
 /// # Errors
 /// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).

@@ -93,7 +93,7 @@ impl SearchArguments {
             order: HitOrder::Best,
             limit,
             accepts: &|found| caller != Some(&*found.session) && filter.accepts(found),
-            safe: &|text| redact(&text),
+            redact: &|text| redact(&text),
         };
         let search = |work| {
             let read = |store: &_| search_forgiving(store, query, &options);

@@ -16,16 +16,15 @@ pub enum LoginState {
     Archived,
     /// Only records exist, no login.
     None,
-    /// The availability is not known.
     #[default]
     Unknown,
     Expired,
-    /// An export moved it to another machine.
+    /// An export moved the login to another machine.
     Moved,
 }
 
 impl LoginState {
-    /// Returns the name used in documents and output.
+    /// Returns the name of the state in documents and output.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -41,25 +40,22 @@ impl LoginState {
 /// The first observation of an exhausted weekly window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QuotaEnd {
-    /// The time of the first observation at 100 %.
     pub detected_at: Timestamp,
-    /// The reset of that window.
     pub resets_at: Timestamp,
 }
 
-/// The newest evidence about the weekly window of Codex. It replaces older evidence permanently, so a revoked
-/// exhaustion does not reappear if a later observation lacks the window.
+/// The newest evidence about the weekly window of Codex. It is kept apart from the last observation, which may lack the
+/// weekly window. So an exhaustion that the server has revoked does not reappear.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WeeklyEvidence {
-    /// The time of the observation.
     pub observed_at: Timestamp,
-    /// The reset of the window if it was exhausted; `None` if it had quota left.
+    /// The reset of the window if the window was exhausted; `None` if quota was left.
     pub exhausted_until: Option<Timestamp>,
 }
 
 impl WeeklyEvidence {
-    /// Returns `None` if the observation does not show whether quota is left: it has no weekly window
-    /// and no explicit permission, or the window is exhausted without a reset.
+    /// Returns `None` if the observation is no evidence: it has neither a weekly window nor an explicit permission to
+    /// use Codex, or its weekly window is exhausted and has no reset.
     fn from_observation(observation: &Observation) -> Option<Self> {
         let exhausted_until = match observation.weekly() {
             Some(window) if window.used_percent >= 100.0 => Some(window.resets_at?),
@@ -78,7 +74,6 @@ impl WeeklyEvidence {
 /// server, and does not affect the state of the account.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionUsage {
-    /// The path of the rollout that contains it.
     pub rollout_path: String,
     pub session_id: String,
     /// The time of the `token_count` event.
@@ -92,39 +87,36 @@ pub struct SessionUsage {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "EntryOnDisk")]
 pub struct AccountEntry {
-    /// The account of the entry.
     #[serde(flatten)]
     pub identity: Identity,
     /// The last known plan.
     pub plan: Option<String>,
-    /// The name of the profile that holds its login.
+    /// The name of the profile that holds the login.
     pub profile: Option<String>,
-    /// The availability of its login when a command checked last.
+    /// The availability of the login when a command last checked it.
     pub login: LoginState,
     /// The last time at which the server refused the login.
     pub expired_at: Option<Timestamp>,
-    /// True if an archive or a legacy file has a login, which remains after a removal of the profile.
+    /// True if an archive or a legacy file contains a login of the account. That login remains when the profile is
+    /// removed.
     pub archived: bool,
-    /// The last observation of its windows.
     pub observation: Option<Observation>,
-    /// The first observation of its exhausted weekly window.
     pub quota_end: Option<QuotaEnd>,
-    /// The newest evidence about its weekly window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weekly: Option<WeeklyEvidence>,
     /// The end of a hold set by the user.
     pub held_until: Option<Timestamp>,
     /// The time at which the user set the hold.
     pub held_since: Option<Timestamp>,
-    /// The last use, launch, resume or backup of the live home under this account.
+    /// The last time at which `use`, `launch`, `resume` or `backup` worked with this account in the live home.
     pub last_used_at: Option<Timestamp>,
     /// The newest usage of conversations launched with this account.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionUsage>,
 }
 
-/// [`AccountEntry`] for reading, without `flatten`: serde would collect each entry into a map
-/// first, which takes half of the run time of `recommend` after startup.
+/// The fields of [`AccountEntry`] for reading, without `flatten`. With `flatten`, serde would first collect each entry
+/// into a map, which takes half of the run time of `recommend` after startup.
 #[derive(Deserialize)]
 struct EntryOnDisk {
     email: Email,
@@ -183,8 +175,8 @@ impl From<EntryOnDisk> for AccountEntry {
 }
 
 impl AccountEntry {
-    /// Returns the last time at which the server refused the login, else the time of the last observation. A login that
-    /// was renewed after that may be good.
+    /// Returns the last time at which the server refused the login, or else the time of the last observation. If the
+    /// login was renewed after this time, it may be valid again.
     pub(crate) fn expired_since(&self) -> Option<Timestamp> {
         let observed_at = self.observation.as_ref().map(|seen| seen.observed_at);
         self.expired_at.or(observed_at)
@@ -198,25 +190,25 @@ impl AccountEntry {
         }
     }
 
-    /// Records an observation. If it is older than the recorded one, it can only change the
-    /// evidence about the weekly window.
+    /// Records an observation. If the recorded observation is newer, the new one can only change the evidence about the
+    /// weekly window.
     pub(crate) fn observe(&mut self, mut observation: Observation) {
         if let Some(evidence) = WeeklyEvidence::from_observation(&observation) {
             self.add_evidence(evidence);
         }
-        let newer = self
+        let is_newest = self
             .observation
             .as_ref()
             .is_none_or(|known| observation.observed_at >= known.observed_at);
-        if newer {
+        if is_newest {
             observation.inherit_resets(self.observation.as_ref());
             self.observation = Some(observation);
         }
     }
 
-    /// Removes observations dated more than an hour after `now`, from a wrong clock. They would count as the newest
-    /// until that time.
-    pub(crate) fn forget_future(&mut self, now: &DateTime<Utc>) {
+    /// Removes observations dated more than an hour after `now`, which come from a wrong clock. Otherwise they would
+    /// count as the newest ones until their time has come.
+    pub(crate) fn remove_future_observations(&mut self, now: &DateTime<Utc>) {
         let is_possible = |at: Timestamp| at <= *now + TimeDelta::hours(1);
         self.observation
             .take_if(|seen| !is_possible(seen.observed_at));
@@ -225,7 +217,8 @@ impl AccountEntry {
             .take_if(|seen| !is_possible(seen.detected_at));
     }
 
-    /// Records evidence about the weekly window, in any order of time.
+    /// Records evidence about the weekly window. Calls may come in any order of time: the newest evidence is kept, and
+    /// the first observation of the latest exhausted window.
     pub(crate) fn add_evidence(&mut self, evidence: WeeklyEvidence) {
         let observed_at = evidence.observed_at;
         if self
@@ -237,7 +230,7 @@ impl AccountEntry {
         if let Some(resets_at) = evidence.exhausted_until {
             let replaces = self.quota_end.as_ref().is_none_or(|end| {
                 let is_same = (end.resets_at - resets_at).abs() <= SAME_WINDOW;
-                // The same window: the earliest observation at 100 %. Another window: the latest.
+                // Of the same window the earliest observation at 100 % counts, of different windows the latest.
                 is_same == (observed_at < end.detected_at)
             });
             if replaces {
@@ -253,18 +246,16 @@ impl AccountEntry {
 /// A known account with its current state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
-    /// The entry in `cooldown.json`.
     pub entry: AccountEntry,
     /// The current availability of the login, which may differ from `entry.login`.
     pub login: LoginState,
-    /// True if the Codex home is signed in to it.
+    /// True if the Codex home is signed in to this account.
     pub current: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
     use crate::quota::window::QuotaSource;
     use chrono::DateTime;
 
@@ -273,19 +264,8 @@ mod tests {
     }
 
     fn observation(observed_at: &str, used_percent: f64, resets_at: &str) -> Observation {
-        Observation {
-            source: QuotaSource::Live,
-            observed_at: at(observed_at),
-            usage_allowed: None,
-            spend_cap: None,
-            reset_credits: None,
-            windows: vec![Window {
-                limit_id: CODEX_LIMIT.into(),
-                minutes: Some(WEEKLY_MINUTES),
-                used_percent,
-                resets_at: Some(at(resets_at)),
-            }],
-        }
+        let window = Window::new_weekly(used_percent, Some(at(resets_at)));
+        Observation::new(QuotaSource::Live, at(observed_at), vec![window])
     }
 
     fn observed(observations: &[(&str, f64, &str)]) -> AccountEntry {

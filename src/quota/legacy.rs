@@ -1,8 +1,8 @@
 //! Infers quota from the name and the time of a legacy `21apr_me@x.com_auth.json`.
 //!
-//! The time of the file is the end of the quota. The session began an assumed duration before that, and
-//! the account is available again seven days of 24 hours after that start. The day in the name only
-//! validates the result; it never changes it.
+//! The modification time of the file is the time at which the quota was used up. The weekly window began an assumed
+//! duration before that, and the account is available again seven days of 24 hours after the window began. The day in
+//! the name of the file only validates these times.
 
 use super::window::{Observation, QuotaSource};
 use crate::codex::Window;
@@ -10,20 +10,18 @@ use crate::io::{Timestamp, Zone, time_format};
 use chrono::{DateTime, Datelike, Duration, NaiveDate, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
-/// The suffix of every legacy name.
 const SUFFIX: &str = "_auth.json";
 
 /// A parsed legacy file name: `^(?P<day>\d{1,2})(?P<month>[a-z]{3})_(?P<email>.+)_auth\.json$`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LegacyName<'a> {
-    /// Day and month in their original spelling, even if invalid: "21apr", "0apr", "21abc".
+    /// The day and month in their original spelling, even if they are invalid: "21apr", "0apr", "21abc".
     pub token: &'a str,
-    /// The email in the name: the label of the account.
     pub email: &'a str,
 }
 
 impl<'a> LegacyName<'a> {
-    /// Parses a file name; `None` for any other form. Case-sensitive.
+    /// Parses a file name. Returns `None` if it is no legacy name; the comparison is case-sensitive.
     pub(crate) fn parse(name: &'a str) -> Option<Self> {
         let digits = name.bytes().take_while(u8::is_ascii_digit).count();
         let letters = name.get(digits..digits + 3)?;
@@ -37,7 +35,7 @@ impl<'a> LegacyName<'a> {
         })
     }
 
-    /// Returns the date of the token; `None` if the year has no such day.
+    /// Returns the date that the token names in `year`, or `None` if the year has no such day.
     fn date_in(&self, year: i32) -> Option<NaiveDate> {
         let (day, month) = self.token.split_at(self.token.len() - 3);
         let month = time_format::parse_month(month)?;
@@ -50,40 +48,39 @@ impl<'a> LegacyName<'a> {
 pub(crate) struct LegacyOptions {
     /// The assumed time from the start of the weekly window to the end of its quota.
     pub session_duration: Duration,
-    /// The year of the token, if the user knows it.
+    /// The year to which the day in the names belongs, if the user gave it.
     pub year: Option<i32>,
 }
 
-/// Result of comparing the day in a legacy file's name with the file's time.
+/// The result of comparing the day in a legacy file's name with the file's modification time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ValidationStatus {
     /// The day in the name matches the time.
     Match,
-    /// The day differs from the time. Both are recorded unchanged.
+    /// The day in the name does not match the time. Both are recorded unchanged.
     Mismatch,
 }
 
-/// The facts inferred from a legacy name and time.
+/// The facts inferred from the name and the modification time of a legacy file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LegacyInference {
-    /// The time of the file, in whole seconds.
+    /// The modification time of the file, in whole seconds.
     pub quota_end_detected_at: Timestamp,
     /// `quota_end_detected_at` minus the assumed duration.
     pub session_start_at: Timestamp,
     /// `session_start_at` plus 168 hours, also across changes of daylight saving.
     pub next_available_at: Timestamp,
-    /// The year that completes the token.
+    /// The year to which the day in the name belongs.
     pub legacy_year: i32,
-    /// `Match` if the token names the calendar day of `next_available_at`, and the time of the file is not in
-    /// the future.
+    /// `Match` if the name has the calendar day of `next_available_at`, and the modification time is not in the future.
     pub validation: ValidationStatus,
 }
 
-/// Infers the quota from a legacy name and time at `now`; calendar days are those of `zone`.
+/// Infers the quota from the name and modification time of a legacy file. Calendar days are those of `zone`.
 ///
-/// Without a year in `options` the token means the current year. If it does not match only because of
-/// the year (old files, New Year), it means the year of `next_available_at`.
+/// Without a year in `options` the day in the name belongs to the current year. If the day matches only in the year of
+/// `next_available_at` (old files, New Year), it belongs to that year.
 pub(crate) fn infer(
     name: &LegacyName<'_>,
     modified_at: &DateTime<Utc>,
@@ -115,7 +112,7 @@ pub(crate) fn infer(
     }
 }
 
-/// Returns the observation that a legacy file stands for: an exhausted weekly window.
+/// Returns the observation of an exhausted weekly window that a legacy file represents.
 pub(crate) fn exhausted_observation(
     detected_at: Timestamp,
     next_available_at: Timestamp,

@@ -1,4 +1,4 @@
-//! Ranks accounts by which one to use next.
+//! Ranks accounts, to recommend one for the next use.
 
 use super::account::{Account, LoginState};
 use super::state::{self, AccountState, Cause, Verdict};
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::cmp::{Ordering, Reverse};
 
-/// The additional weekly quota, in percentage points, for which a switch from a ready account is worth it.
+/// A switch away from a ready account is worth it for this much more weekly quota, in percentage points.
 const CLEARLY_MORE: f64 = 10.0;
 
 /// The order of accounts that are equally available.
@@ -35,7 +35,6 @@ pub(crate) struct RankedAccount<'a> {
     pub weekly_left: Option<f64>,
 }
 
-/// All accounts in the order of recommendation.
 #[derive(Debug, Clone)]
 pub(crate) struct Ranking<'a> {
     /// The accounts that may be recommended, best first.
@@ -45,13 +44,12 @@ pub(crate) struct Ranking<'a> {
     strategy: Strategy,
 }
 
-/// Ranks `accounts` at `now`.
+/// Ranks `accounts` by their state at `now`: ready accounts first, then unknown ones, then those in cooldown.
 ///
-/// Order: ready, unknown, cooldown. Ready and unknown accounts are ordered by their login: usable,
-/// archived, unknown, none; then by the strategy, then by the least recent use. Accounts in cooldown are
-/// ordered by their end. Ties: the login, then more weekly quota left, then the label. Accounts with
-/// expired or moved logins are excluded. So are API keys, unless `include_api_key` is set or there is no
-/// other account.
+/// Ready and unknown accounts are ordered by their login (usable, archived, unknown, none), then by the strategy, then
+/// by the least recent use. Accounts in cooldown are ordered by the end of the cooldown. Ties are broken by the login,
+/// then by more weekly quota left, then by the label. Accounts with expired or moved logins are excluded. So are API
+/// keys, unless `include_api_key` is set or there is no other account.
 pub(crate) fn rank<'a>(
     accounts: &'a [Account],
     strategy: Strategy,
@@ -60,7 +58,7 @@ pub(crate) fn rank<'a>(
 ) -> Ranking<'a> {
     let usable = |a: &Account| !matches!(a.login, LoginState::Expired | LoginState::Moved);
     let by_quota = |a: &Account| !a.entry.identity.kind.is_billed_by_use();
-    let with_keys = include_api_key || !accounts.iter().any(|a| usable(a) && by_quota(a));
+    let allows_keys = include_api_key || !accounts.iter().any(|a| usable(a) && by_quota(a));
     let (mut candidates, mut excluded): (Vec<_>, Vec<_>) = accounts
         .iter()
         .map(|account| RankedAccount {
@@ -68,7 +66,7 @@ pub(crate) fn rank<'a>(
             verdict: state::judge(&account.entry, now),
             weekly_left: state::weekly_left(&account.entry, now),
         })
-        .partition(|c| usable(c.account) && (with_keys || by_quota(c.account)));
+        .partition(|c| usable(c.account) && (allows_keys || by_quota(c.account)));
     candidates.sort_by(|a, b| a.compare(b, strategy, now));
     excluded.sort_by_key(|c| c.account.entry.identity.email.key());
     Ranking {
@@ -91,7 +89,7 @@ impl RankedAccount<'_> {
             AccountState::Cooldown => Ordering::Equal,
             AccountState::Ready | AccountState::Unknown => by_login(),
         };
-        let by_turn = || match (self.verdict.state, strategy) {
+        let by_strategy = || match (self.verdict.state, strategy) {
             (AccountState::Cooldown, _) => self.verdict.sort_key().cmp(&other.verdict.sort_key()),
             (_, Strategy::Lru) => self.compare_last_use(other),
             (AccountState::Ready, Strategy::Stay) => {
@@ -116,13 +114,13 @@ impl RankedAccount<'_> {
         };
         by_state
             .then_with(by_login_first)
-            .then_with(by_turn)
+            .then_with(by_strategy)
             .then_with(by_login)
             .then_with(|| self.compare_weekly_left(other))
             .then_with(|| label(self).cmp(&label(other)))
     }
 
-    /// Returns the rank of its login; lower is better.
+    /// Returns the rank of the account's login; lower is better.
     fn login_rank(&self) -> u8 {
         match self.account.login {
             LoginState::Ok => 0,
@@ -156,7 +154,7 @@ impl RankedAccount<'_> {
         left(self).cmp(&left(other))
     }
 
-    /// Returns the time at which the remaining weekly quota expires.
+    /// Returns the time at which the remaining weekly quota expires; `None` if no quota is known to be left.
     fn quota_expires_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
         let observation = self.account.entry.observation.as_ref()?;
         observation
@@ -165,7 +163,7 @@ impl RankedAccount<'_> {
             .filter(|at| *at > *now && self.weekly_left.is_some_and(|left| left > 0.0))
     }
 
-    /// Returns the source and time of its figures.
+    /// Returns the source and the time of the account's last observation.
     pub(crate) fn evidence(&self) -> Option<(QuotaSource, Timestamp)> {
         let observation = self.account.entry.observation.as_ref()?;
         Some((observation.source, observation.observed_at))
@@ -194,15 +192,16 @@ impl RankedAccount<'_> {
 }
 
 impl<'a> Ranking<'a> {
-    /// Returns the live account, even if it may not be recommended.
+    /// Returns the account of the Codex home, even if it may not be recommended.
     pub(crate) fn live(&self) -> Option<&RankedAccount<'a>> {
         let mut all = self.candidates.iter().chain(&self.excluded);
         all.find(|c| c.account.current)
     }
 
-    /// Returns the first ready account with a saved login that is better than the live one: there is none, it is not
-    /// ready, or it has clearly less weekly quota left. A ready live account has no better one with [`Strategy::Stay`],
-    /// or if its weekly quota is unknown.
+    /// Returns the first ready account with a saved login that is better than the live account. If no live account is
+    /// ready, every such account is better. If the live account is ready, a better one has at least [`CLEARLY_MORE`]
+    /// more weekly quota left; there is none with [`Strategy::Stay`], or if the weekly quota of the live account is
+    /// unknown.
     pub(crate) fn better_than_live(&self) -> Option<&RankedAccount<'a>> {
         let live = self.live().filter(|live| live.is_ready());
         let has_more = |c: &RankedAccount<'_>| match (live, live.and_then(|l| l.weekly_left)) {
@@ -244,7 +243,7 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// Explains why an account is not among the candidates; `None` if it is one.
+    /// Explains why an account is not among the candidates. Returns `None` for a candidate.
     fn exclusion_reason(&self, candidate: &RankedAccount<'_>) -> Option<&'static str> {
         match candidate.account.login {
             LoginState::Expired => return Some("never recommended: its login has expired"),
@@ -254,8 +253,8 @@ impl<'a> Ranking<'a> {
             _ => {}
         }
         let is_key = candidate.account.entry.identity.kind.is_billed_by_use();
-        let is_it = |c: &RankedAccount<'_>| std::ptr::eq(c.account, candidate.account);
-        (is_key && !self.candidates.iter().any(is_it))
+        let is_same = |c: &RankedAccount<'_>| std::ptr::eq(c.account, candidate.account);
+        (is_key && !self.candidates.iter().any(is_same))
             .then_some("not recommended: an API key is billed by use")
     }
 
@@ -292,7 +291,7 @@ impl<'a> Ranking<'a> {
 mod tests {
     use super::*;
     use crate::codex::identity::{Identity, LoginKind};
-    use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
+    use crate::codex::window::Window;
     use crate::quota::account::AccountEntry;
     use crate::quota::window::Observation;
     use proptest::{prop_assert_eq, proptest};
@@ -306,18 +305,9 @@ mod tests {
     fn account(email: &str, used: Option<f64>, resets_at: &str, last_use: Option<&str>) -> Account {
         Account {
             entry: AccountEntry {
-                observation: used.map(|used_percent| Observation {
-                    source: QuotaSource::Live,
-                    observed_at: at("2026-11-20T11:00:00Z"),
-                    usage_allowed: None,
-                    spend_cap: None,
-                    reset_credits: None,
-                    windows: vec![Window {
-                        limit_id: CODEX_LIMIT.into(),
-                        minutes: Some(WEEKLY_MINUTES),
-                        used_percent,
-                        resets_at: Some(at(resets_at)),
-                    }],
+                observation: used.map(|used| {
+                    let window = Window::new_weekly(used, Some(at(resets_at)));
+                    Observation::new(QuotaSource::Live, at("2026-11-20T11:00:00Z"), vec![window])
                 }),
                 last_used_at: last_use.map(at),
                 ..AccountEntry::new(Identity::from_email(email))

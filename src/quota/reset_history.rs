@@ -1,4 +1,4 @@
-//! The history of quota windows: tells a reset that moved from a window that ended. Pure.
+//! The history of quota windows. It distinguishes a reset that the server moved from a window that ended.
 
 use super::window::{Observation, SAME_WINDOW};
 use crate::codex::Window;
@@ -10,11 +10,11 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum WindowChange {
-    /// No change of the reset; the use may differ.
+    /// The reset is the same; the used percentage may differ.
     None,
     /// The window ended, and the next one began.
     NewWindow,
-    /// The server changed the reset of a window that has not ended. "moved" in JSON.
+    /// The server changed the reset of a window that has not ended.
     #[serde(rename = "moved")]
     ResetMoved,
 }
@@ -22,40 +22,37 @@ pub(crate) enum WindowChange {
 /// A run of consecutive equal observations of a window.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WindowSample {
-    /// The time of the first such observation.
+    /// The time of the first of these observations.
     pub observed_at: Timestamp,
-    /// The time of the last such observation.
+    /// The time of the last of these observations.
     pub until: Timestamp,
-    /// The window with its use and reset.
     pub window: Window,
-    /// The change since the sample before; [`WindowChange::None`] for the first sample.
+    /// The change since the previous sample; [`WindowChange::None`] for the first sample.
     pub change: WindowChange,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WindowHistory {
-    /// The samples, the oldest first. Equal observations in a row are one sample.
+    /// The samples, the oldest first.
     pub samples: Vec<WindowSample>,
 }
 
 /// A reset that the server changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ResetShift<'a> {
-    /// The last sample before the change.
     pub before: &'a WindowSample,
-    /// The first sample after the change.
     pub after: &'a WindowSample,
 }
 
-/// Returns the history of each window in `observations`, ordered by limit and length. The observations
-/// must be ordered by time; with each comes the time at which it was last confirmed.
+/// Returns the history of each window in `observations`, ordered by limit and length. The observations must be ordered
+/// by time. Each observation comes with the last time at which another observation confirmed it.
 pub(crate) fn window_histories<'a>(
     observations: impl IntoIterator<Item = (&'a Observation, Timestamp)>,
 ) -> Vec<WindowHistory> {
     let mut histories: Vec<WindowHistory> = Vec::new();
     for (observation, until) in observations {
         for (i, window) in observation.windows.iter().enumerate() {
-            let is_own = |history: &&mut WindowHistory| {
+            let is_of_window = |history: &&mut WindowHistory| {
                 let known = history.samples.last().map(|point| &point.window);
                 known.is_some_and(|known| is_same_kind(known, window))
             };
@@ -68,7 +65,7 @@ pub(crate) fn window_histories<'a>(
                 window: window.clone(),
                 change: WindowChange::None,
             };
-            let Some(history) = histories.iter_mut().filter(is_own).nth(nth) else {
+            let Some(history) = histories.iter_mut().filter(is_of_window).nth(nth) else {
                 histories.push(WindowHistory {
                     samples: vec![point],
                 });
@@ -101,20 +98,21 @@ fn is_same_kind(a: &Window, b: &Window) -> bool {
 }
 
 fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
-    let (Some(was), Some(is)) = (before.window.resets_at, after.window.resets_at) else {
+    let (Some(old_reset), Some(new_reset)) = (before.window.resets_at, after.window.resets_at)
+    else {
         return WindowChange::None;
     };
     // The server computes the reset anew for each answer, so it differs by seconds.
-    if (is - was).abs() <= SAME_WINDOW {
+    if (new_reset - old_reset).abs() <= SAME_WINDOW {
         return WindowChange::None;
     }
-    let has_ended = after.observed_at >= was - SAME_WINDOW;
+    let has_ended = after.observed_at >= old_reset - SAME_WINDOW;
     let began = after
         .window
         .minutes
-        .map(|minutes| is - Duration::minutes(i64::from(minutes)));
+        .map(|minutes| new_reset - Duration::minutes(i64::from(minutes)));
     // The next window begins at the reset, or with the first use after it.
-    if has_ended && began.is_none_or(|began| began >= was - SAME_WINDOW) {
+    if has_ended && began.is_none_or(|began| began >= old_reset - SAME_WINDOW) {
         WindowChange::NewWindow
     } else {
         WindowChange::ResetMoved
@@ -122,7 +120,7 @@ fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
 }
 
 impl WindowHistory {
-    /// Returns the changes of the reset, the oldest first.
+    /// Returns the resets that the server moved, the oldest first.
     pub(crate) fn reset_shifts(&self) -> impl Iterator<Item = ResetShift<'_>> {
         self.samples
             .windows(2)

@@ -20,7 +20,6 @@ pub(crate) enum AccountState {
 }
 
 impl AccountState {
-    /// Returns the name in output and JSON.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -35,46 +34,45 @@ impl AccountState {
 pub(crate) enum Cause {
     /// The user holds the account back (`cooldown --set`).
     Held,
-    /// The window with this label is used up.
+    /// A window is used up. The text is the label of the window.
     Exhausted(String),
-    /// This limit on spending is used up.
+    /// A limit on spending is used up.
     Capped(SpendCap),
-    /// The server refuses use and names no window with a reset.
+    /// The server refuses requests, and reports no window with a reset.
     Refused,
     /// No observation of Codex's windows exists.
     NeverSeen,
 }
 
-/// The state of an account at one time, with the evidence.
+/// The state of an account at one time, with the reason for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub state: AccountState,
-    /// The end of a cooldown; `None` if it is unknown, or the account is in no cooldown.
+    /// The end of the cooldown; `None` if the end is unknown, or the account is not in cooldown.
     pub next_available_at: Option<Timestamp>,
     /// The start of the last known weekly window, even if that window has ended.
     pub session_start_at: Option<Timestamp>,
-    /// The time of the first observation of that window at 100 %.
+    /// The time of the first observation that showed this weekly window at 100 %.
     pub quota_end_detected_at: Option<Timestamp>,
-    /// The reason for any state but ready.
+    /// The reason for the state; `None` if the account is ready.
     pub cause: Option<Cause>,
 }
 
 impl Verdict {
-    /// Returns a sort key: accounts that can be used earlier come first, cooldowns without a known end
-    /// last.
+    /// Returns a sort key that puts accounts first that can be used earlier, and cooldowns without a known end last.
     pub(crate) fn sort_key(&self) -> impl Ord + use<> {
         let next = self.next_available_at;
-        let is_open = self.state == AccountState::Cooldown && next.is_none();
-        (self.state, is_open, next)
+        let is_open_ended = self.state == AccountState::Cooldown && next.is_none();
+        (self.state, is_open_ended, next)
     }
 }
 
-/// A reason why an account is not ready.
+/// A reason for a cooldown, with its end.
 struct Blocker {
     cause: Cause,
-    /// The time of its end, if known.
+    /// The exact end, if known.
     ends_at: Option<Timestamp>,
-    /// The latest possible time of its end; `None` if it may last forever.
+    /// The latest possible end; `None` if the cooldown may last forever.
     latest_end: Option<Timestamp>,
 }
 
@@ -95,29 +93,30 @@ impl Blocker {
 
 /// Computes the state of `entry` at `now`.
 ///
-/// The last observation decides. A window whose reset has passed counts as unused. If the server refuses
-/// use, the windows at 100 % are exhausted; if there is none, all windows of Codex with a future reset
-/// are. An exhausted window without a reset means a cooldown of at most the length of the window, a
-/// spend cap without a reset a cooldown until the next observation. Neither has a known end. Of several reasons for a
-/// cooldown, also a hold of the user, the one that ends last counts.
+/// The last observation decides. A window whose reset has passed counts as unused. If the server refuses requests, the
+/// windows at 100 % are exhausted; if no window is at 100 %, all windows of Codex with a future reset are. An exhausted
+/// window without a reset causes a cooldown of at most the length of the window. A spend cap without a reset causes a
+/// cooldown until the next observation. Both cooldowns have no known end. If there are several reasons for a cooldown,
+/// including a hold by the user, the reason that ends last counts.
 pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let observation = entry.observation.as_ref();
-    let ahead = |at: &Timestamp| *at > *now;
+    let is_future = |at: &Timestamp| *at > *now;
     let weekly_reset = observation
         .and_then(Observation::weekly)
         .and_then(|window| window.resets_at);
-    // An observation without a weekly window (text with missing lines) leaves the evidence of an earlier one.
+    // If the last observation lacks the weekly window (pasted text with missing lines), the evidence of an earlier
+    // observation is still valid.
     let unseen = entry
         .weekly
         .filter(|_| observation.is_none_or(|observation| observation.weekly().is_none()));
     let unseen_reset = unseen.and_then(|evidence| evidence.exhausted_until);
     let mut blockers =
         observation.map_or_else(Vec::new, |observation| find_blockers(observation, now));
-    if let Some(resets_at) = unseen_reset.filter(ahead) {
+    if let Some(resets_at) = unseen_reset.filter(is_future) {
         let cause = Cause::Exhausted(WEEKLY_LABEL.into());
         blockers.push(Blocker::until(resets_at, cause));
     }
-    if let Some(until) = entry.held_until.filter(ahead) {
+    if let Some(until) = entry.held_until.filter(is_future) {
         blockers.push(Blocker::until(until, Cause::Held));
     }
     // Of blockers with the same end the first one is the cause: an exhausted window before a hold.
@@ -125,10 +124,10 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
         .into_iter()
         .reduce(|a, b| if b.outlasts(&a) { b } else { a });
     // Without windows, an explicit permission of the server is evidence enough.
-    let says = |observation: &Observation| {
+    let shows_state = |observation: &Observation| {
         codex_windows(observation).next().is_some() || observation.usage_allowed == Some(true)
     };
-    let known = observation.is_some_and(says) || unseen.is_some();
+    let known = observation.is_some_and(shows_state) || unseen.is_some();
     let (state, next_available_at, cause) = match last {
         Some(blocker) => (AccountState::Cooldown, blocker.ends_at, Some(blocker.cause)),
         None if known => (AccountState::Ready, None, None),
@@ -148,8 +147,8 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     }
 }
 
-/// Returns the remaining weekly quota in percent; 100 once its reset has passed. `None` if the last observation has no
-/// weekly window.
+/// Returns the remaining weekly quota in percent, which is 100 once the reset has passed. `None` if the last
+/// observation has no weekly window.
 pub(crate) fn weekly_left(entry: &AccountEntry, now: &DateTime<Utc>) -> Option<f64> {
     Some(percent_left(entry.observation.as_ref()?.weekly()?, now))
 }
@@ -170,7 +169,7 @@ fn codex_windows(observation: &Observation) -> impl Iterator<Item = &Window> {
         .filter(|w| w.limit_id == CODEX_LIMIT)
 }
 
-/// Returns the reasons in an observation why the account is not ready at `now`.
+/// Returns the reasons for a cooldown at `now` that an observation contains.
 fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker> {
     let of_window = |window: &Window| Blocker {
         cause: Cause::Exhausted(window.label()),
@@ -199,8 +198,8 @@ fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker>
     blockers
 }
 
-/// Returns the exhausted windows of Codex: those at 100 %; if the server refuses use and there is none, those with a
-/// reset after `now`.
+/// Returns the windows of Codex at 100 %. If there are none, but the server refuses requests, returns all windows of
+/// Codex with a reset after `now`.
 fn exhausted_windows<'a>(
     observation: &'a Observation,
     now: &'a DateTime<Utc>,
@@ -238,14 +237,7 @@ mod tests {
     }
 
     fn observation(observed_at: &str, windows: Vec<Window>) -> Observation {
-        Observation {
-            source: QuotaSource::Live,
-            observed_at: at(observed_at),
-            usage_allowed: None,
-            spend_cap: None,
-            reset_credits: None,
-            windows,
-        }
+        Observation::new(QuotaSource::Live, at(observed_at), windows)
     }
 
     fn seen(observations: Vec<Observation>) -> AccountEntry {

@@ -23,12 +23,12 @@ pub enum QuotaSource {
     Archive,
     /// A file of the Python codex-manager.
     Python,
-    /// A rollout of a session that `launch` bound.
+    /// A rollout of a conversation that `launch` recorded for the account.
     LaunchWrapper,
 }
 
 impl QuotaSource {
-    /// Returns the name in documents and output.
+    /// Returns the name of the source in documents and output.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Live => "live",
@@ -45,16 +45,14 @@ impl QuotaSource {
 /// The quota windows of one account at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// The source of the figures.
     pub source: QuotaSource,
-    /// The time of the observation.
     pub observed_at: Timestamp,
-    /// `ordinaryUsageAllowed`, if the server sent it.
+    /// The field `ordinaryUsageAllowed` of the server's answer, if the server sent it.
     pub usage_allowed: Option<bool>,
-    /// The used-up limit on spending, if any.
+    /// The limit on spending that is used up, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spend_cap: Option<SpendCap>,
-    /// The banked resets, if known.
+    /// The banked resets of the account, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_credits: Option<ResetCredits>,
     /// The windows of all limits; may be empty.
@@ -63,7 +61,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Creates an observation of windows alone.
+    /// Creates an observation that knows only the windows.
     pub(crate) fn new(source: QuotaSource, observed_at: Timestamp, windows: Vec<Window>) -> Self {
         Self {
             source,
@@ -75,8 +73,8 @@ impl Observation {
         }
     }
 
-    /// Takes over the banked resets of an earlier observation, if this one has none and is not from a probe of Codex. An
-    /// answer of Codex without banked resets means that the account has none.
+    /// Copies the banked resets of an earlier observation, unless this observation has its own or is from a probe of
+    /// Codex. If Codex's answer to a probe has no banked resets, then the account has none.
     pub(crate) fn inherit_resets(&mut self, earlier: Option<&Self>) {
         if self.source != QuotaSource::Live && self.reset_credits.is_none() {
             self.reset_credits = earlier.and_then(|seen| seen.reset_credits.clone());

@@ -9,18 +9,15 @@ pub enum ScheduleError {
     /// A file at the path of a job has no marker line.
     #[error("codex-manager did not create this file and leaves it unchanged: {}", .0.display())]
     Foreign(PathBuf),
-    /// A path or variable that the scheduler's file format cannot represent.
-    #[error("a {format} cannot contain this text ({why}): {text:?}")]
+    /// A path or the value of a variable contains characters that the scheduler's file format cannot represent.
+    #[error("a {job_term} cannot contain this text, because {why}: {text:?}")]
     Unwritable {
-        /// The term for a job; see `Scheduler::job_term`.
-        format: &'static str,
+        job_term: &'static str,
         why: &'static str,
-        /// The path or value of the variable.
         text: String,
     },
     #[error("the home folder of the user is unknown")]
     NoHome,
-    /// A file cannot be read, written or removed.
     #[error(transparent)]
     Io(#[from] IoError),
 }

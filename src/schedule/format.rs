@@ -10,11 +10,11 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFile {
     pub path: PathBuf,
-    /// The content; in UTF-16 on disk for Windows.
+    /// The content of the file. A file for Windows has it in UTF-16; see [`encode`].
     pub text: String,
 }
 
-/// Returns the bytes of a file with this text.
+/// Encodes the text of a job file as the scheduler reads it: UTF-16 for Windows, otherwise UTF-8.
 pub(super) fn encode(text: &str, scheduler: Scheduler) -> Vec<u8> {
     match scheduler {
         Scheduler::Windows => windows::encode(text),
@@ -79,8 +79,9 @@ pub(crate) fn disable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<Sc
     }
 }
 
-/// Parses the options in the marker line of a file; `None` if there is no valid marker line.
-pub(super) fn options_in(bytes: &[u8]) -> Option<JobOptions> {
+/// Parses the options in the marker line of a job file, in UTF-8 or UTF-16. Returns `None` if the file has no valid
+/// marker line.
+pub(super) fn parse_options(bytes: &[u8]) -> Option<JobOptions> {
     let text = windows::decode(bytes).or_else(|| String::from_utf8(bytes.to_vec()).ok())?;
     parse_marker(&text)
 }

@@ -1,7 +1,7 @@
 //! The installation of a job: its files on disk.
 
 use super::error::ScheduleError;
-use super::format::{JobFile, encode, options_in, paths, render};
+use super::format::{JobFile, encode, parse_options, paths, render};
 use super::job::{JobContext, JobDefinition, JobKind, JobOptions};
 use super::scheduler::Scheduler;
 use super::systemd;
@@ -14,13 +14,12 @@ use std::path::{Path, PathBuf};
 #[serde(rename_all = "lowercase")]
 pub enum FileAction {
     Create,
-    /// Replace an older file of the job.
+    /// Replace a file of the job with other content.
     Update,
-    /// Leave an up-to-date file unchanged.
+    /// Leave the file unchanged, because it already has the planned content.
     Keep,
-    /// Remove a file of the job.
     Remove,
-    /// Nothing to remove: the file does not exist.
+    /// There is nothing to remove, because the file does not exist.
     Absent,
 }
 
@@ -29,7 +28,7 @@ pub enum FileAction {
 pub struct PlannedJobFile {
     pub path: PathBuf,
     pub action: FileAction,
-    /// The content; empty if the file is removed.
+    /// The planned content; empty in a plan of a removal.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
 }
@@ -48,7 +47,7 @@ pub fn plan_install(
             let action = match read(&path)? {
                 None => FileAction::Create,
                 Some(bytes) if bytes == encode(&text, context.scheduler) => FileAction::Keep,
-                Some(bytes) if options_in(&bytes).is_some() => FileAction::Update,
+                Some(bytes) if parse_options(&bytes).is_some() => FileAction::Update,
                 Some(_) => return Err(ScheduleError::Foreign(path)),
             };
             Ok(PlannedJobFile { path, action, text })
@@ -69,7 +68,7 @@ pub(crate) fn plan_remove(
         .map(|path| {
             let action = match read(&path)? {
                 None => FileAction::Absent,
-                Some(bytes) if options_in(&bytes).is_some() => FileAction::Remove,
+                Some(bytes) if parse_options(&bytes).is_some() => FileAction::Remove,
                 Some(_) => return Err(ScheduleError::Foreign(path)),
             };
             let text = String::new();
@@ -81,7 +80,7 @@ pub(crate) fn plan_remove(
 /// Writes and removes the planned files. Each write is atomic, with mode 0600.
 ///
 /// # Errors
-/// A file cannot be written or removed; the actions before it are done.
+/// A file cannot be written or removed. The files before it in the list are already changed.
 pub fn apply(files: &[PlannedJobFile], scheduler: Scheduler) -> Result<(), ScheduleError> {
     for PlannedJobFile { path, action, text } in files {
         match action {
@@ -106,19 +105,19 @@ pub struct InstalledJob {
     pub options: JobOptions,
     /// True if installing the job again would not change its files.
     pub is_current: bool,
-    /// True if the scheduler runs the job; `None` if the files do not show it (launchd, Windows).
+    /// True if the scheduler runs the job. `None` for launchd and Windows, which do not record it in a file.
     pub is_enabled: Option<bool>,
 }
 
-/// Finds an installed job; `None` if it is not installed.
+/// Finds an installed job. Returns `None` if none of its files exists.
 ///
 /// # Errors
-/// A file at its path has no marker line, or cannot be read.
+/// A file at one of the job's paths has no marker line, or cannot be read.
 pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJob>, ScheduleError> {
     let mut options = None;
     for path in paths(job, context)? {
         if let Some(bytes) = read(&path)? {
-            let found = options_in(&bytes).ok_or(ScheduleError::Foreign(path))?;
+            let found = parse_options(&bytes).ok_or(ScheduleError::Foreign(path))?;
             options.get_or_insert(found);
         }
     }
@@ -128,8 +127,8 @@ pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJo
     let files = JobDefinition::new(options.clone(), context)
         .and_then(|definition| plan_install(&definition, context));
     Ok(Some(InstalledJob {
-        // The user may have edited the marker line to another job, or to a path that cannot be
-        // represented; both mean out of date.
+        // The user may have edited the marker line, so that it names another job, or a path that cannot be
+        // represented. Both mean that the job is out of date.
         is_current: options.job == job
             && files.is_ok_and(|files| files.iter().all(|f| f.action == FileAction::Keep)),
         options,
@@ -144,7 +143,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, ScheduleError> {
     match file_open::read(path).at("read", path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if !e.is_not_found() => Err(e.into()),
-        // A dangling link belongs to the user, too.
+        // A dangling link is not from codex-manager, so it is kept, too.
         Err(_) if path.is_symlink() => Err(ScheduleError::Foreign(path.to_path_buf())),
         Err(_) => Ok(None),
     }

@@ -6,7 +6,7 @@ use crate::io::Environment;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The beginning of the marker line; the options follow as JSON.
+/// The beginning of the marker line. The options of the job follow it as JSON.
 const MARKER: &str = "made by codex-manager schedule: ";
 
 const DAY_SECONDS: u32 = 24 * 60 * 60;
@@ -37,7 +37,6 @@ impl JobKind {
         Self::Notify,
     ];
 
-    /// Returns the name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sync => "sync",
@@ -60,7 +59,6 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// Returns the time between two runs, in seconds.
     fn period_seconds(self) -> u32 {
         match self {
             Self::Every(secs) => secs,
@@ -77,20 +75,21 @@ pub struct JobOptions {
     /// True for `sync run --apply`, false for `sync run --dry-run`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub apply: bool,
-    /// True if `backup` makes an archive as soon as Codex has another version.
+    /// True if `backup` also makes an archive whenever the version of Codex has changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub if_codex_changed: bool,
-    /// The absolute path of the configuration of `sync`.
+    /// The absolute path of the configuration file of `sync`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<PathBuf>,
-    /// The `PATH` of the job. It is stored here because it differs between shells, and another `PATH` of
-    /// the current shell must not make an installed job out of date.
+    /// The `PATH` of the job. The marker line stores it, so that an installed job is not out of date just because the
+    /// current shell has another `PATH`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_path: Option<String>,
 }
 
 impl JobOptions {
-    /// Returns the seconds between two archives of an unchanged Codex. A job that watches Codex runs more often than that.
+    /// Returns the seconds between two archives while the version of Codex stays the same. A job with
+    /// `if_codex_changed` runs more often, but makes archives of an unchanged Codex only about once a day.
     fn archive_period_seconds(&self) -> u32 {
         let period = self.when.period_seconds();
         if self.if_codex_changed {
@@ -104,40 +103,37 @@ impl JobOptions {
 /// The environment of a job. All paths are absolute.
 #[derive(Debug, Clone)]
 pub struct JobContext<'a> {
-    /// The scheduler that runs the job.
     pub scheduler: Scheduler,
-    /// The path of this program.
+    /// The path of codex-manager.
     pub program: PathBuf,
-    /// The Codex home that the job works on.
     pub codex_home: PathBuf,
-    /// The manager home that the job works on.
     pub manager_home: PathBuf,
     /// The configured Codex program, if any.
     pub codex_bin: Option<PathBuf>,
-    /// The current environment; the job gets some of its variables.
+    /// The environment of this process. The job gets some of its variables.
     pub env: &'a Environment,
-    /// The numeric id of the user on Unix; used by launchd only.
+    /// The numeric id of the user, which only launchd needs.
     pub user_id: u32,
 }
 
-/// The content of a job, independent of the scheduler's format.
+/// A job before it is written in the format of a scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobDefinition {
     pub options: JobOptions,
     pub command: Vec<String>,
-    /// The environment variables of the program. Empty for Windows.
+    /// The environment variables that the job sets. Empty for Windows, whose tasks cannot set variables.
     pub environment: Vec<(String, String)>,
 }
 
 impl JobDefinition {
-    /// Creates the job with these options.
+    /// Builds the command and the environment of the job with these options.
     ///
     /// # Errors
     /// A path is not UTF-8, or contains a character that the scheduler's format cannot represent.
     pub fn new(options: JobOptions, context: &JobContext<'_>) -> Result<Self, ScheduleError> {
         let path = |path: &Path| representable_text(path.as_os_str(), context.scheduler);
         let mut command = vec![path(&context.program)?];
-        // A Windows task has no variables of its own.
+        // A Windows task cannot set variables, so its command names the homes.
         let environment = if context.scheduler == Scheduler::Windows {
             let homes = [path(&context.codex_home)?, path(&context.manager_home)?];
             for (flag, home) in ["--codex-home", "--manager-home"].into_iter().zip(homes) {
@@ -158,14 +154,13 @@ impl JobDefinition {
         })
     }
 
-    /// Returns the marker line. It has no `--`, so that it is valid in an XML comment.
+    /// Returns the marker line without a `--`, which would end an XML comment.
     pub(super) fn marker(&self) -> String {
         let options = serde_json::to_string(&self.options).unwrap_or_default();
         format!("{MARKER}{}", options.replace("--", "-\\u002d"))
     }
 }
 
-/// Returns the environment variables of a job.
 fn environment(
     options: &JobOptions,
     context: &JobContext<'_>,
@@ -175,7 +170,8 @@ fn environment(
         ("CODEX_HOME".into(), path(&context.codex_home)?),
         ("CODEX_MANAGER_HOME".into(), path(&context.manager_home)?),
     ];
-    // Codex uses it if its config.toml names no folder, so a job without it would back up other databases.
+    // Codex reads this variable if its config.toml names no folder for databases. Without the variable, a job would
+    // back up other databases than those in use.
     if let Some(folder) = context.env.get("CODEX_SQLITE_HOME") {
         let folder = context.env.absolute(Path::new(folder));
         variables.push(("CODEX_SQLITE_HOME".into(), path(&folder)?));
@@ -187,13 +183,13 @@ fn environment(
         ));
     }
     if let Some(zone) = context.env.get("TZ") {
-        // Schedulers start jobs without it, and names of archives have local times.
+        // Schedulers start jobs without TZ, and names of archives contain local times.
         variables.push(("TZ".into(), representable_text(zone, context.scheduler)?));
     }
     Ok(variables)
 }
 
-/// Returns the subcommand of a job with its flags.
+/// Returns the subcommand that a job runs, with its flags.
 fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, ScheduleError> {
     let mut words: Vec<String> = Vec::new();
     match options.job {
@@ -213,8 +209,8 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
             words.push(mode.into());
         }
         JobKind::Backup => {
-            // Half the time between two archives: a run that starts a little early still makes one. A recent archive
-            // of the user is enough.
+            // Half the time between two archives, so that a run that starts a little early still makes one. An
+            // archive that the user made recently is enough.
             let minutes = (options.archive_period_seconds() / 120).max(1);
             words.extend([
                 "backup".into(),
@@ -233,7 +229,7 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
             words.extend(vault.map(String::from));
         }
     }
-    // The configuration of sync decides about its log.
+    // The configuration file of sync decides whether a sync writes a log.
     if options.job != JobKind::Sync {
         words.push("--log".into());
     }
@@ -241,7 +237,7 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
 }
 
 /// Returns the `PATH` of a job: the absolute folders of the current `PATH`. Relative folders are dropped,
-/// because a job runs in another current folder. `None` if there is no `PATH`, and for a Windows task, which has no
+/// because a job runs in another current folder. `None` if there is no `PATH`, and for a Windows task, which cannot set
 /// variables.
 ///
 /// # Errors
@@ -266,29 +262,29 @@ fn representable_text(
     scheduler: Scheduler,
 ) -> Result<String, ScheduleError> {
     let unwritable = |why| ScheduleError::Unwritable {
-        format: scheduler.job_term(),
+        job_term: scheduler.job_term(),
         why,
         text: text.to_string_lossy().into_owned(),
     };
-    let plain = text.to_str().ok_or_else(|| unwritable("not UTF-8"))?;
+    let plain = text.to_str().ok_or_else(|| unwritable("it is not UTF-8"))?;
     if plain
         .chars()
         .any(|c| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'))
     {
-        return Err(unwritable("a control character"));
+        return Err(unwritable("it has a control character"));
     }
     // The Task Scheduler expands `%NAME%` and `$(NAME)`, and there is no way to escape them.
-    let is_replaced = plain.matches('%').count() > 1 || plain.contains("$(");
-    if scheduler == Scheduler::Windows && is_replaced {
+    let is_expanded = plain.matches('%').count() > 1 || plain.contains("$(");
+    if scheduler == Scheduler::Windows && is_expanded {
         return Err(unwritable("Windows would expand it as a variable"));
     }
     Ok(plain.to_owned())
 }
 
-/// Parses the options in the marker line of a text; `None` if there is no valid marker line.
+/// Parses the options in the marker line of `text`. Returns `None` if there is no valid marker line.
 pub(super) fn parse_marker(text: &str) -> Option<JobOptions> {
-    let (_, rest) = text.split_once(MARKER)?;
-    let line = rest.lines().next()?;
+    let (_, after_marker) = text.split_once(MARKER)?;
+    let line = after_marker.lines().next()?;
     // The end of the XML comment may follow in the same line.
     let mut values = serde_json::Deserializer::from_str(line).into_iter();
     values.next()?.ok()

@@ -8,8 +8,9 @@ use crate::logging;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// The exit codes of `launchctl bootstrap` while launchd still ends the job: EIO, and "operation already in
-/// progress". `launchctl bootout` returns at once, and launchd gives a program five seconds to end.
+/// The exit codes with which `launchctl bootstrap` fails while launchd is still ending the previous job: EIO (5), and
+/// "operation already in progress" (37). `launchctl bootout` returns at once, although launchd gives the job's program
+/// five seconds to end.
 const STILL_ENDING: &[i32] = &[5, 37];
 
 fn job_label(job: JobKind) -> String {
@@ -60,7 +61,8 @@ pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> St
             );
         }
     }
-    // launchd discards standard error otherwise. `JobDefinition::new` has checked the manager home.
+    // Without this key launchd discards standard error. `JobDefinition::new` has checked that the path of the manager
+    // home is UTF-8.
     let errors = context
         .manager_home
         .join(logging::FOLDER)

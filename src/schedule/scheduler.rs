@@ -15,7 +15,7 @@ pub enum Scheduler {
 }
 
 impl Scheduler {
-    /// Returns the scheduler of the system that this program was built for.
+    /// Returns the scheduler of the operating system for which codex-manager was built.
     pub(crate) fn of_this_build() -> Self {
         if cfg!(windows) {
             Self::Windows
@@ -26,7 +26,7 @@ impl Scheduler {
         }
     }
 
-    /// Returns the term for a job of this scheduler, for messages.
+    /// Returns the term for a job of this scheduler in messages.
     pub(crate) fn job_term(self) -> &'static str {
         match self {
             Self::Systemd => "systemd user timer",
@@ -39,11 +39,11 @@ impl Scheduler {
 /// A command that changes the state of the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SchedulerCommand {
-    /// The program and its arguments.
+    /// The program, followed by its arguments.
     pub words: Vec<String>,
-    /// True if an error is ignored, because the job may not be enabled.
+    /// True if a failure is ignored, because the job may not be enabled.
     pub may_fail: bool,
-    /// The exit codes of a scheduler that is still ending the job: the command is repeated.
+    /// The exit codes that mean that the scheduler is still ending the job, and that the command should be repeated.
     pub busy_codes: &'static [i32],
 }
 

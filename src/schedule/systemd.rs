@@ -32,7 +32,7 @@ pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBu
         .into())
 }
 
-/// Returns true if the timer is enabled: the link in `timers.target.wants` exists.
+/// Returns true if the link in `timers.target.wants` exists, with which systemd records an enabled timer.
 pub(super) fn is_enabled(job: JobKind, context: &JobContext<'_>) -> Result<bool, ScheduleError> {
     let link = unit_folder(context)?
         .join("timers.target.wants")
@@ -90,7 +90,6 @@ pub(super) fn render(definition: &JobDefinition) -> Vec<String> {
     vec![service, timer]
 }
 
-/// Formats the command for `ExecStart=`.
 fn format_exec_start(command: &[String]) -> String {
     let (program, arguments) = command.split_first().map_or(("", &[][..]), |(p, a)| (p, a));
     let mut words = Vec::new();
@@ -99,23 +98,23 @@ fn format_exec_start(command: &[String]) -> String {
         words.extend([
             quote("/bin/sh"),
             quote("-c"),
-            argument("exec \"$0\" \"$@\""),
+            quote_argument("exec \"$0\" \"$@\""),
         ]);
-        words.push(argument(program));
+        words.push(quote_argument(program));
     } else {
         // systemd does not expand `$` in the program path.
         words.push(quote(program));
     }
-    words.extend(arguments.iter().map(|word| argument(word)));
+    words.extend(arguments.iter().map(|word| quote_argument(word)));
     words.join(" ")
 }
 
-/// Quotes an argument, and escapes `$`, which would begin a variable.
-fn argument(text: &str) -> String {
+/// Quotes an argument of `ExecStart=`, and escapes `$`, with which systemd would expand a variable.
+fn quote_argument(text: &str) -> String {
     quote(text).replace('$', "$$")
 }
 
-/// Quotes a word with double quotes, and escapes `%`, which would begin a specifier.
+/// Puts a word into double quotes, and escapes `%`, with which a systemd specifier would begin.
 fn quote(text: &str) -> String {
     let escaped = text
         .replace('\\', "\\\\")
@@ -159,8 +158,8 @@ pub(crate) fn next_run_query(job: JobKind) -> Vec<String> {
     words.map(str::to_owned).into()
 }
 
-/// Parses the output of [`next_run_query`]. Returns the next run in microseconds since 1970; `None` if the
-/// timer is not enabled.
+/// Parses the output of the [`next_run_query`] command. Returns the next run in microseconds since 1970, or `None` if
+/// the timer is not enabled or the output is invalid.
 pub fn parse_next_run(answer: &[u8]) -> Option<i64> {
     let timers: serde_json::Value = serde_json::from_slice(answer).ok()?;
     timers

@@ -60,7 +60,7 @@ pub(super) fn render(definition: &JobDefinition) -> String {
 }
 
 fn render_trigger(when: Trigger) -> String {
-    // The start is in the past: the interval and the time of day count from there.
+    // Any start in the past will do. The Task Scheduler counts the intervals from it.
     match when {
         Trigger::Every(secs) => format!(
             "    <TimeTrigger>\n\
@@ -119,7 +119,7 @@ pub(super) fn encode(text: &str) -> Vec<u8> {
         .collect()
 }
 
-/// Decodes UTF-16 (little endian) with a byte order mark; keeps CRLF. `None` for other encodings.
+/// Decodes UTF-16 (little endian) with a byte order mark, and keeps CRLF. Returns `None` for any other encoding.
 pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.strip_prefix(&[0xff, 0xfe])?;
     let units: Vec<u16> = bytes

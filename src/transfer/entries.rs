@@ -8,10 +8,10 @@ use std::io::Read;
 use std::path::Path;
 use tar::EntryType;
 
-/// The longest name of an entry, in a GNU long-name record.
+/// The longest accepted entry name, which a GNU long-name record holds.
 const MAX_NAME_BYTES: u64 = 4096;
 
-/// Returns the next entry. Fails unless it is a regular file of this name, and of this size if one is given.
+/// Returns the next entry. Fails unless the entry is a regular file called `name`, and of `size` if a size is given.
 pub(super) fn read_entry<'b, R: Read>(
     entries: &mut tar::Entries<'b, R>,
     name: &str,
@@ -20,16 +20,16 @@ pub(super) fn read_entry<'b, R: Read>(
     if is_interrupted() {
         return Err(TransferError::Interrupted.into());
     }
-    let wrong = |detail: String| Err(PackageError::Damaged(detail));
+    let damaged = |detail: String| Err(PackageError::Damaged(detail));
     let mut long_name = None;
     loop {
         let Some(mut entry) = entries.next().transpose()? else {
-            return wrong(format!("it ends before {name}"));
+            return damaged(format!("it ends before {name}"));
         };
         let kind = entry.header().entry_type();
         if kind == EntryType::GNULongName && long_name.is_none() {
             if entry.size() > MAX_NAME_BYTES {
-                return wrong("an oversized name".into());
+                return damaged("an oversized name".into());
             }
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes)?;
@@ -40,16 +40,16 @@ pub(super) fn read_entry<'b, R: Read>(
         let found = long_name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
         if kind != EntryType::Regular || found != name.as_bytes() {
             let found = String::from_utf8_lossy(&found).into_owned();
-            return wrong(format!("found {found} instead of the file {name}"));
+            return damaged(format!("found {found} instead of the file {name}"));
         }
         if size.is_some_and(|size| size != entry.size()) {
-            return wrong(format!("the size of {name} does not match the manifest"));
+            return damaged(format!("the size of {name} does not match the manifest"));
         }
         return Ok(entry);
     }
 }
 
-/// Reads the manifest, which is the first entry, and returns it with the id of the export.
+/// Reads the first entry, which must be the manifest. Returns the manifest and the id of the export.
 pub(super) fn read_manifest<R: Read>(
     entries: &mut tar::Entries<'_, R>,
 ) -> Result<(ExportManifest, String), PackageError> {
@@ -61,35 +61,35 @@ pub(super) fn read_manifest<R: Read>(
         entry => entry?,
     };
     if entry.size() > ExportManifest::MAX_BYTES {
-        return Err(PackageError::damaged("an oversized manifest"));
+        return Err(PackageError::Damaged("an oversized manifest".into()));
     }
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes)?;
     let manifest: ExportManifest = parse_document(&"the manifest", &bytes)?;
     if manifest.product != PRODUCT {
-        return foreign("its manifest names another product".into());
+        return foreign(format!("its manifest is not of a {PRODUCT}"));
     }
     Ok((manifest, manifest::export_id(&bytes)))
 }
 
-/// Fails if anything but the end of a tar follows. Reading to the end also checks the authenticity
-/// of the last encrypted block.
-pub(super) fn check_end(mut rest: impl Read) -> Result<(), PackageError> {
+/// Fails unless only the zero bytes at the end of a tar file follow, at most 64 KiB of them. Reading to the end of the
+/// file also checks the authenticity of the last encrypted block.
+pub(super) fn check_end(mut after_entries: impl Read) -> Result<(), PackageError> {
     let mut buffer = [0; 4096];
     let mut left = 64 * 1024_usize;
     loop {
-        let n = rest.read(&mut buffer)?;
+        let n = after_entries.read(&mut buffer)?;
         if n == 0 {
             return Ok(());
         }
         if n > left || buffer[..n].iter().any(|byte| *byte != 0) {
-            return Err(PackageError::damaged("data after its end"));
+            return Err(PackageError::Damaged("data after its end".into()));
         }
         left -= n;
     }
 }
 
-/// Parses the document `name` of an export.
+/// Parses a document of an export. `name` is the name of the document in error messages.
 pub(super) fn parse_document<T: Document>(
     name: &dyn Display,
     bytes: &[u8],

@@ -24,38 +24,34 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ExportOptions<'a> {
-    /// The manager home to export.
     pub manager_home: &'a Path,
-    /// The live Codex home, whose login stays.
+    /// The live Codex home, whose login does not move into the export.
     pub codex_home: &'a Path,
     /// Moves the logins of the profiles into the export.
     pub with_logins: bool,
     /// Includes the archives, which requires encryption.
     pub with_archives: bool,
-    /// The current time, in the zone of the user.
     pub now: Timestamp,
-    /// The zone in which times are written.
+    /// The time zone of times in documents that have no offset.
     pub zone: Zone,
 }
 
 /// A profile or file that is not exported or imported, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct NotTransferred {
-    /// The name of the profile, archive or file.
     pub name: String,
-    /// The reason, as a sentence fragment.
     pub reason: String,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct ExportPlan {
-    /// The manifest with all entries.
     pub manifest: ExportManifest,
     /// The logins that move into the export.
     pub logins: Vec<MovedLogin>,
     pub archives: usize,
     /// The profiles and files that are not exported.
     pub left: Vec<NotTransferred>,
+    /// The contents of `manifest.files`, in the same order.
     contents: Vec<ExportContent>,
 }
 
@@ -101,7 +97,8 @@ fn entry_name(path: &Path) -> Result<EntryName, TransferError> {
     })
 }
 
-/// Plans an export. Writes nothing. `progress` counts the bytes of archives.
+/// Plans an export without writing anything. `progress` counts the bytes of archives, which are read to compute their
+/// digests.
 ///
 /// # Errors
 /// A file cannot be read, or the user interrupts.
@@ -123,7 +120,7 @@ pub(crate) fn plan(
     };
     let profiles = Profiles::of(home);
     let all = profiles.list()?;
-    // Fields that a newer version added to profile.json would be lost.
+    // An export of these profiles would lose the fields that a newer version added to profile.json.
     let newer: BTreeMap<_, _> = profiles.list_newer(&all).into_iter().collect();
     for profile in all {
         match newer.get(&profile.name) {
@@ -161,8 +158,8 @@ fn add_profile(
     options: &ExportOptions<'_>,
 ) -> Result<(), TransferError> {
     let folder = Path::new(PROFILES).join(&profile.name);
-    // The location of the owner only makes sense on this machine.
-    let note = ProfileFile {
+    // The location of the login only makes sense on this machine.
+    let exported = ProfileFile {
         identity: profile.identity().cloned(),
         newest: profile.newest(),
         owner: LoginOwner::Profile,
@@ -172,7 +169,7 @@ fn add_profile(
         ..profile.file.clone()
     };
     let path = folder.join(PROFILE_JSON);
-    let bytes = document::encode(&path, &note)?;
+    let bytes = document::encode(&path, &exported)?;
     plan.add(&path, bytes)?;
     if !options.with_logins {
         return Ok(());
@@ -203,7 +200,7 @@ fn add_document<T: Document>(
     plan.add(Path::new(name), bytes)
 }
 
-/// Adds a small file verbatim, if it exists. Skips one that is too large or not a regular file.
+/// Adds a file of the manager home verbatim, if it exists. Skips a file that is too large or not a regular file.
 fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), TransferError> {
     let path = home.join(name);
     let limit = ExportPart::from_path(&entry_name(name)?).map_or(0, |part| part.max_bytes());
@@ -223,7 +220,7 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
     }
 }
 
-/// Adds records without an archive, and archives with their sidecars if they are included.
+/// Adds the sidecars that have no archive. If the export includes archives, adds the archives with their sidecars, too.
 fn add_backups(
     plan: &mut ExportPlan,
     options: &ExportOptions<'_>,
@@ -252,9 +249,9 @@ fn add_backups(
                 continue;
             }
             let path = backups.join(&record.path);
-            let noted = record.metadata.archive_digest();
-            let (sha256, size, is_noted) = compute_digest(&path, noted, progress)?;
-            if size != stamp.bytes || !is_noted {
+            let recorded = record.metadata.archive_digest();
+            let (sha256, size, matches_record) = compute_digest(&path, recorded, progress)?;
+            if size != stamp.bytes || !matches_record {
                 plan.skip(&record.path, "it is damaged: it does not match its sidecar");
                 continue;
             }
@@ -267,7 +264,7 @@ fn add_backups(
             plan.archives += 1;
         }
         if record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
-            // The import would refuse the whole export because of it. The archive carries the same
+            // An import would refuse the whole export because of this sidecar. The archive itself contains the same
             // metadata.
             if matches!(record.problem(), Some(ArchiveProblem::Sidecar(_))) {
                 plan.skip(sidecar, "it is damaged, or does not describe its archive");
@@ -286,30 +283,31 @@ fn add_backups(
     Ok(())
 }
 
-/// Returns the digest and the size of a file, and true if `noted` is its digest or `None`.
+/// Returns the SHA-256 and the size of a file, and true if `recorded` is a digest of the same content or `None`. The
+/// recorded digest may be of another algorithm.
 fn compute_digest(
     path: &Path,
-    noted: Option<ContentDigest>,
+    recorded: Option<ContentDigest>,
     progress: &dyn Progress,
 ) -> Result<(Sha256Digest, u64, bool), TransferError> {
     let mut hasher = Hasher::default();
-    let mut beside = noted.map(|noted| noted.hasher());
+    let mut record_hasher = recorded.map(|recorded| recorded.hasher());
     let size = read_chunks(path, progress, |bytes| {
         hasher.update(bytes);
-        if let Some(beside) = &mut beside {
-            beside.update(bytes);
+        if let Some(record_hasher) = &mut record_hasher {
+            record_hasher.update(bytes);
         }
         Ok(())
     })?;
-    let is_noted = noted == beside.map(|beside| beside.digest());
-    Ok((hasher.digest(), size, is_noted))
+    let matches_record = recorded == record_hasher.map(|hasher| hasher.digest());
+    Ok((hasher.digest(), size, matches_record))
 }
 
-/// Passes the content of a file in chunks to `to` and returns its length.
+/// Passes the content of a file in chunks to `on_chunk`, and returns the length of the file in bytes.
 pub(super) fn read_chunks(
     path: &Path,
     progress: &dyn Progress,
-    mut to: impl FnMut(&[u8]) -> Result<(), IoError>,
+    mut on_chunk: impl FnMut(&[u8]) -> Result<(), IoError>,
 ) -> Result<u64, TransferError> {
     let mut file = file_open::open(path).at("read", path)?;
     let mut buffer = vec![0; 256 * 1024];
@@ -322,18 +320,18 @@ pub(super) fn read_chunks(
         if n == 0 {
             return Ok(total);
         }
-        to(&buffer[..n])?;
+        on_chunk(&buffer[..n])?;
         progress.add_bytes(n as u64);
         total += n as u64;
     }
 }
 
-/// Writes the export as `target`, which must not exist, and moves the logins into it. Returns its
-/// length. Durable on return.
+/// Writes the export to the new file `target`, and moves the logins into the export. Returns the length of the file in
+/// bytes. The export is durable on return.
 ///
 /// # Errors
-/// `target` exists, a login or an archive changed since the plan, the file cannot be written, or
-/// the user interrupts. Then the profiles keep their logins, unless the move stays pending; see [`handover::publish`].
+/// `target` exists, a login or an archive changed since the plan, the file cannot be written, or the user interrupts.
+/// Then the profiles keep their logins, unless the move stays pending; see [`handover::publish`].
 pub(crate) fn write(
     plan: &ExportPlan,
     options: &ExportOptions<'_>,
@@ -369,65 +367,66 @@ pub(crate) fn write(
     }
 }
 
-/// Writes the files into `file`, encrypted if asked for. `place` is its final path, for error messages.
+/// Writes the content of the export to `file`, encrypted unless `encryption` is plain. Error messages name `target`.
 fn write_sealed(
     plan: &ExportPlan,
     encryption: Encryption,
     file: &mut File,
-    place: &Path,
+    target: &Path,
     progress: &dyn Progress,
 ) -> Result<(), TransferError> {
     let mut output = BufWriter::with_capacity(256 * 1024, file);
-    match encryption.into_encryptor().at("write", place)? {
-        None => write_files(plan, &mut output, place, progress)?,
+    match encryption.into_encryptor().at("write", target)? {
+        None => write_files(plan, &mut output, target, progress)?,
         Some(encryptor) => {
-            let mut sealed = encryptor.wrap_output(&mut output).at("write", place)?;
-            write_files(plan, &mut sealed, place, progress)?;
+            let mut sealed = encryptor.wrap_output(&mut output).at("write", target)?;
+            write_files(plan, &mut sealed, target, progress)?;
             // Writes the last encrypted block, without which the export cannot be read.
-            sealed.finish().at("write", place)?;
+            sealed.finish().at("write", target)?;
         }
     }
-    Ok(output.flush().at("write", place)?)
+    Ok(output.flush().at("write", target)?)
 }
 
 fn write_files(
     plan: &ExportPlan,
     output: &mut impl Write,
-    place: &Path,
+    target: &Path,
     progress: &dyn Progress,
 ) -> Result<(), TransferError> {
     let mut tar = tar::Builder::new(output);
-    let manifest = document::encode(place, &plan.manifest)?;
+    let manifest = document::encode(target, &plan.manifest)?;
     let mut head = tar_header(manifest.len() as u64);
     tar.append_data(&mut head, NAME, manifest.as_slice())
-        .at("write", place)?;
+        .at("write", target)?;
     for (file, content) in plan.manifest.files.iter().zip(&plan.contents) {
         let mut head = tar_header(file.size);
         match content {
             ExportContent::Bytes(bytes) => tar
                 .append_data(&mut head, file.path.as_path(), bytes.expose())
-                .at("write", place)?,
+                .at("write", target)?,
             ExportContent::File(path) => {
-                // Only the header. `tar` would write the content without progress and interruption.
+                // `tar` writes only the header here, because it would write the content without progress and without
+                // a check for interruption.
                 tar.append_data(&mut head, file.path.as_path(), io::empty())
-                    .at("write", place)?;
+                    .at("write", target)?;
                 let mut hasher = Hasher::default();
                 let size = read_chunks(path, progress, |bytes| {
                     hasher.update(bytes);
-                    tar.get_mut().write_all(bytes).at("write", place)
+                    tar.get_mut().write_all(bytes).at("write", target)
                 })?;
-                // The manifest was written first, so a file that changed since cannot be corrected any more.
+                // The manifest is already written, so the export cannot include the changed archive.
                 if size != file.size || hasher.digest() != file.sha256 {
                     return Err(TransferError::Changed(path.display().to_string()));
                 }
-                let rest = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
+                let padding = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
                 tar.get_mut()
-                    .write_all(&[0; 512][..rest])
-                    .at("write", place)?;
+                    .write_all(&[0; 512][..padding])
+                    .at("write", target)?;
             }
         }
     }
-    tar.into_inner().at("write", place)?;
+    tar.into_inner().at("write", target)?;
     Ok(())
 }
 

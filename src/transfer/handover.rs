@@ -1,21 +1,19 @@
-//! Moves the ownership of logins into an export, so that a kill at any point leaves exactly one
-//! owner.
+//! Moves the ownership of logins into an export. A kill at any point leaves exactly one owner of each login.
 //!
 //! 1. The export is durable under a temporary name.
-//! 2. Each profile records the pending move (`moving`). From now on no command uses its login.
+//! 2. Each profile records the pending move (`moving`). From now on no command uses the login of the profile.
 //! 3. One rename gives the export its final name.
 //! 4. The profiles record the move as done (`moved`).
 //!
-//! After a kill, or a rename with an unknown result, the name of the file decides: with the final
-//! name the export owns the logins, with the temporary name the profiles do. If neither file
-//! exists, its disk may be gone or the user may have moved the file, so the logins are not returned
-//! without being asked for.
+//! After a kill, or a rename with an unknown result, the name of the file decides: with the final name the export owns
+//! the logins, with the temporary name the profiles do. If neither file exists, the disk of the export may be gone, or
+//! the user may have moved the file. Then the profiles do not get their logins back by themselves.
 //!
-//! This is no transaction of [`crate::journal`], because only the disk of the export knows the
-//! outcome. A journal undoes its steps if that disk disappears before the rename is durable; then
-//! the profile could use a login that the export on the disk has too. A pending move refuses the
-//! login until the disk is back. Until then, the user may rename the profile or sign in again: the
-//! note is part of `profile.json`, while a journal would put an outdated `profile.json` back.
+//! This is no transaction of [`crate::journal`], because only the disk of the export knows the outcome. A journal would
+//! undo its steps if that disk disappears before the rename is durable; then the profile could use a login that the
+//! export on the disk also contains. A pending move blocks the login until the disk is back. Until then, the user may
+//! rename the profile or sign in again, because the pending move is recorded in `profile.json` itself. A journal would
+//! restore an outdated `profile.json`.
 
 use super::error::TransferError;
 use crate::accounts::{LoginOwner, PendingMove, Profile, ProfileFile, Profiles};
@@ -31,17 +29,16 @@ use std::path::{Path, PathBuf};
 /// A login that moves into an export.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct MovedLogin {
-    /// The profile that loses it.
+    /// The name of the profile that loses the login.
     pub profile: String,
     pub email: String,
-    /// The workspace account id, if known.
     pub account_id: Option<String>,
-    /// The bytes of auth.json, as they are in the export.
+    /// The content of auth.json, as it is in the export.
     #[serde(skip)]
     pub bytes: SecretBytes,
 }
 
-/// Returns the reason why the login of a profile cannot move; `None` if it can.
+/// Returns the reason why the login of a profile cannot move into an export, or `None` if it can.
 pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
     if profile.snapshot().is_none() || profile.login().is_none() {
         return Some("it has no login".into());
@@ -49,7 +46,7 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
     if profile.damaged.is_some() {
         return Some("its profile.json is damaged".into());
     }
-    // A key is not spent by its use.
+    // An API key stays valid when it is used, so an old one can still move.
     let is_renewable = |login: &Login| login.identity.kind.is_renewable();
     if profile.login().is_some_and(is_renewable) && (profile.is_stale() || profile.is_superseded())
     {
@@ -74,17 +71,17 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
     }
 }
 
-/// Renames `file` to `target` and moves `logins` with it. Returns false, with every login left to its profile,
-/// if `target` exists. `export` is the id of the export; only this export can bring the logins back.
+/// Renames `file` to `target`, and records that `logins` moved into the export. Returns false if `target` exists; then
+/// the profiles keep their logins. The profiles record `export_id`, because only this export can bring the logins back.
 ///
 /// # Errors
-/// A login changed since it was written to the file, or a file cannot be written. Then every
-/// profile keeps its login. If that could not be recorded, or the disk of the export is gone, the
-/// move stays pending and the next command resolves it.
+/// A login changed since it was written to the file, or a file cannot be written. Then the profiles keep their logins.
+/// If the profiles cannot be written, or the disk of the export is gone, the move stays pending, and the next command
+/// finishes or undoes it.
 pub(crate) fn publish(
     profiles: &Profiles,
     logins: &[MovedLogin],
-    export: &str,
+    export_id: &str,
     file: TempFile,
     target: &Path,
     codex_home: &Path,
@@ -93,8 +90,7 @@ pub(crate) fn publish(
     if logins.is_empty() {
         return Ok(file.publish(target)?.is_ok());
     }
-    // Lock order: the login lock before the lock on profiles, as in every command that makes a
-    // login live.
+    // Lock order: the login lock before the lock on profiles, as in every command that makes a login live.
     let _live = lock_live_login(codex_home)?;
     let _lock = FileLock::acquire(&profiles.lock_path())?;
     let before = load_unchanged_profiles(profiles, logins, codex_home)?;
@@ -109,48 +105,48 @@ pub(crate) fn publish(
         since: now,
     };
     let noted = before.iter().try_for_each(|profile| {
-        let moving = moving_record(profile, &note, export);
+        let moving = moving_record(profile, &note, export_id);
         profiles.write_note(&profile.name, &moving)
     });
     if let Err(e) = noted {
         return_logins(profiles, &before, file)?;
         return Err(e.into());
     }
-    rename_export(profiles, &before, &note, export, file)
+    rename_export(profiles, &before, &note, export_id, file)
 }
 
-/// Returns the `profile.json` of a profile whose login is moving.
-fn moving_record(profile: &Profile, note: &PendingMove, export: &str) -> ProfileFile {
+/// Returns the content of `profile.json` for a profile whose login is moving.
+fn moving_record(profile: &Profile, note: &PendingMove, export_id: &str) -> ProfileFile {
     ProfileFile {
         owner: LoginOwner::Moved,
         live_home: None,
         moving: Some(note.clone()),
-        moved_with: Some(export.to_owned()),
+        moved_with: Some(export_id.to_owned()),
         newest: profile.newest(),
         ..profile.file.clone()
     }
 }
 
-/// Gives the export its final name and records in the profiles that their logins moved. Returns
-/// false, with all logins returned, if that name exists.
+/// Gives the export its final name, and records in the profiles that their logins moved. If the final name exists,
+/// returns the logins to their profiles, and returns false. `before` has the profiles as they were before the move.
 fn rename_export(
     profiles: &Profiles,
     before: &[Profile],
     note: &PendingMove,
-    export: &str,
+    export_id: &str,
     file: TempFile,
 ) -> Result<bool, TransferError> {
     let (error, file) = match file.try_publish(&note.file) {
-        Ok(()) => return record_moved(profiles, before, note, export).map(|()| true),
+        Ok(()) => return record_moved(profiles, before, note, export_id).map(|()| true),
         Err(PublishError { error, file }) => (error, file),
     };
-    // Without a file, the rename happened, but may not be durable.
+    // Without a file in the error, the rename happened, but may not be durable.
     let Some(file) = file else {
         return Err(error.into());
     };
     match determine_outcome(note) {
-        // A network file system renamed the file, but lost the reply.
-        MoveOutcome::Moved(_) => record_moved(profiles, before, note, export).map(|()| true),
+        // A network file system renamed the file, but reported a failure because its reply was lost.
+        MoveOutcome::Moved(_) => record_moved(profiles, before, note, export_id).map(|()| true),
         MoveOutcome::Returned => {
             return_logins(profiles, before, file)?;
             match error.source.kind() {
@@ -165,7 +161,7 @@ fn rename_export(
     }
 }
 
-/// Locks the live login of a Codex home; `None` if there is no such home.
+/// Locks the live login of a Codex home. Returns `None` if the home does not exist.
 fn lock_live_login(codex_home: &Path) -> Result<Option<LoginLock>, TransferError> {
     if !codex_home.is_dir() {
         return Ok(None);
@@ -188,7 +184,7 @@ fn load_unchanged_profiles(
 ) -> Result<Vec<Profile>, TransferError> {
     let profile_of = |login: &MovedLogin| {
         let profile = profiles.find_by_name(&login.profile)?;
-        // A login that was renewed since is newer than the one in the file, which could not renew any more.
+        // If the login was renewed since, the refresh token in the export is used up.
         let is_same = profile.snapshot().is_some_and(|s| s.bytes == login.bytes);
         if !is_same || find_obstacle(&profile, codex_home).is_some() {
             return Err(TransferError::Changed(login.profile.clone()));
@@ -198,8 +194,8 @@ fn load_unchanged_profiles(
     logins.iter().map(profile_of).collect()
 }
 
-/// Gives the profiles their logins back after the export failed, and removes its `file`. If that cannot be recorded,
-/// the file stays.
+/// Gives the profiles their logins back after the export failed, and removes the temporary `file` of the export. If a
+/// profile cannot be written, the file stays.
 fn return_logins(
     profiles: &Profiles,
     before: &[Profile],
@@ -209,7 +205,7 @@ fn return_logins(
         .iter()
         .try_for_each(|profile| profiles.write_note(&profile.name, &profile.file));
     if let Err(e) = undone {
-        // The next command needs the file under its temporary name to see that the export failed.
+        // The next command needs the file under its temporary name, to see that the export failed.
         file.keep();
         return Err(e.into());
     }
@@ -220,19 +216,19 @@ fn record_moved(
     profiles: &Profiles,
     before: &[Profile],
     note: &PendingMove,
-    export: &str,
+    export_id: &str,
 ) -> Result<(), TransferError> {
     for profile in before {
         let moved = ProfileFile {
             moving: None,
-            ..moving_record(profile, note, export)
+            ..moving_record(profile, note, export_id)
         };
         profiles.write_note(&profile.name, &moved)?;
     }
     Ok(())
 }
 
-/// The outcome of a killed export for one profile.
+/// The outcome of an interrupted export for one profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MoveOutcome {
     /// The export has its final name and owns the login.
@@ -250,25 +246,24 @@ pub(crate) enum MoveOutcome {
 pub(crate) fn finish_interrupted(
     profiles: &Profiles,
 ) -> Result<Vec<(String, MoveOutcome)>, TransferError> {
-    let is_open = |profile: &Profile| profile.file.moving.is_some();
-    if !profiles.list()?.iter().any(is_open) {
+    let is_pending = |profile: &Profile| profile.file.moving.is_some();
+    if !profiles.list()?.iter().any(is_pending) {
         return Ok(Vec::new());
     }
-    // A running export holds this lock; after acquiring it, all pending moves are of killed
-    // exports.
+    // A running export holds this lock. So once the lock is acquired, all pending moves are of killed exports.
     let _lock = FileLock::acquire(&profiles.lock_path())?;
-    let open: Vec<_> = profiles.list()?.into_iter().filter(is_open).collect();
+    let pending: Vec<_> = profiles.list()?.into_iter().filter(is_pending).collect();
     let mut settled = Vec::new();
-    for profile in &open {
+    for profile in &pending {
         let Some(note) = &profile.file.moving else {
             continue;
         };
-        let end = determine_outcome(note);
-        let owner = match &end {
+        let outcome = determine_outcome(note);
+        let owner = match &outcome {
             MoveOutcome::Moved(_) => LoginOwner::Moved,
             MoveOutcome::Returned => LoginOwner::Profile,
             MoveOutcome::Unknown(_) => {
-                settled.push((profile.name.clone(), end));
+                settled.push((profile.name.clone(), outcome));
                 continue;
             }
         };
@@ -280,11 +275,12 @@ pub(crate) fn finish_interrupted(
             ..profile.file.clone()
         };
         profiles.write_note(&profile.name, &file)?;
-        settled.push((profile.name.clone(), end));
+        settled.push((profile.name.clone(), outcome));
     }
-    // Last, because the file proves that the logins may be returned until all profiles have theirs.
-    for (profile, (_, end)) in open.iter().zip(&settled) {
-        if let (MoveOutcome::Returned, Some(note)) = (end, &profile.file.moving) {
+    // The file is removed last: until all profiles have their logins back, only the file proves that they may have
+    // them.
+    for (profile, (_, outcome)) in pending.iter().zip(&settled) {
+        if let (MoveOutcome::Returned, Some(note)) = (outcome, &profile.file.moving) {
             tree::remove(&note.unfinished)?;
         }
     }
@@ -294,8 +290,8 @@ pub(crate) fn finish_interrupted(
 fn determine_outcome(note: &PendingMove) -> MoveOutcome {
     if note.is_export(&note.file) {
         let synced = atomic::sync_folder(atomic::parent_of(&note.file));
-        // The final name counts only once it is durable: otherwise a power failure could bring the temporary
-        // one back.
+        // The final name counts only once it is durable. Before that, a power failure could bring the temporary name
+        // back.
         if synced.is_ok() {
             return MoveOutcome::Moved(note.file.clone());
         }

@@ -1,4 +1,4 @@
-//! The manifest of an export: its first entry, which lists all others in order.
+//! The manifest of an export. It is the first entry of the export, and lists all other entries in order.
 
 use crate::accounts::profile_ops::check_name;
 use crate::archive::{EntryName, Metadata, names};
@@ -8,24 +8,20 @@ use crate::io::{Document, Sha256Digest, Timestamp, hash};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 
-/// The name of the manifest's entry.
+/// The entry name of the manifest.
 pub(crate) const NAME: &str = "export.json";
 
-/// The product name in the manifest.
+/// The value of `product` in every manifest. It distinguishes an export from other tar files.
 pub(crate) const PRODUCT: &str = "codex-manager export";
 
-/// `config.toml` of the manager home.
 pub(crate) const CONFIG: &str = "config.toml";
 
-/// The launch registry of the manager home.
 pub(crate) const LAUNCHES: &str = "launches.jsonl";
 
-/// The document of a profile, without its login.
 pub(crate) const PROFILE_JSON: &str = "profile.json";
 
 pub(crate) const PROFILES: &str = "profiles";
 
-/// The folder of the archives.
 pub(crate) const BACKUPS: &str = "backups";
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -33,11 +29,11 @@ pub(crate) struct ExportManifest {
     pub product: String,
     pub created_at: Option<Timestamp>,
     pub manager_version: String,
-    /// True if logins moved into the export.
+    /// True if the export may contain logins.
     pub with_logins: bool,
-    /// True if the export contains archives.
+    /// True if the export may contain archives.
     pub with_archives: bool,
-    /// All other entries, in order.
+    /// All entries except the manifest, in the order of the export.
     pub files: Vec<ExportFile>,
 }
 
@@ -58,36 +54,34 @@ pub(crate) struct ExportFile {
     pub path: EntryName,
     /// The length in bytes.
     pub size: u64,
-    /// The digest of the content.
     pub sha256: Sha256Digest,
 }
 
-/// The kinds of files that an export may hold, by their paths.
+/// A kind of file that an export may contain. The path of a file determines its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ExportPart {
     /// `cooldown.json`, the last observations.
     Cooldown,
     /// `inventory.json`, the records of legacy files.
     Inventory,
-    /// `config.toml`, the settings of this program.
+    /// `config.toml`, the settings of codex-manager.
     Config,
     /// `launches.jsonl`, the launch registry.
     Launches,
     /// `observations/<account>.json`, the history of an account's windows.
     Observations,
-    /// `profile.json` of a profile.
+    /// `profile.json` of the profile with this name.
     Profile(String),
-    /// `auth.json` of a profile.
+    /// `auth.json` of the profile with this name.
     Login(String),
-    /// An archive, by its path below `backups/`.
+    /// The archive with this file name in `backups/`.
     Archive(String),
-    /// A sidecar, by its path below `backups/`.
+    /// The sidecar with this file name in `backups/`.
     Sidecar(String),
 }
 
 impl ExportPart {
-    /// Returns the kind of the file at this path of a manager home, or `None` if an export may not
-    /// hold it.
+    /// Returns the kind of the file at a path in the manager home, or `None` if an export must not contain the file.
     pub(crate) fn from_path(path: &EntryName) -> Option<Self> {
         let parts = path.as_path().iter().map(OsStr::to_str);
         let parts: Vec<&str> = parts.collect::<Option<_>>()?;
@@ -108,7 +102,7 @@ impl ExportPart {
         })
     }
 
-    /// Returns the size limit of such a file. Limited because all but archives are held in memory.
+    /// Returns the size limit of a file of this kind, in bytes. An import holds all files except archives in memory.
     pub(crate) fn max_bytes(&self) -> u64 {
         const MIB: u64 = 1024 * 1024;
         match self {

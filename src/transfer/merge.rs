@@ -1,6 +1,6 @@
-//! Merges an export into the manager home. Newer local data is never replaced by older data.
+//! Merges an export into the manager home, without replacing newer local data by older data.
 //!
-//! Every step is atomic and idempotent, so that repeating a killed import completes it.
+//! Every step is atomic and idempotent, so the same import completes one that was killed.
 
 use super::error::TransferError;
 use super::export::NotTransferred;
@@ -19,12 +19,12 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
-/// The effect of an import on an archive, of an export or of a home of the Python codex-manager.
+/// The effect of importing one archive, from an export or from the home of a Python codex-manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ArchiveOutcome {
     Added,
-    /// The same bytes are already here, perhaps under another name.
+    /// The manager home already has an archive with the same bytes, perhaps under another name.
     Present,
 }
 
@@ -43,23 +43,20 @@ pub(crate) struct ArchiveImport {
 pub(crate) enum ConfigOutcome {
     /// The export has no settings.
     None,
-    /// There are no local settings, so those of the export are copied.
+    /// There are no local settings, so the settings of the export are copied.
     Added,
-    /// The local settings are the same.
     Same,
-    /// The local settings differ and stay.
+    /// The local settings differ from those of the export, and are kept.
     Kept,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ImportPlan {
-    /// The profiles of the export.
     pub profiles: Vec<ProfileImport>,
-    /// Profiles that are not imported, and the reasons.
+    /// The profiles that are not imported.
     pub left: Vec<NotTransferred>,
-    /// The emails of accounts with newer figures in the export.
+    /// The emails of accounts whose entry in `cooldown.json` changes.
     pub accounts: Vec<String>,
-    /// The archives of the export.
     pub archives: Vec<ArchiveImport>,
     /// The number of new records of legacy files.
     pub records: usize,
@@ -70,7 +67,7 @@ pub(crate) struct ImportPlan {
     pub config: ConfigOutcome,
 }
 
-/// Plans an import from the current local state. Takes no lock and writes nothing.
+/// Plans an import, given the current manager home. Takes no lock and writes nothing.
 ///
 /// # Errors
 /// A local file cannot be read, or is of a newer version.
@@ -83,13 +80,13 @@ pub(crate) fn plan(
     let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME))?;
     let launches = file_open::read_if_exists(&home.join(LAUNCHES))?.unwrap_or_default();
     let config = file_open::read_if_exists(&home.join(CONFIG))?;
-    let mut spans = 0;
+    let mut new_spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
             let mut known = observations::load(home, identity)?;
             let before = known.spans.len();
             file.spans.iter().for_each(|span| known.add(span.clone()));
-            spans += known.spans.len().saturating_sub(before);
+            new_spans += known.spans.len().saturating_sub(before);
         }
     }
     let (profiles, left) = profiles::plan(package, options)?;
@@ -103,7 +100,7 @@ pub(crate) fn plan(
             &store::backups_folder(home),
         )?,
         records: select_new_records(package, &inventory.good().unwrap_or_default()).len(),
-        observations: spans,
+        observations: new_spans,
         launches: select_new_launches(package, &launches).len(),
         config: match (&package.config, &config) {
             (None, _) => ConfigOutcome::None,
@@ -144,8 +141,8 @@ fn plan_archives(
     Ok(plans)
 }
 
-/// Returns the name of the local archive with the same bytes. Reads archives of the same size whose record has no
-/// SHA-256.
+/// Returns the name of the local archive with the same bytes as `archive`, or `None`. Reads local archives of the same
+/// size if their record has no SHA-256.
 fn find_same_archive(
     archives: &[ArchiveRecord],
     archive: &ExportedArchive,
@@ -159,8 +156,8 @@ fn find_same_archive(
     });
     for record in of_size {
         let is_same = match record.metadata.archive_digest() {
-            Some(ContentDigest::Sha256(noted)) => noted.to_string() == digest,
-            // Exports have the SHA-256 of all files.
+            Some(ContentDigest::Sha256(recorded)) => recorded.to_string() == digest,
+            // The export has only a SHA-256 to compare with.
             Some(ContentDigest::Blake3(_)) | None => {
                 let path = backups.join(&record.path);
                 let mut file = file_open::open(&path).at("open", &path)?;
@@ -188,8 +185,8 @@ fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'
         .collect()
 }
 
-/// Returns the lines of the export's launch registry whose launches `local` does not have, in their order. Damaged
-/// lines are left out.
+/// Returns the lines of the export's launch registry for launches that the registry `local` does not have. Keeps the
+/// order of the lines, and leaves out damaged lines.
 fn select_new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> {
     let id = |line: &[u8]| {
         let value: serde_json::Value = serde_json::from_slice(line).ok()?;
@@ -216,20 +213,21 @@ fn list_changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<S
     changed
 }
 
-/// Merges the newer facts of `exported` into its entry in `file`. The availability of the login stays local.
+/// Merges the newer facts in `exported` into the entry of the same account in `file`. The availability of the login in
+/// `file` stays as it is.
 pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
-    let who = &exported.identity;
+    let identity = &exported.identity;
     if let Some(observation) = &exported.observation {
-        file.entry(who).observe(observation.clone());
+        file.entry(identity).observe(observation.clone());
     }
     if let Some(at) = exported.last_used_at {
-        file.record_use(who, at);
+        file.record_use(identity, at);
     }
-    let local = file.entry(who);
+    let local = file.entry(identity);
     if local.plan.is_none() {
         local.plan.clone_from(&exported.plan);
     }
-    // The later decision of the user counts, also one that ended a hold.
+    // The user's last decision counts, even if it ended a hold.
     if exported.held_since > local.held_since {
         local.held_since = exported.held_since;
         local.held_until = exported.held_until;
@@ -248,21 +246,21 @@ pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
 /// The result of [`apply`].
 #[derive(Debug)]
 pub(crate) struct ImportReport {
-    /// The plan that was carried out, made under the locks.
+    /// The plan that was carried out.
     pub plan: ImportPlan,
-    /// Profiles whose imported login also replaced the live one.
+    /// The profiles whose imported login also replaced the login in a Codex home.
     pub renewed: Vec<String>,
-    /// Profiles whose login could not replace the live one, because Codex held it.
+    /// The profiles whose imported login could not replace the login in a Codex home, because Codex held its lock.
     pub busy: Vec<String>,
-    /// Warnings to print, such as damaged documents.
+    /// Warnings for the user, for example about damaged documents.
     pub warnings: Vec<String>,
 }
 
-/// Imports an export. Durable on return.
+/// Imports an export. The imported files are durable on return.
 ///
 /// # Errors
-/// A file cannot be written, or a local document is of a newer version. Completed steps stay;
-/// repeating the import does the rest.
+/// A file cannot be read or written, or a local document is of a newer version. Completed steps stay, and the same
+/// import again does the remaining ones.
 pub(crate) fn apply(
     package: &Package,
     options: &ImportOptions<'_>,
@@ -277,10 +275,11 @@ pub(crate) fn apply(
     ] {
         atomic::remove_stale_temps(folder);
     }
-    // Planned once without locks, to know which accounts to lock, and again under them.
-    let (wanted, _) = profiles::plan(package, options)?;
-    let packed = wanted.iter().filter_map(|p| package.profiles.get(&p.name));
-    let logins = packed.filter_map(|packed| packed.login.as_ref());
+    // The first plan is made without locks, to know which accounts to lock. The plan that counts is made under the
+    // locks.
+    let (planned, _) = profiles::plan(package, options)?;
+    let exported = planned.iter().filter_map(|p| package.profiles.get(&p.name));
+    let logins = exported.filter_map(|exported| exported.login.as_ref());
     let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();
     let _account_locks =
         Profiles::of(home).lock_accounts(&accounts, options.now, options.lock_timeout)?;
@@ -291,17 +290,17 @@ pub(crate) fn apply(
         warnings: Vec::new(),
     };
     for planned in report.plan.profiles.clone() {
-        let Some(packed) = package.profiles.get(&planned.name) else {
+        let Some(exported) = package.profiles.get(&planned.name) else {
             continue;
         };
-        match profiles::apply(&planned, packed, &package.id, options)? {
+        match profiles::apply(&planned, exported, &package.id, options)? {
             LiveHomeUpdate::Renewed => report.renewed.push(planned.profile),
             LiveHomeUpdate::Busy => report.busy.push(planned.profile),
             LiveHomeUpdate::No => {}
         }
     }
-    // After the logins: they are small and cannot be made again, archives can be imported again after a full
-    // disk.
+    // Archives come after the logins, because they may fill the disk. They can be imported again; a lost login cannot
+    // be made again.
     apply_archives(&report.plan.archives, package, home)?;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
@@ -317,7 +316,7 @@ pub(crate) fn apply(
     Ok(report)
 }
 
-/// Merges the figures of the accounts into `cooldown.json`. Returns warnings to print.
+/// Merges the exported entries of accounts into `cooldown.json`. Returns warnings for the user.
 fn apply_cooldown(
     package: &Package,
     options: &ImportOptions<'_>,
@@ -351,23 +350,23 @@ fn apply_archives(
     let staged: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
     atomic::create_private_folder(&backups)?;
     for plan in planned {
-        let place = backups.join(&plan.saved_as);
+        let target = backups.join(&plan.saved_as);
         let staged = staged.get(&plan.archive).and_then(|a| a.staged.as_deref());
         let is_new = plan.outcome == ArchiveOutcome::Added;
         if let Some(staged) = staged.filter(|_| is_new)
-            && !links::publish_copy(staged, &place)?
+            && !links::publish_copy(staged, &target)?
         {
-            return Err(TransferError::Exists(place));
+            return Err(TransferError::Exists(target));
         }
         let sidecar = names::sidecar_name(&plan.archive);
         let sidecar = sidecar.and_then(|name| package.sidecars.get(&name));
-        if let (Some(bytes), Some(path)) = (sidecar, names::sidecar_path(&place))
+        if let (Some(bytes), Some(path)) = (sidecar, names::sidecar_path(&target))
             && path.symlink_metadata().is_err()
         {
             atomic::write(&path, bytes)?;
         }
     }
-    // Sidecars without an archive in the export.
+    // The remaining sidecars have no archive in the export.
     for (name, bytes) in &package.sidecars {
         let has_no_archive = package
             .archives

@@ -1,13 +1,13 @@
 //! Exports the manager home to one file and imports it on another machine.
 //!
-//! The format is in `docs/export-format.md`: a tar, encrypted by `age` if it holds a secret. A login
-//! in it is the owner copy: the profile that it came from loses it.
+//! `docs/export-format.md` describes the format: a tar file, encrypted by `age` if it contains a secret. A login in an
+//! export is the owner copy: the profile on the exporting machine loses it.
 //!
-//! - [`manifest`] defines the files that an export may hold;
+//! - [`manifest`] defines the files that an export may contain;
 //! - [`seal`] encrypts and decrypts;
 //! - [`export`] collects and writes the files, [`handover`] moves the ownership of logins;
 //! - [`reader`] checks a whole export before anything is changed;
-//! - [`merge`] imports it, [`profiles`] decides which of two logins is newer.
+//! - [`merge`] imports an export, [`profiles`] decides which of two logins is newer.
 //!
 //! [`python_home`] imports the home of a Python codex-manager, which is a folder.
 

@@ -1,10 +1,10 @@
-//! Merges the profiles of an export with the local ones, deciding which login is newer.
+//! Merges the profiles of an export with the local profiles, and decides which of two logins is newer.
 //!
-//! A refresh token works only once, so an import never brings back a login that was replaced
-//! locally. The time of the last refresh usually decides. Because clocks differ between machines,
-//! profiles also keep the fingerprints of replaced logins, and exports carry them. A login that
-//! left with an export comes back only with that same export: another export may hold a copy that
-//! was used elsewhere since. If undecided, the local login stays.
+//! A refresh token works only once, so an import never brings back a login that was replaced locally. Usually the newer
+//! login is the one that was refreshed last. Because clocks differ between machines, profiles also keep the
+//! fingerprints of replaced logins, and exports contain them. A login that left with an export comes back only
+//! with that same export, because another export may contain a copy that was used elsewhere in the meantime. If it is
+//! unclear which login is newer, the local login stays.
 
 use super::error::TransferError;
 use super::export::NotTransferred;
@@ -22,18 +22,16 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// The target and the settings of an import.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ImportOptions<'a> {
     /// The manager home to import into.
     pub manager_home: &'a Path,
-    /// The live Codex home, whose login may be renewed.
+    /// The live Codex home, whose login may be replaced by a newer one.
     pub codex_home: &'a Path,
-    /// The current time, in the zone of the user.
     pub now: Timestamp,
-    /// The zone in which times are written.
+    /// The time zone of times in documents that have no offset.
     pub zone: Zone,
-    /// The longest wait for locks that Codex or another process holds.
+    /// The longest time to wait for a lock that Codex or another process holds.
     pub lock_timeout: Duration,
 }
 
@@ -41,16 +39,16 @@ pub(crate) struct ImportOptions<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LoginOutcome {
-    /// The account had no local login and gets that of the export.
+    /// The account has no local login, and gets the login of the export.
     New,
-    /// The login of the export replaces the local one, which goes to the history.
+    /// The login of the export replaces the local login, which goes to the history.
     Newer,
-    /// The local login is the same.
     Same,
-    /// The login of the export is older than a local one, so its refresh token is used up. It goes
-    /// to the history.
+    /// The login of the export is older than a local login, so its refresh token is used up. The login of the export
+    /// goes to the history.
     Older,
-    /// Undecided which of the two logins still works. The local one stays.
+    /// It is unclear which of the two logins still works. The local login stays, and the login of the export goes to
+    /// the history.
     Unclear,
     /// The export has no login of this profile.
     None,
@@ -63,29 +61,28 @@ pub(crate) struct ProfileImport {
     /// The name in the manager home.
     pub profile: String,
     pub email: String,
-    /// The workspace account id, if known.
     pub account_id: Option<String>,
-    /// True if the profile is created.
+    /// True if the import creates the profile.
     pub created: bool,
     pub login: LoginOutcome,
 }
 
-/// The local state of an account.
+/// The profile and the logins that this machine has of an account.
 #[derive(Debug, Default)]
 struct LocalAccount {
-    own: Option<Profile>,
-    /// The document of its profile, if that was removed.
+    profile: Option<Profile>,
+    /// The `profile.json` of the account's removed profile, if there is no profile any more.
     removed: Option<ProfileFile>,
-    /// The login in the Codex home.
+    /// The `auth.json` of the Codex home, if it belongs to this account.
     live: Option<AuthSnapshot>,
 }
 
 impl LocalAccount {
     fn find(identity: &Identity, all: &[Profile], options: &ImportOptions<'_>) -> Self {
         let is_own = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
-        let own = all.iter().find(is_own).cloned();
-        let home = match &own {
-            Some(own) => own.find_live_home(options.codex_home),
+        let profile = all.iter().find(is_own).cloned();
+        let home = match &profile {
+            Some(profile) => profile.find_live_home(options.codex_home),
             None => Some(options.codex_home.to_path_buf()),
         };
         let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
@@ -94,22 +91,26 @@ impl LocalAccount {
             let login = snapshot.login.as_ref();
             login.is_some_and(|login| login.identity.is_same(identity))
         });
-        let removed = match &own {
+        let removed = match &profile {
             Some(_) => None,
             None => Profiles::of(options.manager_home).read_removed_record(identity),
         };
-        Self { own, removed, live }
+        Self {
+            profile,
+            removed,
+            live,
+        }
     }
 
     fn known_record(&self) -> Option<&ProfileFile> {
-        let own = self.own.as_ref().map(|own| &own.file);
-        own.or(self.removed.as_ref())
+        let current = self.profile.as_ref().map(|profile| &profile.file);
+        current.or(self.removed.as_ref())
     }
 
-    /// Returns the freshness of the newest login that was seen locally.
+    /// Returns the freshness of the newest login of the account that this machine has ever observed.
     fn newest(&self) -> Freshness {
-        let own = self.own.as_ref().map(Profile::newest);
-        let seen = own.or(self.removed.as_ref().map(|note| note.newest));
+        let current = self.profile.as_ref().map(Profile::newest);
+        let seen = current.or(self.removed.as_ref().map(|note| note.newest));
         let live = self.live.as_ref().and_then(|live| live.login.as_ref());
         let live = live.map(|login| login.freshness).unwrap_or_default();
         let seen = seen.unwrap_or_default();
@@ -120,73 +121,76 @@ impl LocalAccount {
         }
     }
 
-    /// Decides the effect on the login, without I/O. `export` is the id of the export.
-    fn decide_outcome(&self, packed: &ExportedProfile, export: &str) -> LoginOutcome {
-        let Some((snapshot, login)) = &packed.login else {
+    /// Decides the effect of the import on the login of the account, without I/O.
+    fn decide_outcome(&self, exported: &ExportedProfile, export_id: &str) -> LoginOutcome {
+        let Some((snapshot, login)) = &exported.login else {
             return LoginOutcome::None;
         };
-        let kept = self.own.as_ref().and_then(|own| own.snapshot());
-        let exported = snapshot.fingerprint();
-        let local = kept.map(AuthSnapshot::fingerprint);
-        let is_same = local.as_ref() == Some(&exported);
-        // Unlike a refresh token, a key can be used on several machines.
+        let saved = self.profile.as_ref().and_then(Profile::snapshot);
+        let exported_fingerprint = snapshot.fingerprint();
+        let saved_fingerprint = saved.map(AuthSnapshot::fingerprint);
+        let is_same = saved_fingerprint.as_ref() == Some(&exported_fingerprint);
+        // Unlike a refresh token, an API key can be used on several machines.
         if !login.identity.kind.is_renewable() {
-            return match kept {
+            return match saved {
                 _ if is_same => LoginOutcome::Same,
                 Some(_) => LoginOutcome::Newer,
                 None => LoginOutcome::New,
             };
         }
-        let is_damaged = self.own.as_ref().is_some_and(|own| own.damaged.is_some());
+        let is_damaged = self
+            .profile
+            .as_ref()
+            .is_some_and(|profile| profile.damaged.is_some());
         let newest = self.newest();
         let is_newer = login.freshness.is_newer_than(&newest);
-        let has_left = self.known_record().is_some_and(|note| {
-            // A profile created by an import without logins also has the owner `Moved`, but its
-            // login never was here.
-            let was_here = note.moved_with.is_some() || note.newest != Freshness::default();
-            let is_this_export = note.moved_with.as_deref() == Some(export);
-            note.owner == LoginOwner::Moved && was_here && !is_this_export
+        let left_with_other_export = self.known_record().is_some_and(|record| {
+            // A profile that an import without logins created also has the owner `Moved`, but this machine never had
+            // its login.
+            let was_here = record.moved_with.is_some() || record.newest != Freshness::default();
+            let is_this_export = record.moved_with.as_deref() == Some(export_id);
+            record.owner == LoginOwner::Moved && was_here && !is_this_export
         });
         if is_same {
-            return if is_damaged || has_left {
+            return if is_damaged || left_with_other_export {
                 LoginOutcome::Unclear
             } else {
                 LoginOutcome::Same
             };
         }
-        let is_noted = |fingerprint: &String| {
-            let note = self.known_record();
-            note.is_some_and(|note| note.superseded.contains(fingerprint))
-        };
+        let is_superseded_here = self
+            .known_record()
+            .is_some_and(|record| record.superseded.contains(&exported_fingerprint));
         // The exporting machine may have moved a login that it knew to be old.
-        let spent = &packed.file.superseded;
-        let is_old = packed.file.newest.is_newer_than(&login.freshness);
-        if is_noted(&exported) || spent.contains(&exported) || is_old {
+        let superseded_there = &exported.file.superseded;
+        let is_old = exported.file.newest.is_newer_than(&login.freshness);
+        if is_superseded_here || superseded_there.contains(&exported_fingerprint) || is_old {
             return LoginOutcome::Older;
         }
         // The exporting machine has replaced the local login.
-        if local.is_some_and(|local| spent.contains(&local)) {
+        if saved_fingerprint.is_some_and(|saved| superseded_there.contains(&saved)) {
             return LoginOutcome::Newer;
         }
         if newest.is_newer_than(&login.freshness) {
             return LoginOutcome::Older;
         }
         let live = self.live.as_ref().map(AuthSnapshot::fingerprint);
-        let is_live_another = live.is_some_and(|live| live != exported);
-        let is_kept_stale = self.own.as_ref().is_some_and(Profile::is_stale);
-        match kept {
-            _ if is_newer && kept.is_some() => LoginOutcome::Newer,
-            _ if is_kept_stale && !has_left && !is_live_another => LoginOutcome::Newer,
+        let has_other_live_login = live.is_some_and(|live| live != exported_fingerprint);
+        let is_saved_stale = self.profile.as_ref().is_some_and(Profile::is_stale);
+        let may_be_elsewhere = left_with_other_export || has_other_live_login;
+        match saved {
+            _ if is_newer && saved.is_some() => LoginOutcome::Newer,
+            _ if is_saved_stale && !may_be_elsewhere => LoginOutcome::Newer,
             _ if is_newer => LoginOutcome::New,
-            None if !has_left && !is_live_another => LoginOutcome::New,
-            // Different logins of the same age: which of them works is unknown.
+            None if !may_be_elsewhere => LoginOutcome::New,
+            // The logins differ and are of the same age, so it is unknown which of them works.
             _ => LoginOutcome::Unclear,
         }
     }
 }
 
-/// Returns the effect on each profile, and the profiles that are skipped because a newer version
-/// wrote the local one. Profiles without an account are left out.
+/// Returns the effect of the import on each profile, and the profiles that are skipped because a newer version wrote
+/// the local profile of the account.
 ///
 /// # Errors
 /// A local profile cannot be read.
@@ -197,25 +201,26 @@ pub(super) fn plan(
     let profiles = Profiles::of(options.manager_home);
     let all = profiles.list()?;
     let newer = profiles.list_newer(&all);
+    // The folder may be missing. If it cannot be read, `list` has already failed.
     let entries = fs::read_dir(profiles.folder_of(""));
-    let taken = entries.into_iter().flatten().flatten();
-    // Names in use. Lower case, because some file systems ignore case.
-    let mut taken: BTreeSet<String> = taken
+    let entries = entries.into_iter().flatten().flatten();
+    // The names in use, in lower case, because some file systems ignore case.
+    let mut used_names: BTreeSet<String> = entries
         .filter(|entry| !is_unfinished(&entry.path()))
         .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
         .collect();
     let (mut plans, mut left) = (Vec::new(), Vec::new());
-    for (name, packed) in &package.profiles {
-        let Some(identity) = &packed.file.identity else {
+    for (name, exported) in &package.profiles {
+        let Some(identity) = &exported.file.identity else {
             continue;
         };
-        let known = LocalAccount::find(identity, &all, options);
-        let own = known.own.as_ref();
-        let why = own.and_then(|own| newer.iter().find(|(name, _)| *name == own.name));
-        if let Some((_, why)) = why {
+        let local = LocalAccount::find(identity, &all, options);
+        let own = local.profile.as_ref();
+        let newer_version = own.and_then(|own| newer.iter().find(|(name, _)| *name == own.name));
+        if let Some((_, error)) = newer_version {
             left.push(NotTransferred {
                 name: name.clone(),
-                reason: why.to_string(),
+                reason: error.to_string(),
             });
             continue;
         }
@@ -225,7 +230,7 @@ pub(super) fn plan(
             let mut free = name.clone();
             let mut number = 1;
             while check_not_anothers_email(&all, &free, identity).is_err()
-                || !taken.insert(free.to_lowercase())
+                || !used_names.insert(free.to_lowercase())
             {
                 number += 1;
                 free = format!("{name}-{number}");
@@ -238,70 +243,73 @@ pub(super) fn plan(
             email: identity.email.to_string(),
             account_id: identity.account_id.clone(),
             created: own.is_none(),
-            login: known.decide_outcome(packed, &package.id),
+            login: local.decide_outcome(exported, &package.id),
         });
     }
     Ok((plans, left))
 }
 
-/// Imports one profile as planned. The caller holds the lock on its account. Returns the effect on the live login.
+/// Imports one profile as planned. The caller holds the lock on the account. Returns the effect on the live login.
 ///
 /// # Errors
 /// A file cannot be written.
 pub(super) fn apply(
     planned: &ProfileImport,
-    packed: &ExportedProfile,
-    export: &str,
+    exported: &ExportedProfile,
+    export_id: &str,
     options: &ImportOptions<'_>,
 ) -> Result<LiveHomeUpdate, TransferError> {
     let profiles = Profiles::of(options.manager_home);
     let (name, home, now) = (&planned.profile, options.codex_home, options.now);
     atomic::remove_stale_temps(&profiles.folder_of(name));
-    let Some((snapshot, login)) = &packed.login else {
+    let Some((snapshot, login)) = &exported.login else {
         if planned.created {
-            create_without_login(name, &packed.file, &profiles)?;
+            create_without_login(name, &exported.file, &profiles)?;
         }
         return Ok(LiveHomeUpdate::No);
     };
     let identity = &login.identity;
-    let known = LocalAccount::find(identity, &profiles.list()?, options);
+    let local = LocalAccount::find(identity, &profiles.list()?, options);
     if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
         if planned.created {
-            create_without_exported_login(name, &packed.file, &known, &profiles, options)?;
+            create_without_exported_login(name, &exported.file, &local, &profiles, options)?;
         }
-        let saved = known.own.as_ref().and_then(Profile::snapshot);
-        if saved.is_none_or(|kept| kept.bytes != snapshot.bytes) {
+        let saved = local.profile.as_ref().and_then(Profile::snapshot);
+        if saved.is_none_or(|saved| saved.bytes != snapshot.bytes) {
             profiles.add_to_history(name, snapshot, now)?;
         }
         return Ok(LiveHomeUpdate::No);
     }
-    // Before the copy is saved: after a kill it must not be taken for the newest login.
-    profiles.merge_superseded(identity, &packed.file.superseded)?;
+    // The fingerprints come before the login, so that after a kill a replaced login does not count as the newest one.
+    profiles.merge_superseded(identity, &exported.file.superseded)?;
     if planned.created {
         profiles.save_as(name, (snapshot, login), home, LoginCopy::Ordinary, now)?;
-        let is_this_export = |note: &ProfileFile| note.moved_with.as_deref() == Some(export);
-        if known.removed.as_ref().is_some_and(is_this_export) {
+        let is_this_export = |record: &ProfileFile| record.moved_with.as_deref() == Some(export_id);
+        if local.removed.as_ref().is_some_and(is_this_export) {
             // The login had left with this same export, so it comes back.
             profiles.save_back(snapshot, login, OwnerLocation::AssertedProfile, now)?;
         }
-        profiles.merge_superseded(identity, &packed.file.superseded)?;
+        // The first call had no profile to write to.
+        profiles.merge_superseded(identity, &exported.file.superseded)?;
     } else {
-        let live_home = known.own.as_ref().and_then(|own| own.find_live_home(home));
-        let keeper = live_home.as_deref();
-        let keeper = keeper.map_or(OwnerLocation::AssertedProfile, OwnerLocation::AssertedLive);
-        profiles.save_back(snapshot, login, keeper, now)?;
+        let profile = local.profile.as_ref();
+        let live_home = profile.and_then(|profile| profile.find_live_home(home));
+        let owner = match &live_home {
+            Some(live_home) => OwnerLocation::AssertedLive(live_home),
+            None => OwnerLocation::AssertedProfile,
+        };
+        profiles.save_back(snapshot, login, owner, now)?;
     }
-    let new = (snapshot, login);
     Ok(new_login::renew_live(
         &profiles,
         home,
-        new,
+        (snapshot, login),
         now,
         options.lock_timeout,
     )?)
 }
 
-/// Creates the profile of an account whose login stayed on the other machine.
+/// Creates the profile of an account whose login stayed on the exporting machine.
 fn create_without_login(
     name: &str,
     exported: &ProfileFile,
@@ -309,13 +317,14 @@ fn create_without_login(
 ) -> Result<(), TransferError> {
     let _lock = FileLock::acquire(&profiles.lock_path())?;
     let identity = exported.identity.as_ref();
-    let removed = identity.and_then(|who| profiles.read_removed_record(who));
-    // The freshness and the superseded logins are those of this machine: the other one has a login of its own.
+    let removed = identity.and_then(|identity| profiles.read_removed_record(identity));
+    // The owner, the freshness and the superseded logins are those of this machine, because the exporting machine keeps
+    // its own login.
     let known = removed.unwrap_or(ProfileFile {
         owner: LoginOwner::Moved,
         ..ProfileFile::default()
     });
-    let note = ProfileFile {
+    let record = ProfileFile {
         owner: known.owner,
         live_home: None,
         moving: None,
@@ -324,19 +333,19 @@ fn create_without_login(
         superseded: known.superseded,
         ..exported.clone()
     };
-    Ok(profiles.write_note(name, &note)?)
+    Ok(profiles.write_note(name, &record)?)
 }
 
-/// Creates the profile of an account whose exported login must not be used: with the live login if
-/// there is one, else with the document of the removed profile, else with the exported one.
+/// Creates the profile of an account whose exported login must not be used. The profile gets the live login if there is
+/// one. Otherwise it gets the `profile.json` of the removed profile, or else that of the export.
 fn create_without_exported_login(
     name: &str,
     exported: &ProfileFile,
-    known: &LocalAccount,
+    local: &LocalAccount,
     profiles: &Profiles,
     options: &ImportOptions<'_>,
 ) -> Result<(), TransferError> {
-    if let Some(live) = &known.live
+    if let Some(live) = &local.live
         && let Some(login) = &live.login
     {
         let (home, now) = (options.codex_home, options.now);
@@ -350,7 +359,7 @@ fn create_without_exported_login(
             moved_with: None,
             ..exported.clone()
         };
-        profiles.write_note(name, &known.removed.clone().unwrap_or_else(exported))?;
+        profiles.write_note(name, &local.removed.clone().unwrap_or_else(exported))?;
     }
     Ok(())
 }

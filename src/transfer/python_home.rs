@@ -1,8 +1,8 @@
 //! Copies the archives and the cooldown of a Python codex-manager into the manager home.
 //!
-//! Versions 1.x and 2.0 of that tool keep theirs in `~/.codexmgr`; those of 3.0 and later in the default
-//! manager home, where they are read in place. The source is only read. Every step does nothing when it
-//! is repeated, so that running an interrupted import again completes it.
+//! Versions 1.x and 2.0 of the Python codex-manager keep their files in `~/.codexmgr`. Versions 3.0 and later keep them
+//! in the default manager home, where they are read in place. An import only reads its source. Its steps are
+//! idempotent, so the same import completes one that was interrupted.
 
 use super::error::{PythonHomeError, TransferError};
 use super::export::{NotTransferred, read_chunks};
@@ -22,10 +22,10 @@ use std::fs;
 use std::io::{BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// The variable that sets the home of versions 1.x and 2.0.
-const VARIABLE: &str = "CODEXMGR_HOME";
+/// The environment variable that names the home of versions 1.x and 2.0.
+const HOME_VARIABLE: &str = "CODEXMGR_HOME";
 
-/// The default home of these versions, relative to the user's home folder.
+/// The default home of versions 1.x and 2.0, relative to the user's home folder.
 const DEFAULT_NAME: &str = ".codexmgr";
 
 /// A home of the Python codex-manager outside the manager home.
@@ -33,25 +33,24 @@ const DEFAULT_NAME: &str = ".codexmgr";
 pub(crate) struct PythonHome {
     pub folder: PathBuf,
     records: Vec<ArchiveRecord>,
-    /// The `cooldown.json`; empty without one. Versions 1.x and 2.0 write none.
+    /// The content of `cooldown.json`; empty if the file does not exist. Versions 1.x and 2.0 do not write it.
     cooldown: CooldownFile,
-    /// The number of legacy files that its `inventory.json` lists; only version 1.x writes one.
+    /// The number of legacy files in `inventory.json`, which only version 1.x writes.
     pub legacy_files: usize,
-    /// Warnings about a `cooldown.json`, or entries of it, that cannot be read.
+    /// Warnings about a damaged `cooldown.json`, or about damaged entries in it.
     pub warnings: Vec<String>,
 }
 
 /// An archive, or a record without an archive, of a [`PythonHome`].
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ArchiveCopy {
-    /// The path of the archive in the source, relative to `backups/`.
+    /// The path in the Python home, relative to `backups/`.
     pub archive: String,
     /// The path in the manager home, relative to `backups/`.
     pub saved_as: String,
     pub email: Option<String>,
-    /// The mode of the backup.
     pub mode: BackupMode,
-    /// The size of the archive; null for a record without an archive.
+    /// The size of the archive in bytes; `None` for a record without an archive.
     pub archive_bytes: Option<u64>,
     pub outcome: ArchiveOutcome,
     #[serde(skip)]
@@ -62,7 +61,7 @@ pub(crate) struct ArchiveCopy {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct CopyPlan {
     pub archives: Vec<ArchiveCopy>,
-    /// Archives and records that are not copied, and the reasons.
+    /// The archives and records that are not copied.
     pub left: Vec<NotTransferred>,
     /// The emails of accounts whose entry in `cooldown.json` changes.
     pub accounts: Vec<String>,
@@ -79,22 +78,21 @@ impl CopyPlan {
 pub(crate) struct CopyTarget<'a> {
     /// The manager home to import into.
     pub manager_home: &'a Path,
-    /// The current time in UTC.
     pub now: DateTime<Utc>,
-    /// The zone of times without an offset.
+    /// The time zone of times in documents that have no offset.
     pub zone: Zone,
 }
 
-/// Returns the default home of versions 1.x and 2.0: `CODEXMGR_HOME`, else `~/.codexmgr`.
+/// Returns the home of versions 1.x and 2.0: `CODEXMGR_HOME`, or else `~/.codexmgr`.
 pub(crate) fn default_folder(env: &Environment) -> Option<PathBuf> {
-    match env.get(VARIABLE) {
+    match env.get(HOME_VARIABLE) {
         Some(folder) => Some(env.absolute(Path::new(folder))),
         None => env.home_dir.as_ref().map(|home| home.join(DEFAULT_NAME)),
     }
 }
 
-/// Returns the default home of versions 1.x and 2.0 and the number of archives in it. Returns `None` if it has no
-/// archives, the manager home has one of their names, or the folder cannot be imported.
+/// Returns the home of versions 1.x and 2.0, and the number of archives in it. Returns `None` if the folder has no
+/// archives or cannot be imported, or if the manager home already has an archive with one of their names.
 pub(crate) fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBuf, usize)> {
     let folder = default_folder(env)?;
     check_source(&folder, manager_home).ok()?;
@@ -108,7 +106,7 @@ pub(crate) fn find_unimported(env: &Environment, manager_home: &Path) -> Option<
 /// Reads the home of a Python codex-manager.
 ///
 /// # Errors
-/// `folder` is no such home, is or contains the manager home, or cannot be read.
+/// `folder` is no home of a Python codex-manager, is or contains the manager home, or cannot be read.
 pub(crate) fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome, TransferError> {
     check_source(folder, target.manager_home)?;
     let records = catalog::list(&store::backups_folder(folder), Vec::new)?;
@@ -125,6 +123,8 @@ pub(crate) fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome,
     })
 }
 
+/// Returns the number of legacy files in the `inventory.json` of version 1.x. It is only for information, so a missing
+/// or damaged file counts as empty.
 fn count_legacy_files(folder: &Path) -> usize {
     #[derive(serde::Deserialize)]
     struct PythonInventory {
@@ -137,24 +137,24 @@ fn count_legacy_files(folder: &Path) -> usize {
 
 /// Fails if `folder` cannot be the source of an import.
 fn check_source(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeError> {
-    let real = match folder.canonical() {
-        Ok(real) if real.is_dir() => real,
+    let canonical = match folder.canonical() {
+        Ok(canonical) if canonical.is_dir() => canonical,
         _ => return Err(PythonHomeError::Missing(folder.to_path_buf())),
     };
-    if manager_home.canonical().is_ok_and(|home| home == real) {
-        return Err(PythonHomeError::IsManagerHome(real));
+    if manager_home.canonical().is_ok_and(|home| home == canonical) {
+        return Err(PythonHomeError::IsManagerHome(canonical));
     }
-    if links::lies_in(manager_home, &real) {
-        return Err(PythonHomeError::HoldsManagerHome(real));
+    if links::lies_in(manager_home, &canonical) {
+        return Err(PythonHomeError::HoldsManagerHome(canonical));
     }
     if has_own_document(folder) {
-        return Err(PythonHomeError::NotPython(real));
+        return Err(PythonHomeError::NotPython(canonical));
     }
     Ok(())
 }
 
-/// Returns true if this program has written a document into `folder`. Documents of the Python tool
-/// have no schema.
+/// Returns true if `folder` has a document that this codex-manager wrote. Such documents have a `schema`; those of the
+/// Python codex-manager do not.
 fn has_own_document(folder: &Path) -> bool {
     has_document::<InventoryFile>(&folder.join(store::FILE_NAME))
         || has_document::<CooldownFile>(&folder.join(cooldown::FILE_NAME))
@@ -183,7 +183,7 @@ fn read_cooldown(
     }))
 }
 
-/// Decides what is copied. Takes no lock and writes nothing.
+/// Decides which archives to copy, and under which names. Takes no lock and writes nothing.
 ///
 /// # Errors
 /// The manager home cannot be read, or has a document of a newer version.
@@ -212,7 +212,7 @@ pub(crate) fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPla
         }
     }
     let mut after = local.clone();
-    add_figures(&mut after, home, &plan);
+    merge_accounts(&mut after, home, &plan);
     let changed = after.accounts.iter().filter(|entry| {
         let before = local.find(&entry.identity);
         before != Some(*entry)
@@ -221,18 +221,18 @@ pub(crate) fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPla
     Ok(plan)
 }
 
-/// Finds the name for a copy of `record` below `backups`: that of a file with the same bytes, else
-/// the first free one. An error is the reason why there is none.
+/// Finds the name for a copy of `record` below `backups`: the name of an archive with the same bytes, or else the first
+/// free name. An error is the reason why the record is not copied.
 fn find_copy_name(
     record: &ArchiveRecord,
     source: &Path,
     backups: &Path,
 ) -> Result<(String, ArchiveOutcome), String> {
     let from = file_pair(source, &record.path);
-    // A record without an archive is its sidecar.
+    // Without an archive, the record consists of the sidecar alone.
     let compared = usize::from(record.archive.is_none());
-    // Checked now, because a file that cannot be opened would abort the import half-way. A missing
-    // sidecar is no error.
+    // The files are opened before the import, because a file that cannot be opened would abort it half-way. An archive
+    // without a sidecar is no error.
     for (i, path) in from.iter().enumerate() {
         match file_open::open(path) {
             Err(e) if i == compared || e.kind() != ErrorKind::NotFound => return Err(e.to_string()),
@@ -251,7 +251,7 @@ fn find_copy_name(
             return Ok((name, ArchiveOutcome::Present));
         }
         if record.path.contains('/') {
-            // Archives in folders of the Python tool have no numbered names.
+            // A record in a subfolder keeps its name, because only names directly in backups/ may have a number.
             return Err("another archive has this name in the manager home".into());
         }
         number += 1;
@@ -271,9 +271,9 @@ fn has_same_content(one: &Path, other: &Path) -> std::io::Result<bool> {
     Ok(has_same_len && digest(one)? == digest(other)?)
 }
 
-/// Merges the facts of the copied archives and of the source's `cooldown.json`. The newest
+/// Merges the facts about accounts from the copied archives and from the `cooldown.json` of the Python home. The newest
 /// observation wins.
-fn add_figures(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
+fn merge_accounts(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
     file.add_records(&InventoryFile {
         archives: plan.archives.iter().map(|c| c.record.clone()).collect(),
         ..InventoryFile::default()
@@ -282,8 +282,7 @@ fn add_figures(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
         merge_entry(file, imported);
         file.record_login(&imported.identity, false);
         let entry = file.entry(&imported.identity);
-        // A profile or the live home may have a newer login than the one that expired for the
-        // Python tool.
+        // A profile or the live home may have a newer login than the one that has expired for the Python codex-manager.
         let has_newer_login = matches!(entry.login, LoginState::Ok | LoginState::Moved);
         if imported.login == LoginState::Expired && !has_newer_login {
             entry.login = LoginState::Expired;
@@ -296,12 +295,12 @@ fn add_figures(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
 pub(crate) struct CopyReport {
     /// The plan that was carried out.
     pub plan: CopyPlan,
-    /// Damaged documents of the manager home, and where they are kept.
+    /// Warnings about damaged documents of the manager home, with the paths of the kept copies.
     pub warnings: Vec<String>,
 }
 
-/// Plans again, copies the archives, and records them in `inventory.json` and `cooldown.json`. The
-/// copies have mode 0600 and are durable on return. No archive or sidecar in the manager home is overwritten.
+/// Plans the import again, copies the archives, and records them in `inventory.json` and `cooldown.json`. The copies
+/// have mode 0600 and are durable on return. No archive or sidecar in the manager home is overwritten.
 ///
 /// # Errors
 /// A file cannot be read or written, or the user interrupts. Completed copies stay.
@@ -324,8 +323,8 @@ pub(crate) fn apply(
     for copy in &plan.archives {
         let from = file_pair(&source, &copy.archive);
         let to = file_pair(&backups, &copy.saved_as);
-        // The archive first, because it is usable without its sidecar if the import is interrupted
-        // between the two.
+        // The archive is copied first, because it is usable without its sidecar if the import is interrupted between
+        // the two.
         for (from, to) in from.iter().zip(&to) {
             if from.is_file() && to.symlink_metadata().is_err() {
                 copy_new(from, to, &backups, progress)?;
@@ -340,13 +339,13 @@ pub(crate) fn apply(
         ));
     }
     let ((), noted) = cooldown::update(manager_home, &target.now, target.zone, |file| {
-        add_figures(file, home, &plan);
+        merge_accounts(file, home, &plan);
     })?;
     warnings.extend(noted);
     Ok(CopyReport { plan, warnings })
 }
 
-/// Copies `from` to `to`, which must not exist, below `backups`.
+/// Copies `from` to the new file `to` below `backups`.
 fn copy_new(
     from: &Path,
     to: &Path,
@@ -354,8 +353,8 @@ fn copy_new(
     progress: &dyn Progress,
 ) -> Result<(), TransferError> {
     atomic::create_private_folder(atomic::parent_of(to))?;
-    // Not a hard link, which would share the mode of the source. Not in a subfolder: only this folder is searched for
-    // temp files of killed commands.
+    // A hard link would share the mode of the source. The temp file is not in a subfolder, because only `backups` is
+    // searched for temp files of killed commands.
     let mut temp = TempFile::create_in(backups)?;
     read_chunks(from, progress, |bytes| {
         temp.file().write_all(bytes).at("write", to)

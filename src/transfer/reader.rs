@@ -1,8 +1,8 @@
-//! Reads an export and checks all of it before anything is changed.
+//! Reads an export, and checks it completely before the import changes anything.
 //!
-//! The file is not trusted. The manifest comes first and fixes order and size of all entries. Only
-//! names that this program writes are accepted. Every byte is covered by a digest. Nothing is
-//! compressed, so nothing can expand.
+//! The file is not trusted. The manifest is the first entry, and fixes the order and the sizes of all others. It has a
+//! digest of every file. Only paths that codex-manager itself exports are accepted. Nothing is compressed, so no entry
+//! can expand.
 
 use super::entries::{check_end, parse_document, read_entry, read_manifest};
 use super::error::{PackageError, TransferError};
@@ -28,13 +28,13 @@ pub(crate) struct Package {
     pub profiles: BTreeMap<String, ExportedProfile>,
     pub cooldown: CooldownFile,
     pub inventory: InventoryFile,
-    /// The observations of each account.
+    /// One file per account.
     pub observations: Vec<ObservationsFile>,
     pub config: Option<Vec<u8>>,
     pub launches: Option<Vec<u8>>,
     /// The archives, in the order of the manifest.
     pub archives: Vec<ExportedArchive>,
-    /// The sidecars by name, verbatim.
+    /// The bytes of each sidecar, by the name of the sidecar.
     pub sidecars: BTreeMap<String, Vec<u8>>,
 }
 
@@ -47,16 +47,16 @@ pub(crate) struct ExportedProfile {
 
 #[derive(Debug)]
 pub(crate) struct ExportedArchive {
-    /// The name below `backups/`.
+    /// The file name in `backups/`.
     pub name: String,
-    /// The entry of the manifest.
+    /// The archive's entry in the manifest.
     pub file: ExportFile,
-    /// The path of its copy in the staging folder; `None` in a dry run.
+    /// The path of the copy in the staging folder; `None` in a dry run.
     pub staged: Option<PathBuf>,
 }
 
-/// Reads and checks an export to its end. Archives are copied to `staging`, or only checked without
-/// it. `path` is for error messages.
+/// Reads and checks an export to its end. Copies the archives to `staging`; without `staging`, only checks them. Error
+/// messages name `path`.
 ///
 /// # Errors
 /// The export is damaged, foreign or of a newer version, the disk is full, or the user interrupts.
@@ -75,7 +75,8 @@ fn read_package(
     progress: &dyn Progress,
 ) -> Result<Package, PackageError> {
     let mut tar = tar::Archive::new(content);
-    // Raw: GNU and PAX extensions could give an entry another name or size than the one that was checked.
+    // Raw entries, because `tar` would apply GNU and PAX extensions, which could give an entry another name or size
+    // than the one that was checked.
     let mut entries = tar.entries()?.raw(true);
     let (manifest, id) = read_manifest(&mut entries)?;
     let parts = check_files(&manifest)?;
@@ -94,13 +95,11 @@ fn read_package(
         let path = file.path.as_path().to_string_lossy();
         let mut entry = read_entry(&mut entries, &path, Some(file.size))?;
         if let ExportPart::Archive(name) = part {
-            let place = staging.map(|staging| staging.path(&number.to_string()));
-            extract(&mut entry, &file, place.as_deref(), progress)?;
-            package.archives.push(ExportedArchive {
-                name,
-                file,
-                staged: place,
-            });
+            let staged = staging.map(|staging| staging.path(&number.to_string()));
+            extract(&mut entry, &file, staged.as_deref(), progress)?;
+            package
+                .archives
+                .push(ExportedArchive { name, file, staged });
             continue;
         }
         let bytes = read_content(&mut entry, &file)?;
@@ -112,17 +111,17 @@ fn read_package(
     }
     if let Some(extra) = entries.next().transpose()? {
         let name = String::from_utf8_lossy(&extra.path_bytes()).into_owned();
-        let what = format!("an entry that is not in the manifest: {name}");
-        return Err(PackageError::Damaged(what));
+        let detail = format!("an entry that is not in the manifest: {name}");
+        return Err(PackageError::Damaged(detail));
     }
-    // `tar` stops at the first empty block, so bytes after it would go unchecked.
+    // `tar` stops at the first empty block, and does not check the bytes after it.
     check_end(tar.into_inner())?;
     assign_logins(&mut package, logins)?;
     check_sidecars(&package)?;
     Ok(package)
 }
 
-/// Reads the content of a file and compares it with the manifest.
+/// Reads the content of a file. Fails unless it has the size and the digest in the manifest.
 fn read_content(entry: &mut impl Read, file: &ExportFile) -> Result<Vec<u8>, PackageError> {
     let mut bytes = Vec::new();
     entry.read_to_end(&mut bytes)?;
@@ -133,10 +132,10 @@ fn read_content(entry: &mut impl Read, file: &ExportFile) -> Result<Vec<u8>, Pac
 }
 
 fn mismatch_error(file: &ExportFile) -> PackageError {
-    PackageError::damaged(format!("{} does not match the manifest", file.path))
+    PackageError::Damaged(format!("{} does not match the manifest", file.path))
 }
 
-/// Returns the size of the archives together, in bytes.
+/// Returns the total size of the archives in bytes.
 fn sum_archive_bytes(parts: &[(ExportPart, ExportFile)]) -> u64 {
     let archives = parts
         .iter()
@@ -145,7 +144,7 @@ fn sum_archive_bytes(parts: &[(ExportPart, ExportFile)]) -> u64 {
 }
 
 impl Package {
-    /// Adds the content of a file that is neither a login nor an archive.
+    /// Adds the content of a file that is neither a login nor an archive, which the caller handles.
     fn add_part(
         &mut self,
         part: ExportPart,
@@ -174,56 +173,56 @@ impl Package {
     }
 }
 
-/// Determines the kind of each file. Fails for duplicate names, unknown files, and files that are
-/// too large.
+/// Determines the kind of each file in the manifest. Fails for unknown, duplicate or too large files, and for logins or
+/// archives that the manifest does not announce.
 fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)>, PackageError> {
     let mut seen = HashSet::new();
     let mut parts = Vec::new();
     let mut in_memory = 0_u64;
     for file in &manifest.files {
-        let wrong = |what: &str| {
-            let text = format!("{what}: {}", file.path);
-            Err(PackageError::damaged(text))
+        let damaged = |detail: &str| {
+            let detail = format!("{detail}: {}", file.path);
+            Err(PackageError::Damaged(detail))
         };
         let Some(part) = ExportPart::from_path(&file.path) else {
-            return wrong("not a file of an export");
+            return damaged("a file that no export contains");
         };
-        // Two names that differ in case alone are one file on macOS and Windows.
+        // Two names that differ only in case are the same file on macOS and Windows.
         if !seen.insert(file.path.fold_case()) {
-            return wrong("a duplicate name");
+            return damaged("a duplicate name");
         }
         if file.size > part.max_bytes() {
-            return wrong("too large");
+            return damaged("a file that is too large");
         }
         match &part {
             ExportPart::Login(_) if !manifest.with_logins => {
-                return wrong("a login, but its manifest lists none");
+                return damaged("a login in an export without logins");
             }
             ExportPart::Archive(_) if !manifest.with_archives => {
-                return wrong("an archive, but its manifest lists none");
+                return damaged("an archive in an export without archives");
             }
             ExportPart::Archive(_) => {}
             _ => in_memory = in_memory.saturating_add(file.size),
         }
-        // Each limit alone would still let thousands of files fill the memory.
+        // The limit for each file alone would still let thousands of files fill the memory.
         if in_memory > 512 * 1024 * 1024 {
-            return wrong("more than 512 MiB without the archives");
+            return damaged("files of more than 512 MiB without the archives");
         }
         parts.push((part, file.clone()));
     }
     Ok(parts)
 }
 
-/// Copies an archive durably to `place`, or only checks it if `place` is `None`.
+/// Checks an archive against the manifest. Also copies it durably to `target`, if given.
 fn extract(
     entry: &mut impl Read,
     file: &ExportFile,
-    place: Option<&Path>,
+    target: Option<&Path>,
     progress: &dyn Progress,
 ) -> Result<(), PackageError> {
-    let mut output = match place {
+    let mut output = match target {
         None => None,
-        Some(place) => Some((atomic::create_private(place)?, place)),
+        Some(target) => Some((atomic::create_private(target)?, target)),
     };
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 256 * 1024];
@@ -238,21 +237,22 @@ fn extract(
         }
         hasher.update(&buffer[..n]);
         size += n as u64;
-        if let Some((output, place)) = &mut output {
-            output.write_all(&buffer[..n]).at("write", *place)?;
+        if let Some((output, target)) = &mut output {
+            output.write_all(&buffer[..n]).at("write", *target)?;
         }
         progress.add_bytes(n as u64);
     }
     if size != file.size || hasher.digest() != file.sha256 {
         return Err(mismatch_error(file));
     }
-    if let Some((output, place)) = output {
-        flush::sync_all(&output).at("fsync", place)?;
+    if let Some((output, target)) = output {
+        flush::sync_all(&output).at("fsync", target)?;
     }
     Ok(())
 }
 
-/// Assigns each login to its profile. Fails if it is of another account.
+/// Adds each login to the profile of the same name. Fails if a login belongs to another account than its profile, or if
+/// two profiles are of the same account.
 fn assign_logins(
     package: &mut Package,
     logins: BTreeMap<String, SecretBytes>,
@@ -260,38 +260,39 @@ fn assign_logins(
     let mut accounts: Vec<&Identity> = Vec::new();
     for (name, profile) in &package.profiles {
         let Some(identity) = &profile.file.identity else {
-            let text = format!("the profile {name} names no account");
-            return Err(PackageError::damaged(text));
+            let detail = format!("the profile {name} names no account");
+            return Err(PackageError::Damaged(detail));
         };
         if accounts.iter().any(|known| known.is_same(identity)) {
-            let text = format!("two profiles of {identity}");
-            return Err(PackageError::damaged(text));
+            let detail = format!("two profiles of {identity}");
+            return Err(PackageError::Damaged(detail));
         }
         accounts.push(identity);
     }
     for (name, bytes) in logins {
-        let wrong = |what: &str| PackageError::damaged(format!("the profile {name} {what}"));
+        let damaged =
+            |problem: &str| PackageError::Damaged(format!("the profile {name} {problem}"));
         let profile = package
             .profiles
             .get_mut(&name)
-            .ok_or_else(|| wrong("is missing"))?;
+            .ok_or_else(|| damaged("is missing"))?;
         let snapshot = AuthSnapshot::parse(bytes.expose().to_vec())
-            .map_err(|_| wrong("has an auth.json that cannot be parsed"))?;
+            .map_err(|_| damaged("has an auth.json that cannot be parsed"))?;
         let login = snapshot
             .login
             .clone()
-            .ok_or_else(|| wrong("has no login"))?;
-        let is_own = |noted: &Identity| noted.is_same(&login.identity);
-        if !profile.file.identity.as_ref().is_some_and(is_own) {
-            return Err(wrong("has the login of another account"));
+            .ok_or_else(|| damaged("has no login"))?;
+        let is_same = |identity: &Identity| identity.is_same(&login.identity);
+        if !profile.file.identity.as_ref().is_some_and(is_same) {
+            return Err(damaged("has the login of another account"));
         }
         profile.login = Some((snapshot, login));
     }
     Ok(())
 }
 
-/// Returns false if the sidecar certainly describes another archive: an older one by its SHA-256, a newer one by the
-/// size, because its digest is no SHA-256.
+/// Returns false if the sidecar certainly describes another archive. The manifest has only a SHA-256, so a sidecar with
+/// a BLAKE3 digest is compared by the size of its archive.
 fn may_describe(sidecar: &Metadata, file: &ExportFile) -> bool {
     match sidecar.archive_digest() {
         Some(ContentDigest::Sha256(digest)) => digest.to_string() == file.sha256.to_string(),
@@ -300,15 +301,16 @@ fn may_describe(sidecar: &Metadata, file: &ExportFile) -> bool {
     }
 }
 
-/// Checks that each sidecar can be parsed and describes the archive of its name.
+/// Checks that each sidecar can be parsed. If the export has the archive of the same name, also checks that the sidecar
+/// may describe it.
 fn check_sidecars(package: &Package) -> Result<(), PackageError> {
     for (name, bytes) in &package.sidecars {
         let metadata = match sidecar::parse(Path::new(name), bytes) {
             Ok(metadata) => metadata,
             Err(SidecarProblem::Newer(found)) => return Err(PackageError::Newer(found)),
             Err(_) => {
-                let text = format!("{name} is not a sidecar");
-                return Err(PackageError::damaged(text));
+                let detail = format!("{name} is not a sidecar");
+                return Err(PackageError::Damaged(detail));
             }
         };
         let is_described = |archive: &&ExportedArchive| {
@@ -317,8 +319,8 @@ fn check_sidecars(package: &Package) -> Result<(), PackageError> {
         if let Some(archive) = package.archives.iter().find(is_described)
             && !may_describe(&metadata, &archive.file)
         {
-            let text = format!("{name} does not describe the archive {}", archive.name);
-            return Err(PackageError::damaged(text));
+            let detail = format!("{name} does not describe the archive {}", archive.name);
+            return Err(PackageError::Damaged(detail));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Encrypts and decrypts exports with `age`, by a passphrase or for recipients' keys, as a stream.
+//! Encrypts and decrypts exports with `age`, by a passphrase or by the keys of recipients, as a stream.
 
 use super::error::TransferError;
 use crate::io::{IoContext, IoError, SecretBytes, file_open};
@@ -9,23 +9,23 @@ use std::io::{self, BufReader, Cursor, Read};
 use std::iter;
 use std::path::Path;
 
-/// The scrypt work factor of exports: a guess of the passphrase takes 128 MiB and about 0.5 s.
+/// The scrypt work factor of exports, as a power of two. Each guess of the passphrase takes 128 MiB and about 0.5 s.
 const WORK_FACTOR: u8 = 17;
 
-/// The highest work factor that is accepted, which is the one that `age` itself writes.
+/// The highest work factor that an import accepts. The `age` program itself writes it.
 const MAX_WORK_FACTOR: u8 = 18;
 
 /// The first bytes of every `age` file.
 const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 
-/// The end of the header of an `age` file, which must be within [`MAX_HEAD_BYTES`].
+/// The beginning of the last line of an `age` header, which must be within the first [`MAX_HEAD_BYTES`] of the file.
 const HEAD_END: &[u8] = b"\n--- ";
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// The limit on the size of a file with a passphrase or a key, in bytes.
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 
-/// A passphrase. Never printed, and erased from memory on drop.
+/// A passphrase. It is never printed, and is erased from memory on drop.
 #[derive(Debug)]
 pub(crate) struct Passphrase(SecretString);
 
@@ -33,7 +33,7 @@ impl Passphrase {
     /// Returns the passphrase in the first line of `bytes`, without the newline.
     ///
     /// # Errors
-    /// The line is empty, or not UTF-8.
+    /// The first line is empty, or `bytes` is not UTF-8.
     pub(crate) fn from_bytes(bytes: &SecretBytes) -> Result<Self, TransferError> {
         let text = std::str::from_utf8(bytes.expose())
             .map_err(|_| TransferError::BadKey("the passphrase is not UTF-8".into()))?;
@@ -47,7 +47,7 @@ impl Passphrase {
     /// Reads the passphrase in the first line of a file.
     ///
     /// # Errors
-    /// The file cannot be read, or its first line is empty or not UTF-8.
+    /// The file cannot be read, its first line is empty, or it is not UTF-8.
     pub(crate) fn read(path: &Path) -> Result<Self, TransferError> {
         Self::from_bytes(&read_key_file(path)?)
     }
@@ -63,15 +63,15 @@ fn read_key_file(path: &Path) -> Result<SecretBytes, IoError> {
 
 #[derive(Debug)]
 pub(crate) enum Encryption {
-    /// No encryption; anyone with the file can read it.
+    /// The export is not encrypted, so anyone with the file can read it.
     Plain,
     Passphrase(Passphrase),
-    /// Decrypted by the private key of any of these.
+    /// The private key of any of these recipients decrypts the export.
     Recipients(Vec<x25519::Recipient>),
 }
 
 impl Encryption {
-    /// Returns the name used in output; `None` if not encrypted.
+    /// Returns the name of the encryption in output, or `None` for [`Encryption::Plain`].
     pub(crate) fn name(&self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
@@ -80,14 +80,14 @@ impl Encryption {
         }
     }
 
-    /// Returns the encryptor of an export; `None` if it is not encrypted.
+    /// Returns the encryptor for an export, or `None` for [`Encryption::Plain`].
     pub(super) fn into_encryptor(self) -> io::Result<Option<Encryptor>> {
         let encryptor = match self {
             Self::Plain => return Ok(None),
             Self::Passphrase(Passphrase(text)) => {
                 let mut recipient = scrypt::Recipient::new(text);
-                // By default `age` measures the machine: a fast one would write exports that a slow one cannot
-                // open in time.
+                // By default `age` chooses the work factor by the speed of this machine. A slow machine would then take
+                // too long to open an export of a fast one.
                 recipient.set_work_factor(WORK_FACTOR);
                 Encryptor::with_recipients(iter::once(&recipient as &dyn Recipient))
             }
@@ -99,7 +99,7 @@ impl Encryption {
     }
 }
 
-/// Parses the public `age1…` key of a recipient.
+/// Parses the public key of a recipient (`age1…`).
 ///
 /// # Errors
 /// The text is not a public key of age.
@@ -119,7 +119,7 @@ impl DecryptionKey {
     /// Reads the private keys in a file.
     ///
     /// # Errors
-    /// The file cannot be read, or has no key.
+    /// The file cannot be read, cannot be parsed, or has no key.
     pub(crate) fn read_identities(path: &Path) -> Result<Self, TransferError> {
         let bad = || TransferError::BadKey(format!("no age key in the file: {}", path.display()));
         let bytes = read_key_file(path)?;
@@ -132,14 +132,14 @@ impl DecryptionKey {
     }
 }
 
-/// The bytes of an export: the part read already, then the rest of the file.
+/// The bytes of an export: the head, which is already in memory, and then the remaining file.
 type ExportSource = io::Chain<Cursor<Vec<u8>>, BufReader<File>>;
 
 /// An opened export whose header was parsed.
 pub(crate) enum ExportInput {
-    /// The export is not encrypted.
+    /// An export without encryption.
     Plain(ExportSource),
-    /// The export is encrypted by age.
+    /// An export that is encrypted by `age`.
     Age(Box<Decryptor<ExportSource>>),
 }
 
@@ -147,7 +147,7 @@ impl ExportInput {
     /// Opens an export and parses its header.
     ///
     /// # Errors
-    /// The file cannot be read, or its encryption is not supported.
+    /// The file cannot be read, is armored, or has an invalid `age` header.
     pub(crate) fn open(path: &Path) -> Result<Self, TransferError> {
         let mut file = BufReader::with_capacity(
             MAX_HEAD_BYTES,
@@ -179,8 +179,8 @@ impl ExportInput {
             .map_err(|_| foreign("its age header cannot be parsed"))
     }
 
-    /// Returns true if the export needs a passphrase, false if it needs a key, and `None` if it is
-    /// not encrypted.
+    /// Returns true if the export needs a passphrase, false if it needs a private key, or `None` if it is not
+    /// encrypted.
     pub(crate) fn needs_passphrase(&self) -> Option<bool> {
         match self {
             Self::Plain(_) => None,
@@ -188,10 +188,10 @@ impl ExportInput {
         }
     }
 
-    /// Returns the decrypted content. Reading a modified block is an error. `path` is for error messages.
+    /// Returns a reader of the decrypted content, which fails at a modified block. Error messages name `path`.
     ///
     /// # Errors
-    /// The export is encrypted, and `key` is missing, of the other kind, or does not decrypt it.
+    /// The export is encrypted, and `key` is missing, is of the wrong kind, or does not decrypt the export.
     pub(crate) fn unlock(
         self,
         path: &Path,

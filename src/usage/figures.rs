@@ -14,7 +14,7 @@ pub(crate) fn format_count(tokens: u64) -> String {
     }
 }
 
-/// Formats a cost in USD; a dash if no price is known.
+/// Formats the cost of `sum` in USD, or a dash if no price is known.
 pub(crate) fn format_cost(sum: &UsageSum) -> String {
     match sum.cost_usd {
         Some(cost) if cost > 0.0 && cost < 0.01 => "<$0.01".to_owned(),

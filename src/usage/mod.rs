@@ -1,6 +1,6 @@
 //! The use of tokens: sums by period, conversation or model, estimated costs, and the parts of a quota window.
 //!
-//! All is computed from rows that the index of conversations has counted.
+//! All sums are computed from the requests that the search index of conversations has recorded.
 //!
 //! I want to …
 //! - add tokens by day, model or another key: [`report`], [`period`]; know what they cost: [`prices`]

@@ -3,7 +3,7 @@
 use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeDelta, Utc};
 
-/// The length of a block: that of Codex's short window.
+/// The length of a block, which is the length of Codex's short quota window.
 const BLOCK: TimeDelta = TimeDelta::hours(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) enum Period {
 }
 
 impl Period {
-    /// Returns the first day of the period of an instant.
+    /// Returns the first day of the period that contains an instant.
     pub(crate) fn first_day(self, at: &DateTime<Utc>, zone: Zone) -> NaiveDate {
         let day = zone.at(at).date_naive();
         match self {
@@ -27,11 +27,12 @@ impl Period {
         }
     }
 
-    /// Returns the name of the period that begins on a day: `2026-11-21`, `2026-11`.
-    pub(crate) fn name(self, first: NaiveDate) -> String {
+    /// Returns the name of the period that begins on `first_day`: `2026-11-21` for a day or week, `2026-11` for a
+    /// month.
+    pub(crate) fn name(self, first_day: NaiveDate) -> String {
         match self {
-            Self::Day | Self::Week => first.format("%Y-%m-%d").to_string(),
-            Self::Month => first.format("%Y-%m").to_string(),
+            Self::Day | Self::Week => first_day.format("%Y-%m-%d").to_string(),
+            Self::Month => first_day.format("%Y-%m").to_string(),
         }
     }
 }
@@ -41,23 +42,23 @@ pub(crate) fn start_of_day(day: NaiveDate, zone: Zone) -> Timestamp {
     zone.resolve_local(day.and_time(NaiveTime::MIN)).0
 }
 
-/// The blocks of five hours: each begins with the full hour of the first use after the previous one.
+/// Divides usage into blocks of five hours. A block begins at the full hour of the first use after the previous block.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
-    current: Option<DateTime<Utc>>,
+    current_start: Option<DateTime<Utc>>,
 }
 
 impl Blocks {
-    /// Returns the start of the block of an instant, and begins a new block if needed. Has to be called in the order
-    /// of the instants.
+    /// Returns the start of the block that contains a use at `at`, and begins a new block if needed. The instants of
+    /// successive calls must ascend.
     pub(crate) fn find_start(&mut self, at: DateTime<Utc>) -> DateTime<Utc> {
-        match self.current {
+        match self.current_start {
             Some(start) if at - start < BLOCK => start,
             _ => {
                 let seconds = at.timestamp();
                 let hour = seconds - seconds.rem_euclid(3600);
                 let start = DateTime::from_timestamp(hour, 0).unwrap_or(at);
-                *self.current.insert(start)
+                *self.current_start.insert(start)
             }
         }
     }

@@ -11,14 +11,15 @@ const BUILT_IN: &str = include_str!("prices.toml");
 #[serde(deny_unknown_fields)]
 pub(crate) struct Price {
     input: f64,
-    /// The price of cached input; by default the price of other input.
+    /// The price of cached input; `None` if it costs the same as other input.
     #[serde(default)]
     cached_input: Option<f64>,
     output: f64,
 }
 
 impl Price {
-    /// Returns the cost of tokens in USD. Reasoning is a part of the output, cached input one of the input.
+    /// Returns the cost of tokens in USD. The counts of output tokens include reasoning, those of input tokens include
+    /// cached input.
     pub(crate) fn cost(&self, tokens: TokenUsage) -> f64 {
         // A damaged line may count more cached tokens than there are.
         let cached = tokens.cached_input_tokens.min(tokens.input_tokens);
@@ -44,55 +45,56 @@ struct PriceFile {
     models: BTreeMap<String, Price>,
 }
 
-/// The problem of a file of prices.
+/// The reason why a price file is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PricesError {
-    /// The text is not TOML with these keys.
+    /// The text is not TOML, or has other keys than [`PriceFile`].
     #[error(transparent)]
     Form(#[from] toml_edit::de::Error),
-    /// A price is negative or not a number.
-    #[error("the price of {0} is not a number of 0 or more")]
+    /// A price of this model is negative, infinite or not a number.
+    #[error("a price of the model {0} is negative or not a number")]
     Number(String),
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Prices {
-    /// The date of the prices in the program.
+    /// The date of the built-in prices.
     pub date: String,
     built_in: BTreeMap<String, Price>,
-    own: BTreeMap<String, Price>,
+    user: BTreeMap<String, Price>,
 }
 
 impl Prices {
-    /// Returns the prices in the program.
+    /// Returns the prices in `prices.toml`, which is a part of the program.
     ///
     /// # Errors
-    /// The built-in `prices.toml` is invalid, which a test rules out.
+    /// `prices.toml` is invalid, which a test rules out.
     pub(crate) fn built_in() -> Result<Self, PricesError> {
         let file = parse(BUILT_IN)?;
         Ok(Self {
             date: file.date.unwrap_or_default(),
             built_in: file.models,
-            own: BTreeMap::new(),
+            user: BTreeMap::new(),
         })
     }
 
-    /// Adds prices of the user, which win over those in the program.
+    /// Adds prices of the user, which take precedence over the built-in prices.
     ///
     /// # Errors
-    /// The text is not of the form of `prices.toml`.
+    /// The text is not in the format of `prices.toml`, or has an invalid price.
     pub(crate) fn with_user_prices(mut self, text: &str) -> Result<Self, PricesError> {
-        self.own.extend(parse(text)?.models);
+        self.user.extend(parse(text)?.models);
         Ok(self)
     }
 
-    /// Returns the price of the longest entry with which the name of the model begins; `None` if there is none.
+    /// Returns the price of a model: that of the longest entry name that is a prefix of the model's name. `None` if no
+    /// entry fits.
     ///
     /// A built-in price also applies to versions of its model (`gpt-5-2025-08-07`), but not to another model
-    /// (`gpt-5.9`). A price of the user applies to every name that begins like its entry.
+    /// (`gpt-5.9`). A price of the user applies to every model whose name begins with the entry name.
     pub(crate) fn find_price(&self, model: &str) -> Option<Price> {
-        let own = find_longest(&self.own, |name| model.starts_with(name));
-        own.or_else(|| {
+        let of_user = find_longest(&self.user, |name| model.starts_with(name));
+        of_user.or_else(|| {
             find_longest(&self.built_in, |name| {
                 model
                     .strip_prefix(name)

@@ -7,13 +7,12 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// Tokens, requests, and their cost.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct UsageSum {
     pub requests: u64,
     #[serde(flatten)]
     pub tokens: TokenUsage,
-    /// The estimated cost of the models with a known price; `None` if no price is known.
+    /// The estimated cost of the requests to models with a known price; `None` if there are no such requests.
     pub cost_usd: Option<f64>,
 }
 
@@ -34,32 +33,29 @@ pub(crate) struct ModelSum {
     pub sum: UsageSum,
 }
 
-/// The sum under a key.
+/// The usage under one key, for example of one day or of one conversation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct ReportRow<K> {
-    /// The key that its requests share.
     #[serde(flatten)]
     pub key: K,
     /// The sum of all models.
     #[serde(flatten)]
     pub sum: UsageSum,
-    /// The sum of each model, the largest first.
+    /// The sum of each model, ordered by tokens, the largest first.
     pub models: Vec<ModelSum>,
 }
 
-/// The sums of usage under several keys.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Report<K> {
     /// One row per key, in the order of the keys.
     pub rows: Vec<ReportRow<K>>,
     /// The sum of all rows.
     pub totals: ReportRow<()>,
-    /// The models without a known price.
     pub unknown_models: BTreeSet<String>,
 }
 
 impl<K> Report<K> {
-    /// Replaces the keys, whose order stays.
+    /// Replaces the key of each row, and keeps the order of the rows.
     pub(crate) fn map_keys<L>(self, mut replace: impl FnMut(K) -> L) -> Report<L> {
         let rows = self.rows.into_iter().map(|row| ReportRow {
             key: replace(row.key),
@@ -74,7 +70,7 @@ impl<K> Report<K> {
     }
 }
 
-/// Sums rows of the index by the keys that come with them.
+/// Adds up the usage under each key. Each row of the index comes with the key to count it under.
 pub(crate) fn sum_by_key<'a, K: Ord + Clone>(
     usage: impl IntoIterator<Item = (K, &'a UsageRow)>,
     prices: &Prices,
@@ -83,7 +79,7 @@ pub(crate) fn sum_by_key<'a, K: Ord + Clone>(
     let mut by_key: BTreeMap<K, Models> = BTreeMap::new();
     let mut all = Models::default();
     for (key, usage) in usage {
-        // Searched once for each model: a year of use has 100,000 rows.
+        // The price is searched once for each model, because a year of use has 100,000 rows.
         let price = *known
             .entry(Rc::clone(&usage.model))
             .or_insert_with(|| prices.find_price(&usage.model));
@@ -106,7 +102,7 @@ pub(crate) fn sum_by_key<'a, K: Ord + Clone>(
     }
 }
 
-/// The sums of models. There are so few that searching a list is faster than a map.
+/// The sum of each model. There are so few models that searching a list is faster than a map.
 #[derive(Default)]
 struct Models(Vec<ModelSum>);
 
@@ -114,7 +110,7 @@ impl Models {
     fn sum_mut(&mut self, model: &Rc<str>) -> &mut UsageSum {
         let known = self.0.iter().position(|known| known.model == *model);
         let at = known.unwrap_or_else(|| {
-            // Most conversations have one model. An empty list would get room for four.
+            // Most conversations have one model, and the first `push` into an empty list allocates room for four.
             self.0.reserve_exact(1);
             self.0.push(ModelSum {
                 model: Rc::clone(model),

@@ -1,4 +1,4 @@
-//! The parts of a quota window: which requests used it up.
+//! Estimates which share of a quota window each request used.
 //!
 //! Codex records the used percentage of the account's windows with each answer. Whenever it rises, the requests
 //! since the previous rise share the difference, by their weight. A rise without requests in this home counts
@@ -9,7 +9,8 @@ use crate::codex::window::Window;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::ops::Range;
 
-/// A rise counts as used here up to this multiple of the usual one for the weight of its requests.
+/// A rise of the used percentage is attributed to requests of this home up to this multiple of the usual rise for the
+/// weight of these requests.
 const USUAL_TOLERANCE: f64 = 2.0;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,11 +20,10 @@ pub(crate) struct WeighedRequest {
     pub weight: f64,
 }
 
-/// The used part of the window at a time.
+/// The used percentage of a quota window at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct UsedPercent {
     pub at: DateTime<Utc>,
-    /// The used part in percent.
     pub percent: f64,
 }
 
@@ -33,21 +33,22 @@ pub(crate) struct WindowParts {
     pub of_requests: Vec<f64>,
     /// The percentage that was used elsewhere.
     pub unattributed: f64,
-    /// The parts of `unattributed`, one for each rise, with the time at which the rise was observed.
+    /// The percentage of each rise that was used elsewhere, with the time of the observation that showed the rise.
+    /// These parts add up to `unattributed`.
     pub elsewhere: Vec<(DateTime<Utc>, f64)>,
     /// The highest observed percentage of the window.
     pub used: f64,
 }
 
-/// Divides a window that begins at `start` among `requests`. Requests and observations come in the order of
-/// their times.
+/// Divides the used percentage of a window that began at `start` among `requests`. Requests and observations must be
+/// ordered by time.
 pub(crate) fn divide(
     start: DateTime<Utc>,
     requests: &[WeighedRequest],
     observations: &[UsedPercent],
 ) -> WindowParts {
     let rises = find_rises(start, requests, observations);
-    // The median, because a day on another machine is one large rise.
+    // The median ignores single large rises, such as a day of work on another machine.
     let usual = median_rate(&rises);
     let mut parts = WindowParts {
         of_requests: vec![0.0; requests.len()],
@@ -69,13 +70,16 @@ pub(crate) fn divide(
     parts
 }
 
-/// A rise of the used percentage, and the requests since the previous one.
+/// A rise of the used percentage, with the requests since the previous rise.
 struct Rise {
     at: DateTime<Utc>,
     percent: f64,
+    /// The total weight of the requests.
     weight: f64,
-    /// True if the use before it is unknown, so that it is left out of the usual rate.
+    /// True for the first observation. Its percentage may contain use before the first request, so it does not count
+    /// towards the usual rate.
     is_first: bool,
+    /// The indices of the requests; empty if they have no weight.
     requests: Range<usize>,
 }
 
@@ -103,7 +107,7 @@ fn find_rises(
             percent: observation.percent - used,
             weight,
             is_first: i == 0,
-            // Requests without a weight cannot share anything.
+            // Requests without any weight cannot share a rise.
             requests: if weight > 0.0 { next..end } else { end..end },
         });
         (next, used) = (end, observation.percent);
@@ -111,7 +115,8 @@ fn find_rises(
     rises
 }
 
-/// Returns the median rise per weight; `None` if none is known.
+/// Returns the median rise in percent per unit of weight. `None` if no rise except the first has requests with a
+/// weight.
 fn median_rate(rises: &[Rise]) -> Option<f64> {
     let with_requests = rises
         .iter()
@@ -123,8 +128,8 @@ fn median_rate(rises: &[Rise]) -> Option<f64> {
     rates.get(rates.len().checked_sub(1)? / 2).copied()
 }
 
-/// Returns the time at which the window is used up at the pace since its start; `None` if it is reset before, or if there
-/// is no pace: nothing is used, or `used` is of the start or earlier.
+/// Returns the time at which the window will be used up at the average pace since its start. `None` if the window ends
+/// before that time, if nothing is used, or if `used` was not observed after the start.
 pub(crate) fn forecast_exhaustion(
     window: &Range<DateTime<Utc>>,
     used: UsedPercent,
@@ -138,23 +143,26 @@ pub(crate) fn forecast_exhaustion(
         clippy::cast_possible_truncation,
         reason = "a forecast in seconds of a window"
     )]
-    let rest = (elapsed as f64 * (100.0 - used.percent).max(0.0) / used.percent) as i64;
-    let at = used.at.checked_add_signed(TimeDelta::try_seconds(rest)?)?;
+    let seconds_left = (elapsed as f64 * (100.0 - used.percent).max(0.0) / used.percent) as i64;
+    let at = used
+        .at
+        .checked_add_signed(TimeDelta::try_seconds(seconds_left)?)?;
     (at < window.end).then_some(at)
 }
 
-/// The forecast of a window at the pace since its start.
+/// The forecast for a window at the average pace since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
     /// The window lasts until its reset.
     Lasts,
-    /// The window is used up at this time, before its reset.
+    /// The window will be used up at this time, before its reset.
     ExhaustedAt(DateTime<Utc>),
+    /// The window is already used up.
     Exhausted,
 }
 
-/// Returns the forecast of a window that was observed at `observed_at`. `None` if the window has ended, if its
-/// start is unknown or after the observation, or if the window should be used up by now.
+/// Returns the forecast for a window as it was observed at `observed_at`. `None` if the window has ended, if its start
+/// is unknown or not before the observation, or if the forecast time is not after `now`.
 pub(crate) fn forecast_pace(
     window: &Window,
     observed_at: DateTime<Utc>,

@@ -136,7 +136,7 @@ fn options(limit: usize, accepts: &dyn Fn(&FoundConversation) -> bool) -> Search
         order: HitOrder::Best,
         limit,
         accepts,
-        safe: &|text| text,
+        redact: &|text| text,
     }
 }
 

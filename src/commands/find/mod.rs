@@ -169,7 +169,7 @@ impl FindArgs {
             order: HitOrder::Newest,
             limit: MAX_UNFILTERED,
             accepts: &|_| true,
-            safe: &|text| text,
+            redact: &|text| text,
         };
         let store = IndexAccess::new(context).open_existing().ok().flatten();
         let found = store.and_then(|store| evaluate::search(&store, query, &search).ok());
@@ -381,7 +381,7 @@ impl FindArgs {
             order: self.sort,
             limit: self.max_hits(),
             accepts: &|conversation| filter.accepts(conversation),
-            safe: &|text| text,
+            redact: &|text| text,
         };
         if self.archives || self.machines {
             // An archive or another machine may have a conversation with all words.

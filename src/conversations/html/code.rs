@@ -1,26 +1,26 @@
-//! Code as HTML, with its comments, strings, keywords and numbers marked.
+//! Highlights the comments, strings, keywords and numbers of code in HTML.
 //!
-//! One scanner for all languages, with a row of a table for each. It knows no grammar, and wrong colours are the
-//! worst that can happen. The libraries for it are large (syntect takes 40 MB and 0.3 s for the first block) or
-//! compile a parser in C for each language.
+//! One scanner serves all languages; a table has the differences between them. The scanner knows no grammar, so it may
+//! choose wrong colours, but it never changes the text. Libraries for highlighting are large (syntect takes 40 MB and
+//! 0.3 s for the first block) or compile a parser in C for each language.
 
 use super::escape::{escape_html, push_escape_html, push_span};
 use std::fmt::Write as _;
 
 struct Language {
-    /// The names after ```` ``` ````, separated by blanks.
+    /// The names of the language after ```` ``` ````, separated by spaces.
     names: &'static str,
-    /// The marks of comments up to the end of the line.
+    /// The marks that begin a comment up to the end of the line.
     line_comments: &'static [&'static str],
-    /// The beginning and the end of longer comments.
+    /// The marks that begin and end a block comment.
     block_comment: Option<(&'static str, &'static str)>,
-    /// The quotes of strings that end at the end of the line at the latest.
+    /// The quotes of strings that cannot continue in the next line.
     quotes: &'static str,
-    /// The marks of strings with several lines, the longer ones first.
+    /// The quotes of strings that can have several lines, the longer quotes first.
     long_quotes: &'static [&'static str],
-    /// The keywords, separated by blanks.
+    /// The keywords, separated by spaces.
     keywords: &'static str,
-    /// The characters after a name that make it a key.
+    /// The characters that make the name before them a key.
     key_marks: &'static str,
 }
 
@@ -146,9 +146,9 @@ const LANGUAGES: [Language; 12] = [
     },
 ];
 
-/// Appends a block of code. The language is the first word after ```` ``` ````.
-pub(super) fn push_code_block(page: &mut String, code: &str, language: &str) {
-    let language = language.split([' ', ',', '{']).next().unwrap_or_default();
+/// Appends a block of code. `info` is the text after ```` ``` ````; its first word is the language.
+pub(super) fn push_code_block(page: &mut String, code: &str, info: &str) {
+    let language = info.split([' ', ',', '{']).next().unwrap_or_default();
     let language = language.to_ascii_lowercase();
     page.push_str("<pre><code");
     if !language.is_empty() && language != "text" {
@@ -159,7 +159,7 @@ pub(super) fn push_code_block(page: &mut String, code: &str, language: &str) {
     page.push_str("</code></pre>\n");
 }
 
-/// Returns code of a language as HTML; as plain text if the language is unknown.
+/// Returns `code` as HTML, highlighted if the language is known.
 pub(super) fn highlight_code(code: &str, language: &str) -> String {
     let mut html = String::with_capacity(code.len() * 2);
     let is_named = |known: &&Language| known.names.split(' ').any(|name| name == language);
@@ -173,7 +173,7 @@ pub(super) fn highlight_code(code: &str, language: &str) -> String {
     html
 }
 
-/// Marks the lines of a diff, and of the patches that Codex applies.
+/// Highlights the lines of a diff, or of a patch in Codex's own format.
 fn push_diff(html: &mut String, diff: &str) {
     for line in diff.split_inclusive('\n') {
         let heads = ["+++", "---", "***", "@@", "diff ", "index "];
@@ -189,7 +189,7 @@ fn push_diff(html: &mut String, diff: &str) {
 
 struct CodeScanner<'a> {
     language: &'static Language,
-    /// The code that is not yet written.
+    /// The remaining code, which is not yet written.
     code: &'a str,
 }
 
@@ -198,14 +198,15 @@ impl CodeScanner<'_> {
         let mut before = '\n';
         while let Some(first) = self.code.chars().next() {
             let (len, class) = self.scan_token(first, before);
-            let (token, rest) = self.code.split_at(len);
+            let (token, remaining) = self.code.split_at(len);
             push_span(html, class, token);
             before = token.chars().next_back().unwrap_or(before);
-            self.code = rest;
+            self.code = remaining;
         }
     }
 
-    /// Returns the length of the next token and its class.
+    /// Returns the length of the next token, and its CSS class. `first` is the first character of the token, `before`
+    /// the character in front of it.
     fn scan_token(&self, first: char, before: char) -> (usize, &'static str) {
         let (code, language) = (self.code, self.language);
         if let Some((begin, end)) = language.block_comment
@@ -228,10 +229,11 @@ impl CodeScanner<'_> {
             .iter()
             .find(|quote| code.starts_with(**quote))
         {
-            return self.scan_string(quote, true);
+            return self.scan_string(quote, code.len());
         }
         if language.quotes.contains(first) {
-            return self.scan_string(&code[..first.len_utf8()], false);
+            let line_end = code.find('\n').unwrap_or(code.len());
+            return self.scan_string(&code[..first.len_utf8()], line_end);
         }
         if first == '\'' && language.names.starts_with("rust") {
             let len = rust_char_len(code);
@@ -247,16 +249,14 @@ impl CodeScanner<'_> {
         (first.len_utf8(), "")
     }
 
-    fn scan_string(&self, quote: &str, has_lines: bool) -> (usize, &'static str) {
+    /// Scans a string that begins with `quote`. A string without a closing quote ends at `limit`.
+    fn scan_string(&self, quote: &str, limit: usize) -> (usize, &'static str) {
+        let code = &self.code[..limit];
         let mut is_escaped = false;
-        let mut end = self.code.len();
-        for (at, c) in self.code.char_indices().skip(quote.chars().count()) {
-            if !is_escaped && self.code[at..].starts_with(quote) {
+        let mut end = limit;
+        for (at, c) in code.char_indices().skip(quote.chars().count()) {
+            if !is_escaped && code[at..].starts_with(quote) {
                 end = at + quote.len();
-                break;
-            }
-            if c == '\n' && !has_lines {
-                end = at;
                 break;
             }
             is_escaped = c == '\\' && !is_escaped;
@@ -266,7 +266,7 @@ impl CodeScanner<'_> {
 
     fn scan_word(&self, first: char) -> (usize, &'static str) {
         let code = self.code;
-        // Keys may have hyphens.
+        // In languages with keys, names may have hyphens.
         let is_part = |c: char| is_word(c) || c == '-' && !self.language.key_marks.is_empty();
         let after = &code[first.len_utf8()..];
         let len = first.len_utf8() + after.find(|c| !is_part(c)).unwrap_or(after.len());
@@ -295,7 +295,7 @@ impl CodeScanner<'_> {
         (len, class)
     }
 
-    /// Returns true if the text before `end` is a key, because of the character after it.
+    /// Returns true if the next character after `end`, apart from blanks, makes the text before `end` a key.
     fn is_key(&self, end: usize) -> bool {
         let after = self.code[end..].trim_start_matches([' ', '\t']);
         let next = after.chars().next();
@@ -307,7 +307,7 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Returns the length of a character literal, and 1 for the quote of a lifetime.
+/// Returns the length of a Rust character literal at the beginning of `code`, or 1 for the quote of a lifetime.
 fn rust_char_len(code: &str) -> usize {
     let mut chars = code.char_indices().skip(1);
     let is_escape = chars.next().is_some_and(|(_, c)| c == '\\');

@@ -1,9 +1,9 @@
-//! Escapes text for HTML: its elements and its attributes.
+//! Escapes text for the elements and the attributes of HTML.
 
 use std::fmt::Write as _;
 
-/// Appends text to HTML. Leaves out carriage returns; other control characters, which HTML forbids, become replacement
-/// characters.
+/// Appends text to HTML. Leaves out carriage returns. HTML forbids most other control characters, so they become
+/// replacement characters.
 pub(crate) fn push_escape_html(page: &mut String, text: &str) {
     page.reserve(text.len());
     for c in text.chars() {
@@ -27,7 +27,7 @@ pub(crate) fn escape_html(text: &str) -> String {
     html
 }
 
-/// Appends text, in a span unless the class is empty.
+/// Appends text in a span of a CSS class. If the class is empty, appends the text without a span.
 pub(super) fn push_span(page: &mut String, class: &str, text: &str) {
     if class.is_empty() {
         push_escape_html(page, text);

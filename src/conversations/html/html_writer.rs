@@ -1,4 +1,4 @@
-//! Writes a page entry by entry, so that a conversation of any length fits into memory.
+//! Writes an HTML page entry by entry, so that a conversation of any length fits into memory.
 
 use super::code::{highlight_code, push_code_block};
 use super::escape::{escape_html, push_escape_html};
@@ -17,30 +17,29 @@ const MAX_OUTPUT_BYTES: usize = 64 << 10;
 
 pub(crate) struct HtmlWriter<F> {
     turn: Option<u32>,
-    /// True in the parts of other conversations, whose turns have the same numbers.
+    /// True in a part that comes from another conversation. Its turns have the same numbers as those of the shown one.
     is_base: bool,
-    /// The call that waits for its output.
-    call: Option<TranscriptEntry>,
-    /// The number of calls that have no output so far.
+    /// A tool call that is not written yet, because it waits for its output.
+    pending_call: Option<TranscriptEntry>,
+    /// The number of tool calls without an output so far.
     open_calls: usize,
     with_images: bool,
     format_time: F,
 }
 
 impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
-    /// Creates a writer that formats times with `format_time`.
     pub(crate) fn new(with_images: bool, format_time: F) -> Self {
         Self {
             turn: None,
             is_base: false,
-            call: None,
+            pending_call: None,
             open_calls: 0,
             with_images,
             format_time,
         }
     }
 
-    /// Begins a part of a fork and returns its heading. Only turns of the conversation itself have anchors.
+    /// Begins a part of a fork, and returns the HTML of its heading. Only the turns of the fork itself get anchors.
     pub(crate) fn begin_part(&mut self, mark: &PartMark) -> String {
         let mut page = String::new();
         self.close_calls(&mut page);
@@ -51,7 +50,8 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         page
     }
 
-    /// Returns the HTML that the next entry completes. A call waits for its output, so the result may be empty.
+    /// Adds an entry, and returns the HTML that is complete now. A tool call waits for its output, so the result may be
+    /// empty.
     pub(crate) fn format_entry(&mut self, entry: TranscriptEntry) -> String {
         let mut page = String::new();
         if self.turn != Some(entry.turn) {
@@ -76,9 +76,9 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
             EntryKind::ToolCall => {
                 self.flush_call(&mut page);
                 self.open_calls += 1;
-                // With several pending calls, the call of an output is unknown.
+                // With several open calls, it is unknown to which call the next output belongs.
                 if self.open_calls == 1 {
-                    self.call = Some(entry);
+                    self.pending_call = Some(entry);
                 } else {
                     push_call(&mut page, &entry, None);
                 }
@@ -86,7 +86,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
             }
             EntryKind::ToolOutput => {
                 self.open_calls = self.open_calls.saturating_sub(1);
-                match self.call.take() {
+                match self.pending_call.take() {
                     Some(call) => push_call(&mut page, &call, Some(&entry.text)),
                     None => push_output(&mut page, &entry.text),
                 }
@@ -126,20 +126,22 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         page
     }
 
+    /// Returns the end of the page, which names the number of redacted secrets.
     pub(crate) fn finish_page(&mut self, redacted: usize) -> String {
         let mut page = String::new();
         self.close_calls(&mut page);
-        let redacted = (redacted > 0).then(|| format!("{redacted} redacted"));
-        page.push_str(&format_page_end(&redacted.unwrap_or_default()));
+        let note = (redacted > 0).then(|| format!("{redacted} redacted"));
+        page.push_str(&format_page_end(&note.unwrap_or_default()));
         page
     }
 
     fn flush_call(&mut self, page: &mut String) {
-        if let Some(call) = self.call.take() {
+        if let Some(call) = self.pending_call.take() {
             push_call(page, &call, None);
         }
     }
 
+    /// Ends the wait for outputs of tool calls.
     fn close_calls(&mut self, page: &mut String) {
         self.flush_call(page);
         self.open_calls = 0;
@@ -170,7 +172,7 @@ fn detect_language(tool: &str, text: &str) -> &'static str {
     }
 }
 
-/// Returns the summary line of a collapsed call: for a patch, the names of its files.
+/// Returns the summary line of a collapsed tool call. For a patch it has the names of the changed files.
 fn summarize_call(text: &str) -> String {
     let marks = ["*** Update File: ", "*** Add File: ", "*** Delete File: "];
     let file = |line: &str| {

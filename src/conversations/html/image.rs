@@ -1,17 +1,17 @@
-//! Images in a page.
+//! Formats the images of an HTML page.
 
 use super::escape::escape_html;
 use std::fmt::Write as _;
 
-/// The kinds of images that a page shows. SVG is not one of them: it may have scripts and links.
+/// The kinds of images that a page shows. SVG is not one of them, because it may contain scripts and links.
 const KINDS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
 
-/// Returns the HTML of an image: the image itself if `is_shown` and its data is in the URL, else a note. A page never
-/// loads an image from elsewhere.
-pub(super) fn format_image(url: &str, is_shown: bool) -> String {
+/// Returns the HTML of an image. If `with_images` is false, or the URL does not contain the data of the image, returns
+/// a note instead, because a page never loads anything.
+pub(super) fn format_image(url: &str, with_images: bool) -> String {
     let mut html = String::new();
     let _ = match parse_data_url(url) {
-        Some((kind, data)) if is_shown => writeln!(
+        Some((kind, data)) if with_images => writeln!(
             html,
             "<figure><img alt=\"image\" src=\"data:image/{kind};base64,{data}\"></figure>"
         ),
@@ -20,8 +20,8 @@ pub(super) fn format_image(url: &str, is_shown: bool) -> String {
             writeln!(html, "<p class=\"note\">image: {kind}, {kilobytes} kB</p>")
         }
         None => {
-            let shown = if url.starts_with("http") { url } else { "" };
-            let text = format!("image, not in the conversation {shown}");
+            let shown_url = if url.starts_with("http") { url } else { "" };
+            let text = format!("image, not in the conversation {shown_url}");
             writeln!(
                 html,
                 "<p class=\"note\">{}</p>",
@@ -32,7 +32,7 @@ pub(super) fn format_image(url: &str, is_shown: bool) -> String {
     html
 }
 
-/// Returns the kind and the base64 text of an image in a URL.
+/// Returns the kind and the base64 text of the image in a data URL. `None` for another URL or another kind of image.
 fn parse_data_url(url: &str) -> Option<(&'static str, &str)> {
     let (kind, data) = url.strip_prefix("data:image/")?.split_once(";base64,")?;
     let kind = KINDS.into_iter().find(|known| *known == kind)?;

@@ -1,4 +1,4 @@
-//! Converts messages: Markdown of the assistant, and text that the user typed.
+//! Converts messages to HTML: Markdown of the assistant, and text that the user typed.
 
 use super::code::push_code_block;
 use super::escape::{escape_html, push_escape_html};
@@ -9,7 +9,7 @@ use pulldown_cmark::{
 /// The URL schemes that become links. Others could run scripts or open programs.
 const PROTOCOLS: [&str; 3] = ["https://", "http://", "mailto:"];
 
-/// Converts Markdown. HTML in it is shown as text, and an image is a link.
+/// Converts Markdown to HTML. Shows HTML tags in the Markdown as text, and images as links.
 pub(super) fn render_markdown(text: &str) -> String {
     let text = replace_control_chars(text);
     let options =
@@ -19,13 +19,13 @@ pub(super) fn render_markdown(text: &str) -> String {
         &mut page,
         SafeEvents {
             events: Parser::new_ext(&text, options),
-            ends: Vec::new(),
+            link_ends: Vec::new(),
         },
     );
     page
 }
 
-/// Converts a message of the user: text as it was typed, and fenced blocks of code.
+/// Converts a message of the user to HTML. Keeps the text as it was typed, except fenced blocks of code.
 pub(super) fn render_typed_text(text: &str) -> String {
     let mut page = String::with_capacity(text.len() * 2);
     let mut shown_to = 0;
@@ -55,7 +55,7 @@ pub(super) fn render_typed_text(text: &str) -> String {
     page
 }
 
-/// Returns the text of a block of code up to its end.
+/// Returns the text of the code block that the events are in, and consumes the events up to its end.
 fn collect_code<'a>(events: impl Iterator<Item = Event<'a>>) -> String {
     let parts = events.map_while(|event| match event {
         Event::Text(part) => Some(part),
@@ -73,12 +73,12 @@ fn replace_control_chars(text: &str) -> String {
     text.replace("\r\n", "\n").chars().map(shown).collect()
 }
 
-/// Rewrites events of Markdown for a page: HTML becomes text, unsafe links become spans, headings get smaller, line
-/// breaks stay.
+/// Rewrites the events of a Markdown parser for a page. HTML tags become text, unsafe links become spans, headings get
+/// a lower level, and line breaks are kept.
 struct SafeEvents<'a> {
     events: Parser<'a>,
-    /// The ends of the open links.
-    ends: Vec<&'static str>,
+    /// The closing tags of the open links.
+    link_ends: Vec<&'static str>,
 }
 
 impl<'a> Iterator for SafeEvents<'a> {
@@ -89,7 +89,7 @@ impl<'a> Iterator for SafeEvents<'a> {
             Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
             Event::Start(Tag::HtmlBlock) => Event::Start(Tag::Paragraph),
             Event::End(TagEnd::HtmlBlock) => Event::End(TagEnd::Paragraph),
-            // The lines of a message are those of its author.
+            // Markdown would join lines that the author of the message has broken on purpose.
             Event::SoftBreak => Event::HardBreak,
             Event::Start(Tag::Heading { level, .. }) => Event::Start(Tag::Heading {
                 level: demote_heading(level),
@@ -104,7 +104,7 @@ impl<'a> Iterator for SafeEvents<'a> {
                 self.begin_link(&dest_url)
             }
             Event::End(TagEnd::Link | TagEnd::Image) => {
-                Event::InlineHtml(self.ends.pop().unwrap_or_default().into())
+                Event::InlineHtml(self.link_ends.pop().unwrap_or_default().into())
             }
             Event::Start(Tag::CodeBlock(kind)) => self.read_code_block(&kind),
             event => event,
@@ -125,7 +125,7 @@ impl<'a> SafeEvents<'a> {
                 "</span>",
             )
         };
-        self.ends.push(end);
+        self.link_ends.push(end);
         Event::InlineHtml(begin.into())
     }
 
@@ -141,7 +141,8 @@ impl<'a> SafeEvents<'a> {
     }
 }
 
-/// Returns the level of a heading of a message: the page's title has the first and turns the second.
+/// Returns the level of a message's heading in the page, two levels lower. The title of the page has the first level,
+/// and the headings of turns have the second.
 fn demote_heading(level: HeadingLevel) -> HeadingLevel {
     match level {
         HeadingLevel::H1 => HeadingLevel::H3,

@@ -1,8 +1,8 @@
-//! Transcripts as one self-contained HTML page: no scripts, no fonts, and nothing loaded from elsewhere.
+//! Writes a transcript as one self-contained HTML page, which has no scripts and no fonts, and loads nothing.
 //!
-//! Conversations contain what web pages and tools returned, so no text of them becomes markup. Messages of the
-//! assistant are Markdown, in which HTML is text and a link leads only to the web. A policy in the page forbids
-//! browsers to load anything, too.
+//! Conversations contain texts that web pages and tools returned, so none of their text becomes markup. Messages of the
+//! assistant are Markdown; HTML tags in them are shown as text, and links lead only to the web. A content security
+//! policy in the page also forbids browsers to load anything.
 
 mod code;
 pub(crate) mod escape;

@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 /// The style of all pages, for light and dark displays and for print.
 const STYLE: &str = include_str!("page.css");
 
-/// The title of a page, and the facts below it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PageHead {
     pub title: String,
+    /// The names and values in the list below the title.
     pub facts: Vec<(&'static str, String)>,
 }
 
-/// Returns the beginning of a page, with `more_style` after the style of all pages.
+/// Returns the beginning of a page. `more_style` is CSS that follows the style of all pages.
 pub(crate) fn format_page_start(head: &PageHead, more_style: &str) -> String {
     let title = escape_html(&head.title);
     let mut page = format!(
@@ -35,7 +35,7 @@ pub(crate) fn format_page_start(head: &PageHead, more_style: &str) -> String {
     page
 }
 
-/// Returns the end of a page. A note that is not empty is shown in its last line.
+/// Returns the end of a page. Its last line shows `note`, unless that is empty.
 pub(crate) fn format_page_end(note: &str) -> String {
     let mut page = String::from("</main>\n<footer>Exported by codex-manager");
     if !note.is_empty() {

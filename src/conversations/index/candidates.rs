@@ -1,4 +1,4 @@
-//! Finds the conversations that an update of the index compares with it.
+//! Finds the conversations that an update compares with the index.
 
 use super::error::IndexError;
 use super::plan::{self, IndexCandidate, RolloutStamp, ShownFields};
@@ -15,15 +15,21 @@ use std::fs::DirEntry;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 
-/// An update also checks conversations that changed up to this many milliseconds before the newest change that the last
-/// update saw: Codex may write its database before the rollout.
+/// An update also checks conversations that changed up to this many milliseconds before the newest change that the
+/// previous update saw. Codex may write its database before the rollout, so that update may have read a rollout too
+/// early.
 const OVERLAP_MS: i64 = 10 * 60 * 1000;
 
+/// The key in `meta` of the newest time of a change in Codex's database.
 pub(super) const NEWEST_CHANGE: &str = "newest_change_ms";
-/// The number of bytes of `session_index.jsonl` that were read.
+
+/// The key in `meta` of the number of bytes of `session_index.jsonl` that were read.
 pub(super) const NAMES_END: &str = "names_end";
-/// The numbers of rows of Codex's database without a rollout: all, and the archived ones.
+
+/// The key in `meta` of the number of rows in Codex's database that have no rollout.
 pub(super) const MISSING: &str = "missing_rollouts";
+
+/// The key in `meta` of the number of archived rows among those of [`MISSING`].
 pub(super) const MISSING_ARCHIVED: &str = "missing_archived_rollouts";
 
 /// The files that the index is built from.
@@ -31,8 +37,8 @@ pub(super) const MISSING_ARCHIVED: &str = "missing_archived_rollouts";
 pub(crate) struct IndexSource<'a> {
     /// The Codex home with the rollouts.
     pub home: &'a Path,
+    /// Codex's database, if it exists.
     pub database: Option<&'a Path>,
-    /// The current time, for the interval of walks.
     pub now: DateTime<Utc>,
 }
 
@@ -44,20 +50,20 @@ pub(super) struct Candidates {
     pub gone: Vec<String>,
     /// The folders that cannot be listed.
     pub unlistable: Vec<SkippedFile>,
-    /// The time of the newest change in Codex's database.
+    /// The time of the newest change in Codex's database, in milliseconds since 1970.
     pub newest: Option<i64>,
     /// The number of bytes of `session_index.jsonl` that were read.
     pub names_end: i64,
 }
 
-/// Returns the size of `session_index.jsonl` in bytes; 0 if there is none.
+/// Returns the size of `session_index.jsonl` in bytes, or 0 if the file does not exist.
 pub(super) fn session_index_len(home: &Path) -> i64 {
     let meta = home.join(session_index::FILE_NAME).metadata();
     meta.map_or(0, |meta| i64::try_from(meta.len()).unwrap_or(i64::MAX))
 }
 
-/// Returns the conversations with names in `session_index.jsonl` from `offset` on, and the offset for the next call. An
-/// unreadable file has no names.
+/// Returns the ids of the conversations that `session_index.jsonl` names from `offset` on, and the offset for the next
+/// call. If the file cannot be read, returns no ids and the same offset, so that the next update tries again.
 fn read_names_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
     let from = u64::try_from(offset).unwrap_or(0);
     let Ok((ids, end)) = session_index::read_ids_since(home, from) else {
@@ -79,8 +85,8 @@ fn list_threads(
     Ok(threads)
 }
 
-/// Returns the conversations of all rollouts, and the folders that cannot be listed. A conversation with two rollouts is
-/// returned once, with the one that Codex continues.
+/// Returns the conversations of all rollouts, and the folders that cannot be listed. A conversation with several
+/// rollouts is returned once, with the rollout that Codex continues.
 ///
 /// # Errors
 /// Codex's database cannot be read.
@@ -102,7 +108,7 @@ pub(crate) fn list_candidates(
     if let Some(database) = database {
         let mut by_session: Vec<_> = (0..candidates.len()).collect();
         by_session.sort_unstable_by(|a, b| candidates[*a].session.cmp(&candidates[*b].session));
-        // Each row is stored while it is read: 200,000 rows would take 40 MB beside the candidates.
+        // Each row is moved into its candidate while the rows are read. A list of 200,000 rows would take 40 MB.
         threads::list_as(database, &ThreadFilter::default(), |mut thread| {
             let id = thread.id.to_lowercase();
             let place = by_session.binary_search_by(|at| candidates[*at].session.cmp(&id));
@@ -118,17 +124,17 @@ pub(crate) fn list_candidates(
     Ok((candidates, unlistable))
 }
 
-/// Returns the conversations of all rollouts, and those that are gone.
+/// Returns the conversations of all rollouts, and the indexed conversations that are no longer on disk.
 pub(super) fn find_all_candidates(
     store: &IndexStore,
     source: IndexSource<'_>,
 ) -> Result<Candidates, IndexError> {
-    // The next update also reads the names that Codex appends during this one.
+    // The end is read before the names, so that the next update reads the names that Codex appends meanwhile.
     let (_, names_end) = read_names_since(source.home, 0);
     let (mut on_disk, unlistable) = list_candidates(source.home, source.database)?;
-    // The newest first, so that a first index that is interrupted has those.
+    // The newest conversations come first, so that an interrupted first update has indexed these.
     on_disk.sort_by(|a, b| b.recency().cmp(&a.recency()));
-    let known: HashSet<&String> = on_disk.iter().map(|c| &c.session).collect();
+    let found: HashSet<&String> = on_disk.iter().map(|c| &c.session).collect();
     // A conversation in an unreadable folder may still exist.
     let is_unlistable = |path: &str| {
         unlistable
@@ -140,7 +146,7 @@ pub(super) fn find_all_candidates(
         store.query_rows(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let gone = indexed
         .into_iter()
-        .filter(|(id, path)| !known.contains(id) && !is_unlistable(path));
+        .filter(|(id, path)| !found.contains(id) && !is_unlistable(path));
     Ok(Candidates {
         gone: gone.map(|(id, _)| id).collect(),
         newest: on_disk.first().and_then(|first| first.recency().0),
@@ -150,12 +156,14 @@ pub(super) fn find_all_candidates(
     })
 }
 
-/// Returns true if the rollouts on disk are exactly the indexed ones, unchanged. Compares only names and metadata.
+/// Returns true if the rollouts on disk are exactly those in the index, and have not changed. Compares only paths and
+/// metadata.
 pub(super) fn has_exactly_indexed_files(
     store: &IndexStore,
     home: &Path,
 ) -> Result<bool, IndexError> {
-    // Of equal files the sums of hashes are equal in any order. Their key is new each time.
+    // The sums of the hashes are equal if the files are, in any order. The hashes have a random key, so different files
+    // cannot be made to have equal sums.
     let hasher = RandomState::new();
     let hash = |path: &Path, stamp: Option<RolloutStamp>| {
         let path = path.as_os_str().as_encoded_bytes();
@@ -184,20 +192,21 @@ pub(super) fn has_exactly_indexed_files(
         let rollouts = row.get_ref(4)?.as_str_or_null()?;
         let rollouts: Option<Vec<PathBuf>> =
             rollouts.and_then(|list| serde_json::from_str(list).ok());
-        // The rollouts before a rewind never change.
+        // The earlier rollouts of a rewound conversation never change, so their stamps are not in the index.
         let earlier = rollouts.into_iter().flatten().filter(|one| one != path);
         let earlier = earlier.map(|path| hash(&path, RolloutStamp::read(&path)));
         Ok(earlier.fold(hash(path, Some(stamp)), u64::wrapping_add))
     };
     let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
-    let (on_disk, known) = parallel::run_both(sum_files, || {
+    let (on_disk, indexed) = parallel::run_both(sum_files, || {
         store.query_rows::<_, Vec<u64>>(sql, [], hash_row)
     });
-    let known = known?.into_iter().fold(0, u64::wrapping_add);
-    Ok(on_disk == Some(known))
+    let indexed = indexed?.into_iter().fold(0, u64::wrapping_add);
+    Ok(on_disk == Some(indexed))
 }
 
-/// Returns the conversations that changed according to Codex's database, or that got a name in `session_index.jsonl`.
+/// Returns the conversations that changed according to Codex's database or `session_index.jsonl`, and those that were
+/// deleted.
 pub(super) fn find_changed_candidates(
     store: &IndexStore,
     source: IndexSource<'_>,
@@ -208,7 +217,7 @@ pub(super) fn find_changed_candidates(
         ..ThreadFilter::default()
     };
     let mut changed = list_threads(source, &filter)?;
-    // A new name of an older conversation changes nothing else.
+    // A new name in `session_index.jsonl` does not change the time in Codex's database.
     let (named, names_end) =
         read_names_since(source.home, store.read_meta(NAMES_END)?.unwrap_or(0));
     if !named.is_empty() {
@@ -221,7 +230,7 @@ pub(super) fn find_changed_candidates(
         changed.extend(named.filter(|thread| !known.contains(&thread.id)));
     }
     let mut gone = Vec::new();
-    // Only now the whole list is read, which takes most of the time of an update of a large home.
+    // The whole list is read only if necessary, because in a large home this takes most of the time of an update.
     if has_other_changes(store, source, &changed)? {
         let all = list_threads(source, &ThreadFilter::default())?;
         let ids: HashSet<_> = all.iter().map(|thread| thread.id.to_lowercase()).collect();
@@ -257,8 +266,8 @@ pub(super) fn find_changed_candidates(
     })
 }
 
-/// Returns true if Codex's database has changes besides `changed`: conversations that were deleted, archived,
-/// or added with an old time. Compares only numbers of conversations.
+/// Returns true if Codex's database has other changes than `changed`: conversations that were deleted, archived, or
+/// added with an old time. Compares only the numbers of all and of archived conversations.
 fn has_other_changes(
     store: &IndexStore,
     source: IndexSource<'_>,
@@ -286,7 +295,7 @@ fn has_other_changes(
     Ok(expected != threads::count(database)?)
 }
 
-/// Counts the conversations of the index with a row in Codex's database.
+/// Counts the conversations in the index that have a row in Codex's database.
 pub(super) fn count_listed(store: &IndexStore) -> Result<ThreadCounts, IndexError> {
     let sql = "SELECT count(*), coalesce(sum(archived), 0) FROM conversation WHERE listed=1";
     store.run(|connection| {

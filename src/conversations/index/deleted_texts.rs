@@ -5,7 +5,7 @@ use super::text_spans::delete_chosen;
 use super::usage_store;
 use crate::codex::rollout_lines::Role;
 
-/// The key in `meta` of a 1 while the file of the index may have words of deleted texts.
+/// The key in `meta` of a flag, which is 1 while the file of the index may still contain words of deleted texts.
 pub(super) const ERASING: &str = "erasing";
 
 /// Deletes the usage and the texts of a conversation, including its title.
@@ -15,18 +15,18 @@ pub(super) fn delete_texts(store: &IndexStore, conversation: i64) -> rusqlite::R
     store.execute("DELETE FROM span WHERE conversation=?1", [conversation])
 }
 
-/// Deletes the texts of the turns after turn `last`, which the user rolled back.
+/// Deletes the texts of all turns after `last_turn`, because the user rolled these turns back.
 pub(super) fn delete_turns_after(
     store: &IndexStore,
     conversation: i64,
-    last: u32,
+    last_turn: u32,
 ) -> rusqlite::Result<()> {
     delete_and_mark(store, conversation, |role, turn| {
-        role != Role::Title && turn > last
+        role != Role::Title && turn > last_turn
     })
 }
 
-/// Deletes the chosen texts, and records that the file still has their words.
+/// Deletes the texts that `is_deleted` selects, and sets [`ERASING`] if there are any.
 fn delete_and_mark(
     store: &IndexStore,
     conversation: i64,

@@ -1,13 +1,11 @@
-//! The error of the index.
+//! The errors of the search index.
 
 use crate::codex::database::{self, DatabaseError};
 use crate::io::IoError;
 use std::path::{Path, PathBuf};
 
-/// The index cannot be read or written, or a file that it indexes cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IndexError {
-    /// An operation of the file system failed.
     #[error(transparent)]
     Io(#[from] IoError),
     /// Codex's database cannot be read.
@@ -31,8 +29,8 @@ impl IndexError {
         }
     }
 
-    /// Returns true if a rebuild of the index can solve the problem. Returns false if the disk is full or read-only,
-    /// the file cannot be read, or another process locks it: a new index would fail too.
+    /// Returns true if creating the index again may solve the problem. Returns false if the disk is full or read-only,
+    /// the file cannot be read, or another process locks it, because then a new index would fail, too.
     pub(crate) fn is_cured_by_rebuild(&self) -> bool {
         matches!(self, Self::Sqlite { source, .. } if !database::is_caused_by_machine(source))
     }

@@ -1,7 +1,7 @@
 //! Writes the words of rollouts into the index.
 //!
-//! One thread reads blocks of lines, several parse them and split their texts into words ([`super::rollout_blocks`]),
-//! and one writes. Memory holds a few blocks, however large a rollout is.
+//! One thread reads blocks of lines, several threads parse them and split their texts into words
+//! ([`super::rollout_blocks`]), and one thread writes. Memory holds a few blocks, however large a rollout is.
 
 use super::deleted_texts::{delete_texts, delete_turns_after};
 use super::error::IndexError;
@@ -22,27 +22,27 @@ use crate::io::parallel;
 use crate::io::progress::Progress;
 use rusqlite::params;
 
-/// The number of unfinished blocks. Few, because a line may have 8 MiB.
+/// The number of blocks that are in memory at the same time. It is small, because a single line may have 8 MiB.
 const MAX_BLOCKS: usize = 8;
 
-/// The number of bytes of rollouts after which the changes are committed: a few seconds.
+/// The changes are committed after this many bytes of rollouts, which is every few seconds.
 const COMMIT_BYTES: u64 = 256 << 20;
 
-/// The size of the buffered words above which they are written.
+/// The buffered words are written when they take this many bytes of memory.
 const BUFFER_BYTES: usize = 40 << 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct RefreshReport {
-    /// The number of conversations of which a rollout was read.
+    /// The number of conversations whose rollouts were read.
     pub read: usize,
-    /// True if all rollouts were checked.
+    /// True if the update compared all rollouts of the home with the index.
     pub is_complete: bool,
-    /// The rollouts that could not be read.
+    /// The rollouts and folders that could not be read.
     pub skipped: Vec<SkippedFile>,
 }
 
-/// Performs `tasks`. After an error the index is consistent, and the next update reads the conversations since the
-/// last commit again.
+/// Performs `tasks`. If a task fails, the index keeps what was committed before, and the next update does the remaining
+/// tasks.
 pub(super) fn ingest(
     store: &mut IndexStore,
     tasks: Vec<IngestTask>,
@@ -66,15 +66,18 @@ pub(super) fn ingest(
     writer.finish(result)
 }
 
-/// Skips the texts that a conversation repeats from the beginning of its parent.
+/// Recognizes the texts at the beginning of a conversation that Codex copied from its parent.
 struct CopiedBeginning {
+    /// The id of the parent.
     parent: String,
+    /// Reads the rollout of the parent.
     reader: EventReader,
     has_copies: bool,
 }
 
 impl CopiedBeginning {
-    /// Reads the next text of the parent. Returns true if `event` has the same text.
+    /// Reads the next text of the parent, and returns true if `event` has the same text. Returns false at the end of
+    /// the parent, or if its rollout cannot be read any more.
     fn consume_copy(&mut self, event: &RolloutEvent) -> bool {
         while let Ok(Some(original)) = self.reader.next_event() {
             if original.kind.text().is_some() {
@@ -87,12 +90,16 @@ impl CopiedBeginning {
     }
 }
 
+/// The conversation whose rollouts are being read.
 struct OpenConversation {
     task: Box<IngestTask>,
     id: i64,
     state: ReaderState,
+    /// The first line of the first message, which is the title if the conversation has no other.
     title: Option<String>,
+    /// `None` once the conversation differs from its parent.
     copied: Option<CopiedBeginning>,
+    /// The id of the parent, if texts of the parent were skipped.
     parent: Option<String>,
     usage: ConversationUsage,
 }
@@ -101,10 +108,11 @@ struct Writer<'a> {
     store: &'a mut IndexStore,
     open: Option<OpenConversation>,
     report: RefreshReport,
+    /// The number of bytes of rollouts since the last commit.
     uncommitted: u64,
     words: WordBuffer,
-    /// The number of the next text.
-    next: i64,
+    /// The number that the next text gets.
+    next_text: i64,
     span: NewSpan,
 }
 
@@ -116,7 +124,7 @@ impl<'a> Writer<'a> {
             report: RefreshReport::default(),
             uncommitted: 0,
             words: WordBuffer::default(),
-            next: 0,
+            next_text: 0,
             span: NewSpan::default(),
         }
     }
@@ -126,17 +134,16 @@ impl<'a> Writer<'a> {
     }
 
     fn begin_transaction(&mut self) -> Result<(), IndexError> {
-        // The lock is taken now. A transaction that reads first cannot wait for another writer
-        // later on.
+        // IMMEDIATE takes the write lock now. A transaction that reads first could not wait for the lock later.
         self.execute_batch("BEGIN IMMEDIATE")?;
-        // Another process may have written before.
-        self.next = self.store.read_meta(NEXT_TEXT)?.unwrap_or(0);
+        // Another process may have added texts since the last commit.
+        self.next_text = self.store.read_meta(NEXT_TEXT)?.unwrap_or(0);
         Ok(())
     }
 
     fn commit(&mut self) -> Result<(), IndexError> {
         self.store.run(|connection| self.words.write(connection))?;
-        self.store.set_meta(NEXT_TEXT, self.next)?;
+        self.store.set_meta(NEXT_TEXT, self.next_text)?;
         self.execute_batch("COMMIT")?;
         merge_runs(self.store)
     }
@@ -145,7 +152,7 @@ impl<'a> Writer<'a> {
         match result.and_then(|()| self.commit()) {
             Ok(()) => Ok(self.report),
             Err(e) => {
-                // SQLite may have rolled back already.
+                // Fails if SQLite has already rolled back.
                 let _ = self.execute_batch("ROLLBACK");
                 Err(e)
             }
@@ -167,7 +174,7 @@ impl<'a> Writer<'a> {
             IngestStep::End(end) => self.finish_conversation(end),
         };
         written.map_err(IndexError::of_index(&self.store.path))?;
-        // Checked only between conversations. An interrupted first update keeps the conversations that it has read.
+        // A commit between conversations lets an interrupted first update keep the conversations that it has read.
         if self.open.is_none() && self.uncommitted >= COMMIT_BYTES {
             self.uncommitted = 0;
             self.commit()?;
@@ -179,7 +186,7 @@ impl<'a> Writer<'a> {
     fn write_block(&mut self, block: ParsedBlock) -> rusqlite::Result<()> {
         let ParsedBlock { lines, words, read } = block;
         self.uncommitted += read;
-        let mut numbers = vec![None; words.count];
+        let mut numbers = vec![None; words.text_count];
         for line in lines {
             self.write_line(line, &mut numbers)?;
         }
@@ -190,8 +197,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Keeps what the index has of a conversation. The next walk reads it: a change of its mode does not change its
-    /// stamp.
+    /// Keeps the texts that the index has of a conversation whose rollout cannot be opened. Marks the conversation to
+    /// be read again, because the stamp of the rollout does not change when its permissions do.
     fn skip_conversation(&mut self, task: &IngestTask, reason: String) -> rusqlite::Result<()> {
         let id = self.find_or_insert(task)?;
         self.set_fields(id, task)?;
@@ -216,7 +223,7 @@ impl<'a> Writer<'a> {
         let state = match &task.indexed {
             Some(old) if from > 0 => old.state.clone(),
             Some(_) => {
-                // Also without an end: a read that failed may have stored texts.
+                // Even if the last read has failed, it may have stored texts.
                 delete_texts(self.store, id)?;
                 ReaderState::default()
             }
@@ -247,7 +254,7 @@ impl<'a> Writer<'a> {
     fn insert_conversation(&self, task: &IngestTask) -> rusqlite::Result<i64> {
         let candidate = &task.candidate;
         let path = candidate.path.to_string_lossy();
-        // Without its file until it is read to its end, so that it is read again after a failure.
+        // The row has no stamp until the rollout is read to its end, so that a rollout is read again after a failure.
         self.store.execute(
             "INSERT INTO conversation(session, path, file, size, mtime) VALUES(?1, ?2, '', ?3, 0)",
             params![candidate.session, path, NOT_INDEXED],
@@ -255,8 +262,8 @@ impl<'a> Writer<'a> {
         Ok(self.store.connection.last_insert_rowid())
     }
 
-    /// Stores the paths of the rollouts of a rewound conversation, to which its places refer by number. A conversation
-    /// with one rollout has no such list.
+    /// Stores the paths of the rollouts of a rewound conversation, because a [`Place`] has only the number of its
+    /// rollout. A conversation with one rollout has no such list.
     fn set_rollouts(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let newest = &task.candidate.path;
         let all = task.earlier.iter().map(|slice| &slice.path).chain([newest]);
@@ -266,7 +273,7 @@ impl<'a> Writer<'a> {
         self.store.execute(sql, params![id, rollouts])
     }
 
-    /// Stores the displayed fields, and the words of the searched ones.
+    /// Stores the fields that lists display, and the words of those that are searched.
     fn set_fields(&mut self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let shown = &task.shown;
         self.store.execute(
@@ -296,7 +303,7 @@ impl<'a> Writer<'a> {
         self.write_span(id)
     }
 
-    /// Stores the words of a title and of the place of work.
+    /// Stores the words of a title, which includes the folder and the branch of the conversation.
     fn set_title(&mut self, id: i64, title: &str) -> rusqlite::Result<()> {
         delete_chosen(self.store, id, |role, _| role == Role::Title)?;
         let mut words = TextWords::default();
@@ -308,7 +315,7 @@ impl<'a> Writer<'a> {
     }
 
     fn write_span(&mut self, conversation: i64) -> rusqlite::Result<()> {
-        self.next = self.span.write(self.store, conversation, self.next)?;
+        self.next_text = self.span.write(self.store, conversation, self.next_text)?;
         Ok(())
     }
 
@@ -322,13 +329,13 @@ impl<'a> Writer<'a> {
         if self.span.is_full() {
             self.write_span(conversation)?;
         }
-        let number = self.next;
-        self.next += 1;
+        let number = self.next_text;
+        self.next_text += 1;
         self.span.push(role, place);
         Ok(number)
     }
 
-    /// Stores the events of a line, and the numbers of its texts.
+    /// Stores the events of a line. Writes the number of each stored text to `numbers`, at its index in the block.
     fn write_line(
         &mut self,
         line: ParsedLine,
@@ -352,8 +359,7 @@ impl<'a> Writer<'a> {
                 continue;
             };
             if let Some(mut copied) = open.copied.take() {
-                // A fork begins with all texts of its original. Without this a search would find
-                // each of them twice.
+                // A fork begins with copies of all texts of its parent. A search should not find these texts twice.
                 if copied.consume_copy(&event) {
                     open.copied = Some(copied);
                     continue;
@@ -370,7 +376,7 @@ impl<'a> Writer<'a> {
                 numbers[text as usize] = Some(self.number_text(open.id, role, place)?);
             }
         }
-        // After an error the whole update is rolled back.
+        // An error returns earlier and leaves no open conversation, because the transaction is rolled back.
         self.open = Some(open);
         Ok(())
     }
@@ -388,7 +394,7 @@ impl<'a> Writer<'a> {
             Err(reason) => {
                 let path = open.task.candidate.path.clone();
                 self.report.skipped.push(SkippedFile { path, reason });
-                // The next walk reads it from its beginning.
+                // The next walk reads the conversation from its beginning.
                 open.task.stamp.size = NOT_INDEXED;
                 let nothing = Place {
                     rollout: 0,

@@ -1,8 +1,8 @@
 //! The full-text index of the conversations of a Codex home: one SQLite database below the manager home.
 //!
-//! The index is derived data, and is created again if it is damaged. It has no login tokens, and of the texts only
-//! their words and the titles. These are enough to learn what a conversation is about, so the file has mode 0600, and
-//! no archive, export or sync contains it.
+//! The index is derived data, and is created again if it is damaged. It contains no logins. It has the titles of
+//! conversations and the words of their texts, which show what the conversations are about. So the file has mode 0600,
+//! and no archive, export or sync contains it.
 
 mod candidates;
 mod deleted_texts;

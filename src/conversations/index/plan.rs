@@ -1,4 +1,4 @@
-//! Decides which rollouts have to be read: compares the rollouts on disk with the index.
+//! Compares the rollouts on disk with the index, and decides which of them have to be read.
 
 use super::error::IndexError;
 use super::store::{IndexStore, Place};
@@ -17,51 +17,54 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// The number of bytes before the end of the indexed part that are compared before reading on.
+/// The index stores this many bytes before the end of the indexed part of a rollout, to check that the rollout was only
+/// appended to.
 const TAIL_BYTES: u64 = 64;
 
-/// The size of a conversation in the index that has to be read from its beginning: it is new, or repeats the beginning
-/// of one that was removed.
+/// The size in the index of a conversation that has to be read from its beginning, because it is new, could not be
+/// read, or repeats texts of a conversation that was removed.
 pub(super) const NOT_INDEXED: i64 = -1;
 
 #[derive(Debug, Clone)]
 pub(crate) struct IndexCandidate {
     /// The id in lower case.
     pub session: String,
-    /// The rollout, plain or compressed.
+    /// The path of the newest rollout, which may be compressed.
     pub path: PathBuf,
-    /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
-    /// The fields of the conversation in Codex's list.
+    /// The fields in Codex's list; `None` if the list does not have the conversation.
     pub thread: Option<ShownFields>,
-    /// The name in `session_index.jsonl`, if Codex's list does not have the conversation.
+    /// The name in `session_index.jsonl`; only for conversations that Codex's list does not have.
     pub name: Option<String>,
 }
 
 impl IndexCandidate {
-    /// Returns a larger key for a conversation that changed later.
+    /// Returns a sort key that is larger for a conversation that changed later.
     pub(super) fn recency(&self) -> (Option<i64>, &OsStr) {
         let updated = self.thread.as_ref().and_then(|thread| thread.updated);
         (updated, self.path.as_os_str())
     }
 }
 
-/// The identity, size and mtime of a file. Equal stamps mean an unchanged file.
+/// The identity, size and mtime of a file. A file with an equal stamp has not changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RolloutStamp {
+    /// The [`FileId`] as JSON.
     pub file: String,
     pub size: i64,
+    /// The time of the last modification in nanoseconds since 1970.
     pub mtime: i64,
 }
 
 impl RolloutStamp {
-    /// Returns the stamp of a file; `None` if there is none.
+    /// Returns the stamp of a file. `None` if there is no such file, or its metadata cannot be read.
     pub(super) fn read(path: &Path) -> Option<Self> {
         let (id, meta) = file_id::stat(path).ok().flatten()?;
         Self::of(&id, &meta)
     }
 
-    /// Returns the stamp of a listed file; `None` if it is gone.
+    /// Returns the stamp of the file at `path` in a listed folder. `None` if the file is gone, or its metadata cannot be
+    /// read.
     pub(super) fn of_entry(entry: &DirEntry, path: &Path) -> Option<Self> {
         let (id, meta) = file_id::stat_entry(entry, path).ok()?;
         Self::of(&id, &meta)
@@ -84,9 +87,10 @@ pub(super) struct IndexedConversation {
     pub stamp: RolloutStamp,
     /// The place after the last line that was read.
     pub end: Place,
+    /// The last bytes before `end`; see [`TAIL_BYTES`].
     tail: Vec<u8>,
     pub state: ReaderState,
-    /// The state of the count of its tokens.
+    /// The stored state of the token count.
     pub usage: Vec<u8>,
     pub shown: ShownFields,
 }
@@ -96,16 +100,17 @@ pub(super) struct IndexedConversation {
 pub(crate) struct ShownFields {
     pub title: String,
     pub cwd: String,
-    /// The branch that was checked out; empty if there was none.
+    /// The git branch that was checked out; empty if there was none.
     pub branch: String,
+    /// The time of the creation in milliseconds since 1970.
     pub created: Option<i64>,
+    /// The time of the last change in milliseconds since 1970.
     pub updated: Option<i64>,
     pub archived: bool,
     pub listed: bool,
 }
 
 impl ShownFields {
-    /// Returns the fields of a row of Codex's list.
     pub(super) fn from_thread(thread: ListedThread) -> Self {
         Self {
             title: thread.title,
@@ -119,8 +124,8 @@ impl ShownFields {
     }
 }
 
-/// Returns the text by which the place of work is found: the last two folders, because those above are the same for most
-/// conversations, and the branch.
+/// Returns the text by which a search finds the project of a conversation: the last two folders of its path, and the
+/// branch. The folders above are left out, because they are the same for most conversations.
 pub(crate) fn format_place(cwd: &str, branch: &str) -> String {
     let mut folders = cwd.rsplit(['/', '\\']).filter(|name| !name.is_empty());
     let (folder, parent) = (folders.next(), folders.next());
@@ -128,30 +133,31 @@ pub(crate) fn format_place(cwd: &str, branch: &str) -> String {
     format!("{} {branch}", folders.join("/")).trim().to_owned()
 }
 
-/// A conversation that has to be read or updated in the index.
+/// A conversation whose texts or fields have to be updated in the index.
 #[derive(Debug)]
 pub(super) struct IngestTask {
     pub candidate: IndexCandidate,
     pub stamp: RolloutStamp,
+    /// The fields to store.
     pub shown: ShownFields,
+    /// The row of the conversation in the index; `None` if it is new.
     pub indexed: Option<IndexedConversation>,
-    /// The offset from which the rollout is read; `None` if only the fields changed.
+    /// The offset from which the rollout is read; `None` if only the fields have changed.
     pub from: Option<u64>,
-    /// The earlier rollouts of a rewound conversation, which are read first, each with the offset up to which Codex
-    /// shows it. Empty if [`Self::from`] is not zero.
+    /// The earlier rollouts of a rewound conversation, which are read first. Empty if [`Self::from`] is not zero.
     pub earlier: Vec<RolloutSlice>,
-    /// The number of the rollout among those of the conversation.
+    /// The number of the newest rollout among the rollouts of the conversation.
     pub number: usize,
-    /// The id and the rollout of the conversation whose beginning this one may repeat.
+    /// The id and the rollout of the parent, whose texts this conversation may repeat at its beginning.
     pub parent: Option<(String, PathBuf)>,
-    /// The time at which Codex copied the beginning of another conversation into this one; `None` if it did not.
+    /// The time at which Codex copied the texts of the parent; `None` if it copied nothing.
     pub copied_at: Option<DateTime<Utc>>,
 }
 
 const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, title, cwd, created, \
                        updated, archived, listed, usage, branch";
 
-/// Returns conversations of the index: those with these ids, or all of them.
+/// Returns the conversations with these ids from the index, or all conversations if `sessions` is `None`.
 pub(super) fn read_indexed(
     store: &IndexStore,
     sessions: Option<&[&str]>,
@@ -191,17 +197,19 @@ pub(super) fn read_indexed(
     })
 }
 
-/// The rollouts of the home that is indexed.
+/// Finds rollouts of other conversations in the home that is indexed.
 pub(super) struct HomeRollouts<'a> {
     pub store: &'a IndexStore,
     pub home: &'a Path,
-    /// The rollouts on disk, of an update that checks all of them.
+    /// The rollouts on disk by the ids of their conversations. Empty in an update that does not list all rollouts.
     pub paths: &'a HashMap<&'a str, &'a Path>,
-    /// Filled when the first rewound conversation is planned, because few homes have one.
+    /// Read when the first rewound conversation is planned, because few homes have one.
     pub rewound: &'a OnceCell<RewoundThreads>,
 }
 
 impl HomeRollouts<'_> {
+    /// Returns the rollout of a conversation. `None` if neither the disk nor the index is known to have the
+    /// conversation.
     fn find(&self, id: &str) -> Option<PathBuf> {
         if let Some(path) = self.paths.get(id) {
             return Some(path.to_path_buf());
@@ -216,22 +224,22 @@ impl HomeRollouts<'_> {
     }
 }
 
-/// Returns the task for a candidate; `None` if the index is up to date or the file does not exist.
+/// Returns the task for a candidate, or `None` if the index is up to date or the rollout does not exist.
 pub(super) fn plan_task(
     mut candidate: IndexCandidate,
     indexed: Option<IndexedConversation>,
-    disk: &HomeRollouts<'_>,
+    rollouts: &HomeRollouts<'_>,
 ) -> Option<IngestTask> {
     let stamp = RolloutStamp::read(&candidate.path)?;
     let is_rewind = RolloutName::parse(&candidate.path).is_some_and(|file| file.is_rewind());
-    // Codex moves all rollouts of a rewound conversation, and the index has the paths of all.
+    // Codex moves all rollouts of a rewound conversation together, so the index needs all their paths again.
     let is_moved = |old: &IndexedConversation| Path::new(&old.path) != candidate.path;
     let is_unchanged = indexed
         .as_ref()
         .is_some_and(|old| old.stamp == stamp && !(is_rewind && is_moved(old)));
     let from = match &indexed {
         Some(_) if is_unchanged => None,
-        // The usual case: Codex has appended turns, and only those are read.
+        // In the usual case Codex has appended turns, and only these are read.
         Some(old)
             if !(is_rewind && is_moved(old)) && has_only_grown(old, &stamp, &candidate.path) =>
         {
@@ -240,7 +248,7 @@ pub(super) fn plan_task(
         _ => Some(0),
     };
     let earlier = if from == Some(0) && is_rewind {
-        disk.find_earlier_rollouts(&candidate)
+        rollouts.find_earlier_rollouts(&candidate)
     } else {
         Vec::new()
     };
@@ -248,7 +256,7 @@ pub(super) fn plan_task(
         Some(old) if from.is_some_and(|from| from > 0) => old.end.rollout,
         _ => earlier.len(),
     };
-    // The head of a rollout never changes, so it is read only with the rest.
+    // The first line of a rollout never changes, so it is read only if the whole rollout is read.
     let first = earlier.first().map_or(&candidate.path, |first| &first.path);
     let head = (from == Some(0))
         .then(|| rollout::read_head(first).ok().flatten())
@@ -260,18 +268,20 @@ pub(super) fn plan_task(
     if is_same {
         return None;
     }
-    let original = head.as_ref().and_then(parse_original_id);
+    let parent_id = head.as_ref().and_then(parse_parent_id);
     let created = head.as_ref().and_then(SessionMeta::created);
-    // A conversation that continues another one by reference copies nothing.
-    let is_copy = original.is_some() && head.as_ref().is_some_and(|head| head.base_id().is_none());
+    // A conversation that only refers to its base has no copies.
+    let has_copies =
+        parent_id.is_some() && head.as_ref().is_some_and(|head| head.base_id().is_none());
     let copied_at = created
-        .filter(|_| is_copy)
+        .filter(|_| has_copies)
         .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
-    let parent = original.and_then(|id| {
-        let path = disk.find(&id)?;
+    let parent = parent_id.and_then(|id| {
+        let path = rollouts.find(&id)?;
         Some((id, path))
     });
-    // The fields of the thread are in `shown`. The first index of a large home has a task for each conversation.
+    // `shown` has the same fields. The first update of a large home has a task for each conversation, so memory
+    // matters.
     candidate.thread = None;
     Some(IngestTask {
         candidate,
@@ -286,8 +296,8 @@ pub(super) fn plan_task(
     })
 }
 
-/// Returns true if a plain rollout has at most been appended to: same file, not shorter, and the same last bytes before
-/// the indexed end.
+/// Returns true if a plain rollout was at most appended to: it is the same file, is not shorter, and has the same bytes
+/// before the end of the indexed part.
 fn has_only_grown(old: &IndexedConversation, now: &RolloutStamp, path: &Path) -> bool {
     if old.stamp.size == NOT_INDEXED
         || now.size < old.stamp.size
@@ -299,7 +309,7 @@ fn has_only_grown(old: &IndexedConversation, now: &RolloutStamp, path: &Path) ->
     read_tail(path, old.end.offset).is_ok_and(|tail| tail == old.tail)
 }
 
-/// Returns the last bytes before an offset of a rollout; nothing for a compressed one.
+/// Returns the last [`TAIL_BYTES`] before an offset of a plain rollout. Returns nothing for a compressed rollout.
 pub(super) fn read_tail(path: &Path, end: u64) -> io::Result<Vec<u8>> {
     if !is_plain(path) {
         return Ok(Vec::new());
@@ -340,9 +350,9 @@ fn build_shown_fields(
     }
 }
 
-/// Returns the id of the conversation whose beginning older versions of Codex copied into this one: the original of
-/// a fork, or the conversation that started a subagent.
-fn parse_original_id(head: &SessionMeta) -> Option<String> {
+/// Returns the id of the parent, whose texts older versions of Codex copied into the conversation. The parent is the
+/// original of a fork, or the conversation that started a subagent.
+fn parse_parent_id(head: &SessionMeta) -> Option<String> {
     let fork = head.text("forked_from_id").map(str::to_lowercase);
     fork.or_else(|| {
         let spawn = head.payload.pointer("/source/subagent/thread_spawn")?;

@@ -1,27 +1,33 @@
-//! Lists of texts, and blocks of words with their lists, as bytes.
+//! The encoding of posting lists, and of blocks of words with their posting lists. The posting list of a word has the
+//! numbers of all texts with the word.
 //!
-//! A list has the number of its first text as a [variable number](super::variable_numbers), then the distance from each text to the
-//! next one in Elias' delta code: fewer bits the smaller it is, 1 bit for 1 and 15 bits for 500. The last byte is filled with zeros,
-//! which are no code.
+//! A list begins with the number of its first text as a [variable number](super::variable_numbers). Then follows the
+//! distance from each text to the next one in Elias' delta code, in which smaller numbers have fewer bits: 1 bit for 1,
+//! 15 bits for 500. The last byte is filled with zeros, which are no code.
 //!
-//! A block has words in order. Each is a byte with the length of the beginning that it shares with the word before it (3
-//! bits), the length of the rest (4 bits), and a 1 if its list has one text; a length that is too large continues
-//! in a variable number. Then come the rest of the word, the length of the list unless it has one text, and the list.
+//! A block has words in ascending order. A word begins with a byte: 3 bits for the length of the prefix that it shares
+//! with the previous word, 4 bits for the length of the suffix after that, and a 1 if its list has only one text. A
+//! length that is too large for its bits continues in a variable number. Then follow the suffix, the length of the list
+//! (unless it has only one text), and the list.
 
 use super::variable_numbers::{number_len, push_number, take_number};
 use std::iter::Peekable;
 
-/// The size of a block, in bytes: a row of an SQLite table that fills its page. All blocks have it, padded with zeros:
-/// SQLite overwrites a row in place only with one of its size, and otherwise may leave a copy of deleted words in the page.
+/// The size of a block in bytes, with which a row of an SQLite table fills a page. All blocks are padded with zeros to
+/// this size. SQLite overwrites a row in place only if the size stays the same; otherwise a copy of deleted words may
+/// remain in the page.
 pub(super) const BLOCK_BYTES: usize = 4050;
 
-/// A list begins in the current block only if this many bytes are left there; otherwise in the next block.
+/// A list begins in the current block only if at least this many bytes are left there. Otherwise it begins in the next
+/// block.
 const MIN_LIST_BYTES: usize = 64;
 
-/// The largest distances of two texts have this number of bits, so that a code fits into what [`DistanceReader`] holds.
+/// The number of bits of the largest distance between two texts. Its code fits into the bits that [`DistanceReader`]
+/// holds.
 const MAX_DISTANCE_BITS: u32 = 46;
 
-/// The largest lengths that fit into the first byte of a word.
+/// The largest values of the two lengths in the first byte of a word. With these values, the length continues in a
+/// variable number.
 const SHARED_MAX: usize = 7;
 const SUFFIX_MAX: usize = 15;
 
@@ -29,15 +35,17 @@ const SUFFIX_MAX: usize = 15;
 #[derive(Debug, Clone, Default)]
 pub(super) struct PostingList {
     bytes: Vec<u8>,
+    /// The number of the last text.
     last: i64,
-    /// The bits after `bytes`, the first one highest. An index has millions of lists: most texts are added without a
-    /// look at `bytes`, which are not in the processor's cache.
+    /// The bits that follow `bytes`, beginning with the highest bit. There are millions of lists, so `bytes` are
+    /// usually not in the processor's cache. Most texts are added without access to `bytes`.
     pending: u64,
     pending_bits: u32,
 }
 
 impl PostingList {
-    /// Appends a text, which must be larger than all others.
+    /// Appends the number of a text, which must be larger than all others. Ignores a number that is not, or that is too
+    /// far from the last one.
     pub(super) fn push(&mut self, number: i64) {
         if self.is_empty() {
             push_number(&mut self.bytes, number);
@@ -45,14 +53,15 @@ impl PostingList {
             return;
         }
         let distance = number.wrapping_sub(self.last).cast_unsigned();
-        // Only the lists of a damaged index have others.
+        // Other distances come only from a damaged index.
         if distance == 0 || distance >> MAX_DISTANCE_BITS != 0 {
             return;
         }
         self.last = number;
         let len = u64::BITS - distance.leading_zeros();
         let len_bits = u32::BITS - len.leading_zeros();
-        // The length of the length in zeros, the length, and the distance without its first bit, which is a 1.
+        // The code has a zero for each bit of `len` except the first, then `len`, then the distance without its first
+        // bit, which is always a 1.
         let code = u64::from(len) << (len - 1) | distance & !(1 << (len - 1));
         let count = 2 * len_bits - 1 + len - 1;
         if count > u64::BITS - self.pending_bits {
@@ -62,7 +71,7 @@ impl PostingList {
         self.pending |= code << (u64::BITS - self.pending_bits);
     }
 
-    /// Moves the whole bytes of `pending` to `bytes`, so that at most 7 bits are left.
+    /// Moves all complete bytes of `pending` to `bytes`, so that at most 7 bits remain.
     fn move_whole_bytes(&mut self) {
         let whole = self.pending_bits / 8;
         let pending = self.pending.to_be_bytes();
@@ -75,7 +84,7 @@ impl PostingList {
         self.bytes.is_empty()
     }
 
-    /// Returns the size in bytes.
+    /// Returns the size of the encoded list in bytes.
     fn len(&self) -> usize {
         self.bytes.len() + self.pending_bits.div_ceil(8) as usize
     }
@@ -95,8 +104,8 @@ impl FromIterator<i64> for PostingList {
     }
 }
 
-/// Returns the numbers of the texts of a list. A damaged list ends early.
-pub(super) fn texts(mut bytes: &[u8]) -> impl Iterator<Item = i64> {
+/// Decodes a list into the numbers of its texts. A damaged list ends early.
+pub(super) fn decode_texts(mut bytes: &[u8]) -> impl Iterator<Item = i64> {
     let first = take_number(&mut bytes);
     let mut distances = DistanceReader {
         bytes,
@@ -110,8 +119,9 @@ pub(super) fn texts(mut bytes: &[u8]) -> impl Iterator<Item = i64> {
 
 struct DistanceReader<'a> {
     bytes: &'a [u8],
-    /// The next bits, the first one highest, with zeros after them.
+    /// The next bits, beginning with the highest bit. The bits after them are zero.
     bits: u64,
+    /// The number of bits in `bits`.
     count: u32,
 }
 
@@ -125,7 +135,7 @@ impl DistanceReader<'_> {
             self.bytes = rest;
         }
         let zeros = self.bits.leading_zeros();
-        // As many as a length of `MAX_DISTANCE_BITS` has.
+        // A valid code has at most the zeros of a distance of `MAX_DISTANCE_BITS`.
         if zeros > MAX_DISTANCE_BITS.ilog2() {
             return None;
         }
@@ -144,49 +154,53 @@ impl DistanceReader<'_> {
 }
 
 fn take_bytes<'a>(bytes: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
-    let (taken, rest) = bytes.split_at_checked(len)?;
-    *bytes = rest;
+    let (taken, remaining) = bytes.split_at_checked(len)?;
+    *bytes = remaining;
     Some(taken)
 }
 
-/// Returns a length of which the head of a word has the beginning. It continues in `bytes` if that is `max`.
-fn take_length(bytes: &mut &[u8], begin: usize, max: usize) -> Option<usize> {
-    if begin < max {
-        return Some(begin);
+/// Decodes a length. `in_head` is its value in the first byte of the word. If that is `max`, the length continues in
+/// `bytes`.
+fn take_length(bytes: &mut &[u8], in_head: usize, max: usize) -> Option<usize> {
+    if in_head < max {
+        return Some(in_head);
     }
-    begin.checked_add(usize::try_from(take_number(bytes)?).ok()?)
+    in_head.checked_add(usize::try_from(take_number(bytes)?).ok()?)
 }
 
 /// Reads the words of a block in order.
 pub(super) struct BlockReader<'a> {
-    rest: &'a [u8],
+    remaining: &'a [u8],
+    /// The current word.
     pub(super) word: Vec<u8>,
 }
 
 impl<'a> BlockReader<'a> {
-    pub(super) fn new(rest: &'a [u8]) -> Self {
-        let word = Vec::new();
-        Self { rest, word }
+    pub(super) fn new(block: &'a [u8]) -> Self {
+        Self {
+            remaining: block,
+            word: Vec::new(),
+        }
     }
 
-    /// Moves to the next word and returns its list; `None` at the end.
+    /// Moves to the next word and returns its list. Returns `None` at the end of the block, and at damage.
     pub(super) fn next_list(&mut self) -> Option<&'a [u8]> {
-        let (head, rest) = self.rest.split_first()?;
+        let (head, after_head) = self.remaining.split_first()?;
         if *head == 0 {
             return None;
         }
-        self.rest = rest;
-        let shared = take_length(&mut self.rest, usize::from(head >> 5), SHARED_MAX)?;
-        let suffix = take_length(&mut self.rest, usize::from(head >> 1 & 15), SUFFIX_MAX)?;
+        self.remaining = after_head;
+        let shared = take_length(&mut self.remaining, usize::from(head >> 5), SHARED_MAX)?;
+        let suffix = take_length(&mut self.remaining, usize::from(head >> 1 & 15), SUFFIX_MAX)?;
         self.word.truncate(shared);
         self.word
-            .extend_from_slice(take_bytes(&mut self.rest, suffix)?);
+            .extend_from_slice(take_bytes(&mut self.remaining, suffix)?);
         let len = if head & 1 == 1 {
-            number_len(self.rest)
+            number_len(self.remaining)
         } else {
-            usize::try_from(take_number(&mut self.rest)?).ok()?
+            usize::try_from(take_number(&mut self.remaining)?).ok()?
         };
-        take_bytes(&mut self.rest, len)
+        take_bytes(&mut self.remaining, len)
     }
 }
 
@@ -194,21 +208,21 @@ impl<'a> BlockReader<'a> {
 #[derive(Default)]
 pub(super) struct BlockWriter {
     pub(super) bytes: Vec<u8>,
-    /// The first and the last word.
-    pub(super) first: Vec<u8>,
-    last: Vec<u8>,
+    pub(super) first_word: Vec<u8>,
+    last_word: Vec<u8>,
 }
 
 impl BlockWriter {
-    /// Returns the number of bytes that are left for the list of a word.
+    /// Returns the number of bytes that are left for the list of a new word.
     pub(super) fn space(&self, word: &[u8]) -> usize {
         let shared = self.shared_len(word);
-        // The first byte, one more for each length of the word, and two for that of the list.
+        // Five bytes for the lengths: the first byte, one more for each length of the word, and two for that of the
+        // list.
         BLOCK_BYTES.saturating_sub(self.bytes.len() + 5 + word.len() - shared)
     }
 
-    /// Appends a word with the first of `texts` that fit into the block. Appends nothing if fewer than
-    /// [`MIN_LIST_BYTES`] are left for them.
+    /// Appends a word with as many of `texts` as fit into the block, and removes them from `texts`. Appends nothing if
+    /// fewer than [`MIN_LIST_BYTES`] are left for the list.
     pub(super) fn push_first(
         &mut self,
         word: &[u8],
@@ -218,36 +232,37 @@ impl BlockWriter {
         if space < MIN_LIST_BYTES {
             return;
         }
-        let mut first = PostingList::default();
-        // A number has at most ten bytes, a distance fewer.
-        while let Some(text) = texts.next_if(|_| first.len() + 10 <= space) {
-            first.push(text);
+        let mut list = PostingList::default();
+        // The number of the first text has at most ten bytes, a distance has fewer.
+        while let Some(text) = texts.next_if(|_| list.len() + 10 <= space) {
+            list.push(text);
         }
-        self.append(word, &first.into_bytes());
+        self.append(word, &list.into_bytes());
     }
 
-    /// Returns the length of the beginning that a word shares with the last one.
+    /// Returns the length of the prefix that a word shares with the last word of the block.
     fn shared_len(&self, word: &[u8]) -> usize {
-        let pairs = self.last.iter().zip(word);
+        let pairs = self.last_word.iter().zip(word);
         pairs.take_while(|(a, b)| a == b).count()
     }
 
-    /// Appends a word and its list, however long the block gets.
+    /// Appends a word and its list, even if the block becomes longer than [`BLOCK_BYTES`].
     pub(super) fn append(&mut self, word: &[u8], list: &[u8]) {
         let shared = self.shared_len(word);
         if self.bytes.is_empty() {
-            self.first = word.to_vec();
+            self.first_word = word.to_vec();
         }
-        self.last = word.to_vec();
+        self.last_word = word.to_vec();
         let suffix = &word[shared..];
         let is_single = number_len(list) == list.len();
-        let (shared_begin, suffix_begin) = (shared.min(SHARED_MAX), suffix.len().min(SUFFIX_MAX));
-        let head = shared_begin << 5 | suffix_begin << 1 | usize::from(is_single);
+        let (shared_in_head, suffix_in_head) =
+            (shared.min(SHARED_MAX), suffix.len().min(SUFFIX_MAX));
+        let head = shared_in_head << 5 | suffix_in_head << 1 | usize::from(is_single);
         self.bytes.push(head.to_le_bytes()[0]);
-        if shared_begin == SHARED_MAX {
+        if shared_in_head == SHARED_MAX {
             push_len(&mut self.bytes, shared - SHARED_MAX);
         }
-        if suffix_begin == SUFFIX_MAX {
+        if suffix_in_head == SUFFIX_MAX {
             push_len(&mut self.bytes, suffix.len() - SUFFIX_MAX);
         }
         self.bytes.extend_from_slice(suffix);
@@ -298,7 +313,7 @@ mod tests {
             assert!(block.bytes.len() <= BLOCK_BYTES);
             let mut reader = BlockReader::new(&block.bytes);
             while let Some(list) = reader.next_list() {
-                let ids = texts(list);
+                let ids = decode_texts(list);
                 match read.last_mut() {
                     Some((word, before)) if *word == reader.word => before.extend(ids),
                     _ => read.push((reader.word.clone(), ids.collect())),
@@ -317,6 +332,6 @@ mod tests {
             let mut reader = BlockReader::new(&block.bytes[..len]);
             assert_eq!(reader.next_list(), None, "{len}");
         }
-        assert_eq!(texts(&[0xff; 20]).count(), 0);
+        assert_eq!(decode_texts(&[0xff; 20]).count(), 0);
     }
 }

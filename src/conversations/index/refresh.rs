@@ -1,8 +1,8 @@
 //! Brings the index up to date.
 //!
-//! Usually Codex's database shows which conversations changed, so that an update of a home with 50,000
-//! conversations looks at a few files. A walk over all rollouts now and then finds the other changes, such as
-//! conversations that a sync made longer.
+//! Usually Codex's database shows which conversations have changed, so an update looks at a few files even in a home
+//! with 50,000 conversations. From time to time, a walk over all rollouts finds other changes, such as
+//! conversations that a sync has made longer.
 
 use super::candidates::{
     IndexSource, MISSING, MISSING_ARCHIVED, NAMES_END, NEWEST_CHANGE, count_listed,
@@ -26,38 +26,43 @@ use std::path::Path;
 /// The time after which an update walks over all rollouts.
 const WALK_INTERVAL: TimeDelta = TimeDelta::minutes(10);
 
-/// The time after which a walk also compares titles and folders, which Codex may change without updating the time.
+/// The time after which an update compares all conversations with the index. Codex may change titles and folders
+/// without changing any time or file.
 const COMPARISON_INTERVAL: TimeDelta = TimeDelta::days(1);
 
-/// The number of bytes of rollouts that an update has to read before it vacuums the index.
+/// An update that reads at least this many bytes of rollouts vacuums the index.
 const VACUUM_BYTES: u64 = 64 << 20;
 
-/// The number of conversations that are planned at a time, which bounds the memory of a first update.
+/// The number of conversations that are planned at the same time, which limits the memory of a first update.
 const PLANNED_CONVERSATIONS: usize = 2000;
 
+/// The key in `meta` of the time of the last walk over all rollouts.
 const LAST_WALK: &str = "last_walk_ms";
+
+/// The key in `meta` of the time of the last comparison of all conversations.
 const LAST_COMPARISON: &str = "last_comparison_ms";
 
-/// The size of the newest rollouts that a first search reads before it answers: one or two seconds.
+/// The number of bytes of rollouts that a first search reads before it answers, which takes one or two seconds.
 const NEWEST_BYTES: u64 = if cfg!(test) { 4096 } else { 64 << 20 };
 
 /// The rollouts that an update checks for changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Thoroughness {
-    /// The rollouts that changed according to Codex's database; every [`WALK_INTERVAL`], all rollouts.
+    /// Only rollouts that changed according to Codex's database, but all rollouts after [`WALK_INTERVAL`].
     Changes,
     /// All rollouts of the home.
     All,
-    /// As [`Self::Changes`], but a comparison of all rollouts reads at most [`NEWEST_BYTES`], the newest rollouts first.
+    /// The same as [`Self::Changes`], but a comparison of all conversations reads at most [`NEWEST_BYTES`] of the
+    /// newest rollouts.
     Newest,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct IndexStatus {
     pub conversations: i64,
-    /// The number of messages, calls and outputs.
+    /// The number of indexed titles, messages, tool calls and outputs.
     pub texts: i64,
-    /// The bytes of rollouts that were read.
+    /// The number of bytes of the rollouts in the index.
     pub rollout_bytes: i64,
     /// The time of the last walk over all rollouts, in milliseconds since 1970.
     pub last_walk_ms: Option<i64>,
@@ -73,7 +78,7 @@ pub(crate) fn read_status(store: &IndexStore) -> Result<IndexStatus, IndexError>
     })
 }
 
-/// Returns true if no update has checked all rollouts yet.
+/// Returns true if no update has ever checked all rollouts.
 pub(crate) fn is_unfinished(store: &IndexStore) -> Result<bool, IndexError> {
     Ok(store.read_meta(LAST_WALK)?.is_none())
 }
@@ -98,7 +103,7 @@ pub(crate) fn refresh(
     let is_compared = is_within(LAST_COMPARISON, COMPARISON_INTERVAL)?;
     let names_end = store.read_meta(NAMES_END)?.unwrap_or(0);
     let can_find_changes = source.database.is_some()
-        // Codex only appends names. If the file is shorter, another program wrote it again.
+        // Codex only appends names. If the file has become shorter, another program has rewritten it.
         && session_index_len(source.home) >= names_end;
     if !can_find_changes || !is_compared {
         let max_bytes = match thoroughness {
@@ -121,17 +126,19 @@ pub(crate) fn refresh(
     Ok(report)
 }
 
-/// Compares conversations with the index, and reads the changed ones. With `max_bytes`, compares all of them and stops
-/// before it reads more bytes than that, but reads at least one; without it, compares those that changed according to Codex's database.
+/// Compares conversations with the index, and reads those that have changed. Without `max_bytes`, compares only the
+/// conversations that changed according to Codex's database. With `max_bytes`, compares all conversations, and reads no
+/// more bytes of rollouts than that, but at least one rollout.
 fn update(
     store: &mut IndexStore,
     source: IndexSource<'_>,
     max_bytes: Option<u64>,
     progress: &dyn Progress,
 ) -> Result<RefreshReport, IndexError> {
-    // The words of deleted texts do not stay in free pages. A first index has none.
-    let erases = !is_unfinished(store)?;
-    store.run(|connection| connection.pragma_update(None, "secure_delete", erases))?;
+    // `secure_delete` overwrites the words of deleted texts. The first update is faster without it, and deletes
+    // nothing.
+    let has_texts = !is_unfinished(store)?;
+    store.run(|connection| connection.pragma_update(None, "secure_delete", has_texts))?;
     let is_complete = max_bytes.is_some();
     let found = if is_complete {
         find_all_candidates(store, source)?
@@ -146,13 +153,13 @@ fn update(
     let (total, mut report) = ingest_all(store, source.home, &found.on_disk, max_bytes, progress)?;
     report.skipped.extend(found.unlistable);
     if max_bytes.is_some_and(|max| total > max) {
-        // The next update begins like the first one, and reads the missing conversations.
+        // LAST_WALK stays unset, so the next update compares all conversations again and reads the missing ones.
         return Ok(report);
     }
     if let Some(newest) = found.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
-    // After the ingestion: an update that was interrupted looks at the same changes again.
+    // The end is stored after the ingestion, so that the next update repeats one that was interrupted.
     store.set_meta(NAMES_END, found.names_end)?;
     if let Some(database) = source.database {
         let (rows, listed) = (threads::count(database)?, count_listed(store)?);
@@ -177,8 +184,8 @@ fn update(
     Ok(report)
 }
 
-/// Compares the candidates with the index and reads the changed ones in batches. Also returns the number of bytes to
-/// read. Above the limit, the last candidates are not read.
+/// Compares the candidates with the index, and reads those that have changed, in batches. Also returns the number of
+/// bytes to read. If that exceeds `max_bytes`, the last candidates were not read.
 fn ingest_all(
     store: &mut IndexStore,
     home: &Path,
@@ -188,14 +195,14 @@ fn ingest_all(
 ) -> Result<(u64, RefreshReport), IndexError> {
     let mut paths: HashMap<&str, &Path> = HashMap::new();
     if max_bytes.is_some() {
-        // A copy may be read before its original, which then is not in the index yet.
+        // A fork may be read before its parent, which then is not in the index yet.
         paths.extend(candidates.iter().map(|c| (&*c.session, &*c.path)));
     }
     let rewound = OnceCell::new();
     let mut total = 0;
     let mut report = RefreshReport::default();
-    for part in candidates.chunks(PLANNED_CONVERSATIONS) {
-        let disk = HomeRollouts {
+    for batch in candidates.chunks(PLANNED_CONVERSATIONS) {
+        let rollouts = HomeRollouts {
             store,
             home,
             paths: &paths,
@@ -204,9 +211,9 @@ fn ingest_all(
         if total > max_bytes.unwrap_or(u64::MAX) {
             break;
         }
-        let mut tasks = plan_tasks(store, part.to_vec(), &disk)?;
+        let mut tasks = plan_tasks(store, batch.to_vec(), &rollouts)?;
         if !tasks.is_empty() {
-            // The one that exceeds the limit is not read either, unless it is the first.
+            // The task that exceeds the limit is not done, unless it is the first one.
             let mut is_within = |task: &IngestTask| {
                 let is_first = total == 0;
                 total += unread_bytes(task);
@@ -215,18 +222,18 @@ fn ingest_all(
             let count = tasks.iter().take_while(|task| is_within(task)).count();
             tasks.truncate(count);
             progress.expect_bytes(total);
-            let part = ingest::ingest(store, tasks, progress)?;
-            report.read += part.read;
-            report.skipped.extend(part.skipped);
+            let batch_report = ingest::ingest(store, tasks, progress)?;
+            report.read += batch_report.read;
+            report.skipped.extend(batch_report.skipped);
         }
     }
     Ok((total, report))
 }
 
-/// Removes the free pages, which makes the file shorter.
+/// Removes free pages from the file of the index, which makes the file shorter.
 fn vacuum(store: &IndexStore) -> Result<(), IndexError> {
     store.run(|connection| {
-        // One row for each page that is cut off.
+        // SQLite removes one page for each row that is read.
         let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
@@ -239,8 +246,8 @@ fn unread_bytes(task: &IngestTask) -> u64 {
     task.from.map_or(0, |from| size.saturating_sub(from))
 }
 
-/// Removes conversations from the index. Marks conversations with copies of their texts to be read again, and returns
-/// true if there are any.
+/// Removes conversations from the index. If other conversations repeat their texts, marks these to be read again, and
+/// returns true.
 fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool, IndexError> {
     if sessions.is_empty() {
         return Ok(false);
@@ -266,7 +273,7 @@ fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool,
 fn plan_tasks(
     store: &IndexStore,
     candidates: Vec<IndexCandidate>,
-    disk: &HomeRollouts<'_>,
+    rollouts: &HomeRollouts<'_>,
 ) -> Result<Vec<IngestTask>, IndexError> {
     let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();
     let mut indexed = plan::read_indexed(store, Some(&ids))?;
@@ -274,12 +281,12 @@ fn plan_tasks(
     for candidate in candidates {
         check_interrupt().map_err(|_| IndexError::Interrupted)?;
         let old = indexed.remove(&candidate.session);
-        tasks.extend(plan::plan_task(candidate, old, disk));
+        tasks.extend(plan::plan_task(candidate, old, rollouts));
     }
     Ok(tasks)
 }
 
-/// Creates the index again from all rollouts.
+/// Deletes the index, and creates it again from all rollouts.
 ///
 /// # Errors
 /// See [`refresh`].

@@ -6,22 +6,23 @@ use super::store::Place;
 use super::text_words::{TextWords, WordLists};
 use super::tokens::truncate_output;
 use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
-use crate::conversations::past_answers::is_past_answer;
+use crate::conversations::past_answers::is_past_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
 use crate::io::file_open;
 use std::io;
 use std::path::Path;
 
-/// The size of a block of lines, in bytes. A block ends with the line that exceeds it.
+/// The size of a block of lines in bytes. A block ends with the line that exceeds this size.
 const BLOCK_BYTES: usize = 512 << 10;
 
-/// A step of the ingestion of a conversation; `L` are lines before or after they are parsed.
+/// A step of the ingestion of a conversation. `L` is a block of lines, before or after it is parsed.
 pub(super) enum IngestStep<L> {
     Begin(Box<IngestTask>),
-    /// A conversation of which the newest rollout cannot be opened, with the reason.
+    /// The newest rollout of the conversation cannot be opened. The text is the reason.
     Unreadable(Box<IngestTask>, String),
     Lines(L),
-    /// The place after the last line, and the bytes before that place.
+    /// The place after the last line and the last bytes before that place, or the reason why the rollouts cannot be
+    /// read.
     End(Result<(Place, Vec<u8>), String>),
 }
 
@@ -29,13 +30,13 @@ pub(super) enum IngestStep<L> {
 #[derive(Clone, Default)]
 pub(super) struct LineBlock {
     pub(super) bytes: Vec<u8>,
-    /// The offset in the rollout and the end in `bytes` of each line.
+    /// The offset of each line in the rollout, and the end of the line in `bytes`.
     pub(super) lines: Vec<(u64, usize)>,
-    /// The number of the rollout among those of the conversation.
+    /// The number of the rollout among the rollouts of the conversation.
     pub(super) rollout: usize,
-    /// The offset from which texts are skipped, because Codex does not show them. Requests still count.
+    /// Texts from this offset on are skipped, because Codex does not show them. Their requests still count.
     pub(super) shown_end: Option<u64>,
-    /// The number of bytes of the rollout that were read for the block.
+    /// The number of bytes of the rollout that were read for this block.
     pub(super) read: u64,
 }
 
@@ -43,25 +44,26 @@ pub(super) struct ParsedBlock {
     pub(super) lines: Vec<ParsedLine>,
     /// The words of all texts of the lines, in order.
     pub(super) words: WordLists,
-    /// As in [`LineBlock`].
+    /// See [`LineBlock::read`].
     pub(super) read: u64,
 }
 
 pub(super) struct ParsedLine {
     pub(super) place: Place,
     pub(super) items: LineItems,
-    /// The author of each item that has a text, and the number of the text in the block if it has words.
+    /// One element per item: the author of its text, and the number of the text in the block. `None` for an item
+    /// without a text; no number for a text without words.
     pub(super) texts: Vec<Option<(Role, Option<u32>)>>,
 }
 
-/// Passes a step on, and returns false if the consumer failed.
+/// Passes a step to the thread that writes the index. Returns false if that thread has failed.
 pub(super) type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
 
-/// Reads the rollouts of a task. Returns false if the consumer failed.
+/// Reads the rollouts of a task. Returns false if `submit` did.
 pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
     let (from, path, number) = (task.from, task.candidate.path.clone(), task.number);
     let earlier = task.earlier.clone();
-    // Before its beginning, which deletes what the index has of it.
+    // This check comes before the step `Begin`, which deletes the conversation's texts from the index.
     if from.is_some()
         && let Err(e) = file_open::open(&path)
     {
@@ -109,8 +111,8 @@ pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result
     Ok(submit(IngestStep::End(end)))
 }
 
-/// Submits the lines of a rollout in blocks with the fields of `empty`. Returns the end of the last line; `None` if the
-/// consumer failed.
+/// Submits the lines of a rollout in blocks, each of which begins as a copy of `empty`. Returns the end of the last
+/// line, or `None` if `submit` returned false.
 fn read_lines(
     path: &Path,
     from: u64,
@@ -119,16 +121,16 @@ fn read_lines(
 ) -> io::Result<Option<u64>> {
     let mut lines = RawLines::open(path, from)?;
     let mut block = empty.clone();
-    let mut begin = from;
+    let mut block_start = from;
     while let Some(line) = lines.next()? {
-        // Matches only the beginning of a line, so that most bytes are neither copied nor parsed.
+        // The check looks only at the beginning of a line, so most bytes are neither copied nor parsed.
         if rollout_lines::may_have(line.bytes, LineParts::INDEXED) {
             block.bytes.extend_from_slice(line.bytes);
             block.lines.push((line.offset, block.bytes.len()));
         }
         if block.bytes.len() >= BLOCK_BYTES {
-            block.read = lines.end() - begin;
-            begin = lines.end();
+            block.read = lines.end() - block_start;
+            block_start = lines.end();
             if !submit(IngestStep::Lines(std::mem::replace(
                 &mut block,
                 empty.clone(),
@@ -137,7 +139,7 @@ fn read_lines(
             }
         }
     }
-    block.read = lines.end() - begin;
+    block.read = lines.end() - block_start;
     Ok(submit(IngestStep::Lines(block)).then(|| lines.end()))
 }
 
@@ -184,11 +186,11 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
     }
 }
 
-/// Returns the searchable part of a text: the beginning of an output, nothing of an answer of `codex-manager mcp`, and
-/// all of any other text.
+/// Returns the searchable part of a text: the beginning of a tool output, nothing of calls of `codex-manager mcp` and
+/// their answers, and all of any other text.
 pub(crate) fn searched_part<'a>(kind: &EventKind, text: &'a str) -> &'a str {
     match kind {
-        _ if is_past_answer(kind) => "",
+        _ if is_past_call_or_answer(kind) => "",
         EventKind::ToolOutput(_) => truncate_output(text),
         _ => text,
     }

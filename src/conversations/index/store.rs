@@ -2,16 +2,16 @@
 //!
 //! | table | content |
 //! | --- | --- |
-//! | `meta` | the Codex home, times of the last updates |
-//! | `conversation` | one row per conversation: its rollouts, how far they were read, what lists show |
+//! | `meta` | numbers about the last updates |
+//! | `conversation` | one row per conversation: its rollouts, the end of the part that was read, its shown fields |
 //! | `span` | texts of a conversation: their authors, turns and places ([`super::text_spans`]) |
-//! | `run`, `block`, `block_word` | the words with their texts ([`super::word_runs`]) |
-//! | `dead` | the numbers of deleted texts that runs may have |
+//! | `run`, `block`, `block_word` | the words, with the texts that have them ([`super::word_runs`]) |
+//! | `dead` | the numbers of deleted texts that runs may still contain |
 //!
 //! [`super::usage_tables`] has the tables of token usage.
 //!
-//! The index has no positions of words, which makes it a third of the size; phrases are checked in the rollouts. The text of
-//! a title has the words of the project's folder and of the branch too.
+//! The index has no positions of words, so it needs a third of the space; phrases are checked in the rollouts. The
+//! title is indexed together with the project's folder and the branch.
 
 use super::error::IndexError;
 use super::usage_tables::TABLES as USAGE_TABLES;
@@ -27,13 +27,14 @@ use std::time::Duration;
 /// The folder of indexes in the manager home.
 pub(crate) const FOLDER: &str = "index";
 
-/// The version of the tables. An index of another version is created again, so it is raised too when the reader returns
-/// more: rollouts that did not change are not read again.
+/// The version of the tables. An index of another version is created again. The version is also raised when the reader
+/// of rollouts returns more than before, because unchanged rollouts are not read again.
 const SCHEMA: i64 = 10;
 
-/// The longest wait for another process that writes.
+/// The longest time to wait for another process that writes the index.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The longest wait of a reader that must not delay a shell prompt.
 const PROMPT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
 const CONVERSATIONS: &str = "
@@ -76,15 +77,15 @@ CREATE TABLE block_word(run INTEGER, word BLOB, block INTEGER, PRIMARY KEY(run, 
 CREATE TABLE dead(id INTEGER PRIMARY KEY);
 ";
 
-/// The number of bits of the id of a text for the role.
+/// The number of bits of a [`TextId`] for the author.
 const ROLE_BITS: u32 = 2;
 
-/// A text: its number and its author.
+/// The number and the author of a text. The author is in the lowest bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TextId(pub i64);
 
 impl TextId {
-    /// Returns the smallest id that the text with a number may have.
+    /// Returns the smallest of the ids that the text with this number may have, depending on its author.
     pub(super) fn first_of(number: i64) -> Self {
         Self(number << ROLE_BITS)
     }
@@ -93,7 +94,6 @@ impl TextId {
         self.0 >> ROLE_BITS
     }
 
-    /// Returns the author of the text.
     pub(crate) fn role(self) -> Role {
         match self.0 & ((1 << ROLE_BITS) - 1) {
             0 => Role::User,
@@ -104,17 +104,17 @@ impl TextId {
     }
 }
 
-/// The place of a line in the rollouts of a conversation. As a number, the place in a conversation that was not rewound
-/// is an offset, because it has one rollout.
+/// The place of a line in the rollouts of a conversation. The index stores it as one number, which is the offset itself
+/// if the conversation has only one rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The number of the rollout, the oldest first.
+    /// The number of the rollout. The oldest rollout has the number 0.
     pub rollout: usize,
-    /// The offset in its plain text.
+    /// The offset in the uncompressed text of the rollout.
     pub offset: u64,
 }
 
-/// The number of bits of a place for the offset.
+/// The number of bits of a [`Place`] for the offset, when it is stored as a number.
 const OFFSET_BITS: u32 = 48;
 
 impl Place {
@@ -132,24 +132,24 @@ impl Place {
     }
 }
 
-/// An open index of a Codex home.
+/// The open index of a Codex home.
 #[derive(Debug)]
 pub(crate) struct IndexStore {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
 }
 
-/// Returns the file of the index of a Codex home. Each Codex home has its own.
+/// Returns the path of the index of a Codex home. Each Codex home has its own index.
 pub(crate) fn path_of(manager_home: &Path, codex_home: &Path) -> PathBuf {
-    let real = codex_home.canonical();
-    let real = real.as_deref().unwrap_or(codex_home);
-    // A digest, because a path can be longer than a file name.
-    let digest = hash::sha256(real.as_os_str().as_encoded_bytes());
+    let canonical = codex_home.canonical();
+    let canonical = canonical.as_deref().unwrap_or(codex_home);
+    // The name is a digest, because a path may be too long for a file name.
+    let digest = hash::sha256(canonical.as_os_str().as_encoded_bytes());
     let name = format!("{}.sqlite", &digest[..16]);
     manager_home.join(FOLDER).join(name)
 }
 
-/// Returns the file of the index, and those that SQLite keeps beside it.
+/// Returns the file of an index, and the files that SQLite may keep beside it.
 fn index_files(path: &Path) -> [PathBuf; 4] {
     ["", "-wal", "-shm", "-journal"].map(|suffix| atomic::with_suffix(path, suffix))
 }
@@ -160,7 +160,8 @@ fn index_files(path: &Path) -> [PathBuf; 4] {
 /// A file cannot be deleted.
 pub(crate) fn remove(path: &Path) -> Result<u64, IoError> {
     let mut freed = 0;
-    // The database first: logs without a database are ignored, a database without its logs would be damaged.
+    // The database is deleted first. SQLite ignores logs without a database, but a database without its logs is
+    // damaged.
     for file in index_files(path) {
         let len = file.symlink_metadata().map_or(0, |meta| meta.len());
         match sharing::remove_file(&file) {
@@ -172,7 +173,7 @@ pub(crate) fn remove(path: &Path) -> Result<u64, IoError> {
     Ok(freed)
 }
 
-/// Returns the statements that write the table of conversations again, into other pages.
+/// Returns the statements that write the table of conversations again, into other pages of the file.
 pub(super) fn rewrite_conversations() -> String {
     format!(
         "ALTER TABLE conversation RENAME TO old; {CONVERSATIONS} INSERT INTO conversation SELECT * FROM old ORDER BY id; \
@@ -180,31 +181,32 @@ pub(super) fn rewrite_conversations() -> String {
     )
 }
 
-/// Returns the size of an index with the files that SQLite keeps beside it.
+/// Returns the total size in bytes of an index and the files that SQLite keeps beside it.
 pub(crate) fn disk_size(path: &Path) -> u64 {
     let sizes = index_files(path).map(|file| file.symlink_metadata().map_or(0, |meta| meta.len()));
     sizes.iter().sum()
 }
 
-fn connect(path: &Path, access: Access, wait: Duration) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, access: Access, timeout: Duration) -> rusqlite::Result<Connection> {
     let connection = connection::open(path, access)?;
-    connection.busy_timeout(wait)?;
-    // More than the default of 16: the ingestion alternates between more statements.
+    connection.busy_timeout(timeout)?;
+    // The default is 16, but the ingestion alternates between more statements.
     connection.set_prepared_statement_cache_capacity(32);
-    // Without it SQLite prepares a statement again for each value of a range.
+    // Without QPSG, SQLite prepares a statement again for each value of a range.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if access == Access::Write {
-        // SQLite leaves the content of freed pages in the file, and with it the words of a deleted conversation.
+        // By default SQLite leaves the content of freed pages in the file, including the words of deleted
+        // conversations.
         connection.pragma_update(None, "secure_delete", true)?;
     }
     Ok(connection)
 }
 
 impl IndexStore {
-    /// Opens the index at `path`. Creates an empty one if there is none, or if it is damaged or of another version.
+    /// Opens the index at `path`. Creates an empty index if there is none, or if it is damaged or of another version.
     ///
     /// # Errors
-    /// The file cannot be created or read.
+    /// The file cannot be created or read, or another process locks it for too long.
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
         match Self::open_existing(path) {
             Ok(Some(store)) => return Ok(store),
@@ -215,7 +217,7 @@ impl IndexStore {
         Self::create(path)
     }
 
-    /// Opens the index at `path` if there is one of this version.
+    /// Opens the index at `path`. Returns `None` if there is none of this version.
     ///
     /// # Errors
     /// The index is damaged or cannot be read.
@@ -223,8 +225,8 @@ impl IndexStore {
         Self::open_as(path, Access::Write, LOCK_TIMEOUT)
     }
 
-    /// Opens the index at `path` for reading, if there is one of this version. Changes nothing, and waits only briefly
-    /// for a process that writes, so that shell prompts are not held up.
+    /// Opens the index at `path` for reading. Returns `None` if there is none of this version. Changes nothing, and
+    /// waits only briefly for a process that writes, so that shell prompts are not delayed.
     ///
     /// # Errors
     /// The index is damaged, locked, or cannot be read.
@@ -232,31 +234,31 @@ impl IndexStore {
         Self::open_as(path, Access::Read, PROMPT_LOCK_TIMEOUT)
     }
 
-    fn open_as(path: &Path, access: Access, wait: Duration) -> Result<Option<Self>, IndexError> {
+    fn open_as(path: &Path, access: Access, timeout: Duration) -> Result<Option<Self>, IndexError> {
         if path.symlink_metadata().map_or(true, |meta| meta.len() == 0) {
             return Ok(None);
         }
-        let store = Self::connect(path, access, wait)?;
+        let store = Self::connect(path, access, timeout)?;
         let version = store.query_number("PRAGMA user_version")?;
         Ok((version == SCHEMA).then_some(store))
     }
 
-    fn connect(path: &Path, access: Access, wait: Duration) -> Result<Self, IndexError> {
-        let connection = connect(path, access, wait).map_err(IndexError::of_index(path))?;
+    fn connect(path: &Path, access: Access, timeout: Duration) -> Result<Self, IndexError> {
+        let connection = connect(path, access, timeout).map_err(IndexError::of_index(path))?;
         Ok(Self {
             connection,
             path: path.to_path_buf(),
         })
     }
 
-    /// Creates an empty index, in place of any other.
+    /// Creates an empty index. Deletes an existing one.
     fn create(path: &Path) -> Result<Self, IndexError> {
         remove(path)?;
         atomic::create_private_folder(atomic::parent_of(path))?;
-        // SQLite gives its other files the mode of the database.
+        // The database must have mode 0600 from the start, because SQLite gives its other files the same mode.
         drop(atomic::create_private(path)?);
         let store = Self::connect(path, Access::Write, LOCK_TIMEOUT)?;
-        // With SQLite's rollback journal and not a WAL, the index can be read on a full or read-only disk.
+        // The index has a rollback journal instead of a WAL, so it can be read on a full or read-only disk.
         let created = store.connection.execute_batch(&format!(
             "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; {CONVERSATIONS} {CONVERSATION_INDEXES} {TABLES} {USAGE_TABLES} \
              PRAGMA user_version={SCHEMA}; COMMIT;"
@@ -273,7 +275,7 @@ impl IndexStore {
         })
     }
 
-    /// Runs `query` on the index, and adds its path to an error.
+    /// Runs `query` on the index, and adds the path of the index to an error.
     pub(crate) fn run<'a, T>(
         &'a self,
         query: impl FnOnce(&'a Connection) -> rusqlite::Result<T>,
@@ -295,7 +297,7 @@ impl IndexStore {
         })
     }
 
-    /// Returns the only row of a query, converted by `read`; `None` without a row.
+    /// Returns the first row of a query, converted by `read`. `None` if the query has no rows.
     pub(crate) fn query_optional<T>(
         &self,
         sql: &str,
@@ -317,7 +319,7 @@ impl IndexStore {
         self.query_number("SELECT count(*) FROM conversation")
     }
 
-    /// Returns a number of the table `meta`.
+    /// Returns a number from the table `meta`. `None` if it was never set.
     pub(super) fn read_meta(&self, key: &str) -> Result<Option<i64>, IndexError> {
         self.query_optional("SELECT value FROM meta WHERE key=?1", [key], |row| {
             row.get(0)
@@ -329,7 +331,7 @@ impl IndexStore {
         set.map_err(IndexError::of_index(&self.path))
     }
 
-    /// Returns the result of a query with one number.
+    /// Returns the number that a query returns.
     pub(super) fn query_number(&self, sql: &str) -> Result<i64, IndexError> {
         let value = self.connection.query_row(sql, [], |row| row.get(0));
         value.map_err(IndexError::of_index(&self.path))

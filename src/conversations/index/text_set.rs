@@ -1,4 +1,5 @@
-//! A set of texts, as one bit for each [`TextId`]: four for each text, of which the set of all texts has that of its author.
+//! A set of texts with one bit for each [`TextId`]. A text has four possible ids, one for each author, and so four
+//! bits. In the set of all texts, the bit of the text's author is set.
 
 use super::store::TextId;
 use crate::codex::rollout_lines::Role;
@@ -8,7 +9,7 @@ pub(crate) struct TextSet {
     bits: Vec<u64>,
 }
 
-/// Returns the bits of the texts of one role; see [`TextId::role`].
+/// Returns a mask of the bits of texts by one author, for 64 bits of a [`TextSet`].
 pub(crate) const fn role_bits(role: Role) -> u64 {
     0x1111_1111_1111_1111 << role as u32
 }
@@ -21,19 +22,19 @@ impl TextSet {
         Self { bits }
     }
 
-    /// Returns an empty set for the same text ids.
+    /// Returns an empty set for the same text ids as this set.
     pub(super) fn new_empty(&self) -> Self {
         let bits = vec![0; self.bits.len()];
         Self { bits }
     }
 
-    /// Inserts the text with a number, with any author. Ignores numbers beyond the end.
+    /// Inserts all ids of the text with a number, because its author is unknown. Ignores numbers beyond the end.
     pub(super) fn insert(&mut self, number: i64) {
         let TextId(id) = TextId::first_of(number);
         self.insert_bits(id, 0xf);
     }
 
-    /// Inserts the text id `id + n` for each bit `n` that is set. Ignores ids beyond the end.
+    /// Inserts the text id `id + n` for each bit `n` that is set in `bits`. Ignores ids beyond the end.
     pub(super) fn insert_bits(&mut self, id: i64, bits: u8) {
         let at = usize::try_from(id >> 6).unwrap_or(usize::MAX);
         if let Some(known) = self.bits.get_mut(at) {
@@ -60,14 +61,15 @@ impl TextSet {
             .sum()
     }
 
-    /// Returns the bits of the text ids from `first` to `last` in parts, each with the text id of its lowest bit.
-    pub(crate) fn parts(&self, first: i64, last: i64) -> impl Iterator<Item = (i64, u64)> {
+    /// Returns the bits of the text ids from `first` to `last` in groups of 64, each with the text id of its lowest
+    /// bit. Leaves out groups without any bit.
+    pub(crate) fn bit_groups(&self, first: i64, last: i64) -> impl Iterator<Item = (i64, u64)> {
         let start = usize::try_from(first >> 6).unwrap_or(0);
         let end = usize::try_from(last >> 6)
             .map_or(0, |at| at + 1)
             .min(self.bits.len());
-        let parts = (first >> 6..).zip(self.bits.get(start..end).unwrap_or_default());
-        parts
+        let groups = (first >> 6..).zip(self.bits.get(start..end).unwrap_or_default());
+        groups
             .filter(|(_, bits)| **bits != 0)
             .map(move |(at, bits)| {
                 let base = at << 6;
@@ -84,7 +86,7 @@ impl TextSet {
 
     /// Returns the texts with ids from `first` to `last`.
     pub(crate) fn texts(&self, first: i64, last: i64) -> impl Iterator<Item = TextId> {
-        self.parts(first, last).flat_map(|(base, bits)| {
+        self.bit_groups(first, last).flat_map(|(base, bits)| {
             let places = (0..64).filter(move |place| bits >> place & 1 == 1);
             places.map(move |place| TextId(base + place))
         })

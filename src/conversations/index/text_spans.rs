@@ -1,12 +1,13 @@
 //! The texts of each conversation, with their authors and places.
 //!
-//! Texts have numbers in the order in which they are written, whatever their conversation: lists of texts have the differences of
-//! numbers, so small ones make the index smaller by a fifth. A span is a row with successive texts of a conversation. A
-//! conversation has one for each update that read texts of it, and for each [`MAX_TEXTS`] of them.
+//! Texts of all conversations are numbered in the order in which they are written. Posting lists store differences
+//! between numbers; the small differences of this order make the index smaller by a fifth. A span is a row with
+//! successive texts of one conversation. A conversation has a span for each update that has read texts of it, or
+//! several if there were more than [`MAX_TEXTS`].
 //!
-//! The column `roles` has four bits for each text, of which that of its author is set, or none if the text was deleted.
-//! The first number of a span is even, so these bytes are part of the [`TextSet`] of all texts. `places` has the distance of
-//! each text to the one before it: in the rollouts, and in turns.
+//! The column `roles` has four bits for each text. The bit of the author is set, or none if the text was deleted. The
+//! first number of a span is even, so these bytes can be copied into the [`TextSet`] of all texts. The column `places`
+//! has the distance of each text to the previous one, in the rollouts and in turns.
 
 use super::error::IndexError;
 use super::store::{IndexStore, Place, TextId};
@@ -15,19 +16,19 @@ use super::variable_numbers::{push_number, take_number};
 use crate::codex::rollout_lines::Role;
 use rusqlite::{Row, params};
 
-/// The key of the number that the next text gets. Numbers are never reused, so a search during an update does not
-/// confuse two texts.
+/// The key in `meta` of the number that the next text gets. Numbers are never reused, so that a search during an update
+/// does not confuse two texts.
 pub(super) const NEXT_TEXT: &str = "next_text";
 
-/// The texts of a span: their places fill a page.
+/// The largest number of texts of a span. Their places about fill a page of the file.
 const MAX_TEXTS: usize = 1024;
 
-/// The texts of all conversations at one time.
+/// All texts in the index, as they were when the index was read.
 #[derive(Debug)]
 pub(crate) struct TextSpans {
-    /// For each span in order, the first and the last possible text id, and its conversation.
+    /// One element per span, in order: its first and its last possible text id, and the number of its conversation.
     pub ranges: Vec<(i64, i64, i64)>,
-    /// All texts that are not deleted.
+    /// All texts except deleted ones.
     pub texts: TextSet,
 }
 
@@ -48,7 +49,7 @@ impl TextSpans {
     }
 }
 
-/// Returns the first and the last possible text id of a span, from a row with its columns `first` and `roles`.
+/// Returns the first and the last possible text id of a span. The columns of `row` begin with `first` and `roles`.
 fn read_range(row: &Row<'_>) -> rusqlite::Result<(i64, i64)> {
     let TextId(first) = TextId::first_of(row.get(0)?);
     let bytes = i64::try_from(row.get_ref(1)?.as_blob()?.len()).unwrap_or(0);
@@ -64,7 +65,8 @@ pub(crate) fn list_ranges(
     store.query_rows(sql, [conversation], read_range)
 }
 
-/// Returns the turn of a text and the place of its line. A title has neither.
+/// Returns the turn of a text and the place of its line. Meaningless for a title, which has neither. `None` if the text
+/// is no longer in the index.
 pub(crate) fn read_place(
     store: &IndexStore,
     id: TextId,
@@ -87,9 +89,10 @@ fn decode_places(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Place)> {
     })
 }
 
-/// The texts of a span that is not written yet.
+/// A span that is not written yet.
 #[derive(Debug, Default)]
 pub(super) struct NewSpan {
+    /// The number of texts.
     count: usize,
     roles: Vec<u8>,
     places: Vec<u8>,
@@ -102,7 +105,7 @@ impl NewSpan {
         self.count == MAX_TEXTS
     }
 
-    /// Adds the next text.
+    /// Adds the next text. A title has no place.
     pub(super) fn push(&mut self, role: Role, place: Option<(u32, Place)>) {
         if self.count.is_multiple_of(2) {
             self.roles.push(0);
@@ -119,13 +122,13 @@ impl NewSpan {
         self.last = (line, turn);
     }
 
-    /// Writes the span, whose last text has the number before `next`, and empties it. Returns the number that the next
-    /// text gets: `next`, or the one after it if `next` is odd.
+    /// Writes the span and empties it. `next_text` is the number after its last text. Returns the number that the next
+    /// text gets, which is the next even number.
     pub(super) fn write(
         &mut self,
         store: &IndexStore,
         conversation: i64,
-        next: i64,
+        next_text: i64,
     ) -> rusqlite::Result<i64> {
         let Self {
             count,
@@ -135,14 +138,14 @@ impl NewSpan {
         } = std::mem::take(self);
         let sql = "INSERT INTO span VALUES(?1, ?2, ?3, ?4)";
         if count > 0 {
-            let first = next - i64::try_from(count).unwrap_or(0);
+            let first = next_text - i64::try_from(count).unwrap_or(0);
             store.execute(sql, params![first, conversation, roles, places])?;
         }
-        Ok(next + next % 2)
+        Ok(next_text + next_text % 2)
     }
 }
 
-/// Deletes the texts of a conversation that `is_deleted` chooses by author and turn. Returns true if there are any.
+/// Deletes the texts of a conversation that `is_deleted` selects by author and turn. Returns true if it deleted any.
 pub(super) fn delete_chosen(
     store: &IndexStore,
     conversation: i64,

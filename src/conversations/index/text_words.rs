@@ -1,4 +1,4 @@
-//! The words of the texts of a block of lines, as the index stores them.
+//! Collects the words of the texts in a block of lines, in the form in which the index stores them.
 
 use super::tokens::{
     MIN_PART_LETTERS, PART_MARK, TextRun, find_parts, fold, split_grams, split_runs, truncate_word,
@@ -7,29 +7,33 @@ use super::tokens::{
 use super::vocabulary::Vocabulary;
 use std::borrow::Cow;
 
-/// About the number of words of a block of lines.
-const MANY_WORDS: usize = 7000;
+/// The approximate number of different words in a block of lines.
+const BLOCK_WORDS: usize = 7000;
 
-/// The words of texts, each once per text: the index knows no positions and no counts.
+/// Collects the words of texts. Each word counts once per text, because the index knows no positions and no
+/// frequencies.
 #[derive(Default)]
 pub(super) struct TextWords {
     vocabulary: Vocabulary,
-    /// Pairs of a word number and the number of a text with that word, in text order.
+    /// Pairs of a word and a text with that word, as numbers, in the order of the texts.
     pairs: Vec<(u32, u32)>,
-    /// For each word, the position after the last text with that word.
+    /// For each word, the number of the last text with that word plus 1; 0 before the first text.
     last: Vec<u32>,
+    /// The number of texts so far.
     texts: u32,
-    part: String,
+    /// A buffer for a word with [`PART_MARK`], which saves an allocation for each.
+    marked_part: String,
 }
 
-/// The words of texts, each with the numbers of its texts.
+/// The words of texts, each with the numbers of the texts that have it.
 pub(super) struct WordLists {
     vocabulary: Vocabulary,
-    /// The end of the list of each word in `texts`.
+    /// For each word, the end of its list in `texts`.
     ends: Vec<u32>,
+    /// The lists of all words, one after another.
     texts: Vec<u32>,
-    /// The number of texts.
-    pub(super) count: usize,
+    /// The number of texts, including those without words.
+    pub(super) text_count: usize,
 }
 
 impl WordLists {
@@ -44,23 +48,23 @@ impl WordLists {
 }
 
 impl TextWords {
-    /// Creates an empty list with space for the words of many texts.
+    /// Creates an empty collection with space for the words of a block of lines.
     pub(super) fn of_many_texts() -> Self {
         Self {
-            vocabulary: Vocabulary::with_capacity(MANY_WORDS),
+            vocabulary: Vocabulary::with_capacity(BLOCK_WORDS),
             ..Self::default()
         }
     }
 
-    /// Adds the words of the next text. Returns its number, or `None` if it has no words.
+    /// Adds the words of the next text. Returns the number of the text, or `None` if the text has no words.
     pub(super) fn add_text(&mut self, text: &str) -> Option<u32> {
-        let known = self.pairs.len();
+        let before = self.pairs.len();
         self.texts += 1;
         self.add_words(text);
-        (self.pairs.len() > known).then_some(self.texts - 1)
+        (self.pairs.len() > before).then_some(self.texts - 1)
     }
 
-    /// Adds the words of a text, then the parts of these words with the prefix [`PART_MARK`].
+    /// Adds the words of a text, and the parts of these words with the prefix [`PART_MARK`].
     fn add_words(&mut self, text: &str) {
         let text = without_base64(text);
         let folded = fold(&text);
@@ -74,7 +78,7 @@ impl TextWords {
         if parts.is_empty() {
             return;
         }
-        // Both have the places of `text`.
+        // Both forms have the same offsets as `text`.
         let lower = if text.is_ascii() {
             Cow::Borrowed(&*folded)
         } else {
@@ -84,12 +88,12 @@ impl TextWords {
             let part = truncate_word(&lower[part]);
             let is_indexed = part.len() >= MIN_PART_LETTERS && !part.as_bytes()[0].is_ascii_digit();
             if is_indexed && !self.has_word(part) {
-                let mut marked = std::mem::take(&mut self.part);
+                let mut marked = std::mem::take(&mut self.marked_part);
                 marked.clear();
                 marked.push(PART_MARK);
                 marked.push_str(part);
                 self.add_word(&marked);
-                self.part = marked;
+                self.marked_part = marked;
             }
         }
     }
@@ -106,7 +110,7 @@ impl TextWords {
         }
     }
 
-    /// Orders the texts by word, so that each word is looked up once.
+    /// Groups the texts by word.
     pub(super) fn into_lists(self) -> WordLists {
         let mut ends = vec![0; self.vocabulary.len() + 1];
         for (word, _) in &self.pairs {
@@ -125,11 +129,11 @@ impl TextWords {
             vocabulary: self.vocabulary,
             ends,
             texts,
-            count: self.texts as usize,
+            text_count: self.texts as usize,
         }
     }
 
-    /// Returns true if the last text has a word.
+    /// Returns true if the last added text has this word.
     fn has_word(&self, word: &str) -> bool {
         let number = self.vocabulary.find(word.as_bytes());
         number.is_some_and(|number| self.last[number as usize] == self.texts)

@@ -1,40 +1,40 @@
-//! The words of a text, as the index knows them.
+//! Splits a text into the words that the index stores.
 //!
-//! Letter case and accents are folded. A word is a run of letters and digits, so `foo_bar.rs` has three. Text
-//! of scripts without blanks, such as Chinese, Japanese and Thai, is indexed by each three characters in a
-//! row, so that every part of it of three or more characters is found. Symbols such as emoji are words.
+//! Letter case and accents are folded. A word is a run of letters and digits, so `foo_bar.rs` has three words. Scripts
+//! without blanks, such as Chinese, Japanese and Thai, are indexed by all sequences of three characters, so that every
+//! part of three or more characters is found. Symbols such as emoji are words.
 //!
-//! The parts of `chargeWithRetry` are indexed with a mark before them, so that a query can tell them from words.
+//! The parts of `chargeWithRetry` are indexed with a mark before them, which distinguishes them from whole words.
 
 use std::borrow::Cow;
 use std::ops::Range;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-/// The longest word, in bytes. Only its beginning is indexed.
+/// The length of the longest indexed word in bytes. Of a longer word, only the beginning is indexed.
 pub(crate) const MAX_WORD_BYTES: usize = 64;
 
-/// Prefix of word parts in the index. Words never contain it.
+/// The mark before a part of a word in the index. Words never contain it.
 pub(crate) const PART_MARK: char = '.';
 
-/// The shortest part of a word that is indexed, in letters.
+/// The length in letters of the shortest part of a word that is indexed.
 pub(super) const MIN_PART_LETTERS: usize = 3;
 
-/// The number of characters of a script without blanks that make a word.
+/// The number of characters of a script without blanks that are indexed as one word.
 const GRAM_CHARS: usize = 3;
 
-/// The number of bytes at the beginning of a tool's output that are indexed.
+/// Only this many bytes at the beginning of a tool output are indexed.
 const MAX_OUTPUT_BYTES: usize = 16 << 10;
 
-/// The shortest run of base64 characters that is left out, in bytes.
+/// The length in bytes of the shortest run of base64 characters that is not indexed.
 const MIN_BASE64_BYTES: usize = 256;
 
-/// Returns the beginning of a tool's output that is indexed.
+/// Returns the part of a tool output that is indexed.
 pub(crate) fn truncate_output(text: &str) -> &str {
     truncate_bytes(text, MAX_OUTPUT_BYTES)
 }
 
-/// Returns the beginning of a text, at most `max_bytes` long, cut at a character.
+/// Returns the longest beginning of a text that has at most `max_bytes` and ends between two characters.
 pub(crate) fn truncate_bytes(text: &str, max_bytes: usize) -> &str {
     let mut end = text.len().min(max_bytes);
     while !text.is_char_boundary(end) {
@@ -43,7 +43,7 @@ pub(crate) fn truncate_bytes(text: &str, max_bytes: usize) -> &str {
     &text[..end]
 }
 
-/// Replaces long runs of base64 by a blank.
+/// Replaces each long run of base64 characters by a blank.
 pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
     let is_base64 =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_');
@@ -51,7 +51,7 @@ pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
     let mut kept = String::new();
     let (mut copied, mut at) = (0, 0);
     while let Some(window) = bytes.get(at..at + MIN_BASE64_BYTES) {
-        // From the end, because the last byte of another kind rules out all runs that begin before it.
+        // The search begins at the end, because a run cannot contain the last byte of another kind or begin before it.
         if let Some(other) = window.iter().rposition(|b| !is_base64(*b)) {
             at += other + 1;
             continue;
@@ -71,11 +71,11 @@ pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
 
 /// Folds letter case, accents and compatibility forms.
 pub(crate) fn fold(text: &str) -> String {
-    // The usual case, many times faster than normalization.
+    // ASCII is the usual case, and needs no normalization, which is many times slower.
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    // Only the marks of Latin, Greek and Cyrillic: those of other scripts make other letters.
+    // These are the accents of Latin, Greek and Cyrillic. In other scripts, a mark makes a different letter.
     let is_accent = |c: &char| ('\u{300}'..='\u{36f}').contains(c);
     let folded = text
         .nfkd()
@@ -97,7 +97,7 @@ enum CharClass {
 fn classify(c: char) -> CharClass {
     match c {
         _ if c.is_ascii_alphanumeric() => CharClass::Word,
-        // Skin tones and variation selectors only vary the symbol before them.
+        // Skin tones and variation selectors only change the look of the symbol before them.
         '\0'..='\u{7f}' | '\u{fe00}'..='\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}' => {
             CharClass::Separator
         }
@@ -122,7 +122,7 @@ fn classify(c: char) -> CharClass {
     }
 }
 
-/// Returns true if the character belongs to a word of several characters.
+/// Returns true for the characters of words. Symbols and characters of scripts without blanks are not among them.
 pub(crate) fn is_word_char(c: char) -> bool {
     classify(c) == CharClass::Word
 }
@@ -136,13 +136,13 @@ pub(crate) enum TextRun<'a> {
     Unspaced(&'a str),
 }
 
-/// Splits a folded text into its runs, without the separators between them.
+/// Splits a folded text into runs, and leaves out the separators between them.
 pub(crate) fn split_runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
     let mut rest = folded;
     let is_ascii = folded.is_ascii();
     std::iter::from_fn(move || {
         if is_ascii {
-            // The usual case, several times faster.
+            // ASCII is the usual case, and this loop is several times faster.
             let start = rest.bytes().position(|b| b.is_ascii_alphanumeric())?;
             rest = &rest[start..];
             let end = rest.bytes().position(|b| !b.is_ascii_alphanumeric());
@@ -170,8 +170,8 @@ pub(crate) fn truncate_word(word: &str) -> &str {
     truncate_bytes(word, MAX_WORD_BYTES)
 }
 
-/// Returns the words with which a run of a script without blanks is indexed: three characters from each
-/// position on, fewer at its end.
+/// Returns the words with which a run of a script without blanks is indexed: from each position the next three
+/// characters, and fewer at the end of the run.
 pub(crate) fn split_grams(run: &str) -> impl Iterator<Item = &str> {
     run.char_indices().map(move |(start, _)| {
         let rest = &run[start..];
@@ -180,8 +180,8 @@ pub(crate) fn split_grams(run: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the places of the parts of words in camel case and of words with letters beside digits: `HTTPServer` has two,
-/// `utf8` has two, and `server` none.
+/// Returns the byte ranges of the parts of words in camel case, and of words with letters and digits. `HTTPServer` has
+/// the parts `HTTP` and `Server`, `utf8` has `utf` and `8`, and `server` has none.
 pub(crate) fn find_parts(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let mut parts = Vec::new();
@@ -189,7 +189,7 @@ pub(crate) fn find_parts(text: &str) -> Vec<Range<usize>> {
     while at < bytes.len() {
         let (start, mut part) = (at, at);
         while at < bytes.len() && bytes[at].is_ascii_alphanumeric() {
-            // A letter after a small one, the usual case, is tested first.
+            // The usual case, a small letter after another one, is tested first.
             let is_inside = at == start
                 || [at - 1, at]
                     .iter()

@@ -1,4 +1,5 @@
-//! Turns the events of a conversation into its usage, without what it repeats of another conversation.
+//! Computes the token usage of a conversation from its events, without the events that Codex copied from another
+//! conversation.
 
 use super::plan::IngestTask;
 use super::store::IndexStore;
@@ -8,7 +9,7 @@ use crate::conversations::reader::EventReader;
 use crate::conversations::tally::Tally;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// The name of the model if the rollout does not record it.
+/// The name of the model of a request if the rollout does not record the model.
 pub(crate) const UNKNOWN_MODEL: &str = "unknown";
 
 /// The longest time between two events that Codex writes when it copies a conversation. A request takes
@@ -19,13 +20,15 @@ const COPY_PAUSE: TimeDelta = TimeDelta::seconds(1);
 pub(super) struct ConversationUsage {
     session: String,
     tally: Tally,
+    /// The model of the current turn.
     model: String,
+    /// `None` once all copied events are read.
     copied: Option<CopiedCounts>,
     writer: UsageWriter,
 }
 
 impl ConversationUsage {
-    /// Begins at the start of a rollout, or after the indexed part.
+    /// Begins at the start of the rollout, or continues after the part that the index has.
     pub(super) fn begin(
         store: &IndexStore,
         task: &IngestTask,
@@ -81,7 +84,7 @@ impl ConversationUsage {
         self.writer.add_request(store, at, model, used)
     }
 
-    /// Writes the sums. Returns the state from which a later update continues.
+    /// Writes the sums. Returns the state from which a later update can continue.
     pub(super) fn end(self, store: &IndexStore) -> rusqlite::Result<Vec<u8>> {
         let mut state = self.tally.to_bytes();
         state.extend(self.model.bytes());
@@ -90,35 +93,34 @@ impl ConversationUsage {
     }
 }
 
-/// Recognizes the counts at the beginning of a conversation that older versions of Codex copied from its
-/// original, with their own times or with that of the copy.
+/// Recognizes the token counts at the beginning of a conversation that older versions of Codex copied from its parent.
+/// The copies have the times of the original events, or the time of the copy.
 struct CopiedCounts {
-    /// The original; `None` if it is not on this disk.
-    original: Option<EventReader>,
+    /// The events of the parent; `None` if its rollout cannot be opened.
+    parent: Option<EventReader>,
     /// The time of the last copied event.
     last: DateTime<Utc>,
 }
 
 impl CopiedCounts {
     fn open(task: &IngestTask, copied_at: DateTime<Utc>) -> Self {
-        let original = task.parent.as_ref();
-        let original =
-            original.and_then(|(_, path)| EventReader::open(path, LineParts::INDEXED).ok());
+        let parent = task.parent.as_ref();
+        let parent = parent.and_then(|(_, path)| EventReader::open(path, LineParts::INDEXED).ok());
         Self {
-            original,
+            parent,
             last: copied_at,
         }
     }
 
-    /// Reads the next token count of the original. Returns true if `tokens` is a copy of it. Equal sums prove nothing,
-    /// because a fork and its parent may both continue with a request of the same size. So the times count too: the
-    /// copies that Codex writes are at most [`COPY_PAUSE`] apart. Without the original on this disk, times decide.
+    /// Returns true if `tokens` is a copy of the parent's next token count. Equal sums alone prove nothing, because a
+    /// fork and its parent may both continue with a request of the same size. So the times count, too: copies are at
+    /// most [`COPY_PAUSE`] apart. Without the rollout of the parent, only the times decide.
     fn consume_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
         if at > self.last + COPY_PAUSE {
             return false;
         }
-        let is_copy = match &mut self.original {
-            Some(original) => read_next_count(original)
+        let is_copy = match &mut self.parent {
+            Some(parent) => read_next_count(parent)
                 .is_some_and(|found| found.total == tokens.total && found.last == tokens.last),
             None => true,
         };

@@ -12,22 +12,23 @@ use rusqlite::Row;
 use std::ops::Range;
 use std::rc::Rc;
 
+/// The grouping of sums of usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UsageDetail {
-    /// By slot and model, over all conversations.
+    /// One sum for each slot and model.
     Slots,
-    /// By conversation and model, over all slots.
+    /// One sum for each conversation and model.
     Conversations,
-    /// By conversation, slot and model.
+    /// One sum for each conversation, slot and model.
     Both,
 }
 
-/// The tokens of some requests with one model.
+/// The sum of some requests of one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UsageRow {
-    /// The number of the conversation; 0 for all.
+    /// The number of the conversation; 0 in a sum of all conversations.
     pub conversation: i64,
-    /// The slot: the time in milliseconds divided by [`SLOT_MS`]; 0 for all.
+    /// The time in milliseconds since 1970, divided by [`SLOT_MS`]; 0 in a sum of all slots.
     pub slot: i64,
     pub model: Rc<str>,
     pub requests: u64,
@@ -43,7 +44,7 @@ pub(crate) struct UsageRequest {
     pub tokens: TokenUsage,
 }
 
-/// The used part of a window at a time, as a conversation recorded it.
+/// The use of a quota window at a time, as the rollout of a conversation recorded it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct UsageQuota {
     pub conversation: i64,
@@ -53,16 +54,16 @@ pub(crate) struct UsageQuota {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UsageConversation {
-    /// The id of the conversation, in lower case.
+    /// The id in lower case.
     pub session: String,
-    /// The title that lists show; may be empty.
+    /// The title; may be empty.
     pub title: String,
     pub cwd: String,
-    /// True if Codex's list has the conversation.
+    /// True if the conversation has a row in Codex's list.
     pub listed: bool,
 }
 
-/// Returns the sums of the requests in a range of slots.
+/// Returns the sums of the requests in a range of slots, grouped by `detail`.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -76,8 +77,8 @@ pub(crate) fn read_sums(
         UsageDetail::Conversations => ("conversation, 0", "conversation"),
         UsageDetail::Both => ("conversation, slot", "conversation, slot"),
     };
-    // The table is in the order of conversations. For all times, SQLite must neither use the index by time nor sort,
-    // which the sign forbids.
+    // The table is in the order of conversations. If all times are selected, SQLite should neither use the index by
+    // time nor sort. A plus sign before the column forbids the use of the index.
     let is_all = slots == (i64::MIN..i64::MAX) && detail != UsageDetail::Slots;
     let sign = if is_all { "+" } else { "" };
     let sql = format!(
@@ -89,7 +90,7 @@ pub(crate) fn read_sums(
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query([slots.start, slots.end])?;
         let mut sums: Vec<UsageRow> = Vec::new();
-        // The sums of the same conversation and slot are at the end.
+        // The sums of the current conversation and slot begin here, at the end of `sums`.
         let mut start = 0;
         while let Some(row) = rows.next()? {
             let key = (row.get(0)?, row.get(1)?);
@@ -105,7 +106,7 @@ pub(crate) fn read_sums(
     })
 }
 
-/// Adds a row to the sum of its model at or after index `start`, or appends a new sum.
+/// Adds a row to the sum of its model among `sums[start..]`. Appends a new sum if there is none.
 fn add_sum(
     sums: &mut Vec<UsageRow>,
     start: usize,
@@ -134,7 +135,7 @@ fn add_sum(
     Ok(())
 }
 
-/// Returns the requests of a period in the order of their times.
+/// Returns the requests of a period in the order of time.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -156,7 +157,7 @@ pub(crate) fn read_requests(
     })
 }
 
-/// Returns the observations of windows of this length in a period, in the order of their times.
+/// Returns the recorded use of windows with a length of `minutes` in a period, in the order of time.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -177,7 +178,7 @@ pub(crate) fn read_quotas(
     })
 }
 
-/// Returns the conversations with usage, by their numbers.
+/// Returns all conversations that have usage, by their numbers.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -189,7 +190,7 @@ pub(crate) fn read_conversations(
     store.query_rows(sql, [], read_conversation)
 }
 
-/// Returns the conversations with these numbers.
+/// Returns the conversations with these numbers, by their numbers.
 ///
 /// # Errors
 /// The index cannot be read.

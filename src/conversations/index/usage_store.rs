@@ -1,4 +1,4 @@
-//! Writes the usage of conversations into the index.
+//! Writes the token usage of conversations into the index.
 
 use super::store::IndexStore;
 use super::usage_tables::SLOT_MS;
@@ -22,14 +22,14 @@ pub(super) fn delete_usage(store: &IndexStore, conversation: i64) -> rusqlite::R
 pub(super) struct UsageWriter {
     conversation: i64,
     next_request: i64,
-    /// The sums of this run, which are added to the stored ones at the end.
+    /// The number and the sum of the new requests, by slot and model. They are added to the stored sums at the end.
     slots: HashMap<(i64, i64), (i64, TokenUsage)>,
-    /// The last observation of each window, by its minutes.
+    /// The last stored observation of each window, by the length of the window in minutes.
     windows: HashMap<u32, Window>,
 }
 
 impl UsageWriter {
-    /// Begins to write after the stored requests.
+    /// Prepares to append to the stored requests of the conversation.
     pub(super) fn begin(store: &IndexStore, conversation: i64) -> rusqlite::Result<Self> {
         let sql = "SELECT coalesce(max(number) + 1, 0) FROM request WHERE conversation=?1";
         let mut statement = store.connection.prepare_cached(sql)?;
@@ -41,7 +41,7 @@ impl UsageWriter {
         })
     }
 
-    /// Adds a request, which used tokens.
+    /// Adds a request. `model` is the row id of the model.
     pub(super) fn add_request(
         &mut self,
         store: &IndexStore,
@@ -65,7 +65,7 @@ impl UsageWriter {
         Ok(())
     }
 
-    /// Stores the windows of Codex's own limit that differ from the last stored ones.
+    /// Stores the windows of Codex's own limit, unless their last stored observation is the same.
     pub(super) fn add_windows(
         &mut self,
         store: &IndexStore,
@@ -91,7 +91,7 @@ impl UsageWriter {
         Ok(())
     }
 
-    /// Adds the sums of this run to the stored ones.
+    /// Adds the sums of the new requests to the stored sums.
     pub(super) fn write_sums(self, store: &IndexStore) -> rusqlite::Result<()> {
         let mut add = store.connection.prepare_cached(
             "INSERT INTO slot VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET \
@@ -107,8 +107,8 @@ impl UsageWriter {
     }
 }
 
-/// Returns true if two observations are equal. Their resets may differ by [`SAME_WINDOW`], because Codex reports them
-/// with jitter.
+/// Returns true if two observations have the same use and reset. Resets may differ by [`SAME_WINDOW`], because servers
+/// report them with jitter.
 fn is_same(a: &Window, b: &Window) -> bool {
     let is_same_reset = match (a.resets_at, b.resets_at) {
         (Some(a), Some(b)) => (a - b).abs() <= SAME_WINDOW,
@@ -121,7 +121,7 @@ fn saturating_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Returns the last observation of each window of a conversation.
+/// Returns the last stored observation of each window in a conversation.
 fn read_last_windows(
     store: &IndexStore,
     conversation: i64,

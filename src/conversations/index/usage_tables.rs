@@ -1,4 +1,4 @@
-//! The tables of token usage: requests, their sums, and the quota that Codex saw.
+//! The tables of token usage: requests, their sums, and the quota that Codex recorded.
 //!
 //! | table | content |
 //! | --- | --- |
@@ -7,7 +7,8 @@
 //! | `slot` | the sums of the requests of a conversation and a model in a quarter of an hour |
 //! | `quota` | the used part of a window whenever it changed within a conversation |
 //!
-//! Time zones differ from UTC by quarters of an hour, so sums of days and weeks in any zone are sums of slots.
+//! All time zones differ from UTC by a multiple of a quarter of an hour, so days and weeks in any time zone are sums of
+//! slots.
 
 /// The length of a slot in milliseconds.
 pub(crate) const SLOT_MS: i64 = 15 * 60 * 1000;

@@ -1,21 +1,22 @@
-//! Numbers as bytes: seven bits in each, the lowest first. All but the last byte have the highest bit.
+//! Numbers of variable length (LEB128): each byte has seven bits of the number, the lowest first. All bytes except the
+//! last have the highest bit set.
 
 pub(super) fn push_number(bytes: &mut Vec<u8>, number: i64) {
-    let mut rest = number.cast_unsigned();
-    while rest >= 0x80 {
-        bytes.push(rest.to_le_bytes()[0] | 0x80);
-        rest >>= 7;
+    let mut remaining = number.cast_unsigned();
+    while remaining >= 0x80 {
+        bytes.push(remaining.to_le_bytes()[0] | 0x80);
+        remaining >>= 7;
     }
-    bytes.push(rest.to_le_bytes()[0]);
+    bytes.push(remaining.to_le_bytes()[0]);
 }
 
-/// Reads a number at the beginning of `bytes`, and advances it; `None` if it is damaged.
+/// Reads the number at the beginning of `bytes`, and removes it from `bytes`. Returns `None` if the number is damaged.
 pub(super) fn take_number(bytes: &mut &[u8]) -> Option<i64> {
     let mut number = 0;
     let mut shift = 0;
     loop {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
+        let (byte, remaining) = bytes.split_first()?;
+        *bytes = remaining;
         number |= i64::from(byte & 0x7f).checked_shl(shift)?;
         if *byte < 0x80 {
             return Some(number);
@@ -24,7 +25,7 @@ pub(super) fn take_number(bytes: &mut &[u8]) -> Option<i64> {
     }
 }
 
-/// Returns the number of bytes of the number at the beginning of `bytes`.
+/// Returns the length in bytes of the number at the beginning of `bytes`.
 pub(super) fn number_len(bytes: &[u8]) -> usize {
     let last = bytes.iter().position(|byte| *byte < 0x80);
     last.map_or(bytes.len(), |last| last + 1)

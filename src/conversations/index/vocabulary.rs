@@ -1,16 +1,17 @@
-//! The words of many texts, each with a number.
+//! Gives each different word of many texts a number.
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher as _;
 
-/// Numbers words in order of first occurrence. Stores them contiguously, without an allocation per word.
+/// Numbers words in the order of their first occurrence. Stores all words in one buffer, without an allocation for
+/// each.
 #[derive(Default)]
 pub(super) struct Vocabulary {
     hasher: DefaultHashBuilder,
-    /// Each word with its place, so that a lookup reads memory twice instead of three times.
+    /// The place of each word. It has the start and the length of the word, so a lookup need not read `ends`.
     places: HashTable<WordPlace>,
     bytes: Vec<u8>,
-    /// The end of each word in `bytes`.
+    /// For each word, its end in `bytes`.
     ends: Vec<u32>,
 }
 
@@ -60,7 +61,7 @@ impl Vocabulary {
         number
     }
 
-    /// Returns the number of a word, if it has one.
+    /// Returns the number of a word, or `None` if the word is unknown.
     pub(super) fn find(&self, word: &[u8]) -> Option<u32> {
         let is_word = |place: &WordPlace| place.word(&self.bytes) == word;
         let found = self.places.find(self.hasher.hash_one(word), is_word);
@@ -76,15 +77,15 @@ impl Vocabulary {
         })
     }
 
-    /// Returns the words in their order, with their numbers.
+    /// Returns the words in ascending order, with their numbers.
     pub(super) fn sorted(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let words: Vec<_> = self.words().collect();
-        // First by their beginnings, of which most differ.
+        // The first bytes of most words differ, and comparing these as numbers is faster.
         let numbered = words.iter().zip(0u32..);
         let mut order: Vec<_> = numbered.map(|(word, n)| (beginning(word), n)).collect();
         order.sort_unstable_by(|(a, a_number), (b, b_number)| {
-            let rest = || words[*a_number as usize].cmp(words[*b_number as usize]);
-            a.cmp(b).then_with(rest)
+            let whole = || words[*a_number as usize].cmp(words[*b_number as usize]);
+            a.cmp(b).then_with(whole)
         });
         let numbers = order.into_iter().map(|(_, number)| number as usize);
         numbers.map(move |number| (number, words[number]))
@@ -95,7 +96,7 @@ impl Vocabulary {
     }
 }
 
-/// Returns the first bytes of a word as a number with their order.
+/// Returns the first eight bytes of a word as a number. The numbers have the same order as the bytes.
 fn beginning(word: &[u8]) -> u64 {
     let mut bytes = [0; 8];
     let len = word.len().min(bytes.len());

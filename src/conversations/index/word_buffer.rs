@@ -1,4 +1,4 @@
-//! The words of texts that were read since the last commit.
+//! Buffers the words of texts that are not written to the index yet.
 
 use super::posting_list::PostingList;
 use super::text_words::WordLists;
@@ -6,20 +6,21 @@ use super::vocabulary::Vocabulary;
 use super::word_runs::RunWriter;
 use rusqlite::Connection;
 
-/// Approximate memory of a word without its letters and its list, in bytes.
+/// The approximate memory of a word in bytes, without its list.
 const WORD_BYTES: usize = 64;
 
 #[derive(Default)]
 pub(super) struct WordBuffer {
     vocabulary: Vocabulary,
-    /// The texts of each word.
+    /// The texts of each word, by the number of the word.
     lists: Vec<PostingList>,
-    /// Approximate size in memory, in bytes.
+    /// The approximate memory of the buffer in bytes.
     pub(super) bytes: usize,
 }
 
 impl WordBuffer {
-    /// Adds the words of the texts with these numbers, in ascending order. Leaves out texts without a number.
+    /// Adds the words of the texts of a block. `numbers` has the number of each text in ascending order, or `None` for
+    /// a text that is not indexed.
     pub(super) fn add(&mut self, words: &WordLists, numbers: &[Option<i64>]) {
         for (word, texts) in words.iter() {
             let number = self.vocabulary.intern(word) as usize;
@@ -34,7 +35,7 @@ impl WordBuffer {
         }
     }
 
-    /// Writes the words as a run, and empties the buffer.
+    /// Writes the words to the index as a run, and empties the buffer.
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let Self {
             vocabulary,

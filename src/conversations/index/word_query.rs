@@ -1,7 +1,7 @@
-//! Queries of words: the texts of the index that have them.
+//! Finds the texts of the index that have given words.
 
 use super::error::IndexError;
-use super::posting_list::{BlockReader, texts};
+use super::posting_list::{BlockReader, decode_texts};
 use super::store::IndexStore;
 use super::text_set::TextSet;
 use super::word_runs::{self, WordRun};
@@ -20,12 +20,12 @@ pub(crate) enum WordQuery {
     Any(Vec<WordQuery>),
 }
 
-/// Answers queries, and caches the answers.
+/// Evaluates queries, and caches the results.
 pub(crate) struct WordSearcher<'a> {
     store: &'a IndexStore,
-    /// The texts that may be found.
+    /// All texts except deleted ones.
     all: &'a TextSet,
-    answers: RefCell<HashMap<WordQuery, Rc<TextSet>>>,
+    cache: RefCell<HashMap<WordQuery, Rc<TextSet>>>,
 }
 
 impl<'a> WordSearcher<'a> {
@@ -33,24 +33,24 @@ impl<'a> WordSearcher<'a> {
         Self {
             store,
             all,
-            answers: RefCell::default(),
+            cache: RefCell::default(),
         }
     }
 
     /// Returns the texts that a query finds.
     pub(crate) fn find(&self, query: &WordQuery) -> Result<Rc<TextSet>, IndexError> {
-        if let Some(known) = self.answers.borrow().get(query) {
+        if let Some(known) = self.cache.borrow().get(query) {
             return Ok(Rc::clone(known));
         }
         let found = Rc::new(self.read(query)?);
-        let mut answers = self.answers.borrow_mut();
-        answers.insert(query.clone(), Rc::clone(&found));
+        let mut cache = self.cache.borrow_mut();
+        cache.insert(query.clone(), Rc::clone(&found));
         Ok(found)
     }
 
-    /// Returns the `words` that the index has, including words whose texts were all deleted.
+    /// Returns those of `words` that the index has, including words whose texts were all deleted.
     pub(crate) fn find_known(&self, mut words: Vec<String>) -> Result<Vec<String>, IndexError> {
-        // Words that follow each other are often in the same block.
+        // In sorted order, words are often in the same block as the previous word.
         words.sort_unstable();
         self.in_transaction(|connection, runs| {
             let mut known = vec![false; words.len()];
@@ -75,7 +75,7 @@ impl<'a> WordSearcher<'a> {
         })
     }
 
-    /// Reads the runs in one transaction, because another process may merge them at the same time.
+    /// Calls `read` in one transaction, because another process may merge the runs at the same time.
     fn in_transaction<T>(
         &self,
         read: impl FnOnce(&Connection, &[WordRun]) -> rusqlite::Result<T>,
@@ -113,7 +113,7 @@ impl<'a> WordSearcher<'a> {
         Ok(set)
     }
 
-    /// Inserts the texts that a query finds into a set.
+    /// Inserts the texts that a query finds into `set`, which saves a set for each word of [`WordQuery::Any`].
     fn insert_found(
         &self,
         connection: &Connection,
@@ -121,7 +121,7 @@ impl<'a> WordSearcher<'a> {
         query: &WordQuery,
         set: &mut TextSet,
     ) -> rusqlite::Result<()> {
-        let (word, is_beginning) = match query {
+        let (word, is_prefix) = match query {
             WordQuery::Word(word) => (word, false),
             WordQuery::Beginning(word) => (word, true),
             WordQuery::Any(parts) => {
@@ -135,26 +135,20 @@ impl<'a> WordSearcher<'a> {
             }
         };
         for run in runs {
-            visit_lists(
-                connection,
-                *run,
-                word.as_bytes(),
-                is_beginning,
-                &mut |list| {
-                    texts(list).for_each(|number| set.insert(number));
-                },
-            )?;
+            visit_lists(connection, *run, word.as_bytes(), is_prefix, &mut |list| {
+                decode_texts(list).for_each(|number| set.insert(number));
+            })?;
         }
         Ok(())
     }
 }
 
-/// Returns true if a run has a word. `block` caches the number and the words of the block that was read last.
+/// Returns true if a run has a word. `cached_block` has the number and the words of the block that was read last.
 fn has_word(
     connection: &Connection,
     run: WordRun,
     word: &[u8],
-    block: &mut (i64, Vec<Vec<u8>>),
+    cached_block: &mut (i64, Vec<Vec<u8>>),
 ) -> rusqlite::Result<bool> {
     let sql = "SELECT block FROM block_word WHERE run=?1 AND word<=?2 ORDER BY word DESC, block DESC LIMIT 1";
     let mut find = connection.prepare_cached(sql)?;
@@ -162,30 +156,29 @@ fn has_word(
     let Some(number) = found.optional()? else {
         return Ok(false);
     };
-    if block.0 != number {
+    if cached_block.0 != number {
         let data = word_runs::read_block(connection, number)?;
         let mut reader = BlockReader::new(&data);
         let mut words = Vec::new();
         while reader.next_list().is_some() {
             words.push(reader.word.clone());
         }
-        *block = (number, words);
+        *cached_block = (number, words);
     }
-    Ok(block
-        .1
-        .binary_search_by(|known| (**known).cmp(word))
-        .is_ok())
+    let found = cached_block.1.binary_search_by(|known| (**known).cmp(word));
+    Ok(found.is_ok())
 }
 
-/// Calls `visit` with the lists of a word of a run, or of all words with this prefix.
+/// Calls `visit` with the lists of a word in a run. If `is_prefix`, also visits the lists of longer words that begin
+/// with the word.
 fn visit_lists(
     connection: &Connection,
     run: WordRun,
     word: &[u8],
-    is_beginning: bool,
+    is_prefix: bool,
     visit: &mut dyn FnMut(&[u8]),
 ) -> rusqlite::Result<()> {
-    // The word may begin in the middle of the last block that begins before it.
+    // The lists of the word may begin in the middle of the last block whose first word is smaller.
     let sql = "SELECT block FROM block_word WHERE run=?1 AND word<?2 ORDER BY word DESC, block DESC LIMIT 1";
     let mut find = connection.prepare_cached(sql)?;
     let from = find.query_row(params![run.id, word], |row| row.get(0));
@@ -194,7 +187,7 @@ fn visit_lists(
         let mut reader = BlockReader::new(&data);
         while let Some(list) = reader.next_list() {
             let found = &*reader.word;
-            if found == word || is_beginning && found.starts_with(word) {
+            if found == word || is_prefix && found.starts_with(word) {
                 visit(list);
             } else if found > word {
                 return Ok(());

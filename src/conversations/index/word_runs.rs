@@ -1,11 +1,12 @@
-//! The words of the index: which texts have a word.
+//! Stores the words of the index, with the texts that have them.
 //!
-//! A run has words in order with their texts, in blocks. Each commit writes one, and runs are merged when there are many,
-//! small ones more often than large ones, so that a word is written a few times however large the index is. Numbers of texts
-//! ascend from run to run. A deleted text stays in its runs until they are merged or erased; `dead` has its number.
+//! A run is a sequence of blocks, which have words in ascending order with their posting lists. Each commit writes a
+//! run. When there are many runs, they are merged, small runs more often than large ones, so a word is written only a
+//! few times however large the index is. The numbers of texts ascend from run to run. A deleted text stays in its runs
+//! until they are merged or erased; until then, the table `dead` has its number.
 
 use super::error::IndexError;
-use super::posting_list::{BLOCK_BYTES, BlockReader, BlockWriter, PostingList, texts};
+use super::posting_list::{BLOCK_BYTES, BlockReader, BlockWriter, PostingList, decode_texts};
 use super::store::{IndexStore, rewrite_conversations};
 use crate::io::progress::{check_interrupt, is_interrupted};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -16,7 +17,7 @@ use std::collections::{BinaryHeap, HashSet};
 /// The number of runs of about the same size that are merged.
 const MERGED_RUNS: usize = if cfg!(test) { 3 } else { 16 };
 
-/// A run, as the first and the last of its blocks.
+/// A run. `first` and `last` are the numbers of its blocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WordRun {
     pub(super) id: i64,
@@ -38,20 +39,21 @@ pub(super) fn list_runs(connection: &Connection) -> rusqlite::Result<Vec<WordRun
     runs.collect()
 }
 
-pub(super) fn list_deleted_texts(connection: &Connection) -> rusqlite::Result<HashSet<i64>> {
+/// Returns the numbers of deleted texts that runs may still contain.
+fn list_deleted_texts(connection: &Connection) -> rusqlite::Result<HashSet<i64>> {
     let mut statement = connection.prepare_cached("SELECT id FROM dead")?;
     let ids = statement.query_map([], |row| row.get(0))?;
     ids.collect()
 }
 
-/// Returns the bytes of a block; none if all of its texts were deleted.
+/// Returns the bytes of a block. Returns none if the block was removed, because all of its texts were deleted.
 pub(super) fn read_block(connection: &Connection, id: i64) -> rusqlite::Result<Vec<u8>> {
     let mut statement = connection.prepare_cached("SELECT data FROM block WHERE id=?1")?;
     let data = statement.query_row([id], |row| row.get(0)).optional()?;
     Ok(data.unwrap_or_default())
 }
 
-/// Writes a run. Append its words in ascending order.
+/// Writes a run. The words must be pushed in ascending order.
 pub(super) struct RunWriter<'a> {
     connection: &'a Connection,
     run: WordRun,
@@ -60,7 +62,7 @@ pub(super) struct RunWriter<'a> {
 
 impl<'a> RunWriter<'a> {
     pub(super) fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
-        // The last blocks of a run may be gone.
+        // The numbers come from `run`, because the last blocks of a run may have been removed.
         let sql = "SELECT coalesce(max(id), 0) + 1, coalesce(max(last), 0) + 1 FROM run";
         let next = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
         let (id, first) = next?;
@@ -80,7 +82,7 @@ impl<'a> RunWriter<'a> {
             self.block.append(word, list);
             return Ok(());
         }
-        let mut texts = texts(list).peekable();
+        let mut texts = decode_texts(list).peekable();
         loop {
             self.block.push_first(word, &mut texts);
             if texts.peek().is_none() {
@@ -101,7 +103,7 @@ impl<'a> RunWriter<'a> {
         data.resize(BLOCK_BYTES, 0);
         let mut insert = (self.connection).prepare_cached("INSERT INTO block VALUES(?1, ?2)")?;
         insert.execute(params![id, data])?;
-        insert_first_word(self.connection, self.run, id, &block.first)
+        insert_first_word(self.connection, self.run, id, &block.first_word)
     }
 
     pub(super) fn finish(mut self) -> rusqlite::Result<()> {
@@ -132,7 +134,7 @@ struct RunCursor<'a> {
     connection: &'a Connection,
     run: WordRun,
     next_block: i64,
-    /// The words and lists of a block, the last one first.
+    /// The remaining words of the current block with their lists, in descending order.
     words: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -148,6 +150,7 @@ impl<'a> RunCursor<'a> {
         Ok(cursor)
     }
 
+    /// Reads the next block if the current one has no more words.
     fn fill(&mut self) -> rusqlite::Result<()> {
         while self.words.is_empty() && self.next_block <= self.run.last {
             let data = read_block(self.connection, self.next_block)?;
@@ -161,12 +164,14 @@ impl<'a> RunCursor<'a> {
         Ok(())
     }
 
-    /// Returns the current word with the number of the run.
-    fn head(&mut self, run: usize) -> Option<Reverse<(Vec<u8>, usize)>> {
+    /// Takes the current word out of the cursor, and returns it with `run` as an entry of a heap with the smallest word
+    /// first. `None` at the end.
+    fn take_word(&mut self, run: usize) -> Option<Reverse<(Vec<u8>, usize)>> {
         let (word, _) = self.words.last_mut()?;
         Some(Reverse((std::mem::take(word), run)))
     }
 
+    /// Returns the list of the current word, and moves to the next word.
     fn take_list(&mut self) -> rusqlite::Result<Vec<u8>> {
         let list = self.words.pop().map(|(_, list)| list);
         self.fill()?;
@@ -174,7 +179,7 @@ impl<'a> RunCursor<'a> {
     }
 }
 
-/// Merges the newest runs while there are many of about the same size.
+/// Merges the newest runs while the oldest of them is not larger than the others together.
 pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
     loop {
         let transaction = store.begin()?;
@@ -192,6 +197,7 @@ pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
     }
 }
 
+/// Writes the words of `runs` as one new run, without deleted texts, and removes `runs`.
 fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
     let connection = &store.connection;
     let dead = store.run(list_deleted_texts)?;
@@ -200,9 +206,11 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
         cursors.collect()
     })?;
     let mut writer = store.run(RunWriter::new)?;
-    // The next word of each run; of equal words that of the oldest run comes first.
+    // The next word of each run. Of equal words, the word of the oldest run comes first, because texts must ascend.
     let heads = cursors.iter_mut().enumerate();
-    let mut heads: BinaryHeap<_> = heads.filter_map(|(run, cursor)| cursor.head(run)).collect();
+    let mut heads: BinaryHeap<_> = heads
+        .filter_map(|(run, cursor)| cursor.take_word(run))
+        .collect();
     let mut merged = 0u32;
     while let Some(Reverse((word, mut run))) = heads.pop() {
         merged = merged.wrapping_add(1);
@@ -213,10 +221,11 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
         store.run(|_| {
             loop {
                 let ids = cursors[run].take_list()?;
-                let kept = texts(&ids).filter(|number| dead.is_empty() || !dead.contains(number));
+                let kept =
+                    decode_texts(&ids).filter(|number| dead.is_empty() || !dead.contains(number));
                 kept.for_each(|number| list.push(number));
-                heads.extend(cursors[run].head(run));
-                // A long list continues in the next block.
+                heads.extend(cursors[run].take_word(run));
+                // The next word may be the same: a long list continues in the next block or in another run.
                 match heads.peek_mut() {
                     Some(next) if next.0.0 == word => run = PeekMut::pop(next).0.1,
                     _ => break,
@@ -240,8 +249,9 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
     })
 }
 
-/// Removes the deleted texts from all runs. The bytes of their words are overwritten (`secure_delete`). Tables of rows with many
-/// lengths are written again: when SQLite moves rows between pages, copies stay in free parts of these.
+/// Removes the deleted texts from all runs, so that none of their words remain in the file. `secure_delete` makes
+/// SQLite overwrite removed rows. Tables with rows of different lengths are written again, because SQLite moves such
+/// rows between pages, and leaves copies in the free parts of the pages.
 pub(super) fn erase_deleted_texts(store: &IndexStore) -> Result<(), IndexError> {
     let transaction = store.begin()?;
     let dead = store.run(list_deleted_texts)?;
@@ -259,6 +269,7 @@ pub(super) fn erase_deleted_texts(store: &IndexStore) -> Result<(), IndexError> 
     })
 }
 
+/// Removes the `dead` texts from a block. Removes the block if no text remains, and otherwise records its first word.
 fn erase_in_block(
     connection: &Connection,
     run: WordRun,
@@ -270,23 +281,23 @@ fn erase_in_block(
     let mut kept = BlockWriter::default();
     let mut has_dead = false;
     while let Some(list) = reader.next_list() {
-        if !texts(list).any(|number| dead.contains(&number)) {
+        if !decode_texts(list).any(|number| dead.contains(&number)) {
             kept.append(&reader.word, list);
             continue;
         }
         has_dead = true;
-        let left: PostingList = texts(list).filter(|n| !dead.contains(n)).collect();
-        if !left.is_empty() {
-            kept.append(&reader.word, &left.into_bytes());
+        let remaining: PostingList = decode_texts(list).filter(|n| !dead.contains(n)).collect();
+        if !remaining.is_empty() {
+            kept.append(&reader.word, &remaining.into_bytes());
         }
     }
     if kept.bytes.is_empty() {
         connection.execute("DELETE FROM block WHERE id=?1", [block])?;
         return Ok(());
     }
-    insert_first_word(connection, run, block, &kept.first)?;
+    insert_first_word(connection, run, block, &kept.first_word)?;
     if has_dead {
-        // A list without a text may be longer, so rarely that a block of another size does not matter.
+        // A list may become longer when a text is removed, but too rarely for blocks of another size to matter.
         kept.bytes.resize(data.len().max(kept.bytes.len()), 0);
         let sql = "UPDATE block SET data=?2 WHERE id=?1";
         connection.execute(sql, params![block, kept.bytes])?;
@@ -305,15 +316,15 @@ mod tests {
         let mut lists = Lists::new();
         for run in list_runs(&store.connection).unwrap() {
             let mut cursor = RunCursor::open(&store.connection, run).unwrap();
-            while let Some(Reverse((word, _))) = cursor.head(0) {
+            while let Some(Reverse((word, _))) = cursor.take_word(0) {
                 let list = cursor.take_list().unwrap();
-                lists.entry(word).or_default().extend(texts(&list));
+                lists.entry(word).or_default().extend(decode_texts(&list));
             }
         }
         lists
     }
 
-    /// A list may get longer by bits when a text leaves it.
+    /// The encoded list may become some bits longer when a text is removed from it.
     #[test]
     fn erasing_deleted_texts_from_full_blocks_keeps_all_other_texts() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! Finds and scores the conversations with the words of a query.
+//! Finds the conversations that have the words of a query, and scores them.
 //!
-//! Rarer words count more. A word counts more in the form of the query than in another form. Of conversations with
+//! Rarer words count more. A word in the form of the query counts more than in another form. Among conversations with
 //! about the same score, the newer one comes first.
 
 use super::found_conversation::FoundConversation;
@@ -11,43 +11,48 @@ use crate::conversations::index::{IndexError, TextId};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-/// The factor of the score for each narrower query of a term that does not find the conversation: that for the word as it
-/// is written, then that for its other forms.
+/// A term has several queries, each wider than the one before: the word as it is written, its other forms, and
+/// words that begin with it. The score is multiplied by this factor for each query that does not find the conversation.
 const FORM_FACTOR: f64 = 0.5;
 
-/// The share that the newest conversation gets on top of its score, and the days after which the share is halved.
-const NEW_BONUS: f64 = 0.1;
-const NEW_DAYS: f64 = 30.0;
+/// The part of its score that the newest conversation gets in addition.
+const RECENCY_BONUS: f64 = 0.1;
+
+/// The bonus of a conversation is halved for each period of this many days by which it is older than the newest one.
+const RECENCY_HALF_LIFE_DAYS: f64 = 30.0;
 
 const MS_PER_DAY: f64 = 86_400_000.0;
 
-/// Below this number of conversations, their times are looked up one by one instead of reading the times of all.
+/// With fewer candidates, the time of each is looked up by itself. Otherwise the times of all conversations are read.
 const MAX_LOOKUPS: usize = 500;
 
-/// The distance between the terms of a query.
+/// The distance between the terms of a query in a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Closeness {
+    /// No text of the conversation is known to have all terms.
     Scattered,
-    /// In one message, command or output.
+    /// One text has all terms: a message, command, output or title.
     Text,
+    /// One sentence has all terms.
     Sentence,
 }
 
 pub(super) struct RankedCandidate {
+    /// The number of the conversation in the index.
     pub number: i64,
-    /// A bit for each term that it has.
+    /// One bit per term; a bit is set if the conversation has the term.
     pub matched: u64,
     pub updated_ms: Option<i64>,
-    /// The text to show.
+    /// The best text to show.
     pub best: TextId,
     pub closeness: Closeness,
     pub score: f64,
-    /// The conversation, if its fields were read already.
+    /// The fields of the conversation, if they were already read.
     pub conversation: Option<FoundConversation>,
 }
 
 impl RankedCandidate {
-    /// Returns the bit of a term. A query has at most 64.
+    /// Returns the bit of a term in [`Self::matched`]. A query has at most 64 terms.
     fn term_bit(number: usize) -> u64 {
         1 << number
     }
@@ -61,19 +66,20 @@ impl RankedCandidate {
     }
 }
 
-/// The terms that a conversation must have.
+/// The terms that a conversation must have to be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MatchNeed {
     All,
-    /// All phrases and code, and as many words as any conversation has, but together fewer than this number of terms.
+    /// All phrases and code, and the largest number of words that any conversation has. Conversations with this number
+    /// of terms or more are ignored, because an earlier attempt has rejected them.
     MostBelow(usize),
 }
 
 pub(super) struct FoundCandidates {
-    /// In the order of their numbers.
+    /// The candidates in the order of their numbers.
     pub candidates: Vec<RankedCandidate>,
-    /// The number of conversations with each term.
-    pub counts: Vec<usize>,
+    /// The number of conversations that have each term.
+    pub conversations_per_term: Vec<usize>,
 }
 
 pub(super) struct CandidateFinder<'a> {
@@ -81,7 +87,7 @@ pub(super) struct CandidateFinder<'a> {
     pub wanted: &'a [WantedTerm<'a>],
     pub excluded: Vec<&'a Term>,
     pub need: MatchNeed,
-    /// Returns true for conversations that may be found.
+    /// Returns true for the numbers of conversations that pass the filter.
     pub accepts: &'a dyn Fn(i64) -> Result<bool, IndexError>,
 }
 
@@ -102,11 +108,11 @@ impl CandidateFinder<'_> {
         prefer_newer(&mut candidates);
         Ok(FoundCandidates {
             candidates,
-            counts: lists.iter().map(Vec::len).collect(),
+            conversations_per_term: lists.iter().map(Vec::len).collect(),
         })
     }
 
-    /// Returns the conversations with enough of the terms, in the order of their numbers.
+    /// Returns the conversations that have enough terms, in the order of their numbers.
     fn join(&self, lists: &[Vec<Posting>]) -> Vec<RankedCandidate> {
         let needs_all = self.need == MatchNeed::All;
         let mut matched: HashMap<i64, (u64, TextId)> = HashMap::new();
@@ -141,7 +147,7 @@ impl CandidateFinder<'_> {
         candidates
     }
 
-    /// Keeps the candidates with the most terms among those that may be found.
+    /// Drops candidates that the filter rejects. Of the others, keeps those with the largest number of terms.
     fn keep_most(
         &self,
         mut candidates: Vec<RankedCandidate>,
@@ -180,8 +186,8 @@ impl CandidateFinder<'_> {
     ) -> Result<(), IndexError> {
         let total = self.reader.store.count_conversations()?;
         let numbers: Vec<_> = candidates.iter().map(|c| c.number).collect();
-        // The score of the best text of each candidate.
-        let mut best = vec![0.0; candidates.len()];
+        // The score of the term whose text is currently the best text of each candidate.
+        let mut best_scores = vec![0.0; candidates.len()];
         for (list, wanted) in lists.iter().zip(self.wanted) {
             let narrower = wanted.narrower_queries().iter();
             let narrower: Vec<_> = narrower
@@ -193,23 +199,23 @@ impl CandidateFinder<'_> {
                 let Ok(at) = numbers.binary_search(&number) else {
                     continue;
                 };
-                let lacks = |level: &&Vec<Posting>| {
+                let is_missing_in = |level: &&Vec<Posting>| {
                     let found = level.binary_search_by_key(&number, |p| p.conversation);
                     found.is_err()
                 };
-                let level = narrower.iter().take_while(lacks).count();
+                let level = narrower.iter().take_while(is_missing_in).count();
                 let texts = f64::from(posting.texts);
-                let count = if posting.has_title {
+                let frequency = if posting.has_title {
                     2.0
                 } else {
                     2.0 * texts / (texts + 1.0)
                 };
                 let form = FORM_FACTOR.powi(i32::try_from(level).unwrap_or(i32::MAX));
-                let score = rarity * form * count;
+                let score = rarity * form * frequency;
                 candidates[at].score += score;
-                // The rarer word is the better one to show.
-                if score > best[at] {
-                    best[at] = score;
+                // A text with a rarer word is better to show.
+                if score > best_scores[at] {
+                    best_scores[at] = score;
                     candidates[at].best = posting.best;
                 }
             }
@@ -217,12 +223,12 @@ impl CandidateFinder<'_> {
         Ok(())
     }
 
-    /// Marks the candidates that have all their terms in one text, which becomes their best one.
+    /// Marks the candidates that have all their terms in one text. That text becomes the best text of the candidate.
     fn find_close(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
         let kinds: BTreeSet<u64> = candidates.iter().map(|c| c.matched).collect();
         for matched in kinds {
             let is_of_kind = |candidate: &RankedCandidate| candidate.matched == matched;
-            // A single term is in one text.
+            // A single term is always in one text.
             if matched.is_power_of_two() {
                 let of_kind = candidates.iter_mut().filter(|c| is_of_kind(c));
                 of_kind.for_each(|candidate| candidate.closeness = Closeness::Text);
@@ -245,7 +251,7 @@ impl CandidateFinder<'_> {
         Ok(())
     }
 
-    /// Sets the times of candidates, which are ordered by number. For many, reads the times of all conversations.
+    /// Sets the times of the candidates, which must be in the order of their numbers.
     fn set_times(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
         let store = self.reader.store;
         if candidates.len() < MAX_LOOKUPS {
@@ -274,20 +280,20 @@ impl CandidateFinder<'_> {
     }
 }
 
-/// Returns the weight of a word: the rarer, the higher.
+/// Returns the weight of a term. Rarer terms have a higher weight.
 #[allow(clippy::cast_precision_loss, reason = "the score is an estimate")]
 fn rarity_weight(conversations: i64, with_word: usize) -> f64 {
     (1.0 + conversations as f64 / (with_word as f64 + 1.0)).ln()
 }
 
-/// Raises the scores of newer conversations, by their age compared to the newest one.
+/// Raises the scores of newer conversations. The age of a conversation counts relative to the newest candidate.
 #[allow(clippy::cast_precision_loss, reason = "the score is an estimate")]
 fn prefer_newer(candidates: &mut [RankedCandidate]) {
     let newest = candidates.iter().filter_map(|c| c.updated_ms).max();
     for candidate in candidates {
         if let (Some(newest), Some(updated)) = (newest, candidate.updated_ms) {
             let days = newest.saturating_sub(updated) as f64 / MS_PER_DAY;
-            candidate.score *= 1.0 + NEW_BONUS * (-days / NEW_DAYS).exp2();
+            candidate.score *= 1.0 + RECENCY_BONUS * (-days / RECENCY_HALF_LIFE_DAYS).exp2();
         }
     }
 }

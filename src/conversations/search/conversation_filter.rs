@@ -1,4 +1,4 @@
-//! The filter of a search, for conversations with and without a row in Codex's list.
+//! The filter of a search. It also works for conversations without a row in Codex's list.
 
 use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::conversations::index::usage_query::UsageConversation;
@@ -6,34 +6,36 @@ use crate::conversations::search::evaluate::FoundConversation;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// The filters of the command line, applied to one list of conversations.
+/// The filters of the command line, evaluated for the conversations of one Codex home.
 pub(crate) struct ConversationFilter {
     filter: ThreadFilter,
-    /// The ids of the listed conversations that it selects; `None` if it selects all.
-    listed: Option<HashSet<String>>,
+    /// The ids of the conversations in Codex's list that the filter selects; `None` if the filter selects everything.
+    selected_ids: Option<HashSet<String>>,
 }
 
 impl ConversationFilter {
-    /// Evaluates the filter in the list that `read` queries.
+    /// Evaluates the filter. `read` queries Codex's list.
     ///
     /// # Errors
-    /// The list cannot be read.
+    /// Codex's list cannot be read.
     pub(crate) fn new<E>(
         filter: ThreadFilter,
         read: impl FnOnce(&ThreadFilter) -> Result<Vec<ListedThread>, E>,
     ) -> Result<Self, E> {
-        let mut listed = None;
+        let mut selected_ids = None;
         if filter.is_restricted() {
             let ids = read(&filter)?.into_iter().map(|row| row.id.to_lowercase());
-            listed = Some(ids.collect());
+            selected_ids = Some(ids.collect());
         }
-        Ok(Self { filter, listed })
+        Ok(Self {
+            filter,
+            selected_ids,
+        })
     }
 
-    /// Returns true for conversations that may be found.
     pub(crate) fn accepts(&self, found: &FoundConversation) -> bool {
-        match &self.listed {
-            Some(listed) if found.listed => listed.contains(&found.session),
+        match &self.selected_ids {
+            Some(selected) if found.listed => selected.contains(&found.session),
             Some(_) => {
                 let ids = self.filter.ids.as_ref();
                 (found.archived || !self.filter.only_archived)
@@ -44,10 +46,11 @@ impl ConversationFilter {
         }
     }
 
-    /// Returns true for conversations whose usage counts. Times select requests, not conversations.
+    /// Returns true for conversations whose usage counts. Ignores the time of an unlisted conversation, because the
+    /// times of a usage report select requests, not conversations.
     pub(crate) fn accepts_usage(&self, found: &UsageConversation) -> bool {
-        match &self.listed {
-            Some(listed) if found.listed => listed.contains(&found.session),
+        match &self.selected_ids {
+            Some(selected) if found.listed => selected.contains(&found.session),
             Some(_) => self.accepts_unlisted(&found.cwd, None),
             None => true,
         }

@@ -1,4 +1,4 @@
-//! The texts of one conversation that the index names, read from its rollouts.
+//! Reads texts of one conversation from its rollouts, at the places that the index has recorded.
 
 use super::found_conversation::FoundConversation;
 use super::postings::{PostingReader, exact_query};
@@ -13,15 +13,16 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TextPlace {
     pub turn: Option<u32>,
-    /// The time of its line in milliseconds since 1970.
-    pub at: Option<i64>,
+    /// The time of the text's line in milliseconds since 1970.
+    pub at_ms: Option<i64>,
 }
 
 pub(super) struct ConversationTexts<'a> {
     index: PostingReader<'a>,
+    /// The number of the conversation in the index.
     number: i64,
     conversation: &'a FoundConversation,
-    /// The number of the rollout that is open, with its reader.
+    /// The reader of the open rollout, with the number of this rollout.
     reader: Option<(usize, TextReader)>,
 }
 
@@ -39,14 +40,14 @@ impl<'a> ConversationTexts<'a> {
         }
     }
 
-    /// Returns the first text that has the words of all `terms` and satisfies their conditions.
+    /// Returns the first text that `expression` finds and that satisfies the checks of all `terms`.
     pub(super) fn find_first_match(
         &mut self,
         terms: &[&Term],
         expression: &WordQuery,
     ) -> Result<Option<TextId>, IndexError> {
         let ids = self.find_ids(expression)?;
-        // A compressed rollout is read from its beginning, once for these texts.
+        // A reader of a compressed rollout cannot go back, so the texts need a new one.
         self.reader = None;
         for id in ids {
             let (_, texts) = self.read_texts(id)?;
@@ -62,12 +63,13 @@ impl<'a> ConversationTexts<'a> {
         Ok(None)
     }
 
-    /// Returns the first text that has a term as it is written.
+    /// Returns the first text that has a term exactly as it is written.
     pub(super) fn find_term(&mut self, term: &Term) -> Result<Option<TextId>, IndexError> {
         self.find_first_match(&[term], &exact_query(term))
     }
 
-    /// Returns the texts that a query of the index finds: the title, then the others in the order of the rollout.
+    /// Returns the ids of the texts that a query of the index finds. The title comes first, then the other texts in the
+    /// order of the rollout.
     pub(super) fn find_ids(&self, expression: &WordQuery) -> Result<Vec<TextId>, IndexError> {
         let found = self.index.words.find(expression)?;
         let store = self.index.store;
@@ -80,7 +82,8 @@ impl<'a> ConversationTexts<'a> {
         Ok(ids)
     }
 
-    /// Returns the place of a text, and the texts at that place; none if the rollout cannot be read any more.
+    /// Returns the place of a text, and all texts of the same author in its line. Returns no texts if the rollout
+    /// cannot be read any more.
     pub(super) fn read_texts(
         &mut self,
         id: TextId,
@@ -95,7 +98,7 @@ impl<'a> ConversationTexts<'a> {
         };
         let mut place = TextPlace {
             turn: Some(turn),
-            at: None,
+            at_ms: None,
         };
         let reader = match self.reader.take() {
             Some((rollout, reader)) if rollout == line.rollout => Some(reader),
@@ -104,7 +107,7 @@ impl<'a> ConversationTexts<'a> {
         let mut texts = Vec::new();
         if let Some(mut reader) = reader {
             let read = reader.read_texts(line.offset, id.role());
-            (place.at, texts) = read.unwrap_or_default();
+            (place.at_ms, texts) = read.unwrap_or_default();
             self.reader = Some((line.rollout, reader));
         }
         Ok((place, texts))

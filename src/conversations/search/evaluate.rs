@@ -1,7 +1,7 @@
-//! Finds the conversations that match a query, by the index.
+//! Finds the conversations that match a query, by means of the index.
 //!
-//! The index gives the texts that have a term. Phrases and code are checked in the rollouts, in the order of the results
-//! and only until enough are found.
+//! The index knows which texts have a word. Phrases and code are checked in the rollouts, in the order of the results,
+//! and only until there are enough results.
 
 use super::candidates::{CandidateFinder, Closeness, FoundCandidates, MatchNeed, RankedCandidate};
 use super::conversation_texts::ConversationTexts;
@@ -19,14 +19,16 @@ use std::collections::BTreeMap;
 
 pub(crate) use super::found_conversation::FoundConversation;
 
-/// The largest number of conversations beyond the limit that are counted, which takes a few milliseconds.
+/// Conversations beyond the limit of hits are counted if there are at most this many, which takes a few milliseconds.
 const MAX_COUNTED: usize = 1000;
 
-/// With fewer found conversations, words are also searched as prefixes of longer words.
+/// If a search finds fewer conversations, it also finds longer words that begin with the words of the query.
 const FEW_CONVERSATIONS: usize = 20;
 
-/// The number of conversations, and of texts of each, that are searched for the words in one sentence.
+/// The number of conversations whose texts are searched for a sentence with all terms.
 const MAX_REFINED: usize = 50;
+
+/// The number of texts of each conversation that are searched for such a sentence.
 const MAX_REFINED_TEXTS: usize = 4;
 
 /// A conversation that matches, with its best text.
@@ -40,20 +42,19 @@ pub(crate) struct Hit {
     pub at_ms: Option<i64>,
     /// The part of the text with the most matches.
     pub snippet: Snippet,
-    /// The relevance; only the order within one search has a meaning.
+    /// The relevance, which is only comparable with that of other hits of the same search.
     pub score: f64,
 }
 
-/// The result of a search in an index.
 #[derive(Debug, Default)]
 pub(crate) struct SearchResult {
     pub hits: Vec<Hit>,
-    /// The number of conversations that match; `None` if it is large, or if phrases or code would have to be checked in
-    /// the rollouts.
+    /// The number of conversations that match. `None` if there are too many to count, or if counting would have to
+    /// check phrases or code in the rollouts.
     pub total: Option<usize>,
-    /// The part of the query that was ignored to find something.
+    /// The part of the query that was ignored, because otherwise nothing would be found.
     pub relaxation: Option<Relaxation>,
-    /// Words that the index does not have, with the spellings that were searched instead.
+    /// The words that the index does not have, with the spellings that were searched instead.
     pub spellings: BTreeMap<String, String>,
 }
 
@@ -66,18 +67,18 @@ pub(crate) enum HitOrder {
 }
 
 pub(crate) struct SearchOptions<'a> {
-    /// Only texts of this author; titles are no texts of an author.
+    /// Searches only texts of this author.
     pub role: Option<Role>,
     pub order: HitOrder,
     /// The largest number of hits.
     pub limit: usize,
     /// Returns true for conversations that pass the filter.
     pub accepts: &'a dyn Fn(&FoundConversation) -> bool,
-    /// Redacts a whole text before a snippet is cut from it: a part of a secret is not recognized.
-    pub safe: &'a dyn Fn(String) -> String,
+    /// Redacts a text before the snippet is cut from it, because a part of a secret would not be recognized.
+    pub redact: &'a dyn Fn(String) -> String,
 }
 
-/// Returns the conversations of the index that Codex did not list at the last update.
+/// Returns the conversations in the index that were not in Codex's list when the index was last updated.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -87,7 +88,7 @@ pub(crate) fn list_unlisted(store: &IndexStore) -> Result<Vec<FoundConversation>
     store.query_rows(&sql, [], FoundConversation::from_row)
 }
 
-/// Searches the index for conversations with all terms.
+/// Searches the index for conversations that have all terms of a query.
 ///
 /// # Errors
 /// The index cannot be read, or the user interrupts.
@@ -99,8 +100,8 @@ pub(crate) fn search(
     search_terms(store, &TextSpans::read(store)?, &query.terms, options)
 }
 
-/// Searches for conversations with all terms, with their words in all forms. If few conversations are found, also
-/// searches for longer words with these beginnings.
+/// Searches for conversations that have all terms, with words in any of their forms. If it finds few conversations, it
+/// also accepts longer words that begin with rare words of the query.
 pub(super) fn search_terms(
     store: &IndexStore,
     spans: &TextSpans,
@@ -108,25 +109,26 @@ pub(super) fn search_terms(
     options: &SearchOptions<'_>,
 ) -> Result<SearchResult, IndexError> {
     let words = WordSearcher::new(store, &spans.texts);
-    let mut search = Search::new((store, spans, &words), terms, MatchNeed::All, options)?;
-    let (result, counts) = search.run()?;
+    let mut search = Search::new(store, spans, &words, terms, MatchNeed::All, options)?;
+    let found = search.find()?;
+    let result = search.collect(found.candidates)?;
     if result.total.is_none_or(|total| total >= FEW_CONVERSATIONS) {
         return Ok(result);
     }
-    let rare = search.wanted.iter_mut().zip(counts);
-    let rare = rare.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
-    let widened: Vec<_> = rare.map(|(wanted, _)| wanted).collect();
-    if widened.is_empty() {
+    let terms = search.wanted.iter_mut().zip(found.conversations_per_term);
+    let rare = terms.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
+    let rare: Vec<_> = rare.map(|(wanted, _)| wanted).collect();
+    if rare.is_empty() {
         return Ok(result);
     }
-    for wanted in widened {
+    for wanted in rare {
         wanted.add_beginnings();
     }
-    Ok(search.run()?.0)
+    search.collect(search.find()?.candidates)
 }
 
-/// Searches for the conversations with the most terms, among those whose texts satisfy all conditions. Also returns the
-/// number of terms that each of them has.
+/// Searches for the conversations with the largest number of terms, among those that pass all checks of their texts.
+/// Also returns that number of terms.
 pub(super) fn search_most(
     store: &IndexStore,
     spans: &TextSpans,
@@ -135,7 +137,7 @@ pub(super) fn search_most(
 ) -> Result<(SearchResult, usize), IndexError> {
     let words = WordSearcher::new(store, &spans.texts);
     let need = MatchNeed::MostBelow(usize::MAX);
-    let mut search = Search::new((store, spans, &words), terms, need, options)?;
+    let mut search = Search::new(store, spans, &words, terms, need, options)?;
     for wanted in &mut search.wanted {
         wanted.add_beginnings();
     }
@@ -160,7 +162,9 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(
-        (store, spans, words): (&'a IndexStore, &'a TextSpans, &'a WordSearcher<'a>),
+        store: &'a IndexStore,
+        spans: &'a TextSpans,
+        words: &'a WordSearcher<'a>,
         terms: &'a [Term],
         need: MatchNeed,
         options: &'a SearchOptions<'a>,
@@ -193,12 +197,7 @@ impl<'a> Search<'a> {
         finder.find()
     }
 
-    /// Returns the hits, and the number of conversations with each term.
-    fn run(&self) -> Result<(SearchResult, Vec<usize>), IndexError> {
-        let found = self.find()?;
-        Ok((self.collect(found.candidates)?, found.counts))
-    }
-
+    /// Orders and checks the candidates, and returns the best ones as hits.
     fn collect(&self, mut candidates: Vec<RankedCandidate>) -> Result<SearchResult, IndexError> {
         candidates.sort_by(|a, b| self.compare(a, b));
         if self.options.order == HitOrder::Best && self.wanted.len() > 1 {
@@ -208,7 +207,7 @@ impl<'a> Search<'a> {
         self.collect_hits(candidates)
     }
 
-    /// Returns the terms that a candidate has, and the query for texts with all of them.
+    /// Returns the terms that a candidate has, and the query for texts with all these terms.
     fn matched_terms(&self, candidate: &RankedCandidate) -> (Vec<&Term>, WordQuery) {
         let terms = self.wanted.iter().enumerate();
         let matched = terms.filter(|(number, _)| candidate.has_term(*number));
@@ -217,7 +216,7 @@ impl<'a> Search<'a> {
         (matched.map(|wanted| wanted.term).collect(), expression)
     }
 
-    /// Returns the conversation, if it passes the filter.
+    /// Returns the conversation with this number, if it passes the filter.
     fn read_accepted(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
         let columns = FoundConversation::COLUMNS;
         let sql = format!("SELECT {columns} FROM conversation WHERE id=?1");
@@ -240,8 +239,8 @@ impl<'a> Search<'a> {
         .then(b.number.cmp(&a.number))
     }
 
-    /// Marks candidates that have all their terms in one sentence. Reads only the first [`MAX_REFINED`] that have them in
-    /// one text. Drops candidates that the filter rejects on the way.
+    /// Marks candidates that have all their terms in one sentence. Reads only the first [`MAX_REFINED`] candidates that
+    /// have them in one text, and drops those of them that the filter rejects.
     fn mark_sentences(
         &self,
         candidates: Vec<RankedCandidate>,
@@ -254,7 +253,7 @@ impl<'a> Search<'a> {
                     continue;
                 };
                 read += 1;
-                // A compressed rollout would be read from its beginning.
+                // A compressed rollout would have to be read from its beginning.
                 if is_plain(&conversation.path) {
                     self.find_sentence(&mut candidate, &conversation)?;
                 }
@@ -284,8 +283,7 @@ impl<'a> Search<'a> {
             {
                 candidate.closeness = Closeness::Sentence;
                 candidate.best = id;
-                // A message is preferred to the title: the title often repeats the first message, and has no turn to
-                // open.
+                // A message is preferred to the title, which often repeats the first message and has no turn to open.
                 if id.role() != Role::Title {
                     break;
                 }
@@ -294,15 +292,15 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Checks the candidates in order and returns the hits of the first that match, at most `limit`.
+    /// Checks the candidates in order until `limit` of them match, and returns these as hits.
     fn collect_hits(&self, candidates: Vec<RankedCandidate>) -> Result<SearchResult, IndexError> {
         let needs_check = self.terms.iter().any(|term| term.check.is_some());
         let mut found = Vec::new();
         let mut in_one_text = 0;
-        let mut rest = candidates.into_iter();
-        while let Some(next) = rest.as_slice().first() {
-            // `check_texts` may find the terms of the next candidate in several texts only, and then it ranks after others.
-            // So only hits that rank before it in any case count towards the limit.
+        let mut unchecked = candidates.into_iter();
+        while let Some(next) = unchecked.as_slice().first() {
+            // If `check_texts` finds the terms of a candidate only in several texts, the candidate moves behind others.
+            // So only hits that certainly rank before the next candidate count towards the limit.
             let certainly_before = match self.options.order {
                 HitOrder::Best if next.closeness > Closeness::Scattered => in_one_text,
                 HitOrder::Best | HitOrder::Newest => found.len(),
@@ -311,7 +309,7 @@ impl<'a> Search<'a> {
                 break;
             }
             check_interrupt().map_err(|_| IndexError::Interrupted)?;
-            let Some(mut candidate) = rest.next() else {
+            let Some(mut candidate) = unchecked.next() else {
                 break;
             };
             let conversation = match candidate.conversation.take() {
@@ -327,9 +325,9 @@ impl<'a> Search<'a> {
             in_one_text += usize::from(candidate.closeness > Closeness::Scattered);
             found.push((candidate, conversation));
         }
-        let more = match rest.len() {
+        let more = match unchecked.len() {
             0 => Some(0),
-            1..=MAX_COUNTED if !needs_check => Some(self.count_accepted(rest)?),
+            1..=MAX_COUNTED if !needs_check => Some(self.count_accepted(unchecked)?),
             _ => None,
         };
         let total = more.map(|more| found.len() + more);
@@ -357,13 +355,14 @@ impl<'a> Search<'a> {
         Ok(count)
     }
 
-    /// Returns true if a candidate satisfies the conditions on its texts. Corrects its closeness and its best text.
+    /// Returns true if a candidate passes the checks of its texts. Corrects the closeness and the best text of the
+    /// candidate.
     fn check_texts(
         &self,
         candidate: &mut RankedCandidate,
         conversation: &FoundConversation,
     ) -> Result<bool, IndexError> {
-        // Terms to exclude first: one match ends the check.
+        // Excluded terms come first, because one match ends the check.
         let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
         let checked = self.terms.iter().filter(|term| term.check.is_some());
         for term in checked.clone().filter(|term| term.is_negated) {
@@ -380,7 +379,7 @@ impl<'a> Search<'a> {
             if terms.len() == 1 {
                 return Ok(false);
             }
-            // The words are in one text, but not as the phrase or the code that was asked for.
+            // One text has all words, but not as the phrase or the code of the query.
             candidate.closeness = Closeness::Scattered;
         }
         let mut best = None;
@@ -403,12 +402,12 @@ impl<'a> Search<'a> {
         let (place, all) = texts.read_texts(candidate.best)?;
         let snippets = all.into_iter().rev();
         let best = snippets
-            .map(|text| snippet::make_snippet(&(self.options.safe)(text), self.terms))
+            .map(|text| snippet::make_snippet(&(self.options.redact)(text), self.terms))
             .max_by_key(|snippet| snippet.matches.len());
         Ok(Hit {
             turn: place.turn,
             role: candidate.best.role(),
-            at_ms: place.at,
+            at_ms: place.at_ms,
             snippet: best.unwrap_or_default(),
             score: (candidate.score * 1000.0).round() / 1000.0,
             conversation,

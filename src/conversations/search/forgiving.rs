@@ -1,4 +1,4 @@
-//! Searches for less than was asked for, if nothing has all of it.
+//! Searches for a part of the query, if no conversation has all of it.
 
 use super::evaluate::{SearchOptions, SearchResult, search_most, search_terms};
 use super::query::{Query, Term};
@@ -7,8 +7,9 @@ use super::wanted_term::find_spelling;
 use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordSearcher};
 use std::collections::BTreeMap;
 
-/// Searches for all terms. Without a match, searches for the words of unquoted phrases, then for as many of the words
-/// as possible, with other spellings of words that the index lacks. Never ignores quoted or excluded terms and code.
+/// Searches for conversations that have all terms. If there are none, searches for the single words of unquoted
+/// phrases. If there are still none, corrects the spelling of words that the index lacks, and finds the conversations
+/// with the most words. Never ignores quoted terms, excluded terms or code.
 ///
 /// # Errors
 /// The index cannot be read, or the user interrupts.
@@ -35,7 +36,7 @@ pub(crate) fn search_forgiving(
     let spellings = correct_words(store, &spans, &mut terms)?;
     let positive = terms.iter().filter(|term| !term.is_negated);
     let total = positive.clone().count();
-    // A query with a single word cannot go without it.
+    // A query with a single word cannot do without that word.
     if positive.filter(|term| term.is_plain).count() < 2 {
         return Ok(SearchResult {
             spellings,
@@ -43,15 +44,15 @@ pub(crate) fn search_forgiving(
         });
     }
     let (found, matched) = search_most(store, &spans, &terms, options)?;
-    let is_less = matched < total && !found.hits.is_empty();
+    let has_fewer = matched < total && !found.hits.is_empty();
     Ok(SearchResult {
-        relaxation: is_less.then_some(Relaxation::FewerWords { matched, total }),
+        relaxation: has_fewer.then_some(Relaxation::FewerWords { matched, total }),
         spellings,
         ..found
     })
 }
 
-/// Replaces words without a match by words with a similar spelling. Returns both.
+/// Replaces words without a match by words with a similar spelling. Returns the replacements by the replaced words.
 fn correct_words(
     store: &IndexStore,
     spans: &TextSpans,

@@ -1,29 +1,28 @@
-//! A conversation of the index or of a home, as searches find it.
+//! A conversation that a search has found, in the index or in the rollouts of a home.
 
 use rusqlite::Row;
 use std::path::PathBuf;
 
-/// The fields of a conversation that a search needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FoundConversation {
     /// The id in lower case.
     pub session: String,
-    /// The rollout, plain or compressed.
+    /// The path of the newest rollout, which may be compressed.
     pub path: PathBuf,
-    /// The title; empty without one.
+    /// The title; empty if the conversation has none.
     pub title: String,
     pub cwd: String,
-    /// The branch that was checked out; empty if there was none.
+    /// The git branch that was checked out; empty if there was none.
     pub branch: String,
-    /// The time of its last change in milliseconds since 1970.
+    /// The time of the last change in milliseconds since 1970.
     pub updated_ms: Option<i64>,
     pub archived: bool,
-    /// True if Codex lists the conversation.
+    /// True if the conversation has a row in Codex's list.
     pub listed: bool,
 }
 
 impl FoundConversation {
-    /// The columns of the index that [`Self::from_row`] reads.
+    /// The columns that [`Self::from_row`] reads from the table `conversation` of the index.
     pub(super) const COLUMNS: &str = "session, path, title, cwd, updated, archived, listed, branch";
 
     pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {

@@ -1,10 +1,11 @@
-//! Search in conversations.
+//! Searches in conversations.
 //!
-//! [`query`] is the query language, [`word_forms`] knows the forms of words, [`postings`] reads which texts have a word,
-//! [`evaluate`] finds conversations with all terms, [`forgiving`] leaves terms out if there are none,
-//! [`conversation_texts`] reads their messages from the rollouts, for [`snippet`] and for what the index cannot decide:
-//! phrases and code.
-//! [`scan`] searches the rollouts themselves, without an index. [`conversation_filter`] selects what is searched.
+//! - [`query`] parses the query language, and [`word_forms`] knows the forms of words;
+//! - [`postings`] reads from the index which texts have a word;
+//! - [`evaluate`] finds the conversations with all terms, and [`forgiving`] ignores terms if there are none;
+//! - [`conversation_texts`] reads texts from the rollouts, to cut a [`snippet`] and to check phrases and code;
+//! - [`scan`] searches the rollouts themselves, without the index;
+//! - [`conversation_filter`] selects the conversations that are searched.
 
 mod candidates;
 pub(crate) mod conversation_filter;

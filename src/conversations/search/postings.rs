@@ -1,4 +1,4 @@
-//! The texts of the index that have the words of a term, by conversation.
+//! Groups the texts that a query of the index finds by their conversations.
 
 use super::query::Term;
 use crate::codex::rollout_lines::Role;
@@ -6,13 +6,15 @@ use crate::conversations::index::{
     IndexError, IndexStore, TextId, TextSpans, WordQuery, WordSearcher, role_bits,
 };
 
-/// The texts of one conversation that have the words of a term.
+/// The texts of one conversation that a query finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Posting {
     pub conversation: i64,
+    /// The number of found texts.
     pub texts: u32,
-    /// The best of them to show: one of the user or the assistant rather than one of a tool.
+    /// The first text of the kind that is best to show: a message, otherwise the title, otherwise a text of a tool.
     pub best: TextId,
+    /// True if the title is one of the found texts.
     pub has_title: bool,
 }
 
@@ -21,11 +23,11 @@ pub(super) struct PostingReader<'a> {
     pub store: &'a IndexStore,
     pub spans: &'a TextSpans,
     pub words: &'a WordSearcher<'a>,
-    /// Only texts of this author.
+    /// Finds only texts of this author.
     pub role: Option<Role>,
 }
 
-/// Returns the query for texts with the words of a term, each as it is written.
+/// Returns the query for texts that have all words of a term as they are written.
 pub(super) fn exact_query(term: &Term) -> WordQuery {
     let words = term.words.iter().map(|word| {
         let text = word.word.clone();
@@ -39,30 +41,31 @@ pub(super) fn exact_query(term: &Term) -> WordQuery {
 }
 
 impl PostingReader<'_> {
-    /// Returns the conversations with texts that a query finds, in the order of their numbers.
+    /// Returns one posting for each conversation with texts that a query finds, in the order of the conversations'
+    /// numbers.
     pub(super) fn read(self, query: &WordQuery) -> Result<Vec<Posting>, IndexError> {
         let texts = self.words.find(query)?;
-        let wanted = self.role.map_or(u64::MAX, role_bits);
+        let mask = self.role.map_or(u64::MAX, role_bits);
         let ranges = self.spans.ranges.iter();
         let postings = ranges.filter_map(|(first, last, conversation)| {
-            let parts = texts.parts(*first, *last);
+            let groups = texts.bit_groups(*first, *last);
             summarize(
                 *conversation,
-                parts.map(|(base, bits)| (base, bits & wanted)),
+                groups.map(|(base, bits)| (base, bits & mask)),
             )
         });
         Ok(merge(postings.collect()))
     }
 }
 
-/// Returns the posting of one span from the bits of its texts; `None` if there are none.
-fn summarize(conversation: i64, parts: impl Iterator<Item = (i64, u64)>) -> Option<Posting> {
+/// Returns the posting of one span, given the bits of its found texts. `None` if no text was found.
+fn summarize(conversation: i64, groups: impl Iterator<Item = (i64, u64)>) -> Option<Posting> {
     let messages = role_bits(Role::User) | role_bits(Role::Assistant);
-    // The first of each kind, the best kind first.
+    // The kinds of texts, the best one to show first.
     let kinds = [messages, role_bits(Role::Title), role_bits(Role::Tool)];
     let mut firsts = [None; 3];
     let mut texts = 0;
-    for (base, bits) in parts {
+    for (base, bits) in groups {
         texts += bits.count_ones();
         for (first, kind) in firsts.iter_mut().zip(kinds) {
             let found = bits & kind;
@@ -79,7 +82,7 @@ fn summarize(conversation: i64, parts: impl Iterator<Item = (i64, u64)>) -> Opti
     })
 }
 
-/// Returns one posting for each conversation, in the order of their numbers.
+/// Merges the postings of each conversation, and orders them by the conversations' numbers.
 fn merge(mut postings: Vec<Posting>) -> Vec<Posting> {
     postings.sort_by_key(|posting| posting.conversation);
     postings.dedup_by(|later, first| {
@@ -93,7 +96,7 @@ fn merge(mut postings: Vec<Posting>) -> Vec<Posting> {
 }
 
 impl Posting {
-    /// Adds later texts of the same conversation.
+    /// Adds the posting of later texts of the same conversation.
     fn append(&mut self, later: Self) {
         self.texts += later.texts;
         let preference = |posting: &Self| display_preference(posting.best.role());
@@ -104,7 +107,7 @@ impl Posting {
     }
 }
 
-/// Returns a larger number for texts that are better to show.
+/// Returns a larger number for an author whose texts are better to show.
 fn display_preference(role: Role) -> u8 {
     match role {
         Role::Tool => 0,

@@ -1,20 +1,21 @@
 //! The query language of `find`.
 //!
-//! Words are joined by AND, and found in all their forms. `"a phrase"` means these words in a row, `"word"` this word
-//! alone, `-word` that the word does not occur, `word*` words that begin with it. A word with other characters, such
-//! as `foo_bar.rs` or `--flag`, is searched as it is written. Letter case and accents do not matter.
+//! A conversation must have all words of the query, in any of their forms. `"a phrase"` finds these words in a row,
+//! `"word"` only this form of the word, and `word*` all words with this prefix. `-word` excludes conversations with the
+//! word. A word with other characters, such as `foo_bar.rs` or `--flag`, is searched as it is written. Letter case and
+//! accents do not matter.
 
 use super::word_forms::is_stop_word;
 use crate::conversations::index::tokens::{
     self, TextRun, find_parts, fold, is_word_char, truncate_word, without_base64,
 };
 
-/// A parsed query. Has at least one term that is not negated.
+/// A parsed query. It has at least one term that is not negated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query {
     pub terms: Vec<Term>,
-    /// The terms if arguments with blanks are read as words, not as phrases. `None` if no argument has blanks, or if these
-    /// terms cannot be searched for.
+    /// The terms of the same query when unquoted arguments with blanks are read as single words instead of phrases.
+    /// `None` if there are no such arguments, or if the terms cannot be searched for.
     pub as_words: Option<Vec<Term>>,
 }
 
@@ -23,43 +24,42 @@ pub(crate) struct Query {
 pub(crate) struct Term {
     /// True if the conversation must not contain the term.
     pub is_negated: bool,
-    /// The words that a text with this term has in the index.
+    /// The words of the index that a text with this term must have.
     pub words: Vec<IndexWord>,
-    /// The condition on the text itself, if the words alone do not decide.
+    /// A condition that must be checked in the text itself, because the words alone do not decide.
     pub check: Option<TextCheck>,
-    /// True for a word of which all forms are searched.
+    /// True for a single word that is searched in all its forms.
     pub is_plain: bool,
-    /// The parts of a plain word such as `utf8`, which is also written `UTF-8`.
+    /// The parts of a plain word. `utf8` has `utf` and `8`, so that it also finds `UTF-8`.
     pub parts: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IndexWord {
     pub word: String,
-    /// True for all words that begin with it.
+    /// True if longer words that begin with this word also match.
     pub is_prefix: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TextCheck {
-    /// The folded text contains this, at the boundaries of words.
+    /// The folded text must contain this folded literal at word boundaries.
     Literal {
-        /// The text in folded form.
         text: String,
-        /// True if the last word may continue after the literal.
+        /// True if the last word of the literal may be the beginning of a longer word.
         is_prefix: bool,
     },
-    /// The words of the text contain these, in a row. Words are joined by blanks.
+    /// The words of the text must contain these words in a row. The words are joined by blanks.
     Phrase(String),
 }
 
-/// A query that cannot be searched for.
+/// The reason why a query cannot be searched for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum QueryError {
-    /// There is no term, or all of them are negated.
+    /// The query has no terms, or all terms are negated.
     #[error("no words to search for")]
     Empty,
-    /// A term without letters, digits and symbols.
+    /// This term has no letters, digits or symbols.
     #[error("no letters or digits to search for: {0}")]
     NoWords(String),
     #[error("at most {MAX_TERMS} words; search for a phrase or fewer words")]
@@ -69,6 +69,7 @@ pub(crate) enum QueryError {
 /// The largest number of terms of a query.
 const MAX_TERMS: usize = 64;
 
+/// A term as the user wrote it, without quotes and the mark of a negation.
 struct WrittenTerm {
     text: String,
     is_phrase: bool,
@@ -86,7 +87,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Query, QueryError> {
     let has_phrase = arguments.iter().any(is_phrase);
     Ok(Query {
         terms: parse_terms(arguments, is_phrase)?,
-        // Signs between the words are no reason to refuse the phrase.
+        // The phrase can be searched for even if one of its words alone cannot, such as a dash.
         as_words: (has_phrase.then(|| parse_terms(arguments, |_| false))).and_then(Result::ok),
     })
 }
@@ -124,6 +125,7 @@ fn parse_terms(
     if terms.iter().all(|term| term.is_negated) {
         return Err(QueryError::Empty);
     }
+    // Stop words are ignored, unless the query has no other words.
     let is_stop = |term: &Term| term.is_plain && is_stop_word(&term.words[0].word);
     if terms.iter().any(|term| !term.is_negated && !is_stop(term)) {
         terms.retain(|term| !is_stop(term));
@@ -134,11 +136,12 @@ fn parse_terms(
     Ok(terms)
 }
 
-/// Splits an argument at blanks outside of quotes. A quote that is not closed ends with the argument.
-fn split_argument(argument: &str, to: &mut Vec<WrittenTerm>) {
-    let mut rest = argument.trim_start();
-    while !rest.is_empty() {
-        let (unsigned, is_negated) = strip_negation(rest);
+/// Splits an argument at blanks outside of quotes, and appends its terms to `written`. A quote that is not closed ends
+/// with the argument.
+fn split_argument(argument: &str, written: &mut Vec<WrittenTerm>) {
+    let mut remaining = argument.trim_start();
+    while !remaining.is_empty() {
+        let (unsigned, is_negated) = strip_negation(remaining);
         let (text, is_phrase, after) = if let Some(quoted) = unsigned.strip_prefix('"') {
             let (text, after) = quoted.split_once('"').unwrap_or((quoted, ""));
             (text, true, after)
@@ -148,24 +151,25 @@ fn split_argument(argument: &str, to: &mut Vec<WrittenTerm>) {
             (text, false, after)
         };
         if !text.trim().is_empty() {
-            to.push(WrittenTerm {
+            written.push(WrittenTerm {
                 text: text.to_owned(),
                 is_phrase,
                 is_negated,
             });
         }
-        rest = after.trim_start();
+        remaining = after.trim_start();
     }
 }
 
-/// Removes the mark of a negation: `-` or `!` before a word. `--flag` is a word of its own.
+/// Removes the mark of a negation, which is `-` or `!` before a word. Returns true if there was one. `--flag` is no
+/// negation.
 fn strip_negation(text: &str) -> (&str, bool) {
-    let rest = text
+    let term = text
         .strip_prefix('-')
-        .filter(|rest| !rest.starts_with('-'))
+        .filter(|term| !term.starts_with('-'))
         .or_else(|| text.strip_prefix('!'));
-    match rest {
-        Some(rest) if !rest.is_empty() && !rest.starts_with(char::is_whitespace) => (rest, true),
+    match term {
+        Some(term) if !term.is_empty() && !term.starts_with(char::is_whitespace) => (term, true),
         _ => (text, false),
     }
 }
@@ -234,7 +238,8 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
     })
 }
 
-/// Joins runs by blanks. A blank at an end marks the boundary of a word.
+/// Joins runs by blanks. A blank before or after the result marks the boundary of a word. A run of a script without
+/// blanks has none there, because it may be a part of a longer run.
 fn join_runs(runs: &[TextRun<'_>]) -> String {
     let mut text = String::new();
     for (i, run) in runs.iter().enumerate() {
@@ -257,14 +262,14 @@ fn join_runs(runs: &[TextRun<'_>]) -> String {
     text
 }
 
-/// A text in the forms in which terms are checked.
+/// A text that is prepared for [`TextCheck`]s.
 pub(crate) struct CheckedText {
     folded: String,
+    /// The words of the text, joined by blanks; `None` until a phrase is checked.
     joined: Option<String>,
 }
 
 impl CheckedText {
-    /// Prepares the searched part of a text.
     pub(crate) fn new(text: &str) -> Self {
         Self {
             folded: fold(&without_base64(text)),
@@ -272,7 +277,6 @@ impl CheckedText {
         }
     }
 
-    /// Returns true if the text satisfies the condition.
     pub(crate) fn satisfies(&mut self, check: &TextCheck) -> bool {
         match check {
             TextCheck::Literal { text, is_prefix } => {
@@ -295,7 +299,8 @@ impl CheckedText {
     }
 }
 
-/// Returns true if `text` contains `literal` at word boundaries.
+/// Returns true if `text` contains `literal` at word boundaries. With `is_prefix`, a word may continue after the
+/// literal.
 fn contains_literal(text: &str, literal: &str, is_prefix: bool) -> bool {
     let is_word = |c: Option<char>| c.is_some_and(is_word_char);
     let begins_word = is_word(literal.chars().next());

@@ -1,18 +1,18 @@
-//! The part of a query that was ignored because nothing has all of it.
+//! The part of a query that a search ignored, because no conversation has all of it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Relaxation {
-    /// The words of a phrase without quotes are in any order.
+    /// The words of an unquoted phrase need not be in a row.
     PhraseAsWords,
-    /// The conversations have some of the words, as many as any.
+    /// The conversations have only some of the words. No conversation has more of them.
     FewerWords { matched: usize, total: usize },
 }
 
 impl Relaxation {
-    /// Returns the name in JSON, which is an interface.
+    /// Returns the name in JSON output, which must not change.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::PhraseAsWords => "phrase_as_words",
@@ -21,7 +21,7 @@ impl Relaxation {
     }
 }
 
-/// Returns a sentence for each word that nothing has, with the spelling that was searched instead.
+/// Returns a sentence for each word that no conversation has, with the spelling that was searched instead.
 pub(crate) fn describe_spellings(
     spellings: &BTreeMap<String, String>,
 ) -> impl Iterator<Item = String> {

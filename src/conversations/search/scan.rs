@@ -1,4 +1,4 @@
-//! Searches the rollouts themselves, without the index: for regular expressions and exact text.
+//! Searches the rollouts themselves for a regular expression, without the index.
 
 use super::evaluate::{FoundConversation, Hit};
 use super::snippet;
@@ -13,12 +13,12 @@ use regex::Regex;
 use std::io;
 use std::path::Path;
 
-/// The number of rollouts that are read at a time.
+/// The number of rollouts that are read at the same time.
 const MAX_OPEN_ROLLOUTS: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct ScanReport {
-    /// The conversations with a match, each with its first one, in the order of the conversations.
+    /// The first match in each conversation, in the order of the searched conversations.
     pub hits: Vec<Hit>,
     /// The rollouts that could not be read.
     pub skipped: Vec<SkippedFile>,
@@ -54,8 +54,8 @@ pub(crate) fn list_conversations(
     Ok((candidates.into_iter().map(conversation).collect(), skipped))
 }
 
-/// Searches `conversations` of a home in parallel, in texts of all authors or of `role`. A conversation that was
-/// deleted meanwhile is not reported.
+/// Searches `conversations` of a home in parallel. With a `role`, searches only texts of this author. A
+/// conversation that another process deletes during the search is ignored.
 ///
 /// # Errors
 /// The user interrupts.
@@ -92,8 +92,8 @@ pub(crate) fn scan(
     Ok(report)
 }
 
-/// Returns the first match in a conversation, with the number of texts that match as its score. The title is searched only
-/// if no other text matches.
+/// Returns the first match in a conversation. The score of the hit is the number of texts that match. The title is
+/// searched only if no other text matches.
 fn find_first_match(
     home: &Path,
     conversation: &FoundConversation,

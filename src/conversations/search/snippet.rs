@@ -1,4 +1,4 @@
-//! The part of a text around a match, with the matches marked.
+//! Cuts the part around a match out of a text, and marks the matches in it.
 
 use super::query::{IndexWord, Term};
 use super::word_forms::is_form;
@@ -6,31 +6,33 @@ use crate::conversations::index::tokens::{self, TextRun, fold, is_word_char};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// The length of a snippet, in characters.
+/// The length of a snippet in characters. A match that begins before this length may make the snippet longer.
 const SNIPPET_CHARS: usize = 200;
 
-/// The number of characters before the first match.
+/// The number of characters of a snippet before the first match.
 const CHARS_BEFORE: usize = 50;
 
-/// A part of a text in one line.
+/// A part of a text, in one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Snippet {
-    /// The text, with blanks in place of other white space, and `…` where text is left out.
+    /// The text, with one blank for each run of white space, and `…` at an end where text is left out.
     pub text: String,
-    /// The byte ranges of the matches, in order.
+    /// The byte ranges of the matches in `text`, in order.
     pub matches: Vec<Range<usize>>,
 }
 
-/// Returns the part of `text` with the most matches of `terms`, the first of them.
+/// Returns the part of `text` with the most different matches of `terms`. Of several such parts, returns the first one.
 pub(crate) fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
     let matches = find_matches(text, terms);
-    let count = |from: usize| {
+    let count_words_near = |from: usize| {
         let end = matches[from].start + SNIPPET_CHARS - CHARS_BEFORE;
         let near = matches[from..].iter().take_while(|found| found.end <= end);
         let words: HashSet<_> = near.map(|found| fold(&text[found.clone()])).collect();
         words.len()
     };
-    let best = (0..matches.len()).rev().max_by_key(|from| count(*from));
+    let best = (0..matches.len())
+        .rev()
+        .max_by_key(|from| count_words_near(*from));
     cut_around(text, &matches[best.unwrap_or(0)..])
 }
 
@@ -38,9 +40,9 @@ pub(crate) fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
 pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
     let mut before = ' ';
     let mut sentences = text.split(|c: char| {
-        let ends_line = c == '\n' || c.is_whitespace() && ".!?;:".contains(before);
+        let ends_sentence = c == '\n' || c.is_whitespace() && ".!?;:".contains(before);
         before = c;
-        ends_line
+        ends_sentence
     });
     sentences.any(|sentence| {
         let has = |term: &&Term| !find_matches(sentence, std::slice::from_ref(*term)).is_empty();
@@ -48,7 +50,7 @@ pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
     })
 }
 
-/// Returns the part of `text` around the first of `matches`, which are in order.
+/// Returns the part of `text` around the first of `matches`, which must be in order.
 pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     let first = matches.first().map_or(0, |first| first.start);
     let before = text[..first].char_indices().rev().take(CHARS_BEFORE).last();
@@ -60,15 +62,15 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     let mut chars = 0;
     let mut is_blank = true;
     let mut end = text.len();
-    // The offsets of the matches in the snippet.
+    // The start in the snippet of a match that has begun, but not ended.
     let mut open: Option<usize> = None;
-    let mut rest = matches
+    let mut remaining = matches
         .iter()
         .skip_while(|found| found.start < start)
         .peekable();
     for (at, c) in text[start..].char_indices() {
         let at = start + at;
-        if rest.next_if(|found| at >= found.end).is_some()
+        if remaining.next_if(|found| at >= found.end).is_some()
             && let Some(from) = open.take()
         {
             snippet.matches.push(from..snippet.text.len());
@@ -77,7 +79,7 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
             end = at;
             break;
         }
-        if rest.peek().is_some_and(|found| found.start == at) {
+        if remaining.peek().is_some_and(|found| found.start == at) {
             open = Some(snippet.text.len());
         }
         if c.is_whitespace() || c.is_control() {
@@ -106,7 +108,7 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     snippet
 }
 
-/// Returns the byte ranges of the words of `text` that the terms name, in order.
+/// Returns the byte ranges of the words of `text` that match one of `terms`, in order.
 fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     let terms = || terms.iter().filter(|term| !term.is_negated);
     let others = terms().filter(|term| !term.is_plain);
@@ -121,12 +123,12 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(first) = text[at..].chars().next() {
-        let rest = &text[at..];
+        let remaining = &text[at..];
         let is_word = is_word_char(first);
-        // Folding a word alone gives what folding the text gives for it.
-        let end = rest.find(|c| is_word_char(c) != is_word);
-        let end = end.unwrap_or(rest.len());
-        let part = &rest[..end];
+        // Folding a word by itself gives the same result as folding the whole text.
+        let end = remaining.find(|c| is_word_char(c) != is_word);
+        let end = end.unwrap_or(remaining.len());
+        let part = &remaining[..end];
         let is_match = |run: TextRun<'_>| match run {
             TextRun::Word(run) => words
                 .iter()
@@ -147,9 +149,10 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     found
 }
 
-/// Narrows a match in text without blanks to the first of `words` in it and those that begin at most 12 bytes later, which
-/// are four Chinese characters. Returns the whole part if it is a word or if folding changes its length, and `None` if it
-/// has none of `words`.
+/// Returns the byte range of a match in `part`, which begins at `at` in the text. In a script without blanks, `part`
+/// may be a whole sentence. So the range covers only the first of `words` in it, and those of `words` that begin at
+/// most 12 bytes (four Chinese characters) later. Returns the range of the whole part if it is a single word, or if
+/// folding changes its length. Returns `None` if the part has none of `words`.
 fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
     let whole = at..at + part.len();
     if part.chars().all(is_word_char) {

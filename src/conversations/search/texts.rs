@@ -10,13 +10,13 @@ use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
 use std::path::Path;
 
-/// The bytes that are read at a time. Most lines are shorter.
+/// The number of bytes that are read at a time. Most lines are shorter.
 const READ_BYTES: usize = 16 << 10;
 
-/// The rollout of one conversation.
+/// An open rollout.
 pub(super) enum TextReader {
     Plain(File),
-    /// Read from the beginning. Offsets have to ascend.
+    /// A compressed rollout can only be read forwards, so the offsets of successive reads must ascend.
     Compressed(Box<RawLines>),
 }
 
@@ -29,8 +29,9 @@ impl TextReader {
         }
     }
 
-    /// Returns the time of the line at an offset in milliseconds since 1970, and the searched parts of the texts of
-    /// an author in it. Empty if the rollout was changed since it was indexed.
+    /// Reads the line at an offset. Returns its time in milliseconds since 1970, and the searchable parts of the
+    /// texts that `role` wrote in it. Returns nothing if there is no such line any more, because the rollout has
+    /// changed.
     pub(super) fn read_texts(
         &mut self,
         offset: u64,

@@ -1,4 +1,5 @@
-//! A term as the index is asked for it: as it is written, then in its other forms, then as a beginning of words.
+//! The queries of the index for one term, each wider than the one before: for the term as it is written, for its other
+//! forms, and for words that begin with it.
 
 use super::postings::exact_query;
 use super::query::Term;
@@ -7,12 +8,12 @@ use crate::conversations::index::tokens::PART_MARK;
 use crate::conversations::index::{IndexError, WordQuery, WordSearcher};
 use std::cmp::Reverse;
 
-/// The shortest word for which other spellings are tried, in bytes.
+/// The length in bytes of the shortest word for which other spellings are tried.
 const MIN_CORRECTED_BYTES: usize = 4;
 
 pub(super) struct WantedTerm<'q> {
     pub term: &'q Term,
-    /// The queries of the term. Each finds all texts that the previous ones find, and more.
+    /// The queries of the term, at least one. Each query finds all texts of the previous one, and may find more.
     levels: Vec<WordQuery>,
 }
 
@@ -43,7 +44,7 @@ impl<'q> WantedTerm<'q> {
         Ok(Self { term, levels })
     }
 
-    /// Also finds words that begin with a plain word.
+    /// If the term is a plain word, makes it also find longer words that begin with it.
     pub(super) fn add_beginnings(&mut self) {
         let Some(word) = self.term.words.first().filter(|_| self.term.is_plain) else {
             return;
@@ -55,30 +56,29 @@ impl<'q> WantedTerm<'q> {
         }
     }
 
-    /// Returns the query that finds most.
     pub(super) fn widest_query(&self) -> &WordQuery {
-        // There is one at least.
         &self.levels[self.levels.len() - 1]
     }
 
-    /// Returns the queries that find less than [`Self::widest_query`].
+    /// Returns all queries except [`Self::widest_query`], the narrowest first.
     pub(super) fn narrower_queries(&self) -> &[WordQuery] {
         &self.levels[..self.levels.len().saturating_sub(1)]
     }
 }
 
-/// Returns the query for texts with all terms.
+/// Returns the query for texts that have all terms.
 pub(super) fn join_queries<'t>(terms: impl IntoIterator<Item = &'t WantedTerm<'t>>) -> WordQuery {
     let queries = terms.into_iter().map(WantedTerm::widest_query).cloned();
     WordQuery::All(queries.collect())
 }
 
-/// Returns a word as the index has it, as a whole and as a part of others.
+/// Returns the two forms in which the index may have a word: as a whole word, and marked as a part of another word.
 fn with_mark(word: &String) -> [String; 2] {
     [word.clone(), format!("{PART_MARK}{word}")]
 }
 
-/// Returns the most frequent word of the index that is spelled like a plain term, if the index has no form of it.
+/// Returns the most frequent word of the index with a similar spelling as a term. Returns `None` if the term is no
+/// plain word, is too short, or is found in the index itself, or if there is no similar word.
 ///
 /// # Errors
 /// The index cannot be read.

@@ -1,18 +1,19 @@
 //! The forms of English words.
 //!
-//! The index has words as they are written. A query asks for all forms of a word, which keeps the index small.
+//! The index has words as they are written, without their stems, which keeps it small. So a query asks for all forms of
+//! a word.
 
 use crate::conversations::index::tokens::{find_parts, fold};
 use rust_stemmers::{Algorithm, Stemmer};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// The endings that turn a stem into words. Each result is stemmed again, and dropped if it has another stem.
+/// The endings that may turn a stem into a word. A result counts only if it has the same stem.
 const ENDINGS: &str = "s es ed d e ing er ers al ally ion ions ation ations ate ates ated ating ator ators ly ent ently ence \
     ic ical ically able ably ible ability ive ively ity ities y ize ized izes izing ization ness ant ance or ors ment ments \
     ement ements ings ful ous ously ication ications ency ics ism";
 
-/// Words without meaning for a search, sorted.
+/// Words that are too common to be searched for, in sorted order.
 const STOP_WORDS: &[&str] = &[
     "a", "about", "again", "all", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but",
     "by", "can", "could", "did", "do", "does", "done", "for", "from", "had", "has", "have", "he",
@@ -23,29 +24,30 @@ const STOP_WORDS: &[&str] = &[
     "why", "will", "with", "without", "would", "you", "your",
 ];
 
-/// The shortest word that is also searched as a beginning, in characters.
+/// The length in characters of the shortest word that also finds longer words that begin with it.
 pub(super) const MIN_BEGINNING_CHARS: usize = 3;
 
 pub(super) fn is_stop_word(word: &str) -> bool {
     STOP_WORDS.binary_search(&word).is_ok()
 }
 
-/// Returns the stem of a folded word; `None` if it has other letters than `a` to `z`, fewer than 3 or more than 24.
+/// Returns the stem of a folded word. `None` if the word has other letters than `a` to `z`, or fewer than 3 or more
+/// than 24 letters.
 fn stem(word: &str) -> Option<Cow<'_, str>> {
     let is_english = (3..=24).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase());
     is_english.then(|| Stemmer::create(Algorithm::English).stem(word))
 }
 
-/// Returns the other words with the stem of a folded word.
+/// Returns the other words that have the same stem as a folded word.
 pub(super) fn list_inflections(word: &str) -> BTreeSet<String> {
-    let Some(wanted) = stem(word) else {
+    let Some(word_stem) = stem(word) else {
         return BTreeSet::new();
     };
-    let mut bases = vec![wanted.to_string()];
-    if let Some(last) = wanted.chars().next_back() {
-        let shorter = &wanted[..wanted.len() - 1];
-        // "hoping" of "hope", "stopped" of "stop", "cry" of "cri".
-        bases.extend([shorter.to_owned(), format!("{wanted}{last}")]);
+    let mut bases = vec![word_stem.to_string()];
+    if let Some(last) = word_stem.chars().next_back() {
+        let shorter = &word_stem[..word_stem.len() - 1];
+        // "hoping" comes from "hope", "stopped" from "stop", and "cry" has the stem "cri".
+        bases.extend([shorter.to_owned(), format!("{word_stem}{last}")]);
         bases.extend((last == 'i').then(|| format!("{shorter}y")));
     }
     let endings = || ENDINGS.split_whitespace().chain([""]);
@@ -53,14 +55,14 @@ pub(super) fn list_inflections(word: &str) -> BTreeSet<String> {
         .iter()
         .flat_map(|base| endings().map(move |ending| format!("{base}{ending}")));
     words
-        .filter(|form| form != word && stem(form).as_ref() == Some(&wanted))
+        .filter(|form| form != word && stem(form).as_ref() == Some(&word_stem))
         .collect()
 }
 
-/// Returns true if a word of a text is a form of the folded `word`, or begins with it, or one of its parts does.
+/// Returns true if the word `run` of a text, or one of its parts, is a form of the folded `word` or begins with it.
 pub(super) fn is_form(run: &str, word: &str) -> bool {
     let matches = |run: &str| {
-        // Forms of a word begin alike. Most words do not, and a text has thousands.
+        // All forms of a word begin with the same letter. This check excludes most of the thousands of words of a text.
         let is_near = word
             .chars()
             .next()
@@ -73,14 +75,14 @@ pub(super) fn is_form(run: &str, word: &str) -> bool {
     matches(run) || find_parts(run).into_iter().any(is_part)
 }
 
-/// Returns true if a word may begin with a letter in folded form.
+/// Returns true if the folded form of `run` may begin with `first`.
 fn may_begin_with(run: &str, first: char) -> bool {
     let letter = run.chars().next();
     letter.is_some_and(|letter| !letter.is_ascii() || letter.eq_ignore_ascii_case(&first))
 }
 
-/// Returns the words with a letter added, removed, replaced, or swapped with the next one; none for a word with other
-/// letters than `a` to `z`.
+/// Returns the words that differ from `word` by one letter that is added, removed, replaced, or swapped with the next
+/// one. Returns none if `word` has other letters than `a` to `z`.
 pub(super) fn list_spellings(word: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     if !word.bytes().all(|b| b.is_ascii_lowercase()) {
@@ -90,15 +92,15 @@ pub(super) fn list_spellings(word: &str) -> BTreeSet<String> {
         let (before, after) = word.split_at(at);
         for letter in 'a'..='z' {
             words.insert(format!("{before}{letter}{after}"));
-            if let Some(rest) = after.get(1..) {
-                words.insert(format!("{before}{letter}{rest}"));
+            if let Some(tail) = after.get(1..) {
+                words.insert(format!("{before}{letter}{tail}"));
             }
         }
-        if let Some(rest) = after.get(1..) {
-            words.insert(format!("{before}{rest}"));
+        if let Some(tail) = after.get(1..) {
+            words.insert(format!("{before}{tail}"));
         }
-        if let Some(rest) = after.get(2..) {
-            words.insert(format!("{before}{}{}{rest}", &after[1..2], &after[..1]));
+        if let Some(tail) = after.get(2..) {
+            words.insert(format!("{before}{}{}{tail}", &after[1..2], &after[..1]));
         }
     }
     words.remove(word);

@@ -209,7 +209,7 @@ pub(crate) fn record(
     }
     let ((), warnings) = cooldown::update(manager_home, now, zone, |known| {
         if let Some(observation) = fresh {
-            known.entry(identity).forget_future(now);
+            known.entry(identity).remove_future_observations(now);
             known.entry(identity).observe(observation.clone());
         }
         if let Some(at) = used_at {

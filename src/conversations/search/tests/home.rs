@@ -1,4 +1,4 @@
-//! A generated home, and the model of what its conversations contain.
+//! A generated Codex home, and a model of the texts that its conversations contain.
 
 use super::modeled::Modeled;
 use super::random::Random;
@@ -9,11 +9,10 @@ use rusqlite::Connection;
 use std::fs;
 use std::path::PathBuf;
 
-/// A generated home and its model.
 pub(super) struct World {
     pub(super) folder: tempfile::TempDir,
     pub(super) conversations: Vec<Modeled>,
-    /// True if Codex's database has a row for each.
+    /// True if Codex's database has a row for each conversation.
     are_all_listed: bool,
 }
 
@@ -96,7 +95,7 @@ impl World {
         self.conversations.push(conversation);
     }
 
-    /// Gives a conversation a name as Codex names older ones: with a line in `session_index.jsonl`.
+    /// Gives a conversation a name by a line in `session_index.jsonl`, as Codex names older conversations.
     fn give_name(&self, random: &mut Random, conversation: &mut Modeled) {
         let name = one_line(random);
         let entry = IndexEntry {
@@ -203,7 +202,7 @@ impl World {
         self.add(random, number);
     }
 
-    /// Returns true if a fork repeats this conversation: deleting it would bring the copies back.
+    /// Returns true if a fork repeats this conversation. Then its texts are still found after it is deleted.
     pub(super) fn has_copies(&self, number: usize) -> bool {
         let mark = format!(
             "\"forked_from_id\":\"{}\"",

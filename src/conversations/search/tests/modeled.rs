@@ -1,4 +1,4 @@
-//! A conversation of the model.
+//! A modeled conversation.
 
 use crate::codex::rollout_lines::Role;
 use std::path::PathBuf;
@@ -7,7 +7,6 @@ use std::path::PathBuf;
 #[derive(Clone)]
 pub(super) struct Modeled {
     pub(super) session: String,
-    /// The texts that are found in it.
     pub(super) texts: Vec<(Role, String)>,
     pub(super) lines: Vec<String>,
     pub(super) title: String,
@@ -19,7 +18,8 @@ pub(super) struct Modeled {
 }
 
 impl Modeled {
-    /// Returns the title that a search has to find. Without a name and a row it is the first message.
+    /// Returns the title that a search has to find. `None` if there is neither a name nor a row: then the title is the
+    /// first message, which `texts` has.
     pub(super) fn searched_title(&self) -> Option<&str> {
         let name = self.name.as_deref();
         name.or(self.is_listed.then_some(&*self.title))

@@ -1,4 +1,4 @@
-//! Random turns in the forms in which Codex's versions record them.
+//! Random turns, in the forms in which different versions of Codex record them.
 
 use super::modeled::Modeled;
 use super::random::Random;
@@ -15,7 +15,7 @@ pub(super) fn json(text: &str) -> String {
     serde_json::to_string(text).unwrap()
 }
 
-/// Adds the lines of a message in one of the forms of Codex's versions.
+/// Adds the lines of a message, in the form of a random version of Codex.
 pub(super) fn message(random: &mut Random, role: Role, text: &str, lines: &mut Vec<String>) {
     let (name, event, item) = match role {
         Role::User => ("user", "user_message", "UserMessage"),
@@ -72,7 +72,7 @@ pub(super) fn tool(random: &mut Random, text: &str, lines: &mut Vec<String>) {
     });
 }
 
-/// Adds a turn to a conversation, with noise that must not be found.
+/// Adds a turn to a conversation, together with lines that a search must not find.
 pub(super) fn turn(random: &mut Random, conversation: &mut Modeled) {
     let lines = &mut conversation.lines;
     let question = text(random);

@@ -4,7 +4,7 @@ use super::home::World;
 use super::random::Random;
 use super::texts::{CODE, SYMBOLS, UNSPACED, WORDS};
 
-/// The meaning of a term of a query.
+/// The condition of a term, without an index.
 #[derive(Debug, Clone)]
 pub(super) enum Meaning {
     /// A word in all its forms.
@@ -17,7 +17,7 @@ pub(super) enum Meaning {
     Part(String),
 }
 
-/// Folds by a table of the letters that the generator uses.
+/// Folds letter case and accents by a table, which has only the letters that the generator uses.
 pub(super) fn naive_fold(text: &str) -> String {
     let mut folded = String::new();
     for c in text.chars() {
@@ -48,7 +48,7 @@ pub(super) fn is_unspaced(c: char) -> bool {
     (0xe00..0xe80).contains(&c) || (0x3040..0xd7b0).contains(&c)
 }
 
-/// Splits into words: runs of letters, runs of text without blanks, and symbols.
+/// Splits a folded text into runs of letters, runs of scripts without blanks, and single symbols.
 pub(super) fn naive_words(folded: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut last = 0;
@@ -70,7 +70,8 @@ pub(super) fn naive_words(folded: &str) -> Vec<String> {
 }
 
 impl Meaning {
-    /// Returns true if a text may have a form of the word. A form of a word has its first letters.
+    /// Returns true if a search may accept the text. A word is also found in its other forms, which have the same first
+    /// letters.
     pub(super) fn may_hold(&self, text: &str) -> bool {
         let Self::Word(word) = self else {
             return self.holds(text);

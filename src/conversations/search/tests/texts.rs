@@ -1,4 +1,4 @@
-//! Random texts: words with accents, code, symbols, and text without blanks.
+//! Random texts of words with accents, code, symbols, and scripts without blanks.
 
 use super::random::Random;
 
