@@ -5,6 +5,7 @@
     reason = "how often each state was met is shown when a test fails, or with --nocapture"
 )]
 
+use crate::support::copy_tree;
 use crate::support::env::{PROGRAM, Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample, sample_evenly};
@@ -119,6 +120,33 @@ fn exported_logins_work_on_the_other_machine_and_are_refused_locally() {
         let mode = if meta.is_dir() { 0o700 } else { 0o600 };
         assert_eq!(meta.mode() & 0o777, mode, "{}", path.display());
     }
+}
+
+#[test]
+fn profiles_that_an_import_would_refuse_are_left_out_with_their_logins() {
+    let env = env_with_profiles();
+    let profiles = env.manager_home().join("profiles");
+    for copy in ["zcopy", "z copy"] {
+        copy_tree(&profiles.join("work"), &profiles.join(copy));
+    }
+    let key = write_age_key(&env);
+    let printed = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(6);
+    let view = printed.json();
+    let left = view["left"].as_array().expect("a list").iter();
+    let left: Vec<_> = left
+        .map(|one| one["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(left, ["z copy", "zcopy"], "{printed}");
+    let other = other_machine(&env);
+    let _ = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
+    assert_eq!(kept(&other, "work"), Some(auth_json(&alice(0))));
+    let private = "AGE-SECRET-KEY-1QQQQ";
+    let refused = export(
+        &env,
+        &["again.age", "--with-logins", "--recipient", private],
+    )
+    .code(4);
+    assert!(!format!("{refused}").contains(private), "{refused}");
 }
 
 #[test]

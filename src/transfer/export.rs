@@ -122,11 +122,15 @@ pub(crate) fn plan(
     let all = profiles.list()?;
     // An export of these profiles would lose the fields that a newer version added to profile.json.
     let newer: BTreeMap<_, _> = profiles.list_newer(&all).into_iter().collect();
-    for profile in all {
-        match newer.get(&profile.name) {
-            Some(why) => plan.skip(&profile.name, why.to_string()),
-            None => add_profile(&mut plan, &profile, options)?,
+    let mut exported: Vec<&Profile> = Vec::new();
+    for profile in &all {
+        let newer = newer.get(&profile.name).map(ToString::to_string);
+        if let Some(why) = newer.or_else(|| find_import_obstacle(profile, &exported)) {
+            plan.skip(&profile.name, why);
+            continue;
         }
+        add_profile(&mut plan, profile, options)?;
+        exported.push(profile);
     }
     let known = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
     add_document(&mut plan, cooldown::FILE_NAME, &known)?;
@@ -150,6 +154,33 @@ pub(crate) fn plan(
     }
     add_backups(&mut plan, options, progress)?;
     Ok(plan)
+}
+
+/// Returns why an import would refuse an export that has this profile beside the profiles in `exported`; `None` if it
+/// would not. An import refuses the whole export, and by then the logins have moved into it.
+fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<String> {
+    let entry =
+        |name: &str| EntryName::from_path(&Path::new(PROFILES).join(name).join(PROFILE_JSON));
+    let Some(own) = entry(&profile.name)
+        .ok()
+        .filter(|own| ExportPart::from_path(own).is_some())
+    else {
+        return Some("its folder has a name that no profile may have".into());
+    };
+    let Some(identity) = profile.identity() else {
+        return Some("its profile.json names no account".into());
+    };
+    exported.iter().find_map(|other| {
+        let name = &other.name;
+        if other
+            .identity()
+            .is_some_and(|other| other.is_same(identity))
+        {
+            return Some(format!("it has the same account as the profile {name}"));
+        }
+        let is_same_name = entry(name).is_ok_and(|entry| entry.fold_case() == own.fold_case());
+        is_same_name.then(|| format!("its name differs from {name} only in letter case"))
+    })
 }
 
 fn add_profile(

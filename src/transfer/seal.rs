@@ -105,7 +105,10 @@ impl Encryption {
 /// The text is not a public key of age.
 pub(crate) fn parse_recipient(text: &str) -> Result<x25519::Recipient, TransferError> {
     let key = text.trim().parse();
-    key.map_err(|reason| TransferError::BadKey(format!("not an age key ({reason}): {text}")))
+    // The text is not shown, because it may be a private key.
+    key.map_err(|reason| {
+        TransferError::BadKey(format!("a recipient is not a public key of age: {reason}"))
+    })
 }
 
 /// The secret that decrypts an export.
