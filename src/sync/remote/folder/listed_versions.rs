@@ -137,7 +137,9 @@ impl RemoteManifests {
             match &machine {
                 Some(_) if end.is_some_and(|end| former.contains(&end)) => {}
                 Some(_) => all.machines += 1,
-                None => all.foreign.push(manager_folder::display_name(&file.name)),
+                None => all
+                    .foreign
+                    .push(manager_folder::manifest_display_path(&file.name)),
             }
             match read {
                 ManifestRead::Complete(manifest) => {
@@ -155,7 +157,7 @@ impl RemoteManifests {
         if !is_all {
             let why = "it has more files than the limit; the rest is ignored. Remove those that none of your machines wrote";
             all.refused
-                .push((manager_folder::display_name(""), why.to_owned()));
+                .push((manager_folder::manifest_display_path(""), why.to_owned()));
         }
         Ok(all)
     }
@@ -164,7 +166,8 @@ impl RemoteManifests {
         let why = format!(
             "{why}; the file is ignored. If none of your machines wrote it, remove it from the cloud folder"
         );
-        self.refused.push((manager_folder::display_name(name), why));
+        self.refused
+            .push((manager_folder::manifest_display_path(name), why));
     }
 
     /// Adds a manifest. A client's copy under another name (no `machine`) still attests files, but its requests may be
