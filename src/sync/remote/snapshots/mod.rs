@@ -5,15 +5,15 @@
 //!
 //! 1. [`Join::open`] lists the snapshots, and reads the manifests of those that are new;
 //! 2. [`Join::idle_plan`] ends a run that has nothing to do;
-//! 3. [`Join::stage`] builds the folder that a cloud folder would be: what this machine published last, as hard links
-//!    to the files of the home, with what the other machines changed since they knew it ([`causality`]);
+//! 3. [`Join::stage`] builds a folder that takes the place of a cloud folder: the files that this machine published last,
+//!    as hard links to the home, with the changes of other machines that this machine has not merged ([`causality`]);
 //! 4. [`plan`](crate::sync::plan) and [`apply`](crate::sync::apply) sync the home with that folder;
 //! 5. [`Join::settle`] determines the merged versions and those that wait for a decision;
 //! 6. [`Join::publish`] makes the folder this machine's newest snapshot.
 //!
-//! So the planner is the same for both, and none of the hazards of a cloud folder occur: the folder is complete, lists
-//! what is in it, and changes only by this run. A version that waits for a decision stays in the snapshot of its
-//! machine.
+//! So one planner serves both kinds of sync, and no hazard of a cloud folder occurs: the staged folder is complete, its
+//! manifests list all of it, and only this run changes it. A version that waits for a decision stays in the snapshot of
+//! its machine.
 
 mod causality;
 mod error;
