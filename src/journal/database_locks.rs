@@ -29,8 +29,8 @@ pub(super) struct DatabaseLocks {
 }
 
 impl DatabaseLocks {
-    /// Locks the databases at both sides of `steps`. Databases that cannot be opened are left out, and so are
-    /// those on file systems without locks.
+    /// Locks the databases at both sides of `steps`. Leaves out databases that cannot be opened, and databases
+    /// on file systems without locks.
     ///
     /// # Errors
     /// Returns the database that another process uses.

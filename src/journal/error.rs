@@ -66,7 +66,7 @@ pub enum JournalError {
 /// The reason why an interrupted transaction cannot be finished now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryObstacle {
-    /// Processes use the folder, and a file of it would be exchanged.
+    /// Processes use the folder, so no file in it may be exchanged.
     #[error("the interrupted change of {} cannot be finished while it is in use by {}", .home.display(), join_holders(.holders))]
     InUse {
         /// The folder that was being replaced.
@@ -108,7 +108,7 @@ impl RecoveryObstacle {
     }
 }
 
-/// Returns the first paths as a list for a message, with the number of the others.
+/// Lists the first paths for a message, with the number of further paths.
 fn join_first_paths(paths: &[PathBuf]) -> String {
     const NAMED: usize = 5;
     let named = paths.iter().take(NAMED).map(|p| p.display().to_string());

@@ -23,7 +23,7 @@ pub(super) struct LateWrites<'a> {
     pub(super) since_ns: i64,
     /// The latest time that counts. A program or a wrong clock has set later times.
     pub(super) until_ns: i64,
-    /// Returns true for the live path of a file of which late writes may be lost.
+    /// Returns true for the live path of a file whose late writes may be lost.
     pub(super) is_disposable: &'a dyn Fn(&Path) -> bool,
 }
 

@@ -1,9 +1,9 @@
 //! Starts Codex under a chosen account, and records the account of each conversation.
 //!
 //! A launch switches the login (or uses an isolated home), appends a record to `launches.jsonl`, starts
-//! Codex with the terminal, and then binds the conversation to the account. The evidence is the files
-//! that Codex had open, else the rollouts that the account created during the launch in the folder of
-//! the launch. Rate limits are never evidence. A launch opens only bound rollouts, and at its end the
+//! Codex with the terminal, and then binds the conversation to the account. Evidence are the files that
+//! Codex had open, else the rollouts that the account created during the launch in the folder of the
+//! launch. Rate limits are never evidence. A launch opens only bound rollouts, and at its end the
 //! candidates.
 //!
 //! I want to …

@@ -155,8 +155,8 @@ impl LaunchRecord {
                 || self.has_codex())
     }
 
-    /// Returns true if a Codex of this launch runs, or npm's launcher is starting it, even if the process
-    /// that the wrapper started has ended.
+    /// Returns true if a Codex of this launch runs, or npm's launcher is starting it. The process that the
+    /// wrapper started may have ended.
     pub(crate) fn has_codex(&self) -> bool {
         // npm's launcher starts Codex as a child and may be killed alone. Children inherit the variable.
         let is_own = |process: &Process| {

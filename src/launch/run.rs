@@ -233,8 +233,8 @@ fn read_file_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Adds the conversations of the `open` rollouts to the record, unless it has them. Returns true if it added any. A rollout
-/// that another account created is not added, but noted in the record.
+/// Adds the conversations of the `open` rollouts to the record, unless it has them. Returns true if it added any. If
+/// another account created a rollout, only notes in the record why the rollout is not bound.
 fn add_opened(record: &mut LaunchRecord, open: &[PathBuf]) -> bool {
     let before = record.binding.conversations.len();
     for path in open {

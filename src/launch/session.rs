@@ -19,8 +19,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Environment variables that name a login other than that of the home; a launch removes them. `OPENAI_API_KEY` is
-/// passed on: Codex does not sign in with it (0.169), and projects need it.
+/// Environment variables that name another login than the home has; a launch removes them. `OPENAI_API_KEY` is passed on,
+/// because Codex does not sign in with it (0.169), and projects need it.
 const DROPPED_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
 
 #[derive(Debug, Clone, Copy)]
@@ -292,7 +292,7 @@ fn codex_command(
     command
 }
 
-/// Returns the variables of `env` that name a login other than that of the home.
+/// Returns the variables of [`DROPPED_VARIABLES`] that `env` has.
 fn login_variables(env: &Environment) -> impl Iterator<Item = &'static str> {
     let names = DROPPED_VARIABLES.into_iter();
     names.filter(|name| env.get(name).is_some())

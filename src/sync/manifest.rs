@@ -159,10 +159,11 @@ impl EncodedManifest {
 pub(crate) fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
     // After a power cut, the rest of the file reads as zeros.
     let end = torn.iter().position(|byte| *byte == 0);
-    let mut left = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
-    let cut = left.next_back().unwrap_or_default();
+    let mut lines = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
+    let torn_line = lines.next_back().unwrap_or_default();
     let known: HashSet<&[u8]> = manifests.iter().flat_map(EncodedManifest::lines).collect();
-    left.all(|line| known.contains(line)) && known.iter().any(|line| line.starts_with(cut))
+    let begins_known = || known.iter().any(|line| line.starts_with(torn_line));
+    lines.all(|line| known.contains(line)) && begins_known()
 }
 
 /// Reads the digest in the last line of the manifest at `path`, which identifies its content. `None` if the
@@ -171,13 +172,13 @@ pub(crate) fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool 
 /// # Errors
 /// The file does not exist or cannot be read.
 pub(crate) fn read_end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
-    const LINE: u64 = 128;
+    const END_LINE_BYTES: u64 = 128;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
-    // Only the end: a manifest can have many megabytes, and this runs for each of them.
-    file.seek(SeekFrom::Start(size.saturating_sub(LINE)))?;
+    // Reads only the end, because a manifest can have many megabytes, and this runs for each manifest.
+    file.seek(SeekFrom::Start(size.saturating_sub(END_LINE_BYTES)))?;
     let mut tail = Vec::new();
-    file.take(LINE).read_to_end(&mut tail)?;
+    file.take(END_LINE_BYTES).read_to_end(&mut tail)?;
     let line = tail.strip_suffix(b"\n").and_then(|tail| {
         let start = tail.iter().rposition(|byte| *byte == b'\n')? + 1;
         serde_json::from_slice(&tail[start..]).ok()

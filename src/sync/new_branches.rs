@@ -23,17 +23,19 @@ struct ChangedThread {
     arrived: Rollouts,
     /// The ids of rollouts that the plan uploads for the first time.
     first_uploads: BTreeSet<String>,
-    /// The ids of rollouts of which each side has lines that the other side lacks.
+    /// The ids of rollouts that diverged: each side has lines that the other side lacks.
     diverged: BTreeSet<String>,
     /// The keys of the rollouts that the plan uploads or downloads.
     keys: BTreeSet<String>,
 }
 
-/// Adds two kinds of records to the plan: one for each branch of which the plan brings the files together with those of
-/// another branch, and one for each rewind that the plan uploads for the first time, with the rollout that the user knew
-/// before. `apply` makes the records durable before it copies a file of the conversation: after a kill, both sides would
-/// have the files, and no later plan could tell that the branches are new.
-pub(crate) fn record_new(plan: &mut SyncPlan, state: &SyncState, config: &SyncConfig) {
+/// Adds two kinds of records to the plan. A record of a new branch tells that two machines continued a conversation from
+/// different messages. A record of a rewind tells which rollout the user knew when the rewind began; it is added with the
+/// first upload of the rewind.
+///
+/// `apply` makes the records durable before it copies a file of the conversation: after a kill, both sides have the files,
+/// and no later plan could tell that the branches are new.
+pub(crate) fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config: &SyncConfig) {
     let changed = find_changed_threads(plan, state, config);
     if changed.is_empty() {
         return;
@@ -49,6 +51,7 @@ pub(crate) fn record_new(plan: &mut SyncPlan, state: &SyncState, config: &SyncCo
         let mut known = all_known.remove(thread).unwrap_or_default();
         for (id, (key, _)) in local {
             let before = local.range(..id.clone()).next_back();
+            // A rollout without a sync and without a record began on this machine, where the user knew the one before.
             let is_own = !state.files.contains_key(key) && !known.has_records(id);
             let Some((before, (_, path))) = before.filter(|_| is_own) else {
                 continue;
@@ -102,7 +105,7 @@ fn find_new_branches(
     hidden.map(|(_, (key, _))| key.clone()).collect()
 }
 
-/// Returns the threads of which the plan uploads or downloads a rollout, by thread id in lower case.
+/// Returns the threads with a rollout that the plan uploads or downloads, by thread id in lower case.
 fn find_changed_threads(
     plan: &SyncPlan,
     state: &SyncState,

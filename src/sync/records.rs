@@ -62,7 +62,7 @@ impl Records {
         self.manifests.entries(key).chain(self.own_versions(key))
     }
 
-    /// Returns the resolutions of this machine and of the others.
+    /// Returns the resolutions of this machine, and those of the other machines.
     pub(crate) fn resolutions(&self) -> [&BTreeSet<String>; 2] {
         [&self.state.resolutions, &self.manifests.resolutions]
     }

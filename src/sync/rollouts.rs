@@ -83,7 +83,8 @@ pub(crate) fn file_name(key: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Returns the id of a conversation, from its key or from the name or path of one of its files; `None` if that has no id.
+/// Returns the id of a conversation, from its key or from the name or path of one of its files; `None` if the text has no
+/// id.
 pub(crate) fn id(key: &str) -> Option<String> {
     RolloutName::parse(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
 }
@@ -163,7 +164,7 @@ pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {
 }
 
 /// Returns the id of the conversation that is created from a conflict copy. The id is derived from the content, so that two
-/// machines that decide the same create the same conversation. The time in the id is that of the original.
+/// machines that decide the same create the same conversation. The id keeps the time of the original id.
 pub(crate) fn derive_id(original: &str, contents: &Sha256Digest) -> String {
     let digest = Sha256Digest::of(format!("{original} {contents}").as_bytes()).to_string();
     let time = original.get(..13).unwrap_or("00000000-0000");

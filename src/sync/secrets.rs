@@ -101,8 +101,8 @@ pub(super) fn strip_copy_marks(name: &str) -> &str {
     }
 }
 
-/// Returns the reason why a file with this path, in lower case, is never synced; `None` if its name is not that of a login
-/// or key.
+/// Returns the reason why a file with the path `path`, in lower case, is never synced; `None` unless the path is one of a
+/// login or key.
 pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.split('/').any(|part| SECRET_FOLDERS.contains(&part)) {

@@ -66,7 +66,7 @@ pub(crate) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
     })
 }
 
-/// A file with the size and mtime that the plan observed. A step is left for the next run if one of them has changed since.
+/// A file with the size and mtime that the plan observed. If either has changed since, the step is left for the next run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedFile {
     pub side: Side,

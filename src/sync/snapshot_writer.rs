@@ -25,7 +25,7 @@ pub(crate) struct SnapshotResult {
     pub not_copied: Vec<(SnapshotFile, String)>,
 }
 
-/// Copies the files that the plan overwrites or removes to a new snapshot, except those that cannot be read.
+/// Copies the files that the plan overwrites or removes to a new snapshot, except unreadable files.
 ///
 /// # Errors
 /// The snapshot could not be written; it does not exist then.
@@ -46,7 +46,7 @@ pub(crate) fn back_up_plan(
     write_snapshot(config, files.collect(), now, accepts_any)
 }
 
-/// Copies these files, each given with its current path, to a new snapshot, and returns its name; `None` if none of them
+/// Copies files, each given with its current path, to a new snapshot. Returns the name of the snapshot; `None` if no file
 /// exists.
 ///
 /// # Errors
@@ -124,8 +124,8 @@ fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<Stri
     unreachable!("numbers have no end")
 }
 
-/// Copies the files with `copy`, which returns the copied size, and adds them to the list. Returns those that cannot be
-/// read, each with the reason.
+/// Copies the files with `copy`, which returns the copied size, and adds them to the list. Returns the unreadable files,
+/// each with the reason.
 fn copy_all(
     list: &mut SnapshotList,
     files: Vec<(PathBuf, SnapshotFile)>,

@@ -1,5 +1,5 @@
-//! Guards over a plan. They read no files. They refuse a plan, hold back steps that must not be applied, and report files
-//! that have not arrived.
+//! Guards over a plan. They read no files. They refuse a plan, hold back steps that must not be applied, and report
+//! undelivered files.
 
 use super::error::PlanError;
 use super::facts::compared_file::ComparedFile;

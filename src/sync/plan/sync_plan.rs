@@ -40,7 +40,7 @@ pub struct PlanNotices {
     pub waiting: Vec<(String, String)>,
     /// Paths in `waiting` whose present content no machine attests.
     pub unlisted: BTreeSet<String>,
-    /// True if `--accept-unlisted` would use a waiting file of which no machine lists a newer version.
+    /// True if `--accept-unlisted` would use a waiting file without a newer version in any manifest.
     pub may_accept_unlisted: bool,
     /// Versions that other machines list and that have not reached the cloud folder yet.
     pub undelivered: Vec<UndeliveredVersion>,
@@ -89,8 +89,8 @@ pub struct PlanRecords {
     pub lost_deletions: BTreeMap<String, String>,
     /// Resolutions to publish before the step of a file, by key.
     pub published_records: BTreeMap<String, Vec<String>>,
-    /// [`resolutions`](crate::sync::resolutions) to add to the state: those that other machines published and, through the
-    /// vault, those of conflict copies that became obsolete.
+    /// [`resolutions`](crate::sync::resolutions) to add to the state: resolutions of other machines and, through the vault,
+    /// resolutions of conflict copies that became obsolete.
     pub learned_resolutions: Vec<String>,
 }
 

@@ -20,7 +20,7 @@ pub struct CopyOp {
     pub mtime_ns: i64,
     /// Digest of the bytes, if a machine attests the source. Other bytes are not copied.
     pub expect: Option<Sha256Digest>,
-    /// Digest of the plain file that the copy replaces, if it is not that of the last sync.
+    /// Digest of the plain file that the copy replaces. `None` for other files, and if the copy replaces none.
     pub replaced: Option<Sha256Digest>,
 }
 
@@ -267,7 +267,7 @@ impl SyncStep {
     }
 }
 
-/// A file of which the user has to choose a version.
+/// A file whose version the user has to choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// Relative path for output.

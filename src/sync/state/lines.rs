@@ -20,7 +20,7 @@ pub(super) const STATE_SCHEMA: u64 = 1;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct StateHeader {
     pub(super) schema: u64,
-    /// Distinguishes this machine's manifest from that of a machine with the same name.
+    /// Distinguishes this machine's manifest from the manifest of another machine with the same name.
     pub(super) writer: String,
     pub(super) local: String,
     cloud: String,
@@ -216,8 +216,8 @@ impl StateJournal {
         Ok(Self { lines })
     }
 
-    /// Records the version of a file on both sides, with the digests of its former contents, unless there are none.
-    /// Durable after [`StateJournal::sync`].
+    /// Records the version of a file that both sides have, and the digests of its former contents, if there are any. Durable
+    /// after [`StateJournal::sync`].
     pub(crate) fn record(
         &mut self,
         key: &str,

@@ -42,7 +42,7 @@ pub(crate) struct ComparedFile<'a> {
     pub(crate) is_backed_up: bool,
     /// Files of the group that are a login, whatever their name.
     pub(crate) logins: Vec<ObservedFile>,
-    /// The merge of a line-based file whose versions diverged, or of which clients made copies.
+    /// The merge of a line-based file, if its versions diverged or clients made copies of it.
     pub(crate) merge: Option<LineMergeFacts>,
     /// Empty unless the file is a conversation.
     pub(crate) conversation: ConversationVersions,

@@ -71,8 +71,8 @@ impl FactReader<'_> {
         held.map(|step| step.key.clone()).collect()
     }
 
-    /// Reads the rollouts of the home and those that the steps add to it. Returns the base of each that continues another
-    /// rollout: the id of the continued rollout, and the offset at which the new lines continue it.
+    /// Reads the rollouts of the home and the rollouts that the steps add to it. For each rollout that continues another
+    /// one, returns the id of the continued rollout and the offset in it.
     fn read_bases(&self, steps: &[SyncStep]) -> Vec<(String, u64)> {
         let (local, _) = files::find_readable(&self.config.local);
         let local = local.iter().map(|file| file.path(&self.config.local));

@@ -1,5 +1,5 @@
-//! Groups the listings of both sides by key, before any decision. All forms of one conversation have one key; names
-//! that a file system may treat as equal are joined or skipped.
+//! Groups the listings of both sides by key, before any decision. All forms of one conversation have one key. Names
+//! which a file system may treat as equal are joined or skipped.
 
 use crate::sync::config::{SessionMode, SyncConfig};
 use crate::sync::file_group::{FileGroup, state_key};

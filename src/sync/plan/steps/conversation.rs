@@ -315,8 +315,8 @@ impl Op {
     }
 }
 
-/// Returns the folder for a conversation that is in different folders on both sides: the folder that it was moved to
-/// since the last sync, else the folder that is not the archive. `None` if both sides agree.
+/// Returns the folder for a conversation that is in different folders on the two sides: the folder to which one side moved
+/// it since the last sync, else the folder that is not the archive. `None` if both sides have the same folder.
 fn choose_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
     let local = rollouts::parent_folder(&file.local.as_ref()?.seen.path);
     let remote = rollouts::parent_folder(&file.conversation.canonical.as_ref()?.path);

@@ -139,14 +139,14 @@ impl FolderReader<'_> {
             return Ok(None);
         }
         let path = &version.full_path;
-        // Before the manifests: a machine that read the zeros after a power cut may even attest them.
+        // Checked before the manifests, because a machine that read the zeros after a power cut may even attest them.
         let format = kind.content_format();
         if contents::is_zero_filled(path, format, SearchedPart::Whole).at("read", path)? {
             return Ok(Some(ZERO_FILLED));
         }
         let replaced = self.records.state.replaced_digests(key);
         let mut attested = self.records.attested_versions(key);
-        // Reads the file only if a version of its size is attested.
+        // Reads the file only if it may be a known version: one of its size is attested, or this machine had others before.
         if attested.any(|listed| listed.size == stat.size) || !replaced.is_empty() {
             let digest = version.read_raw_digest()?;
             let mut attested = self.records.attested_versions(key);

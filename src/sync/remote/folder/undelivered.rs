@@ -282,7 +282,7 @@ impl FileOnSides<'_> {
         side == Side::Remote && !self.last.is_some_and(is_known)
     }
 
-    /// Returns the listed versions of a conversation that are longer than those of both sides, except versions that
+    /// Returns the listed versions of a conversation that are longer than the files of both sides, except versions that
     /// are or were conflict copies.
     fn find_longer_conversation_versions<'i>(
         &self,

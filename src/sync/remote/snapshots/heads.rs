@@ -4,8 +4,8 @@ use super::causality::VersionId;
 use super::store::RemoteSnapshot;
 use std::collections::BTreeMap;
 
-/// Replicas with several newest snapshots: two machines published under one id, because one is a copy of the disk of the
-/// other. Maps each to the number of the last publication that all of its newest snapshots are based on.
+/// Replicas with several newest snapshots: two machines published under one id, because one has a copy of the other's disk.
+/// Maps the id of each replica to the number of the last publication that both machines have in common.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ForkedReplicas(BTreeMap<String, u64>);
 

@@ -71,8 +71,8 @@ impl<R: Remote> Join<'_, R> {
     }
 
     /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge `theirs`. If each
-    /// of the two machines decided for the version of the other one at the same time, the ids of the versions decide, so
-    /// that all machines choose the same version.
+    /// of the two machines decided for the version of the other one at the same time, the ids of the versions decide: all
+    /// machines then choose the same version.
     fn causal_order(
         &self,
         state: &SyncState,
@@ -103,8 +103,8 @@ impl<R: Remote> Join<'_, R> {
     }
 
     /// Returns true if this machine's version of a file replaced `version`: a waiting machine has the same version as this
-    /// machine and knew `version`. This machine may have changed the file since, and must not lose the change to a version
-    /// that was replaced long ago.
+    /// machine and knew `version`. This machine may have changed the file since, and must not lose the change to an older
+    /// version.
     fn is_replaced_by_own(&self, key: &str, version: &VersionId) -> bool {
         let Some(own) = self.outgoing.get(key) else {
             return false;

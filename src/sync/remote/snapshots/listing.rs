@@ -13,7 +13,7 @@ use crate::sync::{contents, rollouts};
 use std::collections::BTreeMap;
 
 impl<R: Remote> Join<'_, R> {
-    /// Returns the entries of the staged `files` of one key. Reads the files of which no digest is recorded.
+    /// Returns the entries of the staged `files` of one key. Reads the files without a recorded digest.
     pub(super) fn read_entries(
         &self,
         state: &SyncState,

@@ -1,6 +1,6 @@
 //! Sync through a store of immutable snapshots, such as the repository of the vault, instead of a replicated folder.
 //!
-//! The newest snapshot of each machine is everything that sync includes of its Codex home, with a manifest
+//! The newest snapshot of each machine has all synced files of its Codex home, with a manifest
 //! ([`SnapshotManifest`]). A run joins the snapshots of the other machines and publishes its own, by one atomic commit:
 //!
 //! 1. [`Join::open`] lists the snapshots, and reads the manifests of those that are new;

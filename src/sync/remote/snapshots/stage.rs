@@ -314,7 +314,7 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Replaces staged files by those that the machines of the round changed.
+    /// Replaces the staged files that the machines of the round changed or deleted by the versions of these machines.
     fn stage_incoming(&mut self, state: &SyncState) -> Result<(), R::Error> {
         let staged = self.list_for_round()?;
         let mut round = std::mem::take(&mut self.round);
