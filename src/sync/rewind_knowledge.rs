@@ -68,9 +68,9 @@ impl RewindKnowledge {
     /// line. Such a decision has a digest where the records of this module have the id of one of the `rollouts`, which are
     /// all rollouts of the thread.
     pub(super) fn has_diverged(&self, id: &str, rollouts: &BTreeSet<&str>) -> bool {
-        let known = self.0.get(id).into_iter().flatten();
+        let mut known = self.0.get(id).into_iter().flatten();
         let is_rollout = |end: &str| rollouts.iter().any(|id| end_of_id(id) == end);
-        known.into_iter().any(|(end, _)| !is_rollout(end))
+        known.any(|(end, _)| !is_rollout(end))
     }
 
     /// Returns the ids of the rollouts with records.

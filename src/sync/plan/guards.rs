@@ -235,7 +235,8 @@ pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
 pub(super) fn hold_continuations(plan: &mut SyncPlan, keys: &[String]) {
     let is_held = |step: &mut SyncStep| keys.contains(&step.key);
     let held = plan.steps.extract_if(.., is_held).map(|step| {
-        let why = "continues a conversation in conflict, and is copied once that is resolved";
+        let why =
+            "continues a conversation in conflict; it is copied after the conflict is resolved";
         NoticeList::Skipped.notice(&step.path, why)
     });
     let held: Vec<_> = held.collect();

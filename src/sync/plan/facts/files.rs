@@ -122,7 +122,7 @@ impl<'a> FactReader<'a> {
             _ => display_path(key, group),
         };
         if group.has_placeholder {
-            let why = "is not downloaded to this machine";
+            let why = "is not downloaded to this machine; have the cloud client download it";
             return settled(NoticeList::Waiting.notice(path, why).into());
         }
         let is_plain = kind == FileKind::Plain;
@@ -231,8 +231,10 @@ impl<'a> FactReader<'a> {
         };
         let is_trusted =
             self.rules.compare == Compare::Mtime && self.records.last_synced(key).is_none();
+        // No sync has recorded the file, and its text is not read.
+        let (last, contents) = (None, None);
         (is_equal && is_trusted)
-            .then(|| FileOutcome::record_equal(None, local, remote, None).into())
+            .then(|| FileOutcome::record_equal(last, local, remote, contents).into())
     }
 
     /// Returns a notice if the local file consists of zeros since the last sync, as a power cut leaves a file; `None` for

@@ -76,11 +76,12 @@ pub(crate) fn plan_conflict_copies(
                 plan.steps.extend(update_step(copy, why, vec![op]));
             }
             ConflictCopyState::NotDownloaded => {
-                let why = "is not downloaded to this machine";
+                let why = "is not downloaded to this machine; have the cloud client download it";
                 plan.notices.push(NoticeList::Waiting.notice(name(), why));
             }
             ConflictCopyState::Damaged => {
-                let why = "does not match the digest in its name yet";
+                let why =
+                    "has not arrived completely: its content does not match the digest in its name";
                 plan.notices.push(NoticeList::Waiting.notice(name(), why));
                 is_pending = false;
             }

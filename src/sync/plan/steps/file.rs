@@ -178,7 +178,7 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
         return None;
     }
     if merge.is_outdated {
-        let why = "changed while it was read";
+        let why = "changed while it was read; the next run reads it again";
         return Some(NoticeList::Waiting.notice(file.key, why).into());
     }
     let over = |side| {

@@ -42,7 +42,7 @@ impl<R: Remote> Join<'_, R> {
                 files: file.files.clone(),
                 version: Some(file.version.clone()),
                 is_concurrent: order == VersionOrder::Concurrent,
-                keeps_name: !self.forked.is_ambiguous(&file.version),
+                keeps_version: !self.forked.is_ambiguous(&file.version),
                 placed: BTreeMap::new(),
             })
         });
@@ -57,7 +57,7 @@ impl<R: Remote> Join<'_, R> {
                 files: BTreeMap::new(),
                 version: None,
                 is_concurrent: false,
-                keeps_name: true,
+                keeps_version: true,
                 placed: BTreeMap::new(),
             })
         });

@@ -302,7 +302,7 @@ impl<'r, R: Remote> Join<'r, R> {
         let is_theirs = now.map_or(one.placed.is_empty(), |now| *now == one.placed);
         let file = match (now, &one.version) {
             (None, _) => None,
-            (Some(_), Some(version)) if is_theirs && one.keeps_name => Some(FileVersions {
+            (Some(_), Some(version)) if is_theirs && one.keeps_version => Some(FileVersions {
                 files: one.files.clone(),
                 version: version.clone(),
             }),

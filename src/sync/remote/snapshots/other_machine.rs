@@ -37,7 +37,7 @@ pub(super) struct IncomingFile {
     pub(super) is_concurrent: bool,
     /// False if this machine must publish the files under a new version id, because two machines may have used the id
     /// `version` for different contents.
-    pub(super) keeps_name: bool,
+    pub(super) keeps_version: bool,
     /// The size and mtime of each file in the staged tree before the sync, by path.
     pub(super) placed: BTreeMap<String, Stat>,
 }
