@@ -99,7 +99,7 @@ fn manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
     let placeholders = placeholders.map(|name| {
         let why =
             "the manifest of another machine is not downloaded; have the cloud client download it";
-        NoticeList::Waiting.notice(manager_folder::manifest_display_path(name), why)
+        NoticeList::Waiting.notice(manager_folder::manifest_path(name), why)
     });
     refused.chain(placeholders).collect()
 }

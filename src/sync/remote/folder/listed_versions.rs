@@ -136,9 +136,7 @@ impl RemoteManifests {
             match &machine {
                 Some(_) if end.is_some_and(|end| former.contains(&end)) => {}
                 Some(_) => all.machines += 1,
-                None => all
-                    .foreign
-                    .push(manager_folder::manifest_display_path(&file.name)),
+                None => all.foreign.push(manager_folder::manifest_path(&file.name)),
             }
             match read {
                 ManifestRead::Complete(manifest) => {
@@ -156,7 +154,7 @@ impl RemoteManifests {
         if !is_complete {
             let why = "it has more files than the limit; the rest is ignored. Remove those that none of your machines wrote";
             all.refused
-                .push((manager_folder::manifest_display_path(""), why.to_owned()));
+                .push((manager_folder::manifest_path(""), why.to_owned()));
         }
         Ok(all)
     }
@@ -166,7 +164,7 @@ impl RemoteManifests {
             "{why}; the file is ignored. If none of your machines wrote it, remove it from the cloud folder"
         );
         self.refused
-            .push((manager_folder::manifest_display_path(name), why));
+            .push((manager_folder::manifest_path(name), why));
     }
 
     /// Adds a manifest. A client's copy under another name (no `machine`) still attests files, but its requests may be
