@@ -82,8 +82,8 @@ impl DatabaseLocks {
     }
 }
 
-/// Returns `path` itself if it is a database, else the databases in the folder `path`, which may be a home or a folder of
-/// databases.
+/// Returns `path` itself if it is a database, else the databases in the folder `path`, which may be a home or a folder
+/// of databases.
 fn list_databases(path: &Path) -> Vec<PathBuf> {
     if is_database(path) {
         return vec![path.to_path_buf()];

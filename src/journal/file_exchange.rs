@@ -22,7 +22,8 @@ pub(crate) struct FileExchange {
 }
 
 impl FileExchange {
-    /// Begins an exchange of files of `home`. The name of the command names the journal, so that the command finds it again.
+    /// Begins an exchange of files of `home`. The name of the command names the journal, so that the command finds it
+    /// again.
     pub(crate) fn begin(
         manager_home: &Path,
         command: &str,

@@ -111,7 +111,8 @@ pub(super) fn find_free_name(folder: &Path, kept: KeptAs) -> PathBuf {
     free.unwrap_or_else(|| folder.to_path_buf())
 }
 
-/// Returns the reason why a folder was kept, from its name; `None` if it does not have the name of a kept staging folder.
+/// Returns the reason why a folder was kept, from its name; `None` if it does not have the name of a kept staging
+/// folder.
 pub(crate) fn parse_kept_name(folder: &Path) -> Option<KeptAs> {
     let name = folder.file_name()?.to_string_lossy();
     let mut rests = [FOLDER_SUFFIX, OTHER_SUFFIX].into_iter();

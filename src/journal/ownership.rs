@@ -10,8 +10,8 @@ use std::path::Path;
 
 /// Fails if `folder` does not belong to this user alone, because another user could have written the journal in it.
 ///
-/// On a disk without file modes, owner and mode prove nothing. There, the lock must contain the marker of the policy, which
-/// other users cannot guess. So a folder from a disk of another user is not trusted.
+/// On a disk without file modes, owner and mode prove nothing. There, the lock must contain the marker of the policy,
+/// which other users cannot guess. So a folder from a disk of another user is not trusted.
 pub(super) fn check_own_folder(
     folder: &Path,
     policy: &dyn RecoveryPolicy,

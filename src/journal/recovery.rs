@@ -256,8 +256,8 @@ impl Transaction {
         })
     }
 
-    /// Returns true if another process wrote to the state that is staged, and will be removed, after the steps have gone in
-    /// this direction.
+    /// Returns true if another process wrote to the state that is staged, and will be removed, after the steps have
+    /// gone in this direction.
     pub(super) fn has_late_writes(
         &self,
         direction: Direction,

@@ -42,8 +42,8 @@ impl Transaction {
         let mut steps = prepared.into_iter().map(|n| &self.journal.steps[n]);
         match direction {
             Direction::Forward => steps.try_for_each(Step::apply)?,
-            // In reverse order: the removal of a database's log came before the exchange of the database, so the log has
-            // to return after the database.
+            // In reverse order: the removal of a database's log came before the exchange of the database, so the log
+            // has to return after the database.
             Direction::Back => steps.rev().try_for_each(Step::undo)?,
         }
         Ok(self.sync_parents()?)

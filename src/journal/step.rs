@@ -173,7 +173,8 @@ impl Step {
         Ok(())
     }
 
-    /// Moves the live entry to the staged path. One of two moves that exchange files leaves the entry at the live path too.
+    /// Moves the live entry to the staged path. One of two moves that exchange files leaves the entry at the live path
+    /// too.
     fn move_to_staged(&self) -> Result<(), IoError> {
         // A rename would leave the live path empty until the other half is moved here, and a Codex that starts
         // in between would create the file anew. A file system without hard links leaves no other way.
@@ -183,8 +184,9 @@ impl Step {
         atomic::rename_new_unsynced(&self.live, &self.staged)
     }
 
-    /// Moves the staged entry to the live path, which must be free. One of two moves that exchange files also works with an
-    /// occupied path: it replaces the other file, and if its own file is at the live path, it removes only the staged name.
+    /// Moves the staged entry to the live path, which must be free. One of two moves that exchange files also works
+    /// with an occupied path: it replaces the other file, and if its own file is at the live path, it removes only the
+    /// staged name.
     fn move_to_live(&self) -> Result<(), IoError> {
         let live = stat(&self.live)?;
         let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is_same(*id));

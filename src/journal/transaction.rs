@@ -257,8 +257,8 @@ impl Transaction {
         Ok(files)
     }
 
-    /// Undoes the steps because of `cause`. Returns `cause`. If a program may have written to the new state, its files are
-    /// kept, and `cause` gets their folders.
+    /// Undoes the steps because of `cause`. Returns `cause`. If a program may have written to the new state, its files
+    /// are kept, and `cause` gets their folders.
     fn revert(
         &mut self,
         mut cause: JournalError,

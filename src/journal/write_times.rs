@@ -82,8 +82,8 @@ impl ClockProbes {
 /// The time at which a transaction began.
 #[derive(Debug)]
 pub(super) struct BeginTime {
-    /// The begin by the clock of the file system with the journal, in nanoseconds since 1970. Writes after the begin have
-    /// later times, writes before it do not.
+    /// The begin by the clock of the file system with the journal, in nanoseconds since 1970. Writes after the begin
+    /// have later times, writes before it do not.
     pub(super) clock_ns: i64,
     begun: Instant,
     /// The monotonic times in it count from `begun`.
@@ -91,8 +91,8 @@ pub(super) struct BeginTime {
 }
 
 impl BeginTime {
-    /// Reads the clock of the file system of `folder`, and waits for its next tick, because a write in the same tick has
-    /// the same time. The wait is a few milliseconds; on FAT and exFAT up to two seconds.
+    /// Reads the clock of the file system of `folder`, and waits for its next tick, because a write in the same tick
+    /// has the same time. The wait is a few milliseconds; on FAT and exFAT up to two seconds.
     pub(super) fn read_after_tick(folder: &Path) -> Result<Self, IoError> {
         let begun = Instant::now();
         let probe = || {
@@ -134,7 +134,8 @@ impl BeginTime {
         Ok(begin.clock_ns)
     }
 
-    /// Fails if the clock of the file system was set back since the begin, because the times of writes then prove nothing.
+    /// Fails if the clock of the file system was set back since the begin, because the times of writes then prove
+    /// nothing.
     pub(super) fn check_clock(&self, folder: &Path) -> Result<(), IoError> {
         let passed = self.begun.elapsed();
         // A tick may take 2 s, and the system may slow the clock down to correct it.

@@ -132,9 +132,9 @@ pub(crate) fn find_created_during(
     found
 }
 
-/// Returns the workspace account id, else the user id, of the creator of the rollout at `path`. `None` if the creator is the
-/// account of the launch or unknown. The user may have signed in to another account while Codex ran, or before Codex read
-/// the login.
+/// Returns the workspace account id, else the user id, of the creator of the rollout at `path`. `None` if the creator
+/// is the account of the launch or unknown. The user may have signed in to another account while Codex ran, or before
+/// Codex read the login.
 pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
     let meta = rollout::read_head(path).ok().flatten()?;
     let written = meta.account().or_else(|| meta.text("creator_user_id"));
@@ -190,9 +190,9 @@ pub(crate) fn find_resumed_conversation(
     build_conversation(&plain, if is_plain { length } else { 0 })
 }
 
-/// Reads the token counts that the launch wrote to the rollout since `since`, and whether the last turn hit a usage limit.
-/// Only the bytes between the offsets of `conversation` count. Sets `end_offset` to the end of the rollout if it is not set.
-/// Leaves `conversation` unchanged if the rollout is missing or compressed.
+/// Reads the token counts that the launch wrote to the rollout since `since`, and whether the last turn hit a usage
+/// limit. Only the bytes between the offsets of `conversation` count. Sets `end_offset` to the end of the rollout if it
+/// is not set. Leaves `conversation` unchanged if the rollout is missing or compressed.
 pub(crate) fn read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     // The binding is more important than its figures, so an error is ignored.
     let _ = try_read_usage(conversation, since);
@@ -244,7 +244,8 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
     Ok(())
 }
 
-/// Returns the user id and the workspace account id of the creator of a conversation; `None` if its rollout has neither.
+/// Returns the user id and the workspace account id of the creator of a conversation; `None` if its rollout has
+/// neither.
 pub(crate) fn read_creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
     let meta = rollout::read_head(path).ok().flatten()?;
     let id = |key| meta.text(key).map(str::to_owned);

@@ -1,5 +1,5 @@
-//! Finds the settings that apply to a folder: the profile of a folder, and the permission to store logins in a home that
-//! other users can read.
+//! Finds the settings that apply to a folder: the profile of a folder, and the permission to store logins in a
+//! home that other users can read.
 //!
 //! Folders are compared by path components, both as given and with symbolic links resolved. Reads and writes no file.
 
@@ -24,8 +24,8 @@ impl FolderSettings {
         found.is_some_and(|(_, is_allowed)| *is_allowed)
     }
 
-    /// Returns the setting of the nearest folder at or above the absolute folder `cwd`: that folder as the user typed it, and
-    /// the name of the profile, which may not exist.
+    /// Returns the setting of the nearest folder at or above the absolute folder `cwd`: that folder as the user typed
+    /// it, and the name of the profile, which may not exist.
     pub(crate) fn find_profile(
         &self,
         cwd: &Path,
@@ -87,8 +87,8 @@ fn find_nearest<'a, T>(
     Some((name, value))
 }
 
-/// Returns up to two lists of `cwd` and the folders above it, nearest first: one of the path as given, unless it contains
-/// `..`, and one of the path with symbolic links resolved, if that differs. Empty for a relative path.
+/// Returns up to two lists of `cwd` and the folders above it, nearest first: one of the path as given, unless it
+/// contains `..`, and one of the path with symbolic links resolved, if that differs. Empty for a relative path.
 fn ancestor_chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
     let above = |path: &Path| path.ancestors().map(Path::to_path_buf).collect::<Vec<_>>();
     let has_parent_dir = cwd.components().any(|part| part == Component::ParentDir);

@@ -29,8 +29,8 @@ struct CachedProgram {
 
 impl Document for CachedProgram {}
 
-/// Returns true if `program` has `--no-daemon`, from the cache. `None` if the program file has changed since the answer was
-/// cached, or no answer is cached. Runs nothing.
+/// Returns true if `program` has `--no-daemon`, from the cache. `None` if the program file has changed since the answer
+/// was cached, or no answer is cached. Runs nothing.
 pub(crate) fn read_cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
     let known = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
     let known = known.good()?;

@@ -235,8 +235,8 @@ impl Launches {
     }
 }
 
-/// Returns the launch id and `settled` of a line that this program has written, without parsing the rest. `None` for any
-/// other line.
+/// Returns the launch id and `settled` of a line that this program has written, without parsing the rest. `None` for
+/// any other line.
 fn parse_own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
     let rest = line.strip_prefix(LINE_START)?;
     let end = memchr(b'"', rest)?;

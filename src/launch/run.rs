@@ -113,8 +113,8 @@ impl Launch<'_> {
         Ok(())
     }
 
-    /// Completes the record, returns or saves the login, and records the usage. The record stays unsettled while a Codex
-    /// of the launch runs. Errors become warnings.
+    /// Completes the record, returns or saves the login, and records the usage. The record stays unsettled while a
+    /// Codex of the launch runs. Errors become warnings.
     fn finish(
         &mut self,
         end: LaunchEnd,
@@ -178,7 +178,8 @@ struct Watcher {
     thread: Option<JoinHandle<WatchResult>>,
 }
 
-/// The conversations, and the time of the last check of Codex's open files; `None` if the system never listed the files.
+/// The conversations, and the time of the last check of Codex's open files; `None` if the system never listed the
+/// files.
 type WatchResult = (ConversationBinding, Option<SystemTime>);
 
 impl Watcher {

@@ -19,8 +19,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Environment variables that name another login than the home has; a launch removes them. `OPENAI_API_KEY` is passed on,
-/// because Codex does not sign in with it (0.169), and projects need it.
+/// Environment variables that name another login than the home has; a launch removes them. `OPENAI_API_KEY` is passed
+/// on, because Codex does not sign in with it (0.169), and projects need it.
 const DROPPED_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
 
 #[derive(Debug, Clone, Copy)]

@@ -21,9 +21,9 @@ pub(crate) struct LaunchEnd {
     pub at: Timestamp,
     /// The exit code of Codex, if known.
     pub exit_code: Option<i32>,
-    /// The time of the last check of Codex's open files; `None` if the files were never checked. A conversation that began
-    /// before this time and was not open is not one of this launch. One that began later may be: on a busy machine, a short
-    /// run can open its rollout and end after the last check.
+    /// The time of the last check of Codex's open files; `None` if the files were never checked. A conversation that
+    /// began before this time and was not open is not one of this launch. One that began later may be: on a busy
+    /// machine, a short run can open its rollout and end after the last check.
     pub last_check: Option<SystemTime>,
 }
 
@@ -98,8 +98,8 @@ impl<'a> OtherLaunches<'a> {
 /// The evidence, in this order:
 /// 1. the conversations that Codex had open, which are in the record already;
 /// 2. the conversation that the arguments name, if it has grown, and after the last check of the open files;
-/// 3. the only conversation that was created during the launch and after that check, in the folder of the launch and by its
-///    account, and that no other launch may have started. With several candidates none is bound.
+/// 3. the only conversation that was created during the launch and after that check, in the folder of the launch and
+///    by its account, and that no other launch may have started. With several candidates none is bound.
 ///
 /// If the open files were never checked, any time during the launch counts as after the check.
 pub(crate) fn complete_record(

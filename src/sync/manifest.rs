@@ -154,8 +154,8 @@ impl EncodedManifest {
     }
 }
 
-/// Returns true if each line of a torn manifest is a line of one of `manifests`, and the torn last line is the beginning
-/// of one. Zeros at the end of `torn` are ignored.
+/// Returns true if each line of a torn manifest is a line of one of `manifests`, and the torn last line is the
+/// beginning of one. Zeros at the end of `torn` are ignored.
 pub(crate) fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
     // After a power cut, the rest of the file reads as zeros.
     let end = torn.iter().position(|byte| *byte == 0);

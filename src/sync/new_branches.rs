@@ -29,12 +29,12 @@ struct ChangedThread {
     keys: BTreeSet<String>,
 }
 
-/// Adds two kinds of records to the plan. A record of a new branch tells that two machines continued a conversation from
-/// different messages. A record of a rewind tells which rollout the user knew when the rewind began; it is added with the
-/// first upload of the rewind.
+/// Adds two kinds of records to the plan. A record of a new branch tells that two machines continued a conversation
+/// from different messages. A record of a rewind tells which rollout the user knew when the rewind began; it is added
+/// with the first upload of the rewind.
 ///
-/// `apply` makes the records durable before it copies a file of the conversation: after a kill, both sides have the files,
-/// and no later plan could tell that the branches are new.
+/// `apply` makes the records durable before it copies a file of the conversation: after a kill, both sides have the
+/// files, and no later plan could tell that the branches are new.
 pub(crate) fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config: &SyncConfig) {
     let changed = find_changed_threads(plan, state, config);
     if changed.is_empty() {

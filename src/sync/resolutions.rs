@@ -99,8 +99,8 @@ pub(crate) fn record_drop(name: &str, records: &mut BTreeSet<String>, others: &B
 }
 
 /// Records in `records` that a version is kept, with the decisions about the version in `others`, the records of other
-/// machines. Decisions to drop the version that were made without knowledge of this one then have no effect. Returns the
-/// records that `records` lacked.
+/// machines. Decisions to drop the version that were made without knowledge of this one then have no effect. Returns
+/// the records that `records` lacked.
 pub(crate) fn record_keep(
     name: &str,
     records: &mut BTreeSet<String>,

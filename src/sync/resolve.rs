@@ -1,7 +1,7 @@
 //! Applies the user's decision about a conflict copy.
 //!
-//! The decision is recorded under the name of the conflict copy ([`resolutions`]). The next sync publishes it, so that no
-//! machine asks again.
+//! The decision is recorded under the name of the conflict copy ([`resolutions`]). The next sync publishes it, so that
+//! no machine asks again.
 
 use super::backup::{BackupError, SnapshotFile};
 use super::config::SyncConfig;
@@ -113,8 +113,8 @@ impl<'a> DecidedCopy<'a> {
         }
     }
 
-    /// Compares the conflict copy with its conversation. `None` if one of the two files is not on this machine or cannot
-    /// be read, or if the name of the conversation has no id.
+    /// Compares the conflict copy with its conversation. `None` if one of the two files is not on this machine or
+    /// cannot be read, or if the name of the conversation has no id.
     pub(crate) fn versions(&self) -> Option<ConflictingVersions> {
         let id = self.copy.session_id()?;
         let home = &self.config.local;
@@ -236,9 +236,10 @@ impl<'a> DecidedCopy<'a> {
         Ok(new_id)
     }
 
-    /// Returns the versions of the conversation that manifests list and that are a beginning of the `dropped` text, by the
-    /// names that their conflict copies would have. No machine has these versions any more, but a manifest lists them until
-    /// its machine writes the conversation again. Unless the decision covers them, the other machines wait for them forever.
+    /// Returns the versions of the conversation that manifests list and that are a beginning of the `dropped` text, by
+    /// the names that their conflict copies would have. No machine has these versions any more, but a manifest lists
+    /// them until its machine writes the conversation again. Unless the decision covers them, the other machines wait
+    /// for them forever.
     fn find_listed_beginnings(
         &self,
         dropped: &Path,
@@ -282,8 +283,8 @@ impl<'a> DecidedCopy<'a> {
         PendingIndexUpdates::new(self.replica).record(update.as_slice())
     }
 
-    /// Creates a separate conversation from the conflict copy and returns the new id. The file is created in the folder of
-    /// `current`, or, if `current` is archived, in the folder of its date.
+    /// Creates a separate conversation from the conflict copy and returns the new id. The file is created in the folder
+    /// of `current`, or, if `current` is archived, in the folder of its date.
     fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
         let copy = &self.file(Side::Local);
         let not_convertible = |reason| ConflictCopyError::NotConvertible {
@@ -340,8 +341,8 @@ fn new_path(current: &str, name: &str, id: &str) -> Option<String> {
     Some(format!("{folder}/{}{id}.jsonl", stem.get(..28)?))
 }
 
-/// Writes `first_line` and the remaining bytes of `from`, a reader of the file `source`, to a temp file beside `to`. The
-/// temp file gets the mtime of `source`.
+/// Writes `first_line` and the remaining bytes of `from`, a reader of the file `source`, to a temp file beside `to`.
+/// The temp file gets the mtime of `source`.
 fn stage_copy(
     source: &Path,
     first_line: &[u8],

@@ -40,8 +40,8 @@ impl RestoreMarkers {
         Ok(marks)
     }
 
-    /// Removes the markers of a restore that exchanged nothing. Folders that had the marker of an earlier restore keep a
-    /// marker.
+    /// Removes the markers of a restore that exchanged nothing. Folders that had the marker of an earlier restore keep
+    /// a marker.
     pub(crate) fn remove(self) {
         for path in self.new_paths {
             // With a marker that stays, the next sync only treats no missing file as deleted.

@@ -1,11 +1,11 @@
 //! Records of the rollouts that the user knew when a rewind began, or when a conflict of branches was decided.
 //!
-//! The files do not tell whether a branch comes from another machine or was left by the user on purpose. So a machine that
-//! uploads a rewind for the first time publishes which rollout was the newest one before the rewind, and the number of
-//! the last line of that rollout. A decision publishes the same two facts about the branch that it drops.
+//! The files do not tell whether a branch comes from another machine or was left by the user on purpose. So a
+//! machine that uploads a rewind for the first time publishes which rollout was the newest one before the rewind, and
+//! the number of the last line of that rollout. A decision publishes the same two facts about the branch that it drops.
 //!
-//! The records are among the [`resolutions`](super::resolutions) and have the form of a decision about a version that no
-//! machine has: in place of a digest, they have the end of the id of the known rollout and the line number.
+//! The records are among the [`resolutions`](super::resolutions) and have the form of a decision about a version that
+//! no machine has: in place of a digest, they have the end of the id of the known rollout and the line number.
 
 use super::{conflict_copies, rollouts};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -27,8 +27,8 @@ fn end_of_id(id: &str) -> &str {
         .unwrap_or(id)
 }
 
-/// Returns the record of this fact: when the rollout with this key began, the user knew the lines of the rollout `known_id`
-/// up to the number `last_ordinal`.
+/// Returns the record of this fact: when the rollout with this key began, the user knew the lines of the rollout
+/// `known_id` up to the number `last_ordinal`.
 pub(super) fn record_name(key: &str, known_id: &str, last_ordinal: u64) -> String {
     let number = u32::try_from(last_ordinal).unwrap_or(u32::MAX);
     let label = conflict_copies::conversation_label(key);
@@ -36,8 +36,8 @@ pub(super) fn record_name(key: &str, known_id: &str, last_ordinal: u64) -> Strin
 }
 
 impl RewindKnowledge {
-    /// Reads all records, including records about rollouts that have not arrived, and groups them by the id of the thread
-    /// in lower case.
+    /// Reads all records, including records about rollouts that have not arrived, and groups them by the id of the
+    /// thread in lower case.
     pub(super) fn read(records: &[&BTreeSet<String>]) -> HashMap<String, Self> {
         let mut threads: HashMap<String, Self> = HashMap::new();
         for record in records.iter().copied().flatten() {
@@ -64,9 +64,9 @@ impl RewindKnowledge {
         self.0.contains_key(id)
     }
 
-    /// Returns true if a conflict about versions of the rollout was ever decided, so that a line number does not identify a
-    /// line. Such a decision has a digest where the records of this module have the id of one of the `rollouts`, which are
-    /// all rollouts of the thread.
+    /// Returns true if a conflict about versions of the rollout was ever decided, so that a line number does not
+    /// identify a line. Such a decision has a digest where the records of this module have the id of one of the
+    /// `rollouts`, which are all rollouts of the thread.
     pub(super) fn has_diverged(&self, id: &str, rollouts: &BTreeSet<&str>) -> bool {
         let mut known = self.0.get(id).into_iter().flatten();
         let is_rollout = |end: &str| rollouts.iter().any(|id| end_of_id(id) == end);
@@ -78,9 +78,9 @@ impl RewindKnowledge {
         self.0.keys().map(String::as_str)
     }
 
-    /// Returns true if the user knew the rollout `other` up to the line `last_ordinal` when the rollout `id` began. A user
-    /// who knew a rollout also knew everything that was known when that rollout began. Returns `None` if records are
-    /// missing, which earlier versions of this program did not write. `rollouts` are all rollouts of the thread.
+    /// Returns true if the user knew the rollout `other` up to the line `last_ordinal` when the rollout `id` began. A
+    /// user who knew a rollout also knew everything that was known when that rollout began. Returns `None` if records
+    /// are missing, which earlier versions of this program did not write. `rollouts` are all rollouts of the thread.
     pub(super) fn knows(
         &self,
         id: &str,

@@ -1,5 +1,5 @@
-//! Identifies conversations for a sync: one key for all forms and places of a conversation, the parent of a conversation,
-//! and the new id of a conversation that is created from a conflict copy.
+//! Identifies conversations for a sync: one key for all forms and places of a conversation, the parent of a
+//! conversation, and the new id of a conversation that is created from a conflict copy.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{self, RolloutName};
@@ -83,14 +83,14 @@ pub(crate) fn file_name(key: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Returns the id of a conversation, from its key or from the name or path of one of its files; `None` if the text has no
-/// id.
+/// Returns the id of a conversation, from its key or from the name or path of one of its files; `None` if the text has
+/// no id.
 pub(crate) fn id(key: &str) -> Option<String> {
     RolloutName::parse(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
 }
 
-/// Returns the id of a rollout in lower case, from a key, a name or a path, like [`id`]. A rollout that continues another
-/// one refers to it by this id.
+/// Returns the id of a rollout in lower case, from a key, a name or a path, like [`id`]. A rollout that continues
+/// another one refers to it by this id.
 pub(crate) fn rollout_id(key: &str) -> Option<String> {
     let file = RolloutName::parse(Path::new(file_name(key)))?;
     file.rollout_id().map(str::to_lowercase)
@@ -126,8 +126,8 @@ pub(crate) fn with_folder(folder: &str, path: &str) -> String {
     format!("{folder}/{name}")
 }
 
-/// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`. `None` if the
-/// path is not in such a folder.
+/// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`. `None` if
+/// the path is not in such a folder.
 pub(crate) fn parse_date(path: &str) -> Option<String> {
     let rest = path.strip_prefix("sessions/")?;
     let mut parts = rest.split('/');
@@ -148,8 +148,8 @@ pub(crate) fn parse_date(path: &str) -> Option<String> {
     fits.then(|| format!("{first}-{month}-{day}"))
 }
 
-/// Reads the id of the rollout that the rollout at `path` continues (`history_base`), in lower case. `None` if the rollout
-/// continues none or cannot be read.
+/// Reads the id of the rollout that the rollout at `path` continues (`history_base`), in lower case. `None` if the
+/// rollout continues none or cannot be read.
 pub(crate) fn read_parent_id(path: &Path) -> Option<String> {
     let meta = read_first_line(path).ok()?;
     let base = meta.get("payload")?.get("history_base")?;
@@ -163,8 +163,8 @@ pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {
     serde_json::from_slice(&line).map_err(io::Error::other)
 }
 
-/// Returns the id of the conversation that is created from a conflict copy. The id is derived from the content, so that two
-/// machines that decide the same create the same conversation. The id keeps the time of the original id.
+/// Returns the id of the conversation that is created from a conflict copy. The id is derived from the content, so that
+/// two machines that decide the same create the same conversation. The id keeps the time of the original id.
 pub(crate) fn derive_id(original: &str, contents: &Sha256Digest) -> String {
     let digest = Sha256Digest::of(format!("{original} {contents}").as_bytes()).to_string();
     let time = original.get(..13).unwrap_or("00000000-0000");

@@ -355,8 +355,8 @@ impl SideWalk<'_> {
         }
     }
 
-    /// Reports a user's file that has the name of a scratch file, because the sync ignores such names. Files that operating
-    /// systems and cloud clients put into any folder are not reported.
+    /// Reports a user's file that has the name of a scratch file, because the sync ignores such names. Files that
+    /// operating systems and cloud clients put into any folder are not reported.
     fn note_scratch_name(&mut self, path: &str, full: &Path) {
         if self.side == Side::Local
             && self.scope.classify(path) == ScopeMatch::Synced

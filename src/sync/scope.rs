@@ -135,8 +135,9 @@ pub(crate) fn contains_root(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))
 }
 
-/// Returns a warning for each entry of `include_roots` that exists on neither side, but has the name of an existing entry
-/// or of a file of Codex in another letter case. The warning continues a sentence that begins with `include_roots`.
+/// Returns a warning for each entry of `include_roots` that exists on neither side, but has the name of an existing
+/// entry or of a file of Codex in another letter case. The warning continues a sentence that begins with
+/// `include_roots`.
 pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<String> {
     let sides = [&config.local, &config.cloud];
     let other_case = |root: &String| {
@@ -308,7 +309,8 @@ fn is_below(path: &str, root: &str) -> bool {
 }
 
 /// Translates a pattern of `exclude_globs`; `None` if it matches no file. codexSync matches from the right, as Python's
-/// `PurePath.match` does. There `**` matches one folder; here it matches any number of folders, which is what users mean.
+/// `PurePath.match` does. There `**` matches one folder; here it matches any number of folders, which is what users
+/// mean.
 fn translate_glob(pattern: &str) -> Option<String> {
     let pattern = pattern.trim();
     if pattern.is_empty() || pattern.starts_with('/') {

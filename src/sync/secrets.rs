@@ -101,8 +101,8 @@ pub(super) fn strip_copy_marks(name: &str) -> &str {
     }
 }
 
-/// Returns the reason why a file with the path `path`, in lower case, is never synced; `None` unless the path is one of a
-/// login or key.
+/// Returns the reason why a file with the path `path`, in lower case, is never synced; `None` unless the path is one of
+/// a login or key.
 pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.split('/').any(|part| SECRET_FOLDERS.contains(&part)) {
@@ -250,8 +250,8 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
     Ok(has_token(&login) || inside.is_some_and(has_token))
 }
 
-/// Returns [`FileSecret::Whole`] if a content of `size` bytes is a login or a key: a JSON file with a token, a private key,
-/// an export. `None` for other contents, and for a content of 1 MiB or more, which is not read.
+/// Returns [`FileSecret::Whole`] if a content of `size` bytes is a login or a key: a JSON file with a token, a private
+/// key, an export. `None` for other contents, and for a content of 1 MiB or more, which is not read.
 pub(super) fn find_whole_secret(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
     Ok(whole_secret_kind(&read_parsable(from, size)?).map(FileSecret::Whole))
 }

@@ -38,7 +38,8 @@ impl Stat {
         }
     }
 
-    /// Returns size and mtime of the regular file at `path`, without following a link. `None` if no regular file is there.
+    /// Returns size and mtime of the regular file at `path`, without following a link. `None` if no regular file is
+    /// there.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, IoError> {
         match fs::symlink_metadata(path) {
             Ok(meta) if meta.is_file() => Ok(Some(Self::from_metadata(&meta))),
@@ -66,7 +67,8 @@ pub(crate) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
     })
 }
 
-/// A file with the size and mtime that the plan observed. If either has changed since, the step is left for the next run.
+/// A file with the size and mtime that the plan observed. If either has changed since, the step is left for the next
+/// run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedFile {
     pub side: Side,

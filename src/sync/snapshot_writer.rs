@@ -46,8 +46,8 @@ pub(crate) fn back_up_plan(
     write_snapshot(config, files.collect(), now, accepts_any)
 }
 
-/// Copies files, each given with its current path, to a new snapshot. Returns the name of the snapshot; `None` if no file
-/// exists.
+/// Copies files, each given with its current path, to a new snapshot. Returns the name of the snapshot; `None` if no
+/// file exists.
 ///
 /// # Errors
 /// The snapshot could not be written, or a file could not be copied to it. Then there is no snapshot.
@@ -124,8 +124,8 @@ fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<Stri
     unreachable!("numbers have no end")
 }
 
-/// Copies the files with `copy`, which returns the copied size, and adds them to the list. Returns the unreadable files,
-/// each with the reason.
+/// Copies the files with `copy`, which returns the copied size, and adds them to the list. Returns the unreadable
+/// files, each with the reason.
 fn copy_all(
     list: &mut SnapshotList,
     files: Vec<(PathBuf, SnapshotFile)>,
@@ -153,8 +153,8 @@ fn copy_all(
     Ok(not_copied)
 }
 
-/// Copies the files to the folder `root`, which does not exist afterwards if no file could be read. Returns the files that
-/// were not copied, each with the reason.
+/// Copies the files to the folder `root`, which does not exist afterwards if no file could be read. Returns the
+/// files that were not copied, each with the reason.
 fn write_folder(
     root: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,
@@ -185,8 +185,8 @@ fn copy_into_folder(root: &Path, source: &Path, file: &SnapshotFile) -> Result<u
     Ok(size)
 }
 
-/// Writes the files to a `.zip` at `path`, unless no file could be read. Returns the files that were not copied, each with
-/// the reason.
+/// Writes the files to a `.zip` at `path`, unless no file could be read. Returns the files that were not copied, each
+/// with the reason.
 fn write_zip(
     path: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,
@@ -238,8 +238,8 @@ fn copy_into_zip(
     name_failed_side(copied, source, path)
 }
 
-/// Adds the path that failed to the error of a copy: the source if it cannot be read, so that the file is left out, else
-/// the target, whose error ends the run.
+/// Adds the path that failed to the error of a copy: the source if it cannot be read, so that the file is left out,
+/// else the target, whose error ends the run.
 fn name_failed_side(copied: io::Result<u64>, source: &Path, target: &Path) -> Result<u64, IoError> {
     let read = || io::copy(&mut file_open::open(source)?, &mut io::sink());
     match copied {

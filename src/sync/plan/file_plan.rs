@@ -11,8 +11,8 @@ pub(crate) struct FilePlan {
     pub(crate) outcome: FileOutcome,
     /// Notices about the file and about the copies that cloud clients made of the file.
     pub(crate) notices: Vec<Notice>,
-    /// Records to publish before the step: ids of deletions that the step cancels because it creates the file again, and
-    /// names of versions that no machine has to wait for any more.
+    /// Records to publish before the step: ids of deletions that the step cancels because it creates the file again,
+    /// and names of versions that no machine has to wait for any more.
     pub(crate) published_records: Vec<String>,
 }
 

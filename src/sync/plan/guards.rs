@@ -32,8 +32,8 @@ const ALLOWED_MISSING: usize = 20;
 /// The end of a reason not to sync a file, if the user can sync the file with `--allow-secrets`.
 const ALLOWS_SECRET: &str = "--allow-secrets syncs it once";
 
-/// Returns the notice to print if a file stays as it is although `decision` would change it; `None` to carry the decision
-/// out.
+/// Returns the notice to print if a file stays as it is although `decision` would change it; `None` to carry the
+/// decision out.
 pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -> Option<Notice> {
     if let FileDecision::Copy(Side::Remote, _) = decision
         && let Some(why) = file.download_risk
@@ -56,7 +56,8 @@ pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -
     Some(NoticeList::Warning.notice(&file.path, why))
 }
 
-/// Returns the error for a path of `--allow-secrets` that no file has. The error names the files that the option can allow.
+/// Returns the error for a path of `--allow-secrets` that no file has. The error names the files that the option can
+/// allow.
 pub(super) fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
     let warnings = plan.notices.warnings.iter();
     let held = warnings.filter(|(_, why)| why.ends_with(ALLOWS_SECRET));
@@ -66,8 +67,8 @@ pub(super) fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
     PlanError::NoFileToAllow { path, held }
 }
 
-/// Replaces a plan that would copy a login under another name by a warning. Logins are never copied, even if their file is
-/// not searched for secrets or the user allowed its secrets.
+/// Replaces a plan that would copy a login under another name by a warning. Logins are never copied, even if their file
+/// is not searched for secrets or the user allowed its secrets.
 pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePlan {
     let FileOutcome::Step(step) = &plan.outcome else {
         return plan;
@@ -82,8 +83,9 @@ pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePl
     }
 }
 
-/// Fails if the cloud folder is probably not mounted or not downloaded: it lacks more than a quarter of the known files and
-/// more than [`ALLOWED_MISSING`], or any known file together with this machine's manifest. With `--refill`, never fails.
+/// Fails if the cloud folder is probably not mounted or not downloaded: it lacks more than a quarter of the known files
+/// and more than [`ALLOWED_MISSING`], or any known file together with this machine's manifest. With `--refill`, never
+/// fails.
 ///
 /// Publishes no deletions of files that neither side has any more if these are many, or with `--refill`.
 pub(super) fn refuse_unmounted(

@@ -89,8 +89,8 @@ pub struct PlanRecords {
     pub lost_deletions: BTreeMap<String, String>,
     /// Resolutions to publish before the step of a file, by key.
     pub published_records: BTreeMap<String, Vec<String>>,
-    /// [`resolutions`](crate::sync::resolutions) to add to the state: resolutions of other machines and, through the vault,
-    /// resolutions of conflict copies that became obsolete.
+    /// [`resolutions`](crate::sync::resolutions) to add to the state: resolutions of other machines and, through the
+    /// vault, resolutions of conflict copies that became obsolete.
     pub learned_resolutions: Vec<String>,
 }
 
@@ -123,8 +123,8 @@ impl SyncPlan {
         self.notices.conflict_copies = copies.pending;
     }
 
-    /// Adds the steps, conflicts and notices of a later round of the same run, so that output shows both rounds as one plan.
-    /// The number of unchanged files becomes that of the later round.
+    /// Adds the steps, conflicts and notices of a later round of the same run, so that output shows both rounds as one
+    /// plan. The number of unchanged files becomes that of the later round.
     pub(crate) fn append(&mut self, later: Self) {
         self.steps.extend(later.steps);
         self.conflicts.extend(later.conflicts);
@@ -166,8 +166,8 @@ impl SyncPlan {
         Some(hasher.digest())
     }
 
-    /// Sorts the steps, deletions first, and all lists for output. Deletions go first because a deletion can free the path
-    /// of a new file, as where a folder became a file.
+    /// Sorts the steps, deletions first, and all lists for output. Deletions go first because a deletion can free the
+    /// path of a new file, as where a folder became a file.
     pub(super) fn sort(&mut self) {
         let is_deletion = |step: &SyncStep| {
             matches!(

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// Copies the replaced files to a safety snapshot, then restores each file by one rename. Returns the name of the
-/// safety snapshot, if a file was replaced. Attests the files that go to the cloud folder, because other machines wait for
-/// files that no machine attests. The caller holds the lock of `replica`.
+/// safety snapshot, if a file was replaced. Attests the files that go to the cloud folder, because other machines wait
+/// for files that no machine attests. The caller holds the lock of `replica`.
 ///
 /// # Errors
 /// See [`SyncRestoreError`].
@@ -91,9 +91,9 @@ pub(crate) fn apply(
     }
 }
 
-/// Returns the files, with their relative paths, that the home already has of the restored conversations at other paths,
-/// because a conversation was archived or compressed since. They have to go: of two files of one conversation, Codex's next
-/// move replaces one by the other (0.169).
+/// Returns the files, with their relative paths, that the home already has of the restored conversations at other
+/// paths, because a conversation was archived or compressed since. They have to go: of two files of one conversation,
+/// Codex's next move replaces one by the other (0.169).
 fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf, String)> {
     let home = config.root(Side::Local);
     // If a folder of the home is a link, a file has two paths.
@@ -130,8 +130,8 @@ struct StagedFile {
 }
 
 impl StagedFile {
-    /// Renames the file to its destination. `replaced` is the file that the safety snapshot has a copy of; `None` if the
-    /// destination was free. Only this file is replaced.
+    /// Renames the file to its destination. `replaced` is the file that the safety snapshot has a copy of; `None` if
+    /// the destination was free. Only this file is replaced.
     fn move_into_place(self, replaced: Option<Stat>) -> Result<(), SyncRestoreError> {
         let Self { temp, path } = self;
         if Stat::read(&path)? != replaced {
@@ -232,8 +232,8 @@ impl ResolutionRecorder {
         }))
     }
 
-    /// Records the restored version of a conversation; does nothing for other files. `file` has the restored content. Call
-    /// this before the file is renamed to its destination.
+    /// Records the restored version of a conversation; does nothing for other files. `file` has the restored content.
+    /// Call this before the file is renamed to its destination.
     fn record_keep(&mut self, kept: &SnapshotFile, file: &Path) -> Result<(), IoError> {
         let Some(key) = rollouts::key(&kept.path) else {
             return Ok(());

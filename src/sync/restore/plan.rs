@@ -21,9 +21,9 @@ pub(crate) struct SyncRestorePlan {
     pub skipped: Vec<(String, String)>,
 }
 
-/// Plans to restore the files of the side `target` from the snapshot `from`, or from the newest one. Without `target`, the
-/// side is the cloud folder if all files of the snapshot are from there, else the home. A snapshot that has no files of
-/// the side, or that codexSync made, is restored as a whole.
+/// Plans to restore the files of the side `target` from the snapshot `from`, or from the newest one. Without `target`,
+/// the side is the cloud folder if all files of the snapshot are from there, else the home. A snapshot that has no
+/// files of the side, or that codexSync made, is restored as a whole.
 pub(crate) fn plan(
     config: &SyncConfig,
     replica: &Replica,
@@ -157,8 +157,8 @@ fn check_path(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreErro
     })
 }
 
-/// Returns the destination of a file. Refuses a destination that is a folder, below a file, or at or below a link; only an
-/// entry at the top of the home may be a link.
+/// Returns the destination of a file. Refuses a destination that is a folder, below a file, or at or below a link; only
+/// an entry at the top of the home may be a link.
 pub(super) fn target_path(
     plan: &SyncRestorePlan,
     config: &SyncConfig,

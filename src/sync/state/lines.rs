@@ -98,7 +98,8 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     Ok(bytes)
 }
 
-/// Adds the content of a line to `state`. Returns false for an unreadable line; a sync then compares its file as a new one.
+/// Adds the content of a line to `state`. Returns false for an unreadable line; a sync then compares its file as a new
+/// one.
 pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
     // Nearly all lines are those of files, which are therefore arrays without keys.
     let parsed = if line.first() == Some(&b'[') {
@@ -216,8 +217,8 @@ impl StateJournal {
         Ok(Self { lines })
     }
 
-    /// Records the version of a file that both sides have, and the digests of its former contents, if there are any. Durable
-    /// after [`StateJournal::sync`].
+    /// Records the version of a file that both sides have, and the digests of its former contents, if there are any.
+    /// Durable after [`StateJournal::sync`].
     pub(crate) fn record(
         &mut self,
         key: &str,

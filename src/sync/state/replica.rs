@@ -107,8 +107,8 @@ impl Replica {
         self.folder.join(CONFLICT_COPIES_FOLDER)
     }
 
-    /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a damaged header, is
-    /// read as empty, with a new manifest name; [`SyncState::file`] names the damage.
+    /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a damaged header,
+    /// is read as empty, with a new manifest name; [`SyncState::file`] names the damage.
     pub(crate) fn read(&self) -> Result<SyncState, StateError> {
         let mut state = self.read_file()?;
         state.restore_marker = restore_marker::read(&self.folder)?;
@@ -192,8 +192,8 @@ impl Replica {
         Ok(())
     }
 
-    /// If this replica has no state, copies the state, the conflict copies and the restore marker of `other`, the replica of
-    /// the same home with another store. Returns true if this replica had none and `other` had one.
+    /// If this replica has no state, copies the state, the conflict copies and the restore marker of `other`, the
+    /// replica of the same home with another store. Returns true if this replica had none and `other` had one.
     pub(crate) fn continue_from(&self, other: &Self) -> Result<bool, StateError> {
         if self.state_file().exists() || !other.state_file().exists() {
             return Ok(false);

@@ -8,8 +8,8 @@ use crate::sync::file_kind::FileKind;
 use crate::sync::sides::{Side, Stat};
 use std::collections::{BTreeSet, HashMap};
 
-/// Maximum number of published manifests that the state remembers. A cloud client may restore an older one, and a kill may
-/// have prevented the newest one from being written.
+/// Maximum number of published manifests that the state remembers. A cloud client may restore an older one, and a kill
+/// may have prevented the newest one from being written.
 const MAX_PUBLISHED: usize = 8;
 /// Maximum number of former contents of a plain file that the state remembers.
 const MAX_REPLACED: usize = 8;
@@ -65,11 +65,11 @@ pub struct SyncState {
     pub resolutions: BTreeSet<String>,
     /// Deletions that this machine requests from the others, by key.
     pub deleted: HashMap<String, Deletion>,
-    /// Digests of the contents that plain files on this machine had before the present one, by key, the newest last; at most
-    /// [`MAX_REPLACED`] for each file. A cloud client may restore these contents.
+    /// Digests of the contents that plain files on this machine had before the present one, by key, the newest last; at
+    /// most [`MAX_REPLACED`] for each file. A cloud client may restore these contents.
     pub replaced: HashMap<String, Vec<Sha256Digest>>,
-    /// Digests of the bytes of remote files, by key, for files whose bytes differ from their text. A digest counts only while
-    /// the file has the size and mtime beside it.
+    /// Digests of the bytes of remote files, by key, for files whose bytes differ from their text. A digest counts only
+    /// while the file has the size and mtime beside it.
     pub remote_digests: HashMap<String, (Stat, Sha256Digest)>,
     /// The manifests that this machine published.
     pub own: OwnManifests,
@@ -80,8 +80,9 @@ pub struct SyncState {
     pub has_other_machines: bool,
     /// Digest of the notes of the last complete run; a run prints its notes only if they differ.
     pub notes_digest: Option<Sha256Digest>,
-    /// True if files may have been synced that the state does not list: after damage of the state or a restore of the home,
-    /// until a run has processed all files and found no conflict. Until then, mtimes do not decide which side is newer.
+    /// True if files may have been synced that the state does not list: after damage of the state or a restore of the
+    /// home, until a run has processed all files and found no conflict. Until then, mtimes do not decide which side is
+    /// newer.
     pub has_gaps: bool,
     /// Marker of a restore of the home from an archive. Files missing since then do not count as deleted.
     pub restore_marker: Option<String>,
@@ -144,8 +145,9 @@ impl SyncState {
         self.replaced.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Records a file that both sides have, and withdraws a deletion of the file. The state remembers the former contents of
-    /// a plain file: the content of the last record, and the content `replaced`, which the file replaced on one side.
+    /// Records a file that both sides have, and withdraws a deletion of the file. The state remembers the former
+    /// contents of a plain file: the content of the last record, and the content `replaced`, which the file replaced on
+    /// one side.
     pub(crate) fn record_synced(
         &mut self,
         key: &str,
@@ -174,8 +176,8 @@ impl SyncState {
         }
     }
 
-    /// Gives this machine's manifest a new name with a random suffix of 8 hex digits. The manifests published so far become
-    /// former manifests.
+    /// Gives this machine's manifest a new name with a random suffix of 8 hex digits. The manifests published so far
+    /// become former manifests.
     pub(crate) fn rename_manifest(&mut self) {
         random_id()[..8].clone_into(&mut self.own.writer);
         // A cloud client may restore any of them later, so all of them count as this machine's manifests.

@@ -96,7 +96,8 @@ pub(crate) struct ConversationVersions {
     /// Names of listed versions that will never arrive, because Codex rewrote the conversation. They are beginnings of
     /// the former text and longer than the new text, so machines would wait for them.
     pub(crate) given_up: Vec<String>,
-    /// The messages that only one main version has; `None` unless the main versions diverged and the file name has an id.
+    /// The messages that only one main version has; `None` unless the main versions diverged and the file name has an
+    /// id.
     pub(crate) versions: Option<ConflictingVersions>,
 }
 

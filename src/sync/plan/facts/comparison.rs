@@ -1,5 +1,5 @@
-//! Compares the versions of a file: each side with the last sync, the two sides with each other, and both with the records
-//! of all machines.
+//! Compares the versions of a file: each side with the last sync, the two sides with each other, and both with the
+//! records of all machines.
 
 use super::compared_file::{ComparedFile, ConversationVersions};
 use super::fact_reader::FactReader;
@@ -143,8 +143,8 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Corrects the facts about a plain file whose remote version changed. The remote file did not change if a killed run
-    /// of this machine uploaded it. Otherwise the remote version may be older than the local one.
+    /// Corrects the facts about a plain file whose remote version changed. The remote file did not change if a killed
+    /// run of this machine uploaded it. Otherwise the remote version may be older than the local one.
     fn apply_known_versions(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         use Presence::{Absent, Changed, Unchanged};
         let facts = file.facts;
@@ -176,8 +176,8 @@ impl<'a> FactReader<'a> {
         Ok(())
     }
 
-    /// Looks for evidence that the remote version is older than the local one. `is_replaced` is true if this machine once
-    /// had the remote version and replaced it.
+    /// Looks for evidence that the remote version is older than the local one. `is_replaced` is true if this machine
+    /// once had the remote version and replaced it.
     fn former_version(
         &self,
         local: &FileVersion,
@@ -206,8 +206,8 @@ impl<'a> FactReader<'a> {
         })
     }
 
-    /// With `delete_policy = "propagate"`, lets a deletion apply only to exactly the text that was deleted. A file that was
-    /// edited or created again since then stays.
+    /// With `delete_policy = "propagate"`, lets a deletion apply only to exactly the text that was deleted. A file that
+    /// was edited or created again since then stays.
     fn apply_deletions(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         if self.rules.delete != DeletePolicy::Propagate {
             return Ok(());

@@ -29,8 +29,8 @@ pub(crate) enum ConflictCopyState {
 }
 
 impl<'a> FactReader<'a> {
-    /// Returns all conflict copies with their states. `steps` are the steps of the conversations, which can make conflict
-    /// copies obsolete.
+    /// Returns all conflict copies with their states. `steps` are the steps of the conversations, which can make
+    /// conflict copies obsolete.
     pub(crate) fn compare_conflict_copies(
         &self,
         steps: &[SyncStep],
@@ -116,9 +116,9 @@ impl<'a> FactReader<'a> {
         !steps.iter().any(is_replaced) && main.is_file() && self.contains_all(&main, copy)
     }
 
-    /// Returns true if a conversation contains all lines of the local file of a copy. Through the vault, the conversation
-    /// must also have further lines. Returns false if the conversation cannot be read; the plan of the conversation reports
-    /// the error.
+    /// Returns true if a conversation contains all lines of the local file of a copy. Through the vault, the
+    /// conversation must also have further lines. Returns false if the conversation cannot be read; the plan of the
+    /// conversation reports the error.
     fn contains_all(&self, conversation: &Path, copy: &ConflictCopy) -> bool {
         let path = self
             .records
@@ -126,8 +126,8 @@ impl<'a> FactReader<'a> {
             .folders
             .path(Side::Local, &copy.name);
         let relation = rollout::compare(conversation, &path);
-        // Through the vault, all machines drop a copy that one of them dropped. If the conversation equals the copy, another
-        // machine may still replace the conversation, and this version would then count as dropped too.
+        // Through the vault, all machines drop a copy that one of them dropped. If the conversation equals the copy,
+        // another machine may still replace the conversation, and this version would then count as dropped too.
         let is_vault = self.config.remote == SyncRemote::Vault;
         // The conversation may contain a truncated copy, but not the lines that the copy has lost.
         relation.is_ok_and(|r| r == Relation::FirstExtends || r == Relation::Equal && !is_vault)

@@ -1,6 +1,6 @@
 //! Finds the steps that would remove lines of a rollout which another rollout continues. A rewind or a fork records an
-//! offset in its base, the rollout that it continues, and Codex cannot open it if the text of the base before that offset
-//! differs.
+//! offset in its base, the rollout that it continues, and Codex cannot open it if the text of the base before that
+//! offset differs.
 
 use super::fact_reader::FactReader;
 use crate::codex::rollout::open_plain;
@@ -49,8 +49,8 @@ impl FactReader<'_> {
         lost.collect()
     }
 
-    /// Returns the keys of the steps that copy a rollout which continues a rollout in conflict. Codex could not open the
-    /// copied rollout on the side that has the other version of the conflict.
+    /// Returns the keys of the steps that copy a rollout which continues a rollout in conflict. Codex could not open
+    /// the copied rollout on the side that has the other version of the conflict.
     pub(crate) fn find_continuations(&self, plan: &SyncPlan) -> Vec<String> {
         let in_conflict = plan.conflicts.iter().filter_map(|conflict| {
             let key = rollouts::key(&conflict.path)?;
@@ -71,8 +71,8 @@ impl FactReader<'_> {
         held.map(|step| step.key.clone()).collect()
     }
 
-    /// Reads the rollouts of the home and the rollouts that the steps add to it. For each rollout that continues another
-    /// one, returns the id of the continued rollout and the offset in it.
+    /// Reads the rollouts of the home and the rollouts that the steps add to it. For each rollout that continues
+    /// another one, returns the id of the continued rollout and the offset in it.
     fn read_bases(&self, steps: &[SyncStep]) -> Vec<(String, u64)> {
         let (local, _) = files::find_readable(&self.config.local);
         let local = local.iter().map(|file| file.path(&self.config.local));
@@ -89,8 +89,8 @@ impl FactReader<'_> {
     }
 }
 
-/// Returns true if a line of `old` ends at `offset`, and `new` differs from `old` before that offset. Returns false if a
-/// file cannot be read.
+/// Returns true if a line of `old` ends at `offset`, and `new` differs from `old` before that offset. Returns false if
+/// a file cannot be read.
 fn loses_lines(new: &Path, old: &Path, offset: u64) -> bool {
     // The step does not copy a file that cannot be read.
     ends_line_at(old, offset).unwrap_or(false) && !have_same_start(new, old, offset).unwrap_or(true)

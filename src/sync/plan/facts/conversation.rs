@@ -156,8 +156,9 @@ impl<'a> FactReader<'a> {
         self.records.conflict_copies.all.contains_key(name) || self.records.may_drop(name)
     }
 
-    /// Returns the conflict copy to create for a version; `None` if the version has a conflict copy or the user decided to
-    /// drop it. While `sync resolve` decides about this conversation, the losing version gets a conflict copy even then.
+    /// Returns the conflict copy to create for a version; `None` if the version has a conflict copy or the user decided
+    /// to drop it. While `sync resolve` decides about this conversation, the losing version gets a conflict copy even
+    /// then.
     fn new_conflict_copy(
         &self,
         fold: &ConversationFold<'_>,
@@ -174,8 +175,8 @@ impl<'a> FactReader<'a> {
         }))
     }
 
-    /// Returns the names of the listed versions that will never arrive, because Codex rewrote the text `old` as `new`: the
-    /// beginnings of `old` that are longer than `new`.
+    /// Returns the names of the listed versions that will never arrive, because Codex rewrote the text `old` as `new`:
+    /// the beginnings of `old` that are longer than `new`.
     fn find_given_up_versions(
         &self,
         key: &str,

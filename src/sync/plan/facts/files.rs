@@ -51,8 +51,8 @@ impl<'a> FactReader<'a> {
         planned
     }
 
-    /// Returns the ids of the rollouts that the files of a group continue; none if the group is unchanged, blocked or not
-    /// downloaded.
+    /// Returns the ids of the rollouts that the files of a group continue; none if the group is unchanged, blocked or
+    /// not downloaded.
     fn read_parent_ids(&self, key: &str, group: &FileGroup) -> Vec<String> {
         let last = self.records.last_synced(key);
         let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
@@ -90,8 +90,8 @@ impl<'a> FactReader<'a> {
         Ok(FileReading::Settled(Box::new(notice.into())))
     }
 
-    /// Returns the path of the synced file that `error` names, relative to its side; `None` if `error` names a file that is
-    /// not synced.
+    /// Returns the path of the synced file that `error` names, relative to its side; `None` if `error` names a
+    /// file that is not synced.
     fn find_unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
         let roots = [Side::Local, Side::Remote].map(|side| self.config.root(side));
         let mut of_side = roots.iter();
@@ -205,8 +205,8 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Returns the plan if the files count as equal by size and time, so that they are not read. `None` except on a first
-    /// sync with `compare = "mtime"`.
+    /// Returns the plan if the files count as equal by size and time, so that they are not read. `None` except on a
+    /// first sync with `compare = "mtime"`.
     fn plan_if_equal_by_stat(
         &self,
         key: &str,
@@ -237,8 +237,8 @@ impl<'a> FactReader<'a> {
             .then(|| FileOutcome::record_equal(last, local, remote, contents).into())
     }
 
-    /// Returns a notice if the local file consists of zeros since the last sync, as a power cut leaves a file; `None` for
-    /// all other files.
+    /// Returns a notice if the local file consists of zeros since the last sync, as a power cut leaves a file; `None`
+    /// for all other files.
     fn check_zero_filled(
         &self,
         key: &str,
@@ -262,8 +262,8 @@ impl<'a> FactReader<'a> {
         Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
     }
 
-    /// Reads a file of which each side has at most one. Merges a line-based file with the copies that cloud clients made of
-    /// it.
+    /// Reads a file of which each side has at most one. Merges a line-based file with the copies that cloud clients
+    /// made of it.
     fn read_pair(
         &self,
         key: &'a str,

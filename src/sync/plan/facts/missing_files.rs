@@ -22,16 +22,16 @@ pub(crate) struct MissingFiles {
     pub(crate) forgotten: Vec<String>,
     /// Number of files that neither side has any more and that no machine reports as deleted.
     pub(crate) lost: usize,
-    /// For the files in `lost`, the digest of the last text in hex, by key. They are published as deletions, because another
-    /// machine that has such a file would restore it.
+    /// For the files in `lost`, the digest of the last text in hex, by key. They are published as deletions, because
+    /// another machine that has such a file would restore it.
     pub(crate) lost_deletions: BTreeMap<String, String>,
     /// Number of files that the configuration no longer includes and that both sides have.
     pub(crate) out_of_scope: usize,
 }
 
 impl FactReader<'_> {
-    /// Compares the files of the last sync with the files of both sides. `is_renamed` is true if this machine gets a new
-    /// manifest name in this run, so that its manifest does not exist yet.
+    /// Compares the files of the last sync with the files of both sides. `is_renamed` is true if this machine gets a
+    /// new manifest name in this run, so that its manifest does not exist yet.
     pub(crate) fn find_missing_files(
         &self,
         groups: &HashMap<String, FileGroup>,

@@ -74,8 +74,8 @@ pub(crate) fn group_files(
 }
 
 /// With `session_mode = "last_date_only"`, marks the conversations below `sessions/` of all days but the latest one as
-/// companions: they are synced only if a planned conversation continues them. Returns the latest day; `None` in the other
-/// mode, or without date folders. The scan has marked the conversations outside of the roots in the same way.
+/// companions: they are synced only if a planned conversation continues them. Returns the latest day; `None` in the
+/// other mode, or without date folders. The scan has marked the conversations outside of the roots in the same way.
 fn limit_to_last_date(
     config: &SyncConfig,
     groups: &mut HashMap<String, FileGroup>,
@@ -218,9 +218,9 @@ fn select_blocking_links(
         .collect()
 }
 
-/// Blocks the groups at or below each link: writing there would follow the link, and counting the files of the other side
-/// as deleted would lose them. Returns one notice for each link: as skipped if it blocks a group, otherwise as excluded
-/// (local) or in a note (remote). `place` names the remote.
+/// Blocks the groups at or below each link: writing there would follow the link, and counting the files of the other
+/// side as deleted would lose them. Returns one notice for each link: as skipped if it blocks a group, otherwise as
+/// excluded (local) or in a note (remote). `place` names the remote.
 fn block_linked_groups(
     place: &str,
     links: Vec<(Side, (String, &'static str))>,

@@ -38,8 +38,8 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let config = request.config;
     let scope = Scope::build(config).map_err(PlanError::InvalidGlob)?;
     let mut state = request.replica.read()?;
-    // A first sync creates the cloud folder, except in the place of a dangling link: it probably leads to an unmounted disk,
-    // and creating its target would be wrong.
+    // A first sync creates the cloud folder, except in the place of a dangling link: it probably leads to an unmounted
+    // disk, and creating its target would be wrong.
     let parent_exists = config.cloud.parent().is_some_and(Path::is_dir);
     let is_free = || config.cloud.symlink_metadata().is_err();
     if !(parent_exists && state.files.is_empty() && is_free()) {
@@ -143,8 +143,8 @@ fn restored_home_notice(request: &PlanRequest<'_>, state: &SyncState) -> Option<
     is_restored.then(|| NoticeList::Note.notice(home, why))
 }
 
-/// Content of a cloud folder, to distinguish a mounted folder from a bare mount point. A greater value is stronger evidence
-/// of a mounted folder.
+/// Content of a cloud folder, to distinguish a mounted folder from a bare mount point. A greater value is stronger
+/// evidence of a mounted folder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CloudContents {
     /// The folder is empty or does not exist.
@@ -185,8 +185,8 @@ fn check_cloud(config: &SyncConfig) -> Result<(), PlanError> {
     }
 }
 
-/// Checks that the cloud folder is mounted and is the one synced last, by this machine's manifest or by the files of the
-/// last sync. For callers that write to the cloud folder without a plan, such as `sync restore`.
+/// Checks that the cloud folder is mounted and is the one synced last, by this machine's manifest or by the files of
+/// the last sync. For callers that write to the cloud folder without a plan, such as `sync restore`.
 ///
 /// # Errors
 /// Those of [`check_cloud`], [`PlanError::NoManifest`], [`PlanError::MostFilesMissing`].
@@ -218,8 +218,9 @@ pub(crate) fn check_cloud_identity(
     }
 }
 
-/// Fails if this machine's manifest is a placeholder. It must not be overwritten, because a clone of this machine may have
-/// written it, which only the content shows. It does not count as absent, because that would look like an unmounted folder.
+/// Fails if this machine's manifest is a placeholder. It must not be overwritten, because a clone of this machine may
+/// have written it, which only the content shows. It does not count as absent, because that would look like an
+/// unmounted folder.
 fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
     let own = identity::own_manifest_path(config, state);
     if scan::is_placeholder(&own) {

@@ -1,6 +1,6 @@
 //! Detects remote files that changed although their size and mtime did not: cloud clients round mtimes, and an edit can
-//! keep the size. If another machine attests a version of equal size that is neither the version of the last sync nor an
-//! older one, the file is read.
+//! keep the size. If another machine attests a version of equal size that is neither the version of the last sync nor
+//! an older one, the file is read.
 
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
@@ -20,8 +20,8 @@ enum Recheck {
     Changed,
 }
 
-/// Reads the remote files that may have changed despite equal size and mtime. Resets the recorded mtime of a changed file,
-/// so that the plan sees the change, and records the digest of an unchanged file in the state.
+/// Reads the remote files that may have changed despite equal size and mtime. Resets the recorded mtime of a changed
+/// file, so that the plan sees the change, and records the digest of an unchanged file in the state.
 pub(crate) fn recheck_stats(
     state: &mut SyncState,
     remote: &SideListing,

@@ -21,9 +21,9 @@ pub(crate) struct ConflictCopyPlan {
     pub(crate) notices: Vec<Notice>,
 }
 
-/// Returns new records that obsolete conflict copies may be dropped. Without a record, a conflict copy that this machine
-/// dropped would come back from the snapshots of other machines. Conflict copies of a conversation in conflict stay,
-/// because this sync does not publish the conversation.
+/// Returns new records that obsolete conflict copies may be dropped. Without a record, a conflict copy that this
+/// machine dropped would come back from the snapshots of other machines. Conflict copies of a conversation in conflict
+/// stay, because this sync does not publish the conversation.
 pub(crate) fn record_contained(
     copies: &[(&ConflictCopy, ConflictCopyState)],
     conflicts: &[Conflict],

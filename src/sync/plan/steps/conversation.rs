@@ -91,8 +91,8 @@ impl<'a> ChosenVersion<'a> {
         })
     }
 
-    /// Returns the file of a side that has the version under the conversation's own name; `None` if the version has to be
-    /// copied to that side.
+    /// Returns the file of a side that has the version under the conversation's own name; `None` if the version has to
+    /// be copied to that side.
     fn file_on(&self, side: Side, file: &'a ComparedFile<'_>) -> Option<&'a ObservedFile> {
         let seen = &file.version(side)?.seen;
         let has_version = self.why.is_none() || side == self.from.seen.side;
@@ -165,8 +165,8 @@ impl<'a> ConversationDraft<'a> {
         self.add_copy(chosen, side, old)
     }
 
-    /// Adds ops that copy the chosen version to `side`, compressed if the source is, and that remove `old`, the former file
-    /// of that side. Returns the resulting placement.
+    /// Adds ops that copy the chosen version to `side`, compressed if the source is, and that remove `old`, the former
+    /// file of that side. Returns the resulting placement.
     fn add_copy(
         &mut self,
         chosen: &ChosenVersion<'_>,
@@ -315,8 +315,8 @@ impl Op {
     }
 }
 
-/// Returns the folder for a conversation that is in different folders on the two sides: the folder to which one side moved
-/// it since the last sync, else the folder that is not the archive. `None` if both sides have the same folder.
+/// Returns the folder for a conversation that is in different folders on the two sides: the folder to which one side
+/// moved it since the last sync, else the folder that is not the archive. `None` if both sides have the same folder.
 fn choose_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
     let local = rollouts::parent_folder(&file.local.as_ref()?.seen.path);
     let remote = rollouts::parent_folder(&file.conversation.canonical.as_ref()?.path);

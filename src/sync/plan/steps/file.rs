@@ -47,7 +47,8 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
             plan_copy(file, from, over.as_ref(), why)
         }
         (FileDecision::Merge, Some(local), Some(remote)) => {
-            // If no side lacks lines, the sides differ only by the lines that Codex dropped because of `history.max_bytes`.
+            // If no side lacks lines, the sides differ only by the lines that Codex dropped because of
+            // `history.max_bytes`.
             let merge = file.merge.as_ref();
             let merge = merge.and_then(|merge| plan_merge(file, merge));
             merge
@@ -149,8 +150,8 @@ fn plan_copy(
     }
 }
 
-/// Describes a conflict that `conflict.policy` decides in favour of the version on `from`; `None` if the copy has another
-/// reason.
+/// Describes a conflict that `conflict.policy` decides in favour of the version on `from`; `None` if the copy has
+/// another reason.
 fn describe_policy_conflict(
     file: &ComparedFile<'_>,
     why: CopyReason,

@@ -19,8 +19,8 @@ pub(crate) enum CloudName {
     Scratch,
     /// A placeholder for the file at this path, which is not downloaded.
     Placeholder(String),
-    /// A client's conflict file for the conversation or line-based file at this path. It may be the only file that has its
-    /// lines.
+    /// A client's conflict file for the conversation or line-based file at this path. It may be the only file that has
+    /// its lines.
     ClientCopy(String),
     /// A client's conflict file for a plain file. Such a conflict file is reported and left unchanged.
     OtherCopy,
@@ -109,8 +109,8 @@ fn is_scratch_name(name: &str) -> bool {
     }
 }
 
-/// Returns true if a system or client certainly created the scratch file at `path`: the file has one of their names, or is
-/// the companion that macOS creates beside a file on disks without extended attributes.
+/// Returns true if a system or client certainly created the scratch file at `path`: the file has one of their names, or
+/// is the companion that macOS creates beside a file on disks without extended attributes.
 pub(crate) fn is_junk(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if let Some(real) = name.strip_prefix("._") {
@@ -161,8 +161,8 @@ pub(crate) fn possible_placeholders(path: &Path) -> impl Iterator<Item = PathBuf
     names.into_iter().map(|name| path.with_file_name(name))
 }
 
-/// Returns the file name of the conversation that `name` belongs to, and true if `name` is exactly this file name. `None`
-/// unless `name` begins with the stem of a conversation.
+/// Returns the file name of the conversation that `name` belongs to, and true if `name` is exactly this file name.
+/// `None` unless `name` begins with the stem of a conversation.
 fn parse_conversation(name: &str) -> Option<(String, bool)> {
     let stem = rollouts::parse_stem(name)?;
     let rest = &name[stem.len()..];

@@ -34,15 +34,15 @@ pub(crate) struct ClientCopy {
     pub(crate) digest: Sha256Digest,
     /// The reason to wait for the copy.
     pub(crate) problem: Option<&'static str>,
-    /// True if all lines of the copy are complete. A client can copy a version that no machine will ever attest; using the
-    /// lines of such a version loses nothing.
+    /// True if all lines of the copy are complete. A client can copy a version that no machine will ever attest; using
+    /// the lines of such a version loses nothing.
     pub(crate) is_whole: bool,
 }
 
 impl FolderReader<'_> {
-    /// Returns the files of one group if each remote file arrived completely or has no lines that this machine lacks, else
-    /// a notice with the reason to wait. The `copies` of cloud clients are included even if they are incomplete, with the
-    /// reason. `path` is for output.
+    /// Returns the files of one group if each remote file arrived completely or has no lines that this machine lacks,
+    /// else a notice with the reason to wait. The `copies` of cloud clients are included even if they are incomplete,
+    /// with the reason. `path` is for output.
     pub(crate) fn check_delivery(
         &self,
         key: &str,
@@ -118,8 +118,8 @@ impl FolderReader<'_> {
         Ok(())
     }
 
-    /// Returns the reason to wait for a remote file; `None` if the file was delivered completely. `version` gets the mtime
-    /// and the digest that are recorded for it.
+    /// Returns the reason to wait for a remote file; `None` if the file was delivered completely. `version` gets the
+    /// mtime and the digest that are recorded for it.
     ///
     /// A file is complete if it is unchanged since the last sync. A file full of zeros is incomplete. All others are
     /// complete if a machine attests them, this machine had them before, or `--accept-unlisted` is given; the rest is
@@ -146,7 +146,8 @@ impl FolderReader<'_> {
         }
         let replaced = self.records.state.replaced_digests(key);
         let mut attested = self.records.attested_versions(key);
-        // Reads the file only if it may be a known version: one of its size is attested, or this machine had others before.
+        // Reads the file only if it may be a known version: one of its size is attested, or this machine had others
+        // before.
         if attested.any(|listed| listed.size == stat.size) || !replaced.is_empty() {
             let digest = version.read_raw_digest()?;
             let mut attested = self.records.attested_versions(key);
@@ -166,8 +167,8 @@ impl FolderReader<'_> {
         self.find_incompleteness(key, version, kind, last)
     }
 
-    /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete. If
-    /// other machines write manifests, only lines that were appended to an attested version show that. Without other
+    /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
+    /// If other machines write manifests, only lines that were appended to an attested version show that. Without other
     /// machines, a file is complete unless it looks torn.
     fn find_incompleteness(
         &self,
@@ -210,10 +211,10 @@ impl FolderReader<'_> {
         }))
     }
 
-    /// Returns true if an incomplete remote file has only content of the local file, so that the sync need not wait for the
-    /// rest. A prefix of a local conversation or line-based file counts only if the local file, or another remote file,
-    /// also has everything that other machines attest, because then a client restored an earlier version. Otherwise the
-    /// prefix may be the beginning of a newer version that is being delivered.
+    /// Returns true if an incomplete remote file has only content of the local file, so that the sync need not wait for
+    /// the rest. A prefix of a local conversation or line-based file counts only if the local file, or another remote
+    /// file, also has everything that other machines attest, because then a client restored an earlier version.
+    /// Otherwise the prefix may be the beginning of a newer version that is being delivered.
     fn has_only_local_content(
         &self,
         key: &str,
@@ -277,8 +278,9 @@ impl FolderReader<'_> {
         Ok(true)
     }
 
-    /// Returns the reason not to copy a remote version over the local one yet: no machine attests the remote version, and
-    /// it is empty or cut off within a line. `None` if neither is true. `is_first` is true if no sync has recorded the file.
+    /// Returns the reason not to copy a remote version over the local one yet: no machine attests the remote version,
+    /// and it is empty or cut off within a line. `None` if neither is true. `is_first` is true if no sync has recorded
+    /// the file.
     pub(crate) fn find_download_risk(
         &self,
         local: &FileVersion,
@@ -294,8 +296,8 @@ impl FolderReader<'_> {
         if is_empty && is_first && !self.accept_unlisted {
             return Ok(Some("is empty, and no machine lists an empty version"));
         }
-        // Only `sync resolve` uses a truncated file. `--accept-unlisted` does not, because the rest of the file may still
-        // be on its way.
+        // Only `sync resolve` uses a truncated file. `--accept-unlisted` does not, because the rest of the file may
+        // still be on its way.
         let may_be_truncated = kind == FileKind::Plain && !self.is_resolving;
         let why = "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
                    to copy the local file there again";

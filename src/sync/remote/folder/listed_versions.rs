@@ -83,8 +83,8 @@ pub(crate) struct RemoteManifests {
     deleted: HashMap<String, Vec<Deletion>>,
     /// Resolutions that other machines publish; see [`crate::sync::resolutions`].
     pub resolutions: BTreeSet<String>,
-    /// End digests of manifests that a machine has replaced by one under another name, because it was cloned or restored
-    /// from a backup. The new manifests list the same versions.
+    /// End digests of manifests that a machine has replaced by one under another name, because it was cloned or
+    /// restored from a backup. The new manifests list the same versions.
     former: Vec<Sha256Digest>,
     /// Names of manifests that have not arrived completely.
     pub incomplete: Vec<String>,
@@ -237,8 +237,8 @@ impl RemoteManifests {
             .collect()
     }
 
-    /// Returns the key under which other machines list a file; `None` if no machine lists it. The returned key may differ
-    /// from `key` in letter case and Unicode form.
+    /// Returns the key under which other machines list a file; `None` if no machine lists it. The returned key may
+    /// differ from `key` in letter case and Unicode form.
     pub(crate) fn listed_key(&self, key: &str) -> Option<&str> {
         let found = self.files.get_key_value(&fold_name(key));
         found.map(|(key, _)| key.as_str())
@@ -283,7 +283,8 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
     read
 }
 
-/// Lists the files in the folder of manifests, but reads at most `limit` entries. Returns false if there are more entries.
+/// Lists the files in the folder of manifests, but reads at most `limit` entries. Returns false if there are more
+/// entries.
 fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
     let folder = manager_folder::manifests_folder(cloud);
     let entries = match fs::read_dir(&folder) {

@@ -88,15 +88,15 @@ pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 #[derive(Clone, Copy)]
 struct MissingVersion<'i> {
     listed: &'i ListedVersion,
-    /// True if the version certainly has not arrived. False if a new remote file could be this version: the file is read
-    /// only when it is planned.
+    /// True if the version certainly has not arrived. False if a new remote file could be this version: the file is
+    /// read only when it is planned.
     is_certain: bool,
 }
 
 impl FolderReader<'_> {
-    /// Finds all files with listed versions that may not have arrived. `latest_date` is the only day that is synced, if the
-    /// sync is limited to one day. `lost_deletions` are the digests of the files that neither side has any more, and of
-    /// which this plan publishes a deletion, by key.
+    /// Finds all files with listed versions that may not have arrived. `latest_date` is the only day that is synced, if
+    /// the sync is limited to one day. `lost_deletions` are the digests of the files that neither side has any more,
+    /// and of which this plan publishes a deletion, by key.
     pub(crate) fn find_undelivered(
         &self,
         groups: &HashMap<String, FileGroup>,
@@ -146,7 +146,8 @@ impl FolderReader<'_> {
 
     /// Returns true if a version of a conversation is, or once was, a conflict copy, or is a prefix of one.
     fn is_conflict_copy(&self, version: &ListedVersion) -> bool {
-        // The key comes from the path, because keys of manifests are in lower case and names of conflict copies are not.
+        // The key comes from the path, because keys of manifests are in lower case and names of conflict copies are
+        // not.
         let Some(key) = rollouts::key(&version.path) else {
             return false;
         };
@@ -216,8 +217,8 @@ impl FileOnSides<'_> {
         newer
     }
 
-    /// Chooses the newest of these versions, which is missing if it certainly has not arrived and this machine would sync
-    /// it.
+    /// Chooses the newest of these versions, which is missing if it certainly has not arrived and this machine would
+    /// sync it.
     fn choose_newest(
         &self,
         versions: &[MissingVersion<'_>],
@@ -288,7 +289,8 @@ impl FileOnSides<'_> {
         &self,
         listed: &'i [ListedVersion],
     ) -> io::Result<Vec<MissingVersion<'i>>> {
-        // A remote file that is new since the last sync may be the beginning of a listed version that is being delivered.
+        // A remote file that is new since the last sync may be the beginning of a listed version that is being
+        // delivered.
         let (new, known): (Vec<_>, Vec<_>) = self
             .files()
             .partition(|(side, found)| self.is_new_remote(*side, found));

@@ -4,8 +4,8 @@ use super::causality::VersionId;
 use super::store::RemoteSnapshot;
 use std::collections::BTreeMap;
 
-/// Replicas with several newest snapshots: two machines published under one id, because one has a copy of the other's disk.
-/// Maps the id of each replica to the number of the last publication that both machines have in common.
+/// Replicas with several newest snapshots: two machines published under one id, because one has a copy of the other's
+/// disk. Maps the id of each replica to the number of the last publication that both machines have in common.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ForkedReplicas(BTreeMap<String, u64>);
 
@@ -37,8 +37,8 @@ impl ForkedReplicas {
     }
 }
 
-/// Returns true if both are ids of the same snapshot. One may be the beginning of the other, because some versions of restic
-/// print only the beginning.
+/// Returns true if both are ids of the same snapshot. One may be the beginning of the other, because some versions of
+/// restic print only the beginning.
 pub(super) fn is_same_id(a: &str, b: &str) -> bool {
     !a.is_empty() && !b.is_empty() && (a.starts_with(b) || b.starts_with(a))
 }
@@ -70,7 +70,8 @@ fn follows(later: &RemoteSnapshot, earlier: &RemoteSnapshot) -> bool {
     base.is_some_and(|base| is_same_id(base, &earlier.id))
 }
 
-/// Returns the snapshot `from` and the snapshots on which it is based, the newest first, up to the first that is not listed.
+/// Returns the snapshot `from` and the snapshots on which it is based, the newest first, up to the first that is not
+/// listed.
 fn lineage<'s>(
     from: &'s RemoteSnapshot,
     all: &'s [RemoteSnapshot],
@@ -81,7 +82,8 @@ fn lineage<'s>(
     })
 }
 
-/// Returns true if the chain of the bases of `from` breaks off, at a base that is not listed, before it reaches `number`.
+/// Returns true if the chain of the bases of `from` breaks off, at a base that is not listed, before it reaches
+/// `number`.
 fn has_gap_above(from: &RemoteSnapshot, number: u64, all: &[RemoteSnapshot]) -> bool {
     let last = lineage(from, all).last().unwrap_or(from);
     last.number > number && last.base.is_some()

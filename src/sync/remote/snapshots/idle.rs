@@ -1,5 +1,5 @@
-//! Recognizes a run that has nothing to do: the last run had nothing to do, and the home, the settings and the state are
-//! unchanged since then. The run can then skip the staging of the home, which takes time for each file.
+//! Recognizes a run that has nothing to do: the last run had nothing to do, and the home, the settings and the state
+//! are unchanged since then. The run can then skip the staging of the home, which takes time for each file.
 
 use super::join::Join;
 use super::store::Remote;
@@ -66,8 +66,8 @@ impl<R: Remote> Join<'_, R> {
         })
     }
 
-    /// Returns the plan of a run that has nothing to do, with the notices of `before`. `None` if the run may have something
-    /// to do.
+    /// Returns the plan of a run that has nothing to do, with the notices of `before`. `None` if the run may have
+    /// something to do.
     pub fn idle_plan(&self, before: &HomeBefore) -> Result<Option<SyncPlan>, DocumentError> {
         let read = document::read::<IdleRecord>(&self.replica.folder.join(IDLE_FILE))?;
         let record = read.good().unwrap_or_default();
@@ -82,8 +82,8 @@ impl<R: Remote> Join<'_, R> {
         }))
     }
 
-    /// Records that a run had nothing to do, for [`Self::idle_plan`] of the next run; does nothing if `plan` has something
-    /// to do.
+    /// Records that a run had nothing to do, for [`Self::idle_plan`] of the next run; does nothing if `plan` has
+    /// something to do.
     pub fn record_idle(&self, before: &HomeBefore, plan: &SyncPlan) -> Result<(), IoError> {
         let is_idle = plan.steps.is_empty()
             && plan.conflicts.is_empty()
@@ -99,8 +99,8 @@ impl<R: Remote> Join<'_, R> {
         document::write(&self.replica.folder.join(IDLE_FILE), &record)
     }
 
-    /// Returns a digest of the home, and of the names, sizes and mtimes of the files in the folder of the state. Each run,
-    /// and each command that records a decision, changes one of these files.
+    /// Returns a digest of the home, and of the names, sizes and mtimes of the files in the folder of the state. Each
+    /// run, and each command that records a decision, changes one of these files.
     fn digest_with_state(&self, before: &HomeBefore) -> Result<String, IoError> {
         let folder = &self.replica.folder;
         let names = tree::list_if_exists(folder)?.into_iter();

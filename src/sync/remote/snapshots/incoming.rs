@@ -64,15 +64,15 @@ impl<R: Remote> Join<'_, R> {
         changed.chain(deleted).collect()
     }
 
-    /// Returns true if a machine with this `knowledge` has merged the version. No machine counts as knowing a version that
-    /// two machines may have published with different contents.
+    /// Returns true if a machine with this `knowledge` has merged the version. No machine counts as knowing a
+    /// version that two machines may have published with different contents.
     fn knows(&self, knowledge: &Knowledge, key: &str, version: &VersionId) -> bool {
         !self.forked.is_ambiguous(version) && knowledge.knows(key, version)
     }
 
-    /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge `theirs`. If each
-    /// of the two machines decided for the version of the other one at the same time, the ids of the versions decide: all
-    /// machines then choose the same version.
+    /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge `theirs`. If
+    /// each of the two machines decided for the version of the other one at the same time, the ids of the versions
+    /// decide: all machines then choose the same version.
     fn causal_order(
         &self,
         state: &SyncState,
@@ -102,9 +102,9 @@ impl<R: Remote> Join<'_, R> {
         }
     }
 
-    /// Returns true if this machine's version of a file replaced `version`: a waiting machine has the same version as this
-    /// machine and knew `version`. This machine may have changed the file since, and must not lose the change to an older
-    /// version.
+    /// Returns true if this machine's version of a file replaced `version`: a waiting machine has the same version as
+    /// this machine and knew `version`. This machine may have changed the file since, and must not lose the change to
+    /// an older version.
     fn is_replaced_by_own(&self, key: &str, version: &VersionId) -> bool {
         let Some(own) = self.outgoing.get(key) else {
             return false;

@@ -48,8 +48,8 @@ pub struct Join<'r, R> {
     /// The machines of the current round, each with the files that it changed.
     pub(super) round: Vec<(OtherMachine, Vec<IncomingFile>)>,
     pub(super) forked: ForkedReplicas,
-    /// Files that this machine has in the version of another machine and has not published yet: the id of the snapshot that
-    /// contains the version, by key of the file.
+    /// Files that this machine has in the version of another machine and has not published yet: the id of the
+    /// snapshot that contains the version, by key of the file.
     pub(super) adopted: BTreeMap<String, String>,
     pub(super) taken: TakenVersions,
     /// The records of the incoming files in the state before the round, by key.
@@ -83,8 +83,8 @@ fn with_staging(config: &SyncConfig, staging: &Path) -> SyncConfig {
 
 impl<'r, R: Remote> Join<'r, R> {
     /// Lists the snapshots, and reads the manifests of those that are new. `staging` is an empty private folder for the
-    /// staged tree. The tree is kept for the next run below `kept`, a folder for all replicas of this machine. `writes` is
-    /// false for a plan, which does not change the state.
+    /// staged tree. The tree is kept for the next run below `kept`, a folder for all replicas of this machine. `writes`
+    /// is false for a plan, which does not change the state.
     ///
     /// # Errors
     /// The store cannot be read, or a newest snapshot is damaged or of a newer version. Nothing was changed.
@@ -169,8 +169,8 @@ impl<'r, R: Remote> Join<'r, R> {
             return Ok(());
         }
         match &*own {
-            // The first run, or another machine removed this machine's snapshots. The list of deleted files went with them,
-            // so deleted files come back from other machines.
+            // The first run, or another machine removed this machine's snapshots. The list of deleted files went with
+            // them, so deleted files come back from other machines.
             [] => self.position.joined.clear(),
             // The last snapshot is not listed yet.
             [one] if one.number < self.position.number => {}
@@ -197,8 +197,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(candidates.into_iter().find(|known| *known == found))
     }
 
-    /// Gives this machine a new replica id, and a new name to each version whose old name a copy of this machine may have
-    /// used for another version.
+    /// Gives this machine a new replica id, and a new name to each version whose old name a copy of this machine may
+    /// have used for another version.
     fn rename_versions(&mut self, snapshots: &[RemoteSnapshot]) {
         let old = std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
         let last = self.position.snapshot.take().unwrap_or_default();
@@ -245,8 +245,8 @@ impl<'r, R: Remote> Join<'r, R> {
         &self.position.replica
     }
 
-    /// Records the versions that the round merged. A version that waits for a decision is replaced, in the staged tree and
-    /// in the state, by the version that this machine published.
+    /// Records the versions that the round merged. A version that waits for a decision is replaced, in the staged tree
+    /// and in the state, by the version that this machine published.
     pub fn settle(&mut self) -> Result<(), R::Error> {
         let mut state = self.replica.read()?;
         let mut is_undecided = false;
@@ -291,8 +291,9 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
-    /// Records the result of the sync for an incoming file in [`Self::outgoing`]: the version of the other machine, a new
-    /// version, or none if the file is gone. `now` has the staged files of its key after the sync; `None` if there are none.
+    /// Records the result of the sync for an incoming file in [`Self::outgoing`]: the version of the other machine, a
+    /// new version, or none if the file is gone. `now` has the staged files of its key after the sync; `None` if there
+    /// are none.
     fn record_incoming_result(
         &mut self,
         one: &IncomingFile,
@@ -334,8 +335,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
-    /// Publishes the staged folder as this machine's newest snapshot, and returns the id of the snapshot. `None` if the last
-    /// snapshot has the same content. If a file was rewritten during the publication, publishes again.
+    /// Publishes the staged folder as this machine's newest snapshot, and returns the id of the snapshot. `None` if the
+    /// last snapshot has the same content. If a file was rewritten during the publication, publishes again.
     ///
     /// # Errors
     /// [`RemoteError::Changed`] if each of [`MAX_ATTEMPTS`] snapshots lists former content of a file.
@@ -377,8 +378,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(id)
     }
 
-    /// Keeps the hard links for the next run, which then need not create them again: a new link changes the ctime of a file,
-    /// and restic reads and lists every file with a new ctime again. A failure is only logged.
+    /// Keeps the hard links for the next run, which then need not create them again: a new link changes the ctime of a
+    /// file, and restic reads and lists every file with a new ctime again. A failure is only logged.
     pub fn keep_tree(&self) {
         if self.is_staged
             && let Err(e) = self.tree.keep(&self.kept)
@@ -428,8 +429,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(bytes)
     }
 
-    /// Returns the path of a file that was rewritten while the store read it; `None` if there is none. A file that grew is
-    /// accepted: it begins with the listed content, and readers truncate it to the listed size.
+    /// Returns the path of a file that was rewritten while the store read it; `None` if there is none. A file that grew
+    /// is accepted: it begins with the listed content, and readers truncate it to the listed size.
     fn find_changed(&self, manifest: &SnapshotManifest) -> Result<Option<String>, IoError> {
         for (path, entry) in manifest.files() {
             let full = self.tree.path(path);

@@ -41,8 +41,8 @@ impl<R: Remote> Join<'_, R> {
         entries.collect()
     }
 
-    /// Returns the entry of the text that this run synced, if the conversation has grown since. The new text may end within
-    /// a line, and the next run syncs it.
+    /// Returns the entry of the text that this run synced, if the conversation has grown since. The new text may end
+    /// within a line, and the next run syncs it.
     fn find_synced_beginning(
         &self,
         last: &SyncedFile,
@@ -76,8 +76,8 @@ impl<R: Remote> Join<'_, R> {
         if let Some((_, digest)) = last.and_then(|last| last.contents) {
             return Some(digest);
         }
-        // If the state has a matching record without a digest, size and mtime prove nothing: two merges of lines can have
-        // the same.
+        // If the state has a matching record without a digest, size and mtime prove nothing: two merges of lines can
+        // have the same.
         let own = self.outgoing.get(key)?.files.get(path)?;
         (own.stat() == stat && last.is_none()).then_some(own.digest)
     }

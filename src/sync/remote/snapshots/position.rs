@@ -52,8 +52,8 @@ impl PositionFiles {
         }
     }
 
-    /// Reads the position; returns a new one with the id `new_id` if the file is missing or damaged. After a change of the
-    /// settings, all snapshots are joined again, because the new settings may include other files.
+    /// Reads the position; returns a new one with the id `new_id` if the file is missing or damaged. After a change of
+    /// the settings, all snapshots are joined again, because the new settings may include other files.
     pub(super) fn read(
         &self,
         config: &SyncConfig,

@@ -1,6 +1,6 @@
 //! The state of a run until the run is published. It is a copy: if the run is killed, the state of the last publication
-//! remains, so that state and publication always match. The versions that the run may place in the home are recorded first,
-//! so that the next run recognizes them there.
+//! remains, so that state and publication always match. The versions that the run may place in the home are recorded
+//! first, so that the next run recognizes them there.
 
 use super::error::RemoteError;
 use super::join::Join;
@@ -21,8 +21,8 @@ impl PositionFiles {
         replica.with_run_folder(Some(self.run_folder()))
     }
 
-    /// Replaces the state of the last publication by the state in the folder of the run, if there is one, and removes that
-    /// folder.
+    /// Replaces the state of the last publication by the state in the folder of the run, if there is one, and
+    /// removes that folder.
     pub(super) fn commit_state(&self, replica: &Replica) -> Result<(), IoError> {
         let state = self.uncommitted(replica).state_file();
         if state.exists() {
@@ -33,8 +33,8 @@ impl PositionFiles {
 }
 
 impl<R: Remote> Join<'_, R> {
-    /// Writes the state with which the run begins: the state of the last publication, with the versions that a killed run
-    /// has placed in the home since.
+    /// Writes the state with which the run begins: the state of the last publication, with the versions that a killed
+    /// run has placed in the home since.
     pub(super) fn begin_state(&mut self) -> Result<(), RemoteError> {
         let unpublished = self.files.uncommitted(&self.replica);
         let taken = document::read(&self.files.run_folder().join(TAKEN_FILE))?;
@@ -57,8 +57,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(self.write_state(&mut state)?)
     }
 
-    /// Writes the state of the run, without the evidence that only a cloud folder needs, because the manifests of snapshots
-    /// tell which version is newer.
+    /// Writes the state of the run, without the evidence that only a cloud folder needs, because the manifests of
+    /// snapshots tell which version is newer.
     pub(super) fn write_state(&self, state: &mut SyncState) -> Result<(), IoError> {
         state.own = OwnManifests {
             writer: state.own.writer.clone(),
@@ -70,8 +70,8 @@ impl<R: Remote> Join<'_, R> {
         Ledger::remove(self.replica.run_folder())
     }
 
-    /// Records the versions that the machines of the round changed, before the sync places them in the home. A plan writes
-    /// nothing.
+    /// Records the versions that the machines of the round changed, before the sync places them in the home. A plan
+    /// writes nothing.
     pub(super) fn record_taken(&mut self) -> Result<(), IoError> {
         for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
             if let Some(version) = one.version.clone() {
@@ -87,8 +87,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Adopts each version of another machine that the state records as synced, although this machine has not published the
-    /// file. The two machines have synced through a folder before.
+    /// Adopts each version of another machine that the state records as synced, although this machine has not published
+    /// the file. The two machines have synced through a folder before.
     fn adopt_synced(&mut self, state: &SyncState) {
         for other in &self.waiting {
             for (key, file) in &other.manifest.files {
@@ -102,8 +102,8 @@ impl<R: Remote> Join<'_, R> {
         }
     }
 
-    /// Adopts the versions that a killed run placed in the home, and records them as synced, so that a later change of the
-    /// user counts as newer.
+    /// Adopts the versions that a killed run placed in the home, and records them as synced, so that a later change of
+    /// the user counts as newer.
     fn adopt_taken(
         &mut self,
         taken: TakenVersions,
@@ -147,8 +147,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Makes the state record, for each file, the version that this machine published or adopted. The state may have another
-    /// version if it was damaged, or if the user changed an adopted file.
+    /// Makes the state record, for each file, the version that this machine published or adopted. The state may have
+    /// another version if it was damaged, or if the user changed an adopted file.
     fn match_published(&self, state: &mut SyncState) {
         for (key, file) in &self.outgoing {
             let last = state.files.get(key);

@@ -1,11 +1,11 @@
 //! The manifest of a snapshot: all synced files of one machine, with digests and version ids.
 //!
-//! The lines are like those of a manifest in a cloud folder: a header, the files, the deletions and the resolutions, the
-//! publication, and last the digest of all lines before it.
+//! The lines are like those of a manifest in a cloud folder: a header, the files, the deletions and the resolutions,
+//! the publication, and last the digest of all lines before it.
 //!
 //! The file that changed last is listed last, and the header never changes, because restic stores each changed chunk of
-//! the manifest, of about 1.5 MB, again. So one turn of a conversation changes one chunk. With the files in the order of
-//! their names it changed three.
+//! the manifest, of about 1.5 MB, again. So one turn of a conversation changes one chunk. With the files in the order
+//! of their names it changed three.
 
 use super::causality::{Knowledge, VersionId};
 use super::error::RemoteError;

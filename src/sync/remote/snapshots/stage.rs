@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 impl<R: Remote> Join<'_, R> {
-    /// Builds the folder to sync with, or adds the changes of the next machines to it. Returns false if all machines are
-    /// joined. Two machines that changed the same file are joined in two rounds, one after the other.
+    /// Builds the folder to sync with, or adds the changes of the next machines to it. Returns false if all machines
+    /// are joined. Two machines that changed the same file are joined in two rounds, one after the other.
     ///
     /// # Errors
     /// A file cannot be fetched, or does not match its manifest. Nothing was changed.
@@ -46,8 +46,9 @@ impl<R: Remote> Join<'_, R> {
         Ok(true)
     }
 
-    /// Removes from the state the records of files that both machines changed: with its record, a file of this machine would
-    /// look unchanged, and there would be no conflict. [`Join::settle`] restores the record of a file that is not decided.
+    /// Removes from the state the records of files that both machines changed: with its record, a file of this machine
+    /// would look unchanged, and there would be no conflict. [`Join::settle`] restores the record of a file that is not
+    /// decided.
     fn forget_concurrent(&mut self, state: &mut SyncState) {
         self.before_round.clear();
         for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
@@ -65,8 +66,8 @@ impl<R: Remote> Join<'_, R> {
         !self.waiting.is_empty()
     }
 
-    /// Moves waiting machines into the round. A machine keeps waiting if an earlier machine has another version of one of
-    /// its changed files.
+    /// Moves waiting machines into the round. A machine keeps waiting if an earlier machine has another version of one
+    /// of its changed files.
     fn choose_machines(&mut self, state: &SyncState) {
         let mut chosen: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
         let mut postponed: BTreeSet<String> = BTreeSet::new();
@@ -95,8 +96,8 @@ impl<R: Remote> Join<'_, R> {
         }
     }
 
-    /// Places the files that this machine published last, except files that the round changes. A file that is neither in the
-    /// home nor in a snapshot is dropped from the state and from the next snapshot.
+    /// Places the files that this machine published last, except files that the round changes. A file that is neither
+    /// in the home nor in a snapshot is dropped from the state and from the next snapshot.
     fn stage_own(&mut self, state: &mut SyncState) -> Result<(), R::Error> {
         let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
         let incoming: BTreeSet<&str> = incoming.map(|one| &*one.key).collect();
@@ -130,9 +131,9 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Continues with the tree of the last run. Returns the files that still equal the last publication, and removes all
-    /// other files and those of the `incoming` keys. The conversations in the tree are hard links, so a conversation to
-    /// which Codex has appended since is among the removed files.
+    /// Continues with the tree of the last run. Returns the files that still equal the last publication, and removes
+    /// all other files and those of the `incoming` keys. The conversations in the tree are hard links, so a
+    /// conversation to which Codex has appended since is among the removed files.
     fn reuse_kept_files(
         &self,
         state: &SyncState,
@@ -158,8 +159,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(usable)
     }
 
-    /// Places files that were synced through a folder before and that nothing has changed since. Changed files are removed
-    /// from the state, so that they count as new.
+    /// Places files that were synced through a folder before and that nothing has changed since. Changed files are
+    /// removed from the state, so that they count as new.
     fn stage_unpublished(&self, state: &mut SyncState) -> Result<(), IoError> {
         let mut lost = Vec::new();
         let unpublished = state.files.iter();
@@ -180,8 +181,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Places a file if the home has its content, at `path` or at the path of the last sync. Returns the size and mtime of
-    /// the placed file.
+    /// Places a file if the home has its content, at `path` or at the path of the last sync. Returns the size and mtime
+    /// of the placed file.
     pub(super) fn place_local(
         &self,
         path: &str,
@@ -224,8 +225,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Fetches the `missing` files of adopted versions and of this machine's last snapshot. Returns the files that no listed
-    /// snapshot has.
+    /// Fetches the `missing` files of adopted versions and of this machine's last snapshot. Returns the files that no
+    /// listed snapshot has.
     pub(super) fn fetch_own(
         &self,
         mut missing: BTreeMap<String, ManifestEntry>,
@@ -373,8 +374,8 @@ impl<R: Remote> Join<'_, R> {
         for (other, incoming) in &self.round {
             let files = incoming.iter().flat_map(|one| one.files.clone());
             let mut deleted: HashMap<_, _> = other.manifest.deleted.clone().into_iter().collect();
-            // The planner copies a deletion only for the version of this machine. The other machine knew this version, even
-            // if it deleted a later one.
+            // The planner copies a deletion only for the version of this machine. The other machine knew this version,
+            // even if it deleted a later one.
             for one in incoming.iter().filter(|one| one.version.is_none()) {
                 let last = state.files.get(&one.key).and_then(|last| last.contents);
                 if let (Some(deletion), Some((_, digest))) = (deleted.get_mut(&one.key), last) {
@@ -394,8 +395,8 @@ impl<R: Remote> Join<'_, R> {
     }
 }
 
-/// Orders machines so that each comes before the machines whose versions it replaced. In the opposite order, the sync would
-/// have to decide about the replaced version, and the decision would win over the version that replaced it.
+/// Orders machines so that each comes before the machines whose versions it replaced. In the opposite order, the sync
+/// would have to decide about the replaced version, and the decision would win over the version that replaced it.
 fn newest_first(
     mut left: Vec<(OtherMachine, Vec<IncomingFile>)>,
 ) -> Vec<(OtherMachine, Vec<IncomingFile>)> {

@@ -1,5 +1,5 @@
-//! The folder that a run syncs the home with, and that becomes the next snapshot. A conversation of the home is a hard link
-//! if the home has its content, so that it takes no space; other files are copies.
+//! The folder that a run syncs the home with, and that becomes the next snapshot. A conversation of the home is a hard
+//! link if the home has its content, so that it takes no space; other files are copies.
 
 use super::error::RemoteError;
 use super::snapshot_manifest::copy_name;
@@ -70,8 +70,8 @@ impl StagedTree {
         Ok(target)
     }
 
-    /// Places a file from the first of the local `candidates` that has the content or begins with it. Returns the size and
-    /// mtime of the placed file; `None` if no candidate has the content.
+    /// Places a file from the first of the local `candidates` that has the content or begins with it. Returns the size
+    /// and mtime of the placed file; `None` if no candidate has the content.
     pub(super) fn place_from_home(
         &self,
         config: &SyncConfig,
@@ -102,9 +102,9 @@ impl StagedTree {
         Ok(None)
     }
 
-    /// Places a hard link to a conversation, because Codex only appends to it, or a copy of any other file, because an editor
-    /// may overwrite it during the publication. Returns false, and places nothing, if the source of a copy no longer has the
-    /// size and mtime `stat`.
+    /// Places a hard link to a conversation, because Codex only appends to it, or a copy of any other file, because an
+    /// editor may overwrite it during the publication. Returns false, and places nothing, if the source of a copy no
+    /// longer has the size and mtime `stat`.
     pub(super) fn place(&self, from: &Path, to: &str, stat: Stat) -> Result<bool, IoError> {
         if FileKind::from_key(&state_key(to)) == FileKind::Rollout {
             self.link(from, to)?;
@@ -147,8 +147,8 @@ impl StagedTree {
         tree::remove(&self.path(relative))
     }
 
-    /// Moves the hard links to conversations to `kept`, and removes all other files, because copies would take space until
-    /// the next run.
+    /// Moves the hard links to conversations to `kept`, and removes all other files, because copies would take space
+    /// until the next run.
     pub(super) fn keep(&self, kept: &Path) -> Result<(), IoError> {
         for (key, files) in self.list()? {
             let is_rollout = FileKind::from_key(&key) == FileKind::Rollout;
@@ -211,8 +211,8 @@ impl StagedTree {
     }
 }
 
-/// Checks the content of the fetched file `from`, and moves it to `to`, whose folder exists. A file that is longer than its
-/// `entry` is truncated first. The inner error describes how the file differs from its entry; then it is not moved.
+/// Checks the content of the fetched file `from`, and moves it to `to`, whose folder exists. A file that is longer than
+/// its `entry` is truncated first. The inner error describes how the file differs from its entry; then it is not moved.
 pub(crate) fn place_fetched(
     from: &Path,
     to: &Path,

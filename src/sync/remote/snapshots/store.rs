@@ -42,8 +42,8 @@ pub trait Remote {
     /// Reads the manifest of a snapshot.
     fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest, Self::Error>;
 
-    /// Writes the `wanted` files of a snapshot below [`HOME`] in `folder`. The folder may have other versions of some wanted
-    /// files, and no other files.
+    /// Writes the `wanted` files of a snapshot below [`HOME`] in `folder`. The folder may have other versions of some
+    /// wanted files, and no other files.
     fn fetch(
         &self,
         snapshot: &RemoteSnapshot,
