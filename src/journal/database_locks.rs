@@ -12,26 +12,25 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The interval between two attempts.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The wait for a process that reads a database only for a moment, as other commands do.
+/// The longest wait for a lock. Other commands read a database only for a moment.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The wait for connections to a database that is no longer live. Longer than one attempt of Codex.
+/// The longest wait for other processes to close a replaced database. Longer than one attempt of Codex.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The locks on the databases of steps.
 #[derive(Debug, Default)]
 pub(super) struct DatabaseLocks {
     files: Vec<File>,
-    /// The staged sides of the steps with databases.
+    /// The staged paths of the steps with databases.
     staged: Vec<PathBuf>,
 }
 
 impl DatabaseLocks {
-    /// Locks the databases at both sides of `steps`. Databases that cannot be opened are left out, and so are
-    /// those on file systems without locks.
+    /// Locks the databases at both sides of `steps`. Leaves out databases that cannot be opened, and databases
+    /// on file systems without locks.
     ///
     /// # Errors
     /// Returns the database that another process uses.
@@ -64,12 +63,13 @@ impl DatabaseLocks {
     /// systems that do not list open files, always waits that long.
     pub(super) fn release(self) {
         let until = Instant::now() + CLOSE_TIMEOUT;
-        while !self.files.is_empty() && self.are_databases_open() && Instant::now() < until {
+        while !self.files.is_empty() && self.may_be_in_use() && Instant::now() < until {
             std::thread::sleep(RETRY_INTERVAL);
         }
     }
 
-    fn are_databases_open(&self) -> bool {
+    /// Returns true if another process has a replaced database open, or if the system does not list open files.
+    fn may_be_in_use(&self) -> bool {
         let folders: Vec<&Path> = self.staged.iter().map(PathBuf::as_path).collect();
         let own = std::process::id();
         let table = ProcessTable::read();
@@ -82,7 +82,8 @@ impl DatabaseLocks {
     }
 }
 
-/// Returns the databases at `path`, or in it, if it is a home or a folder of databases.
+/// Returns `path` itself if it is a database, else the databases in the folder `path`, which may be a home or a folder
+/// of databases.
 fn list_databases(path: &Path) -> Vec<PathBuf> {
     if is_database(path) {
         return vec![path.to_path_buf()];

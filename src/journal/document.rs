@@ -9,7 +9,7 @@ use std::path::Path;
 /// The name of the journal in a staging folder.
 pub(super) const JOURNAL: &str = "journal.json";
 
-/// The lock file in a staging folder.
+/// The name of the lock file in a staging folder.
 pub(super) const LOCK: &str = "lock";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,8 +42,8 @@ pub(super) struct JournalFile {
     /// nanoseconds since 1970. Empty until then.
     #[serde(rename = "since", default, skip_serializing_if = "Vec::is_empty")]
     pub(super) since_ns: Vec<i64>,
-    /// True if the staging folders are kept at the end, because files in them may have been
-    /// written while they were live.
+    /// True if the staged files are kept at the end, because another process may have written to them
+    /// while they were live.
     #[serde(rename = "keep", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) keeps_replaced: bool,
 }
@@ -64,7 +64,8 @@ impl JournalFile {
         }
     }
 
-    /// Returns the index of the innermost staging folder of a step, or that of the journal.
+    /// Returns the index of the innermost staging folder around the staged path of a step; if none is around it, the
+    /// index of the folder with the journal.
     fn staging_index(&self, step: &Step) -> usize {
         let folders = self.folders.iter().enumerate();
         let around = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
@@ -72,19 +73,18 @@ impl JournalFile {
         nearest.map_or(0, |(index, _)| index)
     }
 
-    /// Returns the staging folder of a step.
     pub(super) fn staging_of(&self, step: &Step) -> &Path {
         &self.folders[self.staging_index(step)].0
     }
 
-    /// Returns true if the staged side of a step is in a staging folder, which is removed at the end.
+    /// Returns true if the staged path of a step is in a staging folder, so that the file there is removed at the end.
     pub(super) fn removes_staged(&self, step: &Step) -> bool {
         let mut folders = self.folders.iter();
         folders.any(|folder| step.staged.starts_with(&folder.0))
     }
 
-    /// Returns the time from which writes to the staged side of a step count as late, once the step was done in this
-    /// direction: the begin of the transaction if the old state is staged, the exchange if the new one is.
+    /// Returns the time after which writes to the staged file of a step count as late, once the step was done in this
+    /// direction: for the old state, the begin of the transaction; for the new state, the begin of the exchange.
     pub(super) fn since_ns(&self, step: &Step, direction: Direction) -> i64 {
         let times = match direction {
             Direction::Forward => &self.begun_ns,

@@ -4,7 +4,7 @@ use crate::codex::Holder;
 use crate::io::{DocumentError, IoError};
 use std::path::{Path, PathBuf};
 
-/// The direction of a recovery: back to the old state, or forward to the new one.
+/// The direction of an exchange: back to the old state, or forward to the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Back,
@@ -33,11 +33,7 @@ pub enum JournalError {
     Occupied(PathBuf),
     /// The journal of an interrupted transaction is damaged. Nothing was changed.
     #[error("the journal of an interrupted command is damaged ({detail}): {}", path.display())]
-    DamagedJournal {
-        path: PathBuf,
-        /// The problem with its content.
-        detail: String,
-    },
+    DamagedJournal { path: PathBuf, detail: String },
     /// One step would move away an entry that another step puts in place. Nothing was changed.
     #[error("two steps change the same path: {}", .0.display())]
     ConflictingSteps(PathBuf),
@@ -58,7 +54,6 @@ pub enum JournalError {
         join_holders(holders)
     )]
     Opened {
-        /// The processes that use it.
         holders: Vec<Holder>,
         /// The folders that the new state was moved to, because these processes may have written to it.
         kept: Vec<PathBuf>,
@@ -71,12 +66,11 @@ pub enum JournalError {
 /// The reason why an interrupted transaction cannot be finished now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryObstacle {
-    /// Processes use the folder, and a file of it would be exchanged.
+    /// Processes use the folder, so no file in it may be exchanged.
     #[error("the interrupted change of {} cannot be finished while it is in use by {}", .home.display(), join_holders(.holders))]
     InUse {
         /// The folder that was being replaced.
         home: PathBuf,
-        /// The processes that use it.
         holders: Vec<Holder>,
     },
     /// The files at the paths are neither the old nor the new ones; the folders may have been
@@ -91,7 +85,6 @@ pub enum RecoveryObstacle {
     /// A staging folder is missing, because its disk is not mounted, for example.
     #[error("an interrupted command cannot be finished: its staging folder is missing: {}", .folder.display())]
     MissingFolder {
-        /// The staging folder that is missing.
         folder: PathBuf,
         /// The staging folder with the journal.
         journal: PathBuf,
@@ -99,7 +92,7 @@ pub enum RecoveryObstacle {
     /// Files that were written during the command cannot be moved out of the staging folder.
     #[error("files that were written during an interrupted command cannot be kept: {reason}: {}", .folder.display())]
     NotKept {
-        /// The staging folder that still has them.
+        /// The staging folder that still has the files.
         folder: PathBuf,
         reason: String,
     },
@@ -115,7 +108,7 @@ impl RecoveryObstacle {
     }
 }
 
-/// Returns the first paths as a list for a message, with the number of the others.
+/// Lists the first paths for a message, with the number of further paths.
 fn join_first_paths(paths: &[PathBuf]) -> String {
     const NAMED: usize = 5;
     let named = paths.iter().take(NAMED).map(|p| p.display().to_string());
@@ -126,7 +119,6 @@ fn join_first_paths(paths: &[PathBuf]) -> String {
     }
 }
 
-/// Returns the processes as a list for a message.
 pub(crate) fn join_holders(holders: &[Holder]) -> String {
     holders
         .iter()

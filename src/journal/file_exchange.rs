@@ -1,4 +1,4 @@
-//! Replaces files of a Codex home as a whole: after a kill, the next command finishes or undoes it.
+//! Replaces files of a Codex home, all of them or none: after a kill, the next command finishes or undoes the exchange.
 
 use super::error::JournalError;
 use super::folder;
@@ -22,7 +22,8 @@ pub(crate) struct FileExchange {
 }
 
 impl FileExchange {
-    /// Begins an exchange of files of the Codex home `home` by the command `command`.
+    /// Begins an exchange of files of `home`. The name of the command names the journal, so that the command finds it
+    /// again.
     pub(crate) fn begin(
         manager_home: &Path,
         command: &str,
@@ -95,7 +96,7 @@ impl FileExchange {
     fn allocate_staging_path(&mut self, live: &Path) -> Result<PathBuf, JournalError> {
         let parent = atomic::parent_of(live);
         atomic::create_private_folder(parent)?;
-        // One folder for all spellings.
+        // So that all spellings of a folder have the same staging folder.
         let parent = parent.canonical().at("inspect", parent)?;
         let folder = folder::staging_in(&parent);
         if self.folders.insert(folder.clone()) {

@@ -14,7 +14,7 @@ pub(crate) const FOLDER_SUFFIX: &str = ".codex-manager-restore";
 /// The suffix of the names of all other staging folders.
 const OTHER_SUFFIX: &str = ".codex-manager-journal";
 
-/// The reason why a staging folder stays.
+/// The reason why a staging folder stays after its transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeptAs {
     /// The files in the folder could not be removed. They only take up space.
@@ -44,8 +44,8 @@ pub(crate) fn staging_within(live: &Path) -> PathBuf {
     live.join(FOLDER_SUFFIX)
 }
 
-/// Returns the folder in the manager home for the journal of the command `command`. The same for all
-/// spellings of the manager home.
+/// Returns the folder in the manager home for the journal of the command `command`. All spellings of the
+/// manager home give the same folder.
 pub(crate) fn journal_folder_of_command(manager_home: &Path, command: &str) -> PathBuf {
     let home = manager_home.canonical();
     // Before the first command there is no manager home, and so no journal that another spelling could miss.
@@ -81,8 +81,7 @@ pub(crate) fn is_real_folder(folder: &Path) -> Result<bool, IoError> {
     }
 }
 
-/// Creates the staging folder `folder` (0700), which must not exist: it would be another
-/// transaction's.
+/// Creates the staging folder `folder` (0700). Fails if it exists, because it belongs to another transaction.
 pub(super) fn create(folder: &Path) -> Result<(), JournalError> {
     atomic::create_private_folder(atomic::parent_of(folder))?;
     // Another process of the user could replace the folder by a link to a live one, and the cleanup would
@@ -103,16 +102,17 @@ pub(super) fn has_staging_suffix(folder: &Path) -> bool {
     folder.is_absolute() && (has(FOLDER_SUFFIX) || has(OTHER_SUFFIX))
 }
 
-/// Returns a free path beside the staging folder `folder`, for files of it that stay.
+/// Returns a free path beside the staging folder `folder`, for files that stay after the transaction.
 pub(super) fn find_free_name(folder: &Path, kept: KeptAs) -> PathBuf {
     let suffix = kept.suffix();
     let mut names = (1_u64..).map(|n| with_suffix(folder, &format!("{suffix}-{n}")));
-    // Two commands cannot take one name: the caller holds the lock of the staging folder.
+    // The caller holds the lock of the staging folder, so two commands cannot get the same name.
     let free = names.find(|name| name.symlink_metadata().is_err());
     free.unwrap_or_else(|| folder.to_path_buf())
 }
 
-/// Returns the reason why the folder stays, if it has the name of a kept staging folder.
+/// Returns the reason why a folder was kept, from its name; `None` if it does not have the name of a kept staging
+/// folder.
 pub(crate) fn parse_kept_name(folder: &Path) -> Option<KeptAs> {
     let name = folder.file_name()?.to_string_lossy();
     let mut rests = [FOLDER_SUFFIX, OTHER_SUFFIX].into_iter();

@@ -8,7 +8,7 @@ use crate::io::{FileId, IoContext, IoError, changed_ns, modified_ns, tree};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-/// The side of a step whose files are removed.
+/// The side of a step with the files of the state to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteSide {
     /// The live side, before the step is done.
@@ -17,13 +17,13 @@ pub(super) enum WriteSide {
     Staged,
 }
 
-/// Finds the files on one side of a step that the other side does not have.
+/// Finds the files on one side of a step that were written late and that the other side does not have.
 pub(super) struct LateWrites<'a> {
-    /// The time of the file system's clock since which writes count.
+    /// The time, by the clock of the file system, after which a write is late.
     pub(super) since_ns: i64,
-    /// Later times come from programs that set them, or from a clock that was wrong.
+    /// The latest time that counts. A program or a wrong clock has set later times.
     pub(super) until_ns: i64,
-    /// Returns true for the live path of a file that does not have to be kept.
+    /// Returns true for the live path of a file whose late writes may be lost.
     pub(super) is_disposable: &'a dyn Fn(&Path) -> bool,
 }
 
@@ -38,12 +38,12 @@ impl LateWrites<'_> {
     ) -> Result<(), IoError> {
         let live = step.live.as_path();
         let (removed, kept) = match side {
-            // The other half of an exchange by two moves has these files too.
+            // A move that puts a file in place removes none. The other move of an exchange by two moves does.
             WriteSide::Live if !step.moves_live_away() => return Ok(()),
             WriteSide::Live => (live, step.staged.as_path()),
             WriteSide::Staged => (step.staged.as_path(), live),
         };
-        let Some((id, meta)) = stat(removed)?.filter(|(_, meta)| has_content(meta)) else {
+        let Some((id, meta)) = stat(removed)?.filter(|(_, meta)| can_be_written(meta)) else {
             return Ok(());
         };
         if meta.is_dir() {
@@ -64,7 +64,7 @@ impl LateWrites<'_> {
         Ok(())
     }
 
-    /// Adds the files below the folder `removed`, which has the path `live`.
+    /// Adds the late files below the folder `removed`. `kept` is the folder on the other side, `live` the live path.
     fn collect_below(
         &self,
         removed: &Path,
@@ -74,7 +74,7 @@ impl LateWrites<'_> {
     ) -> Result<(), IoError> {
         for (name, _) in tree::list(removed).at("list", removed)? {
             let (removed, kept, live) = (removed.join(&name), kept.join(&name), live.join(&name));
-            let Some((id, meta)) = stat(&removed)?.filter(|(_, meta)| has_content(meta)) else {
+            let Some((id, meta)) = stat(&removed)?.filter(|(_, meta)| can_be_written(meta)) else {
                 continue;
             };
             if self.is_ignored(&live, meta.len()) {
@@ -82,7 +82,7 @@ impl LateWrites<'_> {
             }
             // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
             let is_log = live.extension().is_some_and(|e| e == "sqlite-wal");
-            // The ctime alone: programs set an mtime, as `cp -p` does, but cannot set a ctime.
+            // Only the ctime counts: programs such as `cp -p` can set an mtime, but not a ctime.
             let is_changed = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta))
                 && (!is_log || is_written_since(&meta, self.since_ns));
             if !meta.is_dir() {
@@ -108,8 +108,8 @@ impl LateWrites<'_> {
     }
 }
 
-/// Returns false for pipes, sockets and devices. Keeping a copy of one by a hard link changes its ctime.
-fn has_content(meta: &Metadata) -> bool {
+/// Returns false for pipes, sockets and devices: they have no content, and a hard link to one changes its ctime.
+fn can_be_written(meta: &Metadata) -> bool {
     meta.is_dir() || meta.is_file() || meta.is_symlink()
 }
 

@@ -1,4 +1,4 @@
-//! Decides whether a staging folder is one of this user.
+//! Decides whether a staging folder belongs to this user.
 
 use super::document::LOCK;
 use super::error::JournalError;
@@ -8,11 +8,10 @@ use crate::io::{IoContext, IoError, tree};
 use crate::io::{file_open, modes};
 use std::path::Path;
 
-/// Fails if `folder` is not a staging folder of this user: in any other folder, another user could have written the
-/// journal.
+/// Fails if `folder` does not belong to this user alone, because another user could have written the journal in it.
 ///
-/// On a disk without modes, owner and mode prove nothing. There the lock has the marker of the policy, which others
-/// cannot guess; so a folder that came with the disk is not trusted.
+/// On a disk without file modes, owner and mode prove nothing. There, the lock must contain the marker of the policy,
+/// which other users cannot guess. So a folder from a disk of another user is not trusted.
 pub(super) fn check_own_folder(
     folder: &Path,
     policy: &dyn RecoveryPolicy,

@@ -45,16 +45,16 @@ pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) 
     seen.holders()
 }
 
-/// Returns true for files that Codex creates again if they are missing.
+/// Returns true for files of `home` that Codex creates again if they are missing.
 pub(crate) fn is_recreated(home: &Path, path: &Path) -> bool {
     path.strip_prefix(home)
         .is_ok_and(|name| matches!(kind_of(name), HomeEntryKind::Transient | HomeEntryKind::Tmp))
 }
 
-/// The knowledge about the files of a transaction that its recovery needs.
+/// The rules of one user of the journal: which files may be exchanged, and when.
 pub(crate) trait RecoveryPolicy {
-    /// Called before the entry at the live path `outgoing` in `home` is replaced by the one at
-    /// `incoming`, or removed if that is `None`. May replace the file at `incoming`.
+    /// Called before a recovery replaces the entry at the live path `outgoing` in `home` by the entry at
+    /// `incoming`, or removes it if `incoming` is `None`. May replace the file at `incoming`.
     ///
     /// # Errors
     /// The entry must not be replaced. The recovery stops.

@@ -16,7 +16,7 @@ use crate::io::{
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The wait for a lock that another command holds only while it looks for interrupted transactions.
+/// The longest wait for a lock. Another command holds it this briefly while it looks for interrupted transactions.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The result of looking for an interrupted transaction and recovering it.
@@ -43,9 +43,9 @@ pub(crate) fn is_in_progress(folder: &Path) -> bool {
 /// Finishes or undoes the transaction whose journal is in `folder`, and removes its staging
 /// folders.
 ///
-/// If no step is done, none is begun, because the files may have been used since. While a process
-/// uses them, nothing is exchanged. If files that are moved away were written since the kill, the
-/// staging folders are kept.
+/// If no step was done before the kill, none is done now, because the files may have been used since. While
+/// a process uses the files, nothing is exchanged. If a file that would be removed was written since the
+/// kill, the staged files are kept.
 ///
 /// # Errors
 /// An I/O error, or an unreadable journal; then nothing is changed.
@@ -134,7 +134,7 @@ fn recover_locked(
     let mut transaction = Transaction::from_journal(folder, journal, lock);
     // Dropping the transaction after an error must leave everything for the next recovery.
     transaction.ended = true;
-    // The state that is live now: the new one after `Forward`, the old one after `Back`.
+    // The new state is live after `Forward`, the old one after `Back`.
     let reached = match transaction.journal.state {
         JournalState::Prepared => Direction::Back,
         JournalState::Committing => transaction.finish_or_undo(Direction::Forward, policy)?,
@@ -199,7 +199,7 @@ impl Transaction {
         direction: Direction,
         policy: &dyn RecoveryPolicy,
     ) -> Result<Direction, JournalError> {
-        // Without its disk, a step would look done.
+        // If the disk of a staging folder is missing, its steps look done.
         for ListedPath(folder) in &self.journal.folders {
             if !is_real_folder(folder)? {
                 let folder = folder.clone();
@@ -256,7 +256,8 @@ impl Transaction {
         })
     }
 
-    /// Returns true if another process wrote a file that is removed once the steps have gone in this direction.
+    /// Returns true if another process wrote to the state that is staged, and will be removed, after the steps have
+    /// gone in this direction.
     pub(super) fn has_late_writes(
         &self,
         direction: Direction,

@@ -29,8 +29,8 @@ impl Transaction {
         Ok(numbers)
     }
 
-    /// Performs or undoes the steps with the numbers `remaining`. Entries of other programs at live
-    /// paths are moved to the staging folders, which are kept then.
+    /// Performs or undoes the steps with the numbers `remaining`. Moves the entries that other programs
+    /// have put at live paths to the staging folders, which then stay.
     pub(super) fn exchange_remaining(
         &mut self,
         remaining: &[usize],
@@ -42,8 +42,8 @@ impl Transaction {
         let mut steps = prepared.into_iter().map(|n| &self.journal.steps[n]);
         match direction {
             Direction::Forward => steps.try_for_each(Step::apply)?,
-            // In reverse: the log of a database is removed before its database is replaced, so it returns after
-            // it.
+            // In reverse order: the removal of a database's log came before the exchange of the database, so the log
+            // has to return after the database.
             Direction::Back => steps.rev().try_for_each(Step::undo)?,
         }
         Ok(self.sync_parents()?)
@@ -71,10 +71,10 @@ impl Transaction {
             let steps = numbers.iter().map(|n| &self.journal.steps[*n]);
             let incoming = steps.clone().find(|s| s.fills_live_path(direction));
             let incoming = incoming.map(|step| step.staged.as_path());
-            // Before any exchange: a login that is only here has to be saved first, and a refusal must leave
-            // all steps as they are.
+            // Called before any exchange: a login without another copy has to be saved first, and a refusal must
+            // leave all steps as they are.
             policy.before_exchange(home, live, incoming)?;
-            // Of two moves, one knows the entry.
+            // Of the two moves of an exchange, only one knows the entry.
             let known = steps.map(|step| Ok(!step.is_foreign(&step.live)?));
             let known = known.collect::<Result<Vec<_>, IoError>>()?;
             if !known.contains(&true) {
@@ -92,7 +92,8 @@ impl Transaction {
     }
 
     /// Records the ids of replaced files in the remaining steps. `foreign` are the live paths with an
-    /// entry of another program. Returns the numbers of the remaining steps.
+    /// entry of another program. An exchange can become two moves, so the steps get new numbers: returns
+    /// those of the remaining steps.
     fn adapt_steps(
         &mut self,
         remaining: &StepsOfPaths,

@@ -1,5 +1,5 @@
 //! One step of a transaction: an exchange of two paths, or a move if one of them is empty. File ids
-//! tell whether it is done, so no step needs a write of its own.
+//! tell whether a step is done, so the journal is not written after each step.
 
 use super::error::Direction;
 use crate::io::exchange::exchange;
@@ -19,15 +19,15 @@ pub(crate) struct Step {
     live_id: Option<FileId>,
     /// The new state: the id at the staged path before the step.
     staged_id: Option<FileId>,
-    /// For a move of a file that is half of an exchange: the id of the other file. The live path is
-    /// linked and renamed over, so that it is never empty.
+    /// The id of the other file, if this step is one of two moves that exchange two files. Such moves
+    /// link the old file and rename the new one over it, so that the live path is never empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     partner_id: Option<FileId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StepStatus {
-    /// The exchange is still to be done.
+    /// The step is not done yet.
     Pending,
     /// The new state is in place, or was and has been replaced since.
     Done,
@@ -35,7 +35,7 @@ pub(super) enum StepStatus {
     Unknown,
 }
 
-/// The entry found at a path, compared with those in the journal.
+/// The entry at a path, compared with the ids in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EntryIdentity {
     Absent,
@@ -98,7 +98,7 @@ impl Step {
         ])
     }
 
-    /// Returns the status, judged by the ids at the paths.
+    /// Returns the status, by the ids of the entries at both paths.
     pub(super) fn status(&self) -> Result<StepStatus, IoError> {
         let identity = |path: &Path| {
             Ok(match stat(path)? {
@@ -173,7 +173,8 @@ impl Step {
         Ok(())
     }
 
-    /// Moves the live entry to the staged path. Half of an exchange of files keeps it live as well.
+    /// Moves the live entry to the staged path. One of two moves that exchange files leaves the entry at the live path
+    /// too.
     fn move_to_staged(&self) -> Result<(), IoError> {
         // A rename would leave the live path empty until the other half is moved here, and a Codex that starts
         // in between would create the file anew. A file system without hard links leaves no other way.
@@ -183,8 +184,9 @@ impl Step {
         atomic::rename_new_unsynced(&self.live, &self.staged)
     }
 
-    /// Moves the staged entry to the live path, which must be free. Two exceptions for one half of an exchange of files: it
-    /// replaces its partner, and if the live path already is this file, only the staged name is removed.
+    /// Moves the staged entry to the live path, which must be free. One of two moves that exchange files also works
+    /// with an occupied path: it replaces the other file, and if its own file is at the live path, it removes only the
+    /// staged name.
     fn move_to_live(&self) -> Result<(), IoError> {
         let live = stat(&self.live)?;
         let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is_same(*id));

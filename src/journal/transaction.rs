@@ -1,4 +1,4 @@
-//! A transaction under way: its staging folders, its journal, and the exchange of all steps.
+//! A transaction that is prepared and committed: its staging folders, its journal, and the exchange of all steps.
 
 use super::database_locks::DatabaseLocks;
 use super::document::{JOURNAL, JournalFile, JournalState, LOCK};
@@ -21,8 +21,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The nanoseconds by which a write may be ahead of the clock that was read before the search for late writes. Later
-/// times were set by programs.
+/// Maximum number of nanoseconds by which a write can be later than the clock that was read before the search for late
+/// writes. Programs have set times beyond that.
 const FUTURE_NS: i64 = 600_000_000_000;
 
 /// A transaction that is being prepared. Dropping it before [`Transaction::commit`] removes its
@@ -42,7 +42,7 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    /// Creates the journal of a change of `home` in `folder`. `lock` is the lock of the folder.
+    /// Begins a transaction that changes `home`, with a new journal in `folder`. `lock` is the lock of the folder.
     pub(super) fn create(folder: &Path, home: &Path, lock: FileLock) -> Result<Self, JournalError> {
         let reserve_descriptor = file_open::open(folder.join(LOCK))
             .inspect_err(|_| discard_empty(folder))
@@ -71,7 +71,7 @@ impl Transaction {
         }
     }
 
-    /// Treats writes to the old state since `planned`, which is before the transaction began, as late too. Call it
+    /// Also treats writes to the old state since `planned`, a time before the transaction began, as late. Call this
     /// before folders are added.
     pub(crate) fn include_writes_since(&mut self, planned: Instant) {
         if let Some(begun) = &mut self.begun {
@@ -80,7 +80,7 @@ impl Transaction {
         }
     }
 
-    /// Adds a staging folder on another file system. Records it in the journal before creating it.
+    /// Adds a staging folder, such as one on another file system. Records the folder in the journal before creating it.
     pub(crate) fn add_folder(&mut self, folder: &Path) -> Result<(), JournalError> {
         if self.journal.folders.iter().any(|known| known.0 == folder) {
             // Two links in a home may lead to one folder.
@@ -104,7 +104,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Returns the folder with the journal.
+    /// Returns the staging folder with the journal.
     pub(crate) fn folder(&self) -> &Path {
         &self.journal.folders[0].0
     }
@@ -113,9 +113,9 @@ impl Transaction {
     ///
     /// # Errors
     /// Two steps change the same path, processes use the home, or files were written since the transaction began;
-    /// then no step was done. Or one of these was found after the steps, a step failed, or the folders could not be
-    /// synced; then the steps were undone. If that failed too, the journal stays, and the next command undoes the
-    /// rest.
+    /// then no step was done. Or such a process or file was found after the steps, a step failed, or the folders could
+    /// not be synced; then the steps were undone. If undoing them failed too, the journal stays, and the next command
+    /// undoes the rest.
     pub(crate) fn commit(
         mut self,
         mut steps: Vec<Step>,
@@ -124,8 +124,8 @@ impl Transaction {
         drop_duplicate_steps(&mut steps);
         check_disjoint(steps.iter().map(|step| step.live.as_path()))?;
         check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
-        let in_journal = self.replace_unsupported_exchanges(steps.clone())?;
-        // The check compares both sides of a step, which two moves do not have.
+        let supported_steps = self.replace_unsupported_exchanges(steps.clone())?;
+        // For the check, which compares both sides of an exchange. Two moves have no such sides.
         self.journal.steps = steps;
         // Durable before the journal says `committing`: after a power failure, a recovery exchanges
         // whatever is staged.
@@ -133,12 +133,12 @@ impl Transaction {
             tree_sync::sync(&folder.0)?;
         }
         self.refuse_late_writes(WriteSide::Live, policy)?;
-        self.journal.steps = in_journal;
+        self.journal.steps = supported_steps;
         // After the sync, which can take minutes: Codex waits for a locked database for 15 seconds and fails
         // then (0.169).
         let locks = self.lock_idle_home(self.journal.steps.iter(), policy);
         let locks = locks.map_err(JournalError::Busy)?;
-        // As late as possible. A recovery takes every later write for one of another process.
+        // As late as possible, because a recovery takes every later write for a write of another process.
         self.journal.since_ns = self.read_clocks_ns()?;
         if let Err(e) = self.set_state(JournalState::Committing) {
             // No step is done, so the staged files may be removed.
@@ -151,14 +151,14 @@ impl Transaction {
         if let Err(cause) = applied.and_then(|()| self.check_replaced(policy)) {
             return Err(self.revert(cause, locks)?);
         }
-        // Only now: until the journal says so, the staged files are the only way back.
+        // Until the journal says `committed`, the staged files are the only way back.
         if self.record_committed().is_err() {
             // A later process finds every step done and removes the old state.
             self.ended = true;
             return Ok(vec![self.folder().to_path_buf()]);
         }
-        // Before the removal, which takes long for a large home. No process can have a replaced database open
-        // any more.
+        // The locks end before the removal, which takes long for a large home. No process can have a replaced database
+        // open any more.
         drop(locks);
         Ok(self.remove_folders())
     }
@@ -186,7 +186,7 @@ impl Transaction {
         }
     }
 
-    /// Returns the time of the clock of each folder's file system, in nanoseconds since 1970.
+    /// Reads the clock of the file system of each staging folder, in nanoseconds since 1970.
     fn read_clocks_ns(&self) -> Result<Vec<i64>, IoError> {
         let folders = self.journal.folders.iter();
         let clocks = folders.map(|folder| read_filesystem_clock_ns(&folder.0));
@@ -234,8 +234,8 @@ impl Transaction {
         Err(JournalError::Written { files, kept })
     }
 
-    /// Returns the live paths of the late writes at `side`, for an exchange in this direction. `latest_ns` has the
-    /// latest possible time for each folder, or is empty.
+    /// Returns the live paths of the files at `side` that were written late, for an exchange in this direction.
+    /// `latest_ns` has the latest possible time for each staging folder; without it, any later time counts.
     pub(super) fn find_late_writes(
         &self,
         direction: Direction,
@@ -257,8 +257,8 @@ impl Transaction {
         Ok(files)
     }
 
-    /// Undoes the steps because of `cause`. Returns `cause`, with the folders that now have the new state if a program
-    /// may have written to it.
+    /// Undoes the steps because of `cause`. Returns `cause`. If a program may have written to the new state, its files
+    /// are kept, and `cause` gets their folders.
     fn revert(
         &mut self,
         mut cause: JournalError,
@@ -297,7 +297,7 @@ impl Transaction {
         Ok(all)
     }
 
-    /// Returns a source of paths for entries between two moves, which are not those of the recorded steps.
+    /// Returns a generator of paths for entries between two moves. It avoids the staged paths of the recorded steps.
     pub(super) fn new_interim_paths(&self) -> InterimPaths {
         let steps = self.journal.steps.iter();
         InterimPaths {
@@ -423,7 +423,7 @@ impl Transaction {
 
 /// Free paths for entries between two moves, on file systems without a call for an exchange.
 pub(super) struct InterimPaths {
-    /// For each staging folder that was probed, true if its file system has the call.
+    /// For each staging folder that was probed, true if its file system has a call for an exchange.
     supported: HashMap<PathBuf, bool>,
     /// The staged paths of all steps.
     used: HashSet<PathBuf>,
@@ -462,14 +462,14 @@ impl InterimPaths {
     }
 }
 
-/// Removes a staging folder. If that fails, renames it, so that it blocks no later transaction, and
-/// returns its path.
+/// Removes a staging folder. If that fails, renames the folder, so that it blocks no later transaction,
+/// and returns the path of the folder.
 fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
     if remove_with_lock(folder).is_ok() {
         return None;
     }
     let kept = folder::find_free_name(folder, KeptAs::Leftover);
-    // Needs no fsync: the folder is found under either name.
+    // Needs no fsync, because a later command finds the folder under either name.
     let place = match sharing::rename(folder, &kept) {
         Ok(()) => kept,
         Err(_) => folder.to_path_buf(),

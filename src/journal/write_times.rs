@@ -30,19 +30,20 @@ const LINUX_TICK: Duration = Duration::from_millis(12);
 /// Longer than a tick of any known file system (FAT: 2 s).
 const LONGEST_TICK: Duration = Duration::from_millis(2_050);
 
-/// The values of a file system's clock, each with the monotonic time after it was read. Times in nanoseconds.
+/// The results of reading a file system's clock several times. All times are in nanoseconds.
 #[derive(Debug)]
 struct ClockProbes {
     first: i64,
     last: i64,
-    /// The largest measured difference of the clocks. A busy machine delays a probe, which makes the measured
-    /// difference too small.
+    /// The largest measured difference between the file system's clock and the monotonic clock. A busy machine delays
+    /// a probe, which makes the measured difference too small.
     offset: i64,
     /// The shortest time between two values.
     tick: Option<i64>,
 }
 
 impl ClockProbes {
+    /// Starts with a value of the file system's clock, and the monotonic time after it was read.
     fn new(clock_ns: i64, read_ns: i64) -> Self {
         Self {
             first: clock_ns,
@@ -61,15 +62,15 @@ impl ClockProbes {
         self.last = clock_ns;
     }
 
-    /// Returns true if the tick is known. A long tick may only show that the machine was busy: then another probe is
-    /// needed.
+    /// Returns true if the tick is known. A measured tick that is too long for the file system may only show that the
+    /// machine was busy; then another probe is needed.
     fn are_enough(&self) -> bool {
         let longest = to_nanoseconds(LINUX_TICK);
         let is_short = |tick_ns| tick_ns <= longest || has_whole_seconds(self.first);
         self.tick.is_some_and(is_short)
     }
 
-    /// Returns the value of the clock at the monotonic time 0, or up to a tick less.
+    /// Returns the value of the file system's clock at the monotonic time 0, or up to a tick less.
     fn first_value(&self) -> i64 {
         let longest = to_nanoseconds(LONGEST_TICK);
         let tick_ns = self.tick.filter(|_| !has_whole_seconds(self.first));
@@ -81,17 +82,17 @@ impl ClockProbes {
 /// The time at which a transaction began.
 #[derive(Debug)]
 pub(super) struct BeginTime {
-    /// By the clock of the file system with the journal, in nanoseconds since 1970. Writes after the begin have later
-    /// times, writes before it do not.
+    /// The begin by the clock of the file system with the journal, in nanoseconds since 1970. Writes after the begin
+    /// have later times, writes before it do not.
     pub(super) clock_ns: i64,
     begun: Instant,
-    /// The monotonic times count from `begun`.
+    /// The monotonic times in it count from `begun`.
     probes: ClockProbes,
 }
 
 impl BeginTime {
-    /// Reads the time in `folder`. Waits for the next tick of the clock, a few milliseconds, because a write in the
-    /// same tick has the same time. On FAT and exFAT that takes up to two seconds.
+    /// Reads the clock of the file system of `folder`, and waits for its next tick, because a write in the same tick
+    /// has the same time. The wait is a few milliseconds; on FAT and exFAT up to two seconds.
     pub(super) fn read_after_tick(folder: &Path) -> Result<Self, IoError> {
         let begun = Instant::now();
         let probe = || {
@@ -100,8 +101,8 @@ impl BeginTime {
         };
         let (first_ns, read_ns) = probe()?;
         let mut probes = ClockProbes::new(first_ns, read_ns);
-        // On a busy machine a tick of milliseconds is seen late. Without it, a write up to the longest tick before
-        // would count as one of this time.
+        // A busy machine sees a tick of milliseconds late. Without a known tick, a write up to the longest tick before
+        // the begin would count as a later write.
         while !probes.are_enough() && begun.elapsed() < LONGEST_TICK {
             std::thread::sleep(Duration::from_millis(1));
             let (clock_ns, read_ns) = probe()?;
@@ -114,7 +115,7 @@ impl BeginTime {
         })
     }
 
-    /// Moves the time back to `earlier`, or by up to a tick more.
+    /// Moves the begin back to `earlier`, or up to a tick before it.
     pub(super) fn move_back(&mut self, earlier: Instant) {
         let before = self.begun.saturating_duration_since(earlier);
         self.probes.offset -= to_nanoseconds(before);
@@ -122,18 +123,19 @@ impl BeginTime {
         self.clock_ns = self.probes.first_value();
     }
 
-    /// Returns the same time by the clock of the file system of `folder`, or an earlier one. `own` is the folder
-    /// of the journal.
+    /// Returns the begin by the clock of the file system of `folder`, or an earlier time. `own` is the folder of the
+    /// journal.
     pub(super) fn read_clock_ns_on(&self, folder: &Path, own: &Path) -> Result<i64, IoError> {
         if space::is_same_file_system(folder, own) {
             return Ok(self.clock_ns);
         }
-        let mut there = Self::read_after_tick(folder)?;
-        there.move_back(self.begun);
-        Ok(there.clock_ns)
+        let mut begin = Self::read_after_tick(folder)?;
+        begin.move_back(self.begun);
+        Ok(begin.clock_ns)
     }
 
-    /// Fails if the clock of the file system was set back since the begin: then the times of writes prove nothing.
+    /// Fails if the clock of the file system was set back since the begin, because the times of writes then prove
+    /// nothing.
     pub(super) fn check_clock(&self, folder: &Path) -> Result<(), IoError> {
         let passed = self.begun.elapsed();
         // A tick may take 2 s, and the system may slow the clock down to correct it.
@@ -151,8 +153,8 @@ fn to_nanoseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Returns true if the file was written after `since_ns`. Needs both times, because a program can
-/// set an mtime in the future.
+/// Returns true if the file was written after `since_ns`. Both its mtime and its ctime must be later, because a
+/// program can set an mtime in the future.
 pub(super) fn is_written_since(meta: &Metadata, since_ns: i64) -> bool {
     modified_ns(meta) > since_ns && changed_ns(meta) > since_ns
 }

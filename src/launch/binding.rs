@@ -1,5 +1,5 @@
-//! Finds the conversations of a launch: by the files that its process has open. Where the system does not
-//! show them, by the rollouts that were created during the launch and name its account.
+//! Finds the conversations of a launch by the files that Codex has open. On systems that do not list open
+//! files, finds them by the rollouts that were created during the launch and name its account.
 
 use super::record::{BoundConversation, LaunchRecord, ProcessId};
 use crate::codex::{RolloutName, SESSIONS, ZST, token_count, usage_limit};
@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// The name of the program whose open files count. The npm launcher may still run as its parent.
+/// The name of the program with the open rollouts. The npm launcher may still run as its parent.
 const CODEX: &str = "codex";
 
 /// Lists the rollouts that a launched Codex has open.
@@ -24,7 +24,7 @@ pub(crate) struct OpenRollouts {
 }
 
 impl OpenRollouts {
-    /// Observes `child`, the started process, or the Codex below it.
+    /// Observes the started process `child`, or the Codex that it has started.
     pub(crate) fn observe(child: ProcessId, codex_home: &Path) -> Self {
         Self {
             child,
@@ -43,7 +43,7 @@ impl OpenRollouts {
         }
         let sessions = self.codex_home.join(SESSIONS);
         let process = table.get(self.codex?.pid)?;
-        // Without the folder no rollout is open.
+        // If the folder is missing, no rollout is open.
         let real = sessions.canonical_or_self();
         // Only files open for writing: at its start Codex reads other rollouts to fill its database.
         let open = process.files_open_for_writing(&[&real])?.into_iter();
@@ -66,7 +66,7 @@ fn find_codex_of(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
     if is_codex(child.pid) {
         return Some(child);
     }
-    // The closest descendant: the agent may itself start a Codex, which is further below.
+    // The closest descendant, because the agent may itself start a Codex, which is further below.
     let distance = |pid: u32| table.ancestors(pid).iter().position(|at| *at == child.pid);
     let all = table.iter().map(Process::pid).filter(|pid| is_codex(*pid));
     let below = all.filter_map(|pid| Some((distance(pid)?, pid)));
@@ -132,9 +132,9 @@ pub(crate) fn find_created_during(
     found
 }
 
-/// Returns the workspace account id, else the user id, of the creator of the rollout at `path`; `None` if it is the
-/// account of the launch or unknown. The user may have signed in to another account while Codex ran, or before it read
-/// the login.
+/// Returns the workspace account id, else the user id, of the creator of the rollout at `path`. `None` if the creator
+/// is the account of the launch or unknown. The user may have signed in to another account while Codex ran, or before
+/// Codex read the login.
 pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
     let meta = rollout::read_head(path).ok().flatten()?;
     let written = meta.account().or_else(|| meta.text("creator_user_id"));
@@ -142,7 +142,7 @@ pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<S
 }
 
 /// Returns true if the rollout at `path` names the account of the launch as its creator. Codex up to 0.150
-/// writes no creator, so that any Codex may have made the rollout.
+/// records no creator, so any Codex may have made such a rollout.
 pub(crate) fn names_account(path: &Path, record: &LaunchRecord) -> bool {
     let meta = rollout::read_head(path).ok().flatten();
     meta.is_some_and(|meta| {
@@ -153,6 +153,8 @@ pub(crate) fn names_account(path: &Path, record: &LaunchRecord) -> bool {
     })
 }
 
+/// Returns true unless the rollout names a creator other than the account of the launch. An id that the rollout or the
+/// record lacks is no difference.
 fn is_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
     let agrees = |written: Option<&str>, known: Option<&String>| match (written, known) {
         (Some(written), Some(known)) => written == known,
@@ -165,8 +167,7 @@ fn is_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
         )
 }
 
-/// Returns true if a rollout was created in the folder of the launch, and by its account if it names
-/// one.
+/// Returns true unless a rollout names another folder or another account than those of the launch.
 fn matches_launch(meta: &SessionMeta, record: &LaunchRecord) -> bool {
     let is_same_folder = match (&record.run.working_root, meta.text("cwd")) {
         (Some(root), Some(cwd)) => file_id::is_same_folder(Path::new(root), Path::new(cwd)),
@@ -189,18 +190,18 @@ pub(crate) fn find_resumed_conversation(
     build_conversation(&plain, if is_plain { length } else { 0 })
 }
 
-/// Reads the token counts of a launch, those between its offsets and after its start, and whether its last turn hit
-/// a usage limit. Sets `end_offset` to the end of the rollout if it is not set. Leaves `conversation` unchanged if its
-/// rollout is missing or compressed.
+/// Reads the token counts that the launch wrote to the rollout since `since`, and whether the last turn hit a usage
+/// limit. Only the bytes between the offsets of `conversation` count. Sets `end_offset` to the end of the rollout if it
+/// is not set. Leaves `conversation` unchanged if the rollout is missing or compressed.
 pub(crate) fn read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     // The binding is more important than its figures, so an error is ignored.
     let _ = try_read_usage(conversation, since);
 }
 
-/// The part of the end of a running rollout, in bytes, that is searched for its newest token count.
+/// The number of bytes at the end of a running rollout that are searched for the newest token counts.
 const USAGE_TAIL_BYTES: u64 = 1 << 20;
 
-/// Reads the newest token counts of a running launch, from the last MiB of its rollout, which may be
+/// Reads the newest token counts of a running launch. Reads only the last MiB, because a rollout may be
 /// large. Moves `start_offset` there, so the result must not be recorded.
 pub(crate) fn read_latest_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     let length = Path::new(&conversation.rollout_path).metadata();
@@ -243,7 +244,8 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
     Ok(())
 }
 
-/// Returns the user id and workspace id of the creator of a conversation, if its rollout has them.
+/// Returns the user id and the workspace account id of the creator of a conversation; `None` if its rollout has
+/// neither.
 pub(crate) fn read_creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
     let meta = rollout::read_head(path).ok().flatten()?;
     let id = |key| meta.text(key).map(str::to_owned);

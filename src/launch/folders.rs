@@ -1,5 +1,5 @@
-//! Finds the values of settings that have one for each folder: the account of a folder, and the homes that may have
-//! logins although others can read them.
+//! Finds the settings that apply to a folder: the profile of a folder, and the permission to store logins in a
+//! home that other users can read.
 //!
 //! Folders are compared by path components, both as given and with symbolic links resolved. Reads and writes no file.
 
@@ -24,8 +24,8 @@ impl FolderSettings {
         found.is_some_and(|(_, is_allowed)| *is_allowed)
     }
 
-    /// Returns the setting for the absolute folder `cwd`, the nearest at or above it: its folder as the user typed it,
-    /// and the profile, which may not exist.
+    /// Returns the setting of the nearest folder at or above the absolute folder `cwd`: that folder as the user typed
+    /// it, and the name of the profile, which may not exist.
     pub(crate) fn find_profile(
         &self,
         cwd: &Path,
@@ -40,7 +40,8 @@ pub(crate) fn is_absolute(folder: &str) -> bool {
     Path::new(folder).is_absolute() || Path::new(folder).starts_with("~")
 }
 
-/// Replaces a leading `~` of `folder`; `None` if it is relative, or the home folder is unknown.
+/// Replaces a leading `~` of `folder` by `home_dir`. `None` if `folder` is relative, or begins with `~` without a known
+/// `home_dir`.
 pub(crate) fn expand_home(folder: &str, home_dir: Option<&Path>) -> Option<PathBuf> {
     let folder = Path::new(folder);
     match folder.strip_prefix("~") {
@@ -49,8 +50,8 @@ pub(crate) fn expand_home(folder: &str, home_dir: Option<&Path>) -> Option<PathB
     }
 }
 
-/// Returns the current folder as the shell names it (`PWD`), if that is the same folder as
-/// `current_dir`. The kernel only knows the path without symbolic links.
+/// Returns the path of the current folder as the shell names it (`PWD`), if that is the folder
+/// `current_dir`; else `current_dir`. The kernel only knows the path without symbolic links.
 pub(crate) fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
     let is_same = |pwd: &&Path| {
         let real = pwd.canonical().ok();
@@ -86,8 +87,8 @@ fn find_nearest<'a, T>(
     Some((name, value))
 }
 
-/// Returns `cwd` and the folders above it, nearest first: once as given, unless it contains `..`, and once with symbolic
-/// links resolved, if that differs. Empty for a relative path.
+/// Returns up to two lists of `cwd` and the folders above it, nearest first: one of the path as given, unless it
+/// contains `..`, and one of the path with symbolic links resolved, if that differs. Empty for a relative path.
 fn ancestor_chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
     let above = |path: &Path| path.ancestors().map(Path::to_path_buf).collect::<Vec<_>>();
     let has_parent_dir = cwd.components().any(|part| part == Component::ParentDir);

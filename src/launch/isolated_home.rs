@@ -42,14 +42,14 @@ const MCP_CREDENTIALS: &str = ".credentials.json";
 pub(crate) enum IsolationError {
     #[error(transparent)]
     Io(#[from] IoError),
-    /// A folder of the isolated home is no link, so conversations in it would be invisible elsewhere.
+    /// A folder is in the place of a link of the isolated home. Other homes would not see the conversations in it.
     #[error("expected a link to {}, but found a folder: {}", real.display(), path.display())]
     NotALink {
         path: PathBuf,
         /// The required target of the link.
         real: PathBuf,
     },
-    /// A Codex runs there with the files of another Codex home, which the new links would replace.
+    /// A Codex runs in the isolated home with links to another Codex home, which the new links would replace.
     #[error("a Codex runs in the isolated home with the files of another Codex home: {}", .0.display())]
     OtherHome(PathBuf),
     /// The system has no symbolic links for every user (Windows).
@@ -121,7 +121,7 @@ fn link(target: &Path, path: &Path) -> Result<(), IsolationError> {
         Ok(current) if current == target => return Ok(()),
         Ok(_) => sharing::remove_file(path).at("remove", path)?,
         Err(e) if e.kind() == ErrorKind::NotFound => {}
-        // Codex has replaced the link by a file, which this home uses from then on.
+        // Codex has replaced the link by a file, which this isolated home uses from then on.
         Err(_) if path.is_file() => return Ok(()),
         Err(_) => {
             return Err(IsolationError::NotALink {

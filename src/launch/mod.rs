@@ -1,10 +1,10 @@
 //! Starts Codex under a chosen account, and records the account of each conversation.
 //!
 //! A launch switches the login (or uses an isolated home), appends a record to `launches.jsonl`, starts
-//! Codex with the terminal, and then binds the conversation to the account. The evidence is the files
-//! that the process had open, else rollouts that were created during the launch in its folder by its
-//! account. Rate limits are never evidence. Only bound rollouts and candidates of a launch that just
-//! ended are opened.
+//! Codex with the terminal, and then binds the conversation to the account. Evidence are the files that
+//! Codex had open, else the rollouts that the account created during the launch in the folder of the
+//! launch. Rate limits are never evidence. A launch opens only bound rollouts, and at its end the
+//! candidates.
 //!
 //! I want to …
 //!

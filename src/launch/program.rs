@@ -1,8 +1,8 @@
 //! Detects whether the installed Codex has `--no-daemon`, which keeps a conversation out of the
 //! background daemon.
 //!
-//! Only the help text of Codex shows it, and running Codex takes longer than everything else in a
-//! launch. So the answer is cached until the program file changes.
+//! Only the help text of Codex shows whether it has the flag, and running Codex takes longer than
+//! everything else in a launch. So the answer is cached until the program file changes.
 
 use crate::codex::Program;
 use crate::codex::arguments::NO_DAEMON;
@@ -29,8 +29,8 @@ struct CachedProgram {
 
 impl Document for CachedProgram {}
 
-/// Returns the cached answer whether `program` has `--no-daemon`; `None` if its file has changed since, or there is no
-/// answer yet. Runs nothing.
+/// Returns true if `program` has `--no-daemon`, from the cache. `None` if the program file has changed since the answer
+/// was cached, or no answer is cached. Runs nothing.
 pub(crate) fn read_cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
     let known = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
     let known = known.good()?;

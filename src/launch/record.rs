@@ -16,7 +16,6 @@ pub(crate) const LAUNCH_VARIABLE: &str = "CODEX_MANAGER_LAUNCH";
 /// A process id with a start time, so that a later process with the same id is not the same process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessId {
-    /// The id that the system assigned.
     pub pid: u32,
     /// The start time, in the unit of [`processes::start_time`].
     pub started: Option<u64>,
@@ -42,7 +41,7 @@ impl ProcessId {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BoundConversation {
     pub session_id: String,
-    /// The path of its rollout in the real Codex home.
+    /// The path of the rollout in the real Codex home.
     pub rollout_path: String,
     /// The offset in the rollout of the first byte that this launch wrote.
     pub start_offset: u64,
@@ -70,14 +69,13 @@ pub(crate) struct LaunchRecord {
     pub settled: bool,
     /// The schema of the line; see [`SCHEMA`].
     pub schema: u64,
-    /// The name of the profile at that time.
+    /// The name that the profile had at the launch.
     pub profile: String,
     pub identity: Identity,
     #[serde(flatten)]
     pub run: CodexRun,
     /// A digest of the login's refresh token at the start of Codex.
     pub auth_fingerprint: String,
-    /// The conversations of the launch.
     #[serde(flatten)]
     pub binding: ConversationBinding,
 }
@@ -137,7 +135,7 @@ pub(crate) enum LaunchState {
 }
 
 impl LaunchState {
-    /// Returns the name in output and JSON.
+    /// Returns the name for output and JSON.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -157,8 +155,8 @@ impl LaunchRecord {
                 || self.has_codex())
     }
 
-    /// Returns true if a Codex of this launch runs, or npm's launcher is starting it, even if the process
-    /// that the wrapper started has ended.
+    /// Returns true if a Codex of this launch runs, or npm's launcher is starting it. The process that the
+    /// wrapper started may have ended.
     pub(crate) fn has_codex(&self) -> bool {
         // npm's launcher starts Codex as a child and may be killed alone. Children inherit the variable.
         let is_own = |process: &Process| {
@@ -185,7 +183,6 @@ impl LaunchRecord {
         self.binding.conversations.last()
     }
 
-    /// Returns true if the launch ran the conversation with this id.
     pub(crate) fn has_conversation(&self, session_id: &str) -> bool {
         let mut all = self.binding.conversations.iter();
         all.any(|conversation| conversation.session_id == session_id)

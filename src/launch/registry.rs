@@ -21,14 +21,14 @@ pub(crate) const FILE_NAME: &str = "launches.jsonl";
 /// The beginning of a line that this program writes; the launch id follows.
 const LINE_START: &[u8] = b"{\"launch_id\":\"";
 
-/// The end of the launch id and the field after it, in a line that this program writes.
+/// The end of the launch id and the field `settled`, in a line that this program writes.
 const SETTLED_FIELD: &[u8] = b"\",\"settled\":true,";
 const UNSETTLED_FIELD: &[u8] = b"\",\"settled\":false,";
 
 /// The field after `settled`, in a line of [`SCHEMA`].
 const SCHEMA_FIELD: &[u8] = b"\"schema\":1,";
 
-/// The number of superseded lines below which the file is not compacted.
+/// The file is compacted only if it has more superseded lines than this.
 const MIN_SUPERSEDED_TO_COMPACT: usize = 1_000;
 
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ impl LaunchRegistry {
         Ok(())
     }
 
-    /// Drops superseded lines once there are more of them than launches, and at least a thousand. Keeps
+    /// Drops superseded lines once there are more than a thousand of them, and more of them than launches. Keeps
     /// lines that this version cannot parse.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl LaunchRegistry {
         let needs_compaction = |launches: &Launches| {
             launches.superseded > launches.len().max(MIN_SUPERSEDED_TO_COMPACT)
         };
-        // Without the lock first, because nearly every call ends here.
+        // First checked without the lock, because nearly every call ends here.
         if !needs_compaction(&self.read()?) {
             return Ok(());
         }
@@ -202,7 +202,6 @@ impl Launches {
         self.lines.len()
     }
 
-    /// Returns true if there are no launches.
     pub(crate) fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
@@ -236,8 +235,8 @@ impl Launches {
     }
 }
 
-/// Returns the launch id and `settled` of a line that this program has written, without parsing the rest. `None` for any
-/// other line.
+/// Returns the launch id and `settled` of a line that this program has written, without parsing the rest. `None` for
+/// any other line.
 fn parse_own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
     let rest = line.strip_prefix(LINE_START)?;
     let end = memchr(b'"', rest)?;

@@ -16,21 +16,21 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-/// The interval of reading the open files of Codex until its conversation is known. `codex exec` may
+/// The interval between two checks of Codex's open files until its conversation is known. `codex exec` may
 /// end after a third of a second.
 const BINDING_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The interval after that, for further conversations that the user starts in the same terminal interface.
+/// The interval between later checks, for further conversations that the user starts in the same Codex.
 const LATER_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The number of reads at the first interval. After that Codex is waiting for the user.
+/// The maximum number of checks at the first interval. After them, Codex is probably waiting for the user.
 const BINDING_POLL_COUNT: u32 = 500;
 
 #[derive(Debug)]
 pub(crate) struct LaunchReport {
     /// The exit code or signal of Codex.
     pub exit: AttachedExit,
-    /// The record; settled unless a Codex of the launch still runs.
+    /// The last record of the launch. It is settled unless a Codex of the launch still runs.
     pub record: LaunchRecord,
     /// Errors of recording or saving, which did not stop the launch.
     pub warnings: Vec<String>,
@@ -113,8 +113,8 @@ impl Launch<'_> {
         Ok(())
     }
 
-    /// Completes the record, returns or saves the login, and records the usage. The record stays unsettled while a Codex
-    /// of the launch runs. Errors become warnings.
+    /// Completes the record, returns or saves the login, and records the usage. The record stays unsettled while a
+    /// Codex of the launch runs. Errors become warnings.
     fn finish(
         &mut self,
         end: LaunchEnd,
@@ -172,13 +172,14 @@ fn warn_on_error<T, E: Error>(result: Result<T, E>, warnings: &mut Vec<String>) 
     }
 }
 
-/// Finds the conversations of a running Codex by its open files.
+/// A thread that finds the conversations of a running Codex by its open files.
 struct Watcher {
     stop: Sender<()>,
     thread: Option<JoinHandle<WatchResult>>,
 }
 
-/// The conversations, and the time of the last check of Codex's open files; `None` if the system never listed them.
+/// The conversations, and the time of the last check of Codex's open files; `None` if the system never listed the
+/// files.
 type WatchResult = (ConversationBinding, Option<SystemTime>);
 
 impl Watcher {
@@ -227,13 +228,14 @@ impl Watcher {
     }
 }
 
-/// Returns the system time, even if `CODEX_MANAGER_NOW` sets another one, because the system dates files with it.
+/// Returns the system time, even if `CODEX_MANAGER_NOW` sets another time: it is compared with the times of files.
 #[allow(clippy::disallowed_methods, reason = "compared with times of files")]
 fn read_file_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Adds the conversations of newly opened rollouts to the record. Returns true if there are any.
+/// Adds the conversations of the `open` rollouts to the record, unless it has them. Returns true if it added any. If
+/// another account created a rollout, only notes in the record why the rollout is not bound.
 fn add_opened(record: &mut LaunchRecord, open: &[PathBuf]) -> bool {
     let before = record.binding.conversations.len();
     for path in open {

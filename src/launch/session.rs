@@ -19,8 +19,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Environment variables that name a login other than that of the home; a launch removes them. `OPENAI_API_KEY` is
-/// passed on: Codex does not sign in with it (0.169), and projects need it.
+/// Environment variables that name another login than the home has; a launch removes them. `OPENAI_API_KEY` is passed
+/// on, because Codex does not sign in with it (0.169), and projects need it.
 const DROPPED_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
 
 #[derive(Debug, Clone, Copy)]
@@ -36,9 +36,8 @@ pub(crate) struct LaunchRequest<'a> {
     pub args: &'a [OsString],
     /// The id of the conversation to resume, if the caller knows it.
     pub session_id: Option<&'a str>,
-    /// True to run in the isolated home of the account.
+    /// `--isolated`: runs Codex in the isolated home of the account.
     pub isolated: bool,
-    /// True to stop Codex's background daemon.
     pub stop_daemon: bool,
     pub now: Timestamp,
 }
@@ -71,16 +70,13 @@ pub(crate) enum LaunchError {
     /// No Codex program was found.
     #[error("cannot start Codex")]
     Program(#[from] ProgramError),
-    /// The login cannot go live.
     #[error(transparent)]
     Switch(#[from] SwitchError),
-    /// The profiles cannot be read.
     #[error(transparent)]
     Profile(#[from] ProfileError),
     /// The login cannot be moved to the isolated home.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// The isolated home cannot be prepared.
     #[error(transparent)]
     Isolation(#[from] IsolationError),
     #[error(transparent)]
@@ -105,7 +101,7 @@ pub(crate) struct Launch<'a> {
     pub(super) isolated: Option<IsolatedLogin>,
     /// Held until Codex has started; see [`Profiles::isolate`].
     pub(super) account_locks: Option<AccountLocks>,
-    /// The result of the switch of the real home; `None` for an isolated launch.
+    /// The switch of the real home; `None` for an isolated launch.
     pub switch: Option<SwitchReport>,
     /// The variables that name another login and are removed from the environment.
     pub dropped_variables: Vec<&'static str>,
@@ -125,21 +121,22 @@ impl Launch<'_> {
 /// The launch is not possible; see [`LaunchError`].
 pub(crate) fn plan(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
-    let knows_flag = program::read_cached_no_daemon(&program, request.manager_home);
-    plan_with_program(request, &program, knows_flag.unwrap_or(true))
+    let has_no_daemon = program::read_cached_no_daemon(&program, request.manager_home);
+    // Planning runs no Codex. If the answer is not cached, the plan assumes a current Codex, which has the flag.
+    plan_with_program(request, &program, has_no_daemon.unwrap_or(true))
 }
 
 fn plan_with_program(
     request: &LaunchRequest<'_>,
     program: &Program,
-    knows_no_daemon: bool,
+    has_no_daemon: bool,
 ) -> Result<LaunchPlan, LaunchError> {
     let arguments = Arguments::parse(request.args);
     if arguments.mode == InvocationMode::Administrative {
         let shown = arguments.subcommand().unwrap_or("--help").to_owned();
         return Err(LaunchError::NoConversation(shown));
     }
-    let args = codex_args(&arguments, request.args, knows_no_daemon);
+    let args = codex_args(&arguments, request.args, has_no_daemon);
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
     let is_live = live
         .login()
@@ -185,13 +182,9 @@ fn plan_with_program(
 }
 
 /// Returns the arguments, with `--no-daemon` if Codex has it and the mode needs it.
-fn codex_args(
-    arguments: &Arguments<'_>,
-    args: &[OsString],
-    knows_no_daemon: bool,
-) -> Vec<OsString> {
+fn codex_args(arguments: &Arguments<'_>, args: &[OsString], has_no_daemon: bool) -> Vec<OsString> {
     let is_wanted = arguments.mode == InvocationMode::Interactive
-        && knows_no_daemon
+        && has_no_daemon
         && !arguments.has(NO_DAEMON)
         && !arguments.has("--remote");
     if is_wanted {
@@ -224,10 +217,10 @@ pub(crate) fn prepare<'a>(
 ) -> Result<Launch<'a>, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
     let arguments = Arguments::parse(request.args);
-    let knows_flag = arguments.mode == InvocationMode::Interactive
+    let has_no_daemon = arguments.mode == InvocationMode::Interactive
         && program::has_no_daemon(&program, request.env, request.manager_home);
-    let plan = plan_with_program(&request, &program, knows_flag)?;
-    let args = codex_args(&arguments, request.args, knows_flag);
+    let plan = plan_with_program(&request, &program, has_no_daemon)?;
+    let args = codex_args(&arguments, request.args, has_no_daemon);
     let (mut isolated, mut account_locks, mut report) = (None, None, None);
     let fingerprint = if plan.isolated_home.is_some() {
         let profiles = Profiles::of(request.manager_home);
@@ -252,7 +245,7 @@ pub(crate) fn prepare<'a>(
         } else {
             DaemonPolicy::Leave
         };
-        // Also if the account is live already: the plan was made without locks.
+        // Applied even if the account was live already, because the plan was made without locks.
         report = Some(switch::apply(&switch_request(&request, policy), on_step)?);
         let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
         live.snapshot()
@@ -288,7 +281,7 @@ fn codex_command(
     for name in login_variables(request.env) {
         command.env_remove(name);
     }
-    // Always set: `--codex-home` may name a different home than the variable.
+    // Always set, because `--codex-home` may name another home than the variable does.
     command.env("CODEX_HOME", isolated_home.unwrap_or(request.codex_home));
     if isolated_home.is_some() {
         let databases =
@@ -299,7 +292,7 @@ fn codex_command(
     command
 }
 
-/// Returns the variables of `env` that name a login other than that of the home.
+/// Returns the variables of [`DROPPED_VARIABLES`] that `env` has.
 fn login_variables(env: &Environment) -> impl Iterator<Item = &'static str> {
     let names = DROPPED_VARIABLES.into_iter();
     names.filter(|name| env.get(name).is_some())

@@ -21,14 +21,16 @@ pub(crate) struct LaunchEnd {
     pub at: Timestamp,
     /// The exit code of Codex, if known.
     pub exit_code: Option<i32>,
-    /// The last check of the open files of Codex: an older conversation that was not open then is not one of this launch.
-    /// On a busy machine, a short run opens its rollout and ends after it. `None` if the files were never checked.
+    /// The time of the last check of Codex's open files; `None` if the files were never checked. A conversation that
+    /// began before this time and was not open is not one of this launch. One that began later may be: on a busy
+    /// machine, a short run can open its rollout and end after the last check.
     pub last_check: Option<SystemTime>,
 }
 
 impl LaunchEnd {
-    /// Returns true if an event at `time` may be later than the last check. The clock of files may be a tick behind.
-    fn is_unseen(&self, time: Option<SystemTime>) -> bool {
+    /// Returns true if a file time may be later than the last check of the open files. The clock of files may be a tick
+    /// behind. False for an unknown time, unless the open files were never checked.
+    fn may_be_after_check(&self, time: Option<SystemTime>) -> bool {
         let Some(last_check) = self.last_check else {
             return true;
         };
@@ -39,7 +41,8 @@ impl LaunchEnd {
     }
 }
 
-/// Returns the time at which the rollout was created; on disks that do not record it, that of the id.
+/// Returns the time at which the rollout was created; on disks that do not record it, the time in the id of the
+/// conversation.
 fn read_birth(conversation: &BoundConversation) -> Option<SystemTime> {
     let meta = Path::new(&conversation.rollout_path).metadata().ok()?;
     let of_id = || thread_rollouts::created_at(&conversation.session_id).map(SystemTime::from);
@@ -95,10 +98,13 @@ impl<'a> OtherLaunches<'a> {
 
 /// Completes the record of a launch that ended.
 ///
-/// The evidence, in this order: the conversations that the process had open (already in the record). If the
-/// open files are unknown: the conversation that the arguments name; the only conversation that was
-/// created during the launch, in its folder, that names its account, and that no other launch may have
-/// started. With several candidates none is bound.
+/// The evidence, in this order:
+/// 1. the conversations that Codex had open, which are in the record already;
+/// 2. the conversation that the arguments name, if it has grown, and after the last check of the open files;
+/// 3. the only conversation that was created during the launch and after that check, in the folder of the launch and
+///    by its account, and that no other launch may have started. With several candidates none is bound.
+///
+/// If the open files were never checked, any time during the launch counts as after the check.
 pub(crate) fn complete_record(
     record: &mut LaunchRecord,
     end: LaunchEnd,
@@ -106,13 +112,13 @@ pub(crate) fn complete_record(
 ) {
     if record.binding.conversations.is_empty() {
         let resumed = record.binding.resumed.clone();
-        let is_unseen = |c: &BoundConversation| {
+        let has_late_write = |c: &BoundConversation| {
             let changed = Path::new(&c.rollout_path)
                 .metadata()
                 .and_then(|meta| meta.modified());
-            end.is_unseen(changed.ok())
+            end.may_be_after_check(changed.ok())
         };
-        match resumed.filter(has_grown).filter(is_unseen) {
+        match resumed.filter(has_grown).filter(has_late_write) {
             Some(resumed) => record.binding.conversations.push(resumed),
             None => bind_created(record, end, others),
         }
@@ -140,7 +146,7 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
     }
     let mut created = binding::find_created_during(record, end.at.to_utc());
     created.retain(|conversation| !others.have_started(&conversation.session_id));
-    created.retain(|conversation| end.is_unseen(read_birth(conversation)));
+    created.retain(|conversation| end.may_be_after_check(read_birth(conversation)));
     let may_be_anothers = |c: &BoundConversation| others.may_have_started(&c.session_id);
     let reason = match created.as_slice() {
         [] if record.binding.codex_chose => "Codex itself chose the conversation".to_owned(),
@@ -203,7 +209,7 @@ pub(crate) fn rebase_isolated_rollouts(
     Ok(())
 }
 
-/// Returns the newest usage of a launch; `None` if none of its conversations has a token count.
+/// Returns the newest usage of a launch; `None` if no conversation of the launch has a token count.
 pub(crate) fn newest_usage(record: &LaunchRecord) -> Option<SessionUsage> {
     let all = record.binding.conversations.iter();
     let newest = all.max_by_key(|conversation| conversation.last_token_count_at)?;
@@ -229,8 +235,8 @@ pub(crate) fn record_usage(file: &mut CooldownFile, record: &LaunchRecord) {
     }
 }
 
-/// Settles launches that ended after their codex-manager was killed. Each is processed only once.
-/// Returns the updated registry, and warnings.
+/// Settles the launches whose codex-manager was killed before Codex ended. Each launch is settled only
+/// once. Returns the updated registry, and warnings.
 ///
 /// # Errors
 /// The registry or `cooldown.json` cannot be read or written.

@@ -67,7 +67,7 @@ pub(crate) fn rename_if_cloned(
     }
     // Sync never waits for its machine, which may be this one before it was restored.
     state.own.former.extend(end);
-    state.take_new_name();
+    state.rename_manifest();
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
     let why = "was written by a clone of this machine, or by this machine before it was restored from a \
                backup; it counts as another machine's, and this machine continues under a new name";

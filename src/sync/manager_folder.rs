@@ -2,11 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// Name of the folder in the cloud folder that belongs to this program.
 pub(super) const MANAGER_FOLDER: &str = ".codex-manager";
-/// Name of the folder of manifests.
 const MACHINES_FOLDER: &str = "machines";
-/// Name of the folder of conflict copies, in the state folder and in the cloud folder.
+/// Name of the folder of conflict copies, in the folder of a state and in [`MANAGER_FOLDER`].
 pub(super) const CONFLICT_COPIES_FOLDER: &str = "forks";
 
 pub(super) fn manifests_folder(cloud: &Path) -> PathBuf {
@@ -22,8 +20,9 @@ pub(super) fn conflict_copy_path(name: &str) -> String {
     format!("{MANAGER_FOLDER}/{CONFLICT_COPIES_FOLDER}/{name}")
 }
 
-/// Returns the path of a manifest as messages show it, relative to the cloud folder.
-pub(super) fn display_name(name: &str) -> String {
+/// Returns the path of a manifest, relative to the cloud folder, for messages. With an empty `name`, returns the path
+/// of the folder of manifests.
+pub(super) fn manifest_path(name: &str) -> String {
     format!("{MANAGER_FOLDER}/{MACHINES_FOLDER}/{name}")
 }
 
@@ -40,6 +39,6 @@ pub(super) fn folders(cloud: &Path) -> [PathBuf; 3] {
 /// Returns the first of the program's folders in the cloud folder that is a link or a file. Writing through a
 /// link would put files elsewhere.
 pub(super) fn find_unusable_folder(cloud: &Path) -> Option<PathBuf> {
-    let is_other = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
-    folders(cloud).into_iter().find(is_other)
+    let is_no_folder = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
+    folders(cloud).into_iter().find(is_no_folder)
 }

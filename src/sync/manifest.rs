@@ -47,15 +47,15 @@ impl ManifestEntry {
 /// The content of one machine's manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MachineManifest {
-    /// The end digest: the digest in its last line. `None` only while it is parsed.
+    /// The digest in the last line, which identifies the content. `None` only during parsing.
     pub(crate) end: Option<Sha256Digest>,
     /// Listed versions, by path in the cloud folder.
     pub(crate) files: BTreeMap<String, ManifestEntry>,
-    /// Deletions that its machine requests, by key.
+    /// Deletions that the machine requests from other machines, by key.
     pub(crate) deleted: BTreeMap<String, Deletion>,
     /// Published resolutions; see [`SyncState::resolutions`].
     pub(crate) resolved: BTreeSet<String>,
-    /// End digests of manifests that its machine wrote under other names.
+    /// End digests of manifests that the machine wrote under other names.
     pub(crate) former: Vec<Sha256Digest>,
     /// Number of lines between the header and the end line.
     pub(crate) lines: usize,
@@ -78,7 +78,7 @@ impl MachineManifest {
     }
 }
 
-/// First line of a manifest; the machine is the one that wrote it.
+/// First line of a manifest.
 #[derive(Serialize, Deserialize)]
 struct ManifestHeader {
     machine: String,
@@ -128,11 +128,10 @@ pub(crate) fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
     manager_folder::manifests_folder(cloud).join(format!("{machine}-{writer}.jsonl"))
 }
 
-/// The bytes of a manifest, ready to be written.
 #[derive(Debug)]
 pub(crate) struct EncodedManifest {
     bytes: Vec<u8>,
-    /// The digest of all lines but the last, which holds it.
+    /// The digest of all lines before the last one, which contains this digest.
     pub end: Sha256Digest,
 }
 
@@ -155,15 +154,16 @@ impl EncodedManifest {
     }
 }
 
-/// Returns true if each line of the remainder of a torn manifest is in one of `manifests`. The last line may be cut; zeros
-/// are ignored.
+/// Returns true if each line of a torn manifest is a line of one of `manifests`, and the torn last line is the
+/// beginning of one. Zeros at the end of `torn` are ignored.
 pub(crate) fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
     // After a power cut, the rest of the file reads as zeros.
     let end = torn.iter().position(|byte| *byte == 0);
-    let mut left = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
-    let cut = left.next_back().unwrap_or_default();
+    let mut lines = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
+    let torn_line = lines.next_back().unwrap_or_default();
     let known: HashSet<&[u8]> = manifests.iter().flat_map(EncodedManifest::lines).collect();
-    left.all(|line| known.contains(line)) && known.iter().any(|line| line.starts_with(cut))
+    let begins_known = || known.iter().any(|line| line.starts_with(torn_line));
+    lines.all(|line| known.contains(line)) && begins_known()
 }
 
 /// Reads the digest in the last line of the manifest at `path`, which identifies its content. `None` if the
@@ -172,13 +172,13 @@ pub(crate) fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool 
 /// # Errors
 /// The file does not exist or cannot be read.
 pub(crate) fn read_end_digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
-    const LINE: u64 = 128;
+    const END_LINE_BYTES: u64 = 128;
     let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
-    // Only the end: a manifest can have many megabytes, and this runs for each of them.
-    file.seek(SeekFrom::Start(size.saturating_sub(LINE)))?;
+    // Reads only the end, because a manifest can have many megabytes, and this runs for each manifest.
+    file.seek(SeekFrom::Start(size.saturating_sub(END_LINE_BYTES)))?;
     let mut tail = Vec::new();
-    file.take(LINE).read_to_end(&mut tail)?;
+    file.take(END_LINE_BYTES).read_to_end(&mut tail)?;
     let line = tail.strip_suffix(b"\n").and_then(|tail| {
         let start = tail.iter().rposition(|byte| *byte == b'\n')? + 1;
         serde_json::from_slice(&tail[start..]).ok()
@@ -223,43 +223,43 @@ pub(crate) fn encode(
     Ok(EncodedManifest { bytes, end })
 }
 
-/// The result of reading one manifest.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ManifestRead {
     Complete(Box<MachineManifest>),
     /// The manifest is incomplete, has an unknown schema, or is no manifest.
     Unusable,
     NotDownloaded,
-    /// The manifest exceeds the named limit.
+    /// The manifest exceeds a limit. The text is the reason, as a clause for output.
     OverLimit(&'static str),
 }
 
-/// Parses a manifest of at most `lines` lines of at most `line_bytes` bytes. Stops reading at the limits.
+/// Parses a manifest. Stops reading at more than `max_lines` lines, without the header and the end line, and at a line
+/// of more than `max_line_bytes` bytes.
 ///
 /// # Errors
 /// The reader fails.
 pub(crate) fn parse(
     mut from: impl BufRead,
-    lines: usize,
-    line_bytes: u64,
+    max_lines: usize,
+    max_line_bytes: u64,
 ) -> io::Result<ManifestRead> {
     let mut hasher = Hasher::default();
     let mut manifest = MachineManifest::default();
     let mut line = Vec::new();
     for count in 0.. {
         line.clear();
-        let limit = line_bytes.saturating_add(1);
+        let limit = max_line_bytes.saturating_add(1);
         let read = (&mut from).take(limit).read_until(b'\n', &mut line)? as u64;
         let Some(text) = line.strip_suffix(b"\n") else {
             // A power cut or a client leaves zeros where the rest of the file belongs.
-            if read > line_bytes && line.last() != Some(&0) {
+            if read > max_line_bytes && line.last() != Some(&0) {
                 let why = "one of its lines is longer than the limit";
                 return Ok(ManifestRead::OverLimit(why));
             }
             break;
         };
         // The header and the end line do not count.
-        if count > lines.saturating_add(1) {
+        if count > max_lines.saturating_add(1) {
             let why = "it has more lines than the limit";
             return Ok(ManifestRead::OverLimit(why));
         }
@@ -292,14 +292,14 @@ fn parse_header(text: &[u8]) -> Option<ManifestHeader> {
     document::parse(Path::new(""), text).ok()?.good()
 }
 
-/// Returns the key under which versions of a file are grouped: one for all forms and places of a
-/// conversation, and for all spellings of a name.
+/// Returns the key by which the versions of a file are grouped. All forms and places of a conversation have the same
+/// key, and so have all spellings that [`fold_name`] makes equal.
 pub(crate) fn folded_key(path: &str) -> String {
     fold_name(rollouts::key(path).as_deref().unwrap_or(path))
 }
 
-/// Folds letter case and Unicode forms of a key, which clients and file systems change. Two files whose names differ only
-/// in those share their entries; the digests distinguish them.
+/// Folds the letter case and the Unicode form of a key, because cloud clients and file systems change both. Two files
+/// whose names differ only in these share their entries; the digests distinguish the files.
 pub(crate) fn fold_name(key: &str) -> String {
     if key.is_ascii() {
         key.to_ascii_lowercase()

@@ -13,7 +13,7 @@ use crate::history::rollout::read_last_ordinal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The rollouts of a thread by their ids, with the key and the file of each.
+/// Maps the id of each rollout of a thread to the key and the path of the rollout.
 type Rollouts = BTreeMap<String, (String, PathBuf)>;
 
 /// The rollouts of a thread that a plan changes.
@@ -22,17 +22,20 @@ struct ChangedThread {
     /// The rollouts that the plan copies to this machine, with their paths on the remote side.
     arrived: Rollouts,
     /// The ids of rollouts that the plan uploads for the first time.
-    begun: BTreeSet<String>,
-    /// The ids of rollouts of which both sides have lines that the other one lacks.
+    first_uploads: BTreeSet<String>,
+    /// The ids of rollouts that diverged: each side has lines that the other side lacks.
     diverged: BTreeSet<String>,
-    /// The keys of the copied rollouts.
+    /// The keys of the rollouts that the plan uploads or downloads.
     keys: BTreeSet<String>,
 }
 
-/// Adds records to a plan: of the branches that it brings together, and of the rollouts that the user knew at each
-/// rewind that it uploads for the first time. Each is durable before the first file of its conversation: a later plan
-/// finds the files on both sides, and the branches look old.
-pub(crate) fn record_new(plan: &mut SyncPlan, state: &SyncState, config: &SyncConfig) {
+/// Adds two kinds of records to the plan. A record of a new branch tells that two machines continued a conversation
+/// from different messages. A record of a rewind tells which rollout the user knew when the rewind began; it is added
+/// with the first upload of the rewind.
+///
+/// `apply` makes the records durable before it copies a file of the conversation: after a kill, both sides have the
+/// files, and no later plan could tell that the branches are new.
+pub(crate) fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config: &SyncConfig) {
     let changed = find_changed_threads(plan, state, config);
     if changed.is_empty() {
         return;
@@ -48,13 +51,14 @@ pub(crate) fn record_new(plan: &mut SyncPlan, state: &SyncState, config: &SyncCo
         let mut known = all_known.remove(thread).unwrap_or_default();
         for (id, (key, _)) in local {
             let before = local.range(..id.clone()).next_back();
+            // A rollout without a sync and without a record began on this machine, where the user knew the one before.
             let is_own = !state.files.contains_key(key) && !known.has_records(id);
             let Some((before, (_, path))) = before.filter(|_| is_own) else {
                 continue;
             };
             let last = read_last_ordinal(path).unwrap_or(0);
             known.add(id, before, last);
-            if changed.begun.contains(id) {
+            if changed.first_uploads.contains(id) {
                 added.push(rewind_knowledge::record_name(key, before, last));
             }
         }
@@ -70,8 +74,8 @@ pub(crate) fn record_new(plan: &mut SyncPlan, state: &SyncState, config: &SyncCo
     }
 }
 
-/// Returns the keys of the last rollouts of the branches that Codex will not show, and that the user did not know when
-/// the newest rollout of the thread began.
+/// Returns the branches that Codex will not show and that the user did not know when the newest rollout of the thread
+/// began. Each branch is the key of its last rollout.
 fn find_new_branches(
     local: &Rollouts,
     changed: &ChangedThread,
@@ -84,7 +88,7 @@ fn find_new_branches(
     let Some(newest) = ids.last().copied().filter(|_| ids.len() > 1) else {
         return Vec::new();
     };
-    // A branch that was hidden before is the business of an earlier sync.
+    // Other branches were hidden before this sync, so an earlier sync has recorded them.
     let shown = local.last_key_value();
     let diverged = local
         .iter()
@@ -101,7 +105,7 @@ fn find_new_branches(
     hidden.map(|(_, (key, _))| key.clone()).collect()
 }
 
-/// Returns the threads of which the plan copies a rollout to the other side, by id in lower case.
+/// Returns the threads with a rollout that the plan uploads or downloads, by thread id in lower case.
 fn find_changed_threads(
     plan: &SyncPlan,
     state: &SyncState,
@@ -130,7 +134,7 @@ fn find_changed_threads(
             changed.diverged.insert(id.clone());
         }
         if is_uploaded && !state.files.contains_key(&step.key) {
-            changed.begun.insert(id);
+            changed.first_uploads.insert(id);
         }
         changed.keys.insert(step.key.clone());
     }
@@ -146,7 +150,7 @@ fn find_changed_threads(
     threads
 }
 
-/// Returns the path of the file that a step copies from one side to the other one.
+/// Returns the path of the file that the step copies from the side `from` to the other side; `None` if it copies none.
 fn find_copy(step: &SyncStep, from: Side) -> Option<&str> {
     step.ops.iter().find_map(|op| match op {
         Op::Copy(copy) if copy.from.side == from && copy.to.0 != from => Some(&*copy.from.path),
@@ -154,7 +158,7 @@ fn find_copy(step: &SyncStep, from: Side) -> Option<&str> {
     })
 }
 
-/// Returns the rollouts of the home that belong to these threads.
+/// Finds the rollouts of these threads in the home; a folder that cannot be read counts as empty.
 fn find_rollouts(
     home: &Path,
     threads: &BTreeMap<String, ChangedThread>,

@@ -1,8 +1,8 @@
-//! Reports about files: a path with a reason, and the list of the plan that shows them.
+//! Notices about files: a path with a reason, and the list of the plan that shows both.
 
 use std::io;
 
-/// A reason that output prints after the path.
+/// A reason that the output prints after the path of a file.
 #[derive(Debug)]
 pub(crate) struct Notice {
     pub(crate) list: NoticeList,
@@ -28,7 +28,6 @@ pub(crate) enum NoticeList {
 }
 
 impl NoticeList {
-    /// Creates a notice for this list.
     pub(crate) fn notice(self, path: impl Into<String>, why: impl Into<String>) -> Notice {
         Notice {
             list: self,

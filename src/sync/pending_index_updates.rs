@@ -17,14 +17,15 @@ use std::path::{Path, PathBuf};
 
 const PENDING_FILE: &str = "arrived.jsonl";
 
-/// A conversation that was renamed on another machine.
+/// The line of a conversation that was renamed on another machine.
 #[derive(Debug, Serialize, Deserialize)]
 struct RenamedConversation {
+    /// The id of the conversation.
     named: String,
 }
 
-/// Returns the ids of `new` whose name differs from that in `old`, in order; both are indexes of names, in which the last
-/// line of an id counts. A missing file counts as empty.
+/// Returns the ids of the conversations that have another name in `new` than in `old`, sorted. Both are paths of
+/// `session_index.jsonl` files; a missing file counts as empty.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -80,7 +81,7 @@ impl PendingIndexUpdates {
         file.sync_with_name()
     }
 
-    /// Returns the pending updates, one per rollout, with its last path and its greatest change.
+    /// Returns the pending updates, one for each rollout, with the last recorded path and the greatest recorded change.
     ///
     /// # Errors
     /// The file exists but cannot be read.
@@ -88,7 +89,7 @@ impl PendingIndexUpdates {
         Ok(merge_updates(json_lines::read::<IndexUpdate>(&self.path)?))
     }
 
-    /// Returns the ids of conversations that were renamed on another machine.
+    /// Returns the ids of the recorded conversations that were renamed on another machine.
     ///
     /// # Errors
     /// The file exists but cannot be read.
@@ -109,7 +110,8 @@ impl PendingIndexUpdates {
     }
 }
 
-/// Combines the updates of each rollout. One of two paths means that the conversation was moved.
+/// Combines the updates of each rollout. Updates of one rollout with different paths mean that the conversation was
+/// moved.
 fn merge_updates(updates: Vec<IndexUpdate>) -> Vec<IndexUpdate> {
     let mut all: Vec<IndexUpdate> = Vec::new();
     let mut positions: HashMap<(String, Option<String>), usize> = HashMap::new();

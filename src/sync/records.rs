@@ -1,5 +1,5 @@
 //! The records of all machines about files: the state of the last sync, the ledger, the manifests and the conflict
-//! copies. Read before any file is compared, and the same for the whole plan.
+//! copies. A plan reads them once, before it compares files.
 
 use super::config::SyncConfig;
 use super::conflict_copies::ConflictCopies;
@@ -12,13 +12,12 @@ use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use std::collections::{BTreeSet, HashMap};
 
-/// Versions by [`manifest::folded_key`]. The newest one of a path is the last one.
+/// Versions by [`manifest::folded_key`]. Of several versions of a path, the newest is the last one.
 type VersionsByKey = HashMap<String, Vec<ManifestEntry>>;
 
 pub(crate) struct Records {
     pub(crate) state: SyncState,
     pub(crate) conflict_copies: ConflictCopies,
-    /// Manifests of the other machines.
     pub(crate) manifests: RemoteManifests,
     /// Versions in the ledger that this machine attests.
     own: VersionsByKey,
@@ -44,7 +43,6 @@ impl Records {
         })
     }
 
-    /// Returns the file with this key of the state as both sides had it after the last sync.
     pub(crate) fn last_synced(&self, key: &str) -> Option<&SyncedFile> {
         self.state.files.get(key)
     }
@@ -64,7 +62,7 @@ impl Records {
         self.manifests.entries(key).chain(self.own_versions(key))
     }
 
-    /// Returns the resolutions of this machine and of the others.
+    /// Returns the resolutions of this machine, and those of the other machines.
     pub(crate) fn resolutions(&self) -> [&BTreeSet<String>; 2] {
         [&self.state.resolutions, &self.manifests.resolutions]
     }
@@ -76,8 +74,8 @@ impl Records {
 
     /// Returns the deletions of a file that other machines publish and that are not cancelled.
     pub(crate) fn pending_deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
-        let asked = self.manifests.deletions(key);
-        asked.filter(|deletion| !self.state.resolutions.contains(&deletion.id))
+        let requested = self.manifests.deletions(key);
+        requested.filter(|deletion| !self.state.resolutions.contains(&deletion.id))
     }
 
     /// Returns true if this machine or another one published the deletion of a file.
@@ -97,9 +95,9 @@ impl Records {
         digests.collect()
     }
 
-    /// Returns true if the deletion of the version with the digest `deleted` covers a listed `version`, so that no
-    /// machine waits for that: always, except for versions of a conversation that are longer than the deleted one, if a
-    /// machine still lists that.
+    /// Returns true if the deletion of the version with the digest `deleted` also covers `version`, so that no machine
+    /// waits for `version`. A deletion covers all versions, with one exception: if a manifest still lists the deleted
+    /// version of a conversation, longer versions of the conversation are not covered.
     pub(crate) fn is_deleted(
         &self,
         key: &str,

@@ -23,7 +23,7 @@ struct Resolution {
 }
 
 impl Resolution {
-    /// Returns the highest numbers about one version in all of these records.
+    /// Returns the highest numbers about the version `name` in all of these records.
     fn of<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> Self {
         let mut resolution = Self::default();
         for records in all {
@@ -35,14 +35,14 @@ impl Resolution {
     }
 
     /// Applies the suffix of a record; an unknown suffix is ignored.
-    fn apply_record(&mut self, rest: &str) {
-        let number = |rest: &str| rest.parse().unwrap_or(0);
-        if rest.is_empty() {
+    fn apply_record(&mut self, suffix: &str) {
+        let parse_number = |digits: &str| digits.parse().unwrap_or(0);
+        if suffix.is_empty() {
             self.dropped = self.dropped.max(1);
-        } else if let Some(rest) = rest.strip_prefix('+') {
-            self.dropped = self.dropped.max(number(rest));
-        } else if let Some(rest) = rest.strip_prefix('-') {
-            self.kept = self.kept.max(number(rest));
+        } else if let Some(digits) = suffix.strip_prefix('+') {
+            self.dropped = self.dropped.max(parse_number(digits));
+        } else if let Some(digits) = suffix.strip_prefix('-') {
+            self.kept = self.kept.max(parse_number(digits));
         }
     }
 
@@ -51,11 +51,11 @@ impl Resolution {
     }
 
     /// Returns the number of the next decision, above all numbers so far.
-    fn next(self) -> u64 {
+    fn next_number(self) -> u64 {
         self.dropped.max(self.kept).saturating_add(1)
     }
 
-    /// Replaces the entries of `records` about the version by these numbers.
+    /// Replaces all records about the version `name` by records of these numbers.
     fn write(self, name: &str, records: &mut BTreeSet<String>) {
         let old: Vec<_> = records_about(records, name).map(str::to_owned).collect();
         for record in old {
@@ -88,18 +88,19 @@ pub(crate) fn is_known<'a>(
     Resolution::of(name, all) != Resolution::default()
 }
 
-/// Records in `records` that a version may be dropped, with what `others`, the records of other machines, know about it.
-/// If it may be dropped already, that is no new decision.
+/// Records in `records` that a version may be dropped, with the decisions about the version in `others`, the records of
+/// other machines. Adds no new decision if the version may be dropped already.
 pub(crate) fn record_drop(name: &str, records: &mut BTreeSet<String>, others: &BTreeSet<String>) {
     let mut resolution = Resolution::of(name, [&*records, others]);
     if !resolution.is_dropped() {
-        resolution.dropped = resolution.next();
+        resolution.dropped = resolution.next_number();
     }
     resolution.write(name, records);
 }
 
-/// Brings a version back, so that decisions made without knowledge of this have no effect. Records that like
-/// [`record_drop`], and returns the records that `records` lacked.
+/// Records in `records` that a version is kept, with the decisions about the version in `others`, the records of other
+/// machines. Decisions to drop the version that were made without knowledge of this one then have no effect. Returns
+/// the records that `records` lacked.
 pub(crate) fn record_keep(
     name: &str,
     records: &mut BTreeSet<String>,
@@ -107,7 +108,7 @@ pub(crate) fn record_keep(
 ) -> Vec<String> {
     let mut resolution = Resolution::of(name, [&*records, others]);
     if resolution.is_dropped() || resolution.kept == 0 {
-        resolution.kept = resolution.next();
+        resolution.kept = resolution.next_number();
     }
     let mut added = BTreeSet::new();
     resolution.write(name, &mut added);
@@ -116,8 +117,9 @@ pub(crate) fn record_keep(
     added.into_iter().collect()
 }
 
-/// Returns the records to add to `records` of each version of which `others` know a later decision, in the form that has
-/// the decisions of both. This machine publishes them too, in case the others are gone, or are put back from a backup.
+/// Returns the records to add to `records` for each version about which `others` has a later decision. They combine the
+/// decisions of both sets. This machine publishes them too, in case the other machines are gone or were restored from a
+/// backup.
 pub(crate) fn newer_records(records: &BTreeSet<String>, others: &BTreeSet<String>) -> Vec<String> {
     let names: BTreeSet<&str> = others.iter().map(|record| name_of(record)).collect();
     let mut newer_records = Vec::new();
@@ -136,7 +138,7 @@ pub(crate) fn newer_records(records: &BTreeSet<String>, others: &BTreeSet<String
     newer_records
 }
 
-/// Adds a record; of each version the highest number of each kind stays.
+/// Adds a record to `records`, which keep only the highest number of each kind for a version.
 pub(crate) fn merge_record(record: &str, records: &mut BTreeSet<String>) {
     let name = name_of(record);
     let mut resolution = Resolution::of(name, [&*records]);

@@ -1,7 +1,7 @@
 //! Applies the user's decision about a conflict copy.
 //!
-//! The decision is recorded under the name of the conflict copy ([`resolutions`]). The next sync publishes it, so that no
-//! machine asks again.
+//! The decision is recorded under the name of the conflict copy ([`resolutions`]). The next sync publishes it, so that
+//! no machine asks again.
 
 use super::backup::{BackupError, SnapshotFile};
 use super::config::SyncConfig;
@@ -98,8 +98,6 @@ impl<'a> DecidedCopy<'a> {
         }
     }
 
-    /// Finds the conflict copy of this name.
-    ///
     /// # Errors
     /// [`ConflictCopyError::NotDownloaded`] if neither side has it.
     pub(crate) fn find(
@@ -115,8 +113,8 @@ impl<'a> DecidedCopy<'a> {
         }
     }
 
-    /// Compares the conflict copy with its conversation; `None` if one of them is not on this machine or cannot be read,
-    /// or if their name has no id.
+    /// Compares the conflict copy with its conversation. `None` if one of the two files is not on this machine or
+    /// cannot be read, or if the name of the conversation has no id.
     pub(crate) fn versions(&self) -> Option<ConflictingVersions> {
         let id = self.copy.session_id()?;
         let home = &self.config.local;
@@ -144,7 +142,7 @@ impl<'a> DecidedCopy<'a> {
     }
 
     /// Returns the path of the conversation, or the one at which Codex would store it.
-    fn path(&self) -> String {
+    fn conversation_path(&self) -> String {
         self.current.clone().unwrap_or_else(|| {
             let name = self.copy.conversation();
             let date = rollouts::parse_stem(name).and_then(|stem| stem.get(8..18));
@@ -161,7 +159,7 @@ impl<'a> DecidedCopy<'a> {
         choice: KeepChoice,
         now: DateTime<Utc>,
     ) -> Result<Option<String>, ConflictCopyError> {
-        let path = self.path();
+        let path = self.conversation_path();
         let (file, path) = match choice {
             KeepChoice::Both => return Ok(None),
             KeepChoice::ConflictCopy => {
@@ -198,7 +196,7 @@ impl<'a> DecidedCopy<'a> {
         let name = &self.copy.name;
         let manifests = identity::read_remote_manifests(self.config, state)?;
         let others = &manifests.resolutions;
-        // The beginnings of this version are recorded as decided, so that no machine waits for them.
+        // The decision also covers the beginnings of this version, so that no machine waits for them.
         let dropped = match (&self.current, choice) {
             (Some(current), KeepChoice::ConflictCopy) => self.config.local.join(current),
             _ => self.file(Side::Local),
@@ -238,15 +236,16 @@ impl<'a> DecidedCopy<'a> {
         Ok(new_id)
     }
 
-    /// Returns the listed versions of the conversation that are a beginning of the `dropped` text, by the names that
-    /// their conflict copies would have. A manifest lists them until its machine writes the conversation again, and no
-    /// machine has them any more: unless the decision covers them, the others wait for them forever.
+    /// Returns the versions of the conversation that manifests list and that are a beginning of the `dropped` text, by
+    /// the names that their conflict copies would have. No machine has these versions any more, but a manifest lists
+    /// them until its machine writes the conversation again. Unless the decision covers them, the other machines wait
+    /// for them forever.
     fn find_listed_beginnings(
         &self,
         dropped: &Path,
         manifests: &RemoteManifests,
     ) -> Result<Vec<String>, IoError> {
-        let Some(key) = rollouts::key(&self.path()) else {
+        let Some(key) = rollouts::key(&self.conversation_path()) else {
             return Ok(Vec::new());
         };
         let own = Ledger::read(self.replica.run_folder())?.files.into_iter();
@@ -284,8 +283,8 @@ impl<'a> DecidedCopy<'a> {
         PendingIndexUpdates::new(self.replica).record(update.as_slice())
     }
 
-    /// Creates a separate conversation from the conflict copy, in the folder of `current` or, if that is archived, of its
-    /// date. Returns its id.
+    /// Creates a separate conversation from the conflict copy and returns the new id. The file is created in the folder
+    /// of `current`, or, if `current` is archived, in the folder of its date.
     fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
         let copy = &self.file(Side::Local);
         let not_convertible = |reason| ConflictCopyError::NotConvertible {
@@ -342,15 +341,16 @@ fn new_path(current: &str, name: &str, id: &str) -> Option<String> {
     Some(format!("{folder}/{}{id}.jsonl", stem.get(..28)?))
 }
 
-/// Copies the rest of `from` to a temp file beside `to`, after the line `first`, with the time of the file `source`.
+/// Writes `first_line` and the remaining bytes of `from`, a reader of the file `source`, to a temp file beside `to`.
+/// The temp file gets the mtime of `source`.
 fn stage_copy(
     source: &Path,
-    first: &[u8],
+    first_line: &[u8],
     from: &mut dyn Read,
     to: &Path,
 ) -> Result<TempFile, IoError> {
     let mut temp = TempFile::create_beside(to)?;
-    temp.file().write_all(first).at("write", to)?;
+    temp.file().write_all(first_line).at("write", to)?;
     io::copy(from, temp.file()).at("copy", source)?;
     let time = fs::metadata(source).and_then(|meta| meta.modified());
     let time = time.at("inspect", source)?;

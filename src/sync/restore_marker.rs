@@ -10,24 +10,23 @@ use std::path::{Path, PathBuf};
 
 const MARKER_FILE: &str = "restored";
 
-/// The markers that one restore wrote, one for each state of the home.
+/// The markers that one restore wrote, one for each state of the home. A home has a state for each cloud folder.
 #[derive(Debug)]
 pub(crate) struct RestoreMarkers {
-    /// Markers that did not exist before.
-    paths: Vec<PathBuf>,
-    /// The text of the markers.
+    /// Paths of the markers, without those that replaced the marker of an earlier restore.
+    new_paths: Vec<PathBuf>,
+    /// The content of the markers, a random id.
     id: String,
 }
 
 impl RestoreMarkers {
-    /// Marks the sync states in these folders, the states of the restored home for every cloud folder. Durable on
-    /// return.
+    /// Writes a marker to each of these folders, which have the states of the restored home. Durable on return.
     ///
     /// # Errors
     /// A marker cannot be written. Without it, a sync would treat files that the archive lacks as deleted.
     pub(crate) fn write(folders: &[PathBuf]) -> Result<Self, IoError> {
         let mut marks = Self {
-            paths: Vec::new(),
+            new_paths: Vec::new(),
             id: random_id(),
         };
         for folder in folders {
@@ -35,21 +34,23 @@ impl RestoreMarkers {
             let is_first = read(folder)?.is_none();
             atomic::write(&path, marks.id.as_bytes())?;
             if is_first {
-                marks.paths.push(path);
+                marks.new_paths.push(path);
             }
         }
         Ok(marks)
     }
 
-    /// Removes the new markers, because nothing was exchanged. A marker of an earlier restore stays.
+    /// Removes the markers of a restore that exchanged nothing. Folders that had the marker of an earlier restore keep
+    /// a marker.
     pub(crate) fn remove(self) {
-        for path in self.paths {
+        for path in self.new_paths {
+            // With a marker that stays, the next sync only treats no missing file as deleted.
             let _ = remove_marker(&path, &self.id);
         }
     }
 }
 
-/// Reads the text of the marker in the folder of a state; `None` without one.
+/// Reads the marker in the folder of a state; `None` if there is none.
 pub(super) fn read(folder: &Path) -> Result<Option<String>, IoError> {
     let path = folder.join(MARKER_FILE);
     match file_open::read(&path) {
@@ -59,7 +60,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<String>, IoError> {
     }
 }
 
-/// Removes the marker after a run has processed all files, unless a later restore has replaced it.
+/// Removes the marker from the folder of a state, unless a later restore has replaced it.
 pub(super) fn clear(folder: &Path, marker: &str) -> Result<(), IoError> {
     remove_marker(&folder.join(MARKER_FILE), marker)
 }

@@ -1,21 +1,22 @@
-//! The rollouts that the user knew of when a rewind began, or when a conflict of branches was decided.
+//! Records of the rollouts that the user knew when a rewind began, or when a conflict of branches was decided.
 //!
-//! Files do not tell a branch of another machine from one that its user left on purpose. So the machine of a rewind
-//! publishes with its first upload which rollout was the newest one before, and the number of its last line. A decision
-//! publishes the same about the branch that it drops. The records are among the [`resolutions`](super::resolutions) and
-//! have the form of a decision about a version that no machine has: the end of the id of the known rollout and the number
-//! are in the place of its digest.
+//! The files do not tell whether a branch comes from another machine or was left by the user on purpose. So a
+//! machine that uploads a rewind for the first time publishes which rollout was the newest one before the rewind, and
+//! the number of the last line of that rollout. A decision publishes the same two facts about the branch that it drops.
+//!
+//! The records are among the [`resolutions`](super::resolutions) and have the form of a decision about a version that
+//! no machine has: in place of a digest, they have the end of the id of the known rollout and the line number.
 
 use super::{conflict_copies, rollouts};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// The number of digits at the end of an id that a record has.
+/// Number of hex digits at the end of an id that a record contains.
 const ID_DIGITS: usize = 8;
 
-/// A rollout as it was known: the end of its id, and the number of its last line.
+/// The end of the id of a known rollout, and the number of the last line that the user knew.
 type KnownRollout = (String, u64);
 
-/// For each rollout of one thread, by its id: the rollouts that the user knew when it began.
+/// Maps the id of each rollout of one thread to the rollouts that the user knew when that rollout began.
 #[derive(Debug, Default)]
 pub(super) struct RewindKnowledge(BTreeMap<String, Vec<KnownRollout>>);
 
@@ -26,8 +27,8 @@ fn end_of_id(id: &str) -> &str {
         .unwrap_or(id)
 }
 
-/// Returns the record that the user knew the lines of the rollout `known_id` up to `last_ordinal` when the rollout of this
-/// key began.
+/// Returns the record of this fact: when the rollout with this key began, the user knew the lines of the rollout
+/// `known_id` up to the number `last_ordinal`.
 pub(super) fn record_name(key: &str, known_id: &str, last_ordinal: u64) -> String {
     let number = u32::try_from(last_ordinal).unwrap_or(u32::MAX);
     let label = conflict_copies::conversation_label(key);
@@ -35,7 +36,8 @@ pub(super) fn record_name(key: &str, known_id: &str, last_ordinal: u64) -> Strin
 }
 
 impl RewindKnowledge {
-    /// Reads the records, including those about rollouts that have not arrived. Returns them by the id of the thread.
+    /// Reads all records, including records about rollouts that have not arrived, and groups them by the id of the
+    /// thread in lower case.
     pub(super) fn read(records: &[&BTreeSet<String>]) -> HashMap<String, Self> {
         let mut threads: HashMap<String, Self> = HashMap::new();
         for record in records.iter().copied().flatten() {
@@ -62,12 +64,13 @@ impl RewindKnowledge {
         self.0.contains_key(id)
     }
 
-    /// Returns true if machines ever had different lines of a rollout, so that a line number does not identify a line.
-    /// Then a record has the digest of one of its versions in place of the id of one of the `rollouts`.
+    /// Returns true if a conflict about versions of the rollout was ever decided, so that a line number does not
+    /// identify a line. Such a decision has a digest where the records of this module have the id of one of the
+    /// `rollouts`, which are all rollouts of the thread.
     pub(super) fn has_diverged(&self, id: &str, rollouts: &BTreeSet<&str>) -> bool {
-        let known = self.0.get(id).into_iter().flatten();
+        let mut known = self.0.get(id).into_iter().flatten();
         let is_rollout = |end: &str| rollouts.iter().any(|id| end_of_id(id) == end);
-        known.into_iter().any(|(end, _)| !is_rollout(end))
+        known.any(|(end, _)| !is_rollout(end))
     }
 
     /// Returns the ids of the rollouts with records.
@@ -75,9 +78,9 @@ impl RewindKnowledge {
         self.0.keys().map(String::as_str)
     }
 
-    /// Returns true if the user knew the lines of the rollout `other` up to `last_ordinal` when the rollout `id` began, or
-    /// when one that was known then began. Returns `None` if records are missing, which earlier versions of this program
-    /// did not write. `rollouts` are the ids of the thread.
+    /// Returns true if the user knew the rollout `other` up to the line `last_ordinal` when the rollout `id` began. A
+    /// user who knew a rollout also knew everything that was known when that rollout began. Returns `None` if records
+    /// are missing, which earlier versions of this program did not write. `rollouts` are all rollouts of the thread.
     pub(super) fn knows(
         &self,
         id: &str,
@@ -90,7 +93,8 @@ impl RewindKnowledge {
             if !seen.insert(id) {
                 continue;
             }
-            // A rollout without records may be a rewind of an earlier version. Nothing newer was known when it began.
+            // An earlier version of this program may have uploaded this rewind without a record. A rollout that began
+            // later cannot have been known.
             if !self.has_records(id) && id > other && Some(&id) != rollouts.first() {
                 answer = None;
             }
@@ -105,7 +109,7 @@ impl RewindKnowledge {
     }
 }
 
-/// Parses the digits of a record; `None` for the record of a branch, which has zeros.
+/// Parses the digits of a record; `None` for other digits, and for the record of a branch, which has zeros.
 fn parse_digits(digits: &str) -> Option<KnownRollout> {
     let (id, number) = digits.split_at_checked(ID_DIGITS)?;
     let number = u64::from_str_radix(number, 16).ok()?;

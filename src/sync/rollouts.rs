@@ -1,5 +1,5 @@
-//! Conversations as sync identifies them: one key for all forms and places of a conversation, its parent, and
-//! a new id for a version that diverged.
+//! Identifies conversations for a sync: one key for all forms and places of a conversation, the parent of a
+//! conversation, and the new id of a conversation that is created from a conflict copy.
 
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{self, RolloutName};
@@ -14,7 +14,7 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 * 1024 * 1024;
 /// Length of `rollout-<time>-<uuid>` in bytes.
 const STEM_BYTES: usize = "rollout-2026-11-18T10-00-00-".len() + UUID_BYTES;
 const UUID_BYTES: usize = 36;
-/// The length of `_<uuid>`, with which the names of rewinds continue.
+/// Length of the `_<uuid>` that follows the stem in the name of a rewind.
 const REWIND_BYTES: usize = 1 + UUID_BYTES;
 
 /// Distinguishes keys of conversations from paths.
@@ -83,12 +83,14 @@ pub(crate) fn file_name(key: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Returns the id of a conversation, from its key or from the name or path of one of its files; `None` if that has no id.
+/// Returns the id of a conversation, from its key or from the name or path of one of its files; `None` if the text has
+/// no id.
 pub(crate) fn id(key: &str) -> Option<String> {
     RolloutName::parse(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
 }
 
-/// Returns the id of a rollout, by which others continue it, in lower case; from a key, a name or a path, like [`id`].
+/// Returns the id of a rollout in lower case, from a key, a name or a path, like [`id`]. A rollout that continues
+/// another one refers to it by this id.
 pub(crate) fn rollout_id(key: &str) -> Option<String> {
     let file = RolloutName::parse(Path::new(file_name(key)))?;
     file.rollout_id().map(str::to_lowercase)
@@ -124,7 +126,8 @@ pub(crate) fn with_folder(folder: &str, path: &str) -> String {
     format!("{folder}/{name}")
 }
 
-/// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`.
+/// Returns the date of the folder below `sessions/`: `2026-11-20` for `2026-11-20/` and for `2026/11/20/`. `None` if
+/// the path is not in such a folder.
 pub(crate) fn parse_date(path: &str) -> Option<String> {
     let rest = path.strip_prefix("sessions/")?;
     let mut parts = rest.split('/');
@@ -145,8 +148,8 @@ pub(crate) fn parse_date(path: &str) -> Option<String> {
     fits.then(|| format!("{first}-{month}-{day}"))
 }
 
-/// Reads the id of the rollout that this one continues (`history_base`), in lower case; `None` if it continues none, or
-/// cannot be read.
+/// Reads the id of the rollout that the rollout at `path` continues (`history_base`), in lower case. `None` if the
+/// rollout continues none or cannot be read.
 pub(crate) fn read_parent_id(path: &Path) -> Option<String> {
     let meta = read_first_line(path).ok()?;
     let base = meta.get("payload")?.get("history_base")?;
@@ -160,8 +163,8 @@ pub(super) fn read_first_line(path: &Path) -> io::Result<Value> {
     serde_json::from_slice(&line).map_err(io::Error::other)
 }
 
-/// Returns the id of the conversation that is created from a conflict copy. It follows from the content, so that two
-/// machines that decide the same create the same conversation. It has the time of the original.
+/// Returns the id of the conversation that is created from a conflict copy. The id is derived from the content, so that
+/// two machines that decide the same create the same conversation. The id keeps the time of the original id.
 pub(crate) fn derive_id(original: &str, contents: &Sha256Digest) -> String {
     let digest = Sha256Digest::of(format!("{original} {contents}").as_bytes()).to_string();
     let time = original.get(..13).unwrap_or("00000000-0000");

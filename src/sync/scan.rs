@@ -46,13 +46,11 @@ pub(super) fn is_dataless(meta: &Metadata) -> bool {
 pub(crate) struct ListedFile {
     /// Path relative to the root of the side, with `/`.
     pub path: String,
-    /// Size and mtime at the time of the scan.
     pub stat: Stat,
-    /// True if the file matched as [`ScopeMatch::Companion`].
+    /// True if the file is a [`ScopeMatch::Companion`].
     pub companion: bool,
 }
 
-/// The result of scanning one side.
 #[derive(Debug, Default)]
 pub(crate) struct SideListing {
     /// Files under their own names.
@@ -66,14 +64,13 @@ pub(crate) struct SideListing {
     /// Links that are not followed, each with the reason. Nothing is read or written at or below their paths,
     /// so the remote counterpart stays where it is.
     pub links: Vec<(String, &'static str)>,
-    /// Links that are outside the synced paths themselves. Paths below them may still be synced, as when a
-    /// folder was moved and replaced by a link.
+    /// Links at paths that are not synced. Paths below such a link may still be synced, as when a folder was moved and
+    /// replaced by a link.
     pub unsynced_links: Vec<String>,
     /// Temp files of this program that a killed run left.
     pub temp_files: Vec<PathBuf>,
 }
 
-/// Reason for a link that the scan does not follow.
 pub(crate) const NOT_FOLLOWED: &str = "a link is not followed";
 
 /// Lists one side. A missing root is an empty listing. A folder that cannot be read is an error, because its
@@ -134,7 +131,7 @@ impl SideWalk<'_> {
         self.visit(path, start.to_owned())
     }
 
-    /// Adds a file, or queues a folder, following a link that was accepted before.
+    /// Adds the file at `path`, or queues the folder. Follows a link, so the caller has called [`Self::accept_link`].
     fn visit(&mut self, path: PathBuf, relative: String) -> Result<(), IoError> {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => self.folders.push((path, relative)),
@@ -201,7 +198,7 @@ impl SideWalk<'_> {
             let kind = entry.file_type().at("inspect", folder)?;
             if kind.is_dir() {
                 if cloud_names::is_scratch(name) {
-                    self.note_temp_file(&path, &entry.path());
+                    self.note_scratch_name(&path, &entry.path());
                 } else if tree::is_too_deep(Path::new(&path)) {
                     self.note(&path, tree::TOO_DEEP);
                 } else if self.scope.may_enter(&path) {
@@ -209,8 +206,8 @@ impl SideWalk<'_> {
                 }
             } else if kind.is_symlink() {
                 // The type of an entry is that of the link, so its target decides nothing here.
-                let is_taken = self.scope.classify(&path) == ScopeMatch::Synced;
-                if !is_taken || cloud_names::is_scratch(name) {
+                let is_synced = self.scope.classify(&path) == ScopeMatch::Synced;
+                if !is_synced || cloud_names::is_scratch(name) {
                     self.listing.unsynced_links.push(path);
                 } else if self.accept_link(&entry.path(), &path)? {
                     self.visit(entry.path(), path)?;
@@ -267,9 +264,9 @@ impl SideWalk<'_> {
     ) -> Result<(), IoError> {
         let kind = entry.file_type().at("inspect", entry.path())?;
         let named = cloud_names::classify(&path);
-        let is_ours = entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX);
+        let is_temp = entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX);
         let is_client_entry = matches!(named, CloudName::ClientCopy(_) | CloudName::Placeholder(_));
-        if kind.is_file() && (is_ours || is_client_entry) {
+        if kind.is_file() && (is_temp || is_client_entry) {
             return self.add_entry(entry, path);
         }
         let begins = |start: &&str| {
@@ -307,7 +304,7 @@ impl SideWalk<'_> {
         let named = cloud_names::classify(&path);
         if named == CloudName::Scratch {
             if self.side == Side::Local {
-                self.note_temp_file(&path, &full());
+                self.note_scratch_name(&path, &full());
             }
             return;
         }
@@ -358,17 +355,17 @@ impl SideWalk<'_> {
         }
     }
 
-    /// Reports a user's file whose name looks like a client's scratch file: in the cloud folder it would be
-    /// ignored. Files that operating systems and clients put into any folder are not reported.
-    fn note_temp_file(&mut self, path: &str, full: &Path) {
+    /// Reports a user's file that has the name of a scratch file, because the sync ignores such names. Files that
+    /// operating systems and cloud clients put into any folder are not reported.
+    fn note_scratch_name(&mut self, path: &str, full: &Path) {
         if self.side == Side::Local
             && self.scope.classify(path) == ScopeMatch::Synced
             && !cloud_names::is_junk(full)
         {
-            let is_ours = home::is_manager_name(full.file_name().unwrap_or_default());
+            let is_reserved = home::is_manager_name(full.file_name().unwrap_or_default());
             self.note(
                 path,
-                if is_ours {
+                if is_reserved {
                     "its name is reserved for codex-manager"
                 } else {
                     "its name is that of a scratch file of a cloud client"

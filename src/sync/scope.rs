@@ -1,4 +1,4 @@
-//! The scope of a sync: the paths that are synced, and the one list of files that never are.
+//! The scope of a sync: the paths that are synced, and the only list of files that are never synced.
 
 use super::config::SyncConfig;
 use super::secrets;
@@ -130,13 +130,14 @@ pub(crate) fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
     never_synced.then_some("a link to a file that is never synced is not followed")
 }
 
-/// Returns true if one of the `roots` is `folder` itself or is inside it.
+/// Returns true if one of the `roots` is `folder` or is below `folder`.
 pub(crate) fn contains_root(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))
 }
 
-/// Returns a warning for each entry of `include_roots` that exists, on either side or as a name of Codex, only in another
-/// letter case. The warning continues a sentence that begins with `include_roots`.
+/// Returns a warning for each entry of `include_roots` that exists on neither side, but has the name of an existing
+/// entry or of a file of Codex in another letter case. The warning continues a sentence that begins with
+/// `include_roots`.
 pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<String> {
     let sides = [&config.local, &config.cloud];
     let other_case = |root: &String| {
@@ -170,15 +171,12 @@ pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<String> {
         .collect()
 }
 
-/// The relation of a path to the scope of the sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ScopeMatch {
-    /// The file is inside the roots and synced.
     Synced,
     /// A conversation outside the roots. The conversation is synced if it is inside the roots on the other side or was
     /// at the last sync, or if it is the parent of a synced one.
     Companion,
-    /// The file is not synced.
     Excluded,
 }
 
@@ -245,7 +243,7 @@ impl Scope {
         all.iter().copied().filter(outermost).collect()
     }
 
-    /// Returns why a file below a root is not synced; `None` if it may be. Does not look at the globs.
+    /// Returns why a file below a root is not synced; `None` if it may be. Ignores `exclude_globs`.
     pub(crate) fn exclusion_reason(&self, path: &str) -> Option<&'static str> {
         let named = |path: &str| {
             self.roots
@@ -258,7 +256,6 @@ impl Scope {
         })
     }
 
-    /// Returns how a file relates to the scope.
     pub(crate) fn classify(&self, path: &str) -> ScopeMatch {
         let below = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
         let companion = !below && self.has_conversations && super::rollouts::key(path).is_some();
@@ -312,7 +309,8 @@ fn is_below(path: &str, root: &str) -> bool {
 }
 
 /// Translates a pattern of `exclude_globs`; `None` if it matches no file. codexSync matches from the right, as Python's
-/// `PurePath.match` does. There `**` matches one folder; here it matches any number of folders, which is what users mean.
+/// `PurePath.match` does. There `**` matches one folder; here it matches any number of folders, which is what users
+/// mean.
 fn translate_glob(pattern: &str) -> Option<String> {
     let pattern = pattern.trim();
     if pattern.is_empty() || pattern.starts_with('/') {

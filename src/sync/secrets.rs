@@ -14,13 +14,13 @@ use std::path::Path;
 const LOGIN: &str = "a login is never synced";
 const KEY: &str = "a key is never synced";
 
-/// Larger files are only searched for tokens, not parsed.
+/// Files of this size or larger are only searched for tokens, not parsed.
 const MAX_PARSED_BYTES: u64 = 1 << 20;
 
 /// Upper bound for Codex logins, which have some thousand bytes.
 const MAX_LOGIN_BYTES: u64 = 64 * 1024;
 
-/// The overlap of windows, for tokens that begin in one and end in the next.
+/// Overlap of two windows in bytes, so that a token that begins in one window and ends in the next is found.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// Suffixes that editors and users add to the name of a copy.
@@ -101,8 +101,8 @@ pub(super) fn strip_copy_marks(name: &str) -> &str {
     }
 }
 
-/// Returns the reason why a file with this path, in lower case, is never synced; `None` if its name is not that of a login
-/// or key.
+/// Returns the reason why a file with the path `path`, in lower case, is never synced; `None` unless the path is one of
+/// a login or key.
 pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     if path.split('/').any(|part| SECRET_FOLDERS.contains(&part)) {
@@ -164,7 +164,7 @@ impl fmt::Display for FileSecret {
     }
 }
 
-/// Returns the login or key that a file is as a whole, or the first secret in its text. Does not follow a link.
+/// Searches a file for secrets like [`find_in_text`]. Does not follow a link.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -174,10 +174,11 @@ pub(super) fn find_in_file(path: &Path) -> io::Result<Option<FileSecret>> {
     find_in_text(file, size)
 }
 
-/// Returns the login or key that a content of `size` bytes is as a whole, or the first secret in its text.
+/// Returns [`FileSecret::Whole`] if a content of `size` bytes is a login or a key, else the first secret in its text. A
+/// content of [`MAX_PARSED_BYTES`] or more is only searched for secrets in its text.
 pub(super) fn find_in_text(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
     if size < MAX_PARSED_BYTES {
-        let bytes = read(from, size)?;
+        let bytes = read_parsable(from, size)?;
         let whole = whole_secret_kind(&bytes).map(FileSecret::Whole);
         return Ok(whole.or_else(|| find_secret(bytes).map(FileSecret::InText)));
     }
@@ -249,14 +250,14 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
     Ok(has_token(&login) || inside.is_some_and(has_token))
 }
 
-/// Returns the secret that a content of `size` bytes is as a whole: a JSON file with a token, a private key, an export.
-/// `None` for other contents, and for those of 1 MiB or more, which are not read.
+/// Returns [`FileSecret::Whole`] if a content of `size` bytes is a login or a key: a JSON file with a token, a private
+/// key, an export. `None` for other contents, and for a content of 1 MiB or more, which is not read.
 pub(super) fn find_whole_secret(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
-    Ok(whole_secret_kind(&read(from, size)?).map(FileSecret::Whole))
+    Ok(whole_secret_kind(&read_parsable(from, size)?).map(FileSecret::Whole))
 }
 
-/// Reads the content to be parsed; empty for a large file.
-fn read(from: impl Read, size: u64) -> io::Result<Vec<u8>> {
+/// Reads a content of less than [`MAX_PARSED_BYTES`]; returns no bytes of a larger one.
+fn read_parsable(from: impl Read, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if size < MAX_PARSED_BYTES {
         bytes.reserve_exact(usize::try_from(size).unwrap_or(0));

@@ -19,20 +19,18 @@ pub enum Side {
     Remote,
 }
 
-/// Size and mtime of a regular file. The field names are equal to codexSync's.
+/// Size and mtime of a regular file. The state files of codexSync have the same field names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Stat {
-    /// Length in bytes, as `stat` reports it.
     pub size: u64,
     /// Modification time in nanoseconds since 1970.
     pub mtime_ns: i64,
 }
 
 impl Stat {
-    /// Mtime that no file has; marks an unknown one.
+    /// An mtime that no file has, for a file with an unknown mtime.
     pub(crate) const NEVER: i64 = i64::MIN;
 
-    /// Returns size and mtime from existing metadata.
     pub(crate) fn from_metadata(meta: &Metadata) -> Self {
         Self {
             size: meta.len(),
@@ -40,8 +38,8 @@ impl Stat {
         }
     }
 
-    /// Returns size and mtime of the regular file at `path`, without following a link; `None` if there is
-    /// none.
+    /// Returns size and mtime of the regular file at `path`, without following a link. `None` if no regular file is
+    /// there.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, IoError> {
         match fs::symlink_metadata(path) {
             Ok(meta) if meta.is_file() => Ok(Some(Self::from_metadata(&meta))),
@@ -69,26 +67,23 @@ pub(crate) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
     })
 }
 
-/// A file with the size and time that the plan observed. A step is left for the next run if these have changed since.
+/// A file with the size and mtime that the plan observed. If either has changed since, the step is left for the next
+/// run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedFile {
-    /// The side that has the file.
     pub side: Side,
     /// Path relative to the root of the side, with `/`.
     pub path: String,
-    /// Size and modification time at the scan.
     pub stat: Stat,
 }
 
 impl ObservedFile {
-    /// Returns the full path of the file.
     pub(crate) fn full_path(&self, config: &SyncConfig) -> PathBuf {
         config.file_path(self.side, &self.path)
     }
 }
 
 impl SyncConfig {
-    /// Returns the root folder of a side.
     pub(crate) fn root(&self, side: Side) -> &Path {
         match side {
             Side::Local => &self.local,
@@ -100,8 +95,8 @@ impl SyncConfig {
     /// is resolved, so that replacing the file keeps the link.
     pub(crate) fn file_path(&self, side: Side, path: &str) -> PathBuf {
         let full = self.root(side).join(path);
-        let may_lead = side == Side::Local && scope::follows_link(path, &self.scope.roots);
-        if may_lead
+        let may_follow = side == Side::Local && scope::follows_link(path, &self.scope.roots);
+        if may_follow
             && fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink())
             && scope::link_refusal(self.root(side), &full).is_none()
         {

@@ -17,7 +17,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use zip::write::SimpleFileOptions;
 
-/// The result of making a snapshot.
 #[derive(Debug, Default)]
 pub(crate) struct SnapshotResult {
     /// Name of the snapshot; `None` if no file had to be copied.
@@ -26,7 +25,7 @@ pub(crate) struct SnapshotResult {
     pub not_copied: Vec<(SnapshotFile, String)>,
 }
 
-/// Copies the files that the plan overwrites or removes to a new snapshot, except those that cannot be read.
+/// Copies the files that the plan overwrites or removes to a new snapshot, except unreadable files.
 ///
 /// # Errors
 /// The snapshot could not be written; it does not exist then.
@@ -43,11 +42,12 @@ pub(crate) fn back_up_plan(
         let path = config.root(seen.side).join(&seen.path);
         (path, SnapshotFile::new(seen.side, seen.path, seen.stat))
     });
-    write_snapshot(config, files.collect(), now, |_| true)
+    let accepts_any = |_: &[(SnapshotFile, String)]| true;
+    write_snapshot(config, files.collect(), now, accepts_any)
 }
 
-/// Copies these files, each given with its current path, to a new snapshot, and returns its name; `None` if none of them
-/// exists.
+/// Copies files, each given with its current path, to a new snapshot. Returns the name of the snapshot; `None` if no
+/// file exists.
 ///
 /// # Errors
 /// The snapshot could not be written, or a file could not be copied to it. Then there is no snapshot.
@@ -58,8 +58,9 @@ pub(crate) fn back_up_files(
 ) -> Result<Option<String>, BackupError> {
     // Files that are gone in the meantime need no copy.
     files.retain(|(path, _)| path.exists());
-    // An incomplete one would be the latest, which a restore takes without `--from`.
-    let snapshot = write_snapshot(config, files, now, <[_]>::is_empty)?;
+    // An incomplete snapshot would be the latest one, which a restore without `--from` uses.
+    let accepts_none = <[_]>::is_empty;
+    let snapshot = write_snapshot(config, files, now, accepts_none)?;
     match snapshot.not_copied.into_iter().next() {
         None => Ok(snapshot.name),
         Some((file, why)) => {
@@ -94,7 +95,7 @@ fn write_snapshot(
         files: Vec::new(),
     };
     let base = format!("{}-{}", config.machine_id, now.format(TIMESTAMP_FORMAT));
-    // In a folder of its own, so that a killed run leaves no snapshot that looks complete.
+    // Written in the unfinished folder, so that a killed run leaves no snapshot that looks complete.
     let (path, end) = match config.backup.compression {
         SnapshotCompression::None => (unfinished.path().join("snapshot"), ""),
         SnapshotCompression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
@@ -123,8 +124,8 @@ fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<Stri
     unreachable!("numbers have no end")
 }
 
-/// Copies the files with `copy`, which returns the copied size, and adds them to the list. Returns those that cannot be
-/// read, each with the reason.
+/// Copies the files with `copy`, which returns the copied size, and adds them to the list. Returns the unreadable
+/// files, each with the reason.
 fn copy_all(
     list: &mut SnapshotList,
     files: Vec<(PathBuf, SnapshotFile)>,
@@ -152,7 +153,8 @@ fn copy_all(
     Ok(not_copied)
 }
 
-/// Writes the files to a folder, unless none can be read; returns those that are missing in it.
+/// Copies the files to the folder `root`, which does not exist afterwards if no file could be read. Returns the
+/// files that were not copied, each with the reason.
 fn write_folder(
     root: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,
@@ -183,7 +185,8 @@ fn copy_into_folder(root: &Path, source: &Path, file: &SnapshotFile) -> Result<u
     Ok(size)
 }
 
-/// Writes the files to one `.zip`, unless none can be read; returns those that are missing in it.
+/// Writes the files to a `.zip` at `path`, unless no file could be read. Returns the files that were not copied, each
+/// with the reason.
 fn write_zip(
     path: &Path,
     files: Vec<(PathBuf, SnapshotFile)>,
@@ -235,8 +238,8 @@ fn copy_into_zip(
     name_failed_side(copied, source, path)
 }
 
-/// Adds the path that failed to the error of a copy: the source if it cannot be read, so that the file is left out, else
-/// the target, whose error ends the run.
+/// Adds the path that failed to the error of a copy: the source if it cannot be read, so that the file is left out,
+/// else the target, whose error ends the run.
 fn name_failed_side(copied: io::Result<u64>, source: &Path, target: &Path) -> Result<u64, IoError> {
     let read = || io::copy(&mut file_open::open(source)?, &mut io::sink());
     match copied {

@@ -20,7 +20,7 @@ use crate::steps::vault_sync::{VaultPurpose, VaultSync};
 use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
 use crate::sync::branches;
 use crate::sync::config::{SyncConfig, SyncRemote};
-use crate::sync::new_branches::record_new;
+use crate::sync::new_branches::record_new_branches;
 use crate::sync::plan::{self, Conflict, Op, PlanRequest, SyncAction, SyncPlan, SyncStep};
 use crate::sync::sides::Side;
 use crate::sync::state::{Replica, SyncState};
@@ -162,7 +162,7 @@ impl RunArgs {
             print_unsynced(context, &plan, config, iter::empty());
             return Err(undecided_error(&plan, config));
         }
-        record_new(&mut plan, &state, config);
+        record_new_branches(&mut plan, &state, config);
         let records = branches::collect_records(&plan, &state);
         let total = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total);

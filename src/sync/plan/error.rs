@@ -12,10 +12,8 @@ pub enum PlanError {
     /// A file or folder that all decisions depend on cannot be read.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The state of the last sync cannot be used; see [`StateError`].
     #[error(transparent)]
     State(#[from] StateError),
-    /// The cloud folder does not exist.
     #[error("the cloud folder does not exist: {}", .0.display())]
     NoCloud(PathBuf),
     /// `.codex-manager`, or a folder in it, is a link: writing to it would leave the cloud folder.
@@ -25,7 +23,7 @@ pub enum PlanError {
     #[error("not a folder: {}", .0.display())]
     NotAFolder(PathBuf),
     /// The state is unreadable and the cloud folder has no manifest, so it may be unmounted.
-    #[error("the state of the last sync is damaged and the cloud folder contains no manifest; it seems unmounted or not fully downloaded: {}", .0.display())]
+    #[error("the state of the last sync is damaged and the cloud folder contains no manifest; the folder seems unmounted or not fully downloaded: {}", .0.display())]
     NoManifest(PathBuf),
     /// The cloud folder lost its manifests, or all its content, after the plan was made.
     #[error("the cloud folder no longer has the content that it had when the plan was made; it seems unmounted: {}", .0.display())]
@@ -42,21 +40,19 @@ pub enum PlanError {
         known: usize,
         cloud: PathBuf,
     },
-    /// The state of codexSync cannot be imported; see [`CodexSyncStateError`].
     #[error(transparent)]
     CodexSyncImport(#[from] CodexSyncStateError),
     /// This machine's manifest is a placeholder of the cloud client.
     #[error("this machine's manifest is not downloaded: {}", .0.display())]
     ManifestNotDownloaded(PathBuf),
-    /// A glob of the configuration cannot be parsed.
     #[error("filters.exclude_globs: {0}")]
     InvalidGlob(String),
     /// `--allow-secrets` names a file that neither side has, or that is never copied.
     #[error("--allow-secrets names no file that sync copies: {path}")]
     NoFileToAllow {
-        /// The path, as it was given.
+        /// The path as the user typed it.
         path: String,
-        /// Paths of the files that are held back because of a secret.
+        /// Paths of the files that are not synced because of a secret, and that `--allow-secrets` would sync.
         held: Vec<String>,
     },
 }

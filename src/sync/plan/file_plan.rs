@@ -1,4 +1,4 @@
-//! The plan for one file: its outcome, and what is reported and recorded besides.
+//! The plan for one file: the outcome, the notices to print, and the records to publish.
 
 use super::sync_step::{Conflict, SyncStep};
 use crate::io::hash::Sha256Digest;
@@ -9,10 +9,10 @@ use crate::sync::state::{SideFile, SyncedFile};
 #[derive(Debug, Default)]
 pub(crate) struct FilePlan {
     pub(crate) outcome: FileOutcome,
-    /// Reports about the file and about the copies that cloud clients made of it.
+    /// Notices about the file and about the copies that cloud clients made of the file.
     pub(crate) notices: Vec<Notice>,
-    /// Resolutions to publish before the step: ids of deletions that it cancels because it creates the file again, and
-    /// names of versions that no machine has to wait for any more.
+    /// Records to publish before the step: ids of deletions that the step cancels because it creates the file again,
+    /// and names of versions that no machine has to wait for any more.
     pub(crate) published_records: Vec<String>,
 }
 
@@ -21,7 +21,7 @@ pub(crate) enum FileOutcome {
     /// The file stays unchanged on both sides.
     #[default]
     Left,
-    /// Both sides have the same version. Contains its record, unless the state has that already.
+    /// Both sides have the same version. Contains the record for the state, unless the state has an equal record.
     Equal(Option<SyncedFile>),
     Step(SyncStep),
     /// The file waits for a decision of the user.
@@ -29,24 +29,24 @@ pub(crate) enum FileOutcome {
 }
 
 impl FileOutcome {
-    /// Returns the outcome for a file with the same version on both sides. `last` is its record; `contents` has the
-    /// length and digest of its text, if known.
+    /// Returns the outcome for a file with the same version on both sides. `last` is the record of the last sync;
+    /// `contents` has the length and digest of the text, if known.
     pub(crate) fn record_equal(
         last: Option<&SyncedFile>,
         local: &FileVersion,
         remote: &FileVersion,
         contents: Option<(u64, Sha256Digest)>,
     ) -> Self {
-        let place = |version: &FileVersion| SideFile {
+        let side_file = |version: &FileVersion| SideFile {
             path: version.seen.path.clone(),
             stat: version.seen.stat,
         };
-        let found = SyncedFile {
-            local: place(local),
-            remote: place(remote),
+        let record = SyncedFile {
+            local: side_file(local),
+            remote: side_file(remote),
             contents,
         };
-        Self::Equal((last != Some(&found)).then_some(found))
+        Self::Equal((last != Some(&record)).then_some(record))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Guards over a plan, from data alone. They hold back or report steps that must not be applied, many changes at once,
-//! and files that have not arrived.
+//! Guards over a plan. They read no files. They refuse a plan, hold back steps that must not be applied, and report
+//! undelivered files.
 
 use super::error::PlanError;
 use super::facts::compared_file::ComparedFile;
@@ -29,10 +29,11 @@ const MAX_DELETION_LIMIT: usize = 20;
 /// Number of missing files that never count as an unmounted folder while this machine's manifest exists.
 const ALLOWED_MISSING: usize = 20;
 
-/// The end of the reason if `--allow-secrets` syncs the file.
+/// The end of a reason not to sync a file, if the user can sync the file with `--allow-secrets`.
 const ALLOWS_SECRET: &str = "--allow-secrets syncs it once";
 
-/// Returns the reason to leave a file as it is although `decision` would change it; `None` to carry the decision out.
+/// Returns the notice to print if a file stays as it is although `decision` would change it; `None` to carry the
+/// decision out.
 pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -> Option<Notice> {
     if let FileDecision::Copy(Side::Remote, _) = decision
         && let Some(why) = file.download_risk
@@ -55,7 +56,8 @@ pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -
     Some(NoticeList::Warning.notice(&file.path, why))
 }
 
-/// Returns the error for a path of `--allow-secrets` without a file. It names the files that the option would sync.
+/// Returns the error for a path of `--allow-secrets` that no file has. The error names the files that the option can
+/// allow.
 pub(super) fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
     let warnings = plan.notices.warnings.iter();
     let held = warnings.filter(|(_, why)| why.ends_with(ALLOWS_SECRET));
@@ -65,8 +67,8 @@ pub(super) fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
     PlanError::NoFileToAllow { path, held }
 }
 
-/// Replaces a plan with a step that would copy a login under the name of another file by a warning. Logins are never
-/// copied, even if their file is not searched for secrets or the user allowed its secrets.
+/// Replaces a plan that would copy a login under another name by a warning. Logins are never copied, even if their file
+/// is not searched for secrets or the user allowed its secrets.
 pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePlan {
     let FileOutcome::Step(step) = &plan.outcome else {
         return plan;
@@ -81,9 +83,11 @@ pub(super) fn drop_login_step(file: &ComparedFile<'_>, plan: FilePlan) -> FilePl
     }
 }
 
-/// Fails if the cloud folder lacks more than a quarter of the known files and more than [`ALLOWED_MISSING`], or any
-/// known file together with this machine's manifest: it is probably not mounted or not downloaded. With `--refill`, never
-/// fails. Withdraws the deletions of files that neither side has any more if these are many, or with `--refill`.
+/// Fails if the cloud folder is probably not mounted or not downloaded: it lacks more than a quarter of the known files
+/// and more than [`ALLOWED_MISSING`], or any known file together with this machine's manifest. With `--refill`, never
+/// fails.
+///
+/// Publishes no deletions of files that neither side has any more if these are many, or with `--refill`.
 pub(super) fn refuse_unmounted(
     missing: &mut MissingFiles,
     request: &PlanRequest<'_>,
@@ -233,17 +237,19 @@ pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
 pub(super) fn hold_continuations(plan: &mut SyncPlan, keys: &[String]) {
     let is_held = |step: &mut SyncStep| keys.contains(&step.key);
     let held = plan.steps.extract_if(.., is_held).map(|step| {
-        let why = "continues a conversation in conflict, and is copied once that is resolved";
+        let why =
+            "continues a conversation in conflict; it is copied after the conflict is resolved";
         NoticeList::Skipped.notice(&step.path, why)
     });
     let held: Vec<_> = held.collect();
     plan.notices.extend(held);
 }
 
-/// Completes the notices by the undelivered versions that are not reported yet, and for each waiting file by the machine
-/// that has its newest version.
-/// Offers `--accept-unlisted` only for files without a newer version in any manifest: otherwise it could replace a
-/// version that is still being delivered by an older one.
+/// Adds the undelivered versions that no other notice covers, and names the machine that has the newest version of each
+/// waiting file.
+///
+/// Offers `--accept-unlisted` only if a waiting file has no newer version in any manifest. Otherwise the option could
+/// replace a version that is still being delivered by an older one.
 pub(super) fn report_incomplete(
     plan: &mut SyncPlan,
     mut undelivered: UndeliveredFiles,
@@ -279,7 +285,7 @@ pub(super) fn report_incomplete(
     notices.undelivered.sort();
 }
 
-/// Returns the keys, as manifests use them, of the files whose reason not to be synced is in the plan already.
+/// Returns the [`manifest::folded_key`] of each file for which the plan already has a reason not to sync it.
 fn collect_reported_keys(plan: &SyncPlan) -> HashSet<String> {
     let notices = &plan.notices;
     let lists = [&notices.waiting, &notices.skipped, &notices.warnings];
@@ -288,7 +294,7 @@ fn collect_reported_keys(plan: &SyncPlan) -> HashSet<String> {
     paths.map(|path| manifest::folded_key(path)).collect()
 }
 
-/// Adds to the reason for waiting where the newest version is.
+/// Adds the machine that has the newest version to the reason for waiting.
 fn add_newest_machine(why: &mut String, newest_on: &str) {
     if why == ZERO_FILLED {
         let on = if newest_on.is_empty() {

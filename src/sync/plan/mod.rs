@@ -57,9 +57,9 @@ use super::resolutions;
 use super::state::SyncState;
 use crate::io::{IoContext, parallel, progress};
 
-/// The number of files that a thread reads at a time.
+/// Number of files that a thread plans at a time.
 const CHUNK: usize = 256;
-/// The number of chunks whose results may wait.
+/// Maximum number of planned chunks that wait to be added to the plan.
 const CHUNKS_AHEAD: usize = 8;
 
 /// Makes the plan, and returns it with the state that it is based on, which may differ from the state file;
@@ -100,7 +100,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     plan.records.lost_deletions = missing.lost_deletions;
     let selected = reader.select_groups(&groups.by_key);
     let read = |files| plan_files(&reader, files);
-    // To open a file takes longer than to plan it.
+    // Several threads, because opening a file takes longer than planning it.
     parallel::run_each_ordered(CHUNKS_AHEAD, selected.chunks(CHUNK), read, |files| {
         for (key, file) in files? {
             plan.add(key, file);
@@ -136,7 +136,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     Ok((plan, records.state))
 }
 
-/// Plans these files in their order.
+/// Returns the plans of these files, in the order of `files`.
 fn plan_files<'a>(
     reader: &FactReader<'a>,
     files: &[(&'a str, &'a FileGroup)],

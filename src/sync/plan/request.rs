@@ -3,10 +3,9 @@
 use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::state::Replica;
 
-/// The configuration and the flags that [`plan`](super::plan) works from.
+/// The configuration and the flags of a [`plan`](super::plan()).
 #[derive(Debug, Clone, Copy)]
 pub struct PlanRequest<'a> {
-    /// The configuration of this sync.
     pub config: &'a SyncConfig,
     /// The stored state for this pair of Codex home and cloud folder.
     pub replica: &'a Replica,
@@ -14,7 +13,7 @@ pub struct PlanRequest<'a> {
     pub refill: bool,
     /// `--accept-unlisted`: uses remote files that no machine attests.
     pub accept_unlisted: bool,
-    /// `--delete-many`: copies deletions to the other side, however many.
+    /// `--delete-many`: copies deletions to the other side, even if they are many.
     pub delete_many: bool,
     /// `--allow-secrets`: paths of files that are synced although they seem to contain a secret.
     pub allow_secrets: &'a [String],

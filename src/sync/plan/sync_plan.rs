@@ -1,4 +1,4 @@
-//! The plan of a sync: its steps, and what it reports and records besides.
+//! The plan of a sync: the steps, the notices to print, and the records to write.
 
 use super::file_plan::{FileOutcome, FilePlan};
 use super::scan::sides::CloudContents;
@@ -19,13 +19,11 @@ pub struct SyncPlan {
     pub is_complete: bool,
     /// Content of the cloud folder before the scan.
     pub cloud_contents: CloudContents,
-    /// The changes to make: deletions first, then all others, both in order of path.
+    /// The changes to make: deletions first, then all other steps, both sorted by path.
     pub steps: Vec<SyncStep>,
     /// Files that wait for a decision of the user.
     pub conflicts: Vec<Conflict>,
-    /// Files and facts to report.
     pub notices: PlanNotices,
-    /// Changes of the state and of this machine's manifest for files that need no step.
     pub records: PlanRecords,
     /// Number of files that are equal on both sides.
     pub unchanged: usize,
@@ -38,11 +36,11 @@ pub struct SyncPlan {
 /// Files and facts that a plan reports. Pairs of strings are a relative path and the reason, for output.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct PlanNotices {
-    /// Files of the cloud folder that look incomplete or are not attested, which the sync waits for.
+    /// Files of the cloud folder that the sync waits for, because they look incomplete or are not attested.
     pub waiting: Vec<(String, String)>,
     /// Paths in `waiting` whose present content no machine attests.
     pub unlisted: BTreeSet<String>,
-    /// True if `--accept-unlisted` would use a waiting file of which no machine lists a newer version.
+    /// True if `--accept-unlisted` would use a waiting file without a newer version in any manifest.
     pub may_accept_unlisted: bool,
     /// Versions that other machines list and that have not reached the cloud folder yet.
     pub undelivered: Vec<UndeliveredVersion>,
@@ -80,10 +78,10 @@ impl Extend<Notice> for PlanNotices {
     }
 }
 
-/// Changes of the state and of this machine's manifest that a plan records without a step.
+/// Changes to the state and to this machine's manifest that no step makes.
 #[derive(Debug, Default)]
 pub struct PlanRecords {
-    /// Files found equal on both sides and not yet recorded so in the state, by key.
+    /// Files that are equal on both sides, but not as the state records them, by key.
     pub recorded_equal: Vec<(String, SyncedFile)>,
     /// Keys of the state whose files neither side has any more.
     pub forgotten: Vec<String>,
@@ -91,8 +89,8 @@ pub struct PlanRecords {
     pub lost_deletions: BTreeMap<String, String>,
     /// Resolutions to publish before the step of a file, by key.
     pub published_records: BTreeMap<String, Vec<String>>,
-    /// Resolutions of conflict copies by other machines, to add to the state, in the form of
-    /// [`resolutions`](crate::sync::resolutions).
+    /// [`resolutions`](crate::sync::resolutions) to add to the state: resolutions of other machines and, through the
+    /// vault, resolutions of conflict copies that became obsolete.
     pub learned_resolutions: Vec<String>,
 }
 
@@ -125,8 +123,8 @@ impl SyncPlan {
         self.notices.conflict_copies = copies.pending;
     }
 
-    /// Adds what output shows of the plan of a later round of the same run: its steps, conflicts and notices. The number
-    /// of unchanged files becomes that of the later round.
+    /// Adds the steps, conflicts and notices of a later round of the same run, so that output shows both rounds as one
+    /// plan. The number of unchanged files becomes that of the later round.
     pub(crate) fn append(&mut self, later: Self) {
         self.steps.extend(later.steps);
         self.conflicts.extend(later.conflicts);
@@ -168,8 +166,8 @@ impl SyncPlan {
         Some(hasher.digest())
     }
 
-    /// Sorts the steps, deletions first, and all lists for output. Where a folder became a file or a file a folder, a
-    /// deletion frees the name.
+    /// Sorts the steps, deletions first, and all lists for output. Deletions go first because a deletion can free the
+    /// path of a new file, as where a folder became a file.
     pub(super) fn sort(&mut self) {
         let is_deletion = |step: &SyncStep| {
             matches!(

@@ -1,4 +1,4 @@
-//! Data of a plan: the files as the scan observed them, and the steps for each file with their file operations.
+//! The steps of a plan, with their file operations and the files as the scan observed them.
 //!
 //! [`apply`](crate::sync::apply) compares each observed file with the disk again right before it reads or replaces
 //! it, so a plan may be out of date without doing damage.
@@ -11,17 +11,16 @@ use crate::sync::sides::{ObservedFile, Side, Stat};
 /// The copy of one complete file within a side or to the other side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyOp {
-    /// The file that is read.
     pub from: ObservedFile,
     /// Side and relative path of the target.
     pub to: (Side, String),
-    /// Size and time of the file that the copy replaces; `None` for a new file, which never replaces anything.
+    /// Size and mtime of the file that the copy replaces; with `None`, the copy replaces no file.
     pub over: Option<Stat>,
     /// Modification time of the copy, in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Digest of the bytes, if a machine attests the source; other bytes are not copied.
+    /// Digest of the bytes, if a machine attests the source. Other bytes are not copied.
     pub expect: Option<Sha256Digest>,
-    /// Digest of the plain file that the copy replaces, if it is not that of the last sync.
+    /// Digest of the plain file that the copy replaces. `None` for other files, and if the copy replaces none.
     pub replaced: Option<Sha256Digest>,
 }
 
@@ -32,7 +31,7 @@ pub struct MergeTarget {
     pub place: (Side, String),
     /// Size and time of the file that is replaced; `None` for a new file.
     pub over: Option<Stat>,
-    /// Index of the first merged line that this side keeps: Codex drops old prompts beyond `history.max_bytes`.
+    /// Index of the first merged line that this side gets. Codex drops the oldest prompts beyond `history.max_bytes`.
     pub first: usize,
 }
 
@@ -46,7 +45,7 @@ pub enum Op {
         /// The files to merge, each with the digest of the bytes that the plan read.
         versions: Vec<(ObservedFile, Sha256Digest)>,
         to: Vec<MergeTarget>,
-        /// True if both sides have the same lines afterwards; false if the local file lacks old prompts.
+        /// True if both sides have the same lines after the merge; false if the local file lacks old prompts.
         is_one_text: bool,
     },
     /// Renames the file within its side.
@@ -55,11 +54,9 @@ pub enum Op {
         /// The new relative path.
         to: String,
     },
-    /// Stores the version as a conflict copy on both sides.
+    /// Stores the version in the file `from` as a conflict copy on both sides.
     KeepConflictCopy {
-        /// The file that has the version.
         from: ObservedFile,
-        /// File name of the conflict copy.
         name: String,
         /// Digest of the uncompressed text.
         digest: Sha256Digest,
@@ -68,16 +65,10 @@ pub enum Op {
     ReplicateConflictCopy {
         /// The side with the intact file.
         from: Side,
-        /// File name of the conflict copy.
         name: String,
     },
     /// Removes a conflict copy that was resolved, or whose lines its conversation contains, from one side.
-    DropConflictCopy {
-        /// The side that loses the file.
-        side: Side,
-        /// File name of the conflict copy.
-        name: String,
-    },
+    DropConflictCopy { side: Side, name: String },
     /// Removes the file: its content is in another file, or a user deleted it on the other side.
     Remove(ObservedFile),
 }
@@ -145,14 +136,8 @@ impl Placement {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateUpdate {
     /// Records that both sides have the same version.
-    Synced {
-        /// The file in the Codex home.
-        local: Placement,
-        /// The file in the cloud folder.
-        remote: Placement,
-    },
-    /// Forgets the file. Its deletion on this machine, with the digest of the deleted text, was published before the
-    /// step.
+    Synced { local: Placement, remote: Placement },
+    /// Forgets the file, after its deletion on this machine was published with this digest of the deleted text.
     PublishDeletion(Sha256Digest),
     /// Removes the record of a file that neither side has any more.
     Forget,
@@ -217,13 +202,12 @@ pub struct SyncStep {
     pub key: String,
     /// Relative path for output.
     pub path: String,
-    /// The kind of the step.
     pub action: SyncAction,
     /// Explanation of the action for output.
     pub reason: String,
     /// Number of bytes that the step copies, for progress.
     pub bytes: u64,
-    /// The changes, in order; the first one that fails ends the step.
+    /// The changes, in order. The first change that fails ends the step.
     pub ops: Vec<Op>,
     /// Change of the state once all ops are done.
     pub state_update: StateUpdate,
@@ -283,7 +267,7 @@ impl SyncStep {
     }
 }
 
-/// A file of which the user has to choose a version.
+/// A file whose version the user has to choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// Relative path for output.
@@ -292,8 +276,6 @@ pub struct Conflict {
     pub reason: String,
     /// The messages that only one version of a conversation has.
     pub versions: Option<ConflictingVersions>,
-    /// The local version, if there is one.
     pub local: Option<ObservedFile>,
-    /// The remote version, if there is one.
     pub remote: Option<ObservedFile>,
 }

@@ -1,9 +1,9 @@
 //! The place through which machines sync: a folder that another program replicates, or a store of immutable
 //! snapshots.
 //!
-//! [`folder`] knows the hazards of a replicated folder: partial files, placeholders, copies that clients make, versions
-//! that have not arrived. [`snapshots`] has none of them: it builds a folder from the newest snapshot of each machine,
-//! which is complete, and syncs the home with that. So one planner serves both.
+//! [`folder`] handles the hazards of a replicated folder: partial files, placeholders, copies that clients make,
+//! versions still on their way. [`snapshots`] has no such hazards: it builds a complete folder from the newest snapshot
+//! of each machine and syncs the home with that folder. So one planner serves both.
 
 pub(crate) mod folder;
 mod snapshots;

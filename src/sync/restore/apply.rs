@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// Copies the replaced files to a safety snapshot, then restores each file by one rename. Returns the name of the
-/// safety snapshot. Records files in the cloud folder as written by this machine, because other machines wait for
-/// files that no machine attests. The caller holds the lock of `replica`.
+/// safety snapshot, if a file was replaced. Attests the files that go to the cloud folder, because other machines wait
+/// for files that no machine attests. The caller holds the lock of `replica`.
 ///
 /// # Errors
 /// See [`SyncRestoreError`].
@@ -41,10 +41,10 @@ pub(crate) fn apply(
         }
         Ok(found)
     };
-    let mut over = Vec::with_capacity(plan.files.len());
+    let mut replaced = Vec::with_capacity(plan.files.len());
     for kept in &plan.files {
         let path = target_path(plan, config, &kept.path)?;
-        over.push(back_up(path, &kept.path)?);
+        replaced.push(back_up(path, &kept.path)?);
     }
     let mut others = Vec::new();
     for (path, relative) in find_other_forms(plan, config) {
@@ -60,12 +60,12 @@ pub(crate) fn apply(
             Side::Remote => Some(Ledger::open(replica.run_folder())?),
         };
         let mut recorder = ResolutionRecorder::open(config, replica)?;
-        for (kept, over) in plan.files.iter().zip(over) {
+        for (kept, replaced) in plan.files.iter().zip(replaced) {
             let staged = stage(plan, config, &mut source, kept, ledger.as_mut())?;
             if let Some(recorder) = &mut recorder {
                 recorder.record_keep(kept, staged.temp.path())?;
             }
-            staged.move_into_place(over)?;
+            staged.move_into_place(replaced)?;
             done += 1;
         }
         for (path, stat) in &others {
@@ -91,11 +91,12 @@ pub(crate) fn apply(
     }
 }
 
-/// Returns the other files in the home of the restored conversations, which were archived or compressed since, with
-/// their relative paths. Of two files of a conversation, Codex's next move replaces one by the other (0.169).
+/// Returns the files, with their relative paths, that the home already has of the restored conversations at other
+/// paths, because a conversation was archived or compressed since. They have to go: of two files of one conversation,
+/// Codex's next move replaces one by the other (0.169).
 fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf, String)> {
     let home = config.root(Side::Local);
-    // A linked folder has a file under two paths.
+    // If a folder of the home is a link, a file has two paths.
     let real = |path: &Path| atomic::parent_of(path).canonical().ok();
     let mut restored: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for kept in &plan.files {
@@ -129,14 +130,14 @@ struct StagedFile {
 }
 
 impl StagedFile {
-    /// Renames the file to its destination, if that still is as `over`.
-    fn move_into_place(self, over: Option<Stat>) -> Result<(), SyncRestoreError> {
+    /// Renames the file to its destination. `replaced` is the file that the safety snapshot has a copy of; `None` if
+    /// the destination was free. Only this file is replaced.
+    fn move_into_place(self, replaced: Option<Stat>) -> Result<(), SyncRestoreError> {
         let Self { temp, path } = self;
-        // Only what the safety snapshot has may be replaced.
-        if Stat::read(&path)? != over {
+        if Stat::read(&path)? != replaced {
             return Err(SyncRestoreError::Changed(path));
         }
-        if over.is_some() {
+        if replaced.is_some() {
             return Ok(temp.replace_synced(&path)?);
         }
         match temp.publish_unsynced(&path) {
@@ -192,7 +193,7 @@ fn stage(
     Ok(StagedFile { temp, path })
 }
 
-/// Applies the recorded mode, restricted to the permissions that files of the user may have.
+/// Applies the recorded mode: the owner can always read and write the file, other users can never write it.
 fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(mode) = mode {
@@ -214,7 +215,7 @@ struct ResolutionRecorder {
 }
 
 impl ResolutionRecorder {
-    /// Opens the state of the replica for recording; `None` before the first sync.
+    /// Opens the state for recording; `None` before the first sync, which has no state.
     fn open(config: &SyncConfig, replica: &Replica) -> Result<Option<Self>, SyncRestoreError> {
         let mut state = replica.read().map_err(PlanError::from)?;
         if !state.file.exists {
@@ -231,18 +232,19 @@ impl ResolutionRecorder {
         }))
     }
 
-    /// Records the restored version. Call it before the file is renamed to its destination.
+    /// Records the restored version of a conversation; does nothing for other files. `file` has the restored content.
+    /// Call this before the file is renamed to its destination.
     fn record_keep(&mut self, kept: &SnapshotFile, file: &Path) -> Result<(), IoError> {
         let Some(key) = rollouts::key(&kept.path) else {
             return Ok(());
         };
         let (_, digest) = contents::read_text_digest(file).at("read", file)?;
         let name = conflict_copies::file_name(&key, &digest);
-        let news = resolutions::record_keep(&name, &mut self.state.resolutions, &self.others);
-        for record in &news {
+        let added = resolutions::record_keep(&name, &mut self.state.resolutions, &self.others);
+        for record in &added {
             self.journal.record_resolution(record)?;
         }
-        if news.is_empty() {
+        if added.is_empty() {
             Ok(())
         } else {
             self.journal.sync()
@@ -250,7 +252,7 @@ impl ResolutionRecorder {
     }
 }
 
-/// Publishes this machine's manifest. Before the first sync, that sync will do it.
+/// Publishes this machine's manifest. Does nothing before the first sync, which publishes it.
 fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), SyncRestoreError> {
     let mut state = match replica.read() {
         Ok(state) if state.file.exists => state,

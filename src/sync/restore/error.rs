@@ -14,7 +14,7 @@ pub(crate) enum SyncRestoreError {
     NoSuchSnapshot(PathBuf),
     #[error("no snapshots in the backup folder: {}", .0.display())]
     NoSnapshots(PathBuf),
-    /// The given name is not that of an entry in the backup folder.
+    /// The given name cannot be the name of an entry in the backup folder.
     #[error("{name:?} is not the name of a snapshot in {}", folder.display())]
     Outside {
         folder: PathBuf,
@@ -37,7 +37,7 @@ pub(crate) enum SyncRestoreError {
         /// The defect of the file, as a clause.
         why: String,
     },
-    /// The restore ended after some files were in place.
+    /// The restore failed after it had begun to put files in place.
     #[error("restored {done} of {}, then stopped: {cause}; {}", pluralize(*all, "file"), safety.as_ref().map_or_else(|| "no file was replaced".to_owned(), |name| format!("the replaced files are in {name}")))]
     Stopped {
         done: usize,

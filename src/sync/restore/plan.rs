@@ -14,19 +14,16 @@ use std::{fs, io};
 /// The files that a restore would write.
 #[derive(Debug)]
 pub(crate) struct SyncRestorePlan {
-    /// The snapshot to restore.
     pub snapshot: SyncSnapshot,
-    /// The side to restore to.
     pub target: Side,
-    /// The files to restore.
     pub files: Vec<SnapshotFile>,
     /// Files that are not restored, each with the reason: files that sync never copies, and texts with tokens.
     pub skipped: Vec<(String, String)>,
 }
 
-/// Finds the snapshot and its files that belong to `target`. Without a target, it is the home if the snapshot
-/// has files of the home, else the cloud folder. A snapshot without files of the given side, or made by
-/// codexSync, is restored as a whole.
+/// Plans to restore the files of the side `target` from the snapshot `from`, or from the newest one. Without `target`,
+/// the side is the cloud folder if all files of the snapshot are from there, else the home. A snapshot that has no
+/// files of the side, or that codexSync made, is restored as a whole.
 pub(crate) fn plan(
     config: &SyncConfig,
     replica: &Replica,
@@ -57,7 +54,7 @@ pub(crate) fn plan(
     for kept in &files {
         check_path(&snapshot, &kept.path)?;
     }
-    // Before anything is written: half a snapshot must not be restored.
+    // All files are read now, so that no half of a damaged snapshot is restored.
     let reasons = check_contents(&snapshot, target, &files)?;
     let (mut restorable, mut skipped) = (Vec::new(), Vec::new());
     for (kept, why) in files.into_iter().zip(reasons) {
@@ -160,8 +157,8 @@ fn check_path(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreErro
     })
 }
 
-/// Returns the destination of a file. Refuses destinations behind a link in the cloud folder, or below a
-/// file.
+/// Returns the destination of a file. Refuses a destination that is a folder, below a file, or at or below a link; only
+/// an entry at the top of the home may be a link.
 pub(super) fn target_path(
     plan: &SyncRestorePlan,
     config: &SyncConfig,

@@ -63,8 +63,8 @@ fn mode_of(_: &fs::Metadata) -> Option<u32> {
     None
 }
 
-/// Lists the files of a snapshot that this program did not make. Files that are never synced (logins) are
-/// skipped, although codexSync copied them.
+/// Lists the files of a snapshot of codexSync, which has no list. Skips files that are never synced, such as logins,
+/// although codexSync copied them.
 pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
     let mut files = if snapshot.is_zip() {
         list_zip(snapshot)?
@@ -76,7 +76,7 @@ pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, S
     Ok(files)
 }
 
-/// Lists the files in a `.zip`, with the mtime of the snapshot. Skips names that are not Unicode.
+/// Lists the files in a `.zip`, all with the mtime of the snapshot. Skips names that are not Unicode.
 fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
     let mut zip = backup::open_zip(snapshot)?;
     let mut files = Vec::new();

@@ -20,7 +20,7 @@ pub(super) const STATE_SCHEMA: u64 = 1;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct StateHeader {
     pub(super) schema: u64,
-    /// Distinguishes this machine's manifest from that of a machine with the same name.
+    /// Distinguishes this machine's manifest from the manifest of another machine with the same name.
     pub(super) writer: String,
     pub(super) local: String,
     cloud: String,
@@ -55,7 +55,7 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     for key in keys {
         push_line(&mut bytes, &synced_line(key, &state.files[key]))?;
     }
-    // The keys are an interface: states that earlier versions wrote are read.
+    // The keys stay as they are, because states that earlier versions wrote have to be readable.
     if state.has_other_machines {
         push_line(&mut bytes, &serde_json::json!({ "peers": true }))?;
     }
@@ -75,8 +75,8 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     }
     let remote_digests: BTreeMap<_, _> = state.remote_digests.iter().collect();
     for (key, (stat, digest)) in remote_digests {
-        let is_as = |last: &SyncedFile| last.remote.stat == *stat;
-        if state.files.get(key).is_some_and(is_as) {
+        let is_current = |last: &SyncedFile| last.remote.stat == *stat;
+        if state.files.get(key).is_some_and(is_current) {
             let line = serde_json::json!({
                 "bytes": key, "size": stat.size, "mtime": stat.mtime_ns, "digest": digest
             });
@@ -98,7 +98,8 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     Ok(bytes)
 }
 
-/// Adds the content of a line to `state`. Returns false for an unreadable one; its file is compared as new.
+/// Adds the content of a line to `state`. Returns false for an unreadable line; a sync then compares its file as a new
+/// one.
 pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
     // Nearly all lines are those of files, which are therefore arrays without keys.
     let parsed = if line.first() == Some(&b'[') {
@@ -114,7 +115,7 @@ pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
 fn parse_file(state: &mut SyncState, line: &[u8]) -> Option<()> {
     let StateLine(key, local, size, mtime, remote, remote_size, remote_mtime, contents) =
         serde_json::from_slice(line).ok()?;
-    let place = |path: Cow<'_, str>, size, mtime_ns| SideFile {
+    let side_file = |path: Cow<'_, str>, size, mtime_ns| SideFile {
         path: if path.is_empty() {
             key.clone().into_owned()
         } else {
@@ -123,12 +124,12 @@ fn parse_file(state: &mut SyncState, line: &[u8]) -> Option<()> {
         stat: Stat { size, mtime_ns },
     };
     let last = SyncedFile {
-        local: place(local, size, mtime),
-        remote: place(remote, remote_size, remote_mtime),
+        local: side_file(local, size, mtime),
+        remote: side_file(remote, remote_size, remote_mtime),
         contents,
     };
     let key = key.into_owned();
-    // Recorded after its deletion, the file exists again.
+    // A file that is recorded after its deletion exists again.
     state.deleted.remove(&key);
     state.files.insert(key, last);
     Some(())
@@ -179,8 +180,8 @@ fn parse_digest(value: &Value) -> Option<Sha256Digest> {
 }
 
 fn synced_line<'a>(key: &'a str, last: &'a SyncedFile) -> impl Serialize {
-    let path = |place: &'a SideFile| {
-        let path = place.path.as_str();
+    let path = |file: &'a SideFile| {
+        let path = file.path.as_str();
         Cow::Borrowed(if path == key { "" } else { path })
     };
     StateLine(
@@ -216,7 +217,7 @@ impl StateJournal {
         Ok(Self { lines })
     }
 
-    /// Records the version of a file on both sides, with the digests of its former contents, unless there are none.
+    /// Records the version of a file that both sides have, and the digests of its former contents, if there are any.
     /// Durable after [`StateJournal::sync`].
     pub(crate) fn record(
         &mut self,

@@ -35,7 +35,7 @@ pub struct Replica {
     pub folder: PathBuf,
     local: String,
     cloud: String,
-    /// Folder of the state file and the ledger of a run that is not committed yet; `None` if they are in `folder`.
+    /// Folder of the state file and the ledger during a run that is not committed yet; `None` if they are in `folder`.
     uncommitted: Option<PathBuf>,
 }
 
@@ -79,12 +79,12 @@ impl Replica {
         Ok(folders)
     }
 
-    /// Returns the path of `state.jsonl`.
     pub(crate) fn state_file(&self) -> PathBuf {
         self.run_folder().join(STATE_FILE)
     }
 
-    /// Returns the replica with state file and ledger in the folder of a run; with `None`, the committed ones.
+    /// Returns this replica with the state file and the ledger in the folder of an uncommitted run; with `None`, in the
+    /// folder of the replica.
     pub(crate) fn with_run_folder(&self, uncommitted: Option<PathBuf>) -> Self {
         Self {
             uncommitted,
@@ -107,8 +107,8 @@ impl Replica {
         self.folder.join(CONFLICT_COPIES_FOLDER)
     }
 
-    /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a damaged header, is
-    /// read as empty, with a new manifest name; [`SyncState::file`] names the damage.
+    /// Reads the state, and the marker of a restore since the last run. A missing state, or one with a damaged header,
+    /// is read as empty, with a new manifest name; [`SyncState::file`] names the damage.
     pub(crate) fn read(&self) -> Result<SyncState, StateError> {
         let mut state = self.read_file()?;
         state.restore_marker = restore_marker::read(&self.folder)?;
@@ -174,7 +174,7 @@ impl Replica {
 
     fn new_state() -> SyncState {
         let mut state = SyncState::default();
-        state.take_new_name();
+        state.rename_manifest();
         state
     }
 
@@ -192,14 +192,14 @@ impl Replica {
         Ok(())
     }
 
-    /// Copies the state that the same home has with another store, with its conflict copies and the marker of a restore,
-    /// if this replica has no state. Returns true if it did.
+    /// If this replica has no state, copies the state, the conflict copies and the restore marker of `other`, the
+    /// replica of the same home with another store. Returns true if this replica had none and `other` had one.
     pub(crate) fn continue_from(&self, other: &Self) -> Result<bool, StateError> {
         if self.state_file().exists() || !other.state_file().exists() {
             return Ok(false);
         }
         let mut state = other.read()?;
-        // These manifests are in the other store.
+        // The published manifests are in the other store.
         state.own.published.clear();
         let (from, to) = (other.conflict_copies(), self.conflict_copies());
         for (name, _) in tree::list_if_exists(&from)? {

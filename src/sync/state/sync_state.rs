@@ -8,10 +8,10 @@ use crate::sync::file_kind::FileKind;
 use crate::sync::sides::{Side, Stat};
 use std::collections::{BTreeSet, HashMap};
 
-/// Number of published manifests that the state remembers: one that was not written before a kill, and those that a
-/// client may restore.
+/// Maximum number of published manifests that the state remembers. A cloud client may restore an older one, and a kill
+/// may have prevented the newest one from being written.
 const MAX_PUBLISHED: usize = 8;
-/// Number of former contents of a plain file that the state remembers.
+/// Maximum number of former contents of a plain file that the state remembers.
 const MAX_REPLACED: usize = 8;
 
 /// A file on one side, as the last sync left it.
@@ -19,7 +19,6 @@ const MAX_REPLACED: usize = 8;
 pub struct SideFile {
     /// Path relative to the root of the side.
     pub path: String,
-    /// Size and mtime after the last sync.
     pub stat: Stat,
 }
 
@@ -33,9 +32,7 @@ impl SideFile {
 /// A file as both sides had it after the last sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncedFile {
-    /// The file in the home.
     pub local: SideFile,
-    /// The file in the cloud folder.
     pub remote: SideFile,
     /// Length and digest of the text; `None` if it was not read.
     pub contents: Option<(u64, Sha256Digest)>,
@@ -59,7 +56,6 @@ impl SyncedFile {
     }
 }
 
-/// The state of one replica.
 #[derive(Debug, Clone, Default)]
 pub struct SyncState {
     /// Synced files, by key.
@@ -69,11 +65,11 @@ pub struct SyncState {
     pub resolutions: BTreeSet<String>,
     /// Deletions that this machine requests from the others, by key.
     pub deleted: HashMap<String, Deletion>,
-    /// Digests of the last contents that this machine had of plain files, without the present one, by key; the newest
-    /// last, at most [`MAX_REPLACED`]. A cloud client may restore them.
+    /// Digests of the contents that plain files on this machine had before the present one, by key, the newest last; at
+    /// most [`MAX_REPLACED`] for each file. A cloud client may restore these contents.
     pub replaced: HashMap<String, Vec<Sha256Digest>>,
-    /// Digests of the bytes of remote files with their size and mtime at that time, by key, where the digest
-    /// of the text differs. Ignored once size or mtime differ.
+    /// Digests of the bytes of remote files, by key, for files whose bytes differ from their text. A digest counts only
+    /// while the file has the size and mtime beside it.
     pub remote_digests: HashMap<String, (Stat, Sha256Digest)>,
     /// The manifests that this machine published.
     pub own: OwnManifests,
@@ -84,8 +80,9 @@ pub struct SyncState {
     pub has_other_machines: bool,
     /// Digest of the notes of the last complete run; a run prints its notes only if they differ.
     pub notes_digest: Option<Sha256Digest>,
-    /// True if files outside of the state may have been synced: after damage or a restore of the home, until a run has
-    /// processed all files and left none. Until then, times do not decide about files.
+    /// True if files may have been synced that the state does not list: after damage of the state or a restore of the
+    /// home, until a run has processed all files and found no conflict. Until then, mtimes do not decide which side is
+    /// newer.
     pub has_gaps: bool,
     /// Marker of a restore of the home from an archive. Files missing since then do not count as deleted.
     pub restore_marker: Option<String>,
@@ -103,12 +100,12 @@ pub struct OwnManifests {
     pub former: Vec<Sha256Digest>,
 }
 
-/// The condition of the state file when it was read.
+/// The condition in which the state file was read.
 #[derive(Debug, Clone, Default)]
 pub struct StateFile {
     /// True if a state file existed.
     pub exists: bool,
-    /// The unreadable part of the file. The next write keeps a copy of the damaged file.
+    /// The next write keeps a copy of the damaged file.
     pub damage: Option<StateDamage>,
     /// True if the file has to be rewritten before lines are appended.
     pub needs_rewrite: bool,
@@ -124,7 +121,7 @@ pub struct Deletion {
 }
 
 impl Deletion {
-    /// Returns a new deletion with a random id.
+    /// Creates a deletion with a random id.
     pub(crate) fn new(digest: String) -> Self {
         Self {
             digest,
@@ -148,8 +145,9 @@ impl SyncState {
         self.replaced.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Records a file that both sides have, and withdraws its deletion. The state remembers the contents that a plain file
-    /// had before: those of the last record, and `replaced`, which the file replaced on one side.
+    /// Records a file that both sides have, and withdraws a deletion of the file. The state remembers the former
+    /// contents of a plain file: the content of the last record, and the content `replaced`, which the file replaced on
+    /// one side.
     pub(crate) fn record_synced(
         &mut self,
         key: &str,
@@ -178,11 +176,11 @@ impl SyncState {
         }
     }
 
-    /// Takes a new random name for this machine's manifest, of 8 hex digits, and counts the manifests published so far as
-    /// former ones.
-    pub(crate) fn take_new_name(&mut self) {
+    /// Gives this machine's manifest a new name with a random suffix of 8 hex digits. The manifests published so far
+    /// become former manifests.
+    pub(crate) fn rename_manifest(&mut self) {
         random_id()[..8].clone_into(&mut self.own.writer);
-        // A client may restore any of them later; they all count as this machine's.
+        // A cloud client may restore any of them later, so all of them count as this machine's manifests.
         for end in std::mem::take(&mut self.own.published) {
             if !self.own.former.contains(&end) {
                 self.own.former.push(end);

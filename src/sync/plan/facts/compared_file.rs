@@ -1,4 +1,4 @@
-//! All that is known of one file: the input of its decision and of its step.
+//! The facts about one file, from which its decision and its step are made.
 
 use crate::io::hash::Sha256Digest;
 use crate::sync::config::{DecisionRules, SyncRemote};
@@ -10,19 +10,19 @@ use crate::sync::plan::file_plan::FilePlan;
 use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::state::SyncedFile;
 
-/// A group of files after its contents were read.
+/// The result of reading the files of a group.
 pub(crate) enum FileReading<'a> {
-    /// The files are equal by size and time, or cannot be used.
+    /// The plan needs no comparison: the files are equal by size and time, or a file cannot be used.
     Settled(Box<FilePlan>),
     Compared(Box<ComparedFile<'a>>),
 }
 
-/// A file with the version that represents each side. No file has to be read again to decide about it or to plan its
-/// step.
+/// A file with the version of each side, and all that a decision and a step need to know, so that neither reads a file
+/// again.
 #[derive(Debug)]
 pub(crate) struct ComparedFile<'a> {
     pub(crate) key: &'a str,
-    /// Relative path that output and JSON show.
+    /// Relative path for output and JSON.
     pub(crate) path: String,
     /// The file as the state records it after the last sync.
     pub(crate) last: Option<&'a SyncedFile>,
@@ -30,7 +30,7 @@ pub(crate) struct ComparedFile<'a> {
     pub(crate) remote: Option<FileVersion>,
     pub(crate) facts: FileFacts,
     pub(crate) rules: DecisionRules,
-    /// The store of the remote version, for messages.
+    /// The kind of the remote side, for messages.
     pub(crate) remote_kind: SyncRemote,
     /// Length and digest of the text that both sides have, if known.
     pub(crate) contents: Option<(u64, Sha256Digest)>,
@@ -38,13 +38,13 @@ pub(crate) struct ComparedFile<'a> {
     pub(crate) download_risk: Option<&'static str>,
     /// Ids of the deletions that creating the file in the cloud folder cancels.
     pub(crate) cancelled_deletions: Vec<String>,
-    /// True if the version that a copy replaces goes to a snapshot.
+    /// True if the version that a copy replaces is saved in a snapshot first.
     pub(crate) is_backed_up: bool,
-    /// Copies of a login under another name.
+    /// Files of the group that are a login, whatever their name.
     pub(crate) logins: Vec<ObservedFile>,
-    /// The merge of a line-based file whose versions diverged, or of which clients made copies.
+    /// The merge of a line-based file, if its versions diverged or clients made copies of it.
     pub(crate) merge: Option<LineMergeFacts>,
-    /// Known only for conversations.
+    /// Empty unless the file is a conversation.
     pub(crate) conversation: ConversationVersions,
     pub(crate) notices: Vec<Notice>,
 }
@@ -63,9 +63,9 @@ impl ComparedFile<'_> {
 pub(crate) struct LineMergeFacts {
     /// The files to merge, each with the digest of the bytes that were read.
     pub(crate) versions: Vec<(ObservedFile, Sha256Digest)>,
-    /// The sides that lack lines.
+    /// The sides that lack lines, which the step writes.
     pub(crate) changed: Vec<MergedSide>,
-    /// True if both sides have the same lines afterwards; false if the local file lacks old prompts.
+    /// True if both sides have the same lines after the merge; false if the local file lacks old prompts.
     pub(crate) is_one_text: bool,
     /// True if clients' copies are among the versions.
     pub(crate) has_client_copies: bool,
@@ -76,7 +76,7 @@ pub(crate) struct LineMergeFacts {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MergedSide {
     pub(crate) side: Side,
-    /// Index of the first merged line that the side keeps.
+    /// Index of the first merged line that the side gets.
     pub(crate) first: usize,
     pub(crate) bytes: u64,
 }
@@ -88,23 +88,23 @@ pub(crate) struct ConversationVersions {
     pub(crate) duplicates: Vec<ObservedFile>,
     /// Diverged versions beside the main ones that get a conflict copy.
     pub(crate) diverged: Vec<NewConflictCopy>,
-    /// The conflict copy that each main version gets if it loses. Empty unless they diverged.
+    /// The conflict copy that each main version gets if it loses. Empty unless the main versions diverged.
     pub(crate) losers: Vec<NewConflictCopy>,
-    /// The remote file under the conversation's own name, which other machines read; the remote main version can also
-    /// be a client's copy that has more lines.
+    /// The remote file under the conversation's own name, which other machines read. The remote main version can be
+    /// another file: a client's copy that has more lines.
     pub(crate) canonical: Option<ObservedFile>,
-    /// Names of the listed versions that are given up because Codex rewrote the conversation: they are beginnings of
-    /// the former text, and longer than the new one, so machines would wait for them.
+    /// Names of listed versions that will never arrive, because Codex rewrote the conversation. They are beginnings of
+    /// the former text and longer than the new text, so machines would wait for them.
     pub(crate) given_up: Vec<String>,
-    /// The messages that only one main version has, if the main versions diverged and their name has an id.
+    /// The messages that only one main version has; `None` unless the main versions diverged and the file name has an
+    /// id.
     pub(crate) versions: Option<ConflictingVersions>,
 }
 
-/// A version that gets a conflict copy.
+/// A conflict copy to create.
 #[derive(Debug, Clone)]
 pub(crate) struct NewConflictCopy {
     pub(crate) from: ObservedFile,
-    /// File name of the conflict copy.
     pub(crate) name: String,
     /// Digest of the uncompressed text.
     pub(crate) digest: Sha256Digest,

@@ -1,5 +1,5 @@
-//! Compares the versions of a file: each side with the last sync, the two sides with each other, and both with what
-//! machines have recorded.
+//! Compares the versions of a file: each side with the last sync, the two sides with each other, and both with the
+//! records of all machines.
 
 use super::compared_file::{ComparedFile, ConversationVersions};
 use super::fact_reader::FactReader;
@@ -14,7 +14,7 @@ use crate::sync::sides::Side;
 use crate::sync::state::SyncedFile;
 
 impl<'a> FactReader<'a> {
-    /// Compares the versions that represent the two sides, and reads what the decision and the step need of them.
+    /// Compares the versions of the two sides, and reads all that the decision and the step need to know about them.
     pub(super) fn compare(
         &self,
         key: &'a str,
@@ -62,8 +62,8 @@ impl<'a> FactReader<'a> {
         Ok(file)
     }
 
-    /// Returns the decision rules for one path: with the policy that `sync resolve` gives for it, and without deletions of
-    /// files of lines.
+    /// Returns the decision rules for one path. `sync resolve` overrides the policy for its path; line-based files are
+    /// never deleted.
     fn rules_for(&self, path: &str, kind: FileKind) -> DecisionRules {
         let mut rules = self.rules;
         if let Some((resolved, policy)) = self.request.policy_override
@@ -89,7 +89,7 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Adds to the facts how the two sides relate to each other.
+    /// Adds the relation of the two sides to the facts. An interrupted download is no local change.
     fn compare_sides(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         if self.is_interrupted_download(file)? {
             (file.facts.local, file.facts.remote) = (Presence::Unchanged, Presence::Changed);
@@ -113,8 +113,7 @@ impl<'a> FactReader<'a> {
         Ok(())
     }
 
-    /// Returns true if an interrupted run downloaded the local file. It counts as synced, not as a local edit: then
-    /// only the remote side has changed.
+    /// Returns true if an interrupted run downloaded the local file, and both sides look changed since the last sync.
     fn is_interrupted_download(&self, file: &ComparedFile<'_>) -> Result<bool, IoError> {
         let is_changed = |presence| matches!(presence, Presence::New | Presence::Changed);
         let is_candidate = is_changed(file.facts.local) && is_changed(file.facts.remote);
@@ -144,8 +143,8 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Corrects the facts about a plain file with a changed remote version: that is no change if a killed run of this
-    /// machine uploaded it, and it may be older than the local version.
+    /// Corrects the facts about a plain file whose remote version changed. The remote file did not change if a killed
+    /// run of this machine uploaded it. Otherwise the remote version may be older than the local one.
     fn apply_known_versions(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         use Presence::{Absent, Changed, Unchanged};
         let facts = file.facts;
@@ -166,7 +165,7 @@ impl<'a> FactReader<'a> {
             let is_recorded = is_replaced || last.is_some_and(|(_, last)| last == digest);
             let is_own = own.iter().any(|own| own.digest == digest);
             if facts.local != Unchanged && !is_recorded && is_own {
-                // The local file was edited after that.
+                // The killed run uploaded this version; then the user edited the local file.
                 (file.facts.local, file.facts.remote) = (Changed, Unchanged);
                 return Ok(());
             }
@@ -177,8 +176,8 @@ impl<'a> FactReader<'a> {
         Ok(())
     }
 
-    /// Returns the evidence that the remote version is older than the local one. `is_replaced` is true if this machine
-    /// had the remote version before.
+    /// Looks for evidence that the remote version is older than the local one. `is_replaced` is true if this machine
+    /// once had the remote version and replaced it.
     fn former_version(
         &self,
         local: &FileVersion,
@@ -207,8 +206,8 @@ impl<'a> FactReader<'a> {
         })
     }
 
-    /// Corrects the facts about a file that one side lacks, with `delete_policy = "propagate"`, so that a deletion is
-    /// copied only for exactly the deleted text. A re-created or edited file stays.
+    /// With `delete_policy = "propagate"`, lets a deletion apply only to exactly the text that was deleted. A file that
+    /// was edited or created again since then stays.
     fn apply_deletions(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         if self.rules.delete != DeletePolicy::Propagate {
             return Ok(());
@@ -229,10 +228,10 @@ impl<'a> FactReader<'a> {
                 }
             }
             (Some(local), None) if file.facts.local == Presence::Unchanged => {
-                let mut asked = self.records.pending_deletions(file.key).peekable();
-                if asked.peek().is_some() {
+                let mut deletions = self.records.pending_deletions(file.key).peekable();
+                if deletions.peek().is_some() {
                     let text = local.read_text_digest()?.1.to_string();
-                    file.facts.deletion_requested = asked.any(|asked| asked.digest == text);
+                    file.facts.deletion_requested = deletions.any(|one| one.digest == text);
                 }
             }
             _ => {}
@@ -240,8 +239,7 @@ impl<'a> FactReader<'a> {
         Ok(())
     }
 
-    /// Reads what the contents show beside their relation: the digests of the texts and bytes, the risk of a download, and
-    /// secrets.
+    /// Reads the facts that only the contents show: digests, the risk of a download, and secrets.
     fn read_contents(&self, file: &mut ComparedFile<'_>) -> Result<(), IoError> {
         let FileFacts { kind, relation, .. } = file.facts;
         let is_equal = file.facts.is_unchanged() || relation == Some(Relation::Equal);
@@ -249,7 +247,7 @@ impl<'a> FactReader<'a> {
             let is_known =
                 file.facts.is_unchanged() && (file.contents.is_some() || kind != FileKind::Rollout);
             if is_equal && !is_known {
-                // The state gets the digest, so that a later run recognizes this text whatever its time is.
+                // The state gets the digest, so that a later run recognizes this text whatever its mtime is.
                 file.contents = Some(local.read_text_digest()?);
             }
             if kind != FileKind::Rollout && !is_equal && file.facts.remote != Presence::Unchanged {
@@ -259,7 +257,7 @@ impl<'a> FactReader<'a> {
                     .find_download_risk(local, remote, kind, is_first)?;
             }
             if kind == FileKind::Plain && !is_equal {
-                // Whichever side loses: the state remembers the version, because a client may bring it back.
+                // The state remembers the version that loses, because a cloud client may restore it.
                 local.bytes = Some(local.read_raw_digest()?);
                 remote.bytes = Some(remote.read_raw_digest()?);
             }
@@ -296,8 +294,8 @@ fn compare_with_last_sync(
         return Ok(Presence::Unchanged);
     }
     if let Some((len, digest)) = last.contents {
-        // Another length is another content, so the file need not be read. The length of a compressed file says
-        // nothing about its text.
+        // A file with another length has other contents, and is not read. The length of a compressed file says nothing
+        // about its text.
         let may_be_equal = stat.size == len || version.seen.path.ends_with(ZST);
         if may_be_equal && version.read_text_digest()?.1 == digest {
             return Ok(Presence::Unchanged);

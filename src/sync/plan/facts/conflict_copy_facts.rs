@@ -11,26 +11,26 @@ use crate::sync::plan::sync_step::{Op, SyncStep};
 use crate::sync::sides::Side;
 use std::path::Path;
 
-/// The result of comparing a conflict copy.
+/// The state of a conflict copy in relation to its conversation and to the copy on the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConflictCopyState {
     /// The conflict copy was resolved, or the local conversation contains all its lines.
     Obsolete,
-    /// The step of this index downloads a version that contains all its lines.
+    /// The step with this index downloads a version of the conversation that contains all lines of the copy.
     ObsoleteAfter(usize),
-    /// Both sides have the conflict copy. A remote one that is not downloaded counts without a look at its content.
+    /// Both sides have the conflict copy. A remote file that is not downloaded counts, although it cannot be checked.
     Replicated,
-    /// This side has the only intact file.
+    /// Only this side has an intact file.
     OnlyOn(Side),
-    /// The cloud folder has only its placeholder.
+    /// Only the cloud folder has the conflict copy, and its file is not downloaded.
     NotDownloaded,
     /// Neither side has an intact file.
     Damaged,
 }
 
 impl<'a> FactReader<'a> {
-    /// Returns all conflict copies with their states. `steps` are those of the conversations, which can make copies
-    /// obsolete.
+    /// Returns all conflict copies with their states. `steps` are the steps of the conversations, which can make
+    /// conflict copies obsolete.
     pub(crate) fn compare_conflict_copies(
         &self,
         steps: &[SyncStep],
@@ -116,8 +116,9 @@ impl<'a> FactReader<'a> {
         !steps.iter().any(is_replaced) && main.is_file() && self.contains_all(&main, copy)
     }
 
-    /// Returns true if a conversation contains all lines of the local file of a copy and, through the vault, further ones.
-    /// Returns false if it cannot be read, which is reported where it is planned.
+    /// Returns true if a conversation contains all lines of the local file of a copy. Through the vault, the
+    /// conversation must also have further lines. Returns false if the conversation cannot be read; the plan of the
+    /// conversation reports the error.
     fn contains_all(&self, conversation: &Path, copy: &ConflictCopy) -> bool {
         let path = self
             .records
@@ -125,10 +126,10 @@ impl<'a> FactReader<'a> {
             .folders
             .path(Side::Local, &copy.name);
         let relation = rollout::compare(conversation, &path);
-        // Through the vault, all machines drop a copy that one of them dropped. Of equal versions, the conversation may be
-        // replaced elsewhere, and its version would then count as dropped too.
+        // Through the vault, all machines drop a copy that one of them dropped. If the conversation equals the copy,
+        // another machine may still replace the conversation, and this version would then count as dropped too.
         let is_vault = self.config.remote == SyncRemote::Vault;
-        // A truncated copy is contained in its conversation, but its missing rest may not be.
+        // The conversation may contain a truncated copy, but not the lines that the copy has lost.
         relation.is_ok_and(|r| r == Relation::FirstExtends || r == Relation::Equal && !is_vault)
             && self.is_intact(Side::Local, copy)
     }

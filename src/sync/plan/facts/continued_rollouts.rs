@@ -1,5 +1,6 @@
-//! Finds the steps that would take lines from a conversation which another rollout continues: a rewind or a fork names a
-//! place in the text that it continues, and Codex cannot open it if the text before that place differs.
+//! Finds the steps that would remove lines of a rollout which another rollout continues. A rewind or a fork records an
+//! offset in its base, the rollout that it continues, and Codex cannot open it if the text of the base before that
+//! offset differs.
 
 use super::fact_reader::FactReader;
 use crate::codex::rollout::open_plain;
@@ -31,25 +32,25 @@ impl FactReader<'_> {
         if replaced.is_empty() {
             return Vec::new();
         }
-        let places = self.read_places(steps);
+        let bases = self.read_bases(steps);
         let lost = replaced.into_iter().filter_map(|(step, id, copy)| {
             let from = copy.from.full_path(self.config);
             let over = self.config.file_path(copy.to.0, &copy.to.1);
-            let own = || places.iter().filter(|(base, _)| *base == id);
+            let own = || bases.iter().filter(|(base, _)| *base == id);
             let loses = |new: &Path, old: &Path| own().any(|(_, end)| loses_lines(new, old, *end));
             let is_chosen = self
                 .request
                 .policy_override
                 .is_some_and(|(path, _)| path == step.path);
-            // If both versions are continued, one has to go.
+            // If rollouts continue both versions, the user decides which version stays.
             let is_lost = loses(&from, &over) && !(is_chosen && loses(&over, &from));
             is_lost.then(|| step.key.clone())
         });
         lost.collect()
     }
 
-    /// Returns the keys of the steps that copy rollouts which continue a rollout in conflict: on the side of the other
-    /// version Codex could not open them.
+    /// Returns the keys of the steps that copy a rollout which continues a rollout in conflict. Codex could not open
+    /// the copied rollout on the side that has the other version of the conflict.
     pub(crate) fn find_continuations(&self, plan: &SyncPlan) -> Vec<String> {
         let in_conflict = plan.conflicts.iter().filter_map(|conflict| {
             let key = rollouts::key(&conflict.path)?;
@@ -70,9 +71,9 @@ impl FactReader<'_> {
         held.map(|step| step.key.clone()).collect()
     }
 
-    /// Returns the ids of the rollouts that others continue, each with the offset at which one does. The others are those
-    /// of the home and those that the steps bring to it.
-    fn read_places(&self, steps: &[SyncStep]) -> Vec<(String, u64)> {
+    /// Reads the rollouts of the home and the rollouts that the steps add to it. For each rollout that continues
+    /// another one, returns the id of the continued rollout and the offset in it.
+    fn read_bases(&self, steps: &[SyncStep]) -> Vec<(String, u64)> {
         let (local, _) = files::find_readable(&self.config.local);
         let local = local.iter().map(|file| file.path(&self.config.local));
         let arriving = steps
@@ -80,17 +81,18 @@ impl FactReader<'_> {
             .filter(|step| step.change == ContentChange::New);
         let arriving = arriving.flat_map(|step| step.ops.iter().flat_map(Op::sources));
         let arriving = arriving.map(|seen| seen.full_path(self.config));
-        let place = |path: PathBuf| {
+        let base = |path: PathBuf| {
             let base = read_head(&path).ok().flatten()?.base()?;
             Some((base.rollout_id, base.offset))
         };
-        local.chain(arriving).filter_map(place).collect()
+        local.chain(arriving).filter_map(base).collect()
     }
 }
 
-/// Returns true if a line of `old` ends at `offset`, and `new` differs from `old` before that.
+/// Returns true if a line of `old` ends at `offset`, and `new` differs from `old` before that offset. Returns false if
+/// a file cannot be read.
 fn loses_lines(new: &Path, old: &Path, offset: u64) -> bool {
-    // A file that cannot be read is not copied either.
+    // The step does not copy a file that cannot be read.
     ends_line_at(old, offset).unwrap_or(false) && !have_same_start(new, old, offset).unwrap_or(true)
 }
 

@@ -1,7 +1,7 @@
 //! Reads a conversation. It can have several files on each side (plain or compressed, archived or not), and cloud
 //! clients make copies of them.
 //!
-//! 1. The files of one side are folded into one main version; what diverged becomes a conflict copy.
+//! 1. The files of one side are folded into one main version; a version that diverged becomes a conflict copy.
 //! 2. Clients' copies are folded into the remote side in the same way.
 //! 3. The two main versions are compared.
 
@@ -79,8 +79,8 @@ impl<'a> FactReader<'a> {
         fold: &mut ConversationFold<'_>,
         mut versions: Vec<FileVersion>,
     ) -> Result<Option<FileVersion>, IoError> {
-        // Codex reads the plain file if a compressed one exists beside it. A killed move leaves two files; then the one
-        // in the new folder counts.
+        // Codex reads the plain file if a compressed one exists beside it. A killed move leaves two files, of which the
+        // one in the new folder counts.
         let last = self.records.last_synced(fold.key);
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
@@ -140,8 +140,8 @@ impl<'a> FactReader<'a> {
                     fold.notices.push(notice);
                 }
                 None if extends_remote => remote = Some(version),
-                // If its lines are complete, it is kept now; a longer version that arrives later gets a conflict copy
-                // of its own.
+                // The lines of this copy are complete, so it is kept now. A longer version that arrives later gets a
+                // conflict copy of its own.
                 _ => {
                     let copy = self.new_conflict_copy(fold, &version)?;
                     fold.facts.diverged.extend(copy);
@@ -156,8 +156,9 @@ impl<'a> FactReader<'a> {
         self.records.conflict_copies.all.contains_key(name) || self.records.may_drop(name)
     }
 
-    /// Returns the conflict copy to create for a version; `None` if it has one or the user decided to drop it. While `sync
-    /// resolve` decides about this conversation, both do not count, so the losing version always gets a copy.
+    /// Returns the conflict copy to create for a version; `None` if the version has a conflict copy or the user decided
+    /// to drop it. While `sync resolve` decides about this conversation, the losing version gets a conflict copy even
+    /// then.
     fn new_conflict_copy(
         &self,
         fold: &ConversationFold<'_>,
@@ -174,8 +175,8 @@ impl<'a> FactReader<'a> {
         }))
     }
 
-    /// Returns the names of the listed versions that are beginnings of `old`, which Codex rewrote as `new`, and longer
-    /// than `new`.
+    /// Returns the names of the listed versions that will never arrive, because Codex rewrote the text `old` as `new`:
+    /// the beginnings of `old` that are longer than `new`.
     fn find_given_up_versions(
         &self,
         key: &str,
@@ -193,7 +194,7 @@ impl<'a> FactReader<'a> {
         Ok(names)
     }
 
-    /// Returns the messages that only one of two diverged versions has, if the file name has an id.
+    /// Returns the messages that only one of two diverged versions has; `None` if the file name has no id.
     fn read_conflicting_versions(
         &self,
         key: &str,

@@ -51,8 +51,8 @@ impl<'a> FactReader<'a> {
         planned
     }
 
-    /// Returns the ids of the rollouts that the files of a changed group continue; none for other groups, and for those
-    /// that are blocked or not downloaded.
+    /// Returns the ids of the rollouts that the files of a group continue; none if the group is unchanged, blocked or
+    /// not downloaded.
     fn read_parent_ids(&self, key: &str, group: &FileGroup) -> Vec<String> {
         let last = self.records.last_synced(key);
         let is_unchanged = last.is_some_and(|last| group.matches_last_sync(last));
@@ -69,10 +69,10 @@ impl<'a> FactReader<'a> {
             .collect()
     }
 
-    /// Reads one file. Returns a plan that skips it if the file itself cannot be read.
+    /// Reads the files of one group. If one of them cannot be read, returns a plan that skips the group.
     ///
     /// # Errors
-    /// A file cannot be read that all decisions depend on, such as a manifest.
+    /// A file that all decisions depend on, such as a manifest, cannot be read.
     pub(crate) fn read_file(
         &self,
         key: &'a str,
@@ -90,12 +90,13 @@ impl<'a> FactReader<'a> {
         Ok(FileReading::Settled(Box::new(notice.into())))
     }
 
-    /// Returns the path of the synced file that `error` names, relative to its side; `None` if it names another file.
+    /// Returns the path of the synced file that `error` names, relative to its side; `None` if `error` names a
+    /// file that is not synced.
     fn find_unreadable_file(&self, group: &FileGroup, error: &IoError) -> Option<String> {
         let roots = [Side::Local, Side::Remote].map(|side| self.config.root(side));
         let mut of_side = roots.iter();
         let of_side = of_side.find_map(|root| error.path.strip_prefix(root).ok());
-        // The user may have linked a top-level folder to a place outside of the home: then the error names the target.
+        // If an entry of the home is a link, the error names the target, which may be outside of the home.
         let is_link_target =
             |found: &&ListedFile| self.config.file_path(Side::Local, &found.path) == error.path;
         let linked = || group.local.iter().find(is_link_target);
@@ -121,7 +122,7 @@ impl<'a> FactReader<'a> {
             _ => display_path(key, group),
         };
         if group.has_placeholder {
-            let why = "is not downloaded to this machine";
+            let why = "is not downloaded to this machine; have the cloud client download it";
             return settled(NoticeList::Waiting.notice(path, why).into());
         }
         let is_plain = kind == FileKind::Plain;
@@ -145,7 +146,7 @@ impl<'a> FactReader<'a> {
         Ok(FileReading::Compared(file))
     }
 
-    /// Reads a file without placeholders, and checks its delivery.
+    /// Reads a group without placeholders, and checks that the cloud client has delivered its files completely.
     fn read_delivered(
         &self,
         key: &'a str,
@@ -188,7 +189,7 @@ impl<'a> FactReader<'a> {
         Ok(FileReading::Compared(Box::new(file)))
     }
 
-    /// Returns the version of a listed file, of which only the scan is known yet.
+    /// Creates the version of a listed file from the scan alone, without attestation, digest and secret.
     fn new_version(&self, side: Side, found: &ListedFile) -> FileVersion {
         FileVersion {
             full_path: self.config.file_path(side, &found.path),
@@ -204,8 +205,8 @@ impl<'a> FactReader<'a> {
         }
     }
 
-    /// Returns the plan of files that count as equal by size and time, without attestation and without reading them:
-    /// only on a first sync with `compare = "mtime"`.
+    /// Returns the plan if the files count as equal by size and time, so that they are not read. `None` except on a
+    /// first sync with `compare = "mtime"`.
     fn plan_if_equal_by_stat(
         &self,
         key: &str,
@@ -215,26 +216,29 @@ impl<'a> FactReader<'a> {
         let ([local], [remote]) = (&**local, &**remote) else {
             return None;
         };
-        let (here, there) = (&local.seen, &remote.seen);
+        let (local_seen, remote_seen) = (&local.seen, &remote.seen);
+        let same_size = local_seen.stat.size == remote_seen.stat.size;
         let is_equal = match kind {
             FileKind::Lines => false,
             // Two diverged conversations can have equal size and almost equal times. Only times equal to the
             // nanosecond show that one file is a copy of the other.
             FileKind::Rollout => {
-                copies.is_empty() && here.path == there.path && here.stat == there.stat
+                copies.is_empty()
+                    && local_seen.path == remote_seen.path
+                    && local_seen.stat == remote_seen.stat
             }
-            FileKind::Plain => {
-                here.stat.size == there.stat.size && self.newer_side(local, remote).is_none()
-            }
+            FileKind::Plain => same_size && self.newer_side(local, remote).is_none(),
         };
         let is_trusted =
             self.rules.compare == Compare::Mtime && self.records.last_synced(key).is_none();
+        // No sync has recorded the file, and its text is not read.
+        let (last, contents) = (None, None);
         (is_equal && is_trusted)
-            .then(|| FileOutcome::record_equal(None, local, remote, None).into())
+            .then(|| FileOutcome::record_equal(last, local, remote, contents).into())
     }
 
-    /// Returns the notice that skips a local file which changed to zeros since the last sync, as a power cut leaves it;
-    /// `None` for all other files.
+    /// Returns a notice if the local file consists of zeros since the last sync, as a power cut leaves a file; `None`
+    /// for all other files.
     fn check_zero_filled(
         &self,
         key: &str,
@@ -258,7 +262,8 @@ impl<'a> FactReader<'a> {
         Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
     }
 
-    /// Reads a file that each side has at most once, and merges the copies that cloud clients made of lines.
+    /// Reads a file of which each side has at most one. Merges a line-based file with the copies that cloud clients
+    /// made of it.
     fn read_pair(
         &self,
         key: &'a str,
@@ -266,7 +271,7 @@ impl<'a> FactReader<'a> {
         kind: FileKind,
         files: DeliveredFiles,
     ) -> Result<ComparedFile<'a>, IoError> {
-        // The other files of one key would have two names on one side, and were refused.
+        // A group with two files on one side was refused before, because the files have two names.
         let (local, remote) = (
             files.local.into_iter().next(),
             files.remote.into_iter().next(),
@@ -302,31 +307,31 @@ impl<'a> FactReader<'a> {
         let versions: Vec<_> = sides.iter().copied().chain(copies).collect();
         let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
         let merge = line_merge::merge(&paths)?;
-        let at = |side| sides.iter().position(|version| version.seen.side == side);
+        let version_on = |side| sides.iter().position(|version| version.seen.side == side);
         let limit = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
         let limit = limit.and_then(|config| config.history_max_bytes.ok().flatten());
-        let local_first_line = match (limit, at(Side::Local)) {
+        let local_first_line = match (limit, version_on(Side::Local)) {
             (Some(limit), Some(version)) => merge.first_line_within(limit, version),
             _ => 0,
         };
         let changed = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
         let changed = changed.filter(|(side, first)| {
-            at(*side).is_none_or(|version| !merge.matches_version(*first, version))
+            version_on(*side).is_none_or(|version| !merge.matches_version(*first, version))
         });
         let changed = changed.map(|(side, first)| MergedSide {
             side,
             first,
             bytes: merge.bytes_from(first),
         });
-        let mut read = versions.iter().zip(&merge.digests);
-        let is_outdated = read.any(|(version, read)| {
+        let with_digests = || versions.iter().zip(&merge.digests);
+        let is_outdated = with_digests().any(|(version, digest)| {
             let attested = version.attested;
-            attested.is_some_and(|attested| attested != *read)
+            attested.is_some_and(|attested| attested != *digest)
         });
-        let read = versions.iter().zip(&merge.digests);
+        let merged = with_digests().map(|(version, digest)| (version.seen.clone(), *digest));
         Ok(LineMergeFacts {
             changed: changed.collect(),
-            versions: read.map(|(v, read)| (v.seen.clone(), *read)).collect(),
+            versions: merged.collect(),
             is_one_text: local_first_line == 0,
             has_client_copies: !copies.is_empty(),
             is_outdated,

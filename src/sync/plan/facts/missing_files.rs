@@ -18,20 +18,20 @@ pub(crate) struct MissingFiles {
     /// Number of files of the last sync that the configuration still includes.
     pub(crate) known: usize,
     pub(crate) has_own_manifest: bool,
-    /// Keys of files that a side lacks, whose records are removed from the state.
+    /// Keys of files that a side lacks, and whose records the sync removes from the state.
     pub(crate) forgotten: Vec<String>,
     /// Number of files that neither side has any more and that no machine reports as deleted.
     pub(crate) lost: usize,
-    /// The digests of the last texts of files in `lost`, in hex, by key. Published as deletions: without them, another
-    /// machine with such a file would restore it.
+    /// For the files in `lost`, the digest of the last text in hex, by key. They are published as deletions, because
+    /// another machine that has such a file would restore it.
     pub(crate) lost_deletions: BTreeMap<String, String>,
     /// Number of files that the configuration no longer includes and that both sides have.
     pub(crate) out_of_scope: usize,
 }
 
 impl FactReader<'_> {
-    /// Compares the files of the last sync with those of both sides. `is_renamed` is true if this machine gets a new
-    /// manifest name in this run, so its manifest does not exist yet.
+    /// Compares the files of the last sync with the files of both sides. `is_renamed` is true if this machine gets a
+    /// new manifest name in this run, so that its manifest does not exist yet.
     pub(crate) fn find_missing_files(
         &self,
         groups: &HashMap<String, FileGroup>,
@@ -50,7 +50,7 @@ impl FactReader<'_> {
             match groups.get(key) {
                 Some(group)
                     if !group.remote.is_empty() || group.has_placeholder || group.is_blocked => {}
-                // If another machine deleted it, its manifest is in the folder, so the folder is mounted.
+                // A manifest in the folder lists the deletion, so the folder is mounted and the file is not missing.
                 Some(_) if records.has_deletion(key) => {}
                 Some(_) => files.count += 1,
                 // The state of an excluded file is kept, in case the file is included again. If a side lost it since,
@@ -82,7 +82,7 @@ impl FactReader<'_> {
     fn is_out_of_scope(&self, last: &SyncedFile) -> bool {
         [&last.local, &last.remote]
             .into_iter()
-            .all(|place| self.scope.classify(&place.path) == ScopeMatch::Excluded)
+            .all(|file| self.scope.classify(&file.path) == ScopeMatch::Excluded)
     }
 
     fn both_sides_have(&self, last: &SyncedFile) -> Result<bool, IoError> {

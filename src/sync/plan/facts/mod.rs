@@ -1,11 +1,11 @@
-//! The facts about files: all that a plan has to know, read once. Decisions, steps and guards get them as data and read
-//! nothing.
+//! The facts about files that a plan needs. Each is read once; decisions, steps and guards get the facts as data and
+//! read no files.
 //!
-//! [`FactReader`](fact_reader::FactReader) reads them. `files` and `conversation` return a
+//! [`FactReader`](fact_reader::FactReader) reads the facts. `files` and `conversation` return a
 //! [`ComparedFile`](compared_file::ComparedFile) for each group of files; `comparison` compares its versions.
-//! Which remote files may be used, and which listed versions are missing, is the job of
-//! [`remote::folder`](crate::sync::remote::folder). `missing_files` finds what is gone since the last sync.
-//! `conflict_copy_facts`, `continued_rollouts` and `obstacles` look at what the planned steps concern.
+//! [`remote::folder`](crate::sync::remote::folder) finds out whether a remote file may be used and which versions are
+//! missing. `missing_files` finds the files that are gone since the last sync. `conflict_copy_facts`,
+//! `continued_rollouts` and `obstacles` read the files that the planned steps affect.
 
 pub(super) mod compared_file;
 mod comparison;

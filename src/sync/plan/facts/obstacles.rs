@@ -1,4 +1,4 @@
-//! Finds what is in the place of the files that a plan creates.
+//! Finds the entries that prevent a plan from creating a file.
 
 use super::fact_reader::FactReader;
 use crate::io::tree;
@@ -12,19 +12,18 @@ use std::path::Path;
 /// The reason why a file cannot be created.
 #[derive(Debug, Clone)]
 pub(crate) enum Obstacle {
-    /// A file or a link is in the place of this folder.
+    /// This path above the file is not a folder, but a file or a link.
     NotAFolder(String),
-    /// A folder with these files is in the place of the file.
+    /// The path of the file is a folder that contains these files.
     Folder(Vec<String>),
     SpecialFile,
 }
 
-/// Obstacles by target path.
+/// Obstacles by the side and the path of the file to create.
 pub(crate) type Obstacles = HashMap<(Side, String), Obstacle>;
 
 impl FactReader<'_> {
-    /// Finds the obstacles of all files that the steps create. [`apply`](crate::sync::apply) checks again that the
-    /// paths are as the plan observed them.
+    /// Finds the obstacles of all files that the steps create. [`apply`](crate::sync::apply) checks the paths again.
     pub(crate) fn find_obstacles(&self, steps: &[SyncStep]) -> Obstacles {
         let mut folders = HashMap::new();
         let targets = steps.iter().flat_map(SyncStep::new_targets);
@@ -60,7 +59,7 @@ impl FactReader<'_> {
         (!meta.is_file()).then_some(Obstacle::SpecialFile)
     }
 
-    /// Returns true if files can be created below a path: it is a folder, or absent.
+    /// Returns true if files can be created below the path `folder`: a folder is there, or nothing.
     fn is_usable_folder(&self, side: Side, folder: &str) -> bool {
         let full = self.config.root(side).join(folder);
         let is_followed =
@@ -75,7 +74,7 @@ impl FactReader<'_> {
     }
 }
 
-/// Adds the relative paths of all files, links and unreadable folders below a folder.
+/// Adds the relative paths of all files, links and unreadable folders below `folder` to `files`.
 fn list_files(folder: &Path, relative: &str, files: &mut Vec<String>) {
     let Ok(entries) = tree::list(folder) else {
         files.push(relative.to_owned());

@@ -1,5 +1,5 @@
-//! Groups the listings of both sides by key, before any decision. All forms of one conversation have one key; names
-//! that a file system may treat as equal are joined or skipped.
+//! Groups the listings of both sides by key, before any decision. All forms of one conversation have one key. Names
+//! which a file system may treat as equal are joined or skipped.
 
 use crate::sync::config::{SessionMode, SyncConfig};
 use crate::sync::file_group::{FileGroup, state_key};
@@ -21,7 +21,6 @@ pub(crate) struct Groups {
     pub(crate) leftover_temps: Vec<PathBuf>,
 }
 
-/// Groups the files of both sides by key.
 pub(crate) fn group_files(
     config: &SyncConfig,
     state: &SyncState,
@@ -65,7 +64,7 @@ pub(crate) fn group_files(
     }
     let latest_date = limit_to_last_date(config, &mut groups, &mut notices);
     drop_misspelled_line_files(place, &mut groups, &mut notices);
-    drop_case_clashes(state, &mut groups, &mut notices);
+    resolve_case_clashes(state, &mut groups, &mut notices);
     Groups {
         by_key: groups,
         latest_date,
@@ -74,9 +73,9 @@ pub(crate) fn group_files(
     }
 }
 
-/// With `session_mode = "last_date_only"`, marks the conversations below `sessions/` of all days but the latest one with
-/// `companion`: they are synced only if a planned conversation continues them. Returns the latest day; `None` in the other
-/// mode, or without date folders. (The scan sets the same flag outside of the roots.)
+/// With `session_mode = "last_date_only"`, marks the conversations below `sessions/` of all days but the latest one as
+/// companions: they are synced only if a planned conversation continues them. Returns the latest day; `None` in the
+/// other mode, or without date folders. The scan has marked the conversations outside of the roots in the same way.
 fn limit_to_last_date(
     config: &SyncConfig,
     groups: &mut HashMap<String, FileGroup>,
@@ -149,9 +148,8 @@ fn drop_misspelled_line_files(
     }
 }
 
-/// Joins or skips files whose names differ only in letter case: a case-insensitive file system has one file for
-/// them.
-fn drop_case_clashes(
+/// Joins or skips files whose names differ only in letter case: on a case-insensitive file system they are one file.
+fn resolve_case_clashes(
     state: &SyncState,
     groups: &mut HashMap<String, FileGroup>,
     notices: &mut Vec<Notice>,
@@ -179,19 +177,19 @@ fn resolve_case_clash(
         keys.iter().filter(has).count()
     };
     if count_on(|g| &g.local) <= 1 && count_on(|g| &g.remote) <= 1 {
-        let mut whole = FileGroup::default();
+        let mut joined = FileGroup::default();
         for key in &keys {
-            if let Some(part) = groups.remove(key) {
-                whole.local.extend(part.local);
-                whole.remote.extend(part.remote);
-                whole.client_copies.extend(part.client_copies);
-                whole.has_placeholder |= part.has_placeholder;
-                whole.is_blocked |= part.is_blocked;
+            if let Some(group) = groups.remove(key) {
+                joined.local.extend(group.local);
+                joined.remote.extend(group.remote);
+                joined.client_copies.extend(group.client_copies);
+                joined.has_placeholder |= group.has_placeholder;
+                joined.is_blocked |= group.is_blocked;
             }
         }
         let key = keys.iter().find(|key| state.files.contains_key(*key));
         let key = key.or(keys.iter().min()).cloned().unwrap_or_default();
-        groups.insert(key, whole);
+        groups.insert(key, joined);
         return;
     }
     for key in keys {
@@ -201,7 +199,7 @@ fn resolve_case_clash(
     }
 }
 
-/// Returns those of the links outside the scope that have a file of a group below their path.
+/// Returns the links outside the scope that have a file of a group below their path.
 fn select_blocking_links(
     links: Vec<(Side, String)>,
     groups: &HashMap<String, FileGroup>,
@@ -220,15 +218,15 @@ fn select_blocking_links(
         .collect()
 }
 
-/// Blocks the groups at or below each link: writing there would follow the link, and counting the files of the other side
-/// as deleted would lose them. Returns one notice for each link: as skipped if it blocks a group, otherwise as excluded
-/// (local) or in a note (remote). `place` names the remote.
+/// Blocks the groups at or below each link: writing there would follow the link, and counting the files of the other
+/// side as deleted would lose them. Returns one notice for each link: as skipped if it blocks a group, otherwise as
+/// excluded (local) or in a note (remote). `place` names the remote.
 fn block_linked_groups(
     place: &str,
     links: Vec<(Side, (String, &'static str))>,
     groups: &mut HashMap<String, FileGroup>,
 ) -> Vec<Notice> {
-    // Not by path: it can differ in Unicode form from that of the other side.
+    // By key, because the paths of the two sides can differ in Unicode form.
     let by_key: HashMap<String, usize> = links
         .iter()
         .enumerate()

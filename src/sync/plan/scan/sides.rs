@@ -23,7 +23,7 @@ pub(crate) struct ScannedSides {
     pub(crate) remote: SideListing,
     /// Content of the cloud folder before the scan.
     pub(crate) cloud_contents: CloudContents,
-    /// True if this machine gets a new manifest name, because a clone wrote its manifest.
+    /// True if this machine gets a new manifest name, because a clone of this machine wrote its manifest.
     pub(crate) is_renamed: bool,
     /// Manifests of the other machines.
     pub(crate) manifests: RemoteManifests,
@@ -38,8 +38,8 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let config = request.config;
     let scope = Scope::build(config).map_err(PlanError::InvalidGlob)?;
     let mut state = request.replica.read()?;
-    // A first sync creates the folder. A dangling link counts as taken: it probably leads to an unmounted disk, and
-    // creating its target would be wrong.
+    // A first sync creates the cloud folder, except in the place of a dangling link: it probably leads to an unmounted
+    // disk, and creating its target would be wrong.
     let parent_exists = config.cloud.parent().is_some_and(Path::is_dir);
     let is_free = || config.cloud.symlink_metadata().is_err();
     if !(parent_exists && state.files.is_empty() && is_free()) {
@@ -91,7 +91,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     })
 }
 
-/// Returns the notices about manifests that cannot be used.
+/// Returns the notices about manifests that are refused or not downloaded.
 fn manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
     let refused = manifests.refused.iter();
     let refused = refused.map(|(path, why)| NoticeList::Skipped.notice(path, why));
@@ -99,13 +99,13 @@ fn manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
     let placeholders = placeholders.map(|name| {
         let why =
             "the manifest of another machine is not downloaded; have the cloud client download it";
-        NoticeList::Waiting.notice(manager_folder::display_name(name), why)
+        NoticeList::Waiting.notice(manager_folder::manifest_path(name), why)
     });
     refused.chain(placeholders).collect()
 }
 
-/// Returns the warning about a damaged state. If it is lost completely, missing files cannot reveal an unmounted cloud
-/// folder any more, so the folder must contain at least one manifest, except with `--refill`.
+/// Returns the warning about a damaged state. Without any readable line of the state, missing files cannot reveal an
+/// unmounted cloud folder. Then the folder must contain at least one manifest, except with `--refill`.
 fn damage_notice(
     request: &PlanRequest<'_>,
     state: &SyncState,
@@ -120,13 +120,13 @@ fn damage_notice(
         return Err(PlanError::NoManifest(cloud.clone()));
     }
     let file = request.replica.state_file();
-    let what = match damage {
+    let damage = match damage {
         StateDamage::All => "cannot be read".to_owned(),
         StateDamage::Lines(1) => "has a line that cannot be read".to_owned(),
         StateDamage::Lines(n) => format!("has {n} lines that cannot be read"),
     };
     let why = format!(
-        "{what}: files that it does not know are compared by content as in a first sync, never by time; \
+        "{damage}: files that its readable part does not list are compared by content as in a first sync, never by time; \
          the next run keeps the damaged file as .damaged"
     );
     Ok(Some(
@@ -143,8 +143,8 @@ fn restored_home_notice(request: &PlanRequest<'_>, state: &SyncState) -> Option<
     is_restored.then(|| NoticeList::Note.notice(home, why))
 }
 
-/// Content of a cloud folder, as far as it distinguishes a mounted folder from a bare mount point. A later value in
-/// this order is stronger evidence of a mounted folder.
+/// Content of a cloud folder, to distinguish a mounted folder from a bare mount point. A greater value is stronger
+/// evidence of a mounted folder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CloudContents {
     /// The folder is empty or does not exist.
@@ -157,7 +157,6 @@ pub enum CloudContents {
 }
 
 impl CloudContents {
-    /// Reads the content of the folder as it is now.
     pub(crate) fn read(cloud: &Path) -> Result<Self, IoError> {
         if manifest::list_paths(cloud).next().is_some() {
             return Ok(Self::Manifests);
@@ -186,8 +185,8 @@ fn check_cloud(config: &SyncConfig) -> Result<(), PlanError> {
     }
 }
 
-/// Checks that the cloud folder is mounted and is the one synced last, using this machine's manifest. For callers
-/// that write to the cloud folder without a plan, as `sync restore` does.
+/// Checks that the cloud folder is mounted and is the one synced last, by this machine's manifest or by the files of
+/// the last sync. For callers that write to the cloud folder without a plan, such as `sync restore`.
 ///
 /// # Errors
 /// Those of [`check_cloud`], [`PlanError::NoManifest`], [`PlanError::MostFilesMissing`].
@@ -219,9 +218,9 @@ pub(crate) fn check_cloud_identity(
     }
 }
 
-/// Fails if this machine's manifest is a placeholder. A clone of this machine may have written it, which only its
-/// content shows, so it must not be overwritten; and it is not absent either, which would look like an unmounted
-/// folder.
+/// Fails if this machine's manifest is a placeholder. It must not be overwritten, because a clone of this machine may
+/// have written it, which only the content shows. It does not count as absent, because that would look like an
+/// unmounted folder.
 fn check_own_manifest(config: &SyncConfig, state: &SyncState) -> Result<(), PlanError> {
     let own = identity::own_manifest_path(config, state);
     if scan::is_placeholder(&own) {

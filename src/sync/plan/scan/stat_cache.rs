@@ -1,6 +1,6 @@
-//! Detects remote files that changed although size and time did not: cloud clients round times, and an edit can keep the
-//! size. Size and time are only a cache that saves reading. If another machine attests a version of equal size that is
-//! neither that of the last sync nor older, the file is read.
+//! Detects remote files that changed although their size and mtime did not: cloud clients round mtimes, and an edit can
+//! keep the size. If another machine attests a version of equal size that is neither the version of the last sync nor
+//! an older one, the file is read.
 
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
@@ -15,15 +15,13 @@ use crate::sync::{contents, line_merge};
 
 /// The result of reading a file again.
 enum Recheck {
-    /// Unchanged since the last sync, as far as known. The state records the digest, so that the file is not read
-    /// again.
+    /// No change since the last sync was found. The state records the digest, so that the file is not read again.
     Unchanged(Sha256Digest),
-    /// Changed since the last sync.
     Changed,
 }
 
-/// Reads the remote files that may have changed despite equal size and time. Resets the recorded mtime of those that
-/// did, so that they count as changed, and records the digest of the others in the state.
+/// Reads the remote files that may have changed despite equal size and mtime. Resets the recorded mtime of a changed
+/// file, so that the plan sees the change, and records the digest of an unchanged file in the state.
 pub(crate) fn recheck_stats(
     state: &mut SyncState,
     remote: &SideListing,

@@ -21,9 +21,9 @@ pub(crate) struct ConflictCopyPlan {
     pub(crate) notices: Vec<Notice>,
 }
 
-/// Returns new records that conflict copies may be dropped, because their conversation contains them. Without a record,
-/// a copy that this machine dropped would come back from the snapshots of the others. Copies of conversations in conflict
-/// stay: those conversations are not published.
+/// Returns new records that obsolete conflict copies may be dropped. Without a record, a conflict copy that this
+/// machine dropped would come back from the snapshots of other machines. Conflict copies of a conversation in conflict
+/// stay, because this sync does not publish the conversation.
 pub(crate) fn record_contained(
     copies: &[(&ConflictCopy, ConflictCopyState)],
     conflicts: &[Conflict],
@@ -47,7 +47,6 @@ pub(crate) fn record_contained(
     records.difference(own).cloned().collect()
 }
 
-/// Plans all conflict copies from their states.
 pub(crate) fn plan_conflict_copies(
     copies: Vec<(&ConflictCopy, ConflictCopyState)>,
 ) -> ConflictCopyPlan {
@@ -77,11 +76,12 @@ pub(crate) fn plan_conflict_copies(
                 plan.steps.extend(update_step(copy, why, vec![op]));
             }
             ConflictCopyState::NotDownloaded => {
-                let why = "is not downloaded to this machine";
+                let why = "is not downloaded to this machine; have the cloud client download it";
                 plan.notices.push(NoticeList::Waiting.notice(name(), why));
             }
             ConflictCopyState::Damaged => {
-                let why = "does not match the digest in its name yet";
+                let why =
+                    "has not arrived completely: its content does not match the digest in its name";
                 plan.notices.push(NoticeList::Waiting.notice(name(), why));
                 is_pending = false;
             }
@@ -94,7 +94,7 @@ pub(crate) fn plan_conflict_copies(
     plan
 }
 
-/// Returns the step that replicates or removes a conflict copy; `None` without ops.
+/// Returns the step that replicates or removes a conflict copy; `None` if `ops` is empty.
 fn update_step(copy: &ConflictCopy, reason: &str, ops: Vec<Op>) -> Option<SyncStep> {
     // This key is never in the state, because it is not the key of a synced file.
     let key = format!("fork:{}", copy.name);

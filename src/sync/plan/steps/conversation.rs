@@ -1,4 +1,4 @@
-//! The step of a conversation: both sides get the same version, in one file each, in the same folder (archived or not).
+//! The step of a conversation. Both sides get the same version, each in one file in the same folder, archived or not.
 //! Versions that diverged become conflict copies, and duplicates are removed.
 
 use crate::codex::home::ARCHIVED_SESSIONS;
@@ -17,11 +17,12 @@ const DIVERGED_COPY: &str = "was continued differently in a second file";
 /// Reason for a conflict copy of the version that both sides had at the last sync.
 const REWRITTEN: &str = "was rewritten since the last sync instead of continued";
 
-/// The version that both sides get, in one file each.
+/// The version that both sides get.
 struct ChosenVersion<'a> {
     from: &'a FileVersion,
     /// The reason to copy the version to the other side; `None` if both sides have it.
     why: Option<CopyReason>,
+    /// The folder of the file on both sides.
     folder: String,
 }
 
@@ -90,8 +91,8 @@ impl<'a> ChosenVersion<'a> {
         })
     }
 
-    /// Returns the file of a side that has the version under the conversation's own name; `None` if the version has to be
-    /// copied to that side.
+    /// Returns the file of a side that has the version under the conversation's own name; `None` if the version has to
+    /// be copied to that side.
     fn file_on(&self, side: Side, file: &'a ComparedFile<'_>) -> Option<&'a ObservedFile> {
         let seen = &file.version(side)?.seen;
         let has_version = self.why.is_none() || side == self.from.seen.side;
@@ -100,7 +101,6 @@ impl<'a> ChosenVersion<'a> {
     }
 }
 
-/// The step in the making.
 struct ConversationDraft<'a> {
     file: &'a ComparedFile<'a>,
     is_diverged: bool,
@@ -117,8 +117,8 @@ impl<'a> ConversationDraft<'a> {
         }));
     }
 
-    /// Adds an op that keeps the replaced version, if it has lines that the chosen one lacks. Returns the records to
-    /// publish, of versions that no machine has to wait for any more.
+    /// Adds an op that keeps the replaced version as a conflict copy, if the versions diverged. Returns the records to
+    /// publish before the step: versions that no machine has to wait for any more, or deletions that an upload cancels.
     fn keep_loser(&mut self, chosen: &ChosenVersion<'_>) -> Vec<String> {
         let conversation = &self.file.conversation;
         let winner = chosen.from.seen.side;
@@ -135,7 +135,7 @@ impl<'a> ConversationDraft<'a> {
 
     /// Adds the ops that give each side the chosen version under the conversation's own name in the common folder.
     fn add_copies_and_moves(&mut self, chosen: &ChosenVersion<'_>) -> StateUpdate {
-        // The copied file moves last: a copy reads it under the name that the plan observed.
+        // The source of the copy is renamed last, because the copy reads it under the name that the plan observed.
         let (local, remote) = if chosen.from.seen.side == Side::Local {
             let remote = self.add_placement(chosen, Side::Remote);
             (self.add_placement(chosen, Side::Local), remote)
@@ -165,7 +165,7 @@ impl<'a> ConversationDraft<'a> {
         self.add_copy(chosen, side, old)
     }
 
-    /// Adds ops that copy the chosen version to `side`, with the same compression, and that remove `old`, the former
+    /// Adds ops that copy the chosen version to `side`, compressed if the source is, and that remove `old`, the former
     /// file of that side. Returns the resulting placement.
     fn add_copy(
         &mut self,
@@ -315,8 +315,8 @@ impl Op {
     }
 }
 
-/// Returns the folder for a conversation that is in different folders on both sides: the folder that it was moved to
-/// since the last sync, else the folder that is not the archive. `None` if both sides agree.
+/// Returns the folder for a conversation that is in different folders on the two sides: the folder to which one side
+/// moved it since the last sync, else the folder that is not the archive. `None` if both sides have the same folder.
 fn choose_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
     let local = rollouts::parent_folder(&file.local.as_ref()?.seen.path);
     let remote = rollouts::parent_folder(&file.conversation.canonical.as_ref()?.path);

@@ -1,5 +1,5 @@
-//! The plan for one file: the decision, the guard over it, and the step that carries it out. Plain files (skills,
-//! prompts, settings) are copied completely or not at all; lines are merged.
+//! The plan for one file: the decision, the guards over the decision, and the step that carries it out. Plain files
+//! (skills, prompts, settings) are copied as a whole; line-based files are merged.
 
 use super::conversation::plan_conversation;
 use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, decide, describe_winner};
@@ -14,17 +14,16 @@ use crate::sync::plan::sync_step::{
 };
 use crate::sync::sides::Side;
 
-/// Plans a file from its facts.
 pub(crate) fn plan_file(mut file: ComparedFile<'_>) -> FilePlan {
     let notices = std::mem::take(&mut file.notices);
-    // After the decision: the login may be a version that no step reads.
+    // Checked after the decision, because the login may be a version that no step reads.
     let mut plan = drop_login_step(&file, plan_by_decision(&file));
     plan.notices.extend(notices);
     plan
 }
 
 fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
-    // Clients' copies are versions too: lines that only they have are considered before the two sides are compared.
+    // Clients' copies are merged first, because only they may have some of the lines.
     if let Some(merge) = file.merge.as_ref().filter(|merge| merge.has_client_copies)
         && let Some(plan) = plan_merge(file, merge)
     {
@@ -48,7 +47,8 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
             plan_copy(file, from, over.as_ref(), why)
         }
         (FileDecision::Merge, Some(local), Some(remote)) => {
-            // Without a merge, Codex dropped the lines that only the remote file has, because of `history.max_bytes`.
+            // If no side lacks lines, the sides differ only by the lines that Codex dropped because of
+            // `history.max_bytes`.
             let merge = file.merge.as_ref();
             let merge = merge.and_then(|merge| plan_merge(file, merge));
             merge
@@ -62,7 +62,6 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
     }
 }
 
-/// Returns the conflict of a file, for the user to decide. Nothing of the file changes before that.
 fn new_conflict(file: &ComparedFile<'_>) -> Conflict {
     let seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
     Conflict {
@@ -99,7 +98,8 @@ fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome
     })
 }
 
-/// Returns the plan that copies the version `from` to the other side, `over` the version that the other side has.
+/// Returns the plan that copies the version `from` to the other side, where it replaces the version `over`, if there is
+/// one.
 fn plan_copy(
     file: &ComparedFile<'_>,
     from: &FileVersion,
@@ -116,8 +116,8 @@ fn plan_copy(
         Side::Remote => (SyncAction::CopyToLocal, Side::Local, target, source),
         Side::Local => {
             published_records.clone_from(&file.cancelled_deletions);
-            // A change is later than what it replaces, whatever the clock of this machine says: machines take the
-            // earlier one of two versions for the older.
+            // The copy gets a later mtime than the version that it replaces, even if the clock of this machine is slow,
+            // because other machines consider the version with the earlier mtime to be older.
             if let Some(remote) = over_plain.filter(|_| why != CopyReason::OlderCloud) {
                 mtime_ns = mtime_ns.max(remote.mtime_ns.saturating_add(1));
             }
@@ -150,8 +150,8 @@ fn plan_copy(
     }
 }
 
-/// Returns the text about a conflict that `conflict.policy` decides in favour of the version on `from`; `None` if the copy
-/// has another reason.
+/// Describes a conflict that `conflict.policy` decides in favour of the version on `from`; `None` if the copy has
+/// another reason.
 fn describe_policy_conflict(
     file: &ComparedFile<'_>,
     why: CopyReason,
@@ -179,7 +179,7 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
         return None;
     }
     if merge.is_outdated {
-        let why = "changed while it was read";
+        let why = "changed while it was read; the next run reads it again";
         return Some(NoticeList::Waiting.notice(file.key, why).into());
     }
     let over = |side| {

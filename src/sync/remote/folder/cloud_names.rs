@@ -13,20 +13,19 @@ use std::sync::LazyLock;
 /// The class of a path in the cloud folder. Paths are relative, with `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CloudName {
-    /// A file under its own name.
+    /// A name that no client has changed.
     Plain,
     /// A temporary or internal file of a client or an operating system.
     Scratch,
-    /// A placeholder for the file of this path, which is not downloaded.
+    /// A placeholder for the file at this path, which is not downloaded.
     Placeholder(String),
-    /// A client's conflict file for the conversation or file of lines at this path; its lines may exist in no
-    /// other file.
+    /// A client's conflict file for the conversation or line-based file at this path. It may be the only file that has
+    /// its lines.
     ClientCopy(String),
-    /// A client's conflict file for any other file. Such a file is reported and left unchanged.
+    /// A client's conflict file for a plain file. Such a conflict file is reported and left unchanged.
     OtherCopy,
 }
 
-/// Returns the class of a path.
 pub(crate) fn classify(path: &str) -> CloudName {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     if is_scratch(path) {
@@ -110,8 +109,8 @@ fn is_scratch_name(name: &str) -> bool {
     }
 }
 
-/// Returns true if the scratch file at `path` is certainly not the user's: by a name that systems and clients use in any
-/// folder, or as the companion that macOS creates beside a file on disks without extended attributes.
+/// Returns true if a system or client certainly created the scratch file at `path`: the file has one of their names, or
+/// is the companion that macOS creates beside a file on disks without extended attributes.
 pub(crate) fn is_junk(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if let Some(real) = name.strip_prefix("._") {
@@ -162,8 +161,8 @@ pub(crate) fn possible_placeholders(path: &Path) -> impl Iterator<Item = PathBuf
     names.into_iter().map(|name| path.with_file_name(name))
 }
 
-/// Returns the file name of the conversation that `name` belongs to, and true if that is `name` itself. `None` if the name
-/// does not begin like that of a conversation with an id.
+/// Returns the file name of the conversation that `name` belongs to, and true if `name` is exactly this file name.
+/// `None` unless `name` begins with the stem of a conversation.
 fn parse_conversation(name: &str) -> Option<(String, bool)> {
     let stem = rollouts::parse_stem(name)?;
     let rest = &name[stem.len()..];
@@ -174,8 +173,8 @@ fn parse_conversation(name: &str) -> Option<(String, bool)> {
     Some((format!("{stem}.jsonl{compressed}"), false))
 }
 
-/// Returns which of `history.jsonl` and `session_index.jsonl` the name is, or is a client's copy of; `None` for other
-/// names.
+/// Returns `history.jsonl` or `session_index.jsonl` if `name` is this name or the name of a client's copy of this file;
+/// `None` for other names.
 fn match_line_file(name: &str) -> Option<&'static str> {
     ["history.jsonl", "session_index.jsonl"]
         .into_iter()

@@ -15,7 +15,7 @@ use crate::sync::notice::{Notice, NoticeList, read_failure};
 use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::state::SyncedFile;
 
-/// Reason to wait for a file whose text was replaced by zeros; `--accept-unlisted` does not use it either.
+/// Reason to wait for a file whose text was replaced by zeros. Not even `--accept-unlisted` uses such a file.
 pub(crate) const ZERO_FILLED: &str = "has zeros where its text was";
 
 /// Files of one group that may be used.
@@ -34,15 +34,15 @@ pub(crate) struct ClientCopy {
     pub(crate) digest: Sha256Digest,
     /// The reason to wait for the copy.
     pub(crate) problem: Option<&'static str>,
-    /// True if all its lines are complete. A client can copy a version that no machine will ever attest; using its
-    /// lines loses nothing.
+    /// True if all lines of the copy are complete. A client can copy a version that no machine will ever attest; using
+    /// the lines of such a version loses nothing.
     pub(crate) is_whole: bool,
 }
 
 impl FolderReader<'_> {
-    /// Returns the files of one group if all remote files arrived completely or have no lines that this machine lacks, else
-    /// the notice to wait. A client's copy is included with the reason to wait for it. `path` is for output, `copies` are
-    /// those of cloud clients.
+    /// Returns the files of one group if each remote file arrived completely or has no lines that this machine lacks,
+    /// else a notice with the reason to wait. The `copies` of cloud clients are included even if they are incomplete,
+    /// with the reason. `path` is for output.
     pub(crate) fn check_delivery(
         &self,
         key: &str,
@@ -64,7 +64,7 @@ impl FolderReader<'_> {
             {
                 let is_new = files.local.is_empty() && last.is_none();
                 let name = &version.seen.path;
-                // Any decision now could make a conflict of a version that is only half delivered.
+                // A decision now could turn a partly delivered version into a conflict.
                 let notice = match kind {
                     FileKind::Rollout => NoticeList::WaitingUnlisted.notice(name, why),
                     _ if is_new && self.is_beside_original(name) => {
@@ -118,11 +118,12 @@ impl FolderReader<'_> {
         Ok(())
     }
 
-    /// Returns the reason to wait for a remote file; `None` if it was delivered completely. A file is complete if it is as
-    /// the last sync left it, or unless it is filled with zeros, if a machine attests it, this machine had it before, or
-    /// `--accept-unlisted` is given. `version` then gets what is recorded of it. If other machines write manifests, all
-    /// other files are incomplete, except lines appended to an attested version; without other machines, files are complete
-    /// unless they look torn.
+    /// Returns the reason to wait for a remote file; `None` if the file was delivered completely. `version` gets the
+    /// mtime and the digest that are recorded for it.
+    ///
+    /// A file is complete if it is unchanged since the last sync. A file full of zeros is incomplete. All others are
+    /// complete if a machine attests them, this machine had them before, or `--accept-unlisted` is given; the rest is
+    /// decided by [`Self::find_incompleteness`].
     fn find_delivery_problem(
         &self,
         key: &str,
@@ -138,14 +139,15 @@ impl FolderReader<'_> {
             return Ok(None);
         }
         let path = &version.full_path;
-        // Before the manifests: a machine that read the zeros after a power cut may even attest them.
+        // Checked before the manifests, because a machine that read the zeros after a power cut may even attest them.
         let format = kind.content_format();
         if contents::is_zero_filled(path, format, SearchedPart::Whole).at("read", path)? {
             return Ok(Some(ZERO_FILLED));
         }
         let replaced = self.records.state.replaced_digests(key);
         let mut attested = self.records.attested_versions(key);
-        // Reads the file only if a version of its size is attested.
+        // Reads the file only if it may be a known version: one of its size is attested, or this machine had others
+        // before.
         if attested.any(|listed| listed.size == stat.size) || !replaced.is_empty() {
             let digest = version.read_raw_digest()?;
             let mut attested = self.records.attested_versions(key);
@@ -154,7 +156,7 @@ impl FolderReader<'_> {
                 version.attested = Some(digest);
                 return Ok(None);
             }
-            // A complete version that this machine had before.
+            // This machine had the version before, so it is complete.
             if replaced.contains(&digest) {
                 return Ok(None);
             }
@@ -166,6 +168,8 @@ impl FolderReader<'_> {
     }
 
     /// Returns the reason to wait for a file that no machine attests; `None` if its content shows that it is complete.
+    /// If other machines write manifests, only lines that were appended to an attested version show that. Without other
+    /// machines, a file is complete unless it looks torn.
     fn find_incompleteness(
         &self,
         key: &str,
@@ -207,10 +211,10 @@ impl FolderReader<'_> {
         }))
     }
 
-    /// Returns true if an incomplete remote file has only content of the local file, so that using it loses nothing and
-    /// there is no reason to wait. A prefix of a local conversation or line-based file counts only if the local file,
-    /// or another remote file, also has everything that other machines attest: then a client restored an earlier
-    /// version. Otherwise the prefix may be the beginning of a newer version that is being delivered.
+    /// Returns true if an incomplete remote file has only content of the local file, so that the sync need not wait for
+    /// the rest. A prefix of a local conversation or line-based file counts only if the local file, or another remote
+    /// file, also has everything that other machines attest, because then a client restored an earlier version.
+    /// Otherwise the prefix may be the beginning of a newer version that is being delivered.
     fn has_only_local_content(
         &self,
         key: &str,
@@ -245,8 +249,8 @@ impl FolderReader<'_> {
     }
 
     /// Returns true if each version that other machines attest equals one of these files or is a prefix of one.
-    /// Manifests list compressed files by the digest of their compressed bytes, which prefixes cannot match; such a
-    /// version is recognized only if it is the one of the last sync, whose uncompressed digest the state knows.
+    /// Manifests list a compressed file by the digest of its compressed bytes, which no text begins with. A compressed
+    /// version is therefore recognized only if it is the one of the last sync: the state knows the digest of its text.
     fn contain_all_attested(&self, key: &str, files: &[&FileVersion]) -> Result<bool, IoError> {
         let begins_with = |len, digest| {
             for file in files {
@@ -274,8 +278,9 @@ impl FolderReader<'_> {
         Ok(true)
     }
 
-    /// Returns the reason not to copy a remote version over the local one yet: no machine attests it, and it is empty or
-    /// cut off within a line. `None` if there is no such risk. `is_first` is true if no sync has recorded the file.
+    /// Returns the reason not to copy a remote version over the local one yet: no machine attests the remote version,
+    /// and it is empty or cut off within a line. `None` if neither is true. `is_first` is true if no sync has recorded
+    /// the file.
     pub(crate) fn find_download_risk(
         &self,
         local: &FileVersion,
@@ -291,8 +296,8 @@ impl FolderReader<'_> {
         if is_empty && is_first && !self.accept_unlisted {
             return Ok(Some("is empty, and no machine lists an empty version"));
         }
-        // Not even `--accept-unlisted` uses a truncated file, because the rest may still be on its way;
-        // `sync resolve` for this file does.
+        // Only `sync resolve` uses a truncated file. `--accept-unlisted` does not, because the rest of the file may
+        // still be on its way.
         let may_be_truncated = kind == FileKind::Plain && !self.is_resolving;
         let why = "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
                    to copy the local file there again";

@@ -1,4 +1,4 @@
-//! The reader of a replicated folder, with what the machines have recorded about its files.
+//! The reader of a replicated folder, with the records of all machines about the files in it.
 
 use crate::sync::config::SyncConfig;
 use crate::sync::records::Records;

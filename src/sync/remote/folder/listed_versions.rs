@@ -1,7 +1,7 @@
 //! Reads the manifests of the other machines from the cloud folder.
 //!
-//! Every machine with access to the folder can write anything into it. So the amount that is read is limited,
-//! and a file beyond the limits is reported and not read.
+//! Every machine with access to the folder can write anything into it. So limits apply to the number and the size of
+//! manifests, and a manifest beyond a limit is reported and not read.
 
 use super::cloud_names;
 use crate::codex::rollout;
@@ -47,30 +47,29 @@ pub(crate) struct ListedVersion {
     /// Path in the cloud folder.
     pub path: String,
     pub entry: ManifestEntry,
-    /// Indexes of the manifests that list it.
+    /// Indexes in [`RemoteManifests::sources`] of the manifests that list the version.
     listed_by: Vec<usize>,
 }
 
 impl ListedVersion {
-    /// Returns true if the version is compressed, so that its size is not that of its text.
+    /// Returns true if the version is compressed, so that its size is not the size of its text.
     pub(crate) fn is_compressed(&self) -> bool {
         self.path.ends_with(rollout::ZST)
     }
 }
 
-/// The manifests of other machines that count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ManifestAge {
     Current,
-    /// Those that their machines replaced by one under another name.
+    /// Its machine has replaced the manifest by one under another name.
     Former,
 }
 
-/// A manifest that was read.
 #[derive(Debug)]
 struct ManifestSource {
-    /// The machine in its file name; `None` for a client's copy under another name.
+    /// The machine in the file name of the manifest; `None` for a client's copy under another name.
     machine: Option<String>,
+    /// The digest that identifies the content of the manifest.
     end: Option<Sha256Digest>,
 }
 
@@ -84,8 +83,8 @@ pub(crate) struct RemoteManifests {
     deleted: HashMap<String, Vec<Deletion>>,
     /// Resolutions that other machines publish; see [`crate::sync::resolutions`].
     pub resolutions: BTreeSet<String>,
-    /// End digests of manifests that their machines replaced under another name, after a restore from a backup or a
-    /// clone. The new manifests list the same versions.
+    /// End digests of manifests that a machine has replaced by one under another name, because it was cloned or
+    /// restored from a backup. The new manifests list the same versions.
     former: Vec<Sha256Digest>,
     /// Names of manifests that have not arrived completely.
     pub incomplete: Vec<String>,
@@ -93,7 +92,7 @@ pub(crate) struct RemoteManifests {
     pub not_downloaded: Vec<String>,
     /// Paths of manifests beyond the limits, each with the reason.
     pub refused: Vec<(String, String)>,
-    /// Number of manifests of other machines, usable or not. Former ones of this machine do not count.
+    /// Number of manifests of other machines, usable or not. Former manifests of this machine do not count.
     pub machines: usize,
     /// Paths of files in the folder of manifests whose names do not follow the grammar.
     pub foreign: Vec<String>,
@@ -108,7 +107,7 @@ struct ManifestFile {
 }
 
 impl RemoteManifests {
-    /// Reads all manifests but `own`, small files first, so that a huge one does not use up the limits of the others.
+    /// Reads all manifests but `own`, small files first, so that a huge one does not use up the limits for the others.
     /// `former` are the end digests of manifests that this machine wrote under other names.
     pub(crate) fn read(
         cloud: &Path,
@@ -120,7 +119,7 @@ impl RemoteManifests {
             former: former.to_vec(),
             ..Self::default()
         };
-        let (mut listed, is_all) = list_manifests(cloud, limits.files)?;
+        let (mut listed, is_complete) = list_manifests(cloud, limits.files)?;
         listed.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
         let mut remaining = *limits;
         for file in listed.into_iter().filter(|file| file.path != own) {
@@ -137,7 +136,7 @@ impl RemoteManifests {
             match &machine {
                 Some(_) if end.is_some_and(|end| former.contains(&end)) => {}
                 Some(_) => all.machines += 1,
-                None => all.foreign.push(manager_folder::display_name(&file.name)),
+                None => all.foreign.push(manager_folder::manifest_path(&file.name)),
             }
             match read {
                 ManifestRead::Complete(manifest) => {
@@ -152,10 +151,10 @@ impl RemoteManifests {
                 ManifestRead::NotDownloaded => all.not_downloaded.push(file.name),
             }
         }
-        if !is_all {
+        if !is_complete {
             let why = "it has more files than the limit; the rest is ignored. Remove those that none of your machines wrote";
             all.refused
-                .push((manager_folder::display_name(""), why.to_owned()));
+                .push((manager_folder::manifest_path(""), why.to_owned()));
         }
         Ok(all)
     }
@@ -164,7 +163,8 @@ impl RemoteManifests {
         let why = format!(
             "{why}; the file is ignored. If none of your machines wrote it, remove it from the cloud folder"
         );
-        self.refused.push((manager_folder::display_name(name), why));
+        self.refused
+            .push((manager_folder::manifest_path(name), why));
     }
 
     /// Adds a manifest. A client's copy under another name (no `machine`) still attests files, but its requests may be
@@ -210,12 +210,11 @@ impl RemoteManifests {
         fits
     }
 
-    /// Returns the versions of a file that other machines list; `key` in any letter case and Unicode form.
+    /// Returns the versions of a file that other machines list. Ignores the letter case and the Unicode form of `key`.
     pub(crate) fn versions(&self, key: &str) -> &[ListedVersion] {
         self.files.get(&fold_name(key)).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns the entries of [`Self::versions`].
     pub(crate) fn entries<'m>(
         &'m self,
         key: &str,
@@ -223,7 +222,7 @@ impl RemoteManifests {
         self.versions(key).iter().map(|version| &version.entry)
     }
 
-    /// Returns the names of the machines that list a version in manifests of this age.
+    /// Returns the names of the machines that list `version` in manifests of this age.
     pub(crate) fn machines_with(
         &self,
         version: &ListedVersion,
@@ -238,8 +237,8 @@ impl RemoteManifests {
             .collect()
     }
 
-    /// Returns the key under which other machines list a file, if they do. It may differ from `key` in letter case and
-    /// Unicode form.
+    /// Returns the key under which other machines list a file; `None` if no machine lists it. The returned key may
+    /// differ from `key` in letter case and Unicode form.
     pub(crate) fn listed_key(&self, key: &str) -> Option<&str> {
         let found = self.files.get_key_value(&fold_name(key));
         found.map(|(key, _)| key.as_str())
@@ -252,11 +251,10 @@ impl RemoteManifests {
             .map(|(key, versions)| (&**key, &**versions))
     }
 
-    /// Returns the deletions of a file that other machines request and that none of them has cancelled; `key` as in
-    /// [`Self::versions`].
+    /// Returns the deletions of a file that other machines request and that none of them has cancelled.
     pub(crate) fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
-        let asked = self.deleted.get(&fold_name(key)).into_iter().flatten();
-        asked.filter(|deletion| !self.resolutions.contains(&deletion.id))
+        let requested = self.deleted.get(&fold_name(key)).into_iter().flatten();
+        requested.filter(|deletion| !self.resolutions.contains(&deletion.id))
     }
 }
 
@@ -285,7 +283,8 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
     read
 }
 
-/// Lists the files of the folder of manifests, from at most `limit` entries; the flag is true if these are all.
+/// Lists the files in the folder of manifests, but reads at most `limit` entries. Returns false if there are more
+/// entries.
 fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
     let folder = manager_folder::manifests_folder(cloud);
     let entries = match fs::read_dir(&folder) {
@@ -302,18 +301,18 @@ fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool
         let Some(meta) = entry.metadata().ok().filter(Metadata::is_file) else {
             continue;
         };
-        let stands_for = cloud_names::placeholder_target(&name);
+        let target = cloud_names::placeholder_target(&name);
         // Temp files of this program and of clients begin with a dot.
-        if stands_for.is_none() && name.starts_with('.') {
+        if target.is_none() && name.starts_with('.') {
             continue;
         }
-        let path = folder.join(stands_for.as_deref().unwrap_or(&name));
-        if stands_for.is_some() && path.exists() {
+        let path = folder.join(target.as_deref().unwrap_or(&name));
+        if target.is_some() && path.exists() {
             continue;
         }
         listed.push(ManifestFile {
-            is_downloaded: stands_for.is_none() && !scan::is_dataless(&meta),
-            name: stands_for.unwrap_or(name),
+            is_downloaded: target.is_none() && !scan::is_dataless(&meta),
+            name: target.unwrap_or(name),
             size: meta.len(),
             path,
         });

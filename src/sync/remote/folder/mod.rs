@@ -1,9 +1,10 @@
 //! A folder that another program replicates, such as a cloud client, with its hazards: partial files, placeholders,
 //! copies of conflicts, old versions that come back, and versions that have not arrived.
 //!
-//! - Which names clients give to copies, placeholders and their own files → [`cloud_names`];
-//! - what the other machines list in their manifests → [`listed_versions`];
-//! - when a remote file counts as delivered → [`delivery`]; which listed versions are missing → [`undelivered`].
+//! - [`cloud_names`]: the names that clients give to copies, placeholders and their own files;
+//! - [`listed_versions`]: the manifests of the other machines;
+//! - [`delivery`]: whether a remote file has arrived completely;
+//! - [`undelivered`]: the listed versions that have not arrived.
 
 pub(crate) mod cloud_names;
 pub(crate) mod delivery;

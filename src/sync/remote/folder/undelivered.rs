@@ -2,8 +2,8 @@
 //! files, and files that neither side has. Manifests are small, so cloud clients often deliver them first.
 //!
 //! A manifest keeps listing the last version that its machine wrote, even after another machine has written a newer
-//! one. Conversations and files of lines only grow, so there the longer version is newer; a machine whose conversation
-//! got shorter no longer lists the longer one. Of plain files, the one with the later mtime is.
+//! one. Conversations and line-based files only grow, so the longer version is newer; a machine whose conversation got
+//! shorter no longer lists the longer version. Of a plain file, the version with the later mtime is newer.
 
 use super::cloud_names::{self, CloudName};
 use super::folder_reader::FolderReader;
@@ -30,7 +30,6 @@ pub struct UndeliveredVersion {
     pub machine: String,
     /// Relative path in the cloud folder.
     pub path: String,
-    /// True for conversations, false for other files.
     pub is_conversation: bool,
     /// True if this machine has no version of the file.
     pub is_new: bool,
@@ -76,29 +75,28 @@ impl UndeliveredVersion {
 pub(crate) struct UndeliveredFile {
     /// The newest version that certainly has not arrived.
     pub(crate) missing: Option<UndeliveredVersion>,
-    /// True if no current manifest lists the missing version, but only those that their machines have replaced under
-    /// another name.
+    /// True if only former manifests list the missing version: their machines have replaced them under another name.
     pub(crate) is_former: bool,
-    /// The machines that list the newest version, even if a remote file may be that version.
+    /// The machines that list the newest version, including a version that may have arrived.
     pub(crate) machines: BTreeSet<String>,
 }
 
-/// Undelivered files by the key that manifests use, which ignores letter case.
+/// Undelivered files by [`folded_key`](crate::sync::manifest::folded_key).
 pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
 /// A listed version that may not have arrived.
 #[derive(Clone, Copy)]
 struct MissingVersion<'i> {
     listed: &'i ListedVersion,
-    /// True if the version certainly has not arrived; false if a new remote file could be this version, which is
+    /// True if the version certainly has not arrived. False if a new remote file could be this version: the file is
     /// read only when it is planned.
     is_certain: bool,
 }
 
 impl FolderReader<'_> {
-    /// Finds all files with listed versions that may not have arrived. `lost_deletions` are the deletions that this plan
-    /// publishes of files that neither side has any more; `latest_date` is the only day that is synced, if it is limited to
-    /// one.
+    /// Finds all files with listed versions that may not have arrived. `latest_date` is the only day that is synced, if
+    /// the sync is limited to one day. `lost_deletions` are the digests of the files that neither side has any more,
+    /// and of which this plan publishes a deletion, by key.
     pub(crate) fn find_undelivered(
         &self,
         groups: &HashMap<String, FileGroup>,
@@ -134,8 +132,8 @@ impl FolderReader<'_> {
         all
     }
 
-    /// Returns true if a file that neither side has would be synced once it is at `path` in the cloud folder. False if
-    /// something is there already.
+    /// Returns true if a sync would download a file at `path` in the cloud folder once it arrives. False if the path
+    /// exists already.
     fn would_be_downloaded(&self, path: &str, latest_date: Option<&str>) -> bool {
         let is_synced = self.scope.classify(path) == ScopeMatch::Synced
             && cloud_names::classify(path) == CloudName::Plain;
@@ -148,7 +146,8 @@ impl FolderReader<'_> {
 
     /// Returns true if a version of a conversation is, or once was, a conflict copy, or is a prefix of one.
     fn is_conflict_copy(&self, version: &ListedVersion) -> bool {
-        // Keys of manifests ignore letter case; names of conflict copies do not, so the key comes from the path.
+        // The key comes from the path, because keys of manifests are in lower case and names of conflict copies are
+        // not.
         let Some(key) = rollouts::key(&version.path) else {
             return false;
         };
@@ -170,7 +169,6 @@ impl FolderReader<'_> {
     }
 }
 
-/// A file as both sides have it.
 struct FileOnSides<'a> {
     reader: &'a FolderReader<'a>,
     key: &'a str,
@@ -180,8 +178,8 @@ struct FileOnSides<'a> {
 }
 
 impl FileOnSides<'_> {
-    /// Returns the listed versions that are newer than both sides. `lost_deletion` is the digest of the last text if
-    /// this plan publishes the deletion of the file.
+    /// Returns the listed versions that are newer than both sides and not deleted. `lost_deletion` is the digest of the
+    /// last text if this plan publishes the deletion of the file.
     fn filter_newer<'i>(
         &self,
         listed: &'i [ListedVersion],
@@ -208,18 +206,19 @@ impl FileOnSides<'_> {
         };
         if !newer.is_empty() {
             let records = self.reader.records;
-            let mut gone = records.deleted_versions(self.key);
-            gone.extend(lost_deletion.and_then(Sha256Digest::parse));
+            let mut deleted = records.deleted_versions(self.key);
+            deleted.extend(lost_deletion.and_then(Sha256Digest::parse));
             newer.retain(|version| {
                 let entry = &version.listed.entry;
-                let mut gone = gone.iter();
-                !gone.any(|deleted| records.is_deleted(self.key, entry, *deleted))
+                let mut deleted = deleted.iter();
+                !deleted.any(|digest| records.is_deleted(self.key, entry, *digest))
             });
         }
         newer
     }
 
-    /// Chooses the newest of these versions, which is missing if it certainly has not arrived and would be synced.
+    /// Chooses the newest of these versions, which is missing if it certainly has not arrived and this machine would
+    /// sync it.
     fn choose_newest(
         &self,
         versions: &[MissingVersion<'_>],
@@ -253,7 +252,7 @@ impl FileOnSides<'_> {
         }
     }
 
-    /// Returns the newest of these versions that manifests of this age list, with their machines.
+    /// Returns the newest of the versions that manifests of this age list, with the machines that list it.
     fn select_newest<'i>(
         &'i self,
         versions: impl Iterator<Item = &'i MissingVersion<'i>>,
@@ -284,13 +283,14 @@ impl FileOnSides<'_> {
         side == Side::Remote && !self.last.is_some_and(is_known)
     }
 
-    /// Returns the listed versions of a conversation that are longer than those of both sides, except versions that
+    /// Returns the listed versions of a conversation that are longer than the files of both sides, except versions that
     /// are or were conflict copies.
     fn find_longer_conversation_versions<'i>(
         &self,
         listed: &'i [ListedVersion],
     ) -> io::Result<Vec<MissingVersion<'i>>> {
-        // A remote file that is new since the last sync may be the incomplete beginning of a listed version.
+        // A remote file that is new since the last sync may be the beginning of a listed version that is being
+        // delivered.
         let (new, known): (Vec<_>, Vec<_>) = self
             .files()
             .partition(|(side, found)| self.is_new_remote(*side, found));

@@ -1,8 +1,8 @@
 //! The versions of files that a machine has merged, as a version vector with exceptions.
 //!
-//! A version is named by the replica that first published it and the number of that publication. Of two versions, the
-//! one of a machine that knew the other one when it published is newer, whatever the clocks say. If neither machine
-//! knew the version of the other one, both changed the file.
+//! A version is named by the replica that first published it and the number of that publication. A version is newer
+//! than another one if its machine knew the other one when it published; clocks do not matter. If neither machine knew
+//! the version of the other one, both machines changed the file.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,8 @@ pub(crate) struct VersionId(pub(super) String, pub(super) u64);
 pub(crate) struct Knowledge {
     /// The number of the newest merged publication, by replica.
     pub(super) seen: BTreeMap<String, u64>,
-    /// Versions in these publications that are not merged, because they wait for a decision; by key of the file.
+    /// Versions in the publications of `seen` that are not merged, because they wait for a decision, by key of the
+    /// file.
     pub(super) unmerged: BTreeMap<String, BTreeSet<VersionId>>,
 }
 

@@ -19,7 +19,7 @@ pub enum RemoteError {
     /// The newest snapshot of a machine cannot be used.
     #[error("the newest snapshot of {machine} cannot be used: {detail}")]
     Damaged { machine: String, detail: String },
-    /// A newer version of this program made it.
+    /// A newer version of this program made the newest snapshot of a machine.
     #[error("a newer codex-manager made the newest snapshot of {0}")]
     Newer(String),
     /// Hard links from the Codex home to the staged tree are impossible.

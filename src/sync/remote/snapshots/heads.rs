@@ -4,8 +4,8 @@ use super::causality::VersionId;
 use super::store::RemoteSnapshot;
 use std::collections::BTreeMap;
 
-/// Replicas with several newest snapshots, because two machines are copies of one disk and published under one id, each
-/// with the number of the last publication before that.
+/// Replicas with several newest snapshots: two machines published under one id, because one has a copy of the other's
+/// disk. Maps the id of each replica to the number of the last publication that both machines have in common.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ForkedReplicas(BTreeMap<String, u64>);
 
@@ -29,7 +29,7 @@ impl ForkedReplicas {
         Self(forked.collect())
     }
 
-    /// Returns true if two machines may have published different versions under this id.
+    /// Returns true if two machines may have published different versions under the id `version`.
     pub(super) fn is_ambiguous(&self, version: &VersionId) -> bool {
         self.0
             .get(&version.0)
@@ -37,7 +37,8 @@ impl ForkedReplicas {
     }
 }
 
-/// Returns true if both are ids of one snapshot: some versions of restic print only the beginning.
+/// Returns true if both are ids of the same snapshot. One may be the beginning of the other, because some versions of
+/// restic print only the beginning.
 pub(super) fn is_same_id(a: &str, b: &str) -> bool {
     !a.is_empty() && !b.is_empty() && (a.starts_with(b) || b.starts_with(a))
 }
@@ -51,7 +52,7 @@ pub(super) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
     let heads = by_replica.into_values().flat_map(|all| {
         let newest = all.iter().map(|one| one.number).max().unwrap_or_default();
         let is_base = |one: &RemoteSnapshot| all.iter().any(|other| follows(other, one));
-        // The store may not list the snapshot that follows it yet.
+        // A snapshot that the store does not list yet may follow this one.
         let may_be_replaced = |one: &RemoteSnapshot| {
             let mut tops = all.iter().filter(|other| other.number == newest);
             tops.all(|top| has_gap_above(top, one.number, snapshots))
@@ -69,7 +70,8 @@ fn follows(later: &RemoteSnapshot, earlier: &RemoteSnapshot) -> bool {
     base.is_some_and(|base| is_same_id(base, &earlier.id))
 }
 
-/// Returns a snapshot and those of its replica on which it is based, the newest first, as far as they are listed.
+/// Returns the snapshot `from` and the snapshots on which it is based, the newest first, up to the first that is not
+/// listed.
 fn lineage<'s>(
     from: &'s RemoteSnapshot,
     all: &'s [RemoteSnapshot],
@@ -80,7 +82,8 @@ fn lineage<'s>(
     })
 }
 
-/// Returns true if one of the bases of `from` with a higher number than `number` is not listed.
+/// Returns true if the chain of the bases of `from` breaks off, at a base that is not listed, before it reaches
+/// `number`.
 fn has_gap_above(from: &RemoteSnapshot, number: u64, all: &[RemoteSnapshot]) -> bool {
     let last = lineage(from, all).last().unwrap_or(from);
     last.number > number && last.base.is_some()

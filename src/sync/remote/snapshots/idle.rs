@@ -1,5 +1,5 @@
-//! Recognizes a run that has nothing to do before it stages the home, which takes time for each file: everything that
-//! decides about a run is as when the last run had nothing to do.
+//! Recognizes a run that has nothing to do: the last run had nothing to do, and the home, the settings and the state
+//! are unchanged since then. The run can then skip the staging of the home, which takes time for each file.
 
 use super::join::Join;
 use super::store::Remote;
@@ -13,21 +13,23 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::path::PathBuf;
 
-/// Name of the record in the folder of the state.
+/// Name of the file with the [`IdleRecord`], in the folder of the state.
 const IDLE_FILE: &str = "idle.json";
 
 /// The home and the settings as they were before a run.
 #[derive(Debug)]
 pub struct HomeBefore {
     digest: Sha256Digest,
-    /// The notices of a plan that has none but those of the home.
+    /// The notices about the home. A plan with further notices has something to do.
     notices: PlanNotices,
 }
 
-/// A run that had nothing to do.
+/// The record of a run that had nothing to do.
 #[derive(Default, Serialize, Deserialize)]
 struct IdleRecord {
+    /// Digest of the home, the settings and the state.
     digest: String,
+    /// Number of unchanged files in the plan of the run.
     unchanged: usize,
 }
 
@@ -37,7 +39,7 @@ impl Document for IdleRecord {
 }
 
 impl<R: Remote> Join<'_, R> {
-    /// Reads the sizes and times of the home and the settings, before [`Self::stage`].
+    /// Reads the settings and the names, sizes and mtimes of the home. Called before [`Self::stage`].
     pub fn inspect(&self) -> Result<HomeBefore, IoError> {
         let mut hasher = Hasher::default();
         let mut add = |part: &dyn Debug| hasher.update(format!("{part:?}\n").as_bytes());
@@ -64,7 +66,8 @@ impl<R: Remote> Join<'_, R> {
         })
     }
 
-    /// Returns the plan of a run that has nothing to do, with the notices of `before`; `None` if that is not certain.
+    /// Returns the plan of a run that has nothing to do, with the notices of `before`. `None` if the run may have
+    /// something to do.
     pub fn idle_plan(&self, before: &HomeBefore) -> Result<Option<SyncPlan>, DocumentError> {
         let read = document::read::<IdleRecord>(&self.replica.folder.join(IDLE_FILE))?;
         let record = read.good().unwrap_or_default();
@@ -79,7 +82,8 @@ impl<R: Remote> Join<'_, R> {
         }))
     }
 
-    /// Records that a run with this plan had nothing to do; does nothing if it had.
+    /// Records that a run had nothing to do, for [`Self::idle_plan`] of the next run; does nothing if `plan` has
+    /// something to do.
     pub fn record_idle(&self, before: &HomeBefore, plan: &SyncPlan) -> Result<(), IoError> {
         let is_idle = plan.steps.is_empty()
             && plan.conflicts.is_empty()
@@ -95,8 +99,8 @@ impl<R: Remote> Join<'_, R> {
         document::write(&self.replica.folder.join(IDLE_FILE), &record)
     }
 
-    /// Returns a digest of the home and of the names, sizes and times of the files in the folder of the state: every
-    /// command that decides something, and every run, changes one of them.
+    /// Returns a digest of the home, and of the names, sizes and mtimes of the files in the folder of the state. Each
+    /// run, and each command that records a decision, changes one of these files.
     fn digest_with_state(&self, before: &HomeBefore) -> Result<String, IoError> {
         let folder = &self.replica.folder;
         let names = tree::list_if_exists(folder)?.into_iter();

@@ -42,7 +42,7 @@ impl<R: Remote> Join<'_, R> {
                 files: file.files.clone(),
                 version: Some(file.version.clone()),
                 is_concurrent: order == VersionOrder::Concurrent,
-                keeps_name: !self.forked.is_ambiguous(&file.version),
+                keeps_version: !self.forked.is_ambiguous(&file.version),
                 placed: BTreeMap::new(),
             })
         });
@@ -57,19 +57,22 @@ impl<R: Remote> Join<'_, R> {
                 files: BTreeMap::new(),
                 version: None,
                 is_concurrent: false,
-                keeps_name: true,
+                keeps_version: true,
                 placed: BTreeMap::new(),
             })
         });
         changed.chain(deleted).collect()
     }
 
+    /// Returns true if a machine with this `knowledge` has merged the version. No machine counts as knowing a
+    /// version that two machines may have published with different contents.
     fn knows(&self, knowledge: &Knowledge, key: &str, version: &VersionId) -> bool {
         !self.forked.is_ambiguous(version) && knowledge.knows(key, version)
     }
 
-    /// Compares this machine's version of a file with `file`, that of a machine that knows `theirs`. Each machine can have
-    /// decided for the version of the other one at the same time: then all machines use the same of the two.
+    /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge `theirs`. If
+    /// each of the two machines decided for the version of the other one at the same time, the ids of the versions
+    /// decide: all machines then choose the same version.
     fn causal_order(
         &self,
         state: &SyncState,
@@ -78,9 +81,9 @@ impl<R: Remote> Join<'_, R> {
         theirs: &Knowledge,
     ) -> VersionOrder {
         let is_known = self.knows(&self.knowledge, key, &file.version)
-            || self.is_known_to_equal(key, &file.version);
+            || self.is_replaced_by_own(key, &file.version);
         let Some(own) = self.outgoing.get(key) else {
-            // A file that this machine lacks is new unless it was deleted: it may not have been included before.
+            // A file that this machine lacks and did not delete is new: the settings may not have included it before.
             let is_deleted =
                 self.published.deleted.contains_key(key) || state.deleted.contains_key(key);
             return if is_known && is_deleted {
@@ -99,9 +102,10 @@ impl<R: Remote> Join<'_, R> {
         }
     }
 
-    /// Returns true if a waiting machine with this machine's version of a file knew `version`, so it replaced `version`.
-    /// This machine may have changed the file since, and would lose the change to a version that was replaced long ago.
-    fn is_known_to_equal(&self, key: &str, version: &VersionId) -> bool {
+    /// Returns true if this machine's version of a file replaced `version`: a waiting machine has the same version as
+    /// this machine and knew `version`. This machine may have changed the file since, and must not lose the change to
+    /// an older version.
+    fn is_replaced_by_own(&self, key: &str, version: &VersionId) -> bool {
         let Some(own) = self.outgoing.get(key) else {
             return false;
         };

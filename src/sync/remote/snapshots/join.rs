@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Maximum number of publications in a run, of which each replaces one that lists former contents.
+/// Maximum number of publications of a run. A run publishes again if a file was rewritten during the publication.
 const MAX_ATTEMPTS: u32 = 3;
 
 /// A run. The caller holds the lock of the replica, unless it only plans.
@@ -48,17 +48,17 @@ pub struct Join<'r, R> {
     /// The machines of the current round, each with the files that it changed.
     pub(super) round: Vec<(OtherMachine, Vec<IncomingFile>)>,
     pub(super) forked: ForkedReplicas,
-    /// Keys of files of which this machine has the version of another one, without having published that; each with the
-    /// snapshot that has it.
+    /// Files that this machine has in the version of another machine and has not published yet: the id of the
+    /// snapshot that contains the version, by key of the file.
     pub(super) adopted: BTreeMap<String, String>,
     pub(super) taken: TakenVersions,
-    /// The records of the incoming files, as the state had them before the round.
-    pub(super) before: HashMap<String, SyncedFile>,
+    /// The records of the incoming files in the state before the round, by key.
+    pub(super) before_round: HashMap<String, SyncedFile>,
     /// Deletions that other machines requested, by key.
     pub(super) deleted: BTreeMap<String, Deletion>,
     /// The folder in which the staged tree stays until the next run or plan.
     pub(super) kept: PathBuf,
-    /// False for a plan: then the state is not changed.
+    /// False for a plan, which does not change the state.
     pub(super) writes: bool,
     pub(super) is_staged: bool,
     /// True for a plan after a killed run that published its state without recording that.
@@ -76,14 +76,15 @@ fn with_staging(config: &SyncConfig, staging: &Path) -> SyncConfig {
         remote: SyncRemote::Vault,
         ..config.clone()
     };
-    // Times decide nothing: the manifests say which version is newer.
+    // The manifests tell which version is newer, so mtimes must not decide.
     config.policy.rules.compare = Compare::ThreeWay;
     config
 }
 
 impl<'r, R: Remote> Join<'r, R> {
-    /// Lists the snapshots, and reads the manifests of those that are new. `staging` is an empty private folder. What was
-    /// staged is kept in `kept`, a folder for all replicas of this machine.
+    /// Lists the snapshots, and reads the manifests of those that are new. `staging` is an empty private folder for the
+    /// staged tree. The tree is kept for the next run below `kept`, a folder for all replicas of this machine. `writes`
+    /// is false for a plan, which does not change the state.
     ///
     /// # Errors
     /// The store cannot be read, or a newest snapshot is damaged or of a newer version. Nothing was changed.
@@ -115,7 +116,7 @@ impl<'r, R: Remote> Join<'r, R> {
             forked: ForkedReplicas::default(),
             adopted: BTreeMap::new(),
             taken: TakenVersions::default(),
-            before: HashMap::new(),
+            before_round: HashMap::new(),
             deleted: BTreeMap::new(),
             kept: kept.join(replica.folder.file_name().unwrap_or_default()),
             writes,
@@ -160,7 +161,7 @@ impl<'r, R: Remote> Join<'r, R> {
             self.own_head = Some(one.clone());
             if self.writes {
                 self.files.record_published()?;
-                // At once: this run can be killed too.
+                // Committed now, because this run can be killed too.
                 self.commit()?;
             } else {
                 self.is_state_uncommitted = true;
@@ -168,8 +169,8 @@ impl<'r, R: Remote> Join<'r, R> {
             return Ok(());
         }
         match &*own {
-            // The first run, or another machine removed this one's snapshots. What this machine deleted since cannot be
-            // read any more, so it comes back from the others.
+            // The first run, or another machine removed this machine's snapshots. The list of deleted files went with
+            // them, so deleted files come back from other machines.
             [] => self.position.joined.clear(),
             // The last snapshot is not listed yet.
             [one] if one.number < self.position.number => {}
@@ -196,7 +197,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(candidates.into_iter().find(|known| *known == found))
     }
 
-    /// Takes a new id. Versions that a copy of this machine may have named in the same way get a new name.
+    /// Gives this machine a new replica id, and a new name to each version whose old name a copy of this machine may
+    /// have used for another version.
     fn rename_versions(&mut self, snapshots: &[RemoteSnapshot]) {
         let old = std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
         let last = self.position.snapshot.take().unwrap_or_default();
@@ -243,8 +245,8 @@ impl<'r, R: Remote> Join<'r, R> {
         &self.position.replica
     }
 
-    /// Records the versions that the round merged. In the staged tree and in the state, versions that wait for a decision
-    /// are replaced by those that this machine published.
+    /// Records the versions that the round merged. A version that waits for a decision is replaced, in the staged tree
+    /// and in the state, by the version that this machine published.
     pub fn settle(&mut self) -> Result<(), R::Error> {
         let mut state = self.replica.read()?;
         let mut is_undecided = false;
@@ -264,7 +266,7 @@ impl<'r, R: Remote> Join<'r, R> {
                         self.knowledge.add_unmerged(&one.key, version);
                     }
                     is_undecided = true;
-                    match self.before.remove(&one.key) {
+                    match self.before_round.remove(&one.key) {
                         Some(last) => state.files.insert(one.key.clone(), last),
                         None => state.files.remove(&one.key),
                     };
@@ -283,14 +285,15 @@ impl<'r, R: Remote> Join<'r, R> {
             self.replica.write(&mut state)?;
         }
         if self.has_further_round() {
-            // The next machines did not know what this round changed.
+            // The machines of the next round are compared with the result of this round.
             self.outgoing = self.list_staged(&state)?;
         }
         Ok(())
     }
 
-    /// Records the result of the sync for an incoming file in [`Self::outgoing`]: the version of the other machine, a new
-    /// version, or none if the file is gone. `now` are its staged files after the sync.
+    /// Records the result of the sync for an incoming file in [`Self::outgoing`]: the version of the other machine, a
+    /// new version, or none if the file is gone. `now` has the staged files of its key after the sync; `None` if there
+    /// are none.
     fn record_incoming_result(
         &mut self,
         one: &IncomingFile,
@@ -300,7 +303,7 @@ impl<'r, R: Remote> Join<'r, R> {
         let is_theirs = now.map_or(one.placed.is_empty(), |now| *now == one.placed);
         let file = match (now, &one.version) {
             (None, _) => None,
-            (Some(_), Some(version)) if is_theirs && one.keeps_name => Some(FileVersions {
+            (Some(_), Some(version)) if is_theirs && one.keeps_version => Some(FileVersions {
                 files: one.files.clone(),
                 version: version.clone(),
             }),
@@ -332,8 +335,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(())
     }
 
-    /// Makes the staged folder this machine's newest snapshot, unless that would equal the last one. Returns the id of a
-    /// new snapshot. A file that was rewritten meanwhile makes it publish again.
+    /// Publishes the staged folder as this machine's newest snapshot, and returns the id of the snapshot. `None` if the
+    /// last snapshot has the same content. If a file was rewritten during the publication, publishes again.
     ///
     /// # Errors
     /// [`RemoteError::Changed`] if each of [`MAX_ATTEMPTS`] snapshots lists former content of a file.
@@ -375,8 +378,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(id)
     }
 
-    /// Keeps the links for the next run, which then makes none: a new link changes the ctime of a file, and restic reads and
-    /// lists every file with a new ctime again. A failure is only logged.
+    /// Keeps the hard links for the next run, which then need not create them again: a new link changes the ctime of a
+    /// file, and restic reads and lists every file with a new ctime again. A failure is only logged.
     pub fn keep_tree(&self) {
         if self.is_staged
             && let Err(e) = self.tree.keep(&self.kept)
@@ -385,7 +388,7 @@ impl<'r, R: Remote> Join<'r, R> {
         }
     }
 
-    /// Records the position, and makes the state of the run that of the last publication.
+    /// Records the position, and replaces the state of the last publication by the state of this run.
     fn commit(&self) -> Result<(), IoError> {
         self.files.write(&self.position)?;
         self.files.commit_state(&self.replica)
@@ -426,8 +429,8 @@ impl<'r, R: Remote> Join<'r, R> {
         Ok(bytes)
     }
 
-    /// Returns the path of a file that was rewritten while the store read it; `None` if there is none. A file that grew is
-    /// accepted: it begins with the listed content, and readers truncate it to the listed size.
+    /// Returns the path of a file that was rewritten while the store read it; `None` if there is none. A file that grew
+    /// is accepted: it begins with the listed content, and readers truncate it to the listed size.
     fn find_changed(&self, manifest: &SnapshotManifest) -> Result<Option<String>, IoError> {
         for (path, entry) in manifest.files() {
             let full = self.tree.path(path);
@@ -459,7 +462,7 @@ fn is_synced(
     if staged.get(&last.remote.path) != Some(&last.remote.stat) {
         return false;
     }
-    // A conflict can have the size and time of the last sync.
+    // Versions in conflict can have equal sizes and mtimes, so the digest decides if it is known.
     let digest = last.contents.map(|(_, digest)| digest);
     let is_text = !last.remote.path.ends_with(rollout::ZST);
     let entry = incoming.get(&last.remote.path);

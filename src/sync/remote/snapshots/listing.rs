@@ -13,7 +13,7 @@ use crate::sync::{contents, rollouts};
 use std::collections::BTreeMap;
 
 impl<R: Remote> Join<'_, R> {
-    /// Returns the entries of the staged `files` of one key. Reads those whose digest is not recorded.
+    /// Returns the entries of the staged `files` of one key. Reads the files without a recorded digest.
     pub(super) fn read_entries(
         &self,
         state: &SyncState,
@@ -41,8 +41,8 @@ impl<R: Remote> Join<'_, R> {
         entries.collect()
     }
 
-    /// Returns what this run synced of a conversation that has grown since: the rest may end in half a line, and the next
-    /// run syncs it.
+    /// Returns the entry of the text that this run synced, if the conversation has grown since. The new text may end
+    /// within a line, and the next run syncs it.
     fn find_synced_beginning(
         &self,
         last: &SyncedFile,
@@ -64,7 +64,7 @@ impl<R: Remote> Join<'_, R> {
         })
     }
 
-    /// Returns the digest of a staged file that is as the last sync or the last publication recorded it.
+    /// Returns the recorded digest of a staged file that is unchanged since the last sync or the last publication.
     fn find_digest(
         &self,
         last: Option<&SyncedFile>,
@@ -76,12 +76,14 @@ impl<R: Remote> Join<'_, R> {
         if let Some((_, digest)) = last.and_then(|last| last.contents) {
             return Some(digest);
         }
-        // Two merges of lines can have equal size and time.
+        // If the state has a matching record without a digest, size and mtime prove nothing: two merges of lines can
+        // have the same.
         let own = self.outgoing.get(key)?.files.get(path)?;
         (own.stat() == stat && last.is_none()).then_some(own.digest)
     }
 
-    /// Returns all staged files with their versions. A changed file has the version `new`.
+    /// Returns all staged files with their versions. A file that changed since the last publication gets
+    /// [`Self::next_version`].
     pub(super) fn list_staged(
         &self,
         state: &SyncState,

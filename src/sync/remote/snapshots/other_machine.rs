@@ -15,7 +15,7 @@ pub(super) struct OtherMachine {
 }
 
 impl OtherMachine {
-    /// Returns true if this machine had joined the version that `other` has of a file, and both have different versions.
+    /// Returns true if this machine knew the version of a file that `other` has, and has a different version.
     pub(super) fn replaces(&self, other: &Self, key: &str) -> bool {
         let version = |machine: &Self| Some(machine.manifest.files.get(key)?.version.clone());
         let (Some(mine), Some(theirs)) = (version(self), version(other)) else {
@@ -33,10 +33,11 @@ pub(super) struct IncomingFile {
     pub(super) files: BTreeMap<String, ManifestEntry>,
     /// `None` if the machine deleted the file.
     pub(super) version: Option<VersionId>,
-    /// True unless one of the machines knew the version of the other one: then both changed the file.
+    /// True if neither machine knew the version of the other one, so that both may have changed the file.
     pub(super) is_concurrent: bool,
-    /// False if other machines could take the name of the version for another one.
-    pub(super) keeps_name: bool,
+    /// False if this machine must publish the files under a new version id, because two machines may have used the id
+    /// `version` for different contents.
+    pub(super) keeps_version: bool,
     /// The size and mtime of each file in the staged tree before the sync, by path.
     pub(super) placed: BTreeMap<String, Stat>,
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const POSITION_FILE: &str = "position.json";
 /// The manifest of the last publication.
 pub(super) const PUBLISHED_FILE: &str = "published.jsonl";
-/// The folder of a run that is not published yet.
+/// Name of the folder for the state of a run that is not published yet.
 const RUN_FOLDER: &str = "run";
 /// The manifest of a publication that has begun.
 pub(super) const NEXT_FILE: &str = "next.jsonl";
@@ -23,7 +23,7 @@ pub(super) const NEXT_FILE: &str = "next.jsonl";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Position {
     pub(super) replica: String,
-    /// Id of the last publication, perhaps only its beginning.
+    /// Id of the snapshot of the last publication, or the beginning of that id.
     pub(super) snapshot: Option<String>,
     /// Number of the last publication.
     pub(super) number: u64,
@@ -52,8 +52,8 @@ impl PositionFiles {
         }
     }
 
-    /// Reads the position; a new one with `new_id` if there is none or it is damaged. With other settings, all snapshots are
-    /// joined again, because files may be included now that were not before.
+    /// Reads the position; returns a new one with the id `new_id` if the file is missing or damaged. After a change of
+    /// the settings, all snapshots are joined again, because the new settings may include other files.
     pub(super) fn read(
         &self,
         config: &SyncConfig,
@@ -77,7 +77,7 @@ impl PositionFiles {
         document::write(&self.folder.join(POSITION_FILE), position)
     }
 
-    /// Reads [`PUBLISHED_FILE`] or [`NEXT_FILE`].
+    /// Reads [`PUBLISHED_FILE`] or [`NEXT_FILE`]; `None` if the file is missing or damaged.
     pub(super) fn read_manifest(&self, name: &str) -> Result<Option<SnapshotManifest>, IoError> {
         let path = self.folder.join(name);
         match file_open::open(&path) {
@@ -109,7 +109,7 @@ impl PositionFiles {
     }
 }
 
-/// Returns the id of this machine in the store, if it has one.
+/// Returns the id of this machine in the store; `None` if this machine has no readable position.
 pub(crate) fn replica_id(state_folder: &Path) -> Option<String> {
     let path = state_folder.join(POSITION_FILE);
     let position = document::read::<Position>(&path).ok()?.good()?;
@@ -117,7 +117,7 @@ pub(crate) fn replica_id(state_folder: &Path) -> Option<String> {
 }
 
 fn scope_digest(config: &SyncConfig) -> String {
-    // Of the `Debug` text: after a rename of a field or variant, one run joins all snapshots again.
+    // The digest of the `Debug` text: after a rename of a field or variant, one run joins all snapshots again.
     let settings = (&config.scope, config.policy.rules.delete);
     Sha256Digest::of(format!("{settings:?}").as_bytes()).to_string()
 }

@@ -1,5 +1,5 @@
-//! The state of a run until it is published. It is a copy, so that the state of the last publication remains if the run
-//! is killed: both are committed together, or neither. The versions that the run may place in the home are recorded
+//! The state of a run until the run is published. It is a copy: if the run is killed, the state of the last publication
+//! remains, so that state and publication always match. The versions that the run may place in the home are recorded
 //! first, so that the next run recognizes them there.
 
 use super::error::RemoteError;
@@ -16,13 +16,13 @@ use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{OwnManifests, Replica, SideFile, SyncState, SyncedFile};
 
 impl PositionFiles {
-    /// Returns the replica with the state of the run that is not published.
+    /// Returns the replica with the state of the run that is not published yet.
     fn uncommitted(&self, replica: &Replica) -> Replica {
         replica.with_run_folder(Some(self.run_folder()))
     }
 
-    /// Replaces the state of the last publication by that of the run that was published, if that left one, and removes the
-    /// folder of the run.
+    /// Replaces the state of the last publication by the state in the folder of the run, if there is one, and
+    /// removes that folder.
     pub(super) fn commit_state(&self, replica: &Replica) -> Result<(), IoError> {
         let state = self.uncommitted(replica).state_file();
         if state.exists() {
@@ -33,7 +33,8 @@ impl PositionFiles {
 }
 
 impl<R: Remote> Join<'_, R> {
-    /// Writes the state that the run begins with: that of the last publication, with what a killed run took since.
+    /// Writes the state with which the run begins: the state of the last publication, with the versions that a killed
+    /// run has placed in the home since.
     pub(super) fn begin_state(&mut self) -> Result<(), RemoteError> {
         let unpublished = self.files.uncommitted(&self.replica);
         let taken = document::read(&self.files.run_folder().join(TAKEN_FILE))?;
@@ -56,8 +57,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(self.write_state(&mut state)?)
     }
 
-    /// Writes the state of the run, without the evidence that only a cloud folder needs: the manifests say which version
-    /// is newer.
+    /// Writes the state of the run, without the evidence that only a cloud folder needs, because the manifests of
+    /// snapshots tell which version is newer.
     pub(super) fn write_state(&self, state: &mut SyncState) -> Result<(), IoError> {
         state.own = OwnManifests {
             writer: state.own.writer.clone(),
@@ -69,8 +70,8 @@ impl<R: Remote> Join<'_, R> {
         Ledger::remove(self.replica.run_folder())
     }
 
-    /// Records the versions that the machines of the round changed, before one of them is in the home. A plan writes
-    /// nothing.
+    /// Records the versions that the machines of the round changed, before the sync places them in the home. A plan
+    /// writes nothing.
     pub(super) fn record_taken(&mut self) -> Result<(), IoError> {
         for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
             if let Some(version) = one.version.clone() {
@@ -86,8 +87,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Adopts the versions of other machines with which this one synced through a folder before: files that the state
-    /// records with that content.
+    /// Adopts each version of another machine that the state records as synced, although this machine has not published
+    /// the file. The two machines have synced through a folder before.
     fn adopt_synced(&mut self, state: &SyncState) {
         for other in &self.waiting {
             for (key, file) in &other.manifest.files {
@@ -101,8 +102,8 @@ impl<R: Remote> Join<'_, R> {
         }
     }
 
-    /// Adopts the versions that a killed run placed in the home, and records them as synced: what was changed since then
-    /// replaces them.
+    /// Adopts the versions that a killed run placed in the home, and records them as synced, so that a later change of
+    /// the user counts as newer.
     fn adopt_taken(
         &mut self,
         taken: TakenVersions,
@@ -121,7 +122,7 @@ impl<R: Remote> Join<'_, R> {
                     Some(last) => Some(last.clone()),
                     None => find_placed(&self.config, &file)?,
                 };
-                // A further killed run can have recorded what the user made of it.
+                // If the user changed the file after the first killed run, a second one may have recorded the change.
                 let was_placed = !is_merged && n == 0 && taken.placed.contains(&key);
                 if placed.is_none() && !was_placed {
                     continue;
@@ -134,7 +135,7 @@ impl<R: Remote> Join<'_, R> {
                     let id = other.head.id.clone();
                     self.adopted.insert(key.clone(), id);
                 }
-                // Without it, [`Self::match_published`] records the version.
+                // If the home has another content now, [`Self::match_published`] records the version.
                 if let Some(placed) = placed {
                     state.files.insert(key.clone(), placed);
                 }
@@ -146,8 +147,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Makes the state record for each file the version that this machine published or adopted. The state has another one
-    /// only if it was damaged.
+    /// Makes the state record, for each file, the version that this machine published or adopted. The state may have
+    /// another version if it was damaged, or if the user changed an adopted file.
     fn match_published(&self, state: &mut SyncState) {
         for (key, file) in &self.outgoing {
             let last = state.files.get(key);
@@ -159,7 +160,7 @@ impl<R: Remote> Join<'_, R> {
             };
             let local = last.map_or(path, |last| &last.local.path).clone();
             let synced = SyncedFile {
-                // No file has this time, so the local file is compared by its content.
+                // No file has this mtime, so the plan compares the content of the local file.
                 local: SideFile {
                     path: local,
                     stat: Stat {
@@ -178,20 +179,20 @@ impl<R: Remote> Join<'_, R> {
     }
 }
 
-/// Returns the file of the home that has the content of a version.
+/// Returns the record of a file of the home that has the content of a version; `None` if no file has it.
 fn find_placed(config: &SyncConfig, file: &FileVersions) -> Result<Option<SyncedFile>, IoError> {
     for (path, entry) in &file.files {
         let full = config.file_path(Side::Local, path);
         let stat = Stat::read(&full)?.filter(|stat| stat.size == entry.size);
         let digest = stat.and_then(|_| contents::read_raw_digest(&full).ok());
         if let Some(stat) = stat.filter(|_| digest == Some(entry.digest)) {
-            let place = |stat| SideFile {
+            let side_file = |stat| SideFile {
                 path: path.clone(),
                 stat,
             };
             return Ok(Some(SyncedFile {
-                local: place(stat),
-                remote: place(entry.stat()),
+                local: side_file(stat),
+                remote: side_file(entry.stat()),
                 contents: entry.text(path),
             }));
         }

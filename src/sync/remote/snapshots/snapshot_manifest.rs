@@ -1,10 +1,11 @@
-//! The manifest of a snapshot: everything that its machine has, with digests and the names of the versions.
+//! The manifest of a snapshot: all synced files of one machine, with digests and version ids.
 //!
-//! Lines as in the manifest of a cloud folder: a header, the files, the deletions and the resolutions, the publication,
-//! and last the digest of all lines before it.
+//! The lines are like those of a manifest in a cloud folder: a header, the files, the deletions and the resolutions,
+//! the publication, and last the digest of all lines before it.
 //!
-//! The file that changed last is the last one, and the header never changes: restic stores the parts of a file that
-//! changed, of about 1.5 MB each. With the files in the order of their names, a turn stored three parts, now one.
+//! The file that changed last is listed last, and the header never changes, because restic stores each changed chunk of
+//! the manifest, of about 1.5 MB, again. So one turn of a conversation changes one chunk. With the files in the order
+//! of their names it changed three.
 
 use super::causality::{Knowledge, VersionId};
 use super::error::RemoteError;
@@ -20,10 +21,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path};
 
-/// The longest line that is read: a path and a digest.
+/// Maximum length of a line, which has a path and a digest. A longer line counts as damage.
 const MAX_LINE_BYTES: u64 = 64 << 10;
 
-/// The files of one key, as one machine has them: of a conversation several, else one.
+/// The files of one key on one machine: several for a conversation, one for any other file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileVersions {
     /// Entries by path below the Codex home.
@@ -32,7 +33,7 @@ pub(super) struct FileVersions {
 }
 
 impl FileVersions {
-    /// Returns true if both have the same contents at the same paths.
+    /// Returns true if both have the same contents at the same paths, whatever their versions.
     pub(super) fn has_same_files(&self, other: &Self) -> bool {
         let digests = |file: &Self| {
             let files = file.files.iter();
@@ -43,7 +44,7 @@ impl FileVersions {
         digests(self) == digests(other)
     }
 
-    /// Returns true if the state records one of these files as the remote one.
+    /// Returns true if one of these files is the remote file of the last sync.
     pub(super) fn is_synced_as(&self, last: &SyncedFile) -> bool {
         let path = &last.remote.path;
         let entry = self.files.get(path);
@@ -57,9 +58,8 @@ impl FileVersions {
 /// The content of the manifest of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotManifest {
-    /// Id of the replica that published it.
+    /// Id of the replica that published the snapshot.
     pub(super) replica: String,
-    /// Name of the machine.
     pub(super) machine: String,
     /// Number of the publication.
     pub(super) number: u64,
@@ -98,19 +98,18 @@ enum SnapshotLine {
     Resolved(String),
     /// Key, and a version that waits for a decision.
     Unmerged(String, VersionId),
-    /// The number of the publication, and the newest one of each replica that this one knows.
+    /// The number of this publication, and the number of the newest known publication of each replica.
     Publication(u64, BTreeMap<String, u64>),
     End(Sha256Digest),
 }
 
 impl SnapshotManifest {
-    /// Returns the path and the entry of each file.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &ManifestEntry)> {
         let files = self.files.values().flat_map(|file| &file.files);
         files.map(|(path, entry)| (&**path, entry))
     }
 
-    /// Returns true if both list the same files, deletions and decisions, apart from publisher and time.
+    /// Returns true if both list the same files, deletions and decisions. Ignores the publisher and the number.
     pub(super) fn has_same_content(&self, other: &Self) -> bool {
         self.files == other.files
             && self.deleted == other.deleted
@@ -164,10 +163,10 @@ impl SnapshotManifest {
         Ok(bytes)
     }
 
-    /// Parses a manifest; `machine` is for errors.
+    /// Parses a manifest; error messages name `machine`.
     ///
     /// # Errors
-    /// The manifest is damaged, names a path that no sync may write, or is of a newer version.
+    /// The manifest is damaged, names a path that no sync may write, or was written by a newer version of this program.
     pub fn parse(from: impl Read, machine: &str) -> Result<Self, RemoteError> {
         let damaged = |detail: &str| RemoteError::Damaged {
             machine: machine.to_owned(),
@@ -263,7 +262,7 @@ fn is_allowed(path: &str) -> bool {
     stays && is_plain && !path.is_empty() && (!of_manager || copy_name(path).is_some())
 }
 
-/// Returns the name of the conflict copy at a path of a snapshot.
+/// Returns the name of the conflict copy at a path of a snapshot; `None` for other paths.
 pub(super) fn copy_name(path: &str) -> Option<&str> {
     let name = path.strip_prefix(MANAGER_FOLDER)?.strip_prefix('/')?;
     let name = name

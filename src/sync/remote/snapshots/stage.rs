@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 impl<R: Remote> Join<'_, R> {
-    /// Builds the folder to sync with, or adds the next machines to it. Returns false if all machines are joined. Two
-    /// machines that changed the same file are joined one after the other.
+    /// Builds the folder to sync with, or adds the changes of the next machines to it. Returns false if all machines
+    /// are joined. Two machines that changed the same file are joined in two rounds, one after the other.
     ///
     /// # Errors
     /// A file cannot be fetched, or does not match its manifest. Nothing was changed.
@@ -46,13 +46,14 @@ impl<R: Remote> Join<'_, R> {
         Ok(true)
     }
 
-    /// Forgets the last sync of files that another machine changed at the same time: it would show only that this
-    /// machine did not change them since. [`Join::settle`] records it again if nothing is decided.
+    /// Removes from the state the records of files that both machines changed: with its record, a file of this machine
+    /// would look unchanged, and there would be no conflict. [`Join::settle`] restores the record of a file that is not
+    /// decided.
     fn forget_concurrent(&mut self, state: &mut SyncState) {
-        self.before.clear();
+        self.before_round.clear();
         for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
             if let Some(last) = state.files.get(&one.key) {
-                self.before.insert(one.key.clone(), last.clone());
+                self.before_round.insert(one.key.clone(), last.clone());
             }
             if one.is_concurrent {
                 state.files.remove(&one.key);
@@ -65,9 +66,10 @@ impl<R: Remote> Join<'_, R> {
         !self.waiting.is_empty()
     }
 
-    /// Moves waiting machines into the round, unless they changed a file differently from one that comes before them.
+    /// Moves waiting machines into the round. A machine keeps waiting if an earlier machine has another version of one
+    /// of its changed files.
     fn choose_machines(&mut self, state: &SyncState) {
-        let mut taken: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
+        let mut chosen: BTreeMap<String, Option<VersionId>> = BTreeMap::new();
         let mut postponed: BTreeSet<String> = BTreeSet::new();
         let incoming = self.waiting.iter();
         let incoming: Vec<_> = incoming
@@ -77,7 +79,7 @@ impl<R: Remote> Join<'_, R> {
         let changed = waiting.zip(incoming);
         for (other, mut incoming) in newest_first(changed.collect()) {
             let collides = |one: &IncomingFile| {
-                let other = taken.get(&one.key);
+                let other = chosen.get(&one.key);
                 postponed.contains(&one.key) || other.is_some_and(|version| *version != one.version)
             };
             if incoming.iter().any(collides) {
@@ -85,17 +87,17 @@ impl<R: Remote> Join<'_, R> {
                 self.waiting.push(other);
                 continue;
             }
-            incoming.retain(|one| !taken.contains_key(&one.key));
+            incoming.retain(|one| !chosen.contains_key(&one.key));
             let names = incoming
                 .iter()
                 .map(|one| (one.key.clone(), one.version.clone()));
-            taken.extend(names);
+            chosen.extend(names);
             self.round.push((other, incoming));
         }
     }
 
-    /// Places what this machine published last, except files that the round changes. A file that is neither in the home nor
-    /// in a snapshot is dropped from the state and from the next snapshot.
+    /// Places the files that this machine published last, except files that the round changes. A file that is neither
+    /// in the home nor in a snapshot is dropped from the state and from the next snapshot.
     fn stage_own(&mut self, state: &mut SyncState) -> Result<(), R::Error> {
         let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
         let incoming: BTreeSet<&str> = incoming.map(|one| &*one.key).collect();
@@ -129,8 +131,9 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Continues with the tree of the last run: returns its files that still equal the last publication, and removes the
-    /// others and the `incoming` ones. Its conversations are hard links, so what Codex appended since is in the tree too.
+    /// Continues with the tree of the last run. Returns the files that still equal the last publication, and removes
+    /// all other files and those of the `incoming` keys. The conversations in the tree are hard links, so a
+    /// conversation to which Codex has appended since is among the removed files.
     fn reuse_kept_files(
         &self,
         state: &SyncState,
@@ -156,8 +159,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(usable)
     }
 
-    /// Places files that were synced through a folder before and not changed since. The state forgets the changed ones, so
-    /// that they count as new.
+    /// Places files that were synced through a folder before and that nothing has changed since. Changed files are
+    /// removed from the state, so that they count as new.
     fn stage_unpublished(&self, state: &mut SyncState) -> Result<(), IoError> {
         let mut lost = Vec::new();
         let unpublished = state.files.iter();
@@ -178,7 +181,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Places a file if the home has its content at `path` or where the last sync recorded it. Returns the placed file.
+    /// Places a file if the home has its content, at `path` or at the path of the last sync. Returns the size and mtime
+    /// of the placed file.
     pub(super) fn place_local(
         &self,
         path: &str,
@@ -209,7 +213,6 @@ impl<R: Remote> Join<'_, R> {
         Ok(placed?)
     }
 
-    /// Places the conflict copies of this machine.
     fn link_conflict_copies(&self) -> Result<(), IoError> {
         let folder = self.replica.conflict_copies();
         for (name, _) in tree::list_if_exists(&folder)? {
@@ -222,8 +225,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Fetches the `missing` files of this machine's last snapshot and of adopted versions. Returns the files that are in no
-    /// listed snapshot.
+    /// Fetches the `missing` files of adopted versions and of this machine's last snapshot. Returns the files that no
+    /// listed snapshot has.
     pub(super) fn fetch_own(
         &self,
         mut missing: BTreeMap<String, ManifestEntry>,
@@ -231,10 +234,10 @@ impl<R: Remote> Join<'_, R> {
         let machines = self.waiting.iter();
         for other in machines.chain(self.round.iter().map(|(other, _)| other)) {
             let id = &other.head.id;
-            let is_there = |path: &String| self.adopted.get(&state_key(path)) == Some(id);
-            let (there, rest) = missing.into_iter().partition(|(path, _)| is_there(path));
-            missing = rest;
-            self.fetch(&other.head, &other.manifest, &there)?;
+            let is_adopted = |path: &String| self.adopted.get(&state_key(path)) == Some(id);
+            let (adopted, others) = missing.into_iter().partition(|(path, _)| is_adopted(path));
+            missing = others;
+            self.fetch(&other.head, &other.manifest, &adopted)?;
         }
         let Some(head) = &self.own_head else {
             return Ok(missing);
@@ -244,11 +247,12 @@ impl<R: Remote> Join<'_, R> {
             let published = published.and_then(|versions| versions.files.get(path));
             published.is_some_and(|published| published.digest == entry.digest)
         };
-        let (mut there, mut lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        let (mut published, mut lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
             missing.into_iter().partition(is_published);
         // The user may have rewritten a file while a killed run published it.
-        for path in self.fetch_matching(head, &self.published, &there)?.keys() {
-            lost.extend(there.remove_entry(path));
+        let differing = self.fetch_matching(head, &self.published, &published)?;
+        for path in differing.keys() {
+            lost.extend(published.remove_entry(path));
         }
         Ok(lost)
     }
@@ -260,21 +264,22 @@ impl<R: Remote> Join<'_, R> {
     fn fetch(
         &self,
         snapshot: &RemoteSnapshot,
-        all: &SnapshotManifest,
+        manifest: &SnapshotManifest,
         wanted: &BTreeMap<String, ManifestEntry>,
     ) -> Result<(), R::Error> {
-        let differing = self.fetch_matching(snapshot, all, wanted)?;
+        let differing = self.fetch_matching(snapshot, manifest, wanted)?;
         let machine = snapshot.machine.clone();
         differing.into_values().next().map_or(Ok(()), |detail| {
             Err(RemoteError::Damaged { machine, detail }.into())
         })
     }
 
-    /// Places the `wanted` files of a snapshot that match its manifest. Returns the others with the difference, by path.
+    /// Places the `wanted` files of a snapshot that match its `manifest`. Returns the difference for each of the other
+    /// files, by path.
     fn fetch_matching(
         &self,
         snapshot: &RemoteSnapshot,
-        all: &SnapshotManifest,
+        manifest: &SnapshotManifest,
         wanted: &BTreeMap<String, ManifestEntry>,
     ) -> Result<BTreeMap<String, String>, R::Error> {
         let mut differing = BTreeMap::new();
@@ -287,7 +292,7 @@ impl<R: Remote> Join<'_, R> {
             self.place_base(path, &folder.join(HOME).join(path))?;
         }
         let paths = wanted.keys().map(|path| &**path).collect();
-        self.remote.fetch(snapshot, all, &paths, &folder)?;
+        self.remote.fetch(snapshot, manifest, &paths, &folder)?;
         for (path, entry) in wanted {
             let from = folder.join(HOME).join(path);
             let to = self.tree.prepare(path)?;
@@ -299,8 +304,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(differing)
     }
 
-    /// Copies the local version of a conversation to where a newer one is fetched: restic 0.17 and newer then fetch what
-    /// was appended, instead of everything.
+    /// Copies the local version of a conversation to the `target` of a fetch: restic 0.17 and newer then fetch only the
+    /// appended text instead of the whole file.
     fn place_base(&self, path: &str, target: &Path) -> Result<(), IoError> {
         let local = self.config.file_path(Side::Local, path);
         if rollouts::is_below_sessions(path) && Stat::read(&local)?.is_some() {
@@ -310,7 +315,7 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Replaces staged files by those that the machines of the round changed.
+    /// Replaces the staged files that the machines of the round changed or deleted by the versions of these machines.
     fn stage_incoming(&mut self, state: &SyncState) -> Result<(), R::Error> {
         let staged = self.list_for_round()?;
         let mut round = std::mem::take(&mut self.round);
@@ -336,7 +341,7 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Lists the staged files, unless no machine of the round changed one.
+    /// Lists the staged files; none if no machine of the round changed a file, because then no caller needs them.
     pub(super) fn list_for_round(&self) -> Result<StagedFiles, IoError> {
         let is_unchanged = self.round.iter().all(|(_, incoming)| incoming.is_empty());
         if is_unchanged {
@@ -353,7 +358,8 @@ impl<R: Remote> Join<'_, R> {
         Ok(())
     }
 
-    /// Writes the manifests that the planner reads: what each machine of the round changed, deleted and decided.
+    /// Writes the manifests that the planner reads: one for each machine of the round, with its changes, deletions and
+    /// decisions, and an empty one for this machine.
     fn stage_manifests(&self, state: &SyncState) -> Result<(), IoError> {
         let cloud = &self.config.cloud;
         self.tree.remove_manifests()?;
@@ -362,13 +368,14 @@ impl<R: Remote> Join<'_, R> {
             let encoded = manifest::encode(machine, files, state);
             encoded.at("encode", &path)?.write(cloud, &path)
         };
-        // Nothing has to attest this machine's files.
+        // This machine's files need no attestation.
         let none = BTreeMap::new();
         write(&self.config.machine_id, &state.own.writer, &none, state)?;
         for (other, incoming) in &self.round {
             let files = incoming.iter().flat_map(|one| one.files.clone());
             let mut deleted: HashMap<_, _> = other.manifest.deleted.clone().into_iter().collect();
-            // The other machine knew this machine's version, although it deleted a later one.
+            // The planner copies a deletion only for the version of this machine. The other machine knew this version,
+            // even if it deleted a later one.
             for one in incoming.iter().filter(|one| one.version.is_none()) {
                 let last = state.files.get(&one.key).and_then(|last| last.contents);
                 if let (Some(deletion), Some((_, digest))) = (deleted.get_mut(&one.key), last) {
@@ -388,8 +395,8 @@ impl<R: Remote> Join<'_, R> {
     }
 }
 
-/// Orders machines so that each comes before those whose versions it replaced. Joined after them, its version would lose to
-/// one that this machine had to decide for before it knew.
+/// Orders machines so that each comes before the machines whose versions it replaced. In the opposite order, the sync
+/// would have to decide about the replaced version, and the decision would win over the version that replaced it.
 fn newest_first(
     mut left: Vec<(OtherMachine, Vec<IncomingFile>)>,
 ) -> Vec<(OtherMachine, Vec<IncomingFile>)> {

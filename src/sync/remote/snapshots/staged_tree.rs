@@ -1,5 +1,5 @@
-//! The folder that a run syncs the home with, and that becomes the next snapshot: hard links to conversations of the home
-//! wherever that has the content, so that they take no space, and copies of other files.
+//! The folder that a run syncs the home with, and that becomes the next snapshot. A conversation of the home is a hard
+//! link if the home has its content, so that it takes no space; other files are copies.
 
 use super::error::RemoteError;
 use super::snapshot_manifest::copy_name;
@@ -17,14 +17,14 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Files with size and time, by key and path.
+/// Size and mtime of each file, by key and path.
 pub(super) type StagedFiles = BTreeMap<String, BTreeMap<String, Stat>>;
 
-/// A file that may have the content of another one.
+/// A local file that may have the content of a file to place.
 pub(super) struct Candidate<'a> {
     /// Path below the Codex home.
     pub(super) path: &'a str,
-    /// Size and time with which the file certainly has the content.
+    /// Size and mtime with which the file certainly has the content.
     pub(super) trusted: Option<Stat>,
 }
 
@@ -38,7 +38,7 @@ impl StagedTree {
     /// Creates the tree in the empty folder `root`.
     ///
     /// # Errors
-    /// The Codex home is on another disk: every run would copy it.
+    /// The Codex home is on another disk, so that every run would have to copy all conversations.
     pub(super) fn create(root: &Path, config: &SyncConfig) -> Result<Self, RemoteError> {
         let device = |path: &Path| file_id::read_device_and_inode(path).map(|(device, _)| device);
         let (own, home) = (device(root), device(&config.local));
@@ -70,8 +70,8 @@ impl StagedTree {
         Ok(target)
     }
 
-    /// Places a file from the first of the local `candidates` that has the content or begins with it. Returns the size and
-    /// mtime of the placed file; `None` if no candidate has the content.
+    /// Places a file from the first of the local `candidates` that has the content or begins with it. Returns the size
+    /// and mtime of the placed file; `None` if no candidate has the content.
     pub(super) fn place_from_home(
         &self,
         config: &SyncConfig,
@@ -102,8 +102,9 @@ impl StagedTree {
         Ok(None)
     }
 
-    /// Places a link to a conversation, which Codex only appends to, or a copy of another file, which an editor may write
-    /// in place while it is published. Returns false if the file has changed since `stat`.
+    /// Places a hard link to a conversation, because Codex only appends to it, or a copy of any other file, because an
+    /// editor may overwrite it during the publication. Returns false, and places nothing, if the source of a copy no
+    /// longer has the size and mtime `stat`.
     pub(super) fn place(&self, from: &Path, to: &str, stat: Stat) -> Result<bool, IoError> {
         if FileKind::from_key(&state_key(to)) == FileKind::Rollout {
             self.link(from, to)?;
@@ -123,7 +124,7 @@ impl StagedTree {
         links::link_or_copy(from, &self.prepare(to)?)
     }
 
-    /// Copies the first bytes of a file that has grown; false if they differ from the listed ones.
+    /// Copies the beginning of a file that has grown. Returns false if the beginning is not the content of `entry`.
     fn copy_beginning(
         &self,
         from: &Path,
@@ -146,7 +147,8 @@ impl StagedTree {
         tree::remove(&self.path(relative))
     }
 
-    /// Moves the links to conversations to `kept`, and removes everything else: copies would take space until the next run.
+    /// Moves the hard links to conversations to `kept`, and removes all other files, because copies would take space
+    /// until the next run.
     pub(super) fn keep(&self, kept: &Path) -> Result<(), IoError> {
         for (key, files) in self.list()? {
             let is_rollout = FileKind::from_key(&key) == FileKind::Rollout;
@@ -161,11 +163,11 @@ impl StagedTree {
         sharing::rename(&self.home(), kept).at("move", self.home())
     }
 
-    /// Moves the files that the last run kept back into the tree, and returns them.
+    /// Moves the files that the last run kept in `kept` back into the tree, and lists them.
     pub(super) fn reuse_kept(&self, kept: &Path) -> Result<StagedFiles, IoError> {
         tree::remove(&self.home())?;
         match sharing::rename(kept, &self.home()) {
-            // The first run; or a plan, which has no lock, has taken it.
+            // This is the first run, or a plan, which holds no lock, has moved the folder.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 atomic::create_unsynced_folder(&self.home())?;
                 Ok(StagedFiles::new())
@@ -209,8 +211,8 @@ impl StagedTree {
     }
 }
 
-/// Checks the content of a fetched file, and moves it to its place, whose folder exists. A file that has grown since it
-/// was listed is cut. The inner error says what is wrong with a file that is not the listed one, which is not moved.
+/// Checks the content of the fetched file `from`, and moves it to `to`, whose folder exists. A file that is longer than
+/// its `entry` is truncated first. The inner error describes how the file differs from its entry; then it is not moved.
 pub(crate) fn place_fetched(
     from: &Path,
     to: &Path,

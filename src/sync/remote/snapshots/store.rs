@@ -17,7 +17,7 @@ pub const HOME: &str = "home";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteSnapshot {
     pub id: String,
-    /// Id of the replica that published it.
+    /// Id of the replica that published the snapshot.
     pub replica: String,
     /// Name of the machine, for messages.
     pub machine: String,
@@ -42,17 +42,17 @@ pub trait Remote {
     /// Reads the manifest of a snapshot.
     fn manifest(&self, snapshot: &RemoteSnapshot) -> Result<SnapshotManifest, Self::Error>;
 
-    /// Puts the `wanted` files of a snapshot below [`HOME`] in `folder`, which has nothing but other versions of some of
-    /// them. `all` are the files of the snapshot.
+    /// Writes the `wanted` files of a snapshot below [`HOME`] in `folder`. The folder may have other versions of some
+    /// wanted files, and no other files.
     fn fetch(
         &self,
         snapshot: &RemoteSnapshot,
-        all: &SnapshotManifest,
+        manifest: &SnapshotManifest,
         wanted: &BTreeSet<&str>,
         folder: &Path,
     ) -> Result<(), Self::Error>;
 
-    /// Makes a snapshot of `tree`, which has [`MANIFEST`] and [`HOME`], and returns its id. `snapshot` describes it; its
-    /// id is empty.
+    /// Makes a snapshot of the folder `tree`, which has [`MANIFEST`] and [`HOME`], and returns the id of the snapshot.
+    /// `snapshot` describes the snapshot, with an empty id.
     fn publish(&self, tree: &Path, snapshot: &RemoteSnapshot) -> Result<String, Self::Error>;
 }

@@ -11,7 +11,7 @@ pub(super) const TAKEN_FILE: &str = "taken.json";
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct TakenVersions {
     pub(super) files: BTreeMap<String, Vec<FileVersions>>,
-    /// Keys of which an earlier run placed the first version in the home.
+    /// Keys of the files whose first version an earlier run placed in the home.
     #[serde(default)]
     pub(super) placed: BTreeSet<String>,
 }
