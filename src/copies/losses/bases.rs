@@ -1,4 +1,4 @@
-//! The rollouts of deleted conversations that live ones continue: a fork shows the turns of its base.
+//! The rollouts of deleted conversations that live conversations continue: a fork shows the turns of its base.
 
 use crate::codex::projections::RolloutCut;
 use crate::copies::losses::live::{LiveRollout, LiveThreads};
@@ -9,12 +9,12 @@ use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use std::collections::{BTreeMap, HashMap};
 
-/// The offsets up to which live threads continue rollouts that are not live, by the id of the thread, then of the
+/// By the id of a live thread and the id of a rollout that is not live: the offset up to which the thread shows that
 /// rollout.
 pub(super) type MissingBases = BTreeMap<String, HashMap<String, u64>>;
 
-/// Finds the missing bases of live threads that are among `copies`. Reads the first lines of all live rollouts, unless
-/// all copies are of live threads.
+/// Finds the missing bases of live threads of which `copies` has a copy. Reads the first lines of all live rollouts,
+/// unless all copies are of live threads.
 ///
 /// # Errors
 /// The user interrupts.
@@ -33,7 +33,7 @@ pub(super) fn find(
     }
     let rollouts = live.0.iter();
     let rollouts = rollouts.flat_map(|(id, rollouts)| rollouts.iter().map(move |one| (id, one)));
-    // An unreadable rollout continues nothing.
+    // For an unreadable rollout, no base is found.
     let read = |(id, rollout): (&String, &LiveRollout)| {
         let meta = rollout::read_head(&rollout.path).unwrap_or_default();
         (id.clone(), meta.and_then(|meta| meta.base()))
@@ -61,7 +61,7 @@ pub(super) fn find(
     Ok(bases)
 }
 
-/// Returns the base of a copied rollout.
+/// Returns the base of a copied rollout; `None` also if the copy cannot be read.
 fn read_copied_base(copy: &RolloutCopy, sources: &[Option<CopyOrigin>]) -> Option<RolloutCut> {
     let meta = match &copy.content {
         CopyContent::File(path) => rollout::read_head(path).ok()?,
