@@ -68,8 +68,8 @@ pub(crate) fn find_conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Con
     open.map(|branch| branch.conflict).collect()
 }
 
-/// Returns the branches among these records that wait for a decision. They have messages that Codex does not show, and
-/// the user did not know them at the rewind with which Codex left them.
+/// Returns the branches among these records that wait for a decision: they have messages that Codex does not show, and
+/// the user did not leave them on purpose by a rewind.
 pub(crate) fn find_open(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
     let mut open = read_branches(home, records, |name| {
         !resolutions::is_dropped(name, [records])
@@ -130,8 +130,8 @@ impl Branch {
         })
     }
 
-    /// Returns true if the records show that the user knew all lines of the branch at the rewind with which the rollout
-    /// began that Codex continues. Returns false without such records.
+    /// Returns true if the records show that the user knew the whole branch when a rewind created the rollout that
+    /// Codex continues. Returns false without such records.
     fn was_left_on_purpose(&self, records: &BTreeSet<String>) -> bool {
         let thread = rollouts::id(&self.conflict.path);
         let ids = parse_rollout_id(&self.file).zip(parse_rollout_id(&self.shown));
@@ -145,10 +145,10 @@ impl Branch {
         known.knows(&shown, (&id, last), &ids) == Some(true)
     }
 
-    /// Records the decision of the user, and writes `state`. For [`KeepChoice::ConflictCopy`], makes Codex continue this
-    /// branch; for any other choice, Codex goes on with the branch that it shows. The next sync publishes the decision.
-    /// `others` has the records of other machines. The caller holds the lock of the state, and Codex must not use the
-    /// home.
+    /// Records the decision of the user, and writes `state`. For [`KeepChoice::ConflictCopy`], makes Codex continue
+    /// this branch; for any other choice, Codex goes on with the branch that it shows. The next sync publishes the
+    /// decision. `others` has the records of other machines. The caller holds the lock of the state, and Codex must not
+    /// use the home.
     pub(crate) fn decide(
         &self,
         choice: KeepChoice,

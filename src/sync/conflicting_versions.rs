@@ -31,8 +31,8 @@ pub struct ConflictingVersions {
 }
 
 impl ConflictingVersions {
-    /// Compares the local version of a conversation with another version, which is at `place` in the words of the
-    /// output. Reads the name of the conversation from the Codex home.
+    /// Compares the local version of a conversation with another version. `place` describes the place of the other
+    /// version for output, such as "in the cloud folder". Reads the name of the conversation from the Codex home.
     pub(crate) fn read(
         home: &Path,
         id: &str,

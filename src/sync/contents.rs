@@ -167,8 +167,8 @@ fn has_zeros(file: &mut File, count: usize) -> io::Result<bool> {
 
 /// Returns the reason why a plain file looks truncated, as a clause; `None` if the file looks complete, is empty or is
 /// not a text. A truncated text has a sector of zeros, a partial character at the end, no final newline at a block
-/// boundary, or an unterminated JSON or TOML value. Without other machines, no manifest has the digest of the complete
-/// file.
+/// boundary, or an unterminated JSON or TOML value. These signs are needed while no machine has published the digest of
+/// the complete file.
 pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
     /// A missing sector reads as zeros.

@@ -80,7 +80,7 @@ pub(crate) enum FileDecision {
 pub(crate) enum CopyReason {
     /// Only this side has the file.
     OnlyOneSide,
-    /// The other side lost the file, and absent is not deleted.
+    /// The other side lost the file, and `sync.delete_policy` does not propagate the deletion.
     AbsentIsNotDeleted,
     /// This version continues the other one.
     Grew,

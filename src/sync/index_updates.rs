@@ -1,8 +1,8 @@
 //! Makes synced conversations known to Codex's index on this machine.
 //!
-//! Codex lists new conversation files by itself, but `resume --last` and a resume by name use rows of its
-//! database. It does not notice that a conversation was moved, or that a file was replaced after Codex
-//! indexed it. Rows of conversations that were not synced stay as they are.
+//! Codex lists new conversation files by itself, but `resume --last` and a resume by name use rows of Codex's database.
+//! Codex does not notice that a conversation was moved, or that a file was replaced after Codex indexed it. The rows of
+//! conversations that were not synced stay as they are.
 
 use super::config::PathRule;
 use super::rollouts;

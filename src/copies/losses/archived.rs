@@ -94,7 +94,10 @@ impl NeededArchives {
         for (id, mut places) in find_hidden_turns(records, context)? {
             places.retain(|place| is_wanted(&place.kind));
             needed.push(NeededCopy {
-                reason: format!("has turns of {} that Codex hides", short_id(&id)),
+                reason: format!(
+                    "has turns of the conversation {} that Codex hides",
+                    short_id(&id)
+                ),
                 restored_id: id.clone(),
                 id,
                 places,
@@ -162,7 +165,7 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
 /// A file with the same size and mtime in both archives is not read. If a file grew, its beginning is hashed.
 ///
 /// # Errors
-/// The user interrupts, or the record of accepted losses cannot be read.
+/// The archives cannot be listed, the record of accepted losses cannot be read, or the user interrupts.
 pub(crate) fn find_lost_since(
     previous: Option<ArchiveReader>,
     name: &str,

@@ -9,8 +9,8 @@ use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use std::collections::{BTreeMap, HashMap};
 
-/// By the id of a live thread and the id of a rollout that is not live: the offset up to which the thread shows that
-/// rollout.
+/// The rollouts of deleted conversations that live threads continue. Maps the id of a thread to the ids of these
+/// rollouts, each with the offset in the plain text at which the thread continues the rollout.
 pub(super) type MissingBases = BTreeMap<String, HashMap<String, u64>>;
 
 /// Finds the missing bases of live threads of which `copies` has a copy. Reads the first lines of all live rollouts,
@@ -38,7 +38,7 @@ pub(super) fn find(
         let meta = rollout::read_head(&rollout.path).unwrap_or_default();
         (id.clone(), meta.and_then(|meta| meta.base()))
     };
-    let take = |(id, base): (String, Option<RolloutCut>)| {
+    let add_bases = |(id, base): (String, Option<RolloutCut>)| {
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }
@@ -57,7 +57,7 @@ pub(super) fn find(
         }
         Ok(())
     };
-    parallel::run_each_ordered(parallel::thread_count() * 2, rollouts, read, take)?;
+    parallel::run_each_ordered(parallel::thread_count() * 2, rollouts, read, add_bases)?;
     Ok(bases)
 }
 

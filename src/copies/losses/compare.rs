@@ -31,12 +31,13 @@ type LostOccurrence<'a> = (&'a str, u64, usize);
 pub(crate) struct ComparedThread<'a> {
     pub live: &'a [LiveRollout],
     pub copies: Vec<&'a RolloutCopy>,
-    /// By id, the rollouts of deleted conversations that this one continues: the offset up to which Codex shows them.
+    /// The ids of the rollouts of deleted conversations that this one continues, each with the offset in the plain text
+    /// at which this one continues it.
     pub bases: HashMap<String, u64>,
 }
 
 impl ComparedThread<'_> {
-    /// Returns the length of the beginning of a copy, in bytes of plain text, of which the messages are compared.
+    /// Returns the number of bytes at the beginning of a copy's plain text whose messages are compared.
     fn compared_len(&self, copy: &RolloutCopy) -> u64 {
         let len = copy.text_len().unwrap_or(u64::MAX);
         let cut = self.bases.get(&copy.rollout_id());
@@ -110,8 +111,8 @@ impl Loss {
         messages.map(|lost| lost.message.dated_digest()).collect()
     }
 
-    /// Returns sets of places, the newest place first in each set. As long as one place of each set keeps its copies,
-    /// no message is gone for good that the places selected by `is_wanted` have.
+    /// Returns sets of places, the newest place first in each set. As long as one place of each set stays, each lost
+    /// message can be restored, if a place that `is_wanted` selects has it.
     pub(crate) fn needed_places(
         &self,
         places: &[CopyPlace],

@@ -12,7 +12,8 @@ use crate::io::{ContentDigest, pluralize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The size of each rollout of a conversation, and the digest. Without a digest, the modification time.
+/// Identifies a version of a conversation: the size of each rollout, with the digest, or with the modification time if
+/// the archive has no digest.
 type RolloutDigests = Vec<(u64, Result<ContentDigest, i64>)>;
 
 /// Counts the messages in the archived copies of one conversation.

@@ -20,7 +20,7 @@ pub(crate) mod search;
 
 /// Returns the reason to keep an archive or snapshot with the last copy of messages, as a clause.
 pub(crate) fn describe_last_copy(id: &str) -> String {
-    format!("has messages that {} lost", short_id(id))
+    format!("has messages that the conversation {} lost", short_id(id))
 }
 
 fn short_id(id: &str) -> String {

@@ -126,8 +126,8 @@ pub(crate) fn add_archives(
 ) -> Result<bool, CommandError> {
     let home = context.codex_home().display().to_string();
     let files = list_archived_copies(records, context)?;
-    let mut is_whole = true;
-    let take = |(file, opened): (ArchivedCopies, Result<ArchiveReader, _>)| {
+    let mut are_all_readable = true;
+    let add_opened = |(file, opened): (ArchivedCopies, Result<ArchiveReader, _>)| {
         match opened {
             _ if is_interrupted() => return Err(CommandError::interrupted()),
             Ok(archive) if may_have_copies(archive.metadata(), &home) => {
@@ -135,7 +135,7 @@ pub(crate) fn add_archives(
             }
             Ok(_) => {}
             Err(e) => {
-                is_whole = false;
+                are_all_readable = false;
                 let problem = CommandError::from(e).to_one_line();
                 context
                     .ui
@@ -148,8 +148,8 @@ pub(crate) fn add_archives(
         let opened = ArchiveReader::open(&file.path);
         (file, opened)
     };
-    parallel::run_each_ordered(parallel::thread_count(), files, open, take)?;
-    Ok(is_whole)
+    parallel::run_each_ordered(parallel::thread_count(), files, open, add_opened)?;
+    Ok(are_all_readable)
 }
 
 /// Adds the copies that are single files: conflict copies of `sync`, trashed conversations, and compressed rollouts

@@ -62,8 +62,8 @@ pub(crate) fn describe(losses: &[Loss], places: &[CopyPlace], context: &Context)
     losses.iter().map(describe).collect()
 }
 
-/// Records losses for `doctor` and `vault forget`, in place of earlier losses of the compared conversations. Prints a
-/// warning if the record cannot be written.
+/// Records losses for `doctor` and `vault forget`. Removes the recorded losses that are not among `found`, unless they
+/// are outside of the `extent` of this check. Prints a warning if the record cannot be written.
 pub(crate) fn record(
     found: &[Loss],
     listed: &[LossJson],

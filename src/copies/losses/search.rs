@@ -140,7 +140,7 @@ impl LossSearch {
                 compare::find_lost_messages(&thread, &self.sources),
             )
         };
-        let take = |(id, result): (String, Result<_, CommandError>)| {
+        let add_result = |(id, result): (String, Result<_, CommandError>)| {
             if is_interrupted() {
                 return Err(CommandError::interrupted());
             }
@@ -157,7 +157,7 @@ impl LossSearch {
             .filter(|id| self.live.0.contains_key(*id));
         let ids = live.chain(bases.keys()).filter(|id| is_wanted(id));
         let ids: BTreeSet<&String> = ids.collect();
-        parallel::run_each_ordered(parallel::thread_count() * 2, ids, compare, take)?;
+        parallel::run_each_ordered(parallel::thread_count() * 2, ids, compare, add_result)?;
         for loss in &mut found.losses {
             let live = self.live.0.get(&loss.id).map_or(&[][..], Vec::as_slice);
             let newest = live.iter().max_by_key(|rollout| &rollout.file.name);

@@ -55,8 +55,8 @@ struct NamedFile {
 
 impl ApplyRun<'_> {
     /// Applies the steps of one [`next_batch`]; `first` is the index of the first step in the plan. After an
-    /// interruption, every file that has its final name is durable and recorded. After a failed sync of a folder or
-    /// write of the state, such a file may not be recorded; the next run finds both sides equal.
+    /// interruption, every file that has its final name is durable and recorded. If syncing a folder or writing the
+    /// state fails, such a file may not be recorded; the next run finds both sides equal.
     pub(super) fn apply_batch(
         &mut self,
         first: usize,

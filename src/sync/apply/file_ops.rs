@@ -34,13 +34,13 @@ impl ApplyRun<'_> {
         to: &[MergeTarget],
         is_one_text: bool,
     ) -> Result<(), StepFailure> {
-        let recheck = |run: &Self| {
+        let check_all_unchanged = |run: &Self| {
             let each = versions
                 .iter()
                 .map(|(seen, _)| run.copier.check_unchanged(seen));
             each.collect::<Result<Vec<_>, _>>()
         };
-        let paths = recheck(self)?;
+        let paths = check_all_unchanged(self)?;
         let merge = line_merge::merge(&paths)?;
         for ((_, planned), (path, read)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
             if planned != read {
@@ -61,7 +61,7 @@ impl ApplyRun<'_> {
         });
         let mtime_ns = newest_ns.saturating_add(if replaces_equal { 2_000_000_000 } else { 0 });
         let mut staged = Vec::new();
-        for MergeTarget { place, over, first } in to {
+        for MergeTarget { place, first, .. } in to {
             let target = prepare_target(self.request.config, self.plan, place)?;
             let mut temp = self.copier.create_temp(place.0, &target)?;
             merge.write(*first, temp.file()).at("merge", &target)?;
@@ -77,7 +77,7 @@ impl ApplyRun<'_> {
             let text = is_one_text.then_some((entry.size, entry.digest));
             staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
         }
-        recheck(self)?;
+        check_all_unchanged(self)?;
         // Both sides are staged before the first one is replaced, so a merge that fails changes neither.
         for (staged, MergeTarget { place, over, .. }) in staged.into_iter().zip(to) {
             if place.0 == Side::Remote {

@@ -57,7 +57,8 @@ pub fn apply(
     }
 }
 
-/// Applies a plan, and fills `report` even if an error ends the run: the snapshot in it has the replaced files.
+/// Applies a plan. Fills `report` even if an error ends the run, so that the error can name the snapshot of the
+/// replaced files.
 fn apply_with_report(
     plan: &SyncPlan,
     mut state: SyncState,

@@ -94,8 +94,8 @@ pub(super) fn publish_manifest(
     Ok(())
 }
 
-/// Records in the state what the plan found out about files without a step: equal files, files that are gone, deletions
-/// and resolutions of other machines.
+/// Records the findings of the plan that need no step: files that are equal, files that both sides lost, and
+/// resolutions of other machines.
 fn record_findings(
     plan: &SyncPlan,
     report: &ApplyReport,

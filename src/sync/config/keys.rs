@@ -1,4 +1,5 @@
-//! The table of all settings of `sync.toml`. Names and defaults are those of codexSync.
+//! The table of all settings of `sync.toml`. Names and defaults are those of codexSync, except for the keys that only
+//! this program has.
 
 use super::settings::{
     Compare, ConflictPolicy, DeletePolicy, EqualMtime, PathRule, SessionMode, SnapshotCompression,

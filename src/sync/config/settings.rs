@@ -130,7 +130,7 @@ impl SyncRemote {
     }
 }
 
-/// The comparison of files if there is no state of a last sync.
+/// The comparison of plain files that no sync has recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Compare {
@@ -143,7 +143,7 @@ pub enum Compare {
     ThreeWay,
 }
 
-/// The treatment of differing files with equal mtimes if there is no state of a last sync.
+/// The treatment of differing plain files with equal mtimes that no sync has recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum EqualMtime {
@@ -162,10 +162,10 @@ pub enum EqualMtime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum ConflictPolicy {
-    /// None; the run stops without writing anything, as in codexSync.
+    /// No version wins. The run stops without writing anything, as in codexSync.
     #[default]
     ManualAbort,
-    /// None; the file stays as it is on both sides, and all others are synced.
+    /// No version wins. The file stays as it is on both sides, and sync goes on with the other files.
     Manual,
     /// The remote version wins.
     PreferCloud,
