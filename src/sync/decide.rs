@@ -80,7 +80,7 @@ pub(crate) enum FileDecision {
 pub(crate) enum CopyReason {
     /// Only this side has the file.
     OnlyOneSide,
-    /// The other side lost the file, and `sync.delete_policy` does not propagate the deletion.
+    /// The other side lost the file, and `sync.delete_policy` does not delete this version.
     AbsentIsNotDeleted,
     /// This version continues the other one.
     Grew,
@@ -117,7 +117,9 @@ impl CopyReason {
         let writer = if is_local { "this" } else { "another" };
         match self {
             Self::OnlyOneSide => format!("only {side}"),
-            Self::AbsentIsNotDeleted => format!("missing {other}; sync.delete_policy is never"),
+            Self::AbsentIsNotDeleted => {
+                format!("missing {other}; sync.delete_policy does not delete this version")
+            }
             Self::Grew => format!("longer {side}"),
             Self::Rewritten => {
                 format!("has all messages, as Codex rewrote them on {writer} machine")

@@ -7,7 +7,7 @@ use super::{line_merge, rollouts};
 /// the other is newer. For plain files, that proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileKind {
-    /// A conversation, which Codex only appends to.
+    /// A rollout of a conversation, to which Codex appends lines.
     Rollout,
     /// A file whose lines can be merged.
     Lines,
