@@ -88,7 +88,7 @@ pub(crate) fn torn_reason(path: &Path, format: ContentFormat) -> io::Result<Opti
     let zeros = count_trailing_zeros(&tail);
     // Complete binary files may end in a few zeros.
     if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_zstd(&head)) {
-        return Ok(Some("ends in zeros"));
+        return Ok(Some("ends in zero bytes"));
     }
     if of_lines {
         if is_zstd(&head) {
