@@ -162,7 +162,7 @@ fn an_acceptance_applies_to_one_home() {
         .code(0)
         .json();
     let mut kept = pruned["keep"].as_array().unwrap().iter();
-    let reason = "has messages that 01a1f78b lost";
+    let reason = "has messages that the conversation 01a1f78b lost";
     assert!(kept.any(|kept| kept["reason"] == reason), "{pruned}");
 }
 
@@ -232,7 +232,10 @@ fn i16_prune_keeps_the_last_copy_until_the_loss_is_accepted() {
         keep[1]["archive"],
         "2026-11-20-090000-signed-out-codex.tar.gz"
     );
-    assert_eq!(keep[1]["reason"], "has messages that 01a1f78b lost");
+    assert_eq!(
+        keep[1]["reason"],
+        "has messages that the conversation 01a1f78b lost"
+    );
     assert_eq!(pruned["drop"].as_array().unwrap().len(), 1);
     let _ = env.run(["history", "losses", "--accept", &id(1)]).code(0);
     let pruned = env.run(prune).code(0).json();
@@ -275,7 +278,7 @@ fn i16_prune_plans_again_if_an_archive_was_added_while_it_waited() {
     let pruned: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(
         pruned["keep"][1]["reason"],
-        "has messages that 01a1f78b lost"
+        "has messages that the conversation 01a1f78b lost"
     );
     assert_eq!(pruned["drop"], json!([]));
 }
@@ -382,7 +385,10 @@ fn vault_forget_keeps_the_snapshot_that_a_loss_check_named() {
     let forget = ["vault", "forget", "--keep-last", "1", "--yes", "--json"];
     let kept = env.run(forget).code(0).json();
     assert_eq!(kept["drop"], json!([]));
-    assert_eq!(kept["keep"][1]["reason"], "has messages that 01a1f78b lost");
+    assert_eq!(
+        kept["keep"][1]["reason"],
+        "has messages that the conversation 01a1f78b lost"
+    );
     let command = found["command"].as_str().unwrap();
     let words: Vec<_> = command.split(' ').skip(1).chain(["--yes"]).collect();
     let _ = env.run(words).code(0);
@@ -408,7 +414,10 @@ fn vault_forget_keeps_the_last_copy_without_an_earlier_loss_check() {
     let forget = ["vault", "forget", "--keep-last", "1", "--yes", "--json"];
     let kept = env.run(forget).code(0).json();
     assert_eq!(kept["drop"], json!([]));
-    assert_eq!(kept["keep"][1]["reason"], "has messages that 01a1f78b lost");
+    assert_eq!(
+        kept["keep"][1]["reason"],
+        "has messages that the conversation 01a1f78b lost"
+    );
     let accept = ["history", "losses", "--vault", "--accept", &id(1)];
     let _ = env.run(accept).code(0);
     let forgotten = env.run(forget).code(0).json();

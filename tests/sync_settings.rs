@@ -196,7 +196,7 @@ fn a_sync_with_mapped_folders_suggests_codex_resume_with_an_id() {
     assert!(run.stderr.contains(&format!("codex resume {ID}")), "{run}");
     assert!(
         run.stderr
-            .contains("takes effect after Codex has started once"),
+            .contains("because Codex has no index on this machine"),
         "{run}"
     );
     for n in 1..=2 {

@@ -201,7 +201,10 @@ fn a_migrated_subagent_is_readable_from_an_archive_made_before() {
     lab.back_up();
     let pruned = lab.manager(["prune", "--keep-last", "1", "--json"]).code(0);
     let kept = pruned.json()["keep"][1]["reason"].clone();
-    assert_eq!(kept, "has turns of 01a00000 that Codex hides");
+    assert_eq!(
+        kept,
+        "has turns of the conversation 01a00000 that Codex hides"
+    );
     let one = unreadable(&lab);
     assert_eq!(one["id"], CHILD);
     assert_turns(&one, 2, 0);

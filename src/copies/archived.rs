@@ -9,8 +9,9 @@ use crate::restore::needed_paths::newest_state_database;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-/// Returns the rollouts of each conversation, the oldest first, by its id in lower case. Of the plain and the
-/// compressed form of one rollout, returns the plain one. A conversation that was rewound has several rollouts.
+/// Returns the rollouts of each conversation, the oldest first, by the id of the conversation in lower case. If a
+/// rollout has a plain and a compressed form, returns the plain one. A conversation that was rewound has several
+/// rollouts.
 pub(crate) fn group_rollouts(files: &FileList) -> BTreeMap<String, Vec<FileEntry>> {
     let mut rollouts: BTreeMap<(String, String), FileEntry> = BTreeMap::new();
     for (name, file) in rollout_files(files) {
@@ -40,8 +41,8 @@ pub(crate) fn list_ids_on_disk(home: &Path) -> Result<HashSet<String>, IoError> 
         .collect())
 }
 
-/// Returns the conversations in the newest state database of a source. Returns none if that is missing or unreadable:
-/// the rollouts are there anyway.
+/// Returns the conversations in the newest state database of a source. Returns none if the database is missing or
+/// unreadable, because each conversation can also be found by its rollouts.
 pub(crate) fn read_threads(source: &dyn ConversationSource) -> Vec<ListedThread> {
     let read = || {
         let entry = newest_state_database(source.files())?;

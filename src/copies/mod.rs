@@ -3,7 +3,7 @@
 //! - reading a conversation of an archive or a snapshot: [`source`]
 //! - listing the conversations of an archive: [`archived`]
 //! - comparing the home with its copies: [`losses`]
-//! - finding the archive with turns that Codex cannot show: [`unreadable_fixes`]
+//! - finding the archives with turns that Codex cannot show: [`unreadable_fixes`]
 
 pub(crate) mod archived;
 pub(crate) mod losses;

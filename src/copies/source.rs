@@ -16,28 +16,28 @@ use std::sync::Mutex;
 
 /// An archive or a snapshot in which conversations are searched.
 pub(crate) trait ConversationSource {
-    /// Returns the files, of which some are rollouts.
     fn files(&self) -> &FileList;
 
-    /// Returns the beginning of a rollout as it is stored, usually more than its first line.
+    /// Returns the beginning of the stored file of a rollout, plain or compressed. Usually it has more than the first
+    /// line.
     ///
     /// # Errors
     /// The file cannot be read.
     fn read_beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>, CommandError>;
 
-    /// Writes the content of a file into `to`.
+    /// Writes the content of a file to `to`.
     ///
     /// # Errors
     /// The file cannot be read or written.
     fn extract(&self, entry: &FileEntry, to: &File) -> Result<(), CommandError>;
 
-    /// Returns the content of `session_index.jsonl`; empty if there is none.
+    /// Returns a file with the content of `session_index.jsonl`. The file is empty if the source has none.
     ///
     /// # Errors
     /// The file cannot be read.
     fn open_session_index(&self) -> Result<File, CommandError>;
 
-    /// Returns the error for a conversation that the source does not have.
+    /// Returns the error for an id or a name that no conversation of the source has.
     fn not_found(&self, wanted: &str) -> CommandError;
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn read_messages(
     entry: &FileEntry,
 ) -> Result<Vec<Message>, CommandError> {
     let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
-    // The name says whether the rollout is compressed.
+    // The reader recognizes a compressed rollout by the name.
     let name = entry.path.as_path().file_name().unwrap_or_default();
     let path = folder.path().join(name);
     let file = File::create_new(&path).at("create", &path)?;
@@ -96,11 +96,11 @@ pub(crate) fn read_messages(
     Ok(messages::read(&path).at("read", &path)?)
 }
 
-/// Returns the file names of the rollouts of one conversation and of the rollouts that it continues. Chooses the
-/// conversation as [`thread_choice::find_named`] does, by the names in the session index of `source`.
+/// Returns the file names of the rollouts of one conversation, then those of the rollouts that they continue. Chooses
+/// the conversation by [`thread_choice::find_named`], with the names in the session index of `source`.
 ///
 /// # Errors
-/// No conversation or several match, or a file of `source` cannot be read.
+/// No conversation or several ones match, or a file of `source` cannot be read.
 pub(crate) fn require_rollouts(
     source: &dyn ConversationSource,
     wanted: &str,
@@ -108,7 +108,10 @@ pub(crate) fn require_rollouts(
     find_rollouts(source, wanted)?.ok_or_else(|| source.not_found(wanted))
 }
 
-/// Like [`require_rollouts`]; `None` if `source` does not have the conversation. Its own rollouts come first.
+/// Like [`require_rollouts`], but returns `None` if no conversation matches.
+///
+/// # Errors
+/// Several conversations match, or a file of `source` cannot be read.
 pub(crate) fn find_rollouts(
     source: &dyn ConversationSource,
     wanted: &str,
@@ -119,9 +122,10 @@ pub(crate) fn find_rollouts(
     let files = rollout_files(source.files()).map(|(name, _)| name);
     let files: Vec<_> = files.filter(|name| name.id().is_some()).collect();
     let id_of = |file: &RolloutName| file.id().unwrap_or_default().to_owned();
-    let mut found = thread_choice::find_named(&files.iter(), wanted, id_of, |_, _| false);
+    let has_no_title = |_: &RolloutName, _: &dyn Fn(&str) -> bool| false;
+    let mut found = thread_choice::find_named(&files.iter(), wanted, id_of, has_no_title);
     if found.is_empty() {
-        // Names are read only now: they are far back in an archive.
+        // The names are read only if no id matches, because an archive has them near its end.
         let names = read_names(source)?;
         let has_title = |file: &RolloutName, fits: &dyn Fn(&str) -> bool| {
             names.get(&id_of(file)).is_some_and(|name| fits(name))
@@ -136,7 +140,7 @@ pub(crate) fn find_rollouts(
         // A conversation that was rewound has several.
         _ if ids.len() == 1 => add_parents(source, rollouts).map(Some),
         ambiguous => {
-            let listed = &ambiguous[..ambiguous.len().min(MAX_LISTED_CONVERSATIONS)];
+            let listed = &ambiguous[..ambiguous.len().min(MAX_LISTED_ROLLOUTS)];
             let more = if listed.len() < ambiguous.len() {
                 ", …"
             } else {
@@ -144,32 +148,35 @@ pub(crate) fn find_rollouts(
             };
             Err(
                 CommandError::failed(format!("{wanted:?} matches {} conversations", ids.len()))
-                    .hint(format!("they are: {}{more}", listed.join(", "))),
+                    .hint(format!(
+                        "use the id of one of them: {}{more}",
+                        listed.join(", ")
+                    )),
             )
         }
     }
 }
 
-/// Adds to `names` the rollouts that they continue (`history_base`), and those that these continue in turn, if `source`
-/// has them.
+/// Adds to `names` the rollouts that these rollouts continue (`history_base`), directly or through other rollouts, if
+/// `source` has them.
 fn add_parents(
     source: &dyn ConversationSource,
     mut names: Vec<String>,
 ) -> Result<Vec<String>, CommandError> {
-    let mut next = 0;
-    // The list grows in the loop: a rollout that is continued may continue another one.
-    while next < names.len() {
-        let parent = read_parent(source, &names[next])?;
+    let mut index = 0;
+    // The list grows in the loop, because a parent may continue another rollout.
+    while index < names.len() {
+        let parent = read_parent(source, &names[index])?;
         let mut rollouts = rollout_files(source.files());
-        let found = parent.and_then(|id| rollouts.find(|(c, _)| c.rollout_id() == Some(&id)));
+        let found = parent.and_then(|id| rollouts.find(|(file, _)| file.rollout_id() == Some(&id)));
         let found = found.map(|(file, _)| file.name);
         names.extend(found.filter(|name| !names.contains(name)));
-        next += 1;
+        index += 1;
     }
     Ok(names)
 }
 
-/// Returns the id of the rollout that the rollout `name` continues.
+/// Returns the id of the rollout that the rollout with the file name `name` continues, if any.
 fn read_parent(
     source: &dyn ConversationSource,
     name: &str,
@@ -179,15 +186,15 @@ fn read_parent(
         return Ok(None);
     };
     let beginning = source.read_beginning(&entry)?;
-    // An unreadable rollout continues nothing. It is restored as it is.
+    // A rollout with an unreadable beginning is restored without the rollout that it continues.
     let meta = rollout::parse_prefix(&beginning, entry.path.as_path()).unwrap_or_default();
     Ok(meta.and_then(|meta| meta.base_id()))
 }
 
-/// The number of bytes of a rollout that are read for its head. The first line has 10 to 25 kB.
+/// The number of bytes after which no more of a rollout is kept. The first line has 10 to 25 kB.
 const HEAD_BYTES: usize = 1 << 20;
 
-/// Reads the first [`HEAD_BYTES`] of one file of an archive.
+/// Keeps the beginning of one file of an archive.
 struct RolloutHeadSink<'a> {
     entry: &'a FileEntry,
     beginning: Mutex<Vec<u8>>,
@@ -214,10 +221,10 @@ impl Sink for RolloutHeadSink<'_> {
     }
 }
 
-/// The number of conversations that the hint for an ambiguous name lists.
-const MAX_LISTED_CONVERSATIONS: usize = 8;
+/// The largest number of rollouts that the hint for an ambiguous name lists.
+const MAX_LISTED_ROLLOUTS: usize = 8;
 
-/// Returns the names in `session_index.jsonl` by id. The last line of an id counts.
+/// Returns the names in `session_index.jsonl` by the id of the conversation. The last line of an id counts.
 fn read_names(source: &dyn ConversationSource) -> Result<HashMap<String, String>, CommandError> {
     let mut lines = LineReader::new(source.open_session_index()?);
     let mut names = HashMap::new();

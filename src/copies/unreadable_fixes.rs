@@ -1,4 +1,4 @@
-//! Finds the archives that have what Codex needs to show a conversation, or what a rollout lost.
+//! Finds archives for conversations that Codex cannot show as a whole, or of which a rollout was shortened.
 
 use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
@@ -14,9 +14,9 @@ use crate::inventory::store;
 use crate::io::IoContext as _;
 use std::io::{self, Read as _, Seek as _};
 
-/// Sets the fix of each conversation that `history repair` cannot repair, or of which a rollout was shortened: the
-/// command that restores it from the newest archive with its turns. Without such an archive, the fix stays as it is.
-/// Skips archives that cannot be read.
+/// Sets the fix of each conversation that `history repair` cannot repair, or of which a rollout was shortened. The fix
+/// is the command that restores the conversation from the newest archive with its turns. Without such an archive, the
+/// fix stays as it is. Skips archives that cannot be read.
 pub(crate) fn set_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
     if !unreadable.iter().any(needs_archive) {
         return;
@@ -24,11 +24,11 @@ pub(crate) fn set_fixes(unreadable: &mut [UnreadableConversation], context: &Con
     let records = store::list_archives(context.manager_home()).unwrap_or_default();
     let home = context.codex_home().display().to_string();
     for record in numbered(&records) {
-        let mut open = unreadable
+        let mut without_fix = unreadable
             .iter_mut()
-            .filter(|one| needs_archive(one))
+            .filter(|conversation| needs_archive(conversation))
             .peekable();
-        if open.peek().is_none() {
+        if without_fix.peek().is_none() {
             return;
         }
         if record.metadata.source_codex_home != home || !record.is_usable() {
@@ -38,34 +38,35 @@ pub(crate) fn set_fixes(unreadable: &mut [UnreadableConversation], context: &Con
         let Ok(archive) = ArchiveReader::open(&path) else {
             continue;
         };
-        for one in open {
-            if let Some(id) = find_restored_id(&archive, one).unwrap_or_default() {
+        for conversation in without_fix {
+            if let Some(id) = find_restored_id(&archive, conversation).unwrap_or_default() {
                 let name = shortest_name(record);
-                one.fix = Some(format!("codex-manager restore {name} --session {id}"));
+                conversation.fix = Some(format!("codex-manager restore {name} --session {id}"));
             }
         }
     }
 }
 
-/// Returns true if an archive may have the turns of a conversation, and none is its fix yet. The fix of a shortened
-/// rollout is `history repair` until then.
-fn needs_archive(one: &UnreadableConversation) -> bool {
-    let is_shortened = matches!(one.cause, UnreadableCause::Shortened { .. });
-    one.fix.is_none() || is_shortened && one.is_repairable()
+/// Returns true if no archive was found yet that has the missing turns of the conversation. Until then, the fix of a
+/// shortened rollout is `history repair`.
+fn needs_archive(conversation: &UnreadableConversation) -> bool {
+    let is_shortened = matches!(conversation.cause, UnreadableCause::Shortened { .. });
+    conversation.fix.is_none() || is_shortened && conversation.is_repairable()
 }
 
-/// Returns the id of the conversation to restore from the archive, if that has the missing rollout, a longer copy of a
-/// shortened one, or the conversation without the boundary that hides it.
+/// Returns the id of the conversation to restore from the archive, so that Codex shows `conversation` as a whole. The
+/// archive has to have the missing rollout, a longer copy of the shortened rollout, or the conversation without the
+/// boundary that hides turns. Returns `None` for any other archive.
 ///
 /// # Errors
 /// The archive cannot be read.
 pub(crate) fn find_restored_id(
     archive: &ArchiveReader,
-    one: &UnreadableConversation,
+    conversation: &UnreadableConversation,
 ) -> Result<Option<String>, CommandError> {
     let rollouts = group_rollouts(archive.files());
-    let id = one.id.to_string();
-    match &one.cause {
+    let id = conversation.id.to_string();
+    match &conversation.cause {
         UnreadableCause::MissingBase(base) => {
             let is_base = |entry: &FileEntry| is_rollout(entry, base);
             let mut threads = rollouts.iter();

@@ -1,8 +1,8 @@
-//! The snapshots in the backup folder: what they contain, and which ones stay.
+//! The snapshots in the backup folder: their names and lists, and the retention.
 //!
-//! A snapshot is named `<machine>-YYYYMMDDTHHMMSSZ[-N][.zip]`. It has files under their relative paths, those
-//! of the cloud folder below `.cloud/`, and a list that marks it as made by this program. It gets its name
-//! once it is complete. Retention removes only snapshots with such a list.
+//! A snapshot is a folder or a zip file, named `<machine>-YYYYMMDDTHHMMSSZ[-N][.zip]`. It has the files of the home
+//! under their relative paths, those of the cloud folder below `.cloud/`, and a list, which marks it as made by this
+//! program. It gets its name once it is complete. Retention removes only snapshots with such a list.
 
 use super::config::SyncConfig;
 use super::sides::{Side, Stat};
@@ -18,28 +18,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Name of the list in a snapshot.
 pub(crate) const LIST_NAME: &str = ".codex-manager-snapshot.json";
-/// Folder of the cloud folder's files in a snapshot.
+/// The folder in a snapshot with the files of the cloud folder.
 const CLOUD_FOLDER: &str = ".cloud";
-/// Maximum size of a list in a `.zip`, which can unpack to any size.
+/// Maximum size of the list in a `.zip`, whose entries can unpack to any size.
 const MAX_ZIPPED_LIST_BYTES: u64 = 64 << 20;
 pub(super) const TIMESTAMP_FORMAT: &str = "%Y%m%dT%H%M%SZ";
-/// Prefix of the names of unfinished snapshots.
 pub(super) const UNFINISHED_PREFIX: &str = ".codex-manager-unfinished-";
 /// Name of the lock file in an unfinished snapshot.
 pub(super) const UNFINISHED_LOCK: &str = ".lock";
 /// A younger unfinished snapshot without a lock may be about to get one.
 const MIN_UNLOCKED_AGE: Duration = Duration::from_secs(60);
 
-/// An error of making or reading a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     #[error(transparent)]
     Io(#[from] IoError),
     #[error("cannot read the snapshot (it is not a zip file): {}", .0.display())]
     NotAZip(PathBuf),
-    /// The clock cannot be trusted, so the age of snapshots is not known.
+    /// The clock cannot be trusted, so the age of snapshots is unknown.
     #[error(transparent)]
     Clock(#[from] ClockDoubt),
     /// The list of a snapshot is damaged or of a newer version.
@@ -67,11 +64,10 @@ impl Document for SnapshotList {
 pub(crate) struct SnapshotFile {
     /// True for a file of the cloud folder, false for one of the home.
     cloud: bool,
-    /// Path relative to the root of its side.
+    /// Path relative to the cloud folder or the home.
     pub path: String,
     /// Mtime in nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Size of the file in bytes.
     pub size: u64,
 }
 
@@ -103,7 +99,7 @@ impl SnapshotFile {
     }
 }
 
-/// Returns the number of the next snapshot of this machine: above those of all its snapshots with a readable list.
+/// Returns a number above those of all snapshots of this machine with a readable list, for its next snapshot.
 pub(super) fn next_number(config: &SyncConfig) -> Result<u64, IoError> {
     let own = list_own_snapshots(config)?.into_iter();
     Ok(own.map(|own| own.number).max().unwrap_or(0) + 1)
@@ -111,9 +107,9 @@ pub(super) fn next_number(config: &SyncConfig) -> Result<u64, IoError> {
 
 /// A snapshot that this machine made.
 struct OwnSnapshot {
-    /// Position in the order of creation.
+    /// The number in the list of the snapshot.
     number: u64,
-    /// The time in the name of the snapshot, by the clock at that time.
+    /// The time in the name of the snapshot.
     made_at: NaiveDateTime,
     snapshot: SyncSnapshot,
 }
@@ -141,16 +137,15 @@ fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> 
 /// A snapshot in the backup folder.
 #[derive(Debug, Clone)]
 pub(crate) struct SyncSnapshot {
-    /// File name of the snapshot.
+    /// File name, with the extension of a `.zip`.
     pub name: String,
-    /// Path of the folder or `.zip` of the snapshot.
+    /// Path of the folder or the `.zip`.
     pub path: PathBuf,
     /// Mtime in nanoseconds since 1970.
     pub modified_ns: i64,
 }
 
 impl SyncSnapshot {
-    /// Returns true if the snapshot is a `.zip`, by its name.
     pub(crate) fn is_zip(&self) -> bool {
         self.name.to_lowercase().ends_with(".zip")
     }
@@ -193,7 +188,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
 /// Reads the list of a snapshot; `None` if this program did not make the snapshot.
 ///
 /// # Errors
-/// The list cannot be read, is damaged, or is of a newer version. Its files cannot be guessed then.
+/// The list cannot be read, is damaged, or is of a newer version.
 pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>, BackupError> {
     let unusable = |reason: String| BackupError::List {
         reason,
@@ -231,8 +226,8 @@ pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<zip::ZipArchive<File>,
     zip::ZipArchive::new(file).map_err(|_| BackupError::NotAZip(path.clone()))
 }
 
-/// Returns unfinished snapshots in `folder` that no process is writing. One without a lock counts only if it is old
-/// enough that its process would have locked it.
+/// Returns the unfinished snapshots in `folder` that no process is writing. Leaves out snapshots without a lock file if
+/// they are younger than [`MIN_UNLOCKED_AGE`].
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -274,9 +269,9 @@ pub(crate) fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize,
     Ok(unfinished.filter(|path| tree::remove(path).is_ok()).count())
 }
 
-/// Removes unfinished snapshots, and this machine's snapshots that are too old or too many, but never the newest one or
-/// `just_created`. Returns the names of the latter, the newest first. If the clock cannot be trusted, removes none because
-/// of its age, and returns the reason.
+/// Removes unfinished snapshots, and the snapshots of this machine that are too old or too many, except the newest one
+/// and `just_created`. Returns the names of the removed complete snapshots, the newest first. If the clock cannot be
+/// trusted, removes no snapshot because of its age, and returns the reason for the doubt.
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
@@ -330,14 +325,17 @@ pub(crate) fn prune(
     Ok((removed, doubt))
 }
 
+/// Parses the time in the file name of a snapshot of `machine`; `None` for any other name.
 fn parse_timestamp(machine: &str, name: &str) -> Option<NaiveDateTime> {
-    let rest = name.strip_prefix(machine)?.strip_prefix('-')?;
-    let stamp = rest.get(..16)?;
-    let tail = rest[16..].strip_suffix(".zip").unwrap_or(&rest[16..]);
-    let has_number = tail
+    let name = name.strip_suffix(".zip").unwrap_or(name);
+    let (stamp, suffix) = name
+        .strip_prefix(machine)?
+        .strip_prefix('-')?
+        .split_at_checked(16)?;
+    let has_number = suffix
         .strip_prefix('-')
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-    if !(tail.is_empty() || has_number) {
+    if !(suffix.is_empty() || has_number) {
         return None;
     }
     NaiveDateTime::parse_from_str(stamp, TIMESTAMP_FORMAT).ok()

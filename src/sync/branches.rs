@@ -1,11 +1,11 @@
 //! Branches of a conversation: two machines continued it from different messages, because one of them was rewound.
 //!
-//! A rewind begins another rollout, so the files do not conflict, and all of them stay. Codex goes on with the newest
-//! rollout and shows the other branch no more, as it does after any rewind. The rollouts alone do not tell a branch of
-//! another machine from one that its user left on purpose: a rewind on Monday and one on Tuesday look the same on one
-//! machine and on two. So the machine that brings two branches together records it among the [`resolutions`], which all
-//! machines publish: the branch that Codex does not show is kept until a user decides, and dropped by the decision.
-//! Dropping it removes no file.
+//! A rewind begins another rollout, so the files do not conflict, and all of them stay. Codex continues the newest
+//! rollout and no longer shows the other branch, as after any rewind. The rollouts alone do not tell a branch of
+//! another machine from a branch that the user left on purpose: a rewind on Monday and one on Tuesday look the same on
+//! one machine and on two. So the machine that brings two branches together adds a record of the hidden branch to the
+//! [`resolutions`], which all machines publish. The record asks for a decision until a user decides; the decision
+//! removes no file.
 
 use super::conflicting_versions::ConflictingVersions;
 use super::index_updates::{ContentChange, IndexUpdate};
@@ -27,23 +27,23 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-/// The end of a record of a branch. The zeros are in the place of a digest, because a branch may grow.
+/// The end of the name of the record of a branch. The name is that of a conflict copy, with zeros in the place of the
+/// digest, because a branch may grow.
 const RECORD_SUFFIX: &str = ".0000000000000000.fork";
 
-/// The reason of the conflict, for output.
 const BRANCH_REASON: &str =
     "continued on two machines from different messages, because of a rewind";
 
 /// A branch that Codex does not show.
 #[derive(Debug, Clone)]
 pub(crate) struct Branch {
-    /// Name of the record of the branch, as [`record_name`] returns it.
+    /// Name of the record of the branch; see [`record_name`].
     record: String,
-    /// The path of the last rollout, relative to the Codex home.
+    /// The full path of the last rollout of the branch.
     pub(crate) file: PathBuf,
-    /// The rollout that Codex continues.
+    /// The full path of the rollout that Codex continues.
     shown: PathBuf,
-    /// The conflict of the branches; its path is that of `file`, relative to the home.
+    /// The conflict with the branch that Codex shows. Its path is that of `file`, relative to the home.
     pub(crate) conflict: Conflict,
 }
 
@@ -55,38 +55,43 @@ pub(crate) fn record_name(key: &str) -> String {
     )
 }
 
-/// Returns the records that a machine has once it has applied the plan.
+/// Returns the records that this machine has once it has applied the plan.
 pub(crate) fn collect_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<String> {
     let published = plan.records.published_records.values().flatten();
     let learned = plan.records.learned_resolutions.iter().chain(published);
     learned.chain(&state.resolutions).cloned().collect()
 }
 
-/// Returns the branches of these records that wait for a decision, as conflicts.
+/// Returns the conflicts of the [open](find_open) branches.
 pub(crate) fn find_conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Conflict> {
     let open = find_open(home, records).into_iter();
     open.map(|branch| branch.conflict).collect()
 }
 
-/// Returns the branches of these records that wait for a decision: they have messages that Codex does not show, and the
-/// user did not know them when the rollout that Codex continues began.
+/// Returns the branches among these records that wait for a decision: they have messages that Codex does not show, and
+/// the user did not leave them on purpose by a rewind.
 pub(crate) fn find_open(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
-    let mut open = find(home, records, |name| {
+    let mut open = read_branches(home, records, |name| {
         !resolutions::is_dropped(name, [records])
     });
-    open.retain(|branch| !branch.is_known(records));
+    open.retain(|branch| !branch.was_left_on_purpose(records));
     open
 }
 
-/// Returns the branches of these records that were decided about, if they have messages that Codex does not show.
+/// Returns the branches among these records for which a user has made a decision, if they have messages that Codex does
+/// not show.
 pub(crate) fn find_decided(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
-    find(home, records, |name| {
+    read_branches(home, records, |name| {
         resolutions::is_dropped(name, [records])
     })
 }
 
-/// Reads the branches whose record has a wanted name.
-fn find(home: &Path, records: &BTreeSet<String>, is_wanted: impl Fn(&str) -> bool) -> Vec<Branch> {
+/// Reads the branches whose record has a name that `is_wanted` selects.
+fn read_branches(
+    home: &Path,
+    records: &BTreeSet<String>,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Vec<Branch> {
     let names = records.iter().filter_map(|record| {
         let (label, _) = record.split_once(RECORD_SUFFIX)?;
         Some(format!("{label}{RECORD_SUFFIX}"))
@@ -97,8 +102,8 @@ fn find(home: &Path, records: &BTreeSet<String>, is_wanted: impl Fn(&str) -> boo
 }
 
 impl Branch {
-    /// Reads the branch of a record; `None` if it is not on this machine or cannot be read, or if Codex shows all of its
-    /// messages.
+    /// Reads the branch of a record. Returns `None` if the branch is not on this machine or cannot be read, or if Codex
+    /// shows all of its messages.
     fn read(home: &Path, record: String) -> Option<Self> {
         let name = format!("{}.jsonl", record.strip_suffix(RECORD_SUFFIX)?);
         let (thread, rollout) = (rollouts::id(&name)?, rollouts::rollout_id(&name)?);
@@ -125,8 +130,9 @@ impl Branch {
         })
     }
 
-    /// Returns true if the user knew the branch when the rollout that Codex continues began.
-    fn is_known(&self, records: &BTreeSet<String>) -> bool {
+    /// Returns true if the records show that the user knew the whole branch when a rewind created the rollout that
+    /// Codex continues. Returns false without such records.
+    fn was_left_on_purpose(&self, records: &BTreeSet<String>) -> bool {
         let thread = rollouts::id(&self.conflict.path);
         let ids = parse_rollout_id(&self.file).zip(parse_rollout_id(&self.shown));
         let last = read_last_ordinal(&self.file);
@@ -139,8 +145,10 @@ impl Branch {
         known.knows(&shown, (&id, last), &ids) == Some(true)
     }
 
-    /// Decides for the branch that Codex shows, or for this one. The next sync publishes the decision. The caller holds
-    /// the lock of the state and has made sure that Codex does not use the home.
+    /// Records the decision of the user, and writes `state`. For [`KeepChoice::ConflictCopy`], makes Codex continue
+    /// this branch; for any other choice, Codex goes on with the branch that it shows. The next sync publishes the
+    /// decision. `others` has the records of other machines. The caller holds the lock of the state, and Codex must not
+    /// use the home.
     pub(crate) fn decide(
         &self,
         choice: KeepChoice,
@@ -154,7 +162,7 @@ impl Branch {
         let mut newest = shown.clone();
         if choice == KeepChoice::ConflictCopy {
             newest = self.write_continuation(home, replica)?;
-            // So that the user can return to the branch that Codex showed.
+            // With this record, the user can return to the branch that Codex showed.
             if let Some(key) = &shown {
                 resolutions::record_drop(&record_name(key), &mut state.resolutions, others);
             }
@@ -174,8 +182,8 @@ impl Branch {
     }
 
     /// Makes Codex continue this branch: adds a rollout that continues at the end of the branch, like a rewind of no
-    /// turns. Moves no rollout, because forks may continue them. Returns the key of the new rollout, which is synced
-    /// like any other.
+    /// turns. Moves no rollout, because forks may continue the rollouts. Returns the key of the new rollout, which is
+    /// synced like any other.
     fn write_continuation(
         &self,
         home: &Path,
@@ -192,18 +200,18 @@ impl Branch {
         PendingIndexUpdates::new(replica).record(update.as_slice())?;
         let mut temp = TempFile::create_beside(&target)?;
         temp.file().write_all(&line).at("write", &target)?;
-        // If a decision was killed before it was recorded, the file is there.
+        // The file exists if an earlier run was killed before it recorded the decision.
         let _ = temp.publish(&target)?;
         Ok(path.as_deref().and_then(rollouts::key))
     }
 
-    /// Returns the file name and the text of the rollout that continues this branch. Two machines that decide the same
-    /// create the same one.
+    /// Returns the file name and the text of the rollout that continues this branch. Two machines with the same
+    /// decision create the same rollout.
     fn build_continuation(&self) -> io::Result<(String, Vec<u8>)> {
-        let no_id = || io::Error::other("its name has no id");
+        let no_id = || io::Error::other("the file name has no id of a rollout");
         let id = parse_rollout_id(&self.file).ok_or_else(no_id)?;
         let shown = parse_rollout_id(&self.shown).ok_or_else(no_id)?;
-        let no_number = || io::Error::other("its lines have no numbers");
+        let no_number = || io::Error::other("the last line has no number (ordinal)");
         let ordinal = read_last_ordinal(&self.file).ok_or_else(no_number)? + 1;
         let end = end_of_lines(&self.file)?;
         // Codex continues the rollout with the greatest id, which begins with the time in milliseconds.

@@ -17,10 +17,9 @@ use std::path::{Path, PathBuf};
 /// The only `data_version` that codexSync has written so far.
 const DATA_VERSION: u64 = 1;
 
-/// An error of reading codexSync's manifest. codexSync refuses to run with an invalid one, too.
+/// An error of reading codexSync's manifest. codexSync, too, refuses to run with an invalid manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum CodexSyncStateError {
-    /// The file is damaged, or of an unknown version.
     #[error("state.manifest_file {reason}: {}", path.display())]
     Invalid {
         path: PathBuf,
@@ -44,8 +43,8 @@ struct CodexSyncPair {
     cloud: Option<Stat>,
 }
 
-/// Returns the files that both sides had after codexSync's last sync and still have, by the key of the state. Empty if
-/// there is no manifest.
+/// Returns the files that both sides had after codexSync's last sync and still have, by [`state_key`]. Empty if there
+/// is no manifest at `path`.
 pub(super) fn import_state(
     path: &Path,
     local: &SideListing,
@@ -76,7 +75,7 @@ pub(super) fn import_state(
         else {
             continue;
         };
-        // A file that one side lost since counts as new on the other side, so that it comes back.
+        // A file that one side has lost since then counts as new on the other side, so that sync copies it back.
         if !cloud.contains(&*found.path) {
             continue;
         }

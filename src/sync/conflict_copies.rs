@@ -1,8 +1,8 @@
 //! Conflict copies: versions of conversations that diverged, stored under names that Codex does not read
 //! until the user decides.
 //!
-//! Their files are `<conversation>.<16 hex of the digest of its text>.fork`, in the folder of the state and
-//! in `.codex-manager/forks/` of the cloud folder. Conversation and content determine the name, so that
+//! A conflict copy is the file `<conversation>.<16 hex digits of the digest of its text>.fork` in the folder of the
+//! state and in `.codex-manager/forks/` of the cloud folder. Conversation and content determine the name, so that
 //! several machines that store the same version write the same file. The files are never changed.
 
 use super::manager_folder::{self, CONFLICT_COPIES_FOLDER};
@@ -19,17 +19,17 @@ use std::path::{Path, PathBuf};
 
 const EXTENSION: &str = ".fork";
 const DIGEST_PREFIX_CHARS: usize = 16;
-/// Lengths of the path digest and of the stem in a file name whose conversation has no id. The whole has to stay below
-/// 255 bytes, the limit of common file systems.
+/// Number of hex digits of the path digest in the file name if the conversation has no id.
 const PATH_DIGEST_CHARS: usize = 8;
-const STEM_BYTES: usize = 120;
+/// Maximum length of the stem in such a file name. The whole name has to stay below 255 bytes, the limit of common file
+/// systems.
+const MAX_STEM_BYTES: usize = 120;
 
 /// A conflict copy, on one side or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConflictCopy {
     /// File name, the same on both sides.
     pub name: String,
-    /// Size and mtime of the local file, if there is one.
     pub local: Option<Stat>,
     /// Size and mtime of the remote file, if it is downloaded.
     pub remote: Option<Stat>,
@@ -38,7 +38,7 @@ pub(crate) struct ConflictCopy {
 }
 
 impl ConflictCopy {
-    /// Returns the side to read the copy from: this machine if it has the file, else the cloud folder.
+    /// Returns the side from which to read the copy: this machine if it has the file, else the cloud folder.
     pub(crate) fn side(&self) -> Side {
         if self.local.is_some() {
             Side::Local
@@ -47,7 +47,7 @@ impl ConflictCopy {
         }
     }
 
-    /// Returns the [`conversation_label`] of its conversation.
+    /// Returns the part of the file name that identifies the conversation; see [`conversation_label`].
     pub(crate) fn conversation(&self) -> &str {
         parse_file_name(&self.name).map_or("", |(conversation, _)| conversation)
     }
@@ -57,21 +57,20 @@ impl ConflictCopy {
         rollouts::is_key(key) && conversation_label(key) == self.conversation()
     }
 
-    /// Returns the conversation of the copy as the state records it; `None` if no sync has recorded it.
+    /// Returns the conversation as of the last sync; `None` if the state does not have it.
     pub(crate) fn last_synced<'s>(&self, state: &'s SyncState) -> Option<&'s SyncedFile> {
         let mut files = state.files.iter();
         let (_, last) = files.find(|(key, _)| self.belongs_to(key))?;
         Some(last)
     }
 
-    /// Returns the id of the copy's conversation, if the file name has one.
+    /// Returns the id of the conversation, if the file name has one.
     pub(crate) fn session_id(&self) -> Option<&str> {
         let (_, id) = rollout::split_uuid(rollouts::parse_stem(self.conversation())?)?;
         Some(id)
     }
 
-    /// Returns the first 16 hex digits of its digest, which distinguish it from other versions of the
-    /// conversation.
+    /// Returns the part of the file name that identifies the version: the first 16 hex digits of the digest.
     pub(crate) fn digest_prefix(&self) -> &str {
         parse_file_name(&self.name).map_or("", |(_, prefix)| prefix)
     }
@@ -81,7 +80,7 @@ impl ConflictCopy {
         Ok(digest_prefix(&contents::read_raw_digest(file)?) == self.digest_prefix())
     }
 
-    /// Returns the name of another version of the same conversation.
+    /// Returns the file name of the version of the same conversation with this digest.
     pub(crate) fn sibling_name(&self, digest: &Sha256Digest) -> String {
         format_name(self.conversation(), digest)
     }
@@ -95,10 +94,9 @@ pub(crate) struct ConflictCopyFolders {
 }
 
 impl ConflictCopyFolders {
-    /// Returns the folders of a replica; `state` is the folder of its state.
-    pub(crate) fn of(state: &Path, cloud: &Path) -> Self {
+    pub(crate) fn of(state_folder: &Path, cloud: &Path) -> Self {
         Self {
-            local: state.join(CONFLICT_COPIES_FOLDER),
+            local: state_folder.join(CONFLICT_COPIES_FOLDER),
             remote: manager_folder::conflict_copies_folder(cloud),
         }
     }
@@ -110,12 +108,11 @@ impl ConflictCopyFolders {
         }
     }
 
-    /// Returns the full path of a conflict copy on a side.
     pub(crate) fn path(&self, side: Side, name: &str) -> PathBuf {
         self.folder(side).join(name)
     }
 
-    /// Removes a conflict copy from a side; a missing file is no error.
+    /// Removes a conflict copy from one side. A missing file is no error.
     pub(crate) fn remove(&self, side: Side, name: &str) -> Result<(), IoError> {
         let path = self.path(side, name);
         match sharing::remove_file(&path) {
@@ -129,7 +126,7 @@ impl ConflictCopyFolders {
 #[derive(Debug, Default)]
 pub(crate) struct ConflictCopies {
     pub folders: ConflictCopyFolders,
-    /// Conflict copies by file name. The key is not the digest, because two conversations may have the same
+    /// The conflict copies by file name. A digest would not identify them, because two conversations may have the same
     /// text.
     pub all: BTreeMap<String, ConflictCopy>,
 }
@@ -148,29 +145,28 @@ fn format_name(label: &str, digest: &Sha256Digest) -> String {
     format!("{label}.{}{EXTENSION}", digest_prefix(digest))
 }
 
-/// Returns the part of the file name that identifies the conversation: the name of its file without `.jsonl`.
-/// If that has no id, a digest of its path is added, because files of the same name in two folders are two
-/// conversations.
+/// Returns the part of the file name of a conflict copy that identifies the conversation: the name of the rollout
+/// without `.jsonl`. If that has no id, adds a digest of the path, because files of the same name in two folders are
+/// two conversations.
 pub(crate) fn conversation_label(key: &str) -> String {
     let file = rollouts::file_name(key);
     let stem = file.strip_suffix(".jsonl").unwrap_or(file);
     if rollouts::id(key).is_some() {
         return stem.to_owned();
     }
-    let mut ends = (0..=STEM_BYTES.min(stem.len())).rev();
+    let mut ends = (0..=MAX_STEM_BYTES.min(stem.len())).rev();
     let end = ends.find(|end| stem.is_char_boundary(*end));
     let begin = &stem[..end.unwrap_or_default()];
     let place = Sha256Digest::of(key.as_bytes()).to_string();
     format!("{begin}-{}", &place[..PATH_DIGEST_CHARS])
 }
 
-/// Returns true if this is the file name of a conflict copy.
 pub(crate) fn is_file_name(name: &str) -> bool {
     parse_file_name(name).is_some()
 }
 
-/// Splits the file name of a conflict copy into the name of the conversation and the beginning of the digest; `None` for
-/// other names.
+/// Splits the file name of a conflict copy into the name of the conversation and the beginning of the digest; `None`
+/// for other names.
 fn parse_file_name(name: &str) -> Option<(&str, &str)> {
     let (conversation, prefix) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
     // Only lower case: on a case-insensitive disk, two spellings would be one file.
@@ -184,11 +180,10 @@ fn parse_file_name(name: &str) -> Option<(&str, &str)> {
 }
 
 impl ConflictCopies {
-    /// Lists the conflict copies of both sides; `state` is the folder of the state. Names that do not follow the grammar
-    /// are skipped.
-    pub(crate) fn read(state: &Path, cloud: &Path) -> Result<Self, IoError> {
+    /// Lists the conflict copies of both sides. Skips files that do not have the name of a conflict copy.
+    pub(crate) fn read(state_folder: &Path, cloud: &Path) -> Result<Self, IoError> {
         let mut copies = Self {
-            folders: ConflictCopyFolders::of(state, cloud),
+            folders: ConflictCopyFolders::of(state_folder, cloud),
             all: BTreeMap::new(),
         };
         for side in [Side::Local, Side::Remote] {
@@ -205,7 +200,7 @@ impl ConflictCopies {
                     cloud_names::placeholder_target(&name).filter(|_| side == Side::Remote);
                 let is_client_placeholder = target.is_some();
                 let name = target.unwrap_or(name);
-                // Anyone can write into the cloud folder; a name outside the grammar could lead elsewhere.
+                // Anyone can write into the cloud folder, and another name could lead out of the folder.
                 if parse_file_name(&name).is_none() {
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! Two versions of a conversation that need a decision, as the user knows them: by title and messages.
+//! Describes two versions of a conversation for the decision of the user: by the title and the messages.
 
 use crate::conversations::message_comparison::{
     MessageComparison, compare_branches, compare_messages,
@@ -11,11 +11,12 @@ use serde::Serialize;
 use std::io;
 use std::path::Path;
 
-/// Two versions of a conversation, with the number of messages that only one of them has. The keys are an interface.
+/// Two versions of a conversation, with the numbers of messages that only one of them has. Of two branches, the local
+/// version is the branch that Codex shows. The keys are part of the JSON contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConflictingVersions {
     pub(crate) session_id: String,
-    /// The name of the conversation, else the first line of its first message.
+    /// The name of the conversation, else the first line of the first message.
     pub(crate) title: Option<String>,
     local_prompts: usize,
     local_answers: usize,
@@ -24,13 +25,14 @@ pub struct ConflictingVersions {
     /// Time of the last message that both versions have.
     #[serde(skip)]
     pub(crate) since: Option<DateTime<Utc>>,
+    /// For output: the places of the local and of the other version.
     #[serde(skip)]
     places: [&'static str; 2],
 }
 
 impl ConflictingVersions {
-    /// Compares the local version of a conversation with another one, and reads its name from the Codex home. `place` says
-    /// where the other version is, for output.
+    /// Compares the local version of a conversation with another version. `place` describes the place of the other
+    /// version for output, such as "in the cloud folder". Reads the name of the conversation from the Codex home.
     pub(crate) fn read(
         home: &Path,
         id: &str,
@@ -42,7 +44,7 @@ impl ConflictingVersions {
         Ok(Self::new(home, id, messages, ["on this machine", place]))
     }
 
-    /// Compares the branch of a conversation that Codex shows with another one.
+    /// Compares the branch of a conversation that Codex shows with another branch.
     pub(crate) fn of_branches(
         home: &Path,
         id: &str,
@@ -67,14 +69,14 @@ impl ConflictingVersions {
         }
     }
 
-    /// Returns true if the other version has messages that the first one lacks.
+    /// Returns true if the other version has messages that the local one lacks.
     pub(crate) fn has_hidden_messages(&self) -> bool {
         self.remote_prompts + self.remote_answers > 0
     }
 
-    /// Returns "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10": for each version the
-    /// answers that only it has, or the prompts if it has no such answer. `time` formats a time.
-    pub(crate) fn describe(&self, time: impl Fn(&DateTime<Utc>) -> String) -> String {
+    /// Returns a text such as "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10". It
+    /// counts the answers that only one version has, or the prompts if a version has no such answer.
+    pub(crate) fn describe(&self, format_time: impl Fn(&DateTime<Utc>) -> String) -> String {
         let count = |prompts, answers| match (prompts, answers) {
             (0, 0) => "no message".to_owned(),
             (prompts, 0) => pluralize(prompts, "prompt"),
@@ -83,7 +85,8 @@ impl ConflictingVersions {
         let local = count(self.local_prompts, self.local_answers);
         let remote = count(self.remote_prompts, self.remote_answers);
         let [here, there] = self.places;
-        let since = self.since.as_ref().map(|at| format!(" since {}", time(at)));
+        let since = self.since.as_ref();
+        let since = since.map(|at| format!(" since {}", format_time(at)));
         format!(
             "{local} {here}, {remote} {there}{}",
             since.unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Digests of file contents, and signs of incomplete files. Uses constant memory.
+//! Digests of file contents, and the detection of incomplete and zero-filled files. Memory use is constant.
 
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-/// Number of bytes at the end of a file that are checked for the traces of a crash or an incomplete download.
+/// Number of bytes at each end of a file that are checked for the traces of a crash or an incomplete download.
 const TAIL_BYTES: u64 = 512;
 /// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
@@ -19,24 +19,22 @@ pub(crate) fn read_text_digest(path: &Path) -> io::Result<(u64, Sha256Digest)> {
     Ok((len, digest))
 }
 
-/// Returns true if the text of a file, decompressed, begins with `len` bytes of this digest.
+/// Returns true if the first `len` bytes of the decompressed text of a file have this digest.
 pub(crate) fn text_begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> io::Result<bool> {
     let mut beginning = rollout::open_plain(path)?.take(len);
     Ok(Sha256Digest::of_reader(&mut beginning)? == (*digest, len))
 }
 
-/// Returns true if a file begins with `len` bytes of this digest.
+/// Returns true if the first `len` bytes of a file have this digest.
 pub(crate) fn raw_begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> io::Result<bool> {
     let mut beginning = file_open::open(path)?.take(len);
     Ok(Sha256Digest::of_reader(&mut beginning)? == (*digest, len))
 }
 
-/// Returns the digest of the bytes of a file.
 pub(crate) fn read_raw_digest(path: &Path) -> io::Result<Sha256Digest> {
     Ok(Sha256Digest::of_reader(&mut file_open::open(path)?)?.0)
 }
 
-/// The content that a file should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ContentFormat {
     /// Lines of text, perhaps compressed.
@@ -77,10 +75,10 @@ fn count_trailing_zeros(tail: &[u8]) -> usize {
     tail.iter().rev().take_while(|b| **b == 0).count()
 }
 
-/// Returns why a file looks incomplete; `None` if it looks complete or is empty.
+/// Returns the reason why a file looks incomplete, as a clause; `None` if the file looks complete or is empty.
 ///
-/// A crash, and clients that allocate space first, leave zeros at the end. An incomplete file of lines ends
-/// within a line; an incomplete compressed file cannot be decompressed.
+/// A crash leaves zeros at the end, and so does a cloud client that allocates the space of a file first. An incomplete
+/// file of lines ends within a line; an incomplete compressed file cannot be decompressed.
 pub(crate) fn torn_reason(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
     let of_lines = format == ContentFormat::Lines;
     let Ends { head, tail, size } = Ends::read(&file_open::open(path)?)?;
@@ -90,7 +88,7 @@ pub(crate) fn torn_reason(path: &Path, format: ContentFormat) -> io::Result<Opti
     let zeros = count_trailing_zeros(&tail);
     // Complete binary files may end in a few zeros.
     if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_zstd(&head)) {
-        return Ok(Some("ends in zeros"));
+        return Ok(Some("ends in zero bytes"));
     }
     if of_lines {
         if is_zstd(&head) {
@@ -115,10 +113,10 @@ pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
     Ok(ends.tail.last() == Some(&b'\n'))
 }
 
-/// Returns true if the file has zeros where its text was, as a power cut or a client leaves them: it consists of zeros,
-/// or a text ends in zeros. Compressed and binary files may end in zeros.
+/// Returns true if zero bytes have replaced text of the file, as after a power cut or an incomplete download: the file
+/// consists of zeros, or is a text that ends in zeros. Compressed and binary files may end in zeros.
 ///
-/// No line contains a zero, so one zero in the searched part of a file of lines is enough.
+/// A line never has a zero byte, so one zero byte in the searched part of a file of lines is enough.
 pub(crate) fn is_zero_filled(
     path: &Path,
     format: ContentFormat,
@@ -144,12 +142,12 @@ pub(crate) fn is_zero_filled(
         .iter()
         .rposition(|b| *b != 0)
         .map_or(0, |last| last + 1);
-    // A program's own file, such as a tar archive, may end in zeros.
+    // A binary file, such as a tar archive, may end in zeros.
     let is_text = !head[..text].contains(&0);
     Ok(is_text && (zeros >= 64 || zeros * 2 >= tail.len()))
 }
 
-/// Returns true if the file, from its current position on, has this many consecutive zeros.
+/// Returns true if the file has `count` consecutive zero bytes after its current position.
 fn has_zeros(file: &mut File, count: usize) -> io::Result<bool> {
     let mut buffer = vec![0; 64 * 1024];
     let mut zeros = 0;
@@ -167,9 +165,10 @@ fn has_zeros(file: &mut File, count: usize) -> io::Result<bool> {
     }
 }
 
-/// Returns why a plain file looks truncated; `None` if it looks complete, is empty or is not a text. Used if no other
-/// machine attests files. Texts show it by a hole, a partial character at the end, a line that ends at a block boundary,
-/// or an unterminated JSON or TOML value.
+/// Returns the reason why a plain file looks truncated, as a clause; `None` if the file looks complete, is empty or is
+/// not a text. A truncated text has a sector of zeros, a partial character at the end, no final newline at a block
+/// boundary, or an unterminated JSON or TOML value. These signs are needed while no machine has published the digest of
+/// the complete file.
 pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
     /// A missing sector reads as zeros.
@@ -209,7 +208,8 @@ pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>>
     Ok(is_unterminated.then_some("ends in the middle of a value"))
 }
 
-/// Returns true if a file that begins like this is a text: UTF-8 without control characters except blanks and escapes.
+/// Returns true if a file with this beginning is a text: UTF-8 without control characters except white space and
+/// escape.
 fn is_text(head: &[u8]) -> bool {
     let is_valid = match std::str::from_utf8(head) {
         Ok(_) => true,
@@ -223,7 +223,7 @@ fn is_zstd(head: &[u8]) -> bool {
     head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
 }
 
-/// Returns true if the file is not compressed, so that its text is its bytes.
+/// Returns true if the file has no zstd header.
 pub(crate) fn is_uncompressed(file: &File) -> io::Result<bool> {
     Ok(!is_zstd(&Ends::read(file)?.head))
 }

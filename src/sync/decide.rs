@@ -1,7 +1,8 @@
-//! Chooses the action for one file, by a pure function of the known facts, and returns the texts of its reasons.
+//! Chooses the action for one file, by a pure function of the known facts, and describes the reasons for output.
 //!
-//! The state of the last sync tells which side changed a file. Times decide only if there is no such state,
-//! and only in the modes `mtime` and `mtime_hash_fallback`.
+//! The state of the last sync shows which side changed a file. Mtimes decide about plain files that no sync has
+//! recorded, if `sync.compare` is `mtime` or `mtime_hash_fallback`, and about conflicts if `conflict.policy` is
+//! `prefer_newer_mtime`.
 
 use super::config::{Compare, ConflictPolicy, DecisionRules, DeletePolicy, EqualMtime, SyncRemote};
 use super::file_kind::FileKind;
@@ -11,11 +12,8 @@ use crate::codex::rollout::Relation;
 /// The state of a file on one side, compared with the last sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// The file does not exist on this side.
     Absent,
-    /// The file equals the version of the last sync.
     Unchanged,
-    /// The file differs from the version of the last sync.
     Changed,
     /// The file exists, and no sync has recorded it.
     New,
@@ -29,11 +27,11 @@ pub(crate) struct FileFacts {
     pub remote: Presence,
     /// Relation of the local content to the remote one; `None` if a side lacks the file or the contents were not read.
     pub relation: Option<Relation>,
-    /// True if the longer content has the messages of the other one, but does not begin with its bytes.
+    /// True if one version of a conversation has all messages of the other one, but does not begin with its bytes.
     pub is_rewritten: bool,
     /// The side with the later mtime; `None` if the times are equal within the configured tolerance.
     pub newer: Option<Side>,
-    /// The evidence that the remote version is older than the local one; [`FormerVersion::No`] unless the file is plain.
+    /// [`FormerVersion::No`] for conversations and files of lines.
     pub former: FormerVersion,
     /// True if another machine requests the deletion of this version.
     pub deletion_requested: bool,
@@ -44,9 +42,9 @@ pub(crate) struct FileFacts {
 pub(crate) enum FormerVersion {
     /// No evidence that the remote version is older.
     No,
-    /// A version that this machine had before: a cloud client restored it.
+    /// This machine had the remote version before, so a cloud client has restored it.
     Older,
-    /// An older version that no machine lists: the user may have restored it.
+    /// The remote version is older, and no manifest lists it, so the user may have restored it.
     Unlisted,
 }
 
@@ -59,7 +57,7 @@ impl FileFacts {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileDecision {
-    /// Changes nothing: both sides equal the last sync, or neither has the file.
+    /// Changes nothing: both sides are unchanged since the last sync, or neither has the file.
     Nothing,
     /// Records both files as synced, because their contents are equal.
     RecordEqual,
@@ -82,7 +80,7 @@ pub(crate) enum FileDecision {
 pub(crate) enum CopyReason {
     /// Only this side has the file.
     OnlyOneSide,
-    /// The other side lost the file, and absent is not deleted.
+    /// The other side lost the file, and `sync.delete_policy` does not delete this version.
     AbsentIsNotDeleted,
     /// This version continues the other one.
     Grew,
@@ -101,7 +99,7 @@ pub(crate) enum CopyReason {
 }
 
 impl CopyReason {
-    /// Returns the reason as printed, for a copy from `source`.
+    /// Returns the reason for output, for a copy of the version on the side `source`.
     pub(crate) fn text(self, source: Side, remote: SyncRemote) -> String {
         const LOCAL: &str = "on this machine";
         let (name, place) = (remote.label(), remote.place());
@@ -119,7 +117,9 @@ impl CopyReason {
         let writer = if is_local { "this" } else { "another" };
         match self {
             Self::OnlyOneSide => format!("only {side}"),
-            Self::AbsentIsNotDeleted => format!("missing {other}; sync.delete_policy is never"),
+            Self::AbsentIsNotDeleted => {
+                format!("missing {other}; sync.delete_policy does not delete this version")
+            }
             Self::Grew => format!("longer {side}"),
             Self::Rewritten => {
                 format!("has all messages, as Codex rewrote them on {writer} machine")
@@ -155,19 +155,19 @@ pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
 
 fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Changed, Unchanged};
-    let unknown = facts.local == Presence::New || facts.remote == Presence::New;
+    let is_first_sync = facts.local == Presence::New || facts.remote == Presence::New;
     if facts.relation == Some(Relation::Equal) {
         return FileDecision::RecordEqual;
     }
-    if facts.kind == FileKind::Plain && unknown && rules.compare != Compare::ThreeWay {
+    if facts.kind == FileKind::Plain && is_first_sync && rules.compare != Compare::ThreeWay {
         return decide_by_mtime(facts, rules);
     }
-    // Copying a continuation loses nothing, so it is safe whatever else is known. For a plain file that
-    // changed on both sides, a common prefix does not prove that text was only appended.
-    let may_grow = facts.kind != FileKind::Plain || unknown;
+    // Copying the longer version loses nothing. But if a plain file was synced before, the shorter version may be the
+    // newer one, because the user may have removed text.
+    let longer_wins = facts.kind != FileKind::Plain || is_first_sync;
     let longer = match facts.relation {
-        Some(Relation::FirstExtends) if may_grow => Some(Side::Local),
-        Some(Relation::SecondExtends) if may_grow => Some(Side::Remote),
+        Some(Relation::FirstExtends) if longer_wins => Some(Side::Local),
+        Some(Relation::SecondExtends) if longer_wins => Some(Side::Remote),
         _ => None,
     };
     if let Some(side) = longer {
@@ -210,7 +210,7 @@ fn decide_conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     let winner = match rules.conflict {
         ConflictPolicy::PreferLocal => Some(Side::Local),
         ConflictPolicy::PreferCloud => Some(Side::Remote),
-        // With equal times neither version is newer, so the user decides.
+        // With equal mtimes, neither version is newer, so the user decides.
         ConflictPolicy::PreferNewerMtime => facts.newer,
         ConflictPolicy::ManualAbort | ConflictPolicy::Manual => None,
     };
@@ -219,18 +219,18 @@ fn decide_conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     })
 }
 
-/// Returns the clause that names the version that wins a conflict: that of `from`.
-pub(crate) fn describe_winner(from: Side, remote: SyncRemote) -> String {
-    match from {
+/// Returns a clause for output: the version of the side `winner` wins the conflict.
+pub(crate) fn describe_winner(winner: Side, remote: SyncRemote) -> String {
+    match winner {
         Side::Local => "the version of this machine wins".to_owned(),
         Side::Remote => format!("the version {} wins", remote.place()),
     }
 }
 
-/// Explains why two versions conflict; continues a sentence that begins with the path.
+/// Returns the reason for a conflict, as a clause after the path.
 pub(crate) fn conflict_reason(facts: FileFacts) -> String {
-    let known = facts.local != Presence::New && facts.remote != Presence::New;
-    match (facts.kind, known) {
+    let was_synced = facts.local != Presence::New && facts.remote != Presence::New;
+    match (facts.kind, was_synced) {
         _ if facts.former == FormerVersion::Unlisted => {
             "the cloud folder has an older version that no machine has published"
         }

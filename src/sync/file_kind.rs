@@ -1,13 +1,13 @@
-//! The kinds of synced files, which are compared, merged and replaced in different ways.
+//! The kinds of synced files, which sync compares, merges and replaces in different ways.
 
 use super::contents::ContentFormat;
 use super::{line_merge, rollouts};
 
-/// The kind of a file, which follows from its key. A longer rollout or file of lines is newer; the length of a plain file
-/// shows nothing.
+/// The kind of a file, which follows from its key. Of two versions of a rollout or a file of lines, one that continues
+/// the other is newer. For plain files, that proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileKind {
-    /// A conversation, which Codex only appends to.
+    /// A rollout of a conversation, to which Codex appends lines.
     Rollout,
     /// A file whose lines can be merged.
     Lines,
@@ -16,7 +16,6 @@ pub(crate) enum FileKind {
 }
 
 impl FileKind {
-    /// Returns the kind of the file with this key.
     pub(crate) fn from_key(key: &str) -> Self {
         if rollouts::is_key(key) {
             Self::Rollout

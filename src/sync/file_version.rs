@@ -1,4 +1,4 @@
-//! A version of a file on one side, and what its content shows.
+//! A version of a file on one side, and comparisons of its content.
 
 use crate::codex::rollout::{self, Relation};
 use crate::conversations::message_comparison::{self, RewrittenVersion};
@@ -10,36 +10,36 @@ use crate::sync::sides::ObservedFile;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A version of a file, which may be copied.
+/// A version of a file on one side.
 #[derive(Debug, Clone)]
 pub(crate) struct FileVersion {
-    /// The file that has the version.
     pub(crate) seen: ObservedFile,
     pub(crate) full_path: PathBuf,
-    /// Modification time in nanoseconds since 1970; that of the manifest if one attests the file, because cloud
-    /// clients round the times of files.
+    /// Modification time in nanoseconds since 1970. If a manifest attests the file, the mtime in that manifest, because
+    /// cloud clients round the mtimes of files.
     pub(crate) mtime_ns: i64,
     /// Digest of the bytes, if a machine attests them.
     pub(crate) attested: Option<Sha256Digest>,
     /// Digest of the bytes; known only for a plain file that differs from the one on the other side.
     pub(crate) bytes: Option<Sha256Digest>,
-    /// The secret that keeps a plain file from being copied.
+    /// The secret because of which a plain file is not copied.
     pub(crate) secret: Option<FileSecret>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct VersionRelation {
     pub(crate) relation: Relation,
-    /// True if the version that extends the other has its messages, but does not begin with its bytes.
+    /// True if the extending version has all messages of the other one, but does not begin with its bytes.
     pub(crate) is_rewritten: bool,
 }
 
 impl FileVersion {
-    /// Compares two versions. A conversation that Codex rewrote extends the former version if it has all its messages.
+    /// Compares two versions. A rewritten conversation extends the other version if it has all messages of that
+    /// version.
     pub(crate) fn compare_to(&self, other: &Self) -> Result<VersionRelation, IoError> {
         let (first, second) = (&*self.full_path, &*other.full_path);
         compare(first, second).map_err(|source| {
-            // `compare` reads both files and its error has no path; reading one again tells which file failed.
+            // The error of `compare` has no path. Reading the second file again shows which of the two files failed.
             let is_second = contents::read_text_digest(second).is_err();
             IoError {
                 action: "read",
@@ -54,7 +54,7 @@ impl FileVersion {
         contents::read_text_digest(&self.full_path).at("read", &self.full_path)
     }
 
-    /// Returns true if the uncompressed text begins with `len` bytes of this digest.
+    /// Returns true if the first `len` bytes of the uncompressed text have this digest.
     pub(crate) fn text_begins_with(
         &self,
         len: u64,
@@ -67,21 +67,21 @@ impl FileVersion {
         contents::read_raw_digest(&self.full_path).at("read", &self.full_path)
     }
 
-    /// Returns true if the bytes begin with `len` bytes of this digest.
+    /// Returns true if the first `len` bytes of the file have this digest.
     pub(crate) fn raw_begins_with(&self, len: u64, digest: &Sha256Digest) -> Result<bool, IoError> {
         contents::raw_begins_with(&self.full_path, len, digest).at("read", &self.full_path)
     }
 
-    /// Returns true if the file has at least one line and all its lines are complete; of a compressed file, if it can be
-    /// decompressed.
+    /// Returns true if the file has at least one line and all its lines are complete. Returns true for a compressed
+    /// file if it can be decompressed.
     pub(crate) fn has_complete_lines(&self) -> Result<bool, IoError> {
         let path = &self.full_path;
         let why = contents::torn_reason(path, ContentFormat::Lines).at("read", path)?;
         Ok(self.seen.stat.size > 0 && why.is_none())
     }
 
-    /// Returns true if this is a shorter, non-empty prefix of `whole` that ends within a line. Such a file is a truncated
-    /// copy, because editors and Codex end files with a newline.
+    /// Returns true if this file is a shorter, non-empty prefix of `whole` that ends within a line. Such a file is a
+    /// truncated copy, because editors and Codex end files with a newline.
     pub(crate) fn is_truncated(&self, whole: &Self) -> Result<bool, IoError> {
         let size = self.seen.stat.size;
         if size == 0 || size >= whole.seen.stat.size {
@@ -106,7 +106,7 @@ fn compare(first: &Path, second: &Path) -> io::Result<VersionRelation> {
         Some(RewrittenVersion::First) => Relation::FirstExtends,
         Some(RewrittenVersion::Second) => Relation::SecondExtends,
         Some(RewrittenVersion::Both) => {
-            // Both have all messages of the other one. All machines have to choose the same one.
+            // Each version has all messages of the other one. All machines have to choose the same version.
             if contents::read_text_digest(first)? > contents::read_text_digest(second)? {
                 Relation::FirstExtends
             } else {

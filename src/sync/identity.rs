@@ -1,9 +1,9 @@
 //! The identity of this machine in the cloud folder: one manifest name with one writer.
 //!
-//! After a disk is restored from a backup or cloned, the manifest under this machine's name may be newer than
-//! the local state. Overwriting it would lose what it lists, and two machines would overwrite each other
-//! without end. So a manifest that this state did not publish counts as another machine's, and this machine
-//! continues under a new name.
+//! After a disk is restored from a backup or cloned, the manifest under this machine's name may be newer than the local
+//! state. Overwriting that manifest would lose the versions that it lists, and two machines would overwrite each
+//! other's manifest without end. So a manifest that the local state did not publish counts as another machine's, and
+//! this machine continues under a new name.
 
 use super::config::SyncConfig;
 use super::ledger::{Ledger, LedgerContents};
@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Returns the path of this machine's manifest.
 pub(crate) fn own_manifest_path(config: &SyncConfig, state: &SyncState) -> PathBuf {
     manifest::path_of(&config.cloud, &config.machine_id, &state.own.writer)
 }
@@ -29,19 +28,20 @@ pub(crate) fn read_remote_manifests(
     RemoteManifests::read(&config.cloud, &own, &state.own.former, &MANIFEST_LIMITS)
 }
 
-/// Takes a new name in `state`, which is not written, if another machine wrote the manifest under this machine's name.
-/// Returns the path of that manifest, relative to the cloud folder, and the warning for it.
+/// Gives this machine a new name in `state` if another machine wrote the manifest under this machine's name. Does not
+/// write the state file. Returns the path of that manifest, relative to the cloud folder, and a warning.
 ///
-/// An incomplete manifest is this machine's own if its remainder lists nothing new: a power cut or the cloud
-/// client tore it, and the next run overwrites it. Otherwise the client is still delivering foreign content.
+/// An incomplete manifest is this machine's own if its remainder lists nothing new: a power cut or the cloud client
+/// tore it, and the next run overwrites it. Otherwise the cloud client is still delivering the manifest of another
+/// machine.
 pub(crate) fn rename_if_cloned(
     state: &mut SyncState,
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<Option<(String, String)>, IoError> {
     if state.file.damage == Some(StateDamage::All) {
-        // Without the state, the former name is unknown. Every manifest with this machine id counts as a
-        // former one, so that sync does not wait for it.
+        // Without the state, the former name of this machine is unknown. Each manifest with this machine id counts as
+        // a former one of this machine, so that sync does not wait for the files that it lists.
         let prefix = format!("{}-", config.machine_id);
         let has_machine_id = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -58,14 +58,14 @@ pub(crate) fn rename_if_cloned(
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", &path),
     };
-    // A state that has recorded no manifest cannot tell a foreign one, so the manifest counts as its own.
+    // A state that has published no manifest cannot recognize one of another machine, so this one counts as its own.
     if state.own.published.is_empty() || end.is_some_and(|end| state.own.published.contains(&end)) {
         return Ok(None);
     }
     if end.is_none() && is_own_remainder(&path, state, config, replica)? {
         return Ok(None);
     }
-    // Sync never waits for its machine, which may be this one before it was restored.
+    // Sync never waits for the machine of this manifest, which may be this machine before its disk was restored.
     state.own.former.extend(end);
     state.rename_manifest();
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
@@ -77,8 +77,8 @@ pub(crate) fn rename_if_cloned(
     )))
 }
 
-/// Returns true if this machine's manifest is torn and lists nothing new, so that the next run writes it again. A
-/// manifest that cannot be read is not torn.
+/// Returns true if this machine's manifest is torn and lists nothing new, so that the next run writes it again. Returns
+/// false if the manifest cannot be read.
 pub(crate) fn is_own_manifest_torn(
     state: &SyncState,
     config: &SyncConfig,
@@ -91,7 +91,7 @@ pub(crate) fn is_own_manifest_torn(
     }
 }
 
-/// Returns true if the remainder of a torn manifest belongs to one that this machine wrote or was about to
+/// Returns true if the remainder of a torn manifest belongs to a manifest that this machine wrote or was about to
 /// write.
 fn is_own_remainder(
     path: &Path,
@@ -127,8 +127,8 @@ pub(crate) fn encode_next_manifest(
     Ok(encoded)
 }
 
-/// Publishes this machine's manifest outside of a run, after writing the state. If another machine has written it, writes
-/// neither: the next run takes a new name and reports that.
+/// Publishes this machine's manifest outside of a run, after writing the state. Writes neither if another machine has
+/// written the manifest under this machine's name: the next run takes a new name and reports that.
 pub(crate) fn publish_manifest(
     files: &BTreeMap<String, ManifestEntry>,
     state: &mut SyncState,

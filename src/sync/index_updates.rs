@@ -1,8 +1,8 @@
 //! Makes synced conversations known to Codex's index on this machine.
 //!
-//! Codex lists new conversation files by itself, but `resume --last` and a resume by name use rows of its
-//! database. It does not notice that a conversation was moved, or that a file was replaced after Codex
-//! indexed it. Rows of conversations that were not synced stay as they are.
+//! Codex lists new conversation files by itself, but `resume --last` and a resume by name use rows of Codex's database.
+//! Codex does not notice that a conversation was moved, or that a file was replaced after Codex indexed it. The rows of
+//! conversations that were not synced stay as they are.
 
 use super::config::PathRule;
 use super::rollouts;
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-/// An error of updating Codex's index. The files are in place, and `codex resume <id>` finds them.
+/// An error of updating Codex's index. The synced files are in place, and `codex resume <id>` finds them.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IndexUpdateError {
     #[error("the files are in place, but Codex's index could not be updated")]
@@ -32,11 +32,10 @@ pub(crate) enum IndexUpdateError {
     History(#[from] HistoryError),
 }
 
-/// The change of a local conversation's text. Of two changes, the greater one describes both.
+/// The change of a local conversation's text. Of two successive changes, the greater one describes both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContentChange {
-    /// The text is the same.
     #[serde(rename = "same")]
     Unchanged,
     /// Text was appended, so Codex's index of the file stays valid.
@@ -55,12 +54,12 @@ pub struct IndexUpdate {
     /// Path of the rollout, relative to the Codex home.
     pub path: String,
     pub change: ContentChange,
-    /// True if the file was renamed or a duplicate of it removed, so that Codex's row may name a missing file.
+    /// True if the sync renamed the file or removed a duplicate of it, so that Codex's row may name a missing file.
     pub moved: bool,
 }
 
 impl IndexUpdate {
-    /// Returns the update for a conversation written to `path`, relative to the Codex home; `None` for other
+    /// Returns the update for a conversation that is written to `path`, relative to the Codex home; `None` for other
     /// files.
     pub(crate) fn from_path(path: &str, change: ContentChange) -> Option<Self> {
         Some(Self {
@@ -77,20 +76,20 @@ impl IndexUpdate {
     }
 }
 
-/// Codex's databases of one home, and what decides about their rows.
+/// Codex's lists of the conversations of one home: its databases and the index of names.
 #[derive(Debug)]
 pub(crate) struct CodexIndex<'a> {
     pub home: &'a Path,
-    /// Environment that determines where the databases are.
+    /// The environment, which determines where the databases are.
     pub env: &'a Environment,
     /// Rules of `[[paths.map]]`: project folders of other machines and the local ones.
     pub rules: &'a [PathRule],
 }
 
 impl CodexIndex<'_> {
-    /// Updates Codex's lists of conversations while Codex does not run. `updates` may contain files that a killed run
-    /// never wrote; those are skipped. `named` are the ids of conversations whose names came from another machine.
-    /// Returns notes for the user.
+    /// Updates Codex's lists of conversations while Codex does not run. Skips files in `updates` that a killed run
+    /// never wrote. `named` has the ids of the conversations whose names came from another machine. Returns notes for
+    /// the user.
     ///
     /// # Errors
     /// The index of names or a database cannot be read or written. The files are in place.
@@ -105,17 +104,19 @@ impl CodexIndex<'_> {
             .into_iter()
             .map(|(_, file)| file.path(self.home))
             .collect();
-        // Rows first: names, modes and paths are columns of them.
+        // Rows first: names, modes and paths are columns of the rows.
         let rows = self.add_rows(rollouts)?;
         if rows > 0 {
-            notes.push(format!("added to Codex's index: {rows}"));
+            let conversations = pluralize(rows, "conversation");
+            notes.push(format!("added to Codex's index: {conversations}"));
         }
         let mut named = named.clone();
         named.extend(self.update_modes(updates)?);
         if !named.is_empty() {
             let changed = self.update_names(&named)?;
             if changed > 0 {
-                notes.push(format!("renamed in Codex's lists: {changed}"));
+                let conversations = pluralize(changed, "conversation");
+                notes.push(format!("renamed in Codex's lists: {conversations}"));
             }
         }
         notes.extend(self.update_paths(updates, &newest)?);
@@ -123,7 +124,7 @@ impl CodexIndex<'_> {
         Ok(notes)
     }
 
-    /// Copies the names of these conversations from the index of names to Codex's rows; returns the number of
+    /// Copies the names of these conversations from `session_index.jsonl` to Codex's rows. Returns the number of
     /// changed rows.
     fn update_names(&self, ids: &BTreeSet<String>) -> Result<usize, IndexUpdateError> {
         let index = ThreadNameIndex::read(self.home).map_err(HistoryError::from)?;
@@ -144,8 +145,8 @@ impl CodexIndex<'_> {
         Ok(changed)
     }
 
-    /// Adds the conversations of these rollouts to Codex's table, and has the rows of rewound ones name their newest
-    /// rollouts. Returns the number of new rows.
+    /// Adds the conversations of these rollouts to Codex's table, and changes the rows of rewound conversations to name
+    /// their newest rollouts. Returns the number of new rows.
     fn add_rows(&self, rollouts: Vec<RolloutFile>) -> Result<usize, IndexUpdateError> {
         if rollouts.is_empty() {
             return Ok(0);
@@ -155,9 +156,9 @@ impl CodexIndex<'_> {
         Ok(rows.count())
     }
 
-    /// Records the form of the files of replaced and rewound conversations in their rows. Codex shows no turn of a
-    /// migrated file if the row says that it is legacy (0.169). Returns the ids of the changed rows, whose names Codex
-    /// then reads from another place.
+    /// Copies the history mode of replaced and rewound conversations from their rollouts to their rows. Codex (0.169)
+    /// shows no turn of a migrated rollout whose row has the legacy mode. Returns the ids of the changed rows, because
+    /// Codex reads the names of conversations of the other mode from another place.
     fn update_modes(&self, updates: &[IndexUpdate]) -> Result<Vec<String>, IndexUpdateError> {
         let mut modes = Vec::new();
         let rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);
@@ -178,8 +179,8 @@ impl CodexIndex<'_> {
         Ok(changed)
     }
 
-    /// Updates the paths of the moved conversations whose rollout is among the `newest`, and maps project folders by the
-    /// rules. Returns notes for the user.
+    /// Updates the paths of the moved conversations whose rollout is among the `newest` ones, and maps project folders
+    /// by the rules. Returns notes for the user.
     fn update_paths(
         &self,
         updates: &[IndexUpdate],
@@ -192,9 +193,8 @@ impl CodexIndex<'_> {
         }
         let databases = self.state_databases();
         if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
-            let why = "paths.map takes effect after Codex has started once on this machine, which creates its index, and the \
-                       next sync";
-            notes.push(why.into());
+            let note = "paths.map has no effect yet, because Codex has no index on this machine; start Codex once, then sync again";
+            notes.push(note.into());
         }
         for database in databases {
             let changed = live::update_locations(&database, &moved)?;
@@ -216,8 +216,8 @@ impl CodexIndex<'_> {
         Ok(notes)
     }
 
-    /// Deletes the projections of the former text of replaced rollouts. The other rollouts of a conversation keep
-    /// theirs, because Codex does not read the base of a rewind again.
+    /// Deletes the projections of replaced rollouts, which show the former text. The other rollouts of a conversation
+    /// keep their projections, because Codex does not read the base of a rewind again.
     fn delete_projections(&self, updates: &[IndexUpdate]) -> Result<(), IndexUpdateError> {
         let replaced: Vec<_> = filter_replaced(updates)
             .map(|update| update.rollout_id().unwrap_or_else(|| update.id.clone()))
@@ -242,7 +242,7 @@ fn filter_replaced(updates: &[IndexUpdate]) -> impl Iterator<Item = &IndexUpdate
     all.filter(|update| update.change == ContentChange::Replaced)
 }
 
-/// Finds all rollouts of the updated conversations on disk, because Codex may continue one that this run did not
+/// Finds all rollouts of the updated conversations on disk, because Codex may continue a rollout that this run did not
 /// write.
 fn find_rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
     if updates.is_empty() {
@@ -267,7 +267,7 @@ fn collect_moves<'a>(
     updates: &'a [IndexUpdate],
     newest: &HashSet<PathBuf>,
 ) -> Vec<RolloutMove<'a>> {
-    // A killed run recorded more files than it wrote.
+    // A killed run may have recorded files that it never wrote.
     let is_newest = |update: &&IndexUpdate| newest.contains(&home.join(&update.path));
     let moved = updates.iter().filter(|update| update.moved);
     let moved = moved.filter(is_newest);

@@ -1,8 +1,8 @@
 //! Append-only files of JSON lines in the folder of a state: the ledger, the state during a run, and the pending
 //! updates of Codex's index.
 //!
-//! A kill or a power cut can tear the last line. An appender ends it, so that the next line is not lost with it, and
-//! readers skip it. No line depends on an earlier one, so a lost line costs only what it says.
+//! A kill or a power cut can tear the last line. Opening the file ends a torn line, so that the next line is not lost
+//! too, and readers skip torn lines. No line depends on an earlier one, so a torn line loses only its own record.
 
 use crate::io::{IoContext, IoError, atomic, document, file_open, flush, sharing};
 use serde::Serialize;
@@ -46,7 +46,7 @@ impl JsonLines {
         })
     }
 
-    /// Appends a line. It survives a kill of this process, and after [`JsonLines::sync`] a power cut too.
+    /// Appends a line. The line survives a kill of this process, and after [`JsonLines::sync`] also a power cut.
     pub(super) fn push(&mut self, line: &impl Serialize) -> Result<(), IoError> {
         let mut bytes = Vec::new();
         document::push_line(&mut bytes, line).at("encode", &self.path)?;
@@ -63,14 +63,15 @@ impl JsonLines {
         Ok(())
     }
 
-    /// Flushes the new lines to disk, and the name of the file, which may be new.
+    /// Flushes the new lines to disk, and the name of the file, which may have been created.
     pub(super) fn sync_with_name(self) -> Result<(), IoError> {
         flush::sync_all(&self.file).at("fsync", &self.path)?;
         atomic::sync_folder(atomic::parent_of(&self.path))
     }
 }
 
-/// Reads the lines of this type, in their order; a missing file has none.
+/// Reads the lines that parse as `T`, in the order of the file, and skips all others. Returns none if the file is
+/// missing.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, IoError> {
     let text = match file_open::read(path) {
         Ok(text) => text,
@@ -78,7 +79,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, IoError> 
         Err(e) => return Err(e).at("read", path),
     };
     let lines = text.split(|byte| *byte == b'\n');
-    // The pending updates have two types of lines in one file, so another type is no damage.
+    // The file of the pending updates has lines of two types, so a line of another type is no damage.
     let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
     Ok(lines.collect())
 }

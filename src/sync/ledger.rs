@@ -1,7 +1,7 @@
 //! `written.jsonl` in the folder of a state: the local counterpart of this machine's manifest.
 //!
-//! A line is appended before each file is put into the cloud folder, so that a killed run leaves no file
-//! there that no machine attests. Lines have the form of a manifest's, or record a download.
+//! A line is appended before a file is written to the cloud folder, so that a killed run leaves no file there that no
+//! machine attests. A line has the form of a line of a manifest, or records a download.
 
 use super::json_lines::{self, JsonLines};
 use super::manifest::ManifestEntry;
@@ -28,20 +28,20 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger in the folder of a state, which must exist.
+    /// Opens the ledger in the folder of a state, or creates it. The folder must exist.
     pub(crate) fn open(folder: &Path) -> Result<Self, IoError> {
         let lines = JsonLines::open_or_create(folder.join(LEDGER_FILE))?;
         Ok(Self { lines })
     }
 
-    /// Adds a version that is about to be put into the cloud folder. Durable after [`Ledger::sync`].
+    /// Adds a version that is about to be written to the cloud folder. Durable after [`Ledger::sync`].
     pub(crate) fn record(&mut self, path: &str, entry: &ManifestEntry) -> Result<(), IoError> {
         let line = LedgerLine::File(path.to_owned(), entry.clone());
         self.lines.push(&line)
     }
 
-    /// Adds a remote version that is about to be put into the home. If the run is killed before the state
-    /// records it, the local file still does not count as a local edit. Durable after [`Ledger::sync`].
+    /// Adds a remote version that is about to be written to the home. If the run is killed before the state records the
+    /// file, the local file still does not count as a local edit. Durable after [`Ledger::sync`].
     pub(crate) fn record_download(
         &mut self,
         path: &str,
@@ -76,8 +76,8 @@ impl Ledger {
         tree::remove(&folder.join(LEDGER_FILE))
     }
 
-    /// Rewrites the ledger with the last version of each path and the `earlier` ones that may still appear. Downloads are
-    /// dropped: the state has recorded them.
+    /// Rewrites the ledger with the last version of each file, and the `earlier` versions that a cloud client may still
+    /// deliver. Leaves out the downloads, because the state has recorded them.
     pub(crate) fn compact(
         folder: &Path,
         files: &BTreeMap<String, ManifestEntry>,
@@ -85,7 +85,7 @@ impl Ledger {
     ) -> Result<(), IoError> {
         let path = folder.join(LEDGER_FILE);
         let mut bytes = Vec::new();
-        // The last line of a path is the one that counts.
+        // The last line of a path counts, so the earlier versions come first.
         let earlier = earlier.iter().map(|(name, entry)| (name, entry));
         for (name, entry) in earlier.chain(files) {
             let line = LedgerLine::File(name.clone(), entry.clone());
@@ -101,12 +101,12 @@ impl Ledger {
 /// The parsed content of a ledger.
 #[derive(Debug, Default)]
 pub(crate) struct LedgerContents {
-    /// The version of each file that was recorded last, by path in the cloud folder.
+    /// The last recorded version of each file, by the path in the cloud folder.
     pub files: BTreeMap<String, ManifestEntry>,
-    /// Versions recorded before the last one of their path, oldest first. A version is recorded before it is written, so
-    /// after a kill the cloud folder may still have one of these.
+    /// The versions recorded before those in `files`, the oldest first. A version is recorded before it is written, so
+    /// after a kill the cloud folder may still have an earlier version.
     pub earlier: Vec<(String, ManifestEntry)>,
-    /// Versions downloaded since the last complete run.
+    /// The versions downloaded since the last complete run.
     pub downloaded: Vec<(String, ManifestEntry)>,
 }
 

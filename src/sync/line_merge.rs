@@ -1,10 +1,10 @@
 //! Merges files of lines, `history.jsonl` and `session_index.jsonl`, without losing or duplicating a line.
 //!
-//! A merge has every line as often as the version that has it most often, ordered by the times in the lines.
-//! The order is total and symmetric: two machines that merge the same versions write the same bytes. Memory
-//! is bounded by the number of lines, not by their length.
+//! If a line occurs several times, the merge has it as often as the version with the most occurrences. Lines are
+//! ordered by the times in them. The order is total and symmetric: two machines that merge the same versions write the
+//! same bytes. Memory is bounded by the number of lines, not by their length.
 //!
-//! If `history.max_bytes` makes Codex drop the oldest lines of `history.jsonl`, those stay in the cloud
+//! Because of `history.max_bytes`, Codex drops the oldest lines of `history.jsonl`. These lines stay in the cloud
 //! folder and are not copied back.
 
 use crate::io::hash::{Hasher, Sha256Digest};
@@ -21,26 +21,26 @@ pub(crate) fn is_mergeable(path: &str) -> bool {
 /// A line of one of the versions.
 #[derive(Debug, Clone)]
 struct MergeLine {
-    /// Time in the line, in nanoseconds since 1970; `i128::MIN` without one, so that it comes first.
+    /// Time in the line, in nanoseconds since 1970. A line without a time has `i128::MIN`, so that it comes first.
     time: i128,
-    /// The first half of the digest of its text.
+    /// The first half of the digest of the text.
     digest: [u8; 16],
-    /// Index of the version that has the line.
+    /// Index of the version with the line.
     version: usize,
     offset: u64,
     len: u64,
 }
 
-/// A merge that is not written yet: its lines by their places in the versions.
+/// A merge that is not written yet. It knows the places of its lines in the versions, not their text.
 #[derive(Debug)]
 pub(crate) struct Merge {
     versions: Vec<PathBuf>,
     lines: Vec<MergeLine>,
-    /// For each version, the digests of its lines in their order, and its size.
+    /// For each version, the digests of the lines in file order, and the size of the file.
     version_orders: Vec<(Vec<[u8; 16]>, u64)>,
     /// For each version, the earliest time in a line.
     oldest: Vec<Option<i128>>,
-    /// For each version, the digest of the bytes that were read.
+    /// For each version, the digest of the file as it was read.
     pub digests: Vec<Sha256Digest>,
     /// Size of the merge in bytes.
     pub bytes: u64,
@@ -87,9 +87,9 @@ pub(crate) fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
 }
 
 impl Merge {
-    /// Returns the index of the first line to write to a home in which Codex limits the file to `max_bytes`. Above the
-    /// limit, lines older than all lines of `version`, the file of that home, are left out. Lines of the home itself stay,
-    /// because Codex removes the excess.
+    /// Returns the index of the first line to write to a home in which Codex limits the file to `max_bytes`; `version`
+    /// is the file of that home. If the merge is larger, leaves out the lines that are older than all lines of that
+    /// file, but no line of the file itself: Codex removes the excess.
     pub(crate) fn first_line_within(&self, max_bytes: u64, version: usize) -> usize {
         if self.bytes <= max_bytes {
             return 0;
@@ -140,7 +140,7 @@ impl Merge {
     }
 }
 
-/// Reads the lines of a version, its size and the digest of its bytes.
+/// Reads a version. Returns its lines, its size and its digest.
 fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, Sha256Digest)> {
     let mut reader = BufReader::new(file_open::open(path)?);
     let mut lines = Vec::new();

@@ -53,7 +53,7 @@ impl LossesArgs {
         }
         places::add_files(&mut search, context)?;
         let acceptance = LossAcceptance::read(search.live(), context)?;
-        acceptance.end_returned(context);
+        acceptance.withdraw_returned(context);
         let found = search.run(&acceptance.accepted)?;
         for (id, e) in &found.failures {
             is_whole = false;

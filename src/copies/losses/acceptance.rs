@@ -1,4 +1,5 @@
-//! The losses that the user accepted in the Codex home. An acceptance ends when the message is live again.
+//! The losses that the user accepted in the Codex home. The acceptance of a lost message ends when the message is live
+//! again.
 
 use crate::context::Context;
 use crate::conversations::messages;
@@ -24,7 +25,7 @@ impl LossAcceptance {
         let mut accepted = losses::read(context.manager_home())?.accepted_in(&home);
         let mut returned = AcceptedLosses::default();
         for id in accepted.ids() {
-            // A rollout that cannot be read has no message that came back.
+            // In a rollout that cannot be read, no message is live again.
             let rollouts = live.0.get(id).into_iter().flatten();
             let messages = rollouts.flat_map(|one| messages::read(&one.path).unwrap_or_default());
             let digests = messages.map(|one| one.dated_digest());
@@ -39,9 +40,9 @@ impl LossAcceptance {
         Ok(Self { accepted, returned })
     }
 
-    /// Records that the acceptance of messages that are live again has ended. A record that cannot be written is a
-    /// warning.
-    pub(crate) fn end_returned(&self, context: &Context) {
+    /// Withdraws the acceptance of messages that are live again from the record. Prints a warning if the record cannot
+    /// be written.
+    pub(crate) fn withdraw_returned(&self, context: &Context) {
         if self.returned.is_empty() {
             return;
         }

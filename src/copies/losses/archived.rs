@@ -21,27 +21,27 @@ use crate::inventory::{losses, trash};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Equal copies, at least one of which must be kept.
+/// Messages or turns of a conversation of which at least one copy must be kept.
 #[derive(Debug)]
 struct NeededCopy {
-    /// The id of the conversation that needs it.
+    /// The id of the conversation that lacks the messages or turns.
     id: String,
     reason: String,
-    /// The places that have it, the newest first.
+    /// The places with a copy, the newest first.
     places: Vec<CopyPlace>,
-    /// The id of the conversation to restore.
+    /// The id of the conversation to restore, which may be a deleted one.
     restored_id: String,
-    /// True if the copy is needed until its loss is accepted.
+    /// True for lost messages, whose loss the user can accept; false for turns that Codex hides.
     is_lost: bool,
 }
 
-/// Archives that have what conversations lack: messages, or turns that a migration hid.
+/// The archives that have the messages which conversations lack, or the turns that a migration hid.
 #[derive(Debug)]
 pub(crate) struct NeededArchives(Vec<NeededCopy>);
 
 impl NeededArchives {
-    /// Compares the conversations of the Codex home, and of those `homes` that exist, with all their archives among
-    /// `records`. A conversation that cannot be compared lacks nothing.
+    /// Compares the conversations of the Codex home, and of those of the `homes` that exist, with all their archives
+    /// among `records`. Leaves out conversations that cannot be compared.
     ///
     /// # Errors
     /// A home or the trash cannot be listed, or the user interrupts.
@@ -94,7 +94,10 @@ impl NeededArchives {
         for (id, mut places) in find_hidden_turns(records, context)? {
             places.retain(|place| is_wanted(&place.kind));
             needed.push(NeededCopy {
-                reason: format!("has turns of {} that Codex hides", short_id(&id)),
+                reason: format!(
+                    "has turns of the conversation {} that Codex hides",
+                    short_id(&id)
+                ),
                 restored_id: id.clone(),
                 id,
                 places,
@@ -104,7 +107,8 @@ impl NeededArchives {
         Ok(needed)
     }
 
-    /// Makes `plan` keep an archive with each of these copies: the newest, unless it keeps another one already.
+    /// Makes `plan` keep at least one archive with each of these copies: the newest one, if it would remove all of
+    /// them.
     pub(crate) fn keep_last_copies(&self, plan: &mut RetentionPlan) {
         for copy in &self.0 {
             let names: Vec<_> = copy.places.iter().map(|place| place.name.clone()).collect();
@@ -113,8 +117,8 @@ impl NeededArchives {
     }
 }
 
-/// Refuses to empty the trash if it has the last copy of messages that a conversation lacks, or of turns that a
-/// migration hid.
+/// Fails if the trash of archives has the last copy of messages that a conversation lacks, or of turns that a migration
+/// hid.
 ///
 /// # Errors
 /// The trash has such a copy, the home or the archives cannot be listed, or the user interrupts.
@@ -155,13 +159,13 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
     }))
 }
 
-/// Returns the conversations of the new archive `name` that lack messages which the previous one has, and records them.
-/// A rollout that the previous one lacks is compared with its last archived copy.
+/// Returns the conversations of the new archive `name` that lack messages of the previous archive, and records these
+/// losses. A rollout that the previous archive does not have is compared with its newest archived copy.
 ///
-/// Files that are in both with one size and time are not read; of a file that grew, the beginning is hashed.
+/// A file with the same size and mtime in both archives is not read. If a file grew, its beginning is hashed.
 ///
 /// # Errors
-/// The user interrupts, or the record of accepted losses cannot be read.
+/// The archives cannot be listed, the record of accepted losses cannot be read, or the user interrupts.
 pub(crate) fn find_lost_since(
     previous: Option<ArchiveReader>,
     name: &str,
@@ -186,7 +190,7 @@ pub(crate) fn find_lost_since(
     }
     places::add_newest_copies(&mut search, wanted, &known, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
-    acceptance.end_returned(context);
+    acceptance.withdraw_returned(context);
     let found: Vec<Loss> = search.run(&acceptance.accepted)?.losses;
     let listed = describe(&found, &search.places, context);
     let extent = CheckExtent::LastArchive;
@@ -194,8 +198,8 @@ pub(crate) fn find_lost_since(
     Ok(listed)
 }
 
-/// Compares the conversations of the Codex home that had losses, and those in `changed`, with all archives again after
-/// a restore, and records the result. Compares nothing if no loss is recorded or accepted, unless the restore replaced
+/// After a restore, compares the `changed` conversations of the Codex home and those with recorded losses with all
+/// archives again, and records the result. Does nothing if no loss is recorded or accepted, unless the restore replaced
 /// messages that the archive does not have (`has_new_losses`).
 ///
 /// # Errors
@@ -217,7 +221,7 @@ pub(crate) fn recheck_after_restore(
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     places::add_archives(&mut search, &context.archives()?, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
-    acceptance.end_returned(context);
+    acceptance.withdraw_returned(context);
     let found = search.run_for(&acceptance.accepted, |id| ids.contains(id))?;
     let listed = describe(&found.losses, &search.places, context);
     let extent = CheckExtent::Conversations(ids);

@@ -1,4 +1,4 @@
-//! The rollouts of deleted conversations that live ones continue: a fork shows the turns of its base.
+//! The rollouts of deleted conversations that live conversations continue: a fork shows the turns of its base.
 
 use crate::codex::projections::RolloutCut;
 use crate::copies::losses::live::{LiveRollout, LiveThreads};
@@ -9,12 +9,12 @@ use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use std::collections::{BTreeMap, HashMap};
 
-/// The offsets up to which live threads continue rollouts that are not live, by the id of the thread, then of the
-/// rollout.
+/// The rollouts of deleted conversations that live threads continue. Maps the id of a thread to the ids of these
+/// rollouts, each with the offset in the plain text at which the thread continues the rollout.
 pub(super) type MissingBases = BTreeMap<String, HashMap<String, u64>>;
 
-/// Finds the missing bases of live threads that are among `copies`. Reads the first lines of all live rollouts, unless
-/// all copies are of live threads.
+/// Finds the missing bases of live threads of which `copies` has a copy. Reads the first lines of all live rollouts,
+/// unless all copies are of live threads.
 ///
 /// # Errors
 /// The user interrupts.
@@ -33,12 +33,12 @@ pub(super) fn find(
     }
     let rollouts = live.0.iter();
     let rollouts = rollouts.flat_map(|(id, rollouts)| rollouts.iter().map(move |one| (id, one)));
-    // An unreadable rollout continues nothing.
+    // For an unreadable rollout, no base is found.
     let read = |(id, rollout): (&String, &LiveRollout)| {
         let meta = rollout::read_head(&rollout.path).unwrap_or_default();
         (id.clone(), meta.and_then(|meta| meta.base()))
     };
-    let take = |(id, base): (String, Option<RolloutCut>)| {
+    let add_bases = |(id, base): (String, Option<RolloutCut>)| {
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }
@@ -57,11 +57,11 @@ pub(super) fn find(
         }
         Ok(())
     };
-    parallel::run_each_ordered(parallel::thread_count() * 2, rollouts, read, take)?;
+    parallel::run_each_ordered(parallel::thread_count() * 2, rollouts, read, add_bases)?;
     Ok(bases)
 }
 
-/// Returns the base of a copied rollout.
+/// Returns the base of a copied rollout; `None` also if the copy cannot be read.
 fn read_copied_base(copy: &RolloutCopy, sources: &[Option<CopyOrigin>]) -> Option<RolloutCut> {
     let meta = match &copy.content {
         CopyContent::File(path) => rollout::read_head(path).ok()?,

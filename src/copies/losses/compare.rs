@@ -4,7 +4,7 @@ use crate::codex::rollout::{self, Relation, RolloutName};
 use crate::conversations::messages::{self, Message, MessageCounts};
 use crate::copies::losses::live::LiveRollout;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
-use crate::copies::losses::prefix::{self, Mark};
+use crate::copies::losses::prefix::{self, SizedDigest};
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::error::CommandError;
 use crate::inventory::losses::AcceptedLosses;
@@ -14,36 +14,37 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// A message that a rollout of a conversation lacks.
 #[derive(Debug, Clone)]
 pub(crate) struct LostMessage {
     pub message: Message,
     pub rollout_id: String,
 }
 
-/// The messages that a conversation lacks, by the number of the place that has them.
+/// The messages that a conversation lacks, by the index of a place with a copy of them.
 pub(crate) type LostMessages = BTreeMap<usize, Vec<LostMessage>>;
 
-/// A lost message as several copies have it: its rollout, its digest, and the number of equal ones before it.
+/// Identifies one of several equal lost messages in all copies: the id of the rollout, the digest of the message, and
+/// the number of equal messages before it.
 type LostOccurrence<'a> = (&'a str, u64, usize);
 
-/// A conversation with the copies of what Codex shows of it.
+/// A conversation with the copies of its rollouts, and of the rollouts that it continues.
 pub(crate) struct ComparedThread<'a> {
     pub live: &'a [LiveRollout],
     pub copies: Vec<&'a RolloutCopy>,
-    /// The rollouts of deleted conversations that it continues, with the offsets up to which it does.
+    /// The ids of the rollouts of deleted conversations that this one continues, each with the offset in the plain text
+    /// at which this one continues it.
     pub bases: HashMap<String, u64>,
 }
 
 impl ComparedThread<'_> {
-    /// Returns the offset in the plain text of a copy up to which its messages are compared.
-    fn end_of(&self, copy: &RolloutCopy) -> u64 {
+    /// Returns the number of bytes at the beginning of a copy's plain text whose messages are compared.
+    fn compared_len(&self, copy: &RolloutCopy) -> u64 {
         let len = copy.text_len().unwrap_or(u64::MAX);
         let cut = self.bases.get(&copy.rollout_id());
         cut.map_or(len, |cut| len.min(*cut))
     }
 
-    /// Counts the messages of a live rollout.
+    /// Counts the messages of a live rollout. Counts none if the rollout is not live.
     fn count_live(&self, rollout_id: &str) -> Result<MessageCounts, CommandError> {
         let mut counts = MessageCounts::default();
         for rollout in self.live {
@@ -59,21 +60,22 @@ impl ComparedThread<'_> {
 /// A conversation that lacks messages.
 #[derive(Debug)]
 pub(crate) struct Loss {
-    /// The id of the thread, in lower case.
+    /// The id of the conversation, in lower case.
     pub id: String,
     /// The newest live rollout.
     pub rollout_path: Option<PathBuf>,
-    /// The number of the place with the most complete copy.
+    /// The index of the place with the most complete copy.
     pub place: usize,
     /// The messages of the most complete copy that the conversation lacks.
     pub messages: Vec<LostMessage>,
-    /// The id of the conversation to restore: a deleted one if the place has no other.
+    /// The id of the conversation to restore from the place. It is that of a deleted conversation if the place has only
+    /// the rollouts that this conversation continues.
     pub restored_id: String,
     lost: LostMessages,
 }
 
 impl Loss {
-    /// Creates the loss of the messages in `lost` that the user did not accept. Returns `None` if there are none.
+    /// Creates the loss of those messages in `lost` whose loss the user did not accept. Returns `None` if none is left.
     pub(crate) fn from_lost(
         id: String,
         mut lost: LostMessages,
@@ -95,7 +97,7 @@ impl Loss {
         })
     }
 
-    /// Returns the time of the first message that is missing.
+    /// Returns the time of the oldest missing message; `None` if no missing message has a time.
     pub(crate) fn first_lost(&self) -> Option<DateTime<Utc>> {
         self.messages
             .iter()
@@ -103,13 +105,14 @@ impl Loss {
             .min()
     }
 
-    /// Returns the digests, with their times, of all messages that any copy has and the conversation lacks.
+    /// Returns the digests of text and time of all messages that any copy has and the conversation lacks.
     pub(crate) fn dated_digests(&self) -> BTreeSet<u64> {
         let messages = self.lost.values().flatten();
         messages.map(|lost| lost.message.dated_digest()).collect()
     }
 
-    /// Returns sets of places of which each must keep one, so that no message is gone; in each set the newest first.
+    /// Returns sets of places, the newest place first in each set. As long as one place of each set stays, each lost
+    /// message can be restored, if a place that `is_wanted` selects has it.
     pub(crate) fn needed_places(
         &self,
         places: &[CopyPlace],
@@ -167,7 +170,7 @@ pub(crate) fn find_lost_messages(
 ) -> Result<LostMessages, CommandError> {
     let mut left = thread.copies.clone();
     for rollout in thread.live {
-        let _ = take_beginnings(&mut left, &rollout.file, &rollout.path)?;
+        let _ = remove_prefixes(&mut left, &rollout.file, &rollout.path)?;
     }
     let mut lost = LostMessages::new();
     let mut counts: HashMap<String, MessageCounts> = HashMap::new();
@@ -180,12 +183,12 @@ pub(crate) fn find_lost_messages(
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
         let path = extract_copy(copy, sources, folder.path())?;
         let found = messages::read(&path).at("read", &path)?;
-        // Shorter versions are not extracted.
-        let shorter = take_beginnings(&mut left, &copy.file, &path)?;
+        // A copy that is a prefix of this one has the same messages up to its end, so it is not extracted.
+        let shorter = remove_prefixes(&mut left, &copy.file, &path)?;
         for copy in shorter.into_iter().chain([copy]) {
-            let end = thread.end_of(copy);
-            let end = found.partition_point(|message| message.offset < end);
-            let missing = counts[&rollout_id].find_missing(&found[..end]);
+            let len = thread.compared_len(copy);
+            let count = found.partition_point(|message| message.offset < len);
+            let missing = counts[&rollout_id].find_missing(&found[..count]);
             let missing = missing.into_iter().map(|message| LostMessage {
                 message,
                 rollout_id: rollout_id.clone(),
@@ -199,7 +202,7 @@ pub(crate) fn find_lost_messages(
     Ok(lost)
 }
 
-/// Returns the path of a copy. Extracts it into `folder` if it is in an archive.
+/// Returns the path of a file with the content of a copy. Extracts a copy in an archive or snapshot into `folder`.
 fn extract_copy(
     copy: &RolloutCopy,
     sources: &[Option<CopyOrigin>],
@@ -219,29 +222,29 @@ fn extract_copy(
     Ok(path)
 }
 
-/// Removes the copies of the rollout `file` from `copies` that are a prefix of the file at `path`, or equal to it, and
-/// returns them.
-fn take_beginnings<'a>(
+/// Removes the copies of the rollout `file` from `copies` that are equal to the file at `path`, or a prefix of that
+/// file. Returns the removed copies.
+fn remove_prefixes<'a>(
     copies: &mut Vec<&'a RolloutCopy>,
     file: &RolloutName,
     path: &Path,
 ) -> Result<Vec<&'a RolloutCopy>, CommandError> {
-    let marks = |of_compressed: bool| -> Vec<Mark> {
+    let digests = |of_compressed: bool| -> Vec<SizedDigest> {
         let same = copies
             .iter()
             .filter(|copy| copy.file.name == file.name && copy.file.compressed == of_compressed);
         same.filter_map(|copy| size_and_digest(copy)).collect()
     };
-    // A rollout that cannot be decompressed to the end has the text before the damage.
+    // If a rollout cannot be decompressed to the end, its messages are compared instead.
     let text = || rollout::open_plain(path);
-    let plain = prefix::match_marks(text, marks(false)).unwrap_or_default();
+    let plain = prefix::find_prefixes(text, digests(false)).unwrap_or_default();
     let compressed = if file.compressed {
-        prefix::match_marks(|| file_open::open(path), marks(true)).at("read", path)?
+        prefix::find_prefixes(|| file_open::open(path), digests(true)).at("read", path)?
     } else {
         Vec::new()
     };
-    let is_beginning = |copy: &mut &RolloutCopy| {
-        let marks = if copy.file.compressed {
+    let is_prefix = |copy: &mut &RolloutCopy| {
+        let prefixes = if copy.file.compressed {
             &compressed
         } else {
             &plain
@@ -249,7 +252,7 @@ fn take_beginnings<'a>(
         copy.file.name == file.name
             && match &copy.content {
                 CopyContent::Entry(_) => {
-                    size_and_digest(copy).is_some_and(|mark| marks.contains(&mark))
+                    size_and_digest(copy).is_some_and(|digest| prefixes.contains(&digest))
                 }
                 CopyContent::File(copy) => matches!(
                     rollout::compare(copy, path),
@@ -257,10 +260,10 @@ fn take_beginnings<'a>(
                 ),
             }
     };
-    Ok(copies.extract_if(.., is_beginning).collect())
+    Ok(copies.extract_if(.., is_prefix).collect())
 }
 
-fn size_and_digest(copy: &RolloutCopy) -> Option<Mark> {
+fn size_and_digest(copy: &RolloutCopy) -> Option<SizedDigest> {
     match &copy.content {
         CopyContent::Entry(entry) => Some((entry.size, entry.digest?)),
         CopyContent::File(_) => None,

@@ -12,21 +12,24 @@ use crate::io::{ContentDigest, pluralize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The size of each rollout of a conversation, and its digest or, without one, its modification time.
+/// Identifies a version of a conversation: the size of each rollout, with the digest, or with the modification time if
+/// the archive has no digest.
 type RolloutDigests = Vec<(u64, Result<ContentDigest, i64>)>;
 
-/// Compares the archived copies of one conversation.
+/// Counts the messages in the archived copies of one conversation.
 #[derive(Default)]
 struct CopyCounts {
-    /// The id of the conversation, once it is known. A name may have been given to another one before.
+    /// The id of the conversation, once an archive with it was found. In an older archive, another conversation may
+    /// have the same name.
     id: Option<String>,
     known: HashMap<RolloutDigests, usize>,
+    /// The number of archives with the conversation.
     archives: usize,
 }
 
 impl CopyCounts {
-    /// Returns the number of messages of the conversation in an archive; `None` if that does not have it.
-    fn count(
+    /// Returns the number of messages of the conversation in an archive; `None` if the archive does not have it.
+    fn count_in(
         &mut self,
         archive: &ArchiveReader,
         wanted: &str,
@@ -46,7 +49,7 @@ impl CopyCounts {
             .iter()
             .map(|entry| (entry.size, entry.digest.ok_or(entry.mtime)));
         let digests: RolloutDigests = digests.collect();
-        // Successive archives often have the same version of a conversation, and unpacking takes long.
+        // Successive archives often have the same version of a conversation, and extracting it takes long.
         if let Some(count) = self.known.get(&digests) {
             return Ok(Some(*count));
         }
@@ -56,11 +59,11 @@ impl CopyCounts {
     }
 }
 
-/// Returns the archive with the most messages of the conversation that `wanted` names, and of equal ones the newest.
-/// Prints its name if several archives have the conversation.
+/// Returns the archive with the most messages of the conversation with the id or name `wanted`. If several have the
+/// most messages, returns the newest one. Prints the name of the archive if several archives have the conversation.
 ///
 /// # Errors
-/// No archive of the Codex home has it, several conversations match, or an archive cannot be read.
+/// No archive of the Codex home has the conversation, several conversations match, or an archive cannot be read.
 pub(crate) fn find_fullest_archive(
     wanted: &str,
     context: &Context,
@@ -77,7 +80,7 @@ pub(crate) fn find_fullest_archive(
         }
         check_interrupt().map_err(|_| CommandError::interrupted())?;
         let path = context.backups().join(&record.path);
-        let Some(count) = copies.count(&ArchiveReader::open(&path)?, wanted)? else {
+        let Some(count) = copies.count_in(&ArchiveReader::open(&path)?, wanted)? else {
             continue;
         };
         if best.as_ref().is_none_or(|(most, ..)| count > *most) {
@@ -99,7 +102,7 @@ pub(crate) fn find_fullest_archive(
     Ok(path)
 }
 
-/// Returns the rollouts of a conversation, without those of the conversations that it continues.
+/// Returns the rollouts of the conversation itself, without the rollouts of other conversations that it continues.
 fn list_rollouts_of(archive: &ArchiveReader, id: &str) -> Vec<FileEntry> {
     rollout_files(archive.files())
         .filter(|(file, _)| file.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))

@@ -11,8 +11,8 @@ use crate::history::unreadable::UnreadableCause;
 use crate::inventory::records::ArchiveRecord;
 use crate::io::progress::check_interrupt;
 
-/// Returns the ids of the conversations whose turns a migration hid, with the archives in which they are not hidden,
-/// the newest first. Leaves out archives that cannot be read.
+/// Returns the ids of the conversations whose turns a migration hid, each with the archives in which the turns are not
+/// hidden, the newest first. Leaves out archives that cannot be read.
 ///
 /// # Errors
 /// The home or the trash cannot be listed, or the user interrupts.
@@ -26,8 +26,8 @@ pub(crate) fn find_hidden_turns(
         .unreadable;
     let mut hidden: Vec<_> = unreadable
         .into_iter()
-        .filter(|one| one.cause == UnreadableCause::Boundary)
-        .map(|one| (one, Vec::new()))
+        .filter(|conversation| conversation.cause == UnreadableCause::Boundary)
+        .map(|conversation| (conversation, Vec::new()))
         .collect();
     if hidden.is_empty() {
         return Ok(Vec::new());
@@ -37,17 +37,15 @@ pub(crate) fn find_hidden_turns(
         let Ok(archive) = ArchiveReader::open(&file.path) else {
             continue;
         };
-        for (one, places) in &mut hidden {
-            if find_restored_id(&archive, one)
-                .unwrap_or_default()
-                .is_some()
-            {
+        for (conversation, places) in &mut hidden {
+            let restored_id = find_restored_id(&archive, conversation).unwrap_or_default();
+            if restored_id.is_some() {
                 places.push(file.place.clone());
             }
         }
     }
     let hidden = hidden.into_iter();
     Ok(hidden
-        .map(|(one, places)| (one.id.to_string(), places))
+        .map(|(conversation, places)| (conversation.id.to_string(), places))
         .collect())
 }

@@ -16,7 +16,7 @@ pub(crate) struct LiveRollout {
     pub size: u64,
     /// Time of the last change in nanoseconds since 1970.
     pub mtime: i64,
-    /// The compressed form beside a plain one, which Codex does not read.
+    /// The compressed form beside the plain one. Codex reads only the plain form.
     pub compressed_copy: Option<PathBuf>,
 }
 
@@ -25,10 +25,10 @@ pub(crate) struct LiveRollout {
 pub(crate) struct LiveThreads(pub(crate) HashMap<String, Vec<LiveRollout>>);
 
 impl LiveThreads {
-    /// Lists the rollouts of a home. No file is opened.
+    /// Lists the rollouts of a home. Opens no file.
     ///
     /// # Errors
-    /// A folder cannot be listed: its conversations would seem to be deleted.
+    /// A folder cannot be listed. Its conversations would seem to be deleted.
     pub(crate) fn read(home: &Path) -> Result<Self, IoError> {
         let mut threads = Self::default();
         for file in files::find(home)? {
@@ -58,7 +58,7 @@ impl LiveThreads {
         let Some(id) = file.id().map(str::to_lowercase) else {
             return;
         };
-        // Most have one rollout. An empty list would get room for four.
+        // Most conversations have one rollout. The first push to an empty list would allocate room for four.
         let rollouts = self.0.entry(id).or_insert_with(|| Vec::with_capacity(1));
         rollouts.push(LiveRollout {
             file,

@@ -1,4 +1,4 @@
-//! A place that has copies of conversations, and the command that brings one back.
+//! A place that has copies of conversations, and the command that restores a conversation from it.
 
 use crate::inventory::archive_names::shortest_name;
 use crate::inventory::records::ArchiveRecord;
@@ -15,13 +15,13 @@ pub(crate) struct CopyPlace {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CopyPlaceKind {
-    /// An archive, by its name for commands.
+    /// An archive, with the shortest name that commands accept for it.
     Archive(String),
     TrashedArchive,
     Snapshot,
     /// A conflict copy of `sync`.
     ConflictCopy,
-    /// Another file, for which there is no command.
+    /// Another file. No command restores from it.
     File,
 }
 
@@ -40,7 +40,7 @@ impl CopyPlace {
         }
     }
 
-    /// Returns the name as commands print it: for a snapshot, the beginning of its id.
+    /// Returns the name for output: the beginning of the id of a snapshot, otherwise the full name.
     pub(crate) fn label(&self) -> &str {
         match self.kind {
             CopyPlaceKind::Snapshot => short_id(&self.name),
@@ -48,7 +48,7 @@ impl CopyPlace {
         }
     }
 
-    /// Returns the command that restores the messages of this conversation; `None` for a plain file.
+    /// Returns the command that restores the conversation `id` from this place; `None` for [`CopyPlaceKind::File`].
     pub(crate) fn restore_command(&self, id: &str) -> Option<String> {
         let restore = match &self.kind {
             CopyPlaceKind::Archive(name) => format!("restore {}", shell::quote_if_needed(name)),

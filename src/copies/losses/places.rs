@@ -1,5 +1,5 @@
-//! Opens the places that may have a fuller copy of a conversation: archives, their trash, conflict copies of `sync`,
-//! the trash of conversations, and compressed forms beside plain ones.
+//! Opens the places that may have a more complete copy of a conversation: archives, also in the trash, conflict copies
+//! of `sync`, trashed conversations, and compressed rollouts beside plain ones.
 
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::reader::ArchiveReader;
@@ -22,7 +22,6 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// An archive that may have copies.
 pub(crate) struct ArchivedCopies {
     pub place: CopyPlace,
     pub path: PathBuf,
@@ -52,7 +51,7 @@ fn filter_archives(
     copies.collect()
 }
 
-/// Returns the archives of the Codex home among `records`, the newest first, and those in the trash.
+/// Returns the usable archives of the Codex home among `records`, the newest first, then all archives in the trash.
 ///
 /// # Errors
 /// The trash cannot be listed.
@@ -71,18 +70,18 @@ pub(crate) fn list_archived_copies(
     Ok(files.chain(trashed).collect())
 }
 
-/// Adds the newest archived copy of each wanted rollout, without copies in the archives `without`. Opens the newest
-/// archive first, and stops when all rollouts are found or the remaining archives are older than the rollouts.
+/// Adds the newest archived copy of each wanted rollout, but none from the archives in `excluded`. Opens the newest
+/// archive first, and stops when all rollouts are found or the remaining archives are older than the missing rollouts.
 ///
 /// # Errors
 /// The archives cannot be listed, or the user interrupts.
 pub(crate) fn add_newest_copies(
     search: &mut LossSearch,
     mut wanted: BTreeSet<String>,
-    without: &[String],
+    excluded: &[String],
     context: &Context,
 ) -> Result<(), CommandError> {
-    let is_older = |id: &String, time: &DateTime<Utc>| {
+    let may_be_in_archive_of = |time: &DateTime<Utc>, id: &String| {
         rollout::uuid_time_ms(id).is_none_or(|created| created < time.timestamp_millis())
     };
     if wanted.is_empty() {
@@ -90,13 +89,13 @@ pub(crate) fn add_newest_copies(
     }
     for (file, time) in filter_archives(&context.archives()?, context) {
         check_interrupt().map_err(|_| CommandError::interrupted())?;
-        if without.contains(&file.place.name) {
+        if excluded.contains(&file.place.name) {
             continue;
         }
-        if !wanted.iter().any(|id| is_older(id, &time)) {
+        if !wanted.iter().any(|id| may_be_in_archive_of(&time, id)) {
             return Ok(());
         }
-        // `history losses` names archives that cannot be read.
+        // No warning, because `history losses` names archives that cannot be read.
         let Ok(archive) = ArchiveReader::open(&file.path) else {
             continue;
         };
@@ -115,8 +114,8 @@ pub(crate) fn add_newest_copies(
     Ok(())
 }
 
-/// Adds the archives of the Codex home among `records`, and those in the trash. Returns false if one could not be read,
-/// which is reported.
+/// Adds the archives of the Codex home among `records`, and those in the trash. Returns true if all archives could be
+/// read. Prints a warning for each other archive.
 ///
 /// # Errors
 /// The trash cannot be listed, or the user interrupts.
@@ -127,8 +126,8 @@ pub(crate) fn add_archives(
 ) -> Result<bool, CommandError> {
     let home = context.codex_home().display().to_string();
     let files = list_archived_copies(records, context)?;
-    let mut is_whole = true;
-    let take = |(file, opened): (ArchivedCopies, Result<ArchiveReader, _>)| {
+    let mut are_all_readable = true;
+    let add_opened = |(file, opened): (ArchivedCopies, Result<ArchiveReader, _>)| {
         match opened {
             _ if is_interrupted() => return Err(CommandError::interrupted()),
             Ok(archive) if may_have_copies(archive.metadata(), &home) => {
@@ -136,7 +135,7 @@ pub(crate) fn add_archives(
             }
             Ok(_) => {}
             Err(e) => {
-                is_whole = false;
+                are_all_readable = false;
                 let problem = CommandError::from(e).to_one_line();
                 context
                     .ui
@@ -149,18 +148,18 @@ pub(crate) fn add_archives(
         let opened = ArchiveReader::open(&file.path);
         (file, opened)
     };
-    parallel::run_each_ordered(parallel::thread_count(), files, open, take)?;
-    Ok(is_whole)
+    parallel::run_each_ordered(parallel::thread_count(), files, open, add_opened)?;
+    Ok(are_all_readable)
 }
 
-/// Adds the copies that are single files: conflict copies of `sync`, trashed conversations, and compressed forms beside
-/// plain ones.
+/// Adds the copies that are single files: conflict copies of `sync`, trashed conversations, and compressed rollouts
+/// beside plain ones.
 ///
 /// # Errors
 /// A folder cannot be listed.
 pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<(), CommandError> {
     for folder in Replica::find_folders(context.manager_home(), context.codex_home())? {
-        // The copies in the cloud folder are there too, or belong to other machines.
+        // The cloud folder is not read: its copies are in the local folder too, or belong to other machines.
         let copies = ConflictCopies::read(&folder, &folder)?;
         for copy in copies.all.values().filter(|copy| copy.local.is_some()) {
             let path = copies.folders.path(Side::Local, &copy.name);
@@ -177,7 +176,7 @@ pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<()
     let trashed = storage::trash::list_rollouts(context.manager_home(), context.codex_home())?;
     for path in search.compressed_copies().into_iter().chain(trashed) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // The trash numbers the further rollouts of a conversation.
+        // In the trash, the names of the further rollouts of a conversation begin with a number.
         let name = name.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
         if let Some(file) = RolloutName::parse(Path::new(name)) {
             search.add_file(CopyPlace::file(&path, CopyPlaceKind::File), file, path);

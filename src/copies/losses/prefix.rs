@@ -1,24 +1,25 @@
-//! Copies that a rollout begins with.
+//! Finds the copies that are a prefix of a rollout, by their digests.
 
 use crate::io::{ContentDigest, ContentHasher};
 use std::io::{self, Read};
 use std::mem;
 
-/// The length and the digest of a copy.
-pub(crate) type Mark = (u64, ContentDigest);
+/// The size of a file in bytes, and the digest of its content.
+pub(crate) type SizedDigest = (u64, ContentDigest);
 
-/// Returns the marks that the bytes of a reader begin with. Reads up to the longest mark.
-pub(crate) fn match_marks<R: Read>(
+/// Returns those of the `candidates` that are prefixes of the content of a reader, the shortest first. Reads as many
+/// bytes as the longest candidate has, and opens the reader only if there are candidates.
+pub(crate) fn find_prefixes<R: Read>(
     open: impl FnOnce() -> io::Result<R>,
-    mut marks: Vec<Mark>,
-) -> io::Result<Vec<Mark>> {
-    if marks.is_empty() {
-        return Ok(marks);
+    mut candidates: Vec<SizedDigest>,
+) -> io::Result<Vec<SizedDigest>> {
+    if candidates.is_empty() {
+        return Ok(candidates);
     }
     let mut reader = open()?;
-    marks.sort_by_key(|mark| mark.0);
+    candidates.sort_by_key(|(size, _)| *size);
     let mut hashers: Vec<ContentHasher> = Vec::new();
-    for hasher in marks.iter().map(|(_, digest)| digest.hasher()) {
+    for hasher in candidates.iter().map(|(_, digest)| digest.hasher()) {
         let is_same =
             |known: &ContentHasher| mem::discriminant(known) == mem::discriminant(&hasher);
         if !hashers.iter().any(is_same) {
@@ -28,9 +29,9 @@ pub(crate) fn match_marks<R: Read>(
     let mut buffer = vec![0; 256 * 1024];
     let mut len = 0;
     let mut found = Vec::new();
-    for mark in marks {
-        while len < mark.0 {
-            let wanted = usize::try_from(mark.0 - len).unwrap_or(usize::MAX);
+    for (size, digest) in candidates {
+        while len < size {
+            let wanted = usize::try_from(size - len).unwrap_or(usize::MAX);
             let wanted = wanted.min(buffer.len());
             let n = reader.read(&mut buffer[..wanted])?;
             if n == 0 {
@@ -41,9 +42,9 @@ pub(crate) fn match_marks<R: Read>(
             }
             len += n as u64;
         }
-        // The hashers go on after this mark: one pass over the file serves all marks.
-        if hashers.iter().any(|hasher| hasher.digest() == mark.1) {
-            found.push(mark);
+        // The hashers continue after this candidate, so that one pass over the file serves all candidates.
+        if hashers.iter().any(|hasher| hasher.digest() == digest) {
+            found.push((size, digest));
         }
     }
     Ok(found)
@@ -56,16 +57,16 @@ mod tests {
 
     #[test]
     fn only_prefixes_of_the_content_match() {
-        let mark = |text: &str| (text.len() as u64, ContentDigest::of(text.as_bytes()));
+        let sized = |text: &str| (text.len() as u64, ContentDigest::of(text.as_bytes()));
         let older = |text: &str| {
             let mut hasher = ContentHasher::Sha256(Hasher::default());
             hasher.update(text.as_bytes());
             (text.len() as u64, hasher.digest())
         };
-        let mut marks = ["abcdef", "abc", "abx", "abcdefg", ""].map(mark).to_vec();
-        marks.extend(["abcd", "abcx"].map(older));
-        let found = match_marks(|| Ok("abcdef".as_bytes()), marks).unwrap();
-        let expected = [mark(""), mark("abc"), older("abcd"), mark("abcdef")];
+        let mut candidates = ["abcdef", "abc", "abx", "abcdefg", ""].map(sized).to_vec();
+        candidates.extend(["abcd", "abcx"].map(older));
+        let found = find_prefixes(|| Ok("abcdef".as_bytes()), candidates).unwrap();
+        let expected = [sized(""), sized("abc"), older("abcd"), sized("abcdef")];
         assert_eq!(found, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Losses as commands print and record them.
+//! The losses as commands print and record them.
 
 use crate::context::Context;
 use crate::copies::losses::compare::Loss;
@@ -12,25 +12,26 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// A loss in JSON. The keys are a contract.
+/// A loss in the JSON output. The keys are part of the JSON contract.
 #[derive(Debug, Serialize)]
 pub(crate) struct LossJson {
     pub session_id: String,
     pub title: String,
     pub rollout_path: Option<PathBuf>,
     pub lost_messages: usize,
-    /// The time of the first message that is missing.
+    /// The time of the oldest missing message.
     pub first_lost: Option<String>,
     /// The name of the archive, the id of the snapshot, or the path of the file with the most complete copy.
     pub place: String,
-    /// The command that brings the messages back.
+    /// The command that restores the messages; `None` if they are only in a file that no command restores.
     pub command: Option<String>,
     #[serde(skip)]
     first_lost_at: Option<DateTime<Utc>>,
 }
 
 impl LossJson {
-    /// Returns ` since `, followed by the time of the first missing message; empty if the time is unknown.
+    /// Returns a text such as ` since Tue 24 Nov 14:10`, with the time of the oldest missing message; empty if the time
+    /// is unknown.
     pub(crate) fn first_lost_text(&self, context: &Context) -> String {
         let zone = context.settings.zone;
         let at = self.first_lost_at.as_ref();
@@ -61,7 +62,8 @@ pub(crate) fn describe(losses: &[Loss], places: &[CopyPlace], context: &Context)
     losses.iter().map(describe).collect()
 }
 
-/// Records losses for `doctor` and `vault forget`. A record that cannot be written is a warning.
+/// Records losses for `doctor` and `vault forget`. Removes the recorded losses that are not among `found`, unless they
+/// are outside of the `extent` of this check. Prints a warning if the record cannot be written.
 pub(crate) fn record(
     found: &[Loss],
     listed: &[LossJson],
@@ -99,7 +101,7 @@ pub(crate) fn record(
         let stays = known.into_iter().filter(|known| {
             let is_checked = match extent {
                 CheckExtent::All => true,
-                // Snapshots were not read, so they may still have what no other place has.
+                // The snapshots were not read, so they may still have messages that no other place has.
                 CheckExtent::WithoutVault => known.snapshots.is_empty(),
                 CheckExtent::LastArchive => false,
                 CheckExtent::Conversations(ids) => ids.contains(&known.session_id),
@@ -115,14 +117,15 @@ pub(crate) fn record(
     }
 }
 
-/// The copies with which conversations were compared.
+/// The conversations that were compared, and the copies with which they were compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CheckExtent {
-    /// The previous archive, for the conversations of a new one.
+    /// The conversations of a new archive, with the previous archive.
     LastArchive,
-    /// All copies but those in snapshots.
+    /// All conversations, with all copies except those in snapshots.
     WithoutVault,
+    /// All conversations, with all copies.
     All,
-    /// All archives, for the conversations with these ids.
+    /// The conversations with these ids, with all archives.
     Conversations(BTreeSet<String>),
 }

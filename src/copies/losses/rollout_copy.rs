@@ -1,16 +1,16 @@
-//! A copy of a rollout in a place.
+//! A copy of a rollout.
 
 use crate::archive::FileEntry;
 use crate::codex::RolloutName;
 use crate::copies::source::ConversationSource;
 use std::path::PathBuf;
 
-/// A copy of a rollout that may have what the live one lacks.
+/// A copy of a rollout, which may have messages that the live rollout lacks.
 #[derive(Debug)]
 pub(crate) struct RolloutCopy {
     pub file: RolloutName,
     pub content: CopyContent,
-    /// The numbers of the places that have it, the newest first.
+    /// The indexes of the places with this copy, the newest first.
     pub places: Vec<usize>,
 }
 
@@ -26,7 +26,7 @@ impl RolloutCopy {
         self.file.rollout_id().unwrap_or_default().to_lowercase()
     }
 
-    /// Returns the length of the plain text, if the size of the copy shows it.
+    /// Returns the length of the plain text; `None` for a compressed copy and for a file.
     pub(crate) fn text_len(&self) -> Option<u64> {
         match &self.content {
             CopyContent::Entry(entry) if !self.file.compressed => Some(entry.size),
@@ -34,7 +34,7 @@ impl RolloutCopy {
         }
     }
 
-    pub(crate) fn is_same(&self, file: &RolloutName, entry: &FileEntry) -> bool {
+    pub(crate) fn is_equal_to_entry(&self, file: &RolloutName, entry: &FileEntry) -> bool {
         let CopyContent::Entry(own) = &self.content else {
             return false;
         };
@@ -43,5 +43,5 @@ impl RolloutCopy {
     }
 }
 
-/// A source of copies, which several threads read.
+/// An archive or a snapshot with copies, which several threads read.
 pub(crate) type CopyOrigin = Box<dyn ConversationSource + Send + Sync>;

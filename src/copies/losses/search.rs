@@ -16,15 +16,15 @@ use crate::io::progress::is_interrupted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// The live conversations with the copies that differ from them.
+/// The live conversations, with the copies of their rollouts and of the rollouts of deleted conversations.
 #[derive(Default)]
 pub(crate) struct LossSearch {
     live: LiveThreads,
-    /// The places of copies, the newest first.
+    /// The places of the copies, the newest first.
     pub(crate) places: Vec<CopyPlace>,
-    /// The source at each place; `None` for a file.
+    /// The archive or snapshot at each place; `None` for a file.
     sources: Vec<Option<CopyOrigin>>,
-    /// The copies by the id of their thread, those of deleted threads too.
+    /// The copies by the id of their conversation, in lower case. A copy that equals a live rollout is not listed.
     copies: BTreeMap<String, Vec<RolloutCopy>>,
 }
 
@@ -43,29 +43,30 @@ impl LossSearch {
         }
     }
 
-    /// Adds the copies of an archive or a snapshot. Add the newest one first.
+    /// Adds the copies in an archive or a snapshot. The caller adds newer ones before older ones.
     pub(crate) fn add_source(&mut self, place: CopyPlace, source: CopyOrigin) {
         self.add_rollouts(place, source, |_| true);
     }
 
-    /// Adds the copies of the rollouts that `is_wanted` selects. Add the newest archive first.
+    /// Like [`LossSearch::add_source`], for the rollouts that `is_wanted` selects.
     pub(crate) fn add_rollouts(
         &mut self,
         place: CopyPlace,
         source: CopyOrigin,
         is_wanted: impl Fn(&RolloutName) -> bool,
     ) {
-        let number = self.places.len();
+        let place_index = self.places.len();
         for (file, entry) in rollout_files(source.files()) {
             if is_wanted(&file) {
-                self.add_entry(file, entry, number);
+                self.add_entry(file, entry, place_index);
             }
         }
         self.places.push(place);
         self.sources.push(Some(source));
     }
 
-    fn add_entry(&mut self, file: RolloutName, entry: FileEntry, place: usize) {
+    /// Adds a copy, unless the size and the mtime show that it equals a live rollout.
+    fn add_entry(&mut self, file: RolloutName, entry: FileEntry, place_index: usize) {
         let Some(id) = file.id().map(str::to_lowercase) else {
             return;
         };
@@ -77,18 +78,18 @@ impl LossSearch {
             return;
         }
         let copies = self.copies.entry(id).or_default();
-        let known = copies.iter_mut().find(|copy| copy.is_same(&file, &entry));
-        match known {
-            Some(copy) => copy.places.push(place),
+        let mut equal = copies.iter_mut();
+        match equal.find(|copy| copy.is_equal_to_entry(&file, &entry)) {
+            Some(copy) => copy.places.push(place_index),
             None => copies.push(RolloutCopy {
                 file,
                 content: CopyContent::Entry(entry),
-                places: vec![place],
+                places: vec![place_index],
             }),
         }
     }
 
-    /// Adds a copy of the rollout `file` that is at `path`.
+    /// Adds the file at `path`, a copy of the rollout `file`.
     pub(crate) fn add_file(&mut self, place: CopyPlace, file: RolloutName, path: PathBuf) {
         let Some(id) = file.id().map(str::to_lowercase) else {
             return;
@@ -139,7 +140,7 @@ impl LossSearch {
                 compare::find_lost_messages(&thread, &self.sources),
             )
         };
-        let take = |(id, result): (String, Result<_, CommandError>)| {
+        let add_result = |(id, result): (String, Result<_, CommandError>)| {
             if is_interrupted() {
                 return Err(CommandError::interrupted());
             }
@@ -149,14 +150,14 @@ impl LossSearch {
             }
             Ok(())
         };
-        // A conversation without a rollout was deleted.
+        // A conversation without a live rollout was deleted by the user, so its messages are not lost.
         let live = self
             .copies
             .keys()
             .filter(|id| self.live.0.contains_key(*id));
         let ids = live.chain(bases.keys()).filter(|id| is_wanted(id));
         let ids: BTreeSet<&String> = ids.collect();
-        parallel::run_each_ordered(parallel::thread_count() * 2, ids, compare, take)?;
+        parallel::run_each_ordered(parallel::thread_count() * 2, ids, compare, add_result)?;
         for loss in &mut found.losses {
             let live = self.live.0.get(&loss.id).map_or(&[][..], Vec::as_slice);
             let newest = live.iter().max_by_key(|rollout| &rollout.file.name);
@@ -168,7 +169,7 @@ impl LossSearch {
         Ok(found)
     }
 
-    /// Returns a live thread with its copies and those of its missing bases.
+    /// Returns a live thread with the copies of its rollouts and of its missing bases.
     fn collect_copies(&self, id: &String, bases: &MissingBases) -> ComparedThread<'_> {
         let live = self.live.0.get(id).map_or(&[][..], Vec::as_slice);
         let own = self.copies.get(id).into_iter().flatten();
@@ -186,7 +187,8 @@ impl LossSearch {
         }
     }
 
-    /// Returns the id of the conversation to restore from the place with the most complete copy.
+    /// Returns the id of the conversation to restore from the place with the most complete copy. It is that of a
+    /// deleted conversation if the place has only the rollouts that the conversation continues.
     fn find_restored_id(&self, loss: &Loss) -> String {
         let has_thread = |source: &CopyOrigin| {
             let mut rollouts = rollout_files(source.files());

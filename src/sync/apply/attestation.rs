@@ -1,8 +1,8 @@
 //! Decides which files this machine attests in its manifest.
 //!
-//! These are the versions that it wrote and that are still in the cloud folder, and files that are equal on
-//! both sides and that no other machine attests. So a folder that was filled by other means, or by a machine
-//! that is gone, becomes usable for further machines once one machine with the same content has synced.
+//! This machine attests the versions that it wrote, as long as the cloud folder has them. It also attests each file
+//! with equal content on both sides if no other machine does. So a cloud folder that was filled by other means, or by a
+//! machine that is gone, becomes usable for further machines once one machine with the same content has synced.
 
 use super::error::ApplyError;
 use super::request::ApplyRequest;
@@ -18,9 +18,10 @@ use crate::sync::{identity, line_merge, rollouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Adds the files that no machine attests to `own`, the entries of this machine's manifest. Records in the state the
-/// digests that it reads and the incomplete manifests. Skips files that changed since the last sync: the next run attests
-/// them. Adds nothing while a manifest is not downloaded, or is incomplete in a new way.
+/// Adds each synced file that no machine attests to `own`, the entries of this machine's manifest. Skips files that
+/// changed since the last sync, which a later run attests. Adds nothing while the manifest of another machine is not
+/// downloaded, or is incomplete and was not incomplete in the same way at the previous run. Records in `state` the
+/// digests that it reads and the incomplete manifests.
 pub(super) fn attest_unlisted(
     state: &mut SyncState,
     own: &mut BTreeMap<String, ManifestEntry>,
@@ -43,11 +44,11 @@ pub(super) fn attest_unlisted(
         .any(|name| !state.torn_manifests.contains(name));
     state.torn_manifests = incomplete;
     if has_new_incomplete || !others.not_downloaded.is_empty() {
-        // The incomplete manifest may attest all of these files. If it is unchanged since the previous run, sync stops
-        // waiting, because its machine may be gone.
+        // The incomplete manifest may attest all of these files. If the manifest is unchanged since the previous run,
+        // sync stops waiting for the rest of it, because its machine may be gone.
         return Ok(());
     }
-    // In the order of their names, so that an interrupted run continues where it was.
+    // In a fixed order, so that the run after an interrupted one continues where that stopped.
     unattested.sort();
     for key in unattested {
         let Some(last) = state.files.get_mut(&key) else {
@@ -70,8 +71,8 @@ pub(super) fn attest_unlisted(
     Ok(())
 }
 
-/// Removes the entries of plain files whose content is not that of the last sync. Other machines would wait for these
-/// versions.
+/// Removes the entries of plain files whose digest differs from the one at the last sync. Other machines would wait for
+/// these former versions.
 pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
     files.retain(|path, entry| {
         let last = state.files.get(path).and_then(|last| last.contents);
@@ -81,19 +82,22 @@ pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state
     });
 }
 
-/// Returns the entries of `files` to publish. Leaves out files that are missing in the cloud folder and that no machine
-/// synced or deleted: other machines would wait for them forever. Such an entry remains if both sides lost the file, or
-/// if a run was killed before the upload was recorded and the user then deleted the file. Entries of deleted files
-/// stay: they identify older versions. Also leaves out versions of conversations that are longer than the files of both
-/// sides: they became conflict copies, or were rewritten. The ledger keeps them, because a cloud client may bring the
-/// file back.
+/// Returns the entries of `files` to publish, without those of
+/// - files that are missing in the cloud folder, if this machine has no record of the file and no machine deleted it.
+///   Other machines would wait for such a file forever. The ledger has such an entry if both sides lost the file, or if
+///   a run was killed before it recorded the upload and the user then deleted the file. The entries of deleted files
+///   stay, because they identify older versions;
+/// - versions of conversations that are longer than the synced text. These versions became conflict copies, or Codex
+///   rewrote them.
+///
+/// The ledger keeps all entries, because a cloud client may bring a file back.
 pub(super) fn select_published_entries(
     files: &BTreeMap<String, ManifestEntry>,
     state: &SyncState,
     config: &SyncConfig,
 ) -> Result<BTreeMap<String, ManifestEntry>, IoError> {
     let mut entries = files.clone();
-    entries.retain(|path, entry| !is_rewritten(path, entry, state));
+    entries.retain(|path, entry| !exceeds_synced_text(path, entry, state));
     let mut missing = files.keys().filter(|path| {
         let key = rollouts::key(path);
         !state.files.contains_key(key.as_deref().unwrap_or(path))
@@ -114,14 +118,15 @@ pub(super) fn select_published_entries(
     Ok(entries)
 }
 
-/// Returns true for a version of a conversation that is longer than the text that both sides have.
-fn is_rewritten(path: &str, entry: &ManifestEntry, state: &SyncState) -> bool {
+/// Returns true for a version of a conversation that is longer than the text of the last sync.
+fn exceeds_synced_text(path: &str, entry: &ManifestEntry, state: &SyncState) -> bool {
     let last = rollouts::key(path).and_then(|key| state.files.get(&key)?.contents);
     // The size of a compressed file says nothing about its text.
     !path.ends_with(rollout::ZST) && last.is_some_and(|(len, _)| entry.size > len)
 }
 
-/// Returns the incomplete manifests in order, each as name, size and mtime in nanoseconds.
+/// Returns the name, size and mtime in nanoseconds of each incomplete manifest. The next run compares these texts to
+/// find manifests that did not change.
 fn describe_incomplete_manifests(
     others: &RemoteManifests,
     config: &SyncConfig,
@@ -137,9 +142,10 @@ fn describe_incomplete_manifests(
     Ok(incomplete)
 }
 
-/// Makes `files` match the cloud folder where this machine recorded several versions of a file. A killed run
-/// may have recorded a version that it never wrote. Returns the earlier versions that may still appear,
-/// because the folder has none of the recorded ones.
+/// Corrects the entries in `files` of which the ledger has `earlier` versions too, because a killed run may have
+/// recorded a version that it never wrote. Such an entry becomes the version that the cloud folder has. If the cloud
+/// folder has none of the recorded versions, the entry stays, and the function returns the earlier versions of the
+/// file, which the cloud client may still deliver.
 pub(super) fn match_cloud_folder(
     files: &mut BTreeMap<String, ManifestEntry>,
     earlier: Vec<(String, ManifestEntry)>,
@@ -149,7 +155,7 @@ pub(super) fn match_cloud_folder(
     for (path, entry) in earlier {
         by_path.entry(path).or_default().push(entry);
     }
-    let mut unattested = Vec::new();
+    let mut undelivered = Vec::new();
     for (path, versions) in by_path {
         let Some(last) = files.get_mut(&path) else {
             continue;
@@ -161,18 +167,20 @@ pub(super) fn match_cloud_folder(
         if has_size(last) && !versions.iter().any(has_size) {
             continue;
         }
-        let any = has_size(last) || versions.iter().any(has_size);
-        // Sizes tell most cases apart; only equal ones need the content.
-        let digest = any.then(|| contents::read_raw_digest(&full).ok()).flatten();
+        let may_match = has_size(last) || versions.iter().any(has_size);
+        // Sizes tell most versions apart, so the content is read only if a size is equal.
+        let digest = may_match
+            .then(|| contents::read_raw_digest(&full).ok())
+            .flatten();
         if Some(last.digest) == digest {
             continue;
         }
         match versions.iter().find(|w| Some(w.digest) == digest) {
             Some(found) => *last = found.clone(),
-            None => unattested.extend(versions.into_iter().map(|entry| (path.clone(), entry))),
+            None => undelivered.extend(versions.into_iter().map(|entry| (path.clone(), entry))),
         }
     }
-    unattested
+    undelivered
 }
 
 /// Returns true if the entry has the size of the remote file at the last sync and, if that is known, its digest.
@@ -182,8 +190,8 @@ fn matches_last_sync(entry: &ManifestEntry, last: &SyncedFile) -> bool {
     entry.size == last.remote.stat.size && digest.is_none_or(|digest| digest == entry.digest)
 }
 
-/// Returns an entry for the remote file if it is complete and both sides are unchanged since the last sync. Adds the
-/// digest of the text to `last` if it is unknown and both sides have the same.
+/// Returns an entry for the remote file if the file is complete and both sides are unchanged since the last sync. Sets
+/// `last.contents` if it was unknown and both sides have the same text.
 fn verify_remote(
     last: &mut SyncedFile,
     config: &SyncConfig,
@@ -230,9 +238,8 @@ mod tests {
             mtime_ns: 5,
             digest: Sha256Digest::of(text.as_bytes()),
         };
-        // The content of the cloud folder, the version attested then, and the number of versions that may
-        // still appear.
-        for (remote, expected, unattested) in [
+        // The content of the cloud folder, the version attested then, and the number of undelivered versions.
+        for (remote, expected, undelivered) in [
             (Some("new"), "new", 0),
             (Some("old"), "old", 0),
             (Some("older"), "older", 0),
@@ -248,7 +255,7 @@ mod tests {
             let earlier = ["older", "old"].map(|text| ("a".to_owned(), version(text)));
             let left = match_cloud_folder(&mut files, earlier.to_vec(), cloud.path());
             assert_eq!(files["a"], version(expected), "{remote:?}");
-            assert_eq!(left, earlier[..unattested], "{remote:?}");
+            assert_eq!(left, earlier[..undelivered], "{remote:?}");
         }
     }
 }

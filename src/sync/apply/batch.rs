@@ -1,9 +1,9 @@
-//! Batches of new files. Few files are synced by fsync calls that run at the same time, many by one call
-//! per file system.
+//! Batches of new files. The files of a small batch are made durable by concurrent fsync calls, those of a large batch
+//! by one call per file system.
 //!
-//! The order of durable writes is: the copies, the ledger, the names, the folders, the state. A single file differs
-//! only in that its ledger entry comes before its copy. A run killed in between leaves the same traces for each file of
-//! the batch.
+//! The order of durable writes is: the copies, the ledger, the names, the folders, the state. Outside of a batch, the
+//! ledger entry of a file comes before the copy. A run that is killed in between leaves the same traces for each file
+//! of the batch.
 
 use super::copying::{PlacedFile, StagedCopy};
 use super::error::{ApplyError, StepFailure};
@@ -16,8 +16,8 @@ use crate::sync::plan::{CopyOp, Op, SyncStep};
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
-/// Maximum number of files in a batch that is synced file by file.
-const MAX_FEW_FILES: usize = 128;
+/// Maximum number of files in a small batch, which is synced file by file.
+const MAX_SMALL_BATCH_FILES: usize = 128;
 /// Maximum number of files in a batch. Each is open until it has its name.
 const MAX_BATCH_FILES: usize = 4096;
 /// Maximum number of bytes in a batch, unless it has a single file.
@@ -26,12 +26,12 @@ const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
 /// concurrent fsync calls together.
 const COPY_THREADS: usize = 16;
 
-/// Returns the first steps of `steps` that can be one batch: each only copies one file to a new path. Empty if the first
-/// step does more.
-pub(super) fn take_batch(steps: &[SyncStep]) -> &[SyncStep] {
+/// Returns the steps at the beginning of `steps` that form one batch. Each of them only copies one file to a new path.
+/// Empty if the first step does anything else.
+pub(super) fn next_batch(steps: &[SyncStep]) -> &[SyncStep] {
     let mut bytes = 0_u64;
     // A step of a large first sync would otherwise fail with EMFILE: each staged copy keeps its file open.
-    let max_files = (limits::max_open_files() / 2).clamp(MAX_FEW_FILES, MAX_BATCH_FILES);
+    let max_files = (limits::max_open_files() / 2).clamp(MAX_SMALL_BATCH_FILES, MAX_BATCH_FILES);
     let fit = steps.iter().take(max_files).enumerate();
     let fit = fit.take_while(|(index, step)| {
         bytes = bytes.saturating_add(step.bytes);
@@ -47,16 +47,16 @@ fn copy_of_new_file(step: &SyncStep) -> Option<&CopyOp> {
     }
 }
 
-/// A copy under its final name; durable once its folder is synced.
+/// A copy under its final name. The name is durable once the folder is synced.
 struct NamedFile {
     target: PathBuf,
     placed: PlacedFile,
 }
 
 impl ApplyRun<'_> {
-    /// Applies the steps of one [`take_batch`]; `first` is the index of the first step in the plan. After an
-    /// interruption, all files with their final name are durable and recorded. After a failed folder sync or state
-    /// write they may be unrecorded; the next run finds both sides equal.
+    /// Applies the steps of one [`next_batch`]; `first` is the index of the first step in the plan. After an
+    /// interruption, every file that has its final name is durable and recorded. If syncing a folder or writing the
+    /// state fails, such a file may not be recorded; the next run finds both sides equal.
     pub(super) fn apply_batch(
         &mut self,
         first: usize,
@@ -65,10 +65,10 @@ impl ApplyRun<'_> {
     ) -> Result<(), ApplyError> {
         let copies: Vec<&CopyOp> = steps.iter().filter_map(copy_of_new_file).collect();
         let mut outcome = Ok(());
-        let are_few = copies.len() <= MAX_FEW_FILES;
-        let mut staged = self.stage_all(&copies, are_few)?;
+        let is_small = copies.len() <= MAX_SMALL_BATCH_FILES;
+        let mut staged = self.stage_all(&copies, is_small)?;
         let temps = staged.iter().flatten().map(|staged| staged.temp.path());
-        if !are_few && !tree_sync::sync_file_systems(temps) {
+        if !is_small && !tree_sync::sync_file_systems(temps) {
             staged = sync_each(staged);
         }
         // A full disk ends the run, but copies that are complete by then keep their names.
@@ -84,7 +84,7 @@ impl ApplyRun<'_> {
         self.ledger.sync()?;
         let named = staged.into_iter().map(|staged| self.publish_name(staged?));
         let mut named = take_until_abort(named, &mut outcome);
-        self.sync_folders(&mut named, are_few, &mut outcome);
+        self.sync_folders(&mut named, is_small, &mut outcome);
         // The files have their names now, so an interruption is reported only after they are recorded.
         outcome = outcome.and_then(|()| self.request.check_interrupt());
         for ((index, step), named) in (first..).zip(steps).zip(named) {
@@ -97,9 +97,14 @@ impl ApplyRun<'_> {
         outcome
     }
 
-    /// Makes temp copies beside their targets, in the order of `copies`. They are durable if they are few.
-    fn stage_all(&self, copies: &[&CopyOp], are_few: bool) -> Result<Vec<StageResult>, ApplyError> {
-        let new_folders = if are_few {
+    /// Copies the files to temp files beside their targets, and returns the results in the order of `copies`. The temp
+    /// files of a small batch are durable on return.
+    fn stage_all(
+        &self,
+        copies: &[&CopyOp],
+        is_small: bool,
+    ) -> Result<Vec<StageResult>, ApplyError> {
+        let new_folders = if is_small {
             NewFolders::Durable
         } else {
             NewFolders::Unsynced
@@ -128,7 +133,7 @@ impl ApplyRun<'_> {
             jobs,
             |(copy, place): (&CopyOp, Result<PathBuf, StepFailure>)| {
                 let staged = shared.stage(copy, place?)?;
-                if are_few {
+                if is_small {
                     staged.temp.sync()?;
                 }
                 Ok(staged)
@@ -136,7 +141,7 @@ impl ApplyRun<'_> {
         ))
     }
 
-    /// Gives a durable copy its name, which is durable once the folder is synced.
+    /// Renames a durable copy to its target. The name is durable once the folder is synced.
     fn publish_name(&self, staged: StagedCopy) -> Result<NamedFile, StepFailure> {
         self.request.check_interrupt()?;
         rename_new(staged.temp, &staged.target)?;
@@ -146,20 +151,21 @@ impl ApplyRun<'_> {
         })
     }
 
-    /// Syncs the folders of the files: a few by one call each, many by one call per file system. If the latter fails, syncs
-    /// each folder and each one above it, which may be new. Files whose folder cannot be synced become failures; an error
-    /// that ends the run goes to `outcome`.
+    /// Makes the names of the files durable. The folders of a small batch are synced by one call each, those of a large
+    /// batch by one call per file system; if that call fails, by one call for each folder and for each folder above it,
+    /// which may be new. A file whose folder cannot be synced becomes a failure; an error that ends the run goes to
+    /// `outcome`.
     fn sync_folders(
         &self,
         files: &mut [Result<NamedFile, StepFailure>],
-        are_few: bool,
+        is_small: bool,
         outcome: &mut Result<(), ApplyError>,
     ) {
         let targets = files
             .iter()
             .flatten()
             .map(|file| atomic::parent_of(&file.target));
-        if !are_few && tree_sync::sync_file_systems(targets) {
+        if !is_small && tree_sync::sync_file_systems(targets) {
             return;
         }
         let mut folders: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
@@ -171,12 +177,12 @@ impl ApplyRun<'_> {
             let above = atomic::parent_of(target).ancestors();
             let above = above.take_while(|folder| folder.starts_with(root));
             let parent = std::iter::once(atomic::parent_of(target));
-            let above = above.skip(1).take(if are_few { 0 } else { usize::MAX });
+            let above = above.skip(1).take(if is_small { 0 } else { usize::MAX });
             for folder in parent.chain(above) {
                 folders.entry(folder.to_path_buf()).or_default().push(index);
             }
         }
-        // A folder that cannot be flushed may lose these names in a power cut, so they are not recorded as synced.
+        // A folder that cannot be synced may lose these names in a power cut, so the files are not recorded as synced.
         for (folder, indexes) in folders {
             let Err(error) = atomic::sync_folder(&folder) else {
                 continue;
@@ -198,7 +204,7 @@ impl ApplyRun<'_> {
 
 type StageResult = Result<StagedCopy, StepFailure>;
 
-/// Makes the staged copies durable one by one; each that cannot be synced becomes a failure.
+/// Makes each staged copy durable by its own fsync call. A copy that cannot be synced becomes a failure.
 fn sync_each(staged: Vec<StageResult>) -> Vec<StageResult> {
     run_in_threads(staged, |staged| {
         let staged = staged?;
@@ -228,7 +234,8 @@ fn run_in_threads<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) 
     results
 }
 
-/// Returns the results before the first [`StepFailure::Abort`], whose error goes to `outcome`.
+/// Returns the results before the first [`StepFailure::Abort`], whose error goes to `outcome`. Takes no result after it
+/// from `results`.
 fn take_until_abort<T>(
     results: impl IntoIterator<Item = Result<T, StepFailure>>,
     outcome: &mut Result<(), ApplyError>,

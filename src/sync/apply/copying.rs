@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The part of a run that copying needs; shared by threads.
+/// The part of a run that copying needs. Several threads share it.
 #[derive(Clone, Copy)]
 pub(super) struct Copier<'a> {
     pub(super) config: &'a SyncConfig,
@@ -28,7 +28,8 @@ pub(super) struct StagedCopy {
     pub(super) placed: PlacedFile,
 }
 
-/// A file that a step has written, with the stat that it had then: a cloud client may replace it at any moment.
+/// A file that a step has written, with its stat at that time, because a cloud client may replace the file at any
+/// moment.
 #[derive(Debug, Clone)]
 pub(super) struct PlacedFile {
     pub(super) to: (Side, String),
@@ -38,7 +39,7 @@ pub(super) struct PlacedFile {
 }
 
 impl StagedCopy {
-    /// Sets the time of the temp file and records its stat.
+    /// Sets the mtime of the temp file to that of `entry`, and records the stat of the temp file.
     pub(super) fn new(
         mut temp: TempFile,
         target: PathBuf,
@@ -69,8 +70,9 @@ impl Copier<'_> {
         }
     }
 
-    /// Creates a temp file beside `target`. If the user's link leads the target out of the side's folder, for example
-    /// to read-only settings, a failure concerns this step only. Inside the folder, a full or read-only disk ends the run.
+    /// Creates a temp file beside `target`. If a link of the user leads the target out of the root of `side`, for
+    /// example to read-only settings, each failure skips this step only. Inside the root, a full or read-only disk ends
+    /// the run.
     pub(super) fn create_temp(&self, side: Side, target: &Path) -> Result<TempFile, StepFailure> {
         TempFile::create_beside(target).map_err(|e| {
             if target.starts_with(self.config.root(side)) {
@@ -81,12 +83,12 @@ impl Copier<'_> {
         })
     }
 
-    /// Copies a file to a temp file beside `target`, with the mtime of the plan and the mode of the file that it replaces,
-    /// else of the source. Not durable yet.
+    /// Copies a file to a temp file beside `target`, with the mtime of the plan. The mode is that of the file that the
+    /// copy replaces, else that of the source; see [`copy_mode`]. The temp file is not durable yet.
     pub(super) fn stage(&self, copy: &CopyOp, target: PathBuf) -> Result<StagedCopy, StepFailure> {
         let source = self.check_unchanged(&copy.from)?;
         let mut reader = file_open::open(&source).at("open", &source)?;
-        let linked = self.link(copy, &source, &target);
+        let linked = self.link_conversation(copy, &source, &target);
         let is_linked = linked.is_some();
         let mut temp = match linked {
             Some(linked) => linked,
@@ -98,19 +100,19 @@ impl Copier<'_> {
             self.copy_bytes(&mut reader, temp.file())
         }
         .at("copy", &source)?;
-        // A writer that changed the file while it was read left a copy of neither version.
+        // If a writer changed the file while it was read, the copy may be a mix of two versions.
         self.check_unchanged(&copy.from)?;
         if size != copy.from.stat.size || copy.expect.is_some_and(|expected| expected != digest) {
             let why = format!(
-                "not the content that the plan expected: {}",
+                "the content is not the one that the plan expected: {}",
                 source.display()
             );
             return Err(StepFailure::Skip(why));
         }
-        // A replaced file keeps the mode that its user gave it.
-        let replaced = copy.over.map(|_| target.as_path());
         if !is_linked {
-            copy_mode(temp.file(), &source, replaced).at("set mode", &target)?;
+            // A replaced file keeps the mode that its user gave it.
+            let like = copy.over.map_or(&source, |_| &target);
+            copy_mode(temp.file(), like).at("set mode", &target)?;
         }
         let text = if contents::is_uncompressed(temp.file()).at("read", &target)? {
             // The text of an uncompressed file is its bytes, so it is not read again.
@@ -119,7 +121,7 @@ impl Copier<'_> {
             match contents::read_text_digest(temp.path()) {
                 Ok(text) => Some(text),
                 Err(e) if rollouts::is_below_sessions(&copy.to.1) => {
-                    let why = format!("cannot be unpacked ({e}): {}", source.display());
+                    let why = format!("cannot be decompressed ({e}): {}", source.display());
                     return Err(StepFailure::Skip(why));
                 }
                 Err(_) => None,
@@ -133,20 +135,23 @@ impl Copier<'_> {
         StagedCopy::new(temp, target, copy.to.clone(), entry, text)
     }
 
-    /// Links a conversation instead of copying it, through the vault: copies in the folder that stands in for the cloud
-    /// folder would double the space that the home takes. `None` if the file has to be copied, as those that an editor
-    /// may write in place while the folder is published, and those that replace one with a mode of its own.
-    fn link(&self, copy: &CopyOp, source: &Path, target: &Path) -> Option<TempFile> {
-        let has_mode = copy.over.is_some() && copy.to.0 == Side::Local;
-        let is_exact = !has_mode && copy.mtime_ns == copy.from.stat.mtime_ns;
-        let is_appended = rollouts::key(&copy.to.1).is_some();
-        let may_link = self.config.remote == SyncRemote::Vault && is_exact && is_appended;
+    /// Creates a hard link to a conversation instead of a copy, in a sync through the vault: copies in the staged
+    /// folder that replaces the cloud folder would double the space that the home takes. Returns `None` if the file has
+    /// to be copied:
+    /// - a file other than a conversation, because an editor may write it in place while the folder is published;
+    /// - a file whose mtime or mode has to differ from that of the source;
+    /// - a file that cannot be linked.
+    fn link_conversation(&self, copy: &CopyOp, source: &Path, target: &Path) -> Option<TempFile> {
+        let keeps_target_mode = copy.over.is_some() && copy.to.0 == Side::Local;
+        let is_exact = !keeps_target_mode && copy.mtime_ns == copy.from.stat.mtime_ns;
+        let is_conversation = rollouts::key(&copy.to.1).is_some();
+        let may_link = self.config.remote == SyncRemote::Vault && is_exact && is_conversation;
         may_link
             .then(|| TempFile::link_beside(source, target).ok())
             .flatten()
     }
 
-    /// Copies all bytes of `from`; returns their digest and number.
+    /// Copies all bytes of `from`. Returns the digest and the number of the bytes.
     pub(super) fn copy_bytes(
         &self,
         from: &mut dyn Read,
@@ -168,16 +173,14 @@ impl Copier<'_> {
     }
 }
 
-/// Sets the permissions: those of the replaced file, otherwise those of the source, or 0600 if that does not exist. Never
-/// writable for group and others, always readable and writable for the owner. Does nothing on Windows.
-pub(super) fn copy_mode(file: &File, source: &Path, replaced: Option<&Path>) -> io::Result<()> {
+/// Gives `file` the permissions of the file at `like`, or 0600 if that does not exist. The result is never writable for
+/// group and others, and always readable and writable for the owner. Does nothing on Windows.
+pub(super) fn copy_mode(file: &File, like: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::fs;
         use std::os::unix::fs::PermissionsExt;
-        let like = replaced.unwrap_or(source);
-        // Sharing files of the home is the user's decision on each machine; some cloud folders report 0777 for all
-        // files.
+        // The user decides on each machine who else may read files. Some cloud folders report 0777 for all files.
         let mode = match fs::metadata(like) {
             Ok(meta) => meta.permissions().mode() & 0o755 | 0o600,
             Err(_) => 0o600,
@@ -186,7 +189,7 @@ pub(super) fn copy_mode(file: &File, source: &Path, replaced: Option<&Path>) -> 
     }
     #[cfg(not(unix))]
     {
-        let _ = (file, source, replaced);
+        let _ = (file, like);
         Ok(())
     }
 }

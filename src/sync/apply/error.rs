@@ -6,8 +6,8 @@ use crate::sync::plan::PlanError;
 use std::io;
 use std::path::Path;
 
-/// Errors that end a run early. The files of the steps done before are in place; the next run finds those that the state
-/// does not record yet.
+/// An error that ends a run early. The files of the completed steps are in place. The next run finds files that the
+/// state does not record yet.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The user interrupted the run between two files.
@@ -33,9 +33,9 @@ pub enum ApplyError {
 }
 
 pub(super) enum StepFailure {
-    /// The step is left for the next run, for this reason: a file changed since the plan or cannot be used.
+    /// The run leaves the step for the next run and goes on. The text is the reason, for output.
     Skip(String),
-    /// No further step is possible; the run ends.
+    /// The run ends.
     Abort(ApplyError),
 }
 
@@ -51,14 +51,13 @@ impl From<IoError> for StepFailure {
             Self::Abort(e.into())
         } else if e.is_not_found() {
             // Cloud clients remove files at any moment, so this is no reason to end the run.
-            Self::Skip(format!("removed meanwhile: {}", e.path.display()))
+            Self::Skip(format!("removed in the meantime: {}", e.path.display()))
         } else {
             Self::Skip(format!("{e}: {}", e.source))
         }
     }
 }
 
-/// Returns the failure for a file that changed since the plan.
 pub(super) fn changed_file_failure(path: &Path) -> StepFailure {
     StepFailure::Skip(format!("changed in the meantime: {}", path.display()))
 }

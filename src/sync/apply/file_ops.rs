@@ -19,28 +19,28 @@ use std::path::{Path, PathBuf};
 impl ApplyRun<'_> {
     pub(super) fn copy(&mut self, copy: &CopyOp) -> Result<(), StepFailure> {
         let target = prepare_target(self.request.config, self.plan, &copy.to)?;
-        // The copy is complete before the ledger names it: a line for a version that cannot exist would never go away.
+        // The copy is complete before the ledger lists it: the entry of a version that never exists would stay forever.
         let staged = self.copier.stage(copy, target)?;
         self.record_in_ledger(copy, &staged.entry)?;
         self.record_name_changes(&staged)?;
         self.publish_copy(staged, copy.over)
     }
 
-    /// Merges lines. Fails before replacing anything if the bytes of a version differ from those that the plan read, for
-    /// example because a cloud client truncated it.
+    /// Writes the merged lines of all versions to each target. Fails before it replaces a file if the bytes of a
+    /// version differ from those that the plan read, for example because a cloud client truncated the file.
     pub(super) fn merge(
         &mut self,
         versions: &[(ObservedFile, Sha256Digest)],
         to: &[MergeTarget],
         is_one_text: bool,
     ) -> Result<(), StepFailure> {
-        let recheck = |run: &Self| {
+        let check_all_unchanged = |run: &Self| {
             let each = versions
                 .iter()
                 .map(|(seen, _)| run.copier.check_unchanged(seen));
             each.collect::<Result<Vec<_>, _>>()
         };
-        let paths = recheck(self)?;
+        let paths = check_all_unchanged(self)?;
         let merge = line_merge::merge(&paths)?;
         for ((_, planned), (path, read)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
             if planned != read {
@@ -50,7 +50,8 @@ impl ApplyRun<'_> {
         // Not the time of this run: two machines that merge the same versions have to write the same file.
         let times = versions.iter().map(|(seen, _)| seen.stat.mtime_ns);
         let newest_ns = times.max().unwrap_or(0);
-        // Readers would take a merge with the size and time of a version for that one. FAT has times of two seconds.
+        // A merged file with the size and mtime of the file that it replaces would look unchanged. FAT stores mtimes in
+        // steps of two seconds.
         let replaces_equal = to.iter().any(|MergeTarget { over, first, .. }| {
             let merged = Stat {
                 size: merge.bytes_from(*first),
@@ -60,7 +61,7 @@ impl ApplyRun<'_> {
         });
         let mtime_ns = newest_ns.saturating_add(if replaces_equal { 2_000_000_000 } else { 0 });
         let mut staged = Vec::new();
-        for MergeTarget { place, over, first } in to {
+        for MergeTarget { place, first, .. } in to {
             let target = prepare_target(self.request.config, self.plan, place)?;
             let mut temp = self.copier.create_temp(place.0, &target)?;
             merge.write(*first, temp.file()).at("merge", &target)?;
@@ -71,13 +72,12 @@ impl ApplyRun<'_> {
                 mtime_ns,
                 digest: contents::read_raw_digest(temp.path()).at("read", &target)?,
             };
-            // A new merged file has no single source, so `copy_mode` finds no file and uses 0600.
-            let like = over.map(|_| target.as_path());
-            copy_mode(temp.file(), &target, like).at("set mode", &target)?;
+            // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
+            copy_mode(temp.file(), &target).at("set mode", &target)?;
             let text = is_one_text.then_some((entry.size, entry.digest));
             staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
         }
-        recheck(self)?;
+        check_all_unchanged(self)?;
         // Both sides are staged before the first one is replaced, so a merge that fails changes neither.
         for (staged, MergeTarget { place, over, .. }) in staged.into_iter().zip(to) {
             if place.0 == Side::Remote {
@@ -89,8 +89,8 @@ impl ApplyRun<'_> {
         Ok(())
     }
 
-    /// Gives a complete copy its name, after making the ledger and the copy durable. Fails if the target is not as `over`,
-    /// the observed file, or exists although that is `None`.
+    /// Makes the ledger and a complete copy durable, and then renames the copy to its target. Fails if the target is no
+    /// longer the file that the plan observed (`over`), or if a file is there although the plan found none (`None`).
     fn publish_copy(&mut self, staged: StagedCopy, over: Option<Stat>) -> Result<(), StepFailure> {
         self.request.check_interrupt()?;
         self.ledger.sync()?;
@@ -114,7 +114,7 @@ impl ApplyRun<'_> {
         let target = prepare_target(self.request.config, self.plan, &to)?;
         check_target_unchanged(&target, None)?;
         if from.side == Side::Remote {
-            // A rename keeps the key, so manifests list the file already. The entry attests its new path too.
+            // Manifests list the file under its former path. The entry attests the new path.
             let digest = contents::read_raw_digest(&source).at("read", &source)?;
             let entry = ManifestEntry {
                 size: from.stat.size,
@@ -141,7 +141,7 @@ impl ApplyRun<'_> {
     }
 
     /// Moves a file to another disk by a copy and a removal: `sessions` or `archived_sessions` can be a link or a
-    /// mount. A run killed in between leaves two files of one conversation, which the next plan folds into one.
+    /// mount. A run that is killed in between leaves two files of one conversation; the next plan removes one of them.
     fn move_across_disks(
         &mut self,
         from: &ObservedFile,
@@ -176,7 +176,7 @@ impl ApplyRun<'_> {
             }
             Err(left) => return Err(left),
         };
-        // The content of the file is in another one or in the snapshot, so a file that a program has open may go, too.
+        // Another file or the snapshot has the content, so the file may be removed even if a program has it open.
         sharing::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
         Ok(())
@@ -217,14 +217,14 @@ impl ApplyRun<'_> {
         };
         let Some(stat) = Stat::read(&source)? else {
             return Err(StepFailure::Skip(format!(
-                "removed meanwhile: {}",
+                "removed in the meantime: {}",
                 source.display()
             )));
         };
         let digest = contents::read_raw_digest(&source).at("read", &source)?;
         if !name.contains(&conflict_copies::digest_prefix(&digest)) {
             let why = format!(
-                "does not match the digest in its name: {}",
+                "the content does not match the digest in the name: {}",
                 source.display()
             );
             return Err(StepFailure::Skip(why));
@@ -232,7 +232,7 @@ impl ApplyRun<'_> {
         self.write_conflict_copy(&source, (to, name), &digest, stat.mtime_ns)
     }
 
-    /// Writes the uncompressed text of a version as a conflict copy, unless the file has it already.
+    /// Writes the uncompressed text of a version as a conflict copy, unless the conflict copy has this text already.
     fn write_conflict_copy(
         &self,
         source: &Path,

@@ -1,9 +1,9 @@
 //! Applies a plan step by step.
 //!
 //! Each file is checked again right before it is read and right before it is replaced; if its size or time changed
-//! since the plan, the step is left for the next run. A file is replaced by one rename of a complete, durable copy.
-//! The order of durable writes is: the copy and the ledger entry that attests it, the name, the state. A run killed
-//! between the last two finds both sides equal next time.
+//! since the plan, the step is left for the next run. A file is replaced by one rename of a complete, durable copy. The
+//! order of durable writes is: the copy and the ledger entry that attests the copy, the name, the state. If a run is
+//! killed between the last two, the next run finds both sides equal.
 //!
 //! Order of a run: back up what will be overwritten, publish the deletions ([`publish`]), record the pending index
 //! updates, apply the steps (new files in batches, see `batch`), record the state and publish the manifest, prune old
@@ -45,7 +45,7 @@ pub fn apply(
     request: &ApplyRequest<'_>,
 ) -> Result<ApplyReport, ApplyError> {
     let mut report = ApplyReport::default();
-    match apply_steps(plan, state, request, &mut report) {
+    match apply_with_report(plan, state, request, &mut report) {
         Ok(()) => Ok(report),
         Err(cause) => Err(match report.snapshot {
             Some(snapshot) => ApplyError::Stopped {
@@ -57,15 +57,17 @@ pub fn apply(
     }
 }
 
-fn apply_steps(
+/// Applies a plan. Fills `report` even if an error ends the run, so that the error can name the snapshot of the
+/// replaced files.
+fn apply_with_report(
     plan: &SyncPlan,
     mut state: SyncState,
     request: &ApplyRequest<'_>,
     report: &mut ApplyReport,
 ) -> Result<(), ApplyError> {
-    // Compared at the end: a run that learned nothing leaves the state file alone.
+    // Compared at the end: a run that changes nothing in the state does not write the state file.
     let before = state.clone();
-    // Later runs never create it, because a missing folder is not mounted.
+    // Only the first run creates the cloud folder. Later, a missing folder means that the disk is not mounted.
     if !state.file.exists && plan.cloud_contents == CloudContents::Empty {
         atomic::create_private_folder(&request.config.cloud)?;
     }
@@ -79,7 +81,7 @@ fn apply_steps(
         (report.snapshot, not_backed_up) = (snapshot.name, snapshot.not_copied);
     }
     publish::publish_deletions(plan, &mut state, request)?;
-    // Before the first file: after a kill, the next run finds both sides equal and would not know what to tell Codex.
+    // Before the first file: after a kill, the next run finds both sides equal and no reason to update Codex's index.
     let updates: Vec<_> = plan.steps.iter().filter_map(index_update_of).collect();
     PendingIndexUpdates::new(request.replica).record(&updates)?;
     {
@@ -97,7 +99,7 @@ fn apply_steps(
             placed: Vec::new(),
         };
         let outcome = run.apply_all(&plan.steps, report);
-        // Also after a failure: the steps that were done stay recorded.
+        // Even after a failure, because the completed steps have to stay recorded.
         let synced = run.journal.sync();
         outcome?;
         synced?;

@@ -1,5 +1,5 @@
-//! Publishes this machine's manifest and records the results in the state: deletions before they are done, everything else
-//! at the end of a run.
+//! Publishes this machine's manifest and records results in the state: the deletions before the run deletes files,
+//! everything else at the end of a run.
 
 use super::attestation;
 use super::error::ApplyError;
@@ -12,8 +12,8 @@ use crate::sync::plan::{StateUpdate, SyncPlan};
 use crate::sync::state::{Deletion, SyncState};
 use crate::sync::{identity, manager_folder, resolutions, restore_marker};
 
-/// Publishes in this machine's manifest, and records in the state, the deletions that the run will do in the cloud
-/// folder. Should the run be killed afterwards, other machines treat the missing files as deleted, not as lost.
+/// Publishes in this machine's manifest, and records in the state, which files the run will delete in the cloud folder.
+/// If the run is killed afterwards, other machines treat the missing files as deleted, not as lost.
 pub(super) fn publish_deletions(
     plan: &SyncPlan,
     state: &mut SyncState,
@@ -33,7 +33,7 @@ pub(super) fn publish_deletions(
     let before = state.own.published.clone();
     for (key, digest) in deleted {
         let known = state.deleted.get(key);
-        // A killed run published the same deletion; a second id would make it a second deletion.
+        // A killed run may have published the same deletion. With another id, it would be a second deletion.
         if known.is_none_or(|known| known.digest != digest) {
             state.deleted.insert(key.clone(), Deletion::new(digest));
         }
@@ -53,9 +53,9 @@ pub(super) fn publish_deletions(
     Ok(encoded.write(&request.config.cloud, &path)?)
 }
 
-/// Records the result of the run in the state, compacts the ledger, publishes this machine's manifest and removes
-/// leftover temp files. The state is durable before the manifest: a manifest that the state does not know would look
-/// like that of a clone.
+/// Records the findings of the plan in the state, compacts the ledger, publishes this machine's manifest and removes
+/// leftover temp files. `before` is the state at the beginning of the run. The state is durable before the manifest: a
+/// manifest that the state does not know would look like that of a clone.
 pub(super) fn publish_manifest(
     plan: &SyncPlan,
     report: &ApplyReport,
@@ -64,7 +64,7 @@ pub(super) fn publish_manifest(
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
     request.check_interrupt()?;
-    record_results(plan, report, &mut state, request)?;
+    record_findings(plan, report, &mut state, request)?;
     let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(request.replica.run_folder())?;
@@ -94,8 +94,9 @@ pub(super) fn publish_manifest(
     Ok(())
 }
 
-/// Records the findings of the plan. The run has recorded the steps already.
-fn record_results(
+/// Records the findings of the plan that need no step: files that are equal, files that both sides lost, and
+/// resolutions of other machines.
+fn record_findings(
     plan: &SyncPlan,
     report: &ApplyReport,
     state: &mut SyncState,
@@ -111,7 +112,7 @@ fn record_results(
     }
     if plan.is_complete {
         state.notes_digest = plan.notes_digest();
-        // A complete run that leaves nothing to do closes the gaps.
+        // The state has no gaps any more after a complete run that leaves nothing to do.
         let left = [
             &plan.notices.waiting,
             &plan.notices.skipped,
@@ -132,7 +133,7 @@ fn record_results(
     Ok(())
 }
 
-/// Returns true if the state has something to write, apart from the published manifests.
+/// Returns true if the state differs from the one `before` the run, apart from the published manifests.
 fn has_changed(before: &SyncState, state: &SyncState) -> bool {
     !before.file.exists
         || state.files != before.files

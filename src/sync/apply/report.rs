@@ -12,18 +12,19 @@ pub struct ApplyReport {
     pub done: Vec<usize>,
     /// Steps that were left for the next run: path and reason.
     pub skipped: Vec<(String, String)>,
-    /// Local conversations that changed. [`PendingIndexUpdates`](crate::sync::pending_index_updates::PendingIndexUpdates) keeps them until the caller has updated Codex's index.
+    /// Local conversations that changed. They are also in
+    /// [`pending_index_updates`](crate::sync::pending_index_updates), which keeps them until Codex's index is updated.
     pub index_updates: Vec<IndexUpdate>,
     /// Name of the snapshot with the former contents; `None` if nothing was overwritten.
     pub snapshot: Option<String>,
     /// Names of the old snapshots that were removed.
     pub pruned: Vec<String>,
-    /// Error that kept old snapshots from being removed; the sync itself is complete.
+    /// Error because of which old snapshots were not removed. The sync itself is complete.
     pub prune_error: Option<BackupError>,
 }
 
 impl ApplyReport {
-    /// Adds the result of the step with this index in the plan. Returns the error if it ends the run.
+    /// Adds the result of the step with this index in the plan. Returns the error of [`StepFailure::Abort`].
     pub(super) fn add(
         &mut self,
         index: usize,

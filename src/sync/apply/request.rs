@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 
 /// The input of [`apply`](super::apply) besides the plan and its state.
 pub struct ApplyRequest<'a> {
-    /// The configuration of this sync.
     pub config: &'a SyncConfig,
     /// The stored state for this pair of Codex home and cloud folder.
     pub replica: &'a Replica,

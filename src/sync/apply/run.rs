@@ -1,4 +1,5 @@
-//! The open files of a run, and what it records of each step in the state, the ledger and the report.
+//! A run of [`apply`](super::apply): its open files, and the records of its steps in the state, the ledger and the
+//! report.
 
 use super::copying::{Copier, PlacedFile, StagedCopy};
 use super::error::StepFailure;
@@ -16,7 +17,7 @@ use crate::sync::rollouts;
 use crate::sync::sides::Side;
 use crate::sync::state::{SideFile, StateJournal, SyncState, SyncedFile};
 
-/// A run with its open files, which the steps share.
+/// A run with the open files that all steps use.
 pub(super) struct ApplyRun<'a> {
     pub(super) request: &'a ApplyRequest<'a>,
     pub(super) copier: Copier<'a>,
@@ -31,8 +32,8 @@ pub(super) struct ApplyRun<'a> {
 }
 
 impl ApplyRun<'_> {
-    /// Withdraws the published deletion of a file that could not be deleted. If the run is killed before the state is
-    /// written, the next run compares the file again and withdraws the deletion then.
+    /// Withdraws the published deletion of a file that could not be deleted. If the run is killed before it writes the
+    /// state, the next run compares the file again and then withdraws the deletion.
     pub(super) fn withdraw_deletion(&mut self, step: &SyncStep) {
         if matches!(step.state_update, StateUpdate::PublishDeletion(_)) {
             self.state.deleted.remove(&step.key);
@@ -40,7 +41,7 @@ impl ApplyRun<'_> {
     }
 
     /// Records the resolutions that a step publishes. The journal is durable before the file is written: once both
-    /// sides have it, no later run would find a reason to record them.
+    /// sides have the file, no later run would find a reason to record the resolutions.
     pub(super) fn record_resolutions(&mut self, step: &SyncStep) -> Result<(), IoError> {
         let ids = self
             .plan
@@ -73,12 +74,12 @@ impl ApplyRun<'_> {
             }
             StateUpdate::None => {}
         }
-        // Only now: Codex's index must not name a file that the step did not write.
+        // Not earlier, because Codex's index must not name a file that the step did not write.
         report.index_updates.extend(index_update_of(step));
         Ok(())
     }
 
-    /// Records that both sides have the same version. Files that the step did not write are recorded with the stat of
+    /// Records that both sides have the same version. A file that the step did not write is recorded with the stat of
     /// the plan, not with the present one, so that a change since the plan counts as a change in the next run.
     fn record_synced(
         &mut self,
@@ -124,8 +125,8 @@ impl ApplyRun<'_> {
         Ok(self.journal.record(&step.key, &last, replaced)?)
     }
 
-    /// Records the conversations that get another name from a staged `session_index.jsonl`, before it is replaced, so that
-    /// Codex's lists are updated even if the run is killed. Does nothing for other files.
+    /// Records the conversations that get another name from a staged `session_index.jsonl`, so that Codex's lists are
+    /// updated even if the run is killed after it replaces the file. Does nothing for other files.
     pub(super) fn record_name_changes(&self, staged: &StagedCopy) -> Result<(), IoError> {
         let (side, path) = &staged.placed.to;
         if *side == Side::Remote || path != session_index::FILE_NAME {
@@ -135,8 +136,9 @@ impl ApplyRun<'_> {
         PendingIndexUpdates::new(self.request.replica).record_renamed(ids)
     }
 
-    /// Adds a copy to the ledger before it gets its name: uploads are attested, downloads are remembered so that a killed
-    /// run does not turn them into local edits. Durable after [`Ledger::sync`].
+    /// Adds a copy to the ledger before the copy gets its name. The entry of an upload attests the file; the entry of a
+    /// download keeps the local file from counting as a local edit if the run is killed. Durable after
+    /// [`Ledger::sync`].
     pub(super) fn record_in_ledger(
         &mut self,
         copy: &CopyOp,
@@ -144,7 +146,7 @@ impl ApplyRun<'_> {
     ) -> Result<(), IoError> {
         if copy.from.side == Side::Remote {
             if copy.expect.is_none() {
-                // No machine attests the remote version: this one does from now on.
+                // No machine attests the remote version, so this machine does from now on.
                 self.ledger.record(&copy.from.path, entry)?;
             }
             if copy.to.0 == Side::Local {
@@ -158,7 +160,7 @@ impl ApplyRun<'_> {
     }
 }
 
-/// Returns the update of Codex's index that a step requires, if it changes a local conversation.
+/// Returns the update of Codex's index that a step requires; `None` unless the step changes a local conversation.
 pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
     let StateUpdate::Synced { local, .. } = &step.state_update else {
         return None;

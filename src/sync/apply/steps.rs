@@ -8,7 +8,7 @@ use crate::sync::backup::SnapshotFile;
 use crate::sync::plan::{Op, SyncStep};
 
 impl ApplyRun<'_> {
-    /// Applies all steps. Stops at the first failure that ends the run.
+    /// Applies all steps. Stops at the first [`StepFailure::Abort`].
     pub(super) fn apply_all(
         &mut self,
         steps: &[SyncStep],
@@ -16,7 +16,7 @@ impl ApplyRun<'_> {
     ) -> Result<(), ApplyError> {
         let mut index = 0;
         while let Some(step) = steps.get(index) {
-            let batch = batch::take_batch(&steps[index..]);
+            let batch = batch::next_batch(&steps[index..]);
             if batch.is_empty() {
                 let result = self.apply_step(step, report);
                 if result.is_err() {
@@ -35,9 +35,9 @@ impl ApplyRun<'_> {
     fn apply_step(&mut self, step: &SyncStep, report: &mut ApplyReport) -> Result<(), StepFailure> {
         self.placed.clear();
         for seen in step.ops.iter().flat_map(Op::targets) {
-            let is_it = |file: &SnapshotFile| file.side() == seen.side && file.path == seen.path;
-            // Without its backup, a file that is overwritten could not be restored.
-            if let Some((_, why)) = self.not_backed_up.iter().find(|(file, _)| is_it(file)) {
+            let is_seen = |file: &SnapshotFile| file.side() == seen.side && file.path == seen.path;
+            // A file that is overwritten without a backup could not be restored.
+            if let Some((_, why)) = self.not_backed_up.iter().find(|(file, _)| is_seen(file)) {
                 let path = self.request.config.file_path(seen.side, &seen.path);
                 return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
             }

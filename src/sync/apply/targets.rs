@@ -1,5 +1,5 @@
-//! Target paths of file operations: their folders, the checks before a file gets its name, and the checks that the
-//! cloud folder is still mounted, so that no run writes into the bare mount point of an unmounted folder.
+//! Prepares the targets of file operations: creates their folders, and checks that a target did not change and that the
+//! cloud folder is still mounted. A run must not write into the empty mount point of an unmounted folder.
 
 use super::error::{ApplyError, StepFailure, changed_file_failure};
 use crate::io::atomic::{self, TempFile};
@@ -14,13 +14,14 @@ use std::{fs, io};
 /// The durability of the folders that [`prepare_folder`] creates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NewFolders {
+    /// New folders are durable on return.
     Durable,
-    /// The caller syncs new folders.
+    /// The caller makes new folders durable.
     Unsynced,
 }
 
-/// Creates the folders of a target, which are durable on return, and returns its full path, as [`prepare_folder`] and
-/// [`prepare_place`] do.
+/// Creates the folders above a target, durable on return, and returns the full path of the target. See
+/// [`prepare_folder`] and [`prepare_place`].
 pub(super) fn prepare_target(
     config: &SyncConfig,
     plan: &SyncPlan,
@@ -30,8 +31,8 @@ pub(super) fn prepare_target(
     Ok(prepare_place(config, to))
 }
 
-/// Creates the folders of a target. Fails if a component is a file or a link, except for the links at the top level of
-/// the home that sync follows, or if the cloud folder is not mounted any more.
+/// Creates the folders above a target. Fails if one of them is a file or a link, except for the links at the top level
+/// of the home that sync follows, or if the cloud folder is no longer mounted.
 pub(super) fn prepare_folder(
     config: &SyncConfig,
     plan: &SyncPlan,
@@ -55,7 +56,10 @@ pub(super) fn prepare_folder(
         match fs::symlink_metadata(&folder) {
             Ok(meta) if meta.is_dir() || is_followed_link() => {}
             Ok(_) => {
-                let why = format!("not a folder, or a link to one: {}", folder.display());
+                let why = format!(
+                    "a file or a link is in the place of a folder: {}",
+                    folder.display()
+                );
                 return Err(StepFailure::Skip(why));
             }
             Err(_) if new_folders == NewFolders::Unsynced => {
@@ -67,18 +71,19 @@ pub(super) fn prepare_folder(
     Ok(())
 }
 
-/// Returns the full path of a target whose folders exist, and removes a folder in its place that has no files.
+/// Returns the full path of a target. If a folder without files is at that path, removes the folder.
 pub(super) fn prepare_place(config: &SyncConfig, to: &(Side, String)) -> PathBuf {
-    let place = config.file_path(to.0, &to.1);
-    // A removal in the same run may have emptied it.
-    if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
-        // Removes empty folders only; one with files stays, and placing the file fails.
-        tree::remove_empty_folders(&place);
+    let path = config.file_path(to.0, &to.1);
+    // A removal in the same run may have emptied the folder.
+    if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+        // A folder with files stays, and the rename to the target fails.
+        tree::remove_empty_folders(&path);
     }
-    place
+    path
 }
 
-/// Fails if the target is not as the plan observed it.
+/// Fails if the target is no longer the file that the plan observed (`over`), or exists although the plan found none
+/// (`None`).
 pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<(), StepFailure> {
     let is_special = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
     if !is_special && Stat::read(path)? == over {
@@ -88,8 +93,8 @@ pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<
     }
 }
 
-/// Renames a durable file to `target`, and fails if that exists. The plan found the path free, so a file that a cloud
-/// client created at the last moment is in no backup and must not be replaced.
+/// Renames a durable file to `target`. Fails if `target` exists: the plan found no file there, so a file that a cloud
+/// client created since then is in no backup and must not be replaced.
 pub(super) fn rename_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
     file.publish_unsynced(target)
         .map_err(|e| match e.source.kind() {
@@ -98,7 +103,7 @@ pub(super) fn rename_new(file: TempFile, target: &Path) -> Result<(), StepFailur
         })
 }
 
-/// Fails if the cloud folder is gone, or lost all its manifests or all its content since the plan.
+/// Fails if the cloud folder is gone, or has lost all its manifests or all its content since the plan.
 pub(super) fn check_mounted(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanError> {
     if !cloud.is_dir() {
         return Err(PlanError::NoCloud(cloud.to_path_buf()));
@@ -109,8 +114,8 @@ pub(super) fn check_mounted(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanErr
     Ok(())
 }
 
-/// A cheaper, weaker form of [`check_mounted`], called before each file: two `stat` calls find a missing cloud folder
-/// or manifest folder. Content that vanished otherwise is found at the end of the run.
+/// A cheaper, weaker form of [`check_mounted`], called before each file. Its two `stat` calls find a missing cloud
+/// folder or a missing folder of the manifests. Other lost content is found at the end of the run.
 pub(super) fn check_mounted_quickly(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanError> {
     let [_, manifests, _] = manager_folder::folders(cloud);
     let has_expected_manifests =

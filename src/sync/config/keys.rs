@@ -1,4 +1,5 @@
-//! The table of all settings of `sync.toml`. Names and defaults are those of codexSync.
+//! The table of all settings of `sync.toml`. Names and defaults are those of codexSync, except for the keys that only
+//! this program has.
 
 use super::settings::{
     Compare, ConflictPolicy, DeletePolicy, EqualMtime, PathRule, SessionMode, SnapshotCompression,
@@ -14,7 +15,7 @@ const TEXTS: ValueKind = ValueKind::Texts {
     is_valid: |_| true,
 };
 
-/// codexSync has further modes, which this program does not have.
+/// The only mode of codexSync that this program supports.
 const COLD: ValueKind = ValueKind::Text {
     expected: "\"cold\"",
     is_valid: |text| text == "cold",
@@ -51,7 +52,7 @@ const fn text_key(name: &'static str) -> SettingKey {
     SettingKey::new(name, kind, "")
 }
 
-/// Creates a key of codexSync that has no effect in this program. Any value is valid.
+/// Creates a key of codexSync that has no effect in this program. Each value is valid.
 const fn ignored_key(name: &'static str) -> SettingKey {
     let kind = ValueKind::Structure {
         expected: "any value",

@@ -1,7 +1,7 @@
-//! Refuses overlapping folders. Otherwise snapshots would be synced, synced files would be taken for
-//! snapshots, or logins would be replicated.
+//! Refuses a configuration with overlapping folders. Otherwise sync would copy its own snapshots, take synced files for
+//! snapshots, or replicate logins.
 //!
-//! Paths are compared after resolving links, as far as they exist.
+//! Paths are compared after resolving their links, as far as the paths exist.
 
 use super::settings::{SyncConfig, SyncConfigError};
 use crate::io::{file_id, links};
@@ -10,11 +10,12 @@ use crate::sync::scope::{self, Scope, ScopeMatch};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A folder with the name that messages use for it.
 #[derive(Debug, Clone)]
 struct NamedFolder {
+    /// The name for messages, such as "the cloud folder".
     name: String,
     path: PathBuf,
+    /// The path without links.
     real: PathBuf,
 }
 
@@ -44,7 +45,7 @@ impl fmt::Display for NamedFolder {
     }
 }
 
-/// Returns true if two paths are the same folder, through a mount or on a case-insensitive disk.
+/// Returns true if two paths lead to the same folder: one may lead through a mount, or differ in case.
 fn is_same_folder(a: &Path, b: &Path) -> bool {
     let (a, b) = (
         file_id::read_device_and_inode(a),
@@ -66,7 +67,7 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
         (&backups, &cloud),
         // The manager home contains logins.
         (&manager, &cloud),
-        // Every entry of the backup folder counts as a snapshot.
+        // Every folder in the backup folder counts as a snapshot.
         (&cloud, &backups),
         (&home, &backups),
     ];
@@ -92,7 +93,7 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
     }
 }
 
-/// Returns the synced entries of the home. Each may be a link that leads out of it.
+/// Returns the synced entries of the home. Each of them may be a link that leads out of the home.
 fn list_synced_entries(config: &SyncConfig) -> Vec<NamedFolder> {
     let roots: Vec<&str> = if config.scope.roots.is_empty() {
         scope::LINKABLE_NAMES.to_vec()
@@ -106,7 +107,7 @@ fn list_synced_entries(config: &SyncConfig) -> Vec<NamedFolder> {
     roots.into_iter().map(folder).collect()
 }
 
-/// Returns true if `inner` is inside the home and would be synced, or contains synced paths.
+/// Returns true if `inner` is in the home, and sync would copy files in it.
 fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bool {
     let relative = inner.real.strip_prefix(&home.real).ok();
     let Some(relative) = relative.and_then(Path::to_str) else {
@@ -124,18 +125,18 @@ fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bo
     })
 }
 
-/// Depth to which globs are tested: more than that of a conversation in a snapshot.
+/// The number of folder levels that are tested: more than a conversation in a snapshot has.
 const MAX_DEPTH: usize = 12;
 
-/// Returns true if a file in a folder would be synced. Globs match files at each depth: `bk/*` excludes only
-/// the files directly in the folder.
+/// Returns true if sync would copy a file anywhere below a folder. Each level is tested, because a glob may exclude
+/// only one: `bk/*` excludes the files directly in `bk`.
 fn syncs_any_below(scope: &Scope, folder: &str) -> bool {
     let mut folder = folder.to_owned();
     (0..MAX_DEPTH).any(|_| {
         let mut files = ["any-file", "any-file.jsonl"].into_iter();
-        let is_taken =
+        let is_synced =
             files.any(|name| scope.classify(&format!("{folder}/{name}")) == ScopeMatch::Synced);
         folder.push_str("/any-folder");
-        is_taken
+        is_synced
     })
 }

@@ -33,8 +33,8 @@ impl SyncConfig {
         Self::parse(path, &text, context)
     }
 
-    /// Parses and validates `text`, the content of `path`. From then on, [`beneath`] keeps paths inside its Codex home and
-    /// its cloud folder.
+    /// Parses and validates `text`, the content of `path`. From then on, [`beneath`] keeps paths inside the Codex home
+    /// and the cloud folder of the configuration.
     pub fn parse(
         path: &Path,
         text: &str,
@@ -43,18 +43,19 @@ impl SyncConfig {
         let mut file = SettingsFile::parse(path.to_path_buf(), text)?;
         let warnings = collect_warnings(&file);
         for name in file.names() {
-            // All settings are in tables. A value outside of them has its warning, and could have the name of a table.
+            // All settings are in tables. A value outside of a table already has a warning, and its name could be that
+            // of a table.
             let is_outside = !name.contains('.');
             if is_outside || is_blank_text(&file, &name) {
                 file.unset(&name);
             }
         }
-        let config = Self::from(&file, context, warnings)?;
+        let config = Self::from_file(&file, context, warnings)?;
         overlap::check(&config, context.manager_home)?;
         Ok(config)
     }
 
-    fn from(
+    fn from_file(
         file: &SettingsFile,
         context: &ConfigContext<'_>,
         warnings: Vec<String>,
@@ -70,7 +71,7 @@ impl SyncConfig {
                 return Err(file.invalid("paths.cloud_root_dir", "is missing"));
             }
             (SyncRemote::Vault, None) => context.manager_home.join("sync").join("vault"),
-            // Each would treat the files that the other one downloads as changes by the user.
+            // Two remotes would each treat the files that the other one downloads as changes by the user.
             (SyncRemote::Vault, Some(_)) => {
                 let why = "is set, but sync.remote is \"vault\"; a home syncs through a folder or through the vault";
                 return Err(file.invalid("paths.cloud_root_dir", why));
@@ -179,7 +180,8 @@ fn parse_policy(values: SettingValues<'_>) -> SyncPolicy {
 }
 
 /// Returns a machine name of at most 64 ASCII letters, digits, `.`, `_` and `-`, which all systems allow in file names.
-/// Each run of other characters becomes one `-`. If nothing else is left, the name is codexSync's default.
+/// Each run of other characters becomes one `-`; `-` and `.` at both ends are removed. If nothing is left, returns
+/// codexSync's default name.
 pub fn sanitize_machine_name(text: &str) -> String {
     let mut name = String::new();
     for c in text.trim().chars() {
@@ -239,7 +241,7 @@ fn parse_shutdown(values: SettingValues<'_>) -> ShutdownSettings {
     }
 }
 
-/// Returns names of programs in lower case, each once.
+/// Returns the names of programs in lower case, without blanks around them and without duplicates.
 fn normalize_names(names: &[String]) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for name in names {

@@ -4,7 +4,7 @@ use crate::io::environment::Environment;
 use crate::io::settings::SettingValues;
 use std::path::{Component, Path, PathBuf};
 
-/// Paths that relative and absent values refer to.
+/// The paths to which relative and absent values of a configuration refer.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigContext<'a> {
     /// Resolves `~` and the current folder.
@@ -15,10 +15,11 @@ pub struct ConfigContext<'a> {
     pub manager_home: &'a Path,
 }
 
-/// The base of the relative paths of a configuration.
+/// Resolves the paths in a configuration.
 pub(super) struct PathBase<'a> {
     values: SettingValues<'a>,
     env: &'a Environment,
+    /// The base of relative paths: `paths.workspace_root_dir`, else the folder of the configuration.
     folder: PathBuf,
     workspace: Option<PathBuf>,
 }
@@ -44,7 +45,7 @@ impl<'a> PathBase<'a> {
         self.values.text(name).map(|text| self.resolve(text))
     }
 
-    /// Returns a path of the configuration as an absolute one, without `.` and `..`.
+    /// Returns the absolute path for a value, without `.` and `..`.
     fn resolve(&self, text: &str) -> PathBuf {
         let text = match &self.workspace {
             Some(root) => text.replace("${workspace_root}", &root.to_string_lossy()),

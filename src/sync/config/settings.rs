@@ -1,4 +1,4 @@
-//! The values of a configuration: its tables, the choices in them, and the errors.
+//! The validated values of a configuration.
 
 use crate::io::settings::SettingsError;
 use crate::logging::LogSettings;
@@ -9,34 +9,29 @@ use std::path::PathBuf;
 /// A validated configuration with absolute paths.
 #[derive(Debug, Clone)]
 pub struct SyncConfig {
-    /// Path of the file that it was read from.
+    /// Path of the configuration file.
     pub path: PathBuf,
-    /// Name of this machine in file names: letters, digits, `.`, `_`, `-`, at most 64 characters.
+    /// Name of this machine in file names, as [`sanitize_machine_name`](super::sanitize_machine_name) returns it.
     pub machine_id: String,
     /// Path of the Codex home.
     pub local: PathBuf,
-    /// The store through which the machines sync.
     pub remote: SyncRemote,
-    /// Path of the folder that another program replicates; with [`SyncRemote::Vault`], of the staged folder that
+    /// Path of the folder that another program replicates. With [`SyncRemote::Vault`], path of the staged folder that
     /// replaces it during a run.
     pub cloud: PathBuf,
     /// `sync.keep_snapshots`: number of snapshots of this machine that stay in the vault.
     pub keep_snapshots: usize,
     /// Rules of `[[paths.map]]`, in file order.
     pub path_rules: Vec<PathRule>,
-    /// The paths and the conversations that are synced.
     pub scope: ScopeOptions,
-    /// The comparison of files and the treatment of conflicts and deletions.
     pub policy: SyncPolicy,
-    /// Snapshots of files before they are overwritten.
     pub backup: BackupOptions,
-    /// The conditions under which files may be changed.
     pub safety: SafetyOptions,
     /// `[logging]`; without a file, the log is in the manager home.
     pub logging: LogSettings,
     /// `state.manifest_file`: codexSync's state, imported at the first sync.
     pub codexsync_manifest: Option<PathBuf>,
-    /// Warnings about keys without effect.
+    /// Warnings about keys that have no effect.
     pub warnings: Vec<String>,
 }
 
@@ -56,31 +51,26 @@ pub struct ScopeOptions {
     pub roots: Vec<String>,
     /// Globs of paths that are not synced.
     pub exclude: Vec<String>,
-    /// The conversations that are synced.
     pub session_mode: SessionMode,
 }
 
 /// The tables `[sync]` and `[conflict]`: the comparison of files and the treatment of conflicts and deletions.
 #[derive(Debug, Clone, Copy)]
 pub struct SyncPolicy {
-    /// The rules for deciding about one file.
     pub rules: DecisionRules,
     /// Mtimes that differ by at most this many nanoseconds are equal.
     pub tolerance_nanos: i128,
-    /// True if conflicts are listed.
+    /// True if output lists the conflicts.
     pub report_conflicts: bool,
 }
 
-/// The configuration keys that affect decisions.
+/// The settings that affect the [decision](crate::sync::decide) about a file: `sync.compare`,
+/// `sync.equal_mtime_action`, `conflict.policy` and `sync.delete_policy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecisionRules {
-    /// `sync.compare` of the configuration.
     pub compare: Compare,
-    /// `sync.equal_mtime_action` of the configuration.
     pub equal_mtime: EqualMtime,
-    /// `conflict.policy` of the configuration.
     pub conflict: ConflictPolicy,
-    /// `sync.delete_policy` of the configuration.
     pub delete: DeletePolicy,
 }
 
@@ -95,7 +85,6 @@ pub struct BackupOptions {
     pub retention_days: u64,
     /// Number of its snapshots that this program keeps; 0 is no limit.
     pub max_backups: u64,
-    /// The form of new snapshots.
     pub compression: SnapshotCompression,
 }
 
@@ -108,7 +97,7 @@ pub struct SafetyOptions {
     pub require_codex_stopped: bool,
     /// True if nothing may be written when running processes cannot be detected.
     pub fail_on_unknown: bool,
-    /// `[process_detection]`: the names of Codex programs, and the way to end them.
+    /// `[process_detection]`: the names of Codex programs, and the settings for ending them.
     pub shutdown: ShutdownSettings,
 }
 
@@ -141,7 +130,7 @@ impl SyncRemote {
     }
 }
 
-/// The comparison of files if there is no state of a last sync.
+/// The comparison of plain files that no sync has recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Compare {
@@ -154,7 +143,7 @@ pub enum Compare {
     ThreeWay,
 }
 
-/// The treatment of differing files with equal mtimes if there is no state of a last sync.
+/// The treatment of differing plain files with equal mtimes that no sync has recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum EqualMtime {
@@ -173,10 +162,10 @@ pub enum EqualMtime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum ConflictPolicy {
-    /// None; the run stops without writing anything, as in codexSync.
+    /// No version wins. The run stops without writing anything, as in codexSync.
     #[default]
     ManualAbort,
-    /// None; the file stays as it is on both sides, and all others are synced.
+    /// No version wins. The file stays as it is on both sides, and sync goes on with the other files.
     Manual,
     /// The remote version wins.
     PreferCloud,
@@ -192,7 +181,8 @@ pub enum ConflictPolicy {
 pub enum SessionMode {
     #[default]
     All,
-    /// Of the conversations in `sessions/`, only those in the latest date folder are synced, and those that they continue.
+    /// Of the conversations in `sessions/`, only those in the latest date folder are synced, and those that they
+    /// continue.
     LastDateOnly,
 }
 
@@ -218,10 +208,8 @@ pub enum SnapshotCompression {
     Zip,
 }
 
-/// An error of reading a configuration. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncConfigError {
-    /// The file does not exist.
     #[error("the configuration does not exist: {}", .0.display())]
     Missing(PathBuf),
     /// The file cannot be read, or a key has an invalid value.
