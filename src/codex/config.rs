@@ -7,7 +7,7 @@ use crate::io::{IoError, file_open};
 use smart_default::SmartDefault;
 use std::path::{Path, PathBuf};
 
-/// The key of the store in which Codex keeps a login.
+/// The key that selects the store in which Codex keeps a login.
 pub(crate) const STORE_KEY: &str = "cli_auth_credentials_store";
 
 /// The largest `config.toml` that is read, in bytes. Parsing takes many times the size of the file in
@@ -94,16 +94,16 @@ pub(crate) fn read_login(home: &Path) -> Result<AuthFile, IoError> {
 pub(crate) const SERVER_KEYS: &str = "chatgpt_base_url openai_base_url model_provider model_providers \
     check_for_update_on_startup analytics feedback features otel";
 
-/// The keys that decide which conversations Codex opens: none of a provider that it does not know.
+/// The key that Codex needs for conversations of other providers: it opens none of a provider that it does not know.
 pub(crate) const PROVIDER_KEYS: &str = "model_providers";
 /// The keys that decide how and where Codex signs in (0.169).
 pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace_id forced_login_method analytics \
     check_for_update_on_startup";
 
-/// Returns a `config.toml` that stores the login in auth.json and has these `keys` of the
-/// `config.toml` in `home`. A missing or invalid file contributes no keys.
+/// Returns the `config.toml` of a scratch home: it stores the login in auth.json, and has these `keys` of the
+/// `config.toml` in `home`. A missing or invalid file contributes no keys. `keys` are separated by blanks.
 ///
-/// Keys with effects outside of a scratch home are in none of the lists: the folder of the databases, tools.
+/// None of the lists above has keys with effects outside of a scratch home: the folder of the databases, tools.
 pub(crate) fn copy_keys(home: &Path, keys: &str) -> String {
     let text = read_text(&home.join(CONFIG_TOML)).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
@@ -125,7 +125,6 @@ pub(crate) struct CodexConfig {
     pub store: CredentialStore,
     /// `sqlite_home`: the folder of the databases; `None` for the home itself.
     pub sqlite_home: Option<PathBuf>,
-    /// `model_provider`, if it is set.
     pub model_provider: Option<String>,
     /// `[history].max_bytes`; `Err` with the reason if the value is invalid, so that no limit applies.
     #[default(Ok(None))]
@@ -135,8 +134,8 @@ pub(crate) struct CodexConfig {
 }
 
 impl CodexConfig {
-    /// Returns the configured folder of Codex's databases: `sqlite_home` of this configuration of
-    /// `home`, else `CODEX_SQLITE_HOME`. It may be the home itself. `None` if neither is set.
+    /// Returns the configured folder of Codex's databases: `sqlite_home` of this configuration of `home`, else
+    /// `CODEX_SQLITE_HOME`. The folder may be the home itself. `None` if neither is set.
     pub(crate) fn database_folder(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
         let configured = self.sqlite_home.as_deref();
         configured

@@ -46,7 +46,7 @@ pub enum DatabaseError {
     },
 }
 
-/// The operation of a failed commit.
+/// The `action` in the error of a failed commit.
 const COMMIT: &str = "commit a change to";
 
 impl DatabaseError {
@@ -253,7 +253,7 @@ fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), Dat
     close(to, target)
 }
 
-/// Closes a database. SQLite writes to it then, and may fail.
+/// Closes a database. Fails if SQLite cannot write what it writes at the end.
 fn close(connection: Connection, path: &Path) -> Result<(), DatabaseError> {
     let closed = connection.close().map_err(|(_, e)| e);
     closed.sqlite_context("close", path)
@@ -316,18 +316,15 @@ pub(crate) fn count_rows(path: &Path) -> Result<Vec<(String, u64)>, DatabaseErro
     counts().sqlite_context("read", path)
 }
 
-/// Rewrites a private (staged) database without unused pages. `below` is a table, a column and a number: the rows
-/// whose column is below the number are deleted first. Returns the number of deleted rows.
-pub(crate) fn compact(path: &Path, below: Option<(&str, &str, i64)>) -> Result<u64, DatabaseError> {
+/// Rewrites a private (staged) database without unused pages. Before that, deletes the log entries from before
+/// `logs_since`, in seconds since 1970. Returns the number of deleted entries.
+pub(crate) fn compact(path: &Path, logs_since: Option<i64>) -> Result<u64, DatabaseError> {
     let connection = open_private(path)?;
-    let deleted = match below {
+    let deleted = match logs_since {
         None => 0,
-        Some((table, column, number)) => {
-            let sql = format!("DELETE FROM {table} WHERE {column} < ?1");
-            connection
-                .execute(&sql, [number])
-                .sqlite_context("delete rows of", path)?
-        }
+        Some(since) => connection
+            .execute("DELETE FROM logs WHERE ts < ?1", [since])
+            .sqlite_context("delete rows of", path)?,
     };
     // Outside of a transaction, as SQLite requires.
     connection

@@ -108,7 +108,6 @@ pub struct Identity {
     pub account_id: Option<String>,
     /// The user id (`chatgpt_user_id`).
     pub user_id: Option<String>,
-    /// The kind of its login.
     #[serde(default)]
     pub kind: LoginKind,
 }

@@ -1,7 +1,7 @@
 //! Rollouts: the files of each conversation.
 //!
 //! The first is named `rollout-<local time>-<thread id>.jsonl`. A rewind (Esc Esc; 0.169) begins another one,
-//! `rollout-<local time>-<thread id>_<rollout id>.jsonl`, whose first line tells where it leaves the one before.
+//! `rollout-<local time>-<thread id>_<rollout id>.jsonl`, whose first line has the position at which it branches off.
 //! The name of a compressed rollout ends in `.zst`. Both forms are the same rollout; if both exist, the plain
 //! file counts, as in Codex.
 
@@ -104,8 +104,8 @@ impl RolloutName {
     }
 }
 
-/// Returns the id in the name of a rollout, in lower case. Ids begin with their time, so their order is that of their
-/// creation.
+/// Returns the rollout id in the name of a rollout, in lower case. Ids begin with their time, so their order is that of
+/// their creation.
 pub(crate) fn parse_rollout_id(path: &Path) -> Option<String> {
     let file = RolloutName::parse(path)?;
     file.rollout_id().map(str::to_lowercase)
@@ -154,7 +154,7 @@ pub(crate) fn is_idle(path: &Path) -> bool {
         file.take(TURN_TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    // Callers leave running conversations alone.
+    // Without a tail the conversation counts as running, and callers leave it alone.
     let tail = tail().unwrap_or_default();
     let last = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
         let line: serde_json::Value = serde_json::from_slice(line).ok()?;
@@ -167,8 +167,8 @@ pub(crate) fn is_idle(path: &Path) -> bool {
     last.unwrap_or(false)
 }
 
-/// Opens a rollout for reading as plain text. The first bytes tell whether it is compressed, not the name: other
-/// programs may have appended something to it. A JSON document, recognized by its name, is read as lines.
+/// Opens a rollout for reading as plain text. The first bytes tell whether it is compressed, and not the name, because
+/// other programs may have appended something to the name. A JSON document, recognized by its name, is read as lines.
 ///
 /// Reading a compressed rollout fails if it unpacks to an implausible size; see [`is_oversized`].
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
@@ -191,7 +191,8 @@ pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     }
 }
 
-/// Returns the lines that Codex before 0.32 would have written for a document: the metadata, then the items.
+/// Converts a document to a rollout in the form of Codex before 0.32: a line with the metadata, then a line for each
+/// item.
 fn convert_document(text: &str) -> io::Result<Vec<u8>> {
     #[derive(serde::Deserialize)]
     struct Document {

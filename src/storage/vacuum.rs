@@ -211,7 +211,7 @@ fn write_compact(
 ) -> Result<(u64, u64), VacuumError> {
     database::write_snapshot(source, staged)?;
     let before = database::count_rows(staged)?;
-    let deleted = database::compact(staged, since.map(|since| ("logs", "ts", since.timestamp())))?;
+    let deleted = database::compact(staged, since.map(|since| since.timestamp()))?;
     // Also after SQLite itself wrote it: the disk may be full or faulty.
     database::check_integrity(staged)?;
     let after = database::count_rows(staged)?;

@@ -21,7 +21,7 @@ pub(crate) struct RolloutEvent {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum EventKind {
     User(String),
-    /// A text that Codex inserted in the user's name; only on request.
+    /// A text that Codex inserted in the user's name. Parsed only if `LineParts::INJECTED` is wanted.
     Injected(String),
     Assistant(String),
     Reasoning(String),

@@ -12,7 +12,7 @@ use super::session_line::{
 };
 use memchr::memmem;
 
-/// The bytes of a payload after its type in which the author of a message is found.
+/// The number of bytes after the type of a payload in which the author of a message is searched.
 const AUTHOR_BYTES: usize = 512;
 
 pub(super) struct LineForm {
