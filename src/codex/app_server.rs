@@ -22,7 +22,7 @@ use super::home::AUTH_JSON;
 use super::identity::{Email, Identity, LoginKind};
 use super::program::{Program, ProgramError};
 use super::redaction::printable;
-use super::rpc::{AppServer, Received, Reply, RpcError};
+use super::rpc::{Api, AppServer, Received, Reply, RpcError};
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
 use crate::io::{is_interrupted, prefix_unless_empty};
@@ -76,8 +76,7 @@ pub struct ProbeReport {
 pub(crate) struct Question {
     pub method: &'static str,
     pub params: Value,
-    /// True if the method belongs to Codex's experimental interface.
-    pub is_experimental: bool,
+    pub api: Api,
 }
 
 impl Question {
@@ -85,7 +84,7 @@ impl Question {
         Self {
             method,
             params,
-            is_experimental: false,
+            api: Api::Stable,
         }
     }
 }
@@ -240,8 +239,8 @@ struct ProbeSession<'a> {
 impl ProbeSession<'_> {
     /// Initializes app-server, waits for a renewal that is due, sends the questions, and waits for all replies.
     fn run(&mut self, questions: &[Question]) -> Result<(), ProbeFailure> {
-        let is_experimental = questions.iter().any(|question| question.is_experimental);
-        let initialize = self.server.initialize(is_experimental);
+        let apis = questions.iter().map(|question| question.api);
+        let initialize = self.server.initialize(apis.max().unwrap_or(Api::Stable));
         let initialize = self.map_send_error(initialize)?;
         if self.is_renewing {
             // Codex renews the login between the request `initialize` and its answer.

@@ -3,8 +3,8 @@
 //!
 //! Format as Codex 0.169 writes it: `{"auth_mode","OPENAI_API_KEY","tokens":{"id_token",
 //! "access_token","refresh_token","account_id"},"last_refresh"}`, or one of `personal_access_token`,
-//! `agent_identity`, `bedrock_api_key` and `bedrock_access_keys` instead of the tokens. Codex drops unknown keys when it
-//! renews the login, so codex-manager cannot store anything in this file.
+//! `agent_identity`, `bedrock_api_key` and `bedrock_access_keys` instead of the tokens. Codex drops unknown keys when
+//! it renews the login, so codex-manager cannot store anything in this file.
 
 use super::identity::{Email, Identity, LoginKind};
 use crate::io::secret::SecretBytes;

@@ -322,7 +322,7 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
     }
 }
 
-/// Adds the npm launchers of the Codex processes in `found`, and marks the descendants of these processes as
+/// Adds the npm launchers of the Codex processes in `found`, and marks descendants of Codex as
 /// [`ProcessRole::CodexChild`].
 fn assign_relations(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
     let codex: Vec<u32> = found

@@ -77,7 +77,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
 
 struct StatusReader {
     status: StatusText,
-    /// The slot of each window in `status`.
+    /// The slot of each window in `status.windows`, in the same order.
     slots: Vec<Slot>,
     /// The number of windows that come from earlier screens of the text.
     earlier: usize,
@@ -236,6 +236,8 @@ fn is_email(word: &str) -> bool {
             .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'))
 }
 
+/// Returns the limit id for the name of a limit. A status text has no ids, so the name serves as the id. Codex's own
+/// limit gets the id that the server gives it.
 fn build_limit_id(words: &[&str]) -> String {
     let name = words.join(" ");
     if name.eq_ignore_ascii_case(CODEX_LIMIT) {

@@ -81,11 +81,11 @@ pub(crate) fn list_documents(home: &Path) -> impl Iterator<Item = DirEntry> {
     entries.filter(|entry| RolloutName::parse_document(Path::new(&entry.file_name())).is_some())
 }
 
-/// Passes each rollout below `home` to `take`, in any order: its entry, its path relative to the home, and true if it is
-/// archived. Returns the errors of folders that cannot be listed.
+/// Calls `visit` for each rollout below `home`, in any order, with its entry, its path relative to the home, and true
+/// if it is archived. Returns the errors of folders that cannot be listed.
 pub(crate) fn visit_rollouts(
     home: &Path,
-    take: &mut dyn FnMut(&DirEntry, PathBuf, bool),
+    visit: &mut dyn FnMut(&DirEntry, PathBuf, bool),
 ) -> Vec<IoError> {
     let mut errors = Vec::new();
     for top in [SESSIONS, ARCHIVED_SESSIONS] {
@@ -98,7 +98,7 @@ pub(crate) fn visit_rollouts(
                 if is_folder {
                     folders.push(path);
                 } else {
-                    take(entry, path, top == ARCHIVED_SESSIONS);
+                    visit(entry, path, top == ARCHIVED_SESSIONS);
                 }
             });
             errors.extend(listed.at("list", home.join(&folder)).err());
@@ -111,7 +111,7 @@ pub(crate) fn visit_rollouts(
 fn visit_folder(
     home: &Path,
     folder: &Path,
-    take: &mut dyn FnMut(&DirEntry, PathBuf, bool),
+    visit: &mut dyn FnMut(&DirEntry, PathBuf, bool),
 ) -> io::Result<()> {
     for entry in fs::read_dir(home.join(folder))? {
         let entry = entry?;
@@ -120,7 +120,7 @@ fn visit_folder(
         let path = folder.join(&name);
         let is_wanted = kind.is_dir() || (kind.is_file() && RolloutName::parse(&name).is_some());
         if is_wanted && !tree::is_too_deep(&path) {
-            take(&entry, path, kind.is_dir());
+            visit(&entry, path, kind.is_dir());
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::path::Path;
 /// The number of conversations whose title is returned.
 const MAX_TITLES: usize = 3;
 
-/// The conversations of one account that are not archived.
+/// The conversations of one account that are not archived. Codex hides them from other accounts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HiddenConversations {
     pub count: usize,
@@ -46,7 +46,7 @@ pub(crate) fn count_hidden(
     }))
 }
 
-/// The rows of an account among those read so far.
+/// The facts from the rows read so far.
 #[derive(Default)]
 struct AccountRows {
     has_rows: bool,

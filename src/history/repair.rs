@@ -139,8 +139,8 @@ fn add_projections(
     Ok(projections::add(database, &scratch.database, &new)?)
 }
 
-/// Returns the rollouts that these conversations continue, of each conversation of which Codex has not projected all, and
-/// the number of these conversations. Ignores unreadable rollouts.
+/// Finds the conversations among `threads` that continue rollouts which Codex has not projected. Returns all rollouts
+/// of which these conversations are continuations, and the number of these conversations. Ignores unreadable rollouts.
 pub(crate) fn find_unprojected(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,
@@ -182,8 +182,8 @@ pub(crate) fn project_continued_rollouts(
 /// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
 const ROWS_PER_BATCH: usize = 256;
 
-/// Changes and adds the rows of the plan in one transaction. Removes a new row whose rollout cannot be read, with all other
-/// changes of that conversation, from the plan, and adds the rollout to `skipped`.
+/// Changes and adds the rows of the plan in one transaction. If the rollout of a new row cannot be read, removes all
+/// changes of that conversation from the plan, and adds the rollout to `skipped`.
 fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     let mut failed = HashSet::new();
     let mut skipped = Vec::new();
@@ -256,7 +256,7 @@ fn build_rows(
     Ok(rows)
 }
 
-/// Returns the first rollout of a thread that was rewound, given its newest one.
+/// Returns the first rollout of a thread, given its newest one. `None` if the thread was not rewound.
 fn find_first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
     let name = RolloutName::parse(newest)?;
     if !name.is_rewind() {
@@ -353,8 +353,8 @@ fn install_database(
 /// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
 ///
 /// # Errors
-/// A process uses the home, a copy in `snapshot` is damaged, or a file cannot be written. Then no file is changed, or the
-/// next command finishes or undoes the exchange.
+/// A process uses the home, a copy in `snapshot` is damaged, or a file cannot be written. Then no file is changed, or
+/// the next command finishes or undoes the exchange.
 pub(crate) fn undo(
     context: &RepairContext<'_>,
     snapshot: &mut RepairSnapshot,

@@ -98,7 +98,7 @@ pub(crate) struct RepairPlan {
     pub(super) provider: String,
     /// The rollouts that Codex has to project.
     pub(super) unprojected: Vec<ContinuedRollout>,
-    /// The ids of rollouts that are shorter than their projections, which are dropped.
+    /// The ids of rollouts that are shorter than their projections. These projections are deleted.
     pub(super) shortened: Vec<String>,
     /// The database of the projections; `None` if the home has none.
     pub(super) projections: Option<PathBuf>,
@@ -240,8 +240,8 @@ impl RepairPlan {
     }
 }
 
-/// Returns the given names of conversations without a row, with their indices in `missing`. Reads
-/// only the rollouts of those that have a line in the index.
+/// Returns the names that the user gave to conversations without a row, with their indices in `missing`. Reads
+/// only the rollouts of conversations that have a line in the index.
 fn find_given_names(
     missing: &[MissingRow],
     index: &ThreadNameIndex,

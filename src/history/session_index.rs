@@ -30,7 +30,6 @@ pub(crate) const LOCK_NAME: &str = "session_index.jsonl.lock";
 pub(crate) struct IndexEntry {
     /// The id of the conversation, as written.
     pub id: String,
-    /// The name of the conversation.
     pub thread_name: String,
     /// The time of the last change, as written: RFC 3339 if Codex wrote it.
     #[serde(default)]
@@ -42,6 +41,7 @@ pub(crate) struct IndexEntry {
 pub(crate) struct ThreadNameIndex {
     path: PathBuf,
     file: Option<File>,
+    /// The offset and the length of each line.
     lines: HashMap<ConversationId, (u64, u32)>,
     /// The number of lines that cannot be parsed.
     pub bad_lines: u64,
@@ -101,7 +101,7 @@ impl ThreadNameIndex {
             }
         }
         index.bytes = lines.bytes_read();
-        // The open file: if Codex replaces the index, the offsets are still valid for this one.
+        // The file stays open: if Codex replaces the index, the offsets are still valid in this file.
         index.file = Some(file);
         Ok(index)
     }
@@ -134,8 +134,8 @@ impl ThreadNameIndex {
     }
 }
 
-/// Returns the conversations that have lines from `offset` on, and the offset after the last complete line; no
-/// conversation and 0 for a missing file.
+/// Returns the conversations that have lines from `offset` on, and the offset after the last complete line. Returns an
+/// empty set and 0 if the file is missing.
 pub(crate) fn read_ids_since(
     home: &Path,
     offset: u64,

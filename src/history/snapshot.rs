@@ -39,7 +39,7 @@ pub(crate) struct RepairSnapshotFile {
     /// The operation that followed.
     #[serde(rename = "before")]
     pub reason: SnapshotReason,
-    /// The time at which it was restored; null if it never was.
+    /// The time at which the snapshot was restored; null if it never was.
     pub undone_at: Option<DateTime<Utc>>,
     /// The copied files, and those that were absent.
     pub files: Vec<SnapshotEntry>,
@@ -79,7 +79,7 @@ pub(crate) struct RepairSnapshot {
 }
 
 impl RepairSnapshot {
-    /// Returns the name of the folder, which is the time at which it was taken.
+    /// Returns the name of the folder: the time of the snapshot, with a number if there are several of that second.
     pub(crate) fn name(&self) -> String {
         let name = self.folder.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
@@ -199,7 +199,7 @@ impl RepairSnapshot {
         )?)
     }
 
-    /// Removes the snapshot of a change that was not made, `snapshot.json` first.
+    /// Removes the snapshot of a change that was not made, `snapshot.json` first. Ignores errors.
     pub(crate) fn discard(&self) {
         if remove(&self.folder.join(DOCUMENT)).is_ok() {
             // A failure only wastes disk space: the next `lock` removes the rest.
@@ -208,8 +208,8 @@ impl RepairSnapshot {
     }
 }
 
-/// Returns the snapshot `name`, of whatever home. Without a name, returns the newest one taken before a repair of
-/// `codex_home` that was not undone yet.
+/// Returns the snapshot `name`, which may be of another home. Without a name, returns the newest snapshot from before a
+/// repair of `codex_home` that was not undone yet.
 pub(crate) fn find(
     manager_home: &Path,
     codex_home: &Path,
@@ -232,7 +232,7 @@ pub(crate) fn find(
         Some(name) => snapshot.name() == name,
         None => can_be_undone(&snapshot.document),
     });
-    // In one second `find_free_path` numbers the folders, and `-10` comes after `-9`.
+    // `find_free_path` numbers the folders of one second, and `-10` comes after `-9`.
     let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
     let missing = || name.unwrap_or("no repair of this home to undo").to_owned();
     found

@@ -8,7 +8,7 @@ use crate::io::Environment;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// The names in the index of a home. An unreadable index only hides names.
+/// The names in the index of a home. An unreadable index counts as empty.
 #[derive(Debug, Default)]
 pub(crate) struct ThreadTitles(ThreadNameIndex);
 
@@ -24,7 +24,7 @@ impl ThreadTitles {
         entry.first_line().map(str::to_owned)
     }
 
-    /// Sets the title of a conversation whose row has no name.
+    /// Sets the title of a conversation whose row has no name to its name in the index, if there is one.
     pub(crate) fn apply(&self, thread: &mut ListedThread) {
         if !thread.has_name
             && let Some(name) = self.name(&thread.id)
@@ -34,7 +34,7 @@ impl ThreadTitles {
     }
 }
 
-/// Sets the titles of conversations whose rows have no names.
+/// Sets the titles of conversations whose rows have no names to their names in the index.
 pub(crate) fn apply_names(home: &Path, threads: &mut [ListedThread]) {
     let unnamed = threads.iter().filter(|thread| !thread.has_name);
     let unnamed: HashSet<_> = unnamed.map(|t| ConversationId::of(&t.id)).collect();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The number of largest conversations in a report.
 pub(super) const MAX_LARGEST: usize = 10;
 
-/// Rollouts that are read at a time.
+/// The number of rollouts that are read at a time.
 const MAX_OPEN_ROLLOUTS: usize = 64;
 
 /// Interned names, because many conversations share a project and an account.
@@ -71,7 +71,7 @@ fn read_rows(rollouts: &[RolloutUsage], state: Option<&Path>) -> ConversationFac
         .unwrap_or_default()
 }
 
-/// Returns the name, or the first line of the title; empty if unknown.
+/// Returns the first line of the name that the user gave, else of the title; empty if there is none.
 pub(super) fn title_of(row: &ThreadRow) -> String {
     let title = row.given_name().unwrap_or(&row.title);
     rollout::first_line(title).unwrap_or_default()

@@ -25,14 +25,14 @@ pub(crate) struct UsageShare {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct LargeConversation {
-    /// The id in the name of its rollout, if any.
+    /// The id in the name of the rollout, if any.
     pub id: Option<ConversationId>,
-    /// The absolute path of its rollout.
+    /// The absolute path of the rollout.
     pub path: PathBuf,
     pub bytes: u64,
-    /// The folder that it works in.
+    /// The folder that the conversation works in.
     pub project: String,
-    /// The name or the first line of the title; empty if unknown.
+    /// The first line of the name that the user gave, else of the title; empty if unknown.
     pub title: String,
     /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
@@ -80,7 +80,6 @@ pub(crate) struct Growth {
     pub days: i64,
     /// The size of conversations that began in the period.
     pub bytes: u64,
-    /// The average growth per day.
     pub bytes_per_day: u64,
 }
 

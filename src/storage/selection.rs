@@ -1,4 +1,4 @@
-//! Chooses the conversations that go to the trash, and finds the ones that need them.
+//! Chooses the conversations that go to the trash, and finds the forks that need them.
 
 use super::facts::{self, title_of};
 use super::walk::{RolloutUsage, find_rollouts};
@@ -143,7 +143,8 @@ pub(super) fn read_rows(
     Ok(rows.unwrap_or_default())
 }
 
-/// Returns true if a conversation has a first line but no turns, neither its own ones nor those of a parent.
+/// Returns true if a conversation has metadata but no turns, neither its own nor those of a parent. False for a damaged
+/// or unreadable rollout.
 fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
     // The row of a subagent has no message either, although it has turns.
     row.first_user_message.is_empty()

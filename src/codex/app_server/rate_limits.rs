@@ -23,7 +23,7 @@ pub struct AccountLimits {
     pub usage_allowed: Option<bool>,
     /// The limit on spending that is used up, if any.
     pub spend_cap: Option<SpendCap>,
-    /// The resets that the user has saved up, if the server sends their number.
+    /// The banked resets, if the server sends their number.
     pub reset_credits: Option<ResetCredits>,
     pub plan: Option<String>,
     /// The workspace account id of the account that the limits belong to, if the server sends it.
@@ -136,8 +136,8 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     })
 }
 
-/// Parses the resets that the user has saved up; `None` if their number is unknown. The server sends only the number
-/// if it cannot list the resets. The list also has spent resets, and resets that expired after the server counted.
+/// Parses the banked resets; `None` if their number is unknown. The server sends only the number if it cannot list
+/// the resets. The list also has spent resets, and resets that expired after the server counted.
 fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Option<ResetCredits> {
     let available = credits.get("availableCount")?.as_u64()?;
     let available = u32::try_from(available).ok()?;

@@ -44,8 +44,8 @@ pub(crate) enum EventKind {
     /// The number of tokens used so far, and the quota windows.
     Tokens(Box<TokenEvent>),
     Request(Box<RequestRecord>),
-    /// The user took this number of turns back. Codex up to 0.150, and newer ones for legacy conversations, leave them in
-    /// the rollout.
+    /// The user took this number of turns back. Codex up to 0.150 leaves these turns in the rollout, and newer versions
+    /// do so for legacy conversations.
     RolledBack(u32),
 }
 

@@ -64,7 +64,7 @@ fn apply(connection: &Connection, schema: &Schema, change: &RowChange) -> rusqli
     }
 }
 
-/// Sets the archived flag of a row, and its time, as far as the schema has them.
+/// Sets the archived flag of a row and the time of archiving. A column that the table lacks is skipped.
 pub(super) fn set_archived(
     connection: &Connection,
     schema: &Schema,

@@ -77,8 +77,8 @@ impl ThreadFilter {
     }
 }
 
-/// The conversations of one account: those that it created and those that were launched under it, without
-/// those that were launched under another account.
+/// The conversations of one account: those that were launched under it, and those that it created unless they were
+/// launched under another account.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AccountFilter {
     /// The id of the workspace account; `None` if it is unknown.

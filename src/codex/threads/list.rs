@@ -31,12 +31,12 @@ pub(crate) struct ListedThread {
     /// The workspace account that created the conversation.
     pub account_id: String,
     pub user_id: String,
-    /// The conversation that started it; only for subagents.
+    /// The id of the conversation that started this one; only for subagents.
     pub parent_id: Option<String>,
     pub nickname: String,
-    /// The time of its creation in milliseconds since 1970.
+    /// The time of creation in milliseconds since 1970.
     pub created_ms: Option<i64>,
-    /// The time of its last change in milliseconds since 1970.
+    /// The time of the last change in milliseconds since 1970.
     pub updated_ms: Option<i64>,
     pub tokens: Option<i64>,
     pub archived: bool,

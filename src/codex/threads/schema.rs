@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 /// The tables and columns that this version of Codex has.
 pub(super) struct Schema {
-    /// True for the columns in which a new row needs a value.
+    /// The columns of the table `threads`; true for those in which a new row needs a value.
     columns: HashMap<String, bool>,
     /// True if the database records which conversation started which.
     pub(super) has_edges: bool,
@@ -56,8 +56,8 @@ impl Schema {
         }
     }
 
-    /// Returns a time column and its unit in milliseconds. The column itself and no expression, because only
-    /// then SQLite uses Codex's index.
+    /// Returns a time column and its unit in milliseconds. An expression of both columns would not do, because SQLite
+    /// could not use Codex's index.
     fn time_column(&self, millis: &str, seconds: &str) -> (String, i64) {
         if self.has(millis) {
             (self.column(millis), 1)

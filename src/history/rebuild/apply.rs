@@ -67,6 +67,7 @@ fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, 
     Ok(true)
 }
 
+/// Returns the length of a file; 0 if it is missing.
 fn file_len(path: &Path) -> u64 {
     path.metadata().map_or(0, |m| m.len())
 }

@@ -11,7 +11,7 @@ use crate::io::Rfc3339Time;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-/// A row of the table `threads`, with what a rebuild needs of it.
+/// The values of a row of the table `threads` that a rebuild needs.
 #[derive(Debug)]
 pub struct TableRow {
     id: ConversationId,
@@ -56,7 +56,7 @@ pub(super) struct RebuildConversation {
     pub(super) files: Vec<RolloutFile>,
     created: Option<Rfc3339Time>,
     pub(super) updated: Option<Rfc3339Time>,
-    /// False if the limit leaves it out.
+    /// False if the limit leaves the conversation out.
     pub(super) is_restored: bool,
     /// The title from the rollout, if the row has none.
     pub(super) title: Option<String>,
@@ -98,7 +98,7 @@ impl RebuildConversation {
             .or_else(|| self.created.clone());
     }
 
-    /// Returns the title from the row; with one, the rollout need not be read for a title.
+    /// Returns the title of the row, else its first message. `None` if only the rollout can have a title.
     pub(super) fn row_title(&self) -> Option<&str> {
         let row = self.row.as_ref()?;
         let title = Some(&*row.title).filter(|title| !title.trim().is_empty());
@@ -132,7 +132,7 @@ impl ConversationSet {
         self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
     }
 
-    /// Returns the rollouts of the conversations at these places, each with that place.
+    /// Returns the rollouts of the conversations at these places in the list, each with the place of its conversation.
     pub(super) fn rollouts<'a>(
         &'a self,
         places: &'a [usize],
@@ -178,7 +178,7 @@ pub(super) fn gather(
             set.without_id += 1;
             return Ok(());
         };
-        // Codex does not open those of before 0.32.
+        // Codex does not open rollouts of versions before 0.32.
         if archived.contains(&meta.id) || !meta.has_envelope {
             return Ok(());
         }

@@ -30,7 +30,6 @@ impl RebuildTarget {
 /// The options of [`super::plan()`].
 #[derive(Debug, Clone, Copy)]
 pub struct RebuildOptions {
-    /// The files to rebuild.
     pub only: RebuildTarget,
     /// The number of conversations, most recent first; `None` for all.
     pub max_threads: Option<usize>,
@@ -55,7 +54,6 @@ pub enum RebuildSource {
 pub struct PlannedHistoryFile {
     /// The name of the file in the home.
     pub name: &'static str,
-    /// The number of lines.
     pub lines: usize,
     pub(super) text: SpooledTempFile,
     /// The length of the new content.
@@ -115,7 +113,6 @@ fn at_temp_folder<T>(result: io::Result<T>) -> Result<T, IoError> {
 /// The result of [`super::plan()`].
 #[derive(Debug)]
 pub struct RebuildPlan {
-    /// The source of the list of conversations.
     pub source: RebuildSource,
     /// The conversations in the rebuilt files.
     pub conversations: ConversationCounts,
@@ -127,7 +124,6 @@ pub struct RebuildPlan {
     pub max_bytes: Option<u64>,
     /// Rollouts that could not be read.
     pub skipped: Vec<SkippedFile>,
-    /// The files to write.
     pub files: Vec<PlannedHistoryFile>,
 }
 

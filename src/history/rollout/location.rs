@@ -33,8 +33,8 @@ pub(crate) fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf
 }
 
 /// Returns the path of a file below `sessions/` or `archived_sessions/` of the home, after resolving links; `None` for
-/// another file. Until a launch is settled, Codex names its rollouts by the links of the isolated home, and a file is not
-/// opened through those.
+/// another file. Until a launch is settled, Codex records paths through the links of an isolated home. Files are not
+/// opened through these links.
 fn find_place_below(home: &Path, path: &Path) -> Option<PathBuf> {
     let real = path.canonical().ok()?;
     [SESSIONS, ARCHIVED_SESSIONS].iter().find_map(|name| {
