@@ -104,7 +104,7 @@ pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace
 /// `config.toml` in `home`. A missing or invalid file contributes no keys. `keys` are separated by blanks.
 ///
 /// None of the lists above has keys with effects outside of a scratch home: the folder of the databases, tools.
-pub(crate) fn copy_keys(home: &Path, keys: &str) -> String {
+pub(crate) fn scratch_config(home: &Path, keys: &str) -> String {
     let text = read_text(&home.join(CONFIG_TOML)).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
     let mut config = toml_edit::DocumentMut::new();
@@ -205,7 +205,7 @@ mod tests {
             forced_login_method = \"api\"\ncli_auth_credentials_store = \"keyring\"\n\
             [model_providers.p]\nbase_url = \"https://y\"\n[mcp_servers.z]\ncommand = \"z\"\n";
         crate::io::atomic::write(&home.path().join("config.toml"), text.as_bytes()).unwrap();
-        let servers = copy_keys(home.path(), SERVER_KEYS);
+        let servers = scratch_config(home.path(), SERVER_KEYS);
         for kept in [
             "model_provider = \"p\"",
             "https://x",
@@ -220,7 +220,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         crate::io::atomic::write(&scratch.path().join("config.toml"), servers.as_bytes()).unwrap();
         assert!(CodexConfig::read(scratch.path()).problem.is_none());
-        assert!(copy_keys(Path::new("/nonexistent"), SERVER_KEYS).contains("file"));
+        assert!(scratch_config(Path::new("/nonexistent"), SERVER_KEYS).contains("file"));
     }
 
     #[test]
@@ -229,14 +229,14 @@ mod tests {
         let text = "model = \"x\"\ncli_auth_credentials_store = \"keyring\"\n\
             chatgpt_base_url = \"http://127.0.0.1:1\"\n[analytics]\nenabled = false\n[tui]\na = 1\n";
         std::fs::write(home.path().join("config.toml"), text).unwrap();
-        let config = copy_keys(home.path(), SIGN_IN_KEYS);
+        let config = scratch_config(home.path(), SIGN_IN_KEYS);
         assert_eq!(
             config,
             "cli_auth_credentials_store = \"file\"\nchatgpt_base_url = \"http://127.0.0.1:1\"\n\
              [analytics]\nenabled = false\n"
         );
         std::fs::write(home.path().join("config.toml"), "= broken").unwrap();
-        let config = copy_keys(home.path(), SIGN_IN_KEYS);
+        let config = scratch_config(home.path(), SIGN_IN_KEYS);
         assert_eq!(config, "cli_auth_credentials_store = \"file\"\n");
     }
 }

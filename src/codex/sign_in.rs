@@ -17,7 +17,7 @@ use std::path::Path;
 /// The folder or its `config.toml` cannot be created.
 pub(crate) fn prepare(home: &Path, codex_home: &Path) -> Result<(), IoError> {
     atomic::create_private_folder(home)?;
-    let config = config::copy_keys(codex_home, config::SIGN_IN_KEYS);
+    let config = config::scratch_config(codex_home, config::SIGN_IN_KEYS);
     atomic::write(&home.join(CONFIG_TOML), config.as_bytes())
 }
 

@@ -48,8 +48,8 @@ pub(crate) fn compare(
     compare_with(home, database, live_account, files, Some(projections))
 }
 
-/// Like [`compare`], for the rollouts in `files` only. Compares paths and names, and does not look for conversations
-/// that Codex cannot open or shows without some turns.
+/// Like [`compare`], for the rollouts in `files` only. Compares paths and names, and does not look for
+/// [unreadable](super::unreadable) conversations.
 ///
 /// # Errors
 /// See [`compare`].

@@ -131,7 +131,7 @@ fn add_projections(
 ) -> Result<(), HistoryError> {
     let Some(database) = database else {
         let target = new_projections_path(context);
-        return snapshot::copy_file(&scratch.database, &target, |_| Ok(()));
+        return snapshot::copy_file(&scratch.database, &target);
     };
     let known = Projections::read_beside(database);
     let is_new = |cut: &&RolloutCut| known.end(&cut.rollout_id).is_none_or(|e| e < cut.offset);
@@ -139,8 +139,8 @@ fn add_projections(
     Ok(projections::add(database, &scratch.database, &new)?)
 }
 
-/// Finds the conversations among `threads` that continue rollouts which Codex has not projected. Returns all rollouts
-/// of which these conversations are continuations, and the number of these conversations. Ignores unreadable rollouts.
+/// Finds the conversations among `threads` that continue a rollout which Codex has not projected. Returns all rollouts
+/// that they continue, and the number of conversations found. Ignores unreadable rollouts.
 pub(crate) fn find_unprojected(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,
@@ -344,9 +344,7 @@ fn install_database(
     for sidecar in database_sidecars(target) {
         exchange.add_removal(&sidecar)?;
     }
-    exchange.add_replacement(target, |staged| {
-        snapshot::copy_file(created, staged, |_| Ok(()))
-    })?;
+    exchange.add_replacement(target, |staged| snapshot::copy_file(created, staged))?;
     Ok(exchange.commit(policy)?)
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn create(
         atomic::create_private_folder(folder)?;
     }
     let config = scratch.join("config.toml");
-    let settings = config::copy_keys(context.home, PROVIDER_KEYS);
+    let settings = config::scratch_config(context.home, PROVIDER_KEYS);
     atomic::write(&config, settings.as_bytes())?;
     // Several conversations may continue one rollout, at different places.
     let mut longest: HashMap<&str, &ContinuedRollout> = HashMap::new();

@@ -318,11 +318,16 @@ fn set_attributes(file: &File, content: &SnapshotContent) -> io::Result<()> {
 
 /// Copies a file out of a snapshot, with its mode and mtime.
 fn copy_out(from: &Path, content: &SnapshotContent, target: &Path) -> Result<(), HistoryError> {
-    copy_file(from, target, |copy| set_attributes(copy, content))
+    copy_file_with(from, target, |copy| set_attributes(copy, content))
 }
 
-/// Copies a file durably over `target`, whole or not at all, and passes the copy to `finish` before it is in place.
-pub(super) fn copy_file(
+/// Copies a file durably over `target`, whole or not at all.
+pub(super) fn copy_file(from: &Path, target: &Path) -> Result<(), HistoryError> {
+    copy_file_with(from, target, |_| Ok(()))
+}
+
+/// Like [`copy_file`], and passes the copy to `finish` before it replaces `target`.
+fn copy_file_with(
     from: &Path,
     target: &Path,
     finish: impl FnOnce(&File) -> io::Result<()>,

@@ -139,6 +139,7 @@ impl<'a> ReadabilityCheck<'a> {
     ) -> Option<UnreadableConversation> {
         let cause = self.find_cause(row, leaf)?;
         let (_, chain) = self.follow_chain(leaf);
+        // A rollout that cannot be read counts as one without turns: the cause is reported anyway.
         let count = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
         let leaf_turns = count(&leaf.file.path(self.home), None);
         let turns = |wanted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {

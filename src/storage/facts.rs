@@ -46,13 +46,13 @@ struct ConversationFacts {
 }
 
 /// Reads the facts from the database, with the titles of the [`MAX_LARGEST`] first of `rollouts`.
-fn read_rows(rollouts: &[RolloutUsage], state: Option<&Path>) -> ConversationFacts {
+fn read_rows(rollouts: &[RolloutUsage], state_database: Option<&Path>) -> ConversationFacts {
     let largest = rollouts
         .iter()
         .take(MAX_LARGEST)
         .filter_map(|found| found.id.as_ref());
     let largest: HashSet<_> = largest.cloned().collect();
-    let folded = state.map(|path| {
+    let folded = state_database.map(|path| {
         threads::fold_rows(path, ConversationFacts::default, |known, row| {
             let id = ConversationId::of(&row.id);
             if largest.contains(&id) {
@@ -77,13 +77,13 @@ pub(super) fn title_of(row: &ThreadRow) -> String {
     rollout::first_line(title).unwrap_or_default()
 }
 
-/// Returns the project and account of each rollout, from its row in the database `state`, else from its first line,
-/// and the titles of the [`MAX_LARGEST`] first ones. An unreadable rollout counts as unknown.
+/// Returns the project and account of each rollout, from the row of its conversation or else its metadata, and the
+/// titles of the [`MAX_LARGEST`] first ones. Facts that cannot be read are "unknown".
 pub(super) fn read(
     rollouts: &[RolloutUsage],
-    state: Option<&Path>,
+    state_database: Option<&Path>,
 ) -> (Vec<ProjectAndAccount>, Titles) {
-    let mut known = read_rows(rollouts, state);
+    let mut known = read_rows(rollouts, state_database);
     let nothing = (known.names.intern(""), known.names.intern(""));
     let mut facts = vec![nothing; rollouts.len()];
     let mut unknown = Vec::new();

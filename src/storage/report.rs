@@ -145,11 +145,11 @@ pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
 /// Adds the usage by project, month and account, and the largest conversations.
 pub(super) fn add_shares(
     mut rollouts: Vec<RolloutUsage>,
-    state: Option<&Path>,
+    state_database: Option<&Path>,
     report: &mut StorageReport,
 ) {
     rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-    let (facts, mut titles) = facts::read(&rollouts, state);
+    let (facts, mut titles) = facts::read(&rollouts, state_database);
     let (mut projects, mut months, mut accounts) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (i, (found, (project, account))) in rollouts.into_iter().zip(facts).enumerate() {

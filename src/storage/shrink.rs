@@ -85,22 +85,22 @@ pub(crate) struct ShrinkPlan {
 }
 
 impl ShrinkPlan {
-    /// Plans the conversion of the rollouts of `home` that `filter` matches. `state` is the state database. Skips
-    /// rollouts that are open in another process.
+    /// Plans the conversion of the rollouts of `home` that `filter` matches. Skips rollouts that are open in another
+    /// process. Titles in the filter match nothing if `state_database` cannot be read.
     pub(crate) fn new(
         home: &Path,
-        state: Option<&Path>,
+        state_database: Option<&Path>,
         filter: &ShrinkFilter,
         now: DateTime<Utc>,
     ) -> Self {
         let mut rollouts = find_rollouts(home);
         // Without a readable database, ids still name conversations.
-        let rows = state.filter(|_| !filter.sessions.is_empty());
+        let rows = state_database.filter(|_| !filter.sessions.is_empty());
         let rows = read_rows(rows).unwrap_or_default();
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
         rollouts.retain(|rollout| filter.matches(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-        let (facts, _) = facts::read(&rollouts, state);
+        let (facts, _) = facts::read(&rollouts, state_database);
         let open = list_open_files(home);
         let mut items = Vec::new();
         for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {

@@ -123,8 +123,7 @@ impl ConversationSet {
         self.conversations.get(place)
     }
 
-    /// Returns true if a rollout of this conversation is on disk, or the conversation has an archived row.
-    pub(super) fn has(&self, id: &ConversationId) -> bool {
+    pub(super) fn has_rollout_or_archived_row(&self, id: &ConversationId) -> bool {
         self.excluded.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
     }
 

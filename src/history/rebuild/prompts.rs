@@ -54,7 +54,7 @@ impl Prompts {
                 Some(conversation) if !conversation.is_restored => counts.beyond_limit += 1,
                 _ => {
                     counts.dropped += 1;
-                    counts.unrecorded += usize::from(set.has(&id));
+                    counts.unrecorded += usize::from(set.has_rollout_or_archived_row(&id));
                 }
             }
         })?;
