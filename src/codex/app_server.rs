@@ -43,7 +43,6 @@ pub const RENEWAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// after a complete answer.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The parameters of a [`probe`].
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeOptions<'a> {
     pub program: &'a Program,
@@ -62,7 +61,6 @@ pub struct ProbeOptions<'a> {
     pub renewal_timeout: Duration,
 }
 
-/// The answers of Codex to a [`probe`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProbeReport {
     /// The account. `None` if Codex reports no account, which it also does if it could not renew the

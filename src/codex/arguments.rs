@@ -24,7 +24,6 @@ fn is_among(words: &str, word: &str) -> bool {
 /// The flag of the terminal interface that keeps the conversation out of the background daemon.
 pub(crate) const NO_DAEMON: &str = "--no-daemon";
 
-/// The mode of an invocation of Codex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InvocationMode {
     /// The terminal interface, which may hand the conversation to the background daemon.

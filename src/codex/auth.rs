@@ -78,7 +78,6 @@ impl Freshness {
     }
 }
 
-/// A login read from an auth.json.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     pub identity: Identity,
@@ -102,7 +101,6 @@ impl Login {
 /// The bytes of one auth.json, and the login in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthSnapshot {
-    /// The content of the file, verbatim.
     pub bytes: SecretBytes,
     /// The login; `None` if the file is a JSON object without one, such as `{}`.
     pub login: Option<Login>,
@@ -157,7 +155,6 @@ impl AuthFile {
         Ok(Self::parse(bytes))
     }
 
-    /// Parses the content of a file.
     pub(crate) fn parse(bytes: Vec<u8>) -> Self {
         match AuthSnapshot::parse(bytes) {
             Ok(snapshot) => Self::Present(snapshot),
@@ -171,7 +168,6 @@ impl AuthFile {
         error.source.kind() == ErrorKind::InvalidData && error.source.raw_os_error().is_none()
     }
 
-    /// Returns the login of a valid file that has one.
     pub(crate) fn login(&self) -> Option<&Login> {
         self.snapshot().and_then(|snapshot| snapshot.login.as_ref())
     }
@@ -185,7 +181,6 @@ impl AuthFile {
         }
     }
 
-    /// Returns the snapshot of a valid file.
     pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
         match self {
             Self::Present(snapshot) => Some(snapshot),

@@ -44,7 +44,7 @@ pub(crate) enum CredentialStore {
 }
 
 impl CredentialStore {
-    /// Returns the value of the key in `config.toml`.
+    /// Returns the value of `cli_auth_credentials_store`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::File => "file",

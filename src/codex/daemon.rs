@@ -22,7 +22,6 @@ const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The inaccuracy of a process's start time and of an mtime on a coarse file system.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(3);
 
-/// A running background daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Daemon {
     pub pid: u32,

@@ -40,7 +40,6 @@ pub enum DatabaseError {
         /// The operation as a verb for the message: "open", "copy".
         action: &'static str,
         path: PathBuf,
-        /// The error that SQLite returned.
         #[source]
         source: rusqlite::Error,
     },
@@ -85,14 +84,13 @@ impl DatabaseError {
         matches!(self, Self::Sqlite { source, .. } if is_caused_by_machine(source))
     }
 
-    /// Returns true if the disk of the written file is full.
+    /// Returns true if SQLite could not write because the disk is full.
     pub(crate) fn is_no_space(&self) -> bool {
         matches!(self, Self::Sqlite { source, .. }
             if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
     }
 }
 
-/// Returns true if the machine is the cause of an error of SQLite.
 pub(crate) fn is_caused_by_machine(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode as Code;
     matches!(

@@ -81,7 +81,6 @@ impl HomeEntryKind {
         )
     }
 
-    /// Returns true if the path belongs to the conversations.
     pub(crate) fn is_conversation(self) -> bool {
         matches!(
             self,

@@ -15,7 +15,6 @@ impl Email {
         Self(text.into())
     }
 
-    /// Returns the original spelling.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -70,16 +70,16 @@ pub enum ProcessRole {
     Codex,
     /// The npm launcher, which waits for a Codex with this home and accesses no data.
     Launcher,
-    /// One of the programs that work in the background and must not be ended.
+    /// One of the [`ProgramNames::background`] helpers.
     Background,
     /// A descendant of Codex or the daemon that has a file of the home open.
     CodexChild {
-        /// An open file, relative to the home or to one of the folders outside that hold its data.
+        /// An open file, relative to the home or to an outside folder of the home.
         open: PathBuf,
     },
     /// Any other process that has a file of the home open.
     OtherProgram {
-        /// An open file, relative to the home or to one of the folders outside that hold its data.
+        /// An open file, relative to the home or to an outside folder of the home.
         open: PathBuf,
     },
 }
@@ -98,7 +98,6 @@ impl fmt::Display for ProcessRole {
     }
 }
 
-/// A process that uses a home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HomeProcess {
     /// The process id, which the system may reuse; `started` tells two processes apart.
@@ -170,7 +169,7 @@ impl HomeUsage {
     }
 }
 
-/// Returns the folders outside `home` that hold its data: the targets of a linked `sessions/` or
+/// Returns the folders outside of `home` in which Codex keeps its data: the targets of a linked `sessions/` or
 /// `archived_sessions/`, and the folder of the databases.
 pub fn find_outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
     let databases = CodexConfig::read(home).database_folder(home, env);
@@ -184,9 +183,9 @@ pub fn find_outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Finds the other processes that use `home` or have a file below it or below one of the `outside`
-/// folders open, ordered by process id and without npm launchers; then one entry for each conversation that an
-/// unknown process is writing.
+/// Finds the other processes that run with `home`, or have a file in `home` or in one of the `outside` folders open.
+/// Returns them ordered by process id and without npm launchers, then one entry for each conversation that an unknown
+/// process is writing.
 pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
     inspect_home(home, outside, &ProgramNames::default()).holders()
 }

@@ -46,7 +46,7 @@ impl Projections {
         }
     }
 
-    /// Returns the offset in a rollout up to which Codex has projected it; `None` if it has not begun.
+    /// Returns the offset up to which Codex has projected a rollout; `None` if it has projected nothing of it.
     pub(crate) fn end(&self, rollout_id: &str) -> Option<u64> {
         self.ends.get(&rollout_id.to_lowercase()).copied()
     }

@@ -44,7 +44,7 @@ pub(crate) struct RolloutName {
     pub compressed: bool,
 }
 
-/// The length of a UUID in bytes.
+/// The length of a UUID as text.
 const UUID_BYTES: usize = 36;
 
 impl RolloutName {
@@ -62,8 +62,8 @@ impl RolloutName {
         })
     }
 
-    /// Parses the file name of a conversation of the first Codex, in TypeScript: one JSON document. Newer versions
-    /// do not list or open them.
+    /// Parses the file name of a conversation of the first Codex, in TypeScript, which wrote one JSON document. Newer
+    /// versions do not list or open these documents.
     pub(crate) fn parse_document(path: &Path) -> Option<Self> {
         let name = path.file_name().and_then(OsStr::to_str)?;
         let is_document = name.starts_with("rollout-") && name.ends_with(DOCUMENT);
@@ -83,8 +83,8 @@ impl RolloutName {
         self.ids().map(|(thread, _)| thread)
     }
 
-    /// Returns the id of the rollout, by which the rollouts that continue it name it. The first rollout of
-    /// a thread has the id of the thread.
+    /// Returns the id of the rollout, which a rollout that continues it has as its base. The first rollout of a thread
+    /// has the id of the thread.
     pub(crate) fn rollout_id(&self) -> Option<&str> {
         self.ids().map(|(_, rollout)| rollout)
     }
@@ -139,7 +139,7 @@ pub(crate) fn split_uuid(text: &str) -> Option<(&str, &str)> {
 /// The first bytes of a compressed file.
 const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// The part of the end of a rollout, in bytes, in which [`is_idle`] searches for the end of a turn.
+/// The number of bytes at the end of a rollout in which [`is_idle`] searches for the end of a turn.
 const TURN_TAIL_BYTES: u64 = 1024 * 1024;
 
 /// Returns true if no turn is running in a plain rollout: the last turn event in its last MiB is the

@@ -43,7 +43,6 @@ fn sanitized_failure(reason: impl Display) -> AppServerError {
     AppServerError::Failed(printable(&reason.to_string()))
 }
 
-/// A result of [`AppServer::receive`].
 pub(super) enum Received {
     /// The reply to the request with this id.
     Reply(u64, Reply),
@@ -73,8 +72,8 @@ impl AppServer {
         Ok(Self { child, next_id: 0 })
     }
 
-    /// Starts an app-server on `home`, without `CODEX_SQLITE_HOME`, and introduces this program. While it waits for
-    /// the reply, it polls `problem` like [`call`](Self::call).
+    /// Starts an app-server on `home`, without `CODEX_SQLITE_HOME`, and initializes it. While this waits for the reply,
+    /// it polls `problem` like [`call`](Self::call).
     pub(crate) fn open(
         program: &Program,
         home: &Path,
@@ -133,8 +132,8 @@ impl AppServer {
         }
     }
 
-    /// Sends a request and returns its result. While it waits, it polls `problem`; a returned text
-    /// ends the wait and becomes the error.
+    /// Sends a request and returns its result. While this waits, it polls `problem`. A text that `problem` returns ends
+    /// the wait and becomes the error.
     pub(crate) fn call(
         &mut self,
         method: &str,

@@ -29,7 +29,6 @@ use chrono::{DateTime, Utc};
 /// The longest text that is parsed, in bytes. A screen of `/status` is below 4 kB.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// The contents of a status text.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StatusText {
     /// The email of the account, if an account line shows it.
@@ -180,7 +179,7 @@ impl StatusReader {
         self.read_window(slot, field)
     }
 
-    /// Stores a window, in the place of the same window of an earlier screen.
+    /// Stores a window, which replaces the same window of an earlier screen.
     fn read_window(&mut self, slot: Slot, field: &StatusField) -> Result<(), StatusTextError> {
         let WindowFigure {
             used_percent,

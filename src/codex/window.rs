@@ -24,7 +24,6 @@ pub struct SpendCap {
     pub resets_at: Option<Timestamp>,
 }
 
-/// The kinds of limits on spending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CapKind {

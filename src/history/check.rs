@@ -26,7 +26,6 @@ pub(crate) struct Findings {
     pub projections: Projections,
     /// True if the database has a readable table of conversations.
     pub has_table: bool,
-    /// The content of `session_index.jsonl`.
     pub index: ThreadNameIndex,
     /// The differences, as `history check` prints them.
     pub report: CheckReport,
@@ -115,7 +114,6 @@ fn compare_with(
     })
 }
 
-/// The facts in the first lines of a rollout.
 struct HeadFacts {
     id: ConversationId,
     has_envelope: bool,
@@ -193,7 +191,6 @@ pub(crate) struct MissingRow {
     pub id: ConversationId,
     /// The absolute path of its rollout.
     pub path: PathBuf,
-    /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
 }
 
@@ -209,7 +206,6 @@ pub(crate) struct StalePath {
     pub row_id: Option<Box<str>>,
     /// True if the row points outside of this home: resuming it would write to another home.
     pub foreign: bool,
-    /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
 }
 
@@ -227,7 +223,7 @@ pub(crate) struct OrphanRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DuplicateRollouts {
     pub id: ConversationId,
-    /// The absolute paths of all its rollouts. The first is the one that Codex uses.
+    /// The absolute paths of all rollouts of the conversation. Codex uses the first one.
     pub paths: Vec<PathBuf>,
 }
 
@@ -448,8 +444,8 @@ impl Differences {
     }
 }
 
-/// Returns the given name in the index of a conversation whose row has none. Codex 0.169 lists
-/// conversations that are not paginated under the name in the index, so their name is not lost.
+/// Returns the name that the user gave to a conversation, if the index has a name and the row has none. Codex 0.169
+/// lists legacy conversations under the name in the index, so their name is not lost.
 fn find_lost_name(
     row: &ThreadRow,
     index: &ThreadNameIndex,

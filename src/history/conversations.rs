@@ -75,7 +75,6 @@ impl Conversations {
         self.files.iter()
     }
 
-    /// Returns true if the home has no conversation.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }

@@ -10,16 +10,13 @@ use std::path::{Path, PathBuf};
 /// The path of a rollout. Kept small: a home may have a hundred thousand rollouts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolloutFile {
-    /// The path relative to the home.
     pub relative: Box<Path>,
-    /// True if the file is below `archived_sessions/`.
     pub is_archived: bool,
     /// True if the compressed form lies beside the plain one. Codex uses the plain one.
     pub has_compressed_copy: bool,
 }
 
 impl RolloutFile {
-    /// Returns the path below `home`.
     pub(crate) fn path(&self, home: &Path) -> PathBuf {
         home.join(&self.relative)
     }
@@ -36,7 +33,6 @@ impl RolloutFile {
     }
 }
 
-/// Returns `path` without the suffix `.zst`.
 pub(crate) fn without_zst(path: &Path) -> &Path {
     let plain = path.to_str().and_then(|text| text.strip_suffix(ZST));
     plain.map_or(path, Path::new)

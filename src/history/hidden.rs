@@ -15,8 +15,8 @@ pub(crate) struct HiddenConversations {
     pub latest_titles: Vec<String>,
 }
 
-/// Counts the conversations of the workspace account `account_id` in the state database. Returns
-/// `None` if the database does not record accounts, as those of older versions of Codex.
+/// Counts the conversations of the workspace account `account_id` in the state database. Returns `None` if the database
+/// does not record accounts, because an older version of Codex wrote it.
 ///
 /// # Errors
 /// The database cannot be read.

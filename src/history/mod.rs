@@ -82,17 +82,14 @@ pub enum HistoryError {
     Changed(PathBuf),
     #[error("no snapshot found: {0}")]
     NoSnapshot(String),
-    /// A copy in a snapshot does not match its recorded digest.
     #[error("the snapshot is damaged ({detail}): {}", path.display())]
     DamagedSnapshot {
         path: PathBuf,
         /// A sentence fragment about the damage.
         detail: String,
     },
-    /// This version of Codex has no database of conversations.
     #[error("Codex {0} keeps no list of conversations, so there is nothing to repair")]
     NoList(String),
-    /// The prompts of the conversations need more memory than a rebuild takes.
     #[error(
         "the prompts of the conversations are larger than 1 GB, so history.jsonl cannot be rebuilt"
     )]
@@ -102,7 +99,6 @@ pub enum HistoryError {
         "the list was repaired, but not the turns that Codex shows; the previous state is kept as {snapshot}"
     )]
     Unprojected {
-        /// The name of the snapshot.
         snapshot: String,
         source: Box<HistoryError>,
     },

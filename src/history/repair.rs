@@ -104,7 +104,7 @@ fn project_rollouts(
     scratch_projection::create(context, program, &plan.unprojected).map(Some)
 }
 
-/// Puts the projections into Codex's database, and drops those of rollouts that became shorter.
+/// Adds the projections to Codex's database, and deletes the projections of rollouts that became shorter.
 fn change_projections(
     context: &RepairContext<'_>,
     plan: &RepairPlan,
@@ -139,8 +139,8 @@ fn add_projections(
     Ok(projections::add(database, &scratch.database, &new)?)
 }
 
-/// Finds the conversations among `threads` that continue a rollout which Codex has not projected. Returns all rollouts
-/// that they continue, and the number of conversations found. Ignores unreadable rollouts.
+/// Finds the conversations among `threads` that continue a rollout which Codex has not projected. Returns their
+/// continued rollouts, all of them, and the number of conversations found. Ignores unreadable rollouts.
 pub(crate) fn find_unprojected(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,

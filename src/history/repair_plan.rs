@@ -38,7 +38,6 @@ pub(crate) struct RepairChange {
     pub from: Option<String>,
     /// The value after: a path, a name, or the number of conversations.
     pub to: String,
-    /// True if the rollout is below `archived_sessions/`.
     #[serde(skip)]
     pub(super) archived: bool,
     /// The id exactly as the row has it, if its spelling differs from `id`.
@@ -94,9 +93,7 @@ pub(crate) struct RepairPlan {
     pub unrepairable: usize,
     /// The canonical path of the home.
     pub(super) home: PathBuf,
-    /// The model provider in `config.toml`.
     pub(super) provider: String,
-    /// The rollouts that Codex has to project.
     pub(super) unprojected: Vec<ContinuedRollout>,
     /// The ids of rollouts that are shorter than their projections. These projections are deleted.
     pub(super) shortened: Vec<String>,
@@ -106,7 +103,6 @@ pub(crate) struct RepairPlan {
     pub(super) conversations: Conversations,
 }
 
-/// The homes and the environment of a repair.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RepairContext<'a> {
     pub home: &'a Path,

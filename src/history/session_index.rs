@@ -20,12 +20,10 @@ use std::time::Duration;
 /// The longest wait for a lock that Codex holds.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The name of the file in the Codex home.
 pub(crate) const FILE_NAME: &str = "session_index.jsonl";
 /// The name of the lock file that Codex holds while it writes the index.
 pub(crate) const LOCK_NAME: &str = "session_index.jsonl.lock";
 
-/// One line of the index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IndexEntry {
     /// The id of the conversation, as written.
@@ -106,7 +104,6 @@ impl ThreadNameIndex {
         Ok(index)
     }
 
-    /// Returns true if the conversation has a line.
     pub(crate) fn has(&self, id: &ConversationId) -> bool {
         self.lines.contains_key(id)
     }
@@ -161,7 +158,8 @@ pub(crate) fn read_ids_since(
     Ok((ids, end))
 }
 
-/// Returns the id of a line that begins with it, as Codex writes it (0.169).
+/// Returns the id at the beginning of a line, where Codex writes it (0.169). `None` if another field comes first, or if
+/// the id has an escape.
 fn parse_leading_id(line: &[u8]) -> Option<&str> {
     let rest = line.strip_prefix(b"{\"id\":\"")?;
     let end = memchr(b'"', rest)?;
@@ -170,7 +168,6 @@ fn parse_leading_id(line: &[u8]) -> Option<&str> {
     (!id.contains('\\')).then_some(id.trim())
 }
 
-/// Parses a line; `None` if it is damaged.
 pub(crate) fn parse(line: &[u8]) -> Option<IndexEntry> {
     serde_json::from_slice(line.trim_ascii()).ok()
 }

@@ -70,7 +70,6 @@ pub(crate) struct SnapshotContent {
     pub modified_ns: u64,
 }
 
-/// A complete snapshot in the manager home.
 #[derive(Debug, Clone)]
 pub(crate) struct RepairSnapshot {
     /// `history/<time>/` in the manager home.

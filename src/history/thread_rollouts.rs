@@ -25,7 +25,6 @@ const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
 /// The part of a rollout that Codex shows, which begins with the rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolloutSlice {
-    /// The rollout, plain or compressed.
     pub path: PathBuf,
     /// The offset in the plain text at which the next rollout branches off; `None` for the whole rollout.
     pub end: Option<u64>,

@@ -13,7 +13,6 @@ use std::path::Path;
 pub(crate) struct ThreadTitles(ThreadNameIndex);
 
 impl ThreadTitles {
-    /// Reads all names of a home.
     pub(crate) fn read(home: &Path) -> Self {
         Self(ThreadNameIndex::read(home).unwrap_or_default())
     }

@@ -28,7 +28,6 @@ pub(crate) struct UnreadableConversation {
     pub reason: String,
     /// The number of turns in the rollouts of the conversation.
     pub turns_on_disk: usize,
-    /// The number of turns that Codex shows.
     pub turns_shown: usize,
     /// The command that makes Codex show all turns; `None` if neither a repair nor an archive can restore them.
     pub fix: Option<String>,
@@ -55,11 +54,7 @@ pub(crate) enum UnreadableCause {
     /// Codex has not projected all rollouts that the conversation continues. Contains all of them, the newest first.
     Unprojected(Vec<ContinuedRollout>),
     /// A rollout is shorter than its projection.
-    Shortened {
-        rollout_id: String,
-        /// The size of the rollout.
-        bytes: u64,
-    },
+    Shortened { rollout_id: String, bytes: u64 },
     /// All lines precede the ordinal from which Codex shows the lines of a subagent.
     Boundary,
     /// The rollout with this id has the earlier turns, but is not on disk or has other lines than before.

@@ -34,7 +34,6 @@ pub(crate) struct LargeConversation {
     pub project: String,
     /// The first line of the name that the user gave, else of the title; empty if unknown.
     pub title: String,
-    /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
 }
 
@@ -70,7 +69,8 @@ pub(crate) struct StorageReport {
     pub free_bytes: Option<u64>,
     /// The usage of the manager home by top-level entry, largest first.
     pub manager: Vec<ManagerUsage>,
-    /// The number of days until the disk is full at this growth; null if the growth or the free space is not known.
+    /// The number of days until the disk is full at this growth; null if nothing grows, or if the growth or the free
+    /// space is not known.
     pub full_in_days: Option<u64>,
 }
 

@@ -57,7 +57,6 @@ pub(crate) struct ShrinkItem {
     pub before_bytes: u64,
     /// Size after the conversion; an estimate in a plan.
     pub after_bytes: u64,
-    /// The change that is planned or was made.
     pub action: ShrinkAction,
     pub reason: Option<String>,
     /// The folder that the conversation works in.

@@ -55,8 +55,8 @@ impl Document for TrashedConversation {
 }
 
 impl TrashedConversation {
-    /// Returns true if the files of the entry are below the home and in the folder of the entry. This program writes no
-    /// other entries.
+    /// Returns true if each rollout belongs below the home, and its copy directly in the folder of the entry. This
+    /// program writes no other entries.
     fn is_within_home(&self) -> bool {
         self.files.iter().all(|(ListedPath(path), name)| {
             let mut below = path
@@ -78,7 +78,6 @@ impl TrashedConversation {
 /// The reason why a conversation was not moved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrashError {
-    /// Codex has the conversation open.
     #[error("Codex has the conversation open: {0}")]
     Busy(String),
     /// Codex changed, moved or removed the conversation after it was selected.
@@ -127,7 +126,7 @@ pub(crate) struct TrashEntry {
 }
 
 impl TrashEntry {
-    /// Returns the size of the rollouts in bytes.
+    /// Returns the size of the rollouts in bytes. A missing file counts as empty.
     pub(crate) fn bytes(&self) -> u64 {
         let files = self.conversation.files.iter();
         let sizes = files.map(|(_, name)| self.folder.join(name).metadata().map_or(0, |m| m.len()));
@@ -233,7 +232,7 @@ impl ConversationTrash {
     /// Returns the entries that are older than `age`, the newest first.
     ///
     /// # Errors
-    /// The clock cannot be trusted, or those of [`list_entries`].
+    /// The clock cannot be trusted; see also [`list_entries`].
     pub(crate) fn list_expired(
         &self,
         age: TimeDelta,
@@ -277,7 +276,7 @@ pub(crate) fn list_entries(manager_home: &Path) -> Result<Vec<TrashEntry>, Trash
 /// Returns the rollouts of `home` in the trash, the newest first.
 ///
 /// # Errors
-/// As [`list_entries`].
+/// See [`list_entries`].
 pub(crate) fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, TrashError> {
     let entries = list_entries(manager_home)?.into_iter().rev();
     let entries = entries.filter(|entry| file_id::is_same_folder(&entry.conversation.home.0, home));

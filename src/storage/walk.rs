@@ -33,7 +33,7 @@ pub(super) fn remove_temps_of_killed_conversions(home: &Path) {
     }
 }
 
-/// The files found by a walk, counted.
+/// Counts the files that a walk finds.
 #[derive(Default)]
 pub(super) struct UsageWalk {
     pub(super) kinds: KindSums,

@@ -44,7 +44,7 @@ impl FormCheck {
         matches!(self, Self::Password | Self::Named | Self::Provider)
     }
 
-    /// Returns true if a value is a secret, by the texts before and after it.
+    /// Returns true if `value` is a secret, judged with the texts `before` and `after` it.
     pub(super) fn accepts(self, before: &[u8], value: &[u8], after: &[u8]) -> bool {
         match self {
             Self::Any | Self::Message => true,

@@ -28,7 +28,6 @@ impl PayloadText<'_> {
     }
 }
 
-/// A part of a message or of an output.
 #[derive(Deserialize)]
 pub(super) struct ContentPart<'a> {
     #[serde(borrow, default)]

@@ -30,8 +30,8 @@ pub(crate) enum RowChange {
     },
 }
 
-/// Applies changes in one transaction, all or none. `changes` calls the given function with each of them.
-/// No other process may use the database. SQLite also merges its `-wal` into it on closing.
+/// Applies changes to the database at `path` in one transaction, all or none. `changes` gets a function, and calls it
+/// with each change. No other process may use the database, because SQLite merges the `-wal` into it on closing.
 ///
 /// # Errors
 /// `changes` returns an error, SQLite fails, or the table requires a column that a new row does not have:

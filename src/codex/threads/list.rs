@@ -80,7 +80,6 @@ pub(crate) fn list_as<T>(
     })
 }
 
-/// The numbers of conversations in a database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ThreadCounts {
     pub all: i64,
@@ -149,8 +148,8 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     }
 }
 
-/// Returns the first line that is not blank, of the name, the title and the first message in this order. In the old
-/// form the title precedes the name.
+/// Returns the first line that is not blank: of the name, else of the title, else of the first message. In legacy
+/// conversations the title precedes the name.
 fn choose_title(name: &str, title: &str, first_message: &str, is_paginated: bool) -> String {
     let texts = if is_paginated {
         [name, title, first_message]

@@ -19,7 +19,7 @@ pub(crate) struct ThreadRow {
     pub created_ms: Option<i64>,
     /// The time of the last change in milliseconds since 1970.
     pub updated_ms: Option<i64>,
-    /// The first message, or for old conversations the name that the user chose.
+    /// The first message, or for legacy conversations the name that the user chose.
     pub title: String,
     /// The name that the user chose, for paginated conversations.
     pub name: String,

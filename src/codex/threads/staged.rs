@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// Returns true if the database has this table; `threads` in another form is an error.
+/// Returns true if the database has this table. Fails if its `threads` is not an ordinary table.
 fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
     check_threads(connection)?;
     connection
@@ -25,7 +25,7 @@ fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
         .map(|n| n > 0)
 }
 
-/// Returns the id and rollout path of each thread in a state database. Empty if it has no such table.
+/// Returns the id and rollout path of each thread in a state database. Empty if the database has no table of threads.
 pub(crate) fn read_rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
     let connection = open_immutable(path)?;
     if !has_table(&connection, "threads").sqlite_context("read", path)? {

@@ -18,9 +18,8 @@ pub struct TableRow {
     created_ms: i64,
     updated_ms: i64,
     archived: bool,
-    /// The name that the user gave.
     pub(super) given_name: Option<String>,
-    /// The title; empty if Codex has none.
+    /// The title; empty if Codex has none, and for archived rows.
     pub(super) title: String,
     /// The first line of the user's first message.
     pub(super) first_message: Option<String>,

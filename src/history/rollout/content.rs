@@ -59,7 +59,7 @@ impl SessionMeta {
         })
     }
 
-    /// Returns true if the rollout is in the form that Codex shows from its projection.
+    /// Returns true if Codex shows the turns of the rollout from a projection.
     pub(crate) fn is_paginated(&self) -> bool {
         self.text("history_mode") == Some(PAGINATED)
     }
@@ -90,7 +90,7 @@ pub(crate) struct UserMessage {
 pub(crate) struct RolloutScan {
     /// The metadata; `None` if the file names no conversation.
     pub meta: Option<SessionMeta>,
-    /// The first line of the user's first message.
+    /// The first line of the user's first message. If there is none, the first line of a text that Codex inserted.
     pub title: Option<String>,
     /// The time of the last line that has a time.
     pub last: Option<Rfc3339Time>,

@@ -21,8 +21,7 @@ pub(super) struct Scanner {
     newest: Option<DateTime<Utc>>,
     last_text: String,
     last_at: Option<DateTime<Utc>>,
-    /// The user's first message as a response item before any message event; used for the title
-    /// only.
+    /// The user's first message that is a response item, if no message event precedes it. Used for the title only.
     first_item_text: Option<String>,
     /// The first text that Codex inserted as a user message. Used as the title if there is no other text.
     injected: Option<String>,
