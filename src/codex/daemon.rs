@@ -130,7 +130,7 @@ fn is_this_boot(noted: Option<&str>) -> bool {
     let current = file_open::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     match (noted, current) {
         (Some(noted), Some(current)) => noted.trim() == current.trim(),
-        // Without a record of the boot the start time decides alone.
+        // Without both ids, only the start time identifies the daemon.
         _ => true,
     }
 }

@@ -122,7 +122,7 @@ impl<T> SqliteContext<T> for rusqlite::Result<T> {
                 path: path.to_path_buf(),
                 detail: source.to_string(),
             },
-            // By `connection::check_threads`.
+            // The error of `connection::check_threads`.
             Some(Code::AuthorizationForStatementDenied) => DatabaseError::NotOfCodex {
                 path: path.to_path_buf(),
                 reason: source.to_string(),

@@ -314,7 +314,7 @@ fn recreate_database(
     })?;
     let folder = threads::find_state_folder(context.home, context.env);
     let target = folder.join(created.database.file_name().unwrap_or_default());
-    // With its logs, because an old database is complete only with them.
+    // The snapshot gets the logs too, because the old database may be complete only with them.
     let mut kept = database_files(&target);
     if let Some(old) = &plan.database
         && *old != target

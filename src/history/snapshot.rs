@@ -164,7 +164,7 @@ pub(super) fn restore(
     policy: &dyn RecoveryPolicy,
     now: DateTime<Utc>,
 ) -> Result<(), HistoryError> {
-    // All copies first: a damaged one found halfway would cost the staging of the others.
+    // All copies are checked first, so that none is staged in vain if another one is damaged.
     verify(snapshot)?;
     // Part of the exchange, so that a kill cannot leave an undo that is not recorded.
     snapshot.document.undone_at = Some(now);

@@ -89,7 +89,7 @@ pub(crate) fn convert(
     }
     let mut temp = TempFile::create_beside(&target)?;
     if to == Form::Plain && before.meta.len() == 0 {
-        // No frame at all, which the decoder accepts.
+        // An empty file has no frame, and the decoder would accept it.
         return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
             .at("expand", source)?;
     }

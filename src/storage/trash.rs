@@ -326,7 +326,7 @@ pub(crate) fn recover(manager_home: &Path) -> Result<usize, TrashError> {
     for entry in &pending {
         entry.settle(&trash.folder)?;
     }
-    // Without its document, nothing was taken out of the home.
+    // As long as an entry has no document, nothing was taken out of the home.
     for (name, _) in tree::list(&folder).at("list", &folder)? {
         let entry = folder.join(&name);
         let has_document = entry.join(DOCUMENT).symlink_metadata().is_ok();
@@ -344,7 +344,7 @@ impl TrashEntry {
         for (path, name) in &self.conversation.files {
             links::publish_copy(&path.0, &self.folder.join(name))?;
         }
-        // Last: without it, nothing was taken out of the home.
+        // The document is last: as long as it is missing, nothing was taken out of the home.
         document::write(&self.folder.join(DOCUMENT), &self.conversation)?;
         atomic::sync_folder(&self.folder)?;
         Ok(atomic::sync_folder(atomic::parent_of(&self.folder))?)
@@ -373,7 +373,7 @@ impl TrashEntry {
         session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
         for (path, name) in &conversation.files {
             tree::remove(&path.0)?;
-            // Not earlier: the rollout in the home may have been the same file, by a hard link.
+            // Only now, because the rollout in the home may have been the same file, by a hard link.
             set_mode(&self.folder.join(name), 0o600)?;
         }
         for (path, _) in &conversation.files {

@@ -209,7 +209,7 @@ fn write_compact(
     database::write_snapshot(source, staged)?;
     let before = database::count_rows(staged)?;
     let deleted = database::compact(staged, since.map(|since| since.timestamp()))?;
-    // Also after SQLite itself wrote it: the disk may be full or faulty.
+    // The copy is checked although SQLite wrote it, because the disk may be full or faulty.
     database::check_integrity(staged)?;
     let after = database::count_rows(staged)?;
     let is_complete = before.len() == after.len()

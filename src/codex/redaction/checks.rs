@@ -276,7 +276,7 @@ impl<'a> NamedValue<'a> {
             .last()
             .is_some_and(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
         let value = self.value;
-        // Up to a full stop, a control code or a letter of another script.
+        // The token ends before a full stop, a control code or a letter of another script.
         let token_len = value.iter().position(|b| !b.is_ascii_graphic());
         let token = &value[..token_len.unwrap_or(value.len())];
         let next = value.get(token.len()).or(self.after.first()).copied();
@@ -292,7 +292,7 @@ impl<'a> NamedValue<'a> {
         let is_random_text = is_token(token)
             && looks_random(token)
             && is_text
-            // Names of classes in a list.
+            // A list may have the names of classes.
             && !(is_argument && is_type_name(token))
             && (self.is_quoted || has_digit || token.len() >= 28);
         let is_human_text = is_text && is_human_password(value);

@@ -184,7 +184,7 @@ impl SecretForm {
         }
         let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..start + secret.start];
         let value = &part[secret.start..secret.end.min(secret.start + MAX_CHECKED_BYTES)];
-        // The end of bold text in Markdown.
+        // In Markdown, `**` ends bold text.
         let value = value.strip_suffix(b"**").unwrap_or(value);
         let is_secret =
             kind == TextKind::Message || self.check.accepts(before, value, &part[secret.end..]);

@@ -32,7 +32,7 @@ pub struct TableRow {
 pub(crate) fn read_table(path: &Path) -> Result<Option<Vec<TableRow>>, DatabaseError> {
     threads::fold_rows(path, Vec::new, |rows, mut row: ThreadRow| {
         if row.archived {
-            // Only its id counts, and a title may be a whole first message.
+            // Only the id of an archived row is used, and a title may be a whole first message.
             (row.title, row.first_user_message) = Default::default();
         }
         rows.push(TableRow {

@@ -174,7 +174,7 @@ fn search_from_end<T>(
         file.seek(SeekFrom::Start(from))?;
         let mut lines = LineReader::with_chunk_size(file.try_clone()?.take(len - from), 64 << 10);
         if from > 0 {
-            // Most likely the middle of a line.
+            // The beginning of the first line is most likely missing.
             let _ = lines.next_line()?;
         }
         let found = find(&mut lines)?;
