@@ -8,6 +8,7 @@ use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
 use super::session_index::ThreadNameIndex;
+use super::thread_titles::title_of;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HEADS_AT_A_TIME, HistoryError, SkippedFile, for_each_file};
 use crate::codex::{DatabaseError, Projections, RolloutCut, ThreadRow, threads};
@@ -329,11 +330,10 @@ impl Differences {
             .get_mut(range.start)
             .filter(|_| !range.is_empty())
         else {
-            let title = first_line(row.given_name().unwrap_or(&row.title)).unwrap_or_default();
             self.report.orphan_rows.push(OrphanRow {
                 id,
                 recorded: row.rollout_path.clone(),
-                title,
+                title: title_of(row),
             });
             return;
         };

@@ -2,8 +2,9 @@
 //! conversations nowhere else (0.169).
 
 use super::id::ConversationId;
+use super::rollout::first_line;
 use super::session_index::ThreadNameIndex;
-use crate::codex::{ListedThread, ThreadFilter, threads};
+use crate::codex::{ListedThread, ThreadFilter, ThreadRow, threads};
 use crate::io::Environment;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -69,4 +70,10 @@ pub(crate) fn read_titles(
         Some((thread.id.to_lowercase(), title.to_owned()))
     });
     titles.collect()
+}
+
+/// Returns the first line of the name that the user gave, else of the title; empty if there is none.
+pub(crate) fn title_of(row: &ThreadRow) -> String {
+    let title = row.given_name().unwrap_or(&row.title);
+    first_line(title).unwrap_or_default()
 }

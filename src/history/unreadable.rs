@@ -6,8 +6,9 @@
 
 use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
-use super::rollout::{self, first_line};
+use super::rollout;
 use super::thread_rollouts::{MAX_ROLLOUTS, find_rollout};
+use super::thread_titles::title_of;
 use crate::codex::projections::{self, Projections, RolloutCut};
 use crate::codex::rollout::is_plain;
 use crate::codex::threads::ThreadRow;
@@ -151,10 +152,9 @@ impl<'a> ReadabilityCheck<'a> {
             }
             _ => 0,
         };
-        let title = first_line(row.given_name().unwrap_or(&row.title));
         Some(UnreadableConversation {
             id: leaf.id.clone(),
-            title: title.unwrap_or_default(),
+            title: title_of(row),
             reason: cause.reason(),
             turns_on_disk: leaf_turns + turns(&|_| true),
             turns_shown,

@@ -1,7 +1,8 @@
 //! Facts about conversations: project, account and title, from the database or else the rollouts.
 
 use super::walk::RolloutUsage;
-use crate::codex::{ThreadRow, threads};
+use crate::codex::threads;
+use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, rollout};
 use crate::io::{parallel, progress};
 use std::collections::{HashMap, HashSet};
@@ -69,12 +70,6 @@ fn read_rows(rollouts: &[RolloutUsage], state_database: Option<&Path>) -> Conver
     folded
         .and_then(|table| table.ok().flatten())
         .unwrap_or_default()
-}
-
-/// Returns the first line of the name that the user gave, else of the title; empty if there is none.
-pub(super) fn title_of(row: &ThreadRow) -> String {
-    let title = row.given_name().unwrap_or(&row.title);
-    rollout::first_line(title).unwrap_or_default()
 }
 
 /// Returns the project and account of each rollout, from the row of its conversation or else its metadata, and the

@@ -1,8 +1,9 @@
 //! Chooses the conversations that go to the trash, and finds the forks that need them.
 
-use super::facts::{self, title_of};
+use super::facts;
 use super::walk::{RolloutUsage, find_rollouts};
 use crate::codex::{DatabaseError, ThreadRow, parse_rollout_id, threads};
+use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, Depth, rollout, thread_choice};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, HashMap, HashSet};
