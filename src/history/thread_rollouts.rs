@@ -22,7 +22,7 @@ pub(super) const MAX_ROLLOUTS: usize = 1000;
 /// The largest offset of a local time from UTC. Codex names day folders by its local date.
 const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
 
-/// The part of a rollout that Codex shows, which begins with the rollout.
+/// The part of a rollout that Codex shows, from the beginning of the rollout on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolloutSlice {
     pub path: PathBuf,

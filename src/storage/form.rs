@@ -42,7 +42,7 @@ pub(crate) enum ConversionError {
     /// Another program wrote, moved or removed the rollout during the conversion.
     #[error("the conversation changed in the meantime")]
     Changed,
-    /// Both forms exist, and the other one has text that this one lacks.
+    /// Both forms exist, and the compressed file has text that the plain file lacks.
     #[error("the plain and the compressed file have different contents")]
     Diverged,
     #[error("compression does not make it smaller")]
@@ -133,8 +133,9 @@ pub(crate) fn convert(
     Ok(bytes)
 }
 
-/// Removes one file of a rollout that exists in both forms, unless each has text that the other one lacks. Returns the
-/// size of `target` if that file stays, and `None` if `source` stays and has to be converted.
+/// Removes the superfluous file of a rollout that exists in both forms. Returns the size of `target` if that file
+/// stays, and `None` if `source` stays and has to be converted. Fails if the compressed file has text that the plain
+/// file lacks, because Codex reads the plain file.
 fn merge_forms(
     source: &Path,
     target: &Path,
