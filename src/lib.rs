@@ -5,10 +5,12 @@
 //!
 //! - [`cli`]: parses the command line, runs one command, returns its exit code.
 //! - [`commands`]: one file per command, with its arguments, its plan and its output.
+//! - [`mcp`]: the server by which agents search conversations.
 //! - `steps`, `choices`, `copies`, `views`: what commands have in common.
 //! - [`doctor`]: read-only checks of both homes and of the machine.
 //! - [`context`], `config`, [`ui`], [`error`]: settings, output, exit codes and hints of errors.
 //! - [`transfer`]: exports and imports of the manager home.
+//! - [`recovery`]: finishes or undoes what killed commands left.
 //! - [`vault`]: snapshots in a restic repository.
 //! - The domain: [`restore`] (puts archives back), [`archive`] (capture, format, verification),
 //!   [`accounts`] (profiles and logins), [`inventory`] (records of accounts and archives), [`quota`]
@@ -16,7 +18,8 @@
 //!   [`conversations`] (their contents and the search index),
 //!   [`storage`] (disk usage of a home), [`launch`] (Codex under a chosen account), [`shutdown`]
 //!   (ending Codex), [`sync`] (conversations between machines), [`schedule`] (jobs of the system's
-//!   scheduler), [`logging`] (logs of unattended runs).
+//!   scheduler), [`usage`] (tokens and costs), [`logging`] (logs of unattended runs).
+//! - [`journal`]: changes to several files, as a whole or not at all.
 //! - [`codex`]: the file formats and the behaviour of Codex, without policy.
 //! - [`io`]: files, locks, clocks and processes, without knowledge of Codex.
 //!

@@ -36,23 +36,19 @@ pub(crate) enum Interrupted {
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub interrupted: Interrupted,
-    /// The result of its recovery, never [`Recovery::None`].
+    /// The result of recovering the command, never [`Recovery::None`].
     pub result: Result<Recovery, RecoveryError>,
 }
 
 /// The reason why an interrupted command could not be recovered. The next command tries again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecoveryError {
-    /// Recovering a journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// Recovering a repair of the conversation list failed.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// Recovering a move of conversations to the trash failed.
     #[error(transparent)]
     Trash(#[from] TrashError),
-    /// Recovering a login, or an I/O operation, failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }

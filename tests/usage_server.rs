@@ -142,7 +142,7 @@ fn the_reason_for_a_missing_answer_is_reported() {
         (
             -32_600,
             unknown,
-            "this version of Codex does not have the figures",
+            "this version of Codex does not report these figures",
         ),
         (
             -32_600,
@@ -346,7 +346,7 @@ fn codex_0_130_has_no_figures_of_the_server() {
         return;
     };
     let run = lab.manager(["usage", "--server", "--json"]).code(6);
-    let problem = "this version of Codex does not have the figures";
+    let problem = "this version of Codex does not report these figures";
     assert_eq!(run.json()["problem"], problem);
     let output = lab.manager(["status", "--json"]).code(0).json();
     assert_eq!(output["reset_credits"], Value::Null);

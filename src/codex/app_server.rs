@@ -22,7 +22,7 @@ use super::home::AUTH_JSON;
 use super::identity::{Email, Identity, LoginKind};
 use super::program::{Program, ProgramError};
 use super::redaction::printable;
-use super::rpc::{AppServer, Received, Reply, RpcError};
+use super::rpc::{Api, AppServer, Received, Reply, RpcError};
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
 use crate::io::{is_interrupted, prefix_unless_empty};
@@ -39,14 +39,12 @@ pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// an inconvenience, but an interrupted renewal loses the login.
 pub const RENEWAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The part of the time limit that is reserved for app-server to end by itself. After a complete
-/// answer it may take four times as long.
+/// The time in which app-server has to end by itself, reserved at the end of the time limit. It is four times as long
+/// after a complete answer.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The parameters of a [`probe`].
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeOptions<'a> {
-    /// The Codex program to run.
     pub program: &'a Program,
     /// The home of the account. Codex writes into it.
     pub home: &'a Path,
@@ -57,19 +55,17 @@ pub struct ProbeOptions<'a> {
     /// The zone of the times in the report.
     pub zone: Zone,
     /// The time limit for the whole probe, including the end of the child process. If a renewal is
-    /// due, it starts after the renewal.
+    /// due, this time begins after the renewal.
     pub timeout: Duration,
     /// The time limit of a renewal; usually [`RENEWAL_TIMEOUT`].
     pub renewal_timeout: Duration,
 }
 
-/// The answers of Codex to a [`probe`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProbeReport {
     /// The account. `None` if Codex reports no account, which it also does if it could not renew the
     /// login.
     pub account: Result<Option<ProbedAccount>, ProbeFailure>,
-    /// The quota windows and the limit on spending.
     pub limits: Result<AccountLimits, ProbeFailure>,
 }
 
@@ -78,8 +74,7 @@ pub struct ProbeReport {
 pub(crate) struct Question {
     pub method: &'static str,
     pub params: Value,
-    /// True for a request of Codex's experimental interface.
-    pub is_experimental: bool,
+    pub api: Api,
 }
 
 impl Question {
@@ -87,7 +82,7 @@ impl Question {
         Self {
             method,
             params,
-            is_experimental: false,
+            api: Api::Stable,
         }
     }
 }
@@ -105,7 +100,6 @@ impl ProbeReport {
 pub struct ProbedAccount {
     /// The kind of the login; `None` for a kind that is unknown to this program.
     pub kind: Option<LoginKind>,
-    /// The email of the account.
     pub email: Option<String>,
     /// The subscription plan, such as "plus".
     pub plan: Option<String>,
@@ -133,13 +127,10 @@ impl ProbedAccount {
 /// The reason why a probe has no answer. The texts are safe to print.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeFailure {
-    /// No Codex program was found.
     #[error(transparent)]
     NoProgram(#[from] ProgramError),
-    /// The home has no login.
     #[error("not signed in")]
     NotSignedIn,
-    /// The login is an API key.
     #[error("an API key has no quota windows")]
     ApiKey,
     /// The server refused the token (401).
@@ -151,17 +142,15 @@ pub enum ProbeFailure {
     /// The server failed: 5xx, or any other error status.
     #[error("the server failed: {0}")]
     Server(String),
-    /// No connection to the server.
     #[error("cannot reach the server: {0}")]
     Network(String),
-    /// No answer within the time limit.
     #[error("no answer within {} s", .0.as_secs_f64())]
     TimedOut(Duration),
     /// Codex could not be started, or ended without an answer.
     #[error("codex app-server ended without an answer{}", prefix_unless_empty(": ", .0))]
     Crashed(String),
     /// Codex does not know the request, because it is older.
-    #[error("this version of Codex does not have the figures")]
+    #[error("this version of Codex does not report these figures")]
     Unsupported,
     /// An answer that this program cannot parse.
     #[error("codex app-server gave an unexpected answer: {0}")]
@@ -191,7 +180,7 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
     }
 }
 
-/// Sends all questions at once and returns their answers, under the conditions of [`probe`].
+/// Sends all questions at once and returns the answers in the order of the questions. Ends Codex as [`probe`] does.
 pub(crate) fn ask<const N: usize>(
     options: &ProbeOptions,
     questions: [Question; N],
@@ -246,13 +235,13 @@ struct ProbeSession<'a> {
 }
 
 impl ProbeSession<'_> {
-    /// Introduces this program, waits for a renewal that is due, sends the questions, and waits for all replies.
+    /// Initializes app-server, waits for a renewal that is due, sends the questions, and waits for all replies.
     fn run(&mut self, questions: &[Question]) -> Result<(), ProbeFailure> {
-        let is_experimental = questions.iter().any(|question| question.is_experimental);
-        let initialize = self.server.initialize(is_experimental);
+        let apis = questions.iter().map(|question| question.api);
+        let initialize = self.server.initialize(apis.max().unwrap_or(Api::Stable));
         let initialize = self.map_send_error(initialize)?;
         if self.is_renewing {
-            // From the request on, because Codex renews before it answers it.
+            // Codex renews the login between the request `initialize` and its answer.
             self.deadline = self
                 .deadline
                 .max(Instant::now() + self.options.renewal_timeout);
@@ -285,7 +274,7 @@ impl ProbeSession<'_> {
         Ok(())
     }
 
-    /// Converts the error of a failed send to the failure of a Codex that has ended: a running one accepts requests.
+    /// Converts the error of a failed request to [`ProbeFailure::Crashed`]: only a Codex that has ended accepts none.
     fn map_send_error<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
         result.map_err(|_| self.finish_crashed())
     }
@@ -312,8 +301,8 @@ impl ProbeSession<'_> {
         }
     }
 
-    /// Waits for the end of a Codex that has closed a stream, and kills it after [`EXIT_TIMEOUT`]. Returns the failure,
-    /// with the reason on its standard error.
+    /// Waits until a Codex that has closed its input or output has ended, and kills it after [`EXIT_TIMEOUT`]. Returns
+    /// the failure with the reason from its standard error.
     fn finish_crashed(&mut self) -> ProbeFailure {
         let child = &mut self.server.child;
         child.finish(self.deadline.min(Instant::now() + EXIT_TIMEOUT));

@@ -24,7 +24,6 @@ fn is_among(words: &str, word: &str) -> bool {
 /// The flag of the terminal interface that keeps the conversation out of the background daemon.
 pub(crate) const NO_DAEMON: &str = "--no-daemon";
 
-/// The mode of an invocation of Codex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InvocationMode {
     /// The terminal interface, which may hand the conversation to the background daemon.
@@ -35,7 +34,7 @@ pub(crate) enum InvocationMode {
     Administrative,
 }
 
-/// Returns true if the arguments only ask for the help or the version.
+/// Returns true if the arguments ask for the help or the version, so that Codex does nothing else.
 pub(crate) fn asks_for_help_or_version(all: &[OsString]) -> bool {
     iter_options(all)
         .any(|option| matches!(option.to_str(), Some("-h" | "--help" | "-V" | "--version")))
@@ -47,10 +46,9 @@ pub(crate) struct Arguments<'a> {
     all: &'a [OsString],
     /// The positions in `all` of the positional arguments.
     positional: Vec<usize>,
-    /// The mode that the arguments select.
     pub(crate) mode: InvocationMode,
     /// The number of positional arguments that are subcommands: 2 for `exec resume`.
-    subcommands: usize,
+    subcommand_count: usize,
 }
 
 impl<'a> Arguments<'a> {
@@ -59,7 +57,7 @@ impl<'a> Arguments<'a> {
     pub(crate) fn parse(all: &'a [OsString]) -> Self {
         let positional = find_positionals(all);
         let word = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
-        let (mode, subcommands) = match word(0) {
+        let (mode, subcommand_count) = match word(0) {
             _ if asks_for_help_or_version(all) => (InvocationMode::Administrative, 0),
             Some(first) if is_among(INTERACTIVE_SUBCOMMANDS, first) => {
                 (InvocationMode::Interactive, 1)
@@ -78,41 +76,45 @@ impl<'a> Arguments<'a> {
             all,
             positional,
             mode,
-            subcommands,
+            subcommand_count,
         }
     }
 
     /// Returns the subcommand, if there is one: `resume`, `exec`, `login`.
     pub(crate) fn subcommand(&self) -> Option<&'a str> {
-        let first = self.positional.first().filter(|_| self.subcommands > 0)?;
+        let first = self
+            .positional
+            .first()
+            .filter(|_| self.subcommand_count > 0)?;
         self.all[*first].to_str()
     }
 
     /// Returns the id or name of the conversation that `resume` or `exec resume` names. `None` for
     /// `--last` and the picker, where Codex itself chooses one.
     pub(crate) fn resumed_conversation(&self) -> Option<&'a str> {
-        let last = self.subcommands.checked_sub(1)?;
+        let last = self.subcommand_count.checked_sub(1)?;
         let is_resume = self.all[*self.positional.get(last)?] == *"resume";
         let is_chosen_by_codex = iter_options(self.all).any(|option| option == "--last");
-        let session = self.positional.get(self.subcommands)?;
+        let session = self.positional.get(self.subcommand_count)?;
         (is_resume && !is_chosen_by_codex)
             .then(|| self.all[*session].to_str())
             .flatten()
     }
 
-    /// Returns true if the invocation resumes an existing conversation, named or not.
+    /// Returns true if the invocation resumes an existing conversation, also one that Codex chooses.
     pub(crate) fn is_resume(&self) -> bool {
-        let words = &self.positional[..self.subcommands];
+        let words = &self.positional[..self.subcommand_count];
         words.iter().any(|i| self.all[*i] == *"resume")
     }
 
     /// Returns true for `exec` with a prompt or with `resume`: a conversation that `exec resume` can continue.
     pub(crate) fn is_exec(&self) -> bool {
         matches!(self.subcommand(), Some("exec" | "e"))
-            && (self.subcommands == 1 || self.is_resume())
+            && (self.subcommand_count == 1 || self.is_resume())
     }
 
-    /// Returns the arguments with which `exec` continues the conversation `id` by another prompt. Its options stay.
+    /// Returns the arguments of an `exec` that continues the conversation `id` with `prompt`. All options stay but
+    /// `--last` and `--all`, which choose a conversation.
     pub(crate) fn continue_with(&self, id: &str, prompt: &str) -> Vec<OsString> {
         let is_kept = |at: &usize| {
             let is_exec = self.positional.first() == Some(at);
@@ -154,7 +156,7 @@ impl<'a> Arguments<'a> {
     /// Returns the arguments with `flag` inserted after the subcommand, where Codex accepts the flags of
     /// a mode.
     pub(crate) fn with_flag(&self, flag: &str) -> Vec<OsString> {
-        let at = match self.subcommands {
+        let at = match self.subcommand_count {
             0 => 0,
             n => self.positional[n - 1] + 1,
         };

@@ -3,8 +3,8 @@
 //!
 //! Format as Codex 0.169 writes it: `{"auth_mode","OPENAI_API_KEY","tokens":{"id_token",
 //! "access_token","refresh_token","account_id"},"last_refresh"}`, or one of `personal_access_token`,
-//! `agent_identity`, `bedrock_api_key` and `bedrock_access_keys` instead of the tokens. Codex drops unknown keys when it
-//! renews the login, so codex-manager cannot store anything in this file.
+//! `agent_identity`, `bedrock_api_key` and `bedrock_access_keys` instead of the tokens. Codex drops unknown keys when
+//! it renews the login, so codex-manager cannot store anything in this file.
 
 use super::identity::{Email, Identity, LoginKind};
 use crate::io::secret::SecretBytes;
@@ -78,14 +78,11 @@ impl Freshness {
     }
 }
 
-/// A login read from an auth.json.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
-    /// The account of the login.
     pub identity: Identity,
     /// The plan that the id token names.
     pub plan: Option<String>,
-    /// The age of the login.
     pub freshness: Freshness,
 }
 
@@ -104,13 +101,12 @@ impl Login {
 /// The bytes of one auth.json, and the login in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthSnapshot {
-    /// The content of the file, verbatim.
     pub bytes: SecretBytes,
     /// The login; `None` if the file is a JSON object without one, such as `{}`.
     pub login: Option<Login>,
 }
 
-/// The state of the path of an auth.json.
+/// The result of reading an auth.json.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AuthFile {
     /// No file: signed out, or the login is in the keyring.
@@ -132,7 +128,7 @@ impl AuthFile {
         Self::Unreadable {
             bytes: SecretBytes::new(Vec::new()),
             reason: match error.source.raw_os_error() {
-                // With the words of the system, such as a missing permission.
+                // The message of the system, such as a missing permission.
                 Some(_) => format!("not readable ({})", error.source),
                 None => error.source.to_string(),
             },
@@ -159,7 +155,6 @@ impl AuthFile {
         Ok(Self::parse(bytes))
     }
 
-    /// Parses the content of a file.
     pub(crate) fn parse(bytes: Vec<u8>) -> Self {
         match AuthSnapshot::parse(bytes) {
             Ok(snapshot) => Self::Present(snapshot),
@@ -168,17 +163,16 @@ impl AuthFile {
     }
 
     /// Returns true if [`AuthFile::read`] failed because the path can never be a login: a folder, a
-    /// pipe, a file that is far too large. Other errors may be gone at the next read.
+    /// pipe, a file that is far too large. After any other error the next read may succeed.
     pub(crate) fn cannot_be_login(error: &IoError) -> bool {
         error.source.kind() == ErrorKind::InvalidData && error.source.raw_os_error().is_none()
     }
 
-    /// Returns the login of a valid file that has one.
     pub(crate) fn login(&self) -> Option<&Login> {
         self.snapshot().and_then(|snapshot| snapshot.login.as_ref())
     }
 
-    /// Returns the bytes of the file; `None` if there is none.
+    /// Returns the bytes of the file; `None` if the file is missing.
     pub(crate) fn bytes(&self) -> Option<&SecretBytes> {
         match self {
             Self::Present(snapshot) => Some(&snapshot.bytes),
@@ -187,7 +181,6 @@ impl AuthFile {
         }
     }
 
-    /// Returns the snapshot of a valid file.
     pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
         match self {
             Self::Present(snapshot) => Some(snapshot),
@@ -201,7 +194,7 @@ fn invalid_data_error(why: &'static str) -> std::io::Error {
 }
 
 impl AuthSnapshot {
-    /// Parses the bytes of an auth.json. An error returns the bytes, with the defect.
+    /// Parses the bytes of an auth.json. The error has the bytes, and a reason that never quotes them.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, (SecretBytes, String)> {
         let reason = if bytes.is_empty() {
             "empty"
@@ -233,7 +226,7 @@ impl AuthSnapshot {
     }
 
     /// Returns a digest that identifies this login among all logins of its account and reveals no token. It is the
-    /// digest of the refresh token, which changes at every renewal, or of the bytes without one.
+    /// digest of the refresh token, which changes at every renewal. Without a refresh token it is that of the bytes.
     pub(crate) fn fingerprint(&self) -> String {
         let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
         let token = text_field(&auth["tokens"], "refresh_token");
@@ -244,8 +237,9 @@ impl AuthSnapshot {
     }
 }
 
-/// Chooses the login as Codex 0.169 does: by `auth_mode`, else a token or Bedrock key before the tokens. An
-/// API key comes after them: a browser login of older versions stores one beside its tokens.
+/// Chooses the login as Codex 0.169 does: the one that `auth_mode` names. Without a mode, an access token or a Bedrock
+/// key precedes the tokens of a browser login. An API key always follows these tokens, because a browser login of
+/// older versions stores one beside its tokens.
 fn choose_login(auth: &Value) -> Option<Login> {
     let secret = |(kind, _, secret): &(LoginKind, &str, String)| Login {
         identity: Identity::from_secret(*kind, secret.as_bytes()),
@@ -278,7 +272,7 @@ fn list_secrets(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
     let access_token = text("personal_access_token");
     let api_key = inside("bedrock_api_key", "api_key");
     let access_key = inside("bedrock_access_keys", "access_key_id");
-    // Of the record of an agent, the id of its task changes.
+    // Not the whole record of an agent: the id of its task changes.
     let agent = text("agent_identity").or_else(|| inside("agent_identity", "agent_runtime_id"));
     let secrets = [
         (AccessToken, "personalAccessToken", access_token),

@@ -7,7 +7,7 @@ use crate::io::{IoError, file_open};
 use smart_default::SmartDefault;
 use std::path::{Path, PathBuf};
 
-/// The key of the store in which Codex keeps a login.
+/// The key that selects the store in which Codex keeps a login.
 pub(crate) const STORE_KEY: &str = "cli_auth_credentials_store";
 
 /// The largest `config.toml` that is read, in bytes. Parsing takes many times the size of the file in
@@ -44,7 +44,7 @@ pub(crate) enum CredentialStore {
 }
 
 impl CredentialStore {
-    /// Returns the value of the key in `config.toml`.
+    /// Returns the value of `cli_auth_credentials_store`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -94,17 +94,17 @@ pub(crate) fn read_login(home: &Path) -> Result<AuthFile, IoError> {
 pub(crate) const SERVER_KEYS: &str = "chatgpt_base_url openai_base_url model_provider model_providers \
     check_for_update_on_startup analytics feedback features otel";
 
-/// The keys that decide which conversations Codex opens: none of a provider that it does not know.
+/// The key that Codex needs for conversations of other providers: it opens none of a provider that it does not know.
 pub(crate) const PROVIDER_KEYS: &str = "model_providers";
 /// The keys that decide how and where Codex signs in (0.169).
 pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace_id forced_login_method analytics \
     check_for_update_on_startup";
 
-/// Returns a `config.toml` that stores the login in auth.json and has these `keys` of the
-/// `config.toml` in `home`. A missing or invalid file contributes no keys.
+/// Returns the `config.toml` of a scratch home: it stores the login in auth.json, and has these `keys` of the
+/// `config.toml` in `home`. A missing or invalid file contributes no keys. `keys` are separated by blanks.
 ///
-/// Keys with effects outside of a scratch home are in none of the lists: the folder of the databases, tools.
-pub(crate) fn copy_keys(home: &Path, keys: &str) -> String {
+/// None of the lists above has keys with effects outside of a scratch home: the folder of the databases, tools.
+pub(crate) fn scratch_config(home: &Path, keys: &str) -> String {
     let text = read_text(&home.join(CONFIG_TOML)).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
     let mut config = toml_edit::DocumentMut::new();
@@ -125,7 +125,6 @@ pub(crate) struct CodexConfig {
     pub store: CredentialStore,
     /// `sqlite_home`: the folder of the databases; `None` for the home itself.
     pub sqlite_home: Option<PathBuf>,
-    /// `model_provider`, if it is set.
     pub model_provider: Option<String>,
     /// `[history].max_bytes`; `Err` with the reason if the value is invalid, so that no limit applies.
     #[default(Ok(None))]
@@ -135,8 +134,8 @@ pub(crate) struct CodexConfig {
 }
 
 impl CodexConfig {
-    /// Returns the configured folder of Codex's databases: `sqlite_home` of this configuration of
-    /// `home`, else `CODEX_SQLITE_HOME`. It may be the home itself. `None` if neither is set.
+    /// Returns the configured folder of Codex's databases: `sqlite_home` of this configuration of `home`, else
+    /// `CODEX_SQLITE_HOME`. The folder may be the home itself. `None` if neither is set.
     pub(crate) fn database_folder(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
         let configured = self.sqlite_home.as_deref();
         configured
@@ -206,7 +205,7 @@ mod tests {
             forced_login_method = \"api\"\ncli_auth_credentials_store = \"keyring\"\n\
             [model_providers.p]\nbase_url = \"https://y\"\n[mcp_servers.z]\ncommand = \"z\"\n";
         crate::io::atomic::write(&home.path().join("config.toml"), text.as_bytes()).unwrap();
-        let servers = copy_keys(home.path(), SERVER_KEYS);
+        let servers = scratch_config(home.path(), SERVER_KEYS);
         for kept in [
             "model_provider = \"p\"",
             "https://x",
@@ -221,7 +220,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         crate::io::atomic::write(&scratch.path().join("config.toml"), servers.as_bytes()).unwrap();
         assert!(CodexConfig::read(scratch.path()).problem.is_none());
-        assert!(copy_keys(Path::new("/nonexistent"), SERVER_KEYS).contains("file"));
+        assert!(scratch_config(Path::new("/nonexistent"), SERVER_KEYS).contains("file"));
     }
 
     #[test]
@@ -230,14 +229,14 @@ mod tests {
         let text = "model = \"x\"\ncli_auth_credentials_store = \"keyring\"\n\
             chatgpt_base_url = \"http://127.0.0.1:1\"\n[analytics]\nenabled = false\n[tui]\na = 1\n";
         std::fs::write(home.path().join("config.toml"), text).unwrap();
-        let config = copy_keys(home.path(), SIGN_IN_KEYS);
+        let config = scratch_config(home.path(), SIGN_IN_KEYS);
         assert_eq!(
             config,
             "cli_auth_credentials_store = \"file\"\nchatgpt_base_url = \"http://127.0.0.1:1\"\n\
              [analytics]\nenabled = false\n"
         );
         std::fs::write(home.path().join("config.toml"), "= broken").unwrap();
-        let config = copy_keys(home.path(), SIGN_IN_KEYS);
+        let config = scratch_config(home.path(), SIGN_IN_KEYS);
         assert_eq!(config, "cli_auth_credentials_store = \"file\"\n");
     }
 }

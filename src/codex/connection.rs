@@ -53,14 +53,14 @@ impl Access {
 /// The number of SQLite's instructions between two calls of the progress handler.
 const PROGRESS_INTERVAL: i32 = 10_000;
 
-/// The number of calls of the progress handler at which a connection that reads ends its query: minutes of computing,
-/// a hundred times more than for the largest home. A clock would also count the caller's work between two rows.
+/// The number of calls of the progress handler after which a read-only connection ends its query. They take minutes, a
+/// hundred times longer than for the largest home. A clock would also count the caller's work between two rows.
 const MAX_PROGRESS_CALLS: u64 = 1_000_000;
 
 /// Opens a regular file as a database. SQLite would wait forever at a pipe.
 ///
-/// A query on a connection that reads ends with [`ffi::SQLITE_INTERRUPT`] if the user interrupts, or if it does
-/// not end by itself. Writing is short, and must not stop while an interrupted command cleans up.
+/// A query on a read-only connection fails with [`ffi::SQLITE_INTERRUPT`] if the user interrupts, or after
+/// [`MAX_PROGRESS_CALLS`]. A connection that writes is never interrupted: an interrupted command cleans up with it.
 pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     if access == Access::Create {
         // SQLite reports the problem with the path.

@@ -1,8 +1,8 @@
 //! Finds and stops the background daemon: the app-server that Codex's terminal interface leaves
 //! running for its home.
 //!
-//! The daemon keeps the account it was started with. Replacing auth.json while it runs switches
-//! nothing. Codex records it in `app-server-daemon/daemon.pid`:
+//! The daemon keeps the account it was started with. Replacing auth.json while the daemon runs switches
+//! nothing. Codex records the daemon in `app-server-daemon/daemon.pid`:
 //! `{"pid","processIdentity":{"bootId","startTicks"},…}` (0.169). The system reuses process ids, so the
 //! id counts only together with the start time of the process.
 
@@ -22,27 +22,23 @@ const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The inaccuracy of a process's start time and of an mtime on a coarse file system.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(3);
 
-/// A running background daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Daemon {
-    /// The process id of the daemon.
     pub pid: u32,
     /// The start time in clock ticks since boot.
     start_ticks: Option<u64>,
-    /// The mtime of the pid file. The latest time if it is beyond the calendar, so that the daemon is not overlooked.
+    /// The mtime of the pid file. An mtime that is out of range counts as the latest time, so that the daemon is found.
     noted_at: DateTime<Utc>,
 }
 
 /// The reason why the daemon was not stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// Codex could not be started.
     #[error("cannot run: {}", .0.display())]
     NotStarted(std::path::PathBuf, #[source] std::io::Error),
     /// The daemon still runs after Codex's own stop command. The text is safe to print.
     #[error("the background daemon (PID {pid}) is still running{}", prefix_unless_empty("; codex answered: ", .answer))]
     StillRunning {
-        /// The process id of the daemon.
         pid: u32,
         /// The status that Codex's stop command printed, else the last line of its standard error; may be empty.
         answer: String,
@@ -51,7 +47,7 @@ pub enum DaemonError {
 
 /// Finds the running daemon of `home`; `None` if it has no valid pid file, or the process named there has ended.
 ///
-/// Systems other than Linux do not show the start time in Codex's unit. There a process with the recorded
+/// Systems other than Linux do not show the start time in Codex's unit. On them, a process with the recorded
 /// id counts as the daemon if it was started before the file was written.
 pub fn find(home: &Path) -> Option<Daemon> {
     let path = home.join("app-server-daemon/daemon.pid");
@@ -134,7 +130,7 @@ fn is_this_boot(noted: Option<&str>) -> bool {
     let current = file_open::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     match (noted, current) {
         (Some(noted), Some(current)) => noted.trim() == current.trim(),
-        // Without a record of the boot the start time decides alone.
+        // Without both ids, only the start time identifies the daemon.
         _ => true,
     }
 }

@@ -40,13 +40,12 @@ pub enum DatabaseError {
         /// The operation as a verb for the message: "open", "copy".
         action: &'static str,
         path: PathBuf,
-        /// The error that SQLite returned.
         #[source]
         source: rusqlite::Error,
     },
 }
 
-/// The operation of a failed commit.
+/// The `action` in the error of a failed commit.
 const COMMIT: &str = "commit a change to";
 
 impl DatabaseError {
@@ -85,14 +84,13 @@ impl DatabaseError {
         matches!(self, Self::Sqlite { source, .. } if is_caused_by_machine(source))
     }
 
-    /// Returns true if the disk of the written file is full.
+    /// Returns true if SQLite could not write because the disk is full.
     pub(crate) fn is_no_space(&self) -> bool {
         matches!(self, Self::Sqlite { source, .. }
             if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
     }
 }
 
-/// Returns true if the machine is the cause of an error of SQLite.
 pub(crate) fn is_caused_by_machine(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode as Code;
     matches!(
@@ -124,7 +122,7 @@ impl<T> SqliteContext<T> for rusqlite::Result<T> {
                 path: path.to_path_buf(),
                 detail: source.to_string(),
             },
-            // By `connection::check_threads`.
+            // The error of `connection::check_threads`.
             Some(Code::AuthorizationForStatementDenied) => DatabaseError::NotOfCodex {
                 path: path.to_path_buf(),
                 reason: source.to_string(),
@@ -253,7 +251,7 @@ fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), Dat
     close(to, target)
 }
 
-/// Closes a database. SQLite writes to it then, and may fail.
+/// Closes a database. Fails if SQLite cannot write what it writes at the end.
 fn close(connection: Connection, path: &Path) -> Result<(), DatabaseError> {
     let closed = connection.close().map_err(|(_, e)| e);
     closed.sqlite_context("close", path)
@@ -316,18 +314,15 @@ pub(crate) fn count_rows(path: &Path) -> Result<Vec<(String, u64)>, DatabaseErro
     counts().sqlite_context("read", path)
 }
 
-/// Rewrites a private (staged) database without unused pages. `below` is a table, a column and a number: the rows
-/// whose column is below the number are deleted first. Returns the number of deleted rows.
-pub(crate) fn compact(path: &Path, below: Option<(&str, &str, i64)>) -> Result<u64, DatabaseError> {
+/// Rewrites a private (staged) database without unused pages. Before that, deletes the log entries from before
+/// `logs_since`, in seconds since 1970. Returns the number of deleted entries.
+pub(crate) fn compact(path: &Path, logs_since: Option<i64>) -> Result<u64, DatabaseError> {
     let connection = open_private(path)?;
-    let deleted = match below {
+    let deleted = match logs_since {
         None => 0,
-        Some((table, column, number)) => {
-            let sql = format!("DELETE FROM {table} WHERE {column} < ?1");
-            connection
-                .execute(&sql, [number])
-                .sqlite_context("delete rows of", path)?
-        }
+        Some(since) => connection
+            .execute("DELETE FROM logs WHERE ts < ?1", [since])
+            .sqlite_context("delete rows of", path)?,
     };
     // Outside of a transaction, as SQLite requires.
     connection

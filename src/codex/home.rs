@@ -8,9 +8,7 @@ use crate::io::atomic::with_suffix;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
-/// The name of the login file.
 pub(crate) const AUTH_JSON: &str = "auth.json";
-/// The name of the settings file.
 pub(crate) const CONFIG_TOML: &str = "config.toml";
 pub(crate) const SESSIONS: &str = "sessions";
 /// The folder of archived conversations, which has no subfolders.
@@ -83,7 +81,6 @@ impl HomeEntryKind {
         )
     }
 
-    /// Returns true if the path belongs to the conversations.
     pub(crate) fn is_conversation(self) -> bool {
         matches!(
             self,

@@ -15,7 +15,6 @@ impl Email {
         Self(text.into())
     }
 
-    /// Returns the original spelling.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -108,7 +107,6 @@ pub struct Identity {
     pub account_id: Option<String>,
     /// The user id (`chatgpt_user_id`).
     pub user_id: Option<String>,
-    /// The kind of its login.
     #[serde(default)]
     pub kind: LoginKind,
 }

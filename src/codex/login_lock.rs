@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The longest wait for Codex to finish a renewal and release its locks.
 pub(crate) const REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Both locks of one home, released when dropped.
+/// Codex's two locks on the login of a home, released when dropped.
 #[derive(Debug)]
 pub(crate) struct LoginLock {
     _auth_json_lock: FileLock,

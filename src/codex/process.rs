@@ -19,12 +19,12 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A user of a home, for messages: a process, or an unknown process that holds a conversation.
+/// A process that uses a home, for messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
     /// The process id; `None` if only a held conversation lock proves the process.
     pub pid: Option<u32>,
-    /// The name of its program.
+    /// The name of the program, or "a process".
     pub name: String,
     /// The evidence, as text: "codex process", "background daemon", "holds … open", "is writing the
     /// conversation …".
@@ -70,16 +70,16 @@ pub enum ProcessRole {
     Codex,
     /// The npm launcher, which waits for a Codex with this home and accesses no data.
     Launcher,
-    /// One of the programs that work in the background and must not be ended.
+    /// One of the [`ProgramNames::background`] helpers.
     Background,
     /// A descendant of Codex or the daemon that has a file of the home open.
     CodexChild {
-        /// An open file, relative to the home or to one of the folders outside that hold its data.
+        /// An open file, relative to the home or to an outside folder of the home.
         open: PathBuf,
     },
     /// Any other process that has a file of the home open.
     OtherProgram {
-        /// An open file, relative to the home or to one of the folders outside that hold its data.
+        /// An open file, relative to the home or to an outside folder of the home.
         open: PathBuf,
     },
 }
@@ -98,7 +98,6 @@ impl fmt::Display for ProcessRole {
     }
 }
 
-/// A process that uses a home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HomeProcess {
     /// The process id, which the system may reuse; `started` tells two processes apart.
@@ -109,7 +108,6 @@ pub struct HomeProcess {
     /// True if the process runs for the same user as this program.
     #[serde(skip)]
     pub is_own: bool,
-    /// The name of its program.
     pub name: String,
     /// The command line, safe to print: without secrets and prompts.
     pub command_line: String,
@@ -171,7 +169,7 @@ impl HomeUsage {
     }
 }
 
-/// Returns the folders outside `home` that hold its data: the targets of a linked `sessions/` or
+/// Returns the folders outside of `home` in which Codex keeps its data: the targets of a linked `sessions/` or
 /// `archived_sessions/`, and the folder of the databases.
 pub fn find_outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
     let databases = CodexConfig::read(home).database_folder(home, env);
@@ -185,9 +183,9 @@ pub fn find_outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Finds the other processes that use `home` or have a file below it or below one of the `outside`
-/// folders open, ordered by process id and without npm launchers; then one entry for each conversation that an
-/// unknown process is writing.
+/// Finds the other processes that run with `home`, or have a file in `home` or in one of the `outside` folders open.
+/// Returns them ordered by process id and without npm launchers, then one entry for each conversation that an unknown
+/// process is writing.
 pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
     inspect_home(home, outside, &ProgramNames::default()).holders()
 }
@@ -215,9 +213,10 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
     found
 }
 
-/// Returns the ids of the conversations in which the daemon of `home` may be running a turn: all with a held lock,
-/// except those whose rollout the daemon has open and which shows the end of the last turn. The daemon also keeps the
-/// locks of conversations that wait for the user (0.169).
+/// Returns the ids of the conversations in which the daemon of `home` may be running a turn.
+///
+/// A held writer lock is not enough, because the daemon also keeps the locks of conversations that wait for the user
+/// (0.169). A conversation waits if the daemon has its rollout open, and the rollout has the end of the last turn.
 pub fn find_daemon_turns(home: &Path) -> Vec<String> {
     let home = home.canonical_or_self();
     let table = ProcessTable::read();
@@ -249,8 +248,7 @@ pub(crate) fn kill(holder: &Holder) {
     }
 }
 
-/// Returns true if the system lets this program list processes. The test is whether its own process is
-/// listed: some sandboxes show an empty table.
+/// Returns true if the system lists at least the process of this program. Some sandboxes show an empty process table.
 pub(crate) fn can_list_processes() -> bool {
     processes::start_time(std::process::id()).is_some()
 }
@@ -265,7 +263,8 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
     let folders: Vec<&Path> = std::iter::once(home.as_path())
         .chain(outside.iter().map(PathBuf::as_path))
         .collect();
-    let mut locks = BTreeSet::new();
+    let lock_folder = home.join(THREAD_LOCKS);
+    let mut open_locks = BTreeSet::new();
     let mut found = Vec::new();
     for process in table.iter().filter(|process| process.pid() != this) {
         // Zombies, kernel threads and processes of other users show no program name.
@@ -292,36 +291,37 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         if is_update_loop(process) {
             continue;
         }
-        let held = home.join(THREAD_LOCKS);
-        locks.extend(open.into_iter().filter(|file| file.starts_with(&held)));
+        open_locks.extend(
+            open.into_iter()
+                .filter(|file| file.starts_with(&lock_folder)),
+        );
         found.push(describe(process, &name, role));
     }
     if let Some(pid) = daemon.filter(|pid| found.iter().all(|process| process.pid != *pid)) {
         found.push(describe_daemon(pid));
     }
     assign_relations(&table, &mut found);
-    let writing = find_held_thread_locks(&home);
-    let around = table.ancestors(this);
+    let held_locks = find_held_thread_locks(&home);
     HomeUsage {
-        codex_ancestor: around.into_iter().find(|pid| {
+        codex_ancestor: table.ancestors(this).into_iter().find(|pid| {
             let is_codex =
                 |p: &HomeProcess| matches!(p.role, ProcessRole::Codex | ProcessRole::Daemon);
             found.iter().any(|p| p.pid == *pid && is_codex(p))
         }),
-        conversations: writing
+        conversations: held_locks
             .iter()
             .map(|lock| locked_conversation_id(lock))
             .collect(),
-        unexplained: writing
+        unexplained: held_locks
             .iter()
-            .filter(|lock| !locks.contains(*lock))
+            .filter(|lock| !open_locks.contains(*lock))
             .map(|lock| locked_conversation_id(lock))
             .collect(),
         processes: found,
     }
 }
 
-/// Adds the npm launchers of the Codex processes in `found`, and marks their descendants as
+/// Adds the npm launchers of the Codex processes in `found`, and marks descendants of Codex as
 /// [`ProcessRole::CodexChild`].
 fn assign_relations(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
     let codex: Vec<u32> = found

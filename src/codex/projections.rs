@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 pub(crate) struct RolloutCut {
     /// The id of the rollout, in lower case.
     pub rollout_id: String,
-    /// The offset in its plain text.
+    /// The byte offset in the plain text of the rollout.
     pub offset: u64,
-    /// The number of the first line that is left out.
+    /// The number of the first line after the cut.
     pub ordinal: i64,
 }
 
-/// The ends of the projections of the rollouts of a home.
+/// The offsets up to which Codex has projected the rollouts of a home.
 #[derive(Debug, Default)]
 pub(crate) struct Projections {
     /// The database; `None` if the home has none.
@@ -46,14 +46,14 @@ impl Projections {
         }
     }
 
-    /// Returns the offset in a rollout up to which Codex has projected it; `None` if it has not begun.
+    /// Returns the offset up to which Codex has projected a rollout; `None` if it has projected nothing of it.
     pub(crate) fn end(&self, rollout_id: &str) -> Option<u64> {
         self.ends.get(&rollout_id.to_lowercase()).copied()
     }
 }
 
-/// Returns the number of turns in the projection of a rollout, which Codex shows; zero if it cannot be read. The id is
-/// in lower case.
+/// Returns the number of turns in the projection of a rollout; zero if the database cannot be read. `rollout_id` is in
+/// lower case.
 pub(crate) fn count_turns(database: &Path, rollout_id: &str) -> usize {
     let sql = "SELECT count(*) FROM thread_turns WHERE lower(thread_id)=?1";
     let count = database_view::read(database, |connection| {
@@ -75,7 +75,7 @@ fn read_ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
 }
 
 /// Cuts the projections in a private database at `cuts`: sets their ends back, and deletes their rows after the cut.
-/// Codex may have appended lines to the copies of rollouts that it has projected.
+/// Codex has made them from copies of the rollouts, and may have appended lines to these copies.
 pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
     let connection = database::open_private(database)?;
     database::run_in_transaction(connection, database, |transaction| {

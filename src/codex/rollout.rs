@@ -1,7 +1,7 @@
 //! Rollouts: the files of each conversation.
 //!
 //! The first is named `rollout-<local time>-<thread id>.jsonl`. A rewind (Esc Esc; 0.169) begins another one,
-//! `rollout-<local time>-<thread id>_<rollout id>.jsonl`, whose first line tells where it leaves the one before.
+//! `rollout-<local time>-<thread id>_<rollout id>.jsonl`, whose first line has the position at which it branches off.
 //! The name of a compressed rollout ends in `.zst`. Both forms are the same rollout; if both exist, the plain
 //! file counts, as in Codex.
 
@@ -44,7 +44,7 @@ pub(crate) struct RolloutName {
     pub compressed: bool,
 }
 
-/// The length of a UUID in bytes.
+/// The length of a UUID as text.
 const UUID_BYTES: usize = 36;
 
 impl RolloutName {
@@ -62,8 +62,8 @@ impl RolloutName {
         })
     }
 
-    /// Parses the file name of a conversation of the first Codex, in TypeScript: one JSON document. Newer versions
-    /// do not list or open them.
+    /// Parses the file name of a conversation of the first Codex, in TypeScript, which wrote one JSON document. Newer
+    /// versions do not list or open these documents.
     pub(crate) fn parse_document(path: &Path) -> Option<Self> {
         let name = path.file_name().and_then(OsStr::to_str)?;
         let is_document = name.starts_with("rollout-") && name.ends_with(DOCUMENT);
@@ -83,8 +83,8 @@ impl RolloutName {
         self.ids().map(|(thread, _)| thread)
     }
 
-    /// Returns the id of the rollout, by which the rollouts that continue it name it. The first rollout of
-    /// a thread has the id of the thread.
+    /// Returns the id of the rollout, which a rollout that continues it has as its base. The first rollout of a thread
+    /// has the id of the thread.
     pub(crate) fn rollout_id(&self) -> Option<&str> {
         self.ids().map(|(_, rollout)| rollout)
     }
@@ -104,8 +104,8 @@ impl RolloutName {
     }
 }
 
-/// Returns the id in the name of a rollout, in lower case. Ids begin with their time, so their order is that of their
-/// creation.
+/// Returns the rollout id in the name of a rollout, in lower case. Ids begin with their time, so their order is that of
+/// their creation.
 pub(crate) fn parse_rollout_id(path: &Path) -> Option<String> {
     let file = RolloutName::parse(path)?;
     file.rollout_id().map(str::to_lowercase)
@@ -139,7 +139,7 @@ pub(crate) fn split_uuid(text: &str) -> Option<(&str, &str)> {
 /// The first bytes of a compressed file.
 const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// The part of the end of a rollout, in bytes, in which [`is_idle`] searches for the end of a turn.
+/// The number of bytes at the end of a rollout in which [`is_idle`] searches for the end of a turn.
 const TURN_TAIL_BYTES: u64 = 1024 * 1024;
 
 /// Returns true if no turn is running in a plain rollout: the last turn event in its last MiB is the
@@ -154,7 +154,7 @@ pub(crate) fn is_idle(path: &Path) -> bool {
         file.take(TURN_TAIL_BYTES).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    // Callers leave running conversations alone.
+    // Without a tail the conversation counts as running, and callers leave it alone.
     let tail = tail().unwrap_or_default();
     let last = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
         let line: serde_json::Value = serde_json::from_slice(line).ok()?;
@@ -167,8 +167,8 @@ pub(crate) fn is_idle(path: &Path) -> bool {
     last.unwrap_or(false)
 }
 
-/// Opens a rollout for reading as plain text. The first bytes tell whether it is compressed, not the name: other
-/// programs may have appended something to it. A JSON document, recognized by its name, is read as lines.
+/// Opens a rollout for reading as plain text. The first bytes tell whether it is compressed, and not the name, because
+/// other programs may have appended something to the name. A JSON document, recognized by its name, is read as lines.
 ///
 /// Reading a compressed rollout fails if it unpacks to an implausible size; see [`is_oversized`].
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
@@ -191,7 +191,8 @@ pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     }
 }
 
-/// Returns the lines that Codex before 0.32 would have written for a document: the metadata, then the items.
+/// Converts a document to a rollout in the form of Codex before 0.32: a line with the metadata, then a line for each
+/// item.
 fn convert_document(text: &str) -> io::Result<Vec<u8>> {
     #[derive(serde::Deserialize)]
     struct Document {

@@ -43,7 +43,6 @@ fn sanitized_failure(reason: impl Display) -> AppServerError {
     AppServerError::Failed(printable(&reason.to_string()))
 }
 
-/// A result of [`AppServer::receive`].
 pub(super) enum Received {
     /// The reply to the request with this id.
     Reply(u64, Reply),
@@ -51,6 +50,13 @@ pub(super) enum Received {
     Nothing,
     /// Codex has closed its output.
     Closed,
+}
+
+/// The requests that a client announces when it connects. Codex refuses experimental requests of other clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Api {
+    Stable,
+    Experimental,
 }
 
 /// A running app-server. Killed on drop, unless it has ended.
@@ -66,8 +72,8 @@ impl AppServer {
         Ok(Self { child, next_id: 0 })
     }
 
-    /// Starts an app-server on `home`, without `CODEX_SQLITE_HOME`, and introduces this program. While it waits for
-    /// the reply, it polls `problem` like [`call`](Self::call).
+    /// Starts an app-server on `home`, without `CODEX_SQLITE_HOME`, and initializes it. While this waits for the reply,
+    /// it polls `problem` like [`call`](Self::call).
     pub(crate) fn open(
         program: &Program,
         home: &Path,
@@ -77,28 +83,27 @@ impl AppServer {
         // The variable would name the databases of another home.
         let env = env.without("CODEX_SQLITE_HOME");
         let mut server = Self::start(program, home, &env).map_err(sanitized_failure)?;
-        let id = server.initialize(false).map_err(sanitized_failure)?;
+        let id = server.initialize(Api::Stable).map_err(sanitized_failure)?;
         server.wait_for_result(id, problem)?;
         server.confirm().map_err(sanitized_failure)?;
         Ok(server)
     }
 
-    /// Sends the first request, and returns its id. Codex refuses requests of its experimental interface unless they
-    /// are announced here.
-    pub(super) fn initialize(&mut self, is_experimental: bool) -> io::Result<u64> {
+    /// Sends the first request, and returns its id.
+    pub(super) fn initialize(&mut self, api: Api) -> io::Result<u64> {
         let info = json!({
             "name": "codex-manager",
             "title": "codex-manager",
             "version": env!("CARGO_PKG_VERSION"),
         });
         let mut params = json!({ "clientInfo": info });
-        if is_experimental {
+        if api == Api::Experimental {
             params["capabilities"] = json!({ "experimentalApi": true });
         }
         self.request("initialize", &params)
     }
 
-    /// Confirms the reply to the first request. Codex accepts others only afterwards.
+    /// Confirms the reply to the first request. Codex accepts other requests only afterwards.
     pub(super) fn confirm(&mut self) -> io::Result<()> {
         let message = json!({ "method": "initialized" });
         self.child.send(&message.to_string())
@@ -127,8 +132,8 @@ impl AppServer {
         }
     }
 
-    /// Sends a request and returns its result. While it waits, it polls `problem`; a returned text
-    /// ends the wait and becomes the error.
+    /// Sends a request and returns its result. While this waits, it polls `problem`. A text that `problem` returns ends
+    /// the wait and becomes the error.
     pub(crate) fn call(
         &mut self,
         method: &str,

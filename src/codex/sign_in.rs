@@ -10,14 +10,14 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-/// Creates the scratch home `home` (mode 0700) with the sign-in settings of the Codex home `like`.
-/// Codex stores the new login in auth.json there, even if `like` uses the keyring.
+/// Creates the scratch home `home` (mode 0700) with the sign-in settings of `codex_home`. Codex stores the new login in
+/// auth.json of the scratch home, even if `codex_home` uses the keyring.
 ///
 /// # Errors
 /// The folder or its `config.toml` cannot be created.
-pub(crate) fn prepare(home: &Path, like: &Path) -> Result<(), IoError> {
+pub(crate) fn prepare(home: &Path, codex_home: &Path) -> Result<(), IoError> {
     atomic::create_private_folder(home)?;
-    let config = config::copy_keys(like, config::SIGN_IN_KEYS);
+    let config = config::scratch_config(codex_home, config::SIGN_IN_KEYS);
     atomic::write(&home.join(CONFIG_TOML), config.as_bytes())
 }
 

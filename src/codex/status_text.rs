@@ -29,7 +29,6 @@ use chrono::{DateTime, Utc};
 /// The longest text that is parsed, in bytes. A screen of `/status` is below 4 kB.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// The contents of a status text.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StatusText {
     /// The email of the account, if an account line shows it.
@@ -77,7 +76,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
 
 struct StatusReader {
     status: StatusText,
-    /// The slot of each window in `status`.
+    /// The slot of each window in `status.windows`, in the same order.
     slots: Vec<Slot>,
     /// The number of windows that come from earlier screens of the text.
     earlier: usize,
@@ -180,7 +179,7 @@ impl StatusReader {
         self.read_window(slot, field)
     }
 
-    /// Stores a window, in the place of the same window of an earlier screen.
+    /// Stores a window, which replaces the same window of an earlier screen.
     fn read_window(&mut self, slot: Slot, field: &StatusField) -> Result<(), StatusTextError> {
         let WindowFigure {
             used_percent,
@@ -236,6 +235,8 @@ fn is_email(word: &str) -> bool {
             .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'))
 }
 
+/// Returns the limit id for the name of a limit. A status text has no ids, so the name serves as the id. Codex's own
+/// limit gets the id that the server gives it.
 fn build_limit_id(words: &[&str]) -> String {
     let name = words.join(" ");
     if name.eq_ignore_ascii_case(CODEX_LIMIT) {

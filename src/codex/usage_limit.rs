@@ -16,7 +16,7 @@ pub(crate) fn turn_hit_limit(line: &[u8]) -> Option<bool> {
     let event = &line["payload"];
     match event["type"].as_str()? {
         "task_started" => Some(false),
-        // For some errors an object.
+        // For some errors `codex_error_info` is an object, and no text.
         "task_complete" => Some(event["error"]["codex_error_info"] == "usage_limit_exceeded"),
         _ => None,
     }

@@ -16,16 +16,14 @@ const EXPIRY_NOTICE: Duration = Duration::days(3);
 
 pub(crate) const WEEKLY_LABEL: &str = "weekly";
 
-/// A used-up limit on spending. Codex refuses the account although its windows have quota left.
+/// A limit on spending that is used up. Codex refuses the account although its windows have quota left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpendCap {
-    /// The kind of the limit.
     pub kind: CapKind,
     /// The time of the reset; `None` if the server does not report one.
     pub resets_at: Option<Timestamp>,
 }
 
-/// The kinds of limits on spending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CapKind {
@@ -81,13 +79,12 @@ impl ResetCredits {
 /// One quota window, as the server or a status screen shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Window {
-    /// The id of its limit; [`CODEX_LIMIT`] for Codex's own windows.
+    /// The id of the limit that the window belongs to; [`CODEX_LIMIT`] for Codex's own windows.
     pub limit_id: String,
     /// The length in minutes, if the server names it.
     pub minutes: Option<u32>,
     /// The used part in percent. Some servers report slightly more than 100.
     pub used_percent: f64,
-    /// The time of its reset, if known.
     pub resets_at: Option<Timestamp>,
 }
 
@@ -102,7 +99,7 @@ impl Window {
         }
     }
 
-    /// Names the window by its length: "5h", "weekly", "3d", "90min"; "window" if it is unknown.
+    /// Names the window by its length: "5h", "weekly", "3d", "90min"; "window" if the length is unknown.
     pub fn label(&self) -> String {
         match self.minutes {
             None => "window".into(),

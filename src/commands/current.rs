@@ -9,6 +9,7 @@ use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::codex::process::{Holder, find_holders};
+use crate::codex::rpc::Api;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::io::processes;
@@ -132,7 +133,7 @@ fn ask_workspaces(context: &Context) -> Option<Vec<LoginWorkspace>> {
     // Without the parameter, Codex 0.169 lists the selected workspace only, without its name.
     let params = json!({ "refreshWorkspaceMetadata": true });
     let question = Question {
-        is_experimental: true,
+        api: Api::Experimental,
         ..Question::new("accountSession/list", params)
     };
     let [answer] = refresh::ask_live(context, [question]);

@@ -8,6 +8,7 @@ use super::files::{self, RolloutFile};
 use super::id::ConversationId;
 use super::rollout::{self, first_line};
 use super::session_index::ThreadNameIndex;
+use super::thread_titles::title_of;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HEADS_AT_A_TIME, HistoryError, SkippedFile, for_each_file};
 use crate::codex::{DatabaseError, Projections, RolloutCut, ThreadRow, threads};
@@ -26,7 +27,6 @@ pub(crate) struct Findings {
     pub projections: Projections,
     /// True if the database has a readable table of conversations.
     pub has_table: bool,
-    /// The content of `session_index.jsonl`.
     pub index: ThreadNameIndex,
     /// The differences, as `history check` prints them.
     pub report: CheckReport,
@@ -48,7 +48,8 @@ pub(crate) fn compare(
     compare_with(home, database, live_account, files, Some(projections))
 }
 
-/// Compares only the rollouts in `files`, and only by their places and names; see [`compare`].
+/// Like [`compare`], for the rollouts in `files` only. Compares paths and names, and does not look for
+/// [unreadable](super::unreadable) conversations.
 ///
 /// # Errors
 /// See [`compare`].
@@ -74,7 +75,7 @@ fn compare_with(
     drop(files);
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
     let index = ThreadNameIndex::read(home)?;
-    let sides = CheckInput {
+    let input = CheckInput {
         home,
         real_home: &home.canonical_or_self(),
         conversations: &conversations,
@@ -85,7 +86,7 @@ fn compare_with(
     };
     let folded = database.map(|path| {
         let start = || Differences::new(conversations.files.len());
-        threads::fold_rows(path, start, |rows, row| rows.add_row(&sides, &row))
+        threads::fold_rows(path, start, |rows, row| rows.add_row(&input, &row))
     });
     let (rows, problem) = match folded {
         None => (None, None),
@@ -97,13 +98,13 @@ fn compare_with(
     };
     let has_table = rows.is_some();
     let rows = rows.unwrap_or_else(|| Differences::new(conversations.files.len()));
-    let mut report = rows.into_report(&sides, live_account)?;
+    let mut report = rows.into_report(&input, live_account)?;
     report.damaged = damaged;
     report.old_format = old_format;
     report.database = database.map(Path::to_path_buf);
     report.problem = problem;
-    let home = sides.real_home.to_path_buf();
-    drop(sides);
+    let home = input.real_home.to_path_buf();
+    drop(input);
     Ok(Findings {
         home,
         conversations,
@@ -114,7 +115,6 @@ fn compare_with(
     })
 }
 
-/// The facts in the first lines of a rollout.
 struct HeadFacts {
     id: ConversationId,
     has_envelope: bool,
@@ -124,6 +124,8 @@ struct HeadFacts {
     subagent_start: Option<u64>,
 }
 
+/// Reads the first lines of the rollouts. Adds those that cannot be read or name no conversation to `damaged`, and
+/// counts those of Codex before 0.32 in `old_format`.
 fn read_conversations(
     home: &Path,
     files: &[RolloutFile],
@@ -190,7 +192,6 @@ pub(crate) struct MissingRow {
     pub id: ConversationId,
     /// The absolute path of its rollout.
     pub path: PathBuf,
-    /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
 }
 
@@ -206,7 +207,6 @@ pub(crate) struct StalePath {
     pub row_id: Option<Box<str>>,
     /// True if the row points outside of this home: resuming it would write to another home.
     pub foreign: bool,
-    /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
 }
 
@@ -215,16 +215,16 @@ pub(crate) struct StalePath {
 pub(crate) struct OrphanRow {
     pub id: ConversationId,
     pub recorded: String,
-    /// The given name, else the first line of the title.
+    /// The first line of the name that the user gave, else of the title.
     pub title: String,
 }
 
-/// A conversation of which this home has one rollout in more than one file, such as plain and compressed. The several
+/// A conversation that has the same rollout in more than one file, such as plain and compressed. The several
 /// rollouts of a rewound conversation are no duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DuplicateRollouts {
     pub id: ConversationId,
-    /// The absolute paths of all its rollouts. The first is the one that Codex uses.
+    /// The absolute paths of all rollouts of the conversation. Codex uses the first one.
     pub paths: Vec<PathBuf>,
 }
 
@@ -242,7 +242,7 @@ pub(crate) struct LostName {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct HiddenConversation {
     pub id: ConversationId,
-    /// The workspace account that created it.
+    /// The workspace account that created the conversation.
     pub account_id: String,
 }
 
@@ -253,19 +253,13 @@ pub(crate) struct CheckReport {
     pub on_disk: usize,
     /// The number of conversations with a row that has the path and the archived flag of their rollout.
     pub listed: usize,
-    /// Conversations on disk without a row.
     pub missing: Vec<MissingRow>,
-    /// Rows with a wrong path or archived flag.
     pub stale_path: Vec<StalePath>,
-    /// Rows whose conversation has no rollout here.
     pub orphan_rows: Vec<OrphanRow>,
-    /// Conversations with one rollout in more than one file.
     pub duplicates: Vec<DuplicateRollouts>,
-    /// Names that only the index has.
     pub names_missing: Vec<LostName>,
     /// Conversations of other accounts. Not a difference: Codex hides them by design.
     pub hidden: Vec<HiddenConversation>,
-    /// Conversations that Codex lists, but cannot open or shows without some turns.
     pub unreadable: Vec<UnreadableConversation>,
     /// The number of rollouts of Codex before 0.32. Not a difference: newer versions do not list them.
     pub old_format: usize,
@@ -312,8 +306,8 @@ struct CheckInput<'a> {
 
 /// Differences found in the rows read so far.
 struct Differences {
-    /// Indexed by the position of a conversation's first rollout: 0 without a row, else 1 + the
-    /// position of the rollout that the row names.
+    /// An element for each rollout, of which only that of a conversation's first rollout is used: 0 if the conversation
+    /// has no row, else 1 + the position, among its rollouts, of the one that the row names.
     rollout_of_row: Vec<u8>,
     report: CheckReport,
     problem: Option<IoError>,
@@ -328,19 +322,18 @@ impl Differences {
         }
     }
 
-    fn add_row(&mut self, sides: &CheckInput<'_>, row: &ThreadRow) {
+    fn add_row(&mut self, input: &CheckInput<'_>, row: &ThreadRow) {
         let id = ConversationId::of(&row.id);
-        let range = sides.conversations.index_range(&id);
+        let range = input.conversations.index_range(&id);
         let Some(rollout_of_row) = self
             .rollout_of_row
             .get_mut(range.start)
             .filter(|_| !range.is_empty())
         else {
-            let title = first_line(row.given_name().unwrap_or(&row.title)).unwrap_or_default();
             self.report.orphan_rows.push(OrphanRow {
                 id,
                 recorded: row.rollout_path.clone(),
-                title,
+                title: title_of(row),
             });
             return;
         };
@@ -349,13 +342,13 @@ impl Differences {
         if *rollout_of_row != 0 {
             return;
         }
-        let files = &sides.conversations.files[range];
+        let files = &input.conversations.files[range];
         let recorded = Path::new(&row.rollout_path);
         let is_recorded = |c: &ConversationRollout| {
-            recorded == c.file.plain_path(sides.home)
-                || recorded == c.file.plain_path(sides.real_home)
+            recorded == c.file.plain_path(input.home)
+                || recorded == c.file.plain_path(input.real_home)
         };
-        // Codex goes on in the rollout that the last rewind began, so a row with another one is older than that.
+        // Codex continues the rollout that the last rewind began, so a row that names another rollout is out of date.
         let newest = files.first().and_then(ConversationRollout::rewind_id);
         let place = files.iter().position(is_recorded);
         let place = place.filter(|place| newest.is_none() || files[*place].rewind_id() == newest);
@@ -369,18 +362,18 @@ impl Differences {
         } else {
             self.report.stale_path.push(StalePath {
                 recorded: row.rollout_path.clone(),
-                path: used.path(sides.home),
-                foreign: place.is_none() && !recorded.starts_with(sides.real_home),
+                path: used.path(input.home),
+                foreign: place.is_none() && !recorded.starts_with(input.real_home),
                 archived: used.is_archived,
                 row_id: row_id(),
                 id: id.clone(),
             });
         }
-        let check = sides.readability.as_ref();
+        let check = input.readability.as_ref();
         self.report
             .unreadable
             .extend(check.and_then(|check| check.find_problem(row, rollout)));
-        match find_lost_name(row, sides.index, &id) {
+        match find_lost_name(row, input.index, &id) {
             Ok(None) => {}
             Ok(Some(name)) => self.report.names_missing.push(LostName {
                 row_id: row_id(),
@@ -395,7 +388,7 @@ impl Differences {
     /// conversations of other accounts.
     fn into_report(
         self,
-        sides: &CheckInput<'_>,
+        input: &CheckInput<'_>,
         live_account: Option<&str>,
     ) -> Result<CheckReport, HistoryError> {
         if let Some(problem) = self.problem {
@@ -409,7 +402,7 @@ impl Differences {
             .sort_unstable_by(|a, b| a.id.cmp(&b.id));
         report.unreadable.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let mut start = 0;
-        for files in sides.conversations.files.chunk_by(|a, b| a.id == b.id) {
+        for files in input.conversations.files.chunk_by(|a, b| a.id == b.id) {
             let rollout_of_row = usize::from(self.rollout_of_row[start]);
             start += files.len();
             report.on_disk += 1;
@@ -418,7 +411,7 @@ impl Differences {
             if rollout_of_row == 0 {
                 report.missing.push(MissingRow {
                     id: used.id.clone(),
-                    path: used.file.path(sides.home),
+                    path: used.file.path(input.home),
                     archived: used.file.is_archived,
                 });
             }
@@ -429,10 +422,10 @@ impl Differences {
             let are_distinct = ids.windows(2).all(|pair| pair[0] != pair[1])
                 && !ordered.iter().any(|c| c.file.has_compressed_copy);
             if !are_distinct {
-                let paths = ordered.iter().map(|c| c.file.path(sides.home));
+                let paths = ordered.iter().map(|c| c.file.path(input.home));
                 let twins = ordered
                     .iter()
-                    .filter_map(|c| c.file.compressed_copy(sides.home));
+                    .filter_map(|c| c.file.compressed_copy(input.home));
                 report.duplicates.push(DuplicateRollouts {
                     id: used.id.clone(),
                     paths: paths.chain(twins).collect(),
@@ -451,8 +444,8 @@ impl Differences {
     }
 }
 
-/// Returns the given name in the index of a conversation whose row has none. Codex 0.169 lists
-/// conversations that are not paginated under the name in the index, so their name is not lost.
+/// Returns the name that the user gave to a conversation, if the index has a name and the row has none. Codex 0.169
+/// lists legacy conversations under the name in the index, so their name is not lost.
 fn find_lost_name(
     row: &ThreadRow,
     index: &ThreadNameIndex,

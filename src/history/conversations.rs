@@ -12,15 +12,14 @@ use std::sync::Arc;
 pub(crate) struct ConversationRollout {
     /// The id in the first line of the rollout.
     pub id: ConversationId,
-    /// The path of the rollout below the home.
     pub file: RolloutFile,
-    /// The workspace account that created it; `None` if Codex recorded none.
+    /// The workspace account that created the conversation; `None` if Codex recorded none.
     pub account: Option<Arc<str>>,
-    /// True for the form that Codex shows from its projection.
+    /// True if Codex shows the turns of the rollout from a projection.
     pub is_paginated: bool,
-    /// The rollout that it continues, and the place where it leaves it.
+    /// The rollout that this one continues, and the position at which this one branches off.
     pub base: Option<Box<RolloutCut>>,
-    /// The number of the first line that Codex shows of a subagent.
+    /// The number of the first line that Codex shows; only for subagents.
     pub subagent_start: Option<u64>,
 }
 
@@ -76,7 +75,6 @@ impl Conversations {
         self.files.iter()
     }
 
-    /// Returns true if the home has no conversation.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }

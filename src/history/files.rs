@@ -10,16 +10,13 @@ use std::path::{Path, PathBuf};
 /// The path of a rollout. Kept small: a home may have a hundred thousand rollouts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolloutFile {
-    /// The path relative to the home.
     pub relative: Box<Path>,
-    /// True if the file is below `archived_sessions/`.
     pub is_archived: bool,
     /// True if the compressed form lies beside the plain one. Codex uses the plain one.
     pub has_compressed_copy: bool,
 }
 
 impl RolloutFile {
-    /// Returns the path below `home`.
     pub(crate) fn path(&self, home: &Path) -> PathBuf {
         home.join(&self.relative)
     }
@@ -36,7 +33,6 @@ impl RolloutFile {
     }
 }
 
-/// Returns `path` without the suffix `.zst`.
 pub(crate) fn without_zst(path: &Path) -> &Path {
     let plain = path.to_str().and_then(|text| text.strip_suffix(ZST));
     plain.map_or(path, Path::new)
@@ -81,11 +77,11 @@ pub(crate) fn list_documents(home: &Path) -> impl Iterator<Item = DirEntry> {
     entries.filter(|entry| RolloutName::parse_document(Path::new(&entry.file_name())).is_some())
 }
 
-/// Passes each rollout below `home` to `take`, in any order: its entry, its path relative to the home, and true if it is
-/// archived. Returns the errors of folders that cannot be listed.
+/// Calls `visit` for each rollout below `home`, in any order, with its entry, its path relative to the home, and true
+/// if it is archived. Returns the errors of folders that cannot be listed.
 pub(crate) fn visit_rollouts(
     home: &Path,
-    take: &mut dyn FnMut(&DirEntry, PathBuf, bool),
+    visit: &mut dyn FnMut(&DirEntry, PathBuf, bool),
 ) -> Vec<IoError> {
     let mut errors = Vec::new();
     for top in [SESSIONS, ARCHIVED_SESSIONS] {
@@ -98,7 +94,7 @@ pub(crate) fn visit_rollouts(
                 if is_folder {
                     folders.push(path);
                 } else {
-                    take(entry, path, top == ARCHIVED_SESSIONS);
+                    visit(entry, path, top == ARCHIVED_SESSIONS);
                 }
             });
             errors.extend(listed.at("list", home.join(&folder)).err());
@@ -111,7 +107,7 @@ pub(crate) fn visit_rollouts(
 fn visit_folder(
     home: &Path,
     folder: &Path,
-    take: &mut dyn FnMut(&DirEntry, PathBuf, bool),
+    visit: &mut dyn FnMut(&DirEntry, PathBuf, bool),
 ) -> io::Result<()> {
     for entry in fs::read_dir(home.join(folder))? {
         let entry = entry?;
@@ -120,7 +116,7 @@ fn visit_folder(
         let path = folder.join(&name);
         let is_wanted = kind.is_dir() || (kind.is_file() && RolloutName::parse(&name).is_some());
         if is_wanted && !tree::is_too_deep(&path) {
-            take(&entry, path, kind.is_dir());
+            visit(&entry, path, kind.is_dir());
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::path::Path;
 /// The number of conversations whose title is returned.
 const MAX_TITLES: usize = 3;
 
-/// The conversations of one account that are not archived.
+/// The conversations of one account that are not archived. Codex hides them from other accounts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HiddenConversations {
     pub count: usize,
@@ -15,8 +15,8 @@ pub(crate) struct HiddenConversations {
     pub latest_titles: Vec<String>,
 }
 
-/// Counts the conversations of the workspace account `account_id` in the state database. Returns
-/// `None` if the database does not record accounts, as those of older versions of Codex.
+/// Counts the conversations of the workspace account `account_id` in the state database. Returns `None` if the database
+/// does not record accounts, because an older version of Codex wrote it.
 ///
 /// # Errors
 /// The database cannot be read.
@@ -46,7 +46,7 @@ pub(crate) fn count_hidden(
     }))
 }
 
-/// The rows of an account among those read so far.
+/// The facts from the rows read so far.
 #[derive(Default)]
 struct AccountRows {
     has_rows: bool,

@@ -14,8 +14,8 @@ const MAX_PARSED_BYTES: usize = 512;
 pub(crate) fn is_complete(line: &[u8]) -> bool {
     if line.len() > MAX_PARSED_BYTES && line.ends_with(b"}}") {
         let bytes = ByteClasses::scan(line);
-        if !bytes.control {
-            return !bytes.other || std::str::from_utf8(line).is_ok();
+        if !bytes.has_control {
+            return !bytes.has_non_ascii || std::str::from_utf8(line).is_ok();
         }
     }
     std::str::from_utf8(line).is_ok() && serde_json::from_slice::<IgnoredAny>(line).is_ok()
@@ -24,9 +24,9 @@ pub(crate) fn is_complete(line: &[u8]) -> bool {
 /// The classes of bytes that occur in a line.
 struct ByteClasses {
     /// Control characters, which JSON forbids in strings and which are rare outside of them.
-    control: bool,
+    has_control: bool,
     /// Bytes above 0x7f, which may be invalid UTF-8.
-    other: bool,
+    has_non_ascii: bool,
 }
 
 impl ByteClasses {
@@ -38,8 +38,8 @@ impl ByteClasses {
             all |= *byte;
         }
         Self {
-            control: lowest < b' ',
-            other: all >= 0x80,
+            has_control: lowest < b' ',
+            has_non_ascii: all >= 0x80,
         }
     }
 }

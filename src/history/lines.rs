@@ -8,16 +8,15 @@ use std::ops::Range;
 /// megabytes where an image was pasted.
 pub(crate) const MAX_LINE_BYTES: usize = 8 << 20;
 
-/// Bytes per read, unless the caller knows better.
+/// The number of bytes per read, unless the caller gives another one.
 const READ_BYTES: usize = 256 << 10;
 
-/// Bytes that are returned of a line longer than [`MAX_LINE_BYTES`].
+/// The number of bytes that are returned of a line longer than [`MAX_LINE_BYTES`].
 const PREFIX_BYTES: usize = 4 << 10;
 
 /// One line, without its newline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JsonlLine<'a> {
-    /// The complete line, possibly empty.
     Whole(&'a [u8]),
     /// A line longer than [`MAX_LINE_BYTES`], of which only two parts are known.
     TooLong {
@@ -31,7 +30,6 @@ pub(crate) enum JsonlLine<'a> {
 /// A line with its place in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PlacedLine<'a> {
-    /// The line without its newline.
     pub line: JsonlLine<'a>,
     /// The offset of its first byte.
     pub offset: u64,
@@ -65,8 +63,8 @@ impl<R: Read> LineReader<R> {
         Self::with_chunk_size(reader, READ_BYTES)
     }
 
-    /// Like [`new`](Self::new), but begins with reads of `chunk` bytes: for callers that want only the first lines and
-    /// know their typical length.
+    /// Like [`new`](Self::new), but begins with reads of `chunk` bytes. For callers that want only the first lines and
+    /// know the typical length of these lines.
     pub(crate) fn with_chunk_size(reader: R, chunk: usize) -> Self {
         Self {
             reader,

@@ -54,17 +54,15 @@ use std::path::{Path, PathBuf};
 /// The number of rollouts that are read at a time. Low, because the prompts of each are held in memory.
 const MAX_OPEN_FILES: usize = 16;
 
-/// The number of rollouts in a batch of which only the first lines are read: a batch of one would take as long to pass on
-/// as to read.
+/// The number of rollouts in a batch of which only the first lines are read. Passing a batch to a thread takes about as
+/// long as reading the first lines of one rollout.
 const HEADS_AT_A_TIME: usize = 32;
 
 /// A failed check, repair, rebuild or undo.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// An operation of the file system failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// SQLite failed, or the database is damaged.
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// `snapshot.json` cannot be read or written, or is of a newer version.
@@ -77,27 +75,21 @@ pub enum HistoryError {
     /// them.
     #[error(transparent)]
     Journal(JournalError),
-    /// Processes have files of the Codex home open.
     #[error("the Codex home is in use by {}", join_holders(.0))]
     Busy(Vec<Holder>),
     /// A file became shorter between planning and writing, so it was replaced.
     #[error("another process replaced the file during the rebuild: {}", .0.display())]
     Changed(PathBuf),
-    /// No snapshot of this home has this name.
     #[error("no snapshot found: {0}")]
     NoSnapshot(String),
-    /// A copy in a snapshot does not match its recorded digest.
     #[error("the snapshot is damaged ({detail}): {}", path.display())]
     DamagedSnapshot {
-        /// The damaged copy in the snapshot folder.
         path: PathBuf,
         /// A sentence fragment about the damage.
         detail: String,
     },
-    /// This version of Codex has no database of conversations.
     #[error("Codex {0} keeps no list of conversations, so there is nothing to repair")]
     NoList(String),
-    /// The prompts of the conversations need more memory than a rebuild takes.
     #[error(
         "the prompts of the conversations are larger than 1 GB, so history.jsonl cannot be rebuilt"
     )]
@@ -107,7 +99,6 @@ pub enum HistoryError {
         "the list was repaired, but not the turns that Codex shows; the previous state is kept as {snapshot}"
     )]
     Unprojected {
-        /// The name of the snapshot.
         snapshot: String,
         source: Box<HistoryError>,
     },
@@ -159,8 +150,7 @@ fn for_each_file<T: Send>(
     mut take: impl FnMut(usize, T) -> Result<(), HistoryError> + Send,
 ) -> Result<(), HistoryError> {
     let mut number = 0;
-    let is_begun = |_: &PathBuf| !is_interrupted();
-    let mut paths = paths.take_while(is_begun);
+    let mut paths = paths.take_while(|_| !is_interrupted());
     let batches = std::iter::from_fn(|| {
         let batch: Vec<_> = paths.by_ref().take(batch).collect();
         Some(batch).filter(|batch| !batch.is_empty())

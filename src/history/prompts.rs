@@ -10,7 +10,6 @@ use crate::io::{IoContext, IoError, file_open};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The name of the file in the Codex home.
 pub(crate) const FILE_NAME: &str = "history.jsonl";
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,7 +17,6 @@ pub(crate) struct HistoryEntry {
     pub session_id: String,
     /// The time in seconds since 1970.
     pub ts: i64,
-    /// The prompt as typed.
     pub text: String,
 }
 

@@ -104,7 +104,7 @@ fn project_rollouts(
     scratch_projection::create(context, program, &plan.unprojected).map(Some)
 }
 
-/// Puts the projections into Codex's database, and drops those of rollouts that became shorter.
+/// Adds the projections to Codex's database, and deletes the projections of rollouts that became shorter.
 fn change_projections(
     context: &RepairContext<'_>,
     plan: &RepairPlan,
@@ -131,7 +131,7 @@ fn add_projections(
 ) -> Result<(), HistoryError> {
     let Some(database) = database else {
         let target = new_projections_path(context);
-        return snapshot::copy_file(&scratch.database, &target, |_| Ok(()));
+        return snapshot::copy_file(&scratch.database, &target);
     };
     let known = Projections::read_beside(database);
     let is_new = |cut: &&RolloutCut| known.end(&cut.rollout_id).is_none_or(|e| e < cut.offset);
@@ -139,8 +139,8 @@ fn add_projections(
     Ok(projections::add(database, &scratch.database, &new)?)
 }
 
-/// Returns the rollouts that these conversations continue, of each conversation of which Codex has not projected all, and
-/// the number of these conversations. Ignores unreadable rollouts.
+/// Finds the conversations among `threads` that continue a rollout which Codex has not projected. Returns their
+/// continued rollouts, all of them, and the number of conversations found. Ignores unreadable rollouts.
 pub(crate) fn find_unprojected(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,
@@ -182,8 +182,8 @@ pub(crate) fn project_continued_rollouts(
 /// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
 const ROWS_PER_BATCH: usize = 256;
 
-/// Changes and adds the rows of the plan in one transaction. Removes a new row whose rollout cannot be read, with all other
-/// changes of that conversation, from the plan, and adds the rollout to `skipped`.
+/// Changes and adds the rows of the plan in one transaction. If the rollout of a new row cannot be read, removes all
+/// changes of that conversation from the plan, and adds the rollout to `skipped`.
 fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
     let mut failed = HashSet::new();
     let mut skipped = Vec::new();
@@ -256,7 +256,7 @@ fn build_rows(
     Ok(rows)
 }
 
-/// Returns the first rollout of a thread that was rewound, given its newest one.
+/// Returns the first rollout of a thread, given its newest one. `None` if the thread was not rewound.
 fn find_first_rollout(home: &Path, newest: &Path) -> Option<PathBuf> {
     let name = RolloutName::parse(newest)?;
     if !name.is_rewind() {
@@ -314,7 +314,7 @@ fn recreate_database(
     })?;
     let folder = threads::find_state_folder(context.home, context.env);
     let target = folder.join(created.database.file_name().unwrap_or_default());
-    // With its logs, because an old database is complete only with them.
+    // The snapshot gets the logs too, because the old database may be complete only with them.
     let mut kept = database_files(&target);
     if let Some(old) = &plan.database
         && *old != target
@@ -344,17 +344,15 @@ fn install_database(
     for sidecar in database_sidecars(target) {
         exchange.add_removal(&sidecar)?;
     }
-    exchange.add_replacement(target, |staged| {
-        snapshot::copy_file(created, staged, |_| Ok(()))
-    })?;
+    exchange.add_replacement(target, |staged| snapshot::copy_file(created, staged))?;
     Ok(exchange.commit(policy)?)
 }
 
 /// Restores the state before a repair. Takes a snapshot of the current state first and returns it.
 ///
 /// # Errors
-/// A process uses the home, a copy in `snapshot` is damaged, or a file cannot be written. Then no file is changed, or the
-/// next command finishes or undoes the exchange.
+/// A process uses the home, a copy in `snapshot` is damaged, or a file cannot be written. Then no file is changed, or
+/// the next command finishes or undoes the exchange.
 pub(crate) fn undo(
     context: &RepairContext<'_>,
     snapshot: &mut RepairSnapshot,

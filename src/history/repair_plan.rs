@@ -38,7 +38,6 @@ pub(crate) struct RepairChange {
     pub from: Option<String>,
     /// The value after: a path, a name, or the number of conversations.
     pub to: String,
-    /// True if the rollout is below `archived_sessions/`.
     #[serde(skip)]
     pub(super) archived: bool,
     /// The id exactly as the row has it, if its spelling differs from `id`.
@@ -94,11 +93,9 @@ pub(crate) struct RepairPlan {
     pub unrepairable: usize,
     /// The canonical path of the home.
     pub(super) home: PathBuf,
-    /// The model provider in `config.toml`.
     pub(super) provider: String,
-    /// The rollouts that Codex has to project.
     pub(super) unprojected: Vec<ContinuedRollout>,
-    /// The ids of rollouts that are shorter than their projections, which are dropped.
+    /// The ids of rollouts that are shorter than their projections. These projections are deleted.
     pub(super) shortened: Vec<String>,
     /// The database of the projections; `None` if the home has none.
     pub(super) projections: Option<PathBuf>,
@@ -106,7 +103,6 @@ pub(crate) struct RepairPlan {
     pub(super) conversations: Conversations,
 }
 
-/// The homes and the environment of a repair.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RepairContext<'a> {
     pub home: &'a Path,
@@ -240,8 +236,8 @@ impl RepairPlan {
     }
 }
 
-/// Returns the given names of conversations without a row, with their indices in `missing`. Reads
-/// only the rollouts of those that have a line in the index.
+/// Returns the names that the user gave to conversations without a row, with their indices in `missing`. Reads
+/// only the rollouts of conversations that have a line in the index.
 fn find_given_names(
     missing: &[MissingRow],
     index: &ThreadNameIndex,

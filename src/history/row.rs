@@ -14,7 +14,6 @@ const READ_ONLY: &str = r#"{"type":"managed","file_system":{"type":"restricted",
 pub(crate) struct RowFacts<'a> {
     /// The absolute path of the rollout in its plain form.
     pub path: &'a Path,
-    /// True if the rollout is below `archived_sessions/`.
     pub is_archived: bool,
     /// The mtime of the file in milliseconds since 1970.
     pub modified_ms: i64,

@@ -28,8 +28,8 @@ const BACKFILL_TIMEOUT: Duration = Duration::from_secs(600);
 const FIRST_VERSION_WITH_LIST: (u32, u32) = (0, 105);
 /// The time limit of `codex --version`.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest time in which the database may stay the same before it is complete. In 0.110 and 0.120 the
-/// app-server creates it and indexes nothing.
+/// The longest time for which an incomplete database may stay the same. The app-server of 0.110 and 0.120 creates the
+/// database and indexes nothing.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The interval at which Codex is asked whether its database is complete.
 const BACKFILL_POLL_INTERVAL: Duration = Duration::from_millis(100);

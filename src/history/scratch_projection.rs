@@ -1,9 +1,9 @@
 //! Has Codex project rollouts that conversations continue.
 //!
-//! Codex projects a rollout when it resumes its conversation, and only the last one of a conversation. So each of
-//! the others becomes a conversation of its own in a scratch home: a copy under its own id, which has as many bytes
-//! as the id of its conversation, so that all offsets stay. Codex opens it without a login and without contacting
-//! a server (0.169).
+//! Codex projects only the last rollout of a conversation, when it resumes the conversation. So each earlier rollout
+//! is copied into a scratch home as a conversation of its own, with the id of the rollout in place of the id of the
+//! conversation. Both ids have the same length, so all offsets stay. Codex opens the copy without a login and without
+//! contacting a server (0.169).
 
 use super::repair_plan::RepairContext;
 use super::scratch_database::{ScratchDatabase, run_app_server};
@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 
-/// The longest first line of a rollout, in bytes. It has the instructions.
+/// The longest first line of a rollout, in bytes. The first line has the instructions.
 const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
 
 /// Lets `program` project these rollouts up to their cuts. Returns the database with the projections.
@@ -39,18 +39,18 @@ pub(crate) fn create(
         atomic::create_private_folder(folder)?;
     }
     let config = scratch.join("config.toml");
-    let settings = config::copy_keys(context.home, PROVIDER_KEYS);
+    let settings = config::scratch_config(context.home, PROVIDER_KEYS);
     atomic::write(&config, settings.as_bytes())?;
     // Several conversations may continue one rollout, at different places.
-    let mut last: HashMap<&str, &ContinuedRollout> = HashMap::new();
+    let mut longest: HashMap<&str, &ContinuedRollout> = HashMap::new();
     for rollout in rollouts {
-        let known = last.entry(&rollout.cut.rollout_id).or_insert(rollout);
+        let known = longest.entry(&rollout.cut.rollout_id).or_insert(rollout);
         if known.cut.offset < rollout.cut.offset {
             *known = rollout;
         }
     }
     let mut cuts = Vec::new();
-    for rollout in last.values() {
+    for rollout in longest.values() {
         copy_as_own(rollout, &folder)?;
         cuts.push(rollout.cut.clone());
     }
@@ -65,21 +65,22 @@ pub(crate) fn create(
         Ok(())
     })?;
     let state = threads::find_state_database(&scratch, &Environment::default());
-    let made = state.and_then(|state| Projections::read_beside(&state).database);
-    let made = made.ok_or_else(|| HistoryError::NotRebuilt("it recorded no turns".into()))?;
+    let database = state.and_then(|state| Projections::read_beside(&state).database);
+    let database =
+        database.ok_or_else(|| HistoryError::NotRebuilt("it recorded no turns".into()))?;
     // Codex leaves its log behind when it ends (0.169), and the database file alone is copied.
-    database::checkpoint_wal(&made)?;
-    projections::cut(&made, &cuts)?;
-    database::check_integrity(&made)?;
+    database::checkpoint_wal(&database)?;
+    projections::cut(&database, &cuts)?;
+    database::check_integrity(&database)?;
     let scratch = ScratchDatabase {
-        database: made,
+        database,
         _staging: staging,
     };
     Ok((scratch, cuts))
 }
 
-/// Copies a rollout up to its cut, with the id of the rollout in place of the id of its conversation, so that Codex reads
-/// the copy as a conversation with one rollout.
+/// Copies a rollout up to its cut, with the id of the rollout in place of the id of its conversation. Codex reads the
+/// copy as a conversation with one rollout.
 fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryError> {
     let source = &rollout.path;
     let unusable =

@@ -20,17 +20,14 @@ use std::time::Duration;
 /// The longest wait for a lock that Codex holds.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The name of the file in the Codex home.
 pub(crate) const FILE_NAME: &str = "session_index.jsonl";
 /// The name of the lock file that Codex holds while it writes the index.
 pub(crate) const LOCK_NAME: &str = "session_index.jsonl.lock";
 
-/// One line of the index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IndexEntry {
     /// The id of the conversation, as written.
     pub id: String,
-    /// The name of the conversation.
     pub thread_name: String,
     /// The time of the last change, as written: RFC 3339 if Codex wrote it.
     #[serde(default)]
@@ -42,6 +39,7 @@ pub(crate) struct IndexEntry {
 pub(crate) struct ThreadNameIndex {
     path: PathBuf,
     file: Option<File>,
+    /// The offset and the length of each line.
     lines: HashMap<ConversationId, (u64, u32)>,
     /// The number of lines that cannot be parsed.
     pub bad_lines: u64,
@@ -101,12 +99,11 @@ impl ThreadNameIndex {
             }
         }
         index.bytes = lines.bytes_read();
-        // The open file: if Codex replaces the index, the offsets are still valid for this one.
+        // The file stays open: if Codex replaces the index, the offsets are still valid in this file.
         index.file = Some(file);
         Ok(index)
     }
 
-    /// Returns true if the conversation has a line.
     pub(crate) fn has(&self, id: &ConversationId) -> bool {
         self.lines.contains_key(id)
     }
@@ -134,8 +131,8 @@ impl ThreadNameIndex {
     }
 }
 
-/// Returns the conversations that have lines from `offset` on, and the offset after the last complete line; no
-/// conversation and 0 for a missing file.
+/// Returns the conversations that have lines from `offset` on, and the offset after the last complete line. Returns an
+/// empty set and 0 if the file is missing.
 pub(crate) fn read_ids_since(
     home: &Path,
     offset: u64,
@@ -161,7 +158,8 @@ pub(crate) fn read_ids_since(
     Ok((ids, end))
 }
 
-/// Returns the id of a line that begins with it, as Codex writes it (0.169).
+/// Returns the id at the beginning of a line, where Codex writes it (0.169). `None` if another field comes first, or if
+/// the id has an escape.
 fn parse_leading_id(line: &[u8]) -> Option<&str> {
     let rest = line.strip_prefix(b"{\"id\":\"")?;
     let end = memchr(b'"', rest)?;
@@ -170,7 +168,6 @@ fn parse_leading_id(line: &[u8]) -> Option<&str> {
     (!id.contains('\\')).then_some(id.trim())
 }
 
-/// Parses a line; `None` if it is damaged.
 pub(crate) fn parse(line: &[u8]) -> Option<IndexEntry> {
     serde_json::from_slice(line.trim_ascii()).ok()
 }

@@ -39,7 +39,7 @@ pub(crate) struct RepairSnapshotFile {
     /// The operation that followed.
     #[serde(rename = "before")]
     pub reason: SnapshotReason,
-    /// The time at which it was restored; null if it never was.
+    /// The time at which the snapshot was restored; null if it never was.
     pub undone_at: Option<DateTime<Utc>>,
     /// The copied files, and those that were absent.
     pub files: Vec<SnapshotEntry>,
@@ -70,7 +70,6 @@ pub(crate) struct SnapshotContent {
     pub modified_ns: u64,
 }
 
-/// A complete snapshot in the manager home.
 #[derive(Debug, Clone)]
 pub(crate) struct RepairSnapshot {
     /// `history/<time>/` in the manager home.
@@ -79,7 +78,7 @@ pub(crate) struct RepairSnapshot {
 }
 
 impl RepairSnapshot {
-    /// Returns the name of the folder, which is the time at which it was taken.
+    /// Returns the name of the folder: the time of the snapshot, with a number if there are several of that second.
     pub(crate) fn name(&self) -> String {
         let name = self.folder.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
@@ -165,7 +164,7 @@ pub(super) fn restore(
     policy: &dyn RecoveryPolicy,
     now: DateTime<Utc>,
 ) -> Result<(), HistoryError> {
-    // All copies first: a damaged one found halfway would cost the staging of the others.
+    // All copies are checked first, so that none is staged in vain if another one is damaged.
     verify(snapshot)?;
     // Part of the exchange, so that a kill cannot leave an undo that is not recorded.
     snapshot.document.undone_at = Some(now);
@@ -199,7 +198,7 @@ impl RepairSnapshot {
         )?)
     }
 
-    /// Removes the snapshot of a change that was not made, `snapshot.json` first.
+    /// Removes the snapshot of a change that was not made, `snapshot.json` first. Ignores errors.
     pub(crate) fn discard(&self) {
         if remove(&self.folder.join(DOCUMENT)).is_ok() {
             // A failure only wastes disk space: the next `lock` removes the rest.
@@ -208,8 +207,8 @@ impl RepairSnapshot {
     }
 }
 
-/// Returns the snapshot `name`, of whatever home. Without a name, returns the newest one taken before a repair of
-/// `codex_home` that was not undone yet.
+/// Returns the snapshot `name`, which may be of another home. Without a name, returns the newest snapshot from before a
+/// repair of `codex_home` that was not undone yet.
 pub(crate) fn find(
     manager_home: &Path,
     codex_home: &Path,
@@ -232,7 +231,7 @@ pub(crate) fn find(
         Some(name) => snapshot.name() == name,
         None => can_be_undone(&snapshot.document),
     });
-    // In one second `find_free_path` numbers the folders, and `-10` comes after `-9`.
+    // `find_free_path` numbers the folders of one second, and `-10` comes after `-9`.
     let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
     let missing = || name.unwrap_or("no repair of this home to undo").to_owned();
     found
@@ -318,11 +317,16 @@ fn set_attributes(file: &File, content: &SnapshotContent) -> io::Result<()> {
 
 /// Copies a file out of a snapshot, with its mode and mtime.
 fn copy_out(from: &Path, content: &SnapshotContent, target: &Path) -> Result<(), HistoryError> {
-    copy_file(from, target, |copy| set_attributes(copy, content))
+    copy_file_with(from, target, |copy| set_attributes(copy, content))
 }
 
-/// Copies a file durably over `target`, whole or not at all, and passes the copy to `finish` before it is in place.
-pub(super) fn copy_file(
+/// Copies a file durably over `target`, whole or not at all.
+pub(super) fn copy_file(from: &Path, target: &Path) -> Result<(), HistoryError> {
+    copy_file_with(from, target, |_| Ok(()))
+}
+
+/// Like [`copy_file`], and passes the copy to `finish` before it replaces `target`.
+fn copy_file_with(
     from: &Path,
     target: &Path,
     finish: impl FnOnce(&File) -> io::Result<()>,

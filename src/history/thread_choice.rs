@@ -3,8 +3,8 @@
 use crate::codex::RolloutName;
 use std::path::Path;
 
-/// The least number of characters that select a conversation by the beginning of its title. A shorter text is rather a
-/// typing error, and `storage trash` acts on the selected conversation.
+/// The least number of characters that select a conversation by the beginning of its title. A shorter text is more
+/// likely a typing error, and `storage trash` acts on the selected conversation.
 const MIN_TITLE_CHARS: usize = 3;
 
 /// Returns the conversations in `all` that `wanted` names: by an id or the path of a rollout, else by the beginning of
@@ -35,7 +35,7 @@ pub(crate) fn find_named<T: Copy>(
     matching.find(|found| !found.is_empty()).unwrap_or_default()
 }
 
-/// Returns the id in the path or the name of a rollout.
+/// Returns the id of the thread in the path or the file name of a rollout.
 pub(crate) fn parse_id_in_path(text: &str) -> Option<String> {
     let file = RolloutName::parse_any(Path::new(text))?;
     file.id().map(str::to_owned)

@@ -1,9 +1,9 @@
 //! The rollouts that a thread consists of.
 //!
-//! A rewind (Esc Esc, `thread/revert`; 0.169) begins another rollout of the thread. Its first line names the
-//! rollout that it continues, and the place where it leaves it (`history_base`, which has the id of a *rollout*
-//! under the key `thread_id`). A fork does the same in a thread of its own. Codex shows the base up to that
-//! place, then the new rollout. What the base has after that place is shown nowhere, but its requests count.
+//! A rewind (Esc Esc, `thread/revert`; 0.169) begins another rollout of the thread. Its first line names its base,
+//! which is the rollout that it continues, and the position in the base at which it branches off (`history_base`, which
+//! has the id of a *rollout* under the key `thread_id`). A fork does the same in a thread of its own. Codex shows the
+//! base up to that position, then the new rollout. Later lines of the base are shown nowhere, but their requests count.
 
 use super::files::{self, RolloutFile};
 use super::id::ConversationId;
@@ -22,12 +22,11 @@ pub(super) const MAX_ROLLOUTS: usize = 1000;
 /// The largest offset of a local time from UTC. Codex names day folders by its local date.
 const MAX_UTC_OFFSET: TimeDelta = TimeDelta::hours(14);
 
-/// A rollout as far as Codex shows it.
+/// The part of a rollout that Codex shows, from the beginning of the rollout on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolloutSlice {
-    /// The rollout, plain or compressed.
     pub path: PathBuf,
-    /// The offset in the plain text at which the next rollout continues; `None` for the whole rollout.
+    /// The offset in the plain text at which the next rollout branches off; `None` for the whole rollout.
     pub end: Option<u64>,
 }
 
@@ -54,7 +53,7 @@ pub(crate) struct ThreadPart {
 pub(crate) struct ThreadChain {
     /// The threads, the oldest first. The last one is the thread itself.
     pub parts: Vec<ThreadPart>,
-    /// The id of the rollout with the turns before the first part, if it is not on disk.
+    /// The id of the rollout that the first part continues, if that rollout is not on disk or cannot be read.
     pub missing: Option<String>,
 }
 
@@ -110,7 +109,7 @@ fn parse_base(head: &SessionMeta) -> Option<(String, Option<u64>)> {
     Some((head.base_id()?, head.base_end()))
 }
 
-/// All rollouts of the threads that were rewound, the oldest first. The others have one.
+/// All rollouts of each rewound thread, the oldest first. Other threads have a single rollout, and are left out.
 #[derive(Debug, Default)]
 pub(crate) struct RewoundThreads(HashMap<ConversationId, Vec<PathBuf>>);
 
@@ -171,9 +170,9 @@ impl RewoundThreads {
     }
 }
 
-/// Returns the threads of `files` in the order of their first files: the id in lower case, with the rollout that Codex
-/// would continue if no row named one. That is the newest, and of two files of one rollout the file that is not archived.
-/// Files without an id are left out.
+/// Returns the ids of the threads of `files`, in lower case and in the order of their first files, each with the
+/// rollout that Codex continues if no row names one. This is the newest rollout. If it has two files, the file in
+/// `sessions/` is returned. Files without an id are left out.
 pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
     // A killed Codex or a sync leaves one rollout of a thread archived and another one not.
     let rank = |file: &RolloutFile| (parse_rollout_id(&file.relative), !file.is_archived);
@@ -234,7 +233,7 @@ pub(crate) fn created_at(id: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(uuid_time_ms(id)?)
 }
 
-/// Returns the folders of all local dates, in any time zone, of this range of times.
+/// Returns the day folders of all dates that a time in the range has in any time zone.
 pub(crate) fn day_folders(home: &Path, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<PathBuf> {
     let sessions = home.join(SESSIONS);
     let first = (from - MAX_UTC_OFFSET).date_naive();

@@ -2,18 +2,18 @@
 //! conversations nowhere else (0.169).
 
 use super::id::ConversationId;
+use super::rollout::first_line;
 use super::session_index::ThreadNameIndex;
-use crate::codex::{ListedThread, ThreadFilter, threads};
+use crate::codex::{ListedThread, ThreadFilter, ThreadRow, threads};
 use crate::io::Environment;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// The names in the index of a home. An unreadable index only hides names.
+/// The names in the index of a home. An unreadable index counts as empty.
 #[derive(Debug, Default)]
 pub(crate) struct ThreadTitles(ThreadNameIndex);
 
 impl ThreadTitles {
-    /// Reads all names of a home.
     pub(crate) fn read(home: &Path) -> Self {
         Self(ThreadNameIndex::read(home).unwrap_or_default())
     }
@@ -24,7 +24,7 @@ impl ThreadTitles {
         entry.first_line().map(str::to_owned)
     }
 
-    /// Sets the title of a conversation whose row has no name.
+    /// Sets the title of a conversation whose row has no name to its name in the index, if there is one.
     pub(crate) fn apply(&self, thread: &mut ListedThread) {
         if !thread.has_name
             && let Some(name) = self.name(&thread.id)
@@ -34,7 +34,7 @@ impl ThreadTitles {
     }
 }
 
-/// Sets the titles of conversations whose rows have no names.
+/// Sets the titles of conversations whose rows have no names to their names in the index.
 pub(crate) fn apply_names(home: &Path, threads: &mut [ListedThread]) {
     let unnamed = threads.iter().filter(|thread| !thread.has_name);
     let unnamed: HashSet<_> = unnamed.map(|t| ConversationId::of(&t.id)).collect();
@@ -70,4 +70,10 @@ pub(crate) fn read_titles(
         Some((thread.id.to_lowercase(), title.to_owned()))
     });
     titles.collect()
+}
+
+/// Returns the first line of the name that the user gave, else of the title; empty if there is none.
+pub(crate) fn title_of(row: &ThreadRow) -> String {
+    let title = row.given_name().unwrap_or(&row.title);
+    first_line(title).unwrap_or_default()
 }

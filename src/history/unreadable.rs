@@ -6,8 +6,9 @@
 
 use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
-use super::rollout::{self, first_line};
+use super::rollout;
 use super::thread_rollouts::{MAX_ROLLOUTS, find_rollout};
+use super::thread_titles::title_of;
 use crate::codex::projections::{self, Projections, RolloutCut};
 use crate::codex::rollout::is_plain;
 use crate::codex::threads::ThreadRow;
@@ -22,13 +23,12 @@ const REPAIR: &str = "codex-manager history repair";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct UnreadableConversation {
     pub id: ConversationId,
-    /// The given name, else the first line of the title.
+    /// The first line of the name that the user gave, else of the title.
     pub title: String,
     /// The cause, as a sentence fragment.
     pub reason: String,
-    /// The number of turns in its rollouts.
+    /// The number of turns in the rollouts of the conversation.
     pub turns_on_disk: usize,
-    /// The number of turns that Codex shows.
     pub turns_shown: usize,
     /// The command that makes Codex show all turns; `None` if neither a repair nor an archive can restore them.
     pub fix: Option<String>,
@@ -52,14 +52,10 @@ impl UnreadableConversation {
 pub(crate) enum UnreadableCause {
     /// The row has the old mode, and the rollout is paginated.
     Mode,
-    /// Codex has not projected rollouts that the conversation continues: these, the newest first.
+    /// Codex has not projected all rollouts that the conversation continues. Contains all of them, the newest first.
     Unprojected(Vec<ContinuedRollout>),
     /// A rollout is shorter than its projection.
-    Shortened {
-        rollout_id: String,
-        /// The size of the rollout.
-        bytes: u64,
-    },
+    Shortened { rollout_id: String, bytes: u64 },
     /// All lines precede the ordinal from which Codex shows the lines of a subagent.
     Boundary,
     /// The rollout with this id has the earlier turns, but is not on disk or has other lines than before.
@@ -101,7 +97,7 @@ impl UnreadableCause {
 pub(crate) struct ContinuedRollout {
     /// The absolute path, plain or compressed.
     pub path: PathBuf,
-    /// The place at which the next rollout continues.
+    /// The position at which the next rollout branches off.
     pub cut: RolloutCut,
     /// True if Codex has projected the rollout up to the cut.
     pub is_projected: bool,
@@ -139,6 +135,7 @@ impl<'a> ReadabilityCheck<'a> {
     ) -> Option<UnreadableConversation> {
         let cause = self.find_cause(row, leaf)?;
         let (_, chain) = self.follow_chain(leaf);
+        // A rollout that cannot be read counts as one without turns: the cause is reported anyway.
         let count = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
         let leaf_turns = count(&leaf.file.path(self.home), None);
         let turns = |wanted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
@@ -155,10 +152,9 @@ impl<'a> ReadabilityCheck<'a> {
             }
             _ => 0,
         };
-        let title = first_line(row.given_name().unwrap_or(&row.title));
         Some(UnreadableConversation {
             id: leaf.id.clone(),
-            title: title.unwrap_or_default(),
+            title: title_of(row),
             reason: cause.reason(),
             turns_on_disk: leaf_turns + turns(&|_| true),
             turns_shown,
@@ -194,14 +190,13 @@ impl<'a> ReadabilityCheck<'a> {
         (bytes < end).then_some(UnreadableCause::Shortened { rollout_id, bytes })
     }
 
-    /// Follows the bases of a rollout back to the first one. Returns the id of a rollout that is not on disk, which
-    /// ends the chain, and the rollouts before it, newest first.
+    /// Follows the bases of a rollout; see [`follow_bases`]. A base that was replaced counts as not found.
     fn follow_chain(&self, leaf: &ConversationRollout) -> (Option<String>, Vec<ContinuedRollout>) {
         let base = leaf.base.as_deref().cloned();
         follow_bases(base, self.projections, |cut| {
             let rollout = self.rollouts.get(&cut.rollout_id)?;
             let path = rollout.file.path(self.home);
-            // Reading a compressed one up to the place would take long.
+            // A compressed rollout is not checked, because reading it up to the cut would take long.
             let is_other =
                 is_plain(&path) && rollout::ends_line_at(&path, cut.offset).is_ok_and(|ends| !ends);
             (!is_other).then(|| (path, rollout.base.as_deref().cloned()))
@@ -210,7 +205,7 @@ impl<'a> ReadabilityCheck<'a> {
 }
 
 /// Follows a chain of rollouts, from `base` back to the first one. `find` returns the path and the base of a rollout.
-/// Returns the id of a rollout that is not found, which ends the chain, and the rollouts before it, newest first.
+/// Returns the id of the rollout that is not found, if any, which ends the chain, and the found ones, newest first.
 fn follow_bases(
     base: Option<RolloutCut>,
     projections: &Projections,
@@ -233,8 +228,8 @@ fn follow_bases(
     (None, chain)
 }
 
-/// Returns the rollouts that `leaf` continues, newest first. Returns none if Codex has projected all of them, or if one is
-/// missing: then Codex cannot open the conversation.
+/// Returns the rollouts that `leaf` continues, newest first. Returns none if Codex has projected all of them, or if one
+/// of them is missing, because Codex cannot open such a conversation.
 pub(super) fn find_unprojected_bases(
     home: &Path,
     leaf: &Path,

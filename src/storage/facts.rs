@@ -1,7 +1,8 @@
 //! Facts about conversations: project, account and title, from the database or else the rollouts.
 
 use super::walk::RolloutUsage;
-use crate::codex::{ThreadRow, threads};
+use crate::codex::threads;
+use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, rollout};
 use crate::io::{parallel, progress};
 use std::collections::{HashMap, HashSet};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 /// The number of largest conversations in a report.
 pub(super) const MAX_LARGEST: usize = 10;
 
-/// Rollouts that are read at a time.
+/// The number of rollouts that are read at a time.
 const MAX_OPEN_ROLLOUTS: usize = 64;
 
 /// Interned names, because many conversations share a project and an account.
@@ -46,13 +47,13 @@ struct ConversationFacts {
 }
 
 /// Reads the facts from the database, with the titles of the [`MAX_LARGEST`] first of `rollouts`.
-fn read_rows(rollouts: &[RolloutUsage], state: Option<&Path>) -> ConversationFacts {
+fn read_rows(rollouts: &[RolloutUsage], state_database: Option<&Path>) -> ConversationFacts {
     let largest = rollouts
         .iter()
         .take(MAX_LARGEST)
         .filter_map(|found| found.id.as_ref());
     let largest: HashSet<_> = largest.cloned().collect();
-    let folded = state.map(|path| {
+    let folded = state_database.map(|path| {
         threads::fold_rows(path, ConversationFacts::default, |known, row| {
             let id = ConversationId::of(&row.id);
             if largest.contains(&id) {
@@ -71,19 +72,13 @@ fn read_rows(rollouts: &[RolloutUsage], state: Option<&Path>) -> ConversationFac
         .unwrap_or_default()
 }
 
-/// Returns the name, or the first line of the title; empty if unknown.
-pub(super) fn title_of(row: &ThreadRow) -> String {
-    let title = row.given_name().unwrap_or(&row.title);
-    rollout::first_line(title).unwrap_or_default()
-}
-
-/// Returns the project and account of each rollout, from its row in the database `state`, else from its first line,
-/// and the titles of the [`MAX_LARGEST`] first ones. An unreadable rollout counts as unknown.
+/// Returns the project and account of each rollout, from the row of its conversation or else its metadata, and the
+/// titles of the [`MAX_LARGEST`] first ones. Facts that cannot be read are "unknown".
 pub(super) fn read(
     rollouts: &[RolloutUsage],
-    state: Option<&Path>,
+    state_database: Option<&Path>,
 ) -> (Vec<ProjectAndAccount>, Titles) {
-    let mut known = read_rows(rollouts, state);
+    let mut known = read_rows(rollouts, state_database);
     let nothing = (known.names.intern(""), known.names.intern(""));
     let mut facts = vec![nothing; rollouts.len()];
     let mut unknown = Vec::new();

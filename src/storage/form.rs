@@ -42,15 +42,13 @@ pub(crate) enum ConversionError {
     /// Another program wrote, moved or removed the rollout during the conversion.
     #[error("the conversation changed in the meantime")]
     Changed,
-    /// Both forms exist, and the other one has text that this one lacks.
+    /// Both forms exist, and the compressed file has text that the plain file lacks.
     #[error("the plain and the compressed file have different contents")]
     Diverged,
-    /// The compressed form would not be smaller.
     #[error("compression does not make it smaller")]
     Incompressible,
     #[error("interrupted")]
     Interrupted,
-    /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
 }
@@ -67,11 +65,11 @@ impl Form {
 
 /// Converts the rollout `source` of the conversation `id` in `home` to the form `to`, with the same
 /// modification time and permissions. Returns the size of the new file. Durable on return.
-/// `workers` is the number of threads that compress it.
+/// `workers` is the number of threads that compress.
 ///
 /// # Errors
-/// The rollout has its old form, or both. If the last fsync fails, it has the new one, and the removal
-/// of the old one is not durable.
+/// After an error, the rollout has its old form or both forms. If only the last fsync fails, it has its new form, and
+/// the removal of the old one is not durable.
 pub(crate) fn convert(
     home: &Path,
     id: &str,
@@ -91,7 +89,7 @@ pub(crate) fn convert(
     }
     let mut temp = TempFile::create_beside(&target)?;
     if to == Form::Plain && before.meta.len() == 0 {
-        // No frame at all, which the decoder accepts.
+        // An empty file has no frame, and the decoder would accept it.
         return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
             .at("expand", source)?;
     }
@@ -135,7 +133,9 @@ pub(crate) fn convert(
     Ok(bytes)
 }
 
-/// Removes the superfluous form of a conversation that exists in both. Returns the size of `target` if that one stays.
+/// Removes the superfluous file of a rollout that exists in both forms. Returns the size of `target` if that file
+/// stays, and `None` if `source` stays and has to be converted. Fails if the compressed file has text that the plain
+/// file lacks, because Codex reads the plain file.
 fn merge_forms(
     source: &Path,
     target: &Path,

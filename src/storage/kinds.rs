@@ -8,7 +8,6 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The disk usage of one kind of file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct KindUsage {
     /// The name of the kind, such as `rollouts` or `databases`.

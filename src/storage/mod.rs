@@ -29,18 +29,18 @@ use crate::io::space;
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
-/// Measures `home`. `state` is its state database; if it cannot be read, the rollouts are read
-/// instead. Databases in the folder `databases` outside of the home are counted too.
+/// Measures `home`. If `state_database` is missing or unreadable, the rollouts are read instead. Databases in
+/// `database_folder` are counted too if it is outside of the home.
 pub(crate) fn measure(
     home: &Path,
     manager_home: &Path,
-    databases: Option<&Path>,
-    state: Option<&Path>,
+    database_folder: Option<&Path>,
+    state_database: Option<&Path>,
     now: DateTime<Utc>,
 ) -> StorageReport {
     let mut walk = UsageWalk::default();
     walk.add_folder(home, |_| true);
-    if let Some(folder) = databases.filter(|folder| !folder.starts_with(home)) {
+    if let Some(folder) = database_folder.filter(|folder| !folder.starts_with(home)) {
         walk.add_folder(folder, |kind| {
             matches!(
                 kind,
@@ -66,6 +66,6 @@ pub(crate) fn measure(
         manager: report::measure_manager_home(manager_home),
         full_in_days: free_bytes.and_then(|free| free.checked_div(bytes_per_day)),
     };
-    report::add_shares(walk.rollouts, state, &mut report);
+    report::add_shares(walk.rollouts, state_database, &mut report);
     report
 }

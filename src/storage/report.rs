@@ -25,16 +25,15 @@ pub(crate) struct UsageShare {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct LargeConversation {
-    /// The id in the name of its rollout, if any.
+    /// The id in the name of the rollout, if any.
     pub id: Option<ConversationId>,
-    /// The absolute path of its rollout.
+    /// The absolute path of the rollout.
     pub path: PathBuf,
     pub bytes: u64,
-    /// The folder that it works in.
+    /// The folder that the conversation works in.
     pub project: String,
-    /// The name or the first line of the title; empty if unknown.
+    /// The first line of the name that the user gave, else of the title; empty if unknown.
     pub title: String,
-    /// True if the rollout is below `archived_sessions/`.
     pub archived: bool,
 }
 
@@ -70,7 +69,8 @@ pub(crate) struct StorageReport {
     pub free_bytes: Option<u64>,
     /// The usage of the manager home by top-level entry, largest first.
     pub manager: Vec<ManagerUsage>,
-    /// The number of days until the disk is full at this growth; null if the growth or the free space is not known.
+    /// The number of days until the disk is full at this growth; null if nothing grows, or if the growth or the free
+    /// space is not known.
     pub full_in_days: Option<u64>,
 }
 
@@ -80,7 +80,6 @@ pub(crate) struct Growth {
     pub days: i64,
     /// The size of conversations that began in the period.
     pub bytes: u64,
-    /// The average growth per day.
     pub bytes_per_day: u64,
 }
 
@@ -146,11 +145,11 @@ pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
 /// Adds the usage by project, month and account, and the largest conversations.
 pub(super) fn add_shares(
     mut rollouts: Vec<RolloutUsage>,
-    state: Option<&Path>,
+    state_database: Option<&Path>,
     report: &mut StorageReport,
 ) {
     rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-    let (facts, mut titles) = facts::read(&rollouts, state);
+    let (facts, mut titles) = facts::read(&rollouts, state_database);
     let (mut projects, mut months, mut accounts) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (i, (found, (project, account))) in rollouts.into_iter().zip(facts).enumerate() {

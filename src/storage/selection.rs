@@ -1,8 +1,9 @@
-//! Chooses the conversations that go to the trash, and finds the ones that need them.
+//! Chooses the conversations that go to the trash, and finds the forks that need them.
 
-use super::facts::{self, title_of};
+use super::facts;
 use super::walk::{RolloutUsage, find_rollouts};
 use crate::codex::{DatabaseError, ThreadRow, parse_rollout_id, threads};
+use crate::history::thread_titles::title_of;
 use crate::history::{ConversationId, Depth, rollout, thread_choice};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -77,29 +78,30 @@ impl ResolvedNames {
 }
 
 impl TrashSelection {
-    /// Applies `filter` to the conversations of `home`. `state` is the state database.
+    /// Applies `filter` to the conversations of `home`.
     ///
     /// # Errors
     /// The database cannot be read.
     pub(crate) fn new(
         home: &Path,
-        state: Option<&Path>,
+        state_database: Option<&Path>,
         filter: &TrashFilter,
         now: DateTime<Utc>,
     ) -> Result<Self, DatabaseError> {
         let mut rollouts = find_rollouts(home);
         rollouts.retain(|rollout| rollout.id.is_some());
-        let rows = read_rows(state)?;
+        let rows = read_rows(state_database)?;
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
-        let subagents: Option<HashSet<ConversationId>> = match (&filter.subagents_of, state) {
-            (None, _) => None,
-            (Some(parent), Some(state)) => {
-                let ids = threads::find_subagents(state, parent)?;
-                Some(ids.iter().map(|id| ConversationId::of(id)).collect())
-            }
-            (Some(_), None) => Some(HashSet::new()),
-        };
-        let (facts, _) = facts::read(&rollouts, state);
+        let subagents: Option<HashSet<ConversationId>> =
+            match (&filter.subagents_of, state_database) {
+                (None, _) => None,
+                (Some(parent), Some(state_database)) => {
+                    let ids = threads::find_subagents(state_database, parent)?;
+                    Some(ids.iter().map(|id| ConversationId::of(id)).collect())
+                }
+                (Some(_), None) => Some(HashSet::new()),
+            };
+        let (facts, _) = facts::read(&rollouts, state_database);
         let mut chosen: BTreeMap<String, SelectedConversation> = BTreeMap::new();
         for (rollout, (project, _)) in rollouts.iter().zip(facts) {
             let Some(id) = &rollout.id else { continue };
@@ -132,18 +134,19 @@ impl TrashSelection {
 }
 
 pub(super) fn read_rows(
-    state: Option<&Path>,
+    state_database: Option<&Path>,
 ) -> Result<HashMap<ConversationId, ThreadRow>, DatabaseError> {
-    let Some(state) = state else {
+    let Some(state_database) = state_database else {
         return Ok(HashMap::new());
     };
-    let rows = threads::fold_rows(state, HashMap::new, |rows, row: ThreadRow| {
+    let rows = threads::fold_rows(state_database, HashMap::new, |rows, row: ThreadRow| {
         let _ = rows.insert(ConversationId::of(&row.id), row);
     })?;
     Ok(rows.unwrap_or_default())
 }
 
-/// Returns true if a conversation has a first line but no turns, neither its own ones nor those of a parent.
+/// Returns true if a conversation has metadata but no turns, neither its own nor those of a parent. False for a damaged
+/// or unreadable rollout.
 fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
     // The row of a subagent has no message either, although it has turns.
     row.first_user_message.is_empty()

@@ -1,4 +1,4 @@
-//! Compresses the rollouts of conversations at rest, and the reverse: selects, converts, reports.
+//! Compresses the rollouts of conversations that have not changed for a while, and expands compressed ones.
 
 use super::facts;
 use super::form::{self, ConversionError, Form};
@@ -17,10 +17,10 @@ use std::time::Instant;
 /// smaller one has a window of at most its own size.
 const LARGE_BYTES: u64 = 32 << 20;
 
-/// The bytes that the estimate of a plan reads.
+/// The number of bytes that the estimate of a plan reads.
 const SAMPLE_BYTES: u64 = 64 << 20;
 
-/// The bytes that the estimate of a report reads.
+/// The number of bytes that the estimate of a report reads.
 const REPORT_SAMPLE_BYTES: u64 = 8 << 20;
 
 /// The default time since the last change, in days.
@@ -29,7 +29,7 @@ pub(crate) const DEFAULT_DAYS: i64 = 14;
 /// The default smallest size, in bytes.
 pub(crate) const DEFAULT_MIN_BYTES: u64 = 16_000;
 
-/// The rollouts that an estimate reads at least a part of.
+/// The largest number of rollouts that an estimate reads.
 const SAMPLE_ROLLOUTS: usize = 64;
 
 /// Chooses the rollouts to convert.
@@ -46,7 +46,7 @@ pub(crate) struct ShrinkFilter {
     pub sessions: Vec<String>,
 }
 
-/// A rollout that is to be converted, or that is not, for a reason.
+/// A rollout that a filter matches, with its conversion or the reason why it is not converted.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ShrinkItem {
     pub session_id: ConversationId,
@@ -57,7 +57,6 @@ pub(crate) struct ShrinkItem {
     pub before_bytes: u64,
     /// Size after the conversion; an estimate in a plan.
     pub after_bytes: u64,
-    /// The change that is planned or was made.
     pub action: ShrinkAction,
     pub reason: Option<String>,
     /// The folder that the conversation works in.
@@ -85,22 +84,22 @@ pub(crate) struct ShrinkPlan {
 }
 
 impl ShrinkPlan {
-    /// Plans the conversion of the rollouts of `home` that `filter` matches. `state` is the state database. Skips
-    /// rollouts that are open in another process.
+    /// Plans the conversion of the rollouts of `home` that `filter` matches. Skips rollouts that are open in another
+    /// process. Titles in the filter match nothing if `state_database` cannot be read.
     pub(crate) fn new(
         home: &Path,
-        state: Option<&Path>,
+        state_database: Option<&Path>,
         filter: &ShrinkFilter,
         now: DateTime<Utc>,
     ) -> Self {
         let mut rollouts = find_rollouts(home);
         // Without a readable database, ids still name conversations.
-        let rows = state.filter(|_| !filter.sessions.is_empty());
+        let rows = state_database.filter(|_| !filter.sessions.is_empty());
         let rows = read_rows(rows).unwrap_or_default();
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
         rollouts.retain(|rollout| filter.matches(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-        let (facts, _) = facts::read(&rollouts, state);
+        let (facts, _) = facts::read(&rollouts, state_database);
         let open = list_open_files(home);
         let mut items = Vec::new();
         for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
@@ -259,7 +258,8 @@ impl ShrinkFilter {
     }
 }
 
-/// Returns the bytes that compressing the rollouts at rest would free, from a sample.
+/// Returns the number of bytes that compressing the rollouts that `storage shrink` selects by default would free,
+/// estimated from a sample.
 pub(super) fn estimate_gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u64 {
     let filter = ShrinkFilter {
         to: Form::Compressed,
@@ -268,19 +268,19 @@ pub(super) fn estimate_gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u6
         projects: Vec::new(),
         sessions: Vec::new(),
     };
-    let at_rest = rollouts
+    let selected = rollouts
         .iter()
         .filter(|rollout| filter.matches(rollout, &ResolvedNames::default(), now));
-    let at_rest: Vec<_> = at_rest.collect();
-    let paths: Vec<&Path> = at_rest.iter().map(|rollout| &*rollout.path).collect();
-    let before: u64 = at_rest.iter().map(|rollout| rollout.bytes).sum();
+    let selected: Vec<_> = selected.collect();
+    let paths: Vec<&Path> = selected.iter().map(|rollout| &*rollout.path).collect();
+    let before: u64 = selected.iter().map(|rollout| rollout.bytes).sum();
     sample(&paths, Form::Compressed, REPORT_SAMPLE_BYTES).map_or(0, |(plain, compressed)| {
         before.saturating_sub(scale(before, compressed, plain))
     })
 }
 
-/// Converts parts of some of the rollouts without writing, `bytes` bytes of text in total. Returns
-/// the sizes of these parts, plain and compressed; `None` if nothing could be read.
+/// Converts the beginnings of some of the rollouts without writing: at most `bytes` bytes of text in total. Returns the
+/// total sizes of these parts, plain and compressed; `None` if nothing could be read.
 fn sample(rollouts: &[&Path], to: Form, bytes: u64) -> Option<(u64, u64)> {
     let step = rollouts.len().div_ceil(SAMPLE_ROLLOUTS).max(1);
     let sampled = rollouts.iter().step_by(step);

@@ -33,12 +33,12 @@ const NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TrashedConversation {
     pub(crate) id: String,
-    /// The name or the first line of the title; empty if unknown.
+    /// The first line of the name that the user gave, else of the title; empty if unknown.
     pub(crate) title: String,
     pub(crate) trashed_at: DateTime<Utc>,
-    /// The Codex home that it belongs to.
+    /// The Codex home that the conversation belongs to.
     pub(crate) home: ListedPath,
-    /// The state database with its row; `None` if it had no row.
+    /// The state database that had the row; `None` if the conversation had no row.
     database: Option<ListedPath>,
     row: Option<RowValues>,
     /// The former lines in the index of names.
@@ -55,8 +55,8 @@ impl Document for TrashedConversation {
 }
 
 impl TrashedConversation {
-    /// Returns true if the files of the entry are below the home and in the folder of the entry. This program writes no
-    /// other entries.
+    /// Returns true if each rollout belongs below the home, and its copy directly in the folder of the entry. This
+    /// program writes no other entries.
     fn is_within_home(&self) -> bool {
         self.files.iter().all(|(ListedPath(path), name)| {
             let mut below = path
@@ -78,7 +78,6 @@ impl TrashedConversation {
 /// The reason why a conversation was not moved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrashError {
-    /// Codex has the conversation open.
     #[error("Codex has the conversation open: {0}")]
     Busy(String),
     /// Codex changed, moved or removed the conversation after it was selected.
@@ -87,19 +86,15 @@ pub(crate) enum TrashError {
     /// A conversation with this id is in the home again.
     #[error("the home has this conversation already: {}", .0.display())]
     Occupied(PathBuf),
-    /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
     /// The age of the entries is not known.
     #[error(transparent)]
     Clock(#[from] ClockDoubt),
-    /// The entry cannot be read or written.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The row cannot be read or written.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The index of names cannot be read or written.
     #[error(transparent)]
     Index(#[from] HistoryError),
 }
@@ -131,7 +126,7 @@ pub(crate) struct TrashEntry {
 }
 
 impl TrashEntry {
-    /// Returns the size of the rollouts in bytes.
+    /// Returns the size of the rollouts in bytes. A missing file counts as empty.
     pub(crate) fn bytes(&self) -> u64 {
         let files = self.conversation.files.iter();
         let sizes = files.map(|(_, name)| self.folder.join(name).metadata().map_or(0, |m| m.len()));
@@ -228,7 +223,7 @@ impl ConversationTrash {
         let busy = || TrashError::Busy(conversation.id.clone());
         let _writer = WriterLock::take(home, &conversation.id)?.ok_or_else(busy)?;
         entry.check_absent()?;
-        // The rollouts before the row, for the same reason as in `remove_rest_from_home`.
+        // The rollouts before the row, for the same reason as in `remove_from_home_unchecked`.
         entry.restore_into_home()?;
         tree::remove(&entry.folder)?;
         Ok(atomic::sync_folder(&self.folder)?)
@@ -237,7 +232,7 @@ impl ConversationTrash {
     /// Returns the entries that are older than `age`, the newest first.
     ///
     /// # Errors
-    /// The clock cannot be trusted, or those of [`list_entries`].
+    /// The clock cannot be trusted; see also [`list_entries`].
     pub(crate) fn list_expired(
         &self,
         age: TimeDelta,
@@ -281,7 +276,7 @@ pub(crate) fn list_entries(manager_home: &Path) -> Result<Vec<TrashEntry>, Trash
 /// Returns the rollouts of `home` in the trash, the newest first.
 ///
 /// # Errors
-/// As [`list_entries`].
+/// See [`list_entries`].
 pub(crate) fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<PathBuf>, TrashError> {
     let entries = list_entries(manager_home)?.into_iter().rev();
     let entries = entries.filter(|entry| file_id::is_same_folder(&entry.conversation.home.0, home));
@@ -331,7 +326,7 @@ pub(crate) fn recover(manager_home: &Path) -> Result<usize, TrashError> {
     for entry in &pending {
         entry.settle(&trash.folder)?;
     }
-    // Without its document, nothing was taken out of the home.
+    // As long as an entry has no document, nothing was taken out of the home.
     for (name, _) in tree::list(&folder).at("list", &folder)? {
         let entry = folder.join(&name);
         let has_document = entry.join(DOCUMENT).symlink_metadata().is_ok();
@@ -349,13 +344,13 @@ impl TrashEntry {
         for (path, name) in &self.conversation.files {
             links::publish_copy(&path.0, &self.folder.join(name))?;
         }
-        // Last: without it, nothing was taken out of the home.
+        // The document is last: as long as it is missing, nothing was taken out of the home.
         document::write(&self.folder.join(DOCUMENT), &self.conversation)?;
         atomic::sync_folder(&self.folder)?;
         Ok(atomic::sync_folder(atomic::parent_of(&self.folder))?)
     }
 
-    /// Takes the row, the names and the rollouts out of the home.
+    /// Removes the row, the names and the rollouts from the home, unless a rollout has changed since it was copied.
     fn remove_from_home(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
         for (path, name) in &conversation.files {
@@ -363,11 +358,12 @@ impl TrashEntry {
                 return Err(TrashError::Changed(conversation.id.clone()));
             }
         }
-        self.remove_rest_from_home()
+        self.remove_from_home_unchecked()
     }
 
-    /// Removes the rollouts last: while all are live, [`recover`] puts the rest back.
-    fn remove_rest_from_home(&self) -> Result<(), TrashError> {
+    /// Removes the row, the names, and then the rollouts from the home. As long as all rollouts are in the home,
+    /// [`recover`] puts the row and the names back.
+    fn remove_from_home_unchecked(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
         if let Some(database) = &conversation.database {
             // The row before the rollout: Codex indexes a rollout without a row again, but keeps a row
@@ -377,7 +373,7 @@ impl TrashEntry {
         session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
         for (path, name) in &conversation.files {
             tree::remove(&path.0)?;
-            // Until here it was the same file by a hard link.
+            // Only now, because the rollout in the home may have been the same file, by a hard link.
             set_mode(&self.folder.join(name), 0o600)?;
         }
         for (path, _) in &conversation.files {
@@ -421,7 +417,7 @@ impl TrashEntry {
             .iter()
             .all(|(path, _)| path.0.symlink_metadata().is_ok());
         if is_whole && !all_live {
-            self.remove_rest_from_home()?;
+            self.remove_from_home_unchecked()?;
             let name = self
                 .folder
                 .file_name()
@@ -437,8 +433,8 @@ impl TrashEntry {
         Ok(atomic::sync_folder(trash)?)
     }
 
-    /// Fails if the home has another file of this conversation, in plain or compressed form, archived or not. Of two files,
-    /// Codex's next move replaces one by the other (0.169).
+    /// Fails if the home has another file of this conversation, in plain or compressed form, archived or not. If there
+    /// are two files, Codex's next move replaces one by the other (0.169).
     ///
     /// # Errors
     /// Another file is found, or it cannot be compared.
@@ -474,7 +470,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
     set.at("set the mode of", path)
 }
 
-/// Returns true if both exist, and are links to one file or copies.
+/// Returns true if both files exist, and are links to one file, or copies: of equal size, and with equal mtime or text.
 fn is_same_file(first: &Path, second: &Path) -> Result<bool, IoError> {
     let (Some((a, one)), Some((b, other))) = (file_id::stat(first)?, file_id::stat(second)?) else {
         return Ok(false);

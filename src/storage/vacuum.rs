@@ -24,13 +24,10 @@ const LOGS: &str = "logs_";
 /// The reason why no database was rewritten.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VacuumError {
-    /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The files were not exchanged.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The database cannot be read or copied.
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The age of log entries is not known.
@@ -93,8 +90,8 @@ impl VacuumPlan {
     /// Rewrites the databases, all or none. Durable on return.
     ///
     /// # Errors
-    /// A process uses the home, the clock cannot be trusted, or a database cannot be copied: nothing was changed. The exchange
-    /// was interrupted: the next command finishes or undoes it.
+    /// A process uses the home, the clock cannot be trusted, or a database cannot be copied: nothing was changed. The
+    /// exchange was interrupted: the next command finishes or undoes it.
     pub(crate) fn apply(
         &mut self,
         home: &Path,
@@ -147,7 +144,7 @@ pub(crate) fn recover(manager_home: &Path, env: &Environment) -> Result<Recovery
     FileExchange::recover(manager_home, JOURNAL, &IdleHome { env })
 }
 
-/// Returns the databases in the folders that Codex uses. A link stays as it is, so it is left out.
+/// Returns the databases in the folders that Codex uses. Leaves out links, which an exchange would replace by files.
 fn find_databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
     let mut folders = vec![
         threads::find_state_folder(home, env),
@@ -195,8 +192,8 @@ fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem,
     })
 }
 
-/// Returns the bytes that a vacuum of a database frees, if log entries from before `logs_since` are
-/// deleted; 0 if it cannot be read.
+/// Returns the number of bytes that a vacuum of a database frees if it deletes log entries from before `logs_since`;
+/// 0 if the database cannot be read.
 pub(super) fn estimate_gain(path: &Path, logs_since: DateTime<Utc>) -> u64 {
     let item = examine(path, Some(logs_since));
     item.map_or(0, |item| item.before_bytes - item.after_bytes)
@@ -211,8 +208,8 @@ fn write_compact(
 ) -> Result<(u64, u64), VacuumError> {
     database::write_snapshot(source, staged)?;
     let before = database::count_rows(staged)?;
-    let deleted = database::compact(staged, since.map(|since| ("logs", "ts", since.timestamp())))?;
-    // Also after SQLite itself wrote it: the disk may be full or faulty.
+    let deleted = database::compact(staged, since.map(|since| since.timestamp()))?;
+    // The copy is checked although SQLite wrote it, because the disk may be full or faulty.
     database::check_integrity(staged)?;
     let after = database::count_rows(staged)?;
     let is_complete = before.len() == after.len()

@@ -22,7 +22,7 @@ pub(super) fn find_rollouts(home: &Path) -> Vec<RolloutUsage> {
     rollouts
 }
 
-/// Removes the temp files, which are as large as conversations, beside all rollouts of `home`.
+/// Removes the temp files that killed conversions left beside rollouts of `home`. They are as large as conversations.
 pub(super) fn remove_temps_of_killed_conversions(home: &Path) {
     for top in [SESSIONS, ARCHIVED_SESSIONS] {
         let walk = WalkDir::new(home.join(top)).follow_root_links(true);
@@ -33,7 +33,7 @@ pub(super) fn remove_temps_of_killed_conversions(home: &Path) {
     }
 }
 
-/// The files found by a walk, counted.
+/// Counts the files that a walk finds.
 #[derive(Default)]
 pub(super) struct UsageWalk {
     pub(super) kinds: KindSums,

@@ -18,17 +18,15 @@ const WINDOWS_REACHED: &str = "rate_limit_reached";
 /// The quota windows and limits of an account as the server reports them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AccountLimits {
-    /// The windows of all limits.
     pub windows: Vec<Window>,
     /// `ordinaryUsageAllowed`, if the server sends it; false if the server names a window as reached.
     pub usage_allowed: Option<bool>,
-    /// The used-up limit on spending, if any.
+    /// The limit on spending that is used up, if any.
     pub spend_cap: Option<SpendCap>,
-    /// The banked resets, if the server sends them.
+    /// The banked resets, if the server sends their number.
     pub reset_credits: Option<ResetCredits>,
-    /// The plan, if the server sends it.
     pub plan: Option<String>,
-    /// The workspace account id of the figures, if the server sends it.
+    /// The workspace account id of the account that the limits belong to, if the server sends it.
     pub account_id: Option<String>,
     /// The number of windows with invalid figures, which are not in `windows`.
     pub unreadable_windows: usize,
@@ -82,11 +80,11 @@ impl AccountLimits {
     /// Adds the windows of one limit: every field that has the keys of a window. The names of the
     /// fields do not matter, so that new ones are read; "primary" sorts before "secondary".
     fn add_windows(&mut self, limit_id: &str, limit: &Value, now: DateTime<Utc>, zone: Zone) {
-        for part in limit.as_object().into_iter().flat_map(|o| o.values()) {
-            if part.get("usedPercent").is_none() || part.get("windowDurationMins").is_none() {
+        for field in limit.as_object().into_iter().flat_map(|o| o.values()) {
+            if field.get("usedPercent").is_none() || field.get("windowDurationMins").is_none() {
                 continue;
             }
-            match parse_window(limit_id, part, now, zone) {
+            match parse_window(limit_id, field, now, zone) {
                 Some(window) => self.windows.push(window),
                 None => self.unreadable_windows += 1,
             }
@@ -96,11 +94,11 @@ impl AccountLimits {
 
 /// Parses one window; `None` if a figure is no number or out of range. Slightly more than 100 % used is
 /// valid, because some servers report it. Times in milliseconds are out of range.
-fn parse_window(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) -> Option<Window> {
-    let used_percent = part["usedPercent"].as_f64();
-    let minutes = parse_optional_number(part, "windowDurationMins", 1.0..=5_256_000.0)?;
+fn parse_window(limit_id: &str, object: &Value, now: DateTime<Utc>, zone: Zone) -> Option<Window> {
+    let used_percent = object["usedPercent"].as_f64();
+    let minutes = parse_optional_number(object, "windowDurationMins", 1.0..=5_256_000.0)?;
     // Codex 0.4x sends the time until the reset.
-    let in_seconds = parse_optional_number(part, "resetsInSeconds", 0.0..=LAST_SECOND)?;
+    let in_seconds = parse_optional_number(object, "resetsInSeconds", 0.0..=LAST_SECOND)?;
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -110,14 +108,14 @@ fn parse_window(limit_id: &str, part: &Value, now: DateTime<Utc>, zone: Zone) ->
         limit_id: limit_id.to_owned(),
         minutes: minutes.map(|minutes| minutes as u32),
         used_percent: used_percent.filter(|used| (0.0..=10_000.0).contains(used))?,
-        resets_at: parse_time(part, "resetsAt", zone)?.or_else(|| {
+        resets_at: parse_time(object, "resetsAt", zone)?.or_else(|| {
             let at = now.checked_add_signed(Duration::seconds(in_seconds? as i64))?;
             Some(zone.at(&at))
         }),
     })
 }
 
-/// Returns the used-up limit on spending, if any. `individualLimit` is the maximum that an
+/// Returns the limit on spending that is used up, if any. `individualLimit` is the maximum that an
 /// administrator or the user has set. Bought credits have no reset.
 fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     let reached = text_field(limit, "rateLimitReachedType").unwrap_or_default();
@@ -139,7 +137,7 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
 }
 
 /// Parses the banked resets; `None` if their number is unknown. The server sends only the number if it cannot list
-/// the resets. The list also has spent resets, and resets that have expired since the server counted.
+/// the resets. The list also has spent resets, and resets that expired after the server counted.
 fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Option<ResetCredits> {
     let available = credits.get("availableCount")?.as_u64()?;
     let available = u32::try_from(available).ok()?;
@@ -170,8 +168,8 @@ fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Optio
 
 /// Parses the time `key`: `Some(None)` if it is absent, `None` if it is invalid.
 #[allow(clippy::option_option, reason = "absent, valid and invalid differ")]
-fn parse_time(part: &Value, key: &str, zone: Zone) -> Option<Option<Timestamp>> {
-    let seconds = parse_optional_number(part, key, 1.0..=LAST_SECOND)?;
+fn parse_time(object: &Value, key: &str, zone: Zone) -> Option<Option<Timestamp>> {
+    let seconds = parse_optional_number(object, key, 1.0..=LAST_SECOND)?;
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the range is checked above"
@@ -184,11 +182,11 @@ fn parse_time(part: &Value, key: &str, zone: Zone) -> Option<Option<Timestamp>> 
 /// `range`.
 #[allow(clippy::option_option, reason = "absent, valid and invalid differ")]
 fn parse_optional_number(
-    part: &Value,
+    object: &Value,
     key: &str,
     range: RangeInclusive<f64>,
 ) -> Option<Option<f64>> {
-    match part.get(key) {
+    match object.get(key) {
         None | Some(Value::Null) => Some(None),
         Some(value) => value.as_f64().filter(|v| range.contains(v)).map(Some),
     }

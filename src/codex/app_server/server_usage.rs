@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The tokens that the server counted for an account, wherever they were used.
+/// The tokens that the server counted for an account, on all machines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ServerUsage {
     pub lifetime_tokens: Option<u64>,
@@ -27,7 +27,7 @@ impl ServerUsage {
     }
 }
 
-/// The use of a conversation, without its subagents, as the server estimates it.
+/// The server's estimate of the use of a conversation, without its subagents.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct ThreadEstimate {
     pub credits: f64,
@@ -60,6 +60,6 @@ impl ThreadEstimate {
     }
 }
 
-fn read_millionths(part: &Value, key: &str) -> Option<f64> {
-    part.get(key).and_then(Value::as_f64).map(|n| n / 1e6)
+fn read_millionths(object: &Value, key: &str) -> Option<f64> {
+    object.get(key).and_then(Value::as_f64).map(|n| n / 1e6)
 }

@@ -15,7 +15,7 @@ pub(crate) struct LoginWorkspace {
     pub active: bool,
 }
 
-/// Returns the workspaces of the active login. Codex Desktop can have others.
+/// Returns the workspaces of the active login; empty if no login is active. Codex Desktop can have several logins.
 pub(crate) fn parse_workspaces(result: &Value) -> Vec<LoginWorkspace> {
     let mut sessions = result["sessions"].as_array().into_iter().flatten();
     let Some(session) = sessions.find(|session| session["isActive"] == true) else {

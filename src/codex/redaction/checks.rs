@@ -13,7 +13,7 @@ const MAX_PLACEHOLDER_BYTES: usize = 80;
 const PLACEHOLDERS: &str =
     "example xxxxx placeholder changeme change_me redacted ... **** dummy insert ____ …";
 
-/// The condition for a match to be a secret, in a text that is kept.
+/// The condition for a match in a document to be a secret. In a message every match is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum FormCheck {
@@ -22,7 +22,7 @@ pub(super) enum FormCheck {
     Real,
     /// Anything but placeholders and words, joined or not.
     Varied,
-    /// A part of at least 16 bytes is `Varied`; `=`, `;` and blanks separate parts.
+    /// A value with a part of at least 16 bytes that is `Varied`; `=`, `;` and blanks separate the parts.
     Random,
     /// A password as a person may choose it: no word, variable or placeholder.
     Human,
@@ -44,7 +44,7 @@ impl FormCheck {
         matches!(self, Self::Password | Self::Named | Self::Provider)
     }
 
-    /// Returns true if a value is a secret, by the texts before and after it.
+    /// Returns true if `value` is a secret, judged with the texts `before` and `after` it.
     pub(super) fn accepts(self, before: &[u8], value: &[u8], after: &[u8]) -> bool {
         match self {
             Self::Any | Self::Message => true,
@@ -65,7 +65,7 @@ impl FormCheck {
     }
 }
 
-/// Returns the password of `user:password`.
+/// Returns the password of `user:password`, or the whole value if it has no colon.
 fn password_part(value: &[u8]) -> &[u8] {
     value.rsplit(|b| *b == b':').next().unwrap_or(value)
 }
@@ -90,10 +90,12 @@ fn contains_your(value: &[u8]) -> bool {
     })
 }
 
-/// Returns true if the value mixes letters and digits as random text does, and words, joined or not, do not: every
-/// third character is of another kind than the one before, there are five characters in a row without a vowel, or
-/// several numbers in a long word, or three numbers between letters. Hexadecimal text with a letter and a digit
-/// counts, and mixed letters with capitals in a row.
+/// Returns true if a value looks like random text and not like words, joined or not.
+///
+/// A value with letters and digits looks random in each of these cases: a third of the characters are of another kind
+/// than the one before, five characters in a row have no vowel, a long word has several numbers, three numbers are
+/// between letters, or the value is hexadecimal. A value without digits needs a long word, and capitals in a row or
+/// five characters in a row without a vowel.
 fn looks_random(value: &[u8]) -> bool {
     let kind = |b: u8| match b {
         b'a'..=b'z' => 1,
@@ -165,7 +167,8 @@ fn is_token(value: &[u8]) -> bool {
         .all(|b| b.is_ascii_alphanumeric() || b"-_.+/=~:|%".contains(b))
 }
 
-/// Returns true unless the value is code, a placeholder or an example. In a URL only a password is at this place.
+/// Returns true unless the value is code, a placeholder or an example. The value need not look random, because only a
+/// password has this place in a URL.
 fn is_url_password(value: &[u8]) -> bool {
     const EXAMPLES: &str =
         "password passwd pass pwd pw secret token user foo bar p *** %s tiger guest";
@@ -175,8 +178,7 @@ fn is_url_password(value: &[u8]) -> bool {
         && !EXAMPLES.split(' ').any(|word| word.as_bytes() == lower)
 }
 
-/// Returns true for text that a person may choose as a password: a character that is no letter in a word, or a
-/// mix as in random text.
+/// Returns true for text that a person may choose as a password: it has a digit or a mark such as `!`, or looks random.
 fn is_human_password(value: &[u8]) -> bool {
     const COMMON: &str = "token user test foo my_ %s %d,";
     let has_mark = value
@@ -274,7 +276,7 @@ impl<'a> NamedValue<'a> {
             .last()
             .is_some_and(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
         let value = self.value;
-        // Up to a full stop, a control code or a letter of another script.
+        // The token ends before a full stop, a control code or a letter of another script.
         let token_len = value.iter().position(|b| !b.is_ascii_graphic());
         let token = &value[..token_len.unwrap_or(value.len())];
         let next = value.get(token.len()).or(self.after.first()).copied();
@@ -290,7 +292,7 @@ impl<'a> NamedValue<'a> {
         let is_random_text = is_token(token)
             && looks_random(token)
             && is_text
-            // Names of classes in a list.
+            // A list may have the names of classes.
             && !(is_argument && is_type_name(token))
             && (self.is_quoted || has_digit || token.len() >= 28);
         let is_human_text = is_text && is_human_password(value);

@@ -75,24 +75,22 @@ impl<'a> UnescapedText<'a> {
         self.breaks.is_empty()
     }
 
-    /// Returns the place of a part in the original.
-    pub(super) fn original_range(&self, part: &Range<usize>) -> Range<usize> {
-        let start = self.breaks.partition_point(|(at, _)| *at <= part.start);
-        let start = match start.checked_sub(1).map(|i| self.breaks[i]) {
-            Some((at, original)) => original + part.start - at,
-            None => part.start,
+    /// Returns the range of the original text from which a range of `text` was decoded.
+    pub(super) fn original_range(&self, range: &Range<usize>) -> Range<usize> {
+        // An escape that ends at the end of the range belongs to it.
+        let original_offset = |offset: usize| {
+            let before = self.breaks.partition_point(|(at, _)| *at <= offset);
+            match before.checked_sub(1).map(|i| self.breaks[i]) {
+                Some((at, original)) => original + offset - at,
+                None => offset,
+            }
         };
-        // An escape at the end of the part belongs to it.
-        let end = self.breaks.partition_point(|(at, _)| *at <= part.end);
-        let end = match end.checked_sub(1).map(|i| self.breaks[i]) {
-            Some((at, original)) => original + part.end - at,
-            None => part.end,
-        };
-        start..end
+        original_offset(range.start)..original_offset(range.end)
     }
 }
 
-/// Returns the length of an escape at the beginning of a text, and its character, if it has one.
+/// Returns the length of the escape at the beginning of a text, and the character that it encodes, if any. `None` if
+/// the text does not begin with an escape.
 fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
     let ascii = |digits: &[u8], radix: u32| {
         let digits = std::str::from_utf8(digits).ok()?;
@@ -164,7 +162,7 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
     }
 }
 
-/// Returns the length of the rest of a terminal colour, after `ESC [`.
+/// Returns the length of the parameters and the final byte of a terminal colour, which follow `ESC [`.
 fn colour_len(parameters: &[u8]) -> Option<usize> {
     let mut bytes = parameters.iter().take(17);
     bytes
@@ -222,7 +220,7 @@ fn decode_base64(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
     let standard = |b: u8| match b {
         b'-' => b'+',
         b'_' => b'/',
-        // After an end, or before a beginning. It keeps the places of the others.
+        // Padding, or the `=` of `key=`. A letter in its place keeps the positions of the others.
         b'=' => b'A',
         b => b,
     };

@@ -35,7 +35,7 @@ static HARMLESS_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
 pub(crate) struct SecretInText {
     /// The kind in `forms.txt`.
     pub(crate) kind: &'static str,
-    /// The line that it begins in, from 1.
+    /// The line in which the secret begins, counted from 1.
     pub(crate) line: usize,
 }
 

@@ -15,13 +15,13 @@ use std::sync::{LazyLock, OnceLock};
 /// The longest part of a text that a pattern sees. Longer secrets are followed to their end.
 const MAX_FORM_BYTES: usize = 1024;
 
-/// The longest part that a pattern of names and values sees. Texts have many names.
+/// The longest part of a text that a pattern of a name with a value sees. It is shorter because texts have many names.
 const MAX_NAMED_BYTES: usize = 320;
 
 /// The longest part of a value that is checked.
 const MAX_CHECKED_BYTES: usize = 256;
 
-/// The longest beginning of a word before a keyword in it.
+/// The longest part of a word that precedes a keyword in the word.
 const MAX_BEFORE_KEYWORD_BYTES: usize = 64;
 
 /// The longest private key, without its first line.
@@ -41,9 +41,9 @@ pub(crate) struct FoundSecret {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TextKind {
-    /// A text that is kept. Placeholders and names are no secrets.
+    /// A text whose readers need all that is no secret. Placeholders and names are no secrets.
     Document,
-    /// A message, which loses little if more is replaced.
+    /// A message, which may lose more than its secrets.
     Message,
 }
 
@@ -71,6 +71,7 @@ struct SecretForm {
 struct FormTable {
     forms: Vec<SecretForm>,
     keywords: AhoCorasick,
+    /// The index in `forms` of the form of each keyword.
     form_of: Vec<usize>,
 }
 
@@ -110,14 +111,13 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
     })
 });
 
-/// Returns the variant of an enum with this name.
 fn parse_variant<T: DeserializeOwned>(name: &str) -> Option<T> {
     let name: StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
     T::deserialize(name).ok()
 }
 
-/// Returns the secrets in a text, in the order of their ends. Their places are between characters, and may
-/// overlap.
+/// Returns the secrets in a text, in the order of their ends. Their places begin and end at character boundaries, and
+/// may overlap.
 pub(crate) fn find_secrets(text: &[u8], kind: TextKind) -> impl Iterator<Item = FoundSecret> {
     let table = TABLE.as_ref();
     // Without the table, everything is a secret.
@@ -184,7 +184,7 @@ impl SecretForm {
         }
         let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..start + secret.start];
         let value = &part[secret.start..secret.end.min(secret.start + MAX_CHECKED_BYTES)];
-        // The end of bold text in Markdown.
+        // In Markdown, `**` ends bold text.
         let value = value.strip_suffix(b"**").unwrap_or(value);
         let is_secret =
             kind == TextKind::Message || self.check.accepts(before, value, &part[secret.end..]);
@@ -217,7 +217,8 @@ fn continues_word(text: &[u8], at: usize) -> bool {
     before.is_ascii_alphabetic() && !(before.is_ascii_lowercase() && text[at].is_ascii_uppercase())
 }
 
-/// Returns the beginning of the word that a keyword is in.
+/// Returns the beginning of the word that a keyword continues. `None` if the keyword begins the word, or if the word
+/// begins [`MAX_BEFORE_KEYWORD_BYTES`] or more before it.
 fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
     let before = text[..keyword].iter().rev().take(MAX_BEFORE_KEYWORD_BYTES);
     let len = before
@@ -226,7 +227,7 @@ fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
     (len > 0 && len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - len)
 }
 
-/// Returns the end of a secret, of which the pattern matches only the beginning. The offset is a character boundary.
+/// Returns the end of a secret of which a pattern matches the part up to `end`. The result is a character boundary.
 fn find_secret_end(text: &[u8], end: usize) -> usize {
     let is_secret = |b: &&u8| b.is_ascii_alphanumeric() || b"-_.+/=~".contains(b);
     let end = end + text[end..].iter().take_while(is_secret).count();
@@ -234,9 +235,9 @@ fn find_secret_end(text: &[u8], end: usize) -> usize {
     end + text[end..].iter().take_while(is_inside_char).count()
 }
 
-/// Returns the end of a private key, given its first line: the last line, or the end of the last long line of a
-/// key that is cut. There may be line numbers, quotes, escapes, marks of comments and diffs between the lines, and
-/// PEM headers such as `Proc-Type: 4,ENCRYPTED` before them.
+/// Returns the end of a private key whose first line ends at `start`: the beginning of its footer, or the end of the
+/// last long line of a key that is cut. `None` if no key follows. There may be line numbers, quotes, escapes, marks of
+/// comments and diffs between the lines, and PEM headers such as `Proc-Type: 4,ENCRYPTED` before them.
 fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
     const MIN_LINE_BYTES: usize = 40;
     const MAX_HEADER_BYTES: usize = 200;

@@ -11,7 +11,7 @@ pub(super) struct PayloadText<'a> {
     pub(super) json: &'a str,
     pub(super) line: &'a [u8],
     pub(super) wanted: LineParts,
-    /// False for lines that are payloads themselves.
+    /// False for lines of Codex before 0.32, which are payloads themselves.
     pub(super) has_envelope: bool,
 }
 
@@ -28,7 +28,6 @@ impl PayloadText<'_> {
     }
 }
 
-/// A part of a message or of an output.
 #[derive(Deserialize)]
 pub(super) struct ContentPart<'a> {
     #[serde(borrow, default)]
@@ -44,8 +43,8 @@ pub(super) fn join_texts(parts: &[ContentPart<'_>]) -> String {
     texts.join("\n")
 }
 
-/// Returns true for the texts that Codex writes before and after an image (0.169). They are not in the event of the
-/// same message.
+/// Returns true for the texts that Codex writes before and after an image (0.169). The `event_msg` of the same message
+/// lacks these texts.
 fn is_image_mark(text: &str) -> bool {
     let is_named = || text.starts_with("<image name=") && text.ends_with('>');
     matches!(text, "<image>" | "</image>") || is_named()

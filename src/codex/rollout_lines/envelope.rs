@@ -46,6 +46,8 @@ fn limit_len(bytes: &[u8], longest: usize) -> &[u8] {
     &bytes[..bytes.len().min(longest)]
 }
 
+/// Splits `bytes` at the first quote, which is in neither part. `None` if the first `longest` bytes have none, or have
+/// an escape before it.
 fn split_at_quote(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
     let at = limit_len(bytes, longest)
         .iter()

@@ -17,11 +17,10 @@ pub(crate) struct RolloutEvent {
     pub kind: EventKind,
 }
 
-/// The kind and the content of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum EventKind {
     User(String),
-    /// A text that Codex inserted in the user's name; only on request.
+    /// A text that Codex inserted in the user's name. Parsed only if `LineParts::INJECTED` is wanted.
     Injected(String),
     Assistant(String),
     Reasoning(String),
@@ -34,9 +33,9 @@ pub(crate) enum EventKind {
     /// The paths of changed files, one a line.
     FilesTouched(String),
     ToolOutput(String),
-    /// An image of a message or of a tool's output: its URL, which usually contains it.
+    /// The URL of an image in a message or in a tool's output. The URL usually contains the image.
     Image(String),
-    /// Codex replaced the messages so far by a summary, which is the text.
+    /// The summary by which Codex replaced the messages so far.
     Compaction(String),
     Meta(Box<SessionMetaLine>),
     /// The settings of the following turn.
@@ -44,8 +43,8 @@ pub(crate) enum EventKind {
     /// The number of tokens used so far, and the quota windows.
     Tokens(Box<TokenEvent>),
     Request(Box<RequestRecord>),
-    /// The user took this number of turns back. Codex up to 0.150, and newer ones for legacy conversations, leave them in
-    /// the rollout.
+    /// The user took this number of turns back. Codex up to 0.150 leaves these turns in the rollout, and newer versions
+    /// do so for legacy conversations.
     RolledBack(u32),
 }
 
@@ -94,7 +93,7 @@ fn deserialize_text_or_json<'de, D: Deserializer<'de>>(
 pub(crate) struct TokenEvent {
     /// The time and the quota windows.
     pub count: TokenCount,
-    /// The sum of the conversation; sometimes reset by Codex.
+    /// The sum of all requests of the conversation. Codex sometimes resets it.
     pub total: Option<TokenUsage>,
     /// The tokens of the last request.
     pub last: Option<TokenUsage>,
@@ -166,7 +165,7 @@ impl Role {
 }
 
 impl EventKind {
-    /// Returns true for events that the usage is computed from. They count even if Codex hides their turn.
+    /// Returns true for events from which the usage is computed. These events count even if Codex hides their turn.
     pub(crate) fn is_usage_event(&self) -> bool {
         matches!(
             self,

@@ -12,12 +12,12 @@ use super::session_line::{
 };
 use memchr::memmem;
 
-/// The bytes of a payload after its type in which the author of a message is found.
+/// The number of bytes after the type of a payload in which the author of a message is searched.
 const AUTHOR_BYTES: usize = 512;
 
 pub(super) struct LineForm {
     kind: &'static str,
-    /// The types of its payload; empty if the payload has none.
+    /// The types of the payload; empty for a payload without a type.
     payloads: &'static [&'static str],
     pub(super) parts: LineParts,
     /// Returns false if the bytes after the type of the payload show that this is no message of the user.
@@ -76,7 +76,7 @@ const COMPLETED: LineParts = LineParts::USER_EVENTS
     .union(LineParts::ASSISTANT)
     .union(LineParts::TOOLS);
 
-/// All forms that this program uses. Lines of others are skipped.
+/// All forms that this program uses. Lines of other forms are skipped.
 const FORMS: [LineForm; 15] = [
     untyped_form("session_meta", LineParts::META, parse_session_meta),
     untyped_form("turn_context", LineParts::SETTINGS, parse_turn_context),
@@ -111,7 +111,7 @@ const FORMS: [LineForm; 15] = [
     ),
 ];
 
-/// Returns the forms of a kind that match the type of a payload; all of the kind if that type is unknown.
+/// Returns the forms of a kind that match the type of a payload; all forms of the kind if `payload` is `None`.
 pub(super) fn matching_forms<'a>(
     kind: &'a [u8],
     payload: Option<&'a [u8]>,

@@ -18,7 +18,6 @@ pub(crate) enum ItemOrigin {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LineItem {
-    /// The form of the item.
     pub origin: ItemOrigin,
     /// The id that a tool call shares with its output and its completed item.
     pub call_id: Option<String>,
@@ -32,11 +31,9 @@ pub(crate) struct LineItems {
     pub items: Vec<LineItem>,
 }
 
-/// The items of a payload.
 pub(super) type ParsedItems = serde_json::Result<Vec<LineItem>>;
 pub(super) type ParseItems = fn(&PayloadText<'_>) -> ParsedItems;
 
-/// Returns the items of a line with one item.
 pub(super) fn one_item(origin: ItemOrigin, kind: EventKind) -> Vec<LineItem> {
     vec![plain_item(origin, kind)]
 }

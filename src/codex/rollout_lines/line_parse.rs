@@ -32,7 +32,7 @@ pub(crate) enum LineContent<'a> {
     Read {
         /// The time of the line, unparsed.
         timestamp: Option<Cow<'a, str>>,
-        /// The items, among them all that are wanted.
+        /// All items that are wanted, and maybe others.
         items: Vec<LineItem>,
     },
     /// The line is not a complete JSON object.
@@ -54,7 +54,8 @@ fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
         .any(|form| form.may_have(wanted, rest))
 }
 
-/// Parses a line. Returns `None` if it has no item that is wanted, or is damaged. The items may include others.
+/// Parses a line. The result has all items that are wanted, and maybe others. `None` if it has no items, or the line is
+/// damaged.
 pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
     match classify(line, wanted) {
         LineContent::Read { timestamp, items } if !items.is_empty() => Some(LineItems {
@@ -65,7 +66,7 @@ pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
     }
 }
 
-/// Tells a line without wanted parts, which is not parsed, from a parsed and from a damaged one.
+/// Parses a line, unless its beginning shows that it has no wanted parts.
 pub(crate) fn classify(line: &[u8], wanted: LineParts) -> LineContent<'_> {
     if let Some(envelope) = Envelope::parse(line)
         && !envelope_may_have(&envelope, wanted)

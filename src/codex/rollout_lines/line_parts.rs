@@ -1,6 +1,6 @@
 //! The parts of a rollout that a reader wants.
 
-/// A set of the things that lines record.
+/// A set of kinds of content that the lines of a rollout record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LineParts(u16);
 
@@ -14,7 +14,7 @@ impl LineParts {
     pub(crate) const INJECTED: Self = Self(1 << 3);
     /// Messages and reasoning of the assistant.
     pub(crate) const ASSISTANT: Self = Self(1 << 4);
-    /// Calls of tools and their outputs.
+    /// Calls of tools, and their outputs.
     pub(crate) const TOOLS: Self = Self(1 << 5);
     pub(crate) const COMPACTIONS: Self = Self(1 << 6);
     pub(crate) const SETTINGS: Self = Self(1 << 7);
@@ -26,7 +26,7 @@ impl LineParts {
     pub(crate) const IMAGES: Self = Self(1 << 10);
     /// Turns that the user took back.
     pub(crate) const ROLLBACKS: Self = Self(1 << 11);
-    /// Texts and compactions, without figures.
+    /// Messages, tools, compactions and rollbacks.
     pub(crate) const TEXTS: Self = Self::USER_ITEMS
         .union(Self::USER_EVENTS)
         .union(Self::ASSISTANT)
@@ -40,17 +40,14 @@ impl LineParts {
         .union(Self::TOKENS)
         .union(Self::REQUESTS);
 
-    /// Returns the union of two sets.
     pub(crate) const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Returns true if the sets have a common part.
     pub(crate) const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// Returns this set without the parts of another.
     pub(super) const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }

@@ -6,13 +6,12 @@ pub enum StatusTextError {
     /// The text is longer than 256 KiB.
     #[error("the status text is too long: {0} bytes")]
     TooLong(usize),
-    /// The text shows neither an account nor a quota.
     #[error("the status text names no account and no quota")]
     Nothing,
     /// A limit whose figure is no percentage from 0 to 100.
     #[error("not a percentage from 0 to 100: {0}")]
     BadFigure(String),
-    /// A reset without a time, or with an incomplete one.
+    /// A reset whose time is missing or incomplete.
     #[error("not a reset time: {0}")]
     BadTime(String),
     /// A limit whose value is missing.
@@ -21,7 +20,7 @@ pub enum StatusTextError {
     /// One screen with two figures for one window: the heading between them is missing.
     #[error("the status text shows two different figures for one window: {0}")]
     TwoFigures(String),
-    /// Two accounts in one text, so the owner of the figures is unknown.
+    /// The text names two accounts, so the figures may belong to either.
     #[error("the status text names two accounts: {0} and {1}")]
     TwoAccounts(String, String),
 }

@@ -30,8 +30,8 @@ pub(crate) enum RowChange {
     },
 }
 
-/// Applies changes in one transaction, all or none. `changes` calls the given function with each of them.
-/// No other process may use the database. SQLite also merges its `-wal` into it on closing.
+/// Applies changes to the database at `path` in one transaction, all or none. `changes` gets a function, and calls it
+/// with each change. No other process may use the database, because SQLite merges the `-wal` into it on closing.
 ///
 /// # Errors
 /// `changes` returns an error, SQLite fails, or the table requires a column that a new row does not have:
@@ -64,7 +64,7 @@ fn apply(connection: &Connection, schema: &Schema, change: &RowChange) -> rusqli
     }
 }
 
-/// Sets the archived flag of a row, and its time, as far as the schema has them.
+/// Sets the archived flag of a row and the time of archiving. A column that the table lacks is skipped.
 pub(super) fn set_archived(
     connection: &Connection,
     schema: &Schema,

@@ -20,30 +20,23 @@ pub(crate) enum ThreadOrder {
 /// The conversations to list. The default lists all of them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ThreadFilter {
-    /// Only the conversations with these ids.
     pub ids: Option<Vec<String>>,
     /// Only children of these conversations.
     pub parents: Option<Vec<String>>,
     /// Only conversations in one of these folders or below it.
     pub folders: Option<Vec<String>>,
-    /// Only conversations of these accounts.
     pub account: Option<AccountFilter>,
     /// Only conversations changed at or after this time, in milliseconds since 1970.
     pub since_ms: Option<i64>,
     /// Only conversations changed before this time, in milliseconds since 1970.
     pub until_ms: Option<i64>,
-    /// True to leave out archived conversations.
     pub without_archived: bool,
-    /// True to leave out conversations of subagents.
     pub without_subagents: bool,
-    /// Only archived conversations.
     pub only_archived: bool,
-    /// Only conversations of subagents.
     pub only_subagents: bool,
     /// Only conversations that began on this git branch.
     pub branch: Option<String>,
     pub order: ThreadOrder,
-    /// The largest number of rows.
     pub limit: Option<usize>,
 }
 
@@ -77,13 +70,12 @@ impl ThreadFilter {
     }
 }
 
-/// The conversations of one account: those that it created and those that were launched under it, without
-/// those that were launched under another account.
+/// The conversations of one account: those that were launched under it, and those that it created unless they were
+/// launched under another account.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AccountFilter {
-    /// The id of the workspace account; `None` if it is unknown.
+    /// The workspace account id.
     pub account_id: Option<String>,
-    /// The id of the user; `None` if it is unknown.
     pub user_id: Option<String>,
     /// The ids of conversations that were launched under this account.
     pub launched: Vec<String>,

@@ -31,12 +31,12 @@ pub(crate) struct ListedThread {
     /// The workspace account that created the conversation.
     pub account_id: String,
     pub user_id: String,
-    /// The conversation that started it; only for subagents.
+    /// The id of the conversation that started this one; only for subagents.
     pub parent_id: Option<String>,
     pub nickname: String,
-    /// The time of its creation in milliseconds since 1970.
+    /// The time of creation in milliseconds since 1970.
     pub created_ms: Option<i64>,
-    /// The time of its last change in milliseconds since 1970.
+    /// The time of the last change in milliseconds since 1970.
     pub updated_ms: Option<i64>,
     pub tokens: Option<i64>,
     pub archived: bool,
@@ -80,7 +80,6 @@ pub(crate) fn list_as<T>(
     })
 }
 
-/// The numbers of conversations in a database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ThreadCounts {
     pub all: i64,
@@ -149,8 +148,8 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     }
 }
 
-/// Returns the first line that is not blank, of the name, the title and the first message in this order. In the old
-/// form the title precedes the name.
+/// Returns the first line that is not blank: of the name, else of the title, else of the first message. In legacy
+/// conversations the title precedes the name.
 fn choose_title(name: &str, title: &str, first_message: &str, is_paginated: bool) -> String {
     let texts = if is_paginated {
         [name, title, first_message]

@@ -22,7 +22,7 @@ fn change_in_transaction<T>(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RolloutMove<'a> {
     pub id: &'a str,
-    /// The absolute path of its rollout, in its plain form.
+    /// The absolute path of the rollout, in its plain form.
     pub path: PathBuf,
     pub archived: bool,
 }
@@ -68,8 +68,8 @@ pub(crate) fn rebase_rollout_paths(
     })
 }
 
-/// Stores these names in the rows of paginated conversations, by id. Other conversations are not listed
-/// by the name in their row. `is_given` gets the id, the name, and the row's title and first message;
+/// Stores `names`, which are pairs of id and name, in the rows of paginated conversations. Codex does not list other
+/// conversations by the name in their row. `is_given` gets the id, the name, and the row's title and first message;
 /// names that it rejects as not chosen by the user are skipped. Returns the number of changed rows.
 pub(crate) fn set_names(
     database: &Path,
@@ -96,14 +96,15 @@ pub(crate) fn set_names(
     })
 }
 
-/// Stores the forms of rollouts in the rows of their conversations, by id. Returns the ids of the changed rows.
+/// Stores `modes`, which are pairs of id and history mode, in the rows of conversations. Returns the ids of the changed
+/// rows.
 pub(crate) fn set_history_modes(
     database: &Path,
     modes: &[(String, String)],
 ) -> Result<Vec<String>, DatabaseError> {
     change_in_transaction(database, |transaction| {
         let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1 AND history_mode<>?2";
-        // A schema without this column belongs to a Codex with a single form.
+        // A schema without this column belongs to a Codex with a single mode.
         let Ok(mut update) = transaction.prepare(sql) else {
             return Ok(Vec::new());
         };

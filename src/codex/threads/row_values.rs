@@ -11,7 +11,7 @@ pub(crate) struct RowValues(BTreeMap<String, RowValue>);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct RowValue(#[serde(with = "ValueForm")] Value);
 
-/// The form of a value in the record of the trash.
+/// The form in which the trash records a value.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Value", rename_all = "lowercase")]
 enum ValueForm {

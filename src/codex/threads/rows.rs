@@ -13,13 +13,13 @@ pub(crate) const PAGINATED: &str = "paginated";
 pub(crate) struct ThreadRow {
     /// The conversation's id in its original spelling.
     pub id: String,
-    /// The absolute path of its rollout, in its plain form.
+    /// The absolute path of the rollout, in its plain form.
     pub rollout_path: String,
-    /// The time of its creation in milliseconds since 1970.
+    /// The time of creation in milliseconds since 1970.
     pub created_ms: Option<i64>,
     /// The time of the last change in milliseconds since 1970.
     pub updated_ms: Option<i64>,
-    /// The first message, or for old conversations the name that the user chose.
+    /// The first message, or for legacy conversations the name that the user chose.
     pub title: String,
     /// The name that the user chose, for paginated conversations.
     pub name: String,
@@ -29,7 +29,7 @@ pub(crate) struct ThreadRow {
     pub mode: String,
     /// The folder that the conversation works in.
     pub cwd: String,
-    /// The id of the workspace account that created it; empty if Codex recorded none.
+    /// The id of the workspace account that created the conversation; empty if Codex recorded none.
     pub account_id: String,
 }
 
@@ -63,8 +63,8 @@ impl ThreadRow {
 }
 
 /// Folds the rows of the table with `each`, in descending order of their ids. Rows are read one by one,
-/// because a table may be larger than memory. The fold starts with `start()`, and starts again if the
-/// database changed during the walk. `None` if it has no such table. Creates no file beside the database.
+/// because a table may be larger than memory. The fold starts with `start()`, and starts again if the database
+/// changed during the walk. `None` if the database has no table of conversations. Creates no file beside the database.
 pub(crate) fn fold_rows<T>(
     path: &Path,
     start: impl Fn() -> T,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 /// The tables and columns that this version of Codex has.
 pub(super) struct Schema {
-    /// True for the columns in which a new row needs a value.
+    /// The columns of the table `threads`; true for those in which a new row needs a value.
     columns: HashMap<String, bool>,
     /// True if the database records which conversation started which.
     pub(super) has_edges: bool,
@@ -47,7 +47,7 @@ impl Schema {
         required.map(|(name, _)| name.as_str())
     }
 
-    /// Returns the column, or `NULL` if this version does not have it.
+    /// Returns the SQL of a column: `NULL` if this version of Codex does not have the column.
     pub(super) fn column(&self, name: &str) -> String {
         if self.has(name) {
             format!("t.{name}")
@@ -56,8 +56,8 @@ impl Schema {
         }
     }
 
-    /// Returns a time column and its unit in milliseconds. The column itself and no expression, because only
-    /// then SQLite uses Codex's index.
+    /// Returns a time column and its unit in milliseconds. An expression of both columns would not do, because SQLite
+    /// could not use Codex's index.
     fn time_column(&self, millis: &str, seconds: &str) -> (String, i64) {
         if self.has(millis) {
             (self.column(millis), 1)
@@ -80,13 +80,13 @@ impl Schema {
         format!("SELECT {} FROM threads t", values.join(", "))
     }
 
-    /// Returns a time in milliseconds. A row of an older version has it in seconds only.
+    /// Returns the SQL of a time in milliseconds. A row of an older version has its times in seconds only.
     fn millis_expression(&self, millis: &str, seconds: &str) -> String {
         let (millis, seconds) = (self.column(millis), self.column(seconds));
         format!("coalesce(nullif({millis}, 0), {seconds} * 1000)")
     }
 
-    /// Returns the expression of a value: most are columns, which not every version has.
+    /// Returns the SQL of a value. Most values are columns, and not every version of Codex has all of them.
     fn expression(&self, value: &str) -> String {
         match value {
             "created_ms" => self.millis_expression("created_at_ms", "created_at"),
@@ -120,7 +120,7 @@ impl<'a> Values<'a> {
         self.row.get_ref(index).ok()
     }
 
-    /// Returns a text, else an empty one.
+    /// Returns a text; empty if the value is missing or no text.
     pub(super) fn text(&self, name: &str) -> String {
         match self.get(name) {
             Some(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {

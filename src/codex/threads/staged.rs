@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// Returns true if the database has this table; `threads` in another form is an error.
+/// Returns true if the database has this table. Fails if its `threads` is not an ordinary table.
 fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
     check_threads(connection)?;
     connection
@@ -25,7 +25,7 @@ fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
         .map(|n| n > 0)
 }
 
-/// Returns the id and rollout path of each thread in a state database. Empty if it has no such table.
+/// Returns the id and rollout path of each thread in a state database. Empty if the database has no table of threads.
 pub(crate) fn read_rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
     let connection = open_immutable(path)?;
     if !has_table(&connection, "threads").sqlite_context("read", path)? {
@@ -43,7 +43,7 @@ pub(crate) fn read_rollout_paths(path: &Path) -> Result<Vec<(String, String)>, D
 /// The treatment of rows whose conversation has no rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnmatchedRows {
-    /// Unmatched rows keep their path, and so do rows whose path differs from their rollout only in the home.
+    /// Unmatched rows keep their path. So do rows whose path leads to their rollout, but below another home.
     Keep,
     /// Unmatched rows get a path below the home, like all other rows.
     Rebase,
@@ -62,8 +62,8 @@ pub(crate) trait RolloutLocations {
 /// of changed rows.
 ///
 /// The part of a path from `sessions/` or `archived_sessions/` on is kept if `rollouts` has that file.
-/// Otherwise, or if a rewind began a later one, the rollout is found by the thread's id. A thread in
-/// `archived_sessions/` becomes archived, any other unarchived.
+/// Otherwise, or if a rewind began a later rollout, the rollout is found by the thread's id. A thread that is found by
+/// its id becomes archived if its rollout is in `archived_sessions/`, and unarchived otherwise.
 pub(crate) fn rewrite_rollout_paths(
     database: &Path,
     home: &Path,
@@ -206,8 +206,8 @@ pub(crate) fn copy_rows(
     copy_rows_into(open_private(staged)?, staged, live, ids, rows)
 }
 
-/// Copies the projections of the rollouts in `ids` from the database `from` to that of a home, where they replace those
-/// of the same rollouts. One transaction; durable on return.
+/// Copies the projections of the rollouts in `ids` from the database `from` to the `database` of a home, where they
+/// replace the projections of the same rollouts. One transaction; durable on return.
 pub(in crate::codex) fn add_projections(
     database: &Path,
     from: &Path,

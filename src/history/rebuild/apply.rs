@@ -11,17 +11,16 @@ use std::path::{Path, PathBuf};
 /// The state of a file after [`apply`], or as [`preview`] predicts it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RebuiltFile {
-    /// The absolute path of the file.
     pub path: PathBuf,
     /// The number of planned lines.
     pub lines: usize,
     /// True if the file was, or would be, written; false if its content was up to date.
     pub written: bool,
-    /// The copy of the previous file.
+    /// The copy of the previous file, if one was kept.
     pub backup: Option<PathBuf>,
 }
 
-/// Returns what [`apply`] would do to each file, without writing.
+/// Predicts the result of [`apply`] for each file, without writing.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -67,6 +66,7 @@ fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, 
     Ok(true)
 }
 
+/// Returns the length of a file; 0 if it is missing.
 fn file_len(path: &Path) -> u64 {
     path.metadata().map_or(0, |m| m.len())
 }

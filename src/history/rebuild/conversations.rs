@@ -11,16 +11,15 @@ use crate::io::Rfc3339Time;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-/// A row of the table `threads`, with what a rebuild needs of it.
+/// The values of a row of the table `threads` that a rebuild needs.
 #[derive(Debug)]
 pub struct TableRow {
     id: ConversationId,
     created_ms: i64,
     updated_ms: i64,
     archived: bool,
-    /// The name that the user gave.
     pub(super) given_name: Option<String>,
-    /// The title; empty if Codex has none.
+    /// The title; empty if Codex has none, and for archived rows.
     pub(super) title: String,
     /// The first line of the user's first message.
     pub(super) first_message: Option<String>,
@@ -33,7 +32,7 @@ pub struct TableRow {
 pub(crate) fn read_table(path: &Path) -> Result<Option<Vec<TableRow>>, DatabaseError> {
     threads::fold_rows(path, Vec::new, |rows, mut row: ThreadRow| {
         if row.archived {
-            // Only its id counts, and a title may be a whole first message.
+            // Only the id of an archived row is used, and a title may be a whole first message.
             (row.title, row.first_user_message) = Default::default();
         }
         rows.push(TableRow {
@@ -56,7 +55,7 @@ pub(super) struct RebuildConversation {
     pub(super) files: Vec<RolloutFile>,
     created: Option<Rfc3339Time>,
     pub(super) updated: Option<Rfc3339Time>,
-    /// False if the limit leaves it out.
+    /// False if the limit leaves the conversation out.
     pub(super) is_restored: bool,
     /// The title from the rollout, if the row has none.
     pub(super) title: Option<String>,
@@ -98,7 +97,7 @@ impl RebuildConversation {
             .or_else(|| self.created.clone());
     }
 
-    /// Returns the title from the row; with one, the rollout need not be read for a title.
+    /// Returns the title of the row, else its first message. `None` if only the rollout can have a title.
     pub(super) fn row_title(&self) -> Option<&str> {
         let row = self.row.as_ref()?;
         let title = Some(&*row.title).filter(|title| !title.trim().is_empty());
@@ -123,8 +122,7 @@ impl ConversationSet {
         self.conversations.get(place)
     }
 
-    /// Returns true if a rollout of this conversation is on disk, or the conversation has an archived row.
-    pub(super) fn has(&self, id: &ConversationId) -> bool {
+    pub(super) fn has_rollout_or_archived_row(&self, id: &ConversationId) -> bool {
         self.excluded.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
     }
 
@@ -132,7 +130,7 @@ impl ConversationSet {
         self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
     }
 
-    /// Returns the rollouts of the conversations at these places, each with that place.
+    /// Returns the rollouts of the conversations at these places in the list, each with the place of its conversation.
     pub(super) fn rollouts<'a>(
         &'a self,
         places: &'a [usize],
@@ -178,7 +176,7 @@ pub(super) fn gather(
             set.without_id += 1;
             return Ok(());
         };
-        // Codex does not open those of before 0.32.
+        // Codex does not open rollouts of versions before 0.32.
         if archived.contains(&meta.id) || !meta.has_envelope {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, RandomState};
 pub(super) struct IndexLines {
     lines: Vec<IndexLine>,
     given: GivenNames,
-    /// The number of names kept of conversations that are left out.
+    /// The number of conversations that are left out, but keep their name in the index.
     pub(super) names_kept: usize,
 }
 
@@ -127,8 +127,8 @@ fn name_to_keep(conversation: &RebuildConversation) -> Option<(&str, &Rfc3339Tim
     Some((name, conversation.updated.as_ref()?))
 }
 
-/// Returns the name given by the user. A name in the index that equals the id, the title, or the first line of the title
-/// or of the first message was derived by a rebuild.
+/// Returns the name given by the user. A name in the index that equals the id, the title, or the first line of the
+/// title or of the first message was derived by a rebuild.
 fn find_given_name(
     conversation: &RebuildConversation,
     index: &ThreadNameIndex,

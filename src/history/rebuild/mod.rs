@@ -1,7 +1,7 @@
 //! Rebuilds `session_index.jsonl` and `history.jsonl` from the rollouts and the table `threads`.
 //!
-//! [`plan()`] changes no file. [`apply()`] keeps a copy of each file, and replaces each under the lock that Codex takes;
-//! lines that Codex appended since the plan are preserved.
+//! [`plan()`] changes no file. [`apply()`] replaces each file under the lock that Codex takes, and can keep a copy of
+//! the previous file. Lines that Codex appended since the plan are preserved.
 //!
 //! Memory holds the prompts, up to 1 GB, and the title of each conversation; the contents of rollouts are read as
 //! streams.

@@ -30,7 +30,6 @@ impl RebuildTarget {
 /// The options of [`super::plan()`].
 #[derive(Debug, Clone, Copy)]
 pub struct RebuildOptions {
-    /// The files to rebuild.
     pub only: RebuildTarget,
     /// The number of conversations, most recent first; `None` for all.
     pub max_threads: Option<usize>,
@@ -55,7 +54,6 @@ pub enum RebuildSource {
 pub struct PlannedHistoryFile {
     /// The name of the file in the home.
     pub name: &'static str,
-    /// The number of lines.
     pub lines: usize,
     pub(super) text: SpooledTempFile,
     /// The length of the new content.
@@ -115,19 +113,14 @@ fn at_temp_folder<T>(result: io::Result<T>) -> Result<T, IoError> {
 /// The result of [`super::plan()`].
 #[derive(Debug)]
 pub struct RebuildPlan {
-    /// The source of the list of conversations.
     pub source: RebuildSource,
-    /// The conversations in the rebuilt files.
     pub conversations: ConversationCounts,
-    /// The lines of the rebuilt history.
     pub prompts: PromptCounts,
     /// The input that the rebuilt files lack.
     pub unused: UnusedCounts,
     /// The size limit of `history.jsonl` in bytes.
     pub max_bytes: Option<u64>,
-    /// Rollouts that could not be read.
     pub skipped: Vec<SkippedFile>,
-    /// The files to write.
     pub files: Vec<PlannedHistoryFile>,
 }
 
@@ -159,8 +152,8 @@ pub struct PromptCounts {
     /// Lines of the current history that are in no rollout.
     #[serde(rename = "history_dropped")]
     pub dropped: usize,
-    /// The number of dropped lines whose conversation is on disk: it does not record them, or the
-    /// rebuild leaves it out.
+    /// The number of dropped lines whose conversation is on disk. Its rollouts lack these prompts, or the rebuild
+    /// leaves the conversation out.
     #[serde(rename = "history_unrecorded")]
     pub unrecorded: usize,
     /// Lines of the current history whose conversation the limit leaves out.
@@ -169,8 +162,8 @@ pub struct PromptCounts {
 }
 
 impl PromptCounts {
-    /// Returns an upper bound of the lines that a rebuild removes from the current history: some of the lines cut by
-    /// `max_bytes` may be only in a rollout.
+    /// Returns an upper bound of the number of lines that a rebuild removes from the current history. The exact number
+    /// may be lower, because `max_bytes` may cut lines that only a rollout has.
     #[must_use]
     pub fn max_removed(&self) -> usize {
         self.dropped + self.beyond_limit + self.trimmed

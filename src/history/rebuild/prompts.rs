@@ -6,7 +6,7 @@ use crate::history::{ConversationId, HistoryEntry, HistoryError, UserMessage, pr
 use std::collections::HashSet;
 use std::path::Path;
 
-/// The bytes of prompts above which a rebuild is refused: it sorts them in memory.
+/// The largest size of all prompts, in bytes. A rebuild sorts the prompts in memory, and refuses more of them.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// Collects prompts in any order.
@@ -54,7 +54,7 @@ impl Prompts {
                 Some(conversation) if !conversation.is_restored => counts.beyond_limit += 1,
                 _ => {
                     counts.dropped += 1;
-                    counts.unrecorded += usize::from(set.has(&id));
+                    counts.unrecorded += usize::from(set.has_rollout_or_archived_row(&id));
                 }
             }
         })?;

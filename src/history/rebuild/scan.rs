@@ -35,7 +35,7 @@ pub(super) fn apply_limit(
     Ok(conversations.len() - max)
 }
 
-/// Sets the times of some conversations from the ends of their rollouts.
+/// Sets the times of the conversations at `places` from the ends of their rollouts.
 fn read_ends(
     home: &Path,
     set: &mut ConversationSet,
@@ -90,8 +90,8 @@ impl Contents<'_> {
     }
 }
 
-/// Reads the rollouts of the selected conversations: all if prompts are wanted, else only those
-/// without a title in their row. Returns the number of bad lines.
+/// Reads the rollouts of the selected conversations. They are read completely if prompts are wanted or their row has no
+/// title, else from their ends, for the time of the last change. Returns the number of bad lines.
 pub(super) fn scan(
     home: &Path,
     set: &mut ConversationSet,

@@ -36,7 +36,8 @@ impl SessionMeta {
         self.text("history_mode").unwrap_or("legacy")
     }
 
-    /// Returns the workspace account that created it; `None` if every account sees it.
+    /// Returns the workspace account that created the conversation. `None` if Codex recorded none: then every account
+    /// sees the conversation.
     pub(crate) fn account(&self) -> Option<&str> {
         self.text("creator_account_id")
     }
@@ -47,8 +48,8 @@ impl SessionMeta {
         Some(ConversationId::of(id.as_str()?).to_string())
     }
 
-    /// Returns the rollout that this one continues, and the place where it leaves it; `None` if a part of these is not
-    /// recorded.
+    /// Returns the rollout that this one continues, and the position at which this one branches off. `None` if the
+    /// metadata lacks a part of these facts.
     pub(crate) fn base(&self) -> Option<RolloutCut> {
         let ordinal = self.payload.pointer("/history_base/end_ordinal_exclusive");
         Some(RolloutCut {
@@ -58,18 +59,18 @@ impl SessionMeta {
         })
     }
 
-    /// Returns true if the rollout is in the form that Codex shows from its projection.
+    /// Returns true if Codex shows the turns of the rollout from a projection.
     pub(crate) fn is_paginated(&self) -> bool {
         self.text("history_mode") == Some(PAGINATED)
     }
 
-    /// Returns the number of the first line that Codex shows of a subagent.
+    /// Returns the number of the first line that Codex shows; only for subagents.
     pub(crate) fn subagent_start(&self) -> Option<u64> {
         let start = self.payload.get("subagent_history_start_ordinal")?;
         start.as_u64()
     }
 
-    /// Returns the offset in the rollout of [`SessionMeta::base_id`] at which this one leaves it.
+    /// Returns the offset in the rollout [`SessionMeta::base_id`] at which this one branches off.
     pub(crate) fn base_end(&self) -> Option<u64> {
         let end = self.payload.pointer("/history_base/end_byte_offset")?;
         end.as_u64()
@@ -78,7 +79,7 @@ impl SessionMeta {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct UserMessage {
-    /// The newest time up to its line, in seconds since 1970.
+    /// The latest time in the rollout up to the line of the message, in seconds since 1970.
     pub ts: i64,
     /// The text without trailing newlines.
     pub text: String,
@@ -89,7 +90,7 @@ pub(crate) struct UserMessage {
 pub(crate) struct RolloutScan {
     /// The metadata; `None` if the file names no conversation.
     pub meta: Option<SessionMeta>,
-    /// The first line of the user's first message.
+    /// The first line of the user's first message. If there is none, the first line of a text that Codex inserted.
     pub title: Option<String>,
     /// The time of the last line that has a time.
     pub last: Option<Rfc3339Time>,

@@ -6,17 +6,17 @@ use crate::io::OrdinaryPath as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// The part of a first line that shows its form. Codex writes the keys before the instructions.
+/// The number of bytes of a first line that are examined. Codex writes the keys before the instructions.
 const FORM_BYTES: u64 = 4096;
 
-/// Returns the rollout at the path that Codex recorded, plain or compressed (Codex may record either name), if it
-/// [is one of the home](require_in_home).
+/// Returns the rollout at a path that Codex recorded, if it [is one of the home](require_in_home). The path may name
+/// the plain form, and the file be compressed, or the reverse.
 pub(crate) fn recorded_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
     find_existing_below(home, recorded).filter(|path| is_conversation(path))
 }
 
-/// Returns the path in the home of `path` if it is a rollout in `sessions/` or `archived_sessions/` of the home, after
-/// resolving links. The two folders themselves may be links that the user made.
+/// Resolves the links in `path`, and returns the path below `home` if it leads to a rollout in `sessions/` or
+/// `archived_sessions/` of the home. The two folders themselves may be links that the user made.
 pub(crate) fn require_in_home(home: &Path, path: &Path) -> Option<PathBuf> {
     find_place_below(home, path).filter(|path| is_conversation(path))
 }
@@ -33,8 +33,8 @@ pub(crate) fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf
 }
 
 /// Returns the path of a file below `sessions/` or `archived_sessions/` of the home, after resolving links; `None` for
-/// another file. Until a launch is settled, Codex names its rollouts by the links of the isolated home, and a file is not
-/// opened through those.
+/// another file. Until a launch is settled, Codex records paths through the links of an isolated home. Files are not
+/// opened through these links.
 fn find_place_below(home: &Path, path: &Path) -> Option<PathBuf> {
     let real = path.canonical().ok()?;
     [SESSIONS, ARCHIVED_SESSIONS].iter().find_map(|name| {

@@ -36,7 +36,7 @@ pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Res
             Ok(Some(line)) => scanner.scan_line(line),
             Ok(None) => break,
             // A truncated compressed rollout: the lines before the end are good.
-            Err(e) if is_compressed(path) && e.kind() != io::ErrorKind::Interrupted => {
+            Err(e) if needs_conversion(path) && e.kind() != io::ErrorKind::Interrupted => {
                 scanner.count_broken();
                 break;
             }
@@ -48,7 +48,7 @@ pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Res
 }
 
 fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
-    if is_compressed(path) {
+    if needs_conversion(path) {
         rollout::open_plain(path)
     } else {
         // Not buffered: `LineReader` has its own buffer.
@@ -56,7 +56,8 @@ fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     }
 }
 
-fn is_compressed(path: &Path) -> bool {
+/// Returns true if a rollout is, by its name, compressed or a JSON document.
+fn needs_conversion(path: &Path) -> bool {
     !rollout::is_plain(path)
 }
 
@@ -68,7 +69,7 @@ pub(crate) fn read_head(path: &Path) -> io::Result<Option<SessionMeta>> {
 
 /// Like [`read_head`], for the first bytes of a rollout. `name` decides whether they are compressed.
 pub(crate) fn parse_prefix(prefix: &[u8], name: &Path) -> io::Result<Option<SessionMeta>> {
-    if is_compressed(name) {
+    if needs_conversion(name) {
         parse_head(rollout::decompress(prefix)?)
     } else {
         parse_head(prefix)
@@ -99,14 +100,14 @@ fn scan_head(reader: impl Read, ends: impl Fn(&Scanner) -> bool) -> io::Result<R
     Ok(scanner.finish())
 }
 
-/// Returns the title by the first lines of a rollout; `None` if they have no message of the user or cannot be read.
+/// Returns the title from the first lines of a rollout; `None` if they have no message of the user or cannot be read.
 pub(crate) fn read_title(path: &Path) -> Option<String> {
     scan_head(open(path).ok()?, |_| false).ok()?.title
 }
 
 /// Returns the time of the last line that has a time. Reads a plain rollout from its end.
 pub(crate) fn read_last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
-    if is_compressed(path) {
+    if needs_conversion(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last);
     }
     search_from_end(path, |lines| {
@@ -124,7 +125,7 @@ pub(crate) fn ends_line_at(path: &Path, offset: u64) -> io::Result<bool> {
         return Ok(true);
     };
     let mut last = [0];
-    let read = if is_compressed(path) {
+    let read = if needs_conversion(path) {
         let mut text = open(path)?;
         io::copy(&mut (&mut text).take(before), &mut io::sink())?;
         text.read(&mut last)?
@@ -136,10 +137,10 @@ pub(crate) fn ends_line_at(path: &Path, offset: u64) -> io::Result<bool> {
     Ok(read == 1 && last == *b"\n")
 }
 
-/// Returns the number of the last line that has one; `None` for a rollout of the old form, or an unreadable one.
-/// Reads a plain rollout from its end.
+/// Returns the number of the last numbered line. `None` for a legacy rollout, whose lines have no numbers, and for an
+/// unreadable rollout. Reads a plain rollout from its end.
 pub(crate) fn read_last_ordinal(path: &Path) -> Option<u64> {
-    if is_compressed(path) {
+    if needs_conversion(path) {
         return find_last_ordinal(&mut LineReader::new(open(path).ok()?)).ok()?;
     }
     search_from_end(path, find_last_ordinal).ok()?
@@ -159,31 +160,33 @@ fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u6
     Ok(last)
 }
 
-/// Calls `find` with the last lines of a plain rollout, and with more of them until it finds something.
+/// Calls `find` with the last lines of a plain rollout, and again with more of them until `find` returns a value or has
+/// seen all lines.
 fn search_from_end<T>(
     path: &Path,
     find: impl Fn(&mut LineReader<io::Take<File>>) -> io::Result<Option<T>>,
 ) -> io::Result<Option<T>> {
     let mut file = file_open::open(path)?;
     let len = file.metadata()?.len();
-    let mut span = 64 << 10;
+    let mut tail_len = 64 << 10;
     loop {
-        let from = len.saturating_sub(span);
+        let from = len.saturating_sub(tail_len);
         file.seek(SeekFrom::Start(from))?;
         let mut lines = LineReader::with_chunk_size(file.try_clone()?.take(len - from), 64 << 10);
         if from > 0 {
-            // Most likely the middle of a line.
+            // The beginning of the first line is most likely missing.
             let _ = lines.next_line()?;
         }
         let found = find(&mut lines)?;
         if found.is_some() || from == 0 {
             return Ok(found);
         }
-        span *= 16;
+        tail_len *= 16;
     }
 }
 
-/// Returns the number of messages of the user in a rollout, up to an offset of its plain text.
+/// Returns the number of messages of the user in a rollout: of all, or of those before the offset `end` in the plain
+/// text. Codex records a message as an item, an event, or both, so items count only if there are no events.
 pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
     let mut lines = LineReader::new(open(path)?);
     let (mut items, mut events) = (0, 0);

@@ -19,17 +19,16 @@ pub(super) struct Scanner {
     scan: RolloutScan,
     depth: Depth,
     newest: Option<DateTime<Utc>>,
-    last: String,
+    last_text: String,
     last_at: Option<DateTime<Utc>>,
-    /// The user's first message as a response item before any message event; used for the title
-    /// only.
+    /// The user's first message that is a response item, if no message event precedes it. Used for the title only.
     first_item_text: Option<String>,
     /// The first text that Codex inserted as a user message. Used as the title if there is no other text.
     injected: Option<String>,
     has_event: bool,
-    /// Messages as completed items (paginated rollouts) and as response items (the oldest rollouts). Each list is used
-    /// only if the forms before it have no messages.
+    /// The messages that a paginated rollout has as completed items. Used if there are no message events.
     completed_messages: Vec<UserMessage>,
+    /// The messages that a rollout of Codex before 0.32 has as items. Used if there are no other messages.
     item_messages: Vec<UserMessage>,
     first_event: Option<String>,
 }
@@ -106,8 +105,8 @@ impl Scanner {
             return;
         };
         self.newest = self.newest.max(Some(at));
-        self.last.clear();
-        self.last.push_str(timestamp);
+        self.last_text.clear();
+        self.last_text.push_str(timestamp);
         self.last_at = Some(at);
     }
 
@@ -168,7 +167,7 @@ impl Scanner {
             }
         }
         self.scan.last = self.last_at.map(|at| Rfc3339Time {
-            text: self.last,
+            text: self.last_text,
             at,
         });
         if self.depth == Depth::Turns {
