@@ -8,7 +8,7 @@ use crate::codex::Program;
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
-/// The builds of Codex at the last archive and now, which differ.
+/// Two different builds of Codex: that of the last archive, and the current one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CodexChange {
     archived: String,

@@ -9,7 +9,6 @@ use std::io;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// True while a child has the terminal.
 static RUNNING: AtomicBool = AtomicBool::new(false);
 
 /// Returns true while a child has the terminal, so that nothing else may write to it.

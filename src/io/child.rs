@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// The longest line that is returned. Longer ones are skipped.
 pub(crate) const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The number of unread lines after which the child is blocked.
+/// The number of unread lines at which no more output of the child is read.
 const LINES_AHEAD: usize = 16;
 
 /// The interval at which the state of the child is checked.
@@ -50,7 +50,7 @@ pub struct ChildGroup {
     stderr: StderrTail,
     status: Option<ExitStatus>,
     is_detached: bool,
-    /// `None` if the system refused it.
+    /// `None` if Windows refused to create the job.
     #[cfg(windows)]
     job: Option<super::job::ChildJob>,
 }
@@ -111,8 +111,8 @@ impl ChildGroup {
         }
     }
 
-    /// Returns the end of standard error so far. It is complete once the child has ended, unless a process that
-    /// it started holds the stream open.
+    /// Returns the last 16 KiB of standard error so far. After the end of the child nothing is missing, unless a process
+    /// that the child started holds the stream open.
     pub fn stderr(&self) -> String {
         match self.status {
             Some(_) => self.stderr.wait_for_end(STDERR_DRAIN_TIMEOUT),
@@ -121,7 +121,7 @@ impl ChildGroup {
     }
 
     /// Closes the child's input, waits until `deadline` for the child to end, then kills what is left of its
-    /// process group. Returns `None` if the child had not ended by then.
+    /// process group. Returns `None` if the child still ran at the deadline.
     pub fn finish(&mut self, deadline: Instant) -> Option<ExitStatus> {
         self.close_input();
         let mut ended = self.has_ended();

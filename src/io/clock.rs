@@ -98,9 +98,9 @@ impl Zone {
         (instant(first), second.map(instant))
     }
 
-    /// Returns the first instant, from the minute of `from` on, at which clocks in this zone show `time`, on the given
-    /// day of the week if there is one.
-    pub(crate) fn next(
+    /// Returns the first instant at which clocks in this zone show `time`, on any day or on `day` of the week. Begins
+    /// the search at `from`, rounded down to the minute.
+    pub(crate) fn next_occurrence(
         self,
         time: NaiveTime,
         day: Option<Weekday>,
@@ -191,7 +191,7 @@ mod tests {
         let zone = Zone::named("America/New_York").unwrap();
         let next = |time: &str, from: &str| {
             let from = DateTime::parse_from_rfc3339(from).unwrap().to_utc();
-            zone.next(
+            zone.next_occurrence(
                 NaiveTime::parse_from_str(time, "%H:%M").unwrap(),
                 None,
                 &from,

@@ -88,15 +88,13 @@ pub(crate) use time_point::TimeDirection;
 pub use progress::Progress;
 use std::path::{Path, PathBuf};
 
-/// A file operation that failed, with the path it failed on.
+/// A failed file operation, with its path.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action}: {}", path.display())]
 pub struct IoError {
     /// The failed action as a verb phrase: `read`, `create folder`.
     pub action: &'static str,
-    /// The path it was tried on.
     pub path: PathBuf,
-    /// The error that the system returned.
     #[source]
     pub source: std::io::Error,
 }
@@ -107,7 +105,7 @@ impl IoError {
         self.source.kind() == std::io::ErrorKind::NotFound
     }
 
-    /// Returns true if the user lacks the permission for the operation.
+    /// Returns true if the user lacks the permission for the operation, or the file system is read-only.
     pub(crate) fn is_access_denied(&self) -> bool {
         matches!(
             self.source.kind(),
@@ -131,7 +129,7 @@ pub(crate) fn message_with_causes(error: &dyn std::error::Error) -> String {
         .join(": ")
 }
 
-/// Returns `prefix` followed by `text`; an empty text has no prefix.
+/// Returns `prefix` followed by `text`, or an empty text if `text` is empty.
 pub(crate) fn prefix_unless_empty(prefix: &str, text: &str) -> String {
     if text.is_empty() {
         return String::new();
@@ -141,8 +139,8 @@ pub(crate) fn prefix_unless_empty(prefix: &str, text: &str) -> String {
 
 /// Resolves the links of a path.
 pub(crate) trait OrdinaryPath {
-    /// Returns the absolute path without links, in the form that users write. Windows itself returns
-    /// `\\?\C:\…`, which most programs, and Codex's tables, do not understand or compare.
+    /// Returns the absolute path without links, in the form that users write. Windows itself returns the form
+    /// `\\?\C:\…`, which most programs do not accept, and which differs from the paths in Codex's tables.
     ///
     /// # Errors
     /// The path does not exist, or its links cannot be read.

@@ -4,7 +4,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 
-/// Returns the number of worker threads: one per processor, from two to eight. Each uses a few megabytes.
+/// Returns the number of worker threads: one per processor, but at least two and at most eight, because each uses a few
+/// megabytes.
 pub(crate) fn thread_count() -> usize {
     thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)
@@ -45,20 +46,21 @@ impl<J> std::fmt::Debug for Submitter<'_, J> {
 pub(crate) struct ConsumerFailed;
 
 impl<J> Submitter<'_, J> {
-    /// Submits a job; waits while `in_flight` jobs and results wait.
+    /// Submits a job. Blocks while the limit of unfinished jobs is reached.
     pub(crate) fn submit(&self, job: J) -> Result<(), ConsumerFailed> {
         (self.0)(job)
     }
 }
 
 /// Runs the jobs that `produce` submits with `work` on [`thread_count`] threads, and passes the results to
-/// `take` in the order of the jobs. At most `in_flight` jobs and results wait at a time, besides the job that `produce`
-/// submits and the one that `take` waits for.
+/// `consume` in the order of the jobs. At most `in_flight` jobs are submitted but not consumed at a time, besides the
+/// job that `produce` is submitting and the one that `consume` gets next.
 ///
 /// If the system starts fewer threads, the jobs run on those; if it starts none, on the caller's thread.
 ///
 /// # Errors
-/// Returns the error of `take`, else that of `produce`. After an error of `take`, `produce` gets [`ConsumerFailed`].
+/// Returns the error of `consume`, else that of `produce`. After an error of `consume`, `produce` gets
+/// [`ConsumerFailed`].
 pub(crate) fn run_ordered<J: Send, R: Send, P, E: Send>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
@@ -71,7 +73,7 @@ pub(crate) fn run_ordered<J: Send, R: Send, P, E: Send>(
 /// Like [`run_ordered`], for jobs that are known beforehand.
 ///
 /// # Errors
-/// Returns the error of `take`. No further job begins then.
+/// Returns the error of `consume`. No further job begins then.
 pub(crate) fn run_each_ordered<J: Send, R: Send, E: Send>(
     in_flight: usize,
     jobs: impl IntoIterator<Item = J>,
@@ -80,7 +82,7 @@ pub(crate) fn run_each_ordered<J: Send, R: Send, E: Send>(
 ) -> Result<(), E> {
     run_ordered(in_flight, work, take, |submitter| {
         let mut jobs = jobs.into_iter();
-        // The error of `take` is returned.
+        // The error of `consume` is returned.
         let _ = jobs.try_for_each(|job| submitter.submit(job));
         Ok(())
     })

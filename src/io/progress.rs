@@ -21,7 +21,8 @@ impl Progress for Silent {
     fn add_bytes(&self, _bytes: u64) {}
 }
 
-/// The progress of an operation in several phases: the total of each is added to the bytes before it.
+/// The progress of an operation in several phases, whose totals become known one after the other. Each total is added
+/// to the bytes of the earlier phases.
 pub(crate) struct Phases<'a> {
     progress: &'a dyn Progress,
     done: AtomicU64,

@@ -1,8 +1,8 @@
 //! Opens, renames and removes files that other processes may have open.
 //!
-//! On Windows, such a call fails while another process has the file open and does not share it: a
-//! virus scanner, the search index, a cloud client, or Codex. Most have it open for milliseconds, so
-//! the call is repeated for a second. On other systems it succeeds at once.
+//! On Windows, such a call fails while another process has the file open and does not share it: a virus scanner, the
+//! search index, a cloud client, or Codex. Most of them close the file after milliseconds, so the call is repeated for a
+//! second. On other systems the call succeeds at once.
 
 use super::beneath;
 use std::path::Path;
@@ -118,7 +118,7 @@ pub(crate) fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     removed.map_err(|e| detect_file_in_use(e, path))
 }
 
-/// Gives a file a second name, which must be free.
+/// Gives the file `from` the second name `to`, which must not exist.
 pub(crate) fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(beneath::resolve(from)?, beneath::resolve(to)?)
 }
@@ -153,8 +153,8 @@ mod emulation {
     }
 }
 
-/// Clears the attribute that stops Windows from replacing, removing and flushing a file. Elsewhere
-/// the mode of the folder decides.
+/// Clears the read-only attribute, with which Windows does not replace, remove or flush a file. Does nothing on other
+/// systems, where the mode of the folder decides.
 pub(super) fn make_writable(path: &Path) {
     #[cfg(windows)]
     if let Ok(meta) = path.symlink_metadata()

@@ -58,7 +58,7 @@ impl Drop for Staging {
     }
 }
 
-/// Creates a folder in `parent`, with `prefix` and random characters as its name. Returns it with its lock.
+/// Creates a folder in `parent`, with `prefix` and random characters as its name. Returns its path and its lock.
 pub(crate) fn create_locked(parent: &Path, prefix: &str) -> Result<(PathBuf, FileLock), IoError> {
     atomic::create_private_folder(parent)?;
     // Under the parent's lock, so that a cleanup never sees a folder whose own lock is not yet
@@ -80,7 +80,7 @@ fn discard(folder: &Path) {
     let _ = fs::remove_dir(folder);
 }
 
-/// Returns the folders in `parent` with this prefix whose process has ended.
+/// Returns the folders in `parent` with this prefix whose lock no process holds.
 pub(crate) fn find_stale(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let prefix = prefix.as_bytes();
     tree::list_entries(parent)

@@ -9,7 +9,8 @@ pub(crate) struct SettingKey {
     /// The name, with a dot between table and key.
     pub(crate) name: &'static str,
     pub(crate) kind: ValueKind,
-    /// The default as typed on the command line; empty if there is none, and for choices, whose type has a default.
+    /// The default as typed on the command line. Empty if the setting has no default, and for choices, which have it in
+    /// `kind`.
     default: &'static str,
     /// The description, one line.
     pub(crate) about: &'static str,
