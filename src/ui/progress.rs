@@ -21,7 +21,7 @@ impl Ui {
         line
     }
 
-    /// Creates a line for the time that is left, which is its message. Hidden if no progress is shown.
+    /// Creates a line whose message shows the time that is left. Hidden if no progress is shown.
     pub fn countdown(&self) -> ProgressBar {
         self.progress_line("{msg}", 0)
     }

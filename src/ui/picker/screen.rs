@@ -13,7 +13,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Erases the part and shows the cursor.
+/// Erases everything from the line of the cursor on, and shows the cursor.
 const CLEAR: &str = "\r\x1b[J\x1b[?25h";
 
 static OPEN: AtomicBool = AtomicBool::new(false);
@@ -85,9 +85,9 @@ impl InlineScreen {
     }
 }
 
-/// Copies a text to the clipboard, if the terminal has OSC 52. Only for an open screen.
+/// Copies a text to the clipboard, if the terminal supports OSC 52. Call it only while a screen is open.
 pub(super) fn copy(text: &str) -> io::Result<()> {
-    // The terminal has the clipboard, also over ssh. tmux passes it on with `set-clipboard on`.
+    // The terminal owns the clipboard, also over ssh. tmux passes the sequence on with `set-clipboard on`.
     write(&format!("\x1b]52;c;{}\x07", BASE64.encode(text)))
 }
 
