@@ -27,7 +27,7 @@ pub(crate) enum SourceError {
     },
 }
 
-/// Reads the auth.json at `path`, or the one inside the archive at `path`, whose name ends in `.tar.gz`. A valid
+/// Reads the auth.json at `path`. If the name of `path` ends in `.tar.gz`, reads the auth.json in that archive. A valid
 /// auth.json may have no login.
 ///
 /// # Errors

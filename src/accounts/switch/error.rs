@@ -6,8 +6,9 @@ use crate::io::IoError;
 use crate::journal::join_holders;
 use std::path::PathBuf;
 
-/// The reason why a switch failed. The live login may have been saved to its profile and the daemon
-/// stopped. Only `Io` can leave the new login live: the rename could not be synced, or the old login not be put back.
+/// The reason why a switch failed. The live login may have been saved to its profile, and the daemon
+/// may have been stopped. Only after `Io` can the new login be live: if the rename could not be synced, or if the old
+/// login could not be restored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SwitchError {
     /// A profile cannot be read or written.

@@ -16,8 +16,7 @@ pub(crate) struct SwitchPlan {
     pub from: Option<Identity>,
     /// The profile with the login to activate; empty if the account is live and has no profile.
     pub profile: String,
-    /// True if the account is live, with a login no older than that of its profile: there is
-    /// nothing to do.
+    /// True if there is nothing to do: the account is live, and its profile has no newer login.
     pub is_current: bool,
     /// The effect of saving the live login.
     pub save_back: Option<PlannedSave>,
@@ -126,8 +125,8 @@ fn check_other_homes(
     is_outdated: bool,
     request: &SwitchRequest<'_>,
 ) -> Result<(), SwitchError> {
-    // If this home has an older login of the account, the newer one may be in the home that the
-    // profile records, so that one is read first.
+    // If this home has an older login of the account, the newer one may be in the home that the profile records, so the
+    // recorded home is read first.
     let recorded_home = target.file.live_home.as_deref();
     let first_home = if is_outdated {
         recorded_home.unwrap_or(request.codex_home)
