@@ -16,7 +16,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A file that another process has open and does not share.
 #[derive(Debug, thiserror::Error)]
-#[error("another process has it open")]
+#[error("another process has the file open")]
 struct FileInUse;
 
 impl From<FileInUse> for io::Error {
@@ -226,7 +226,7 @@ mod tests {
         let replaced = rename(&at("new"), &at("held"));
         for error in [replaced, remove_file(at("held"))] {
             let text = error.unwrap_err().to_string();
-            assert_eq!(text, "another process has it open");
+            assert_eq!(text, "another process has the file open");
         }
         assert!(since.elapsed() >= 3 * TIMEOUT);
         drop(held);

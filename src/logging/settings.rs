@@ -16,7 +16,7 @@ pub enum LogArchiving {
     Text,
 }
 
-/// The settings of a log. The defaults are equal to codexsync's `[logging]`.
+/// The settings of a log. The defaults are those of `[logging]` in codexsync.
 #[derive(Debug, Clone, PartialEq, Eq, SmartDefault)]
 pub struct LogSettings {
     /// The lowest severity that is logged.

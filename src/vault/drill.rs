@@ -1,4 +1,4 @@
-//! A test of a snapshot: it is restored into a temporary folder and checked there.
+//! Tests a snapshot: restores it into a temporary folder and checks the result.
 
 use super::contents::SnapshotContents;
 use super::error::VaultError;
@@ -23,7 +23,7 @@ pub(crate) struct DrillOptions<'a> {
     pub(crate) env: &'a Environment,
     /// The current time in the local zone.
     pub(crate) now: Timestamp,
-    /// The limit of Codex's time without progress.
+    /// The longest time that Codex may take without progress.
     pub(crate) timeout: Duration,
 }
 

@@ -68,7 +68,7 @@ pub(crate) enum VaultError {
         /// The difference, in lower case.
         detail: String,
     },
-    /// A newer version of this program made a snapshot of sync.
+    /// The vault has a snapshot of sync that a newer version of this program made.
     #[error("a newer codex-manager on {machine} has synced with this vault (layout {layout})")]
     NewerLayout { machine: String, layout: u32 },
     /// Files changed during every attempt to read them.

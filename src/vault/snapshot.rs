@@ -1,4 +1,4 @@
-//! The snapshots that the repository lists.
+//! Lists the snapshots of homes in the repository, and finds one of them.
 
 use super::error::VaultError;
 use super::replica_tags;
@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::fmt::Display;
 
-/// A snapshot of a home in the repository, by this or another program.
+/// A snapshot of a home in the repository, made by this or another program.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     /// The full id, 64 hexadecimal digits.
@@ -132,8 +132,8 @@ pub(crate) struct SnapshotPlace<'a> {
     pub(crate) home: &'a str,
 }
 
-/// Returns the newest snapshot of this program that `is_wanted` accepts, without safety backups. Prefers snapshots of
-/// the machine, then of its host name, then of the home, then full ones, then those of conversations.
+/// Returns the best snapshot of this program that `is_wanted` accepts, except safety backups. Prefers snapshots of the
+/// machine, then of its host name, then of the home, then full ones, then those of conversations, and last the newest.
 pub(crate) fn find_newest<'a>(
     snapshots: &'a [Snapshot],
     place: SnapshotPlace<'_>,

@@ -115,7 +115,10 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     match input_state(fds[0].revents(), io::IsTerminal::is_terminal(&stdin)) {
         InputState::Pollable => Ok(()),
         InputState::Unpollable => crossterm::event::poll(limit).map(drop),
-        InputState::Gone => Err(io::Error::new(io::ErrorKind::BrokenPipe, "it is gone")),
+        InputState::Gone => {
+            let why = "the terminal was closed";
+            Err(io::Error::new(io::ErrorKind::BrokenPipe, why))
+        }
     }
 }
 
