@@ -71,8 +71,8 @@ fn find_users(home: &Path) -> Vec<Holder> {
 }
 
 impl Profiles {
-    /// Returns the path of the isolated home of an account, which may not exist yet. The path depends on the ids
-    /// that the profile records, so a caller who knows fewer ids gets the same path.
+    /// Returns the path of the isolated home of an account, which may not exist yet. The path depends on the ids that
+    /// the profile records, so a caller who knows fewer ids gets the same path.
     ///
     /// # Errors
     /// The profiles cannot be read.

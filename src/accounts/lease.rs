@@ -1,11 +1,10 @@
 //! Leases: a profile's login moves into a scratch home for the duration of a probe.
 //!
-//! Codex may renew a login as soon as it starts, and it leaves databases behind. A probe therefore
-//! runs in a scratch home, `profiles/.probes/<account>/`, whose auth.json is the owner copy for
-//! that time. Releasing the lease moves the login that Codex left back into the profile. If the
-//! manager is killed during a probe, its Codex may still run: the next process that locks the
-//! account waits for that Codex, then recovers the login. One lock file per account keeps `use`,
-//! `restore` and probes of the same login apart; the system drops the lock when its process ends.
+//! Codex may renew a login as soon as it starts, and it leaves databases behind. A probe therefore runs in a scratch
+//! home, `profiles/.probes/<account>/`, whose auth.json is the owner copy for that time. Releasing the lease moves the
+//! login that Codex left back into the profile. If the manager is killed during a probe, its Codex may still run: the
+//! next process that locks the account waits for that Codex, then recovers the login. One lock file per account keeps
+//! `use`, `restore` and probes of the same login apart; the system drops the lock when its process ends.
 
 use super::owner::OwnerLocation;
 use super::profile::{
@@ -184,8 +183,8 @@ impl Profiles {
         Ok(AccountLocks { _locks: locks })
     }
 
-    /// Returns the identity of `account` as its profile records it. Lock files are named after the recorded identity, so
-    /// that a caller who knows fewer ids of the account takes the same lock.
+    /// Returns the identity of `account` as its profile records it. Lock files are named after the recorded identity,
+    /// so that a caller who knows fewer ids of the account takes the same lock.
     pub(super) fn recorded_identity(&self, account: &Identity) -> Result<Identity, ProfileError> {
         let profile = self.find(account)?;
         let noted = profile.as_ref().and_then(Profile::identity);
@@ -228,8 +227,8 @@ impl Profiles {
         let held = self.lock_accounts(&[account], now, patience)?;
         let account = &self.recorded_identity(account)?;
         self.check_disk_space()?;
-        // Unlike the lock on the account, the lock on all profiles is released at once, so that logins of other accounts
-        // can be saved during the lease.
+        // Unlike the lock on the account, the lock on all profiles is released at once, so that logins of other
+        // accounts can be saved during the lease.
         let bytes = {
             let _lock = FileLock::acquire(&self.lock)?;
             let Some(profile) = self.find(account)? else {
@@ -279,8 +278,8 @@ impl Profiles {
         self.folder.join(PROBE_HOMES).join(account_key(account))
     }
 
-    /// Moves the login in the scratch home of an account, if it exists, back into the profile. The caller holds the lock
-    /// on the account.
+    /// Moves the login in the scratch home of an account, if it exists, back into the profile. The caller holds the
+    /// lock on the account.
     fn recover_lease(
         &self,
         account: &Identity,
@@ -388,8 +387,8 @@ fn wait_until_idle(
         let is_renewed = AuthFile::read(&home.join(AUTH_JSON))?
             .login()
             .is_some_and(|login| !login.is_renewal_due(&now.to_utc()));
-        // A Codex that is still renewing must not be killed: the old refresh token is spent, and only its memory has the
-        // new one.
+        // A Codex that is still renewing must not be killed: the old refresh token is spent, and only its memory has
+        // the new one.
         if is_renewed && began.elapsed() >= CODEX_EXIT_GRACE {
             holders.iter().for_each(process::kill);
         }

@@ -166,7 +166,8 @@ impl Profile {
         self.auth.login().filter(|_| self.other_account().is_none())
     }
 
-    /// Returns the content of a valid `auth.json`, under the same condition as [`Profile::login`]. It may have no login.
+    /// Returns the content of a valid `auth.json`, under the same condition as [`Profile::login`]. It may have no
+    /// login.
     pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
         self.auth
             .snapshot()
@@ -233,8 +234,8 @@ impl Profile {
         (self.file.owner == LoginOwner::Live && !is_same_home && may_have_login()).then_some(noted)
     }
 
-    /// Returns true if another Codex home than that of `owner` may have the login. If the user asserted `owner`, a home
-    /// that cannot be read does not count.
+    /// Returns true if another Codex home than that of `owner` may have the login. If the user asserted `owner`, a
+    /// home that cannot be read does not count.
     pub(super) fn may_be_live_elsewhere(&self, owner: OwnerLocation<'_>) -> bool {
         let is_apart = self.other_live_home(owner.home()).is_some();
         is_apart && !(owner.is_asserted() && self.unreadable_home().is_some())

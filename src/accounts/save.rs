@@ -1,4 +1,5 @@
-//! Saves a login into the profile of its account. The newest login stays in the profile, and older ones go to its history.
+//! Saves a login into the profile of its account. The newest login stays in the profile, and older ones go to its
+//! history.
 
 use super::owner::OwnerLocation;
 use super::profile::{
@@ -52,8 +53,8 @@ pub(crate) enum LoginToKeep<'a> {
 }
 
 impl Profiles {
-    /// Saves a login to the profile of its account. The newer of this login and the login there stays; the older one goes
-    /// to `history/`. Creates the profile, named after the email, if the account has none.
+    /// Saves a login to the profile of its account. The newer of this login and the login there stays; the older one
+    /// goes to `history/`. Creates the profile, named after the email, if the account has none.
     ///
     /// `owner` is the new location of the owner copy. Everything is durable on return.
     pub(crate) fn save_back(

@@ -94,8 +94,8 @@ impl Switcher {
     }
 }
 
-/// Reads `<name>/auth.json` for each name in `folder`. With `home`, reads `<name>/<home>/auth.json`, the file of a Codex
-/// home.
+/// Reads `<name>/auth.json` for each name in `folder`. With `home`, reads `<name>/<home>/auth.json`, the file of a
+/// Codex home.
 fn read_folders(folder: &Path, home: Option<&str>) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     let mut logins = Vec::new();
     for (name, _) in tree::list_if_exists(folder)? {

@@ -62,7 +62,8 @@ impl ConfigFile {
             .collect()
     }
 
-    /// Returns `setting` with its folder spelled as in the file, if the file sets it for another spelling of the folder.
+    /// Returns `setting` with its folder spelled as in the file, if the file sets it for another spelling of the
+    /// folder.
     pub(crate) fn with_spelling_of_file(
         &self,
         setting: Setting,

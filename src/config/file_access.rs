@@ -84,8 +84,8 @@ pub(crate) fn resolve_link(path: &Path) -> Result<PathBuf, IoError> {
     Ok(path.to_path_buf())
 }
 
-/// Replaces the file with mode 0600. If `path` is a symbolic link, replaces its target instead and keeps the permissions
-/// of the target.
+/// Replaces the file with mode 0600. If `path` is a symbolic link, replaces its target instead and keeps the
+/// permissions of the target.
 ///
 /// # Errors
 /// The link is dangling, or the file cannot be written. It is unchanged then.

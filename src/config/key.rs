@@ -24,7 +24,8 @@ const PATH: ValueKind = ValueKind::Text {
     is_valid: |path| !path.is_empty(),
 };
 
-/// A program: its name on PATH, or a path. The path must not be relative, because it would depend on the current folder.
+/// A program: its name on PATH, or a path. The path must not be relative, because it would depend on the current
+/// folder.
 const PROGRAM: ValueKind = ValueKind::Text {
     expected: "a name on PATH or an absolute path",
     is_valid: |program| {

@@ -81,8 +81,8 @@ fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
         .is_some_and(|profile| live.freshness.is_newer_than(&profile.newest()))
 }
 
-/// Returns the availability of an account's login. If the login is recorded as expired or moved, it is available only if
-/// the live login was refreshed after that.
+/// Returns the availability of an account's login. If the login is recorded as expired or moved, it is available only
+/// if the live login was refreshed after that.
 fn login_state(entry: &AccountEntry, live: Option<&Login>, in_profile: bool) -> LoginState {
     match entry.login {
         LoginState::Expired | LoginState::Moved => {

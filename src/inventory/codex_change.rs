@@ -1,5 +1,5 @@
-//! Compares the Codex program with that of the last archive of its home. A new version may rewrite conversations and migrate
-//! databases (0.169).
+//! Compares the Codex program with that of the last archive of its home. A new version may rewrite conversations and
+//! migrate databases (0.169).
 
 use super::records::ArchiveRecord;
 use super::store;

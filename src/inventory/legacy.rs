@@ -237,7 +237,8 @@ fn read_unchanged_login(
     }))
 }
 
-/// Returns the manifest of an archive that holds only the login of `record`, at the given path and with the given digest.
+/// Returns the manifest of an archive that holds only the login of `record`, at the given path and with the given
+/// digest.
 fn login_only_manifest(
     record: &LegacyRecord,
     (path, digest): (EntryName, ContentDigest),

@@ -32,8 +32,8 @@ pub(crate) struct DesktopNotice {
     /// The name of the account that the notice is about, if there is one.
     pub account: Option<String>,
     pub message: String,
-    /// The keys of the accounts, windows, banked resets or conversations that the notice is about. A window and a banked
-    /// reset have the time of their end.
+    /// The keys of the accounts, windows, banked resets or conversations that the notice is about. A window and a
+    /// banked reset have the time of their end.
     #[serde(skip)]
     pub subjects: BTreeMap<String, Option<Timestamp>>,
 }
@@ -66,8 +66,8 @@ impl NoticeState {
     }
 
     /// Forgets shown notices whose condition no longer holds, so that they are shown again when the condition recurs. A
-    /// subject with an end is remembered until that end, because the figures of two sources differ by a percent, and some
-    /// sources lack a window.
+    /// subject with an end is remembered until that end, because the figures of two sources differ by a percent, and
+    /// some sources lack a window.
     pub(crate) fn retain_holding(&mut self, holding: &[DesktopNotice], now: &DateTime<Utc>) {
         let holds = |subject: &String| holding.iter().any(|n| n.subjects.contains_key(subject));
         self.shown

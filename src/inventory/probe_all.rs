@@ -77,9 +77,9 @@ impl AccountProbe {
     }
 }
 
-/// Returns the accounts of all profiles and of the live login. The account of the live login comes first; the others are
-/// ordered by the names of their profiles. An account whose login is missing or moved is included, and its probe reports
-/// the obstacle.
+/// Returns the accounts of all profiles and of the live login. The account of the live login comes first; the others
+/// are ordered by the names of their profiles. An account whose login is missing or moved is included, and its probe
+/// reports the obstacle.
 ///
 /// # Errors
 /// A profile cannot be read, or is of a newer version.

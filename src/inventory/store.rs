@@ -167,8 +167,8 @@ pub(crate) struct VerifyFinding {
 
 /// Records results of `verify`. Ignores archives that are outside of `backups/` or changed since they were read.
 ///
-/// Returns false and records nothing if `inventory.json` is damaged, or if another command holds the lock. `verify` is a
-/// reading command, so it does not wait.
+/// Returns false and records nothing if `inventory.json` is damaged, or if another command holds the lock. `verify` is
+/// a reading command, so it does not wait.
 ///
 /// # Errors
 /// `inventory.json` cannot be read or written, or is of a newer version, or `backups/` cannot be listed.

@@ -290,8 +290,8 @@ pub(crate) fn make_folder(path: &Path) -> std::io::Result<()> {
     owner::create_folder(path, || builder.create(&reached))
 }
 
-/// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary. Returns the folders
-/// that were missing, outermost first.
+/// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary. Returns the
+/// folders that were missing, outermost first.
 pub(crate) fn create_unsynced_folder(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     let made = create_missing(folder, Path::is_dir)?;
     #[cfg(windows)]

@@ -5,8 +5,8 @@
 //! (`openat2` with `RESOLVE_NO_SYMLINKS`): files for reading at once, and for everything else the folder of the
 //! name, on which the operation then works by `/proc/self/fd`.
 //!
-//! Listings and metadata are not protected, because they open no file, nor are databases, which SQLite opens by path. On
-//! kernels before 5.6, in sandboxes without the call, and on other systems, only the checks of the callers protect.
+//! Listings and metadata are not protected, because they open no file, nor are databases, which SQLite opens by path.
+//! On kernels before 5.6, in sandboxes without the call, and on other systems, only the checks of the callers protect.
 
 use std::borrow::Cow;
 use std::fs::File;

@@ -1,9 +1,8 @@
 //! A child process with line-based output and guaranteed cleanup.
 //!
-//! It runs in its own process group, on Windows in its own job, which is killed as a whole: killing
-//! only a wrapper script would leave the wrapped program behind. Only [`ChildGroup::send`] can wait without a time limit,
-//! if the child does not read. A foreign process that inherited the child's output can at most keep one sleeping thread
-//! alive.
+//! It runs in its own process group, on Windows in its own job, which is killed as a whole: killing only a wrapper
+//! script would leave the wrapped program behind. Only [`ChildGroup::send`] can wait without a time limit, if the child
+//! does not read. A foreign process that inherited the child's output can at most keep one sleeping thread alive.
 
 use super::child_streams::{self, StderrTail};
 #[cfg(unix)]
@@ -111,8 +110,8 @@ impl ChildGroup {
         }
     }
 
-    /// Returns the last 16 KiB of standard error so far. After the end of the child nothing is missing, unless a process
-    /// that the child started holds the stream open.
+    /// Returns the last 16 KiB of standard error so far. After the end of the child nothing is missing, unless a
+    /// process that the child started holds the stream open.
     pub fn stderr(&self) -> String {
         match self.status {
             Some(_) => self.stderr.wait_for_end(STDERR_DRAIN_TIMEOUT),

@@ -25,8 +25,8 @@ pub(super) struct StartedChild {
     pub(super) job: Option<super::job::ChildJob>,
 }
 
-/// Starts `command`, on Windows in a job of its own. A thread runs `send_output`, whose sender blocks while `max_unread`
-/// messages wait to be received.
+/// Starts `command`, on Windows in a job of its own. A thread runs `send_output`, whose sender blocks while
+/// `max_unread` messages wait to be received.
 pub(super) fn start(
     command: &mut Command,
     input: Stdio,

@@ -60,8 +60,8 @@ pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt>
 /// make an item old.
 ///
 /// # Errors
-/// An item seems to be older than `limit`, but the system clock differs from that of `folder`'s disk, the newest item is
-/// dated in the future, or the file of an item cannot be inspected.
+/// An item seems to be older than `limit`, but the system clock differs from that of `folder`'s disk, the newest item
+/// is dated in the future, or the file of an item cannot be inspected.
 pub(crate) fn confirmed_ages(
     folder: &Path,
     now: DateTime<Utc>,

@@ -41,8 +41,8 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     }
 }
 
-/// Returns true if two entries of `folder` can be exchanged, which it tries with two empty folders. Returns false if the
-/// system refuses the exchange or the creation of the folders.
+/// Returns true if two entries of `folder` can be exchanged, which it tries with two empty folders. Returns false if
+/// the system refuses the exchange or the creation of the folders.
 ///
 /// # Errors
 /// The probe failed for another reason.

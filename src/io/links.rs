@@ -39,8 +39,8 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path) -> Result<(), IoError> {
     sharing::hard_link(from, to).or_else(|_| copy_file(from, to))
 }
 
-/// Makes the durable file `from` also appear as `to`, by a hard link or else a copy, durable on return. Returns false if
-/// `to` exists.
+/// Makes the durable file `from` also appear as `to`, by a hard link or else a copy, durable on return. Returns false
+/// if `to` exists.
 pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
     match sharing::hard_link(from, to) {
         Ok(()) => return atomic::sync_folder(atomic::parent_of(to)).map(|()| true),

@@ -122,8 +122,8 @@ impl FileLock {
         flush::sync_all(&self.file)
     }
 
-    /// Returns true if `path` still names the locked file. False if an earlier holder of the lock removed the file, so
-    /// that this lock excludes no other process.
+    /// Returns true if `path` still names the locked file. False if an earlier holder of the lock removed the file,
+    /// so that this lock excludes no other process.
     pub(crate) fn is_current(&self, path: &Path) -> bool {
         #[cfg(unix)]
         {
@@ -142,8 +142,8 @@ impl FileLock {
     }
 }
 
-/// Returns true if a process holds a lock on the existing file `path`. False if the file is missing or cannot be opened.
-/// Creates nothing.
+/// Returns true if a process holds a lock on the existing file `path`. False if the file is missing or cannot be
+/// opened. Creates nothing.
 pub fn is_held(path: &Path) -> bool {
     let Ok(file) = file_open::open(path) else {
         return false;

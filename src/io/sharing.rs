@@ -1,8 +1,8 @@
 //! Opens, renames and removes files that other processes may have open.
 //!
 //! On Windows, such a call fails while another process has the file open and does not share it: a virus scanner, the
-//! search index, a cloud client, or Codex. Most of them close the file after milliseconds, so the call is repeated for a
-//! second. On other systems the call succeeds at once.
+//! search index, a cloud client, or Codex. Most of them close the file after milliseconds, so the call is repeated for
+//! a second. On other systems the call succeeds at once.
 
 use super::beneath;
 use std::path::Path;

@@ -140,7 +140,8 @@ fn parse_half_of_day(word: &str) -> Option<u32> {
     }
 }
 
-/// Parses a time of day, such as "15:55", "9:08:30", "3:05pm" or "3pm"; `half` is the "am" (0) or "pm" (12) of the next word.
+/// Parses a time of day, such as "15:55", "9:08:30", "3:05pm" or "3pm"; `half` is the "am" (0) or "pm" (12) of the next
+/// word.
 fn parse_clock(word: &str, half: Option<u32>) -> Option<NaiveTime> {
     let (digits, half) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
         (Some(digits), _) => (digits, Some(0)),

@@ -57,8 +57,8 @@ fn forms(direction: TimeDirection) -> &'static str {
     }
 }
 
-/// Returns the period that `text` means at `now` in `zone`. A text that names only a day, a week or a month means all of
-/// it; any other text means an instant.
+/// Returns the period that `text` means at `now` in `zone`. A text that names only a day, a week or a month means all
+/// of it; any other text means an instant.
 ///
 /// RFC 3339 is exact, and a duration counts from `now`. If daylight saving repeats a time, the first one counts. If
 /// daylight saving skips a time, see [`Zone::resolve_local`].
@@ -170,8 +170,8 @@ impl TimeReader<'_> {
         }
     }
 
-    /// Returns the nearest day that `is_wanted` accepts, searched in the direction of the reader; with `time`, that time
-    /// of the day.
+    /// Returns the nearest day that `is_wanted` accepts, searched in the direction of the reader; with `time`, that
+    /// time of the day.
     fn find_day(
         &self,
         is_wanted: impl Fn(NaiveDate) -> bool,

@@ -57,8 +57,8 @@ thread_local! {
     static GATHERED: RefCell<Option<Option<GatheredLines>>> = const { RefCell::new(None) };
 }
 
-/// Runs `work`, and writes its events of this thread to the log together at the end, because each write takes a lock and
-/// opens the log. A killed process loses these events, so use it only to report what is already done.
+/// Runs `work`, and writes its events of this thread to the log together at the end, because each write takes a lock
+/// and opens the log. A killed process loses these events, so use it only to report what is already done.
 pub fn gather_events(work: impl FnOnce()) {
     GATHERED.set(Some(None));
     work();

@@ -1,4 +1,5 @@
-//! JSON objects without a type of their own, so that a command names the keys of a document where it prints the document.
+//! JSON objects without a type of their own, so that a command names the keys of a document where it prints the
+//! document.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 

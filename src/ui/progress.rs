@@ -1,5 +1,5 @@
-//! Progress of long work: lines on a terminal that are erased on drop. Nothing anywhere else, and nothing with `--quiet`,
-//! `--verbose` and `--json`.
+//! Progress of long work: lines on a terminal that are erased on drop. Nothing anywhere else, and nothing with
+//! `--quiet`, `--verbose` and `--json`.
 
 use super::{Ui, Verbosity};
 use crate::io::Progress;

@@ -365,8 +365,8 @@ impl Table {
         line
     }
 
-    /// Writes each row as a block of lines: first the most important cell, preceded by the marks, which are the cells of
-    /// columns without a head; then the other cells with their heads.
+    /// Writes each row as a block of lines: first the most important cell, preceded by the marks, which are the cells
+    /// of columns without a head; then the other cells with their heads.
     fn put_blocks(&self, shown: &[ShownColumn], width: usize, put: &mut dyn FnMut(&str)) {
         let title = shown.iter().min_by_key(|s| s.column.rank).map(|s| s.index);
         let is_mark = |s: &ShownColumn| s.column.head.is_empty();

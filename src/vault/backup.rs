@@ -106,8 +106,8 @@ pub(crate) fn backup(
     }
 }
 
-/// Makes snapshots until no file has changed while restic read it. Adds the ids of the earlier snapshots to `superseded`,
-/// also after an error.
+/// Makes snapshots until no file has changed while restic read it. Adds the ids of the earlier snapshots to
+/// `superseded`, also after an error.
 fn backup_until_unchanged(
     restic: &Restic,
     tree: &mut CapturedTree,

@@ -62,8 +62,8 @@ impl SnapshotContents {
         })
     }
 
-    /// Removes all files from the manifest that are not at or below `paths`, so that they are not downloaded. Folders and
-    /// links stay.
+    /// Removes all files from the manifest that are not at or below `paths`, so that they are not downloaded. Folders
+    /// and links stay.
     pub(crate) fn keep_only(&mut self, paths: &[PathBuf]) {
         let all = std::mem::take(&mut self.manifest.files);
         let mut files = FileList::with_names(all.names());

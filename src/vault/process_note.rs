@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 /// Maximum time between the start of restic and its first lock, and maximum difference of two clocks.
 const START_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
 
-/// Time since the start of restic after which the note of a dead process is removed. Until then, the note identifies the
-/// lock of the process, which restic may have refreshed for hours.
+/// Time since the start of restic after which the note of a dead process is removed. Until then, the note identifies
+/// the lock of the process, which restic may have refreshed for hours.
 const MAX_NOTE_AGE: TimeDelta = TimeDelta::days(1);
 
 /// Age of a stale lock. restic refreshes its locks every 5 minutes.

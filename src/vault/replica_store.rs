@@ -28,8 +28,8 @@ pub(crate) struct ReplicaSnapshot {
 }
 
 impl ReplicaSnapshot {
-    /// Returns a sort key that is larger for a newer snapshot of the same replica. Because clocks may be wrong, the time
-    /// only decides between equal numbers.
+    /// Returns a sort key that is larger for a newer snapshot of the same replica. Because clocks may be wrong, the
+    /// time only decides between equal numbers.
     fn order(&self) -> (u64, DateTime<Utc>) {
         (self.published.number, self.time)
     }
@@ -176,8 +176,8 @@ impl ReplicaStore {
     }
 }
 
-/// Returns the newest snapshot of each replica, by the id of the replica. The newest snapshot has the highest number; of
-/// several with this number it is the latest.
+/// Returns the newest snapshot of each replica, by the id of the replica. The newest snapshot has the highest number;
+/// of several with this number it is the latest.
 pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
     for one in snapshots {

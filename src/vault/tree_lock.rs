@@ -32,8 +32,8 @@ pub(crate) struct TreeLock {
 }
 
 impl TreeLock {
-    /// Waits for the lock, and for a restic that still reads the folders after its codex-manager was killed. If the files
-    /// changed, that restic would make an incomplete snapshot.
+    /// Waits for the lock, and for a restic that still reads the folders after its codex-manager was killed. If the
+    /// files changed, that restic would make an incomplete snapshot.
     ///
     /// # Errors
     /// The file system refuses, or the user interrupts the wait.

@@ -29,8 +29,8 @@ pub(crate) struct SwitchRequest<'a> {
     /// The manager home with the profiles.
     pub manager_home: &'a Path,
     pub to: &'a Identity,
-    /// True to activate even a doubtful login: a login that is older than the newest observed one, or that was last live
-    /// in a Codex home that cannot be read.
+    /// True to activate even a doubtful login: a login that is older than the newest observed one, or that was last
+    /// live in a Codex home that cannot be read.
     pub force_stale: bool,
     pub daemon: DaemonPolicy<'a>,
     pub now: Timestamp,

@@ -74,8 +74,8 @@ pub fn load(
 /// Reads, changes and writes `cooldown.json` of a manager home under its lock. Returns the value of `change`, and
 /// warnings to print: damage, copies that were kept.
 ///
-/// Creates the manager home (0700) if it does not exist. Keeps a document of the Python tool byte for byte
-/// as `cooldown.json.python-backup`, and a damaged one as `cooldown.json.damaged`; if that name exists, with `-2` and so
+/// Creates the manager home (0700) if it does not exist. Keeps a document of the Python tool byte for byte as
+/// `cooldown.json.python-backup`, and a damaged one as `cooldown.json.damaged`; if that name exists, with `-2` and so
 /// on. Writes nothing if the document is valid and `change` changes nothing, or if there is no document and no account.
 ///
 /// # Errors

@@ -47,8 +47,8 @@ impl StatusReport {
             .is_some_and(|who| who.kind.is_billed_by_use())
     }
 
-    /// Returns the time at which the account is available again, by its windows and its spend cap; `None` if the account
-    /// is available, or if the account or that time is unknown.
+    /// Returns the time at which the account is available again, by its windows and its spend cap; `None` if the
+    /// account is available, or if the account or that time is unknown.
     pub(crate) fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
         let mut entry = AccountEntry::new(self.identity.clone()?);
         entry.observation.clone_from(&self.observation);

@@ -198,8 +198,8 @@ impl SettingsFile {
         Ok(())
     }
 
-    /// Removes a setting. Removes its table too, if the table is then empty and has no comment. Returns true if the file
-    /// contained the setting.
+    /// Removes a setting. Removes its table too, if the table is then empty and has no comment. Returns true if the
+    /// file contained the setting.
     pub(crate) fn unset(&mut self, name: &str) -> bool {
         let Some((table, last)) = name.split_once('.') else {
             return self.document.remove(name).is_some();

@@ -151,8 +151,8 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     crossterm::event::poll(limit).map(drop)
 }
 
-/// Returns the escape sequence that scrolls until `height` lines, from the cursor on, fit on the screen. The cursor is then
-/// in the first of them.
+/// Returns the escape sequence that scrolls until `height` lines, from the cursor on, fit on the screen. The cursor is
+/// then in the first of them.
 fn encode_reserve_lines(height: u16) -> String {
     let below = height.saturating_sub(1);
     format!(

@@ -34,8 +34,8 @@ pub(super) struct PickerState {
     content_matches: Vec<(usize, ContentMatch)>,
     /// True while another thread reads more entries or searches the contents of entries.
     is_awaiting_entries: bool,
-    /// The indices of the matching items. First come those with all words of the filter, in the order of the list, so
-    /// that they do not move while the user types; then those whose contents match; then those with the letters.
+    /// The indices of the matching items. First come those with all words of the filter, in the order of the list,
+    /// so that they do not move while the user types; then those whose contents match; then those with the letters.
     matching: Vec<usize>,
     /// The number of matching items of each scope.
     scope_counts: Vec<usize>,
@@ -109,7 +109,8 @@ impl PickerState {
         self.listing.scopes[self.scope].name
     }
 
-    /// Returns the name of the scope with the number of its matching entries, and the same for the scope that Tab shows.
+    /// Returns the name of the scope with the number of its matching entries, and the same for the scope that Tab
+    /// shows.
     pub(super) fn format_counts(&self) -> (String, String) {
         let scopes = &self.listing.scopes;
         let count = |scope: usize| format!("{} {}", scopes[scope].name, self.scope_counts[scope]);

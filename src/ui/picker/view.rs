@@ -221,8 +221,8 @@ fn dim_style() -> CellStyle {
     CellStyle::new().add_modifier(Modifier::DIM)
 }
 
-/// Returns the widths of columns with the natural widths `needed`, which share `width`. The widest column shrinks so that
-/// as many as possible of the others fit.
+/// Returns the widths of columns with the natural widths `needed`, which share `width`. The widest column shrinks
+/// so that as many as possible of the others fit.
 fn column_widths(needed: &[usize], width: usize) -> Vec<usize> {
     let mut widths = needed.to_vec();
     let Some(widest) = (0..needed.len()).max_by_key(|i| (needed[*i], usize::MAX - i)) else {

@@ -6,8 +6,8 @@ use std::thread;
 /// Answers a request. Runs on a separate thread.
 pub type Task<Q, A> = Box<dyn FnMut(&Q) -> A + Send>;
 
-/// Answers requests on a thread. A newer request replaces one that has not begun. After a drop of the worker, the thread
-/// ends with the current request.
+/// Answers requests on a thread. A newer request replaces one that has not begun. After a drop of the worker, the
+/// thread ends with the current request.
 pub(super) struct Worker<Q, A> {
     requests: Sender<Q>,
     answers: Receiver<(Q, A)>,
