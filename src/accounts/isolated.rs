@@ -159,7 +159,7 @@ impl Profiles {
     /// the running Codex marks the home as used.
     ///
     /// # Errors
-    /// The profile does not own the login, or its login is older than one that was seen; a Codex that runs in the
+    /// The profile does not own the login, or has an older login than the newest observed one; a Codex that runs in the
     /// isolated home was signed in to another account there.
     pub(crate) fn isolate(
         &self,

@@ -161,7 +161,7 @@ impl Profile {
         self.login().map(|l| &l.identity).or(noted)
     }
 
-    /// Returns the login, unless `auth.json` holds that of another account.
+    /// Returns the login, unless `auth.json` holds a login of another account.
     pub(crate) fn login(&self) -> Option<&Login> {
         self.auth.login().filter(|_| self.other_account().is_none())
     }
@@ -186,8 +186,8 @@ impl Profile {
         own.is_some_and(|own| self.newest().is_newer_than(&own))
     }
 
-    /// Returns the freshness of the newest login of this account that was ever observed. Takes `auth.json` into
-    /// account, because a crash may separate its write from that of `profile.json`.
+    /// Returns the freshness of the newest login of this account that was ever observed. Considers `auth.json` too,
+    /// because a crash may have prevented the write of `profile.json`.
     pub(crate) fn newest(&self) -> Freshness {
         match self.login() {
             Some(login) if login.freshness.is_newer_than(&self.file.newest) => login.freshness,
@@ -196,7 +196,7 @@ impl Profile {
     }
 
     /// Returns the account of the login in `auth.json` if `profile.json` names another account, because the
-    /// user replaced `auth.json` by that of another account.
+    /// user replaced `auth.json` by the file of another account.
     pub(crate) fn other_account(&self) -> Option<&Identity> {
         let login = &self.auth.login()?.identity;
         let noted = self.file.identity.as_ref()?;

@@ -195,8 +195,7 @@ fn evaluate_archive(
     }
 }
 
-/// Returns the paths of all archives below `backups`, relative to it, with `/`, sorted. Opens no
-/// file.
+/// Returns the paths of all archives below `backups`, sorted, relative to `backups` and with `/`. Opens no file.
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.

@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use walkdir::WalkDir;
 
-/// The largest file whose content is parsed. Real ones are below 10 kB; larger files only get a
-/// digest.
+/// The largest file whose content is parsed. Real login files are below 10 kB. Of a larger file only the digest is
+/// computed.
 const MAX_PARSED_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The explanation of `session_start_at` in a legacy record.

@@ -111,7 +111,7 @@ fn parse_isoformat(value: &Map<String, Value>, key: &str, zone: Zone) -> Option<
 }
 
 fn has_archive(manager_home: &Path, email: &str) -> bool {
-    // The email is part of a path; one that leads out of the folder proves nothing.
+    // The email becomes part of a path, which must not lead out of the folder.
     if email.contains(['/', '\\']) || email.starts_with('.') {
         return false;
     }

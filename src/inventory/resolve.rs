@@ -98,7 +98,7 @@ pub(crate) fn merge_entries<'a>(
     entries
 }
 
-/// Returns the known accounts, followed by those that only archives have.
+/// Returns the known accounts, followed by the accounts that only archives have.
 pub(crate) fn merge_archived_accounts<'r>(
     accounts: impl IntoIterator<Item = &'r Account>,
     records: impl IntoIterator<Item = &'r ArchiveRecord>,

@@ -183,8 +183,8 @@ fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
 }
 
 /// Returns the archives that must be read completely before the plan is applied: for each
-/// account, class and home that loses an archive and keeps no verified one, the newest archive that it keeps, if a rule
-/// can count that archive.
+/// account, class and home that loses an archive and keeps no verified one, the newest of the kept archives that count
+/// towards rules.
 pub(crate) fn archives_to_read_fully(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept = plan.keep.iter().map(|d| d.candidate.archive.as_str());
     let kept: HashSet<&str> = kept.collect();

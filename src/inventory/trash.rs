@@ -192,7 +192,7 @@ pub(crate) fn list_archive_names(manager_home: &Path) -> Result<BTreeSet<String>
     Ok(names)
 }
 
-/// Returns the paths of all archives in the trash, those of the last prune first.
+/// Returns the paths of all archives in the trash. The archives of the last prune come first.
 ///
 /// # Errors
 /// A folder of the trash cannot be listed.

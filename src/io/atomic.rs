@@ -448,7 +448,7 @@ fn list_temps(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
 
 /// Removes temp files in `folder` that no process is writing. Returns their number.
 pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
-    // Under its lock, so that a writer that has just made it sees that it is gone.
+    // Removed under its lock, so that a process that has just created the file notices the removal.
     let remove = |path: PathBuf| {
         let file = file_open::open(&path);
         file.is_ok_and(|file| lock::try_lock(&file).is_ok() && sharing::remove_file(path).is_ok())

@@ -73,7 +73,7 @@ impl Zone {
     pub fn at<O: chrono::TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
         let offset = jiff::Timestamp::from_second(instant.timestamp())
             .map_or(Offset::UTC, |at| self.0.to_offset(at));
-        // Offsets of zones are below 26 hours, those of chrono below 24.
+        // jiff permits offsets below 26 hours, and chrono below 24 hours.
         let offset = FixedOffset::east_opt(offset.seconds());
         instant.with_timezone(&offset.unwrap_or(Utc.fix()))
     }

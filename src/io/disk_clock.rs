@@ -56,8 +56,8 @@ pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt>
 /// `limit` deletes nothing and need not be exact.
 ///
 /// The age of an item is the lesser of the ages by its recorded time and by its mtime, and at most the sum of the
-/// plausible intervals between the items. So a clock that was years ahead for a while, also that of the disk, does not
-/// make an item old.
+/// plausible intervals between the items. So no item becomes old because one of the two clocks was years ahead for a
+/// while.
 ///
 /// # Errors
 /// An item seems to be older than `limit`, but the system clock differs from that of `folder`'s disk, the newest item

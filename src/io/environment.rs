@@ -73,7 +73,7 @@ impl Environment {
         env
     }
 
-    /// Returns the folder for temporary files: `TMPDIR`, else `/tmp`; on Windows that of the process.
+    /// Returns the folder for temporary files: `TMPDIR`, else `/tmp`. On Windows, the system names the folder.
     pub(crate) fn temp_dir(&self) -> PathBuf {
         if cfg!(windows) {
             return std::env::temp_dir();

@@ -212,8 +212,8 @@ fn open_with(path: &Path, link: FinalLink) -> io::Result<(File, Metadata)> {
 #[cfg(unix)]
 fn wait_free_flags(link: FinalLink) -> rustix::fs::OFlags {
     use rustix::fs::OFlags;
-    // Non-blocking for pipes; and a terminal that is opened must not become the one that controls
-    // this process.
+    // Non-blocking for pipes. `NOCTTY`, so that a terminal that is opened does not become the one that controls this
+    // process.
     let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     flags.set(OFlags::NOFOLLOW, link == FinalLink::Refuse);
     flags

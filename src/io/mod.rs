@@ -122,7 +122,7 @@ impl IoError {
     }
 }
 
-/// Returns the message of an error and those of its causes, separated by colons.
+/// Returns the messages of an error and its causes, separated by colons.
 pub(crate) fn message_with_causes(error: &dyn std::error::Error) -> String {
     [vec![error.to_string()], list_causes(error)]
         .concat()

@@ -70,7 +70,7 @@ pub(crate) fn is_open_to_others(mode: u32) -> bool {
     mode & 0o077 != 0
 }
 
-/// Returns the mode of a file; that of a private file on Windows.
+/// Returns the mode of a file; 0600 on Windows.
 pub(crate) fn of(meta: &Metadata) -> u32 {
     #[cfg(unix)]
     {

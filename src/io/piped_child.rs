@@ -204,7 +204,7 @@ impl PipedChild {
         }
         #[cfg(unix)]
         if let Some(pid) = to_pid(self.child.id()) {
-            // restic 0.14 cleans up on SIGINT only. The id is the child's: it is not reaped yet.
+            // restic 0.14 cleans up on SIGINT only. The id still belongs to the child, which is not reaped yet.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
             let deadline = Instant::now() + END_TIMEOUT;
             while self.poll_status().is_none() && Instant::now() < deadline {

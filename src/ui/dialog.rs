@@ -50,7 +50,7 @@ impl DialogProgram {
                 .args(["--question", "--no-markup", "--default-cancel"])
                 .args(["--title", TITLE, "--ok-label", YES, "--cancel-label", NO])
                 .args(["--text", question]),
-            // kdialog takes text with a tag in it for HTML.
+            // kdialog shows a text that contains a tag as HTML.
             Self::KDialog => command
                 .args(["--title", TITLE, "--yes-label", YES, "--no-label", NO])
                 .args(["--warningyesno", &question.replace('<', "‹")]),

@@ -542,7 +542,7 @@ fn terminal_width(stream: &impl std::os::fd::AsFd) -> Option<usize> {
         .filter(|w| *w > 0)
 }
 
-/// Returns the width of the console, whichever stream it is.
+/// Returns the width of the console, which is the same for all streams.
 #[cfg(not(unix))]
 fn terminal_width<T>(_stream: &T) -> Option<usize> {
     let (columns, _) = crossterm::terminal::size().ok()?;

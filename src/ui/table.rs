@@ -416,7 +416,7 @@ impl Table {
     }
 }
 
-/// Wraps `text` to lines of `width` columns; those after the first begin after `start` blanks.
+/// Wraps `text` to lines of `width` columns; the lines after the first begin with `start` blanks.
 fn wrap_hanging(text: &str, start: usize, width: usize) -> String {
     wrap::wrap(text, 0, width).replace('\n', &format!("\n{}", " ".repeat(start)))
 }

@@ -204,8 +204,8 @@ impl MachineRefresh<'_> {
         })
     }
 
-    /// Fetches the wanted files that are missing or have other content than `record` says, checks their digests, and
-    /// moves them to their final paths.
+    /// Fetches the wanted files that the folder lacks or that `record` lists with another digest, checks their digests,
+    /// and moves them to their final paths.
     fn fetch(
         &self,
         snapshot: &ReplicaSnapshot,
@@ -274,7 +274,7 @@ fn conversation_key(path: &Path) -> String {
 }
 
 /// Selects the list of names, and the files of the conversations that this machine does not have or has with other
-/// mtimes. Sync and compression keep mtimes, so equal mtimes mean equal content.
+/// mtimes. Equal mtimes show the same rollouts, because sync and compression keep mtimes.
 fn select_wanted(manifest: &ManifestFiles, local: &RolloutTimes) -> ManifestFiles {
     let mut times = RolloutTimes::new();
     for (path, entry) in manifest {

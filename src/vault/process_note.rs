@@ -36,7 +36,7 @@ const INTERRUPTED: i32 = 130;
 ///
 /// It is an empty file that is the standard input of restic and is locked (flock), so the lock of the file ends with
 /// restic, even in another process namespace. Its name is a random id, and the process id as soon as that is known:
-/// `ID` or `ID-PID`, after [`BACKUP_PREFIX`] for a backup. Its time is that of the start.
+/// `ID` or `ID-PID`, after [`BACKUP_PREFIX`] for a backup. The mtime of the file is the start time of the process.
 ///
 /// Windows frees a lock when the process that took it closes the file or ends, even if a child has the file open. On
 /// Windows this process therefore keeps the file open, and restic ends with this process.

@@ -76,7 +76,7 @@ impl Snapshot {
     }
 }
 
-/// Lists the snapshots of homes in the repository, oldest first, without those of sync. Takes no lock.
+/// Lists the snapshots of homes in the repository, oldest first, but not the snapshots of sync. Takes no lock.
 ///
 /// # Errors
 /// restic fails.

@@ -118,7 +118,7 @@ fn check_login(target: &Profile) -> Result<(), SwitchError> {
     })
 }
 
-/// Fails if the target is live in another Codex home, or may be live in one that cannot be read.
+/// Fails if the target is live in another Codex home, or may be live in a Codex home that cannot be read.
 /// `is_outdated` means that this home has an older login of the same account.
 fn check_other_homes(
     target: &Profile,

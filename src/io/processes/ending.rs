@@ -19,8 +19,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Sends SIGTERM to the `targets` that ask for it, and waits until all targets have ended, until `deadline`, or until
 /// the user interrupts. Returns the ids of the processes that still run.
 ///
-/// No process is killed: one that does not end may be in the middle of a write. On Windows, where a
-/// process without a window cannot be asked to end, it is terminated.
+/// A process that does not end is not killed, because it may be in the middle of a write. On Windows, a process
+/// without a window cannot be asked to end, so it is terminated.
 pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
     let is_alive = |ending: &EndTarget| super::start_time(ending.pid) == Some(ending.started);
     let mut left = targets.to_vec();

@@ -72,7 +72,7 @@ impl SettingsFile {
     /// Checks the schema, which only files of codex-manager have.
     ///
     /// # Errors
-    /// The file has a newer schema, or one that is no whole number.
+    /// The schema is newer than this program, or not a whole number.
     pub(crate) fn check_schema(self) -> Result<Self, SettingsError> {
         match self.document.get(SCHEMA_KEY).map(Item::as_integer) {
             Some(None) => Err(self.invalid(SCHEMA_KEY, "must be a whole number")),

@@ -186,7 +186,7 @@ impl PickerState {
         self.list_again();
     }
 
-    /// Sets if another thread reads more entries or searches the contents of entries.
+    /// Tells the state if another thread still reads more entries or searches the contents of entries.
     pub(super) fn set_awaiting_entries(&mut self, is_awaiting_entries: bool) {
         if self.is_awaiting_entries != is_awaiting_entries {
             self.is_awaiting_entries = is_awaiting_entries;
@@ -351,7 +351,7 @@ impl PickerState {
         self.apply_query();
     }
 
-    /// Begins to examine the entries if the query differs from that of the filter.
+    /// Begins to examine the entries if the user has changed the query since the last time.
     fn apply_query(&mut self) {
         if !self.filter.is_for(&self.query) {
             self.content_matches.clear();
