@@ -42,7 +42,6 @@ const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The reason why a login cannot be leased or returned, or its account cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
     #[error(transparent)]
@@ -54,7 +53,6 @@ pub enum LeaseError {
     #[error("codex, started by an earlier status query of {account}, is still running: {}", join_holders(.holders))]
     ProbeRunning {
         account: Identity,
-        /// The Codex processes that still run.
         holders: Vec<Holder>,
     },
     /// The profile with this name has no login, or the account with this label has no profile.
@@ -69,10 +67,8 @@ pub enum LeaseError {
         /// The parse error or the violated rule.
         reason: String,
     },
-    /// An export moved the login to another machine.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
-    /// The owner copy is in a Codex home.
     #[error("the login of the profile {profile} is live in a Codex home: {}", home.display())]
     Live { profile: String, home: PathBuf },
     /// The owner copy is in the isolated home of the account, where Codex runs.
@@ -80,7 +76,6 @@ pub enum LeaseError {
     Isolated {
         profile: String,
         home: PathBuf,
-        /// The Codex programs that run in the isolated home.
         holders: Vec<Holder>,
     },
     /// The owner copy was last in a Codex home that cannot be read now, such as one on an unmounted

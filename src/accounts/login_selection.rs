@@ -18,9 +18,7 @@ pub enum AuthPolicy {
 /// The login that is live after a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LoginChoice {
-    /// The live login, unchanged.
     KeepLive,
-    /// The login in the archive.
     Archive,
     /// The login in the profile, which is newer than the archived one.
     Profile,
@@ -44,7 +42,6 @@ pub enum AuthOutcome {
 pub(crate) struct LoginCandidates<'a> {
     /// The live login, if it belongs to the archive's account.
     pub live: Option<&'a AuthSnapshot>,
-    /// The login in the archive.
     pub archive: &'a AuthSnapshot,
     /// The login in the profile of the archive's account.
     pub profile: Option<&'a AuthSnapshot>,
@@ -57,9 +54,7 @@ pub(crate) struct LoginCandidates<'a> {
 /// A selected login and its consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LoginDecision {
-    /// The login to activate.
     pub choice: LoginChoice,
-    /// The result to report.
     pub outcome: AuthOutcome,
     /// True if the activated login is older than another login of the account that was observed, so that its refresh
     /// token is probably spent.

@@ -51,16 +51,13 @@ pub(crate) struct LoginHome {
 /// A new login that is now in a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AdoptedLogin {
-    /// The account and freshness of the login.
     pub login: Login,
-    /// The profile with the login.
     pub saved: SaveReport,
     /// The name for the profile that the user requested.
     pub wanted: String,
     /// The account that has the requested name, or "something else". `None` if the profile got the requested name, or
     /// the account had a profile already.
     pub taken_by: Option<String>,
-    /// The effect on the Codex home.
     pub live: LiveHomeUpdate,
 }
 

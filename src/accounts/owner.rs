@@ -25,7 +25,6 @@ impl<'a> OwnerLocation<'a> {
         }
     }
 
-    /// Returns true if the user asserted this location.
     pub(super) fn is_asserted(self) -> bool {
         matches!(self, Self::AssertedLive(_) | Self::AssertedProfile)
     }

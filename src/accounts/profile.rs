@@ -46,13 +46,11 @@ pub enum LoginCopy {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ProfileFile {
-    /// The account of the login.
     pub identity: Option<Identity>,
     /// The subscription plan that the login names.
     pub plan: Option<String>,
     /// The freshness of the newest login of this account that was ever observed.
     pub newest: Freshness,
-    /// The location of the owner copy.
     pub owner: LoginOwner,
     /// The Codex home with the owner copy, canonical; `None` if the owner is not [`LoginOwner::Live`].
     pub live_home: Option<PathBuf>,
@@ -100,7 +98,6 @@ impl ProfileFile {
 /// An export under way; see [`ProfileFile::moving`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PendingMove {
-    /// The path of the finished export.
     pub file: PathBuf,
     /// The temporary path of the export until it is complete.
     pub unfinished: PathBuf,
@@ -110,7 +107,6 @@ pub(crate) struct PendingMove {
     /// Device and inode number, which older versions recorded instead of `id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inode: Option<(u64, u64)>,
-    /// The time when the export started.
     pub since: Timestamp,
 }
 
@@ -256,16 +252,12 @@ impl Profile {
 /// The reason why a profile cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// `profile.json` could not be used.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The text is not a valid profile name.
     #[error("invalid profile name ({reason}): {name:?}")]
     BadName {
-        /// The rejected name.
         name: String,
         /// The violated rule.
         reason: &'static str,
@@ -285,23 +277,13 @@ pub enum ProfileError {
         /// The name of its newer profile.
         name: String,
     },
-    /// The name is the email of another account.
     #[error("the name {name} is the email of another account, {account}")]
-    EmailOfAnother {
-        name: String,
-        /// The account with that email.
-        account: String,
-    },
+    EmailOfAnother { name: String, account: String },
     /// A file or folder that is no profile occupies this path.
     #[error("the path exists and is not a profile: {}", .0.display())]
     NotAProfile(PathBuf),
-    /// The owner copy of the login is in a Codex home.
     #[error("the login of the profile {name} is live in a Codex home: {}", home.display())]
-    IsLive {
-        name: String,
-        /// The path of the Codex home.
-        home: PathBuf,
-    },
+    IsLive { name: String, home: PathBuf },
     /// No usable login in `history/` matches.
     #[error("no such login in the history of the profile {name}")]
     NoSuchLogin {
@@ -317,15 +299,12 @@ pub enum ProfileError {
     Ambiguous {
         /// The label of the account: its email.
         account: String,
-        /// The names of the profiles that match.
         names: Vec<String>,
     },
-    /// No profile has this name.
     #[error("no such profile: {name:?}")]
     Unknown { name: String, choices: Vec<String> },
 }
 
-/// All profiles of one manager home.
 #[derive(Debug, Clone)]
 pub struct Profiles {
     pub(super) folder: PathBuf,

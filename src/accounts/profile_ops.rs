@@ -24,7 +24,6 @@ pub struct SavePlan {
     pub profile: String,
     /// The present name of the account's profile, if the save renames that profile.
     pub renamed_from: Option<String>,
-    /// The effect on the login in the profile.
     pub outcome: SaveOutcome,
 }
 
@@ -33,11 +32,9 @@ pub struct SavePlan {
 pub(crate) struct HistoryLogin {
     /// The file name in `history/`.
     pub name: String,
-    /// The parsed content of the file.
     pub auth: AuthFile,
 }
 
-/// A login that was restored from the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RestoredLogin {
     /// The file name that the login had in `history/`.

@@ -22,7 +22,6 @@ pub(crate) struct AccountHistory {
     live: Option<Identity>,
     /// The time when the current auth.json was put in place.
     replaced_at: Option<DateTime<Utc>>,
-    /// The last recorded switch of this home.
     switch: Option<SwitchFile>,
 }
 

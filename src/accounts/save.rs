@@ -21,12 +21,9 @@ pub(crate) const MAX_HISTORY_LOGINS: usize = 5;
 /// The folder in `profiles/` for quarantined files: content of an auth.json that is no login.
 const UNREADABLE: &str = ".unreadable";
 
-/// The result of saving a login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SaveReport {
-    /// The name of the profile.
     pub profile: String,
-    /// The effect on the login in the profile.
     pub outcome: SaveOutcome,
 }
 

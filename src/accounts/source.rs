@@ -11,16 +11,13 @@ use std::path::{Path, PathBuf};
 pub(crate) enum SourceError {
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// The file does not exist, or the archive contains no auth.json.
     #[error("no auth.json found: {}", .0.display())]
     Missing(PathBuf),
-    /// The file is not a valid auth.json.
     #[error("not a valid auth.json ({reason}): {}", path.display())]
     Unreadable {
-        /// The file with the login.
         path: PathBuf,
         /// The defect, without any content of the file.
         reason: String,

@@ -28,13 +28,11 @@ pub(crate) enum Switcher {
     CodexSwitch,
 }
 
-/// A login that a switcher keeps.
 #[derive(Debug)]
 pub(crate) struct SwitcherLogin {
     /// The name of the login in the switcher; empty if the login has no name there.
     pub name: String,
     pub auth: AuthFile,
-    /// The file that has the login.
     pub path: PathBuf,
     /// The Codex home whose auth.json is this file, if the switcher runs Codex in such a home.
     pub home: Option<PathBuf>,

@@ -6,7 +6,6 @@ use crate::io::settings::SettingsError;
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, file_open};
 use std::path::{Path, PathBuf};
 
-/// The lock file of the manager home's documents.
 const LOCK_NAME: &str = crate::inventory::cooldown::LOCK_NAME;
 
 impl ConfigFile {

@@ -10,7 +10,6 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ArchiveClass {
-    /// A backup of the whole home.
     Full,
     /// A backup of login and settings.
     Auth,
@@ -20,7 +19,6 @@ pub(crate) enum ArchiveClass {
 }
 
 impl ArchiveClass {
-    /// Returns the class of an archive or a snapshot.
     pub(crate) fn of(metadata: &Metadata) -> Self {
         match metadata.mode {
             _ if metadata.is_safety() => Self::Safety,
@@ -30,7 +28,6 @@ impl ArchiveClass {
         }
     }
 
-    /// Returns the name used in output.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -50,7 +47,6 @@ pub(crate) enum Soundness {
     Sound,
     /// `verify` read every byte of exactly this file.
     Verified,
-    /// The archive is damaged, for this reason.
     Damaged(String),
     /// The archive could not be read this time, so its condition is unknown.
     Unreadable(String),

@@ -35,14 +35,12 @@ const INFERENCE_BASIS: &str =
 pub(crate) struct SkippedLegacyFile {
     #[serde(serialize_with = "serialize_displayed")]
     pub path: PathBuf,
-    /// The reason, as a sentence fragment.
     pub reason: String,
     /// True if the file has a legacy name but cannot be read, so a record is missing.
     #[serde(skip)]
     pub is_fault: bool,
 }
 
-/// The result of [`scan`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LegacyScan {
     /// Regular files with legacy names, sorted by path.

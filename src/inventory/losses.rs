@@ -46,7 +46,6 @@ impl AcceptedLosses {
 /// A conversation that lacks messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KnownLoss {
-    /// The Codex home of the conversation.
     pub home: String,
     /// The id of the conversation, in lower case.
     pub session_id: String,
@@ -62,7 +61,6 @@ pub(crate) struct LossRecord {
     /// The time of the last check that found losses or compared known ones; `None` if there was none.
     #[serde(default)]
     pub checked_at: Option<Timestamp>,
-    /// The losses that are not accepted.
     #[serde(default)]
     pub losses: Vec<KnownLoss>,
     /// The accepted losses by Codex home.
@@ -71,7 +69,6 @@ pub(crate) struct LossRecord {
 }
 
 impl LossRecord {
-    /// Returns the losses that were accepted in a Codex home.
     pub(crate) fn accepted_in(&self, home: &str) -> AcceptedLosses {
         self.accepted_in.get(home).cloned().unwrap_or_default()
     }

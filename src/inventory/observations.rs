@@ -17,12 +17,10 @@ pub(crate) const FOLDER: &str = "observations";
 /// The number of spans kept for an account: two weeks at one observation an hour.
 pub(crate) const MAX_SPANS: usize = 336;
 
-/// The observations of one account.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct ObservationsFile {
     /// The account; a file of another account is ignored.
     pub identity: Option<Identity>,
-    /// The spans, oldest first.
     #[serde(default, rename = "looks")]
     pub spans: Vec<ObservationSpan>,
 }
@@ -115,7 +113,6 @@ pub(crate) fn file_name(identity: &Identity) -> String {
     format!("{email}-{}.json", &hash::sha256(ids.as_bytes())[..8])
 }
 
-/// Returns the path of an account's file.
 pub(crate) fn path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
     manager_home.join(FOLDER).join(file_name(identity))
 }

@@ -19,9 +19,7 @@ const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProbeAllOptions<'a> {
-    /// The live Codex home.
     pub codex_home: &'a Path,
-    /// The manager home with the profiles.
     pub manager_home: &'a Path,
     pub inquiry: Inquiry<'a>,
 }
@@ -47,7 +45,6 @@ pub(crate) struct ProbeTarget {
     pub used_at: Option<Timestamp>,
 }
 
-/// The result of probing one account.
 #[derive(Debug)]
 pub(crate) struct AccountProbe {
     pub target: ProbeTarget,
@@ -55,7 +52,6 @@ pub(crate) struct AccountProbe {
     pub report: StatusReport,
     /// The reason why the account was not probed, or why its login could not be returned to the profile.
     pub obstacle: Option<LeaseError>,
-    /// Warnings from recording the answer.
     pub warnings: Vec<String>,
 }
 

@@ -26,7 +26,6 @@ impl FileStamp {
         }
     }
 
-    /// Returns the mtime as an instant.
     pub(crate) fn modified_at(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_nanos(self.mtime_ns)
     }
@@ -72,7 +71,6 @@ impl ArchiveRecord {
     }
 }
 
-/// A problem of an archive or its sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ArchiveProblem {
@@ -80,7 +78,6 @@ pub(crate) enum ArchiveProblem {
     Sidecar(SidecarProblem),
     /// The archive of this sidecar is missing.
     NoArchive,
-    /// The archive is damaged, for this reason.
     Damaged(String),
     /// `verify` read the archive and found damage.
     FoundDamaged,
@@ -111,7 +108,6 @@ pub(crate) struct VerifyRecord {
 /// A legacy `*_auth.json` file that `normalize` read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LegacyRecord {
-    /// The absolute path of the file.
     pub source_path: String,
     /// The stamp of the file when it was read.
     pub file: FileStamp,

@@ -10,14 +10,12 @@ use std::collections::HashSet;
 /// The text does not denote exactly one account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AccountResolveError {
-    /// No account has this name.
     #[error("no account or profile named {text:?}")]
     Unknown {
         text: String,
         /// All known accounts, sorted.
         choices: Vec<String>,
     },
-    /// More than one account matches.
     #[error("{text:?} matches {} accounts", choices.len())]
     Ambiguous { text: String, choices: Vec<String> },
 }

@@ -22,7 +22,6 @@ pub(crate) struct RetentionDecision {
 /// The archives to keep and to drop, each sorted by account, class, home, and newest first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct RetentionPlan {
-    /// The archives that stay.
     pub keep: Vec<RetentionDecision>,
     /// The archives that are moved to the trash.
     pub drop: Vec<RetentionDecision>,

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 /// The name of the document in the manager home.
 pub(crate) const FILE_NAME: &str = "inventory.json";
 
-/// Returns the folder of archives in a manager home.
 pub fn backups_folder(manager_home: &Path) -> PathBuf {
     manager_home.join("backups")
 }
@@ -152,10 +151,8 @@ fn note_in_inventory(
     })
 }
 
-/// The result of `verify` for one archive.
 #[derive(Debug, Clone)]
 pub(crate) struct VerifyFinding {
-    /// The absolute path of the archive.
     pub archive: PathBuf,
     /// The stamp of the file that was read. If the file changed since, the result is not recorded.
     pub stamp: Option<FileStamp>,

@@ -194,7 +194,6 @@ impl TempFile {
     }
 }
 
-/// A failure to publish a temp file.
 #[derive(Debug)]
 pub(crate) struct PublishError {
     pub error: IoError,

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl BufferPool {
-    /// Takes an empty buffer from the pool.
     pub(crate) fn empty(&self) -> Buffer {
         let mut buffer = self.take();
         buffer.clear();

@@ -28,14 +28,11 @@ const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// The time limit for reaping a killed child.
 const REAP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The result of waiting for a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChildOutput {
-    /// A line, without its newline.
     Line(Vec<u8>),
     /// The child closed its standard output.
     Closed,
-    /// No line arrived before the deadline.
     TimedOut,
 }
 
@@ -163,7 +160,6 @@ impl ChildGroup {
         }
     }
 
-    /// Kills the group and reaps the child.
     fn kill(&mut self) {
         #[cfg(windows)]
         // Closing the last handle of a job kills all its processes.

@@ -13,7 +13,6 @@ const MAX_STDERR_BYTES: usize = 16 * 1024;
 
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A started child and its output.
 #[derive(Debug)]
 pub(super) struct StartedChild {
     pub(super) child: Child,

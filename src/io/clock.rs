@@ -10,17 +10,14 @@ use std::time::SystemTime;
 /// An instant together with the offset it is shown in. Compares by instant.
 pub type Timestamp = DateTime<FixedOffset>;
 
-/// The source of the current time.
 #[derive(Debug, Clone, Copy)]
 pub enum Clock {
-    /// The clock of the operating system.
     System,
     /// One instant for the whole run (tests).
     Fixed(DateTime<Utc>),
 }
 
 impl Clock {
-    /// Returns the current time, or the fixed time.
     #[allow(
         clippy::disallowed_methods,
         reason = "this is the one place that asks the system"
@@ -53,7 +50,6 @@ pub struct Zone(&'static TimeZone);
 static UTC: TimeZone = TimeZone::UTC;
 
 impl Zone {
-    /// The zone UTC, without daylight saving.
     pub const UTC: Self = Self(&UTC);
 
     /// Returns the zone with this IANA name, in any letter case; `None` if the name is unknown.

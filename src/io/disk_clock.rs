@@ -16,13 +16,10 @@ const MAX_PLAUSIBLE_INTERVAL: TimeDelta = TimeDelta::days(90);
 /// The reason why nothing is deleted by its age.
 #[derive(Debug, thiserror::Error)]
 pub enum ClockDoubt {
-    /// The system clock and that of the disk differ.
     #[error("the system clock shows {clock}, but the clock of the disk shows {disk}")]
     Differs { clock: String, disk: String },
-    /// The newest item has a date in the future.
     #[error("the newest item is dated in the future: {}", .0.display())]
     Future(PathBuf),
-    /// No file can be written or read.
     #[error(transparent)]
     Io(#[from] IoError),
 }

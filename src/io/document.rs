@@ -13,7 +13,6 @@ use std::fmt::Display;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// A type of document that this program writes.
 pub trait Document: Serialize + DeserializeOwned {
     /// The newest schema number that this program understands, and the one it writes.
     const SCHEMA: u64 = 1;
@@ -27,9 +26,7 @@ pub trait Document: Serialize + DeserializeOwned {
 /// The state of a document on disk.
 #[derive(Debug)]
 pub enum DocumentState<T> {
-    /// The file does not exist.
     Absent,
-    /// The document was read and parsed.
     Good(T),
     /// The file is not a document of this type; the text is the parse error.
     Damaged(String),
@@ -48,7 +45,6 @@ impl<T> DocumentState<T> {
 /// The reason why a document is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// Written by a newer version of this program.
     #[error("written by a newer codex-manager (schema {found}, this version reads up to {known}): {}", path.display())]
     Newer {
         path: PathBuf,
@@ -57,7 +53,6 @@ pub enum DocumentError {
         /// The newest schema number that this program reads.
         known: u64,
     },
-    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }
@@ -197,7 +192,6 @@ pub(crate) fn encode_to<T: Document>(out: impl Write, document: &T) -> io::Resul
     }
 }
 
-/// The result of [`update`].
 #[derive(Debug)]
 pub(crate) struct DocumentUpdate<R> {
     /// The value that the `change` function returned.

@@ -138,7 +138,6 @@ fn information(path: &Path, flags: u32) -> std::io::Result<winapi_util::file::In
     file::information(&options.open(path)?)
 }
 
-/// Returns true if both paths lead to the same folder.
 pub(crate) fn is_same_folder(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonical().ok();
     one == other || real(one).is_some_and(|one| real(other) == Some(one))

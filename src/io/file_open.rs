@@ -12,7 +12,6 @@ use std::path::Path;
 /// The error text for a folder, pipe, socket or device in the place of a file.
 const NOT_A_FILE: &str = "not a regular file";
 
-/// The treatment of a link in the place of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FinalLink {
     Follow,

@@ -74,7 +74,6 @@ impl ContentDigest {
         Self::Blake3(DigestBytes(blake3::hash(bytes).into()))
     }
 
-    /// Returns true if this is the digest of `bytes`.
     pub(crate) fn is_of(&self, bytes: &[u8]) -> bool {
         let mut hasher = self.hasher();
         hasher.update(bytes);

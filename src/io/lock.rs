@@ -24,13 +24,10 @@ pub struct FileLock {
     file: File,
 }
 
-/// The reason why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process holds the lock.
     #[error("another process holds the lock: {}", .0.display())]
     Held(std::path::PathBuf),
-    /// The lock file could not be opened.
     #[error(transparent)]
     Io(#[from] IoError),
 }
@@ -99,7 +96,6 @@ impl FileLock {
         Self::wait(path, |waited| waited >= limit)
     }
 
-    /// Takes the exclusive lock on `path` if it is free.
     pub fn try_acquire(path: &Path) -> Result<Self, LockError> {
         Self::acquire_within(path, Duration::ZERO)
     }

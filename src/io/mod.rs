@@ -88,7 +88,6 @@ pub(crate) use time_point::TimeDirection;
 pub use progress::Progress;
 use std::path::{Path, PathBuf};
 
-/// A failed file operation, with its path.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action}: {}", path.display())]
 pub struct IoError {
@@ -100,7 +99,6 @@ pub struct IoError {
 }
 
 impl IoError {
-    /// Returns true if the file does not exist.
     pub(crate) fn is_not_found(&self) -> bool {
         self.source.kind() == std::io::ErrorKind::NotFound
     }
@@ -113,7 +111,6 @@ impl IoError {
         )
     }
 
-    /// Returns true if the disk or a quota is full.
     pub(crate) fn is_no_space(&self) -> bool {
         matches!(
             self.source.kind(),
@@ -160,7 +157,6 @@ impl OrdinaryPath for Path {
     }
 }
 
-/// Attaches the action and the path to an I/O error.
 pub(crate) trait IoContext<T> {
     /// `action` is a verb phrase that completes "cannot …".
     fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T, IoError>;

@@ -17,7 +17,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The size of a read from the child.
 const CHUNK_BYTES: usize = 128 * 1024;
 
 /// The number of unread chunks at which no more output of the child is read.
@@ -36,9 +35,7 @@ const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The reason why this process ended the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The user interrupted this process.
     Interrupted,
-    /// The child made no progress within the limit.
     NoProgress,
 }
 
@@ -46,7 +43,6 @@ pub(crate) enum Stop {
 pub(crate) struct ChildEnd {
     /// The exit status; `None` if it could not be obtained.
     pub(crate) status: Option<ExitStatus>,
-    /// The end of standard error.
     pub(crate) stderr: String,
     /// Set if this process ended the child.
     pub(crate) stop: Option<Stop>,
@@ -114,7 +110,6 @@ impl PipedChild {
         })
     }
 
-    /// Returns the process id of the child.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

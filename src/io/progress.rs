@@ -4,7 +4,6 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Receives the progress of an operation.
 pub trait Progress: Sync {
     /// Sets the total number of bytes, once it is known.
     fn expect_bytes(&self, total: u64);
@@ -12,7 +11,6 @@ pub trait Progress: Sync {
     fn add_bytes(&self, bytes: u64);
 }
 
-/// A progress receiver that discards all reports.
 #[derive(Debug, Clone, Copy)]
 pub struct Silent;
 
@@ -29,7 +27,6 @@ pub(crate) struct Phases<'a> {
 }
 
 impl<'a> Phases<'a> {
-    /// Passes the progress of all phases to `progress`.
     pub(crate) fn new(progress: &'a dyn Progress) -> Self {
         Self {
             progress,
@@ -77,7 +74,6 @@ pub(crate) fn interrupt() {
     INTERRUPTED.store(true, Ordering::SeqCst);
 }
 
-/// Returns true if the user asked to stop.
 pub(crate) fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }

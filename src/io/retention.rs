@@ -18,7 +18,6 @@ pub(crate) struct RetentionPolicy {
     pub weekly: u32,
     /// Keep the newest item of each month, for this number of months that have an item.
     pub monthly: u32,
-    /// The largest number of items.
     pub max_count: usize,
     /// The age from which on items are dropped.
     pub max_age: Option<TimeDelta>,
@@ -27,9 +26,7 @@ pub(crate) struct RetentionPolicy {
 /// The properties of an item that the rules use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetentionItem {
-    /// Age of the item when the policy is applied.
     pub age: TimeDelta,
-    /// The local date of the item.
     pub date: NaiveDate,
 }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("not enough disk space ({needed_bytes} bytes are needed, {free_bytes} are free): {}", folder.display())]
 pub struct NoSpace {
-    /// A folder on the full disk.
     pub folder: PathBuf,
     pub needed_bytes: u64,
     pub free_bytes: u64,
@@ -114,7 +113,6 @@ pub(crate) fn file_system_type(path: &Path) -> Option<String> {
     }
 }
 
-/// Returns true if `folder` is on an overlay file system.
 pub(crate) fn is_overlay(folder: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {

@@ -6,10 +6,8 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The prefix of staging folders.
 pub(crate) const STAGING_PREFIX: &str = "staging-";
 
-/// Returns true if `name` is the name of a staging folder.
 pub(crate) fn is_staging_name(name: &OsStr) -> bool {
     name.as_encoded_bytes()
         .starts_with(STAGING_PREFIX.as_bytes())

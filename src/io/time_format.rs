@@ -13,7 +13,6 @@ pub(crate) enum Day {
         year: Option<i32>,
         /// The month, 1 to 12.
         month: u32,
-        /// The day of the month, as written.
         day: u32,
     },
     Weekday(Weekday),

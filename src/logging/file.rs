@@ -30,12 +30,10 @@ pub struct LogName {
     pub date: NaiveDate,
     /// 0 for the file to which lines are appended; 1, 2 and so on for the full files of that day.
     pub number: u32,
-    /// True for a compressed log.
     pub is_zip: bool,
 }
 
 impl LogLocation {
-    /// Returns the location of the log with these settings.
     pub fn new(settings: &LogSettings, context: &LogContext) -> Self {
         let default = || {
             let name = format!("{DEFAULT_STEM}.{DEFAULT_EXTENSION}");
@@ -65,7 +63,6 @@ impl LogLocation {
         atomic::create_private_folder(&self.folder)
     }
 
-    /// Returns the path of a log file.
     pub fn path(&self, name: LogName) -> PathBuf {
         let number = match name.number {
             0 => String::new(),

@@ -12,7 +12,6 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-/// The `tracing` layer that writes events to the log.
 #[derive(Debug)]
 pub(super) struct LogLayer {
     pub(super) writer: Arc<LogWriter>,

@@ -22,7 +22,6 @@ pub(super) enum Fit {
     Wrap(usize),
 }
 
-/// The forms of output that contain a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ColumnScope {
     All,

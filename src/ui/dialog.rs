@@ -24,7 +24,6 @@ const SHOW_SCRIPT: &str = "Add-Type -AssemblyName PresentationFramework; \
     exit [int][System.Windows.MessageBox]::Show($env:CODEX_MANAGER_QUESTION, 'codex-manager', \
     'YesNo', 'Warning', 'No')";
 
-/// A program that shows a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DialogProgram {
     Zenity,

@@ -40,7 +40,6 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The amount of output on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Verbosity {
     /// Errors and warnings only.
@@ -54,7 +53,6 @@ pub enum Verbosity {
 /// The meaning of a text, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Ordinary text, without colour.
     Plain,
     Good,
     /// A warning, shown in yellow.
@@ -156,7 +154,6 @@ impl Ui {
         }
     }
 
-    /// Returns true if the result is to be one JSON document.
     pub fn wants_json(&self) -> bool {
         self.json
     }
@@ -181,7 +178,6 @@ impl Ui {
         }
     }
 
-    /// Returns true if the result is to be tab-separated values.
     pub fn wants_tsv(&self) -> bool {
         self.tsv
     }
@@ -210,7 +206,6 @@ impl Ui {
         self.can_pick
     }
 
-    /// Returns true if stdout is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.terminal_out
     }

@@ -45,7 +45,6 @@ impl Cell {
         Self::plain(short.unwrap_or_default()).value(exact.unwrap_or_default())
     }
 
-    /// Creates a cell with a number of bytes.
     pub(crate) fn bytes(bytes: u64) -> Self {
         Self::plain(time::bytes(bytes)).value(bytes)
     }
@@ -123,7 +122,6 @@ const PRINTED_BYTES: usize = 64 * 1024;
 const LONG_TABLE_LINES: usize = 20;
 
 impl Table {
-    /// Creates an empty table with these columns.
     pub(crate) fn new(ui: &Ui, columns: impl IntoIterator<Item = Column>) -> Self {
         Self {
             columns: columns.into_iter().collect(),
@@ -138,7 +136,6 @@ impl Table {
         }
     }
 
-    /// Creates a table with these columns and rows.
     pub(crate) fn with_rows<C: Into<Cell>, R: IntoIterator<Item = C>>(
         ui: &Ui,
         columns: impl IntoIterator<Item = Column>,

@@ -41,7 +41,6 @@ impl SnapshotReport {
     }
 }
 
-/// The machine and the account of a new snapshot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin<'a> {
     pub(crate) host: &'a str,
@@ -72,7 +71,6 @@ struct BackupStatus {
     files_done: u64,
 }
 
-/// A line of `restic backup --json`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "message_type", rename_all = "snake_case")]
 enum BackupLine {

@@ -14,11 +14,9 @@ use crate::restore::{RestoreRequest, RestoreTarget, Selection, apply};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The input of a drill besides the snapshot.
 pub(crate) struct DrillOptions<'a> {
     /// The manager home, with the temporary folder.
     pub(crate) manager_home: &'a Path,
-    /// The installed Codex, if there is one.
     pub(crate) codex: Option<&'a Program>,
     pub(crate) env: &'a Environment,
     /// The current time in the local zone.
@@ -29,7 +27,6 @@ pub(crate) struct DrillOptions<'a> {
 
 #[derive(Debug)]
 pub(crate) struct DrillReport {
-    /// Number of files in the snapshot.
     pub(crate) files: u64,
     /// Size of all files together, in bytes.
     pub(crate) bytes: u64,

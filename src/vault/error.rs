@@ -12,7 +12,6 @@ use std::path::PathBuf;
 /// The reason why a vault command failed. The repository keeps every earlier snapshot.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VaultError {
-    /// No program of this name was found.
     #[error("restic is not installed")]
     NoProgram(#[source] ProgramError),
     /// Only rustic, at this path, is installed.
@@ -52,10 +51,8 @@ pub(crate) enum VaultError {
     /// The prefix matches this many snapshots.
     #[error("{0:?} is the beginning of {1} snapshot ids")]
     Ambiguous(String, usize),
-    /// The snapshot does not contain the path.
     #[error("not in snapshot {snapshot}: {path}")]
     NoPath {
-        /// Short id of the snapshot.
         snapshot: String,
         /// The path as the user gave it.
         path: String,
@@ -63,7 +60,6 @@ pub(crate) enum VaultError {
     /// The tree of a snapshot differs from its manifest.
     #[error("snapshot {id} is damaged: {detail}")]
     DamagedSnapshot {
-        /// Short id of the snapshot.
         id: String,
         /// The difference, in lower case.
         detail: String,
@@ -74,10 +70,8 @@ pub(crate) enum VaultError {
     /// Files changed during every attempt to read them.
     #[error("the Codex home changes too fast: {0}")]
     Changing(String),
-    /// Capturing, reading or writing an archive failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// Restoring into a temporary folder failed.
     #[error(transparent)]
     Restore(#[from] RestoreError),
     /// A snapshot of sync cannot be used.

@@ -22,7 +22,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// The folder of the machines in the manager home.
 const FOLDER: [&str; 2] = ["sync", "machines"];
 
 /// A machine with its fetched conversations.
@@ -34,7 +33,6 @@ pub(crate) struct MachineHome {
     pub(crate) folder: PathBuf,
 }
 
-/// The document `machine.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct MachineRecord {
     machine: String,

@@ -216,7 +216,6 @@ impl Restic {
         self.error(Fault::classify(code, &end.stderr), reason)
     }
 
-    /// Returns an error about the repository.
     pub(super) fn error(&self, fault: Fault, reason: impl Into<String>) -> VaultError {
         VaultError::Restic {
             fault,

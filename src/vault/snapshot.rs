@@ -18,7 +18,6 @@ pub(crate) struct Snapshot {
     pub(crate) id: String,
     /// The time of the capture, or of the imported archive.
     pub(crate) time: DateTime<Utc>,
-    /// Name of the machine that made the snapshot.
     pub(crate) host: String,
     /// The description in the tags; `None` for a snapshot of another program.
     pub(crate) tags: Option<SnapshotTags>,
@@ -128,7 +127,6 @@ pub(crate) struct SnapshotPlace<'a> {
     /// Id of the machine, if it has made a snapshot.
     pub(crate) machine: Option<&'a str>,
     pub(crate) host: &'a str,
-    /// Path of the Codex home.
     pub(crate) home: &'a str,
 }
 

@@ -11,7 +11,6 @@ pub(crate) struct VaultState {
     /// Random id of this machine and manager home, because several machines may have one host name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) machine: Option<String>,
-    /// Time of the last successful backup.
     #[serde(default)]
     pub(crate) backed_up_at: Option<Timestamp>,
     #[serde(default)]
@@ -23,7 +22,6 @@ pub(crate) struct VaultState {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DrillResult {
-    /// Time at which the drill ended.
     pub(crate) at: Timestamp,
     pub(crate) snapshot: String,
     /// Problems for the user; empty for a good drill.

@@ -19,7 +19,6 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 /// Name of the tree of the captured home in the vault's folder.
 const TREE: &str = "tree";
 
-/// Name of the folder into which archives are unpacked.
 const IMPORT: &str = "import";
 
 const LOCK: &str = ".lock";
@@ -65,7 +64,6 @@ impl TreeLock {
         self.folder.join(TREE)
     }
 
-    /// Returns the folder into which archives are unpacked.
     pub(super) fn import_tree(&self) -> PathBuf {
         self.folder.join(IMPORT)
     }

@@ -27,7 +27,6 @@ pub(crate) struct SwitchReport {
     pub saved_back: Option<SaveReport>,
     /// The quarantine path of a live auth.json that was no login.
     pub quarantined: Option<PathBuf>,
-    /// True if a background daemon was stopped.
     pub daemon_stopped: bool,
     /// Codex programs that keep the old account until they end.
     pub still_running: Vec<Holder>,

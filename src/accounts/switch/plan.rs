@@ -22,7 +22,6 @@ pub(crate) struct SwitchPlan {
     pub save_back: Option<PlannedSave>,
     /// The reason why the live auth.json is not a login. The file goes to quarantine.
     pub unreadable: Option<String>,
-    /// True if there is no auth.json.
     pub is_missing: bool,
     /// True if the login to activate is older than the newest observed one.
     pub is_stale: bool,
@@ -33,7 +32,6 @@ pub(crate) struct SwitchPlan {
 pub(crate) struct PlannedSave {
     /// The profile of the account; `None` if it has none yet.
     pub profile: Option<String>,
-    /// The effect on the login in the profile.
     pub outcome: SaveOutcome,
 }
 

@@ -26,7 +26,6 @@ pub(crate) enum DaemonPolicy<'a> {
 pub(crate) struct SwitchRequest<'a> {
     /// The Codex home whose login is replaced.
     pub codex_home: &'a Path,
-    /// The manager home with the profiles.
     pub manager_home: &'a Path,
     pub to: &'a Identity,
     /// True to activate even a doubtful login: a login that is older than the newest observed one, or that was last

@@ -68,7 +68,6 @@ impl CooldownFile {
         }
     }
 
-    /// Records a use of `identity` at `at`.
     pub(crate) fn record_use(&mut self, identity: &Identity, at: Timestamp) {
         let entry = self.entry(identity);
         if entry.last_used_at.is_none_or(|known| at > known) {

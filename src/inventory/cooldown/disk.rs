@@ -13,7 +13,6 @@ pub const FILE_NAME: &str = "cooldown.json";
 /// The name of the lock file that protects changes of the manager home's documents.
 pub const LOCK_NAME: &str = ".lock";
 
-/// The result of [`load`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LoadedCooldown {
     /// The document, rebuilt from the records if it was lost.

@@ -31,7 +31,6 @@ pub(crate) struct Inquiry<'a> {
     pub env: &'a Environment,
     /// The Codex program; searched on `PATH` if `None`.
     pub codex_bin: Option<&'a Path>,
-    /// The current time in UTC.
     pub now: DateTime<Utc>,
     /// The zone in which times are recorded.
     pub zone: Zone,
@@ -51,14 +50,12 @@ pub(crate) struct StatusOptions<'a> {
     pub inquiry: Inquiry<'a>,
     /// Pasted `/status` text. If present, Codex is not asked.
     pub status_text: Option<&'a str>,
-    /// The weekly reset given by the user.
     pub reset_at: Option<DateTime<Utc>>,
 }
 
 /// An error of a query. [`observe`] and [`observe_text`] record nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatusError {
-    /// An answer could not be recorded.
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// The pasted text cannot be parsed, or has neither an account nor a quota.
@@ -67,10 +64,8 @@ pub(crate) enum StatusError {
     /// The pasted text has an account line without a readable email.
     #[error("the address in the account line of the status text cannot be read: {0:?}")]
     UnreadableAccount(String),
-    /// The pasted text is about a different account than the home.
     #[error("the status text is about {text}, but the home is signed in as {home}")]
     AnotherAccount { text: Email, home: Email },
-    /// The pasted text is about a different account than the one given by the user.
     #[error("the status text is about {text}, not about {named}")]
     NotOfAccount { text: Email, named: Email },
     #[error("interrupted")]

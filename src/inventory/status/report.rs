@@ -14,15 +14,12 @@ pub(crate) struct StatusReport {
     pub identity: Option<Identity>,
     pub plan: Option<String>,
     pub store: CredentialStore,
-    /// The windows, with source and time.
     pub observation: Option<Observation>,
     /// True if the observation was made now; false if it is a stored one.
     pub is_fresh: bool,
     /// The reason why Codex, if it should be asked, gave no figures.
     pub problem: Option<StatusProblem>,
-    /// Further facts to print.
     pub notes: Vec<String>,
-    /// The availability of the home's login.
     pub login: LoginState,
 }
 
@@ -76,13 +73,8 @@ pub(crate) enum StatusProblem {
         /// The kind of file, as a sentence fragment.
         reason: String,
     },
-    /// The system refuses to read auth.json.
     #[error("auth.json cannot be read ({reason}): {}", path.display())]
-    Denied {
-        path: PathBuf,
-        /// The text of the system's error.
-        reason: String,
-    },
+    Denied { path: PathBuf, reason: String },
     /// auth.json has a second hard link. Codex would use up the refresh token and could not store
     /// the new one.
     #[error("auth.json has a second hard link, so Codex cannot store a renewed login: {}", .0.display())]

@@ -97,7 +97,6 @@ impl Process {
         Some(self.started)
     }
 
-    /// Returns true if the process runs for the current user.
     pub(crate) fn is_own(&self) -> bool {
         self.is_own
     }
@@ -106,7 +105,6 @@ impl Process {
         self.program.clone()
     }
 
-    /// Returns the file name of the program.
     pub(crate) fn name(&self) -> Option<OsString> {
         self.program.as_ref()?.file_name().map(OsStr::to_os_string)
     }

@@ -98,7 +98,6 @@ impl Process {
         start_time(self.pid)
     }
 
-    /// Returns true if the process runs for the current user.
     pub(crate) fn is_own(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         fs::metadata(&self.folder)
@@ -112,7 +111,6 @@ impl Process {
         ))
     }
 
-    /// Returns the file name of the running program.
     pub(crate) fn name(&self) -> Option<OsString> {
         self.program()?.file_name().map(OsStr::to_os_string)
     }

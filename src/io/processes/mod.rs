@@ -19,14 +19,12 @@ pub(crate) use table::{Process, started_at};
 
 use std::collections::BTreeMap;
 
-/// A snapshot of all processes of this machine.
 #[derive(Debug)]
 pub(crate) struct ProcessTable {
     processes: BTreeMap<u32, Process>,
 }
 
 impl ProcessTable {
-    /// Reads the processes that run now.
     pub(crate) fn read() -> Self {
         Self {
             processes: table::read_all()

@@ -11,23 +11,18 @@ pub(crate) const SCHEMA_KEY: &str = "schema";
 /// The newest version of the format that this program reads.
 const SCHEMA: i64 = 1;
 
-/// Errors of reading, validating and changing a settings file.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The file is not valid TOML.
     #[error("not valid TOML in line {line}, `{excerpt}`: {problem}: {}", path.display())]
     Syntax {
         path: PathBuf,
         line: usize,
         /// The beginning of the line.
         excerpt: String,
-        /// The parser's message.
         problem: String,
     },
-    /// A setting has an invalid value.
     #[error("{place}{key} {problem}: {}", path.display())]
     Value {
         path: PathBuf,
@@ -37,7 +32,6 @@ pub enum SettingsError {
         /// A clause that follows the key: "must be true or false".
         problem: String,
     },
-    /// The file was written by a newer version of this program.
     #[error("written by a newer codex-manager (schema {found}, this version reads up to {SCHEMA}): {}", path.display())]
     Newer {
         path: PathBuf,

@@ -51,7 +51,6 @@ const WHOLE_HEIGHT: u16 = 30;
 /// The lines around the items: the filter above, the keys below.
 const FRAME_HEIGHT: u16 = 2;
 
-/// A question with the entries to choose from.
 pub struct Picker<'a> {
     /// The question, shown before the filter.
     pub question: &'a str,
@@ -59,18 +58,15 @@ pub struct Picker<'a> {
     pub items: Vec<PickerItem>,
     /// The position of the entry that is selected at first, in the list with the initial scope and filter.
     pub default: usize,
-    /// The keys, scopes and other additions to the list.
     pub options: PickerOptions,
 }
 
-/// The workers of an open picker.
 struct Workers {
     all_entries: Option<Worker<(), Result<PickerListing, String>>>,
     preview: Option<Worker<PreviewQuery, Vec<(super::Style, String)>>>,
     contents: Option<Worker<ContentQuery, ContentAnswer>>,
 }
 
-/// An event that an open picker waits for.
 enum Wake {
     Interrupted,
     Terminal(Event),

@@ -3,14 +3,12 @@
 use super::worker::Task;
 use crate::ui::Style;
 
-/// An entry of a picker.
 #[derive(Debug, Clone)]
 pub struct PickerItem {
     /// Identifies the entry to the caller.
     pub id: String,
     /// The cells of its line; columns are aligned.
     pub columns: Vec<(Style, String)>,
-    /// The text that the filter searches.
     pub search: String,
 }
 
@@ -66,7 +64,6 @@ pub struct PickerKey {
     pub effect: KeyEffect,
 }
 
-/// The effect of a key on the selected entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyEffect {
     /// Chooses the selected entry; [`Picked::key`] has the letter.
@@ -77,7 +74,6 @@ pub enum KeyEffect {
     CopyId,
 }
 
-/// The choice of the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picked {
     /// The id of the chosen entry. Empty if no entry was selected.
@@ -107,13 +103,11 @@ pub struct PickerScope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentQuery {
     pub text: String,
-    /// The name of the scope that is shown.
     pub scope: &'static str,
     /// The number of entries of the list.
     pub total: usize,
 }
 
-/// The answer of a search in the contents of entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContentAnswer {
     /// The best first.

@@ -178,7 +178,6 @@ fn encode_column_move(column: u16) -> String {
     }
 }
 
-/// Returns the sequence that selects the style of a cell.
 fn encode_style(cell: &Cell) -> String {
     let mut codes = String::from("\x1b[0");
     for (modifier, code) in [

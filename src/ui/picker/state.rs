@@ -39,9 +39,7 @@ pub(super) struct PickerState {
     matching: Vec<usize>,
     /// The number of matching items of each scope.
     scope_counts: Vec<usize>,
-    /// The selected item, an index in `matching`.
     selected: usize,
-    /// True if the user moved the selection.
     has_moved: bool,
     /// The first visible item, an index in `matching`.
     first_visible: usize,
@@ -148,7 +146,6 @@ impl PickerState {
         Some(&self.listing.items[*item])
     }
 
-    /// Returns the request for the description of the selected entry.
     pub(super) fn preview_query(&self) -> Option<PreviewQuery> {
         Some(PreviewQuery {
             id: self.selected()?.id.clone(),
