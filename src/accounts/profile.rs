@@ -98,6 +98,7 @@ impl ProfileFile {
 /// An export under way; see [`ProfileFile::moving`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PendingMove {
+    /// The path of the finished export.
     pub file: PathBuf,
     /// The temporary path of the export until it is complete.
     pub unfinished: PathBuf,

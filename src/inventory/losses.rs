@@ -62,6 +62,7 @@ pub(crate) struct LossRecord {
     #[serde(default)]
     pub checked_at: Option<Timestamp>,
     #[serde(default)]
+    /// The losses that are not accepted.
     pub losses: Vec<KnownLoss>,
     /// The accepted losses by Codex home.
     #[serde(default)]

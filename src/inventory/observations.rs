@@ -21,6 +21,7 @@ pub(crate) const MAX_SPANS: usize = 336;
 pub(crate) struct ObservationsFile {
     /// The account; a file of another account is ignored.
     pub identity: Option<Identity>,
+    /// The spans, oldest first.
     #[serde(default, rename = "looks")]
     pub spans: Vec<ObservationSpan>,
 }

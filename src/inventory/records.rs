@@ -108,6 +108,7 @@ pub(crate) struct VerifyRecord {
 /// A legacy `*_auth.json` file that `normalize` read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LegacyRecord {
+    /// The absolute path of the file.
     pub source_path: String,
     /// The stamp of the file when it was read.
     pub file: FileStamp,

@@ -153,6 +153,7 @@ fn note_in_inventory(
 
 #[derive(Debug, Clone)]
 pub(crate) struct VerifyFinding {
+    /// The absolute path of the archive.
     pub archive: PathBuf,
     /// The stamp of the file that was read. If the file changed since, the result is not recorded.
     pub stamp: Option<FileStamp>,

@@ -21,6 +21,7 @@ const BATCH_NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 /// An archive that an undo moves back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RestoredArchive {
+    /// The name in the trash.
     pub archive: String,
     /// The name below `backups/`, which has a number if another archive took the old name.
     pub name: String,

@@ -30,6 +30,7 @@ const REAP_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChildOutput {
+    /// A line, without its newline.
     Line(Vec<u8>),
     /// The child closed its standard output.
     Closed,

@@ -43,6 +43,7 @@ pub(crate) enum Stop {
 pub(crate) struct ChildEnd {
     /// The exit status; `None` if it could not be obtained.
     pub(crate) status: Option<ExitStatus>,
+    /// The end of standard error.
     pub(crate) stderr: String,
     /// Set if this process ended the child.
     pub(crate) stop: Option<Stop>,

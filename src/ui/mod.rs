@@ -206,6 +206,7 @@ impl Ui {
         self.can_pick
     }
 
+    /// Returns true if stdout is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.terminal_out
     }

@@ -53,6 +53,7 @@ pub(crate) enum VaultError {
     Ambiguous(String, usize),
     #[error("not in snapshot {snapshot}: {path}")]
     NoPath {
+        /// Short id of the snapshot.
         snapshot: String,
         /// The path as the user gave it.
         path: String,
@@ -60,6 +61,7 @@ pub(crate) enum VaultError {
     /// The tree of a snapshot differs from its manifest.
     #[error("snapshot {id} is damaged: {detail}")]
     DamagedSnapshot {
+        /// Short id of the snapshot.
         id: String,
         /// The difference, in lower case.
         detail: String,

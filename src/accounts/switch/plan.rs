@@ -22,6 +22,7 @@ pub(crate) struct SwitchPlan {
     pub save_back: Option<PlannedSave>,
     /// The reason why the live auth.json is not a login. The file goes to quarantine.
     pub unreadable: Option<String>,
+    /// True if the home has no auth.json.
     pub is_missing: bool,
     /// True if the login to activate is older than the newest observed one.
     pub is_stale: bool,

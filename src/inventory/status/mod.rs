@@ -50,6 +50,7 @@ pub(crate) struct StatusOptions<'a> {
     pub inquiry: Inquiry<'a>,
     /// Pasted `/status` text. If present, Codex is not asked.
     pub status_text: Option<&'a str>,
+    /// The weekly reset given by the user.
     pub reset_at: Option<DateTime<Utc>>,
 }
 

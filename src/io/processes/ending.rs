@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EndTarget {
     pub pid: u32,
+    /// The start time; see [`super::start_time`].
     pub started: u64,
     /// If true, send SIGTERM to the process; if false, only wait for its end.
     pub send_sigterm: bool,

@@ -9,6 +9,7 @@ pub struct PickerItem {
     pub id: String,
     /// The cells of its line; columns are aligned.
     pub columns: Vec<(Style, String)>,
+    /// The text that the filter searches.
     pub search: String,
 }
 

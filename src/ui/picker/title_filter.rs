@@ -16,6 +16,7 @@ pub(super) struct TitleFilter {
     letters: Pattern,
     /// The entries that may match, in their order.
     candidates: Vec<usize>,
+    /// The number of examined candidates.
     examined: usize,
     /// Entries with all words of the query, or with an id that begins with it, in list order.
     pub with_words: Vec<usize>,
