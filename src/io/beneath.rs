@@ -84,9 +84,9 @@ pub(crate) fn resolve(path: &Path) -> io::Result<ResolvedPath<'_>> {
     })
 }
 
-/// Opens the existing file `path` without following links. Returns `None` if no protected folder contains the file, if
-/// it is directly in a folder whose links are followed, or if the system does not have `openat2`. The caller then opens
-/// the file by its path.
+/// Opens the existing file `path`, following only links that [`FollowedLinks`] permits. Returns `None` if no protected
+/// folder contains the file, if it is directly in a folder whose links are followed, or if the system does not have
+/// `openat2`. The caller then opens the file by its path.
 ///
 /// # Errors
 /// The file cannot be opened, or is a link that is not followed, or is below one.

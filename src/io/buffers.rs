@@ -1,5 +1,5 @@
-//! A pool of large buffers. Allocating each anew costs page faults, and the allocator keeps memory
-//! that several threads freed.
+//! A pool of large buffers. Allocating each anew costs page faults, and the allocator keeps memory that several threads
+//! freed.
 
 use super::position::ALIGNMENT;
 use std::ops::{Deref, DerefMut, Range};
