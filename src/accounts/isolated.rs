@@ -111,13 +111,13 @@ impl Profiles {
         profile
     }
 
-    /// Fails if a Codex runs isolated with the login of the profile `name`: removing or renaming
-    /// the profile would leave the login no place to return to.
+    /// Fails if a Codex runs isolated with the login of the profile `name`, because a removal of the profile would leave
+    /// no place to which the login can return.
     ///
     /// # Errors
     /// [`LeaseError::Isolated`].
     pub(crate) fn check_not_isolated(&self, name: &str) -> Result<(), LeaseError> {
-        // The removal or renaming itself reports a profile that is missing or cannot be read.
+        // The name may be of a profile in the trash, which no launch uses. The removal reports any other error.
         let Ok(profile) = self.find_by_name(name) else {
             return Ok(());
         };
