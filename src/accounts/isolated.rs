@@ -111,8 +111,8 @@ impl Profiles {
         profile
     }
 
-    /// Fails if a Codex runs isolated with the login of the profile `name`, because a removal of the profile would leave
-    /// no place to which the login can return.
+    /// Fails if a Codex runs isolated with the login of the profile `name`, because a removal of the profile would
+    /// leave no place to which the login can return.
     ///
     /// # Errors
     /// [`LeaseError::Isolated`].
