@@ -37,7 +37,10 @@ fn a_switch_waits_for_a_process_with_the_login_open_and_then_fails() {
     let since = Instant::now();
     let run = env.run(["use", "home"]).code(1);
     assert!(since.elapsed() >= Duration::from_secs(1), "{run}");
-    assert!(run.stderr.contains("another process has it open"), "{run}");
+    assert!(
+        run.stderr.contains("another process has the file open"),
+        "{run}"
+    );
     assert!(run.stderr.contains("auth.json"), "{run}");
     assert_eq!(fs::read(&login).unwrap(), before);
     drop(held);

@@ -1,9 +1,9 @@
 //! Isolated homes: Codex homes of one account each, so that two accounts run at the same time.
 //!
-//! `profiles/.isolated/<account>/home` holds its own auth.json; everything else in it links to the
+//! `profiles/.isolated/<account>/home` has its own auth.json; everything else in it links to the
 //! real Codex home (`launch::isolated_home` makes those links). For the rules of ownership it is a
 //! Codex home like any other: `profile.json` names it as the live home, and the auth.json in it
-//! decides. While a launch runs it holds `launch.lock` shared. A process that gets the lock exclusively
+//! decides. A running launch holds `launch.lock` shared. A process that gets the lock exclusively
 //! and finds no Codex on the home returns the login to the profile. [`Profiles::lock_accounts`] does that
 //! first for every account that it locks, so a killed launch needs no recovery of its own.
 
@@ -25,15 +25,15 @@ const ISOLATED: &str = ".isolated";
 /// The lock that running launches of one isolated home share.
 const LAUNCH_LOCK: &str = "launch.lock";
 
-/// The login of one account in its isolated home, for as long as a launch runs there. Dropped
-/// without [`IsolatedLogin::release`], the next lock on the account returns the login.
+/// The login of one account in its isolated home, while a launch runs there. If this value is dropped
+/// without [`IsolatedLogin::release`], the next lock on the account returns the login to its profile.
 #[derive(Debug)]
 pub(crate) struct IsolatedLogin {
     pub(crate) home: PathBuf,
     account: Identity,
     /// The fingerprint of the login; see [`AuthSnapshot::fingerprint`].
     pub(crate) fingerprint: String,
-    running: FileLock,
+    launch_lock: FileLock,
 }
 
 impl IsolatedLogin {
@@ -43,10 +43,12 @@ impl IsolatedLogin {
     /// See [`Profiles::lock_accounts`]. The login stays in the isolated home then.
     pub(crate) fn release(self, profiles: &Profiles, now: Timestamp) -> Result<(), LeaseError> {
         let Self {
-            account, running, ..
+            account,
+            launch_lock,
+            ..
         } = self;
         // `lock_accounts` returns the login only if it gets this lock exclusively.
-        drop(running);
+        drop(launch_lock);
         let locks = profiles.lock_accounts(&[&account], now, REFRESH_TIMEOUT);
         locks.map(drop)
     }
@@ -69,8 +71,8 @@ fn find_users(home: &Path) -> Vec<Holder> {
 }
 
 impl Profiles {
-    /// Returns the path of the isolated home of an account, which may not exist yet. It depends on the ids
-    /// that the profile records, not on those that the caller knows.
+    /// Returns the path of the isolated home of an account, which may not exist yet. The path depends on the ids that
+    /// the profile records, so a caller who knows fewer ids gets the same path.
     ///
     /// # Errors
     /// The profiles cannot be read.
@@ -79,8 +81,8 @@ impl Profiles {
     }
 
     /// Returns the path of the isolated home, and registers it with [`beneath`] like any Codex home.
-    fn protected_home(&self, noted: &Identity) -> PathBuf {
-        let home = self.isolated_folder(noted).join("home");
+    fn protected_home(&self, recorded_account: &Identity) -> PathBuf {
+        let home = self.isolated_folder(recorded_account).join("home");
         beneath::protect(&home, FollowedLinks::AT_TOP);
         home
     }
@@ -95,9 +97,9 @@ impl Profiles {
         })
     }
 
-    /// Returns the profile as the next lock on its account will change it: as the owner of a login
-    /// in an isolated home without a running Codex. The bytes of the login are those of the
-    /// profile.
+    /// Returns the profile as it will be after the next lock on its account, without changing a file: a login in an
+    /// isolated home where no Codex runs is back in the profile. The content of the login stays that of the profile,
+    /// which may be older.
     pub(super) fn simulate_isolation_return(&self, mut profile: Profile) -> Profile {
         let home = profile.file.live_home.as_deref();
         if home.is_some_and(|home| {
@@ -109,12 +111,13 @@ impl Profiles {
         profile
     }
 
-    /// Fails if a Codex runs isolated with the login of the profile `name`: removing or renaming
-    /// the profile would leave the login no place to return to.
+    /// Fails if a Codex runs isolated with the login of the profile `name`, because a removal of the profile would
+    /// leave no place to which the login can return.
     ///
     /// # Errors
     /// [`LeaseError::Isolated`].
     pub(crate) fn check_not_isolated(&self, name: &str) -> Result<(), LeaseError> {
+        // The name may be of a profile in the trash, which no launch uses. The removal reports any other error.
         let Ok(profile) = self.find_by_name(name) else {
             return Ok(());
         };
@@ -143,7 +146,7 @@ impl Profiles {
         let profile = self.find(account)?;
         let profile = profile.ok_or_else(|| LeaseError::NoLogin(account.to_string()))?;
         match self.read_owner_login(&profile, codex_home) {
-            // This includes the time in which another launch of the account moves the login there.
+            // The login may be in the isolated home, or on its way there, because of another launch.
             Ok(Some(_)) | Err(LeaseError::Isolated { .. }) => {}
             Ok(None) => return Err(LeaseError::NoLogin(profile.name)),
             Err(e) => return Err(e),
@@ -156,7 +159,7 @@ impl Profiles {
     /// the running Codex marks the home as used.
     ///
     /// # Errors
-    /// The profile does not own the login, or its login is older than one that was seen; a Codex that runs in the
+    /// The profile does not own the login, or has an older login than the newest observed one; a Codex that runs in the
     /// isolated home was signed in to another account there.
     pub(crate) fn isolate(
         &self,
@@ -169,7 +172,8 @@ impl Profiles {
         let home = self.protected_home(account);
         atomic::create_private_folder(&home)?;
         // Shared: several launches of one account use one login, which Codex allows within one home.
-        let running = FileLock::acquire_shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
+        let launch_lock =
+            FileLock::acquire_shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
         // A login in the isolated home belongs to a running launch: otherwise `lock_accounts` would have returned it.
         let snapshot = match AuthFile::read(&home.join(AUTH_JSON))? {
             AuthFile::Missing => self.move_login_into(account, &home, codex_home, now)?,
@@ -180,7 +184,7 @@ impl Profiles {
             fingerprint: snapshot.fingerprint(),
             account: account.clone(),
             home,
-            running,
+            launch_lock,
         })
     }
 
@@ -215,7 +219,7 @@ impl Profiles {
         if !home.is_dir() {
             return Ok(());
         }
-        // The processes alone are no proof: a launch takes the lock before its Codex starts.
+        // Looking for processes is not enough, because a launch takes the lock before its Codex starts.
         let lock = self.isolated_folder(account).join(LAUNCH_LOCK);
         let Some(_unused) = FileLock::acquire_if_free(&lock, Duration::ZERO)? else {
             return Ok(());
@@ -228,8 +232,8 @@ impl Profiles {
             LoginToKeep::Missing => {}
             LoginToKeep::Quarantined(_) => remove_login(&path)?,
             LoginToKeep::Login(snapshot, login) => {
-                // The profile has the newest bytes before the only other copy goes; it becomes the
-                // owner after that, so that there are never two.
+                // The profile gets the login before the only other copy is removed, and becomes the owner after that,
+                // so that there are never two owners.
                 self.save_back(snapshot, login, OwnerLocation::Live(&home), now)?;
                 remove_login(&path)?;
                 self.save_back(snapshot, login, OwnerLocation::Profile, now)?;

@@ -1,11 +1,10 @@
 //! Leases: a profile's login moves into a scratch home for the duration of a probe.
 //!
-//! Codex may renew a login as soon as it starts, and it leaves databases behind. A probe therefore
-//! runs in a scratch home, `profiles/.probes/<account>/`, whose auth.json is the owner copy for
-//! that time. Releasing the lease moves the login that Codex left back into the profile. If the
-//! manager is killed during a probe, its Codex may still run: the next process that locks the
-//! account waits for that Codex, then recovers the login. One lock file per account keeps `use`,
-//! `restore` and probes of the same login apart; the system drops the lock when its process ends.
+//! Codex may renew a login as soon as it starts, and it leaves databases behind. A probe therefore runs in a scratch
+//! home, `profiles/.probes/<account>/`, whose auth.json is the owner copy for that time. Releasing the lease moves the
+//! login that Codex left back into the profile. If the manager is killed during a probe, its Codex may still run: the
+//! next process that locks the account waits for that Codex, then recovers the login. One lock file per account keeps
+//! `use`, `restore` and probes of the same login apart; the system drops the lock when its process ends.
 
 use super::owner::OwnerLocation;
 use super::profile::{
@@ -43,7 +42,6 @@ const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The reason why a login cannot be leased or returned, or its account cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
     #[error(transparent)]
@@ -55,7 +53,6 @@ pub enum LeaseError {
     #[error("codex, started by an earlier status query of {account}, is still running: {}", join_holders(.holders))]
     ProbeRunning {
         account: Identity,
-        /// The Codex processes that still run.
         holders: Vec<Holder>,
     },
     /// The profile with this name has no login, or the account with this label has no profile.
@@ -70,10 +67,8 @@ pub enum LeaseError {
         /// The parse error or the violated rule.
         reason: String,
     },
-    /// An export moved the login to another machine.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
-    /// The owner copy is in a Codex home.
     #[error("the login of the profile {profile} is live in a Codex home: {}", home.display())]
     Live { profile: String, home: PathBuf },
     /// The owner copy is in the isolated home of the account, where Codex runs.
@@ -81,7 +76,6 @@ pub enum LeaseError {
     Isolated {
         profile: String,
         home: PathBuf,
-        /// The Codex programs that run in the isolated home.
         holders: Vec<Holder>,
     },
     /// The owner copy was last in a Codex home that cannot be read now, such as one on an unmounted
@@ -107,14 +101,14 @@ pub enum LeaseError {
     Interrupted,
 }
 
-/// The locks on one or more accounts. No other codex-manager process touches their logins until
-/// this is dropped.
+/// The locks on one or more accounts. No other codex-manager process touches the logins of these accounts until
+/// this value is dropped.
 #[derive(Debug)]
 pub(crate) struct AccountLocks {
     _locks: Vec<FileLock>,
 }
 
-/// The owner copy of a profile's login in a scratch home. Dropped without [`Lease::release`], the
+/// The owner copy of a profile's login in a scratch home. If this value is dropped without [`Lease::release`], the
 /// login stays there until the next lock on the account recovers it.
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {
@@ -136,8 +130,7 @@ impl Lease<'_> {
     /// scratch home.
     ///
     /// # Errors
-    /// A Codex of the scratch home still runs, or an I/O error. The next lock on the account
-    /// retries.
+    /// A Codex still runs on the scratch home, or an I/O error. The next lock on the account tries again.
     pub(crate) fn release(self) -> Result<(), LeaseError> {
         let patience = CODEX_EXIT_GRACE * 2;
         self.profiles
@@ -159,7 +152,7 @@ impl Profiles {
         patience: Duration,
     ) -> Result<AccountLocks, LeaseError> {
         let end = Instant::now() + patience;
-        let rest = || end.saturating_duration_since(Instant::now());
+        let time_left = || end.saturating_duration_since(Instant::now());
         let accounts: Vec<_> = accounts
             .iter()
             .map(|who| self.recorded_identity(who))
@@ -174,26 +167,27 @@ impl Profiles {
         let mut locks = Vec::new();
         for (key, who) in wanted {
             let path = self.folder.join(PROBE_HOMES).join(format!("{key}.lock"));
-            let lock = FileLock::acquire_within(&path, rest()).map_err(|e| match e {
+            let lock = FileLock::acquire_within(&path, time_left()).map_err(|e| match e {
                 LockError::Held(_) => LeaseError::InUse(who.clone()),
                 LockError::Io(e) => e.into(),
             })?;
             locks.push(lock);
-            self.recover_lease(who, now, rest())?;
+            self.recover_lease(who, now, time_left())?;
             self.return_from_isolation(who, now)?;
         }
         Ok(AccountLocks { _locks: locks })
     }
 
-    /// Returns the identity of `account` as its profile records it. Lock files are named after it, so that
-    /// a caller who knows fewer ids of the account takes the same lock.
+    /// Returns the identity of `account` as its profile records it. Lock files are named after the recorded identity,
+    /// so that a caller who knows fewer ids of the account takes the same lock.
     pub(super) fn recorded_identity(&self, account: &Identity) -> Result<Identity, ProfileError> {
         let profile = self.find(account)?;
         let noted = profile.as_ref().and_then(Profile::identity);
         Ok(noted.unwrap_or(account).clone())
     }
 
-    /// Locks the account of the profile `name`; `None` if there is no such profile.
+    /// Locks the account of the profile `name`. Returns `None` if no such profile can be read, or if its account is
+    /// unknown.
     ///
     /// # Errors
     /// See [`Profiles::lock_accounts`].
@@ -228,8 +222,8 @@ impl Profiles {
         let held = self.lock_accounts(&[account], now, patience)?;
         let account = &self.recorded_identity(account)?;
         self.check_disk_space()?;
-        // This lock is short, that on the account lasts as long as the lease: other accounts can be saved
-        // meanwhile.
+        // Unlike the lock on the account, the lock on all profiles is released at once, so that logins of other
+        // accounts can be saved during the lease.
         let bytes = {
             let _lock = FileLock::acquire(&self.lock)?;
             let Some(profile) = self.find(account)? else {
@@ -242,8 +236,7 @@ impl Profiles {
             atomic::create_private_folder(&self.scratch_home(account))?;
             // Recorded before Codex can renew the login.
             let mut file = profile.file.clone();
-            // A killed probe may leave a scratch home without a login. The record still tells that an older
-            // copy is old.
+            // So that an older copy is recognized as old, even if a killed probe leaves no login in the scratch home.
             file.newest = profile.newest();
             file.owner = LoginOwner::Probe;
             file.live_home = None;
@@ -280,8 +273,8 @@ impl Profiles {
         self.folder.join(PROBE_HOMES).join(account_key(account))
     }
 
-    /// Moves the login in the scratch home of an account back into the profile, if there is one. The caller holds
-    /// the lock on the account.
+    /// Moves the login in the scratch home of an account, if it exists, back into the profile. The caller holds the
+    /// lock on the account.
     fn recover_lease(
         &self,
         account: &Identity,
@@ -306,7 +299,7 @@ impl Profiles {
         Ok(tree::remove(&home)?)
     }
 
-    /// Records the profile of `account` as the owner of its login again, if its record `is_outdated`.
+    /// Records the profile of `account` as the owner of its login, if `is_outdated` accepts the present record.
     pub(super) fn mark_as_owner(
         &self,
         account: &Identity,
@@ -339,7 +332,7 @@ impl Profiles {
         if profile.file.owner == LoginOwner::Moved {
             return Err(LeaseError::Moved(name()));
         }
-        // The files before the record: after a kill, auth.json shows the truth.
+        // The auth.json of Codex homes comes before the record, which may be outdated after a kill.
         if let Some(home) = profile.find_live_home(codex_home) {
             let profile = name();
             if let Some(isolated) = self.isolation_error(&profile, &home) {
@@ -372,8 +365,8 @@ impl Profiles {
     }
 }
 
-/// Waits at most `patience` until no Codex runs on the scratch home. After [`CODEX_EXIT_GRACE`] kills a Codex that has
-/// finished the renewal, since the probe that started it is gone.
+/// Waits at most `patience` until no Codex runs on the scratch home. After [`CODEX_EXIT_GRACE`], kills a Codex that has
+/// finished the renewal, because the probe that started this Codex has ended.
 fn wait_until_idle(
     home: &Path,
     account: &Identity,
@@ -389,8 +382,8 @@ fn wait_until_idle(
         let is_renewed = AuthFile::read(&home.join(AUTH_JSON))?
             .login()
             .is_some_and(|login| !login.is_renewal_due(&now.to_utc()));
-        // Only a Codex that has stored the renewed login: killing one that is renewing loses the login, because
-        // the old refresh token is spent and the new one is in its memory alone.
+        // A Codex that is still renewing must not be killed: the old refresh token is spent, and only its memory has
+        // the new one.
         if is_renewed && began.elapsed() >= CODEX_EXIT_GRACE {
             holders.iter().for_each(process::kill);
         }
@@ -405,8 +398,8 @@ fn wait_until_idle(
     }
 }
 
-/// Returns the file name for an account: a hash of its ids, which stay the same when its email changes. Without ids it
-/// is a hash of the email.
+/// Returns the file name for an account: a hash of its ids, which stay the same when the email changes, or of the email
+/// if the account has no ids.
 pub(super) fn account_key(account: &Identity) -> String {
     let id = |id: &Option<String>| id.clone().unwrap_or_default();
     let mut text = format!("{}\n{}", id(&account.account_id), id(&account.user_id));

@@ -18,9 +18,7 @@ pub enum AuthPolicy {
 /// The login that is live after a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LoginChoice {
-    /// The live login, unchanged.
     KeepLive,
-    /// The login in the archive.
     Archive,
     /// The login in the profile, which is newer than the archived one.
     Profile,
@@ -42,9 +40,8 @@ pub enum AuthOutcome {
 /// The logins of one account to select from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LoginCandidates<'a> {
-    /// The live login, if it is of the archive's account.
+    /// The live login, if it belongs to the archive's account.
     pub live: Option<&'a AuthSnapshot>,
-    /// The login in the archive.
     pub archive: &'a AuthSnapshot,
     /// The login in the profile of the archive's account.
     pub profile: Option<&'a AuthSnapshot>,
@@ -57,17 +54,15 @@ pub(crate) struct LoginCandidates<'a> {
 /// A selected login and its consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LoginDecision {
-    /// The login to activate.
     pub choice: LoginChoice,
-    /// The result to report.
     pub outcome: AuthOutcome,
-    /// True if the activated login is older than one observed before: its refresh token is probably
-    /// spent.
+    /// True if the activated login is older than another login of the account that was observed, so that its refresh
+    /// token is probably spent.
     pub is_stale: bool,
 }
 
-/// Selects a login by `policy`. Among logins of equal age the live one wins, then the profile's,
-/// then the archive's: the farther a copy is from Codex, the likelier it was renewed elsewhere.
+/// Selects a login by `policy`. Among logins of equal age the live one wins, then the one in the profile, then the one
+/// in the archive. The farther a copy is from Codex, the likelier another copy was renewed since.
 pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> LoginDecision {
     let of_archive = if candidates.is_spent {
         // A spent login is the oldest, even if its timestamp is newer.
@@ -100,15 +95,15 @@ pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> Lo
             best.0
         }
     };
-    let put = match choice {
+    let activated = match choice {
         LoginChoice::KeepLive if policy == AuthPolicy::Skip => None,
         LoginChoice::KeepLive => candidates.live,
         LoginChoice::Profile => candidates.profile,
         LoginChoice::Archive => Some(candidates.archive),
     };
-    let outcome = match put {
+    let outcome = match activated {
         None => AuthOutcome::Skipped,
-        Some(put) if put.bytes == candidates.archive.bytes => AuthOutcome::Restored,
+        Some(login) if login.bytes == candidates.archive.bytes => AuthOutcome::Restored,
         Some(_) => AuthOutcome::KeptNewer,
     };
     let known = [candidates.live, candidates.profile]
@@ -118,7 +113,7 @@ pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> Lo
         .fold(candidates.newest_seen, |a, b| {
             if b.is_newer_than(&a) { b } else { a }
         });
-    let is_stale = put.is_some_and(|put| known.is_newer_than(&age(put)));
+    let is_stale = activated.is_some_and(|login| known.is_newer_than(&age(login)));
     LoginDecision {
         choice,
         outcome,

@@ -1,9 +1,8 @@
 //! New logins: Codex signs in in a home of its own, then the login is adopted into a profile.
 //!
-//! The home is a folder below `tmp/` with a note of its purpose. The login counts from the moment
-//! when Codex has written it: if the manager is killed before it adopts the login, the next
-//! `profile` command does. This needs no journal: adopting a login is one save into one profile, and
-//! saving the same login again changes no owner.
+//! The home is a folder below `tmp/` with a note of its purpose. If the manager is killed after Codex
+//! has written the login, the next `profile` command adopts the login. This needs no journal, because
+//! adopting a login is one save into one profile, and saving the same login again changes no owner.
 
 use super::lease::LeaseError;
 use super::owner::OwnerLocation;
@@ -52,15 +51,13 @@ pub(crate) struct LoginHome {
 /// A new login that is now in a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AdoptedLogin {
-    /// The account and freshness of the login.
     pub login: Login,
-    /// The profile with the login.
     pub saved: SaveReport,
-    /// The profile name that the user requested.
+    /// The name for the profile that the user requested.
     pub wanted: String,
-    /// The account that has the wanted name, or "something else", if that is why another was chosen.
+    /// The account that has the requested name, or "something else". `None` if the profile got the requested name, or
+    /// the account had a profile already.
     pub taken_by: Option<String>,
-    /// The effect on the Codex home.
     pub live: LiveHomeUpdate,
 }
 
@@ -68,7 +65,8 @@ pub(crate) struct AdoptedLogin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LiveHomeUpdate {
-    /// None: another account or none is signed in there, its login is not older, or Codex keeps its login elsewhere.
+    /// No change: another account or none is signed in there, the login there is not older, or Codex does not keep its
+    /// login in auth.json.
     No,
     /// The same account was signed in with an older login, which the new one replaced.
     Renewed,
@@ -77,7 +75,7 @@ pub(crate) enum LiveHomeUpdate {
     Busy,
 }
 
-/// The content of a login home that was removed.
+/// The content that a login home had before its removal.
 #[derive(Debug)]
 pub(crate) enum LoginHomeContent {
     Login(Box<AdoptedLogin>),
@@ -152,7 +150,7 @@ impl LoginHome {
         Ok(found)
     }
 
-    /// Returns true if a Codex may still be signing in: it survives a kill of the manager.
+    /// Returns true if a Codex may still be signing in, because it can survive a kill of the manager.
     fn may_be_in_use(&self, now: Timestamp) -> bool {
         if cfg!(target_os = "linux") {
             return !find_codex(&self.codex_home()).is_empty();
@@ -162,10 +160,11 @@ impl LoginHome {
     }
 }
 
-/// Adopts logins from homes that a killed run left behind, except from those in which the user may still be signing in.
+/// Adopts logins from login homes that killed commands left, except from homes in which the user may still be signing
+/// in.
 ///
 /// # Errors
-/// A profile cannot be written. The next call retries.
+/// A profile cannot be written, or another process uses a login. The next call tries again.
 pub(crate) fn recover(
     manager_home: &Path,
     now: Timestamp,
@@ -174,8 +173,8 @@ pub(crate) fn recover(
     let parent = manager_home.join("tmp");
     let mut recovered = Vec::new();
     for folder in staging::find_stale(&parent, LOGIN_HOME_PREFIX) {
-        // Against `staging::create_locked`, which creates the folder and its lock in two calls.
-        let _looking = FileLock::acquire(&parent.join(".lock"))?;
+        // `staging::create_locked` creates the folder and its lock in two calls, under this lock.
+        let _no_creation = FileLock::acquire(&parent.join(".lock"))?;
         let Ok(lock) = FileLock::try_acquire(&folder.join(".lock")) else {
             continue;
         };
@@ -196,7 +195,7 @@ pub(crate) fn recover(
     Ok(recovered)
 }
 
-/// Saves a new login under the lock on its account, and replaces an older one in the Codex home of the note.
+/// Saves a new login under the lock on its account, and replaces an older login in the Codex home that the note names.
 fn adopt(
     profiles: &Profiles,
     note: &LoginNote,
@@ -205,7 +204,7 @@ fn adopt(
     patience: Duration,
 ) -> Result<AdoptedLogin, LeaseError> {
     let home = &note.codex_home;
-    // A probe or a launch may hold an older login of the account and would return it over the new one.
+    // A probe or a launch may hold an older login of the account, and would later replace the new one by it.
     let _account_locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
     let (saved, taken_by) = save_new(profiles, &note.profile, (snapshot, login), home, now)?;
     Ok(AdoptedLogin {
@@ -241,7 +240,7 @@ pub(crate) fn save_new(
             Err(
                 ProfileError::Taken { account, .. } | ProfileError::EmailOfAnother { account, .. },
             ) => taken_by = Some(account),
-            // The path is occupied by something else, or the name is invalid. Do not lose the login over it.
+            // Something else has the path, or the name is invalid. The login is saved nevertheless.
             Err(ProfileError::NotAProfile(_) | ProfileError::BadName { .. }) => {
                 taken_by = Some("something else".into());
             }
@@ -256,8 +255,8 @@ pub(crate) fn save_new(
     Ok((saved, taken_by))
 }
 
-/// Replaces an older login of the same account in the Codex home, because the older one may be
-/// spent and no other command would replace it. The old login goes to the history.
+/// Replaces an older login of the same account in the Codex home, because the older login may be spent and no other
+/// command would replace it. The older login goes to the history of the profile.
 pub(crate) fn renew_live(
     profiles: &Profiles,
     home: &Path,
@@ -282,13 +281,13 @@ pub(crate) fn renew_live(
         Err(LockError::Held(_)) => return Ok(LiveHomeUpdate::Busy),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
-    // Codex may have renewed it before it released the lock.
+    // Codex may have renewed the login before it released the lock.
     let live = AuthFile::read(&path)?;
     if !is_older(&live) {
         return Ok(LiveHomeUpdate::No);
     }
     if let (Some(old), Some(old_login)) = (live.snapshot(), live.login()) {
-        // Codex may have renewed it since the last save, and nothing else has these bytes.
+        // Codex may have renewed the old login since the last save, so that there is no other copy.
         profiles.save_back(old, old_login, OwnerLocation::Live(home), now)?;
     }
     atomic::write(&path, snapshot.bytes.expose())?;

@@ -1,18 +1,18 @@
-//! The location of the owner copy of a login, as a caller knows or asserts it.
+//! The location of the owner copy of a login.
 
 use std::path::Path;
 
-/// The location of the owner copy after a save, as the caller knows it.
+/// The location of the owner copy after a save, according to the caller or to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OwnerLocation<'a> {
     /// In this Codex home.
     Live(&'a Path),
     /// In the profile of the account.
     Profile,
-    /// In this Codex home, as the user asserts: overrides a recorded home that cannot be read, and
+    /// In this Codex home, as the user asserts. This overrides a recorded home that cannot be read, and
     /// a move to another machine.
     AssertedLive(&'a Path),
-    /// In the profile, as the user asserts.
+    /// In the profile, as the user asserts. This overrides the same records as [`Self::AssertedLive`].
     AssertedProfile,
 }
 
@@ -25,7 +25,6 @@ impl<'a> OwnerLocation<'a> {
         }
     }
 
-    /// Returns true if the user asserted this location.
     pub(super) fn is_asserted(self) -> bool {
         matches!(self, Self::AssertedLive(_) | Self::AssertedProfile)
     }

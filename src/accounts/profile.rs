@@ -33,12 +33,12 @@ pub(crate) enum LoginOwner {
     Moved,
 }
 
-/// The rank of a login that is saved under a name.
+/// The kind of a copy of a login that is saved under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginCopy {
-    /// A copy: the recorded owner stays, and a move to another machine is not undone.
+    /// Any copy. The recorded owner stays, and a move to another machine is not undone.
     Ordinary,
-    /// The owner, as the user asserts, whatever is recorded.
+    /// The owner copy, as the user asserts, whatever is recorded.
     Owner,
 }
 
@@ -46,13 +46,11 @@ pub enum LoginCopy {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ProfileFile {
-    /// The account of the login.
     pub identity: Option<Identity>,
     /// The subscription plan that the login names.
     pub plan: Option<String>,
     /// The freshness of the newest login of this account that was ever observed.
     pub newest: Freshness,
-    /// The location of the owner copy.
     pub owner: LoginOwner,
     /// The Codex home with the owner copy, canonical; `None` if the owner is not [`LoginOwner::Live`].
     pub live_home: Option<PathBuf>,
@@ -110,7 +108,6 @@ pub(crate) struct PendingMove {
     /// Device and inode number, which older versions recorded instead of `id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inode: Option<(u64, u64)>,
-    /// The time when the export started.
     pub since: Timestamp,
 }
 
@@ -137,8 +134,7 @@ pub(crate) struct Profile {
     pub file: ProfileFile,
     /// The content of `auth.json`, which may be of another account; see [`Profile::login`].
     pub auth: AuthFile,
-    /// The parse error of an unreadable `profile.json`. The owner and the newest login are unknown
-    /// then.
+    /// The parse error of a damaged `profile.json`. The owner and the newest login are unknown then.
     pub damaged: Option<String>,
 }
 
@@ -162,33 +158,33 @@ impl Profile {
         self.login().map(|l| &l.identity).or(noted)
     }
 
-    /// Returns the login, unless `auth.json` holds that of another account.
+    /// Returns the login, unless `auth.json` holds a login of another account.
     pub(crate) fn login(&self) -> Option<&Login> {
         self.auth.login().filter(|_| self.other_account().is_none())
     }
 
-    /// Returns the content of a valid `auth.json`, under the same condition as [`Profile::login`]. It may have no login.
+    /// Returns the content of a valid `auth.json`, under the same condition as [`Profile::login`]. It may have no
+    /// login.
     pub(crate) fn snapshot(&self) -> Option<&AuthSnapshot> {
         self.auth
             .snapshot()
             .filter(|_| self.other_account().is_none())
     }
 
-    /// Returns true if a later login of this account is known to have replaced the one in
-    /// `auth.json`.
+    /// Returns true if a later login of this account is known to have replaced the login in `auth.json`.
     pub(crate) fn is_superseded(&self) -> bool {
         let own = self.snapshot().map(AuthSnapshot::fingerprint);
         own.is_some_and(|own| self.file.superseded.contains(&own))
     }
 
-    /// Returns true if a newer login of this account was observed than the one in `auth.json`.
+    /// Returns true if a login of this account was observed that is newer than the login in `auth.json`.
     pub(crate) fn is_stale(&self) -> bool {
         let own = self.login().map(|login| login.freshness);
         own.is_some_and(|own| self.newest().is_newer_than(&own))
     }
 
-    /// Returns the freshness of the newest login of this account that was ever observed. Takes `auth.json` into
-    /// account, because a crash may separate its write from that of `profile.json`.
+    /// Returns the freshness of the newest login of this account that was ever observed. Considers `auth.json` too,
+    /// because a crash may have prevented the write of `profile.json`.
     pub(crate) fn newest(&self) -> Freshness {
         match self.login() {
             Some(login) if login.freshness.is_newer_than(&self.file.newest) => login.freshness,
@@ -196,8 +192,8 @@ impl Profile {
         }
     }
 
-    /// Returns the account of the login in `auth.json` if it differs from the one in `profile.json`: the
-    /// user copied a foreign file there.
+    /// Returns the account of the login in `auth.json` if `profile.json` names another account, because the
+    /// user replaced `auth.json` by the file of another account.
     pub(crate) fn other_account(&self) -> Option<&Identity> {
         let login = &self.auth.login()?.identity;
         let noted = self.file.identity.as_ref()?;
@@ -222,34 +218,33 @@ impl Profile {
     pub(crate) fn unreadable_home(&self) -> Option<&Path> {
         let is_live = self.file.owner == LoginOwner::Live;
         let home = self.file.live_home.as_deref().filter(|_| is_live)?;
-        let is_seen = home.is_dir() && AuthFile::read(&home.join(AUTH_JSON)).is_ok();
-        (!is_seen).then_some(home)
+        let is_readable = home.is_dir() && AuthFile::read(&home.join(AUTH_JSON)).is_ok();
+        (!is_readable).then_some(home)
     }
 
-    /// Returns the recorded Codex home of the owner copy if it differs from `home` and has, or may have,
-    /// the login.
+    /// Returns the recorded Codex home of the owner copy if it is not `home` and has, or may have, the login.
     pub(crate) fn other_live_home(&self, home: Option<&Path>) -> Option<&Path> {
         let noted = self.file.live_home.as_deref()?;
-        let is_it = home.is_some_and(|home| home.canonical_or_self() == noted);
-        let may_have_it =
+        let is_same_home = home.is_some_and(|home| home.canonical_or_self() == noted);
+        let may_have_login =
             || self.find_live_home(noted).is_some() || self.unreadable_home().is_some();
-        (self.file.owner == LoginOwner::Live && !is_it && may_have_it()).then_some(noted)
+        (self.file.owner == LoginOwner::Live && !is_same_home && may_have_login()).then_some(noted)
     }
 
-    /// Returns true if another Codex home than that of `owner` may have the login. An asserted
-    /// owner overrides a home that cannot be read.
+    /// Returns true if another Codex home than that of `owner` may have the login. If the user asserted `owner`, a
+    /// home that cannot be read does not count.
     pub(super) fn may_be_live_elsewhere(&self, owner: OwnerLocation<'_>) -> bool {
         let is_apart = self.other_live_home(owner.home()).is_some();
         is_apart && !(owner.is_asserted() && self.unreadable_home().is_some())
     }
 
-    /// Returns true if the login in the recorded Codex home is older than `login`. If that home has none, true unless
-    /// `login` `is_in_profile` already.
+    /// Returns true if the login in the recorded Codex home is older than `login`. If that home has no login, returns
+    /// true if the profile does not have `login` yet.
     pub(super) fn is_live_login_older(&self, login: &Login, is_in_profile: bool) -> bool {
         let noted = self.file.live_home.as_deref();
-        let there = noted.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
-        match there.as_ref().and_then(AuthFile::login) {
-            Some(there) => login.freshness.is_newer_than(&there.freshness),
+        let live = noted.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+        match live.as_ref().and_then(AuthFile::login) {
+            Some(live) => login.freshness.is_newer_than(&live.freshness),
             None => !is_in_profile,
         }
     }
@@ -258,16 +253,12 @@ impl Profile {
 /// The reason why a profile cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// `profile.json` could not be used.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The text is not a valid profile name.
     #[error("invalid profile name ({reason}): {name:?}")]
     BadName {
-        /// The rejected name.
         name: String,
         /// The violated rule.
         reason: &'static str,
@@ -287,23 +278,13 @@ pub enum ProfileError {
         /// The name of its newer profile.
         name: String,
     },
-    /// The name is the email of another account.
     #[error("the name {name} is the email of another account, {account}")]
-    EmailOfAnother {
-        name: String,
-        /// The account with that email.
-        account: String,
-    },
+    EmailOfAnother { name: String, account: String },
     /// A file or folder that is no profile occupies this path.
     #[error("the path exists and is not a profile: {}", .0.display())]
     NotAProfile(PathBuf),
-    /// The owner copy of the login is in a Codex home.
     #[error("the login of the profile {name} is live in a Codex home: {}", home.display())]
-    IsLive {
-        name: String,
-        /// The path of the Codex home.
-        home: PathBuf,
-    },
+    IsLive { name: String, home: PathBuf },
     /// No usable login in `history/` matches.
     #[error("no such login in the history of the profile {name}")]
     NoSuchLogin {
@@ -319,15 +300,12 @@ pub enum ProfileError {
     Ambiguous {
         /// The label of the account: its email.
         account: String,
-        /// The names of the profiles that match.
         names: Vec<String>,
     },
-    /// No profile has this name.
     #[error("no such profile: {name:?}")]
     Unknown { name: String, choices: Vec<String> },
 }
 
-/// All profiles of one manager home.
 #[derive(Debug, Clone)]
 pub struct Profiles {
     pub(super) folder: PathBuf,
@@ -425,13 +403,13 @@ impl Profiles {
     pub(super) fn read(&self, name: String) -> Result<Profile, ProfileError> {
         let folder = self.folder.join(&name);
         let file = match document::read::<ProfileFile>(&folder.join(PROFILE_JSON)) {
-            // One profile that cannot be used is no reason not to use the others.
+            // Such a profile must not keep the user from using the others.
             Err(e @ DocumentError::Newer { .. }) => {
                 return Ok(read_newer_profile(name, &folder, &e));
             }
             found => found?,
         };
-        // One profile that cannot be read is no reason not to show the others.
+        // An unreadable auth.json must not keep the user from seeing the other profiles.
         let auth = AuthFile::read(&folder.join(AUTH_JSON))
             .unwrap_or_else(|e| AuthFile::from_read_error(&e));
         let (file, damaged) = match file {
@@ -453,14 +431,14 @@ impl Profiles {
         profile.is_ok_and(|p| p.damaged.is_none() && p.login().is_some() && !p.is_stale())
     }
 
-    /// Returns the profiles that a newer version wrote, each with the error. They are listed but never
-    /// changed.
+    /// Returns the profiles that a newer version of this program wrote, each with the error of reading it. This version
+    /// lists such profiles but never changes them.
     pub(crate) fn list_newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
-        let wrong = |profile: &Profile| {
+        let with_error = |profile: &Profile| {
             let error = self.check_version(&profile.name).err()?;
             Some((profile.name.clone(), error))
         };
-        profiles.iter().filter_map(wrong).collect()
+        profiles.iter().filter_map(with_error).collect()
     }
 
     /// Fails if a newer version of the program wrote this profile.
@@ -486,8 +464,7 @@ pub(crate) fn find_own_profile<'a>(
         return Ok(Some(exact));
     }
     let others = |p: &Profile| {
-        // An email with few ids can match several workspaces. Two profiles of one and the same account are no
-        // contradiction.
+        // An email with few ids can match several workspaces. Two profiles of the same account are no contradiction.
         let apart = |q: &&Profile| match (p.identity(), q.identity()) {
             (Some(p), Some(q)) => !p.is_same(q),
             _ => false,
@@ -537,10 +514,10 @@ fn read_newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profi
     }
 }
 
-/// Writes `profile.json`. A damaged one is renamed first and kept.
+/// Writes `profile.json`. Renames a damaged `profile.json` first, so that it is kept.
 pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<(), ProfileError> {
     let path = folder.join(PROFILE_JSON);
-    // The damaged file may name the home that has the login, and the user can still read that.
+    // The damaged file may name the home that has the login, which the user may still be able to read in the file.
     if let DocumentState::Damaged(_) = document::read::<ProfileFile>(&path)? {
         document::move_aside(&path)?;
     }

@@ -22,9 +22,8 @@ const MAX_NAME_BYTES: usize = 64;
 pub struct SavePlan {
     /// The name of the profile after the save.
     pub profile: String,
-    /// The current name, if the account's profile has another one and is renamed.
+    /// The present name of the account's profile, if the save renames that profile.
     pub renamed_from: Option<String>,
-    /// The effect on the login in the profile.
     pub outcome: SaveOutcome,
 }
 
@@ -33,17 +32,15 @@ pub struct SavePlan {
 pub(crate) struct HistoryLogin {
     /// The file name in `history/`.
     pub name: String,
-    /// The parsed content of the file.
     pub auth: AuthFile,
 }
 
-/// A login that was restored from the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RestoredLogin {
     /// The file name that the login had in `history/`.
     pub login: String,
     pub freshness: Freshness,
-    /// True if a newer login of the account was observed: the refresh token is probably spent.
+    /// True if a newer login of the account was observed, so that the refresh token is probably spent.
     pub is_stale: bool,
 }
 
@@ -78,9 +75,9 @@ pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns the name for a profile that the user has not named: the name of the account's profile, else the first free
-/// and valid one of the part of the email before the `@`, the whole email, and the email with a number. If none is
-/// valid, returns the email, without characters that names cannot have.
+/// Returns the name for a profile that the user has not named: the name of the account's profile, if it has one. Else
+/// returns the first of these names that is valid and free: the part of the email before the `@`, the whole email, and
+/// the email with a number. If none is valid, returns the email without the characters that names cannot have.
 ///
 /// # Errors
 /// Several profiles match the account.
@@ -103,14 +100,14 @@ pub(crate) fn default_name(
             && check_name_free(profiles, name, None).is_ok()
             && check_not_anothers_email(profiles, name, identity).is_ok()
     };
-    // Each profile takes two names at most. Of an email that is too long, no name is valid.
+    // Each profile makes at most two names unavailable. If the email is too long, no name is valid.
     let found = names.take(2 * profiles.len() + 3).find(is_free);
     Ok(found.unwrap_or(email))
 }
 
 /// Plans saving a login as `name`, given all profiles. Pure.
 ///
-/// An account has one profile: if it has one of another name, that is renamed.
+/// An account has one profile, so a profile of the account with another name is renamed.
 ///
 /// # Errors
 /// The name is invalid or taken by another account, or the login was moved to another machine and this is an ordinary
@@ -218,9 +215,9 @@ impl Profiles {
             name.clone_into(&mut own.name);
         }
         let found = own.or_else(|| self.recall_removed(name, login));
-        // If the account is live, the Codex home owns a login that comes from a file.
-        let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
-        let live_home = probe.find_live_home(codex_home);
+        // If the account is live in a Codex home, that home owns the login, also if the saved login is from a file.
+        let profile = found.clone().unwrap_or_else(|| Profile::of(name, login));
+        let live_home = profile.find_live_home(codex_home);
         let owner = match (copy, live_home.as_deref()) {
             (LoginCopy::Ordinary, Some(home)) => OwnerLocation::Live(home),
             (LoginCopy::Ordinary, None) => OwnerLocation::Profile,
@@ -282,7 +279,7 @@ impl Profiles {
         )?)
     }
 
-    /// Reads the logins in the history of a profile, newest file first. A history that cannot be listed has none.
+    /// Reads the logins in the history of a profile, newest file first. Returns none if the history cannot be listed.
     ///
     /// # Errors
     /// A file of the history cannot be read.
@@ -299,8 +296,8 @@ impl Profiles {
             .collect()
     }
 
-    /// Replaces the login of a profile by one from its history: the one with a file name that
-    /// begins with `wanted`; without `wanted` the newest. The replaced login goes to the history. The newest freshness
+    /// Replaces the login of a profile by a login from its history: by the one with a file name that begins with
+    /// `wanted`, or by the newest if `wanted` is `None`. The replaced login goes to the history. The newest freshness
     /// stays recorded.
     ///
     /// # Errors
@@ -331,7 +328,7 @@ impl Profiles {
         });
         let age = |kept: &&HistoryLogin| kept.auth.login().map(|l| l.freshness).unwrap_or_default();
         let chosen = match wanted {
-            // The one that was put there last may be the oldest of all.
+            // By the age of the login: the newest file may have the oldest login.
             None => usable.iter().rev().max_by(|a, b| age(a).compare(&age(b))),
             Some(wanted) => usable.iter().find(|kept| kept.name.starts_with(wanted)),
         };
@@ -344,7 +341,7 @@ impl Profiles {
         let is_stale = profile.newest().is_newer_than(&login.freshness);
         if !dry_run {
             let folder = self.folder.join(&name);
-            // So that the newest that was seen is written down before its bytes go.
+            // The newest freshness is recorded before the login that has it is replaced.
             let mut file = profile.file.clone();
             file.newest = profile.newest();
             write_profile_json(&folder, &file)?;
@@ -368,7 +365,7 @@ impl Profiles {
         find_named(&self.list()?, name).cloned()
     }
 
-    /// Locks the profiles; `None` if the folder of profiles does not exist, because there is nothing to lock.
+    /// Locks the profiles; `None` if the folder of profiles does not exist, because then there is nothing to lock.
     pub(super) fn lock_existing(&self) -> Result<Option<FileLock>, IoError> {
         let exists = self.folder.is_dir();
         exists.then(|| FileLock::acquire(&self.lock)).transpose()
@@ -384,7 +381,7 @@ impl Profiles {
     }
 
     fn rename_folder(&self, old: &str, new: &str) -> Result<(), ProfileError> {
-        // On some disks the folder of a name that differs in case alone is the same one.
+        // On some disks, names that differ only in letter case name the same folder.
         if old.to_lowercase() != new.to_lowercase() {
             self.ensure_absent(new)?;
         }

@@ -1,7 +1,7 @@
 //! Removed profiles: in the trash, or deleted permanently.
 //!
-//! The freshness of an account's logins is remembered beyond the removal, so that an old copy that
-//! turns up later is recognised as old.
+//! The freshness of an account's logins stays recorded after the removal, so that an old copy of a login is later
+//! recognized as old.
 
 use super::lease::account_key;
 use super::profile::{
@@ -24,7 +24,7 @@ const DELETED: &str = ".deleted.json";
 /// The document [`DELETED`]. Contains neither tokens nor names.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct DeletedFile {
-    /// By the hash of the account's ids.
+    /// The last record of each account, by the hash of its ids.
     accounts: BTreeMap<String, ProfileFile>,
 }
 
@@ -39,8 +39,8 @@ pub(crate) struct PurgedLogin {
 }
 
 impl Profiles {
-    /// Returns a new profile `name` for `login`, with the records of an earlier, removed profile of the
-    /// account; `None` if there was none.
+    /// Returns a new profile `name` for `login`, with the record of an earlier, removed profile of the
+    /// account; `None` if no profile of the account was removed.
     pub(crate) fn recall_removed(&self, name: &str, login: &Login) -> Option<Profile> {
         let mut profile = Profile::of(name, login);
         profile.file = self.read_removed_record(&login.identity)?;
@@ -66,7 +66,7 @@ impl Profiles {
         let deleted = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
         let deleted = deleted.and_then(DocumentState::good).unwrap_or_default();
         let deleted = deleted.accounts.get(&account_key(identity)).cloned();
-        // Names of folders are stamps: before all of them.
+        // An empty stamp sorts before the stamps of folders.
         notes.extend(deleted.map(|note| (String::new(), note)));
         let is_moved = |note: &ProfileFile| note.owner == LoginOwner::Moved;
         notes.sort_by(|(a, x), (b, y)| {
@@ -110,8 +110,8 @@ impl Profiles {
         Ok(place)
     }
 
-    /// Restores the profile that was removed last, or the last one named `wanted`. Returns its name and its folder in the
-    /// trash; `None` if the trash has no such profile.
+    /// Restores the profile that was removed last, or the last one named `wanted`. Returns the name of the profile and
+    /// its folder in the trash; `None` if the trash has no such profile.
     ///
     /// # Errors
     /// The account or the name has a profile again, or an I/O error.
@@ -123,7 +123,7 @@ impl Profiles {
         let _lock = self.lock_unless_dry_run(dry_run)?;
         let trashed = self.list_trash()?.into_iter();
         let is_wanted = |name: &str| wanted.is_none_or(|w| w.to_lowercase() == name.to_lowercase());
-        // By the stamp, not by the time of the folder, which a copy of the manager home does not keep.
+        // The last by its stamp, because a copy of the manager home does not keep the times of folders.
         let last = trashed.filter(|(_, name, _)| is_wanted(name)).max();
         let Some((_, name, folder)) = last else {
             return Ok(None);
@@ -150,22 +150,21 @@ impl Profiles {
                 write_profile_json(&place, &record)?;
             }
             atomic::rename(&place, &self.folder.join(&name))?;
-            // `atomic::rename` syncs the folder that it renames into. After a power failure the profile must
-            // not be in both.
+            // `atomic::rename` syncs only the target folder. After a power failure the profile must not be in both.
             atomic::sync_folder(&trash)?;
         }
         Ok(Some((name, place)))
     }
 
-    /// Deletes a profile and everything of that name in the trash. Returns the number of deleted
-    /// folders.
+    /// Permanently deletes the profile of this name and all profiles of this name in the trash. Returns the number of
+    /// deleted folders.
     ///
     /// # Errors
     /// No folder belongs to `name`, or an I/O error.
     pub(crate) fn purge(&self, name: &str) -> Result<usize, ProfileError> {
         let _lock = self.lock_existing()?;
         let places = self.list_folders_of(name)?;
-        // Before the removal: after a kill in between, an old copy must still be recognized as old.
+        // Recorded before the removal, so that an old copy is recognized as old also after a kill in between.
         self.record_deleted(&places)?;
         for place in &places {
             tree::remove(place)?;

@@ -1,6 +1,6 @@
 //! The account of a running Codex: the one that was live when the process started.
 //!
-//! Codex reads auth.json once and keeps what it read (0.169). The start time of the process is
+//! Codex reads auth.json once, at its start (0.169). The start time of the process is
 //! therefore compared with the last replacement of auth.json and with the recorded switches.
 //! Sign-ins before the first recorded switch are unknown.
 
@@ -22,7 +22,6 @@ pub(crate) struct AccountHistory {
     live: Option<Identity>,
     /// The time when the current auth.json was put in place.
     replaced_at: Option<DateTime<Utc>>,
-    /// The last recorded switch of this home.
     switch: Option<SwitchFile>,
 }
 
@@ -40,7 +39,7 @@ impl AccountHistory {
         let replaced = codex_home.join(AUTH_JSON).metadata().ok();
         Ok(Self {
             live: live.login().map(|login| login.identity.clone()),
-            // A file can be put there with an old modification time; the ctime cannot be set.
+            // The ctime, because a program can set the mtime of a file to an old time.
             replaced_at: replaced.map(|meta| DateTime::from_timestamp_nanos(changed_ns(&meta))),
             switch: switch::read_last(manager_home, codex_home)?,
         })
@@ -51,7 +50,7 @@ impl AccountHistory {
         let live = self.live.as_ref()?;
         let after = |time: DateTime<Utc>| *start > time + START_TIME_TOLERANCE;
         let before = |time: DateTime<Utc>| *start < time - START_TIME_TOLERANCE;
-        // The file is the same since.
+        // auth.json has not changed since.
         if self.replaced_at.is_some_and(after) {
             return Some(live);
         }

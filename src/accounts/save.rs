@@ -1,4 +1,5 @@
-//! Saves a login into the profile of its account: the newest stays, and no login is lost.
+//! Saves a login into the profile of its account. The newest login stays in the profile, and older ones go to its
+//! history.
 
 use super::owner::OwnerLocation;
 use super::profile::{
@@ -20,12 +21,9 @@ pub(crate) const MAX_HISTORY_LOGINS: usize = 5;
 /// The folder in `profiles/` for quarantined files: content of an auth.json that is no login.
 const UNREADABLE: &str = ".unreadable";
 
-/// The result of saving a login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SaveReport {
-    /// The name of the profile.
     pub profile: String,
-    /// The effect on the login in the profile.
     pub outcome: SaveOutcome,
 }
 
@@ -52,9 +50,8 @@ pub(crate) enum LoginToKeep<'a> {
 }
 
 impl Profiles {
-    /// Saves a login to the profile of its account if it is newer than the one there. Creates the
-    /// profile, named after the email, if the account has none. The older of the two logins goes to
-    /// `history/`.
+    /// Saves a login to the profile of its account. The newer of this login and the login there stays; the older one
+    /// goes to `history/`. Creates the profile, named after the email, if the account has none.
     ///
     /// `owner` is the new location of the owner copy. Everything is durable on return.
     pub(crate) fn save_back(
@@ -87,7 +84,7 @@ impl Profiles {
     ) -> Result<SaveReport, ProfileError> {
         let folder = self.folder.join(name);
         atomic::create_private_folder(&folder)?;
-        // A temp file of a killed save has a whole login in it.
+        // A temp file of a killed save may contain a login.
         atomic::remove_stale_temps(&folder);
         let outcome = predict_save_outcome(found, snapshot, login);
         let kept = found.and_then(Profile::snapshot);
@@ -101,13 +98,13 @@ impl Profiles {
             _ => {}
         }
         let note = record_after_save(outcome, found, (snapshot, login), owner, now);
-        // An older login does not show the location of the newer one.
-        let is_known =
+        // If `profile.json` is damaged, the owner of the newer login is unknown, so nothing is recorded.
+        let is_owner_known =
             outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
-        // The record of a removed profile has to be written even if it is equal: the folder is new.
-        let is_written = outcome != SaveOutcome::Created && found.is_some_and(|p| p.file == note);
+        // The record of a removed profile must be written to the new folder, even if it did not change.
+        let is_recorded = outcome != SaveOutcome::Created && found.is_some_and(|p| p.file == note);
         let record = || {
-            if is_known && !is_written {
+            if is_owner_known && !is_recorded {
                 write_profile_json(&folder, &note)
             } else {
                 Ok(())
@@ -155,7 +152,7 @@ impl Profiles {
         atomic::create_private_folder(&folder)?;
         let kept = atomic::find_free_path(&folder.join(format!("auth-{}", format_stamp(now))));
         links::link_or_copy_tree(path, &kept)?;
-        // There may be a login in it.
+        // The copy may contain a login.
         tree::make_private(&kept)?;
         tree_sync::sync(&kept)?;
         atomic::sync_folder(&folder)?;
@@ -172,8 +169,8 @@ impl Profiles {
         Ok(path)
     }
 
-    /// Returns the login in an auth.json that is about to be removed or replaced. Content that is no login goes
-    /// to quarantine.
+    /// Returns the login in an auth.json that is about to be removed or replaced. Copies content that is no login to
+    /// quarantine.
     pub(super) fn extract_login_or_quarantine<'a>(
         &self,
         auth: &'a AuthFile,
@@ -280,11 +277,11 @@ fn keeps_recorded_owner(
     let is_moved = profile.file.owner == LoginOwner::Moved;
     match outcome {
         SaveOutcome::KeptNewer => is_moved || profile.may_be_live_elsewhere(owner),
-        // Of a profile that was removed.
+        // `profile` has the record of a removed profile.
         SaveOutcome::Created => is_moved && !is_newer && owner == OwnerLocation::Profile,
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
-            let is_taken_back = is_moved && is_same && !owner.is_asserted();
-            is_taken_back
+            let is_copy_of_moved = is_moved && is_same && !owner.is_asserted();
+            is_copy_of_moved
                 || profile.may_be_live_elsewhere(owner)
                     && !profile.is_live_login_older(login, is_same)
         }
@@ -309,7 +306,7 @@ pub(crate) fn predict_save_outcome(
                 found.is_some_and(Profile::is_superseded)
                     && !noted.contains(&snapshot.fingerprint())
             };
-            // Keys have no age: the one in use is the one that counts.
+            // API keys have no age, so the saved key always replaces the one in the profile.
             if kept.is_newer_than(&login.freshness)
                 && login.identity.kind.is_renewable()
                 && !is_known_spent()
@@ -322,7 +319,7 @@ pub(crate) fn predict_save_outcome(
     }
 }
 
-/// Returns the sorted names of the logins in a `history/`.
+/// Returns the sorted file names of the logins in a `history/` folder.
 pub(super) fn list_history_names(history: &Path) -> Result<Vec<String>, IoError> {
     let entries = tree::list_if_exists(history)?.into_iter();
     let names = entries.filter_map(|(name, _)| name.into_string().ok());
@@ -331,8 +328,8 @@ pub(super) fn list_history_names(history: &Path) -> Result<Vec<String>, IoError>
         .collect())
 }
 
-/// Adds a login to `history/`, unless it is already there, and removes the oldest others so that
-/// [`MAX_HISTORY_LOGINS`] remain. The age is the age of the login, not of the file.
+/// Adds a login to `history/`, unless it is already there, and removes the oldest of the other logins so that
+/// [`MAX_HISTORY_LOGINS`] remain. The oldest are those with the oldest logins, not the oldest files.
 pub(super) fn keep_in_history(
     folder: &Path,
     bytes: &SecretBytes,

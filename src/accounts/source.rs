@@ -11,23 +11,20 @@ use std::path::{Path, PathBuf};
 pub(crate) enum SourceError {
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// The file does not exist, or the archive contains no auth.json.
     #[error("no auth.json found: {}", .0.display())]
     Missing(PathBuf),
-    /// The file is not a valid auth.json.
     #[error("not a valid auth.json ({reason}): {}", path.display())]
     Unreadable {
-        /// The file with the login.
         path: PathBuf,
         /// The defect, without any content of the file.
         reason: String,
     },
 }
 
-/// Reads the auth.json at `path`, or the one inside the archive at `path`, whose name ends in `.tar.gz`. A valid
+/// Reads the auth.json at `path`. If the name of `path` ends in `.tar.gz`, reads the auth.json in that archive. A valid
 /// auth.json may have no login.
 ///
 /// # Errors

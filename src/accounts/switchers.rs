@@ -1,4 +1,4 @@
-//! Reads the logins that other account switchers keep. Their files stay as they are.
+//! Reads the logins that other account switchers keep. Never changes the files of these programs.
 //!
 //! The layouts are those of their sources:
 //! - `Loongphy/codex-auth` 23a75f1: `src/registry/common.zig`
@@ -28,15 +28,13 @@ pub(crate) enum Switcher {
     CodexSwitch,
 }
 
-/// A login that a switcher keeps.
 #[derive(Debug)]
 pub(crate) struct SwitcherLogin {
-    /// The name of the login in the switcher; empty if the switcher has none for it.
+    /// The name of the login in the switcher; empty if the login has no name there.
     pub name: String,
     pub auth: AuthFile,
-    /// The file that has the login.
     pub path: PathBuf,
-    /// The Codex home of the switcher that uses this very file.
+    /// The Codex home whose auth.json is this file, if the switcher runs Codex in such a home.
     pub home: Option<PathBuf>,
 }
 
@@ -79,7 +77,7 @@ impl Switcher {
             Self::CcSwitch => read_cc_switch(folder)?,
             Self::Caam => {
                 let mut all = read_folders(&folder.join("vault/codex"), None)?;
-                // Names of the copies that caam makes by itself.
+                // Names with `_` are copies that caam makes by itself.
                 all.retain(|login| !login.name.starts_with('_'));
                 all.extend(read_folders(
                     &folder.join("profiles/codex"),
@@ -94,7 +92,8 @@ impl Switcher {
     }
 }
 
-/// Reads `<name>/auth.json`, or with `home` `<name>/<home>/auth.json`, where Codex uses it.
+/// Reads `<name>/auth.json` for each name in `folder`. With `home`, reads `<name>/<home>/auth.json`, the file of a
+/// Codex home.
 fn read_folders(folder: &Path, home: Option<&str>) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     let mut logins = Vec::new();
     for (name, _) in tree::list_if_exists(folder)? {
@@ -116,10 +115,10 @@ fn read_auth(path: &Path) -> AuthFile {
     AuthFile::read(path).unwrap_or_else(|e| AuthFile::from_read_error(&e))
 }
 
-/// Reads `<key>.auth.json`; the names are in `registry.json`.
+/// Reads `<key>.auth.json`, and the names of the logins from `registry.json`.
 fn read_codex_auth(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     let registry = file_open::read(folder.join("registry.json")).unwrap_or_default();
-    // Without the registry the logins are named by their accounts.
+    // Without a registry the logins have no names.
     let registry: Value = serde_json::from_slice(&registry).unwrap_or_default();
     let accounts = registry["accounts"].as_array().into_iter().flatten();
     let names: HashMap<String, &str> = accounts
@@ -182,7 +181,7 @@ fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
             .get_mut("auth")
             .map(Value::take)
             .unwrap_or_default();
-        // Without tokens it is the key of another provider, or nothing.
+        // Without tokens, `auth` is empty or has the key of another provider.
         if auth["tokens"].is_object() {
             let bytes = serde_json::to_vec_pretty(&auth).unwrap_or_default();
             logins.push(SwitcherLogin {

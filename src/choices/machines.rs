@@ -83,8 +83,7 @@ fn fetch_newest(context: &Context) -> Result<bool> {
         replica: replica.as_deref(),
     };
     let bar = LateBar::new("fetching", context);
-    let publishes = false;
-    let failures = machine_homes::refresh(&ReplicaStore::new(restic, publishes), homes, &bar)?;
+    let failures = machine_homes::refresh(&ReplicaStore::new(restic), homes, &bar)?;
     for machine in before {
         let home = machine.context.codex_home();
         if !home.exists() {

@@ -14,10 +14,10 @@ use toml_edit::Value;
 /// The name of the document in the manager home.
 pub(crate) const FILE_NAME: &str = "config.toml";
 
-/// The time after which conversations in the trash are deleted, without `storage.keep_trash`.
-const KEEP_TRASH: TimeDelta = TimeDelta::days(30);
+/// The default of `storage.keep_trash`.
+const DEFAULT_KEEP_TRASH: TimeDelta = TimeDelta::days(30);
 
-/// A parsed `config.toml` whose values need not be valid yet.
+/// A parsed `config.toml`, whose values may be invalid.
 #[derive(Debug, Clone)]
 pub(crate) struct ConfigFile(SettingsFile);
 
@@ -62,7 +62,8 @@ impl ConfigFile {
             .collect()
     }
 
-    /// Returns `setting` with its folder spelled as in the file, if the file contains that folder.
+    /// Returns `setting` with its folder spelled as in the file, if the file sets it for another spelling of the
+    /// folder.
     pub(crate) fn with_spelling_of_file(
         &self,
         setting: Setting,
@@ -128,8 +129,7 @@ impl ConfigFile {
         self.0.set(&setting.name(), value)
     }
 
-    /// Removes `setting`, and its table if that is then empty and has no comment. Returns true if the
-    /// setting was set.
+    /// Removes `setting`; see [`SettingsFile::unset`]. Returns true if the file contained the setting.
     pub(crate) fn unset(&mut self, setting: &Setting) -> bool {
         self.0.unset(&setting.name())
     }
@@ -176,7 +176,7 @@ impl ConfigValues {
                 keep_trash: values
                     .text("storage.keep_trash")
                     .and_then(parse_span_value)
-                    .unwrap_or(KEEP_TRASH),
+                    .unwrap_or(DEFAULT_KEEP_TRASH),
                 notify: NotifySettings {
                     command: text("notify.command"),
                     backup_days: values.count("notify.backup_days"),

@@ -6,7 +6,6 @@ use crate::io::settings::SettingsError;
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, file_open};
 use std::path::{Path, PathBuf};
 
-/// The lock file of the manager home's documents.
 const LOCK_NAME: &str = crate::inventory::cooldown::LOCK_NAME;
 
 impl ConfigFile {
@@ -43,8 +42,8 @@ pub(crate) fn update<R, E: From<SettingsError>>(
     Ok(result)
 }
 
-/// Replaces the file by `after` if its text is still `before`. Returns false if another process has
-/// changed it.
+/// Replaces the file by `after` if its text is still `before`. Returns false and changes nothing if another process has
+/// changed the file.
 ///
 /// # Errors
 /// The file cannot be read or written. It is unchanged then.
@@ -84,7 +83,8 @@ pub(crate) fn resolve_link(path: &Path) -> Result<PathBuf, IoError> {
     Ok(path.to_path_buf())
 }
 
-/// Replaces the file, or its target if it is a symbolic link, whose permissions stay.
+/// Replaces the file with mode 0600. If `path` is a symbolic link, replaces its target instead and keeps the
+/// permissions of the target.
 ///
 /// # Errors
 /// The link is dangling, or the file cannot be written. It is unchanged then.

@@ -24,7 +24,8 @@ const PATH: ValueKind = ValueKind::Text {
     is_valid: |path| !path.is_empty(),
 };
 
-/// A program: its name on PATH or its path, which is not relative, or it would depend on the current folder.
+/// A program: its name on PATH, or a path. The path must not be relative, because it would depend on the current
+/// folder.
 const PROGRAM: ValueKind = ValueKind::Text {
     expected: "a name on PATH or an absolute path",
     is_valid: |program| {
@@ -57,7 +58,7 @@ const PROFILE: ValueKind = ValueKind::Text {
     is_valid: |name| name_problem(name).is_none(),
 };
 
-/// Parses a duration; zero is refused.
+/// Parses a duration above zero.
 pub(super) fn parse_span_value(text: &str) -> Option<Duration> {
     time_format::parse_span(text).filter(|span| *span > Duration::zero())
 }

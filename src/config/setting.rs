@@ -43,10 +43,8 @@ impl From<&'static SettingKey> for Setting {
     }
 }
 
-/// An invalid name of a setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyError {
-    /// No setting has that name.
     #[error("unknown setting {name:?}{}", nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
     Unknown {
         /// The name as typed by the user or found in the file.

@@ -51,7 +51,6 @@ pub(crate) struct Preferences {
     /// True if `recommend` may name API keys, which are billed by use.
     pub(crate) include_api_key: bool,
     pub(crate) keep: RetentionPolicy,
-    /// The time after which conversations in the trash are deleted.
     pub(crate) keep_trash: TimeDelta,
     /// The file with prices of models, as written in the file.
     pub(crate) prices: Option<PathBuf>,

@@ -6,10 +6,10 @@ use crate::codex::Login;
 use crate::quota::{Account, AccountEntry, LoginState};
 use std::path::Path;
 
-/// Returns the accounts of `file`, and that of the live home if it is not among them.
+/// Returns the accounts of `file`, and the account of the live login if `file` lacks it.
 ///
-/// Only checks that files of profiles exist, without opening them. The exception is a live login
-/// whose account is recorded as moved.
+/// Only checks whether the logins of profiles exist, without opening profiles. The one exception is the profile of a
+/// live login whose account is recorded as moved.
 pub(crate) fn list(
     manager_home: &Path,
     live: Option<&Login>,
@@ -46,8 +46,8 @@ pub(crate) fn list(
         .collect()
 }
 
-/// Opens the profile of each account, except the live one, whose login counts as available. Without a usable login, the
-/// state becomes archived or unknown. Returns true if any state changed.
+/// Opens the profiles of the accounts whose login counts as available, except the live account. If a profile has no
+/// usable login, the state of the account becomes archived or unknown. Returns true if any state changed.
 pub(crate) fn recheck_profile_logins<'a>(
     manager_home: &Path,
     accounts: impl IntoIterator<Item = &'a mut Account>,
@@ -55,8 +55,8 @@ pub(crate) fn recheck_profile_logins<'a>(
     let profiles = Profiles::of(manager_home);
     let mut any_corrected = false;
     for account in accounts {
-        let by_profile = account.login == LoginState::Ok && !account.current;
-        let Some(name) = account.entry.profile.as_ref().filter(|_| by_profile) else {
+        let needs_profile = account.login == LoginState::Ok && !account.current;
+        let Some(name) = account.entry.profile.as_ref().filter(|_| needs_profile) else {
             continue;
         };
         if !profiles.has_usable_login(name) {
@@ -71,8 +71,8 @@ pub(crate) fn recheck_profile_logins<'a>(
     any_corrected
 }
 
-/// Returns true if a live login is newer than every login that its profile recorded, so it is not
-/// the moved one but a later one of this machine. Returns false without a readable profile.
+/// Returns true if a live login is newer than every login in its profile. Then it is not the login that was moved away,
+/// but one of a later sign-in on this machine. Returns false without a readable profile.
 fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
     let profile = Profiles::of(manager_home).find(&live.identity);
     profile
@@ -81,8 +81,8 @@ fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
         .is_some_and(|profile| live.freshness.is_newer_than(&profile.newest()))
 }
 
-/// Returns the availability of a login. A login that is recorded as expired or moved is available
-/// only if the live one was refreshed later.
+/// Returns the availability of an account's login. If the login is recorded as expired or moved, it is available only
+/// if the live login was refreshed after that.
 fn login_state(entry: &AccountEntry, live: Option<&Login>, in_profile: bool) -> LoginState {
     match entry.login {
         LoginState::Expired | LoginState::Moved => {

@@ -7,14 +7,14 @@ use crate::io::{Environment, atomic};
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
-/// Returns the last component of a path as text; empty if it has none.
+/// Returns the last component of a path as text; empty for a path without one.
 pub(crate) fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
 
-/// Returns the kind of an archive for lists: its mode, or "safety" for one that `restore` made; with "partial" for a
-/// single login, or for only the files that a restore changed.
+/// Returns the kind of an archive for lists: its mode, or "safety" for an archive that `restore` made. Adds "(partial)"
+/// to an archive of a single login, or of only the files that a restore changed.
 pub(crate) fn kind_label(metadata: &Metadata) -> String {
     match metadata.mode.name() {
         _ if metadata.is_safety() && metadata.holds_changes_only => partial_label("safety"),
@@ -45,7 +45,7 @@ pub(crate) fn shortest_name(record: &ArchiveRecord) -> String {
 /// The argument that denotes the newest archive of a home; see [`latest_offset`].
 pub(crate) const LATEST: &str = "latest";
 
-/// Returns how many archives before the latest one `text` denotes: 0 for `latest`, N for `latest~N`.
+/// Parses `latest` into 0 and `latest~N` into N, the number of newer archives. `None` for any other text.
 pub(crate) fn latest_offset(text: &str) -> Option<usize> {
     let rest = text.strip_prefix(LATEST)?;
     if rest.is_empty() {

@@ -1,4 +1,4 @@
-//! The facts about an archive that the retention rules need: account, class, home, time, condition.
+//! The properties of an archive that the retention rules need: account, class, home, time, condition.
 
 use super::records::{ArchiveProblem, ArchiveRecord};
 use crate::archive::{BackupMode, Metadata};
@@ -10,17 +10,15 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ArchiveClass {
-    /// A backup of the whole home.
     Full,
     /// A backup of login and settings.
     Auth,
     Sessions,
-    /// A backup that a restore made of what it changed, which may be the whole home.
+    /// A backup that a restore made of the files that it changed, or of the whole home.
     Safety,
 }
 
 impl ArchiveClass {
-    /// Returns the class of an archive or a snapshot.
     pub(crate) fn of(metadata: &Metadata) -> Self {
         match metadata.mode {
             _ if metadata.is_safety() => Self::Safety,
@@ -30,7 +28,6 @@ impl ArchiveClass {
         }
     }
 
-    /// Returns the name used in output.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -50,7 +47,6 @@ pub(crate) enum Soundness {
     Sound,
     /// `verify` read every byte of exactly this file.
     Verified,
-    /// The archive is damaged, for this reason.
     Damaged(String),
     /// The archive could not be read this time, so its condition is unknown.
     Unreadable(String),
@@ -64,10 +60,10 @@ pub(crate) struct RetentionCandidate {
     /// The account; `None` if the home was signed out.
     pub identity: Option<Identity>,
     pub class: ArchiveClass,
-    /// The archived home, for snapshots with `HOST:` before it; empty if unknown, or if the archive was made from a
-    /// legacy file.
+    /// The archived home, preceded by `HOST:` for snapshots. Empty if the home is unknown, or if the archive was made
+    /// from a legacy file.
     pub home: String,
-    /// The id of the machine of a snapshot: several machines may have one host name. `None` for archives.
+    /// The id of the machine of a snapshot, because several machines may have one host name. `None` for archives.
     pub machine: Option<String>,
     /// True if the archive was made with `--exclude`. Such archives count separately.
     pub excludes: bool,
@@ -91,7 +87,7 @@ impl RetentionCandidate {
             (Some(ArchiveProblem::FoundDamaged), _) => Soundness::Damaged("found by verify".into()),
             (Some(ArchiveProblem::Unreadable(detail)), _) => Soundness::Unreadable(detail.clone()),
             (_, Some(_)) => Soundness::Verified,
-            // Without a good sidecar, the listing has opened the archive.
+            // If the sidecar is bad, the listing has opened the archive.
             (Some(ArchiveProblem::Sidecar(_) | ArchiveProblem::NoArchive), None) => {
                 Soundness::Sound
             }
@@ -117,7 +113,7 @@ impl RetentionCandidate {
         })
     }
 
-    /// Returns true for archives in folders of the Python codex-manager, which are never moved.
+    /// Returns true for archives in folders of the Python codex-manager, which this program never moves.
     pub(super) fn is_foreign(&self) -> bool {
         self.archive.contains('/')
     }

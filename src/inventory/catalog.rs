@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Lists all archives and records below `backups`, ordered by path. Records returned by `known` are
-/// reused if size and mtime of their files are the same, unless the last read failed for a reason that may have
-/// passed. `known` runs while the folder is listed.
+/// Lists all archives and sidecars below `backups`, ordered by path. A record of `known` is reused if size and mtime of
+/// its files are the same, unless the last read failed for a reason that may have passed. `known` runs while the folder
+/// is listed.
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.
@@ -26,7 +26,7 @@ pub(crate) fn list(
     let (pairs, mut known) = parallel::run_both(|| list_pairs(backups), known);
     let pairs = pairs?;
     let mut records = Vec::with_capacity(pairs.len());
-    // Both lists have one order. `inventory.json` is written in it, so this moves nothing.
+    // The order of `pairs`. `inventory.json` is written in this order, so sorting moves nothing.
     known.sort_by(|a, b| a.path.cmp(&b.path));
     let mut known = known.into_iter();
     for (relative, pair) in pairs {
@@ -58,8 +58,8 @@ pub(crate) fn list(
     Ok(records)
 }
 
-/// Returns the result of `verify` for an archive whose file is unchanged. The result stays valid if
-/// the sidecar was rewritten, unless the new one describes another archive.
+/// Returns the earlier result of `verify` for an archive whose file is unchanged. The result stays valid if
+/// the sidecar was rewritten, unless the new sidecar describes another archive.
 fn reuse_verify_result(before: ArchiveRecord, now: &ArchiveRecord) -> Option<VerifyRecord> {
     let digests = [&before.metadata, &now.metadata].map(Metadata::archive_digest);
     let is_other = matches!(&digests, [Some(a), Some(b)] if a.contradicts(b));
@@ -73,8 +73,7 @@ struct Pair {
     sidecar: Option<FileStamp>,
 }
 
-/// Lists the pairs by the archive's path below `backups`, in the order in which `inventory.json` is
-/// sorted and searched.
+/// Lists the pairs by the archive's path below `backups`, in the order of the records in `inventory.json`.
 fn list_pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
     let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
     let entries = match fs::read_dir(backups) {
@@ -105,7 +104,7 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
     Ok(pairs)
 }
 
-/// Like [`file_stamp`], for a directory entry: resolves the path only of a link, which is slower.
+/// Like [`file_stamp`], but faster: resolves the path of a directory entry only if it is a link.
 fn entry_stamp(entry: &fs::DirEntry) -> Option<FileStamp> {
     match entry.metadata() {
         Ok(meta) if !meta.is_symlink() => meta.is_file().then(|| FileStamp::of(&meta)),
@@ -146,8 +145,8 @@ fn read_pair(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
     }
 }
 
-/// Evaluates a sidecar without an archive. This is no problem for a normalized legacy file, which
-/// never had an archive.
+/// Evaluates a sidecar without an archive. A missing archive is no problem for a legacy file that `normalize` recorded,
+/// which never had one.
 fn evaluate_lone_sidecar(
     sidecar: Result<Metadata, SidecarProblem>,
 ) -> (Metadata, Option<ArchiveProblem>) {
@@ -196,8 +195,7 @@ fn evaluate_archive(
     }
 }
 
-/// Returns the paths of all archives below `backups`, relative to it, with `/`, sorted. Opens no
-/// file.
+/// Returns the paths of all archives below `backups`, sorted, relative to `backups` and with `/`. Opens no file.
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.

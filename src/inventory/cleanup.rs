@@ -49,7 +49,7 @@ fn collect_folders(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
     found.push(folder);
 }
 
-/// Lists leftovers in the manager home and, for temp files, in `others`. Changes nothing. `now` is
+/// Lists leftovers in the manager home, and temp files in the folders `others`. Changes nothing. `now` is
 /// the system time, which is compared with mtimes.
 pub(crate) fn find_leftovers(
     manager_home: &Path,
@@ -68,8 +68,8 @@ pub(crate) fn find_leftovers(
     found
 }
 
-/// Removes stale staging folders and temp files from the manager home. Returns the errors of the folders, and ignores
-/// those of temp files. Leaves unfinished backups of a sync to the next sync.
+/// Removes stale staging folders and temp files from the manager home. Returns the errors of removing folders, and
+/// ignores those of removing temp files. Leaves unfinished backups of a sync to the next sync.
 pub(crate) fn remove_leftovers(manager_home: &Path) -> Vec<IoError> {
     let failures = staging::remove_stale(&manager_home.join("tmp"));
     for folder in temp_file_folders(manager_home) {

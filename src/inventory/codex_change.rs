@@ -1,5 +1,5 @@
-//! Compares the Codex program with that of the last archive of its home. A new version may rewrite conversations and migrate
-//! databases (0.169).
+//! Compares the Codex program with that of the last archive of its home. A new version may rewrite conversations and
+//! migrate databases (0.169).
 
 use super::records::ArchiveRecord;
 use super::store;
@@ -8,7 +8,7 @@ use crate::codex::Program;
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
-/// The builds of Codex at the last archive and now, which differ.
+/// Two different builds of Codex: that of the last archive, and the current one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CodexChange {
     archived: String,

@@ -22,32 +22,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use walkdir::WalkDir;
 
-/// The largest file whose content is parsed. Real ones are below 10 kB; larger files only get a
-/// digest.
+/// The largest file whose content is parsed. Real login files are below 10 kB. Of a larger file only the digest is
+/// computed.
 const MAX_PARSED_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The explanation of `session_start_at` in a legacy record.
 const INFERENCE_BASIS: &str =
     "legacy filename day-month plus auth file mtime minus configured session duration";
 
-/// A file without a record.
+/// A file of which `normalize` makes no record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct SkippedLegacyFile {
     #[serde(serialize_with = "serialize_displayed")]
     pub path: PathBuf,
-    /// The reason, as a sentence fragment.
     pub reason: String,
     /// True if the file has a legacy name but cannot be read, so a record is missing.
     #[serde(skip)]
     pub is_fault: bool,
 }
 
-/// The result of [`scan`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LegacyScan {
     /// Regular files with legacy names, sorted by path.
     pub files: BTreeSet<PathBuf>,
-    /// All other files, sorted by path.
+    /// All other files, sorted by path, and folders that could not be listed.
     pub skipped: BTreeSet<SkippedLegacyFile>,
 }
 
@@ -146,7 +144,7 @@ fn explain_unrecognized_name(name: Option<&str>) -> &'static str {
     }
 }
 
-/// Returns stamp, digest and bytes of a file; no bytes if there are more than [`MAX_PARSED_BYTES`].
+/// Returns the stamp, the digest and the content of a file; no content if it has more than [`MAX_PARSED_BYTES`].
 fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoError> {
     let mut file = file_open::open(path).at("open", path)?;
     let meta = file.metadata().at("read", path)?;
@@ -162,10 +160,10 @@ fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoE
 }
 
 /// Writes the login of a legacy file as an auth-only archive at `path`, with its sidecar, under the
-/// lock `lock`. Returns `None` and writes nothing if the file changed since it was recorded, has no
+/// lock `lock`. Returns `None` and writes nothing if the legacy file changed since it was recorded, if it has no
 /// login of the account in its name, or if `path` exists.
 ///
-/// Replaces a sidecar without an archive.
+/// If only the sidecar of `path` exists, it is replaced.
 pub(crate) fn write_archive(
     record: &LegacyRecord,
     path: &Path,
@@ -222,7 +220,7 @@ pub(crate) fn write_archive(
     }))
 }
 
-/// Returns the login of a recorded legacy file; `None` if the file changed since it was recorded, or holds no
+/// Returns the login of a legacy file and its account; `None` if the file changed since it was recorded, or holds no
 /// login of the account in its name.
 fn read_unchanged_login(
     record: &LegacyRecord,
@@ -237,7 +235,8 @@ fn read_unchanged_login(
     }))
 }
 
-/// Returns the manifest of an archive that holds only the login of `record`, under the path and with the digest given.
+/// Returns the manifest of an archive that holds only the login of `record`, at the given path and with the given
+/// digest.
 fn login_only_manifest(
     record: &LegacyRecord,
     (path, digest): (EntryName, ContentDigest),
@@ -269,8 +268,8 @@ fn parse_account(bytes: Option<Vec<u8>>) -> Result<Identity, String> {
     Ok(login.identity)
 }
 
-/// Reads a legacy file. The record has no archive name, which [`merge`] sets. Returns `None` if the
-/// file's name has another form.
+/// Reads a legacy file. The record has no archive name yet; [`merge`] sets it. Returns `None` if the
+/// name of the file is not that of a legacy file.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -342,15 +341,15 @@ pub(crate) struct LegacyMerge {
 /// Merges `records` into the inventory. An unchanged file keeps its record, so a second run changes
 /// nothing.
 ///
-/// A known file keeps its archive name if that fits its account and start. Any other record gets a name that no other
-/// legacy record has and for which `taken` returns false.
+/// A known file keeps its archive name if the name fits the account and the start of the session. Any other record gets
+/// a name that no other legacy record has and for which `is_taken` returns false.
 pub(crate) fn merge(
     inventory: &mut InventoryFile,
     records: Vec<LegacyRecord>,
-    taken: impl Fn(&LegacyRecord, &str) -> bool,
+    is_taken: impl Fn(&LegacyRecord, &str) -> bool,
 ) -> LegacyMerge {
     let mut merged = LegacyMerge::default();
-    let places: HashMap<String, usize> = inventory
+    let positions: HashMap<String, usize> = inventory
         .legacy
         .iter()
         .enumerate()
@@ -363,15 +362,16 @@ pub(crate) fn merge(
         .map(|known| known.archive_name.to_lowercase())
         .collect();
     for mut record in records {
-        let known = places.get(&record.source_path).copied();
+        let known = positions.get(&record.source_path).copied();
         let stem = archive_stem(&record);
         match known.map(|i| &inventory.legacy[i]) {
             Some(known) if is_archive_name_of(&stem, &known.archive_name) => {
                 record.archive_name.clone_from(&known.archive_name);
             }
             _ => {
-                let is_free =
-                    |name: &String| !in_use.contains(&name.to_lowercase()) && !taken(&record, name);
+                let is_free = |name: &String| {
+                    !in_use.contains(&name.to_lowercase()) && !is_taken(&record, name)
+                };
                 let mut names = (1..).map(|number| names::archive_name(&stem, number));
                 record.archive_name = names.find(is_free).unwrap_or_default();
                 in_use.insert(record.archive_name.to_lowercase());

@@ -1,6 +1,6 @@
 //! `losses.json`: the conversations that lacked messages at the last check, and the losses that the user accepted.
 //!
-//! `doctor` and `vault forget` use these facts without comparing again.
+//! `doctor` and `vault forget` use this record instead of comparing again.
 
 use super::cooldown::LOCK_NAME;
 use crate::io::{Document, DocumentError, DocumentState, Timestamp, document};
@@ -16,17 +16,16 @@ pub(crate) const FILE_NAME: &str = "losses.json";
 pub(crate) struct AcceptedLosses(BTreeMap<String, BTreeSet<u64>>);
 
 impl AcceptedLosses {
-    /// Returns true if the loss of this message was accepted.
+    /// Returns true if the user accepted the loss of the message with this digest in the conversation `id`.
     pub(crate) fn contains(&self, id: &str, digest: u64) -> bool {
         self.0.get(id).is_some_and(|known| known.contains(&digest))
     }
 
-    /// Accepts the loss of these messages.
     pub(crate) fn add(&mut self, id: &str, digests: BTreeSet<u64>) {
         self.0.entry(id.to_owned()).or_default().extend(digests);
     }
 
-    /// Returns the ids of the conversations.
+    /// Returns the ids of the conversations with accepted losses.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &String> {
         self.0.keys()
     }
@@ -47,13 +46,12 @@ impl AcceptedLosses {
 /// A conversation that lacks messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KnownLoss {
-    /// The Codex home of the conversation.
     pub home: String,
     /// The id of the conversation, in lower case.
     pub session_id: String,
     pub title: String,
     pub lost_messages: usize,
-    /// Sets of snapshot ids. One snapshot of each set must be kept, so that the vault keeps every lost message.
+    /// Sets of snapshot ids. The vault keeps every lost message if it keeps at least one snapshot of each set.
     pub snapshots: Vec<Vec<String>>,
 }
 
@@ -63,8 +61,8 @@ pub(crate) struct LossRecord {
     /// The time of the last check that found losses or compared known ones; `None` if there was none.
     #[serde(default)]
     pub checked_at: Option<Timestamp>,
-    /// The losses that are not accepted.
     #[serde(default)]
+    /// The losses that are not accepted.
     pub losses: Vec<KnownLoss>,
     /// The accepted losses by Codex home.
     #[serde(default)]
@@ -72,7 +70,6 @@ pub(crate) struct LossRecord {
 }
 
 impl LossRecord {
-    /// Returns the losses that were accepted in a Codex home.
     pub(crate) fn accepted_in(&self, home: &str) -> AcceptedLosses {
         self.accepted_in.get(home).cloned().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The facts about accounts and archives that commands store in the manager home.
+//! The documents about accounts and archives that commands store in the manager home.
 //!
 //! I want to …
 //!

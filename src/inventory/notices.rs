@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The name of the document below the manager home.
 pub(crate) const FILE_NAME: &str = "notices.json";
 
-/// The lock of a run. Two runs at once would both show a notice.
+/// The lock of a run of `notify`. Without it, two simultaneous runs would both show a notice.
 pub(crate) const LOCK_NAME: &str = "notices.lock";
 
 /// The condition that a notice reports.
@@ -25,15 +25,15 @@ pub(crate) enum NoticeKind {
     LostMessages,
 }
 
-/// A condition that holds now.
+/// A notice about a condition that holds now.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct DesktopNotice {
     pub kind: NoticeKind,
-    /// The name of the account, if it concerns one.
+    /// The name of the account that the notice is about, if there is one.
     pub account: Option<String>,
     pub message: String,
-    /// The keys of the accounts, windows, banked resets or conversations that the notice is about, each with the end of
-    /// the window or of the banked reset.
+    /// The keys of the accounts, windows, banked resets or conversations that the notice is about. A window and a
+    /// banked reset have the time of their end.
     #[serde(skip)]
     pub subjects: BTreeMap<String, Option<Timestamp>>,
 }
@@ -41,7 +41,8 @@ pub(crate) struct DesktopNotice {
 /// The content of `notices.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NoticeState {
-    /// The accounts that were in cooldown and not ready since, by the names of their observation files.
+    /// The accounts that were in cooldown and whose readiness was not notified since, by the names of their observation
+    /// files.
     #[serde(default)]
     waiting: BTreeSet<String>,
     /// The subjects of notices that were shown and still hold, with the ends that were shown.
@@ -64,8 +65,9 @@ impl NoticeState {
         self.waiting.contains(&observations::file_name(account))
     }
 
-    /// Forgets shown notices whose condition has ended, so that they are shown again when it recurs. A notice with an
-    /// end is remembered until then, because figures of two sources differ by a percent, and some lack a window.
+    /// Forgets shown notices whose condition no longer holds, so that they are shown again when the condition recurs. A
+    /// subject with an end is remembered until that end, because the figures of two sources differ by a percent, and
+    /// some sources lack a window.
     pub(crate) fn retain_holding(&mut self, holding: &[DesktopNotice], now: &DateTime<Utc>) {
         let holds = |subject: &String| holding.iter().any(|n| n.subjects.contains_key(subject));
         self.shown

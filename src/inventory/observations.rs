@@ -1,4 +1,4 @@
-//! The history of each account's windows: `observations/<account>.json`, bounded to [`MAX_SPANS`].
+//! The history of each account's windows: `observations/<account>.json`, with at most [`MAX_SPANS`] spans.
 //!
 //! Separate from `cooldown.json`, which every shell prompt reads and which has to stay small.
 
@@ -11,13 +11,12 @@ use crate::quota::{Observation, WindowHistory, reset_history};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The folder in the manager home.
+/// The folder of the documents in the manager home.
 pub(crate) const FOLDER: &str = "observations";
 
 /// The number of spans kept for an account: two weeks at one observation an hour.
 pub(crate) const MAX_SPANS: usize = 336;
 
-/// The document: the observations of one account.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct ObservationsFile {
     /// The account; a file of another account is ignored.
@@ -31,7 +30,7 @@ impl Document for ObservationsFile {
     const SCHEMA: u64 = 1;
 }
 
-/// An observation, and how long it stayed the same.
+/// An observation, and the time until which later observations had the same figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ObservationSpan {
     /// The observation; its time is the start of the span.
@@ -115,7 +114,6 @@ pub(crate) fn file_name(identity: &Identity) -> String {
     format!("{email}-{}.json", &hash::sha256(ids.as_bytes())[..8])
 }
 
-/// Returns the path of an account's file.
 pub(crate) fn path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
     manager_home.join(FOLDER).join(file_name(identity))
 }
@@ -139,7 +137,7 @@ pub(crate) fn load(
     })
 }
 
-/// Adds spans to an account's file, durable on return. A damaged file is moved aside.
+/// Adds spans to an account's file, durable on return. Moves a damaged file aside and begins a new one.
 ///
 /// # Errors
 /// A newer version wrote the file, or it cannot be read or written.

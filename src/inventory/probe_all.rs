@@ -1,4 +1,4 @@
-//! Probes the quota of several accounts at once, each where the owner copy of its login is.
+//! Probes the quota of several accounts at once, each in the home that may use its login.
 //!
 //! The live account is probed in the Codex home, as by `status`, and a profile in a scratch home.
 //! An account whose login is in another Codex home is not probed; its last observation is reported.
@@ -19,9 +19,7 @@ const LEASE_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProbeAllOptions<'a> {
-    /// The live Codex home.
     pub codex_home: &'a Path,
-    /// The manager home with the profiles.
     pub manager_home: &'a Path,
     pub inquiry: Inquiry<'a>,
 }
@@ -29,58 +27,55 @@ pub(crate) struct ProbeAllOptions<'a> {
 /// The home in which an account is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProbeLocation {
-    /// The live Codex home, which is signed in to it.
+    /// The live Codex home, which is signed in to the account.
     Live,
-    /// A scratch home with the login of its profile.
+    /// A scratch home with the login of the account's profile.
     Scratch,
-    /// None, because the login is in this other Codex home.
+    /// No home, because the login is in this other Codex home.
     Elsewhere(PathBuf),
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct ProbeTarget {
-    /// The name of its profile; the live account may have none.
+    /// The name of the account's profile. Only the live account may have none.
     pub profile: Option<String>,
     pub identity: Identity,
-    /// The home in which it is probed.
     pub place: ProbeLocation,
-    /// The last use of the account that its conversations show.
+    /// The time of the last use of the account, according to its conversations.
     pub used_at: Option<Timestamp>,
 }
 
-/// The result of probing one account.
 #[derive(Debug)]
 pub(crate) struct AccountProbe {
-    /// The probed account and its location.
     pub target: ProbeTarget,
     /// The windows of the account, from this probe or from the last observation.
     pub report: StatusReport,
     /// The reason why the account was not probed, or why its login could not be returned to the profile.
     pub obstacle: Option<LeaseError>,
-    /// Warnings from recording the answer.
     pub warnings: Vec<String>,
 }
 
 impl AccountProbe {
-    /// Returns true if the windows are fresh, or the login has none, and the login is back in its profile.
+    /// Returns true if the report is complete and the login is back in its profile.
     pub(crate) fn is_complete(&self) -> bool {
         self.report.is_complete() && self.obstacle.is_none()
     }
 
-    /// Returns true if the login was moved to another machine, so that no answer is expected here.
+    /// Returns true if the login was moved to another machine, so that this machine cannot probe the account.
     pub(crate) fn is_moved(&self) -> bool {
         matches!(self.obstacle, Some(LeaseError::Moved(_)))
     }
 
-    /// Returns the reason why there is no live figure, or why the login is not back in its profile. Safe to print.
+    /// Returns the reason why there are no fresh windows, or why the login is not back in its profile. Safe to print.
     pub(crate) fn problem(&self) -> Option<String> {
         let problem = self.report.problem.as_ref().map(ToString::to_string);
         self.obstacle.as_ref().map(ToString::to_string).or(problem)
     }
 }
 
-/// Returns the accounts of all profiles and of the live login, that of the live login first, then by the names of the
-/// profiles. An account whose login is missing or moved is included; its probe reports the obstacle.
+/// Returns the accounts of all profiles and of the live login. The account of the live login comes first; the others
+/// are ordered by the names of their profiles. An account whose login is missing or moved is included, and its probe
+/// reports the obstacle.
 ///
 /// # Errors
 /// A profile cannot be read, or is of a newer version.
@@ -110,7 +105,9 @@ pub(crate) fn load_targets(
         })
         .collect();
     if let Some(live) = live
-        && targets.iter().all(|s| s.place != ProbeLocation::Live)
+        && targets
+            .iter()
+            .all(|target| target.place != ProbeLocation::Live)
     {
         targets.push(ProbeTarget {
             profile: None,
@@ -123,8 +120,8 @@ pub(crate) fn load_targets(
     Ok(targets)
 }
 
-/// Probes each account, up to four at a time, and records each answer at once. Returns the results
-/// in the order of `targets`. `on_answer` is called after each.
+/// Probes each account, up to four at a time, and records each answer immediately. Returns the results
+/// in the order of `targets`. `on_answer` is called after each probe.
 ///
 /// # Errors
 /// An answer cannot be recorded, or the user interrupts. Earlier answers are recorded.

@@ -2,8 +2,8 @@
 //!
 //! It is an object keyed by email, with values `{reset_at, session_start_at, is_expired,
 //! quota_percent_left, plan_type, updated_at, …}`, and `{email, updated_at}` under
-//! `_active_account`. If that tool could not ask Codex, it wrote a reset seven days ahead without a
-//! figure. Such a reset is invented and is ignored.
+//! `_active_account`. If the Python tool could not ask Codex, it wrote a reset seven days ahead and no
+//! `quota_percent_left`. Such a reset is invented and is ignored.
 
 use super::cooldown::CooldownFile;
 use crate::codex::{Identity, Window};
@@ -16,8 +16,9 @@ use std::path::Path;
 /// The key of the active account, which is no email.
 const ACTIVE: &str = "_active_account";
 
-/// Parses the document; returns `None` for any other document. Entries and figures that cannot be read are left out,
-/// each with a warning. Checks for archives of each login below `manager_home`, without opening them.
+/// Parses the document of the Python tool; returns `None` for any other document. Leaves out entries and figures that
+/// cannot be read, each with a warning. Checks which accounts have an archive below `manager_home`, without opening
+/// archives.
 pub(crate) fn parse(
     bytes: &[u8],
     manager_home: &Path,
@@ -27,8 +28,8 @@ pub(crate) fn parse(
     let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else {
         return None;
     };
-    let looks_like_it = |key: &String| key == ACTIVE || key.contains('@');
-    if object.contains_key("schema") || !(object.is_empty() || object.keys().any(looks_like_it)) {
+    let is_python_key = |key: &String| key == ACTIVE || key.contains('@');
+    if object.contains_key("schema") || !(object.is_empty() || object.keys().any(is_python_key)) {
         return None;
     }
     let mut file = CooldownFile::default();
@@ -37,7 +38,7 @@ pub(crate) fn parse(
         match value {
             Value::Object(entry) if !email.is_empty() => {
                 add_entry(&mut file, email, entry, now, zone, &mut warnings);
-                file.record_login(
+                file.record_archived_account(
                     &Identity::from_email(email),
                     has_archive(manager_home, email),
                 );
@@ -88,7 +89,7 @@ fn add_entry(
     match (left, parse_isoformat(value, "updated_at", zone)) {
         (Some(left), Some(observed_at)) => {
             let weekly = Window::new_weekly(100.0 - left, parse_isoformat(value, "reset_at", zone));
-            // A clock that was ahead must not make a later figure look older.
+            // A time in the future, from a wrong clock, would make later observations look older.
             let observed_at = observed_at.min(zone.at(now));
             let observation = Observation::new(QuotaSource::Python, observed_at, vec![weekly]);
             file.entry(&identity).observe(observation);
@@ -110,7 +111,7 @@ fn parse_isoformat(value: &Map<String, Value>, key: &str, zone: Zone) -> Option<
 }
 
 fn has_archive(manager_home: &Path, email: &str) -> bool {
-    // The email is part of a path; one that leads out of the folder proves nothing.
+    // The email becomes part of a path, which must not lead out of the folder.
     if email.contains(['/', '\\']) || email.starts_with('.') {
         return false;
     }

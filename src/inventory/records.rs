@@ -26,7 +26,6 @@ impl FileStamp {
         }
     }
 
-    /// Returns the mtime as an instant.
     pub(crate) fn modified_at(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_nanos(self.mtime_ns)
     }
@@ -72,7 +71,6 @@ impl ArchiveRecord {
     }
 }
 
-/// A problem of an archive or its sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ArchiveProblem {
@@ -80,7 +78,6 @@ pub(crate) enum ArchiveProblem {
     Sidecar(SidecarProblem),
     /// The archive of this sidecar is missing.
     NoArchive,
-    /// The archive is damaged, for this reason.
     Damaged(String),
     /// `verify` read the archive and found damage.
     FoundDamaged,
@@ -102,7 +99,7 @@ impl ArchiveProblem {
 /// The result of reading every byte of an archive. Does not depend on its sidecar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct VerifyRecord {
-    /// The time at which `verify` read it.
+    /// The time at which `verify` read the archive.
     pub at: Timestamp,
     /// True if no damage was found.
     pub ok: bool,
@@ -119,16 +116,16 @@ pub(crate) struct LegacyRecord {
     pub sha256: String,
     /// The name for an archive of the file.
     pub archive_name: String,
-    /// The facts inferred from the name and the mtime of the file.
+    /// The metadata inferred from the name and the mtime of the file.
     pub metadata: Metadata,
-    /// The reason why it holds no login of the account in its name: "empty", "not JSON", "no login
-    /// in it", "holds a login of …". Null if it holds one.
+    /// The reason why the file holds no login of the account in its name: "empty", "not JSON", "no login
+    /// in it", "holds a login of …". Null if the file holds such a login.
     #[serde(default)]
     pub problem: Option<String>,
 }
 
-/// Returns true if the facts of a legacy file imply a quota end. A file from the future at the time of
-/// reading implies none.
+/// Returns true if the metadata of a legacy file show when a quota ended. A time that was in the future when the file
+/// was read shows nothing.
 pub(super) fn implies_quota_end(metadata: &Metadata) -> bool {
     let ended = metadata.quota_end_detected_at;
     ended.is_some_and(|at| at <= metadata.created_at)
@@ -140,8 +137,8 @@ pub(crate) struct InventoryFile {
     /// The archives below `backups/`, ordered by path.
     #[serde(default)]
     pub archives: Vec<ArchiveRecord>,
-    /// The verified archives in the trash, with their paths before the prune. An undo needs their
-    /// results.
+    /// The verified archives in the trash, with their paths before the prune, so that an undo can restore the results
+    /// of `verify`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trashed: Vec<ArchiveRecord>,
     /// The files read by `normalize`, ordered by path.

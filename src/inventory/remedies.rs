@@ -6,8 +6,8 @@ use crate::codex::{Login, Program, read_login};
 use crate::io::{Environment, atomic, shell};
 use std::path::Path;
 
-/// Returns the command that makes a saved login live in `codex_home`: the newest usable one of the profiles,
-/// else that of the newest usable archive. Returns `None` if there is neither.
+/// Returns the command that makes a saved login live in `codex_home`: `use` for the newest usable login in a profile,
+/// else `restore` for the newest usable archive with a login. Returns `None` if there is neither.
 pub(crate) fn saved_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable = profiles.iter().filter(|p| may_go_live(p, codex_home));
@@ -23,7 +23,7 @@ pub(crate) fn saved_login_command(codex_home: &Path, manager_home: &Path) -> Opt
     Some(format!("codex-manager restore {name} --only auth.json"))
 }
 
-/// Returns how to get the first profile: by saving the live login, else by signing in, which needs Codex.
+/// Advises how to create the first profile: by saving the live login, else by signing in, which needs Codex.
 pub(crate) fn first_login_advice(
     codex_home: &Path,
     codex_bin: Option<&Path>,
@@ -52,7 +52,7 @@ fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
         && profile.other_live_home(Some(codex_home)).is_none()
 }
 
-/// Returns the command that gives a file with a second hard link its own copy.
+/// Returns the command that replaces a file that has a second hard link by a copy.
 pub(crate) fn unlink_copy_command(path: &Path) -> String {
     let word = shell::quote_if_needed(&path.to_string_lossy());
     format!("cp -p {word} {word}.new && mv {word}.new {word}")

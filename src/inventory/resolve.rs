@@ -10,14 +10,12 @@ use std::collections::HashSet;
 /// The text does not denote exactly one account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AccountResolveError {
-    /// No account has this name.
     #[error("no account or profile named {text:?}")]
     Unknown {
         text: String,
         /// All known accounts, sorted.
         choices: Vec<String>,
     },
-    /// More than one account matches.
     #[error("{text:?} matches {} accounts", choices.len())]
     Ambiguous { text: String, choices: Vec<String> },
 }
@@ -31,7 +29,7 @@ pub(crate) fn find_account_position<'a>(
     let accounts: Vec<_> = accounts.into_iter().collect();
     let wanted = text.trim().to_lowercase();
     let profile = |e: &AccountEntry| e.profile.as_ref().map(|name| name.to_lowercase());
-    let tests: [&dyn Fn(&AccountEntry) -> bool; 3] = [
+    let matchers: [&dyn Fn(&AccountEntry) -> bool; 3] = [
         &|e| profile(e).is_some_and(|name| name == wanted),
         &|e| e.identity.email.key() == wanted,
         &|e| {
@@ -47,8 +45,10 @@ pub(crate) fn find_account_position<'a>(
         names.sort();
         names
     };
-    for test in tests.iter().filter(|_| !wanted.is_empty()) {
-        let matching: Vec<_> = (0..accounts.len()).filter(|i| test(accounts[*i])).collect();
+    for matches in matchers.iter().filter(|_| !wanted.is_empty()) {
+        let matching: Vec<_> = (0..accounts.len())
+            .filter(|i| matches(accounts[*i]))
+            .collect();
         match matching.as_slice() {
             [] => {}
             [one] => return Ok(*one),
@@ -96,7 +96,7 @@ pub(crate) fn merge_entries<'a>(
     entries
 }
 
-/// Returns the known accounts, followed by those that only archives have.
+/// Returns the known accounts, followed by the accounts that only archives have.
 pub(crate) fn merge_archived_accounts<'r>(
     accounts: impl IntoIterator<Item = &'r Account>,
     records: impl IntoIterator<Item = &'r ArchiveRecord>,
@@ -111,7 +111,7 @@ pub(crate) fn merge_archived_accounts<'r>(
     merge_entries(accounts, identities)
 }
 
-/// Returns the fields that decide [`Metadata::identity`], to compare many records without copies.
+/// Returns the fields from which [`Metadata::identity`] is made, to compare many records without copies.
 pub(crate) fn identity_fields(metadata: &Metadata) -> [Option<&str>; 3] {
     [&metadata.email, &metadata.account_id, &metadata.user_id].map(|field| field.as_deref())
 }

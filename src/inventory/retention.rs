@@ -15,14 +15,13 @@ use std::collections::HashSet;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RetentionDecision {
     pub candidate: RetentionCandidate,
-    /// The rules that keep it, or the reason why it is dropped.
+    /// The rules or other reasons that keep the archive, or the reason why it is dropped.
     pub reason: String,
 }
 
 /// The archives to keep and to drop, each sorted by account, class, home, and newest first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct RetentionPlan {
-    /// The archives that stay.
     pub keep: Vec<RetentionDecision>,
     /// The archives that are moved to the trash.
     pub drop: Vec<RetentionDecision>,
@@ -53,12 +52,12 @@ impl RetentionPlan {
         }
     }
 
-    /// Adds the decisions for one group of [`group_candidates`]. `counted_apart` is added to the reasons of kept
-    /// archives.
+    /// Adds the decisions for one group of [`group_candidates`]. `reason_suffix` is appended to the rules that keep an
+    /// archive.
     fn add_group(
         &mut self,
         group: &[&RetentionCandidate],
-        counted_apart: &str,
+        reason_suffix: &str,
         policy: &RetentionPolicy,
         now: &DateTime<Utc>,
         zone: Zone,
@@ -100,7 +99,7 @@ impl RetentionPlan {
                     self.keep(candidate, "dated in the future");
                 }
                 _ => match kept {
-                    Some(rules) => self.keep(candidate, rules + counted_apart),
+                    Some(rules) => self.keep(candidate, rules + reason_suffix),
                     None => self.drop(candidate, "no rule"),
                 },
             }
@@ -118,9 +117,8 @@ fn decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> Retent
 /// Applies `policy` at `now`. Without a rule all archives are kept.
 ///
 /// The newest verified full archive of each account and home is always kept. Archives made with
-/// exclusions, or lacking unreadable files, count separately, so they never cause a complete one to
-/// be dropped. A damaged archive is dropped only if a good one of its account, class and home is
-/// kept.
+/// exclusions, or lacking unreadable files, count separately, so they never cause a complete archive to
+/// be dropped. A damaged archive is dropped only if a good archive of its account, class and home is kept.
 pub(crate) fn plan(
     candidates: &[RetentionCandidate],
     policy: &RetentionPolicy,
@@ -136,33 +134,37 @@ pub(crate) fn plan(
             }
             continue;
         }
-        let beside = [i.checked_sub(1), Some(i + 1)].into_iter().flatten();
-        let beside = beside.filter_map(|i| groups.get(i)).map(|group| group[0]);
-        let counted_apart = group_suffix(group[0], beside);
-        plan.add_group(group, &counted_apart, policy, now, zone);
+        let neighbors = [i.checked_sub(1), Some(i + 1)].into_iter().flatten();
+        let neighbors = neighbors
+            .filter_map(|i| groups.get(i))
+            .map(|group| group[0]);
+        let reason_suffix = reason_suffix(group[0], neighbors);
+        plan.add_group(group, &reason_suffix, policy, now, zone);
     }
     plan
 }
 
-/// Returns the words of a reason that distinguish the group, because each group is counted separately: its home, if a
-/// group in `beside` has the same account and class but another home, and the incompleteness of its archives.
-fn group_suffix<'a>(
+/// Returns words that tell the user which archives a rule has counted, because each group is counted separately: the
+/// home of the group, if a neighboring group has the same account and class but another home, and the incompleteness of
+/// its archives. `group` and `neighbors` are one archive of each group.
+fn reason_suffix<'a>(
     group: &RetentionCandidate,
-    mut beside: impl Iterator<Item = &'a RetentionCandidate>,
+    mut neighbors: impl Iterator<Item = &'a RetentionCandidate>,
 ) -> String {
-    let names_home = !group.home.is_empty() && beside.any(|other| is_of_another_home(group, other));
+    let names_home =
+        !group.home.is_empty() && neighbors.any(|other| is_of_another_home(group, other));
     let of_home = if names_home {
         format!(" of {}", group.home)
     } else {
         String::new()
     };
-    let less = match (group.excludes, group.incomplete) {
+    let incompleteness = match (group.excludes, group.incomplete) {
         (false, false) => "",
         (true, false) => " with --exclude",
         (false, true) => " that lack files",
         (true, true) => " with --exclude that lack files",
     };
-    of_home + less
+    of_home + incompleteness
 }
 
 fn is_of_another_home(one: &RetentionCandidate, other: &RetentionCandidate) -> bool {
@@ -179,9 +181,9 @@ fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
     }
 }
 
-/// Returns the archives that must be read completely before anything in `plan` is dropped: for each
-/// account, class and home that loses an archive and keeps no verified one, the newest eligible
-/// one.
+/// Returns the archives that must be read completely before the plan is applied: for each
+/// account, class and home that loses an archive and keeps no verified one, the newest of the kept archives that count
+/// towards rules.
 pub(crate) fn archives_to_read_fully(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept = plan.keep.iter().map(|d| d.candidate.archive.as_str());
     let kept: HashSet<&str> = kept.collect();
@@ -200,11 +202,11 @@ pub(crate) fn archives_to_read_fully(plan: &RetentionPlan, now: &DateTime<Utc>) 
     newest.map(|candidate| candidate.archive.clone()).collect()
 }
 
-/// Groups archives by account, class, home and machine, incomplete ones apart, each group newest first.
+/// Groups archives by account, class, home, machine and completeness. Each group is ordered from the newest.
 fn group_candidates(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCandidate>> {
     let mut accounts: Vec<(Option<&Identity>, Vec<&RetentionCandidate>)> = Vec::new();
     let mut ordered: Vec<_> = candidates.iter().collect();
-    // Archives with complete identities first: those that know only the email are matched to them.
+    // Archives with ids first, so that an archive with only an email joins the account of an archive with ids.
     ordered.sort_by_key(|c| {
         let email = c.identity.as_ref().map(|i| i.email.key().clone());
         let is_vague = c.identity.as_ref().is_some_and(|i| !i.is_known());
@@ -245,7 +247,7 @@ fn group_candidates(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCand
     groups
 }
 
-/// Returns for each archive of a group, newest first, the rules that keep it. `None` if there is none.
+/// Returns for each archive of a group, ordered from the newest, the rules that keep it, or `None`.
 fn rule_reasons(
     group: &[&RetentionCandidate],
     policy: &RetentionPolicy,

@@ -15,13 +15,12 @@ use std::path::{Path, PathBuf};
 /// The name of the document in the manager home.
 pub(crate) const FILE_NAME: &str = "inventory.json";
 
-/// Returns the folder of archives in a manager home.
 pub fn backups_folder(manager_home: &Path) -> PathBuf {
     manager_home.join("backups")
 }
 
-/// Lists the archives and records below `backups/`, using `inventory.json` for unchanged files.
-/// Takes no lock and writes nothing. A damaged inventory only costs time.
+/// Lists the archives and sidecars below `backups/`, using `inventory.json` for unchanged files.
+/// Takes no lock and writes nothing. If `inventory.json` cannot be read, this only takes longer.
 pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
     let known = || {
         let file = document::read::<InventoryFile>(&manager_home.join(FILE_NAME)).ok();
@@ -31,7 +30,7 @@ pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, I
     catalog::list(&backups_folder(manager_home), known)
 }
 
-/// Updates `inventory.json` from `backups/`. Returns where a damaged document was moved to; `None` if it was intact.
+/// Updates `inventory.json` from `backups/`. Returns the path to which a damaged document was moved, if it was damaged.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
         let known = inventory.archives.clone();
@@ -40,9 +39,8 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     })
 }
 
-/// Like [`refresh`], after a move into or out of the trash. `in_trash` has the names of the archives in the trash, for
-/// which the results of `verify` are kept; `renamed` the archives that an undo brought back, by their names in the
-/// trash and in `backups/`.
+/// Like [`refresh`], after a move into or out of the trash. Keeps the results of `verify` for the archives `in_trash`,
+/// and for the `renamed` archives of an undo, each with its name in the trash and its name in `backups/`.
 pub(crate) fn refresh_with_trash(
     manager_home: &Path,
     in_trash: &BTreeSet<String>,
@@ -87,7 +85,7 @@ fn update_inventory(
     })
 }
 
-/// The result of recording an archive. A failure does not undo the backup.
+/// The result of recording an archive, which exists even if recording failed.
 #[derive(Debug, Default)]
 pub(crate) struct NoteResult {
     /// Warnings to print, such as a damaged document that was moved aside.
@@ -115,7 +113,7 @@ pub(crate) fn note_archive(
     let used = cooldown::update(manager_home, now, zone, |file| {
         if let Some(identity) = published.metadata.identity() {
             file.record_use(&identity, published.metadata.created_at);
-            file.record_login(&identity, published.metadata.captures_login());
+            file.record_archived_account(&identity, published.metadata.captures_login());
         }
     });
     match used {
@@ -125,9 +123,8 @@ pub(crate) fn note_archive(
     noted
 }
 
-/// Adds the record of a new archive, and of all others that the inventory lacks: those of another program,
-/// or after a lost inventory. Otherwise each later command would read their sidecars again. Returns where a
-/// damaged inventory was moved to.
+/// Adds the record of a new archive, and records of all other archives that the inventory lacks, so that later commands
+/// need not read their sidecars. Returns the path to which a damaged inventory was moved.
 fn note_in_inventory(
     manager_home: &Path,
     published: &PublishedArchive,
@@ -154,7 +151,6 @@ fn note_in_inventory(
     })
 }
 
-/// The result of `verify` for one archive.
 #[derive(Debug, Clone)]
 pub(crate) struct VerifyFinding {
     /// The absolute path of the archive.
@@ -168,8 +164,9 @@ pub(crate) struct VerifyFinding {
 }
 
 /// Records results of `verify`. Ignores archives that are outside of `backups/` or changed since they were read.
-/// Returns false, having recorded nothing, while another command holds the lock, because `verify` only reads and must
-/// not wait, or if `inventory.json` is damaged.
+///
+/// Returns false and records nothing if `inventory.json` is damaged, or if another command holds the lock. `verify` is
+/// a reading command, so it does not wait.
 ///
 /// # Errors
 /// `inventory.json` cannot be read or written, or is of a newer version, or `backups/` cannot be listed.
@@ -229,18 +226,18 @@ pub(crate) fn note_verified_locked(
     Ok(true)
 }
 
-/// Records in `cooldown.json` which accounts have a profile, with a further change in the same write. Returns warnings
-/// to print.
+/// Records in `cooldown.json` which accounts have a profile, and makes the change `also` in the same write. Returns
+/// warnings to print.
 pub(crate) fn note_profiles_and(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
-    more: impl FnOnce(&mut CooldownFile),
+    also: impl FnOnce(&mut CooldownFile),
 ) -> Result<Vec<String>, ProfileError> {
     let profiles = Profiles::of(manager_home).list()?;
     let ((), warnings) = cooldown::update(manager_home, now, zone, |file| {
         file.set_profiles(&profiles);
-        more(file);
+        also(file);
     })?;
     Ok(warnings)
 }
@@ -256,23 +253,23 @@ pub(crate) fn find_newest(
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
-/// Returns the archives that `latest`, `latest~1`, … denote: of the accepted ones the full archives, newest
-/// first, then those of other modes. Never a safety backup or a single login, which may hold one file.
+/// Returns the archives that `latest`, `latest~1`, … denote, in this order: of the accepted archives the full ones from
+/// the newest, then those of other modes. Leaves out safety backups and single logins, which may hold few files.
 pub(crate) fn list_latest_first(
     records: &[ArchiveRecord],
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Vec<&ArchiveRecord> {
-    let is_of_home =
+    let is_listed =
         |r: &&ArchiveRecord| !r.metadata.is_safety() && !r.metadata.is_single_login() && accepts(r);
-    let mut archives: Vec<_> = records.iter().filter(is_of_home).collect();
-    // Of archives of the same time, the last one in the list is the latest.
+    let mut archives: Vec<_> = records.iter().filter(is_listed).collect();
+    // Of archives with the same time, the last one in the list is the latest.
     archives.reverse();
     archives.sort_by_key(|r| std::cmp::Reverse(preference_key(r)));
     archives
 }
 
-/// Returns the archive among the accepted ones that a restore prefers: the newest full one, else the newest of a home,
-/// else the newest single login. Excludes safety backups, which are restored only by name.
+/// Returns the accepted archive that a restore prefers: the newest full one, else the newest of another mode, else the
+/// newest single login. Leaves out safety backups, which are restored only by name.
 pub(crate) fn find_preferred(
     records: &[ArchiveRecord],
     accepts: impl Fn(&ArchiveRecord) -> bool,
@@ -293,7 +290,7 @@ fn preference_key(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
     )
 }
 
-/// Returns the newest archive of a home and a mode, without known damage. Skips safety backups and single logins,
+/// Returns the newest archive of this home and mode without known damage. Skips safety backups and single logins,
 /// which may hold few files.
 pub(crate) fn find_last_of_home<'a>(
     records: &'a [ArchiveRecord],

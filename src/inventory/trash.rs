@@ -23,7 +23,7 @@ const BATCH_NAME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 pub(crate) struct RestoredArchive {
     /// The name in the trash.
     pub archive: String,
-    /// The name below `backups/`, which differs if another archive took the name.
+    /// The name below `backups/`, which has a number if another archive took the old name.
     pub name: String,
     /// The time of the backup; `None` if neither the sidecar nor the archive can be read.
     pub created_at: Option<Timestamp>,
@@ -89,7 +89,8 @@ pub(crate) fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoE
     })
 }
 
-/// Returns the archives of a batch with the names that they get: their own, or with a number if that is taken.
+/// Returns the archives of a batch with their future names below `backups/`: the old name, or with a number if that is
+/// taken.
 fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     let backups = store::backups_folder(manager_home);
     let mut taken = BTreeSet::new();
@@ -151,7 +152,7 @@ pub(crate) fn undo(
     Ok(back)
 }
 
-/// The batches in the trash when it was listed, and their sums.
+/// The batches in the trash at the time of the listing, and their totals.
 #[derive(Debug, Default)]
 pub(crate) struct TrashContent {
     /// The size of all files, with the sidecars.
@@ -191,7 +192,7 @@ pub(crate) fn list_archive_names(manager_home: &Path) -> Result<BTreeSet<String>
     Ok(names)
 }
 
-/// Returns the paths of all archives in the trash, those of the last prune first.
+/// Returns the paths of all archives in the trash. The archives of the last prune come first.
 ///
 /// # Errors
 /// A folder of the trash cannot be listed.
@@ -204,7 +205,7 @@ pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<PathBuf>, IoError
     Ok(archives)
 }
 
-/// Deletes the batches in `seen` permanently. Batches added since stay.
+/// Deletes the batches in `seen` permanently. Batches that were added since the listing stay.
 ///
 /// # Errors
 /// A file could not be deleted.

@@ -1,7 +1,7 @@
 //! Access of other users to folders on Windows, where an access control list takes the place of a mode.
 //!
 //! Files and folders inherit the list of their folder, so only the topmost folder is checked and
-//! restricted. Below the user's profile that is already restricted.
+//! restricted. The user's profile is restricted already.
 
 #[cfg(windows)]
 use super::OrdinaryPath;
@@ -25,7 +25,7 @@ fn allows_others(sddl: &str) -> bool {
     })
 }
 
-/// Returns true if the folder allows anything to other users; false if the system does not say.
+/// Returns true if the access list of the folder allows anything to other users; false if the list cannot be read.
 #[cfg(windows)]
 pub(crate) fn is_open_to_others(folder: &Path) -> bool {
     let Ok(saved) = tempfile::NamedTempFile::new().map(tempfile::NamedTempFile::into_temp_path)
@@ -49,7 +49,7 @@ pub(crate) fn is_open_to_others(folder: &Path) -> bool {
 /// The list cannot be changed.
 #[cfg(windows)]
 pub(crate) fn restrict_to_owner(folder: &Path) -> std::io::Result<()> {
-    // By number, because the names of groups are translated.
+    // Security ids, because the names of groups are translated.
     let trusted = ["*S-1-3-4", "*S-1-5-18", "*S-1-5-32-544"];
     run_icacls(folder, |command| {
         let grants = trusted.map(|trustee| format!("{trustee}:(OI)(CI)F"));
@@ -59,8 +59,8 @@ pub(crate) fn restrict_to_owner(folder: &Path) -> std::io::Result<()> {
     })
 }
 
-/// Restricts a new private folder, unless the user's profile restricts it already. Failing that, the
-/// folder keeps the list that it has inherited, which `doctor` reports.
+/// Restricts a new private folder that is outside of the user's profile. If Windows refuses that, the folder keeps the
+/// access list that it has inherited, which `doctor` reports.
 #[cfg(windows)]
 pub(super) fn restrict_new_folder(folder: &Path) {
     let profile = dirs::home_dir().and_then(|profile| profile.canonical().ok());

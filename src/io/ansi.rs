@@ -1,11 +1,12 @@
-//! Text of other programs and persons on a terminal: characters that steer it, or deceive the reader.
+//! Makes text of other programs and persons safe to print: removes or replaces characters that steer a terminal or
+//! deceive the reader.
 
 use std::borrow::Cow;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Removes ANSI escapes, control characters, marks of direction and U+FEFF. Each character that ends a line becomes
-/// `\n`; tabs and no-break spaces become spaces.
+/// Removes ANSI escapes, control characters, bidirectional controls and byte order marks. Each character that ends a
+/// line becomes `\n`; tabs and no-break spaces become spaces.
 pub(crate) fn to_plain_text(text: &str) -> String {
     strip_with(text, |c| match c {
         '\n' | '\r' | '\u{2028}' | '\u{2029}' | '\x0b' | '\x0c' => Some('\n'),
@@ -14,8 +15,8 @@ pub(crate) fn to_plain_text(text: &str) -> String {
     })
 }
 
-/// Returns true for control characters, separators of lines and marks of direction, which reverse the order in which
-/// others are shown.
+/// Returns true for control characters, line separators and bidirectional controls, which reverse the order in which
+/// other characters are shown.
 fn steers_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -46,7 +47,7 @@ pub(crate) fn is_plain_ascii(text: &str) -> bool {
     text.bytes().fold(true, |all, byte| all & is_plain(byte))
 }
 
-fn replace_controls(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
+fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
     if is_plain_ascii(text) {
         return Cow::Borrowed(text);
     }
@@ -58,7 +59,7 @@ fn replace_controls(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
             steers_terminal(c) || is_invisible(c)
         }
     };
-    let is_bad = |c: char| is_hostile(c) && !stays(c);
+    let is_bad = |c: char| is_hostile(c) && !is_kept(c);
     if !text.contains(is_bad) {
         return Cow::Borrowed(text);
     }
@@ -78,23 +79,23 @@ fn replace_controls(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Removes ANSI escapes, control characters and marks of direction. Keeps `\n` and tabs.
+/// Removes ANSI escapes, control characters, line separators and bidirectional controls. Keeps `\n` and tabs.
 pub(crate) fn strip_escapes(text: &str) -> Cow<'_, str> {
-    let stays = |c: char| !steers_terminal(c) || matches!(c, '\n' | '\t');
-    if text.chars().all(stays) {
+    let is_kept = |c: char| !steers_terminal(c) || matches!(c, '\n' | '\t');
+    if text.chars().all(is_kept) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(strip_with(text, |c| stays(c).then_some(c)))
+    Cow::Owned(strip_with(text, |c| is_kept(c).then_some(c)))
 }
 
-/// Removes ANSI escapes, and replaces each other character by the result of `replace`.
+/// Removes ANSI escapes, and replaces each other character by the result of `replace`, or removes it on `None`.
 fn strip_with(text: &str, replace: impl Fn(char) -> Option<char>) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
             '\x1b' => skip_escape(&mut chars),
-            // The same sequence in one character, which terminals of eight bits accept.
+            // `ESC [` as one character, which 8-bit terminals accept.
             '\u{9b}' => skip_control_sequence(&mut chars),
             c => plain.extend(replace(c)),
         }
@@ -105,16 +106,16 @@ fn strip_with(text: &str, replace: impl Fn(char) -> Option<char>) -> String {
 fn skip_escape(chars: &mut Peekable<Chars<'_>>) {
     match chars.next() {
         Some('[') => skip_control_sequence(chars),
-        // A title or a link: up to BEL or ESC \, in one line.
+        // A window title or a link, which ends at BEL or `ESC \` in the same line.
         Some(']' | 'P' | '^' | '_') => {
-            // A text without its end must not swallow all lines after it.
+            // A sequence without an end must not swallow all following lines.
             while let Some(c) = chars.next_if(|c| *c != '\n') {
                 if c == '\x07' || (c == '\x1b' && chars.next_if_eq(&'\\').is_some()) {
                     break;
                 }
             }
         }
-        // A character set, such as the `ESC ( B` of `tput sgr0`: up to the first character that is no blank or mark.
+        // A choice of the character set, such as `ESC ( B` of `tput sgr0`, ends at the first other character.
         Some(' '..='/') => {
             while chars.next_if(|c| (' '..='/').contains(c)).is_some() {}
             let _ = chars.next_if(|c| ('0'..='~').contains(c));

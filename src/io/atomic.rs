@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 /// Replaces `path` with `bytes`, readable by its owner alone.
 ///
-/// Temp file in the same folder, full write, fsync, rename, fsync of the folder. A link named
-/// `path` is replaced as a name, never written through. The folder must exist.
+/// Temp file in the same folder, full write, fsync, rename, fsync of the folder. If `path` is a link, the link is
+/// replaced and its target stays unchanged. The folder must exist.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     write_with(path, bytes, None)
 }
@@ -43,7 +43,7 @@ fn write_with(path: &Path, bytes: &[u8], mode: Option<fs::Permissions>) -> Resul
     temp.replace(path)
 }
 
-/// A file that is written next to its final path. Dropped before it is published, it is removed.
+/// A temporary file that a rename turns into the final file. A drop before that removes it.
 #[derive(Debug)]
 pub struct TempFile(tempfile::NamedTempFile);
 
@@ -87,12 +87,10 @@ impl TempFile {
         file.map(Self)
     }
 
-    /// Returns the open file, for reading and writing.
     pub(crate) fn file(&mut self) -> &mut File {
         self.0.as_file_mut()
     }
 
-    /// Returns the path of the temporary file.
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
@@ -114,10 +112,10 @@ impl TempFile {
         sync_folder(parent_of(path))
     }
 
-    /// Replaces `path` like [`TempFile::replace`], whose `lock` may be on the file itself.
+    /// Replaces `path` like [`TempFile::replace`]. The lock in `lock` may be on the file at `path`.
     ///
-    /// Windows replaces an open file only on NTFS. On its other file systems the lock is closed right before, so a line
-    /// that another process appends in between is lost.
+    /// Windows replaces an open file only on NTFS. On other file systems this closes the lock right before the rename,
+    /// so a line that another process appends in between is lost.
     pub(crate) fn replace_locked(
         mut self,
         path: &Path,
@@ -142,9 +140,8 @@ impl TempFile {
         flush::sync_all(self.0.as_file()).at("fsync", self.0.path())
     }
 
-    /// Renames to `path` if that is free; else returns an error of the kind
-    /// [`ErrorKind::AlreadyExists`]. Syncs nothing, so that many files of a folder share one
-    /// [`sync_folder`].
+    /// Renames the file to `path` if nothing exists there; else returns an error of the kind
+    /// [`ErrorKind::AlreadyExists`]. Syncs nothing, so that many files of a folder share one [`sync_folder`].
     ///
     /// [`ErrorKind::AlreadyExists`]: std::io::ErrorKind::AlreadyExists
     pub(crate) fn publish_unsynced(self, path: &Path) -> Result<(), IoError> {
@@ -152,8 +149,8 @@ impl TempFile {
         named.at("create", path)
     }
 
-    /// fsyncs the file, renames it to `path` if that is free, then fsyncs the folder. Returns
-    /// `Ok(Err(self))` if the name is taken.
+    /// Syncs the file, renames it to `path` if nothing exists there, then syncs the folder. Returns
+    /// `Ok(Err(self))` if `path` exists.
     pub(crate) fn publish(self, path: &Path) -> Result<Result<(), Self>, IoError> {
         match self.try_publish(path) {
             Ok(()) => Ok(Ok(())),
@@ -165,15 +162,15 @@ impl TempFile {
         }
     }
 
-    /// Publishes the file like [`TempFile::publish`], but returns it on failure, as long as it does
-    /// not have its name.
+    /// Publishes the file like [`TempFile::publish`]. A failure before the rename returns the file, so that the caller
+    /// can try another name.
     pub(crate) fn try_publish(self, path: &Path) -> Result<(), PublishError> {
-        let back = |error, file| PublishError {
+        let unpublished = |error, file| PublishError {
             error,
             file: Some(Self(file)),
         };
         if let Err(e) = flush::sync_all(self.0.as_file()).at("fsync", self.0.path()) {
-            return Err(back(e, self.0));
+            return Err(unpublished(e, self.0));
         }
         match persist_new(self.0, path) {
             Ok(()) => {
@@ -185,29 +182,28 @@ impl TempFile {
                     path: path.to_path_buf(),
                     source: e.error,
                 };
-                Err(back(error, e.file))
+                Err(unpublished(error, e.file))
             }
         }
     }
 
-    /// Keeps the file on disk; another process removes it.
+    /// Keeps the file under its temporary name. A cleanup by a later command removes it.
     pub(crate) fn keep(self) {
         // If this fails, the file stays too.
         let _ = self.0.keep();
     }
 }
 
-/// A failure to publish a temp file.
 #[derive(Debug)]
 pub(crate) struct PublishError {
     pub error: IoError,
-    /// The unpublished file; `None` if it has its name, though perhaps not durably.
+    /// The file, if it was not renamed. `None` if it was, and only the fsync of the folder failed.
     pub file: Option<TempFile>,
 }
 
-/// Renames a temp file to `path` if that is free; else returns an error of the kind
-/// [`std::io::ErrorKind::AlreadyExists`]. A file system without such a rename and without hard links cannot refuse
-/// an existing name, so this checks right before.
+/// Renames a temp file to `path` if nothing exists there; else returns an error of the kind
+/// [`std::io::ErrorKind::AlreadyExists`]. A file system with neither an exclusive rename nor hard links cannot refuse
+/// an existing name, so on these this function checks for `path` right before the rename.
 fn persist_new(file: tempfile::NamedTempFile, path: &Path) -> Result<(), tempfile::PersistError> {
     let named = persist_beneath(file, path).or_else(|mut e| {
         if path.symlink_metadata().is_ok() {
@@ -224,7 +220,7 @@ fn persist_new(file: tempfile::NamedTempFile, path: &Path) -> Result<(), tempfil
     named.inspect(|()| events::debug!("wrote {}", path.display()))
 }
 
-/// Like [`tempfile::NamedTempFile::persist_noclobber`], below a protected folder.
+/// Calls [`tempfile::NamedTempFile::persist_noclobber`] with paths that no link can redirect ([`beneath::resolve`]).
 fn persist_beneath(
     mut file: tempfile::NamedTempFile,
     path: &Path,
@@ -293,8 +289,8 @@ pub(crate) fn make_folder(path: &Path) -> std::io::Result<()> {
     owner::create_folder(path, || builder.create(&reached))
 }
 
-/// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary. Returns the new
-/// folders, outermost first.
+/// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary. Returns the
+/// folders that were missing, outermost first.
 pub(crate) fn create_unsynced_folder(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     let made = create_missing(folder, Path::is_dir)?;
     #[cfg(windows)]
@@ -306,7 +302,7 @@ pub(crate) fn create_unsynced_folder(folder: &Path) -> Result<Vec<PathBuf>, IoEr
 
 /// Creates `folder` and its missing parents, with mode 0700. Durable on return.
 pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
-    // The entry of a folder is in the folder above it, so that one is synced.
+    // The name of a folder is stored in the folder above it.
     for made in create_unsynced_folder(folder)? {
         sync_folder(parent_of(&made))?;
     }
@@ -321,7 +317,7 @@ pub(crate) fn parent_of(path: &Path) -> &Path {
     }
 }
 
-/// Renames `from` to `to`, replacing it, and fsyncs the folder of `to`. Both must be on one file system.
+/// Renames `from` to `to`, replacing what is there, and fsyncs the folder of `to`. Both must be on one file system.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     sharing::rename(from, to).at("rename", from)?;
     events::debug!("renamed {} to {}", from.display(), to.display());
@@ -329,8 +325,8 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
 }
 
 /// Renames `from` to `to` and fsyncs the folder of `to`. If `to` exists, returns an error of the kind
-/// [`std::io::ErrorKind::AlreadyExists`]. Where the system has no such rename, checks right before,
-/// so a file created in between is replaced.
+/// [`std::io::ErrorKind::AlreadyExists`]. On a system without such a rename, this function checks for `to` right
+/// before the rename, so a file that another process creates in between is replaced.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
     rename_new_unsynced(from, to)?;
     events::debug!("renamed {} to {}", from.display(), to.display());
@@ -372,13 +368,13 @@ pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoE
     Ok(())
 }
 
-/// Like [`create_durable_below`], but syncs nothing. Returns the new folders, outermost first.
+/// Like [`create_durable_below`], but syncs nothing. Returns the folders that were missing, outermost first.
 pub(crate) fn create_below(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     create_missing(folder, |path| path == root || path.exists())
 }
 
-/// Creates `folder` and the folders above it (0700), up to the innermost one that `is_present` accepts. Returns them,
-/// outermost first.
+/// Creates `folder` and the folders above it (0700), up to the innermost one that `is_present` accepts. Returns the
+/// folders that were missing, outermost first.
 fn create_missing(
     folder: &Path,
     is_present: impl Fn(&Path) -> bool,
@@ -451,7 +447,7 @@ fn list_temps(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
 
 /// Removes temp files in `folder` that no process is writing. Returns their number.
 pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
-    // Under its lock, so that a writer that has just made it sees that it is gone.
+    // Removed under its lock, so that a process that has just created the file notices the removal.
     let remove = |path: PathBuf| {
         let file = file_open::open(&path);
         file.is_ok_and(|file| lock::try_lock(&file).is_ok() && sharing::remove_file(path).is_ok())
@@ -461,8 +457,8 @@ pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
         .count()
 }
 
-/// Returns the temp files in `folder` that killed processes left. With `now`, leaves out files younger than a minute,
-/// which may not be locked yet.
+/// Returns the temp files in `folder` that no process has locked. With `now`, leaves out files younger than a minute,
+/// which their process may not have locked yet.
 pub(crate) fn find_stale_temps(folder: &Path, now: Option<SystemTime>) -> Vec<PathBuf> {
     const YOUNG: Duration = Duration::from_secs(60);
     let is_old = |temp: &fs::DirEntry, now: SystemTime| {

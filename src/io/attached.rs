@@ -9,7 +9,6 @@ use std::io;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// True while a child has the terminal.
 static RUNNING: AtomicBool = AtomicBool::new(false);
 
 /// Returns true while a child has the terminal, so that nothing else may write to it.
@@ -17,12 +16,9 @@ pub(crate) fn is_running() -> bool {
     RUNNING.load(Ordering::SeqCst)
 }
 
-/// The exit status of an attached child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttachedExit {
-    /// The child exited with this code.
     Code(u8),
-    /// This signal ended the child.
     #[cfg_attr(not(unix), allow(dead_code, reason = "there are no signals"))]
     Signal(i32),
 }

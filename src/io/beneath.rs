@@ -5,8 +5,8 @@
 //! (`openat2` with `RESOLVE_NO_SYMLINKS`): files for reading at once, and for everything else the folder of the
 //! name, on which the operation then works by `/proc/self/fd`.
 //!
-//! Listings and metadata are not protected, because they open no file, nor are databases, which SQLite opens by path. On
-//! kernels before 5.6, in sandboxes without the call, and on other systems, only the checks of the callers protect.
+//! Listings and metadata are not protected, because they open no file, nor are databases, which SQLite opens by path.
+//! On kernels before 5.6, in sandboxes without the call, and on other systems, only the checks of the callers protect.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -36,8 +36,8 @@ impl FollowedLinks {
     }
 }
 
-/// A path with a folder that cannot be exchanged while this value exists. Pass its text to system calls, but do not
-/// print it.
+/// A path whose folder another process cannot replace by a link while this value exists. The path may lead through
+/// `/proc/self/fd`, so it is for system calls and not for messages.
 #[derive(Debug)]
 pub(crate) struct ResolvedPath<'a> {
     path: Cow<'a, Path>,
@@ -84,8 +84,9 @@ pub(crate) fn resolve(path: &Path) -> io::Result<ResolvedPath<'_>> {
     })
 }
 
-/// Opens the existing file `path`. `None` if no protected folder contains it, if it is directly in a folder with
-/// followed links, or if the system does not have the call: then the caller opens it by its path.
+/// Opens the existing file `path`, following only links that [`FollowedLinks`] permits. Returns `None` if no protected
+/// folder contains the file, if it is directly in a folder whose links are followed, or if the system does not have
+/// `openat2`. The caller then opens the file by its path.
 ///
 /// # Errors
 /// The file cannot be opened, or is a link that is not followed, or is below one.
@@ -109,20 +110,18 @@ mod linux {
     #[derive(Debug)]
     struct ProtectedRoot {
         given: PathBuf,
-        /// The path without links. Resolved once, because it is compared with every path that has another
-        /// beginning.
+        /// `given` with its links resolved, at the first use.
         real: OnceLock<PathBuf>,
         links: FollowedLinks,
     }
 
     static ROOTS: RwLock<Vec<Arc<ProtectedRoot>>> = RwLock::new(Vec::new());
 
-    /// A path below a protected folder.
+    /// A path below a protected folder, as `base` and `relative`.
     struct PlaceBelow<'a> {
         root: Arc<ProtectedRoot>,
         /// The protected folder, in the spelling of the caller's path.
         base: &'a Path,
-        /// The path without `base`.
         relative: &'a Path,
     }
 
@@ -164,16 +163,16 @@ mod linux {
     /// Returns the innermost protected folder that contains `path`.
     fn find_root(path: &Path) -> Option<PlaceBelow<'_>> {
         let roots = ROOTS.read().unwrap_or_else(PoisonError::into_inner);
-        let shortest = |way: fn(&ProtectedRoot) -> &Path| {
+        let innermost = |spelling: fn(&ProtectedRoot) -> &Path| {
             let inside = roots.iter().filter_map(|root| {
-                let relative = path.strip_prefix(way(root)).ok()?;
+                let relative = path.strip_prefix(spelling(root)).ok()?;
                 Some((root, relative))
             });
             inside.min_by_key(|(_, relative)| relative.components().count())
         };
         let (root, relative) =
-            shortest(|root| &root.given).or_else(|| shortest(ProtectedRoot::real))?;
-        // No name that another process can create has such parts.
+            innermost(|root| &root.given).or_else(|| innermost(ProtectedRoot::real))?;
+        // A path with `..` is not protected. Another process cannot cause one, because no entry has that name.
         let is_plain = relative
             .components()
             .all(|part| matches!(part, Component::Normal(_)));
@@ -248,7 +247,7 @@ mod linux {
         }
     }
 
-    /// Returns true if `/proc` is mounted and shows this process its own files.
+    /// Returns true if `/proc` is mounted and shows the open `folder` of this process.
     fn has_proc(folder: &Path) -> bool {
         static HAS_PROC: OnceLock<bool> = OnceLock::new();
         *HAS_PROC.get_or_init(|| folder.metadata().is_ok())

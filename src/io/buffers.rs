@@ -1,5 +1,5 @@
-//! A pool of large buffers. Allocating each anew costs page faults, and the allocator keeps memory
-//! that several threads freed.
+//! A pool of large buffers. Allocating each anew costs page faults, and the allocator keeps memory that several threads
+//! freed.
 
 use super::position::ALIGNMENT;
 use std::ops::{Deref, DerefMut, Range};
@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl BufferPool {
-    /// Takes an empty buffer from the pool.
     pub(crate) fn empty(&self) -> Buffer {
         let mut buffer = self.take();
         buffer.clear();

@@ -1,9 +1,8 @@
 //! A child process with line-based output and guaranteed cleanup.
 //!
-//! It runs in its own process group, on Windows in its own job, which is killed as a whole: killing
-//! only a wrapper script would leave the wrapped program behind. Only [`ChildGroup::send`] can wait without a time limit,
-//! if the child does not read. A foreign process that inherited the child's output can at most keep one sleeping thread
-//! alive.
+//! It runs in its own process group, on Windows in its own job, which is killed as a whole: killing only a wrapper
+//! script would leave the wrapped program behind. Only [`ChildGroup::send`] can wait without a time limit, if the child
+//! does not read. A foreign process that inherited the child's output can at most keep one sleeping thread alive.
 
 use super::child_streams::{self, StderrTail};
 #[cfg(unix)]
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant};
 /// The longest line that is returned. Longer ones are skipped.
 pub(crate) const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The number of unread lines after which the child is blocked.
+/// The number of unread lines at which no more output of the child is read.
 const LINES_AHEAD: usize = 16;
 
 /// The interval at which the state of the child is checked.
@@ -29,14 +28,12 @@ const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// The time limit for reaping a killed child.
 const REAP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The result of waiting for a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChildOutput {
     /// A line, without its newline.
     Line(Vec<u8>),
     /// The child closed its standard output.
     Closed,
-    /// No line arrived before the deadline.
     TimedOut,
 }
 
@@ -50,7 +47,7 @@ pub struct ChildGroup {
     stderr: StderrTail,
     status: Option<ExitStatus>,
     is_detached: bool,
-    /// `None` if the system refused it.
+    /// `None` if Windows refused to create the job.
     #[cfg(windows)]
     job: Option<super::job::ChildJob>,
 }
@@ -111,8 +108,8 @@ impl ChildGroup {
         }
     }
 
-    /// Returns the end of standard error so far. It is complete once the child has ended, unless a process that
-    /// it started holds the stream open.
+    /// Returns the last 16 KiB of standard error so far. After the end of the child nothing is missing, unless a
+    /// process that the child started holds the stream open.
     pub fn stderr(&self) -> String {
         match self.status {
             Some(_) => self.stderr.wait_for_end(STDERR_DRAIN_TIMEOUT),
@@ -121,7 +118,7 @@ impl ChildGroup {
     }
 
     /// Closes the child's input, waits until `deadline` for the child to end, then kills what is left of its
-    /// process group. Returns `None` if the child had not ended by then.
+    /// process group. Returns `None` if the child still ran at the deadline.
     pub fn finish(&mut self, deadline: Instant) -> Option<ExitStatus> {
         self.close_input();
         let mut ended = self.has_ended();
@@ -164,7 +161,6 @@ impl ChildGroup {
         }
     }
 
-    /// Kills the group and reaps the child.
     fn kill(&mut self) {
         #[cfg(windows)]
         // Closing the last handle of a job kills all its processes.

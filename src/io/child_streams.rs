@@ -8,30 +8,28 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The number of bytes kept of standard error: its end.
+/// The number of bytes that are kept from the end of standard error.
 const MAX_STDERR_BYTES: usize = 16 * 1024;
 
-/// The interval at which the end of standard error is awaited.
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A started child and its output.
 #[derive(Debug)]
 pub(super) struct StartedChild {
     pub(super) child: Child,
-    /// The parts of standard output.
+    /// The pieces of standard output that the thread sends: lines or chunks.
     pub(super) output: Receiver<Vec<u8>>,
     pub(super) stderr: StderrTail,
-    /// `None` if the system refused it.
+    /// `None` if Windows refused to create the job.
     #[cfg(windows)]
     pub(super) job: Option<super::job::ChildJob>,
 }
 
-/// Starts `command`, on Windows in a job of its own. A thread runs `send_output`, which is blocked while
-/// `max_ahead` parts are unread.
+/// Starts `command`, on Windows in a job of its own. A thread runs `send_output`, whose sender blocks while
+/// `max_unread` messages wait to be received.
 pub(super) fn start(
     command: &mut Command,
     input: Stdio,
-    max_ahead: usize,
+    max_unread: usize,
     send_output: fn(ChildStdout, &SyncSender<Vec<u8>>),
 ) -> io::Result<StartedChild> {
     command
@@ -43,7 +41,7 @@ pub(super) fn start(
     #[cfg(not(windows))]
     let mut child = command.spawn()?;
     events::debug!("started {}", command.get_program().to_string_lossy());
-    let (sender, output) = sync_channel(max_ahead);
+    let (sender, output) = sync_channel(max_unread);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let readers = thread::Builder::new()
         .spawn(move || stdout.map(|stdout| send_output(stdout, &sender)))
@@ -84,14 +82,14 @@ impl StderrTail {
         Ok(Self { kept, reader })
     }
 
-    /// Returns the output of the child so far.
+    /// Returns the last [`MAX_STDERR_BYTES`] of the output so far.
     pub(super) fn read_so_far(&self) -> String {
         let bytes = self.kept.lock().map(|kept| kept.clone());
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
-    /// Waits at most `limit` for the end of the stream, which a descendant of the child may keep open. Returns the
-    /// output until then.
+    /// Waits at most `limit` for the end of the stream, which a descendant of the child may keep open. Then returns the
+    /// same as [`Self::read_so_far`].
     pub(super) fn wait_for_end(&self, limit: Duration) -> String {
         let deadline = Instant::now() + limit;
         while !self.reader.is_finished() && Instant::now() < deadline {

@@ -10,17 +10,14 @@ use std::time::SystemTime;
 /// An instant together with the offset it is shown in. Compares by instant.
 pub type Timestamp = DateTime<FixedOffset>;
 
-/// The source of the current time.
 #[derive(Debug, Clone, Copy)]
 pub enum Clock {
-    /// The clock of the operating system.
     System,
     /// One instant for the whole run (tests).
     Fixed(DateTime<Utc>),
 }
 
 impl Clock {
-    /// Returns the current time, or the fixed time.
     #[allow(
         clippy::disallowed_methods,
         reason = "this is the one place that asks the system"
@@ -53,7 +50,6 @@ pub struct Zone(&'static TimeZone);
 static UTC: TimeZone = TimeZone::UTC;
 
 impl Zone {
-    /// The zone UTC, without daylight saving.
     pub const UTC: Self = Self(&UTC);
 
     /// Returns the zone with this IANA name, in any letter case; `None` if the name is unknown.
@@ -73,7 +69,7 @@ impl Zone {
     pub fn at<O: chrono::TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
         let offset = jiff::Timestamp::from_second(instant.timestamp())
             .map_or(Offset::UTC, |at| self.0.to_offset(at));
-        // Offsets of zones are below 26 hours, those of chrono below 24.
+        // jiff permits offsets below 26 hours, and chrono below 24 hours.
         let offset = FixedOffset::east_opt(offset.seconds());
         instant.with_timezone(&offset.unwrap_or(Utc.fix()))
     }
@@ -98,9 +94,9 @@ impl Zone {
         (instant(first), second.map(instant))
     }
 
-    /// Returns the first instant, from the minute of `from` on, at which clocks in this zone show `time`, on the given
-    /// day of the week if there is one.
-    pub(crate) fn next(
+    /// Returns the first instant at which clocks in this zone show `time`, on any day or on `day` of the week. Begins
+    /// the search at `from`, rounded down to the minute.
+    pub(crate) fn next_occurrence(
         self,
         time: NaiveTime,
         day: Option<Weekday>,
@@ -191,7 +187,7 @@ mod tests {
         let zone = Zone::named("America/New_York").unwrap();
         let next = |time: &str, from: &str| {
             let from = DateTime::parse_from_rfc3339(from).unwrap().to_utc();
-            zone.next(
+            zone.next_occurrence(
                 NaiveTime::parse_from_str(time, "%H:%M").unwrap(),
                 None,
                 &from,

@@ -1,4 +1,4 @@
-//! The clock of the disk: the times that a file system gives to files, and ages that it confirms.
+//! The clock of the disk, which gives files their times. Retention compares it with the system clock.
 //!
 //! A wrong clock makes everything seem old, so retention deletes only what [`confirmed_ages`] reports as old.
 
@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-/// Largest difference between the clock and that of the disk, which may be in another machine.
+/// The largest accepted difference between the system clock and that of the disk, which may be in another machine.
 const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
 /// A longer time between two items of a series is attributed to a wrong clock.
@@ -16,32 +16,24 @@ const MAX_PLAUSIBLE_INTERVAL: TimeDelta = TimeDelta::days(90);
 /// The reason why nothing is deleted by its age.
 #[derive(Debug, thiserror::Error)]
 pub enum ClockDoubt {
-    /// The clock and that of the disk differ.
     #[error("the system clock shows {clock}, but the clock of the disk shows {disk}")]
-    Differs {
-        /// The time of the run.
-        clock: String,
-        /// The time that a new file got.
-        disk: String,
-    },
-    /// The newest item has a date in the future.
+    Differs { clock: String, disk: String },
     #[error("the newest item is dated in the future: {}", .0.display())]
     Future(PathBuf),
-    /// No file can be written or read.
     #[error(transparent)]
     Io(#[from] IoError),
 }
 
-/// An item of a series that is deleted by its age.
+/// An item, such as a backup, that retention may delete because of its age.
 #[derive(Debug)]
 pub(crate) struct Dated {
     /// A file or folder whose mtime is the time at which the item was made.
     pub(crate) path: PathBuf,
-    /// The recorded time, by the clock of that run.
+    /// The time of the system clock when the item was made, as recorded then.
     pub(crate) at: DateTime<Utc>,
 }
 
-/// Checks that `now` is the time of the disk with `folder`, within [`TOLERANCE`]. Creates and removes a file.
+/// Checks that `now` is the time of the disk with `folder`, within [`TOLERANCE`]. Creates and removes a file there.
 ///
 /// # Errors
 /// The two times differ, or the folder is not writable.
@@ -61,12 +53,12 @@ pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt>
 /// `limit` deletes nothing and need not be exact.
 ///
 /// The age of an item is the lesser of the ages by its recorded time and by its mtime, and at most the sum of the
-/// plausible intervals between the items. So a clock that was years ahead for a while, also that of the disk, does not
-/// make an item old.
+/// plausible intervals between the items. So no item becomes old because one of the two clocks was years ahead for a
+/// while.
 ///
 /// # Errors
-/// An item seems to be older than `limit`, but the clock differs from that of `folder`'s disk, the newest item is in the
-/// future, or the file of an item cannot be inspected.
+/// An item seems to be older than `limit`, but the system clock differs from that of `folder`'s disk, the newest item
+/// is dated in the future, or the file of an item cannot be inspected.
 pub(crate) fn confirmed_ages(
     folder: &Path,
     now: DateTime<Utc>,
@@ -78,7 +70,7 @@ pub(crate) fn confirmed_ages(
         return Ok(recorded);
     }
     check(folder, now)?;
-    let (mut sum, mut next) = (TimeDelta::zero(), now);
+    let (mut sum, mut newer) = (TimeDelta::zero(), now);
     let mut ages = Vec::with_capacity(items.len());
     for Dated { path, at } in items {
         let meta = path.symlink_metadata().at("inspect", path)?;
@@ -87,11 +79,11 @@ pub(crate) fn confirmed_ages(
         if ages.is_empty() && at - now > TOLERANCE {
             return Err(ClockDoubt::Future(path.clone()));
         }
-        let passed = next - at;
-        if passed > TimeDelta::zero() && passed <= MAX_PLAUSIBLE_INTERVAL {
-            sum += passed;
+        let interval = newer - at;
+        if interval > TimeDelta::zero() && interval <= MAX_PLAUSIBLE_INTERVAL {
+            sum += interval;
         }
-        next = at;
+        newer = at;
         ages.push(sum.min(now - at));
     }
     Ok(ages)
@@ -118,8 +110,8 @@ pub(crate) fn modified_ns(meta: &Metadata) -> i64 {
     }
 }
 
-/// Returns the ctime in nanoseconds: the last change of content, metadata or name. Elsewhere than
-/// on Unix, the later of mtime and birth time.
+/// Returns the ctime in nanoseconds since 1970: the last change of content, metadata or name. On Windows, the later of
+/// mtime and creation time.
 pub(crate) fn changed_ns(meta: &Metadata) -> i64 {
     #[cfg(unix)]
     {

@@ -13,7 +13,6 @@ use std::fmt::Display;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// A type of document that this program writes.
 pub trait Document: Serialize + DeserializeOwned {
     /// The newest schema number that this program understands, and the one it writes.
     const SCHEMA: u64 = 1;
@@ -27,9 +26,7 @@ pub trait Document: Serialize + DeserializeOwned {
 /// The state of a document on disk.
 #[derive(Debug)]
 pub enum DocumentState<T> {
-    /// The file does not exist.
     Absent,
-    /// The document was read and parsed.
     Good(T),
     /// The file is not a document of this type; the text is the parse error.
     Damaged(String),
@@ -48,7 +45,6 @@ impl<T> DocumentState<T> {
 /// The reason why a document is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// Written by a newer version of this program.
     #[error("written by a newer codex-manager (schema {found}, this version reads up to {known}): {}", path.display())]
     Newer {
         path: PathBuf,
@@ -57,7 +53,6 @@ pub enum DocumentError {
         /// The newest schema number that this program reads.
         known: u64,
     },
-    /// An operation on a file failed.
     #[error(transparent)]
     Io(#[from] IoError),
 }
@@ -70,9 +65,10 @@ pub fn read<T: Document>(path: &Path) -> Result<DocumentState<T>, DocumentError>
     }
 }
 
-/// Reads the bytes of the document at `path`, for [`parse`]. `None` if the file does not exist.
+/// Reads the bytes of the document at `path`, for [`parse`], which refuses a document that is too large. `None` if the
+/// file does not exist.
 pub(crate) fn read_bytes<T: Document>(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
-    // One byte more shows that the document is too large.
+    // One more byte than allowed shows [`parse`] that the document is too large.
     let read = file_open::read_at_most(path, T::MAX_BYTES.saturating_add(1));
     file_open::none_if_missing(read, path)
 }
@@ -150,7 +146,7 @@ fn newer<T: Document>(path: &Path, found: u64) -> DocumentError {
     }
 }
 
-/// Returns the schema number of a text that begins with it: `{"schema":1,…`.
+/// Returns the schema number of a text that begins with it: `{"schema":1,…`. `None` if `schema` is not the first key.
 fn parse_leading_schema(bytes: &[u8]) -> Option<u64> {
     let rest = bytes.trim_ascii_start().strip_prefix(b"{")?;
     let rest = rest.trim_ascii_start().strip_prefix(b"\"schema\"")?;
@@ -196,16 +192,15 @@ pub(crate) fn encode_to<T: Document>(out: impl Write, document: &T) -> io::Resul
     }
 }
 
-/// The result of [`update`].
 #[derive(Debug)]
 pub(crate) struct DocumentUpdate<R> {
-    /// The result of the change.
+    /// The value that the `change` function returned.
     pub value: R,
-    /// The new path of a damaged document, if there was one.
+    /// The path to which a damaged document was moved.
     pub moved_aside: Option<PathBuf>,
 }
 
-/// Appends `line` as JSON with a newline.
+/// Appends `line` as JSON with a newline to `bytes`.
 ///
 /// # Errors
 /// `line` cannot be serialized. `bytes` is unchanged then.
@@ -246,7 +241,7 @@ pub(crate) fn update<T: Document + Default + PartialEq + Clone, R>(
     Ok(DocumentUpdate { value, moved_aside })
 }
 
-/// Moves a damaged file to `<name>.damaged`, `-2`, … beside it; returns the new place.
+/// Renames a damaged file to `<name>.damaged`, or `<name>.damaged-2` and so on if that exists. Returns the new path.
 pub(crate) fn move_aside(path: &Path) -> Result<PathBuf, IoError> {
     // Copy first, so that the old name never disappears without the new one being there.
     let kept = atomic::keep_copy(path, ".damaged")?;

@@ -5,7 +5,6 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The environment, read once.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
@@ -49,7 +48,6 @@ impl Environment {
             .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
-    /// Returns the same environment with one variable set.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
         let name = self.stored_name(name).to_os_string();
@@ -65,7 +63,6 @@ impl Environment {
         }
     }
 
-    /// Returns the same environment without one variable.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
         let mut env = self.clone();
@@ -73,7 +70,7 @@ impl Environment {
         env
     }
 
-    /// Returns the folder for temporary files: `TMPDIR`, else `/tmp`; on Windows that of the process.
+    /// Returns the folder for temporary files: `TMPDIR`, else `/tmp`. On Windows, the system names the folder.
     pub(crate) fn temp_dir(&self) -> PathBuf {
         if cfg!(windows) {
             return std::env::temp_dir();
@@ -101,7 +98,6 @@ impl Environment {
         files.find(|path| is_executable(path))
     }
 
-    /// Returns the absolute folders of `PATH`.
     pub(crate) fn program_folders(&self) -> Vec<PathBuf> {
         let folders = self.get("PATH").map(std::env::split_paths);
         let absolute = |folder: &PathBuf| folder.is_absolute();

@@ -15,8 +15,8 @@ pub(super) fn is_unsupported(errno: rustix::io::Errno) -> bool {
 /// Exchanges `a` and `b` atomically: at no moment is one of them missing.
 ///
 /// # Errors
-/// [`io::ErrorKind::Unsupported`] if the system or the file system cannot do this; a path is missing, or the two are on
-/// different file systems.
+/// [`io::ErrorKind::Unsupported`] if the system or the file system has no such call; another kind if a path is missing,
+/// or the two are on different file systems.
 pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     #[cfg(test)]
     if tests::is_off() {
@@ -41,10 +41,11 @@ pub(crate) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     }
 }
 
-/// Returns true if two entries of `folder` can be exchanged. Probes it with two empty folders.
+/// Returns true if two entries of `folder` can be exchanged, which it tries with two empty folders. Returns false if
+/// the system refuses the exchange or the creation of the folders.
 ///
 /// # Errors
-/// The probe failed for a reason other than a missing or refused system call. A refused write counts as such.
+/// The probe failed for another reason.
 pub(crate) fn is_supported(folder: &Path) -> io::Result<bool> {
     use io::ErrorKind::{PermissionDenied, Unsupported};
 

@@ -22,8 +22,7 @@ pub(crate) struct FileId {
 }
 
 impl FileId {
-    /// Reads the identity of the file at `path`, to recognize it later; `None` if there is no file. Does not
-    /// follow a link.
+    /// Reads the identity of the file or link at `path`, to recognize it later; `None` if nothing is there.
     ///
     /// # Errors
     /// The metadata cannot be read.
@@ -96,8 +95,8 @@ fn read_id(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
 
 #[cfg(windows)]
 fn read_id(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
-    let found = information(path, true)?;
-    // No times: a new file inherits those of a file that just had its name.
+    let found = information(path, FILE_FLAG_OPEN_REPARSE_POINT)?;
+    // No creation time, because Windows gives a new file that of a file that just had its name.
     Ok(FileId {
         volume: Some(found.volume_serial_number()),
         ino: found.file_index(),
@@ -115,39 +114,37 @@ pub(crate) fn read_device_and_inode(path: &Path) -> Option<(u64, u64)> {
     }
     #[cfg(windows)]
     {
-        let found = information(path, false).ok()?;
+        let found = information(path, 0).ok()?;
         Some((found.volume_serial_number(), found.file_index()))
     }
 }
 
+/// Opens a link itself instead of its target.
 #[cfg(windows)]
-fn information(path: &Path, no_link: bool) -> std::io::Result<winapi_util::file::Information> {
+const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
+
+/// Opens the file or folder with additional `flags` and reads its numbers.
+#[cfg(windows)]
+fn information(path: &Path, flags: u32) -> std::io::Result<winapi_util::file::Information> {
     use std::fs::OpenOptions;
     use std::os::windows::fs::OpenOptionsExt;
     use winapi_util::file;
     /// Needed to open a folder.
     const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
-    const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
     let mut options = OpenOptions::new();
     // No access rights, so that files that others have open or protect can be identified.
     options.access_mode(0);
-    let links = if no_link {
-        FILE_FLAG_OPEN_REPARSE_POINT
-    } else {
-        0
-    };
-    options.custom_flags(FILE_FLAG_BACKUP_SEMANTICS | links);
+    options.custom_flags(FILE_FLAG_BACKUP_SEMANTICS | flags);
     file::information(&options.open(path)?)
 }
 
-/// Returns true if both paths lead to the same folder.
 pub(crate) fn is_same_folder(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonical().ok();
     one == other || real(one).is_some_and(|one| real(other) == Some(one))
 }
 
-/// Returns true if the regular file at `path` has more than one hard link. Follows a link. False on Windows, where
-/// the standard library has no number of links.
+/// Returns true if the regular file at `path` has more than one hard link. Follows a symbolic link. Always false on
+/// Windows, where the standard library does not count links.
 pub(crate) fn has_second_link(path: &Path) -> bool {
     #[cfg(unix)]
     {

@@ -12,7 +12,6 @@ use std::path::Path;
 /// The error text for a folder, pipe, socket or device in the place of a file.
 const NOT_A_FILE: &str = "not a regular file";
 
-/// The treatment of a link in the place of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FinalLink {
     Follow,
@@ -52,9 +51,8 @@ pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a file for writing to make it durable, even if it is read-only.
-///
-/// Windows flushes only files that are open for writing (`FlushFileBuffers`).
+/// Opens a file to flush it, even if the file is read-only. On Windows the file is opened for writing, because Windows
+/// flushes no others (`FlushFileBuffers`).
 pub(super) fn open_to_flush(path: &Path) -> io::Result<File> {
     #[cfg(windows)]
     {
@@ -164,11 +162,11 @@ pub(crate) fn ends_in_partial_line(file: &mut File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-/// Checks that `path` is a regular file or does not exist, for libraries that open files
-/// themselves. A path that cannot be inspected passes.
+/// Checks that `path` is a regular file or does not exist, before a library opens it. Also accepts a path that cannot
+/// be inspected.
 ///
 /// # Errors
-/// As [`open`], for a folder, pipe, socket or device.
+/// `path` is a folder ([`ErrorKind::IsADirectory`]), or a pipe, socket or device ([`ErrorKind::InvalidInput`]).
 pub(crate) fn require_file_if_exists(path: &Path) -> io::Result<()> {
     path.metadata().map_or(Ok(()), |meta| check_kind(&meta))
 }
@@ -213,8 +211,8 @@ fn open_with(path: &Path, link: FinalLink) -> io::Result<(File, Metadata)> {
 #[cfg(unix)]
 fn wait_free_flags(link: FinalLink) -> rustix::fs::OFlags {
     use rustix::fs::OFlags;
-    // Non-blocking for pipes; and a terminal that is opened must not become the one that controls
-    // this process.
+    // Non-blocking for pipes. `NOCTTY`, so that a terminal that is opened does not become the one that controls this
+    // process.
     let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     flags.set(OFlags::NOFOLLOW, link == FinalLink::Refuse);
     flags
@@ -234,8 +232,8 @@ pub(crate) fn set_flags(options: &mut OpenOptions, link: FinalLink) -> &mut Open
     options
 }
 
-/// Windows can open a link itself, but then opens placeholders of cloud files too, so a link is looked
-/// for first.
+/// Fails if `path` is a link. The flag by which Windows refuses to follow a link would also open the placeholders of
+/// cloud files.
 #[cfg(windows)]
 fn refuse_link(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {

@@ -15,8 +15,8 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     fall_back_to_fsync(file, file.sync_data())
 }
 
-/// Makes the names in a folder durable. Succeeds without effect on a disk that cannot flush folders, as some network
-/// disks.
+/// Makes the names in a folder durable. Succeeds without effect on a disk that cannot flush folders, such as some
+/// network disks.
 #[cfg(unix)]
 pub(crate) fn sync_folder(folder: &File) -> io::Result<()> {
     match sync_all(folder) {
@@ -25,8 +25,8 @@ pub(crate) fn sync_folder(folder: &File) -> io::Result<()> {
     }
 }
 
-/// Calls fsync(2) if the disk refused `flushed`: on macOS the standard library asks the drive to empty its cache too
-/// (`F_FULLFSYNC`), which SMB and exFAT refuse.
+/// Calls fsync(2) if the disk refused the call with the result `flushed`. On macOS the standard library also asks the
+/// drive to empty its cache (`F_FULLFSYNC`), which SMB and exFAT refuse.
 fn fall_back_to_fsync(file: &File, flushed: io::Result<()>) -> io::Result<()> {
     #[cfg(target_vendor = "apple")]
     if flushed.as_ref().is_err_and(is_unsupported) {

@@ -1,4 +1,4 @@
-//! Digests as lower-case hex: BLAKE3 of what archives hold, SHA-256 of all else and of older archives.
+//! Digests: BLAKE3 for the content of archives, SHA-256 for everything else and for older archives.
 
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::io::{self, Read};
 
-/// The 32 bytes of a digest. In documents and for people they are 64 lower-case hex characters.
+/// The 32 bytes of a digest, printed and serialized as 64 lower-case hex characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DigestBytes([u8; 32]);
 
@@ -69,12 +69,11 @@ pub enum ContentDigest {
 }
 
 impl ContentDigest {
-    /// Returns the BLAKE3 digest of `bytes`, as new archives have it.
+    /// Returns the BLAKE3 digest of `bytes`, which new archives contain.
     pub fn of(bytes: &[u8]) -> Self {
         Self::Blake3(DigestBytes(blake3::hash(bytes).into()))
     }
 
-    /// Returns true if this is the digest of `bytes`.
     pub(crate) fn is_of(&self, bytes: &[u8]) -> bool {
         let mut hasher = self.hasher();
         hasher.update(bytes);
@@ -140,7 +139,7 @@ impl ContentHasher {
     }
 }
 
-/// A SHA-256 digest. In documents and for people it is 64 lower-case hex characters.
+/// A SHA-256 digest, printed and serialized as 64 lower-case hex characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sha256Digest(DigestBytes);
@@ -203,7 +202,11 @@ pub(crate) fn hash_reader(reader: &mut impl Read) -> io::Result<(String, u64)> {
     Ok((digest.to_string(), size))
 }
 
-fn read_chunks(reader: &mut (impl Read + ?Sized), mut take: impl FnMut(&[u8])) -> io::Result<u64> {
+/// Passes all bytes of `reader` to `consume`, and returns their number.
+fn read_chunks(
+    reader: &mut (impl Read + ?Sized),
+    mut consume: impl FnMut(&[u8]),
+) -> io::Result<u64> {
     let mut buffer = vec![0; 128 * 1024];
     let mut total = 0;
     loop {
@@ -211,7 +214,7 @@ fn read_chunks(reader: &mut (impl Read + ?Sized), mut take: impl FnMut(&[u8])) -
         if n == 0 {
             return Ok(total);
         }
-        take(&buffer[..n]);
+        consume(&buffer[..n]);
         total += n as u64;
     }
 }

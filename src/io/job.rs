@@ -1,23 +1,24 @@
-//! A job object, by which Windows ends a child with every process that it has started.
+//! Job objects, by which Windows ends a child together with every process that the child has started.
 
 use std::io;
 use std::os::windows::io::AsRawHandle;
 use std::process::{Child, Command};
 use win32job::{ExtendedLimitInfo, Job};
 
-/// The processes of a child. Dropping the job ends them, and so does the end of this process, even by a kill.
+/// A job with a child and the processes that the child starts. Dropping the job ends them, and so does the end of this
+/// process, even by a kill.
 #[derive(Debug)]
 pub(crate) struct ChildJob(Job);
 
 impl ChildJob {
-    /// Starts `command` in a job of its own. The job is `None` if the system refuses it.
+    /// Starts `command` in a job of its own. Returns no job if the system refuses to create it.
     ///
     /// # Errors
     /// The child cannot be started.
     pub(crate) fn spawn(command: &mut Command) -> io::Result<(Child, Option<Self>)> {
         let child = command.spawn()?;
-        // Microseconds after the start, and a program needs milliseconds to start another one. A child that is started
-        // suspended has no such gap, but only unsafe code can resume it.
+        // The job is created microseconds after the start, and a program needs milliseconds to start another one. A
+        // child that is started suspended has no such gap, but only unsafe code can resume it.
         let job = Self::create_for(&child).ok();
         Ok((child, job))
     }
@@ -32,7 +33,7 @@ impl ChildJob {
         Ok(Self(job))
     }
 
-    /// Lets the processes run on.
+    /// Closes the job without ending its processes.
     pub(crate) fn release(self) {
         let _ = self.0.set_extended_limit_info(&ExtendedLimitInfo::new());
     }

@@ -19,7 +19,7 @@ enum JsonPath {
 #[serde(transparent)]
 pub(crate) struct ListedPath(#[serde(with = "self")] pub(crate) PathBuf);
 
-/// Serialises a path. Fails for a path that could not be read back.
+/// Serialises a path. Fails on Windows for a path that is not Unicode, which could not be read back.
 pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     let json = match path.to_str() {
         Some(text) => JsonPath::Text(text.to_owned()),
@@ -45,10 +45,10 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf,
     path_from_bytes(read_bytes(from)?).map_err(D::Error::custom)
 }
 
-/// Returns the path with these bytes.
+/// Converts bytes to a path.
 ///
 /// # Errors
-/// On systems with Unicode paths, the bytes are not a path.
+/// The bytes are not UTF-8, on Windows.
 #[allow(
     clippy::unnecessary_wraps,
     reason = "elsewhere a path may be no Unicode"

@@ -1,7 +1,6 @@
 //! Limits that the system puts on this process.
 
-/// Returns the number of files that this process may have open at a time. On Windows, a number that is always
-/// possible.
+/// Returns the number of files that this process may have open at a time; on Windows, which reports none, 512.
 pub(crate) fn max_open_files() -> usize {
     #[cfg(unix)]
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;

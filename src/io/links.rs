@@ -28,19 +28,19 @@ pub(crate) fn link_or_copy_entry(from: &Path, meta: &Metadata, to: &Path) -> Res
     if meta.is_file() {
         return link_or_copy(from, to);
     }
-    // A socket or pipe that cannot be linked is nothing to keep.
+    // A socket or pipe has no content, so it is left out if it cannot be linked.
     let _ = sharing::hard_link(from, to);
     Ok(())
 }
 
-/// Hard-links a file; copies it if that is impossible: on another file system, on one without hard links, and a file
-/// of another user. `to` must not exist.
+/// Creates `to` as a hard link to the file `from`. If that is impossible, copies the file: from another file system,
+/// from one without hard links, or from another user. `to` must not exist.
 pub(crate) fn link_or_copy(from: &Path, to: &Path) -> Result<(), IoError> {
     sharing::hard_link(from, to).or_else(|_| copy_file(from, to))
 }
 
-/// Publishes the durable file `from` as `to` too, as [`link_or_copy`] does. Returns false if `to` exists. Durable on
-/// return.
+/// Makes the durable file `from` also appear as `to`, by a hard link or else a copy, durable on return. Returns false
+/// if `to` exists.
 pub(crate) fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
     match sharing::hard_link(from, to) {
         Ok(()) => return atomic::sync_folder(atomic::parent_of(to)).map(|()| true),
@@ -150,16 +150,15 @@ pub(crate) fn lies_in(path: &Path, folder: &Path) -> bool {
     resolve_links(path).starts_with(resolve_links(folder))
 }
 
-/// Returns the absolute path without links. A link to a missing path is resolved too, so that the
-/// result does not depend on whether a disk is mounted.
+/// Resolves the links of an absolute path that need not exist. A link to a missing path is resolved too, so that the
+/// result does not depend on which disks are mounted.
 pub(crate) fn resolve_links(path: &Path) -> PathBuf {
     const MAX_LINKS: u32 = 40;
-    follow(path, MAX_LINKS)
+    resolve_up_to(path, MAX_LINKS)
 }
 
-/// Resolves the links of `path`. Of links to missing paths, which may lead to each other, at most `links` are resolved
-/// one after the other.
-fn follow(path: &Path, links: u32) -> PathBuf {
+/// Like [`resolve_links`], but follows at most `max_links` nested links to missing paths, which may form a circle.
+fn resolve_up_to(path: &Path, max_links: u32) -> PathBuf {
     let mut real = PathBuf::new();
     for part in path.components() {
         match part {
@@ -167,11 +166,11 @@ fn follow(path: &Path, links: u32) -> PathBuf {
             Component::CurDir => {}
             part => {
                 real.push(part);
-                if let Ok(there) = real.canonical() {
-                    real = there;
-                } else if let (Ok(to), true) = (fs::read_link(&real), links > 0) {
+                if let Ok(resolved) = real.canonical() {
+                    real = resolved;
+                } else if let (Ok(to), true) = (fs::read_link(&real), max_links > 0) {
                     real.pop();
-                    real = follow(&real.join(to), links - 1);
+                    real = resolve_up_to(&real.join(to), max_links - 1);
                 }
             }
         }

@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The interval between two attempts. The system offers no lock with a time limit.
+/// The interval between two attempts to lock. The system offers no lock with a time limit.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The wait after which the command reports that it waits for a lock of another process.
@@ -24,19 +24,16 @@ pub struct FileLock {
     file: File,
 }
 
-/// The reason why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process holds the lock.
     #[error("another process holds the lock: {}", .0.display())]
     Held(std::path::PathBuf),
-    /// The lock file could not be opened.
     #[error(transparent)]
     Io(#[from] IoError),
 }
 
 impl LockError {
-    /// Returns the error of a wait that has timed out. If the lock is held, the error has the reason `why`.
+    /// Returns the error of a wait that has timed out. `why` is its text if another process holds the lock.
     pub(crate) fn into_io_error(self, why: &'static str) -> IoError {
         match self {
             Self::Io(e) => e,
@@ -56,7 +53,7 @@ impl FileLock {
         Self::wait_and_report(path, || false)
     }
 
-    /// Takes the exclusive lock on `path`, waiting until Ctrl-C. The error is then of the kind
+    /// Takes the exclusive lock on `path`, and waits for it until Ctrl-C, which is an error of the kind
     /// [`std::io::ErrorKind::Interrupted`].
     pub(crate) fn acquire_unless_interrupted(path: &Path) -> Result<Self, IoError> {
         Self::wait_and_report(path, progress::is_interrupted)
@@ -73,7 +70,8 @@ impl FileLock {
             .at("lock", path)
     }
 
-    /// Waits until `gives_up` returns true, given the time since the call. Returns `None` then.
+    /// Takes the exclusive lock on `path`. Returns `None` once `gives_up`, which gets the time waited so far, returns
+    /// true.
     fn wait(path: &Path, gives_up: impl Fn(Duration) -> bool) -> Result<Option<Self>, IoError> {
         let file = open(path)?;
         let since = Instant::now();
@@ -98,7 +96,6 @@ impl FileLock {
         Self::wait(path, |waited| waited >= limit)
     }
 
-    /// Takes the exclusive lock on `path` if it is free.
     pub fn try_acquire(path: &Path) -> Result<Self, LockError> {
         Self::acquire_within(path, Duration::ZERO)
     }
@@ -121,8 +118,8 @@ impl FileLock {
         flush::sync_all(&self.file)
     }
 
-    /// Returns true if `path` still names the locked file. False if an earlier holder removed the
-    /// file: then the lock excludes no other process.
+    /// Returns true if `path` still names the locked file. False if an earlier holder of the lock removed the file,
+    /// so that this lock excludes no other process.
     pub(crate) fn is_current(&self, path: &Path) -> bool {
         #[cfg(unix)]
         {
@@ -141,8 +138,8 @@ impl FileLock {
     }
 }
 
-/// Returns true if a process holds a lock on the existing file `path`. False if the file is missing or cannot be opened.
-/// Creates nothing.
+/// Returns true if a process holds a lock on the existing file `path`. False if the file is missing or cannot be
+/// opened. Creates nothing.
 pub fn is_held(path: &Path) -> bool {
     let Ok(file) = file_open::open(path) else {
         return false;

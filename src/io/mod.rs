@@ -88,26 +88,22 @@ pub(crate) use time_point::TimeDirection;
 pub use progress::Progress;
 use std::path::{Path, PathBuf};
 
-/// A file operation that failed, with the path it failed on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action}: {}", path.display())]
 pub struct IoError {
     /// The failed action as a verb phrase: `read`, `create folder`.
     pub action: &'static str,
-    /// The path it was tried on.
     pub path: PathBuf,
-    /// The error that the system returned.
     #[source]
     pub source: std::io::Error,
 }
 
 impl IoError {
-    /// Returns true if the file does not exist.
     pub(crate) fn is_not_found(&self) -> bool {
         self.source.kind() == std::io::ErrorKind::NotFound
     }
 
-    /// Returns true if the user lacks the permission for the operation.
+    /// Returns true if the user lacks the permission for the operation, or the file system is read-only.
     pub(crate) fn is_access_denied(&self) -> bool {
         matches!(
             self.source.kind(),
@@ -115,7 +111,6 @@ impl IoError {
         )
     }
 
-    /// Returns true if the disk or a quota is full.
     pub(crate) fn is_no_space(&self) -> bool {
         matches!(
             self.source.kind(),
@@ -124,14 +119,14 @@ impl IoError {
     }
 }
 
-/// Returns the message of an error and those of its causes, separated by colons.
+/// Returns the messages of an error and its causes, separated by colons.
 pub(crate) fn message_with_causes(error: &dyn std::error::Error) -> String {
     [vec![error.to_string()], list_causes(error)]
         .concat()
         .join(": ")
 }
 
-/// Returns `prefix` followed by `text`; an empty text has no prefix.
+/// Returns `prefix` followed by `text`, or an empty text if `text` is empty.
 pub(crate) fn prefix_unless_empty(prefix: &str, text: &str) -> String {
     if text.is_empty() {
         return String::new();
@@ -141,8 +136,8 @@ pub(crate) fn prefix_unless_empty(prefix: &str, text: &str) -> String {
 
 /// Resolves the links of a path.
 pub(crate) trait OrdinaryPath {
-    /// Returns the absolute path without links, in the form that users write. Windows itself returns
-    /// `\\?\C:\…`, which most programs, and Codex's tables, do not understand or compare.
+    /// Returns the absolute path without links, in the form that users write. Windows itself returns the form
+    /// `\\?\C:\…`, which most programs do not accept, and which differs from the paths in Codex's tables.
     ///
     /// # Errors
     /// The path does not exist, or its links cannot be read.
@@ -162,7 +157,6 @@ impl OrdinaryPath for Path {
     }
 }
 
-/// Attaches the action and the path to an I/O error.
 pub(crate) trait IoContext<T> {
     /// `action` is a verb phrase that completes "cannot …".
     fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T, IoError>;

@@ -1,4 +1,4 @@
-//! File modes, also on disks that keep none: exFAT, FAT, NTFS, most SMB shares, the disks of Windows in WSL.
+//! File modes, and disks that store none: exFAT, FAT, NTFS, most SMB shares, the disks of Windows in WSL.
 
 use super::IoError;
 use std::fs::{File, Metadata, Permissions};
@@ -54,7 +54,7 @@ pub(crate) fn is_shared(folder: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        // A folder that is closed needs no probe.
+        // In a folder that only its owner may enter, nothing is shared.
         let meta = existing.metadata();
         meta.is_ok_and(|meta| is_open_to_others(meta.mode())) && !are_kept(existing).unwrap_or(true)
     }
@@ -70,7 +70,7 @@ pub(crate) fn is_open_to_others(mode: u32) -> bool {
     mode & 0o077 != 0
 }
 
-/// Returns the mode of a file; that of a private file on Windows.
+/// Returns the mode of a file; 0600 on Windows.
 pub(crate) fn of(meta: &Metadata) -> u32 {
     #[cfg(unix)]
     {
@@ -84,8 +84,8 @@ pub(crate) fn of(meta: &Metadata) -> u32 {
     }
 }
 
-/// Passes a mode to `set`, and ignores that the disk refuses it. Does nothing on Windows, where the access comes from
-/// the folder.
+/// Calls `set` with a mode. It is no error if the disk refuses modes. Does nothing on Windows, where a file inherits
+/// the access list of its folder.
 pub(crate) fn set(mode: u32, set: impl FnOnce(Permissions) -> io::Result<()>) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -106,19 +106,19 @@ pub(crate) fn copy(from: &Path, to: &File) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let is_kept_there = !is_open_to_others(to.metadata()?.mode());
+        let target_keeps_modes = !is_open_to_others(to.metadata()?.mode());
         // Files of a person are rarely executable. Where all of them seem to be, the disk has made
         // up the modes.
         let may_be_invented = meta.mode() & 0o011 != 0;
-        if !is_kept_there || (may_be_invented && from.parent().is_some_and(is_shared)) {
+        if !target_keeps_modes || (may_be_invented && from.parent().is_some_and(is_shared)) {
             return Ok(());
         }
     }
     ignore_refusal(to.set_permissions(meta.permissions()))
 }
 
-/// Returns the result of setting the mode of a file that this process has created, with 0600. Of the disks without
-/// modes, some ignore the call and others refuse it, which is no error.
+/// Turns a refusal into a success, for a change of the mode of a file that this process has created with 0600. Some of
+/// the disks without modes refuse the change, the others ignore it.
 pub(crate) fn ignore_refusal(set: io::Result<()>) -> io::Result<()> {
     match set {
         Err(e) if e.kind() == ErrorKind::PermissionDenied => Ok(()),

@@ -18,8 +18,8 @@ pub(crate) fn is_root() -> bool {
     }
 }
 
-/// Held while a folder is created and gets its owner. Other threads that unpack an archive create entries in the folder
-/// as soon as it exists, and would give them the owner root.
+/// Held while a folder is created and gets its owner. Otherwise another thread that unpacks the same archive could
+/// create entries in the folder before that, which would belong to root.
 static NEW_FOLDER: Mutex<()> = Mutex::new(());
 
 fn wait_for_new_folder() -> MutexGuard<'static, ()> {

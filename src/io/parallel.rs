@@ -4,7 +4,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope};
 
-/// Returns the number of worker threads: one per processor, from two to eight. Each uses a few megabytes.
+/// Returns the number of worker threads: one per processor, but at least two and at most eight, because each uses a few
+/// megabytes.
 pub(crate) fn thread_count() -> usize {
     thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)
@@ -45,42 +46,43 @@ impl<J> std::fmt::Debug for Submitter<'_, J> {
 pub(crate) struct ConsumerFailed;
 
 impl<J> Submitter<'_, J> {
-    /// Submits a job; waits while `in_flight` jobs and results wait.
+    /// Submits a job. Blocks while the limit of unfinished jobs is reached.
     pub(crate) fn submit(&self, job: J) -> Result<(), ConsumerFailed> {
         (self.0)(job)
     }
 }
 
 /// Runs the jobs that `produce` submits with `work` on [`thread_count`] threads, and passes the results to
-/// `take` in the order of the jobs. At most `in_flight` jobs and results wait at a time, besides the job that `produce`
-/// submits and the one that `take` waits for.
+/// `consume` in the order of the jobs. At most `in_flight` jobs are submitted but not consumed at a time, besides the
+/// job that `produce` is submitting and the one that `consume` gets next.
 ///
 /// If the system starts fewer threads, the jobs run on those; if it starts none, on the caller's thread.
 ///
 /// # Errors
-/// Returns the error of `take`, else that of `produce`. After an error of `take`, `produce` gets [`ConsumerFailed`].
+/// Returns the error of `consume`, else that of `produce`. After an error of `consume`, `produce` gets
+/// [`ConsumerFailed`].
 pub(crate) fn run_ordered<J: Send, R: Send, P, E: Send>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
-    take: impl FnMut(R) -> Result<(), E> + Send,
+    consume: impl FnMut(R) -> Result<(), E> + Send,
     produce: impl FnOnce(&Submitter<'_, J>) -> Result<P, E>,
 ) -> Result<P, E> {
-    run_ordered_on(thread_count(), in_flight, work, take, produce)
+    run_ordered_on(thread_count(), in_flight, work, consume, produce)
 }
 
 /// Like [`run_ordered`], for jobs that are known beforehand.
 ///
 /// # Errors
-/// Returns the error of `take`. No further job begins then.
+/// Returns the error of `consume`. No further job begins then.
 pub(crate) fn run_each_ordered<J: Send, R: Send, E: Send>(
     in_flight: usize,
     jobs: impl IntoIterator<Item = J>,
     work: impl Fn(J) -> R + Sync,
-    take: impl FnMut(R) -> Result<(), E> + Send,
+    consume: impl FnMut(R) -> Result<(), E> + Send,
 ) -> Result<(), E> {
-    run_ordered(in_flight, work, take, |submitter| {
+    run_ordered(in_flight, work, consume, |submitter| {
         let mut jobs = jobs.into_iter();
-        // The error of `take` is returned.
+        // The error of `consume` is returned.
         let _ = jobs.try_for_each(|job| submitter.submit(job));
         Ok(())
     })
@@ -95,30 +97,30 @@ pub(crate) fn run_ordered_on<J: Send, R: Send, P, E: Send>(
     threads: usize,
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
-    take: impl FnMut(R) -> Result<(), E> + Send,
+    consume: impl FnMut(R) -> Result<(), E> + Send,
     produce: impl FnOnce(&Submitter<'_, J>) -> Result<P, E>,
 ) -> Result<P, E> {
-    let consumer = Mutex::new((take, None));
+    let consumer = Mutex::new((consume, None));
     // Returns false if no more results are wanted.
-    let take = |result: R| {
-        let (take, failed) = &mut *lock(&consumer);
+    let consume = |result: R| {
+        let (consume, failed) = &mut *lock(&consumer);
         if failed.is_none() {
-            *failed = take(result).err();
+            *failed = consume(result).err();
         }
         failed.is_none()
     };
-    let (work, take) = (&work, &take);
+    let (work, consume) = (&work, &consume);
     let produced = thread::scope(|scope| {
         let queue = Queue::start(scope, threads, in_flight);
         let submit = |job: J| {
             let Some(queue) = &queue else {
-                return take(work(job)).then_some(()).ok_or(ConsumerFailed);
+                return consume(work(job)).then_some(()).ok_or(ConsumerFailed);
             };
             let result = Arc::new(Mutex::new(None));
             let done = Arc::clone(&result);
             queue.submit(
                 Box::new(move || *lock(&done) = Some(work(job))),
-                Box::new(move || lock(&result).take().is_some_and(take)),
+                Box::new(move || lock(&result).take().is_some_and(consume)),
             )
         };
         let produced = produce(&Submitter(&submit));
@@ -132,24 +134,24 @@ pub(crate) fn run_ordered_on<J: Send, R: Send, P, E: Send>(
 }
 
 type Work<'a> = Box<dyn FnOnce() + Send + 'a>;
-type Take<'a> = Box<dyn FnOnce() -> bool + Send + 'a>;
+type Consume<'a> = Box<dyn FnOnce() -> bool + Send + 'a>;
 
 /// Jobs without their types, so that threads and channels are compiled once and not for each kind of job.
 struct Queue<'a> {
     jobs: SyncSender<(Work<'a>, SyncSender<()>)>,
-    order: SyncSender<(Receiver<()>, Take<'a>)>,
+    order: SyncSender<(Receiver<()>, Consume<'a>)>,
 }
 
 impl<'a> Queue<'a> {
-    /// Starts the threads. Returns `None` if there is none for the jobs or none for their results.
+    /// Starts the threads. Returns `None` if the system grants no thread for the jobs or none for their results.
     fn start(scope: &'a Scope<'a, '_>, threads: usize, in_flight: usize) -> Option<Self> {
         let (jobs, queue) = sync_channel::<(Work<'a>, SyncSender<()>)>(in_flight);
-        let (order, results) = sync_channel::<(Receiver<()>, Take<'a>)>(in_flight);
+        let (order, results) = sync_channel::<(Receiver<()>, Consume<'a>)>(in_flight);
         let start = |run: Work<'a>| thread::Builder::new().spawn_scoped(scope, run).is_ok();
-        let taking = start(Box::new(move || {
-            for (done, take) in results {
+        let has_consumer = start(Box::new(move || {
+            for (done, consume) in results {
                 // A worker that panicked drops its sender; the scope passes the panic on.
-                if done.recv().is_err() || !take() {
+                if done.recv().is_err() || !consume() {
                     return;
                 }
             }
@@ -168,13 +170,13 @@ impl<'a> Queue<'a> {
             }
         };
         let started = (0..threads).take_while(|_| start(Box::new(worker())));
-        (taking && started.count() > 0).then_some(Self { jobs, order })
+        (has_consumer && started.count() > 0).then_some(Self { jobs, order })
     }
 
-    fn submit(&self, work: Work<'a>, take: Take<'a>) -> Result<(), ConsumerFailed> {
+    fn submit(&self, work: Work<'a>, consume: Consume<'a>) -> Result<(), ConsumerFailed> {
         let (done, result) = sync_channel(1);
         // The order first: its channel is the bound on unfinished jobs, and the consumer reads from it.
-        let ordered = self.order.send((result, take));
+        let ordered = self.order.send((result, consume));
         ordered.map_err(|_| ConsumerFailed)?;
         self.jobs.send((work, done)).map_err(|_| ConsumerFailed)
     }

@@ -17,28 +17,25 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The size of a read from the child.
 const CHUNK_BYTES: usize = 128 * 1024;
 
-/// The number of unread chunks after which the child is blocked.
+/// The number of unread chunks at which no more output of the child is read.
 const CHUNKS_AHEAD: usize = 8;
 
 /// The interval at which interruption and the limit are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The time that the child has to end by itself. restic removes its lock in that time.
+/// The time that the child has to end by itself after SIGINT. restic removes its lock in that time.
 #[cfg(unix)]
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time limit for reading the rest of standard error after the child has ended.
 const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The reason for which the child was ended before it was done.
+/// The reason why this process ended the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The user interrupted this process.
     Interrupted,
-    /// The child made no progress within the limit.
     NoProgress,
 }
 
@@ -52,7 +49,7 @@ pub(crate) struct ChildEnd {
     pub(crate) stop: Option<Stop>,
 }
 
-/// A time limit until the first progress, and a test: the limit applies only if the test accepts standard error.
+/// A time limit until the first progress, and a function of standard error that decides whether the limit applies.
 type StartLimit = (Duration, fn(&str) -> bool);
 
 /// A running child. Dropping it ends the child.
@@ -114,12 +111,11 @@ impl PipedChild {
         })
     }
 
-    /// Returns the process id of the child.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Counts only [`PipedChild::mark_progress`] as progress, not output by itself.
+    /// Makes only [`PipedChild::mark_progress`] count as progress, and not output by itself.
     pub(crate) fn expect_marks(&mut self) {
         self.output_is_progress = false;
     }
@@ -130,12 +126,12 @@ impl PipedChild {
         self.start_limit = Some((limit, is_failing));
     }
 
-    /// Counts changes in `folder` as progress, for a child that writes files without output.
+    /// Makes changes in `folder` count as progress, for a child that writes files without output.
     pub(crate) fn expect_changes_in(&mut self, folder: &Path) {
         self.written_folder = Some((folder.to_path_buf(), FolderActivity::default()));
     }
 
-    /// Restarts the time limit for progress.
+    /// Restarts the time limit, because the child has made progress.
     pub(crate) fn mark_progress(&mut self) {
         self.last_progress = Instant::now();
         self.start_limit = None;
@@ -204,7 +200,7 @@ impl PipedChild {
         }
         #[cfg(unix)]
         if let Some(pid) = to_pid(self.child.id()) {
-            // restic 0.14 cleans up on SIGINT only. The id is the child's: it is not reaped yet.
+            // restic 0.14 cleans up on SIGINT only. The id still belongs to the child, which is not reaped yet.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
             let deadline = Instant::now() + END_TIMEOUT;
             while self.poll_status().is_none() && Instant::now() < deadline {
@@ -222,7 +218,7 @@ impl Read for PipedChild {
     /// Reads the next bytes of standard output.
     ///
     /// # Errors
-    /// The user interrupted this process, or the limit has passed. [`PipedChild::finish`] returns the cause.
+    /// The user interrupted this process, or the limit has passed. [`PipedChild::finish`] tells which.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.position == self.chunk.len() {
             self.check_stop();

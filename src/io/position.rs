@@ -48,10 +48,10 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
     }
 }
 
-/// Resets the cursor of a file when dropped: Windows moves it with a positioned read or write.
+/// Resets the cursor of a file when dropped, because a positioned read or write moves it on Windows.
 ///
-/// Threads that share a file may reset it to each other's positions, so a file that several threads
-/// use is read and written at positions alone.
+/// Two threads that share a file may each restore a position of the other, so a file that several threads use must be
+/// read and written at positions only.
 #[cfg(windows)]
 struct Cursor<'a>(&'a File, u64);
 
@@ -72,9 +72,9 @@ impl Drop for Cursor<'_> {
 /// The alignment in bytes of memory, offset and length for direct I/O.
 pub(crate) const ALIGNMENT: usize = 4096;
 
-/// Writes all of `bytes` at `offset`. Whole pages bypass the page cache if file system and alignment
-/// allow that, because freeing cache for data that is not read soon can take longer than the disk. No
-/// other thread may write through this `file`.
+/// Writes all of `bytes` at `offset`. Whole pages bypass the page cache if the file system and the alignment allow it,
+/// because evicting other pages from the cache can take longer than the disk. No other thread may write through this
+/// `file` meanwhile.
 pub(crate) fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -95,7 +95,7 @@ pub(crate) fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Re
         fcntl_setfl(file, flags)?;
         match written {
             Ok(()) => write_all_at(file, rest, offset + pages.len() as u64),
-            // A device with larger blocks, or a file system that reports too much.
+            // A device with larger blocks, or a file system that only claims to support direct I/O.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => write_all_at(file, bytes, offset),
             Err(e) => Err(e),
         }

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Receives the progress of an operation.
 pub trait Progress: Sync {
     /// Sets the total number of bytes, once it is known.
     fn expect_bytes(&self, total: u64);
@@ -12,7 +11,6 @@ pub trait Progress: Sync {
     fn add_bytes(&self, bytes: u64);
 }
 
-/// A progress receiver that discards all reports.
 #[derive(Debug, Clone, Copy)]
 pub struct Silent;
 
@@ -21,14 +19,14 @@ impl Progress for Silent {
     fn add_bytes(&self, _bytes: u64) {}
 }
 
-/// The progress of an operation in several phases: the total of each is added to the bytes before it.
+/// The progress of an operation in several phases, whose totals become known one after the other. Each total is added
+/// to the bytes of the earlier phases.
 pub(crate) struct Phases<'a> {
     progress: &'a dyn Progress,
     done: AtomicU64,
 }
 
 impl<'a> Phases<'a> {
-    /// Passes the progress of all phases to `progress`.
     pub(crate) fn new(progress: &'a dyn Progress) -> Self {
         Self {
             progress,
@@ -76,7 +74,6 @@ pub(crate) fn interrupt() {
     INTERRUPTED.store(true, Ordering::SeqCst);
 }
 
-/// Returns true if the user asked to stop.
 pub(crate) fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }

@@ -2,34 +2,31 @@
 
 use chrono::{Datelike, NaiveDate, TimeDelta, Weekday};
 
-/// The rules for a series. 0 or `None` is no rule.
+/// The rules for a series. A field that is 0 or `None` sets no rule.
 ///
 /// If there is a keep rule, only items that a keep rule selects stay. An item over a limit is dropped, even if a keep
 /// rule selects it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RetentionPolicy {
-    /// Keep this many of the newest.
+    /// Keep this number of the newest items.
     pub last: u32,
-    /// Keep all that are at most this much older than the newest.
+    /// Keep all items that are at most this much older than the newest one.
     pub within: Option<TimeDelta>,
-    /// Keep the newest of a day, for this many days that have an item.
+    /// Keep the newest item of each day, for this number of days that have an item.
     pub daily: u32,
-    /// Keep the newest of an ISO week, for this many weeks that have an item.
+    /// Keep the newest item of each ISO week, for this number of weeks that have an item.
     pub weekly: u32,
-    /// Keep the newest of a month, for this many months that have an item.
+    /// Keep the newest item of each month, for this number of months that have an item.
     pub monthly: u32,
-    /// Limit of the number of items.
     pub max_count: usize,
-    /// Limit of the age; an item of exactly this age is dropped.
+    /// The age from which on items are dropped.
     pub max_age: Option<TimeDelta>,
 }
 
 /// The properties of an item that the rules use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetentionItem {
-    /// Age of the item when the policy is applied.
     pub age: TimeDelta,
-    /// The local date of the item.
     pub date: NaiveDate,
 }
 
@@ -39,7 +36,7 @@ impl RetentionPolicy {
         *self == Self::default()
     }
 
-    /// Returns for each of `items`, the newest first, the names of the keep rules that select it, or
+    /// Returns for each of `items`, which are ordered from the newest, the names of the keep rules that select it, or
     /// `None` if it is dropped. Without keep rules the text is empty.
     pub(crate) fn apply(&self, items: &[RetentionItem]) -> Vec<Option<String>> {
         let without_limits = Self {

@@ -5,9 +5,7 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 /// An instant together with its original text, so that it is written back unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rfc3339Time {
-    /// The text as it was read.
     pub text: String,
-    /// The instant that the text denotes.
     pub at: DateTime<Utc>,
 }
 

@@ -1,22 +1,21 @@
 //! Opens, renames and removes files that other processes may have open.
 //!
-//! On Windows, such a call fails while another process has the file open and does not share it: a
-//! virus scanner, the search index, a cloud client, or Codex. Most have it open for milliseconds, so
-//! the call is repeated for a second. On other systems it succeeds at once.
+//! On Windows, such a call fails while another process has the file open and does not share it: a virus scanner, the
+//! search index, a cloud client, or Codex. Most of them close the file after milliseconds, so the call is repeated for
+//! a second. On other systems the call succeeds at once.
 
 use super::beneath;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-/// The longest wait for another process to close a file.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A file that another process has open and does not share.
 #[derive(Debug, thiserror::Error)]
-#[error("another process has it open")]
+#[error("another process has the file open")]
 struct FileInUse;
 
 impl From<FileInUse> for io::Error {
@@ -118,7 +117,7 @@ pub(crate) fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     removed.map_err(|e| detect_file_in_use(e, path))
 }
 
-/// Gives a file a second name, which must be free.
+/// Gives the file `from` the second name `to`, which must not exist.
 pub(crate) fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(beneath::resolve(from)?, beneath::resolve(to)?)
 }
@@ -153,8 +152,8 @@ mod emulation {
     }
 }
 
-/// Clears the attribute that stops Windows from replacing, removing and flushing a file. Elsewhere
-/// the mode of the folder decides.
+/// Clears the read-only attribute, with which Windows does not replace, remove or flush a file. Does nothing on other
+/// systems, where the mode of the folder decides.
 pub(super) fn make_writable(path: &Path) {
     #[cfg(windows)]
     if let Ok(meta) = path.symlink_metadata()
@@ -226,7 +225,7 @@ mod tests {
         let replaced = rename(&at("new"), &at("held"));
         for error in [replaced, remove_file(at("held"))] {
             let text = error.unwrap_err().to_string();
-            assert_eq!(text, "another process has it open");
+            assert_eq!(text, "another process has the file open");
         }
         assert!(since.elapsed() >= 3 * TIMEOUT);
         drop(held);

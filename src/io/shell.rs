@@ -10,7 +10,6 @@ pub(crate) fn quote_if_needed(word: &str) -> String {
     }
 }
 
-/// Returns `text` in single quotes.
 pub(crate) fn single_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

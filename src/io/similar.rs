@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 /// The number of names that a message suggests.
 pub(crate) const MAX_SUGGESTIONS: usize = 3;
 
-/// The largest difference of similarity to the most similar name.
+/// Names that are less similar than the most similar one by more than this are not suggested.
 const MAX_DIFFERENCE: f64 = 0.2;
 
 /// The least similarity of a suggestion.
@@ -31,8 +31,8 @@ pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) 
         .collect()
 }
 
-/// Compares with the whole name and with its words. Of emails only the part before the `@` counts: accounts
-/// share their domains.
+/// Returns the highest similarity of `text` to the whole name or one of its words, from 0 to 1. Only the part of an
+/// email before the `@` counts, because many accounts share a domain.
 fn similarity(text: &str, name: &str) -> f64 {
     let name = name.to_lowercase();
     let text = before_at(text);

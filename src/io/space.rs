@@ -1,13 +1,12 @@
-//! Free space and the kind of disks.
+//! Free space of disks, and their file systems.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-/// A disk has less free space than an operation needs. Checked before anything is written.
+/// The error of an operation that needs more space than its disk has. Nothing was written yet.
 #[derive(Debug, thiserror::Error)]
 #[error("not enough disk space ({needed_bytes} bytes are needed, {free_bytes} are free): {}", folder.display())]
 pub struct NoSpace {
-    /// A folder on the full disk.
     pub folder: PathBuf,
     pub needed_bytes: u64,
     pub free_bytes: u64,
@@ -49,8 +48,8 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     }
 }
 
-/// Returns the disk space of a file in bytes: without holes, and compressed if its disk compresses. At
-/// most its size.
+/// Returns the disk space that a file uses, in bytes, but at most its size. It is less than the size if the file has
+/// holes or the file system compresses it.
 pub(crate) fn stored_bytes(meta: &Metadata) -> u64 {
     #[cfg(unix)]
     {
@@ -64,13 +63,13 @@ pub(crate) fn stored_bytes(meta: &Metadata) -> u64 {
     }
 }
 
-/// Returns the network file system that `path` is on; `None` for a local disk, or if the system does not
-/// report it.
+/// Returns the name of the network file system that `path` is on, such as "NFS"; `None` for a local disk, or if the
+/// system does not report it.
 pub(crate) fn network_fs(path: &Path) -> Option<&'static str> {
     network_fs_of(&file_system_type(path)?)
 }
 
-/// Returns the network file system that Linux or macOS reports as this type; `None` for a local one.
+/// Returns the name of the network file system for a type that Linux or macOS reports; `None` for a local one.
 fn network_fs_of(file_system_type: &str) -> Option<&'static str> {
     match file_system_type.split('.').next().unwrap_or_default() {
         "nfs" | "nfs4" => Some("NFS"),
@@ -114,7 +113,6 @@ pub(crate) fn file_system_type(path: &Path) -> Option<String> {
     }
 }
 
-/// Returns true if `folder` is on an overlay file system.
 pub(crate) fn is_overlay(folder: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {

@@ -6,10 +6,8 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The prefix of staging folders.
 pub(crate) const STAGING_PREFIX: &str = "staging-";
 
-/// Returns true if `name` is the name of a staging folder.
 pub(crate) fn is_staging_name(name: &OsStr) -> bool {
     name.as_encoded_bytes()
         .starts_with(STAGING_PREFIX.as_bytes())
@@ -58,7 +56,7 @@ impl Drop for Staging {
     }
 }
 
-/// Creates a folder in `parent`, with `prefix` and random characters as its name. Returns it with its lock.
+/// Creates a folder in `parent`, with `prefix` and random characters as its name. Returns its path and its lock.
 pub(crate) fn create_locked(parent: &Path, prefix: &str) -> Result<(PathBuf, FileLock), IoError> {
     atomic::create_private_folder(parent)?;
     // Under the parent's lock, so that a cleanup never sees a folder whose own lock is not yet
@@ -80,7 +78,7 @@ fn discard(folder: &Path) {
     let _ = fs::remove_dir(folder);
 }
 
-/// Returns the folders in `parent` with this prefix whose process has ended.
+/// Returns the folders in `parent` with this prefix whose lock no process holds.
 pub(crate) fn find_stale(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let prefix = prefix.as_bytes();
     tree::list_entries(parent)

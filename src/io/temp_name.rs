@@ -2,10 +2,9 @@
 
 use std::ffi::OsStr;
 
-/// The prefix of temp files. They are safe to remove once no process writes them.
+/// The prefix of temp files, which are safe to remove once no process writes them.
 pub(crate) const TEMP_PREFIX: &str = ".codex-manager-tmp-";
 
-/// Returns true if `name` is the name of a temp file.
 pub(crate) fn is_temp_name(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes())
 }

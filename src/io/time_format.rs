@@ -5,28 +5,23 @@
 
 use chrono::{Datelike, Duration, Month, NaiveDate, NaiveTime, Weekday};
 
-/// The day in a text.
+/// The day in a text such as "15:55 on 24 Nov".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Day {
     /// A date, often without its year, and possibly invalid (31 June).
     Date {
-        /// The year, if it was written.
         year: Option<i32>,
         /// The month, 1 to 12.
         month: u32,
-        /// The day of the month, as written.
         day: u32,
     },
-    /// A day of the week.
     Weekday(Weekday),
 }
 
-/// A parsed time: a day, a time of day, or both.
+/// A parsed time: a day, a time of day, or both. A part that was not written is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WallTime {
-    /// The day, if it was written.
     pub day: Option<Day>,
-    /// The time of day, if it was written.
     pub time: Option<NaiveTime>,
 }
 
@@ -77,7 +72,7 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
     (day.is_some() || time.is_some()).then_some(WallTime { day, time })
 }
 
-/// Sets a part of the time; `None` if it was already set.
+/// Sets a part of the time. Returns `None` if the text names this part twice.
 fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
     slot.replace(value).is_none().then_some(())
 }
@@ -135,7 +130,7 @@ pub(crate) fn parse_weekday(text: &str) -> Option<Weekday> {
     (name.len() >= 3).then(|| name.parse().ok()).flatten()
 }
 
-/// Returns the hour at which the half of the day begins.
+/// Parses "am" into 0 and "pm" into 12, the hour at which that half of the day begins.
 fn parse_half_of_day(word: &str) -> Option<u32> {
     match word {
         "am" | "a.m." => Some(0),
@@ -144,7 +139,8 @@ fn parse_half_of_day(word: &str) -> Option<u32> {
     }
 }
 
-/// Parses a time of day, such as "15:55", "9:08:30", "3:05pm" or "3pm"; `half` is the "am" (0) or "pm" (12) of the next word.
+/// Parses a time of day, such as "15:55", "9:08:30", "3:05pm" or "3pm"; `half` is the "am" (0) or "pm" (12) of the next
+/// word.
 fn parse_clock(word: &str, half: Option<u32>) -> Option<NaiveTime> {
     let (digits, half) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
         (Some(digits), _) => (digits, Some(0)),
@@ -154,12 +150,12 @@ fn parse_clock(word: &str, half: Option<u32>) -> Option<NaiveTime> {
     let mut parts = digits.split(':');
     let hour =
         parse_number(parts.next()?).filter(|_| digits.find(':').unwrap_or(digits.len()) <= 2)?;
-    let mut small = || match parts.next() {
+    let mut two_digits = || match parts.next() {
         None => Some(None),
         Some(part) if part.len() == 2 => parse_number(part).map(Some),
         Some(_) => None,
     };
-    let (minute, second) = (small()?, small()?);
+    let (minute, second) = (two_digits()?, two_digits()?);
     if parts.next().is_some() || (minute.is_none() && half.is_none()) {
         return None;
     }

@@ -1,7 +1,7 @@
 //! Points in time as the user writes them for an option.
 //!
-//! Days, months and times of day are those of the local zone. A text without a date means the last or the next such
-//! time, as the option looks back or ahead.
+//! Days, months and times of day are in the local time zone. A text without a date means the last such time for an
+//! option about the past, and the next such time for an option about the future.
 
 use super::clock::{Timestamp, Zone};
 use super::time_format::{self, Day, WallTime};
@@ -24,12 +24,16 @@ pub(crate) struct TimePeriod {
 }
 
 impl TimePeriod {
-    /// Returns the start, or the end of a period that has begun and not ended.
+    /// Returns the end of a period that contains `now`, and the start of any other period.
     pub(crate) fn next_bound(&self, now: &DateTime<Utc>) -> Timestamp {
-        if self.has(now) { self.end } else { self.start }
+        if self.contains(now) {
+            self.end
+        } else {
+            self.start
+        }
     }
 
-    fn has(&self, at: &DateTime<Utc>) -> bool {
+    fn contains(&self, at: &DateTime<Utc>) -> bool {
         self.start <= *at && *at < self.end
     }
 }
@@ -53,10 +57,11 @@ fn forms(direction: TimeDirection) -> &'static str {
     }
 }
 
-/// Returns the period that `text` means at `now` in `zone`: of a day, a week or a month all of it, else an instant.
+/// Returns the period that `text` means at `now` in `zone`. A text that names only a day, a week or a month means all
+/// of it; any other text means an instant.
 ///
-/// RFC 3339 is exact, and a duration counts from `now`. If daylight saving repeats a time, the first one counts; if it
-/// skips a time, the same number of minutes after the gap begins.
+/// RFC 3339 is exact, and a duration counts from `now`. If daylight saving repeats a time, the first one counts. If
+/// daylight saving skips a time, see [`Zone::resolve_local`].
 pub(crate) fn parse(
     text: &str,
     direction: TimeDirection,
@@ -96,7 +101,7 @@ impl TimeReader<'_> {
         self.zone.at(self.now).date_naive()
     }
 
-    /// Parses "3d", in the direction, "+3d" and "in 3d", or "3d ago".
+    /// Parses "3d", which counts in the direction of the reader, "+3d", "in 3d" and "3d ago".
     fn parse_duration(&self, text: &str) -> Option<TimePeriod> {
         let ahead = text.strip_prefix('+').or_else(|| text.strip_prefix("in "));
         let (span, direction) = match (ahead, text.strip_suffix(" ago")) {
@@ -158,14 +163,15 @@ impl TimeReader<'_> {
                 let mut years = (0..=8).map(|years| year.unwrap_or(this_year + step * years));
                 years.find_map(|y| {
                     let found = self.on_date(NaiveDate::from_ymd_opt(y, month, day)?, time)?;
-                    let is_nearest = found.has(self.now) || self.is_in_direction(&found);
+                    let is_nearest = found.contains(self.now) || self.is_in_direction(&found);
                     (year.is_some() || is_nearest).then_some(found)
                 })
             }
         }
     }
 
-    /// Returns the nearest day in the direction that `is_wanted` accepts; with `time`, that time of the day.
+    /// Returns the nearest day that `is_wanted` accepts, searched in the direction of the reader; with `time`, that
+    /// time of the day.
     fn find_day(
         &self,
         is_wanted: impl Fn(NaiveDate) -> bool,

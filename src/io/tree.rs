@@ -6,15 +6,15 @@ use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The reason why a walk leaves out a folder.
+/// The message for a folder that a walk skips ([`is_too_deep`]).
 pub(crate) const TOO_DEEP: &str = "nested too deeply";
 
-/// Returns true for the path of a folder that a walk leaves out, relative to where it began. Copies of the folder have
-/// longer paths, and systems limit them to 4,096 bytes.
+/// Returns true if a walk must skip the folder at this path, which is relative to the root of the walk. Systems limit a
+/// path to 4,096 bytes, and a copy of the folder elsewhere may have a longer path.
 pub(crate) fn is_too_deep(relative: &Path) -> bool {
     const MAX_LEVELS: usize = 1000;
     const MAX_BYTES: usize = 3850;
-    // Most paths have fewer bytes than they may have levels.
+    // Components are counted only in long paths, because most paths have fewer bytes than `MAX_LEVELS`.
     let len = relative.as_os_str().len();
     len > MAX_BYTES || (len > MAX_LEVELS && relative.components().count() > MAX_LEVELS)
 }
@@ -56,8 +56,8 @@ pub(crate) fn list_folders(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     Ok(folders.map(|(name, _)| folder.join(name)).collect())
 }
 
-/// Removes `folder` and the folders in it, as far as they are empty then. A folder with any other entry stays as it is,
-/// with the folders above it and in it.
+/// Removes `folder` if it contains nothing but folders, recursively. A folder with any other entry stays, with its
+/// subfolders and the folders above it.
 pub(crate) fn remove_empty_folders(folder: &Path) {
     let Ok(entries) = list(folder) else { return };
     if entries.iter().all(|(_, kind)| kind.is_dir()) {
@@ -146,19 +146,18 @@ pub(crate) fn make_private(path: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// The files and links below a folder.
+/// The number of the files and links below a folder, and their total size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct FolderSize {
-    /// The number of files and links.
     pub files: u64,
-    /// The size of the files and links in bytes.
     pub bytes: u64,
 }
 
-/// Returns the size of `folder`, up to the first folder in it that cannot be listed. Follows no links.
+/// Returns the size of everything below `folder`. Stops counting at the first folder that cannot be listed. Follows no
+/// links.
 pub(crate) fn measure(folder: &Path) -> FolderSize {
     let mut size = FolderSize::default();
-    // The size is a help for the user only.
+    // The size is only shown to the user, so an incomplete one is better than an error.
     let _ = walk(folder, &mut |path, kind| {
         if !kind.is_dir() {
             size.files += 1;
@@ -169,15 +168,15 @@ pub(crate) fn measure(folder: &Path) -> FolderSize {
     size
 }
 
-/// The state of a folder that another process writes.
+/// A summary of a folder that changes with every write to a file in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct FolderActivity {
     size: FolderSize,
     newest: Option<SystemTime>,
 }
 
-/// Returns the state of `folder`, up to the first folder in it that cannot be listed. Each write to a file changes it,
-/// even if the size of the file was reserved.
+/// Summarizes `folder`, up to the first folder in it that cannot be listed. The newest mtime shows writes to files
+/// whose size was reserved.
 pub(crate) fn read_activity(folder: &Path) -> FolderActivity {
     let mut newest = None;
     let _ = walk(folder, &mut |path, _| {
@@ -191,8 +190,8 @@ pub(crate) fn read_activity(folder: &Path) -> FolderActivity {
     }
 }
 
-/// Calls `visit` for everything below `path`, then for `path`, until it returns false. Returns false
-/// then.
+/// Calls `visit` for everything below `path`, then for `path` itself. Ends early and returns false if `visit` returns
+/// false.
 pub(super) fn walk(
     path: &Path,
     visit: &mut dyn FnMut(&Path, FileType) -> bool,

@@ -6,7 +6,7 @@ use std::fs::{FileType, Metadata};
 use std::path::{Path, PathBuf};
 
 /// The largest number of new files that are synced one by one.
-const FEW_FILES: usize = 256;
+const MAX_SINGLE_SYNCS: usize = 256;
 
 /// Makes everything below `folder` durable: contents, names and attributes.
 pub(crate) fn sync(folder: &Path) -> Result<(), IoError> {
@@ -65,7 +65,7 @@ pub(crate) fn sync_file_systems<'a>(paths: impl IntoIterator<Item = &'a Path>) -
 /// Syncs the files and folders one by one, several in parallel.
 fn sync_entries(folder: &Path) -> Result<(), IoError> {
     parallel::run_ordered(
-        FEW_FILES,
+        MAX_SINGLE_SYNCS,
         |(path, kind): (PathBuf, FileType)| {
             if kind.is_dir() {
                 atomic::sync_folder(&path)
@@ -92,18 +92,19 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
     )
 }
 
-/// Returns true if `folder` contains more than a few new files, recursively.
+/// Returns true if there are more than [`MAX_SINGLE_SYNCS`] new files below `folder`.
 #[cfg(target_os = "linux")]
 fn has_many_new_files(folder: &Path) -> Result<bool, IoError> {
     let mut seen = 0;
     let whole = walk(folder, &mut |path, kind| {
         seen += usize::from(kind.is_file() && path.symlink_metadata().is_ok_and(|m| is_new(&m)));
-        seen <= FEW_FILES
+        seen <= MAX_SINGLE_SYNCS
     })?;
     Ok(!whole)
 }
 
-/// Returns false for a file with another hard link. It existed before, so it needs no sync.
+/// Returns true for a file with one hard link, and always on Windows. A file with another link existed before, so it
+/// was synced then.
 fn is_new(meta: &Metadata) -> bool {
     #[cfg(unix)]
     {

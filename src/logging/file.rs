@@ -23,19 +23,17 @@ pub struct LogLocation {
     suffix: String,
 }
 
-/// A parsed file name of a log.
+/// The parts of a log's file name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogName {
-    /// The local day of its lines.
+    /// The local day on which the lines were written.
     pub date: NaiveDate,
-    /// 0 for the file that is written to; from 1 on for full files of that day.
+    /// 0 for the file to which lines are appended; 1, 2 and so on for the full files of that day.
     pub number: u32,
-    /// True for a compressed log.
     pub is_zip: bool,
 }
 
 impl LogLocation {
-    /// Returns the location of the log with these settings.
     pub fn new(settings: &LogSettings, context: &LogContext) -> Self {
         let default = || {
             let name = format!("{DEFAULT_STEM}.{DEFAULT_EXTENSION}");
@@ -65,7 +63,6 @@ impl LogLocation {
         atomic::create_private_folder(&self.folder)
     }
 
-    /// Returns the path of a log file.
     pub fn path(&self, name: LogName) -> PathBuf {
         let number = match name.number {
             0 => String::new(),
@@ -112,7 +109,7 @@ impl LogLocation {
     /// Returns the next free number of that day.
     pub(super) fn next_free_number(&self, date: NaiveDate) -> u32 {
         let taken = self.list().into_iter().filter(|name| name.date == date);
-        // Zipped logs count as well: a number is never given twice on a day.
+        // Zipped logs count too, so that a number is never used twice on a day.
         taken.map(|name| name.number).max().unwrap_or(0) + 1
     }
 
@@ -148,7 +145,7 @@ fn sanitize_file_name(text: &str) -> String {
                 '-'
             }
         })
-        // A name has at most 255 bytes, and these are three parts of one.
+        // A file name has at most 255 bytes, and a log's name has up to three such parts.
         .take(64)
         .collect();
     if name.is_empty() {

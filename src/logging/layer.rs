@@ -1,4 +1,4 @@
-//! The `tracing` layers: one writes events to the log, the other one prints them for `--verbose`.
+//! The `tracing` layers: [`LogLayer`] writes events to the log, and [`PrintLayer`] prints them for `--verbose`.
 
 use super::line::{self, FieldValue, LogFormat};
 use super::settings::LogContext;
@@ -12,7 +12,6 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-/// The `tracing` layer that writes events to the log.
 #[derive(Debug)]
 pub(super) struct LogLayer {
     pub(super) writer: Arc<LogWriter>,
@@ -52,13 +51,13 @@ impl Drop for GatheredLines {
 }
 
 thread_local! {
-    /// Outer `None`: each line is written at once.
+    /// The lines of [`gather_events`]. If the outer option is `None`, each line is written immediately.
     #[allow(clippy::option_option, reason = "the inner one is empty until the first line")]
     static GATHERED: RefCell<Option<Option<GatheredLines>>> = const { RefCell::new(None) };
 }
 
-/// Runs `work`, and writes the events of this thread in it together: each write takes a lock and opens the log. For
-/// reports of what is done already, as a killed process loses them.
+/// Runs `work`, and writes its events of this thread to the log together at the end, because each write takes a lock
+/// and opens the log. A killed process loses these events, so use it only to report what is already done.
 pub fn gather_events(work: impl FnOnce()) {
     GATHERED.set(Some(None));
     work();
@@ -121,7 +120,7 @@ impl Visit for EventFields {
     }
 }
 
-/// Passes each later event of this process to `print`, in one line without its fields. Has no effect in a
+/// Passes the message of each later event of this process to `print`, without the fields. Has no effect in a
 /// process that has a log already.
 pub(crate) fn print_events(print: impl Fn(&str) + Send + Sync + 'static) {
     let subscriber = tracing_subscriber::registry().with(PrintLayer { print });

@@ -122,7 +122,7 @@ fn format_json(record: &LogRecord<'_>) -> String {
     Json::Object(object).to_string()
 }
 
-/// Returns the name of a field, with a prefix if it equals a field that every line has.
+/// Returns the name of an event's field, with a prefix if every line has a field of this name.
 fn unreserved_name(name: &str, message: &str) -> String {
     if ["time", "level", "machine", "pid", message].contains(&name) {
         format!("event_{name}")

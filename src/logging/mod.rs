@@ -34,7 +34,7 @@ use tracing_subscriber::layer::SubscriberExt;
 pub struct Log {
     layer: LogLayer,
     level: LevelFilter,
-    /// Problems with the folder and with old logs, for the user. They do not stop the job.
+    /// Problems with the folder or with old logs, to show to the user. The job continues.
     pub warnings: Vec<String>,
 }
 
@@ -61,7 +61,7 @@ impl Log {
     }
 }
 
-/// A handle to ask an installed log for problems.
+/// Reports the problems of an installed log.
 #[derive(Debug, Clone)]
 pub struct LogHandle(Arc<LogWriter>);
 

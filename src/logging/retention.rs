@@ -1,4 +1,4 @@
-//! Compresses and removes old logs. Touches only files whose complete name has the form of a log name.
+//! Compresses and removes old logs. Changes only files with a name that [`LogLocation::parse`] accepts.
 
 use super::file::{LogLocation, LogName};
 use super::settings::LogArchiving;
@@ -14,7 +14,6 @@ use std::path::Path;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-/// A planned action on a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RetentionAction {
     /// Compress the log into a zip file, and remove the plain file.
@@ -23,8 +22,8 @@ pub(crate) enum RetentionAction {
     Remove(LogName),
 }
 
-/// Plans the actions on old logs. The log that is written today stays as it is; full logs of today are compressed too. A
-/// `retention_days` of 0 removes none.
+/// Plans the actions on old logs. The log to which lines are appended today stays as it is; full logs of today are
+/// compressed too. If `retention_days` is 0, no log is removed.
 pub(crate) fn plan(
     logs: &[LogName],
     today: NaiveDate,
@@ -32,7 +31,7 @@ pub(crate) fn plan(
     archive: LogArchiving,
 ) -> Vec<RetentionAction> {
     let policy = RetentionPolicy {
-        // A day more, because the log of the first day was written until its end.
+        // One more day, because the log of a day was written until the end of that day.
         max_age: (retention_days > 0).then(|| TimeDelta::days(i64::from(retention_days) + 1)),
         ..RetentionPolicy::default()
     };

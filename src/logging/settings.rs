@@ -6,7 +6,6 @@ use crate::io::clock::{Clock, Zone};
 use smart_default::SmartDefault;
 use std::path::PathBuf;
 
-/// The treatment of a log that is no longer written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogArchiving {
     /// Compress the log into a separate zip file.
@@ -16,7 +15,7 @@ pub enum LogArchiving {
     Text,
 }
 
-/// The settings of a log. The defaults are equal to codexsync's `[logging]`.
+/// The settings of a log. The defaults are those of `[logging]` in codexsync.
 #[derive(Debug, Clone, PartialEq, Eq, SmartDefault)]
 pub struct LogSettings {
     /// The lowest severity that is logged.
@@ -28,21 +27,18 @@ pub struct LogSettings {
     /// The number of days after which a log is removed; 0 for never.
     #[default = 7]
     pub retention_days: u32,
-    /// The treatment of a log that is no longer written.
     pub archive: LogArchiving,
     /// The maximum size of a file in bytes; 0 for no limit.
     #[default(10 * 1024 * 1024)]
     pub max_file_bytes: u64,
 }
 
-/// The environment of a log.
 #[derive(Debug, Clone)]
 pub struct LogContext {
     /// The manager home, which contains the default folder of logs.
     pub manager_home: PathBuf,
     /// The name of this machine in the configuration.
     pub machine: String,
-    /// The source of the times in the log.
     pub clock: Clock,
     /// The time zone of the times, and of the days that begin new files.
     pub zone: Zone,

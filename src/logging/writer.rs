@@ -8,7 +8,7 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// The time limit for the lock that another process holds while it writes a line. After that the line is
+/// The longest wait for the lock that another process holds while it writes lines. After that the lines are
 /// dropped, so that the log does not delay the job.
 pub(super) const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -40,7 +40,7 @@ impl LogWriter {
         problem.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns true if one call may write these lines and another one.
+    /// Returns true if one call of [`LogWriter::write`] may write `lines` together with `line`.
     pub(super) fn fits_in_one_write(&self, lines: &str, line: &str) -> bool {
         let length = lines.len() + line.len();
         length <= MAX_WRITE && (self.max_bytes == 0 || length as u64 <= self.max_bytes)
@@ -66,7 +66,7 @@ impl LogWriter {
             is_zip: false,
         };
         let path = self.location.path(name);
-        // Open the file only under the lock: before, another process may rename it.
+        // The file is opened under the lock, because another process that holds the lock may rename it.
         let _lock = FileLock::acquire_within(&self.location.write_lock_path(), WRITE_LOCK_TIMEOUT)?;
         let mut file = LogLocation::open(&path)?;
         let size = file.metadata().at("inspect", &path)?.len();
@@ -78,7 +78,7 @@ impl LogWriter {
             atomic::rename(&path, &self.location.path(LogName { number, ..name }))?;
             file = LogLocation::open(&path)?;
         }
-        // A killed process or a full disk has left a partial line, which must not swallow the next one.
+        // If a killed process or a full disk has left a partial line, the next line must not be appended to it.
         if file_open::ends_in_partial_line(&mut file).at("write the log", &path)? {
             file.write_all(b"\n").at("write the log", &path)?;
         }

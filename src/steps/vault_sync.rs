@@ -103,7 +103,12 @@ impl<'c> VaultSync<'c> {
             }
             return Ok(None);
         }
-        let store = ReplicaStore::new(ConnectionArgs::default().open(context)?, writes);
+        let restic = ConnectionArgs::default().open(context)?;
+        let store = if writes {
+            ReplicaStore::for_publishing(restic)
+        } else {
+            ReplicaStore::new(restic)
+        };
         let lock = writes.then(|| TreeLock::acquire(manager)).transpose()?;
         if lock.is_some() {
             // Only under the lock, because the restic of a killed run may still read its staging folder.

@@ -333,7 +333,7 @@ fn apply_cooldown(
                 && archive.archive.is_some()
                 && archive.metadata.captures_login()
             {
-                file.record_login(&identity, true);
+                file.record_archived_account(&identity, true);
             }
         }
         file.set_profiles(&profiles);

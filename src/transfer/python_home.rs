@@ -280,7 +280,7 @@ fn merge_accounts(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
     });
     for imported in &home.cooldown.accounts {
         merge_entry(file, imported);
-        file.record_login(&imported.identity, false);
+        file.record_archived_account(&imported.identity, false);
         let entry = file.entry(&imported.identity);
         // A profile or the live home may have a newer login than the one that has expired for the Python codex-manager.
         let has_newer_login = matches!(entry.login, LoginState::Ok | LoginState::Moved);

@@ -29,7 +29,7 @@ pub(crate) fn format_share(part: f64, whole: f64) -> String {
     }
 }
 
-/// Returns a share with its bar. The shares of a column are equally wide, so that the bars are below each other.
+/// Returns a share with its bar. All shares are padded to one width, so that the bars of a column are aligned.
 pub(crate) fn format_share_bar(part: f64, whole: f64, width: usize) -> String {
     let bar = draw_bar(part, whole, width);
     format!("{:>5} {bar}", format_share(part, whole))
@@ -44,13 +44,12 @@ pub(crate) fn draw_sparkline(values: impl IntoIterator<Item = Option<f64>>, most
     columns.collect()
 }
 
-/// Returns a number as a length for a chart.
 #[allow(clippy::cast_precision_loss, reason = "a length in a drawing")]
 pub(crate) fn as_length(number: u64) -> f64 {
     number as f64
 }
 
-/// Returns `part` in steps: `whole` has `steps` of them, and a part above 0 at least one.
+/// Converts `part` to steps, if `whole` is `steps` long. A part above 0 is at least one step.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

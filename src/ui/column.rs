@@ -18,11 +18,10 @@ pub(super) enum Fit {
     End(usize),
     /// The middle is cut out, down to this width.
     Middle(usize),
-    /// The text continues on further lines, at least this wide. Only in the last column.
+    /// The text continues on further lines, which are at least this wide. Only for the last column.
     Wrap(usize),
 }
 
-/// The output that contains a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ColumnScope {
     All,
@@ -34,10 +33,10 @@ pub(super) enum ColumnScope {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     pub(super) head: &'static str,
-    /// Of the columns above 0, the highest disappears first.
+    /// If the table is too wide, the columns of the highest rank disappear first. Columns of rank 0 never disappear.
     pub(super) rank: u8,
     pub(super) fit: Fit,
-    /// The width that it gets before columns of this rank get any.
+    /// The width up to which the column grows before columns of this rank appear.
     widened: Option<(usize, u8)>,
     pub(super) is_number: bool,
     pub(super) scope: ColumnScope,
@@ -73,8 +72,7 @@ impl Column {
         Self { fit, ..self }
     }
 
-    /// Widens a column that can be shortened to up to `width` before a column of the rank `rank` or a higher one gets
-    /// any width.
+    /// Lets a column that can be shortened grow up to `width` before columns of the rank `rank` or a higher one appear.
     pub(crate) const fn widen(self, width: usize, rank: u8) -> Self {
         let widened = Some((width, rank));
         Self { widened, ..self }
@@ -124,11 +122,11 @@ impl Column {
     }
 }
 
-/// A column that people see.
+/// A column of a table for people.
 pub(super) struct ShownColumn {
     pub(super) index: usize,
     pub(super) column: Column,
-    /// The width of its widest cell, or of its head.
+    /// The width of the head or the widest cell.
     pub(super) natural: usize,
 }
 
@@ -142,8 +140,9 @@ impl ShownColumn {
     }
 }
 
-/// Returns a width for each column so that all fit into `width`; 0 for those that disappear. `None` if
-/// rows have to become blocks.
+/// Returns a width for each column so that all fit into `width`; 0 for those that disappear. Returns `None`, so that
+/// each row becomes a block of lines, if the columns of rank 0 do not fit, or if `is_narrow` and any column would be
+/// shortened or disappear.
 ///
 /// Adds the columns by rank, each at its least width, and drops those that do not fit. Before each column, the
 /// earlier ones grow to the widths that they request. The remaining width is distributed in the same order.

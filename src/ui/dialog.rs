@@ -1,6 +1,6 @@
 //! A yes/no question in a desktop window, shown by an installed dialog program.
 //!
-//! It reaches the user of a scheduled job, who may be at the machine, but not at a terminal of this program.
+//! The window reaches the user of a scheduled job, which has no terminal.
 
 use crate::codex::program::Program;
 use crate::io::child::{ChildGroup, ChildOutput};
@@ -24,7 +24,6 @@ const SHOW_SCRIPT: &str = "Add-Type -AssemblyName PresentationFramework; \
     exit [int][System.Windows.MessageBox]::Show($env:CODEX_MANAGER_QUESTION, 'codex-manager', \
     'YesNo', 'Warning', 'No')";
 
-/// A program that shows a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DialogProgram {
     Zenity,
@@ -50,7 +49,7 @@ impl DialogProgram {
                 .args(["--question", "--no-markup", "--default-cancel"])
                 .args(["--title", TITLE, "--ok-label", YES, "--cancel-label", NO])
                 .args(["--text", question]),
-            // kdialog takes text with a tag in it for HTML.
+            // kdialog shows a text that contains a tag as HTML.
             Self::KDialog => command
                 .args(["--title", TITLE, "--yes-label", YES, "--no-label", NO])
                 .args(["--warningyesno", &question.replace('<', "‹")]),
@@ -75,7 +74,7 @@ impl DialogProgram {
     /// answer.
     fn interpret_answer(self, code: i32, output: &str) -> Option<bool> {
         match (self, code) {
-            // Without a display they end with the code of a "no".
+            // Without a display, these programs end with the exit code for "no".
             (Self::Zenity | Self::KDialog, 1) if output.to_lowercase().contains("display") => None,
             // The values of MessageBoxResult: Yes and No.
             (Self::PowerShell, 6) => Some(true),
@@ -117,7 +116,7 @@ fn find_program(env: &Environment) -> Option<(DialogProgram, Program)> {
     })
 }
 
-/// Returns true if [`confirm`] has a program to ask with.
+/// Returns true if a program for [`confirm`] is installed.
 pub(crate) fn is_available(env: &Environment) -> bool {
     find_program(env).is_some()
 }

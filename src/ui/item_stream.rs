@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-/// The items, which can be serialized once.
+/// A list of items that are read during its serialization, so it can be serialized only once.
 pub(super) struct ItemStream<F, T> {
     items: Cell<Option<F>>,
     error: Cell<Option<CommandError>>,

@@ -1,4 +1,5 @@
-//! JSON objects without a type of their own: a command names the keys of its document where it prints it.
+//! JSON objects without a type of their own, so that a command names the keys of a document where it prints the
+//! document.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -26,7 +27,7 @@ pub(crate) fn object() -> JsonObject<()> {
     JsonObject(())
 }
 
-/// Returns the name that a variant without fields has in JSON, for people too.
+/// Returns the JSON name of an enum variant without fields, which is also shown to people.
 pub(crate) fn variant_name(variant: impl Serialize) -> String {
     let name = serde_json::to_value(variant).unwrap_or_default();
     name.as_str().unwrap_or_default().to_owned()

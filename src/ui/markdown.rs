@@ -46,7 +46,7 @@ impl Ui {
             };
             return self.paint(style, self.wrapped(0, heading));
         }
-        // A remark of the program, such as that on a summary.
+        // A line in single asterisks is a remark of this program, such as the one about a summary.
         let remark = line
             .strip_prefix('*')
             .and_then(|line| line.strip_suffix('*'));

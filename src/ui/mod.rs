@@ -40,7 +40,6 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The amount of output on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Verbosity {
     /// Errors and warnings only.
@@ -54,7 +53,6 @@ pub enum Verbosity {
 /// The meaning of a text, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Ordinary text, without colour.
     Plain,
     Good,
     /// A warning, shown in yellow.
@@ -65,7 +63,7 @@ pub enum Style {
     Strong,
 }
 
-/// The least width of a terminal that the lists of the help fit.
+/// The width of a terminal from which on the lists of the help fit.
 const HELP_WIDTH: usize = 80;
 
 /// The indentation of the second line of an entry of a list in the help.
@@ -112,7 +110,7 @@ fn write_document(document: &impl Serialize) -> io::Result<()> {
     to.flush()
 }
 
-/// Writes a document. The writer has no type, so that each document is compiled once.
+/// Writes a document. The writer is a trait object, so that the code for a document is compiled only once.
 fn write_json(to: &mut dyn Write, document: &impl Serialize) -> serde_json::Result<()> {
     serde_json::to_writer_pretty(to, document)
 }
@@ -156,13 +154,11 @@ impl Ui {
         }
     }
 
-    /// Returns true if the result is to be one JSON document.
     pub fn wants_json(&self) -> bool {
         self.json
     }
 
-    /// Returns the printer for a command that another one runs: it prints neither a result nor
-    /// notes.
+    /// Returns a printer for a command that another command runs. It prints no results and no notes, but warnings.
     #[must_use]
     pub(crate) fn silenced(&self) -> Self {
         Self {
@@ -182,7 +178,6 @@ impl Ui {
         }
     }
 
-    /// Returns true if the result is to be tab-separated values.
     pub fn wants_tsv(&self) -> bool {
         self.tsv
     }
@@ -228,7 +223,7 @@ impl Ui {
         }
     }
 
-    /// Prints a part of the data on stdout, without a newline, also in tab-separated form. Prints nothing in JSON mode.
+    /// Prints data on stdout without adding a newline, also for tab-separated values. Prints nothing in JSON mode.
     pub(crate) fn print_part(&self, text: &str) {
         if !self.json && !self.silent {
             write_stdout(text);
@@ -284,7 +279,7 @@ impl Ui {
         }
     }
 
-    /// Returns the line of a command that people copy, indented by `indent` spaces if it fits then.
+    /// Returns a command that people copy as one line, indented by `indent` spaces, or by fewer if it would not fit.
     pub(crate) fn command_line(&self, indent: usize, command: &str) -> String {
         wrap::command_line(command, indent, self.width)
     }
@@ -304,9 +299,10 @@ impl Ui {
             command,
             body,
         };
-        // A document may be long, so it is not held; half of one must not be printed.
-        let complete = write_json(&mut io::sink(), &document).map_err(io::Error::from);
-        record_output_error(complete.and_then(|()| write_document(&document)));
+        // The first serialization finds errors, so that half a document is never printed. Its text is not kept, because
+        // a document may be long.
+        let serialized = write_json(&mut io::sink(), &document).map_err(io::Error::from);
+        record_output_error(serialized.and_then(|()| write_document(&document)));
     }
 
     /// Prints the JSON document of a list, `{"schema":1,"command":…,"<key>":[…]}`, in JSON mode.
@@ -315,7 +311,7 @@ impl Ui {
     }
 
     /// Like [`Ui::list_document`], for items that are read while they are printed: `items` calls the given function
-    /// with each, until it returns false.
+    /// with each item, until the function returns false.
     ///
     /// # Errors
     /// `items` fails. The document is incomplete then.
@@ -504,8 +500,8 @@ fn write_stderr(text: std::fmt::Arguments<'_>) {
         .write_all(sanitize(&text.to_string()).as_bytes());
 }
 
-/// Makes every character printable, except the colours of this program: each text passes here on its way to the
-/// terminal, so no command can forget that file, account and machine names come from outside.
+/// Replaces all characters that steer a terminal, except the colour codes of this program. All output passes through
+/// this function, because the names of files, accounts and machines come from outside.
 fn sanitize(text: &str) -> Cow<'_, str> {
     let mut rest = text;
     let mut tamed = String::new();
@@ -523,7 +519,7 @@ fn sanitize(text: &str) -> Cow<'_, str> {
     Cow::Owned(tamed)
 }
 
-/// True if one of the streams has colours. Without them, foreign text has none either.
+/// True if this program colours one of the streams. Otherwise colour codes in foreign text are replaced too.
 static HAS_COLORS: AtomicBool = AtomicBool::new(false);
 
 /// The escape sequences of [`paint`].
@@ -539,7 +535,7 @@ fn terminal_width(stream: &impl std::os::fd::AsFd) -> Option<usize> {
         .filter(|w| *w > 0)
 }
 
-/// Returns the width of the console, whichever stream it is.
+/// Returns the width of the console, which is the same for all streams.
 #[cfg(not(unix))]
 fn terminal_width<T>(_stream: &T) -> Option<usize> {
     let (columns, _) = crossterm::terminal::size().ok()?;

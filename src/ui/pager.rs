@@ -5,11 +5,11 @@ use crate::io::environment::Environment;
 use std::io::Write;
 use std::process::{Child, Stdio};
 
-/// The pager without `PAGER`: it ends at once if the text fits the screen, and shows colours. `-X` is for versions
-/// before 530, which would show such a text on the alternate screen and clear it.
+/// The default pager. It ends at once if the text fits the screen, and shows colours. Without `-X`, versions of less
+/// before 530 would show such a text on the alternate screen and clear it.
 const DEFAULT_PAGER: &str = "less -FRX";
 
-/// Receives a text in parts.
+/// Shows a text that is written in parts.
 pub(crate) struct Pager<'a> {
     ui: &'a Ui,
     child: Option<Child>,
@@ -41,7 +41,7 @@ impl Pager<'_> {
 impl Drop for Pager<'_> {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // The pager ends its input loop at the end of the pipe. The shell must not draw its prompt before.
+            // The end of the pipe ends the input of the pager. The wait keeps the shell from drawing its prompt.
             drop(child.stdin.take());
             let _ = child.wait();
         }

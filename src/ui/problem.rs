@@ -3,7 +3,6 @@
 use crate::archive::sidecar::SidecarProblem;
 use crate::inventory::records::ArchiveProblem;
 
-/// Describes a problem of an archive or its sidecar.
 pub(crate) fn describe_problem(problem: &ArchiveProblem) -> String {
     match problem {
         ArchiveProblem::Sidecar(problem) => describe_sidecar(problem),
@@ -14,7 +13,6 @@ pub(crate) fn describe_problem(problem: &ArchiveProblem) -> String {
     }
 }
 
-/// Describes a problem of a sidecar.
 pub(crate) fn describe_sidecar(problem: &SidecarProblem) -> String {
     match problem {
         SidecarProblem::Missing => "no sidecar; create it with: codex-manager verify --repair".into(),

@@ -1,5 +1,5 @@
-//! Progress of long work: lines on a terminal that are erased on drop. Nothing anywhere else, and nothing with `--quiet`,
-//! `--verbose` and `--json`.
+//! Progress of long work: lines on a terminal that are erased on drop. Nothing anywhere else, and nothing with
+//! `--quiet`, `--verbose` and `--json`.
 
 use super::{Ui, Verbosity};
 use crate::io::Progress;
@@ -21,7 +21,7 @@ impl Ui {
         line
     }
 
-    /// Creates a line for the time that is left, which is its message. Hidden if no progress is shown.
+    /// Creates a line whose message shows the time that is left. Hidden if no progress is shown.
     pub fn countdown(&self) -> ProgressBar {
         self.progress_line("{msg}", 0)
     }

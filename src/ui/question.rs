@@ -15,14 +15,14 @@ const ANSWER_COLUMNS: usize = 2;
 static OPEN: Mutex<Option<Ui>> = Mutex::new(None);
 
 impl Ui {
-    /// Asks a yes/no question on the terminal; any answer but `y` and `yes` is a no. `None` without a terminal. Commands
-    /// ask before they change anything, because Ctrl-C reports that nothing was changed.
+    /// Asks a yes/no question on the terminal; any answer but `y` and `yes` is a no. `None` without a terminal. Ask
+    /// before anything is changed, because a Ctrl-C reports that nothing was changed.
     pub fn confirm(&self, question: impl Display) -> Option<bool> {
         let answer = self.read_answer(&format!("{question} [y/N]"))?;
         Some(matches!(answer.to_lowercase().as_str(), "y" | "yes"))
     }
 
-    /// Asks for a line of text; `None` without a terminal or if it is empty.
+    /// Asks for a line of text; `None` without a terminal or if the line is empty.
     pub fn ask(&self, question: impl Display) -> Option<String> {
         let answer = self.read_answer(&question.to_string());
         answer.filter(|answer| !answer.is_empty())
@@ -34,7 +34,7 @@ impl Ui {
         }
         let width = self.width_err.saturating_sub(ANSWER_COLUMNS);
         let mut answer = String::new();
-        // The question appears only when Ctrl-C ends the process: nothing else ends the read.
+        // Printed inside, so that Ctrl-C ends the process as soon as the user sees the question.
         let read = self.block_with_open_question(|| {
             write_stderr(format_args!("{} ", wrap::wrap(question, 2, width)));
             io::stdin().lock().read_line(&mut answer)
@@ -43,7 +43,7 @@ impl Ui {
         Some(answer.trim().to_owned())
     }
 
-    /// Asks for a passphrase without echo; `None` without a terminal or if it is empty.
+    /// Asks for a passphrase without echo; `None` without a terminal or if the passphrase is empty.
     ///
     /// # Errors
     /// The user pressed Ctrl-C.
@@ -57,7 +57,8 @@ impl Ui {
         answer
     }
 
-    /// Asks twice for a new secret, such as "passphrase". `None` without a terminal, or if one answer is empty.
+    /// Asks for a new secret by two questions, and compares the answers. `noun`, such as "passphrase", names the secret
+    /// in the error. `None` without a terminal, or if one answer is empty.
     ///
     /// # Errors
     /// The answers differ, or the user pressed Ctrl-C.
@@ -90,8 +91,8 @@ fn replace_open_question(ui: Option<Ui>) -> Option<Ui> {
     std::mem::replace(&mut *open, ui)
 }
 
-/// Prints the error of a cancelled command if a question is open, and turns echo on again. For the handler of
-/// Ctrl-C and SIGTERM, which ends the process then.
+/// Prints the error of a cancelled command if a question is open, and turns echo on again. The handler of Ctrl-C and
+/// SIGTERM calls it before it ends the process.
 pub(crate) fn report_cancelled() {
     secret::restore_echo();
     if let Some(ui) = replace_open_question(None) {

@@ -6,7 +6,7 @@ use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use std::io::{self, Read as _, stdin};
 use std::sync::{Mutex, PoisonError};
 
-/// True while the terminal is in the raw mode: no echo, no lines, no meaning of Ctrl-C.
+/// True while the terminal is in raw mode: without echo and line editing, and with Ctrl-C as an ordinary character.
 static IS_RAW: Mutex<bool> = Mutex::new(false);
 
 /// Reads a line from the terminal without echo. Calls `ask` to print the question once echo is off,
@@ -21,18 +21,18 @@ pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>> {
     }
     ask();
     let mut line = Vec::new();
-    let mut given = false;
+    let mut is_entered = false;
     for byte in stdin().lock().bytes() {
         match byte {
             Ok(b'\n' | b'\r') => {
-                given = true;
+                is_entered = true;
                 break;
             }
             Ok(0x7f | 0x08) => {
                 // A whole character, however many bytes it has.
                 while line.pop().is_some_and(|byte: u8| byte & 0xC0 == 0x80) {}
             }
-            // Ctrl-U. Raw mode has none of the editing of the terminal, so the usual keys are here.
+            // Ctrl-U. The terminal does not edit in raw mode.
             Ok(0x15) => line.clear(),
             // Ctrl-C, which raw mode makes a character.
             Ok(3) => {
@@ -45,7 +45,7 @@ pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>> {
         }
     }
     restore_echo();
-    Ok((given && !line.is_empty()).then(|| SecretBytes::new(line)))
+    Ok((is_entered && !line.is_empty()).then(|| SecretBytes::new(line)))
 }
 
 fn turn_echo_off() -> io::Result<()> {

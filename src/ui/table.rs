@@ -1,8 +1,8 @@
 //! Tables: aligned columns that fit the terminal, or tab-separated values.
 //!
-//! A command declares its columns and adds rows. On a terminal the least important columns become
-//! shorter or disappear, and where even the important ones do not fit, each row becomes a block of
-//! lines. In a pipe each row is one line with all of its columns. No cell is ever broken inside a word.
+//! A command declares its columns and adds rows. On a terminal, columns become shorter and the least important ones
+//! disappear. If even the important columns do not fit, each row becomes a block of lines. In a pipe, each row is one
+//! line with all columns.
 
 use super::column::{ColumnScope, Fit, GAP, NARROW, ShownColumn, distribute_widths};
 use super::text_width::{columns as width_of, without_end};
@@ -45,7 +45,6 @@ impl Cell {
         Self::plain(short.unwrap_or_default()).value(exact.unwrap_or_default())
     }
 
-    /// Creates a cell with a number of bytes.
     pub(crate) fn bytes(bytes: u64) -> Self {
         Self::plain(time::bytes(bytes)).value(bytes)
     }
@@ -58,7 +57,8 @@ impl Cell {
     }
 }
 
-/// Replaces characters that steer a terminal. A list has hundreds of thousands of cells, most without any.
+/// Replaces characters that steer a terminal. Copies no text without any, because a list has hundreds of thousands of
+/// cells.
 fn into_printable_line(text: String) -> String {
     match to_printable_line(&text) {
         Cow::Owned(printable) => printable,
@@ -79,15 +79,15 @@ impl<S: Into<String>> From<(Style, S)> for Cell {
 }
 
 enum Line {
-    /// A heading above the rows that follow: a name, which may be shortened, and a word on it.
+    /// A heading above the rows that follow: a name, which may be shortened, and a remark.
     Group(Box<(Cell, Option<Cell>)>),
-    /// The places of its cells in [`Table::cells`].
+    /// A row, as the range of its cells in [`Table::cells`].
     Row(Range<usize>),
 }
 
-/// Returns a text that no spreadsheet computes: one that begins like a formula gets an apostrophe in front.
+/// Adds an apostrophe to a text that begins like a formula, so that no spreadsheet computes it.
 fn escape_formula(text: &str) -> Cow<'_, str> {
-    // Excel and LibreOffice compute such cells when they open the file, and titles of conversations come from others.
+    // Excel and LibreOffice compute such cells when they open a file. A conversation title may be a hostile formula.
     let is_number = text.parse::<f64>().is_ok();
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number && text != "-" {
         Cow::Owned(format!("'{text}"))
@@ -100,15 +100,16 @@ fn escape_formula(text: &str) -> Cow<'_, str> {
 pub(crate) struct Table {
     columns: Vec<Column>,
     lines: Vec<Line>,
-    /// The style of each cell, and the end of its text in `texts`: a list may have 200,000 rows.
+    /// The style of each cell, and the end of its text in `texts`. This saves an allocation for each cell, because a
+    /// list may have 200,000 rows.
     cells: Vec<(Style, usize)>,
     texts: String,
-    /// True if the cells contain exact values for programs.
+    /// True for tab-separated values, so that the cells contain exact values for programs.
     has_values: bool,
     /// The width of the terminal; `None` in a pipe.
     width: Option<usize>,
     is_colored: bool,
-    /// True if a long table repeats its header below the last row, because the first one has scrolled away.
+    /// True if a long table repeats its heads below the last row, because the first ones may have scrolled away.
     repeats_heads: bool,
     /// True if a narrow terminal gets rows with fewer columns instead of blocks.
     keeps_rows: bool,
@@ -117,11 +118,10 @@ pub(crate) struct Table {
 /// The number of bytes that are printed at a time.
 const PRINTED_BYTES: usize = 64 * 1024;
 
-/// The number of rows from which heads are repeated.
-const LONG: usize = 20;
+/// The number of lines from which on heads are repeated.
+const LONG_TABLE_LINES: usize = 20;
 
 impl Table {
-    /// Creates an empty table with these columns.
     pub(crate) fn new(ui: &Ui, columns: impl IntoIterator<Item = Column>) -> Self {
         Self {
             columns: columns.into_iter().collect(),
@@ -136,7 +136,6 @@ impl Table {
         }
     }
 
-    /// Creates a table with these columns and rows.
     pub(crate) fn with_rows<C: Into<Cell>, R: IntoIterator<Item = C>>(
         ui: &Ui,
         columns: impl IntoIterator<Item = Column>,
@@ -182,22 +181,24 @@ impl Table {
         Some((style, text))
     }
 
-    /// Adds a heading for the rows that follow: a name, and a word on it. Tab-separated values have none.
-    pub(crate) fn add_group(&mut self, name: impl Into<String>, word: Option<Cell>) {
+    /// Adds a heading for the rows that follow, with a remark behind the name. Tab-separated values have no headings.
+    pub(crate) fn add_group(&mut self, name: impl Into<String>, remark: Option<Cell>) {
         let name = Cell::new(Style::Strong, name);
-        self.lines.push(Line::Group(Box::new((name, word))));
+        self.lines.push(Line::Group(Box::new((name, remark))));
     }
 
-    fn format_heading(&self, (name, word): &(Cell, Option<Cell>)) -> String {
-        let word_width = word.as_ref().map_or(0, |word| width_of(&word.text) + GAP);
+    fn format_heading(&self, (name, remark): &(Cell, Option<Cell>)) -> String {
+        let remark_width = remark
+            .as_ref()
+            .map_or(0, |remark| width_of(&remark.text) + GAP);
         let width = self
             .width
-            .map_or(usize::MAX, |width| width.saturating_sub(word_width));
+            .map_or(usize::MAX, |width| width.saturating_sub(remark_width));
         let name_text = without_end(&name.text, width);
         let mut heading = paint(self.is_colored, name.style, name_text);
-        if let Some(word) = word {
+        if let Some(remark) = remark {
             heading.push_str(&" ".repeat(GAP));
-            heading.push_str(&paint(self.is_colored, word.style, &word.text));
+            heading.push_str(&paint(self.is_colored, remark.style, &remark.text));
         }
         heading
     }
@@ -263,7 +264,7 @@ impl Table {
         }
     }
 
-    /// Returns the number of blanks before the rows: they are below headings, or not.
+    /// Returns the indentation of the rows: none, unless they are below group headings.
     fn indent(&self) -> usize {
         let is_group = |line: &Line| matches!(line, Line::Group(..));
         GAP * usize::from(self.lines.iter().any(is_group))
@@ -276,7 +277,7 @@ impl Table {
         })
     }
 
-    /// Returns the columns of the printed table: those that are not empty, with their natural widths.
+    /// Returns the columns of the table for people, except columns with only empty cells.
     fn shown_columns(&self) -> Vec<ShownColumn> {
         let columns = self.columns.iter().enumerate();
         columns
@@ -318,19 +319,19 @@ impl Table {
                 }
             }
         }
-        if self.repeats_heads && self.width.is_some() && self.lines.len() >= LONG {
+        if self.repeats_heads && self.width.is_some() && self.lines.len() >= LONG_TABLE_LINES {
             put(&heads);
         }
     }
 
-    /// Returns a row as a line, or as several where its last cell is wrapped.
+    /// Formats a row as one line, or as several lines if its last cell is wrapped.
     fn format_line<'c>(
         &self,
         indent: usize,
         cells: impl Iterator<Item = (Column, usize, Style, Cow<'c, str>)>,
     ) -> String {
         let mut line = String::with_capacity(128);
-        // Blanks are added before the next text only, so that none trail.
+        // Blanks are added only before the next text, so that a line has none at its end.
         let mut blanks = indent;
         let mut start = indent;
         for (column, width, style, text) in cells {
@@ -361,8 +362,8 @@ impl Table {
         line
     }
 
-    /// Passes on each row as a block of lines: the most important cell with the marks, then the others with
-    /// their heads.
+    /// Writes each row as a block of lines: first the most important cell, preceded by the marks, which are the cells
+    /// of columns without a head; then the other cells with their heads.
     fn put_blocks(&self, shown: &[ShownColumn], width: usize, put: &mut dyn FnMut(&str)) {
         let title = shown.iter().min_by_key(|s| s.column.rank).map(|s| s.index);
         let is_mark = |s: &ShownColumn| s.column.head.is_empty();
@@ -412,7 +413,7 @@ impl Table {
     }
 }
 
-/// Wraps `text` to lines of `width` columns; those after the first begin after `start` blanks.
+/// Wraps `text` to lines of `width` columns; the lines after the first begin with `start` blanks.
 fn wrap_hanging(text: &str, start: usize, width: usize) -> String {
     wrap::wrap(text, 0, width).replace('\n', &format!("\n{}", " ".repeat(start)))
 }

@@ -1,4 +1,4 @@
-//! The width of text on a terminal, and text made shorter to fit one.
+//! Measures the width of text on a terminal, and shortens text to a width.
 
 use crate::io::ansi::is_plain_ascii;
 use std::borrow::Cow;

@@ -3,7 +3,7 @@
 use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Datelike, Duration, Utc};
 
-/// Formats a time as "Tue 24 Nov 15:55", with the year where it is not the current one.
+/// Formats a time as "Tue 24 Nov 15:55", with the year if it is not the current one.
 pub(crate) fn format_absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
     let (at, now) = (zone.at(at), zone.at(now));
     let format = if at.year() == now.year() {
@@ -14,7 +14,7 @@ pub(crate) fn format_absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc
     at.format(format).to_string()
 }
 
-/// Formats a day as "Tue 24 Nov", with the year where it is not the current one.
+/// Formats a day as "Tue 24 Nov", with the year if it is not the current one.
 pub(crate) fn format_day(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
     let text = format_absolute(at, zone, now);
     text.rsplit_once(' ')
@@ -73,7 +73,7 @@ pub(crate) fn rfc3339_of(at: &Timestamp) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Secs, false)
 }
 
-/// Formats a number of bytes as "12 B" or "3.4 MB", in powers of ten, as disks are sold.
+/// Formats a number of bytes as "12 B" or "3.4 MB", with decimal units like the sizes of disks.
 pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]

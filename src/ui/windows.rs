@@ -30,7 +30,7 @@ pub(crate) fn window_json(window: &Window, zone: Zone) -> impl Serialize + use<>
         )
 }
 
-/// Returns the figures of an observation in JSON, without the banked resets that have expired since.
+/// Returns the figures of an observation in JSON, without banked resets that have expired since the observation.
 pub(crate) fn quota_json(
     quota: Option<&Observation>,
     zone: Zone,
@@ -86,7 +86,7 @@ pub(crate) fn format_lines(
         .collect()
 }
 
-/// Returns "2 resets, one until Fri 28 Nov"; `None` if none is left or their number is unknown.
+/// Formats the banked resets as "2 resets, one until Fri 28 Nov"; `None` if none is left or their number is unknown.
 pub(crate) fn format_resets(
     observation: &Observation,
     zone: Zone,
@@ -117,7 +117,7 @@ fn format_cap(ui: &Ui, cap: SpendCap, zone: Zone, now: &DateTime<Utc>) -> String
     }
 }
 
-/// Returns "source: live, recorded Fri 20 Nov 12:00, 5 min ago".
+/// Formats the origin of an observation as "source: live, recorded Fri 20 Nov 12:00, 5 min ago".
 pub(crate) fn format_origin(observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> String {
     format!(
         "source: {}, recorded {}",
@@ -126,7 +126,7 @@ pub(crate) fn format_origin(observation: &Observation, zone: Zone, now: &DateTim
     )
 }
 
-/// Returns the label of a window; with its limit, if that is not Codex's own.
+/// Returns the label of a window, preceded by the id of its limit if that is not the main limit of Codex.
 pub(crate) fn label(window: &Window) -> String {
     if window.limit_id == CODEX_LIMIT {
         window.label()
@@ -164,7 +164,7 @@ pub(crate) fn style_of(left: f64) -> Style {
     }
 }
 
-/// Draws the remaining percentage of a window.
+/// Draws the remaining percentage of a window as a bar.
 pub(crate) fn draw_bar(left: f64) -> String {
     #[allow(
         clippy::cast_possible_truncation,

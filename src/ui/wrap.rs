@@ -1,5 +1,5 @@
-//! Wraps prose at the width of a terminal, between words and if possible not inside a command,
-//! which is there to be copied.
+//! Wraps prose at the width of a terminal, between words and if possible not inside a command, so that people can copy
+//! the command.
 
 use super::text_width::{columns, fitting_prefix};
 
@@ -16,8 +16,8 @@ pub(super) fn wrap(text: &str, indent: usize, width: usize) -> String {
     lines.join("\n")
 }
 
-/// Wraps `text` like [`wrap()`], with each command that a colon introduces alone on a line, ready to be
-/// copied, however long it is.
+/// Wraps `text` like [`wrap()`], but puts each command that follows a colon on a line of its own, which is never
+/// broken, so that people can copy the command.
 pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> String {
     let mut lines = Vec::new();
     for line in text.split('\n') {
@@ -42,7 +42,7 @@ pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> St
             lines.push(command_line(command, indent + 2, width));
             prose.clear();
             if words.peek().is_some() {
-                // The words after it continue the sentence.
+                // The words after the command continue the sentence.
                 prose.extend(std::iter::repeat_n("", indent));
             }
         }
@@ -60,7 +60,7 @@ pub(super) fn command_line(command: &str, indent: usize, width: usize) -> String
     format!("{}{command}", " ".repeat(blanks))
 }
 
-/// Returns true for a word before a command, unlike "error:", which is followed by prose.
+/// Returns true if a command may follow the word: it ends with a colon, but is not a label of prose such as "error:".
 fn introduces(word: &str) -> bool {
     word.ends_with(':')
         && !["error:", "warning:", "by:"]
@@ -129,9 +129,9 @@ fn is_quantity(number: &str, unit: &str) -> bool {
     is_number && UNITS.contains(&unit)
 }
 
-/// Splits a line into units that are not broken: commands of at most `longest` columns, settings with their
+/// Splits a line into units that are not broken: commands of at most `max_command` columns, settings with their
 /// values, numbers with their units, and words.
-fn split_units(line: &str, longest: usize) -> Vec<String> {
+fn split_units(line: &str, max_command: usize) -> Vec<String> {
     let words: Vec<_> = line.split(' ').collect();
     let mut units = Vec::new();
     let mut at = 0;
@@ -141,7 +141,7 @@ fn split_units(line: &str, longest: usize) -> Vec<String> {
         let end = words[at..].iter().position(is_last);
         let end = end.map_or(words.len(), |last| at + last + 1);
         let whole = words[at..end].join(" ");
-        if is_command && columns(&whole) <= longest {
+        if is_command && columns(&whole) <= max_command {
             units.push(whole);
             at = end;
         } else if words.get(at + 1) == Some(&"=") && at + 2 < words.len() {

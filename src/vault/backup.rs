@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::path::Path;
 
-/// Maximum number of runs of restic because files changed while it read them.
+/// The maximum number of runs of restic for one backup, if files change while restic reads them.
 const MAX_RUNS: u32 = 5;
 
 /// A new snapshot, with the statistics of restic: the last line of `restic backup --json`.
@@ -24,24 +24,23 @@ pub(crate) struct SnapshotReport {
     pub(crate) files_new: u64,
     /// Number of files that differ from the previous snapshot.
     pub(crate) files_changed: u64,
-    /// Number of files that are as in the previous snapshot.
+    /// Number of files that are the same as in the previous snapshot.
     pub(crate) files_unmodified: u64,
     /// Number of bytes added to the repository, before compression.
     #[serde(rename = "data_added", default)]
     pub(crate) added_bytes: u64,
-    /// Snapshots with content that changed while restic read it, and that could not be removed.
+    /// The ids of snapshots of earlier runs, whose files changed while restic read them, if they could not be removed.
     #[serde(skip)]
     pub(crate) superseded: Vec<String>,
 }
 
 impl SnapshotReport {
-    /// Returns the beginning of the id: restic 0.14 prints no more.
+    /// Returns the beginning of the id, which is all that restic 0.14 prints.
     pub(crate) fn short_id(&self) -> &str {
         short_id(&self.id)
     }
 }
 
-/// The machine and the account of a new snapshot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin<'a> {
     pub(crate) host: &'a str,
@@ -54,8 +53,8 @@ pub(crate) struct Origin<'a> {
 pub(super) struct SnapshotOptions<'a> {
     pub(super) host: &'a str,
     pub(super) tags: Vec<String>,
-    /// Id of the snapshot to compare with: restic does not read files with the same size, time and inode again. `None`
-    /// for the last snapshot of this host and folder.
+    /// Id of the snapshot to compare with, because restic does not read files again that have the same size, time and
+    /// inode there. `None` for the last snapshot of this host and folder.
     pub(super) parent: Option<&'a str>,
     /// The time of the snapshot; `None` for the current time.
     pub(super) time: Option<DateTime<Utc>>,
@@ -72,7 +71,6 @@ struct BackupStatus {
     files_done: u64,
 }
 
-/// A line of `restic backup --json`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "message_type", rename_all = "snake_case")]
 enum BackupLine {
@@ -82,8 +80,8 @@ enum BackupLine {
     Other,
 }
 
-/// Makes a snapshot of a captured home. Repeats it if files changed while restic read them, so that the
-/// snapshot has exactly the captured content, and removes the earlier attempts.
+/// Makes a snapshot of a captured home. If files changed while restic read them, makes another one, so that the
+/// snapshot has exactly the captured content, and removes the earlier ones.
 ///
 /// # Errors
 /// restic fails, or files changed in each of [`MAX_RUNS`] runs. Earlier snapshots are unaffected.
@@ -106,8 +104,8 @@ pub(crate) fn backup(
     }
 }
 
-/// Makes snapshots until no file has changed while restic read it. Adds the ids of the others to `superseded`, also if
-/// it fails.
+/// Makes snapshots until no file has changed while restic read it. Adds the ids of the earlier snapshots to
+/// `superseded`, also after an error.
 fn backup_until_unchanged(
     restic: &Restic,
     tree: &mut CapturedTree,
@@ -128,7 +126,7 @@ fn backup_until_unchanged(
             ..SnapshotOptions::default()
         };
         let report = run_backup(restic, &tree.root, &options, progress)?;
-        // Before the check of the files: if that fails, the snapshot has to be removed too.
+        // Added before the check of the files, so that the snapshot is also removed if the check fails.
         superseded.push(report.id.clone());
         let changed = tree.copy_changed_files()?;
         if changed == 0 {
@@ -144,7 +142,7 @@ fn backup_until_unchanged(
     Err(VaultError::Changing(home))
 }
 
-/// Removes snapshots. Returns all of them if one could not be removed.
+/// Removes snapshots. Returns all `ids` if one of them could not be removed.
 fn forget(restic: &Restic, ids: Vec<String>) -> Vec<String> {
     if restic.forget(ids.iter().map(String::as_str)).is_ok() {
         Vec::new()
@@ -153,8 +151,8 @@ fn forget(restic: &Restic, ids: Vec<String>) -> Vec<String> {
     }
 }
 
-/// Runs `restic backup` on the content of `folder`. Fails if restic could not read a file, although it makes a snapshot
-/// then.
+/// Runs `restic backup` on the content of `folder`. Fails if restic could not read a file, although restic then makes a
+/// snapshot without this file.
 pub(super) fn run_backup(
     restic: &Restic,
     folder: &Path,
@@ -208,7 +206,8 @@ struct ProgressMeter<'a> {
 }
 
 impl ProgressMeter<'_> {
-    /// Returns true if a figure changed: restic repeats its status while it waits for a server.
+    /// Reports the progress. Returns false if no figure changed, because restic repeats its status while it waits for a
+    /// server.
     fn update(&mut self, status: BackupStatus) -> bool {
         if status.total_bytes > self.expected_bytes {
             self.expected_bytes = status.total_bytes;

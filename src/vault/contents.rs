@@ -1,4 +1,4 @@
-//! The manifest of a snapshot: stored in it, or made from the listing of a plain `restic backup`.
+//! The manifest of a snapshot: the stored manifest, or one made from the listing of a plain `restic backup`.
 
 use super::error::VaultError;
 use super::restic::Restic;
@@ -19,13 +19,13 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// Compressed size for which the limit of the unpacked manifest is computed: 1 GiB of text.
+/// The assumed compressed size of a manifest, from which its maximum unpacked size follows: 1 GiB.
 const MAX_PACKED_MANIFEST_BYTES: u64 = 32 << 20;
 
 /// The manifest of a snapshot, with the place of the home.
 #[derive(Debug)]
 pub(crate) struct SnapshotContents {
-    /// The stored manifest, or for a snapshot of another program one made from its listing.
+    /// The stored manifest. For a snapshot of another program, a manifest made from its listing.
     pub(crate) manifest: ArchiveManifest,
     /// Path of the home within the snapshot, without the leading `/`.
     pub(super) home: PathBuf,
@@ -62,13 +62,14 @@ impl SnapshotContents {
         })
     }
 
-    /// Keeps only the files at `paths` and below them, so that only they are downloaded. Folders and links stay.
+    /// Removes all files from the manifest that are not at or below `paths`, so that they are not downloaded. Folders
+    /// and links stay.
     pub(crate) fn keep_only(&mut self, paths: &[PathBuf]) {
         let all = std::mem::take(&mut self.manifest.files);
         let mut files = FileList::with_names(all.names());
         let mut roots = BTreeSet::new();
         for file in all.iter() {
-            // Of a path and one below it, only the upper one is downloaded.
+            // If one of `paths` is below another one, only the upper one is downloaded.
             let above = paths
                 .iter()
                 .filter(|path| file.path.as_path().starts_with(path));
@@ -81,7 +82,7 @@ impl SnapshotContents {
         self.manifest.files = files;
     }
 
-    /// Returns the argument of restic for a path of the home: absolute, with slashes.
+    /// Returns the path in the snapshot for a path of the home, as restic expects it: absolute, with slashes.
     pub(crate) fn restic_path(&self, path: &Path) -> OsString {
         let mut rooted = OsString::new();
         for name in &self.home.join(path) {
@@ -102,7 +103,7 @@ impl SnapshotContents {
         })?;
         let mut contents = Self {
             manifest: ArchiveManifest {
-                // A path that is missing from such a snapshot proves nothing.
+                // Such a snapshot may lack files, so a restore must not remove a file that it lacks.
                 partial: true,
                 ..ArchiveManifest::default()
             },
@@ -129,8 +130,8 @@ impl SnapshotContents {
         Ok(contents)
     }
 
-    /// Adds a node of a plain backup to the manifest, or to those that are left out. Ignores what a backup of this
-    /// program excludes.
+    /// Adds a node of a plain backup to the manifest or to `left_out`. Ignores nodes that a backup of this program
+    /// excludes.
     fn add_node(&mut self, node: &SnapshotNode, name: EntryName, scope: &CaptureScope) {
         let path = name.as_path();
         if kind_of(path) == HomeEntryKind::Database {

@@ -1,4 +1,4 @@
-//! A test of a snapshot: it is restored into a temporary folder and checked there.
+//! Tests a snapshot: restores it into a temporary folder and checks the result.
 
 use super::contents::SnapshotContents;
 use super::error::VaultError;
@@ -14,22 +14,19 @@ use crate::restore::{RestoreRequest, RestoreTarget, Selection, apply};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The input of a drill besides the snapshot.
 pub(crate) struct DrillOptions<'a> {
     /// The manager home, with the temporary folder.
     pub(crate) manager_home: &'a Path,
-    /// The installed Codex, if there is one.
     pub(crate) codex: Option<&'a Program>,
     pub(crate) env: &'a Environment,
     /// The current time in the local zone.
     pub(crate) now: Timestamp,
-    /// The limit of Codex's time without progress.
+    /// The longest time that Codex may take without progress.
     pub(crate) timeout: Duration,
 }
 
 #[derive(Debug)]
 pub(crate) struct DrillReport {
-    /// Number of files in the snapshot.
     pub(crate) files: u64,
     /// Size of all files together, in bytes.
     pub(crate) bytes: u64,

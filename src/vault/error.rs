@@ -12,7 +12,6 @@ use std::path::PathBuf;
 /// The reason why a vault command failed. The repository keeps every earlier snapshot.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VaultError {
-    /// No program of this name was found.
     #[error("restic is not installed")]
     NoProgram(#[source] ProgramError),
     /// Only rustic, at this path, is installed.
@@ -52,7 +51,6 @@ pub(crate) enum VaultError {
     /// The prefix matches this many snapshots.
     #[error("{0:?} is the beginning of {1} snapshot ids")]
     Ambiguous(String, usize),
-    /// The snapshot does not contain the path.
     #[error("not in snapshot {snapshot}: {path}")]
     NoPath {
         /// Short id of the snapshot.
@@ -68,16 +66,14 @@ pub(crate) enum VaultError {
         /// The difference, in lower case.
         detail: String,
     },
-    /// A newer version of this program made a snapshot of sync.
+    /// The vault has a snapshot of sync that a newer version of this program made.
     #[error("a newer codex-manager on {machine} has synced with this vault (layout {layout})")]
     NewerLayout { machine: String, layout: u32 },
     /// Files changed during every attempt to read them.
     #[error("the Codex home changes too fast: {0}")]
     Changing(String),
-    /// Capturing, reading or writing an archive failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// Restoring into a temporary folder failed.
     #[error(transparent)]
     Restore(#[from] RestoreError),
     /// A snapshot of sync cannot be used.

@@ -9,29 +9,22 @@ use std::fmt;
 /// A kind of fault. Each has its own hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// No repository exists at this URL.
     NoRepository,
-    /// A repository exists at this URL.
     Exists,
     /// The password opens no key of the repository.
     WrongPassword,
-    /// Another process holds a lock on the repository.
     Locked,
     /// The server cannot be reached, or the connection was cut.
     Network,
     /// The server refuses the credentials, or there are none.
     Credentials,
-    /// The bucket or container does not exist.
     NoBucket,
     /// The storage accepts new data but no deletions.
     AppendOnly,
-    /// No space is left in the storage.
     NoSpace,
-    /// Permission denied on a local folder.
     Permission,
     /// Data of the repository is missing or damaged.
     Damaged,
-    /// A signal ended the restic process.
     Killed,
     /// Any other fault; see the message of restic.
     Other,

@@ -1,13 +1,11 @@
-//! The folder of the vault in the manager home: the tree that restic reads, the password, the state, temporary
-//! folders.
+//! The folder of the vault in the manager home. It contains the tree that restic reads, the password, the state, and
+//! temporary folders.
 
 use crate::io::{IoError, Staging, atomic};
 use std::path::{Path, PathBuf};
 
-/// Name of the folder in the manager home.
 pub(crate) const FOLDER: &str = "vault";
 
-/// Returns the path of the folder in a manager home.
 pub(crate) fn folder(manager_home: &Path) -> PathBuf {
     manager_home.join(FOLDER)
 }

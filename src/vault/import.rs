@@ -59,8 +59,8 @@ pub(crate) fn import(
         }
         .to_tags(),
         time: Some(archive.metadata().created_at.to_utc()),
-        // A database may have changed without its size and time, and a new file may get the inode
-        // number of the one that the import before had unpacked.
+        // A database may change without a new size or time, and a file may get the inode number that another file had
+        // in the previous import.
         reads_all: true,
         ..SnapshotOptions::default()
     };
@@ -68,8 +68,8 @@ pub(crate) fn import(
     Ok(ImportOutcome::Added(report))
 }
 
-/// The folder of an unpacked archive, removed when dropped. The next import removes the folder of a
-/// killed one.
+/// The folder of an unpacked archive, removed when dropped. The next import removes the folder that a
+/// killed import left.
 struct UnpackedArchive {
     folder: PathBuf,
 }
@@ -114,8 +114,8 @@ impl Drop for UnpackedArchive {
     }
 }
 
-/// Returns the manifest for the snapshot of an archive. The manifest of a Python archive has no
-/// digests.
+/// Returns the manifest for the snapshot of an archive: that of the archive without its gzip members. The manifest of a
+/// Python archive has no digests.
 fn manifest_without_members(archive: &ArchiveReader) -> ArchiveManifest {
     ArchiveManifest {
         members: Vec::new(),
@@ -127,7 +127,7 @@ fn manifest_without_members(archive: &ArchiveReader) -> ArchiveManifest {
 /// Writes the files of an archive into a folder.
 struct FolderSink<'a> {
     folder: &'a Path,
-    /// Files with some, but not all chunks.
+    /// The files of which some but not all chunks were written.
     open: Mutex<HashMap<PathBuf, File>>,
 }
 
@@ -144,7 +144,7 @@ impl FolderSink<'_> {
         }
         atomic::create_unsynced_folder(atomic::parent_of(path))?;
         let file = atomic::create_private(path)?;
-        // A handle of its own for each chunk: threads write outside of the lock.
+        // Each chunk is written through its own handle, so that threads write without holding the lock.
         let handle = file.try_clone().at("write", path)?;
         open.insert(path.to_path_buf(), file);
         Ok(handle)

@@ -1,9 +1,9 @@
 //! The conversations that other machines have and this one does not: the newest snapshot of each machine, as a small
 //! Codex home in the manager home.
 //!
-//! `sync/machines/<replica>/home` has rollouts and the list of names; `machine.json` says which snapshot they are from.
-//! A conversation that this machine has with the same times is not fetched. All of it is a cache: without it, it is
-//! fetched again.
+//! `sync/machines/<replica>/home` has rollouts and the list of names; `machine.json` names the snapshot that they are
+//! from. A conversation that this machine has with the same times is not fetched. The folder is a cache: files that are
+//! missing in it are fetched again.
 
 use super::error::VaultError;
 use super::folder::create_staging;
@@ -22,7 +22,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// The folder of the machines in the manager home.
 const FOLDER: [&str; 2] = ["sync", "machines"];
 
 /// A machine with its fetched conversations.
@@ -34,11 +33,10 @@ pub(crate) struct MachineHome {
     pub(crate) folder: PathBuf,
 }
 
-/// The document `machine.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct MachineRecord {
     machine: String,
-    /// Id of the snapshot that the files are from.
+    /// Id of the snapshot from which the files were fetched.
     snapshot: String,
     #[serde(default)]
     published_at: DateTime<Utc>,
@@ -86,9 +84,9 @@ pub(crate) struct LocalHomes<'a> {
     pub(crate) replica: Option<&'a str>,
 }
 
-/// Fetches the conversations of the other machines' newest snapshots that this machine does not have, and removes those
-/// that are no longer in the snapshots. Returns the machines that could not be read, each with the reason.
-/// Conversations of these machines that were fetched before stay.
+/// Fetches the conversations in the newest snapshots of the other machines that this machine does not have, and removes
+/// fetched conversations that are no longer needed. Returns the machines that could not be read, each with the reason.
+/// Conversations that were fetched before from such a machine stay.
 ///
 /// # Errors
 /// The list of snapshots cannot be read, or the user interrupts.
@@ -204,8 +202,8 @@ impl MachineRefresh<'_> {
         })
     }
 
-    /// Fetches the wanted files that the last refresh did not fetch, and moves them to their final paths after checking
-    /// their digests.
+    /// Fetches the wanted files that the folder lacks or that `record` lists with another digest, checks their digests,
+    /// and moves them to their final paths.
     fn fetch(
         &self,
         snapshot: &ReplicaSnapshot,
@@ -213,12 +211,12 @@ impl MachineRefresh<'_> {
         wanted: &ManifestFiles,
         record: &MachineRecord,
     ) -> Result<(), VaultError> {
-        let is_there = |(path, entry): &(&String, &ManifestEntry)| {
+        let is_fetched = |(path, entry): &(&String, &ManifestEntry)| {
             let meta = self.folder.join(HOME).join(path).symlink_metadata();
             let has_size = meta.is_ok_and(|meta| meta.is_file() && meta.len() == entry.size);
             has_size && record.files.get(*path) == Some(&entry.digest)
         };
-        let missing: Vec<_> = wanted.iter().filter(|file| !is_there(file)).collect();
+        let missing: Vec<_> = wanted.iter().filter(|file| !is_fetched(file)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -273,8 +271,8 @@ fn conversation_key(path: &Path) -> String {
     id.unwrap_or_else(|| path.to_string_lossy().into_owned())
 }
 
-/// Returns the list of names, and the files of the conversations that this machine does not have or has with other
-/// mtimes, which sync and compression keep.
+/// Selects the list of names, and the files of the conversations that this machine does not have or has with other
+/// mtimes. Equal mtimes show the same rollouts, because sync and compression keep mtimes.
 fn select_wanted(manifest: &ManifestFiles, local: &RolloutTimes) -> ManifestFiles {
     let mut times = RolloutTimes::new();
     for (path, entry) in manifest {

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
-/// Writes an archive of the part of the snapshot that `contents` lists into a new temp file in `folder`.
+/// Writes an archive of those files of the snapshot that `contents` lists into a new temp file in `folder`.
 ///
 /// # Errors
 /// restic fails, the snapshot differs from its manifest, or the archive cannot be written.
@@ -84,7 +84,7 @@ struct Repacker<'a, 'w, 'p> {
     id: &'a str,
     contents: &'a SnapshotContents,
     writer: &'a mut PackWriter<'w>,
-    /// Positions in the manifest of the files that the stream has not contained yet.
+    /// The files of the manifest that were not added yet, with their positions in the manifest.
     missing: HashMap<EntryName, usize>,
     progress: &'p dyn Progress,
 }
@@ -122,8 +122,8 @@ impl Repacker<'_, '_, '_> {
         }
     }
 
-    /// Removes a file from the missing ones. Returns its entry; `None` if the manifest does not list it, or it was
-    /// added already.
+    /// Removes a file from `missing` and returns its entry in the manifest; `None` if the manifest does not list the
+    /// file, or if the file was added already.
     fn take_listed(&mut self, name: &EntryName) -> Option<FileEntry> {
         let position = self.missing.remove(name)?;
         self.contents.manifest.files.get(position)
@@ -163,7 +163,7 @@ impl Repacker<'_, '_, '_> {
         Ok(())
     }
 
-    /// Returns the manifest without its lists of entries. Fails if a file of the manifest was not in the stream.
+    /// Returns the manifest without its lists of entries. Fails if a file of the manifest was not added.
     fn finish(self) -> Result<ArchiveManifest, ArchiveError> {
         if let Some(name) = self.missing.keys().min() {
             return Err(self.damage_error(format!("{name} is missing")));

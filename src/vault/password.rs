@@ -1,5 +1,5 @@
-//! The source of the vault's password. restic gets it by variables or reads it itself; it is never an
-//! argument and never in `config.toml`.
+//! The source of the vault's password. restic gets the password by a variable or reads it itself. The password is never
+//! an argument and never in `config.toml`.
 
 use crate::io::{Environment, IoError, SecretBytes, atomic};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub(crate) enum Password {
     Typed(SecretBytes),
 }
 
-/// A source that flags or settings name.
+/// A source of the password that flags or settings name. If both fields are set, `file` is used.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct NamedPassword {
     pub(crate) file: Option<PathBuf>,

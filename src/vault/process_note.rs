@@ -14,10 +14,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// Maximum time between the start of restic and its first lock, and maximum difference of two clocks.
-const START_TIME: TimeDelta = TimeDelta::minutes(1);
+const START_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
 
-/// Time since the start of restic after which the note of a dead process is removed. Until then, the note identifies a
-/// lock that restic may have refreshed for hours.
+/// Time since the start of restic after which the note of a dead process is removed. Until then, the note identifies
+/// the lock of the process, which restic may have refreshed for hours.
 const MAX_NOTE_AGE: TimeDelta = TimeDelta::days(1);
 
 /// Age of a stale lock. restic refreshes its locks every 5 minutes.
@@ -36,10 +36,10 @@ const INTERRUPTED: i32 = 130;
 ///
 /// It is an empty file that is the standard input of restic and is locked (flock), so the lock of the file ends with
 /// restic, even in another process namespace. Its name is a random id, and the process id as soon as that is known:
-/// `ID` or `ID-PID`, after [`BACKUP_PREFIX`] for a backup. Its time is that of the start.
+/// `ID` or `ID-PID`, after [`BACKUP_PREFIX`] for a backup. The mtime of the file is the start time of the process.
 ///
-/// Windows frees a lock when the process that took it closes the file or ends, although a child has the file open.
-/// There this process keeps the file open, and restic ends with this process.
+/// Windows frees a lock when the process that took it closes the file or ends, even if a child has the file open. On
+/// Windows this process therefore keeps the file open, and restic ends with this process.
 #[derive(Debug)]
 pub(super) struct ProcessNote {
     path: PathBuf,
@@ -49,8 +49,8 @@ pub(super) struct ProcessNote {
 
 impl ProcessNote {
     /// Creates the note of a process that is not yet started, and returns it with the standard input of the process.
-    /// Returns `None` if it cannot be written, as on a read-only disk: then a lock that restic leaves is removed only
-    /// when it is stale.
+    /// Returns `None` if the note cannot be written, as on a read-only disk. A lock that restic leaves is then removed
+    /// only when it is stale.
     pub(super) fn create(vault_folder: &Path, is_backup: bool) -> Option<(Self, File)> {
         let folder = vault_folder.join(FOLDER);
         remove_old_notes(&folder);
@@ -63,7 +63,7 @@ impl ProcessNote {
             locked: file.try_clone().ok()?,
             path,
         };
-        // Another process may look at the note just now.
+        // Waits, because another process may just be checking the lock of the note.
         if lock::lock(&file).is_err() {
             note.remove();
             return None;
@@ -131,9 +131,9 @@ fn is_of_dead_process(vault_folder: &Path, pid: u32, locked_at: DateTime<Utc>) -
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let age = locked_at - started;
         let is_maker = match name.trim_start_matches(BACKUP_PREFIX).split_once('-') {
-            Some((_, recorded)) => recorded.parse() == Ok(pid) && age > -START_TIME,
+            Some((_, recorded)) => recorded.parse() == Ok(pid) && age > -START_TOLERANCE,
             // This program was killed before it had the process id.
-            None => age.abs() < START_TIME,
+            None => age.abs() < START_TOLERANCE,
         };
         is_maker && is_free(&path)
     })
@@ -151,8 +151,8 @@ pub(super) struct RepositoryLock {
 }
 
 impl RepositoryLock {
-    /// Returns true if `restic unlock` may run despite the lock: it keeps locks of other hosts, and a lock of this
-    /// host is only removed if it is stale or belongs to a dead process in the notes.
+    /// Returns true if `restic unlock` may run although the lock exists: if restic keeps the lock, because it is of
+    /// another host, or if restic may remove it, because it is stale or belongs to a dead process in the notes.
     pub(super) fn allows_unlock(&self, vault_folder: &Path) -> bool {
         !may_be_of_this_host(self)
             || Clock::System.now() - self.time > STALE_AGE

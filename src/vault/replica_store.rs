@@ -28,8 +28,8 @@ pub(crate) struct ReplicaSnapshot {
 }
 
 impl ReplicaSnapshot {
-    /// Returns a larger key for a newer snapshot of a replica. Because clocks may be wrong, times only decide between
-    /// equal numbers.
+    /// Returns a sort key that is larger for a newer snapshot of the same replica. Because clocks may be wrong, the
+    /// time only decides between equal numbers.
     fn order(&self) -> (u64, DateTime<Utc>) {
         (self.published.number, self.time)
     }
@@ -39,17 +39,25 @@ impl ReplicaSnapshot {
 #[derive(Debug)]
 pub(crate) struct ReplicaStore {
     restic: Restic,
-    /// True until [`ReplicaStore::read_manifest`] has locked the repository once.
-    locks: Cell<bool>,
+    /// True if the next [`ReplicaStore::read_manifest`] locks the repository.
+    locks_next_read: Cell<bool>,
 }
 
 impl ReplicaStore {
-    /// If `publishes`, the first manifest is read under a lock: a run that will publish learns of a locked repository
-    /// before it changes anything.
-    pub(crate) fn new(restic: Restic, publishes: bool) -> Self {
+    /// Creates a store that reads manifests without a lock.
+    pub(crate) fn new(restic: Restic) -> Self {
         Self {
             restic,
-            locks: Cell::new(publishes),
+            locks_next_read: Cell::new(false),
+        }
+    }
+
+    /// Creates a store that reads its first manifest under a lock, so that a run that will publish learns of a locked
+    /// repository before it changes anything.
+    pub(crate) fn for_publishing(restic: Restic) -> Self {
+        Self {
+            restic,
+            locks_next_read: Cell::new(true),
         }
     }
 
@@ -89,12 +97,8 @@ impl ReplicaStore {
         mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         let path = format!("/{MANIFEST}");
-        let lock = if self.locks.take() {
-            None
-        } else {
-            Some("--no-lock")
-        };
-        let args = ["dump"].into_iter().chain(lock).chain([id, &path]);
+        let no_lock = (!self.locks_next_read.take()).then_some("--no-lock");
+        let args = ["dump"].into_iter().chain(no_lock).chain([id, &path]);
         self.restic.stream(&args.collect::<Vec<_>>(), |stream| {
             let mut limited = stream.take(MAX_MANIFEST_BYTES + 1);
             let result = read(&mut limited);
@@ -108,8 +112,9 @@ impl ReplicaStore {
         })
     }
 
-    /// Restores the `wanted` files among all files of a snapshot into the private `folder`, where they replace other
-    /// versions; see [`restored_files::restore`]. Paths are relative to [`HOME`]. The digests are not checked.
+    /// Restores the `wanted` files of a snapshot into the private `folder`, where they replace other versions; see
+    /// [`restored_files::restore`]. `all` has the paths of all files of the snapshot. Paths are relative to [`HOME`].
+    /// The digests are not checked.
     ///
     /// # Errors
     /// As [`restored_files::restore`].
@@ -154,8 +159,8 @@ impl ReplicaStore {
         self.restic.run(&["prune"]).map(drop)
     }
 
-    /// Removes those of `snapshots` that are of the replica, except the newest `keep`, and returns their number. The
-    /// data stays until `restic prune`.
+    /// Removes the snapshots of a replica, except its newest `keep`, and returns the number of removed snapshots.
+    /// `snapshots` is the result of [`ReplicaStore::list`]. The data stays until `restic prune`.
     ///
     /// # Errors
     /// restic fails. An append-only repository refuses; see [`VaultError::is_append_only`].
@@ -171,8 +176,8 @@ impl ReplicaStore {
     }
 }
 
-/// Returns the newest snapshot of each replica, by the id of the replica: the one with the highest number, of equal
-/// ones the latest.
+/// Returns the newest snapshot of each replica, by the id of the replica. The newest snapshot has the highest number;
+/// of several with this number it is the latest.
 pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
     for one in snapshots {
@@ -184,7 +189,7 @@ pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &Replic
     newest
 }
 
-/// Returns the ids of all snapshots of a replica but the newest `keep`.
+/// Returns the ids of all snapshots of a replica except the newest `keep`.
 fn all_but_newest<'a>(
     snapshots: &'a [ReplicaSnapshot],
     replica: &str,

@@ -21,7 +21,7 @@ pub(super) fn parse_layout(tags: &[String]) -> u32 {
     layout.unwrap_or(LAYOUT)
 }
 
-/// Returns the tags of a snapshot; its id is not among them.
+/// Returns the tags of a snapshot, which do not contain its id.
 pub(super) fn encode(snapshot: &RemoteSnapshot) -> Vec<String> {
     let mut tags = vec![SYNC_TAG.to_owned(), format!("layout={LAYOUT}")];
     let number = snapshot.number.to_string();
@@ -38,7 +38,7 @@ pub(super) fn encode(snapshot: &RemoteSnapshot) -> Vec<String> {
     tags
 }
 
-/// Returns the snapshot with these tags; `None` if it names no replica.
+/// Returns the snapshot with this id and these tags; `None` if the tags name no replica.
 pub(super) fn decode(id: String, tags: &[String]) -> Option<RemoteSnapshot> {
     Some(RemoteSnapshot {
         id,

@@ -103,7 +103,7 @@ impl Restic {
         let mut text = String::new();
         let read = (&mut child).take(4096).read_to_string(&mut text);
         let end = child.finish();
-        // A signal proves nothing about the program, unlike unexpected output.
+        // If a signal ended the program, its output does not show that it is another program.
         let is_killed = end.status.is_some_and(|status| status.code().is_none());
         if end.stop.is_some() || is_killed {
             return Err(self.end_error(&end));
@@ -122,8 +122,8 @@ impl Restic {
 
     /// Returns the command `restic` without the keys of OpenAI and the variables of Codex.
     ///
-    /// Other variables stay: restic and the programs that it starts (rclone, ssh, a password manager) read ones that no
-    /// list names completely, such as the session of a password manager.
+    /// Other variables stay, because no list could name all that restic and the programs that it starts (rclone, ssh, a
+    /// password manager) read, such as the session of a password manager.
     fn base_command(&self) -> Command {
         let mut command = self.env.command(&self.program);
         for (name, _) in self.env.variables() {
@@ -139,7 +139,7 @@ impl Restic {
     /// Returns the command `restic ARGS` on the repository.
     pub(super) fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
         let mut command = self.base_command();
-        // A backup runs in the folder of the tree.
+        // Made absolute, because a backup runs in the folder of the tree.
         for name in FILE_VARIABLES {
             if let Some(path) = self.env.get(name) {
                 command.env(name, self.env.current_dir.join(path));
@@ -170,7 +170,7 @@ impl Restic {
         Ok(child)
     }
 
-    /// Starts a command that [`Restic::command`] prepared, with a note if it may lock the repository.
+    /// Starts a command that [`Restic::command`] prepared. Creates a note if the command may lock the repository.
     pub(super) fn start_with_note(
         &self,
         command: &mut Command,
@@ -216,7 +216,6 @@ impl Restic {
         self.error(Fault::classify(code, &end.stderr), reason)
     }
 
-    /// Returns an error about the repository.
     pub(super) fn error(&self, fault: Fault, reason: impl Into<String>) -> VaultError {
         VaultError::Restic {
             fault,

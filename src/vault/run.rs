@@ -38,7 +38,8 @@ impl Restic {
     /// Removes snapshots. Their data stays until `restic prune`.
     ///
     /// # Errors
-    /// As [`Restic::run`]; [`Fault::AppendOnly`] if the storage refuses. Then none of the first [`MAX_IDS`] was removed.
+    /// As [`Restic::run`]; [`Fault::AppendOnly`] if the storage refuses to remove snapshots. Then none of the first
+    /// [`MAX_IDS`] snapshots was removed.
     pub(crate) fn forget<'a>(
         &self,
         ids: impl IntoIterator<Item = &'a str>,
@@ -70,8 +71,8 @@ impl Restic {
         })
     }
 
-    /// Runs a restic command that takes no lock in `folder`, into which it writes files. Each change of the folder is
-    /// progress: restic 0.14 restores without output.
+    /// Runs a restic command that takes no lock in `folder`, into which the command writes files. Each change in the
+    /// folder counts as progress, because restic 0.14 restores without output.
     ///
     /// # Errors
     /// As [`Restic::run`]; [`VaultError::Io`] if the disk of the folder is full.
@@ -81,7 +82,7 @@ impl Restic {
         let end = child.finish();
         match end.status {
             Some(status) if status.success() && end.stop.is_none() => Ok(()),
-            // The storage is only read.
+            // The command only reads the storage, so the disk of `folder` is full.
             _ if Fault::classify(Some(1), &end.stderr) == Fault::NoSpace => {
                 let full = io::Error::from(io::ErrorKind::StorageFull);
                 Err(full).at("write to", folder)?
@@ -186,7 +187,7 @@ impl Restic {
         self.retry_while_locked(|| {
             let (mut child, note) = self.start_with_note(&mut self.command(args))?;
             let result = read(&mut child);
-            // If `read` gave up before the end of the stream, restic fails because of that.
+            // If `read` ended before the end of the stream, restic fails because of that.
             let is_at_end = result.is_ok() || matches!(child.read(&mut [0; 8192]), Ok(0));
             let end = child.finish();
             ProcessNote::close(note, &end);
@@ -200,8 +201,8 @@ impl Restic {
         })
     }
 
-    /// Removes the locks of dead processes that this program started, and those that were not refreshed
-    /// for half an hour. Removes none if another process with the host name of this machine may hold one.
+    /// Removes the locks of dead processes that this program started, and locks that were not refreshed
+    /// for half an hour. Removes none if another process with the host name of this machine may hold a lock.
     fn remove_dead_locks(&self) -> Result<(), VaultError> {
         let listed = self.run_once(&["list", "locks", "--no-lock", "--quiet"], |_| {})?;
         for id in String::from_utf8_lossy(&listed).split_whitespace() {
@@ -216,8 +217,7 @@ impl Restic {
                 return Ok(());
             }
         }
-        // restic removes only locks of this host whose process is dead, and stale ones. All of them were
-        // checked above.
+        // restic removes stale locks, and locks of this host whose process is dead. All of these were checked above.
         self.run_once(&["unlock"], |_| {}).map(drop)
     }
 

@@ -1,4 +1,4 @@
-//! The snapshots that the repository lists.
+//! Lists the snapshots of homes in the repository, and finds one of them.
 
 use super::error::VaultError;
 use super::replica_tags;
@@ -11,14 +11,13 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::fmt::Display;
 
-/// A snapshot of a home in the repository, by this or another program.
+/// A snapshot of a home in the repository, made by this or another program.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     /// The full id, 64 hexadecimal digits.
     pub(crate) id: String,
     /// The time of the capture, or of the imported archive.
     pub(crate) time: DateTime<Utc>,
-    /// Name of the machine that made the snapshot.
     pub(crate) host: String,
     /// The description in the tags; `None` for a snapshot of another program.
     pub(crate) tags: Option<SnapshotTags>,
@@ -76,7 +75,7 @@ impl Snapshot {
     }
 }
 
-/// Lists the snapshots of homes in the repository, oldest first, without those of sync. Takes no lock.
+/// Lists the snapshots of homes in the repository, oldest first, but not the snapshots of sync. Takes no lock.
 ///
 /// # Errors
 /// restic fails.
@@ -128,12 +127,11 @@ pub(crate) struct SnapshotPlace<'a> {
     /// Id of the machine, if it has made a snapshot.
     pub(crate) machine: Option<&'a str>,
     pub(crate) host: &'a str,
-    /// Path of the Codex home.
     pub(crate) home: &'a str,
 }
 
-/// Returns the newest snapshot of this program that `is_wanted` accepts, without safety backups. Prefers snapshots of
-/// the machine, then of its host name, then of the home, then full ones, then those of conversations.
+/// Returns the best snapshot of this program that `is_wanted` accepts, except safety backups. Prefers snapshots of the
+/// machine, then of its host name, then of the home, then full ones, then those of conversations, and last the newest.
 pub(crate) fn find_newest<'a>(
     snapshots: &'a [Snapshot],
     place: SnapshotPlace<'_>,

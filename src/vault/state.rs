@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 /// The content of `vault/state.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct VaultState {
-    /// Random id of this machine and manager home: several machines may have one host name.
+    /// Random id of this machine and manager home, because several machines may have one host name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) machine: Option<String>,
-    /// Time of the last successful backup.
     #[serde(default)]
     pub(crate) backed_up_at: Option<Timestamp>,
     #[serde(default)]
@@ -23,7 +22,6 @@ pub(crate) struct VaultState {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DrillResult {
-    /// Time at which the drill ended.
     pub(crate) at: Timestamp,
     pub(crate) snapshot: String,
     /// Problems for the user; empty for a good drill.
@@ -48,7 +46,7 @@ pub(crate) fn read(manager_home: &Path) -> Result<VaultState, DocumentError> {
         .unwrap_or_default())
 }
 
-/// Returns the id of this machine. Creates it for the first snapshot.
+/// Returns the id of this machine. Creates the id if there is none yet.
 ///
 /// # Errors
 /// As [`update`].

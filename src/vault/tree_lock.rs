@@ -13,13 +13,12 @@ use std::{fs, thread};
 /// The interval at which the end of an orphaned restic is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The wait after which the user is informed.
+/// The wait after which a message tells the user that the command waits.
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
 /// Name of the tree of the captured home in the vault's folder.
 const TREE: &str = "tree";
 
-/// Name of the folder into which archives are unpacked.
 const IMPORT: &str = "import";
 
 const LOCK: &str = ".lock";
@@ -32,8 +31,8 @@ pub(crate) struct TreeLock {
 }
 
 impl TreeLock {
-    /// Waits for the lock, and for a restic that still reads the folders after its codex-manager was killed: it would
-    /// make an incomplete snapshot if the files changed.
+    /// Waits for the lock, and for a restic that still reads the folders after its codex-manager was killed. If the
+    /// files changed, that restic would make an incomplete snapshot.
     ///
     /// # Errors
     /// The file system refuses, or the user interrupts the wait.
@@ -43,7 +42,7 @@ impl TreeLock {
         atomic::create_private_folder(&folder)?;
         let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK))?;
         let since = Instant::now();
-        // The lock of a killed codex-manager is free, but its restic runs on.
+        // The lock of a killed codex-manager is free, but its restic may still run.
         while is_backup_running(&folder) {
             if progress::is_interrupted() {
                 return Err(VaultError::Interrupted);
@@ -65,15 +64,14 @@ impl TreeLock {
         self.folder.join(TREE)
     }
 
-    /// Returns the folder into which archives are unpacked.
     pub(super) fn import_tree(&self) -> PathBuf {
         self.folder.join(IMPORT)
     }
 }
 
-/// Removes what killed commands left: downloaded snapshots, an unpacked archive, and the copies of logins, other
-/// secrets and databases at the top of the tree. Leaves the files of running commands and of their restic. Links to
-/// conversations, and databases in folders of the tree, stay for the next backup.
+/// Removes the secrets that killed commands left: downloaded snapshots, an unpacked archive, and the copies of logins,
+/// other secrets and databases at the top of the tree. Leaves the files of running commands and of their restic. Links
+/// to conversations, and databases in folders of the tree, stay for the next backup.
 ///
 /// # Errors
 /// A file cannot be removed. The next command tries again.

@@ -23,15 +23,14 @@ const BUSY_DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(90);
 pub(crate) struct SwitchReport {
     /// The plan as computed under the locks.
     pub plan: SwitchPlan,
-    /// The save of the login that was live.
+    /// The result of saving the login that was live.
     pub saved_back: Option<SaveReport>,
     /// The quarantine path of a live auth.json that was no login.
     pub quarantined: Option<PathBuf>,
-    /// True if a background daemon was stopped.
     pub daemon_stopped: bool,
     /// Codex programs that keep the old account until they end.
     pub still_running: Vec<Holder>,
-    /// The error that kept the switch from being recorded.
+    /// The error of recording the switch. The new login is live nevertheless.
     pub unrecorded: Option<String>,
 }
 
@@ -59,7 +58,7 @@ pub(crate) fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchErro
 /// Switches the live login and calls `on_step` after each step.
 ///
 /// # Errors
-/// See [`SwitchError`], which tells the login that is live then.
+/// See [`SwitchError`], which also describes the login that is live then.
 pub(crate) fn apply(
     request: &SwitchRequest<'_>,
     on_step: &dyn Fn(&str),
@@ -78,7 +77,7 @@ pub(crate) fn apply(
     on_step("locked the accounts");
     let mut daemon_stopped = false;
     loop {
-        // Again in each round: Codex may have renewed the login since the last one.
+        // Locked and planned again in each round, because Codex may have renewed the login meanwhile.
         let idle = IdleLogin::acquire(request, deadline)?;
         on_step("took Codex's locks and read the live login again");
         if stop_daemon(request, &idle.plan)? {
@@ -100,8 +99,8 @@ pub(crate) fn apply(
     }
 }
 
-/// Saves the live login and replaces it by the login of the target. Returns false, with the old
-/// login live, if a Codex that started since may renew the old one.
+/// Saves the live login and replaces it by the login of the target. Returns false and leaves the old
+/// login live if a Codex that was just started may renew the old login.
 fn replace(
     request: &SwitchRequest<'_>,
     profiles: &Profiles,
@@ -118,7 +117,7 @@ fn replace(
         ));
     }
     report.still_running = find_codex(request.codex_home);
-    // Without the npm launcher, which `find_codex` includes: its Codex process is listed itself.
+    // `find_codex` also lists the npm launcher, whose Codex process is in the list too.
     report.still_running.retain(|holder| holder.name == "codex");
     // Stopping a daemon and saving take time.
     if idle.may_be_renewed() {
@@ -137,7 +136,7 @@ fn replace(
         return Ok(false);
     }
     on_step(&format!("activated the login of {}", report.plan.profile));
-    // A crash or an error from here on leaves at most a record that names this home for the old login.
+    // After a crash or an error from here on, the record of the old login may still name this home.
     report.unrecorded = record_switch(request, profiles, idle)
         .err()
         .map(|e| e.to_string());
@@ -165,7 +164,7 @@ fn find_target_login<'i>(
     Ok(login)
 }
 
-/// Records that the profile owns the login that was live, and which account that was.
+/// Records that the profile owns the login that was live, and records the switch.
 fn record_switch(
     request: &SwitchRequest<'_>,
     profiles: &Profiles,
@@ -196,7 +195,7 @@ fn save_back(
         LoginToKeep::Missing => {}
         LoginToKeep::Quarantined(path) => report.quarantined = Some(path),
         LoginToKeep::Login(old, login) => {
-            // Until the rename it is live.
+            // The old login stays live until the rename.
             let owner = OwnerLocation::Live(request.codex_home);
             let saved = profiles.save_back(old, login, owner, request.now)?;
             report.saved_back = Some(saved);

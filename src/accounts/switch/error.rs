@@ -6,11 +6,11 @@ use crate::io::IoError;
 use crate::journal::join_holders;
 use std::path::PathBuf;
 
-/// The reason why a switch failed. The live login may have been saved to its profile and the daemon
-/// stopped. Only `Io` can leave the new login live: the rename could not be synced, or the old login not be put back.
+/// The reason why a switch failed. The live login may have been saved to its profile, and the daemon
+/// may have been stopped. Only after `Io` can the new login be live: if the rename could not be synced, or if the old
+/// login could not be restored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SwitchError {
-    /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
     /// The login is in use by another process or leased to a probe.
@@ -18,26 +18,20 @@ pub(crate) enum SwitchError {
     Lease(#[from] LeaseError),
     #[error(transparent)]
     Io(#[from] IoError),
-    /// No profile holds a login of this account.
     #[error("no profile has a login of {0}")]
     NoProfile(Identity),
-    /// The profile has no usable login.
     #[error("the profile {profile} has no login: its auth.json is {reason}")]
     NoLogin {
         profile: String,
         /// The state of its auth.json.
         reason: String,
     },
-    /// The auth.json of the profile is the login of another account.
     #[error("the auth.json of the profile {profile} is the login of {account}")]
     OtherAccount { profile: String, account: Identity },
-    /// An export moved the login of this profile to another machine.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
-    /// The owner copy is in another Codex home.
     #[error("the login of the profile {profile} is live in another Codex home: {}", home.display())]
     LiveElsewhere { profile: String, home: PathBuf },
-    /// A newer login of the account was observed.
     #[error(
         "the login of the profile {profile} is older than the newest one seen: its refresh token was probably used already"
     )]

@@ -30,7 +30,7 @@ pub(super) struct IdleLogin<'a> {
 
 impl<'a> IdleLogin<'a> {
     /// Locks the live login and plans the switch. Waits until no Codex can be renewing the login,
-    /// unless the plan leaves it in place. Codex asks the server before it takes the locks (0.169),
+    /// unless the plan leaves the login in place. Codex (0.169) asks the server before it takes the locks,
     /// and discards the answer if it then finds the login of another account. An idle daemon renews
     /// nothing.
     ///
@@ -80,15 +80,14 @@ impl<'a> IdleLogin<'a> {
         })
     }
 
-    /// Returns true if a Codex that started since may have read the login and would renew it. That
+    /// Returns true if a Codex that was started since may have read the login and would renew it. Such a
     /// Codex waits for the locks of this value, so the login is not renewed yet.
     pub(super) fn may_be_renewed(&self) -> bool {
         self.is_renewal_due && !find_codex(self.codex_home).is_empty()
     }
 
-    /// Replaces the login by one rename, and puts it back if a Codex was started in that moment: it
-    /// may have read the old login, and its renewal would then be lost. Returns true if the new
-    /// login is live.
+    /// Replaces the login by one rename. Restores the old login and returns false if a Codex was started
+    /// in that moment, which may have read the old login and whose renewal would then be lost.
     pub(super) fn replace(&self, new: &AuthSnapshot) -> Result<bool, IoError> {
         let path = self.codex_home.join(AUTH_JSON);
         atomic::write(&path, new.bytes.expose())?;

@@ -16,14 +16,13 @@ pub(crate) struct SwitchPlan {
     pub from: Option<Identity>,
     /// The profile with the login to activate; empty if the account is live and has no profile.
     pub profile: String,
-    /// True if the account is live, with a login no older than that of its profile: there is
-    /// nothing to do.
+    /// True if there is nothing to do: the account is live, and its profile has no newer login.
     pub is_current: bool,
     /// The effect of saving the live login.
     pub save_back: Option<PlannedSave>,
     /// The reason why the live auth.json is not a login. The file goes to quarantine.
     pub unreadable: Option<String>,
-    /// True if there is no auth.json.
+    /// True if the home has no auth.json.
     pub is_missing: bool,
     /// True if the login to activate is older than the newest observed one.
     pub is_stale: bool,
@@ -34,7 +33,6 @@ pub(crate) struct SwitchPlan {
 pub(crate) struct PlannedSave {
     /// The profile of the account; `None` if it has none yet.
     pub profile: Option<String>,
-    /// The effect on the login in the profile.
     pub outcome: SaveOutcome,
 }
 
@@ -119,15 +117,15 @@ fn check_login(target: &Profile) -> Result<(), SwitchError> {
     })
 }
 
-/// Fails if the target is live in another Codex home, or may be live in one that cannot be read.
+/// Fails if the target is live in another Codex home, or may be live in a Codex home that cannot be read.
 /// `is_outdated` means that this home has an older login of the same account.
 fn check_other_homes(
     target: &Profile,
     is_outdated: bool,
     request: &SwitchRequest<'_>,
 ) -> Result<(), SwitchError> {
-    // If this home has an older login of the account, the newer one may be in the home that the
-    // profile records, so that one is read first.
+    // If this home has an older login of the account, the newer one may be in the home that the profile records, so the
+    // recorded home is read first.
     let recorded_home = target.file.live_home.as_deref();
     let first_home = if is_outdated {
         recorded_home.unwrap_or(request.codex_home)

@@ -10,14 +10,14 @@ use std::time::Duration;
 pub(crate) enum DaemonPolicy<'a> {
     /// Refuse to switch while the daemon runs.
     Refuse,
-    /// Switch and leave the daemon alone: the Codex that is about to start does not use it.
+    /// Switch and leave the daemon running, because the Codex that is about to start does not use the daemon.
     Leave,
     /// Stop the daemon with Codex's own command.
     Stop {
         /// The Codex program; `None` searches `PATH`.
         codex_bin: Option<&'a Path>,
         env: &'a Environment,
-        /// True stops the daemon even while it runs a turn, which is cut off.
+        /// If true, the daemon is stopped even while it runs a turn, which is cut off.
         force: bool,
     },
 }
@@ -26,13 +26,11 @@ pub(crate) enum DaemonPolicy<'a> {
 pub(crate) struct SwitchRequest<'a> {
     /// The Codex home whose login is replaced.
     pub codex_home: &'a Path,
-    /// The manager home with the profiles.
     pub manager_home: &'a Path,
     pub to: &'a Identity,
-    /// True to activate also a doubtful login: one older than the newest observed one, or one last live in an
-    /// unreadable Codex home.
+    /// True to activate even a doubtful login: a login that is older than the newest observed one, or that was last
+    /// live in a Codex home that cannot be read.
     pub force_stale: bool,
-    /// The action for a running daemon.
     pub daemon: DaemonPolicy<'a>,
     pub now: Timestamp,
     /// The longest wait for the locks of Codex and of other codex-manager processes.

@@ -19,7 +19,7 @@ pub(crate) struct SwitchFile {
     /// The account that the switch made live.
     pub current: Option<Identity>,
     pub at: Option<Timestamp>,
-    /// The time of the switch before it in the same home: `previous` was live from then to `at`.
+    /// The time of the earlier switch in the same home. `previous` was live from this time until `at`.
     pub before: Option<Timestamp>,
     /// The Codex home of the switch, canonical.
     pub home: Option<PathBuf>,
@@ -32,7 +32,7 @@ impl SwitchFile {
     /// Returns the account that was live in `home` before its last switch; `home` must be
     /// canonical.
     fn previous_account_in(&self, home: &Path) -> Option<&Identity> {
-        // Files of older versions have no `home` and describe a single one.
+        // Files of older versions have no `home`, because these versions know only one home.
         let is_same_home = self.home.as_deref().is_none_or(|noted| noted == home);
         let last = self.previous.as_ref().filter(|_| is_same_home);
         self.homes.get(home).or(last)
@@ -84,7 +84,7 @@ pub(super) fn remember(
                 .entry(noted.clone())
                 .or_insert_with(|| who.clone());
         }
-        // After a switch without a login, the account before that stays the previous one.
+        // If no account was live before this switch, the earlier previous account stays.
         file.previous = from.or(file.previous_account_in(&home)).cloned();
         if let Some(previous) = &file.previous {
             file.homes.insert(home.clone(), previous.clone());

@@ -75,7 +75,7 @@ impl ConversationPicker {
                 facts: account_facts(context),
                 query: self.query,
                 notice: self.notice,
-                rest,
+                all_entries: rest,
                 preview: Some(preview_task(&rows, context)),
             },
         };

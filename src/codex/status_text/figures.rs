@@ -68,19 +68,19 @@ impl ResetContext {
         let length = minutes.map(|m| Duration::minutes(i64::from(m)));
         match (day, time) {
             (None, Some(time)) => {
-                let next = zone.next(time, None, &now);
+                let next = zone.next_occurrence(time, None, &now);
                 let latest = length
                     .filter(|length| *length < Duration::hours(24))
                     // Ten minutes for clocks that differ.
                     .map(|length| now + length + Duration::minutes(10));
                 if latest.is_some_and(|latest| next > latest) {
                     let from = now.checked_sub_signed(Duration::hours(24))?;
-                    return Some(zone.next(time, None, &from));
+                    return Some(zone.next_occurrence(time, None, &from));
                 }
                 Some(next)
             }
             (Some(Day::Weekday(day)), time) => {
-                Some(zone.next(time.unwrap_or(NaiveTime::MIN), Some(day), &now))
+                Some(zone.next_occurrence(time.unwrap_or(NaiveTime::MIN), Some(day), &now))
             }
             (Some(Day::Date { year, month, day }), time) => {
                 let time = time.unwrap_or(NaiveTime::MIN);

@@ -41,7 +41,7 @@ impl SyncForgetArgs {
             );
         }
         let own = remote::replica_id(&replica(context, &config).folder);
-        let store = ReplicaStore::new(ConnectionArgs::default().open(context)?, false);
+        let store = ReplicaStore::new(ConnectionArgs::default().open(context)?);
         let listed = store.list()?;
         let keep = if self.machine.is_some() {
             0

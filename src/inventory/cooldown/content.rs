@@ -44,8 +44,8 @@ impl CooldownFile {
         entry
     }
 
-    /// Returns the entry of `identity`: the first match if both or neither are known by more than the email, else the
-    /// only match.
+    /// Returns the entry of `identity`. Prefers an entry that, like `identity`, has ids or has only an email. Without
+    /// one, returns the other entry of the same account; `None` if there are several.
     pub(crate) fn find(&self, identity: &Identity) -> Option<&AccountEntry> {
         self.position(identity).map(|i| &self.accounts[i])
     }
@@ -68,7 +68,6 @@ impl CooldownFile {
         }
     }
 
-    /// Records a use of `identity` at `at`.
     pub(crate) fn record_use(&mut self, identity: &Identity, at: Timestamp) {
         let entry = self.entry(identity);
         if entry.last_used_at.is_none_or(|known| at > known) {
@@ -76,12 +75,12 @@ impl CooldownFile {
         }
     }
 
-    /// Records that an archive or a legacy file has a login of `identity` (`archived`), or that
-    /// only a record of the account exists. A better known state stays.
-    pub(crate) fn record_login(&mut self, identity: &Identity, archived: bool) {
+    /// Records the account of an archive or a legacy file. `has_login` is true if that file exists and holds a login of
+    /// the account. A state that says more about the login stays.
+    pub(crate) fn record_archived_account(&mut self, identity: &Identity, has_login: bool) {
         let entry = self.entry(identity);
-        entry.archived |= archived;
-        entry.login = match (entry.login, archived) {
+        entry.archived |= has_login;
+        entry.login = match (entry.login, has_login) {
             (LoginState::None | LoginState::Unknown, true) => LoginState::Archived,
             (LoginState::Unknown, false) => LoginState::None,
             (known, _) => known,
@@ -103,11 +102,10 @@ impl CooldownFile {
         entry.login = match (profile.file.owner, entry.login) {
             _ if profile.damaged.is_some() => LoginState::Unknown,
             (LoginOwner::Moved, _) => LoginState::Moved,
-            // auth.json is missing, has no login or that of another account, or a newer version
-            // wrote it.
+            // auth.json is missing, holds no login or a login of another account, or a newer version wrote it.
             _ if profile.login().is_none() && entry.archived => LoginState::Archived,
             _ if profile.login().is_none() => LoginState::Unknown,
-            // A login is only known to be another one if it was renewed after the refusal.
+            // Only a login that was renewed after the refusal is surely not the refused one.
             (_, LoginState::Expired)
                 if renewed.is_none() || renewed <= known_since.map(|at| at.to_utc()) =>
             {
@@ -117,7 +115,7 @@ impl CooldownFile {
         };
     }
 
-    /// Records these profiles, and clears the profile of accounts that have none of them.
+    /// Records all profiles, and removes the names of profiles that no longer exist.
     pub(crate) fn set_profiles(&mut self, profiles: &[Profile]) {
         for entry in &mut self.accounts {
             let is_gone = |name: &String| profiles.iter().all(|p| p.name != *name);
@@ -130,14 +128,14 @@ impl CooldownFile {
         }
     }
 
-    /// Records the facts in records of legacy files and archives.
+    /// Records the accounts, logins and quotas that the records of legacy files and archives show.
     pub(crate) fn add_records(&mut self, inventory: &InventoryFile) {
         for record in &inventory.legacy {
             let metadata = &record.metadata;
             let Some(identity) = metadata.identity() else {
                 continue;
             };
-            self.record_login(&identity, record.problem.is_none());
+            self.record_archived_account(&identity, record.problem.is_none());
             self.observe_legacy(&identity, metadata);
         }
         for record in &inventory.archives {
@@ -162,7 +160,7 @@ impl CooldownFile {
             return;
         };
         let exists = record.archive.is_some();
-        self.record_login(&identity, exists && metadata.captures_login());
+        self.record_archived_account(&identity, exists && metadata.captures_login());
         if metadata.legacy_auth_filename.is_some() {
             return self.observe_legacy(&identity, metadata);
         }
@@ -212,13 +210,13 @@ mod tests {
     fn a_login_in_an_archive_does_not_replace_a_better_state() {
         let id = Identity::from_email("a@x.com");
         let mut file = CooldownFile::default();
-        file.record_login(&id, false);
+        file.record_archived_account(&id, false);
         assert_eq!(file.entry(&id).login, LoginState::None);
-        file.record_login(&id, true);
-        file.record_login(&id, false);
+        file.record_archived_account(&id, true);
+        file.record_archived_account(&id, false);
         assert_eq!(file.entry(&id).login, LoginState::Archived);
         file.entry(&id).login = LoginState::Moved;
-        file.record_login(&id, true);
+        file.record_archived_account(&id, true);
         assert_eq!(file.entry(&id).login, LoginState::Moved);
     }
 

@@ -13,7 +13,6 @@ pub const FILE_NAME: &str = "cooldown.json";
 /// The name of the lock file that protects changes of the manager home's documents.
 pub const LOCK_NAME: &str = ".lock";
 
-/// The result of [`load`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LoadedCooldown {
     /// The document, rebuilt from the records if it was lost.
@@ -23,7 +22,7 @@ pub struct LoadedCooldown {
     origin: CooldownOrigin,
 }
 
-/// The origin of a document, which determines the copy that a write has to keep.
+/// The origin of a document, which decides whether a write keeps a copy of the old file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum CooldownOrigin {
     #[default]
@@ -33,8 +32,8 @@ enum CooldownOrigin {
     Damaged,
 }
 
-/// Reads `cooldown.json` of a manager home, converts that of the Python tool, and rebuilds a missing or damaged one.
-/// Takes no lock and writes nothing.
+/// Reads `cooldown.json` of a manager home. Converts a document of the Python tool, and rebuilds a missing or damaged
+/// one. Takes no lock and writes nothing.
 ///
 /// # Errors
 /// A newer version wrote it, or it cannot be read.
@@ -74,9 +73,9 @@ pub fn load(
 /// Reads, changes and writes `cooldown.json` of a manager home under its lock. Returns the value of `change`, and
 /// warnings to print: damage, copies that were kept.
 ///
-/// Creates the home (0700) if it does not exist. Keeps a document of the Python tool byte for byte
-/// as `cooldown.json.python-backup`, a damaged one as `cooldown.json.damaged` (`-2`, … if the name
-/// exists). Writes nothing if the document is valid and `change` changes nothing, nor an empty one if none exists.
+/// Creates the manager home (0700) if it does not exist. Keeps a document of the Python tool byte for byte as
+/// `cooldown.json.python-backup`, and a damaged one as `cooldown.json.damaged`; if that name exists, with `-2` and so
+/// on. Writes nothing if the document is valid and `change` changes nothing, or if there is no document and no account.
 ///
 /// # Errors
 /// Those of [`load`], the document cannot be locked or written, or the user interrupts the wait for the lock.
@@ -101,8 +100,8 @@ pub fn update<R>(
     Ok((value, warnings))
 }
 
-/// Writes the document. Keeps a copy of a foreign or damaged one and returns the warning that names
-/// it.
+/// Writes the document. Keeps a copy of a document of the Python tool or a damaged one, and returns the warning that
+/// names the copy.
 fn write(
     manager_home: &Path,
     origin: CooldownOrigin,
@@ -129,8 +128,7 @@ fn write(
     Ok(kept)
 }
 
-/// Rebuilds the document from the profiles and the inventory, or from `backups/` if that is lost
-/// too.
+/// Rebuilds the document from the profiles and `inventory.json`, or from `backups/` if `inventory.json` is lost too.
 fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentError> {
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();

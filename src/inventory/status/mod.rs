@@ -25,13 +25,12 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The settings of a query that do not depend on the account.
+/// The settings of a query, which are the same for every account.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inquiry<'a> {
     pub env: &'a Environment,
     /// The Codex program; searched on `PATH` if `None`.
     pub codex_bin: Option<&'a Path>,
-    /// The current time in UTC.
     pub now: DateTime<Utc>,
     /// The zone in which times are recorded.
     pub zone: Zone,
@@ -58,7 +57,6 @@ pub(crate) struct StatusOptions<'a> {
 /// An error of a query. [`observe`] and [`observe_text`] record nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatusError {
-    /// An answer could not be recorded.
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// The pasted text cannot be parsed, or has neither an account nor a quota.
@@ -67,10 +65,8 @@ pub(crate) enum StatusError {
     /// The pasted text has an account line without a readable email.
     #[error("the address in the account line of the status text cannot be read: {0:?}")]
     UnreadableAccount(String),
-    /// The pasted text is about a different account than the home.
     #[error("the status text is about {text}, but the home is signed in as {home}")]
     AnotherAccount { text: Email, home: Email },
-    /// The pasted text is about a different account than the one given by the user.
     #[error("the status text is about {text}, not about {named}")]
     NotOfAccount { text: Email, named: Email },
     #[error("interrupted")]
@@ -91,11 +87,11 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
     let config = CodexConfig::read(home);
     let path = home.join(AUTH_JSON);
     let read = || AuthFile::read(&path);
-    let or_none =
+    let or_unreadable =
         |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::from_read_error(&e));
     let before = read();
     let problem = find_obstacle(&path, config.store, before.as_ref());
-    let before = or_none(before);
+    let before = or_unreadable(before);
     check_text(text.as_ref(), config.store, &before)?;
 
     let mut report = StatusReport::new(None, config.store);
@@ -113,8 +109,8 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
         return Err(StatusError::Interrupted);
     }
 
-    // Codex may have renewed the login meanwhile; its account is the same.
-    let auth = or_none(read());
+    // Read again, because Codex may have renewed the login meanwhile.
+    let auth = or_unreadable(read());
     check_text(text.as_ref(), config.store, &auth)?;
     if config.store.may_read_auth_json() {
         report.identity = auth.login().map(|login| login.identity.clone());
@@ -181,10 +177,10 @@ fn inherit_resets(report: &mut StatusReport, known: &CooldownFile) {
     }
 }
 
-/// Records a fresh observation, the plan and the availability of the login in `cooldown.json` of
-/// `manager_home`, and the windows in the history of the account. A stored observation is not recorded again, and a
-/// report without an account not at all. `used_at` is the last use of the account that its conversations show. Returns
-/// warnings to print.
+/// Records a report: a fresh observation, the plan and the availability of the login in `cooldown.json` of
+/// `manager_home`, and the windows in the history of the account. A stored observation is not recorded again. Records
+/// nothing if the report has no account. `used_at` is the time of the last use of the account, according to its
+/// conversations. Returns warnings to print.
 ///
 /// # Errors
 /// A document cannot be read or written, or is of a newer version.
@@ -251,7 +247,7 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
     notes
 }
 
-/// Returns the reason why Codex must not be started in the home of the auth.json at `path`; `None` if it may.
+/// Returns the reason why Codex must not be started in the home of the auth.json at `path`; `None` if there is none.
 fn find_obstacle(
     path: &Path,
     store: CredentialStore,
@@ -270,7 +266,7 @@ fn find_obstacle(
             reason: reason.clone(),
         }),
         Ok(AuthFile::Missing) => Some(StatusProblem::SignedOut),
-        // Even without a login that this program recognizes: a newer Codex may have its own kind.
+        // Also without a login that this program recognizes, because a newer Codex may have another kind.
         Ok(AuthFile::Present(_)) => None,
         Err(e) => {
             let reason = e.source.to_string();
@@ -305,8 +301,8 @@ const MAX_RENEWAL_WAIT: Duration = Duration::from_secs(5);
 /// The interval at which auth.json is checked for a renewal.
 const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Sends these queries to Codex in a home, unless Codex must not be started there or the login is an API key, which has
-/// no answers.
+/// Sends these queries to Codex in a home. Each result is an error if Codex must not be started there, or if the login
+/// is an API key, for which Codex has no answers.
 pub(crate) fn ask<const N: usize>(
     home: &Path,
     inquiry: &Inquiry,
@@ -326,7 +322,7 @@ pub(crate) fn ask<const N: usize>(
     }
 }
 
-/// Finds Codex, waits while a running one renews the login, and calls `probe`.
+/// Finds Codex, waits while a running Codex may be renewing the login, and calls `probe`.
 fn with_probe<R>(
     home: &Path,
     inquiry: &Inquiry,
@@ -355,7 +351,7 @@ fn with_probe<R>(
     }))
 }
 
-/// Fails if the text has an account line that is unreadable or that of another account.
+/// Fails if the account line of the text is unreadable or names another account.
 fn check_text(
     text: Option<&StatusText>,
     store: CredentialStore,

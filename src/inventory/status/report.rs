@@ -14,15 +14,12 @@ pub(crate) struct StatusReport {
     pub identity: Option<Identity>,
     pub plan: Option<String>,
     pub store: CredentialStore,
-    /// The windows, with source and time.
     pub observation: Option<Observation>,
     /// True if the observation was made now; false if it is a stored one.
     pub is_fresh: bool,
-    /// The reason why Codex gave no figure, if it was to be asked.
+    /// The reason why Codex, if it should be asked, gave no figures.
     pub problem: Option<StatusProblem>,
-    /// Further facts to print.
     pub notes: Vec<String>,
-    /// The availability of the home's login.
     pub login: LoginState,
 }
 
@@ -47,8 +44,8 @@ impl StatusReport {
             .is_some_and(|who| who.kind.is_billed_by_use())
     }
 
-    /// Returns the time at which the account is available again, by its windows and its spend cap; `None` if nothing blocks
-    /// it, or the account or the end is unknown.
+    /// Returns the time at which the account is available again, by its windows and its spend cap; `None` if the
+    /// account is available, or if the account or that time is unknown.
     pub(crate) fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
         let mut entry = AccountEntry::new(self.identity.clone()?);
         entry.observation.clone_from(&self.observation);
@@ -76,18 +73,13 @@ pub(crate) enum StatusProblem {
         /// The kind of file, as a sentence fragment.
         reason: String,
     },
-    /// The system refuses to read auth.json.
     #[error("auth.json cannot be read ({reason}): {}", path.display())]
-    Denied {
-        path: PathBuf,
-        /// The text of the system's error.
-        reason: String,
-    },
+    Denied { path: PathBuf, reason: String },
     /// auth.json has a second hard link. Codex would use up the refresh token and could not store
     /// the new one.
     #[error("auth.json has a second hard link, so Codex cannot store a renewed login: {}", .0.display())]
     HardLinked(PathBuf),
-    /// Codex was asked and gave no answer.
+    /// Codex gave no answer.
     #[error(transparent)]
     Probe(#[from] ProbeFailure),
     /// The server refuses the token, and Codex could not renew it.
@@ -101,7 +93,7 @@ pub(crate) enum StatusProblem {
         /// The account in auth.json.
         home: String,
     },
-    /// None of the server's windows can be interpreted; the number of windows.
+    /// The server sent this number of windows, none of which can be interpreted.
     #[error("cannot interpret the server's quota windows ({0} of them)")]
     NotUnderstood(usize),
 }

@@ -11,8 +11,8 @@ use crate::quota::window::SAME_WINDOW;
 use crate::quota::{LoginState, Observation, QuotaSource};
 use chrono::{DateTime, Utc};
 
-/// Merges Codex's answer. An answer about a different account than the home's is dropped and becomes the problem of the
-/// report.
+/// Merges Codex's answer into the report. If the answer is about another account than that of the home, it is dropped,
+/// and the report gets a problem.
 pub(super) fn merge_answer(
     report: &mut StatusReport,
     answer: ProbeReport,
@@ -23,10 +23,10 @@ pub(super) fn merge_answer(
     let account = answer.account.ok().flatten();
     let live = account.as_ref().and_then(ProbedAccount::identity);
     if report.store.reads_auth_json() {
-        let limits_of = answer.limits.as_ref().ok();
-        let limits_of = limits_of.and_then(|limits| limits.account_id.as_ref());
+        let limits = answer.limits.as_ref().ok();
+        let limits_account_id = limits.and_then(|limits| limits.account_id.as_ref());
         if let Some(home) = &report.identity
-            && let Some(live) = find_contradiction(home, live.as_ref(), limits_of)
+            && let Some(live) = find_contradiction(home, live.as_ref(), limits_account_id)
         {
             report.problem = Some(StatusProblem::AnotherAccount {
                 live,
@@ -80,12 +80,12 @@ fn merge_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp
     });
 }
 
-/// Returns the account of Codex's answer if it is surely not `home`: an id differs, or, without ids
-/// to compare, the email differs.
+/// Describes the account of Codex's answer if it is certainly not `home`: an id differs, or the email differs and there
+/// are no ids to compare.
 fn find_contradiction(
     home: &Identity,
     live: Option<&Identity>,
-    limits_of: Option<&String>,
+    limits_account_id: Option<&String>,
 ) -> Option<String> {
     fn agree(a: Option<&String>, b: Option<&String>) -> Option<bool> {
         Some(a? == b?)
@@ -100,7 +100,7 @@ fn find_contradiction(
             return Some(describe_account(live));
         }
     }
-    limits_of
+    limits_account_id
         .filter(|id| agree(home.account_id.as_ref(), Some(id)) == Some(false))
         .map(|id| format!("account {id}"))
 }
@@ -135,8 +135,8 @@ pub(super) fn merge_text(report: &mut StatusReport, text: StatusText, now: Times
     });
 }
 
-/// Returns the stored observation of the account while it still holds: until the reset of the weekly window, without
-/// such a window until the last other reset, and while a spend cap applies.
+/// Returns the stored observation of the account if it still holds: until the reset of the weekly window, or, without
+/// such a window, until the last reset of the others, and in any case while a spend cap applies.
 pub(super) fn stored_observation(
     known: &CooldownFile,
     identity: Option<&Identity>,
@@ -154,9 +154,8 @@ pub(super) fn stored_observation(
     (holds || is_capped).then(|| observation.clone())
 }
 
-/// Replaces the weekly reset by the one that the user gave. The used percentage comes from a fresh
-/// observation, or from a stored one of the same window, else it is 0: an exhaustion is never
-/// invented.
+/// Replaces the weekly reset by the one that the user gave. The used percentage comes from a fresh observation, or from
+/// a stored one of the same window. Otherwise the percentage is 0, so that no exhaustion is invented.
 pub(super) fn override_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
     let weekly = report.observation.as_ref().and_then(Observation::weekly);
     let is_same = |at: Timestamp| (at - reset_at).abs() <= SAME_WINDOW;

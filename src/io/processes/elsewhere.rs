@@ -1,4 +1,4 @@
-//! Processes as `sysinfo` shows them. All facts are read at once.
+//! Processes as `sysinfo` shows them. All properties are read when the table is read.
 
 use chrono::{DateTime, Utc};
 use std::ffi::{OsStr, OsString};
@@ -54,16 +54,16 @@ fn has_ended(process: &sysinfo::Process) -> bool {
     )
 }
 
-/// Reads one process and returns `fact` of it.
-pub(super) fn read_one<T>(pid: u32, fact: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
+/// Reads one process and returns the result of `read` for it; `None` if there is no such process.
+pub(super) fn read_one<T>(pid: u32, read: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
     let mut system = System::new();
     let pid = Pid::from_u32(pid);
     let wanted = ProcessRefreshKind::nothing();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, wanted);
-    system.process(pid).map(fact)
+    system.process(pid).map(read)
 }
 
-/// Returns the start time of a process in a unit of the system; `None` once it has ended, also for zombies.
+/// Returns the start time of a process in a unit of the system; `None` for a zombie or a process that has ended.
 ///
 /// Ids are reused; id and start time together identify a process.
 pub fn start_time(pid: u32) -> Option<u64> {
@@ -97,7 +97,6 @@ impl Process {
         Some(self.started)
     }
 
-    /// Returns true if the process runs for the current user.
     pub(crate) fn is_own(&self) -> bool {
         self.is_own
     }
@@ -106,7 +105,6 @@ impl Process {
         self.program.clone()
     }
 
-    /// Returns the file name of the program.
     pub(crate) fn name(&self) -> Option<OsString> {
         self.program.as_ref()?.file_name().map(OsStr::to_os_string)
     }

@@ -6,22 +6,21 @@ use std::time::{Duration, Instant};
 /// A process to end. The start time distinguishes it from a later process with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EndTarget {
-    /// The id of the process to end.
     pub pid: u32,
     /// The start time; see [`super::start_time`].
     pub started: u64,
-    /// Send SIGTERM; otherwise only wait for it.
+    /// If true, send SIGTERM to the process; if false, only wait for its end.
     pub send_sigterm: bool,
 }
 
 /// The interval at which the processes are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Sends SIGTERM to the selected `targets` and waits until all have ended, until `deadline`, or until the user
-/// interrupts. Returns the ids of those that still run.
+/// Sends SIGTERM to the `targets` that ask for it, and waits until all targets have ended, until `deadline`, or until
+/// the user interrupts. Returns the ids of the processes that still run.
 ///
-/// No process is killed: one that does not end may be in the middle of a write. On Windows, where a
-/// process without a window cannot be asked to end, it is terminated.
+/// A process that does not end is not killed, because it may be in the middle of a write. On Windows, a process
+/// without a window cannot be asked to end, so it is terminated.
 pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
     let is_alive = |ending: &EndTarget| super::start_time(ending.pid) == Some(ending.started);
     let mut left = targets.to_vec();

@@ -11,8 +11,8 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// A process that ran when the table was read. Its facts are those at the time of the call; an id may have been reused
-/// since.
+/// A process that ran when the table was read. Each method reads the system again, so after the end of the process it
+/// may describe another process with the same id.
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: u32,
@@ -31,7 +31,7 @@ pub(super) fn read_all() -> Vec<Process> {
         .collect()
 }
 
-/// Returns the start time of a process in a unit of the system; `None` once it has ended, also for zombies.
+/// Returns the start time of a process in a unit of the system; `None` for a zombie or a process that has ended.
 ///
 /// Ids are reused; id and start time together identify a process.
 pub fn start_time(pid: u32) -> Option<u64> {
@@ -98,7 +98,6 @@ impl Process {
         start_time(self.pid)
     }
 
-    /// Returns true if the process runs for the current user.
     pub(crate) fn is_own(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         fs::metadata(&self.folder)
@@ -112,7 +111,6 @@ impl Process {
         ))
     }
 
-    /// Returns the file name of the running program.
     pub(crate) fn name(&self) -> Option<OsString> {
         self.program()?.file_name().map(OsStr::to_os_string)
     }
@@ -155,11 +153,11 @@ impl Process {
         })
     }
 
-    /// Returns the open regular files beneath `folders` with a descriptor that `counts` accepts.
+    /// Returns the regular files beneath `folders` that are open with a descriptor that `is_wanted` accepts.
     fn open_files(
         &self,
         folders: &[&Path],
-        counts: impl Fn(&OsStr) -> bool,
+        is_wanted: impl Fn(&OsStr) -> bool,
     ) -> Option<Vec<PathBuf>> {
         let mut open: Vec<_> = fs::read_dir(self.folder.join("fd"))
             .ok()?
@@ -167,8 +165,8 @@ impl Process {
             .filter_map(|fd| {
                 let target = fs::read_link(fd.path()).ok()?;
                 let beneath = folders.iter().any(|folder| target.starts_with(folder));
-                let beneath = beneath && counts(&fd.file_name());
-                let is_file = beneath && fs::metadata(fd.path()).is_ok_and(|m| m.is_file());
+                let is_wanted = beneath && is_wanted(&fd.file_name());
+                let is_file = is_wanted && fs::metadata(fd.path()).is_ok_and(|m| m.is_file());
                 is_file.then(|| strip_deleted_suffix(target))
             })
             .collect();
@@ -186,7 +184,7 @@ fn is_writable(info: &str) -> bool {
     flags.is_some_and(|flags| flags & ACCESS_MODE != 0)
 }
 
-/// Removes the mark of the kernel for a file that has no name any more.
+/// Removes the suffix with which the kernel marks a deleted file.
 fn strip_deleted_suffix(path: PathBuf) -> PathBuf {
     let bytes = path.into_os_string().into_vec();
     let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(&bytes).to_vec();

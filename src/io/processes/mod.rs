@@ -1,7 +1,7 @@
 //! The processes of this machine: their program, user and open files, and asking them to end.
 //!
 //! Linux reads `/proc`; other systems use the crate `sysinfo`, which does not list open files.
-//! Processes that may not be inspected have no name, and neither do zombies.
+//! A process has no name here if this user may not inspect it, or if it is a zombie.
 
 mod ending;
 #[cfg(target_os = "linux")]
@@ -19,14 +19,12 @@ pub(crate) use table::{Process, started_at};
 
 use std::collections::BTreeMap;
 
-/// A snapshot of all processes of this machine.
 #[derive(Debug)]
 pub(crate) struct ProcessTable {
     processes: BTreeMap<u32, Process>,
 }
 
 impl ProcessTable {
-    /// Reads the processes that run now.
     pub(crate) fn read() -> Self {
         Self {
             processes: table::read_all()

@@ -1,4 +1,4 @@
-//! The text of a file of settings. A change keeps comments and order.
+//! The text of a settings file. A change keeps its comments and the order of its keys.
 
 use super::key::ValueKind;
 use crate::io::IoError;
@@ -11,33 +11,27 @@ pub(crate) const SCHEMA_KEY: &str = "schema";
 /// The newest version of the format that this program reads.
 const SCHEMA: i64 = 1;
 
-/// Errors of reading, validating and changing a file of settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The file is not valid TOML.
     #[error("not valid TOML in line {line}, `{excerpt}`: {problem}: {}", path.display())]
     Syntax {
         path: PathBuf,
         line: usize,
         /// The beginning of the line.
         excerpt: String,
-        /// The parser's message.
         problem: String,
     },
-    /// A setting has an invalid value.
     #[error("{place}{key} {problem}: {}", path.display())]
     Value {
         path: PathBuf,
-        /// The line as "line 3: "; empty for a key that the file lacks.
+        /// The number of the line, as "line 3: "; empty for a key that is not in the file.
         place: String,
         key: String,
-        /// The objection to the value, as a clause.
+        /// A clause that follows the key: "must be true or false".
         problem: String,
     },
-    /// The file was written by a newer version of this program.
     #[error("written by a newer codex-manager (schema {found}, this version reads up to {SCHEMA}): {}", path.display())]
     Newer {
         path: PathBuf,
@@ -49,8 +43,8 @@ pub enum SettingsError {
     NotATable { path: PathBuf, table: String },
 }
 
-/// A parsed file of settings whose values need not be valid yet. Settings are addressed by name, with a
-/// dot after the table; further dots belong to the key.
+/// A parsed settings file, whose values may be invalid. The name of a setting has a dot after its table; further dots
+/// belong to the key.
 #[derive(Debug, Clone)]
 pub(crate) struct SettingsFile {
     path: PathBuf,
@@ -72,7 +66,7 @@ impl SettingsFile {
     /// Checks the schema, which only files of codex-manager have.
     ///
     /// # Errors
-    /// The file has a newer schema, or one that is no whole number.
+    /// The schema is newer than this program, or not a whole number.
     pub(crate) fn check_schema(self) -> Result<Self, SettingsError> {
         match self.document.get(SCHEMA_KEY).map(Item::as_integer) {
             Some(None) => Err(self.invalid(SCHEMA_KEY, "must be a whole number")),
@@ -132,7 +126,7 @@ impl SettingsFile {
         }
     }
 
-    /// Returns the error of an invalid value; `problem` is a clause.
+    /// Returns the error of an invalid value; `problem` is a clause that follows the key.
     pub(crate) fn invalid(&self, name: &str, problem: &str) -> SettingsError {
         let place = self.line_of(name).map(|line| format!("line {line}: "));
         SettingsError::Value {
@@ -143,10 +137,10 @@ impl SettingsFile {
         }
     }
 
-    /// Returns the number of the line with the value of a setting.
+    /// Returns the number of the line with the value of a setting; `None` if the file does not set it.
     fn line_of(&self, name: &str) -> Option<usize> {
         let text = self.text();
-        // Only a document that cannot be changed knows the places of its values.
+        // toml_edit drops the positions of values when a document becomes mutable.
         let document = Document::parse(&*text).ok()?;
         let item = match name.split_once('.') {
             Some((table, key)) => document.get(table)?.as_table_like()?.get(key)?,
@@ -172,7 +166,7 @@ impl SettingsFile {
     /// Sets a setting. Comments and whitespace around a previous value stay.
     ///
     /// # Errors
-    /// Something other than a table is where the key's table should be.
+    /// A value is in the place of the setting's table.
     pub(crate) fn set(&mut self, name: &str, value: Value) -> Result<(), SettingsError> {
         let (table, last) = match name.split_once('.') {
             None => (self.document.as_table_mut() as &mut dyn TableLike, name),
@@ -198,8 +192,8 @@ impl SettingsFile {
         Ok(())
     }
 
-    /// Removes a setting, and its table if that is then empty and has no comment. Returns true if the
-    /// setting was set.
+    /// Removes a setting. Removes its table too, if the table is then empty and has no comment. Returns true if the
+    /// file contained the setting.
     pub(crate) fn unset(&mut self, name: &str) -> bool {
         let Some((table, last)) = name.split_once('.') else {
             return self.document.remove(name).is_some();
@@ -242,8 +236,8 @@ fn syntax_error(path: PathBuf, text: &str, error: &TomlError) -> SettingsError {
     }
 }
 
-/// Returns the number of the line, from 1, with the byte at `offset`. At the end of a text, the last line that is not
-/// empty.
+/// Returns the number of the line, from 1, that contains the byte at `offset`. For an offset at the end of the text,
+/// returns the number of the last line that is not empty.
 fn line_number(text: &str, offset: usize) -> usize {
     let before = text.get(..offset).unwrap_or(text);
     let is_end = offset >= text.len();

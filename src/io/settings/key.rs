@@ -9,9 +9,9 @@ pub(crate) struct SettingKey {
     /// The name, with a dot between table and key.
     pub(crate) name: &'static str,
     pub(crate) kind: ValueKind,
-    /// The default as typed on the command line; empty if there is none, and for choices, whose type has a default.
+    /// The default as typed on the command line. Empty if the setting has no default, and for choices, which have it in
+    /// `kind`.
     default: &'static str,
-    /// The description, one line.
     pub(crate) about: &'static str,
     /// The environment variable with the same meaning.
     pub(crate) variable: Option<&'static str>,
@@ -50,10 +50,11 @@ impl SettingKey {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ValueKind {
-    /// A boolean, `true` or `false`.
     Flag,
     /// A whole number from `min` to `u32::MAX`.
-    Count { min: u32 },
+    Count {
+        min: u32,
+    },
     /// A number of hours from 0 to 168, with a fraction.
     Hours,
     Text {
@@ -100,7 +101,6 @@ impl ValueKind {
         }
     }
 
-    /// Returns true if `value` is valid for this kind.
     pub(crate) fn accepts(self, value: &Value) -> bool {
         let text = value.as_str();
         match self {

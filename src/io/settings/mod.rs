@@ -1,7 +1,7 @@
 //! Settings in a TOML file that users edit: one engine for `config.toml` and `sync.toml`.
 //!
-//! I want to define a setting or its type → [`SettingKey`], [`ValueKind`]. I want to read or change a
-//! file → [`SettingsFile`]. I want the validated values, with defaults → [`SettingValues`].
+//! [`SettingKey`] and [`ValueKind`] define a setting and its type. [`SettingsFile`] reads and changes a file.
+//! [`SettingValues`] has the validated values, with defaults.
 
 mod file;
 mod key;

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 use toml_edit::Value;
 
-/// The values of the settings in `keys`. A name that is in none of them has no value.
+/// The values of the settings in `keys`. A name that is not in `keys` has no default.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SettingValues<'a> {
     file: Option<&'a SettingsFile>,
@@ -14,7 +14,6 @@ pub(crate) struct SettingValues<'a> {
 }
 
 impl<'a> SettingValues<'a> {
-    /// Returns the defaults.
     pub(crate) fn defaults(keys: &'static [SettingKey]) -> Self {
         Self { file: None, keys }
     }

@@ -23,7 +23,7 @@ pub(super) struct PickerLayout {
     /// The part of the terminal that is drawn: all but its last column.
     pub area: Rect,
     pub list: Rect,
-    /// `None` if it does not fit.
+    /// `None` if the terminal is too small for it.
     pub preview: Option<Rect>,
     /// True if the preview is below the list, not beside it.
     pub is_below: bool,
@@ -54,7 +54,7 @@ impl PickerLayout {
             list.width = area.width - width - 3;
             preview = Some(Rect::new(area.width - width, whole.y, width, height));
         } else if has_preview && area.height >= MIN_BELOW_LINES {
-            // A line between them.
+            // One line separates the list from the preview.
             let lines = (height - 1) / 2;
             list.height = height - 1 - lines;
             preview = Some(Rect::new(0, list.bottom() + 1, area.width, lines));
@@ -69,7 +69,7 @@ impl PickerLayout {
     }
 }
 
-/// Returns a part of a number of columns or lines, also of the largest that a terminal can have.
+/// Returns `percent` of a number of columns or lines, without an overflow.
 pub(super) fn percent_of(whole: u16, percent: u16) -> u16 {
     let part = u32::from(whole) * u32::from(percent) / 100;
     u16::try_from(part).unwrap_or(whole)

@@ -9,10 +9,11 @@ use std::collections::HashMap;
 /// thread can create it.
 pub(super) struct PickerListing {
     pub items: Vec<PickerItem>,
+    /// The texts that the filter searches, in the order of `items`.
     pub searched: Vec<Utf32String>,
     /// The greatest width of each column, in terminal columns.
     pub widths: Vec<usize>,
-    /// At least one: without scopes of the caller, one without a name that has all entries.
+    /// Never empty. If the caller gave no scopes, one scope without a name has all entries.
     pub scopes: Vec<PickerScope>,
     /// For each entry, one bit per scope that contains the entry.
     memberships: Vec<u32>,

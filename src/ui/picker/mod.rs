@@ -1,7 +1,7 @@
 //! Lets the user choose from a list on the terminal, with a fuzzy filter.
 //!
-//! Draws below the cursor on stderr and removes itself at the end, so stdout stays data. The terminal is
-//! restored also after a panic and on SIGTERM.
+//! The picker draws below the cursor on stderr, because stdout is for data, and erases itself at the end. The terminal
+//! is also restored after a panic and on SIGTERM.
 
 mod layout;
 mod listing;
@@ -51,26 +51,22 @@ const WHOLE_HEIGHT: u16 = 30;
 /// The lines around the items: the filter above, the keys below.
 const FRAME_HEIGHT: u16 = 2;
 
-/// A question with the entries to choose from.
 pub struct Picker<'a> {
     /// The question, shown before the filter.
     pub question: &'a str,
     /// The entries, in the order in which they are listed.
     pub items: Vec<PickerItem>,
-    /// The position of the entry that is selected first, in the list with the scope and the filter of the start.
+    /// The position of the entry that is selected at first, in the list with the initial scope and filter.
     pub default: usize,
-    /// The keys, scopes and other additions to the list.
     pub options: PickerOptions,
 }
 
-/// The workers of an open picker.
 struct Workers {
-    rest: Option<Worker<(), Result<PickerListing, String>>>,
+    all_entries: Option<Worker<(), Result<PickerListing, String>>>,
     preview: Option<Worker<PreviewQuery, Vec<(super::Style, String)>>>,
     contents: Option<Worker<ContentQuery, ContentAnswer>>,
 }
 
-/// An event that an open picker waits for.
 enum Wake {
     Interrupted,
     Terminal(Event),
@@ -78,7 +74,8 @@ enum Wake {
 }
 
 impl Picker<'_> {
-    /// Returns the choice; `None` if there is no terminal, or neither an entry nor a key that needs none.
+    /// Returns the choice of the user. Returns `None` without asking if there is no terminal, or if there is nothing to
+    /// choose: no entry, and no key with [`KeyEffect::Leave`].
     ///
     /// # Errors
     /// The user cancelled, or a signal ended the command.
@@ -90,7 +87,7 @@ impl Picker<'_> {
         }
         match self.choose(ui.color_err) {
             Ok(Some(picked)) => Ok(Some(picked)),
-            // The user knows that nothing was chosen.
+            // The user cancelled, so no message is needed.
             Ok(None) => Err(CommandError::cancelled().silence()),
             Err(e) => Err(CommandError::failed("cannot use the terminal").because(e)),
         }
@@ -149,22 +146,22 @@ impl Picker<'_> {
 impl Workers {
     /// Starts the workers of the tasks in `options`.
     fn start(options: &mut PickerOptions) -> Self {
-        let rest = options.rest.take().and_then(|mut load| {
+        let all_entries = options.all_entries.take().and_then(|mut load| {
             Worker::start(Box::new(move |request: &()| {
                 load(request).map(|(items, scopes)| PickerListing::new(items, scopes))
             }))
         });
         Self {
-            rest,
+            all_entries,
             preview: options.preview.take().and_then(Worker::start),
             contents: options.contents.take().and_then(Worker::start),
         }
     }
 
-    /// Requests the missing parts: the other entries, the matches in contents, and the preview if it is shown.
+    /// Requests what the state lacks: all entries, the matches in contents, and the preview if it is shown.
     fn request(&mut self, state: &mut PickerState, shows_preview: bool) {
-        if let Some(rest) = &mut self.rest {
-            rest.request(&());
+        if let Some(all_entries) = &mut self.all_entries {
+            all_entries.request(&());
         }
         if let Some(contents) = &mut self.contents {
             let query = state.content_query();
@@ -174,7 +171,7 @@ impl Workers {
                 contents.request(&query);
             }
         }
-        state.set_searching(self.are_waiting_for_entries());
+        state.set_awaiting_entries(self.are_waiting_for_entries());
         if let Some(preview) = self.preview.as_mut().filter(|_| shows_preview)
             && let Some(query) = state.preview_query()
         {
@@ -183,16 +180,16 @@ impl Workers {
     }
 
     fn are_waiting_for_entries(&self) -> bool {
-        self.rest.as_ref().is_some_and(Worker::is_waiting)
+        self.all_entries.as_ref().is_some_and(Worker::is_waiting)
             || self.contents.as_ref().is_some_and(Worker::is_waiting)
     }
 
     /// Passes the answers of the workers to the state. Returns false if there are none.
     fn take_answers(&mut self, state: &mut PickerState) -> bool {
-        let rest = self.rest.as_mut().and_then(Worker::poll_answer);
+        let all_entries = self.all_entries.as_mut().and_then(Worker::poll_answer);
         let preview = self.preview.as_mut().and_then(Worker::poll_answer);
         let contents = self.contents.as_mut().and_then(Worker::poll_answer);
-        let has_answer = rest.is_some() || preview.is_some() || contents.is_some();
+        let has_answer = all_entries.is_some() || preview.is_some() || contents.is_some();
         // The preview first: the others may select another entry.
         if let Some((query, paragraphs)) = preview {
             state.set_preview(query, paragraphs);
@@ -203,7 +200,7 @@ impl Workers {
                 state.set_notice(answer.notice);
             }
         }
-        match rest.map(|((), rest)| rest) {
+        match all_entries.map(|((), listing)| listing) {
             Some(Ok(listing)) => state.replace_entries(listing),
             Some(Err(problem)) => state.set_notice(Some(problem)),
             None => {}
@@ -211,7 +208,7 @@ impl Workers {
         has_answer
     }
 
-    /// Waits for a key, an answer, or an interrupt. Answers go to the state.
+    /// Waits for a key, an answer, or an interrupt. Passes answers to the state.
     fn wait(&mut self, state: &mut PickerState) -> io::Result<Wake> {
         loop {
             if is_interrupted() {

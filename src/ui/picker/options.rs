@@ -3,7 +3,6 @@
 use super::worker::Task;
 use crate::ui::Style;
 
-/// An entry of a picker.
 #[derive(Debug, Clone)]
 pub struct PickerItem {
     /// Identifies the entry to the caller.
@@ -29,7 +28,7 @@ impl PickerItem {
 /// The options of a picker. The default is a list with a filter.
 #[derive(Default)]
 pub struct PickerOptions {
-    /// The effect of Enter, for the line of keys; "choose" if it is empty.
+    /// The effect of Enter as the line of keys shows it. An empty text is shown as "choose".
     pub enter: &'static str,
     /// The keys of the command, besides those for moving and filtering.
     pub keys: Vec<PickerKey>,
@@ -37,15 +36,15 @@ pub struct PickerOptions {
     pub scopes: Vec<PickerScope>,
     /// The index of the scope that is shown first.
     pub scope: usize,
-    /// Facts on the right of the first line, as many as fit.
+    /// Texts at the right end of the first line. Those that do not fit are left out.
     pub facts: Vec<(Style, String)>,
     /// The filter at the start.
     pub query: String,
-    /// A fact that the last line shows until a key is pressed.
+    /// A message that the last line shows until a key is pressed.
     pub notice: Option<String>,
-    /// Returns all entries and scopes, if the list has only the first ones so that it is shown at once. The error is a
-    /// notice.
-    pub rest: Option<Task<(), Result<PickerEntries, String>>>,
+    /// Returns all entries and scopes, if the picker opens with only some of them so that it opens at once. An error is
+    /// shown as a notice.
+    pub all_entries: Option<Task<(), Result<PickerEntries, String>>>,
     /// Returns the paragraphs that describe an entry.
     pub preview: Option<Task<PreviewQuery, Vec<(Style, String)>>>,
     /// Finds entries by their contents, the best first.
@@ -58,15 +57,14 @@ pub type PickerEntries = (Vec<PickerItem>, Vec<PickerScope>);
 /// A key of a picker: Ctrl with a letter.
 #[derive(Debug, Clone, Copy)]
 pub struct PickerKey {
-    /// The letter in lower case. The picker's own effect of c, d, g, j, k, n or p is replaced. Not h, i, m, u or w, which
-    /// edit the filter or are Tab and Enter.
+    /// The letter in lower case. c, d, g, j, k, n and p lose their effect in the picker. h, i, m, u and w are not
+    /// possible, because they edit the filter or are Tab and Enter.
     pub letter: char,
     /// The label of the key, one word.
     pub label: &'static str,
     pub effect: KeyEffect,
 }
 
-/// The effect of a key on the selected entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyEffect {
     /// Chooses the selected entry; [`Picked::key`] has the letter.
@@ -77,14 +75,13 @@ pub enum KeyEffect {
     CopyId,
 }
 
-/// The choice of the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picked {
-    /// Empty if no entry was selected.
+    /// The id of the chosen entry. Empty if no entry was selected.
     pub id: String,
-    /// The turn of the match in its content.
+    /// The turn with the match, if the entry was found by its content.
     pub turn: Option<u32>,
-    /// The letter of the [`PickerKey`] that chose it; `None` for Enter.
+    /// The letter of the [`PickerKey`] that the user pressed; `None` for Enter.
     pub key: Option<char>,
     /// The filter when the user chose.
     pub query: String,
@@ -107,18 +104,16 @@ pub struct PickerScope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentQuery {
     pub text: String,
-    /// The name of the scope that is shown.
     pub scope: &'static str,
     /// The number of entries of the list.
     pub total: usize,
 }
 
-/// The answer of a search in the contents of entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContentAnswer {
     /// The best first.
     pub matches: Vec<ContentMatch>,
-    /// The difference between what was asked for and what was found.
+    /// A message for the user, such as words that the search left out.
     pub notice: Option<String>,
 }
 

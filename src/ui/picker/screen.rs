@@ -13,7 +13,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Erases the part and shows the cursor.
+/// Erases everything from the line of the cursor on, and shows the cursor.
 const CLEAR: &str = "\r\x1b[J\x1b[?25h";
 
 static OPEN: AtomicBool = AtomicBool::new(false);
@@ -85,9 +85,9 @@ impl InlineScreen {
     }
 }
 
-/// Copies a text to the clipboard, if the terminal has OSC 52. Only for an open screen.
+/// Copies a text to the clipboard, if the terminal supports OSC 52. Call it only while a screen is open.
 pub(super) fn copy(text: &str) -> io::Result<()> {
-    // The terminal has the clipboard, also over ssh. tmux passes it on with `set-clipboard on`.
+    // The terminal owns the clipboard, also over ssh. tmux passes the sequence on with `set-clipboard on`.
     write(&format!("\x1b]52;c;{}\x07", BASE64.encode(text)))
 }
 
@@ -115,7 +115,10 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     match input_state(fds[0].revents(), io::IsTerminal::is_terminal(&stdin)) {
         InputState::Pollable => Ok(()),
         InputState::Unpollable => crossterm::event::poll(limit).map(drop),
-        InputState::Gone => Err(io::Error::new(io::ErrorKind::BrokenPipe, "it is gone")),
+        InputState::Gone => {
+            let why = "the terminal was closed";
+            Err(io::Error::new(io::ErrorKind::BrokenPipe, why))
+        }
     }
 }
 
@@ -148,8 +151,8 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     crossterm::event::poll(limit).map(drop)
 }
 
-/// Returns the escape sequence that scrolls until `height` lines, from the cursor on, fit on the screen. The cursor is then
-/// in the first of them.
+/// Returns the escape sequence that scrolls until `height` lines, from the cursor on, fit on the screen. The cursor is
+/// then in the first of them.
 fn encode_reserve_lines(height: u16) -> String {
     let below = height.saturating_sub(1);
     format!(
@@ -175,7 +178,6 @@ fn encode_column_move(column: u16) -> String {
     }
 }
 
-/// Returns the sequence that selects the style of a cell.
 fn encode_style(cell: &Cell) -> String {
     let mut codes = String::from("\x1b[0");
     for (modifier, code) in [

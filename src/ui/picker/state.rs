@@ -24,7 +24,7 @@ pub(super) enum PickerAction {
 
 pub(super) struct PickerState {
     listing: PickerListing,
-    /// The position that is selected in the list with the first filter until the user moves.
+    /// The position that is selected in the list with the initial filter, until the user moves.
     default: usize,
     first_query: String,
     scope: usize,
@@ -32,21 +32,19 @@ pub(super) struct PickerState {
     filter: TitleFilter,
     /// The entries whose contents match the filter, the best first.
     content_matches: Vec<(usize, ContentMatch)>,
-    /// True while other entries are read, or the contents are searched for the filter.
-    is_searching: bool,
-    /// The indices of the matching items: those with the words in the order of the list, so that they do not move while
-    /// the user types; then those whose contents match; then those with the letters.
+    /// True while another thread reads more entries or searches the contents of entries.
+    is_awaiting_entries: bool,
+    /// The indices of the matching items. First come those with all words of the filter, in the order of the list,
+    /// so that they do not move while the user types; then those whose contents match; then those with the letters.
     matching: Vec<usize>,
     /// The number of matching items of each scope.
-    counts: Vec<usize>,
-    /// The selected item, an index in `matching`.
+    scope_counts: Vec<usize>,
     selected: usize,
-    /// True if the user moved the selection.
     has_moved: bool,
     /// The first visible item, an index in `matching`.
-    first: usize,
-    rows: usize,
-    /// The entry that was described last, and its paragraphs.
+    first_visible: usize,
+    visible_rows: usize,
+    /// The preview that arrived last, with its request.
     preview: Option<(PreviewQuery, Vec<(Style, String)>)>,
     notice: Option<String>,
     matcher: Matcher,
@@ -68,13 +66,13 @@ impl PickerState {
             query: String::new(),
             filter: TitleFilter::default(),
             content_matches: Vec::new(),
-            is_searching: false,
+            is_awaiting_entries: false,
             matching: Vec::new(),
-            counts: Vec::new(),
+            scope_counts: Vec::new(),
             selected: 0,
             has_moved: false,
-            first: 0,
-            rows: 1,
+            first_visible: 0,
+            visible_rows: 1,
             preview: None,
             notice: None,
             matcher: Matcher::new(Config::DEFAULT),
@@ -109,10 +107,11 @@ impl PickerState {
         self.listing.scopes[self.scope].name
     }
 
-    /// Returns the number of matching entries with the name of the scope, and the same of the scope that Tab shows.
+    /// Returns the name of the scope with the number of its matching entries, and the same for the scope that Tab
+    /// shows.
     pub(super) fn format_counts(&self) -> (String, String) {
         let scopes = &self.listing.scopes;
-        let count = |scope: usize| format!("{} {}", scopes[scope].name, self.counts[scope]);
+        let count = |scope: usize| format!("{} {}", scopes[scope].name, self.scope_counts[scope]);
         if scopes.len() == 1 {
             let count = format!("{}/{}", self.matching.len(), self.total());
             return (count, String::new());
@@ -147,7 +146,6 @@ impl PickerState {
         Some(&self.listing.items[*item])
     }
 
-    /// Returns the request for the description of the selected entry.
     pub(super) fn preview_query(&self) -> Option<PreviewQuery> {
         Some(PreviewQuery {
             id: self.selected()?.id.clone(),
@@ -155,7 +153,7 @@ impl PickerState {
         })
     }
 
-    /// Sets the paragraphs that answer a request. Its entry may not be selected for now.
+    /// Sets the paragraphs that answer a request. The entry of the request need not be selected.
     pub(super) fn set_preview(&mut self, query: PreviewQuery, paragraphs: Vec<(Style, String)>) {
         self.preview = Some((query, paragraphs));
     }
@@ -185,12 +183,12 @@ impl PickerState {
         self.list_again();
     }
 
-    /// Sets whether other entries are read, or the contents are searched for the filter.
-    pub(super) fn set_searching(&mut self, is_searching: bool) {
-        if self.is_searching != is_searching {
-            self.is_searching = is_searching;
+    /// Tells the state if another thread still reads more entries or searches the contents of entries.
+    pub(super) fn set_awaiting_entries(&mut self, is_awaiting_entries: bool) {
+        if self.is_awaiting_entries != is_awaiting_entries {
+            self.is_awaiting_entries = is_awaiting_entries;
             // Only a list without entries depends on it; see `list_matching`.
-            if self.matching.is_empty() || self.counts[self.scope] == 0 {
+            if self.matching.is_empty() || self.scope_counts[self.scope] == 0 {
                 self.list_again();
             } else if !self.has_moved {
                 self.select_default();
@@ -198,9 +196,9 @@ impl PickerState {
         }
     }
 
-    /// Returns true if entries may be missing in the list.
-    pub(super) fn is_searching(&self) -> bool {
-        self.is_searching || self.is_filtering()
+    /// Returns true if entries may be missing in the list: more may arrive, or not all were examined.
+    pub(super) fn may_lack_entries(&self) -> bool {
+        self.is_awaiting_entries || self.is_filtering()
     }
 
     /// Returns true if entries have not been examined yet.
@@ -208,7 +206,7 @@ impl PickerState {
         !self.filter.is_for(&self.query) || !self.filter.is_finished()
     }
 
-    /// Returns the message about the effect of the last key, if there is one.
+    /// Returns the message for the last line, if there is one.
     pub(super) fn notice(&self) -> Option<&str> {
         self.notice.as_deref()
     }
@@ -219,16 +217,19 @@ impl PickerState {
 
     /// Sets the number of visible entries and scrolls to the selected one.
     pub(super) fn show_rows(&mut self, rows: usize) {
-        self.rows = rows.max(1);
-        let last_first = self.matching.len().saturating_sub(self.rows);
-        let least = (self.selected + 1).saturating_sub(self.rows);
-        self.first = self.first.clamp(least, self.selected).min(last_first);
+        self.visible_rows = rows.max(1);
+        let last_first = self.matching.len().saturating_sub(self.visible_rows);
+        let least = (self.selected + 1).saturating_sub(self.visible_rows);
+        self.first_visible = self
+            .first_visible
+            .clamp(least, self.selected)
+            .min(last_first);
     }
 
-    /// Returns the visible entries, each with whether it is the selected one.
+    /// Returns the visible entries, each with true if it is the selected one.
     pub(super) fn visible(&self) -> impl Iterator<Item = (&PickerItem, bool)> {
         let shown = self.matching.iter().enumerate();
-        let shown = shown.skip(self.first).take(self.rows);
+        let shown = shown.skip(self.first_visible).take(self.visible_rows);
         shown.map(|(i, item)| (&self.listing.items[*item], i == self.selected))
     }
 
@@ -262,11 +263,11 @@ impl PickerState {
                 return PickerAction::Choose(self.pick(None));
             }
             KeyCode::Tab => self.show_scope(self.scope + 1),
-            KeyCode::BackTab => self.show_scope(self.scope + self.counts.len() - 1),
+            KeyCode::BackTab => self.show_scope(self.scope + self.scope_counts.len() - 1),
             KeyCode::Up => self.move_to(self.selected.saturating_sub(1)),
             KeyCode::Down => self.move_to(self.selected + 1),
-            KeyCode::PageUp => self.move_to(self.selected.saturating_sub(self.rows)),
-            KeyCode::PageDown => self.move_to(self.selected + self.rows),
+            KeyCode::PageUp => self.move_to(self.selected.saturating_sub(self.visible_rows)),
+            KeyCode::PageDown => self.move_to(self.selected + self.visible_rows),
             KeyCode::Home => self.move_to(0),
             KeyCode::End => self.move_to(usize::MAX),
             _ => {}
@@ -308,7 +309,7 @@ impl PickerState {
         }
     }
 
-    /// Returns the choice of the selected entry, if there is one, by a key.
+    /// Returns the choice of the selected entry by `key`, or a choice without an entry if none is selected.
     fn pick(&self, key: Option<char>) -> Picked {
         Picked {
             id: self
@@ -329,7 +330,7 @@ impl PickerState {
     }
 
     fn show_scope(&mut self, scope: usize) {
-        self.scope = scope % self.counts.len();
+        self.scope = scope % self.scope_counts.len();
         let selected = self.matching.get(self.selected).copied();
         self.list_matching();
         self.select(selected);
@@ -347,7 +348,7 @@ impl PickerState {
         self.apply_query();
     }
 
-    /// Begins to examine the entries if the query differs from that of the filter.
+    /// Begins to examine the entries if the user has changed the query since the last time.
     fn apply_query(&mut self) {
         if !self.filter.is_for(&self.query) {
             self.content_matches.clear();
@@ -365,12 +366,13 @@ impl PickerState {
         self.selected = position.unwrap_or(0);
     }
 
-    /// Selects the default. While entries may be missing before it, none is selected: a key must not mean another one.
+    /// Selects the default. While entries may be missing, the selection may be beyond the end of the list, so that a
+    /// key does not act on another entry.
     fn select_default(&mut self) {
-        self.first = 0;
+        self.first_visible = 0;
         let is_first = self.query == self.first_query;
         self.selected = if is_first { self.default } else { 0 };
-        if !self.is_searching() {
+        if !self.may_lack_entries() {
             self.selected = self.selected.min(self.matching.len().saturating_sub(1));
         }
     }
@@ -400,12 +402,12 @@ impl PickerState {
         }
     }
 
-    /// Lists the entries of the scope that match the filter; without a filter, all in their order. If no entry of the
-    /// scope matches and the search has ended, lists those of the next scope that has matches.
+    /// Lists the entries of the scope that match the filter; without a filter, all of them in their order. If no entry
+    /// of the scope matches and none can arrive, lists the matching entries of the next scope that has some.
     fn list_matching(&mut self) {
         let scopes = &self.listing.scopes;
         if self.query.trim().is_empty() {
-            self.counts = scopes.iter().map(|scope| scope.items.len()).collect();
+            self.scope_counts = scopes.iter().map(|scope| scope.items.len()).collect();
             self.matching.clone_from(&scopes[self.scope].items);
             return;
         }
@@ -419,10 +421,11 @@ impl PickerState {
         let all: Vec<_> = with_words.chain(contents).chain(letters).collect();
         let has = |scope: usize, item: usize| self.listing.scope_has(scope, item);
         let count = |scope| all.iter().filter(|item| has(scope, **item)).count();
-        self.counts = (0..scopes.len()).map(count).collect();
+        self.scope_counts = (0..scopes.len()).map(count).collect();
         let later = (0..scopes.len()).map(|more| (self.scope + more) % scopes.len());
-        let mut later = later.filter(|scope| self.counts[*scope] > 0 && !self.is_searching());
-        let shown = if self.counts[self.scope] > 0 {
+        let mut later =
+            later.filter(|scope| self.scope_counts[*scope] > 0 && !self.may_lack_entries());
+        let shown = if self.scope_counts[self.scope] > 0 {
             None
         } else {
             later.next()

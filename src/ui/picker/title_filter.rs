@@ -5,7 +5,7 @@ use nucleo_matcher::Matcher;
 use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
 use std::cmp::Reverse;
 
-/// The characters with a meaning in a pattern, with which a longer filter may match more.
+/// The operators of a pattern. A filter that is extended by one of them may match more entries than before.
 const OPERATORS: [char; 5] = ['!', '^', '\'', '$', '\\'];
 
 /// A filter that examines the entries in steps, so that a key never waits for 50,000 entries.
@@ -64,7 +64,7 @@ impl TitleFilter {
                 self.with_letters.push((Reverse(score), *item));
             }
         }
-        // A stable sort merges the new ones with those that are already in order.
+        // The sort merges the new matches quickly, because the earlier ones are in order.
         self.with_letters.sort();
         self.examined = end;
     }
@@ -77,7 +77,7 @@ impl TitleFilter {
         self.examined == self.candidates.len()
     }
 
-    /// Returns the entries that have the letters only, the best first.
+    /// Returns the entries that have the letters but not the words of the query, the best first.
     pub(super) fn with_letters(&self) -> impl Iterator<Item = usize> {
         self.with_letters.iter().map(|(_, item)| *item)
     }

@@ -17,7 +17,7 @@ const MARKS: [&str; 2] = ["> ", "  "];
 /// The fewest columns in which a shortened cell is shown.
 const MIN_CELL_WIDTH: usize = 4;
 
-/// The width to which the widest column shrinks so that others fit.
+/// The least width to which the widest column shrinks so that others fit.
 const MIN_WIDEST_COLUMN: usize = 24;
 
 const GAP: usize = 2;
@@ -45,7 +45,7 @@ impl PickerView<'_> {
                 self.draw_item(&mut frame, y, list.width, item, is_selected);
             }
         } else {
-            let text = if self.state.is_searching() {
+            let text = if self.state.may_lack_entries() {
                 "  searching…"
             } else {
                 "  nothing matches"
@@ -62,7 +62,7 @@ impl PickerView<'_> {
     /// Draws the question, the filter, the facts, and the number of entries. Returns the column of the cursor.
     fn draw_filter(&self, frame: &mut Buffer) -> u16 {
         let (state, width) = (self.state, usize::from(self.layout.area.width));
-        let more = if state.is_searching() { "…" } else { "" };
+        let more = if state.may_lack_entries() { "…" } else { "" };
         let query = state.query();
         let (count, next) = state.format_counts();
         let is_narrow = columns(query) + columns(&count) + columns(&next) + 2 * GAP > width;
@@ -221,8 +221,8 @@ fn dim_style() -> CellStyle {
     CellStyle::new().add_modifier(Modifier::DIM)
 }
 
-/// Returns the widths of columns that need `needed` in `width`. The widest shrinks so that as many as
-/// possible of the others fit.
+/// Returns the widths of columns with the natural widths `needed`, which share `width`. The widest column shrinks
+/// so that as many as possible of the others fit.
 fn column_widths(needed: &[usize], width: usize) -> Vec<usize> {
     let mut widths = needed.to_vec();
     let Some(widest) = (0..needed.len()).max_by_key(|i| (needed[*i], usize::MAX - i)) else {

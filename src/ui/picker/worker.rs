@@ -1,4 +1,4 @@
-//! Work of a picker in a thread of its own, so that typing never waits for it.
+//! A thread that works for a picker, so that typing never waits.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -6,12 +6,12 @@ use std::thread;
 /// Answers a request. Runs on a separate thread.
 pub type Task<Q, A> = Box<dyn FnMut(&Q) -> A + Send>;
 
-/// Answers requests on a thread. A newer request replaces one that has not begun. After a drop, the thread ends by
-/// itself after the current request.
+/// Answers requests on a thread. A newer request replaces one that has not begun. After a drop of the worker, the
+/// thread ends with the current request.
 pub(super) struct Worker<Q, A> {
     requests: Sender<Q>,
     answers: Receiver<(Q, A)>,
-    /// The newest request, whether answered or not.
+    /// The newest request. It may be answered.
     newest: Option<Q>,
     is_waiting: bool,
 }
@@ -53,13 +53,13 @@ where
         }
     }
 
-    /// Drops the answer to the newest request.
+    /// Ignores the answer to the newest request.
     pub(super) fn forget(&mut self) {
         self.newest = None;
         self.is_waiting = false;
     }
 
-    /// Returns the newest request with its answer, or `None` until it is complete. Drops older answers.
+    /// Returns the newest request with its answer, once; `None` until the answer has arrived. Drops older answers.
     pub(super) fn poll_answer(&mut self) -> Option<(Q, A)> {
         while self.is_waiting {
             let (request, answer) = self.answers.try_recv().ok()?;

@@ -91,17 +91,17 @@ fn a_typed_key_shows_before_entries_are_examined_and_enter_means_the_new_list() 
 #[test]
 fn the_initial_selection_waits_for_its_entry_and_survives_the_first_filter() {
     let mut state = state(&["an apple", "bob", "a pear"]);
-    state.set_searching(true);
+    state.set_awaiting_entries(true);
     state.default = 1;
     state.search_first("a".into());
     assert_eq!(shown(&state), [("an apple", false), ("a pear", true)]);
     state.default = 2;
     state.search_first("ap".into());
-    state.set_searching(false);
-    state.set_searching(true);
+    state.set_awaiting_entries(false);
+    state.set_awaiting_entries(true);
     assert_eq!(state.selected().map(|item| &*item.id), None);
     assert_eq!(press(&mut state, KeyCode::Enter), PickerAction::Stay);
-    state.set_searching(false);
+    state.set_awaiting_entries(false);
     assert_eq!(shown(&state).last(), Some(&("a pear", true)));
     press(&mut state, KeyCode::Char('p'));
     assert_eq!(shown(&state), [("an apple", true)]);
@@ -196,11 +196,11 @@ fn a_scope_without_matches_shows_the_matches_of_the_next_scope_once_the_search_e
     for c in "invoice".chars() {
         press(&mut state, KeyCode::Char(c));
     }
-    state.set_searching(true);
+    state.set_awaiting_entries(true);
     assert_eq!(shown(&state), []);
     state.set_content_matches(["three", "two"].map(found).into());
     assert_eq!(shown(&state), []);
-    state.set_searching(false);
+    state.set_awaiting_entries(false);
     assert_eq!(shown(&state), [("three", true), ("two", false)]);
     assert_eq!(counts(&state), "here 0 · tab: all 2");
     let chosen = press(&mut state, KeyCode::Enter);
