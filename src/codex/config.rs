@@ -137,10 +137,16 @@ impl CodexConfig {
     /// Returns the configured folder of Codex's databases: `sqlite_home` of this configuration of `home`, else
     /// `CODEX_SQLITE_HOME`. The folder may be the home itself. `None` if neither is set.
     pub(crate) fn database_folder(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
-        let configured = self.sqlite_home.as_deref();
-        configured
-            .or_else(|| env.get("CODEX_SQLITE_HOME").map(Path::new))
-            .map(|folder| home.join(env.absolute(folder)))
+        // Codex 0.169 takes a relative path in config.toml from the home, but a relative variable from the current folder.
+        let configured = self.sqlite_home.as_deref().map(|folder| {
+            if folder.starts_with("~") {
+                env.absolute(folder)
+            } else {
+                home.join(folder)
+            }
+        });
+        let variable = || Some(env.absolute(Path::new(env.get("CODEX_SQLITE_HOME")?)));
+        configured.or_else(variable)
     }
 
     /// Reads `config.toml` of `home`. A missing file means the defaults. So does an unreadable or invalid one, with
@@ -221,6 +227,27 @@ mod tests {
         crate::io::atomic::write(&scratch.path().join("config.toml"), servers.as_bytes()).unwrap();
         assert!(CodexConfig::read(scratch.path()).problem.is_none());
         assert!(scratch_config(Path::new("/nonexistent"), SERVER_KEYS).contains("file"));
+    }
+
+    #[test]
+    fn a_relative_sqlite_home_is_below_the_home_and_a_relative_variable_below_the_current_folder() {
+        let home = Path::new("/codex");
+        let mut env = Environment::default().with("CODEX_SQLITE_HOME", "of-variable");
+        env.current_dir = "/current".into();
+        env.home_dir = Some("/me".into());
+        for (sqlite_home, expected) in [
+            (Some("databases"), "/codex/databases"),
+            (Some("~/databases"), "/me/databases"),
+            (Some("/databases"), "/databases"),
+            (None, "/current/of-variable"),
+        ] {
+            let config = CodexConfig {
+                sqlite_home: sqlite_home.map(PathBuf::from),
+                ..CodexConfig::default()
+            };
+            let folder = config.database_folder(home, &env);
+            assert_eq!(folder.as_deref(), Some(Path::new(expected)));
+        }
     }
 
     #[test]

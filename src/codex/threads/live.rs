@@ -9,7 +9,7 @@ use super::schema::Schema;
 use super::staged;
 use crate::codex::database::{self, DatabaseError};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::path::{Path, PathBuf};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 fn change_in_transaction<T>(
     database: &Path,
@@ -58,7 +58,7 @@ pub(crate) fn rebase_rollout_paths(
     to: &Path,
 ) -> Result<usize, DatabaseError> {
     // With the separator, so that `/home/a` does not match `/home/ab`.
-    let beginning = |folder: &Path| format!("{}/", folder.display());
+    let beginning = |folder: &Path| format!("{}{MAIN_SEPARATOR}", folder.display());
     change_in_transaction(database, |transaction| {
         transaction.execute(
             "UPDATE threads SET rollout_path = ?2 || substr(rollout_path, length(?1) + 1) \
