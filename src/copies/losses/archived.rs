@@ -41,7 +41,7 @@ pub(crate) struct NeededArchives(Vec<NeededCopy>);
 
 impl NeededArchives {
     /// Compares the conversations of the Codex home, and of those of the `homes` that exist, with all their archives
-    /// among `records`. Leaves out conversations that cannot be compared.
+    /// among `records`. Warns of conversations that cannot be compared, and leaves them out.
     ///
     /// # Errors
     /// A home or the trash cannot be listed, or the user interrupts.
@@ -79,8 +79,15 @@ impl NeededArchives {
         let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
         places::add_archives(&mut search, records, context)?;
         let acceptance = LossAcceptance::read(search.live(), context)?;
+        let found = search.run(&acceptance.accepted)?;
+        for (id, e) in found.failures {
+            let problem = e.to_one_line();
+            context.warn(format_args!(
+                "the conversation {id} was not compared with its copies: {problem}"
+            ));
+        }
         let mut needed = Vec::new();
-        for loss in search.run(&acceptance.accepted)?.losses {
+        for loss in found.losses {
             for places in loss.needed_places(&search.places, &is_wanted) {
                 needed.push(NeededCopy {
                     id: loss.id.clone(),
