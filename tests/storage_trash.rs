@@ -521,11 +521,12 @@ fn undelete_refuses_conversations_of_another_home() {
 
 #[test]
 fn undelete_takes_the_entry_of_its_home_if_another_home_trashed_the_same_conversation_later() {
-    let env = home();
+    let mut env = home();
     let other = env.path("home/other");
     copy_tree(&env.codex_home(), &other);
     let other = other.to_str().expect("UTF-8");
     let _ = env.run(["storage", "trash", &id(3)]).code(0);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:01:00Z");
     let _ = env
         .run(["--codex-home", other, "storage", "trash", &id(3)])
         .code(0);
