@@ -9,7 +9,7 @@ use crate::io::Environment;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// The names in the index of a home. An unreadable index counts as empty.
+/// The names of conversations in `session_index.jsonl` of a home. An unreadable file counts as empty.
 #[derive(Debug, Default)]
 pub(crate) struct ThreadTitles(ThreadNameIndex);
 

@@ -137,7 +137,7 @@ fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> 
 /// A snapshot in the backup folder.
 #[derive(Debug, Clone)]
 pub(crate) struct SyncSnapshot {
-    /// File name, with the extension of a `.zip`.
+    /// The file name, with `.zip` if the snapshot is such a file.
     pub name: String,
     /// Path of the folder or the `.zip`.
     pub path: PathBuf,

@@ -55,7 +55,8 @@ impl Resolution {
         self.dropped.max(self.kept).saturating_add(1)
     }
 
-    /// Replaces all records about the version `name` by records of these numbers.
+    /// Replaces all records about the version `name`: `name` or `name+N` for one or N dropped copies, and `name-N` for N
+    /// kept ones.
     fn write(self, name: &str, records: &mut BTreeSet<String>) {
         let old: Vec<_> = records_about(records, name).map(str::to_owned).collect();
         for record in old {

@@ -127,8 +127,8 @@ pub(super) fn refuse_by_name(path: &str) -> Option<&'static str> {
     is_key.then_some(KEY)
 }
 
-/// Returns true if `name` is `stem` + `end` with anything before, between and after: for `auth` and `.json`,
-/// `me_auth.json.bak`, `auth-work.json` and `auth (1).json`, but not `author.json`.
+/// Returns true if `name` has the word `stem` and `end` somewhere behind it, or `stem` directly before `end`. With `auth`
+/// and `.json`: `me_auth.json.bak`, `auth-work.json` and `auth (1).json`, but not `author.json`.
 pub(super) fn has_stem(name: &str, stem: &str, end: &str) -> bool {
     name.match_indices(stem).any(|(at, _)| {
         let (before, rest) = (&name[..at], &name[at + stem.len()..]);

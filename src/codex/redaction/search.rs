@@ -75,7 +75,7 @@ struct FormTable {
     form_of: Vec<usize>,
 }
 
-/// `None` if a line of `forms.txt` is malformed, which a unit test excludes.
+/// The forms of secrets in `forms.txt`; `None` if a line of it is malformed, which a unit test excludes.
 static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
     let mut forms = Vec::new();
     let mut keywords: Vec<String> = Vec::new();

@@ -185,7 +185,8 @@ fn update(
 }
 
 /// Compares the candidates with the index, and reads those that have changed, in batches. Also returns the number of
-/// bytes to read. If that exceeds `max_bytes`, the last candidates were not read.
+/// bytes that were to be read. If this number exceeds `max_bytes`, later candidates were not read; the first one is
+/// always read.
 fn ingest_all(
     store: &mut IndexStore,
     home: &Path,

@@ -115,7 +115,7 @@ pub(crate) fn add_newest_copies(
 }
 
 /// Adds the archives of the Codex home among `records`, and those in the trash. Returns true if all archives could be
-/// read. Prints a warning for each other archive.
+/// read. Prints a warning for each archive that cannot be read.
 ///
 /// # Errors
 /// The trash cannot be listed, or the user interrupts.

@@ -32,9 +32,9 @@ pub(crate) fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf
     })
 }
 
-/// Returns the path of a file below `sessions/` or `archived_sessions/` of the home, after resolving links; `None` for
-/// another file. Until a launch is settled, Codex records paths through the links of an isolated home. Files are not
-/// opened through these links.
+/// Returns the path of the same file below `sessions/` or `archived_sessions/` of `home`; `None` for a file outside of
+/// these folders. Until a launch is settled, Codex records the path by which the isolated home links to the file, and
+/// files are not opened through such links.
 fn find_place_below(home: &Path, path: &Path) -> Option<PathBuf> {
     let real = path.canonical().ok()?;
     [SESSIONS, ARCHIVED_SESSIONS].iter().find_map(|name| {

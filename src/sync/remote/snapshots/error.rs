@@ -5,7 +5,7 @@ use crate::sync::plan::PlanError;
 use crate::sync::state::StateError;
 use std::path::PathBuf;
 
-/// An error of syncing with snapshots. Nothing was published.
+/// An error of a sync through snapshots. The run published no snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     #[error(transparent)]

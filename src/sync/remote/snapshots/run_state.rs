@@ -70,8 +70,8 @@ impl<R: Remote> Join<'_, R> {
         Ledger::remove(self.replica.run_folder())
     }
 
-    /// Records the versions that the machines of the round changed, before the sync places them in the home. A plan
-    /// writes nothing.
+    /// Records the versions that arrive in this round from other machines, before the sync places them in the home. If
+    /// only a plan is made, writes no file.
     pub(super) fn record_taken(&mut self) -> Result<(), IoError> {
         for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
             if let Some(version) = one.version.clone() {
