@@ -150,6 +150,29 @@ fn databases_in_codex_sqlite_home_are_archived_and_restore_to_reports_the_risk()
 }
 
 #[test]
+fn databases_in_a_folder_of_the_home_are_archived_and_restored_with_it() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let config = home.join("config.toml");
+    let text = fs::read_to_string(&config).expect("config.toml");
+    fs::write(&config, format!("sqlite_home = \"db\"\n{text}")).expect("config.toml");
+    let id = lab.say("one");
+    assert!(home.join("db/state_5.sqlite").exists() && !has_databases(&home));
+    assert_eq!(
+        lab.manager(["sessions", "--json"]).code(0).json()["sessions"][0]["id"],
+        *id
+    );
+    let _ = lab.back_up();
+    let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
+    lab.resume(&lab.world.path("clone"), &id, "two");
+    fs::remove_dir_all(&home).expect("lose the home");
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    assert_eq!(rows(&home.join("db")), [(id.clone(), rollout(&home, &id))]);
+    lab.resume(&home, &id, "three");
+    assert_eq!(messages(&rollout(&home, &id)), ["one", "three"]);
+}
+
+#[test]
 fn databases_shared_with_another_home_are_not_replaced() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();

@@ -131,7 +131,7 @@ fn resolve_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScop
             refusal_reason(&settings.manager_home)
         ));
     }
-    scope.sqlite_home = find_separate_sqlite_home(home, context);
+    scope.sqlite_home = find_outside_sqlite_home(home, context);
     scope.exclude_manager_home(&settings.manager_home);
     let configured = &settings.preferences.exclude;
     let whole_home = |globs: &[String]| {
@@ -204,12 +204,15 @@ fn build_metadata_and_stem(
     (metadata, stem)
 }
 
-/// Returns the folder of the databases if it is not the home itself. Codex takes it from `sqlite_home` in its
-/// config.toml, else from `CODEX_SQLITE_HOME`.
-fn find_separate_sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
+/// Returns the folder of the databases if it is outside of the home. Codex takes it from `sqlite_home` in its config.toml,
+/// else from `CODEX_SQLITE_HOME`.
+fn find_outside_sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
     let configured = CodexConfig::read(home).database_folder(home, &context.env)?;
     // The variable may name the home by a link. Without this check, the databases would be captured twice.
-    (configured.canonical_or_self() != home.canonical_or_self()).then_some(configured)
+    let is_inside = configured
+        .canonical_or_self()
+        .starts_with(home.canonical_or_self());
+    (!is_inside).then_some(configured)
 }
 
 /// Returns the time at which the weekly window with this reset was first observed to be exhausted, by `cooldown.json`

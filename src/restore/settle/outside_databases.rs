@@ -113,7 +113,8 @@ fn keep_databases_inside(
         );
     }
     let staged_config = stage.home().staged.join(home::CONFIG_TOML);
-    if config.sqlite_home.is_some() && staged_config.exists() {
+    let is_outside = outside_folder(config, &stage.home().live, request.env).is_some();
+    if config.sqlite_home.is_some() && is_outside && staged_config.exists() {
         remove_sqlite_home_setting(&staged_config)?;
         notes.push(
             "removed sqlite_home from config.toml: the databases are in the folder itself".into(),
@@ -129,11 +130,11 @@ fn check_home_uses(
     home: &Path,
     request: &RestoreRequest<'_>,
 ) -> Result<(), RestoreError> {
-    let by_env = request.env.get("CODEX_SQLITE_HOME").map(PathBuf::from);
-    let by_config = CodexConfig::read(home).sqlite_home;
-    let mut own = by_config.into_iter().chain(by_env);
-    let is_own =
-        own.any(|path| links::resolve_links(&home.join(request.env.absolute(&path))) == folder);
+    let configs = [CodexConfig::read(home), CodexConfig::default()];
+    let mut own = configs
+        .iter()
+        .filter_map(|config| config.database_folder(home, request.env));
+    let is_own = own.any(|path| links::resolve_links(&path) == folder);
     if is_own || request.may_write_outside {
         Ok(())
     } else {
@@ -164,10 +165,10 @@ fn check_space(
     )?)
 }
 
-/// Returns the folder of the databases by `config` or the environment, if it is not the home itself.
+/// Returns the folder of the databases by `config` or the environment, if it is outside of the home.
 fn outside_folder(config: &CodexConfig, home: &Path, env: &Environment) -> Option<PathBuf> {
     let databases = links::resolve_links(&config.database_folder(home, env)?);
-    Some(databases).filter(|databases| *databases != links::resolve_links(home))
+    Some(databases).filter(|databases| !databases.starts_with(links::resolve_links(home)))
 }
 
 /// Returns true if another home uses the databases in `folder`: the folder is a home itself, or a state database in it
