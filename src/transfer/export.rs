@@ -119,7 +119,9 @@ pub(crate) fn plan(
         ..ExportPlan::default()
     };
     let profiles = Profiles::of(home);
-    let all = profiles.list()?;
+    let mut all = profiles.list()?;
+    // Of two profiles of one account, the first is exported.
+    all.sort_by_key(|profile| handover::find_obstacle(profile, options.codex_home).is_some());
     // An export of these profiles would lose the fields that a newer version added to profile.json.
     let newer: BTreeMap<_, _> = profiles.list_newer(&all).into_iter().collect();
     let mut exported: Vec<&Profile> = Vec::new();

@@ -18,7 +18,6 @@ use crate::views::dry_run::would_be;
 use chrono::TimeDelta;
 use clap::Args;
 use serde::Serialize;
-use std::iter;
 use std::path::{Path, PathBuf};
 
 /// The largest number of conversations that are shown without --verbose.
@@ -342,6 +341,12 @@ fn find_entry<'a>(entries: &'a [TrashEntry], wanted: &str, home: &Path) -> Resul
     let has_title = |one: &TrashEntry, fits: &dyn Fn(&str) -> bool| fits(&one.conversation.title);
     let id = |entry: &TrashEntry| entry.conversation.id.clone();
     let mut found = thread_choice::find_named(&entries.iter(), wanted, id, has_title);
+    // The trash has conversations of all homes. One of this home is preferred.
+    let is_of_home =
+        |entry: &&TrashEntry| file_id::is_same_folder(&entry.conversation.home.0, home);
+    if found.iter().any(is_of_home) {
+        found.retain(is_of_home);
+    }
     let Some(newest) = found.pop() else {
         return Err(CommandError::failed(format!("not in the trash: {wanted}"))
             .hint("list the trash with: codex-manager storage undelete"));
@@ -352,18 +357,13 @@ fn find_entry<'a>(entries: &'a [TrashEntry], wanted: &str, home: &Path) -> Resul
     {
         return Err(ambiguous_name_error(wanted));
     }
-    // Other homes may have the same conversation in this trash.
-    let is_of_home =
-        |entry: &&TrashEntry| file_id::is_same_folder(&entry.conversation.home.0, home);
-    let of_home = iter::once(newest)
-        .chain(found.into_iter().rev())
-        .find(is_of_home);
-    of_home.ok_or_else(|| {
+    if !is_of_home(&newest) {
         let origin = newest.conversation.home.0.display();
         let message = format!("this conversation belongs to another Codex home: {origin}");
-        CommandError::refused(message)
-            .hint("choose that home with --codex-home; nothing was changed")
-    })
+        return Err(CommandError::refused(message)
+            .hint("choose that home with --codex-home; nothing was changed"));
+    }
+    Ok(newest)
 }
 
 /// Removes the names of conversations that are already in the trash from the unknown names of `selection`, so that a
