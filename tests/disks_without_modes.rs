@@ -12,7 +12,8 @@ use crate::vault::set_up;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::{fs, thread};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 /// Allows logins in all homes of the disk.
 fn allow_logins(env: &TestEnv) {
@@ -66,7 +67,12 @@ fn run_every_command(kind: &str) {
     fs::remove_file(&path).unwrap();
     let _ = manager(&["restore", "latest", "--merge", "--yes"]);
     assert_eq!(fs::read(&path).unwrap(), before);
-    fs::remove_dir_all(lab.home().join("sessions")).unwrap();
+    // FUSE keeps deleted files in their folder until the kernel has released their last handles.
+    let deadline = Instant::now() + Duration::from_secs(600);
+    while let Err(e) = fs::remove_dir_all(lab.home().join("sessions")) {
+        let is_waiting = e.kind() == io::ErrorKind::DirectoryNotEmpty && Instant::now() < deadline;
+        assert!(is_waiting, "{e}");
+    }
     let _ = manager(&["restore", "latest", "--yes"]);
     assert_eq!(fs::read(&path).unwrap(), before);
     let _ = lab.resume(&lab.home(), &id, "after the restore");

@@ -307,7 +307,15 @@ impl Tree {
             format!("link {}", std::fs::read_link(path).expect("link").display())
         } else if meta.is_dir() {
             for entry in std::fs::read_dir(path).into_iter().flatten() {
-                Self::visit(root, &entry.expect("entry").path(), files);
+                let entry = entry.expect("entry");
+                // FUSE keeps a deleted file under such a name until the kernel has released its last handle.
+                if !entry
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with(".fuse_hidden")
+                {
+                    Self::visit(root, &entry.path(), files);
+                }
             }
             format!("folder {mode:o}")
         } else if meta.is_file() {
