@@ -251,8 +251,7 @@ impl PruneArgs {
     }
 }
 
-/// The number of plans after which `prune` gives up, because the archives changed each time while it waited for the
-/// lock.
+/// The largest number of plans. A plan is repeated if the archives changed while `prune` waited for its lock.
 const MAX_ROUNDS: u32 = 5;
 
 /// The kept and dropped archives of `--undo` and `--empty-trash`, which apply no rules.

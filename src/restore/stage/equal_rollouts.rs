@@ -87,9 +87,9 @@ pub(crate) fn check_unchanged(
     })
 }
 
-/// Returns the live paths of the roots in which files can be hard-linked. Excludes roots on an overlay file system,
-/// where a hard link copies the file. Excludes folders to which several links of the home lead, because the archive has
-/// their files once for each link.
+/// Returns the live paths of the roots in which files can be hard-linked. On an overlay file system, a hard link copies
+/// the file, so roots there are excluded. If several links of the home lead to one folder, the archive has its files once
+/// for each link, so this folder is excluded too.
 fn find_linkable_roots(stage: &Stage) -> Vec<&Path> {
     let is_linkable = |root: &&StageRoot| {
         let sharing = stage
