@@ -167,6 +167,40 @@ fn an_acceptance_applies_to_one_home() {
 }
 
 #[test]
+fn prune_keeps_an_archive_of_a_conversation_whose_rollout_is_damaged() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "08:00");
+    let rollout = env.codex_home().join(sample(1).relative());
+    fs::remove_file(&rollout).unwrap();
+    // The magic number of zstd, without a valid frame.
+    let damaged = [0x28, 0xb5, 0x2f, 0xfd, 0xff, 0xff, 0xff, 0xff];
+    fs::write(rollout.with_extension("jsonl.zst"), damaged).unwrap();
+    for time in ["09:00", "10:00"] {
+        env.set("CODEX_MANAGER_NOW", format!("2026-11-20T{time}:00Z"));
+        let run = env.run(["backup", "--no-status", "--json"]);
+        assert!([0, 6].contains(&run.code), "{run}");
+    }
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+    let run = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
+    assert!(
+        run.stderr.contains("was not compared with its copies"),
+        "{run}"
+    );
+    let kept = run.json()["keep"].clone();
+    let kept = kept.as_array().expect("a list").iter();
+    let kept = kept.filter(|kept| {
+        kept["reason"] == "has the conversation 01a1f78b, which could not be compared"
+    });
+    let names: Vec<_> = kept.map(|kept| kept["archive"].clone()).collect();
+    assert_eq!(
+        names,
+        ["2026-11-20-080000-signed-out-codex.tar.gz"],
+        "{run}"
+    );
+}
+
+#[test]
 fn a_backup_compares_each_conversation_with_the_last_archive_that_has_it() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));

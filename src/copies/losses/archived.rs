@@ -31,8 +31,18 @@ struct NeededCopy {
     places: Vec<CopyPlace>,
     /// The id of the conversation to restore, which may be a deleted one.
     restored_id: String,
-    /// True for lost messages, whose loss the user can accept; false for turns that Codex hides.
-    is_lost: bool,
+    content: NeededContent,
+}
+
+/// The reason why a copy must be kept.
+#[derive(Debug, PartialEq, Eq)]
+enum NeededContent {
+    /// Messages that the conversation lacks. The user can accept their loss.
+    LostMessages,
+    HiddenTurns,
+    /// A conversation that could not be compared, for example because its rollout is damaged. This may be its last
+    /// intact copy.
+    NotCompared,
 }
 
 /// The archives that have the messages which conversations lack, or the turns that a migration hid.
@@ -41,7 +51,7 @@ pub(crate) struct NeededArchives(Vec<NeededCopy>);
 
 impl NeededArchives {
     /// Compares the conversations of the Codex home, and of those of the `homes` that exist, with all their archives
-    /// among `records`. Warns of conversations that cannot be compared, and leaves them out.
+    /// among `records`. Warns of conversations that cannot be compared; each version of them counts as needed.
     ///
     /// # Errors
     /// A home or the trash cannot be listed, or the user interrupts.
@@ -80,13 +90,26 @@ impl NeededArchives {
         places::add_archives(&mut search, records, context)?;
         let acceptance = LossAcceptance::read(search.live(), context)?;
         let found = search.run(&acceptance.accepted)?;
+        let mut needed = Vec::new();
         for (id, e) in found.failures {
             let problem = e.to_one_line();
             context.warn(format_args!(
                 "the conversation {id} was not compared with its copies: {problem}"
             ));
+            for mut places in search.places_of(&id) {
+                places.retain(|place| is_wanted(&place.kind));
+                needed.push(NeededCopy {
+                    reason: format!(
+                        "has the conversation {}, which could not be compared",
+                        short_id(&id)
+                    ),
+                    restored_id: id.clone(),
+                    id: id.clone(),
+                    places,
+                    content: NeededContent::NotCompared,
+                });
+            }
         }
-        let mut needed = Vec::new();
         for loss in found.losses {
             for places in loss.needed_places(&search.places, &is_wanted) {
                 needed.push(NeededCopy {
@@ -94,7 +117,7 @@ impl NeededArchives {
                     reason: describe_last_copy(&loss.id),
                     places,
                     restored_id: loss.restored_id.clone(),
-                    is_lost: true,
+                    content: NeededContent::LostMessages,
                 });
             }
         }
@@ -108,7 +131,7 @@ impl NeededArchives {
                 restored_id: id.clone(),
                 id,
                 places,
-                is_lost: false,
+                content: NeededContent::HiddenTurns,
             });
         }
         Ok(needed)
@@ -138,7 +161,9 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
     let is_either = |kind: &CopyPlaceKind| is_archive(kind) || is_trashed(kind);
     let needed =
         NeededArchives::find_among(homes.collect(), &context.archives()?, is_either, context)?;
-    let last = needed.0.into_iter().find_map(|copy| {
+    // An archive that cannot be read must not keep the trash full for ever.
+    let is_compared = |copy: &NeededCopy| copy.content != NeededContent::NotCompared;
+    let last = needed.0.into_iter().filter(is_compared).find_map(|copy| {
         let is_in_trash = copy.places.iter().all(|place| is_trashed(&place.kind));
         let place = copy.places.first().filter(|_| is_in_trash)?.clone();
         Some((copy, place))
@@ -146,7 +171,8 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
     let Some((copy, place)) = last else {
         return Ok(());
     };
-    let what = if copy.is_lost {
+    let is_lost = copy.content == NeededContent::LostMessages;
+    let what = if is_lost {
         "messages that a conversation lost"
     } else {
         "turns of a conversation that Codex hides"
@@ -157,7 +183,7 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
     if let Some(command) = place.restore_command(&copy.restored_id) {
         error = error.hint(format!("bring them back: {command}"));
     }
-    Err(error.hint(if copy.is_lost {
+    Err(error.hint(if is_lost {
         let command = format!("codex-manager history losses --accept {}", copy.id);
         format!("or accept their loss: {command}")
     } else {

@@ -114,6 +114,17 @@ impl LossSearch {
         live.filter_map(|r| r.compressed_copy.clone()).collect()
     }
 
+    /// Returns the places of each version among the copies of a conversation.
+    pub(crate) fn places_of(&self, id: &str) -> impl Iterator<Item = Vec<CopyPlace>> {
+        let copies = self.copies.get(id).into_iter().flatten();
+        copies.map(|copy| {
+            copy.places
+                .iter()
+                .map(|i| self.places[*i].clone())
+                .collect()
+        })
+    }
+
     /// Compares each live conversation with its copies. Messages in `accepted` are not reported.
     ///
     /// # Errors
