@@ -243,6 +243,11 @@ impl IndexStore {
         Ok((version == SCHEMA).then_some(store))
     }
 
+    /// Opens a second connection to an index that is open.
+    pub(super) fn connect_to_read(path: &Path) -> Result<Self, IndexError> {
+        Self::connect(path, Access::Read, LOCK_TIMEOUT)
+    }
+
     fn connect(path: &Path, access: Access, timeout: Duration) -> Result<Self, IndexError> {
         let connection = connect(path, access, timeout).map_err(IndexError::of_index(path))?;
         Ok(Self {
