@@ -1,6 +1,5 @@
 //! `history check`: prints the differences and changes nothing.
 
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::commands::history::home::find_differences;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -11,7 +10,7 @@ use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::Style;
-use crate::ui::text_width::{columns, without_end};
+use crate::ui::text_width::without_end;
 use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use clap::Args;
 use std::collections::HashMap;
@@ -153,60 +152,34 @@ impl FindingList<'_> {
         unique_short_id(id, self.ids.iter().map(String::as_str))
     }
 
-    /// Formats a conversation as its short id and its title; without `title`, takes the title from `titles`.
-    fn describe(&self, id: &ConversationId, title: Option<&str>) -> String {
-        self.describe_with_detail(id, title, "", 0)
-    }
-
-    /// Formats a conversation like [`Self::describe`], with `detail` before the title, padded to `detail_width`
-    /// columns.
-    fn describe_with_detail(
-        &self,
-        id: &ConversationId,
-        title: Option<&str>,
-        detail: &str,
-        detail_width: usize,
-    ) -> String {
-        const INDENT: usize = 2;
-        const GAP: usize = 2;
-        const MIN_TITLE: usize = 12;
+    /// Formats a conversation as its short id, `detail` and its title; without `title`, takes the title from `titles`.
+    fn describe(&self, id: &ConversationId, title: Option<&str>, detail: &str) -> String {
         let id = printable(&id.to_string());
         let title = title.or_else(|| self.titles.get(&id.to_lowercase()).map(String::as_str));
         let title = printable(title.unwrap_or_default());
-        let mut line = self.short_id(&id).to_owned();
-        let room_after = |line: &str| {
-            let used = INDENT + columns(line) + GAP;
-            self.context.ui.width().saturating_sub(used)
-        };
-        if !detail.is_empty() {
-            let most = room_after(&line).saturating_sub(GAP + MIN_TITLE);
-            let width = detail_width.max(columns(detail)).min(most);
-            let detail = without_end(detail, width);
-            let blanks = " ".repeat(width.saturating_sub(columns(&detail)));
-            line.extend(["  ", &detail, &blanks]);
-        }
-        let title = without_end(&title, room_after(&line).max(MIN_TITLE));
-        format!("{line}  {title}").trim_end().to_owned()
+        let mut parts = vec![self.short_id(&id), detail, &title];
+        parts.retain(|part| !part.is_empty());
+        parts.join("  ")
     }
 
     fn show(&self, report: &CheckReport) {
         self.print_group(Style::Warn, "on disk, not listed", &report.missing, |m| {
             let title = rollout::read_title(&m.path);
             let folder = self.short_folder(&m.path);
-            self.describe_with_detail(&m.id, title.as_deref(), &folder, 0)
+            self.describe(&m.id, title.as_deref(), &folder)
         });
         let what = "listed with a wrong path";
         self.print_group(Style::Warn, what, &report.stale_path, |s| {
-            let folder = self.recorded_folder(&s.recorded);
-            self.describe_with_detail(&s.id, None, &format!("in {folder}"), 0)
+            let folder = self.short_folder(Path::new(&s.recorded));
+            self.describe(&s.id, None, &format!("in {folder}"))
         });
         let what = "named only in session_index.jsonl";
         self.print_group(Style::Warn, what, &report.names_missing, |n| {
-            self.describe(&n.id, Some(&n.name))
+            self.describe(&n.id, Some(&n.name), "")
         });
         let what = "listed, but without a file";
         self.print_group(Style::Bad, what, &report.orphan_rows, |o| {
-            self.describe(&o.id, Some(&o.title))
+            self.describe(&o.id, Some(&o.title), "")
         });
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let what = "in more than one file; Codex uses the first";
@@ -216,7 +189,7 @@ impl FindingList<'_> {
                 let path = self.short_path(path);
                 format!("\n    {}", path.replace(&id, "…"))
             });
-            let name = self.describe(&d.id, None);
+            let name = self.describe(&d.id, None, "");
             format!("{name}{}", paths.collect::<String>())
         });
         self.print_group(Style::Bad, "damaged", &report.damaged, |d| {
@@ -235,7 +208,7 @@ impl FindingList<'_> {
                 .unwrap_or("no archive has the missing turns");
             format!(
                 "{}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
-                self.describe(&u.id, Some(&u.title)),
+                self.describe(&u.id, Some(&u.title), ""),
                 pluralize(all, "turn")
             )
         });
@@ -250,10 +223,8 @@ impl FindingList<'_> {
             let name = names.get(account_id).cloned();
             name.unwrap_or_else(|| printable(account_id))
         };
-        let shown = report.hidden.iter().take(self.max_shown);
-        let width = shown.map(|h| columns(&name_of(&h.account_id))).max();
         self.print_group(Style::Dim, what, &report.hidden, |h| {
-            self.describe_with_detail(&h.id, None, &name_of(&h.account_id), width.unwrap_or(0))
+            self.describe(&h.id, None, &name_of(&h.account_id))
         });
     }
 
@@ -286,17 +257,5 @@ impl FindingList<'_> {
 
     fn short_folder(&self, path: &Path) -> String {
         self.short_path(path.parent().unwrap_or(path))
-    }
-
-    /// Formats the folder of a recorded path relative to the home. For a rollout of another home, formats the path
-    /// of that home.
-    fn recorded_folder(&self, recorded: &str) -> String {
-        let in_home = self.short_folder(Path::new(recorded));
-        if !in_home.starts_with('/') {
-            return in_home;
-        }
-        let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| format!("/{name}/"));
-        let at = folders.iter().find_map(|folder| recorded.rfind(folder));
-        printable(at.map_or(recorded, |at| &recorded[..at]))
     }
 }

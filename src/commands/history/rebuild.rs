@@ -8,7 +8,7 @@ use crate::history::rebuild::{
     self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
     RebuildTarget, RebuiltFile, TableRow, UnusedCounts,
 };
-use crate::history::{SkippedFile, prompts, repair};
+use crate::history::{SkippedFile, prompts};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::views::account::printable;
@@ -166,11 +166,6 @@ impl RebuildArgs {
             }
         }
         if !self.dry_run && files.iter().any(|file| file.written) {
-            let target = repair_context(context);
-            let holders = repair::find_holders(&target);
-            for holder in &holders {
-                ui.warn(format_args!("{holder} still shows the old list"));
-            }
             ui.note("restart Codex to see the new list");
         }
     }
@@ -192,24 +187,12 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
         &format!("older conversations left out by --max-threads {limit} (0 for all)"),
     );
     say(
-        plan.conversations.names_kept,
-        "names kept for conversations that --max-threads leaves out",
-    );
-    say(
-        plan.conversations.titles_taken,
-        "named by their ids, because you gave their title to another conversation",
-    );
-    say(
         plan.unused.orphans_skipped,
         "conversations skipped because Codex's database does not list them (--include-orphans includes them)",
     );
     say(
-        plan.unused.without_id,
-        "files skipped because they name no conversation",
-    );
-    say(
-        plan.unused.without_time,
-        "conversations skipped because they have no time",
+        plan.unused.without_id + plan.unused.without_time,
+        "files skipped because they have no id or no time",
     );
     say(
         usize::try_from(plan.unused.bad_lines).unwrap_or(usize::MAX),
@@ -251,15 +234,10 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
     if context.ui.confirm(question) == Some(true) {
         return Ok(());
     }
-    let hint = if plan.prompts.beyond_limit > 0 {
-        "confirm with --yes, or include all conversations with --max-threads 0; nothing was changed"
-    } else {
-        "confirm with --yes, or rebuild only the names with --only session-index; nothing was changed"
-    };
     Err(CommandError::refused(format!(
         "removing {removed} from history.jsonl needs confirmation"
     ))
-    .hint(hint))
+    .hint("confirm with --yes, or rebuild only the names with --only session-index; nothing was changed"))
 }
 
 /// Reads Codex's list of conversations. Returns `None` without a database, and after a warning if the database cannot

@@ -1,10 +1,7 @@
 //! `profile remove` moves a profile to the trash or deletes it with `--purge`, and `profile undo` puts it back.
 
-use crate::accounts::profile::Profiles;
-use crate::accounts::removed::PurgedLogin;
 use crate::choices::account_choice::choose_profile_name;
-use crate::codex::auth::AuthFile;
-use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::Identity;
 use crate::commands::profile::records::{lock_account, record_profiles_if};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -47,16 +44,16 @@ impl ProfileRemoveArgs {
         let name = printable(&profile);
         if self.purge {
             let places = profiles.list_folders_of(&profile)?;
-            let logins = profiles.read_logins_to_purge(&profile)?;
+            let accounts = profiles.read_accounts_to_purge(&profile)?;
             if self.dry_run {
                 purged = places.len();
                 ui.prose(format_args!(
                     "would delete {name} permanently: {}, {}",
                     pluralize(places.len(), "folder"),
-                    format_accounts(&logins)
+                    format_accounts(&accounts)
                 ));
             } else {
-                confirm_purge(&profile, context, &profiles, &logins)?;
+                confirm_purge(&profile, &accounts, context)?;
                 purged = profiles.purge(&profile)?;
                 ui.prose(format_args!(
                     "deleted {name} permanently: {}",
@@ -92,56 +89,36 @@ impl ProfileRemoveArgs {
     }
 }
 
-/// Asks before a purge that may delete the only copy of a login. Does not ask if there is no login, or if all logins
-/// belong to the live account and none is newer than the live login.
+/// Asks before a purge that deletes logins.
 ///
 /// # Errors
 /// The user does not consent, or cannot be asked.
-fn confirm_purge(
-    profile: &str,
-    context: &Context,
-    profiles: &Profiles,
-    logins: &[PurgedLogin],
-) -> Result<()> {
-    let home = profiles
-        .find_by_name(profile)
-        .ok()
-        .and_then(|p| p.find_live_home(context.codex_home()));
-    let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
-    let is_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
-        logins.iter().all(|login| {
-            let is_own = login
-                .account
-                .as_ref()
-                .is_some_and(|account| account.is_same(&live.identity));
-            is_own && !login.freshness.is_newer_than(&live.freshness)
-        })
-    });
+fn confirm_purge(profile: &str, accounts: &[Option<Identity>], context: &Context) -> Result<()> {
     let name = printable(profile);
-    let accounts = format_accounts(logins);
-    let question = format!("delete {name} ({accounts}) permanently? This may be the only copy");
-    let is_safe = logins.is_empty() || is_live;
-    if is_safe || context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
+    let logins = format_accounts(accounts);
+    let question = format!("delete {name} ({logins}) permanently? This may be the only copy");
+    let is_confirmed = || context.ui.confirm(question) == Some(true);
+    if accounts.is_empty() || context.settings.assume_yes || is_confirmed() {
         return Ok(());
     }
     Err(CommandError::refused(format!(
-        "the profile {name} and its copies in the trash may be the only copies of {accounts}"
+        "the profile {name} and its copies in the trash may be the only copies of {logins}"
     ))
     .hint("delete the profile permanently with --yes, or move it to the trash without --purge; nothing was changed"))
 }
 
 /// Formats the accounts as "the logins of a@x.com, b@x.com".
-fn format_accounts(logins: &[PurgedLogin]) -> String {
-    let label = |login: &PurgedLogin| match &login.account {
+fn format_accounts(accounts: &[Option<Identity>]) -> String {
+    let label = |account: &Option<Identity>| match account {
         Some(account) => printable(account.email.as_str()),
         None => "a login without a known account".into(),
     };
-    let accounts: BTreeSet<_> = logins.iter().map(label).collect();
-    if accounts.is_empty() {
+    let labels: BTreeSet<_> = accounts.iter().map(label).collect();
+    if labels.is_empty() {
         return "no login".into();
     }
-    let accounts: Vec<_> = accounts.into_iter().collect();
-    format!("the logins of {}", accounts.join(", "))
+    let labels: Vec<_> = labels.into_iter().collect();
+    format!("the logins of {}", labels.join(", "))
 }
 
 /// Put a removed profile back, with its logins and its history

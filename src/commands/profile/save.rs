@@ -8,7 +8,7 @@ use crate::choices::archive_choice::find_archive;
 use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
-use crate::commands::profile::login_age::{describe_age, future_last_refresh, signed_in_at};
+use crate::commands::profile::login_age::{describe_age, signed_in_at};
 use crate::commands::profile::records::record_saved_login;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -152,13 +152,6 @@ impl SaveArgs {
             return;
         }
         ui.prose(describe_age(login.freshness.renewed_at(), context));
-        if let Some(written) = future_last_refresh(&login.freshness) {
-            ui.warn(format_args!(
-                "the clock was ahead when Codex wrote this login: last_refresh is {}; its age was taken \
-                from its tokens",
-                local_rfc3339(&written, context)
-            ));
-        }
         match &self.from {
             None => warn_if_live_elsewhere(&plan.profile, context),
             Some(_) if plan.outcome == SaveOutcome::KeptNewer => {}
