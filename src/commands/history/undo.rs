@@ -4,6 +4,7 @@ use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::{repair, snapshot};
+use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
 use crate::views::account::full_time;
@@ -42,7 +43,10 @@ impl UndoArgs {
                 "the snapshot {} is of another home: {home}",
                 snapshot.name()
             ))
-            .hint(format!("add --codex-home {home}; nothing was changed")));
+            .hint(format!(
+                "add --codex-home {}; nothing was changed",
+                shell::quote_if_needed(&snapshot.document.codex_home.to_string_lossy())
+            )));
         }
         let files = snapshot.document.files.iter();
         // A file that did not exist before the repair and does not exist now is not changed.

@@ -1,6 +1,7 @@
 //! `profile export`: writes the manager home to one file for another machine.
 
 use crate::accounts::profile::Profile;
+use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
 use crate::commands::profile::records::record_profiles_if;
 use crate::context::Context;
@@ -8,7 +9,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress::block_on_input;
 use crate::io::quantity::pluralize;
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, atomic};
+use crate::io::{IoContext, atomic, shell};
 use crate::steps::home_checks::check_credential_store;
 use crate::transfer::TransferError;
 use crate::transfer::export::{self, ExportOptions, ExportPlan};
@@ -196,7 +197,7 @@ impl ProfileExportArgs {
         if !self.dry_run && !plan.logins.is_empty() {
             ui.note(format_args!(
                 "only the file has the logins now; import it on one other machine: codex-manager profile import {}",
-                file.display()
+                shell::quote_if_needed(&file.to_string_lossy())
             ));
         }
     }
@@ -237,7 +238,7 @@ pub(super) fn recover_exports(context: &Context) -> Result<()> {
                 "an export of {who} was interrupted, and {} does not exist: connect its disk; if the file is \
                  nowhere else either, restore the login: codex-manager profile save {who} --from {}",
                 file.display(),
-                profiles.folder_of(name).join("auth.json").display()
+                shell::quote_if_needed(&profiles.folder_of(name).join(AUTH_JSON).to_string_lossy())
             )),
         }
     }

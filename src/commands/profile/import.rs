@@ -7,6 +7,7 @@ use crate::commands::profile::import_switcher::import_logins;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::io::quantity::pluralize;
+use crate::io::shell;
 use crate::io::staging::{self, Staging};
 use crate::steps::home_checks::check_logins_allowed;
 use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
@@ -231,7 +232,7 @@ fn show_profiles(plan: &ImportPlan, renewed: &[String], ui: &Ui) {
         if profile.login == LoginOutcome::Unclear {
             ui.note(format_args!(
                 "sign in again to be sure: codex-manager profile login {}",
-                printable(&profile.profile)
+                shell::quote_if_needed(&profile.profile)
             ));
         }
         if renewed.contains(&profile.profile) {

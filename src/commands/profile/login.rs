@@ -8,6 +8,7 @@ use crate::commands::profile::records::record_saved_login;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome, Result};
 use crate::io::foreground::ForegroundExit;
+use crate::io::shell;
 use crate::steps::home_checks::{check_credential_store, check_logins_allowed};
 use crate::ui::{Style, object};
 use crate::views::account::{local_rfc3339, printable, relative_time};
@@ -167,7 +168,7 @@ fn show_saved(adopted: &AdoptedLogin, context: &Context) {
         }
         LiveHomeUpdate::No => ui.note(format_args!(
             "switch to it: codex-manager use {}",
-            printable(&adopted.saved.profile)
+            shell::quote_if_needed(&adopted.saved.profile)
         )),
         LiveHomeUpdate::Renewed => {
             ui.line("  the Codex home uses it too: the account is the live one");
@@ -192,8 +193,9 @@ fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
         ));
     } else if saved_as.to_lowercase() != wanted.to_lowercase() {
         context.warn(format_args!(
-            "the account already has the profile {saved_as}; to rename it: codex-manager profile rename \
-            {saved_as} {wanted}"
+            "the account already has the profile {saved_as}; to rename it: codex-manager profile rename {} {}",
+            shell::quote_if_needed(&saved_as),
+            shell::quote_if_needed(&wanted)
         ));
     }
 }

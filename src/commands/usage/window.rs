@@ -52,7 +52,7 @@ pub(super) fn run(
         let error = CommandError::usage("--server works for the live account only");
         return Err(error.hint(format!(
             "switch to it: codex-manager use {}",
-            label(&account)
+            shell::quote_if_needed(&label(&account))
         )));
     }
     let conversations = read_conversations_of(store, &account.entry.identity, context)?;
