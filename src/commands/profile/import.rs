@@ -155,26 +155,17 @@ impl ProfileImportArgs {
             },
         );
         show_profiles(plan, renewed, ui);
-        let added = plan.archives.iter();
-        let added: Vec<_> = added
-            .filter(|a| a.outcome == ArchiveOutcome::Added)
-            .collect();
+        let archives = plan.archives.iter();
+        let added_archives = archives.filter(|a| a.outcome == ArchiveOutcome::Added);
         let counts = [
             (plan.accounts.len(), "account", " with newer figures"),
-            (added.len(), "archive", ""),
+            (added_archives.count(), "archive", ""),
             (plan.records, "record", " of legacy files"),
             (plan.observations, "recorded quota figure", ""),
             (plan.launches, "launch", ""),
         ];
         for (count, what, detail) in counts.into_iter().filter(|(count, ..)| *count > 0) {
             ui.prose(format_args!("  {}{detail}", pluralize(count, what)));
-        }
-        for archive in added.iter().filter(|a| a.archive != a.saved_as) {
-            ui.prose(format_args!(
-                "  another archive is already named {}; this one is saved as {}",
-                printable(&archive.archive),
-                printable(&archive.saved_as)
-            ));
         }
         match plan.config {
             ConfigOutcome::Added => ui.line("  settings (config.toml)"),

@@ -6,7 +6,7 @@ use crate::codex::{login_lock, sign_in};
 use crate::commands::profile::login_age::signed_in_at;
 use crate::commands::profile::records::record_saved_login;
 use crate::context::Context;
-use crate::error::{CommandError, ErrorKind, Outcome, Result};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::foreground::ForegroundExit;
 use crate::io::shell;
 use crate::steps::home_checks::{check_credential_store, check_logins_allowed};
@@ -210,11 +210,7 @@ fn describe_exit(ended: ForegroundExit) -> String {
 /// Returns the error of a sign-in that wrote no auth.json.
 fn no_login_error(ended: ForegroundExit) -> CommandError {
     if ended.interrupted {
-        return CommandError::wrap(
-            ErrorKind::Interrupted,
-            &std::io::Error::other("the sign-in was stopped"),
-        )
-        .hint("nothing was changed");
+        return CommandError::interrupted().hint("nothing was changed");
     }
     let message = match ended.code {
         Some(0) => "codex login succeeded, but wrote no auth.json".into(),

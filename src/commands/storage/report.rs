@@ -15,6 +15,7 @@ use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::views::account::unique_short_id;
 use crate::views::table_format::TableArgs;
 use serde::Serialize;
+use std::ops::Range;
 use std::path::Path;
 
 /// The largest number of projects, months or accounts that are shown without --verbose.
@@ -32,13 +33,6 @@ const SHARE: Column = Column::new("SHARE").rank(3).only_text();
 
 /// The length of a bar of 100 %, in columns.
 const BAR_WIDTH: usize = 16;
-
-/// The order of the rows of [`show_shares`]. If there are too many rows, the smallest or the oldest ones are hidden.
-#[derive(Clone, Copy)]
-enum ShareOrder {
-    LargestFirst,
-    NewestLast,
-}
 
 fn share_cell(bytes: u64, all: u64) -> Cell {
     Cell::new(
@@ -126,13 +120,11 @@ fn show(context: &Context, report: &StorageReport) {
     if ui.wants_tsv() {
         return;
     }
-    show_shares(
-        context,
-        "PROJECT",
-        &report.projects,
-        ShareOrder::LargestFirst,
-    );
-    show_shares(context, "MONTH", &report.months, ShareOrder::NewestLast);
+    let largest = ui.limit_items(report.projects.len(), MAX_SHOWN);
+    show_shares(context, "PROJECT", &report.projects, 0..largest);
+    let last = ui.limit_items(report.months.len(), MAX_SHOWN);
+    let months = report.months.len() - last..report.months.len();
+    show_shares(context, "MONTH", &report.months, months);
     show_largest(context, report);
     show_commands(context, report);
 }
@@ -206,7 +198,8 @@ fn show_commands(context: &Context, report: &StorageReport) {
     }
 }
 
-fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], order: ShareOrder) {
+/// Prints the shares in the range `shown`, and the number of the others.
+fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], shown: Range<usize>) {
     let ui = &context.ui;
     if shares.is_empty() {
         return;
@@ -218,11 +211,6 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], ord
         SHARE,
     ];
     let all = shares.iter().map(|share| share.bytes).sum();
-    let hidden = shares.len() - ui.limit_items(shares.len(), MAX_SHOWN);
-    let shown = match order {
-        ShareOrder::LargestFirst => &shares[..shares.len() - hidden],
-        ShareOrder::NewestLast => &shares[hidden..],
-    };
     let row = |share: &UsageShare| {
         [
             Cell::plain(&share.name),
@@ -232,7 +220,8 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], ord
         ]
     };
     ui.line("");
-    Table::with_rows(ui, columns, shown.iter().map(row))
+    let hidden = shares.len() - shown.len();
+    Table::with_rows(ui, columns, shares[shown].iter().map(row))
         .keep_rows()
         .print(ui);
     ui.print_hidden_count(hidden);
@@ -255,12 +244,6 @@ fn show_forecast(context: &Context, report: &StorageReport) {
         pluralize(growth.days, "day"),
         bytes(growth.bytes_per_day)
     ));
-    if let Some(days) = report.full_in_days.filter(|days| *days < 30) {
-        context.warn(format_args!(
-            "the disk will be full in about {}",
-            pluralize(days, "day")
-        ));
-    }
 }
 
 /// Prints the JSON document of a subcommand, with the sums of the sizes before and after it. Its keys are an interface.

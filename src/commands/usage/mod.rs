@@ -208,33 +208,17 @@ impl UsageArgs {
         }
         show::print(&report, by, prices, context);
         if hidden > 0 {
-            self.note_hidden(hidden, first_start, &report, context);
+            let shown = report.rows.len();
+            ui.note(if by.is_of_time() {
+                let first = DateTime::from_timestamp_millis(first_start).unwrap_or_default();
+                let first_day = context.zone().at(&first).date_naive();
+                let rows = pluralize(hidden, "earlier row");
+                format!("the total includes {rows}; to see them: --since {first_day}")
+            } else {
+                format!("there are more; to see them: --limit {}", shown + hidden)
+            });
         }
         Ok(())
-    }
-
-    /// Prints the option that also shows the `hidden` rows. `first_start` is the start of the earliest period, in
-    /// milliseconds since 1970.
-    fn note_hidden(
-        &self,
-        hidden: usize,
-        first_start: i64,
-        report: &Report<RowKey>,
-        context: &Context,
-    ) {
-        if self.by.is_of_time() {
-            let first = DateTime::from_timestamp_millis(first_start).unwrap_or_default();
-            let first = context.zone().at(&first).date_naive();
-            let rows = pluralize(hidden, "earlier row");
-            context.ui.note(format_args!(
-                "the total includes {rows}; to see them: --since {first}"
-            ));
-        } else {
-            let all = report.rows.len() + hidden;
-            context
-                .ui
-                .note(format_args!("there are more; to see them: --limit {all}"));
-        }
     }
 
     /// Writes the page of `--html`.

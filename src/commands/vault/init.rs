@@ -106,14 +106,7 @@ impl VaultInitArgs {
         save_settings(context, connection, url)?;
         let verb = if opened.is_new { "created" } else { "opened" };
         ui.report(format_args!("{verb} the vault {shown}"));
-        let which = if opened.snapshots == 0 {
-            "the first"
-        } else {
-            "a"
-        };
-        ui.note(format_args!(
-            "make {which} snapshot: codex-manager vault backup"
-        ));
+        ui.note("make a snapshot: codex-manager vault backup");
         show_json(context, &shown, source, Some(&opened));
         Ok(Outcome::Done)
     }

@@ -90,7 +90,7 @@ impl PickerState {
         self.scope = scope.unwrap_or(0);
         self.listing = listing;
         self.content_matches.clear();
-        self.filter = TitleFilter::default().narrowed(&self.query, &self.listing);
+        self.filter = TitleFilter::new(&self.query);
         self.examine_entries();
         if let Some(item) = id.and_then(|id| self.listing.find(&id)) {
             self.select(Some(item));
@@ -203,7 +203,7 @@ impl PickerState {
 
     /// Returns true if entries have not been examined yet.
     pub(super) fn is_filtering(&self) -> bool {
-        !self.filter.is_for(&self.query) || !self.filter.is_finished()
+        !self.filter.is_for(&self.query) || !self.filter.is_finished(&self.listing)
     }
 
     /// Returns the message for the last line, if there is one.
@@ -352,7 +352,7 @@ impl PickerState {
     fn apply_query(&mut self) {
         if !self.filter.is_for(&self.query) {
             self.content_matches.clear();
-            self.filter = std::mem::take(&mut self.filter).narrowed(&self.query, &self.listing);
+            self.filter = TitleFilter::new(&self.query);
             self.has_moved = false;
             self.examine_entries();
             self.select_default();
