@@ -228,22 +228,31 @@ impl FindingList<'_> {
         });
     }
 
-    fn print_group<T>(&self, style: Style, what: &str, found: &[T], text: impl Fn(&T) -> String) {
+    fn print_group<T>(
+        &self,
+        style: Style,
+        heading: &str,
+        findings: &[T],
+        describe: impl Fn(&T) -> String,
+    ) {
         let ui = &self.context.ui;
-        if found.is_empty() {
+        if findings.is_empty() {
             return;
         }
         ui.line("");
-        ui.prose(format_args!("{} {what}", ui.paint(style, found.len())));
-        for one in found.iter().take(self.max_shown) {
-            for line in format!("  {}", text(one)).lines() {
+        ui.prose(format_args!(
+            "{} {heading}",
+            ui.paint(style, findings.len())
+        ));
+        for finding in findings.iter().take(self.max_shown) {
+            for line in format!("  {}", describe(finding)).lines() {
                 ui.line(without_end(line, ui.width()));
             }
         }
-        if found.len() > self.max_shown {
-            let more = found.len() - self.max_shown;
+        if findings.len() > self.max_shown {
+            let hidden = findings.len() - self.max_shown;
             ui.line(format_args!(
-                "  … {more} more:\n    codex-manager history check --all"
+                "  … {hidden} more:\n    codex-manager history check --all"
             ));
         }
     }

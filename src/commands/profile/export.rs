@@ -159,15 +159,15 @@ impl ProfileExportArgs {
         context: &Context,
     ) {
         let ui = &context.ui;
-        let wrote = verb(self.dry_run, "would write", "wrote");
-        let moved = verb(self.dry_run, "would move", "moved");
-        let how = match encrypted {
+        let wrote_verb = verb(self.dry_run, "would write", "wrote");
+        let moved_verb = verb(self.dry_run, "would move", "moved");
+        let encryption = match encrypted {
             Some(key) => format!("encrypted with a {key}"),
             None if self.dry_run && !plan.logins.is_empty() => "encrypted".into(),
             None => "not encrypted".into(),
         };
         ui.prose(format_args!(
-            "{wrote} {}: {}, {how}",
+            "{wrote_verb} {}: {}, {encryption}",
             ui.paint(Style::Strong, file.display()),
             time::bytes(bytes)
         ));
@@ -182,16 +182,16 @@ impl ProfileExportArgs {
         ));
         for login in &plan.logins {
             ui.prose(format_args!(
-                "  {moved} the login of {} ({})",
+                "  {moved_verb} the login of {} ({})",
                 printable(&login.profile),
                 printable(&login.email)
             ));
         }
-        for left in &plan.left {
+        for skipped in &plan.left {
             ui.warn(format_args!(
                 "not exported: {}: {}",
-                printable(&left.name),
-                printable(&left.reason)
+                printable(&skipped.name),
+                printable(&skipped.reason)
             ));
         }
         if !self.dry_run && !plan.logins.is_empty() {

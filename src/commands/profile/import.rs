@@ -174,11 +174,11 @@ impl ProfileImportArgs {
             }
             ConfigOutcome::None | ConfigOutcome::Same => {}
         }
-        for left in &plan.left {
+        for skipped in &plan.left {
             ui.warn(format_args!(
                 "not imported: {}: {}",
-                printable(&left.name),
-                left.reason
+                printable(&skipped.name),
+                skipped.reason
             ));
         }
         let is_nothing = plan.left.is_empty()

@@ -69,12 +69,13 @@ impl SaveArgs {
         if !self.dry_run {
             let (now, patience) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
             let _locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
-            let before = login.identity;
+            let planned_account = login.identity;
             // Codex or another codex-manager may have changed the login before the locks were held.
             (snapshot, login) = self.read_source_login(context)?;
-            let found = &login.identity;
-            if !found.is_same(&before) {
-                let message = format!("the live account changed from {before} to {found}");
+            let account = &login.identity;
+            if !account.is_same(&planned_account) {
+                let message =
+                    format!("the live account changed from {planned_account} to {account}");
                 return Err(CommandError::failed(message)
                     .hint("run the same command again; nothing was changed"));
             }
@@ -82,14 +83,17 @@ impl SaveArgs {
             (plan, _) = profiles.save_as(&name, (&snapshot, &login), home, copy, now)?;
             outcome = record_saved_login(&login, context);
         }
-        let at = signed_in_at(&login.freshness);
+        let made_at = signed_in_at(&login.freshness);
         let json = object()
             .with("profile", &plan.profile)
             .with("renamed_from", &plan.renamed_from)
             .with("outcome", plan.outcome)
             .with("email", login.identity.email.as_str())
             .with("account_id", &login.identity.account_id)
-            .with("last_refresh", at.map(|at| local_rfc3339(&at, context)))
+            .with(
+                "last_refresh",
+                made_at.map(|at| local_rfc3339(&at, context)),
+            )
             .with("dry_run", self.dry_run);
         context.ui.document("profile save", &json);
         self.show(&plan, &login, context);

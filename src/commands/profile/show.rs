@@ -48,8 +48,8 @@ impl ProfileShowArgs {
         let history = profiles.read_history(&name)?;
         show_json(row, &history, live_home.as_deref(), context);
         show(row, live_home.as_deref(), context);
-        for kept in &history {
-            print_fact("history", &printable(&kept.name), context);
+        for old_login in &history {
+            print_fact("history", &printable(&old_login.name), context);
         }
         if let Some(problem) = describe_login_problem(&profile) {
             context.warn(problem);
@@ -67,10 +67,10 @@ fn show_json(
 ) {
     let time = |at: Option<DateTime<Utc>>| at.map(|at| local_rfc3339(&at, context));
     let renewed = |login: Option<&Login>| time(login.and_then(|l| signed_in_at(&l.freshness)));
-    let old_login = |kept: &HistoryLogin| {
-        let login = kept.auth.login();
+    let old_login = |entry: &HistoryLogin| {
+        let login = entry.auth.login();
         object()
-            .with("name", kept.name.clone())
+            .with("name", entry.name.clone())
             .with("last_refresh", renewed(login))
             .with("problem", login.is_none().then_some("no login"))
     };

@@ -89,10 +89,10 @@ fn find_losses(
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     add_snapshots(&mut search, restic, snapshots, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
-    let found = search.run(&acceptance.accepted)?;
-    match found.failures.into_iter().next() {
+    let found_losses = search.run(&acceptance.accepted)?;
+    match found_losses.failures.into_iter().next() {
         Some((_, e)) => Err(e),
-        None => Ok((search, found.losses)),
+        None => Ok((search, found_losses.losses)),
     }
 }
 

@@ -30,9 +30,10 @@ pub(super) struct VaultImportArgs {
 impl VaultImportArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let ui = &context.ui;
-        let found = self.archives.iter();
-        let found = found.map(|archive| find_archive(context, archive, |r| r.archive.is_some()));
-        let paths: Vec<_> = found.collect::<Result<_>>()?;
+        let archives = self.archives.iter();
+        let archives =
+            archives.map(|archive| find_archive(context, archive, |r| r.archive.is_some()));
+        let paths: Vec<_> = archives.collect::<Result<_>>()?;
         let mut results = Vec::new();
         if self.dry_run {
             for path in &paths {
@@ -42,12 +43,12 @@ impl VaultImportArgs {
         } else {
             let restic = connection.open(context)?;
             // Listed once, because each query of a remote repository takes seconds.
-            let known = snapshot::list(&restic)?;
+            let present = snapshot::list(&restic)?;
             let lock = TreeLock::acquire(context.manager_home())?;
             let host = host(context);
             for path in &paths {
                 let bar = ui.bar("importing", 0);
-                let imported = import::import(&restic, path, &known, &lock, &host, &bar);
+                let imported = import::import(&restic, path, &present, &lock, &host, &bar);
                 drop(bar);
                 results.push(report_import(path, imported, ui)?);
             }

@@ -110,7 +110,7 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     match poll(&mut fds, timeout.as_ref()) {
         // A signal: the caller decides.
         Err(rustix::io::Errno::INTR) => return Ok(()),
-        other => other?,
+        result => result?,
     };
     let events = fds[0].revents();
     // poll(2) of macOS does not support devices and answers POLLNVAL.
