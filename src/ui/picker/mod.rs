@@ -112,7 +112,6 @@ impl Picker<'_> {
             let view = PickerView {
                 state: &state,
                 question: self.question,
-                options: &self.options,
                 layout,
                 colored,
             };
