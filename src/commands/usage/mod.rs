@@ -238,7 +238,6 @@ impl UsageArgs {
         let page = UsagePageSource {
             report,
             by: self.by,
-            days: &sums(Grouping::Daily)?,
             is_whole: self.since.is_none() && self.until.is_none(),
             filters: self.selection.facts(context),
             prices,
@@ -247,7 +246,6 @@ impl UsageArgs {
                 sums(Grouping::Accounts)?,
                 sums(Grouping::Models)?,
             ],
-            conversation_count: sums(Grouping::Sessions)?.rows.len(),
         };
         write_page(&page.render(), &context.env.absolute(path), context)
     }
