@@ -11,7 +11,7 @@ use crate::io::foreground::ForegroundExit;
 use crate::io::shell;
 use crate::steps::home_checks::{check_credential_store, check_logins_allowed};
 use crate::ui::{Style, object};
-use crate::views::account::{local_rfc3339, printable, relative_time};
+use crate::views::account::{local_rfc3339, printable};
 use clap::Args;
 use std::ffi::OsString;
 
@@ -143,18 +143,12 @@ impl LoginArgs {
 
 /// Prints the account and profile of a new login, and how to make it the live one.
 fn show_saved(adopted: &AdoptedLogin, context: &Context) {
-    let (ui, zone) = (&context.ui, context.zone());
+    let ui = &context.ui;
     let name = ui.paint(Style::Strong, printable(&adopted.saved.profile));
     ui.prose(format_args!(
         "signed in as {}; saved as the profile {name}",
         printable(adopted.login.identity.email.as_str())
     ));
-    if let Some(at) = signed_in_at(&adopted.login.freshness) {
-        ui.prose(format_args!(
-            "  signed in {}",
-            relative_time(&zone.at(&at), context)
-        ));
-    }
     let store = check_credential_store(context).err();
     match adopted.live {
         // No hint to `use`, which refuses while Codex does not read auth.json.

@@ -43,11 +43,11 @@ impl ProfileShowArgs {
             return Err(ProfileError::Unknown { name, choices }.into());
         };
         let (account, verdict) = with_verdict(account, context);
-        let row = (&profile, &account, &verdict);
         let live_home = profile.find_live_home(context.codex_home());
         let history = profiles.read_history(&name)?;
-        show_json(row, &history, live_home.as_deref(), context);
-        show(row, live_home.as_deref(), context);
+        let live_home = live_home.as_deref();
+        show_json(&profile, &account, &verdict, &history, live_home, context);
+        show(&profile, &account, &verdict, live_home, context);
         for old_login in &history {
             print_fact("history", &printable(&old_login.name), context);
         }
@@ -60,7 +60,9 @@ impl ProfileShowArgs {
 
 /// Prints the JSON document. Its keys are an interface.
 fn show_json(
-    (profile, account, verdict): (&Profile, &Account, &Verdict),
+    profile: &Profile,
+    account: &Account,
+    verdict: &Verdict,
     history: &[HistoryLogin],
     live_home: Option<&Path>,
     context: &Context,
@@ -102,7 +104,9 @@ fn owner_name(profile: &Profile, live_home: Option<&Path>) -> &'static str {
 }
 
 fn show(
-    (profile, account, verdict): (&Profile, &Account, &Verdict),
+    profile: &Profile,
+    account: &Account,
+    verdict: &Verdict,
     live_home: Option<&Path>,
     context: &Context,
 ) {

@@ -200,7 +200,7 @@ impl UsageArgs {
             .with("prices_date", &prices.date);
         ui.document("usage", &json);
         if let Some(path) = &self.html {
-            return self.write_html(&report, (indexes, slots), prices, path, context);
+            return self.write_html(&report, indexes, &slots, prices, path, context);
         }
         if report.rows.is_empty() {
             ui.note("no tokens were used in this period");
@@ -225,7 +225,8 @@ impl UsageArgs {
     fn write_html(
         &self,
         report: &Report<RowKey>,
-        (indexes, slots): (&UsageIndexes, Range<i64>),
+        indexes: &UsageIndexes,
+        slots: &Range<i64>,
         prices: &Prices,
         path: &Path,
         context: &Context,
