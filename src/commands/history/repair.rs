@@ -61,11 +61,12 @@ impl RepairArgs {
         }
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
         warn_of_skipped(&plan.skipped, context);
-        let after = find_differences(context)?.report;
-        let remaining = after.count_unrepairable() + usize::from(!after.needs_no_repair());
+        let report_after = find_differences(context)?.report;
+        let remaining =
+            report_after.count_unrepairable() + usize::from(!report_after.needs_no_repair());
         show_changes(context, &plan.changes);
-        if !after.is_consistent() {
-            check::show(context, &after, check::MAX_SHOWN);
+        if !report_after.is_consistent() {
+            check::show(context, &report_after, check::MAX_SHOWN);
         }
         context.ui.prose(format_args!(
             "{} made; the previous state is kept as {}",
@@ -74,7 +75,7 @@ impl RepairArgs {
         ));
         context.note("undo it with: codex-manager history undo");
         self.show_json(&plan.changes, Some(&snapshot.folder), remaining, context);
-        if !after.needs_no_repair() && plan.skipped.is_empty() {
+        if !report_after.needs_no_repair() && plan.skipped.is_empty() {
             return Err(
                 CommandError::failed("the check after the repair still finds differences")
                     .hint("restore the previous state with: codex-manager history undo"),
@@ -142,19 +143,19 @@ const MAX_SHOWN: usize = 20;
 fn show_changes(context: &Context, changes: &[RepairChange]) {
     let ui = &context.ui;
     let shown = ui.limit_items(changes.len(), MAX_SHOWN);
-    let ids: Vec<_> = changes.iter().map(|one| one.id.to_string()).collect();
-    let first = ids.iter().take(shown).map(|id| id.to_lowercase()).collect();
-    let titles = read_titles(context.codex_home(), &context.env, first);
+    let ids: Vec<_> = changes.iter().map(|change| change.id.to_string()).collect();
+    let shown_ids = ids.iter().take(shown).map(|id| id.to_lowercase()).collect();
+    let titles = read_titles(context.codex_home(), &context.env, shown_ids);
     for (change, id) in changes.iter().zip(&ids).take(shown) {
-        let to = printable(&change.to);
-        let what = match change.action {
+        let new_value = printable(&change.to);
+        let action = match change.action {
             RepairAction::Path => "fix path",
             RepairAction::Row => "add row ",
             RepairAction::Name => "set name",
             RepairAction::Mode => "set mode",
             RepairAction::Turns => "show all",
             RepairAction::Database => {
-                ui.prose(format_args!("database, recreated by Codex: {to}"));
+                ui.prose(format_args!("database, recreated by Codex: {new_value}"));
                 continue;
             }
         };
@@ -166,9 +167,9 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
                 .cloned()
                 .or_else(|| rollout::read_title(Path::new(&change.to))),
         };
-        let title = title.map_or(to, |title| printable(&title));
+        let title = title.map_or(new_value, |title| printable(&title));
         let id = unique_short_id(id, ids.iter().map(String::as_str));
-        ui.prose(format_args!("{what}  {}  {title}", printable(id)));
+        ui.prose(format_args!("{action}  {}  {title}", printable(id)));
     }
     ui.print_hidden_count(changes.len() - shown);
 }

@@ -136,8 +136,8 @@ fn save_login(
     })
 }
 
-/// Returns the name of the profile and the effect of saving. The name is that of the account's profile, else `preferred`
-/// if it is free and valid, else a name from the email.
+/// Returns the name of the profile and the effect of saving. The name is that of the account's profile, else
+/// `preferred` if it is free and valid, else a name from the email.
 fn plan_import(
     saved: &[Profile],
     preferred: &str,

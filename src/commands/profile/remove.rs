@@ -37,27 +37,27 @@ impl ProfileRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
         let profile = choose_profile_name(self.name, context)?;
-        let (mut trash, mut purged) = (None, 0);
+        let (mut trash, mut purged_folders) = (None, 0);
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
         profiles.check_not_isolated(&profile)?;
         let ui = &context.ui;
         let name = printable(&profile);
         if self.purge {
-            let places = profiles.list_folders_of(&profile)?;
+            let folders = profiles.list_folders_of(&profile)?;
             let accounts = profiles.read_accounts_to_purge(&profile)?;
             if self.dry_run {
-                purged = places.len();
+                purged_folders = folders.len();
                 ui.prose(format_args!(
                     "would delete {name} permanently: {}, {}",
-                    pluralize(places.len(), "folder"),
+                    pluralize(folders.len(), "folder"),
                     format_accounts(&accounts)
                 ));
             } else {
                 confirm_purge(&profile, &accounts, context)?;
-                purged = profiles.purge(&profile)?;
+                purged_folders = profiles.purge(&profile)?;
                 ui.prose(format_args!(
                     "deleted {name} permanently: {}",
-                    pluralize(purged, "folder")
+                    pluralize(purged_folders, "folder")
                 ));
             }
         } else if self.dry_run {
@@ -70,19 +70,19 @@ impl ProfileRemoveArgs {
                 return Err(CommandError::refused("the profile was not removed")
                     .hint("nothing was changed; to remove it without a question, add --yes"));
             }
-            let place = profiles.remove(&profile, context.local_now())?;
+            let trash_folder = profiles.remove(&profile, context.local_now())?;
             ui.prose(format_args!("moved {name} to the trash"));
             ui.note(format_args!(
                 "undo with: codex-manager profile undo {}",
                 shell::quote_if_needed(&profile)
             ));
-            trash = Some(place);
+            trash = Some(trash_folder);
         }
         let outcome = record_profiles_if(!self.dry_run, context);
         let json = object()
             .with("profile", &profile)
             .with("trash", trash)
-            .with("purged", purged)
+            .with("purged", purged_folders)
             .with("dry_run", self.dry_run);
         ui.document("profile remove", &json);
         Ok(outcome)

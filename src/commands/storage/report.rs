@@ -166,12 +166,12 @@ fn show_largest(context: &Context, report: &StorageReport) {
     };
     let names: Vec<_> = report.largest.iter().map(name).collect();
     let rows = report.largest.iter().zip(&names).map(|(large, name)| {
-        let shown = match &large.id {
+        let shown_name = match &large.id {
             Some(_) => unique_short_id(name, names.iter().map(String::as_str)),
             None => name,
         };
         [
-            Cell::plain(shown),
+            Cell::plain(shown_name),
             Cell::bytes(large.bytes),
             Cell::new(Style::Dim, &large.title),
         ]

@@ -85,7 +85,7 @@ fn print_json(
     context: &Context,
 ) {
     let time = |at: DateTime<Utc>| local_rfc3339(&at, context);
-    let span = used.map(|used| {
+    let window = used.map(|used| {
         object()
             .with("start_at", time(used.span.start))
             .with("resets_at", time(used.span.end))
@@ -93,7 +93,7 @@ fn print_json(
     let parts = used.map(|used| &used.parts);
     let json = object()
         .with("account", account.entry.identity.email.as_str())
-        .with("window", span)
+        .with("window", window)
         .with("used_percent", parts.map(|parts| parts.used))
         .with("rows", rows)
         .with(

@@ -48,8 +48,8 @@ fn keep_last_copies(
     context: &Context,
 ) -> Result<()> {
     let home = context.codex_home().display().to_string();
-    let record = losses::read(context.manager_home())?;
-    for loss in record.losses.iter().filter(|loss| loss.home != home) {
+    let recorded = losses::read(context.manager_home())?;
+    for loss in recorded.losses.iter().filter(|loss| loss.home != home) {
         let reason = describe_last_copy(&loss.session_id);
         for names in &loss.snapshots {
             plan.keep_one_of(names, &reason);
