@@ -73,14 +73,14 @@ impl LoginArgs {
             sign_in::run(&program, &login_home, &context.env, &self.arguments).map_err(|e| {
                 CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
             });
-        let content = home.finish(
+        let new_login = home.finish(
             context.manager_home(),
             context.local_now(),
             login_lock::REFRESH_TIMEOUT,
         )?;
         // The login is saved even if `codex login` failed after it wrote the login, whose refresh token is valid.
         let exit = exit?;
-        match content {
+        match new_login {
             Some(LoginHomeContent::Login(adopted)) => Ok(self.show(&adopted, exit, context)),
             Some(LoginHomeContent::Quarantined(copy)) => Err(CommandError::failed(
                 "cannot read the login that codex login wrote",
@@ -221,8 +221,8 @@ pub(super) fn recover(context: &Context) -> Result<()> {
         context.local_now(),
         login_lock::REFRESH_TIMEOUT,
     )?;
-    for content in recovered {
-        match content {
+    for recovered_login in recovered {
+        match recovered_login {
             LoginHomeContent::Login(adopted) => {
                 let _ = record_saved_login(&adopted.login, context);
                 context.warn(format_args!(
