@@ -1,5 +1,6 @@
 //! The picker of conversations: filter, contents, preview, scopes, keys, and unchanged files.
 
+use crate::cooldown::{entry, write_cooldown};
 use crate::support::conversations::{Conversation, assistant, id, state, user, write};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::held_lock::HeldLock;
@@ -10,6 +11,7 @@ use crate::support::sign_in::SignIn;
 use crate::support::terminal::Terminal;
 use crate::vault;
 use base64::Engine as _;
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -83,13 +85,13 @@ fn leave(mut terminal: Terminal) {
 }
 
 #[test]
-fn the_picker_shows_conversations_a_preview_and_its_keys() {
+fn the_picker_shows_accounts_conversations_a_preview_and_its_keys() {
     let env = home();
     let terminal = ask(&env, &["resume"]);
     let picture = terminal.wait_until(START, LIMIT, |p| p.contains("The tokenizer was wrong."));
     let shown = picture.replace(&here(&env), "[HERE]");
     insta::assert_snapshot!(shown, @r"
-which conversation?                                                                                 here 2 · tab: all 3
+which conversation?                                                                 work –  home –  here 2 · tab: all 3
 > 1 h     Fix the parser             proj   work                │ Fix the parser
   2 h     Write the docs             proj   work                │ [HERE] · main
                                                                 │ work · gpt-6 · 546 B
@@ -121,6 +123,26 @@ which conversation?                                                             
 enter resume · tab scope · ^o open · ^e export · ^d trash · ^y copy · esc · ↑↓ move · type to search
 ");
     assert_eq!(picture.lines().count(), 30, "{picture}");
+    leave(terminal);
+}
+
+#[test]
+fn the_first_line_shows_the_quota_left_of_each_account() {
+    let env = home();
+    let account = |name: &str, used| {
+        let mut account = entry(&format!("{name}@example.com"), used, "2026-11-24T15:55:00Z");
+        account["account_id"] = json!(format!("acct-{name}"));
+        account["user_id"] = json!(format!("user-{name}"));
+        account
+    };
+    write_cooldown(&env, &[account("alice", 20.0), account("bob", 100.0)]);
+    let terminal = ask(&env, &["resume"]);
+    let picture = terminal.picture(START.0, START.1);
+    let first = picture.lines().next().expect("a line");
+    assert!(
+        first.ends_with("  work 80 %  home 0 %  here 2 · tab: all 3"),
+        "{picture}"
+    );
     leave(terminal);
 }
 

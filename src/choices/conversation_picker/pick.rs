@@ -9,7 +9,10 @@ use crate::choices::conversation_picker::rows::{
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
+use crate::quota::state;
 use crate::ui::picker::{KeyEffect, Picked, Picker, PickerEntries, PickerKey, PickerOptions, Task};
+use crate::ui::{Style, windows};
+use crate::views::account::{label, read_accounts_and_profiles};
 use smart_default::SmartDefault;
 
 #[derive(Debug, Clone, SmartDefault)]
@@ -69,6 +72,7 @@ impl ConversationPicker {
                 contents: Some(content_search_task(&rows, context)),
                 scope: first.unwrap_or(0),
                 scopes,
+                facts: account_facts(context),
                 query: self.query,
                 notice: self.notice,
                 all_entries: rest,
@@ -106,4 +110,22 @@ fn to_entries(rows: &[OfferedConversation], context: &Context) -> PickerEntries 
         items.collect(),
         build_scopes(rows, &context.env.current_dir),
     )
+}
+
+/// Returns the accounts that have a profile with their remaining weekly quota, the live account first. Returns none if
+/// the accounts cannot be read, because the picker works without them.
+fn account_facts(context: &Context) -> Vec<(Style, String)> {
+    let Ok((mut accounts, _)) = read_accounts_and_profiles(context) else {
+        return Vec::new();
+    };
+    accounts.retain(|account| account.entry.profile.is_some());
+    accounts.sort_by_key(|account| !account.current);
+    let facts = accounts.iter().map(|account| {
+        let name = label(account);
+        match state::weekly_left(&account.entry, &context.now()) {
+            Some(left) => (windows::style_of(left), format!("{name} {left:.0} %")),
+            None => (Style::Dim, format!("{name} –")),
+        }
+    });
+    facts.collect()
 }

@@ -112,6 +112,7 @@ impl Picker<'_> {
             let view = PickerView {
                 state: &state,
                 question: self.question,
+                options: &self.options,
                 layout,
                 colored,
             };

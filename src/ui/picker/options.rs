@@ -36,6 +36,8 @@ pub struct PickerOptions {
     pub scopes: Vec<PickerScope>,
     /// The index of the scope that is shown first.
     pub scope: usize,
+    /// Texts at the right end of the first line. Those that do not fit are left out.
+    pub facts: Vec<(Style, String)>,
     /// The filter at the start.
     pub query: String,
     /// A message that the last line shows until a key is pressed.

@@ -1,7 +1,7 @@
 //! The picture of a picker: the filter, the entries with a preview beside them, the keys.
 
 use super::layout::PickerLayout;
-use super::options::PickerItem;
+use super::options::{PickerItem, PickerOptions};
 use super::state::PickerState;
 use crate::ui::Style;
 use crate::ui::text_width::{columns, fitting_prefix, without_end};
@@ -22,9 +22,13 @@ const MIN_WIDEST_COLUMN: usize = 24;
 
 const GAP: usize = 2;
 
+/// The columns kept free for the filter when facts are shown.
+const FILTER_WIDTH: usize = 20;
+
 pub(super) struct PickerView<'a> {
     pub state: &'a PickerState,
     pub question: &'a str,
+    pub options: &'a PickerOptions,
     pub layout: PickerLayout,
     pub colored: bool,
 }
@@ -55,7 +59,7 @@ impl PickerView<'_> {
         (frame, cursor.min(self.layout.area.width.saturating_sub(1)))
     }
 
-    /// Draws the question, the filter, and the number of entries. Returns the column of the cursor.
+    /// Draws the question, the filter, the facts, and the number of entries. Returns the column of the cursor.
     fn draw_filter(&self, frame: &mut Buffer) -> u16 {
         let (state, width) = (self.state, usize::from(self.layout.area.width));
         let more = if state.may_lack_entries() { "…" } else { "" };
@@ -78,8 +82,26 @@ impl PickerView<'_> {
             (cursor, _) = frame.set_stringn(at, 0, query, width, CellStyle::new());
         }
         let count_at = width.saturating_sub(Span::raw(&*count).width());
-        if count_at > usize::from(cursor) + 1 {
-            frame.set_stringn(to_column(count_at), 0, count, width, dim_style());
+        if count_at <= usize::from(cursor) + 1 {
+            return cursor;
+        }
+        frame.set_stringn(to_column(count_at), 0, count, width, dim_style());
+        let first = usize::from(cursor + 1).max(usize::from(begin) + FILTER_WIDTH);
+        let mut room = count_at.saturating_sub(first);
+        let mut shown = Vec::new();
+        for (style, text) in &self.options.facts {
+            let needed = Span::raw(text).width() + GAP;
+            if needed > room {
+                break;
+            }
+            room -= needed;
+            shown.push((*style, text));
+        }
+        let mut x = first + room;
+        for (style, text) in shown {
+            let style = self.cell_style(style);
+            let (end, _) = frame.set_stringn(to_column(x), 0, text, width, style);
+            x = usize::from(end) + GAP;
         }
         cursor
     }
@@ -243,7 +265,7 @@ fn to_column(at: usize) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ui::picker::{PickerOptions, PickerScope};
+    use crate::ui::picker::PickerScope;
 
     /// Returns the picture of a picker after a change of its state.
     fn picture_of(
@@ -261,6 +283,7 @@ mod tests {
         let view = PickerView {
             state: &state,
             question: "which account?",
+            options,
             layout,
             colored: false,
         };
@@ -336,6 +359,10 @@ mod tests {
                     items: vec![0, 1],
                 },
             ],
+            facts: vec![
+                (Style::Good, "work 80 %".into()),
+                (Style::Bad, "home 0 %".into()),
+            ],
             ..PickerOptions::default()
         };
         let shown = |columns| {
@@ -349,7 +376,7 @@ mod tests {
             .join("\n")
         };
         insta::assert_snapshot!(shown(99), @r"
-        which account?                                                                  here 1 · tab: all 2
+        which account?                                             work 80 %  home 0 %  here 1 · tab: all 2
         > work  ready  alice@example.com                     │ A question that is longer than the pane is
                                                              │ wide.
                                                              │ 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字 漢 字
@@ -359,7 +386,7 @@ mod tests {
         enter resume · tab scope · ↑↓ move · esc cancel · type to filter
         ");
         insta::assert_snapshot!(shown(98), @r"
-        which account?                                                                 here 1 · tab: all 2
+        which account?                                            work 80 %  home 0 %  here 1 · tab: all 2
         > work  ready  alice@example.com
 
 
