@@ -92,7 +92,7 @@ fn a_page_fits_phones_and_desktops_in_light_and_dark() {
     let Some(browser) = Browser::installed() else {
         return;
     };
-    let env = world();
+    let (env, window) = (world(), crate::usage_window::world());
     let talk = TestEnv::new();
     let answer = format!(
         "A line of code:\n\n```rust\n{}\n```\n\n| a | b |\n|---|---|\n| {} | 2 |\n\n{}",
@@ -102,9 +102,11 @@ fn a_page_fits_phones_and_desktops_in_light_and_dark() {
     );
     write(&talk, &Conversation::new(1, 60, "A question", &answer));
     let talk_args = ["export", &id(1), "--format", "html", "--out"];
+    let window_args = ["usage", "--window", "alice@x.com", "--html"];
     for (env, args, name) in [
         (&env, &["usage", "--html"][..], "usage.html"),
         (&env, &["storage", "--html"], "storage.html"),
+        (&window, &window_args, "window.html"),
         (&talk, &talk_args, "talk.html"),
     ] {
         let path = env.path(name);
@@ -123,7 +125,13 @@ fn a_page_fits_phones_and_desktops_in_light_and_dark() {
         }
     }
     let page = fs::read_to_string(env.path("usage.html")).unwrap();
-    for part in ["Tokens</dt>", "<h2>Projects", "<h2>Models", "<h2>Accounts"] {
+    for part in [
+        "Tokens</dt>",
+        "Hours of the week",
+        "<h2>Projects",
+        "<h2>Models",
+        "<h2>Accounts",
+    ] {
         assert!(page.contains(part), "{part}");
     }
     assert_eq!(page.matches("<dt>").count(), 3);

@@ -19,7 +19,7 @@ fn count(when: DateTime<Utc>, total: Tokens, used: f64, resets_at: &str) -> Stri
 }
 
 /// Creates two conversations, each in another window.
-fn world() -> TestEnv {
+pub(crate) fn world() -> TestEnv {
     let env = TestEnv::new();
     for (number, days, resets_at) in [
         (1, 7, "2026-11-17T06:00:00Z"),
@@ -116,6 +116,32 @@ fn a_narrow_terminal_shows_the_name_of_each_part_first() {
         .position(|line| *line == "gpt-5")
         .expect("a model");
     assert!(lines[heading + 1].starts_with("  SHARE"), "{text}");
+}
+
+#[test]
+fn a_window_is_drawn_on_a_page() {
+    let env = world();
+    let path = env.path("window.html");
+    let args = [
+        "usage",
+        "--window",
+        "alice@x.com",
+        "--html",
+        path.to_str().unwrap(),
+    ];
+    let _ = env.run(args).code(0);
+    let page = std::fs::read_to_string(&path).unwrap();
+    let area = page.split("<path class=\"a0\"").nth(1).unwrap_or_default();
+    assert!(area.contains(&id(2)[..13]), "{page}");
+    assert!(page.contains("class=\"pace\""), "{page}");
+    for part in [
+        "<dd>20 %</dd>",
+        "<h2>Conversations</h2>",
+        "<h2>Projects</h2>",
+        "<h2>Models</h2>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
 }
 
 #[test]

@@ -74,6 +74,11 @@ impl SelectionArgs {
         self.account = self.account.take().or(account);
     }
 
+    /// Returns true if `--here` or `--project` is given.
+    pub(crate) fn has_folder(&self) -> bool {
+        self.here || self.project.is_some()
+    }
+
     /// Returns the filter of the state database.
     ///
     /// # Errors

@@ -33,6 +33,9 @@ pub(crate) struct WindowParts {
     pub of_requests: Vec<f64>,
     /// The percentage that was used elsewhere.
     pub unattributed: f64,
+    /// The percentage of each rise that was used elsewhere, with the time of the observation that showed the rise.
+    /// These parts add up to `unattributed`.
+    pub elsewhere: Vec<(DateTime<Utc>, f64)>,
     /// The highest observed percentage of the window.
     pub used: f64,
 }
@@ -50,6 +53,7 @@ pub(crate) fn divide(
     let mut parts = WindowParts {
         of_requests: vec![0.0; requests.len()],
         unattributed: 0.0,
+        elsewhere: Vec::new(),
         used: observations.iter().map(|o| o.percent).fold(0.0, f64::max),
     };
     for rise in &rises {
@@ -58,6 +62,7 @@ pub(crate) fn divide(
             None => 0.0,
         };
         parts.unattributed += rise.percent - here;
+        parts.elsewhere.push((rise.at, rise.percent - here));
         for i in rise.requests.clone() {
             parts.of_requests[i] = here * requests[i].weight / rise.weight;
         }
@@ -67,6 +72,7 @@ pub(crate) fn divide(
 
 /// A rise of the used percentage, with the requests since the previous rise.
 struct Rise {
+    at: DateTime<Utc>,
     percent: f64,
     /// The total weight of the requests.
     weight: f64,
@@ -97,6 +103,7 @@ fn find_rises(
             .map(|request| request.weight)
             .sum();
         rises.push(Rise {
+            at: observation.at,
             percent: observation.percent - used,
             weight,
             is_first: i == 0,

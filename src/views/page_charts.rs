@@ -1,8 +1,9 @@
-//! Drawings of HTML pages as SVG: figures, a treemap, tables with bars. The colours are those of
-//! `page_charts.css`.
+//! Drawings of HTML pages as SVG: figures, areas over time, a heat map of hours, a treemap, tables with bars. The
+//! colours are those of `page_charts.css`.
 
 use crate::conversations::html::escape::escape_html;
 use crate::ui::chart::{as_length, format_share};
+use crate::usage::figures::format_count;
 use std::fmt::Write as _;
 
 /// The style of the drawings, for [`crate::conversations::html::format_page_start`].
@@ -11,8 +12,31 @@ pub(crate) const CHART_STYLE: &str = include_str!("page_charts.css");
 /// The number of colours of areas and rectangles; the last one is grey.
 pub(crate) const MAX_COLORS: usize = 7;
 
+const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+#[derive(Debug, Clone)]
+pub(crate) struct AreaLayer {
+    pub name: String,
+    /// The height of the layer in percent at equal time steps.
+    pub heights: Vec<f64>,
+}
+
+/// Stacked areas, from 0 to 100 %.
+pub(crate) struct AreaChart {
+    /// At most [`MAX_COLORS`] layers, the lowest first.
+    pub layers: Vec<AreaLayer>,
+    /// The number of steps on the axis of time. The layers may have fewer.
+    pub steps: usize,
+    /// Marks on the axis of time: positions from 0 to 1, and their texts.
+    pub marks: Vec<(f64, String)>,
+    /// A dashed line between two points, each with its position from 0 to 1 and its percentage.
+    pub forecast: Option<[(f64, f64); 2]>,
+}
+
 const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 420.0;
+const HEIGHT: f64 = 240.0;
+const LEFT: f64 = 56.0;
+const BOTTOM: f64 = 20.0;
 
 /// Returns large figures with their names.
 pub(crate) fn draw_figures(figures: &[(&str, String)]) -> String {
@@ -22,6 +46,98 @@ pub(crate) fn draw_figures(figures: &[(&str, String)]) -> String {
         let _ = writeln!(html, "<div><dt>{name}</dt><dd>{value}</dd></div>");
     }
     html + "</dl>\n"
+}
+
+impl AreaChart {
+    pub(crate) fn draw(&self) -> String {
+        let x = |at: f64| LEFT + at * (WIDTH - LEFT - 10.0);
+        let y =
+            |percent: f64| 10.0 + (100.0 - percent.min(100.0)) * (HEIGHT - BOTTOM - 10.0) / 100.0;
+        let mut svg = open_svg(WIDTH, HEIGHT, "Use of the window");
+        for percent in [0.0, 50.0, 100.0] {
+            let (x0, x1, y) = (x(0.0), x(1.0), y(percent));
+            let _ = writeln!(
+                svg,
+                "<path class=\"axis\" d=\"M{x0:.1} {y:.1}H{x1:.1}\"/><text x=\"0\" y=\"{:.1}\">{percent} %</text>",
+                y + 4.0
+            );
+        }
+        let drawn = self.layers.iter().map(|layer| layer.heights.len()).max();
+        let mut below = vec![0.0; drawn.unwrap_or(0)];
+        let last = as_length(self.steps.max(1) as u64);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let mut path = String::new();
+            let point = |n: usize, height: f64| {
+                format!("{:.1} {:.1} ", x(as_length(n as u64) / last), y(height))
+            };
+            for (n, height) in below.iter().enumerate().rev() {
+                path.push_str(&point(n, *height));
+            }
+            for (n, height) in layer.heights.iter().enumerate() {
+                below[n] += height;
+                path.push_str(&point(n, below[n]));
+            }
+            let name = escape_html(&layer.name);
+            let color = i.min(MAX_COLORS - 1);
+            let _ = writeln!(
+                svg,
+                "<path class=\"a{color}\" d=\"M{path}Z\"><title>{name}</title></path>"
+            );
+        }
+        if let Some([(x0, y0), (x1, y1)]) = self.forecast {
+            let (x0, y0, x1, y1) = (x(x0), y(y0), x(x1), y(y1));
+            let _ = writeln!(
+                svg,
+                "<path class=\"pace\" d=\"M{x0:.1} {y0:.1}L{x1:.1} {y1:.1}\"/>"
+            );
+        }
+        for (at, text) in &self.marks {
+            let text = escape_html(text);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{HEIGHT}\">{text}</text>",
+                x(*at)
+            );
+        }
+        svg.push_str("</svg></div>\n<ul class=\"legend\">\n");
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (color, name) = (i.min(MAX_COLORS - 1), escape_html(&layer.name));
+            let _ = writeln!(
+                svg,
+                "<li><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"a{color}\" width=\"10\" height=\"10\" \
+                rx=\"2\"/></svg>{name}</li>"
+            );
+        }
+        svg + "</ul>\n"
+    }
+}
+
+/// Draws the tokens of each hour of each day of the week, from Monday. Each of the four shades is a quarter of the
+/// largest number.
+pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
+    const CELL: usize = 28;
+    const NAMES: usize = 44;
+    let most = tokens.iter().flatten().max().copied().unwrap_or(0);
+    let mut svg = open_svg(714.0, 176.0, "Tokens by hour");
+    for (row, (weekday, hours)) in WEEKDAYS.into_iter().zip(tokens).enumerate() {
+        let y = row * 22;
+        let _ = writeln!(svg, "<text x=\"0\" y=\"{}\">{weekday}</text>", y + 15);
+        for (hour, tokens) in hours.iter().enumerate() {
+            let x = NAMES + hour * CELL;
+            let level = (as_length(*tokens) / as_length(most.max(1)) * 4.0).ceil();
+            let _ = writeln!(
+                svg,
+                "<rect class=\"h{level:.0}\" x=\"{x}\" y=\"{y}\" width=\"26\" height=\"20\" rx=\"2\">\
+                 <title>{weekday} {hour:02}:00: {} tokens</title></rect>",
+                format_count(*tokens)
+            );
+        }
+    }
+    for hour in (0..24).step_by(6) {
+        let x = NAMES + hour * CELL;
+        let _ = writeln!(svg, "<text x=\"{x}\" y=\"172\">{hour:02}:00</text>");
+    }
+    svg + "</svg></div>\n"
 }
 
 #[derive(Debug, Clone)]
@@ -36,11 +152,10 @@ pub(crate) struct TreemapItem {
 
 /// Draws rectangles in the proportion of their sizes. `items` begin with the largest.
 pub(crate) fn draw_treemap(items: &[TreemapItem]) -> String {
-    let mut svg = format!(
-        "<div class=\"chart map\"><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Sizes\">\n"
-    );
+    let svg = open_svg(WIDTH, 420.0, "Sizes");
+    let mut svg = svg.replacen("class=\"chart\"", "class=\"chart map\"", 1);
     let items: Vec<_> = items.iter().filter(|item| item.size > 0).collect();
-    push_rectangles(&mut svg, &items, [0.0, 0.0, WIDTH, HEIGHT]);
+    push_rectangles(&mut svg, &items, [0.0, 0.0, WIDTH, 420.0]);
     svg + "</svg></div>\n"
 }
 
@@ -149,6 +264,12 @@ pub(crate) fn draw_bar(part: f64, whole: f64) -> String {
     )
 }
 
+fn open_svg(width: f64, height: f64, label: &str) -> String {
+    format!(
+        "<div class=\"chart\"><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,12 +293,28 @@ mod tests {
         };
         let areas = svg.split("<svg x").skip(1);
         let areas: Vec<_> = areas
-            .map(|rect| number(rect, "width") * number(rect, "height") / (WIDTH * HEIGHT))
+            .map(|rect| number(rect, "width") * number(rect, "height") / (WIDTH * 420.0))
             .collect();
         for (area, part) in areas.iter().zip([0.6, 0.3, 0.1]) {
             assert!((area - part).abs() < 0.01, "{areas:?}");
         }
         assert_eq!(areas.len(), 3);
         assert!(svg.contains("&lt;a&gt;"), "{svg}");
+    }
+
+    #[test]
+    fn areas_are_stacked() {
+        let layer = |name: &str, heights: &[f64]| AreaLayer {
+            name: name.to_owned(),
+            heights: heights.to_vec(),
+        };
+        let chart = AreaChart {
+            layers: vec![layer("a", &[0.0, 50.0]), layer("b", &[0.0, 50.0])],
+            steps: 1,
+            marks: vec![(0.0, "Mon".to_owned())],
+            forecast: None,
+        };
+        // The upper area ends at 100 %, which is 10 below the edge.
+        assert!(chart.draw().contains("710.0 10.0 Z"), "{}", chart.draw());
     }
 }

@@ -6,6 +6,7 @@ mod server;
 mod show;
 mod subject;
 mod window;
+mod window_page;
 mod window_tables;
 mod window_use;
 
@@ -28,7 +29,7 @@ use crate::usage::report::Report;
 use crate::views::table_format::TableArgs;
 use chrono::DateTime;
 use clap::Args;
-use page::UsagePageSource;
+use page::{UsagePageSource, sum_hours};
 use rows::{Grouping, RowKey, UsageIndexes};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -91,7 +92,7 @@ pub(crate) struct UsageArgs {
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
     /// Write the report with charts as a new HTML page, which loads nothing from elsewhere
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "window", "server"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "format")]
     html: Option<PathBuf>,
     #[command(flatten)]
     table: TableArgs,
@@ -175,7 +176,8 @@ impl UsageArgs {
         let account = Some(&**account).filter(|name| !name.is_empty());
         let at = self.at.as_deref();
         let at = at.map(|text| window::parse_at(text, context)).transpose()?;
-        window::run(store, account, at, prices, self.server.is_some(), context)
+        let (html, asks_server) = (self.html.as_deref(), self.server.is_some());
+        window::run(store, account, at, prices, html, asks_server, context)
     }
 
     fn show_report(
@@ -231,17 +233,24 @@ impl UsageArgs {
         path: &Path,
         context: &Context,
     ) -> Result<()> {
-        let sums = |by| {
-            let slots = slots.clone();
-            let usage = rows::read_selected(indexes, &self.selection, slots, by, None, context)?;
-            Ok::<_, CommandError>(rows::build_report(usage, by, prices, context))
-        };
+        let read =
+            |by| rows::read_selected(indexes, &self.selection, slots.clone(), by, None, context);
+        let sums = |by| Ok::<_, CommandError>(rows::build_report(read(by)?, by, prices, context));
+        let daily = read(Grouping::Daily)?;
+        let hours = sum_hours(&daily, context);
+        let is_whole = self.since.is_none() && self.until.is_none();
+        let account = self.selection.account.as_deref();
+        let has_window = is_whole && !self.selection.has_folder();
+        let draw = || window::draw_newest(&indexes.local, account, prices, context);
+        let window = has_window.then(draw).flatten();
         let page = UsagePageSource {
             report,
             by: self.by,
-            is_whole: self.since.is_none() && self.until.is_none(),
+            is_whole,
             filters: self.selection.facts(context),
             prices,
+            hours,
+            window,
             breakdowns: [
                 sums(Grouping::Projects)?,
                 sums(Grouping::Accounts)?,
@@ -253,6 +262,10 @@ impl UsageArgs {
 
     /// Refuses incompatible options.
     fn check(&self) -> Result<()> {
+        if self.server.is_some() && self.window.is_none() && self.html.is_some() {
+            return Err(CommandError::usage("--html with --server needs --window")
+                .hint("write the page of a window with: codex-manager usage --window --server --html FILE"));
+        }
         if self.window.is_some() && self.server.as_ref().is_some_and(|text| !text.is_empty()) {
             return Err(CommandError::usage("--window does not take a conversation")
                 .hint("show the days of the window: codex-manager usage --window --server"));

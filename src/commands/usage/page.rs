@@ -1,15 +1,20 @@
 //! `usage --html`: the report with its charts as one page.
 
 use crate::codex::redaction::redact_and_count;
-use crate::commands::usage::rows::{Grouping, RowKey};
+use crate::commands::usage::rows::{Grouping, RowKey, SelectedUsage};
+use crate::context::Context;
 use crate::conversations::html::escape::escape_html;
 use crate::conversations::html::{PageHead, format_page_end, format_page_start};
+use crate::conversations::index::usage_query::SLOT_MS;
 use crate::ui::chart::{as_length, format_share};
 use crate::usage::figures::{format_cost, format_count};
 use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow, UsageSum};
 use crate::views::account::short_id;
-use crate::views::page_charts::{CHART_STYLE, ShareRow, draw_bar, draw_figures, format_shares};
+use crate::views::page_charts::{
+    CHART_STYLE, ShareRow, draw_bar, draw_figures, draw_hours, format_shares,
+};
+use chrono::{DateTime, Datelike as _, Timelike as _};
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
@@ -29,8 +34,29 @@ pub(super) struct UsagePageSource<'a> {
     /// The names and values of the filters.
     pub filters: Vec<(&'static str, String)>,
     pub prices: &'a Prices,
+    /// The tokens of each hour of each day of the week, from Monday.
+    pub hours: [[u64; 24]; 7],
+    /// The title and the drawing of the weekly window.
+    pub window: Option<(String, String)>,
     /// The reports by project, account and model.
     pub breakdowns: [Report<RowKey>; 3],
+}
+
+/// Sums usage by day of the week, from Monday, and by hour in the local time zone.
+pub(super) fn sum_hours(found: &SelectedUsage, context: &Context) -> [[u64; 24]; 7] {
+    let mut hours = [[0_u64; 24]; 7];
+    for row in &found.rows {
+        let at = DateTime::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
+        let at = context.zone().at(&at.unwrap_or_default());
+        let day = at.weekday().num_days_from_monday() as usize;
+        let sum = &mut hours[day][at.hour() as usize];
+        *sum = sum.saturating_add(
+            row.tokens
+                .input_tokens
+                .saturating_add(row.tokens.output_tokens),
+        );
+    }
+    hours
 }
 
 impl UsagePageSource<'_> {
@@ -42,7 +68,9 @@ impl UsagePageSource<'_> {
         let mut page = format_page_start(&head, &[STYLE, CHART_STYLE].concat());
         page.push_str(&self.figures());
         self.push_rows(&mut page);
-        self.push_breakdowns(&mut page);
+        for (title, html) in self.sections() {
+            let _ = writeln!(page, "<h2>{}</h2>\n{html}", escape_html(&title));
+        }
         let _ = writeln!(page, "<p class=\"note\">{}</p>", escape_html(&self.note()));
         page + &format_page_end("")
     }
@@ -95,8 +123,9 @@ impl UsagePageSource<'_> {
         ])
     }
 
-    /// Appends the tables of projects, accounts and models, without the one that equals the table of the report.
-    fn push_breakdowns(&self, page: &mut String) {
+    fn sections(&self) -> Vec<(String, String)> {
+        let mut sections: Vec<_> = self.window.clone().into_iter().collect();
+        sections.push(("Hours of the week".to_owned(), draw_hours(&self.hours)));
         for (kind, title, report) in [
             (Grouping::Projects, "Projects", &self.breakdowns[0]),
             (Grouping::Accounts, "Accounts", &self.breakdowns[1]),
@@ -113,8 +142,9 @@ impl UsagePageSource<'_> {
             let rows: Vec<_> = report.rows.iter().map(row).collect();
             let whole = as_length(report.totals.sum.tokens.total_tokens);
             let table = format_shares([kind.row_kind(), "Tokens"], &rows, whole, MAX_ROWS);
-            let _ = writeln!(page, "<h2>{title}</h2>\n{table}");
+            sections.push((title.to_owned(), table));
         }
+        sections
     }
 
     /// Returns the redacted name of a row, because titles of conversations may contain keys.

@@ -2,6 +2,7 @@
 
 use crate::choices::account_choice::find_account_or_live;
 use crate::choices::selection_args::parse_unix_millis;
+use crate::commands::usage::window_page::WindowPage;
 use crate::commands::usage::window_use::{PartView, WindowUse, read_conversations_of, sum_parts};
 use crate::commands::usage::{server, window_tables};
 use crate::context::Context;
@@ -9,11 +10,13 @@ use crate::conversations::index::IndexStore;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::shell;
 use crate::quota::account::Account;
+use crate::steps::new_file::write_page;
 use crate::ui::object;
 use crate::usage::prices::Prices;
 use crate::usage::window;
 use crate::views::account::{full_time, label, local_rfc3339};
 use chrono::{DateTime, Utc};
+use std::path::Path;
 
 /// Parses the time of `--at`. A day means its last millisecond, so that it selects the window that began on it, but at
 /// the latest the current time.
@@ -33,8 +36,8 @@ pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
     Ok(DateTime::from_timestamp_millis(at.min(now)).unwrap_or_else(|| context.now()))
 }
 
-/// Prints the parts of the weekly window of an account that contains `at`, or of the newest one. The outcome
-/// is partial if the server is asked and gives no figures.
+/// Prints the parts of the weekly window of an account that contains `at`, or of the newest one. With `html`, writes
+/// them as a page instead. The outcome is partial if the server is asked and gives no figures.
 ///
 /// # Errors
 /// No account or several match, the window at the time is unknown, the server is asked about another account than the
@@ -44,6 +47,7 @@ pub(super) fn run(
     account: Option<&str>,
     at: Option<DateTime<Utc>>,
     prices: &Prices,
+    html: Option<&Path>,
     asks_server: bool,
     context: &Context,
 ) -> Result<Outcome> {
@@ -72,8 +76,49 @@ pub(super) fn run(
     let is_open = context.now() < used.span.end;
     let exhausted_at = window::forecast_exhaustion(&used.span, used.last).filter(|_| is_open);
     print_json(&account, Some(&used), &rows, exhausted_at, context);
+    if let Some(path) = html {
+        let page = WindowPage {
+            account: &account,
+            used: &used,
+            conversations: &conversations,
+            rows: &rows,
+            exhausted_at,
+        };
+        write_page(&page.render(context), &context.env.absolute(path), context)?;
+        return Ok(outcome);
+    }
     show(&account, &used, &rows, exhausted_at, context);
     Ok(outcome)
+}
+
+/// Returns the title and the drawing of an account's newest weekly window for a page; `None` if the window is unknown
+/// or cannot be read.
+pub(super) fn draw_newest(
+    store: &IndexStore,
+    account: Option<&str>,
+    prices: &Prices,
+    context: &Context,
+) -> Option<(String, String)> {
+    // The hint is empty because the error is dropped.
+    let account = find_account_or_live(account, "", context).ok()?;
+    let conversations = read_conversations_of(store, &account.entry.identity, context).ok()?;
+    let used = WindowUse::read(store, &account, &conversations, None, prices, context)
+        .ok()
+        .flatten()?;
+    let rows = sum_parts(&used, &conversations);
+    let title = format!(
+        "Weekly window of {}: {:.0} % used",
+        label(&account),
+        used.parts.used
+    );
+    let page = WindowPage {
+        account: &account,
+        used: &used,
+        conversations: &conversations,
+        rows: &rows,
+        exhausted_at: None,
+    };
+    Some((title, page.draw(context)))
 }
 
 /// Prints the JSON document; without figures if `used` is `None`. Its keys are an interface.

@@ -66,6 +66,16 @@ impl PartKind {
         Self::Elsewhere,
     ];
 
+    pub(super) fn heading(self) -> &'static str {
+        match self {
+            Self::Conversation => "Conversations",
+            Self::Project => "Projects",
+            Self::Model => "Models",
+            Self::Subagent => "Subagents",
+            Self::Elsewhere => "Not from the CLI on this machine",
+        }
+    }
+
     /// Returns the name of the kind in capitals, as the heading of a column.
     pub(super) fn column(self) -> &'static str {
         match self {

@@ -1,0 +1,198 @@
+//! A quota window on an HTML page: its use over time by conversation, and what used it up.
+
+use crate::codex::redaction::redact_and_count;
+use crate::commands::usage::window_use::{
+    AccountConversations, ELSEWHERE, PartKind, PartView, WindowUse,
+};
+use crate::context::Context;
+use crate::conversations::html::{PageHead, format_page_end, format_page_start};
+use crate::io::quantity::pluralize;
+use crate::quota::account::Account;
+use crate::usage::figures::format_count;
+use crate::usage::period::start_of_day;
+use crate::views::account::{absolute_time, full_time, label};
+use crate::views::page_charts::{
+    AreaChart, AreaLayer, CHART_STYLE, MAX_COLORS, ShareRow, draw_figures, format_shares,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+/// The largest number of conversations with an area of their own. The other conversations share one area, and the other
+/// machines share another one.
+const MAX_SHOWN: usize = MAX_COLORS - 2;
+
+/// The largest number of rows of a table.
+const MAX_ROWS: usize = 10;
+
+pub(super) struct WindowPage<'a> {
+    pub account: &'a Account,
+    pub used: &'a WindowUse,
+    pub conversations: &'a AccountConversations,
+    pub rows: &'a [PartView],
+    pub exhausted_at: Option<DateTime<Utc>>,
+}
+
+impl WindowPage<'_> {
+    pub(super) fn render(&self, context: &Context) -> String {
+        let used = self.used;
+        let time = |at: &DateTime<Utc>| full_time(at, context);
+        let head = PageHead {
+            title: format!("Weekly window of {}", label(self.account)),
+            facts: vec![
+                ("Began", time(&used.span.start)),
+                ("Resets", time(&used.span.end)),
+            ],
+        };
+        let tokens = used
+            .requests
+            .iter()
+            .map(|request| request.tokens.total_tokens);
+        let used_up = match self.exhausted_at {
+            Some(at) => absolute_time(&at, context),
+            None => "not before its reset".to_owned(),
+        };
+        let figures = [
+            ("Used", format!("{:.0} %", used.parts.used)),
+            (
+                "Used elsewhere",
+                format!("{:.0} %", used.parts.unattributed),
+            ),
+            ("Tokens", format_count(tokens.sum())),
+            ("Used up at this pace", used_up),
+        ];
+        let mut page = format_page_start(&head, CHART_STYLE);
+        page.push_str(&draw_figures(&figures));
+        page.push_str("<h2>Use over time, by conversation</h2>\n");
+        page.push_str(&self.draw(context));
+        for kind in PartKind::ALL {
+            let rows: Vec<_> = self.rows.iter().filter(|row| row.kind == kind).collect();
+            if !rows.is_empty() {
+                let table = self.table(kind, &rows);
+                let _ = write!(page, "<h2>{}</h2>\n{table}", kind.heading());
+            }
+        }
+        page + &format_page_end("")
+    }
+
+    /// Returns the table of the parts of one kind. It has a row for other machines, unless the kind covers only a part
+    /// of the window.
+    fn table(&self, kind: PartKind, rows: &[&PartView]) -> String {
+        let row = |row: &&PartView| ShareRow {
+            name: name_of(row),
+            part: row.percent_of_window,
+            shown: format_count(row.tokens),
+        };
+        let mut rows: Vec<_> = rows.iter().map(row).collect();
+        let covers_window = !matches!(kind, PartKind::Subagent | PartKind::Elsewhere);
+        if self.used.parts.unattributed > 0.0 && covers_window {
+            rows.insert(
+                rows.len().min(MAX_ROWS - 1),
+                ShareRow {
+                    name: ELSEWHERE.to_owned(),
+                    part: self.used.parts.unattributed,
+                    shown: String::new(),
+                },
+            );
+        }
+        format_shares(["Name", "Tokens"], &rows, self.used.parts.used, MAX_ROWS)
+    }
+
+    /// Draws the use of the window by hour, and the forecast until the window is used up or resets.
+    pub(super) fn draw(&self, context: &Context) -> String {
+        let span = &self.used.span;
+        let steps = count_hours(&(span.start..span.end));
+        let end = self.used.last.at.min(span.end);
+        let drawn = count_hours(&(span.start..end)) + 1;
+        let chart = AreaChart {
+            layers: self.layers(drawn),
+            steps,
+            marks: day_marks(span, context),
+            forecast: self.forecast(),
+        };
+        chart.draw()
+    }
+
+    /// Returns the cumulative use in each of the first `drawn` hours, as one layer for each of the largest
+    /// conversations, one for the other conversations, and one for other machines. Layers without use are left out.
+    fn layers(&self, drawn: usize) -> Vec<AreaLayer> {
+        let conversations = self
+            .rows
+            .iter()
+            .filter(|row| row.kind == PartKind::Conversation);
+        let shown: Vec<_> = conversations.clone().take(MAX_SHOWN).collect();
+        let hidden = conversations.count() - shown.len();
+        let places: HashMap<&str, usize> =
+            (0..).zip(&shown).map(|(i, row)| (&*row.key, i)).collect();
+        let mut names: Vec<_> = shown.iter().map(|row| name_of(row)).collect();
+        names.push(pluralize(hidden, "other conversation"));
+        names.push(ELSEWHERE.to_owned());
+        let mut heights = vec![vec![0.0; drawn]; names.len()];
+        let hour = |at: DateTime<Utc>| count_hours(&(self.used.span.start..at)).min(drawn - 1);
+        let parts = self.used.requests.iter().zip(&self.used.parts.of_requests);
+        for (request, percent) in parts {
+            let known = self.conversations.get(&request.conversation);
+            let place = known.and_then(|(known, _)| places.get(&*known.session));
+            heights[place.copied().unwrap_or(shown.len())][hour(request.at)] += percent;
+        }
+        for (at, percent) in &self.used.parts.elsewhere {
+            heights[shown.len() + 1][hour(*at)] += percent;
+        }
+        let layers = names.into_iter().zip(heights).map(|(name, mut heights)| {
+            for n in 1..heights.len() {
+                heights[n] += heights[n - 1];
+            }
+            AreaLayer { name, heights }
+        });
+        let is_used = |layer: &AreaLayer| layer.heights.last().is_some_and(|last| *last > 0.0);
+        layers.filter(is_used).collect()
+    }
+
+    /// Returns the ends of the forecast line at the average pace so far: the last observation, and 100 % or the reset.
+    /// `None` if nothing or everything is used.
+    fn forecast(&self) -> Option<[(f64, f64); 2]> {
+        let (span, last) = (&self.used.span, self.used.last);
+        let now = position(span, last.at);
+        if now <= 0.0 || now >= 1.0 || last.percent <= 0.0 || last.percent >= 100.0 {
+            return None;
+        }
+        let at_end = last.percent / now;
+        let end = if at_end > 100.0 {
+            (now * 100.0 / last.percent, 100.0)
+        } else {
+            (1.0, at_end)
+        };
+        Some([(now, last.percent), end])
+    }
+}
+
+/// Returns the redacted name of a part, because titles of conversations may contain keys.
+fn name_of(row: &PartView) -> String {
+    redact_and_count(&row.name()).0
+}
+
+fn count_hours(span: &Range<DateTime<Utc>>) -> usize {
+    usize::try_from((span.end - span.start).num_hours()).unwrap_or(0)
+}
+
+/// Returns the position of a time in a window, from 0 to 1.
+fn position(span: &Range<DateTime<Utc>>, at: DateTime<Utc>) -> f64 {
+    let seconds = |delta: TimeDelta| delta.as_seconds_f64();
+    seconds(at - span.start) / seconds(span.end - span.start)
+}
+
+/// Returns the [`position`] and the label of each midnight in a window, without those near its end.
+fn day_marks(span: &Range<DateTime<Utc>>, context: &Context) -> Vec<(f64, String)> {
+    let zone = context.zone();
+    let first = zone.at(&span.start).date_naive();
+    let days = first.iter_days().skip(1).take(7);
+    let marks = days.map(|day| {
+        let start = start_of_day(day, zone);
+        (
+            position(span, start.to_utc()),
+            day.format("%a %-d").to_string(),
+        )
+    });
+    marks.filter(|(at, _)| *at < 0.95).collect()
+}
