@@ -134,7 +134,11 @@ fn a_page_fits_phones_and_desktops_in_light_and_dark() {
     ] {
         assert!(page.contains(part), "{part}");
     }
-    assert_eq!(page.matches("<dt>").count(), 3);
+    assert_eq!(
+        page.matches("<dt>").count(),
+        1 + 4,
+        "the days and four figures"
+    );
     // The newest day is the first.
     let [newest, oldest] = ["<td>2026-11-19</td>", "<td>2026-01-23</td>"].map(|day| page.find(day));
     assert!(newest.is_some() && newest < oldest, "{newest:?} {oldest:?}");

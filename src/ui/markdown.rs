@@ -6,17 +6,28 @@ impl Ui {
     /// Renders complete lines of Markdown for stdout, wrapped at the terminal's width.
     pub(crate) fn render_markdown(&self, text: &str) -> String {
         let mut rendered = String::with_capacity(text.len() + 64);
-        let mut is_code = false;
+        let mut fence: Option<String> = None;
         for line in text.lines() {
-            if line.trim_start().starts_with("```") {
-                is_code = !is_code;
-                continue;
-            }
-            if is_code {
-                rendered.push_str("    ");
-                rendered.push_str(&self.paint(Style::Dim, line));
-            } else {
-                rendered.push_str(&self.render_line(line));
+            let ticks: String = line
+                .trim_start()
+                .chars()
+                .take_while(|c| *c == '`')
+                .collect();
+            // CommonMark ends a block with as many backquotes as it began with, so a block can show another one.
+            match &fence {
+                Some(open) if ticks == *open && line.trim() == ticks => {
+                    fence = None;
+                    continue;
+                }
+                None if ticks.len() >= 3 => {
+                    fence = Some(ticks);
+                    continue;
+                }
+                Some(_) => {
+                    rendered.push_str("    ");
+                    rendered.push_str(&self.paint(Style::Dim, line));
+                }
+                None => rendered.push_str(&self.render_line(line)),
             }
             rendered.push('\n');
         }

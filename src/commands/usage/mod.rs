@@ -246,6 +246,7 @@ impl UsageArgs {
         let page = UsagePageSource {
             report,
             by: self.by,
+            days: &rows::build_report(daily, Grouping::Daily, prices, context),
             is_whole,
             filters: self.selection.facts(context),
             prices,
@@ -256,6 +257,7 @@ impl UsageArgs {
                 sums(Grouping::Accounts)?,
                 sums(Grouping::Models)?,
             ],
+            conversation_count: sums(Grouping::Sessions)?.rows.len(),
         };
         write_page(&page.render(), &context.env.absolute(path), context)
     }

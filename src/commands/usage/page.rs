@@ -29,6 +29,7 @@ const MAX_ROWS: usize = 10;
 pub(super) struct UsagePageSource<'a> {
     pub report: &'a Report<RowKey>,
     pub by: Grouping,
+    pub days: &'a Report<RowKey>,
     /// False with `--since` or `--until`.
     pub is_whole: bool,
     /// The names and values of the filters.
@@ -40,6 +41,7 @@ pub(super) struct UsagePageSource<'a> {
     pub window: Option<(String, String)>,
     /// The reports by project, account and model.
     pub breakdowns: [Report<RowKey>; 3],
+    pub conversation_count: usize,
 }
 
 /// Sums usage by day of the week, from Monday, and by hour in the local time zone.
@@ -61,9 +63,19 @@ pub(super) fn sum_hours(found: &SelectedUsage, context: &Context) -> [[u64; 24];
 
 impl UsagePageSource<'_> {
     pub(super) fn render(&self) -> String {
+        let mut facts = self.filters.clone();
+        if let [Some(first), Some(last)] = [self.days.rows.first(), self.days.rows.last()] {
+            let (first, last) = (&first.key.key, &last.key.key);
+            let days = if first == last {
+                first.clone()
+            } else {
+                format!("{first} to {last}")
+            };
+            facts.push(("Days", days));
+        }
         let head = PageHead {
             title: "Token usage".to_owned(),
-            facts: self.filters.clone(),
+            facts,
         };
         let mut page = format_page_start(&head, &[STYLE, CHART_STYLE].concat());
         page.push_str(&self.figures());
@@ -119,6 +131,7 @@ impl UsagePageSource<'_> {
         draw_figures(&[
             ("Tokens", format_count(sum.tokens.total_tokens)),
             ("Estimated cost", format_cost(sum)),
+            ("Conversations", self.conversation_count.to_string()),
             ("Input from the cache", cached),
         ])
     }
