@@ -818,3 +818,31 @@ fn the_first_search_of_a_large_home_shows_the_newest_conversations_first() {
         "a program gets one result"
     );
 }
+
+#[test]
+fn a_search_without_hits_counts_the_matches_without_the_filters() {
+    let env = TestEnv::new();
+    for number in 1..=3 {
+        write(
+            &env,
+            &Conversation::new(number, 60, "needle", "a pin-point"),
+        );
+    }
+    let elsewhere = Conversation {
+        cwd: "/home/alice/other".into(),
+        ..Conversation::new(4, 60, "Hello", "x")
+    };
+    write(&env, &elsewhere);
+    let stderr = |args: &[&str]| env.run([&["find"], args].concat()).code(5).stderr;
+    let run = stderr(&["needle", "--project", "other"]);
+    assert!(
+        run.contains("no conversation matches; 3 without --project\n"),
+        "{run}"
+    );
+    let run = stderr(&["pin-point", "--project", "other", "--since", "1h"]);
+    assert!(run.contains("; 3 without --project and --since\n"), "{run}");
+    assert_eq!(
+        stderr(&["nothing", "--archived"]),
+        "no conversation matches\n"
+    );
+}

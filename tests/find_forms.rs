@@ -141,6 +141,21 @@ fn a_query_has_at_most_64_words() {
 }
 
 #[test]
+fn fewer_words_under_a_filter_come_with_the_number_of_full_matches_without_it() {
+    let env = TestEnv::new();
+    write_answer(&env, 1, 1, "alpha gamma delta");
+    let elsewhere = Conversation {
+        cwd: "/home/alice/projy".into(),
+        ..Conversation::new(2, 2, "Number 2", "alpha gamma")
+    };
+    write(&env, &elsewhere);
+    let words = ["find", "alpha", "gamma", "delta"];
+    let run = env.run([&words[..], &["--project", "projy"]].concat());
+    let note = "no conversation has all 3 words; these have 2; full matches: 1 without --project\n";
+    assert!(run.code(0).stderr.contains(note));
+}
+
+#[test]
 fn a_word_after_a_hyphen_is_excluded_also_if_it_begins_like_an_option() {
     let env = TestEnv::new();
     write_answer(&env, 1, 1, "kubernetes with cargo");

@@ -123,9 +123,36 @@ impl FilterArgs {
             ..self.selection.resolve(context)?
         })
     }
+
+    pub(crate) fn used_options(&self) -> impl Iterator<Item = &'static str> {
+        let selection = &self.selection;
+        select_used([
+            ("--here", selection.here),
+            ("--project", selection.project.is_some()),
+            ("--account", selection.account.is_some()),
+            ("--since", self.since.is_some()),
+            ("--until", self.until.is_some()),
+            ("--branch", self.branch.is_some()),
+        ])
+    }
+}
+
+fn select_used<const N: usize>(
+    options: [(&'static str, bool); N],
+) -> impl Iterator<Item = &'static str> {
+    let used = options.into_iter().filter(|(_, is_used)| *is_used);
+    used.map(|(name, _)| name)
 }
 
 impl KindArgs {
+    pub(crate) fn used_options(&self) -> impl Iterator<Item = &'static str> {
+        select_used([
+            ("--archived", self.archived),
+            ("--subagents", self.subagents),
+            ("--launched", self.launched),
+        ])
+    }
+
     /// Restricts `filter` to these kinds.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ const SHOW_SCRIPT: &str = "Add-Type -AssemblyName PresentationFramework; \
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DialogProgram {
     Zenity,
+    KDialog,
     OsaScript,
     PowerShell,
 }
@@ -35,6 +36,7 @@ impl DialogProgram {
     fn program(self) -> &'static str {
         match self {
             Self::Zenity => "zenity",
+            Self::KDialog => "kdialog",
             Self::OsaScript => "osascript",
             Self::PowerShell => "powershell",
         }
@@ -47,6 +49,10 @@ impl DialogProgram {
                 .args(["--question", "--no-markup", "--default-cancel"])
                 .args(["--title", TITLE, "--ok-label", YES, "--cancel-label", NO])
                 .args(["--text", question]),
+            // kdialog shows a text that contains a tag as HTML.
+            Self::KDialog => command
+                .args(["--title", TITLE, "--yes-label", YES, "--no-label", NO])
+                .args(["--warningyesno", &question.replace('<', "‹")]),
             Self::OsaScript => command
                 // The question is an argument, because a text in the script would have to be quoted for AppleScript.
                 .args(["-e", "on run argv", "-e"])
@@ -68,8 +74,8 @@ impl DialogProgram {
     /// answer.
     fn interpret_answer(self, code: i32, output: &str) -> Option<bool> {
         match (self, code) {
-            // Without a display, zenity ends with the exit code for "no".
-            (Self::Zenity, 1) if output.to_lowercase().contains("display") => None,
+            // Without a display, these programs end with the exit code for "no".
+            (Self::Zenity | Self::KDialog, 1) if output.to_lowercase().contains("display") => None,
             // The values of MessageBoxResult: Yes and No.
             (Self::PowerShell, 6) => Some(true),
             (Self::PowerShell, 7) => Some(false),
@@ -81,20 +87,33 @@ impl DialogProgram {
     }
 }
 
-/// Finds the program of this system that can show a question; `None` if it is not installed or there is no desktop.
-fn find_program(env: &Environment) -> Option<(DialogProgram, Program)> {
-    let has_display = env.get("DISPLAY").is_some() || env.get("WAYLAND_DISPLAY").is_some();
-    let kind = if cfg!(windows) {
-        DialogProgram::PowerShell
-    } else if cfg!(target_os = "macos") {
-        DialogProgram::OsaScript
-    } else if has_display {
-        DialogProgram::Zenity
+/// Returns the programs to try, in order.
+fn dialog_programs(env: &Environment) -> &'static [DialogProgram] {
+    if cfg!(windows) {
+        return &[DialogProgram::PowerShell];
+    }
+    if cfg!(target_os = "macos") {
+        return &[DialogProgram::OsaScript];
+    }
+    if env.get("DISPLAY").is_none() && env.get("WAYLAND_DISPLAY").is_none() {
+        return &[];
+    }
+    let is_kde = env
+        .text("XDG_CURRENT_DESKTOP")
+        .is_some_and(|name| name.to_uppercase().contains("KDE"));
+    if is_kde {
+        &[DialogProgram::KDialog, DialogProgram::Zenity]
     } else {
-        return None;
-    };
-    let program = Program::find(Some(Path::new(kind.program())), env).ok()?;
-    Some((kind, program))
+        &[DialogProgram::Zenity, DialogProgram::KDialog]
+    }
+}
+
+/// Finds the first program that can show a question.
+fn find_program(env: &Environment) -> Option<(DialogProgram, Program)> {
+    dialog_programs(env).iter().find_map(|kind| {
+        let program = Program::find(Some(Path::new(kind.program())), env).ok()?;
+        Some((*kind, program))
+    })
 }
 
 /// Returns true if a program for [`confirm`] is installed.
@@ -112,7 +131,7 @@ pub(crate) fn confirm(question: &str, env: &Environment) -> Option<bool> {
     block_on_input(|| {
         let mut child = ChildGroup::spawn(&mut command).ok()?;
         child.close_input();
-        // GTK prints warnings; a full pipe would stop the dialog.
+        // GTK and Qt print warnings; a full pipe would stop the dialog.
         while matches!(child.read_line(deadline), ChildOutput::Line(_)) {}
         let status = child.finish(deadline)?;
         kind.interpret_answer(status.code()?, &child.stderr())
@@ -146,7 +165,7 @@ mod tests {
     #[test]
     fn only_yes_and_no_exit_codes_are_answers() {
         assert_eq!(DialogProgram::Zenity.interpret_answer(0, ""), Some(true));
-        assert_eq!(DialogProgram::Zenity.interpret_answer(1, ""), Some(false));
+        assert_eq!(DialogProgram::KDialog.interpret_answer(1, ""), Some(false));
         assert_eq!(DialogProgram::Zenity.interpret_answer(5, ""), None);
         assert_eq!(
             DialogProgram::PowerShell.interpret_answer(6, ""),
@@ -159,5 +178,7 @@ mod tests {
         assert_eq!(DialogProgram::PowerShell.interpret_answer(0, ""), None);
         let gtk = "Gtk-WARNING **: cannot open display: :9";
         assert_eq!(DialogProgram::Zenity.interpret_answer(1, gtk), None);
+        let qt = "qt.qpa.xcb: could not connect to display :9";
+        assert_eq!(DialogProgram::KDialog.interpret_answer(1, qt), None);
     }
 }

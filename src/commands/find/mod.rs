@@ -44,6 +44,10 @@ use std::path::Path;
 /// The number of hits without `--limit`.
 const DEFAULT_LIMIT: usize = 20;
 
+/// The limit of the search that counts matches without the filter options. Matches of phrases and code are counted up
+/// to this limit only, because each one is checked in its rollout.
+const MAX_UNFILTERED: usize = 20;
+
 /// Search the contents of conversations
 ///
 /// Finds conversations that have all words: in messages, summaries of reasoning, commands, names of changed files, the
@@ -140,10 +144,42 @@ impl FindArgs {
                 context.note("no conversation matches in the part that could be searched");
                 return Ok(Outcome::Partial);
             }
-            context.note("no conversation matches");
+            let elsewhere = self.describe_unfiltered(&matcher, context);
+            let elsewhere = elsewhere.map_or(String::new(), |count| format!("; {count}"));
+            context.note(format_args!("no conversation matches{elsewhere}"));
             return Ok(Outcome::CheckFailed);
         }
         Ok(Outcome::partial_if(found.is_partial))
+    }
+
+    /// Returns the number of conversations that match without the filter options, as text such as `3 without --since`.
+    /// `None` if none matches, no filter option is used, the search does not use the index, or the index cannot be
+    /// read.
+    fn describe_unfiltered(&self, matcher: &Matcher, context: &Context) -> Option<String> {
+        let options = self.filter.used_options().chain(self.kinds.used_options());
+        let options: Vec<_> = options.collect();
+        let Matcher::Query(query) = matcher else {
+            return None;
+        };
+        if options.is_empty() {
+            return None;
+        }
+        let search = SearchOptions {
+            role: self.role,
+            order: HitOrder::Newest,
+            limit: MAX_UNFILTERED,
+            accepts: &|_| true,
+            redact: &|text| text,
+        };
+        let store = IndexAccess::new(context).open_existing().ok().flatten();
+        let found = store.and_then(|store| evaluate::search(&store, query, &search).ok());
+        let found = found.unwrap_or_default();
+        let options = options.join(" and ");
+        match found.total.unwrap_or(found.hits.len()) {
+            0 => None,
+            count if found.total.is_none() => Some(format!("at least {count} without {options}")),
+            count => Some(format!("{count} without {options}")),
+        }
     }
 
     fn parse_matcher(&self) -> Result<Matcher> {
@@ -164,7 +200,9 @@ impl FindArgs {
             ui.note(printable(&spelling));
         }
         if let Some(relaxation) = &found.result.relaxation {
-            ui.note(relaxation);
+            let elsewhere = self.describe_unfiltered(matcher, context);
+            let elsewhere = elsewhere.map_or(String::new(), |n| format!("; full matches: {n}"));
+            ui.note(format_args!("{relaxation}{elsewhere}"));
         }
         if ui.wants_json() {
             let hits = rows.iter().map(|row| row.to_json(context));

@@ -1,5 +1,6 @@
 //! `history check`: prints the differences and changes nothing.
 
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::commands::history::home::find_differences;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -10,7 +11,7 @@ use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::Style;
-use crate::ui::text_width::without_end;
+use crate::ui::text_width::{columns, without_end};
 use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use clap::Args;
 use std::collections::HashMap;
@@ -152,14 +153,40 @@ impl FindingList<'_> {
         unique_short_id(id, self.ids.iter().map(String::as_str))
     }
 
-    /// Formats a conversation as its short id, `detail` and its title; without `title`, takes the title from `titles`.
-    fn describe(&self, id: &ConversationId, title: Option<&str>, detail: &str) -> String {
+    /// Formats a conversation as its short id and its title; without `title`, takes the title from `titles`.
+    fn describe(&self, id: &ConversationId, title: Option<&str>) -> String {
+        self.describe_with_detail(id, title, "", 0)
+    }
+
+    /// Formats a conversation like [`Self::describe`], with `detail` before the title, padded to `detail_width`
+    /// columns.
+    fn describe_with_detail(
+        &self,
+        id: &ConversationId,
+        title: Option<&str>,
+        detail: &str,
+        detail_width: usize,
+    ) -> String {
+        const INDENT: usize = 2;
+        const GAP: usize = 2;
+        const MIN_TITLE: usize = 12;
         let id = printable(&id.to_string());
         let title = title.or_else(|| self.titles.get(&id.to_lowercase()).map(String::as_str));
         let title = printable(title.unwrap_or_default());
-        let mut parts = vec![self.short_id(&id), detail, &title];
-        parts.retain(|part| !part.is_empty());
-        parts.join("  ")
+        let mut line = self.short_id(&id).to_owned();
+        let room_after = |line: &str| {
+            let used = INDENT + columns(line) + GAP;
+            self.context.ui.width().saturating_sub(used)
+        };
+        if !detail.is_empty() {
+            let most = room_after(&line).saturating_sub(GAP + MIN_TITLE);
+            let width = detail_width.max(columns(detail)).min(most);
+            let detail = without_end(detail, width);
+            let blanks = " ".repeat(width.saturating_sub(columns(&detail)));
+            line.extend(["  ", &detail, &blanks]);
+        }
+        let title = without_end(&title, room_after(&line).max(MIN_TITLE));
+        format!("{line}  {title}").trim_end().to_owned()
     }
 
     fn show(&self, report: &CheckReport) {
@@ -167,20 +194,20 @@ impl FindingList<'_> {
         self.print_group(Style::Warn, what, &report.missing, |missing| {
             let title = rollout::read_title(&missing.path);
             let folder = self.short_folder(&missing.path);
-            self.describe(&missing.id, title.as_deref(), &folder)
+            self.describe_with_detail(&missing.id, title.as_deref(), &folder, 0)
         });
         let what = "listed with a wrong path";
         self.print_group(Style::Warn, what, &report.stale_path, |stale| {
-            let folder = self.short_folder(Path::new(&stale.recorded));
-            self.describe(&stale.id, None, &format!("in {folder}"))
+            let folder = self.recorded_folder(&stale.recorded);
+            self.describe_with_detail(&stale.id, None, &format!("in {folder}"), 0)
         });
         let what = "named only in session_index.jsonl";
         self.print_group(Style::Warn, what, &report.names_missing, |unnamed| {
-            self.describe(&unnamed.id, Some(&unnamed.name), "")
+            self.describe(&unnamed.id, Some(&unnamed.name))
         });
         let what = "listed, but without a file";
         self.print_group(Style::Bad, what, &report.orphan_rows, |orphan| {
-            self.describe(&orphan.id, Some(&orphan.title), "")
+            self.describe(&orphan.id, Some(&orphan.title))
         });
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let what = "in more than one file; Codex uses the first";
@@ -190,7 +217,7 @@ impl FindingList<'_> {
                 let path = self.short_path(path);
                 format!("\n    {}", path.replace(&id, "…"))
             });
-            let name = self.describe(&duplicate.id, None, "");
+            let name = self.describe(&duplicate.id, None);
             format!("{name}{}", paths.collect::<String>())
         });
         self.print_group(Style::Bad, "damaged", &report.damaged, |damaged| {
@@ -210,7 +237,7 @@ impl FindingList<'_> {
                 .unwrap_or("no archive has the missing turns");
             format!(
                 "{}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
-                self.describe(&unreadable.id, Some(&unreadable.title), ""),
+                self.describe(&unreadable.id, Some(&unreadable.title)),
                 pluralize(all, "turn")
             )
         });
@@ -225,8 +252,13 @@ impl FindingList<'_> {
             let name = names.get(account_id).cloned();
             name.unwrap_or_else(|| printable(account_id))
         };
+        let shown = report.hidden.iter().take(self.max_shown);
+        let names_width = shown
+            .map(|hidden| columns(&name_of(&hidden.account_id)))
+            .max();
         self.print_group(Style::Dim, what, &report.hidden, |hidden| {
-            self.describe(&hidden.id, None, &name_of(&hidden.account_id))
+            let name = name_of(&hidden.account_id);
+            self.describe_with_detail(&hidden.id, None, &name, names_width.unwrap_or(0))
         });
     }
 
@@ -268,5 +300,17 @@ impl FindingList<'_> {
 
     fn short_folder(&self, path: &Path) -> String {
         self.short_path(path.parent().unwrap_or(path))
+    }
+
+    /// Formats the folder of a recorded path relative to the home. For a rollout of another home, formats the path
+    /// of that home.
+    fn recorded_folder(&self, recorded: &str) -> String {
+        let in_home = self.short_folder(Path::new(recorded));
+        if !in_home.starts_with('/') {
+            return in_home;
+        }
+        let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| format!("/{name}/"));
+        let at = folders.iter().find_map(|folder| recorded.rfind(folder));
+        printable(at.map_or(recorded, |at| &recorded[..at]))
     }
 }

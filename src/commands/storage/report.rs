@@ -12,7 +12,7 @@ use crate::storage::selection::ResolvedNames;
 use crate::storage::{self, LargeConversation, StorageReport, UsageShare};
 use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
-use crate::views::account::unique_short_id;
+use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use crate::views::table_format::TableArgs;
 use serde::Serialize;
 use std::ops::Range;
@@ -125,7 +125,19 @@ fn show(context: &Context, report: &StorageReport) {
     let last = ui.limit_items(report.months.len(), MAX_SHOWN);
     let months = report.months.len() - last..report.months.len();
     show_shares(context, "MONTH", &report.months, months);
+    if report.accounts.len() > 1 {
+        let names = labels_by_workspace(context);
+        let mut accounts = report.accounts.clone();
+        for share in &mut accounts {
+            if let Some(name) = names.get(&share.name) {
+                share.name.clone_from(name);
+            }
+        }
+        let largest = ui.limit_items(accounts.len(), MAX_SHOWN);
+        show_shares(context, "ACCOUNT", &accounts, 0..largest);
+    }
     show_largest(context, report);
+    show_manager(context, report);
     show_commands(context, report);
 }
 
@@ -198,6 +210,30 @@ fn show_commands(context: &Context, report: &StorageReport) {
     }
 }
 
+/// Prints the size of the manager home and of its large entries. Prints nothing if none is large.
+fn show_manager(context: &Context, report: &StorageReport) {
+    /// Smaller entries are not printed.
+    const MIN_BYTES: u64 = 1_000_000;
+    let ui = &context.ui;
+    let large = report
+        .manager
+        .iter()
+        .filter(|entry| entry.bytes >= MIN_BYTES);
+    let large: Vec<_> = large
+        .map(|entry| format!("{} {}", printable(&entry.name), bytes(entry.bytes)))
+        .collect();
+    if large.is_empty() {
+        return;
+    }
+    let total = report.manager.iter().map(|entry| entry.bytes).sum();
+    ui.prose(format_args!(
+        "\n{} in {}: {}",
+        bytes(total),
+        context.manager_home().display(),
+        large.join(", ")
+    ));
+}
+
 /// Prints the shares in the range `shown`, and the number of the others.
 fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], shown: Range<usize>) {
     let ui = &context.ui;
@@ -244,6 +280,12 @@ fn show_forecast(context: &Context, report: &StorageReport) {
         pluralize(growth.days, "day"),
         bytes(growth.bytes_per_day)
     ));
+    if let Some(days) = report.full_in_days.filter(|days| *days < 30) {
+        context.warn(format_args!(
+            "the disk will be full in about {}",
+            pluralize(days, "day")
+        ));
+    }
 }
 
 /// Prints the JSON document of a subcommand, with the sums of the sizes before and after it. Its keys are an interface.

@@ -141,10 +141,9 @@ impl TrashArgs {
         require_codex_home(context)?;
         let home = context.codex_home();
         let state = context.state_database();
-        let selection = TrashSelection::new(home, state.as_deref(), &filter, context.now());
-        let selection = selection.map_err(TrashError::from)?;
+        let mut selection = select_conversations(home, &filter, context)?;
+        let mut items = remove_trashed_names(&mut selection, home, context)?;
         check_selection(&selection)?;
-        let mut items = Vec::new();
         let mut expired = Ok(Vec::new());
         if self.dry_run {
             let chosen = selection.conversations.iter();
@@ -274,9 +273,7 @@ impl UndeleteArgs {
         }
         require_codex_home(context)?;
         let home = context.codex_home();
-        let named = self.sessions.iter();
-        let chosen = named.map(|name| find_entry(&entries, name, home));
-        let chosen: Vec<_> = chosen.collect::<Result<_>>()?;
+        let chosen = self.choose(&entries, home, context)?;
         let mut items = Vec::new();
         let mut first_error = None;
         let trash = if self.dry_run {
@@ -313,6 +310,28 @@ impl UndeleteArgs {
         print_document(context, "storage undelete", &items, self.dry_run);
         Ok(Outcome::partial_if(is_partial))
     }
+
+    /// Returns the named entries. Skips conversations that an earlier run restored, so that a command can be repeated
+    /// after a partial failure.
+    fn choose<'a>(
+        &self,
+        entries: &'a [TrashEntry],
+        home: &Path,
+        context: &Context,
+    ) -> Result<Vec<&'a TrashEntry>> {
+        let mut chosen = Vec::new();
+        for wanted in &self.sessions {
+            match find_entry(entries, wanted, home) {
+                Ok(entry) => chosen.push(entry),
+                Err(_) if is_already_restored(entries, wanted, home, context)? => {
+                    let note = format!("the home already has this conversation: {wanted}");
+                    context.note(printable(&note));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(chosen)
+    }
 }
 
 /// Returns the entry of `home` that `name` selects. If the conversation is in the trash twice, returns the newest
@@ -348,6 +367,62 @@ fn find_entry<'a>(entries: &'a [TrashEntry], name: &str, home: &Path) -> Result<
             .hint("choose that home with --codex-home; nothing was changed"));
     }
     Ok(newest_entry)
+}
+
+/// Removes the names of conversations that are already in the trash from the unknown names of `selection`, so that a
+/// command can be repeated after a partial failure. Returns the items of these conversations.
+fn remove_trashed_names(
+    selection: &mut TrashSelection,
+    home: &Path,
+    context: &Context,
+) -> Result<Vec<TrashItem>> {
+    if selection.names.unknown.is_empty() {
+        return Ok(Vec::new());
+    }
+    let entries = trash::list_entries(context.manager_home())?;
+    let mut items = Vec::new();
+    selection.names.unknown.retain(|wanted| {
+        let Ok(entry) = find_entry(&entries, wanted, home) else {
+            return true;
+        };
+        let id = &entry.conversation.id;
+        context.note(format_args!("already in the trash: {id}"));
+        items.push(TrashItem::of_entry(entry, "list"));
+        false
+    });
+    Ok(items)
+}
+
+/// Returns true if the trash has no conversation of this name, and the home has exactly one.
+fn is_already_restored(
+    entries: &[TrashEntry],
+    wanted: &str,
+    home: &Path,
+    context: &Context,
+) -> Result<bool> {
+    let lower = wanted.to_lowercase();
+    let mut trashed = entries.iter().map(|entry| &entry.conversation);
+    if trashed.any(|one| one.id.starts_with(&lower) || one.title == wanted) {
+        return Ok(false);
+    }
+    let filter = TrashFilter {
+        sessions: vec![wanted.to_owned()],
+        ..TrashFilter::default()
+    };
+    Ok(select_conversations(home, &filter, context)?
+        .conversations
+        .len()
+        == 1)
+}
+
+fn select_conversations(
+    home: &Path,
+    filter: &TrashFilter,
+    context: &Context,
+) -> Result<TrashSelection> {
+    let state = context.state_database();
+    let selection = TrashSelection::new(home, state.as_deref(), filter, context.now());
+    Ok(selection.map_err(TrashError::from)?)
 }
 
 /// Deletes conversations that have been in the trash for longer than `storage.keep_trash`, and returns their items.
