@@ -152,7 +152,6 @@ fn the_rebuild_report_counts_omitted_entries_and_suggests_the_next_step() {
     2 conversations, from Codex's database and the conversations on disk
     2 prompts
     older conversations left out by --max-threads 2 (0 for all): 3
-    names kept for conversations that --max-threads leaves out: 3
     damaged lines skipped: 2
     prompts to remove from history.jsonl, because their conversation is on disk but does not record them, or is left out: 1
     prompts to remove from history.jsonl, because --max-threads leaves out their conversation: 1
@@ -441,7 +440,7 @@ fn a_rebuild_that_removes_prompts_is_refused_without_consent() {
     --- stderr
     error: removing 30 prompts from history.jsonl needs confirmation
 
-    hint: confirm with --yes, or include all conversations with --max-threads 0; nothing was changed
+    hint: confirm with --yes, or rebuild only the names with --only session-index; nothing was changed
     ");
     assert_same_tree(&before, &env.tree("home"));
     // A rebuild that removes nothing asks no question.

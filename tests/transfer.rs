@@ -69,6 +69,17 @@ pub(crate) fn state(env: &TestEnv) -> Tree {
 }
 
 #[test]
+fn the_command_that_imports_an_export_is_quoted() {
+    let env = env_with_profiles();
+    let key = write_age_key(&env);
+    let options = ["--with-logins", "--recipient", &key];
+    let args = [&["profile", "export", "my logins.age"], &options[..]].concat();
+    let run = env.run(args).code(0);
+    let command = "codex-manager profile import '[ROOT]/my logins.age'";
+    assert!(run.stderr.contains(command), "{run}");
+}
+
+#[test]
 fn exported_logins_work_on_the_other_machine_and_are_refused_locally() {
     let env = env_with_profiles();
     let key = write_age_key(&env);

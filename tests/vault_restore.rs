@@ -251,6 +251,11 @@ fn a_home_that_codex_uses_is_refused_before_the_download() {
     assert!(run.stderr.contains("the Codex home is in use by"), "{run}");
     assert_same_tree(&before, &env.tree("home/.codex"));
     assert_eq!(downloaded(&seen), ["/.codex-manager/manifest.json"]);
+    // No daemon runs, so stopping it would not free the home.
+    let run = env.run(["vault", "restore", "latest", "--stop-daemon"]);
+    assert!(run.code(3).stderr.contains("the Codex home is in use by"));
+    let is_manifest = |path: &String| path == "/.codex-manager/manifest.json";
+    assert!(downloaded(&seen).iter().all(is_manifest));
     drop(open);
     let run = env.run(["vault", "restore", "latest"]).code(0);
     let id = snapshots(&env)[0]["id"].as_str().unwrap()[..8].to_owned();

@@ -83,7 +83,7 @@ impl Advised for crate::accounts::lease::LeaseError {
             Self::NoLogin(profile)
             | Self::Moved(profile)
             | Self::Stale(profile) => self.unchanged(Refused, format!("sign in again: codex-manager profile login {profile}")),
-            Self::Live { home, .. } => self.unchanged(Refused, format!("query it there: codex-manager status --codex-home {}", home.display())),
+            Self::Live { home, .. } => self.unchanged(Refused, format!("query it there: codex-manager status --codex-home {}", shell::quote_if_needed(&home.to_string_lossy()))),
             Self::InKeyring { home, .. } => self.unchanged(Refused, format!("set cli_auth_credentials_store = \"file\" in {} and sign in again", home.join("config.toml").display())),
         }
     }

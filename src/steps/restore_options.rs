@@ -7,6 +7,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::choices::conversation_picker::pick_archived;
 use crate::codex::daemon;
 use crate::codex::home::kind_of;
+use crate::codex::process::{Holder, ProcessRole};
 use crate::context::Context;
 use crate::copies::source::{self, ConversationSource};
 use crate::error::{CommandError, Outcome, Result};
@@ -183,7 +184,10 @@ impl RestoreOptions {
             Err(e) => return Err(e.into()),
         }
         let holders = restore::find_holders(&request);
-        if holders.is_empty() || self.stop_daemon {
+        let stops_daemon = self.stop_daemon && daemon::find(context.codex_home()).is_some();
+        // The children of the daemon end with it, but another Codex does not.
+        let is_codex = |holder: &Holder| holder.why == ProcessRole::Codex.to_string();
+        if holders.is_empty() || stops_daemon && !holders.iter().any(is_codex) {
             Ok(())
         } else {
             Err(RestoreError::Busy(holders).into())

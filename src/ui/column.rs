@@ -159,15 +159,15 @@ pub(super) fn distribute_widths(
         let rank = shown[i].column.rank;
         for &earlier in &by_rank[..position] {
             if widths[earlier] > 0 {
-                let wanted = shown[earlier].requested_width(rank);
-                let more = wanted.saturating_sub(widths[earlier]).min(spare);
-                widths[earlier] += more;
-                spare -= more;
+                let requested = shown[earlier].requested_width(rank);
+                let growth = requested.saturating_sub(widths[earlier]).min(spare);
+                widths[earlier] += growth;
+                spare -= growth;
             }
         }
         let least = shown[i].column.min_width(shown[i].natural);
         match spare.checked_sub(least + GAP) {
-            Some(rest) => (widths[i], spare) = (least, rest),
+            Some(spare_after) => (widths[i], spare) = (least, spare_after),
             None if rank == 0 => return None,
             None => {}
         }
@@ -176,9 +176,9 @@ pub(super) fn distribute_widths(
         if widths[i] == 0 {
             continue;
         }
-        let more = spare.min(shown[i].natural - widths[i]);
-        widths[i] += more;
-        spare -= more;
+        let growth = spare.min(shown[i].natural - widths[i]);
+        widths[i] += growth;
+        spare -= growth;
     }
     let is_complete = widths.iter().zip(shown).all(|(w, s)| *w == s.natural);
     (is_complete || !is_narrow).then_some(widths)

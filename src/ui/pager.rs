@@ -18,10 +18,11 @@ pub(crate) struct Pager<'a> {
 impl Ui {
     /// Starts the pager of `PAGER`, else `less`. Without a terminal or a pager, the text goes to stdout.
     pub(crate) fn start_pager(&self, env: &Environment) -> Pager<'_> {
-        let wanted = env.text("PAGER").unwrap_or(DEFAULT_PAGER);
+        let pager_command = env.text("PAGER").unwrap_or(DEFAULT_PAGER);
         // Without a terminal the text is data for another program.
-        let is_shown = self.terminal_out && !self.json;
-        let command = is_shown.then(|| env.parse_command(wanted)).flatten();
+        let is_for_people = self.terminal_out && !self.json;
+        let command = env.parse_command(pager_command);
+        let command = command.filter(|_| is_for_people);
         let child = command.and_then(|mut command| command.stdin(Stdio::piped()).spawn().ok());
         Pager { ui: self, child }
     }

@@ -52,8 +52,8 @@ pub(crate) fn without_end(text: &str, width: usize) -> Cow<'_, str> {
     if columns(text) <= width {
         return Cow::Borrowed(text);
     }
-    let kept = fitting_prefix(text, width.saturating_sub(1)).trim_end();
-    Cow::Owned(format!("{kept}{ELLIPSIS}"))
+    let prefix = fitting_prefix(text, width.saturating_sub(1)).trim_end();
+    Cow::Owned(format!("{prefix}{ELLIPSIS}"))
 }
 
 /// Replaces the middle of a text that is wider than `width` columns by "…".
@@ -61,9 +61,9 @@ pub(crate) fn without_middle(text: &str, width: usize) -> Cow<'_, str> {
     if columns(text) <= width {
         return Cow::Borrowed(text);
     }
-    let kept = width.saturating_sub(1);
-    let head = fitting_prefix(text, kept / 2);
-    let tail = fitting_suffix(text, kept - columns(head));
+    let kept_width = width.saturating_sub(1);
+    let head = fitting_prefix(text, kept_width / 2);
+    let tail = fitting_suffix(text, kept_width - columns(head));
     Cow::Owned(format!("{head}{ELLIPSIS}{tail}"))
 }
 

@@ -47,10 +47,10 @@ pub(crate) fn quota_json(
     });
     let resets = quota.and_then(|quota| quota.reset_credits.as_ref());
     let resets = resets.map(|resets| {
-        let left = resets.left_at(now);
-        let expires_at: Vec<_> = left.expires_at.iter().map(time).collect();
+        let unexpired = resets.left_at(now);
+        let expires_at: Vec<_> = unexpired.expires_at.iter().map(time).collect();
         object()
-            .with("available", left.available)
+            .with("available", unexpired.available)
             .with("expires_at", expires_at)
     });
     object()
@@ -92,8 +92,8 @@ pub(crate) fn format_resets(
     zone: Zone,
     now: &DateTime<Utc>,
 ) -> Option<String> {
-    let left = observation.reset_credits.as_ref()?.left_at(now);
-    let (available, expires_at) = (left.available, left.expires_at);
+    let unexpired = observation.reset_credits.as_ref()?.left_at(now);
+    let (available, expires_at) = (unexpired.available, unexpired.expires_at);
     let count = pluralize(available, "reset");
     let day = |at: &Timestamp| time::format_day(&at.to_utc(), zone, now);
     let Some(first) = expires_at.first().map(day) else {
@@ -139,45 +139,45 @@ fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> Str
     let when = window
         .resets_at
         .map(|at| time::format_full(&at.to_utc(), zone, now));
-    let left = (100.0 - window.used_percent).clamp(0.0, 100.0);
+    let percent = (100.0 - window.used_percent).clamp(0.0, 100.0);
     // Codex reports a new window only with the next request, so an ended one is shown as free, with its last figure.
     if window.is_over(now) {
         let bar = ui.paint(Style::Dim, draw_bar(100.0));
         let when = when.unwrap_or_default();
         return format!(
             "{bar} 100 % left, reset {when}; before: {} % left",
-            format_percent(left)
+            format_percent(percent)
         );
     }
-    let word = if left <= 0.0 { ", exhausted" } else { "" };
-    let bar = ui.paint(style_of(left), draw_bar(left));
+    let state = if percent <= 0.0 { ", exhausted" } else { "" };
+    let bar = ui.paint(style_of(percent), draw_bar(percent));
     let when = when.map_or(String::new(), |when| format!(", resets {when}"));
-    format!("{bar} {:>3} % left{word}{when}", format_percent(left))
+    format!("{bar} {:>3} % left{state}{when}", format_percent(percent))
 }
 
 /// Returns the style for the remaining percentage of a window.
-pub(crate) fn style_of(left: f64) -> Style {
-    match left {
-        left if left <= 0.0 => Style::Bad,
-        left if left <= 20.0 => Style::Warn,
+pub(crate) fn style_of(percent: f64) -> Style {
+    match percent {
+        percent if percent <= 0.0 => Style::Bad,
+        percent if percent <= 20.0 => Style::Warn,
         _ => Style::Good,
     }
 }
 
 /// Draws the remaining percentage of a window as a bar.
-pub(crate) fn draw_bar(left: f64) -> String {
+pub(crate) fn draw_bar(percent: f64) -> String {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
         reason = "between 0 and the number of cells"
     )]
-    let mut full = (left.clamp(0.0, 100.0) / 100.0 * BAR_CELLS as f64).round() as usize;
+    let mut full = (percent.clamp(0.0, 100.0) / 100.0 * BAR_CELLS as f64).round() as usize;
     // A window that is not exhausted never looks empty, and a used one never looks full.
-    if full == 0 && left >= 0.5 {
+    if full == 0 && percent >= 0.5 {
         full = 1;
     }
-    if full == BAR_CELLS && left < 99.5 {
+    if full == BAR_CELLS && percent < 99.5 {
         full = BAR_CELLS - 1;
     }
     format!("{}{}", "█".repeat(full), "░".repeat(BAR_CELLS - full))

@@ -96,8 +96,7 @@ impl SnapshotContents {
     }
 
     fn read_plain_backup(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
-        let mut nodes = Vec::new();
-        for_each_node(restic, &snapshot.id, |node| nodes.push(node))?;
+        let nodes = list_nodes(restic, &snapshot.id, |_| true)?;
         let root = find_home(&nodes).ok_or_else(|| {
             snapshot.no_path_error("a folder with sessions, history.jsonl or auth.json")
         })?;
@@ -200,12 +199,13 @@ impl SnapshotNode {
 ///
 /// # Errors
 /// restic fails, or its output has another format.
-pub(crate) fn for_each_node(
+pub(crate) fn list_nodes(
     restic: &Restic,
     id: &str,
-    mut on_node: impl FnMut(SnapshotNode),
-) -> Result<(), VaultError> {
+    accepts: impl Fn(&SnapshotNode) -> bool,
+) -> Result<Vec<SnapshotNode>, VaultError> {
     let args = ["ls", "--json", "--no-lock", id];
+    let mut nodes = Vec::new();
     restic.stream(&args, |stream| {
         let mut lines = BufReader::new(stream);
         let mut line = Vec::new();
@@ -218,9 +218,10 @@ pub(crate) fn for_each_node(
             let node: SnapshotNode =
                 serde_json::from_slice(&line).map_err(|e| VaultError::Output("ls", e))?;
             // The first line is the snapshot, which has neither kind nor path.
-            if !node.kind.is_empty() && !node.path.is_empty() {
-                on_node(node);
+            if !node.kind.is_empty() && !node.path.is_empty() && accepts(&node) {
+                nodes.push(node);
             }
         }
-    })
+    })?;
+    Ok(nodes)
 }

@@ -66,9 +66,9 @@ pub(super) fn search_archives(
                     created_at: record.metadata.created_at,
                 };
                 found.archives.extend(ids.map(|id| (id, archive())));
-                let sum = &mut found.result;
-                sum.hits.extend(hits);
-                sum.total = sum.total.zip(total).map(|(all, here)| all + here);
+                let result = &mut found.result;
+                result.hits.extend(hits);
+                result.total = result.total.zip(total).map(|(sum, more)| sum + more);
                 known_ids.extend(searched);
             }
             Err(_) if is_interrupted() => return Err(CommandError::interrupted()),
@@ -93,22 +93,22 @@ fn search_archive(
     search: impl Fn(&SearchedHome<'_>) -> Result<SearchResult>,
 ) -> Result<(Vec<String>, SearchResult)> {
     let archive = ArchiveReader::open(path)?;
-    let mut wanted = group_rollouts(archive.files());
-    wanted.retain(|id, _| !known_ids.contains(id));
-    if wanted.is_empty() {
-        let nothing = SearchResult {
+    let mut searched_rollouts = group_rollouts(archive.files());
+    searched_rollouts.retain(|id, _| !known_ids.contains(id));
+    if searched_rollouts.is_empty() {
+        let no_hits = SearchResult {
             total: Some(0),
             ..SearchResult::default()
         };
-        return Ok((Vec::new(), nothing));
+        return Ok((Vec::new(), no_hits));
     }
     let staging = Staging::create_in(&context.manager_path("tmp"))?;
     let folder = staging.path("home");
     for top in [SESSIONS, ARCHIVED_SESSIONS] {
         atomic::create_private_folder(&folder.join(top))?;
     }
-    let mut places: HashMap<PathBuf, PathBuf> = HashMap::new();
-    for entry in wanted.values().flatten() {
+    let mut extracted_paths: HashMap<PathBuf, PathBuf> = HashMap::new();
+    for entry in searched_rollouts.values().flatten() {
         let relative = entry.path.as_path();
         let top = if relative.starts_with(ARCHIVED_SESSIONS) {
             ARCHIVED_SESSIONS
@@ -116,31 +116,32 @@ fn search_archive(
             SESSIONS
         };
         let file = relative.file_name().unwrap_or_default();
-        places.insert(relative.to_owned(), folder.join(top).join(file));
+        extracted_paths.insert(relative.to_owned(), folder.join(top).join(file));
     }
     let database = folder.join("state.sqlite");
     if let Some(entry) = newest_state_database(archive.files()) {
-        places.insert(entry.path.as_path().to_owned(), database.clone());
+        extracted_paths.insert(entry.path.as_path().to_owned(), database.clone());
     }
     // Older conversations have their names in this file.
-    places.insert(
+    extracted_paths.insert(
         session_index::FILE_NAME.into(),
         folder.join(session_index::FILE_NAME),
     );
-    let place = |entry: &FileEntry| places.get(entry.path.as_path()).cloned();
-    let bytes = wanted.values().flatten().map(|entry| entry.size).sum();
+    let extracted_path = |entry: &FileEntry| extracted_paths.get(entry.path.as_path()).cloned();
+    let entries = searched_rollouts.values().flatten();
+    let bytes = entries.map(|entry| entry.size).sum();
     let bar = context.ui.bar("searching", bytes);
     bar.expect_bytes(bytes);
-    file_extract::extract_to(&archive, place, &bar)?;
+    file_extract::extract_to(&archive, extracted_path, &bar)?;
     drop(bar);
     // An archive of the Python tool may have a torn copy. Titles are missing then.
-    let readable = threads::list(&database, filter).ok();
+    let threads_of_archive = threads::list(&database, filter).ok();
     let home = SearchedHome {
         folder: &folder,
-        database: readable.is_some().then_some(&*database),
+        database: threads_of_archive.is_some().then_some(&*database),
         filter: &ConversationFilter::new(filter.clone(), |_| {
-            Ok::<_, CommandError>(readable.unwrap_or_default())
+            Ok::<_, CommandError>(threads_of_archive.unwrap_or_default())
         })?,
     };
-    Ok((wanted.into_keys().collect(), search(&home)?))
+    Ok((searched_rollouts.into_keys().collect(), search(&home)?))
 }

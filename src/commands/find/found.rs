@@ -39,22 +39,25 @@ impl Found {
     /// Adds the result of a search on another machine, without conversations that already have a hit. `machine` returns
     /// the machine for the id of a conversation.
     pub(super) fn add_machine(&mut self, mut other: Self, machine: impl Fn(&str) -> FoundMachine) {
-        let (here, there) = (&mut self.result, &mut other.result);
-        let known = here.hits.iter().map(|hit| hit.conversation.session.clone());
-        let known: HashSet<_> = known.collect();
-        let count = there.hits.len();
-        there
+        let (local, remote) = (&mut self.result, &mut other.result);
+        let ids_with_hits = local
             .hits
-            .retain(|hit| !known.contains(&hit.conversation.session));
-        let duplicates = count - there.hits.len();
-        let totals = here.total.zip(there.total);
-        here.total = totals.map(|(here, there)| here + there - duplicates);
+            .iter()
+            .map(|hit| hit.conversation.session.clone());
+        let ids_with_hits: HashSet<_> = ids_with_hits.collect();
+        let remote_hits = remote.hits.len();
+        remote
+            .hits
+            .retain(|hit| !ids_with_hits.contains(&hit.conversation.session));
+        let duplicates = remote_hits - remote.hits.len();
+        let totals = local.total.zip(remote.total);
+        local.total = totals.map(|(local, remote)| local + remote - duplicates);
         self.refreshed += other.refreshed;
         self.conversations += other.conversations;
         self.is_partial |= other.is_partial;
-        let ids = there.hits.iter().map(|hit| &hit.conversation.session);
+        let ids = remote.hits.iter().map(|hit| &hit.conversation.session);
         self.machines
             .extend(ids.map(|id| (id.clone(), machine(id))));
-        here.hits.append(&mut there.hits);
+        local.hits.append(&mut remote.hits);
     }
 }

@@ -154,7 +154,7 @@ impl HitRow<'_> {
         let at = title.find(text).filter(|_| !text.is_empty())?;
         let in_title = |place: usize| (place + at).checked_sub(begin);
         let matches = snippet.matches.iter();
-        let matches = matches.map(|found| Some(in_title(found.start)?..in_title(found.end)?));
+        let matches = matches.map(|range| Some(in_title(range.start)?..in_title(range.end)?));
         Some(Snippet {
             text: title.clone(),
             matches: matches.collect::<Option<_>>()?,
@@ -217,13 +217,13 @@ fn format_place(turn: Option<u32>, author: &str) -> String {
 /// Returns the snippet with its matches in colour.
 fn highlight_matches(snippet: &Snippet, context: &Context) -> String {
     let mut text = String::new();
-    let mut at = 0;
-    for found in &snippet.matches {
-        text.push_str(&printable(&snippet.text[at..found.start]));
-        let part = printable(&snippet.text[found.clone()]);
-        text.push_str(&context.ui.paint(Style::Warn, part));
-        at = found.end;
+    let mut end_of_last = 0;
+    for range in &snippet.matches {
+        text.push_str(&printable(&snippet.text[end_of_last..range.start]));
+        let matching_text = printable(&snippet.text[range.clone()]);
+        text.push_str(&context.ui.paint(Style::Warn, matching_text));
+        end_of_last = range.end;
     }
-    text.push_str(&printable(&snippet.text[at..]));
+    text.push_str(&printable(&snippet.text[end_of_last..]));
     text
 }

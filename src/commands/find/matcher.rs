@@ -48,7 +48,10 @@ impl Matcher {
         let snippet = match self {
             Self::Query(query) => snippet::make_snippet(line, &query.terms),
             Self::Pattern(pattern) => {
-                let matches: Vec<_> = pattern.find_iter(line).map(|found| found.range()).collect();
+                let matches: Vec<_> = pattern
+                    .find_iter(line)
+                    .map(|one_match| one_match.range())
+                    .collect();
                 snippet::cut_around(line, &matches)
             }
         };

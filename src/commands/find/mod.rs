@@ -504,19 +504,19 @@ impl FindArgs {
             found.is_partial |= is_stale;
             machines
         };
-        let here = list_ids_on_disk(context.codex_home())?;
+        let ids_of_this_machine = list_ids_on_disk(context.codex_home())?;
         for machine in machines {
-            let there = &machine.context;
-            let read = |filter: &ThreadFilter| list_threads(filter, there);
+            let machine_context = &machine.context;
+            let read = |filter: &ThreadFilter| list_threads(filter, machine_context);
             let filter = ConversationFilter::new(threads.clone(), read)?;
-            let other = match matcher {
-                Matcher::Pattern(pattern) => self.scan(pattern, &filter, there)?,
-                Matcher::Query(query) => self.search(query, &filter, there)?,
+            let found_there = match matcher {
+                Matcher::Pattern(pattern) => self.scan(pattern, &filter, machine_context)?,
+                Matcher::Query(query) => self.search(query, &filter, machine_context)?,
             };
-            found.add_machine(other, |id| FoundMachine {
+            found.add_machine(found_there, |id| FoundMachine {
                 name: machine.name.clone(),
-                home: there.codex_home().to_path_buf(),
-                is_here_too: here.contains(id),
+                home: machine_context.codex_home().to_path_buf(),
+                is_here_too: ids_of_this_machine.contains(id),
             });
         }
         self.sort_and_truncate(&mut found.result.hits);
@@ -527,14 +527,14 @@ impl FindArgs {
 /// Returns the account of each conversation in `hits`, by the id of the conversation. The account is the name of its
 /// profile, or its email if it has no profile.
 fn read_accounts(hits: &[Hit], context: &Context) -> Result<HashMap<String, String>> {
-    let known = ConversationAccounts::read(context)?;
+    let accounts_of_conversations = ConversationAccounts::read(context)?;
     let ids = hits.iter().map(|hit| hit.conversation.session.clone());
     let filter = ThreadFilter {
         ids: Some(ids.collect()),
         ..ThreadFilter::default()
     };
     let accounts = list_threads_as(&filter, context, |thread| {
-        let account = known.find(&thread);
+        let account = accounts_of_conversations.find(&thread);
         Some((thread.id.to_lowercase(), account.profile.or(account.email)?))
     })?;
     Ok(accounts.into_iter().flatten().collect())

@@ -35,28 +35,31 @@ pub(super) fn read_nearby_lines(
     let chain = ThreadChain::read(home, &hit.conversation.session, &hit.conversation.path);
     let mut reader = EventReader::open_all(chain.rollouts(), LineParts::TEXTS)?;
     let mut lines = VecDeque::new();
-    // The number of lines to read after that of the match.
-    let mut left: Option<usize> = None;
+    // The number of lines to read after that of the match; `None` before the match.
+    let mut lines_to_read: Option<usize> = None;
     while let Some(event) = reader.next_event()? {
         let Some((role, text)) = event.kind.text() else {
             continue;
         };
         let at_ms = event.at.map(|at| at.timestamp_millis());
         let is_hit_event = (Some(event.turn), role, at_ms) == (hit.turn, hit.role, hit.at_ms);
-        let mut matching = (is_hit_event && left.is_none())
+        let mut best_line = (is_hit_event && lines_to_read.is_none())
             .then(|| find_best_line(text, matcher))
             .flatten();
         for (number, line) in text.lines().enumerate() {
-            let found = matching.take_if(|(best, _)| *best == number);
-            let is_match = found.is_some();
+            let snippet_of_line = best_line.take_if(|(best, _)| *best == number);
+            let is_match = snippet_of_line.is_some();
             if line.trim().is_empty() {
                 continue;
             }
-            let text = found.map_or_else(|| snippet::cut_around(line, &[]), |(_, found)| found);
+            let text = match snippet_of_line {
+                Some((_, snippet)) => snippet,
+                None => snippet::cut_around(line, &[]),
+            };
             let turn = event.turn;
             lines.push_back(NearbyLine { turn, role, text });
-            left = match left {
-                Some(left) => Some(left - 1),
+            lines_to_read = match lines_to_read {
+                Some(count) => Some(count - 1),
                 None if is_match => Some(count),
                 None => {
                     if lines.len() > count {
@@ -65,12 +68,12 @@ pub(super) fn read_nearby_lines(
                     None
                 }
             };
-            if left == Some(0) {
+            if lines_to_read == Some(0) {
                 return Ok(lines.into());
             }
         }
     }
-    Ok(left.map(|_| lines.into()).unwrap_or_default())
+    Ok(lines_to_read.map(|_| lines.into()).unwrap_or_default())
 }
 
 /// Returns the line with the most matches and its index in `text`. Of equal lines the first one is returned. `None` if

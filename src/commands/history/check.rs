@@ -190,52 +190,54 @@ impl FindingList<'_> {
     }
 
     fn show(&self, report: &CheckReport) {
-        self.print_group(Style::Warn, "on disk, not listed", &report.missing, |m| {
-            let title = rollout::read_title(&m.path);
-            let folder = self.short_folder(&m.path);
-            self.describe_with_detail(&m.id, title.as_deref(), &folder, 0)
+        let what = "on disk, not listed";
+        self.print_group(Style::Warn, what, &report.missing, |missing| {
+            let title = rollout::read_title(&missing.path);
+            let folder = self.short_folder(&missing.path);
+            self.describe_with_detail(&missing.id, title.as_deref(), &folder, 0)
         });
         let what = "listed with a wrong path";
-        self.print_group(Style::Warn, what, &report.stale_path, |s| {
-            let folder = self.recorded_folder(&s.recorded);
-            self.describe_with_detail(&s.id, None, &format!("in {folder}"), 0)
+        self.print_group(Style::Warn, what, &report.stale_path, |stale| {
+            let folder = self.recorded_folder(&stale.recorded);
+            self.describe_with_detail(&stale.id, None, &format!("in {folder}"), 0)
         });
         let what = "named only in session_index.jsonl";
-        self.print_group(Style::Warn, what, &report.names_missing, |n| {
-            self.describe(&n.id, Some(&n.name))
+        self.print_group(Style::Warn, what, &report.names_missing, |unnamed| {
+            self.describe(&unnamed.id, Some(&unnamed.name))
         });
         let what = "listed, but without a file";
-        self.print_group(Style::Bad, what, &report.orphan_rows, |o| {
-            self.describe(&o.id, Some(&o.title))
+        self.print_group(Style::Bad, what, &report.orphan_rows, |orphan| {
+            self.describe(&orphan.id, Some(&orphan.title))
         });
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let what = "in more than one file; Codex uses the first";
-        self.print_group(Style::Warn, what, &report.duplicates, |d| {
-            let id = d.id.to_string();
-            let paths = d.paths.iter().map(|path| {
+        self.print_group(Style::Warn, what, &report.duplicates, |duplicate| {
+            let id = duplicate.id.to_string();
+            let paths = duplicate.paths.iter().map(|path| {
                 let path = self.short_path(path);
                 format!("\n    {}", path.replace(&id, "…"))
             });
-            let name = self.describe(&d.id, None);
+            let name = self.describe(&duplicate.id, None);
             format!("{name}{}", paths.collect::<String>())
         });
-        self.print_group(Style::Bad, "damaged", &report.damaged, |d| {
-            let name = d.path.file_name().unwrap_or_default().to_string_lossy();
-            let folder = self.short_folder(&d.path);
+        self.print_group(Style::Bad, "damaged", &report.damaged, |damaged| {
+            let path = &damaged.path;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let folder = self.short_folder(path);
             let name = printable(&name);
-            format!("in {folder}: {}\n    {name}", printable(&d.reason))
+            format!("in {folder}: {}\n    {name}", printable(&damaged.reason))
         });
         let what = "listed, but Codex cannot open it or shows only a part of it";
-        self.print_group(Style::Bad, what, &report.unreadable, |u| {
-            let reason = printable(&u.reason);
-            let (shown, all) = (u.turns_shown, u.turns_on_disk);
-            let fix = u
+        self.print_group(Style::Bad, what, &report.unreadable, |unreadable| {
+            let reason = printable(&unreadable.reason);
+            let (shown, all) = (unreadable.turns_shown, unreadable.turns_on_disk);
+            let fix = unreadable
                 .fix
                 .as_deref()
                 .unwrap_or("no archive has the missing turns");
             format!(
                 "{}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
-                self.describe(&u.id, Some(&u.title)),
+                self.describe(&unreadable.id, Some(&unreadable.title)),
                 pluralize(all, "turn")
             )
         });
@@ -251,28 +253,40 @@ impl FindingList<'_> {
             name.unwrap_or_else(|| printable(account_id))
         };
         let shown = report.hidden.iter().take(self.max_shown);
-        let width = shown.map(|h| columns(&name_of(&h.account_id))).max();
-        self.print_group(Style::Dim, what, &report.hidden, |h| {
-            self.describe_with_detail(&h.id, None, &name_of(&h.account_id), width.unwrap_or(0))
+        let names_width = shown
+            .map(|hidden| columns(&name_of(&hidden.account_id)))
+            .max();
+        self.print_group(Style::Dim, what, &report.hidden, |hidden| {
+            let name = name_of(&hidden.account_id);
+            self.describe_with_detail(&hidden.id, None, &name, names_width.unwrap_or(0))
         });
     }
 
-    fn print_group<T>(&self, style: Style, what: &str, found: &[T], text: impl Fn(&T) -> String) {
+    fn print_group<T>(
+        &self,
+        style: Style,
+        heading: &str,
+        findings: &[T],
+        describe: impl Fn(&T) -> String,
+    ) {
         let ui = &self.context.ui;
-        if found.is_empty() {
+        if findings.is_empty() {
             return;
         }
         ui.line("");
-        ui.prose(format_args!("{} {what}", ui.paint(style, found.len())));
-        for one in found.iter().take(self.max_shown) {
-            for line in format!("  {}", text(one)).lines() {
+        ui.prose(format_args!(
+            "{} {heading}",
+            ui.paint(style, findings.len())
+        ));
+        for finding in findings.iter().take(self.max_shown) {
+            for line in format!("  {}", describe(finding)).lines() {
                 ui.line(without_end(line, ui.width()));
             }
         }
-        if found.len() > self.max_shown {
-            let more = found.len() - self.max_shown;
+        if findings.len() > self.max_shown {
+            let hidden = findings.len() - self.max_shown;
             ui.line(format_args!(
-                "  … {more} more:\n    codex-manager history check --all"
+                "  … {hidden} more:\n    codex-manager history check --all"
             ));
         }
     }

@@ -54,8 +54,8 @@ impl LossesArgs {
         places::add_files(&mut search, context)?;
         let acceptance = LossAcceptance::read(search.live(), context)?;
         acceptance.withdraw_returned(context);
-        let found = search.run(&acceptance.accepted)?;
-        for (id, e) in &found.failures {
+        let report = search.run(&acceptance.accepted)?;
+        for (id, e) in &report.failures {
             is_whole = false;
             let problem = e.to_one_line();
             let id = printable(id);
@@ -63,8 +63,8 @@ impl LossesArgs {
                 "the conversation {id} was not compared with its copies: {problem}"
             ));
         }
-        let mut listed = describe(&found.losses, &search.places, context);
-        let accepted = self.accept(&found, &listed, context)?;
+        let mut listed = describe(&report.losses, &search.places, context);
+        let accepted = self.accept(&report, &listed, context)?;
         listed.retain(|loss| !accepted.contains(&loss.session_id));
         if self.accept.is_empty() {
             let extent = if self.vault {
@@ -72,7 +72,7 @@ impl LossesArgs {
             } else {
                 CheckExtent::WithoutVault
             };
-            record(&found.losses, &listed, &search.places, &extent, context);
+            record(&report.losses, &listed, &search.places, &extent, context);
         }
         show(&listed, context);
         let json = object()
@@ -103,10 +103,10 @@ impl LossesArgs {
             let has_title = |loss: &LossJson, fits: &dyn Fn(&str) -> bool| fits(&loss.title);
             let named = thread_choice::find_named(&listed.iter(), text, id, has_title);
             match named.as_slice() {
-                [one] => accepted.push(one.session_id.clone()),
-                several => {
+                [loss] => accepted.push(loss.session_id.clone()),
+                losses => {
                     let name = printable(text);
-                    let message = if several.is_empty() {
+                    let message = if losses.is_empty() {
                         format!("no conversation with lost messages has this id or title: {name}")
                     } else {
                         format!("{name:?} matches several conversations")

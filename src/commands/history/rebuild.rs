@@ -8,7 +8,7 @@ use crate::history::rebuild::{
     self, ConversationCounts, PromptCounts, RebuildOptions, RebuildPlan, RebuildSource,
     RebuildTarget, RebuiltFile, TableRow, UnusedCounts,
 };
-use crate::history::{SkippedFile, prompts, repair};
+use crate::history::{SkippedFile, prompts};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
 use crate::views::account::printable;
@@ -166,11 +166,6 @@ impl RebuildArgs {
             }
         }
         if !self.dry_run && files.iter().any(|file| file.written) {
-            let target = repair_context(context);
-            let holders = repair::find_holders(&target);
-            for holder in &holders {
-                ui.warn(format_args!("{holder} still shows the old list"));
-            }
             ui.note("restart Codex to see the new list");
         }
     }
@@ -178,57 +173,45 @@ impl RebuildArgs {
 
 /// Prints the numbers of conversations, prompts and lines that are left out of the files, by reason.
 fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
-    let say = |count: usize, text: &str| {
+    let print_count = |count: usize, text: &str| {
         if count > 0 {
             context.ui.prose(format_args!("{text}: {count}"));
         }
     };
-    say(
+    print_count(
         plan.conversations.without_file,
         "of them only in Codex's database, without a file in sessions/",
     );
-    say(
+    print_count(
         plan.conversations.beyond_limit,
         &format!("older conversations left out by --max-threads {limit} (0 for all)"),
     );
-    say(
-        plan.conversations.names_kept,
-        "names kept for conversations that --max-threads leaves out",
-    );
-    say(
-        plan.conversations.titles_taken,
-        "named by their ids, because you gave their title to another conversation",
-    );
-    say(
+    print_count(
         plan.unused.orphans_skipped,
         "conversations skipped because Codex's database does not list them (--include-orphans includes them)",
     );
-    say(
-        plan.unused.without_id,
-        "files skipped because they name no conversation",
+    print_count(
+        plan.unused.without_id + plan.unused.without_time,
+        "files skipped because they have no id or no time",
     );
-    say(
-        plan.unused.without_time,
-        "conversations skipped because they have no time",
-    );
-    say(
+    print_count(
         usize::try_from(plan.unused.bad_lines).unwrap_or(usize::MAX),
         "damaged lines skipped",
     );
     let bytes = plan.max_bytes.unwrap_or_default();
-    say(
+    print_count(
         plan.prompts.trimmed,
         &format!("oldest prompts left out by history.max_bytes = {bytes}"),
     );
-    say(
+    print_count(
         plan.prompts.dropped - plan.prompts.unrecorded,
         "prompts to remove from history.jsonl, because their conversation is not on disk",
     );
-    say(
+    print_count(
         plan.prompts.unrecorded,
         "prompts to remove from history.jsonl, because their conversation is on disk but does not record them, or is left out",
     );
-    say(
+    print_count(
         plan.prompts.beyond_limit,
         "prompts to remove from history.jsonl, because --max-threads leaves out their conversation",
     );
@@ -242,24 +225,19 @@ fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile])
     let replaces_history = |file: &RebuiltFile| {
         file.written && file.path.ends_with(prompts::FILE_NAME) && file.path.exists()
     };
-    let removed = plan.prompts.max_removed();
-    if removed == 0 || context.settings.assume_yes || !files.iter().any(replaces_history) {
+    let removed_prompts = plan.prompts.max_removed();
+    if removed_prompts == 0 || context.settings.assume_yes || !files.iter().any(replaces_history) {
         return Ok(());
     }
-    let removed = pluralize(removed, "prompt");
-    let question = format!("remove {removed} from history.jsonl?");
+    let removed_prompts = pluralize(removed_prompts, "prompt");
+    let question = format!("remove {removed_prompts} from history.jsonl?");
     if context.ui.confirm(question) == Some(true) {
         return Ok(());
     }
-    let hint = if plan.prompts.beyond_limit > 0 {
-        "confirm with --yes, or include all conversations with --max-threads 0; nothing was changed"
-    } else {
-        "confirm with --yes, or rebuild only the names with --only session-index; nothing was changed"
-    };
     Err(CommandError::refused(format!(
-        "removing {removed} from history.jsonl needs confirmation"
+        "removing {removed_prompts} from history.jsonl needs confirmation"
     ))
-    .hint(hint))
+    .hint("confirm with --yes, or rebuild only the names with --only session-index; nothing was changed"))
 }
 
 /// Reads Codex's list of conversations. Returns `None` without a database, and after a warning if the database cannot

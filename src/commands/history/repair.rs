@@ -8,7 +8,6 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
 use crate::history::thread_titles::read_titles;
-use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
 use crate::history::{repair, rollout};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
@@ -51,17 +50,8 @@ impl RepairArgs {
             warn_of_skipped(&plan.skipped, context);
             return Ok(self.show_plan(context, &plan));
         }
-        let mut program = None;
-        let mut is_partial = false;
-        if plan.needs_codex() {
-            match find_program(context, plan.recreates_database) {
-                Ok(found) => program = Some(found),
-                Err(error) => {
-                    plan = plan_without_codex(context, provider, error)?;
-                    is_partial = true;
-                }
-            }
-        }
+        let find_codex = || find_program(context, plan.recreates_database);
+        let program = plan.needs_codex().then(find_codex).transpose()?;
         if program.is_some() {
             context.note(if plan.recreates_database {
                 "Codex creates its list of conversations again; this may take minutes"
@@ -71,11 +61,12 @@ impl RepairArgs {
         }
         let snapshot = repair::apply(&target, &mut plan, program.as_ref(), context.now())?;
         warn_of_skipped(&plan.skipped, context);
-        let after = find_differences(context)?.report;
-        let remaining = after.count_unrepairable() + usize::from(!after.needs_no_repair());
+        let report_after = find_differences(context)?.report;
+        let remaining =
+            report_after.count_unrepairable() + usize::from(!report_after.needs_no_repair());
         show_changes(context, &plan.changes);
-        if !after.is_consistent() {
-            check::show(context, &after, check::MAX_SHOWN);
+        if !report_after.is_consistent() {
+            check::show(context, &report_after, check::MAX_SHOWN);
         }
         context.ui.prose(format_args!(
             "{} made; the previous state is kept as {}",
@@ -84,7 +75,7 @@ impl RepairArgs {
         ));
         context.note("undo it with: codex-manager history undo");
         self.show_json(&plan.changes, Some(&snapshot.folder), remaining, context);
-        if !after.needs_no_repair() && plan.skipped.is_empty() && !is_partial {
+        if !report_after.needs_no_repair() && plan.skipped.is_empty() {
             return Err(
                 CommandError::failed("the check after the repair still finds differences")
                     .hint("restore the previous state with: codex-manager history undo"),
@@ -133,33 +124,6 @@ impl RepairArgs {
     }
 }
 
-/// Plans again without the conversations that only Codex can read again, and prints a warning with `error`.
-///
-/// # Errors
-/// Returns `error` if there are no other changes, or if Codex has to recreate the database.
-fn plan_without_codex(
-    context: &Context,
-    provider: &str,
-    error: CommandError,
-) -> Result<RepairPlan, CommandError> {
-    let mut findings = find_differences(context)?;
-    let is_unprojected =
-        |one: &UnreadableConversation| matches!(one.cause, UnreadableCause::Unprojected(_));
-    findings
-        .report
-        .unreadable
-        .retain(|one| !is_unprojected(one));
-    let plan = repair_plan::plan(findings, provider)?;
-    if plan.changes.is_empty() || plan.needs_codex() {
-        return Err(error);
-    }
-    context.ui.warn(format_args!(
-        "{}; everything else is repaired",
-        error.to_one_line()
-    ));
-    Ok(plan)
-}
-
 fn find_program(context: &Context, recreates_database: bool) -> Result<Program> {
     let what = if recreates_database {
         "the database is missing or damaged, and only Codex can recreate it"
@@ -179,19 +143,19 @@ const MAX_SHOWN: usize = 20;
 fn show_changes(context: &Context, changes: &[RepairChange]) {
     let ui = &context.ui;
     let shown = ui.limit_items(changes.len(), MAX_SHOWN);
-    let ids: Vec<_> = changes.iter().map(|one| one.id.to_string()).collect();
-    let first = ids.iter().take(shown).map(|id| id.to_lowercase()).collect();
-    let titles = read_titles(context.codex_home(), &context.env, first);
+    let ids: Vec<_> = changes.iter().map(|change| change.id.to_string()).collect();
+    let shown_ids = ids.iter().take(shown).map(|id| id.to_lowercase()).collect();
+    let titles = read_titles(context.codex_home(), &context.env, shown_ids);
     for (change, id) in changes.iter().zip(&ids).take(shown) {
-        let to = printable(&change.to);
-        let what = match change.action {
+        let new_value = printable(&change.to);
+        let action = match change.action {
             RepairAction::Path => "fix path",
             RepairAction::Row => "add row ",
             RepairAction::Name => "set name",
             RepairAction::Mode => "set mode",
             RepairAction::Turns => "show all",
             RepairAction::Database => {
-                ui.prose(format_args!("database, recreated by Codex: {to}"));
+                ui.prose(format_args!("database, recreated by Codex: {new_value}"));
                 continue;
             }
         };
@@ -203,9 +167,9 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
                 .cloned()
                 .or_else(|| rollout::read_title(Path::new(&change.to))),
         };
-        let title = title.map_or(to, |title| printable(&title));
+        let title = title.map_or(new_value, |title| printable(&title));
         let id = unique_short_id(id, ids.iter().map(String::as_str));
-        ui.prose(format_args!("{what}  {}  {title}", printable(id)));
+        ui.prose(format_args!("{action}  {}  {title}", printable(id)));
     }
     ui.print_hidden_count(changes.len() - shown);
 }

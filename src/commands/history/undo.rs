@@ -4,6 +4,7 @@ use crate::commands::history::home::repair_context;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::{repair, snapshot};
+use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::object;
 use crate::views::account::full_time;
@@ -42,7 +43,10 @@ impl UndoArgs {
                 "the snapshot {} is of another home: {home}",
                 snapshot.name()
             ))
-            .hint(format!("add --codex-home {home}; nothing was changed")));
+            .hint(format!(
+                "add --codex-home {}; nothing was changed",
+                shell::quote_if_needed(&snapshot.document.codex_home.to_string_lossy())
+            )));
         }
         let files = snapshot.document.files.iter();
         // A file that did not exist before the repair and does not exist now is not changed.
@@ -50,7 +54,7 @@ impl UndoArgs {
             |file: &&snapshot::SnapshotEntry| file.content.is_some() || file.path.exists();
         let changed: Vec<_> = files.filter(is_affected).map(|f| f.path.clone()).collect();
         let undo = || repair::undo(&target, &mut snapshot, context.now());
-        let kept = (!self.dry_run).then(undo).transpose()?;
+        let earlier_state = (!self.dry_run).then(undo).transpose()?;
         let at = full_time(&snapshot.document.created_at, context);
         for path in &changed {
             context.ui.line(path.display());
@@ -59,16 +63,16 @@ impl UndoArgs {
         context
             .ui
             .prose(format_args!("{done}restored to the state of {at}"));
-        if let Some(kept) = &kept {
+        if let Some(earlier_state) = &earlier_state {
             context.note(format_args!(
                 "restore the state before this undo: codex-manager history undo --snapshot {}",
-                kept.name()
+                earlier_state.name()
             ));
         }
         let json = object()
             .with("changed", changed)
             .with("snapshot", snapshot.folder)
-            .with("kept", kept.map(|kept| kept.folder))
+            .with("kept", earlier_state.map(|kept| kept.folder))
             .with("dry_run", self.dry_run);
         context.ui.document("history undo", &json);
         Ok(Outcome::Done)

@@ -1,6 +1,7 @@
 //! `profile export`: writes the manager home to one file for another machine.
 
 use crate::accounts::profile::Profile;
+use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
 use crate::commands::profile::records::record_profiles_if;
 use crate::context::Context;
@@ -8,7 +9,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::io::progress::block_on_input;
 use crate::io::quantity::pluralize;
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, atomic};
+use crate::io::{IoContext, atomic, shell};
 use crate::steps::home_checks::check_credential_store;
 use crate::transfer::TransferError;
 use crate::transfer::export::{self, ExportOptions, ExportPlan};
@@ -158,15 +159,15 @@ impl ProfileExportArgs {
         context: &Context,
     ) {
         let ui = &context.ui;
-        let wrote = verb(self.dry_run, "would write", "wrote");
-        let moved = verb(self.dry_run, "would move", "moved");
-        let how = match encrypted {
+        let wrote_verb = verb(self.dry_run, "would write", "wrote");
+        let moved_verb = verb(self.dry_run, "would move", "moved");
+        let encryption = match encrypted {
             Some(key) => format!("encrypted with a {key}"),
             None if self.dry_run && !plan.logins.is_empty() => "encrypted".into(),
             None => "not encrypted".into(),
         };
         ui.prose(format_args!(
-            "{wrote} {}: {}, {how}",
+            "{wrote_verb} {}: {}, {encryption}",
             ui.paint(Style::Strong, file.display()),
             time::bytes(bytes)
         ));
@@ -181,22 +182,22 @@ impl ProfileExportArgs {
         ));
         for login in &plan.logins {
             ui.prose(format_args!(
-                "  {moved} the login of {} ({})",
+                "  {moved_verb} the login of {} ({})",
                 printable(&login.profile),
                 printable(&login.email)
             ));
         }
-        for left in &plan.left {
+        for skipped in &plan.left {
             ui.warn(format_args!(
                 "not exported: {}: {}",
-                printable(&left.name),
-                printable(&left.reason)
+                printable(&skipped.name),
+                printable(&skipped.reason)
             ));
         }
         if !self.dry_run && !plan.logins.is_empty() {
             ui.note(format_args!(
                 "only the file has the logins now; import it on one other machine: codex-manager profile import {}",
-                file.display()
+                shell::quote_if_needed(&file.to_string_lossy())
             ));
         }
     }
@@ -237,7 +238,7 @@ pub(super) fn recover_exports(context: &Context) -> Result<()> {
                 "an export of {who} was interrupted, and {} does not exist: connect its disk; if the file is \
                  nowhere else either, restore the login: codex-manager profile save {who} --from {}",
                 file.display(),
-                profiles.folder_of(name).join("auth.json").display()
+                shell::quote_if_needed(&profiles.folder_of(name).join(AUTH_JSON).to_string_lossy())
             )),
         }
     }

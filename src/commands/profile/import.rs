@@ -7,6 +7,7 @@ use crate::commands::profile::import_switcher::import_logins;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::io::quantity::pluralize;
+use crate::io::shell;
 use crate::io::staging::{self, Staging};
 use crate::steps::home_checks::check_logins_allowed;
 use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
@@ -154,26 +155,17 @@ impl ProfileImportArgs {
             },
         );
         show_profiles(plan, renewed, ui);
-        let added = plan.archives.iter();
-        let added: Vec<_> = added
-            .filter(|a| a.outcome == ArchiveOutcome::Added)
-            .collect();
+        let archives = plan.archives.iter();
+        let added_archives = archives.filter(|a| a.outcome == ArchiveOutcome::Added);
         let counts = [
             (plan.accounts.len(), "account", " with newer figures"),
-            (added.len(), "archive", ""),
+            (added_archives.count(), "archive", ""),
             (plan.records, "record", " of legacy files"),
             (plan.observations, "recorded quota figure", ""),
             (plan.launches, "launch", ""),
         ];
         for (count, what, detail) in counts.into_iter().filter(|(count, ..)| *count > 0) {
             ui.prose(format_args!("  {}{detail}", pluralize(count, what)));
-        }
-        for archive in added.iter().filter(|a| a.archive != a.saved_as) {
-            ui.prose(format_args!(
-                "  another archive is already named {}; this one is saved as {}",
-                printable(&archive.archive),
-                printable(&archive.saved_as)
-            ));
         }
         match plan.config {
             ConfigOutcome::Added => ui.line("  settings (config.toml)"),
@@ -182,11 +174,11 @@ impl ProfileImportArgs {
             }
             ConfigOutcome::None | ConfigOutcome::Same => {}
         }
-        for left in &plan.left {
+        for skipped in &plan.left {
             ui.warn(format_args!(
                 "not imported: {}: {}",
-                printable(&left.name),
-                left.reason
+                printable(&skipped.name),
+                skipped.reason
             ));
         }
         let is_nothing = plan.left.is_empty()
@@ -231,7 +223,7 @@ fn show_profiles(plan: &ImportPlan, renewed: &[String], ui: &Ui) {
         if profile.login == LoginOutcome::Unclear {
             ui.note(format_args!(
                 "sign in again to be sure: codex-manager profile login {}",
-                printable(&profile.profile)
+                shell::quote_if_needed(&profile.profile)
             ));
         }
         if renewed.contains(&profile.profile) {

@@ -90,8 +90,12 @@ pub(super) fn import_logins(
 ///
 /// # Errors
 /// The file has no usable login, or the profile cannot be written.
-fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result<ImportedLogin> {
-    let (snapshot, login) = match &found.auth {
+fn save_login(
+    switcher_login: &SwitcherLogin,
+    dry_run: bool,
+    context: &Context,
+) -> Result<ImportedLogin> {
+    let (snapshot, login) = match &switcher_login.auth {
         AuthFile::Present(snapshot) => (snapshot, snapshot.login.as_ref()),
         AuthFile::Missing => return Err(CommandError::failed("contains no login")),
         AuthFile::Unreadable { reason, .. } => {
@@ -101,13 +105,13 @@ fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result
         }
     };
     let login = login.ok_or_else(|| CommandError::failed("contains no login"))?;
-    let live = read_login(context.codex_home())?;
-    let is_live = live
+    let live_auth = read_login(context.codex_home())?;
+    let is_live = live_auth
         .login()
-        .is_some_and(|live| live.identity.is_same(&login.identity));
+        .is_some_and(|live_auth| live_auth.identity.is_same(&login.identity));
     let (profiles, now) = (context.profiles(), context.local_now());
     // The switcher's home of this account owns the login, unless the account is live in the Codex home.
-    let home = found.home.as_deref().filter(|_| !is_live);
+    let home = switcher_login.home.as_deref().filter(|_| !is_live);
     let home = home.unwrap_or(context.codex_home());
     let _locks = if dry_run {
         None
@@ -115,37 +119,37 @@ fn save_login(found: &SwitcherLogin, dry_run: bool, context: &Context) -> Result
         Some(profiles.lock_accounts(&[&login.identity], now, login_lock::REFRESH_TIMEOUT)?)
     };
     let saved = profiles.list()?;
-    let (name, plan) = plan_import(&saved, &found.name, (snapshot, login))?;
+    let (name, outcome) = plan_import(&saved, &switcher_login.name, (snapshot, login))?;
     if !dry_run {
         profiles.save_as(&name, (snapshot, login), home, LoginCopy::Ordinary, now)?;
     }
-    let own = profiles.find(&login.identity)?;
-    let recorded = own.as_ref().and_then(|own| own.find_live_home(home));
-    let live_home = (is_live || found.home.is_some()).then(|| home.to_path_buf());
+    let own_profile = profiles.find(&login.identity)?;
+    let recorded_home = own_profile.and_then(|profile| profile.find_live_home(home));
+    let live_home = (is_live || switcher_login.home.is_some()).then(|| home.to_path_buf());
     Ok(ImportedLogin {
-        name: found.name.clone(),
+        name: switcher_login.name.clone(),
         profile: name,
         email: login.identity.email.as_str().to_owned(),
         account_id: login.identity.account_id.clone(),
-        outcome: plan,
-        live_home: recorded.or(live_home),
+        outcome,
+        live_home: recorded_home.or(live_home),
     })
 }
 
-/// Returns the name of the profile and the effect of saving. The name is that of the account's profile, else `wanted`
-/// if it is free and valid, else a name from the email.
+/// Returns the name of the profile and the effect of saving. The name is that of the account's profile, else
+/// `preferred` if it is free and valid, else a name from the email.
 fn plan_import(
     saved: &[Profile],
-    wanted: &str,
+    preferred: &str,
     (snapshot, login): (&AuthSnapshot, &Login),
 ) -> Result<(String, SaveOutcome)> {
-    let own = saved
+    let own_profile = saved
         .iter()
         .find(|p| p.identity().is_some_and(|who| who.is_same(&login.identity)));
-    if own.is_none()
-        && let Ok(plan) = plan_save(saved, wanted, (snapshot, login), LoginCopy::Ordinary)
+    if own_profile.is_none()
+        && let Ok(plan) = plan_save(saved, preferred, (snapshot, login), LoginCopy::Ordinary)
     {
-        return Ok((wanted.to_owned(), plan.outcome));
+        return Ok((preferred.to_owned(), plan.outcome));
     }
     let name = default_name(saved, &login.identity)?;
     let plan = plan_save(saved, &name, (snapshot, login), LoginCopy::Ordinary)?;

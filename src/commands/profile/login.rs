@@ -6,11 +6,12 @@ use crate::codex::{login_lock, sign_in};
 use crate::commands::profile::login_age::signed_in_at;
 use crate::commands::profile::records::record_saved_login;
 use crate::context::Context;
-use crate::error::{CommandError, ErrorKind, Outcome, Result};
+use crate::error::{CommandError, Outcome, Result};
 use crate::io::foreground::ForegroundExit;
+use crate::io::shell;
 use crate::steps::home_checks::{check_credential_store, check_logins_allowed};
 use crate::ui::{Style, object};
-use crate::views::account::{local_rfc3339, printable, relative_time};
+use crate::views::account::{local_rfc3339, printable};
 use clap::Args;
 use std::ffi::OsString;
 
@@ -46,13 +47,13 @@ impl LoginArgs {
                 .hint("install Codex, or name it with --codex-bin FILE; nothing was changed")
         })?;
         let profiles = context.profiles().list()?;
-        let known = profiles
+        let existing_profile = profiles
             .iter()
             .find(|p| p.name.to_lowercase() == self.name.to_lowercase());
         if self.dry_run {
             return Ok(self.show_plan(context));
         }
-        if let Some(account) = known.and_then(|p| p.identity()) {
+        if let Some(account) = existing_profile.and_then(|p| p.identity()) {
             context.note(format_args!(
                 "{} is the profile of {}; sign in to that account",
                 self.name,
@@ -68,25 +69,25 @@ impl LoginArgs {
             context.local_now(),
         )?;
         let login_home = home.codex_home();
-        let ended =
+        let exit =
             sign_in::run(&program, &login_home, &context.env, &self.arguments).map_err(|e| {
                 CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
             });
-        let found = home.finish(
+        let new_login = home.finish(
             context.manager_home(),
             context.local_now(),
             login_lock::REFRESH_TIMEOUT,
         )?;
         // The login is saved even if `codex login` failed after it wrote the login, whose refresh token is valid.
-        let ended = ended?;
-        match found {
-            Some(LoginHomeContent::Login(adopted)) => Ok(self.show(&adopted, ended, context)),
-            Some(LoginHomeContent::Quarantined(kept)) => Err(CommandError::failed(
+        let exit = exit?;
+        match new_login {
+            Some(LoginHomeContent::Login(adopted)) => Ok(self.show(&adopted, exit, context)),
+            Some(LoginHomeContent::Quarantined(copy)) => Err(CommandError::failed(
                 "cannot read the login that codex login wrote",
             )
-            .hint(format!("a copy is kept: {}", kept.display()))
+            .hint(format!("a copy is kept: {}", copy.display()))
             .hint("sign in again; update this program first if Codex is newer")),
-            None => Err(no_login_error(ended)),
+            None => Err(no_login_error(exit)),
         }
     }
 
@@ -122,12 +123,12 @@ impl LoginArgs {
         context.ui.document("profile login", &json);
     }
 
-    fn show(&self, adopted: &AdoptedLogin, ended: ForegroundExit, context: &Context) -> Outcome {
+    fn show(&self, adopted: &AdoptedLogin, exit: ForegroundExit, context: &Context) -> Outcome {
         let recorded = record_saved_login(&adopted.login, context);
         self.show_json(Some(adopted), context);
         show_saved(adopted, context);
-        if ended.code != Some(0) {
-            context.warn(format_args!("codex login {}", describe_exit(ended)));
+        if exit.code != Some(0) {
+            context.warn(format_args!("codex login {}", describe_exit(exit)));
         }
         warn_of_other_name(adopted, context);
         if adopted.taken_by.is_some() {
@@ -142,18 +143,12 @@ impl LoginArgs {
 
 /// Prints the account and profile of a new login, and how to make it the live one.
 fn show_saved(adopted: &AdoptedLogin, context: &Context) {
-    let (ui, zone) = (&context.ui, context.zone());
+    let ui = &context.ui;
     let name = ui.paint(Style::Strong, printable(&adopted.saved.profile));
     ui.prose(format_args!(
         "signed in as {}; saved as the profile {name}",
         printable(adopted.login.identity.email.as_str())
     ));
-    if let Some(at) = signed_in_at(&adopted.login.freshness) {
-        ui.prose(format_args!(
-            "  signed in {}",
-            relative_time(&zone.at(&at), context)
-        ));
-    }
     let store = check_credential_store(context).err();
     match adopted.live {
         // No hint to `use`, which refuses while Codex does not read auth.json.
@@ -167,7 +162,7 @@ fn show_saved(adopted: &AdoptedLogin, context: &Context) {
         }
         LiveHomeUpdate::No => ui.note(format_args!(
             "switch to it: codex-manager use {}",
-            printable(&adopted.saved.profile)
+            shell::quote_if_needed(&adopted.saved.profile)
         )),
         LiveHomeUpdate::Renewed => {
             ui.line("  the Codex home uses it too: the account is the live one");
@@ -181,19 +176,20 @@ fn show_saved(adopted: &AdoptedLogin, context: &Context) {
 
 /// Warns if the login was saved under a different name than the requested one.
 fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
-    let (saved_as, wanted) = (
+    let (saved_name, requested_name) = (
         printable(&adopted.saved.profile),
         printable(&adopted.wanted),
     );
     if let Some(other_account) = &adopted.taken_by {
         context.warn(format_args!(
-            "{wanted} is the profile of {}, so the new login was saved as {saved_as}",
+            "{requested_name} is the profile of {}, so the new login was saved as {saved_name}",
             printable(other_account)
         ));
-    } else if saved_as.to_lowercase() != wanted.to_lowercase() {
+    } else if saved_name.to_lowercase() != requested_name.to_lowercase() {
         context.warn(format_args!(
-            "the account already has the profile {saved_as}; to rename it: codex-manager profile rename \
-            {saved_as} {wanted}"
+            "the account already has the profile {saved_name}; to rename it: codex-manager profile rename {} {}",
+            shell::quote_if_needed(&saved_name),
+            shell::quote_if_needed(&requested_name)
         ));
     }
 }
@@ -208,11 +204,7 @@ fn describe_exit(ended: ForegroundExit) -> String {
 /// Returns the error of a sign-in that wrote no auth.json.
 fn no_login_error(ended: ForegroundExit) -> CommandError {
     if ended.interrupted {
-        return CommandError::wrap(
-            ErrorKind::Interrupted,
-            &std::io::Error::other("the sign-in was stopped"),
-        )
-        .hint("nothing was changed");
+        return CommandError::interrupted().hint("nothing was changed");
     }
     let message = match ended.code {
         Some(0) => "codex login succeeded, but wrote no auth.json".into(),
@@ -229,8 +221,8 @@ pub(super) fn recover(context: &Context) -> Result<()> {
         context.local_now(),
         login_lock::REFRESH_TIMEOUT,
     )?;
-    for found in recovered {
-        match found {
+    for recovered_login in recovered {
+        match recovered_login {
             LoginHomeContent::Login(adopted) => {
                 let _ = record_saved_login(&adopted.login, context);
                 context.warn(format_args!(
@@ -240,9 +232,9 @@ pub(super) fn recover(context: &Context) -> Result<()> {
                 ));
                 warn_of_other_name(&adopted, context);
             }
-            LoginHomeContent::Quarantined(kept) => context.warn(format_args!(
+            LoginHomeContent::Quarantined(copy) => context.warn(format_args!(
                 "cannot read the login that an interrupted sign-in left: {}",
-                kept.display()
+                copy.display()
             )),
         }
     }

@@ -43,13 +43,13 @@ impl ProfileShowArgs {
             return Err(ProfileError::Unknown { name, choices }.into());
         };
         let (account, verdict) = with_verdict(account, context);
-        let row = (&profile, &account, &verdict);
         let live_home = profile.find_live_home(context.codex_home());
         let history = profiles.read_history(&name)?;
-        show_json(row, &history, live_home.as_deref(), context);
-        show(row, live_home.as_deref(), context);
-        for kept in &history {
-            print_fact("history", &printable(&kept.name), context);
+        let live_home = live_home.as_deref();
+        show_json(&profile, &account, &verdict, &history, live_home, context);
+        show(&profile, &account, &verdict, live_home, context);
+        for old_login in &history {
+            print_fact("history", &printable(&old_login.name), context);
         }
         if let Some(problem) = describe_login_problem(&profile) {
             context.warn(problem);
@@ -60,17 +60,19 @@ impl ProfileShowArgs {
 
 /// Prints the JSON document. Its keys are an interface.
 fn show_json(
-    (profile, account, verdict): (&Profile, &Account, &Verdict),
+    profile: &Profile,
+    account: &Account,
+    verdict: &Verdict,
     history: &[HistoryLogin],
     live_home: Option<&Path>,
     context: &Context,
 ) {
     let time = |at: Option<DateTime<Utc>>| at.map(|at| local_rfc3339(&at, context));
     let renewed = |login: Option<&Login>| time(login.and_then(|l| signed_in_at(&l.freshness)));
-    let old_login = |kept: &HistoryLogin| {
-        let login = kept.auth.login();
+    let old_login = |entry: &HistoryLogin| {
+        let login = entry.auth.login();
         object()
-            .with("name", kept.name.clone())
+            .with("name", entry.name.clone())
             .with("last_refresh", renewed(login))
             .with("problem", login.is_none().then_some("no login"))
     };
@@ -102,7 +104,9 @@ fn owner_name(profile: &Profile, live_home: Option<&Path>) -> &'static str {
 }
 
 fn show(
-    (profile, account, verdict): (&Profile, &Account, &Verdict),
+    profile: &Profile,
+    account: &Account,
+    verdict: &Verdict,
     live_home: Option<&Path>,
     context: &Context,
 ) {

@@ -45,7 +45,9 @@ pub(super) fn render(report: &StorageReport, context: &Context) -> String {
         .map(|kind| (kind.kind.to_owned(), kind.bytes))
         .collect();
     let projects = report.projects.iter();
-    let projects: Vec<_> = projects.map(|one| (one.name.clone(), one.bytes)).collect();
+    let projects: Vec<_> = projects
+        .map(|project| (project.name.clone(), project.bytes))
+        .collect();
     let conversations = projects.iter().map(|(_, bytes)| *bytes).sum();
     let sections = [
         (

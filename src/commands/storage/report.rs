@@ -15,6 +15,7 @@ use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use crate::views::table_format::TableArgs;
 use serde::Serialize;
+use std::ops::Range;
 use std::path::Path;
 
 /// The largest number of projects, months or accounts that are shown without --verbose.
@@ -32,13 +33,6 @@ const SHARE: Column = Column::new("SHARE").rank(3).only_text();
 
 /// The length of a bar of 100 %, in columns.
 const BAR_WIDTH: usize = 16;
-
-/// The order of the rows of [`show_shares`]. If there are too many rows, the smallest or the oldest ones are hidden.
-#[derive(Clone, Copy)]
-enum ShareOrder {
-    LargestFirst,
-    NewestLast,
-}
 
 fn share_cell(bytes: u64, all: u64) -> Cell {
     Cell::new(
@@ -126,13 +120,11 @@ fn show(context: &Context, report: &StorageReport) {
     if ui.wants_tsv() {
         return;
     }
-    show_shares(
-        context,
-        "PROJECT",
-        &report.projects,
-        ShareOrder::LargestFirst,
-    );
-    show_shares(context, "MONTH", &report.months, ShareOrder::NewestLast);
+    let largest = ui.limit_items(report.projects.len(), MAX_SHOWN);
+    show_shares(context, "PROJECT", &report.projects, 0..largest);
+    let last = ui.limit_items(report.months.len(), MAX_SHOWN);
+    let months = report.months.len() - last..report.months.len();
+    show_shares(context, "MONTH", &report.months, months);
     if report.accounts.len() > 1 {
         let names = labels_by_workspace(context);
         let mut accounts = report.accounts.clone();
@@ -141,7 +133,8 @@ fn show(context: &Context, report: &StorageReport) {
                 share.name.clone_from(name);
             }
         }
-        show_shares(context, "ACCOUNT", &accounts, ShareOrder::LargestFirst);
+        let largest = ui.limit_items(accounts.len(), MAX_SHOWN);
+        show_shares(context, "ACCOUNT", &accounts, 0..largest);
     }
     show_largest(context, report);
     show_manager(context, report);
@@ -185,12 +178,12 @@ fn show_largest(context: &Context, report: &StorageReport) {
     };
     let names: Vec<_> = report.largest.iter().map(name).collect();
     let rows = report.largest.iter().zip(&names).map(|(large, name)| {
-        let shown = match &large.id {
+        let shown_name = match &large.id {
             Some(_) => unique_short_id(name, names.iter().map(String::as_str)),
             None => name,
         };
         [
-            Cell::plain(shown),
+            Cell::plain(shown_name),
             Cell::bytes(large.bytes),
             Cell::new(Style::Dim, &large.title),
         ]
@@ -241,7 +234,8 @@ fn show_manager(context: &Context, report: &StorageReport) {
     ));
 }
 
-fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], order: ShareOrder) {
+/// Prints the shares in the range `shown`, and the number of the others.
+fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], shown: Range<usize>) {
     let ui = &context.ui;
     if shares.is_empty() {
         return;
@@ -253,11 +247,6 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], ord
         SHARE,
     ];
     let all = shares.iter().map(|share| share.bytes).sum();
-    let hidden = shares.len() - ui.limit_items(shares.len(), MAX_SHOWN);
-    let shown = match order {
-        ShareOrder::LargestFirst => &shares[..shares.len() - hidden],
-        ShareOrder::NewestLast => &shares[hidden..],
-    };
     let row = |share: &UsageShare| {
         [
             Cell::plain(&share.name),
@@ -267,7 +256,8 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], ord
         ]
     };
     ui.line("");
-    Table::with_rows(ui, columns, shown.iter().map(row))
+    let hidden = shares.len() - shown.len();
+    Table::with_rows(ui, columns, shares[shown].iter().map(row))
         .keep_rows()
         .print(ui);
     ui.print_hidden_count(hidden);

@@ -225,23 +225,25 @@ impl TrashArgs {
         let manager_home = context.manager_home();
         let entries = trash::list_entries(manager_home)?;
         let size = entries.iter().map(TrashEntry::bytes).sum();
-        let what = format!(
+        let contents = format!(
             "{}, {}",
             pluralize(entries.len(), "conversation"),
             bytes(size)
         );
         // The sizes are read before the files are deleted.
-        let items = entries.iter().map(|one| TrashItem::of_entry(one, "remove"));
+        let items = entries
+            .iter()
+            .map(|entry| TrashItem::of_entry(entry, "remove"));
         let items: Vec<_> = items.collect();
         let ui = &context.ui;
         if entries.is_empty() {
             ui.line("the trash is empty");
         } else if self.dry_run {
-            ui.prose(format_args!("would be deleted permanently: {what}"));
+            ui.prose(format_args!("would be deleted permanently: {contents}"));
         } else {
-            permanent_deletion::confirm(context, &what)?;
+            permanent_deletion::confirm(context, &contents)?;
             ConversationTrash::lock(manager_home)?.remove(&entries)?;
-            ui.prose(format_args!("deleted permanently: {what}"));
+            ui.prose(format_args!("deleted permanently: {contents}"));
         }
         print_document(context, "storage trash", &items, self.dry_run);
         Ok(Outcome::Done)
@@ -332,38 +334,39 @@ impl UndeleteArgs {
     }
 }
 
-/// Returns the entry of `home` that `wanted` names. If the conversation is in the trash twice, returns the newest
+/// Returns the entry of `home` that `name` selects. If the conversation is in the trash twice, returns the newest
 /// entry.
 ///
 /// # Errors
 /// No conversation in the trash matches, several match, or the match belongs to another home.
-fn find_entry<'a>(entries: &'a [TrashEntry], wanted: &str, home: &Path) -> Result<&'a TrashEntry> {
-    let has_title = |one: &TrashEntry, fits: &dyn Fn(&str) -> bool| fits(&one.conversation.title);
+fn find_entry<'a>(entries: &'a [TrashEntry], name: &str, home: &Path) -> Result<&'a TrashEntry> {
+    let has_title =
+        |entry: &TrashEntry, fits: &dyn Fn(&str) -> bool| fits(&entry.conversation.title);
     let id = |entry: &TrashEntry| entry.conversation.id.clone();
-    let mut found = thread_choice::find_named(&entries.iter(), wanted, id, has_title);
+    let mut matching_entries = thread_choice::find_named(&entries.iter(), name, id, has_title);
     // The trash has conversations of all homes. One of this home is preferred.
     let is_of_home =
         |entry: &&TrashEntry| file_id::is_same_folder(&entry.conversation.home.0, home);
-    if found.iter().any(is_of_home) {
-        found.retain(is_of_home);
+    if matching_entries.iter().any(is_of_home) {
+        matching_entries.retain(is_of_home);
     }
-    let Some(newest) = found.pop() else {
-        return Err(CommandError::failed(format!("not in the trash: {wanted}"))
+    let Some(newest_entry) = matching_entries.pop() else {
+        return Err(CommandError::failed(format!("not in the trash: {name}"))
             .hint("list the trash with: codex-manager storage undelete"));
     };
-    if found
+    if matching_entries
         .iter()
-        .any(|entry| entry.conversation.id != newest.conversation.id)
+        .any(|entry| entry.conversation.id != newest_entry.conversation.id)
     {
-        return Err(ambiguous_name_error(wanted));
+        return Err(ambiguous_name_error(name));
     }
-    if !is_of_home(&newest) {
-        let origin = newest.conversation.home.0.display();
+    if !is_of_home(&newest_entry) {
+        let origin = newest_entry.conversation.home.0.display();
         let message = format!("this conversation belongs to another Codex home: {origin}");
         return Err(CommandError::refused(message)
             .hint("choose that home with --codex-home; nothing was changed"));
     }
-    Ok(newest)
+    Ok(newest_entry)
 }
 
 /// Removes the names of conversations that are already in the trash from the unknown names of `selection`, so that a

@@ -202,7 +202,7 @@ impl UsageArgs {
             .with("prices_date", &prices.date);
         ui.document("usage", &json);
         if let Some(path) = &self.html {
-            return self.write_html(&report, (indexes, slots), prices, path, context);
+            return self.write_html(&report, indexes, &slots, prices, path, context);
         }
         if report.rows.is_empty() {
             ui.note("no tokens were used in this period");
@@ -210,40 +210,25 @@ impl UsageArgs {
         }
         show::print(&report, by, prices, context);
         if hidden > 0 {
-            self.note_hidden(hidden, first_start, &report, context);
+            let shown = report.rows.len();
+            ui.note(if by.is_of_time() {
+                let first = DateTime::from_timestamp_millis(first_start).unwrap_or_default();
+                let first_day = context.zone().at(&first).date_naive();
+                let rows = pluralize(hidden, "earlier row");
+                format!("the total includes {rows}; to see them: --since {first_day}")
+            } else {
+                format!("there are more; to see them: --limit {}", shown + hidden)
+            });
         }
         Ok(())
-    }
-
-    /// Prints the option that also shows the `hidden` rows. `first_start` is the start of the earliest period, in
-    /// milliseconds since 1970.
-    fn note_hidden(
-        &self,
-        hidden: usize,
-        first_start: i64,
-        report: &Report<RowKey>,
-        context: &Context,
-    ) {
-        if self.by.is_of_time() {
-            let first = DateTime::from_timestamp_millis(first_start).unwrap_or_default();
-            let first = context.zone().at(&first).date_naive();
-            let rows = pluralize(hidden, "earlier row");
-            context.ui.note(format_args!(
-                "the total includes {rows}; to see them: --since {first}"
-            ));
-        } else {
-            let all = report.rows.len() + hidden;
-            context
-                .ui
-                .note(format_args!("there are more; to see them: --limit {all}"));
-        }
     }
 
     /// Writes the page of `--html`.
     fn write_html(
         &self,
         report: &Report<RowKey>,
-        (indexes, slots): (&UsageIndexes, Range<i64>),
+        indexes: &UsageIndexes,
+        slots: &Range<i64>,
         prices: &Prices,
         path: &Path,
         context: &Context,

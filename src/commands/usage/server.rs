@@ -197,8 +197,9 @@ fn compare_days(
             *sum = sum.saturating_add(row.tokens.total_tokens);
         }
     }
-    let row =
-        |(day, (server, own)): (NaiveDate, _)| ServerRow::new(Period::Day.name(day), server, own);
+    let row = |(day, (server_tokens, local_tokens)): (NaiveDate, _)| {
+        ServerRow::new(Period::Day.name(day), server_tokens, local_tokens)
+    };
     Ok(days.into_iter().map(row).collect())
 }
 
@@ -208,14 +209,14 @@ fn compare_models(
     session: &str,
     store: &IndexStore,
 ) -> Result<Vec<ServerRow>> {
-    let known = usage_query::read_conversations(store)?;
+    let conversations = usage_query::read_conversations(store)?;
     let is_own = |number| {
-        let found = known.get(&number);
-        found.is_some_and(|found| found.session.eq_ignore_ascii_case(session))
+        let conversation = conversations.get(&number);
+        conversation.is_some_and(|conversation| conversation.session.eq_ignore_ascii_case(session))
     };
-    let mut own: BTreeMap<String, u64> = BTreeMap::new();
+    let mut local: BTreeMap<String, u64> = BTreeMap::new();
     for row in read_own(store, is_own)? {
-        let sum = own.entry(row.model.to_string()).or_default();
+        let sum = local.entry(row.model.to_string()).or_default();
         *sum = sum.saturating_add(row.tokens.total_tokens);
     }
     let server = estimate
@@ -223,11 +224,12 @@ fn compare_models(
         .iter()
         .map(|(model, (tokens, credits))| ServerRow {
             credits: Some(*credits),
-            ..ServerRow::new(model.clone(), *tokens, own.remove(model).unwrap_or(0))
+            ..ServerRow::new(model.clone(), *tokens, local.remove(model).unwrap_or(0))
         });
     let mut rows: Vec<_> = server.collect();
     rows.extend(
-        own.into_iter()
+        local
+            .into_iter()
             .map(|(model, tokens)| ServerRow::new(model, None, tokens)),
     );
     Ok(rows)

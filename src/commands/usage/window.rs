@@ -56,7 +56,7 @@ pub(super) fn run(
         let error = CommandError::usage("--server works for the live account only");
         return Err(error.hint(format!(
             "switch to it: codex-manager use {}",
-            label(&account)
+            shell::quote_if_needed(&label(&account))
         )));
     }
     let conversations = read_conversations_of(store, &account.entry.identity, context)?;
@@ -130,7 +130,7 @@ fn print_json(
     context: &Context,
 ) {
     let time = |at: DateTime<Utc>| local_rfc3339(&at, context);
-    let span = used.map(|used| {
+    let window = used.map(|used| {
         object()
             .with("start_at", time(used.span.start))
             .with("resets_at", time(used.span.end))
@@ -138,7 +138,7 @@ fn print_json(
     let parts = used.map(|used| &used.parts);
     let json = object()
         .with("account", account.entry.identity.email.as_str())
-        .with("window", span)
+        .with("window", window)
         .with("used_percent", parts.map(|parts| parts.used))
         .with("rows", rows)
         .with(

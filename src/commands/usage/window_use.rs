@@ -204,7 +204,7 @@ fn read_probes(
     context: &Context,
 ) -> Result<Vec<UsageQuota>> {
     let home = context.manager_home();
-    let known = observations::load(home, &account.entry.identity)?.spans;
+    let recorded_spans = observations::load(home, &account.entry.identity)?.spans;
     let quota = |observation: &Observation, at: DateTime<Utc>| {
         Some(UsageQuota {
             conversation: 0,
@@ -212,12 +212,12 @@ fn read_probes(
             window: observation.weekly()?.clone(),
         })
     };
-    let spans = known.iter().flat_map(|span| {
-        let seen = [span.observation.observed_at, span.until];
-        seen.map(|at| quota(&span.observation, at.to_utc()))
+    let spans = recorded_spans.iter().flat_map(|span| {
+        let observed = [span.observation.observed_at, span.until];
+        observed.map(|at| quota(&span.observation, at.to_utc()))
     });
     let last = account.entry.observation.iter();
-    let last = last.map(|seen| quota(seen, seen.observed_at.to_utc()));
+    let last = last.map(|observed| quota(observed, observed.observed_at.to_utc()));
     let all = spans.chain(last).flatten();
     Ok(all
         .filter(|quota| quota.at >= period.start && quota.at <= period.end)
@@ -261,12 +261,12 @@ pub(super) fn read_conversations_of(
         (thread.id.to_lowercase(), thread.parent_id.is_some())
     })?;
     let of_account: HashMap<_, _> = listed.into_iter().collect();
-    let known = usage_query::read_conversations(store)?.into_iter();
-    let known = known.filter_map(|(number, found)| {
-        let is_subagent = *of_account.get(&found.session)?;
-        Some((number, (found, is_subagent)))
+    let indexed = usage_query::read_conversations(store)?.into_iter();
+    let indexed = indexed.filter_map(|(number, conversation)| {
+        let is_subagent = *of_account.get(&conversation.session)?;
+        Some((number, (conversation, is_subagent)))
     });
-    Ok(known.collect())
+    Ok(indexed.collect())
 }
 
 /// Weighs the requests by their costs; if the price of one model is unknown, all of them by their tokens.

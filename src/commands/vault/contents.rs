@@ -7,7 +7,7 @@ use crate::codex::home::{AUTH_JSON, kind_of};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::ui::{Cell, Column, Table, object};
-use crate::vault::contents::{SnapshotNode, for_each_node};
+use crate::vault::contents::{SnapshotNode, list_nodes};
 use crate::vault::snapshot::Snapshot;
 use crate::views::account::local_rfc3339;
 use crate::views::table_format::TableArgs;
@@ -50,14 +50,11 @@ impl LsArgs {
         let context = &self.table.apply(context)?;
         let restic = connection.open(context)?;
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
-        let wanted = rooted(self.path.as_deref().unwrap_or(Path::new("")));
+        let listed_part = rooted(self.path.as_deref().unwrap_or(Path::new("")));
         let manifest = rooted(Path::new(MANIFEST_NAME));
-        let mut files: Vec<SnapshotNode> = Vec::new();
-        for_each_node(&restic, &snapshot.id, |node| {
+        let files = list_nodes(&restic, &snapshot.id, |node| {
             let path = Path::new(&node.path);
-            if node.kind == "file" && path.starts_with(&wanted) && path != manifest {
-                files.push(node);
-            }
+            node.kind == "file" && path.starts_with(&listed_part) && path != manifest
         })?;
         if let Some(path) = &self.path
             && files.is_empty()
@@ -118,8 +115,8 @@ impl CatArgs {
         let shown = self.path.display().to_string();
         // Tokens never reach stdout, where a log or a screen share would keep them.
         let kind = kind_of(&self.path);
-        let is_login = self.path.file_name().is_some_and(|name| name == AUTH_JSON);
-        if is_login || kind.is_login() {
+        let is_auth_json = self.path.file_name().is_some_and(|name| name == AUTH_JSON);
+        if is_auth_json || kind.is_login() {
             return Err(
                 CommandError::refused(format!("logins are not printed: {shown}"))
                     .hint("restore it: codex-manager vault restore SNAPSHOT --only auth.json"),
@@ -128,13 +125,8 @@ impl CatArgs {
         let restic = connection.open(context)?;
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
         let path = rooted(&self.path);
-        let mut found = None;
-        for_each_node(&restic, &snapshot.id, |node| {
-            if node.kind == "file" && Path::new(&node.path) == path {
-                found = Some(node);
-            }
-        })?;
-        let Some(node) = found else {
+        let is_named = |node: &SnapshotNode| node.kind == "file" && Path::new(&node.path) == path;
+        let Some(node) = list_nodes(&restic, &snapshot.id, is_named)?.pop() else {
             return Err(snapshot.no_path_error(shown).into());
         };
         let ui = &context.ui;

@@ -48,8 +48,8 @@ fn keep_last_copies(
     context: &Context,
 ) -> Result<()> {
     let home = context.codex_home().display().to_string();
-    let record = losses::read(context.manager_home())?;
-    for loss in record.losses.iter().filter(|loss| loss.home != home) {
+    let recorded = losses::read(context.manager_home())?;
+    for loss in recorded.losses.iter().filter(|loss| loss.home != home) {
         let reason = describe_last_copy(&loss.session_id);
         for names in &loss.snapshots {
             plan.keep_one_of(names, &reason);
@@ -89,10 +89,10 @@ fn find_losses(
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     add_snapshots(&mut search, restic, snapshots, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
-    let found = search.run(&acceptance.accepted)?;
-    match found.failures.into_iter().next() {
+    let found_losses = search.run(&acceptance.accepted)?;
+    match found_losses.failures.into_iter().next() {
         Some((_, e)) => Err(e),
-        None => Ok((search, found.losses)),
+        None => Ok((search, found_losses.losses)),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::ui::{Ui, object};
 use crate::vault::import::{self, ImportOutcome};
 use crate::vault::{TreeLock, VaultError, snapshot};
 use clap::Args;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Make snapshots of archives
@@ -30,46 +31,59 @@ pub(super) struct VaultImportArgs {
 impl VaultImportArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let ui = &context.ui;
-        let found = self.archives.iter();
-        let found = found.map(|archive| find_archive(context, archive, |r| r.archive.is_some()));
-        let paths: Vec<_> = found.collect::<Result<_>>()?;
+        let archives = self.archives.iter();
+        let archives =
+            archives.map(|archive| find_archive(context, archive, |r| r.archive.is_some()));
+        let paths: Vec<_> = archives.collect::<Result<_>>()?;
         let mut results = Vec::new();
         if self.dry_run {
             for path in &paths {
                 ui.report(format_args!("would import {}", path.display()));
-                results.push(("planned", None, None));
+                results.push(ImportedArchive::new(path, "planned"));
             }
         } else {
             let restic = connection.open(context)?;
             // Listed once, because each query of a remote repository takes seconds.
-            let known = snapshot::list(&restic)?;
+            let present = snapshot::list(&restic)?;
             let lock = TreeLock::acquire(context.manager_home())?;
             let host = host(context);
             for path in &paths {
                 let bar = ui.bar("importing", 0);
-                let imported = import::import(&restic, path, &known, &lock, &host, &bar);
+                let imported = import::import(&restic, path, &present, &lock, &host, &bar);
                 drop(bar);
                 results.push(report_import(path, imported, ui)?);
             }
         }
-        let failed = results.iter().any(|(.., problem)| problem.is_some());
-        let results = paths.iter().zip(results);
-        let rows = results.map(|(path, (outcome, snapshot, problem))| {
-            object()
-                .with("archive", path.display().to_string())
-                .with("snapshot", snapshot)
-                .with("outcome", outcome)
-                .with("problem", problem)
-        });
+        let has_failed = results.iter().any(|result| result.problem.is_some());
         let json = object()
-            .with("archives", rows.collect::<Vec<_>>())
+            .with("archives", results)
             .with("dry_run", self.dry_run);
         ui.document("vault import", &json);
-        Ok(Outcome::partial_if(failed))
+        Ok(Outcome::partial_if(has_failed))
     }
 }
 
-/// Prints the result of importing one archive. Returns its JSON values: the outcome, the snapshot and the problem.
+/// The result of importing one archive, in JSON. Its keys are an interface.
+#[derive(Debug, Serialize)]
+struct ImportedArchive {
+    archive: String,
+    snapshot: Option<String>,
+    outcome: &'static str,
+    problem: Option<String>,
+}
+
+impl ImportedArchive {
+    fn new(path: &Path, outcome: &'static str) -> Self {
+        Self {
+            archive: path.display().to_string(),
+            snapshot: None,
+            outcome,
+            problem: None,
+        }
+    }
+}
+
+/// Prints and returns the result of importing one archive.
 ///
 /// # Errors
 /// The import failed, and not because of the archive, so that the remaining archives would fail too.
@@ -77,23 +91,30 @@ fn report_import(
     path: &Path,
     imported: Result<ImportOutcome, VaultError>,
     ui: &Ui,
-) -> Result<(&'static str, Option<String>, Option<String>)> {
-    let shown = path.display();
-    match imported {
+) -> Result<ImportedArchive> {
+    let archive = path.display();
+    let (outcome, id) = match imported {
         Ok(ImportOutcome::Added(report)) => {
             let id = report.short_id().to_owned();
-            ui.report(format_args!("imported {shown} as {id}"));
-            Ok(("added", Some(id), None))
+            ui.report(format_args!("imported {archive} as {id}"));
+            ("added", id)
         }
         Ok(ImportOutcome::Present(id)) => {
-            ui.report(format_args!("already in the vault: {shown}"));
-            Ok(("present", Some(id), None))
+            ui.report(format_args!("already in the vault: {archive}"));
+            ("present", id)
         }
-        Err(e) if !matches!(e, VaultError::Archive(_)) => Err(e.into()),
+        Err(e) if !matches!(e, VaultError::Archive(_)) => return Err(e.into()),
         Err(e) => {
             let problem = CommandError::from(e).to_one_line();
-            ui.warn(format_args!("not imported: {shown} ({problem})"));
-            Ok(("failed", None, Some(problem)))
+            ui.warn(format_args!("not imported: {archive} ({problem})"));
+            return Ok(ImportedArchive {
+                problem: Some(problem),
+                ..ImportedArchive::new(path, "failed")
+            });
         }
-    }
+    };
+    Ok(ImportedArchive {
+        snapshot: Some(id),
+        ..ImportedArchive::new(path, outcome)
+    })
 }

@@ -75,18 +75,18 @@ fn show_json(context: &Context, url: &str, password: &str, opened: Option<&Opene
 impl VaultInitArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let url = absolute_url(context, &self.url);
-        let found = connection.password(context);
+        let configured = connection.password(context);
         let ui = &context.ui;
-        let shown = redact_message(&url);
+        let shown_url = redact_message(&url);
         self.check_url(&url)?;
         refuse_inside_homes(context, &url)?;
         if self.dry_run {
-            ui.report(format_args!("would create or open the vault {shown}"));
-            show_json(context, &shown, source_name(found.as_ref()), None);
+            ui.report(format_args!("would create or open the vault {shown_url}"));
+            show_json(context, &shown_url, source_name(configured.as_ref()), None);
             return Ok(Outcome::Done);
         }
         connection.check_program(context)?;
-        let (password, typed) = if let Some(password) = found {
+        let (password, typed) = if let Some(password) = configured {
             (password, None)
         } else {
             let typed = ask_new_password(context)?;
@@ -105,16 +105,9 @@ impl VaultInitArgs {
         }
         save_settings(context, connection, url)?;
         let verb = if opened.is_new { "created" } else { "opened" };
-        ui.report(format_args!("{verb} the vault {shown}"));
-        let which = if opened.snapshots == 0 {
-            "the first"
-        } else {
-            "a"
-        };
-        ui.note(format_args!(
-            "make {which} snapshot: codex-manager vault backup"
-        ));
-        show_json(context, &shown, source, Some(&opened));
+        ui.report(format_args!("{verb} the vault {shown_url}"));
+        ui.note("make a snapshot: codex-manager vault backup");
+        show_json(context, &shown_url, source, Some(&opened));
         Ok(Outcome::Done)
     }
 

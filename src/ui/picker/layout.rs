@@ -90,30 +90,30 @@ fn format_keys(
     if has_scopes {
         keys.push("tab scope".into());
     }
-    let own = options.keys.iter();
-    keys.extend(own.map(|key| format!("^{} {}", key.letter, key.label)));
+    let command_keys = options.keys.iter();
+    keys.extend(command_keys.map(|key| format!("^{} {}", key.letter, key.label)));
     let (required, optional) = if options.keys.is_empty() {
         (keys.len(), &["↑↓ move", "esc cancel", "type to filter"][..])
     } else {
         (keys.len() + 1, &["esc", "↑↓ move", "type to search"][..])
     };
     keys.extend(optional.iter().map(ToString::to_string));
-    let mut all = vec![String::new()];
+    let mut key_lines = vec![String::new()];
     for (position, key) in keys.into_iter().enumerate() {
-        let last = all.len() - 1;
-        let longer = match &*all[last] {
+        let last_line = key_lines.len() - 1;
+        let longer_line = match &*key_lines[last_line] {
             "" => key.clone(),
             line => format!("{line} · {key}"),
         };
-        if columns(&longer) <= width {
-            all[last] = longer;
-        } else if all.len() < lines && position > 0 && position < required {
-            all.push(key);
+        if columns(&longer_line) <= width {
+            key_lines[last_line] = longer_line;
+        } else if key_lines.len() < lines && position > 0 && position < required {
+            key_lines.push(key);
         } else {
             break;
         }
     }
-    all
+    key_lines
 }
 
 #[cfg(test)]

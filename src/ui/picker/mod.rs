@@ -240,13 +240,13 @@ impl Workers {
 /// Returns the area for `items` entries at the current size of the terminal.
 fn picker_area(items: usize, has_preview: bool) -> io::Result<Rect> {
     let (columns, lines) = crossterm::terminal::size()?;
-    let wanted = u16::try_from(items).unwrap_or(u16::MAX);
-    let wanted = if has_preview {
+    let item_lines = u16::try_from(items).unwrap_or(u16::MAX);
+    let natural_height = if has_preview {
         percent_of(lines, PREVIEW_HEIGHT_PERCENT).max(WHOLE_HEIGHT)
     } else {
-        wanted.saturating_add(FRAME_HEIGHT).min(MAX_HEIGHT)
+        item_lines.saturating_add(FRAME_HEIGHT).min(MAX_HEIGHT)
     };
-    let height = wanted.min(lines).max(FRAME_HEIGHT + 1);
+    let height = natural_height.min(lines).max(FRAME_HEIGHT + 1);
     // Nothing is written to the last column, where terminals differ in when they begin the next line.
     Ok(Rect::new(0, 0, columns.saturating_sub(1).max(1), height))
 }

@@ -110,39 +110,19 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     match poll(&mut fds, timeout.as_ref()) {
         // A signal: the caller decides.
         Err(rustix::io::Errno::INTR) => return Ok(()),
-        other => other?,
+        result => result?,
     };
-    match input_state(fds[0].revents(), io::IsTerminal::is_terminal(&stdin)) {
-        InputState::Pollable => Ok(()),
-        InputState::Unpollable => crossterm::event::poll(limit).map(drop),
-        InputState::Gone => {
-            let why = "the terminal was closed";
-            Err(io::Error::new(io::ErrorKind::BrokenPipe, why))
-        }
+    let events = fds[0].revents();
+    // poll(2) of macOS does not support devices and answers POLLNVAL.
+    let is_unpollable = events.contains(PollFlags::NVAL) && io::IsTerminal::is_terminal(&stdin);
+    if is_unpollable {
+        return crossterm::event::poll(limit).map(drop);
     }
-}
-
-#[cfg(unix)]
-#[derive(Debug, PartialEq, Eq)]
-enum InputState {
-    Pollable,
-    Unpollable,
-    Gone,
-}
-
-#[cfg(unix)]
-fn input_state(revents: rustix::event::PollFlags, is_terminal: bool) -> InputState {
-    use rustix::event::PollFlags;
-    if revents.intersects(PollFlags::HUP | PollFlags::ERR) {
-        InputState::Gone
-    } else if !revents.contains(PollFlags::NVAL) {
-        InputState::Pollable
-    } else if is_terminal {
-        // poll(2) of macOS does not support devices and answers POLLNVAL.
-        InputState::Unpollable
-    } else {
-        InputState::Gone
+    if events.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        let why = "the terminal was closed";
+        return Err(io::Error::new(io::ErrorKind::BrokenPipe, why));
     }
+    Ok(())
 }
 
 /// Waits until there is input, at most for `limit`.
@@ -214,24 +194,4 @@ fn restore_on_panic() {
             report(panic);
         }));
     });
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::{InputState, input_state};
-    use rustix::event::PollFlags;
-
-    #[test]
-    fn a_terminal_that_cannot_be_polled_counts_as_open() {
-        for (revents, is_terminal, expected) in [
-            (PollFlags::IN, true, InputState::Pollable),
-            (PollFlags::empty(), true, InputState::Pollable),
-            (PollFlags::NVAL, true, InputState::Unpollable),
-            (PollFlags::NVAL, false, InputState::Gone),
-            (PollFlags::IN | PollFlags::HUP, true, InputState::Gone),
-            (PollFlags::ERR, true, InputState::Gone),
-        ] {
-            assert_eq!(input_state(revents, is_terminal), expected, "{revents:?}");
-        }
-    }
 }

@@ -90,7 +90,7 @@ impl PickerState {
         self.scope = scope.unwrap_or(0);
         self.listing = listing;
         self.content_matches.clear();
-        self.filter = TitleFilter::default().narrowed(&self.query, &self.listing);
+        self.filter = TitleFilter::new(&self.query);
         self.examine_entries();
         if let Some(item) = id.and_then(|id| self.listing.find(&id)) {
             self.select(Some(item));
@@ -160,10 +160,10 @@ impl PickerState {
 
     /// Returns the paragraphs that describe the selected entry; none until they are loaded.
     pub(super) fn preview(&self) -> &[(Style, String)] {
-        let (id, found) = (self.selected().map(|item| &item.id), self.content_match());
+        let (id, content_match) = (self.selected().map(|item| &item.id), self.content_match());
         let preview = self.preview.as_ref();
-        let preview =
-            preview.filter(|(query, _)| Some(&query.id) == id && query.found.as_ref() == found);
+        let preview = preview
+            .filter(|(query, _)| Some(&query.id) == id && query.found.as_ref() == content_match);
         preview.map_or(&[], |(_, paragraphs)| paragraphs)
     }
 
@@ -178,7 +178,7 @@ impl PickerState {
     pub(super) fn set_content_matches(&mut self, matches: Vec<ContentMatch>) {
         self.apply_query();
         let matches = matches.into_iter();
-        let matches = matches.filter_map(|found| Some((self.listing.find(&found.id)?, found)));
+        let matches = matches.filter_map(|hit| Some((self.listing.find(&hit.id)?, hit)));
         self.content_matches = matches.collect();
         self.list_again();
     }
@@ -203,7 +203,7 @@ impl PickerState {
 
     /// Returns true if entries have not been examined yet.
     pub(super) fn is_filtering(&self) -> bool {
-        !self.filter.is_for(&self.query) || !self.filter.is_finished()
+        !self.filter.is_for(&self.query) || !self.filter.is_finished(&self.listing)
     }
 
     /// Returns the message for the last line, if there is one.
@@ -243,11 +243,11 @@ impl PickerState {
         }
         self.apply_query();
         if key.modifiers.contains(KeyModifiers::CONTROL) {
-            let own = keys
+            let command_key = keys
                 .iter()
-                .find(|own| key.code == KeyCode::Char(own.letter));
-            if let Some(own) = own {
-                return self.press_command_key(own);
+                .find(|command_key| key.code == KeyCode::Char(command_key.letter));
+            if let Some(command_key) = command_key {
+                return self.press_command_key(command_key);
             }
             match key.code {
                 KeyCode::Char('c' | 'g' | 'd') => return PickerAction::Cancel,
@@ -281,8 +281,8 @@ impl PickerState {
         match key.code {
             KeyCode::Char('u') if is_control => Some(String::new()),
             KeyCode::Char('w') if is_control => {
-                let kept = self.query.trim_end().rsplit_once(' ');
-                Some(kept.map_or(String::new(), |(before, _)| format!("{before} ")))
+                let without_word = self.query.trim_end().rsplit_once(' ');
+                Some(without_word.map_or(String::new(), |(before, _)| format!("{before} ")))
             }
             KeyCode::Backspace => {
                 let mut query = self.query.clone();
@@ -316,7 +316,7 @@ impl PickerState {
                 .selected()
                 .map(|item| item.id.clone())
                 .unwrap_or_default(),
-            turn: self.content_match().and_then(|found| found.turn),
+            turn: self.content_match().and_then(|hit| hit.turn),
             key,
             query: self.query.clone(),
             scope: self.scope_name(),
@@ -352,7 +352,7 @@ impl PickerState {
     fn apply_query(&mut self) {
         if !self.filter.is_for(&self.query) {
             self.content_matches.clear();
-            self.filter = std::mem::take(&mut self.filter).narrowed(&self.query, &self.listing);
+            self.filter = TitleFilter::new(&self.query);
             self.has_moved = false;
             self.examine_entries();
             self.select_default();

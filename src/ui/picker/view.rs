@@ -123,17 +123,17 @@ impl PickerView<'_> {
         let mark = MARKS[usize::from(!is_selected)];
         let (mut x, _) = frame.set_stringn(0, y, mark, width, base);
         let widths = column_widths(self.state.widths(), width.saturating_sub(usize::from(x)));
-        for ((style, text), needed) in item.columns.iter().zip(&widths) {
-            let left = width.saturating_sub(usize::from(x));
-            if left < MIN_CELL_WIDTH.min(*needed) {
+        for ((style, text), needed_width) in item.columns.iter().zip(&widths) {
+            let free_width = width.saturating_sub(usize::from(x));
+            if free_width < MIN_CELL_WIDTH.min(*needed_width) {
                 break;
             }
-            let left = left.min(*needed);
+            let free_width = free_width.min(*needed_width);
             let style = base.patch(self.cell_style(*style));
-            frame.set_stringn(x, y, without_end(text, left), left, style);
+            frame.set_stringn(x, y, without_end(text, free_width), free_width, style);
             // No entry has a text in a column of width 0.
-            let gap = if *needed > 0 { GAP } else { 0 };
-            x = to_column(usize::from(x) + needed + gap);
+            let gap = if *needed_width > 0 { GAP } else { 0 };
+            x = to_column(usize::from(x) + needed_width + gap);
         }
         if is_selected {
             frame.set_style(Rect::new(0, y, list_width, 1), base);
@@ -150,15 +150,15 @@ impl PickerView<'_> {
                 frame.set_stringn(area.x - 2, y, "│", 1, dim_style());
             }
         }
-        let found = self.state.content_match();
+        let content_match = self.state.content_match();
         let preview = self.state.preview();
         // The match itself is known before its surroundings are read.
-        let note = found.filter(|_| preview.is_empty());
-        let note = note.map(|found| (Style::Plain, found.note.as_str()));
-        let marks = found.map_or(&[][..], |found| &found.marks);
+        let match_note = content_match.filter(|_| preview.is_empty());
+        let match_note = match_note.map(|hit| (Style::Plain, hit.note.as_str()));
+        let marks = content_match.map_or(&[][..], |hit| &hit.marks);
         let paragraphs = preview.iter();
         let paragraphs = paragraphs.map(|(style, text)| (*style, text.as_str()));
-        let lines = note
+        let lines = match_note
             .into_iter()
             .chain(paragraphs)
             .flat_map(|(style, text)| {
@@ -178,8 +178,8 @@ impl PickerView<'_> {
         for mark in marks {
             for (from, text) in line.match_indices(mark.as_str()) {
                 let x = at.0 + to_column(columns(&line[..from]));
-                let found = Rect::new(x, at.1, to_column(columns(text)), 1);
-                frame.set_style(found.intersection(*frame.area()), style);
+                let marked_area = Rect::new(x, at.1, to_column(columns(text)), 1);
+                frame.set_style(marked_area.intersection(*frame.area()), style);
             }
         }
     }
