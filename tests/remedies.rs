@@ -142,12 +142,6 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         "home.config",
         ExpectedFix::ByCommand,
     ),
-    (
-        archived,
-        |env| fifo(&env.codex_home().join("history.jsonl")),
-        "home.files",
-        ExpectedFix::ByCommand,
-    ),
     // Databases.
     (
         archived,
@@ -443,7 +437,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
             env.set("TZ", "Mars/Olympus");
         },
         "zone",
-        ExpectedFix::ByCommand,
+        ExpectedFix::ByHand,
     ),
     (archived, |_| {}, "codex.binary", ExpectedFix::ByHand),
 ];
@@ -485,26 +479,6 @@ fn commands_suggested_by_doctor_fix_the_finding() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn files_in_the_backup_folder_that_are_not_archives_are_named() {
-    let env = archived();
-    env.write("home/.codex-manager/backups/notes.txt", "");
-    let named = |env: &TestEnv| {
-        let run = env.run(["doctor", "--json"]);
-        let checks = run.json()["checks"].as_array().expect("a list").clone();
-        let found = checks.into_iter().find(|c| c["id"] == "archives.foreign");
-        found.map(|c| c["message"].as_str().expect("text").to_owned())
-    };
-    let message = named(&env).expect("a finding");
-    assert!(message.ends_with("backups/notes.txt"), "{message}");
-    // The folders of the Python tool and the trash are not foreign entries.
-    fs::remove_file(env.manager_home().join("backups/notes.txt")).unwrap();
-    for folder in ["auth", "sessions", ".trash"] {
-        fs::create_dir(env.manager_home().join("backups").join(folder)).unwrap();
-    }
-    assert_eq!(named(&env), None);
 }
 
 #[test]

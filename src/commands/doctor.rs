@@ -9,13 +9,11 @@ use crate::inventory::{cooldown, store};
 use crate::io::document::{self, DocumentState};
 use crate::io::quantity::pluralize;
 use crate::io::{IoError, tree};
-use crate::journal::{JournalError, Recovery};
-use crate::recovery::{self, Interrupted};
 use crate::steps::archive_check::repair_sidecar;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks;
 use crate::views::check_output::show;
-use crate::views::dry_run::would_be;
+use crate::views::dry_run::{verb, would_be};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -115,12 +113,7 @@ fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
     run.restrict_permissions();
     run.remove_temp_files();
     run.repair_sidecars();
-    if dry_run {
-        run.announce_documents();
-    } else {
-        run.recover_restores();
-        run.recreate_documents();
-    }
+    run.recreate_documents();
     run.findings
 }
 
@@ -189,59 +182,36 @@ impl FixRun<'_> {
         }
     }
 
-    /// Adds a finding for each document that [`Self::recreate_documents`] would create again.
-    fn announce_documents(&mut self) {
-        let home = &self.context.manager_home();
-        let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
-        if matches!(inventory, Ok(DocumentState::Damaged(_))) {
-            let message = "inventory.json would be created again";
-            self.add("manager.inventory", Ok(message.into()));
-        }
-        if is_cooldown_damaged(self.context) {
-            let message = "cooldown.json would be created again from the records";
-            self.add("manager.cooldown", Ok(message.into()));
-        }
-    }
-
-    /// Recovers interrupted commands again. Adds a finding for each restore of the Codex home that cannot be recovered
-    /// yet.
-    fn recover_restores(&mut self) {
-        let (context, now) = (self.context, self.context.local_now());
-        let (codex_home, home) = (context.codex_home(), context.manager_home());
-        for recovered in recovery::recover_all(codex_home, home, &context.env, now) {
-            if recovered.interrupted != Interrupted::Restore {
-                continue;
-            }
-            match recovered.result {
-                Ok(Recovery::Deferred(obstacle)) => {
-                    self.add("restore", Err(JournalError::from(obstacle).into()));
-                }
-                // A restore that can be recovered was recovered and reported when the program started.
-                Ok(_) => {}
-                Err(e) => self.add("restore", Err(e.into())),
-            }
-        }
-    }
-
     /// Creates `inventory.json` and `cooldown.json` again if they are damaged.
     fn recreate_documents(&mut self) {
-        let home = &self.context.manager_home();
-        if !home.is_dir() {
-            return;
-        }
-        let id = "manager.inventory";
-        match store::refresh(home) {
-            Ok(None) => {}
-            Ok(Some(_)) => self.add(id, Ok("created inventory.json again".into())),
-            Err(e) => self.add(id, Err(e.into())),
+        let home = self.context.manager_home();
+        let done = verb(self.dry_run, "would be created", "created");
+        let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
+        if matches!(inventory, Ok(DocumentState::Damaged(_))) {
+            let result = if self.dry_run {
+                Ok(())
+            } else {
+                store::refresh(home).map(drop)
+            };
+            let message = format!("inventory.json {done} again");
+            self.add(
+                "manager.inventory",
+                result.map(|()| message).map_err(Into::into),
+            );
         }
         // The damaged file is kept beside the new one.
         if is_cooldown_damaged(self.context) {
             let (now, zone) = (self.context.now(), self.context.zone());
-            let updated = store::note_profiles_and(home, &now, zone, |_| {});
-            let message = "created cooldown.json again from the records".to_owned();
-            let result = updated.map(|_| message).map_err(Into::into);
-            self.add("manager.cooldown", result);
+            let result = if self.dry_run {
+                Ok(())
+            } else {
+                store::note_profiles_and(home, &now, zone, |_| {}).map(drop)
+            };
+            let message = format!("cooldown.json {done} again from the records");
+            self.add(
+                "manager.cooldown",
+                result.map(|()| message).map_err(Into::into),
+            );
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::context;
 use crate::context::Context;
 use crate::inventory::store;
 use crate::io::clock::Zone;
-use crate::io::{OrdinaryPath, clock, modes, shell, space, tree};
+use crate::io::{OrdinaryPath, clock, modes, shell, space};
 use crate::ui::bytes;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
 use std::ffi::OsStr;
@@ -142,36 +142,32 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
     match tz.filter(|tz| !is_known(tz)) {
         Some(name) => Check::warn(ID, format!("TZ is not a known time zone: {name}"))
             .because("times are shown and days are counted in another zone")
-            .fixed_by("codex-manager config set timezone Europe/Berlin"),
+            .advised(
+                "set your time zone, by its IANA name: codex-manager config set timezone ZONE",
+            ),
         None => Check::ok(ID, format!("the time zone is {}", zone.name())),
     }
 }
 
-/// Compares the free space on the disk of `backups/` with the size of the newest full archive. If there is no full
-/// archive, estimates its size from the size of the home. Returns `None` if the archives or the free space cannot be
-/// read.
+/// Compares the free space on the disk of `backups/` with the size of the newest full archive. Returns `None` if there is
+/// no full archive, or if the archives or the free space cannot be read.
 fn check_free_space(context: &Context) -> Option<Check> {
     let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
-    let newest = store::find_newest(&records, is_full);
+    let newest = store::find_newest(&records, is_full)?;
     let backups = context.backups();
     let existing = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(existing)?;
-    let archive = newest.and_then(|record| record.archive.as_ref());
-    Some(if let Some(archive) = archive {
-        compare_space("the newest full archive takes", archive.bytes, free)
-    } else {
-        let estimate = tree::measure(context.codex_home()).bytes / TYPICAL_COMPRESSION_RATIO;
-        compare_space("a full archive takes about", estimate, free)
-    })
+    Some(compare_space(newest.archive.as_ref()?.bytes, free))
 }
 
-/// The typical size of a home divided by the size of its archive.
-const TYPICAL_COMPRESSION_RATIO: u64 = 4;
-
-fn compare_space(subject: &str, needed: u64, free: u64) -> Check {
+fn compare_space(needed: u64, free: u64) -> Check {
     const ID: &str = "space";
-    let message = format!("{} free, {subject} {}", bytes(free), bytes(needed));
+    let message = format!(
+        "{} free, the newest full archive takes {}",
+        bytes(free),
+        bytes(needed)
+    );
     let check = if free < needed {
         Check::fail(ID, message)
     } else if free / 3 < needed {
@@ -231,9 +227,9 @@ mod tests {
 
     #[test]
     fn free_space_is_compared_with_the_newest_archive() {
-        assert_eq!(compare_space("", 100, 99).status, Status::Fail);
-        assert_eq!(compare_space("", 100, 299).status, Status::Warn);
-        assert_eq!(compare_space("", 100, 300).status, Status::Ok);
-        assert_eq!(compare_space("", 0, 0).status, Status::Ok);
+        assert_eq!(compare_space(100, 99).status, Status::Fail);
+        assert_eq!(compare_space(100, 299).status, Status::Warn);
+        assert_eq!(compare_space(100, 300).status, Status::Ok);
+        assert_eq!(compare_space(0, 0).status, Status::Ok);
     }
 }
