@@ -2,8 +2,6 @@
 
 use super::check::Check;
 use crate::archive::metadata::{BackupMode, Metadata};
-use crate::codex::auth::AuthFile;
-use crate::codex::home::AUTH_JSON;
 use crate::context;
 use crate::context::Context;
 use crate::inventory::store;
@@ -58,11 +56,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         reason = "files are stamped by the system's clock, whatever the time of the run is"
     )]
     let system = DateTime::<Utc>::from(SystemTime::now());
-    let live = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
-    let live = live.as_ref().and_then(AuthFile::login);
-    // Codex stamps a login by the clock of this machine, the server stamps the tokens by its own clock.
-    let ahead = live.is_some_and(|login| login.freshness.has_clock_skew());
-    checks.push(check_clock(system, newest, ahead));
+    checks.push(check_clock(system, newest));
     // A zone set by flag or configuration takes precedence over TZ.
     let tz = context
         .env
@@ -108,9 +102,8 @@ fn modes_warning(id: &'static str, path: &Path) -> Check {
     ))
 }
 
-/// Checks the clock. It must not be before the release of this program, not be behind the newest file of the home, and
-/// must not have been ahead when Codex wrote the live login (`login_ahead`).
-fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bool) -> Check {
+/// Checks that the clock is neither before the release of this program nor behind the newest file of the home.
+fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>) -> Check {
     const ID: &str = "clock";
     let release = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
     let too_far = |ahead: &Duration| *ahead > Duration::minutes(MAX_CLOCK_SKEW_MINUTES);
@@ -120,10 +113,6 @@ fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahe
     } else if let Some(ahead) = ahead {
         let minutes = ahead.num_minutes();
         let message = format!("a file of the Codex home is {minutes} min ahead of the clock");
-        Check::warn(ID, message)
-    } else if login_ahead {
-        let message = "the clock was ahead when Codex wrote the live login: its last_refresh is \
-                       later than the time in its tokens";
         Check::warn(ID, message)
     } else {
         return Check::ok(ID, "the clock matches the times of the files");
@@ -206,7 +195,7 @@ mod tests {
     #[test]
     fn a_clock_behind_the_files_is_a_warning() {
         let now = Utc.with_ymd_and_hms(2026, 11, 20, 12, 0, 0).unwrap();
-        let status = |now, file| check_clock(now, file, false).status;
+        let status = |now, file| check_clock(now, file).status;
         assert_eq!(status(now, None), Status::Ok);
         assert_eq!(status(now, Some(now + Duration::minutes(9))), Status::Ok);
         assert_eq!(status(now, Some(now + Duration::hours(2))), Status::Warn);

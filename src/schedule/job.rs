@@ -3,6 +3,7 @@
 use super::error::ScheduleError;
 use super::scheduler::Scheduler;
 use crate::io::Environment;
+use crate::io::settings::choice_name;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -28,23 +29,8 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    /// The kinds of jobs in the order of output.
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Sync,
-        Self::Backup,
-        Self::Status,
-        Self::Vault,
-        Self::Notify,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Backup => "backup",
-            Self::Status => "status",
-            Self::Vault => "vault",
-            Self::Notify => "notify",
-        }
+    pub(crate) fn name(self) -> String {
+        choice_name(&self)
     }
 }
 
@@ -262,7 +248,6 @@ fn representable_text(
     scheduler: Scheduler,
 ) -> Result<String, ScheduleError> {
     let unwritable = |why| ScheduleError::Unwritable {
-        job_term: scheduler.job_term(),
         why,
         text: text.to_string_lossy().into_owned(),
     };

@@ -25,15 +25,6 @@ impl Scheduler {
             Self::Systemd
         }
     }
-
-    /// Returns the term for a job of this scheduler in messages.
-    pub(crate) fn job_term(self) -> &'static str {
-        match self {
-            Self::Systemd => "systemd user timer",
-            Self::Launchd => "launchd agent",
-            Self::Windows => "Windows task",
-        }
-    }
 }
 
 /// A command that changes the state of the scheduler.
@@ -43,8 +34,6 @@ pub(crate) struct SchedulerCommand {
     pub words: Vec<String>,
     /// True if a failure is ignored, because the job may not be enabled.
     pub may_fail: bool,
-    /// The exit codes that mean that the scheduler is still ending the job, and that the command should be repeated.
-    pub busy_codes: &'static [i32],
 }
 
 impl SchedulerCommand {
@@ -52,7 +41,6 @@ impl SchedulerCommand {
         Self {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
             may_fail: false,
-            busy_codes: &[],
         }
     }
 

@@ -37,18 +37,10 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
         .iter()
         .find_map(|name| context.env.text(name))
         .ok_or_else(|| {
-            let error = CommandError::usage("no editor is set");
-            // `config set` cannot change a file that does not parse.
-            if ConfigFile::read(home).is_ok() {
-                error.hint(
-                    "set EDITOR, or change a single setting: codex-manager config set KEY VALUE",
-                )
-            } else {
-                error.hint(format!(
-                    "set EDITOR, or fix or remove the file by hand: {}",
-                    path.display()
-                ))
-            }
+            CommandError::usage("no editor is set").hint(format!(
+                "set EDITOR, or edit the file by hand: {}",
+                path.display()
+            ))
         })?;
     file_access::resolve_link(&path)?;
     let before = file_access::read_text(&path)?;

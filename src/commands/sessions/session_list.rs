@@ -184,8 +184,8 @@ impl<'a> ConversationList<'a> {
                 thread
             }),
         };
-        let row = |thread| ConversationRow::read(thread, Some(&self.accounts), self.context);
-        let unlisted = |thread| ConversationRow::read(thread, None, self.context);
+        let row = |thread| ConversationRow::read(thread, Some(&self.accounts));
+        let unlisted = |thread| ConversationRow::read(thread, None);
         let mut known = HashSet::new();
         if subagents == Subagents::Listed {
             known.extend(self.entries.iter().map(|entry| entry.id.clone()));

@@ -128,18 +128,7 @@ pub(super) fn check_choice(decision: &OpenDecision, keep: KeepChoice) -> Result<
     if decision.choices().contains(&keep) {
         return Ok(());
     }
-    Err(CommandError::usage(match decision {
-        OpenDecision::Conflict(_) if decision.choices().contains(&KeepChoice::Both) => {
-            "a conflict of a conversation needs --keep local, --keep cloud or --keep both; nothing was changed"
-        }
-        OpenDecision::Conflict(_) => {
-            "not a conversation: choose --keep local or --keep cloud; nothing was changed"
-        }
-        OpenDecision::ConflictCopy(..) => {
-            "a conflict copy needs --keep local, --keep fork or --keep both; nothing was changed"
-        }
-        OpenDecision::Branch(_) => {
-            "two branches of a conversation need --keep local or --keep fork; nothing was changed"
-        }
-    }))
+    let (name, choices) = (decision.name(), names_of(decision.choices()));
+    let message = format!("this version of {name} cannot be kept: {}", keep.name());
+    Err(CommandError::usage(message).hint(format!("choose one of: {choices}; nothing was changed")))
 }

@@ -136,9 +136,11 @@ fn show(context: &Context, plan: &SyncRestorePlan, stage: RestoreStage) {
         Side::Remote => "cloud",
     };
     let ui = &context.ui;
-    for file in plan.files.iter().take(MAX_SHOWN) {
+    let shown = ui.limit_items(plan.files.len(), MAX_SHOWN);
+    for file in &plan.files[..shown] {
         ui.line(&file.path);
     }
+    ui.print_hidden_count(plan.files.len() - shown);
     ui.prose(format_args!(
         "{verb} {} ({}) from the snapshot {} to the {target} side",
         pluralize(plan.files.len(), "file"),
