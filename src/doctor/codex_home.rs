@@ -87,11 +87,7 @@ fn check_home_usable(context: &Context) -> Option<Check> {
         return Some(if has_archive(context) {
             check.fixed_by("codex-manager restore latest")
         } else {
-            let sign_in = "sign in, which creates it: codex login";
-            match context.find_codex() {
-                Ok(_) => check.advised(sign_in),
-                Err(_) => check.advised(format!("{}, then {sign_in}", remedies::INSTALL_CODEX)),
-            }
+            check.advised("sign in, which creates it: codex login")
         });
     }
     let e = fs::read_dir(home).err()?;
@@ -122,10 +118,6 @@ fn check_config_file(context: &Context, config: &CodexConfig) -> Check {
     let check = Check::fail("home.config", message).because("Codex does not start");
     if file_open::require_file_if_exists(&path).is_err() {
         check.fixed_by(remedies::rename_aside_command(&path))
-    } else if has_archive(context) {
-        check.advised(format!(
-            "fix the line: {path_text}; or restore the file from an archive: codex-manager restore latest --only config.toml"
-        ))
     } else {
         check.advised(format!("fix the line: {path_text}"))
     }
@@ -215,16 +207,9 @@ fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
     let path_text = path.display();
     let saved = || remedies::saved_login_command(context.codex_home(), context.manager_home());
     Some(match AuthFile::read(&path) {
-        Err(e) => {
-            let check =
-                Check::fail(ID, format!("{e}: {}", e.source)).because("Codex cannot use the login");
-            // Only errors of the system have a number. An error without a number means that the path is not a regular
-            // file.
-            match e.source.raw_os_error() {
-                Some(_) => check.fixed_by_chmod("u+rw", &path),
-                None => check.fixed_by(remedies::rename_aside_command(&path)),
-            }
-        }
+        Err(e) => Check::fail(ID, format!("{e}: {}", e.source))
+            .because("Codex cannot use the login")
+            .fixed_by_access(&e),
         Ok(AuthFile::Missing) if reads_auth_json => {
             let check = Check::warn(ID, "not signed in").because("Codex asks for a login");
             match saved() {

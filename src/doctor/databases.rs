@@ -1,6 +1,5 @@
 //! Checks of Codex's databases.
 
-use super::archives::has_archive;
 use super::check::Check;
 use crate::codex::config::CodexConfig;
 use crate::codex::database::DatabaseError;
@@ -66,10 +65,9 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
                 check.fixed_by(remedies::rename_aside_command(path))
             }
             // Finding the archive with an intact copy would mean reading all of them.
-            _ if has_archive(context) => check.advised(format!(
+            _ => check.advised(format!(
                 "start codex, which moves it aside and creates a new one; or restore it from an older archive: codex-manager restore ARCHIVE --only {name}"
             )),
-            _ => check.advised("start codex, which moves it aside and creates a new one"),
         }
     };
     faults.into_iter().map(check).collect()

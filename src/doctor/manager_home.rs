@@ -11,7 +11,7 @@ use crate::codex::threads;
 use crate::config::file::ConfigFile;
 use crate::context::Context;
 use crate::inventory::records::InventoryFile;
-use crate::inventory::{cleanup, cooldown, remedies, store};
+use crate::inventory::{cleanup, cooldown, store};
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::quantity::pluralize;
@@ -21,7 +21,6 @@ use crate::journal::{self, KeptAs};
 use crate::launch::registry::LaunchRegistry;
 use crate::restore::pending;
 use crate::transfer::python_home::find_unimported;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -62,15 +61,9 @@ fn check_config_file(home: &Path) -> Check {
         Err(e @ SettingsError::Newer { .. }) => Check::fail(ID, e.to_string())
             .because("other commands fail on it")
             .advised(UPGRADE),
-        Err(SettingsError::Io(e)) => {
-            let message = format!("{e}: {}", e.source);
-            let check = Check::fail(ID, message).because("other commands fail on it");
-            match e.source.kind() {
-                ErrorKind::PermissionDenied => check.fixed_by_chmod("u+rw", &e.path),
-                // `config edit` cannot open such a file.
-                _ => check.fixed_by(remedies::rename_aside_command(&e.path)),
-            }
-        }
+        Err(SettingsError::Io(e)) => Check::fail(ID, format!("{e}: {}", e.source))
+            .because("other commands fail on it")
+            .fixed_by_access(&e),
         Err(e) => Check::fail(ID, e.to_string())
             .because("other commands fail on it")
             .advised("fix it: codex-manager config edit"),
@@ -192,29 +185,17 @@ fn check_profiles(context: &Context) -> Vec<Check> {
             folder.display()
         );
         let check = Check::fail(ID, message).because(WHY);
-        checks.push(check.advised(advice_for_unidentified(&profile.name, &profiles)));
+        let name = shell::quote_if_needed(&profile.name);
+        checks.push(check.advised(format!(
+            "move the folder away; then save a login of its history/: codex-manager profile save {name} --from FILE; \
+             or sign in again: codex-manager profile login {name}"
+        )));
     }
     if checks.is_empty() {
         let profiles = pluralize(all.len(), "profile");
         checks.push(Check::ok(ID, format!("{profiles} checked")));
     }
     checks
-}
-
-/// Returns the advice for a profile whose account is unknown: to save a login of its history if there is one, else to
-/// sign in again.
-fn advice_for_unidentified(name: &str, profiles: &Profiles) -> String {
-    let has_login = profiles
-        .read_history(name)
-        .is_ok_and(|logins| logins.iter().any(|old| old.auth.login().is_some()));
-    if has_login {
-        "save a login from its history/: codex-manager profile save NAME --from FILE; then move the folder away".into()
-    } else {
-        format!(
-            "move the folder away, then sign in again: codex-manager profile login {}",
-            shell::quote_if_needed(name)
-        )
-    }
 }
 
 /// Returns the fault of a profile and its fix; `None` if the profile is usable.
@@ -260,10 +241,7 @@ fn find_profile_fault(
 fn with_document_fix(check: Check, error: &DocumentError) -> Check {
     match error {
         DocumentError::Newer { .. } => check.advised(UPGRADE),
-        DocumentError::Io(e) if e.source.raw_os_error().is_none() => {
-            check.fixed_by(remedies::rename_aside_command(&e.path))
-        }
-        DocumentError::Io(e) => check.fixed_by_chmod("u+rw", &e.path),
+        DocumentError::Io(e) => check.fixed_by_access(e),
     }
 }
 
