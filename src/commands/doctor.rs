@@ -64,17 +64,14 @@ impl DoctorArgs {
 /// Formats the number of checks, of failures and of warnings.
 fn summarize(checks: &[Check]) -> String {
     let count = |status| checks.iter().filter(|check| check.status == status).count();
-    let found = [
-        (count(Status::Fail), "failure"),
-        (count(Status::Warn), "warning"),
-    ];
-    let found = found.into_iter().filter(|(count, _)| *count > 0);
-    let found: Vec<_> = found.map(|(count, noun)| pluralize(count, noun)).collect();
-    let checks = pluralize(checks.len(), "check");
-    if found.is_empty() {
-        format!("{checks}, no problems")
-    } else {
-        format!("{checks}, {}", found.join(", "))
+    let checks_text = pluralize(checks.len(), "check");
+    let failures = pluralize(count(Status::Fail), "failure");
+    let warnings = pluralize(count(Status::Warn), "warning");
+    match (count(Status::Fail), count(Status::Warn)) {
+        (0, 0) => format!("{checks_text}, no problems"),
+        (0, _) => format!("{checks_text}, {warnings}"),
+        (_, 0) => format!("{checks_text}, {failures}"),
+        _ => format!("{checks_text}, {failures}, {warnings}"),
     }
 }
 

@@ -204,12 +204,8 @@ fn no_account_error(
     context.ui.print_bare_json(&Value::Null);
     match ranking.candidates.first() {
         Some(best) if args.switch && (best.is_ready() || !args.ready_only) => {
-            let lacking = if args.ready_only {
-                "cannot switch: no account with a saved login is ready"
-            } else {
-                "cannot switch: no account has a saved login"
-            };
-            CommandError::refused(lacking).hint(format!(
+            let message = "cannot switch: no account with a saved login can be recommended";
+            CommandError::refused(message).hint(format!(
                 "the best account is {}; save its login: codex-manager profile save NAME --from FILE",
                 label(best.account)
             ))

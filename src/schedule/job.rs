@@ -44,15 +44,6 @@ pub enum Trigger {
     Daily(u8, u8),
 }
 
-impl Trigger {
-    fn period_seconds(self) -> u32 {
-        match self {
-            Self::Every(secs) => secs,
-            Self::Daily(..) => DAY_SECONDS,
-        }
-    }
-}
-
 /// The options of a job. They are stored in the marker line of its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobOptions {
@@ -77,11 +68,10 @@ impl JobOptions {
     /// Returns the seconds between two archives while the version of Codex stays the same. A job with
     /// `if_codex_changed` runs more often, but makes archives of an unchanged Codex only about once a day.
     fn archive_period_seconds(&self) -> u32 {
-        let period = self.when.period_seconds();
-        if self.if_codex_changed {
-            period.max(DAY_SECONDS)
-        } else {
-            period
+        match self.when {
+            Trigger::Every(secs) if self.if_codex_changed => secs.max(DAY_SECONDS),
+            Trigger::Every(secs) => secs,
+            Trigger::Daily(..) => DAY_SECONDS,
         }
     }
 }
