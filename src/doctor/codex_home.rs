@@ -12,7 +12,6 @@ use crate::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use crate::codex::rollout::{self, RolloutName};
 use crate::codex::{daemon, threads};
 use crate::context::Context;
-use crate::error::{CommandError, ErrorKind};
 use crate::inventory::{losses, remedies};
 use crate::io::quantity::pluralize;
 use crate::io::{file_id, file_open, processes, shell};
@@ -36,7 +35,10 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let config = CodexConfig::read(home);
     checks.push(check_config_file(context, &config));
     checks.push(check_store_setting(&config));
-    checks.extend(check_login(context, config.store.reads_auth_json()));
+    // Otherwise Codex ignores auth.json.
+    if config.store.reads_auth_json() {
+        checks.push(check_login(context));
+    }
     checks.extend(databases::run_checks(context, &config));
     checks.push(check_conversations(context));
     checks.extend(check_losses(context));
@@ -133,7 +135,7 @@ fn check_store_setting(config: &CodexConfig) -> Check {
     );
     Check::warn("home.store", message)
         .because("such logins can be neither backed up nor switched")
-        .advised(STORE_FIX)
+        .advised("set cli_auth_credentials_store = \"file\" in config.toml, then codex login")
 }
 
 /// Checks that Codex's background daemon uses the account in `auth.json`. Returns `None` if no daemon is running or
@@ -197,33 +199,22 @@ fn check_program(context: &Context) -> (Check, Option<String>) {
     (check, version)
 }
 
-/// The fix for logins that are not in `auth.json`.
-const STORE_FIX: &str =
-    "set cli_auth_credentials_store = \"file\" in config.toml, then codex login";
-
-fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
+fn check_login(context: &Context) -> Check {
     const ID: &str = "home.login";
     let path = context.codex_home().join(AUTH_JSON);
     let path_text = path.display();
     let saved = || remedies::saved_login_command(context.codex_home(), context.manager_home());
-    Some(match AuthFile::read(&path) {
+    match AuthFile::read(&path) {
         Err(e) => Check::fail(ID, format!("{e}: {}", e.source))
             .because("Codex cannot use the login")
             .fixed_by_access(&e),
-        Ok(AuthFile::Missing) if reads_auth_json => {
+        Ok(AuthFile::Missing) => {
             let check = Check::warn(ID, "not signed in").because("Codex asks for a login");
             match saved() {
                 Some(command) => check.fixed_by(command),
                 None => check.advised("sign in: codex login"),
             }
         }
-        Ok(AuthFile::Missing) => return None,
-        Ok(_) if !reads_auth_json => Check::warn(
-            ID,
-            "there is an auth.json that Codex does not read: the live account is unknown",
-        )
-        .because("logins stored elsewhere can be neither backed up nor switched")
-        .advised(STORE_FIX),
         Ok(AuthFile::Unreadable { reason, .. }) => {
             let check = Check::fail(ID, format!("auth.json is {reason}: {path_text}"))
                 .because("Codex cannot use the login");
@@ -252,7 +243,7 @@ fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
                 }
             }
         }
-    })
+    }
 }
 
 /// Checks that Codex's database lists at least one conversation. `history check` compares all conversations with the
@@ -279,22 +270,14 @@ fn check_conversations(context: &Context) -> Check {
             .because("Codex reads all of them at its next start")
             .advised("start codex, which creates the database again");
     };
-    let unlisted = |message: String| {
-        Check::warn(ID, message)
-            .because("Codex cannot show or resume conversations that are not listed")
-            .advised("find the fix with: codex-manager history check")
-    };
-    match threads::fold_rows(&database, || 0_usize, |rows, _| *rows += 1) {
-        Ok(Some(1..)) => Check::ok(ID, "Codex's database lists at least one conversation"),
-        Ok(_) => unlisted(format!(
-            "there are conversations, but none is listed in {}",
-            database.display()
-        )),
-        Err(e) => unlisted(format!(
-            "cannot read the list of conversations: {}",
-            CommandError::wrap(ErrorKind::Failed, &e).to_one_line()
-        )),
+    let rows = threads::fold_rows(&database, || 0_usize, |rows, _| *rows += 1);
+    if matches!(rows, Ok(Some(1..))) {
+        return Check::ok(ID, "Codex's database lists at least one conversation");
     }
+    let message = format!("no conversation can be read in {}", database.display());
+    Check::warn(ID, message)
+        .because("Codex cannot show or resume conversations that are not listed")
+        .advised("find the fix with: codex-manager history check")
 }
 
 fn find_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {

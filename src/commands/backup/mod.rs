@@ -256,10 +256,10 @@ fn find_build(context: &Context) -> Result<String> {
     let program = context
         .find_codex()
         .map_err(|e| CommandError::failed(message).because(e))?;
-    let build = program
-        .build_id()
-        .ok_or_else(|| CommandError::failed(format!("cannot read {}", program.path().display())));
-    build.map_err(|e| e.hint("pass the path of codex: --codex-bin FILE"))
+    program.build_id().ok_or_else(|| {
+        CommandError::failed(format!("cannot read {}", program.path().display()))
+            .hint("pass the path of codex: --codex-bin FILE")
+    })
 }
 
 /// Makes a snapshot of the home in the vault, and returns its id. A failure is only a warning, because the archive is

@@ -53,10 +53,8 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
     if text == before {
         context.ui.line("nothing was changed");
     } else {
-        let checked = ConfigFile::parse(path.clone(), &text)
-            .and_then(|file| file.values().map(|_| file))
-            .map_err(CommandError::from);
-        match checked {
+        let checked = ConfigFile::parse(path.clone(), &text);
+        match checked.and_then(|file| file.values().map(|_| file)) {
             Ok(file) => {
                 warn_about_unknown(context, &file);
                 if !dry_run && !file_access::replace_if_unchanged(home, &before, &file)? {
@@ -68,8 +66,8 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
                 let done = if dry_run { "is valid" } else { "was replaced" };
                 context.ui.prose(format_args!("{} {done}", path.display()));
             }
-            Err(e) if dry_run => return Err(e),
-            Err(e) => return Err(save_rejected(&path, &copy, e)?),
+            Err(e) if dry_run => return Err(e.into()),
+            Err(e) => return Err(save_rejected(&path, &copy, e.into())?),
         }
     }
     let changed = text != before && !dry_run;
