@@ -211,8 +211,8 @@ fn no_account_error(
             ))
         }
         Some(best) => {
-            let next = best.verdict.next_available_at.filter(|_| args.ready_only);
-            let when = next.map_or(String::new(), |at| {
+            let next_available_at = best.verdict.next_available_at.filter(|_| args.ready_only);
+            let when = next_available_at.map_or(String::new(), |at| {
                 format!(
                     "; next: {}, {}",
                     label(best.account),
@@ -274,8 +274,8 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
     // A longer name would leave too little width for the reasons.
     const MAX_NAME_WIDTH: usize = 40;
     let ui = &context.ui;
-    let all = || ranking.candidates.iter().chain(&ranking.excluded);
-    let width = all()
+    let all_accounts = || ranking.candidates.iter().chain(&ranking.excluded);
+    let width = all_accounts()
         .map(|c| label(c.account).chars().count())
         .max()
         .unwrap_or(0);
@@ -283,7 +283,7 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
     // Below a longer name, the reasons get the whole width.
     let indent = if width > max_width { 0 } else { width };
     let width = width.min(max_width);
-    for (i, candidate) in all().enumerate() {
+    for (i, candidate) in all_accounts().enumerate() {
         let name = format!("{:<width$}", label(candidate.account));
         let (rank, style) = if i < ranking.candidates.len() {
             (format!("{}.", i + 1), style_of(candidate.verdict.state))
@@ -297,10 +297,10 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
             &candidate.verdict,
             context,
         ));
-        let seen = candidate.account.entry.observation.as_ref();
-        notes.extend(
-            seen.and_then(|seen| windows::format_resets(seen, context.zone(), &context.now())),
-        );
+        let observation = candidate.account.entry.observation.as_ref();
+        notes.extend(observation.and_then(|observation| {
+            windows::format_resets(observation, context.zone(), &context.now())
+        }));
         let line = format!("{rank:>3} {}  {}", ui.paint(style, name), notes.join("; "));
         ui.print_hanging(MARGIN + indent, line);
     }

@@ -144,19 +144,19 @@ fn check_daemon(context: &Context) -> Option<Check> {
     const ID: &str = "home.daemon";
     let home = context.codex_home();
     let pid = daemon::find(home)?.pid;
-    let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
+    let live_auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
     // No other process can ask Codex for its account, so the start time of the daemon decides.
     let account_history =
-        AccountHistory::read(context.manager_home(), home, &live).unwrap_or_default();
+        AccountHistory::read(context.manager_home(), home, &live_auth).unwrap_or_default();
     let started = processes::started_at(pid);
-    let of_daemon = started
+    let daemon_identity = started
         .as_ref()
         .and_then(|at| account_history.account_at(at));
-    let signed_in = live.login().map(|login| &login.identity);
-    let check = match (of_daemon, signed_in) {
-        (Some(of_daemon), Some(live)) if !of_daemon.is_same(live) => {
+    let live_identity = live_auth.login().map(|login| &login.identity);
+    let check = match (daemon_identity, live_identity) {
+        (Some(daemon_identity), Some(live_identity)) if !daemon_identity.is_same(live_identity) => {
             let message = format!(
-                "Codex's background daemon (PID {pid}) still uses {of_daemon}; the live account is {live}"
+                "Codex's background daemon (PID {pid}) still uses {daemon_identity}; the live account is {live_identity}"
             );
             Check::warn(ID, message)
                 .because("new conversations in Codex's interface run under the daemon's account")

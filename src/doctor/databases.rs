@@ -80,14 +80,14 @@ fn find_database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> 
     folders.extend(config.database_folder(home, &context.env));
     folders.sort();
     folders.dedup();
-    let mut found: Vec<_> = folders
+    let mut database_files: Vec<_> = folders
         .iter()
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flat_map(|entries| entries.flatten().map(|e| e.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "sqlite") && !path.is_dir())
         .collect();
-    found.sort();
-    found
+    database_files.sort();
+    database_files
 }
 
 /// Returns the fault of a database file that its length, its header or its list of tables shows.

@@ -69,10 +69,10 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
 
 /// Returns the component of `path` that is named after a sync service, and the name of the service.
 pub(crate) fn find_sync_service(path: &Path) -> Option<(&OsStr, &'static str)> {
-    path.iter().find_map(|part| {
-        let lower = part.to_string_lossy().to_lowercase();
-        let found = SYNC_SERVICES.iter().find(|(name, _)| lower.contains(name));
-        found.map(|(_, service)| (part, *service))
+    path.iter().find_map(|component| {
+        let lower = component.to_string_lossy().to_lowercase();
+        let service_entry = SYNC_SERVICES.iter().find(|(name, _)| lower.contains(name));
+        service_entry.map(|(_, service)| (component, *service))
     })
 }
 

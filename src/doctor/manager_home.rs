@@ -155,19 +155,19 @@ fn check_profiles(context: &Context) -> Vec<Check> {
     const WHY: &str = "its login cannot be used";
     let home = context.manager_home();
     let profiles = context.profiles();
-    let all = match profiles.list() {
-        Ok(all) => all,
+    let all_profiles = match profiles.list() {
+        Ok(all_profiles) => all_profiles,
         Err(e) => {
             let check = Check::fail(ID, e.to_string()).because(WHY);
             return vec![check.advised(advice_to_make_readable(&home.join("profiles")))];
         }
     };
-    let newer = profiles.list_newer(&all);
+    let newer = profiles.list_newer(&all_profiles);
     let mut checks: Vec<_> = newer
         .iter()
         .map(|(_, e)| with_document_fix(Check::fail(ID, e.to_string()), e).because(WHY))
         .collect();
-    for profile in &all {
+    for profile in &all_profiles {
         if newer.iter().any(|(name, _)| *name == profile.name) {
             continue;
         }
@@ -192,7 +192,7 @@ fn check_profiles(context: &Context) -> Vec<Check> {
         )));
     }
     if checks.is_empty() {
-        let profiles = pluralize(all.len(), "profile");
+        let profiles = pluralize(all_profiles.len(), "profile");
         checks.push(Check::ok(ID, format!("{profiles} checked")));
     }
     checks
@@ -271,9 +271,12 @@ fn check_launches(context: &Context) -> Option<Check> {
 
 /// Reports unknown entries of the manager home, which no command changes.
 fn check_foreign_files(home: &Path) -> Option<Check> {
-    let found = list_entries(home, |name| !is_manager_file(name));
-    (!found.is_empty()).then(|| {
-        let message = format!("unknown file, left unchanged: {}", summarize_paths(&found));
+    let foreign_files = list_entries(home, |name| !is_manager_file(name));
+    (!foreign_files.is_empty()).then(|| {
+        let message = format!(
+            "unknown file, left unchanged: {}",
+            summarize_paths(&foreign_files)
+        );
         Check::ok("manager.foreign", message)
     })
 }
@@ -344,9 +347,9 @@ pub(crate) fn find_stale_temp_files(context: &Context) -> Vec<PathBuf> {
     let now = SystemTime::now();
     // Temp files are beside the file that they replace: logins and lists in the Codex home, and databases, which a
     // history repair replaces, in their own folder.
-    let others = [
+    let other_folders = [
         context.codex_home().to_path_buf(),
         threads::find_state_folder(context.codex_home(), &context.env),
     ];
-    cleanup::find_leftovers(context.manager_home(), &others, now)
+    cleanup::find_leftovers(context.manager_home(), &other_folders, now)
 }

@@ -158,9 +158,9 @@ fn show_other_files(others: &[&SkippedLegacyFile], ui: &Ui) {
         for path in paths.iter().take(shown) {
             ui.note(format_args!("  {}", printable(&path.to_string_lossy())));
         }
-        let more = paths.len() - shown;
-        if more > 0 {
-            ui.note(format_args!("  … {more} more: --verbose"));
+        let hidden = paths.len() - shown;
+        if hidden > 0 {
+            ui.note(format_args!("  … {hidden} more: --verbose"));
         }
     }
 }

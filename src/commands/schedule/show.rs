@@ -47,7 +47,7 @@ impl ScheduleShowArgs {
         let mut hints = Vec::new();
         for job in jobs {
             let installed_job = schedule::find(job, &job_context)?;
-            let next = installed_job
+            let next_run = installed_job
                 .as_ref()
                 .and_then(|job| find_next_run(job, context));
             let (style, state) = state_of(installed_job.as_ref());
@@ -61,8 +61,8 @@ impl ScheduleShowArgs {
                 Cell::new(Style::Strong, job.name()),
                 Cell::new(style, state),
                 Cell::plain(runs),
-                Cell::plain(next.map_or("-".into(), |at| full_time(&at, context)))
-                    .value(next.map_or(String::new(), |at| local_rfc3339(&at, context))),
+                Cell::plain(next_run.map_or("-".into(), |at| full_time(&at, context)))
+                    .value(next_run.map_or(String::new(), |at| local_rfc3339(&at, context))),
             ]);
             let options = installed_job.as_ref().map(|job| &job.options);
             documents.push(
@@ -79,7 +79,7 @@ impl ScheduleShowArgs {
                     )
                     .with("when", options.map(|options| options.when))
                     .with("apply", options.map(|options| options.apply))
-                    .with("next_run", next.map(|at| local_rfc3339(&at, context)))
+                    .with("next_run", next_run.map(|at| local_rfc3339(&at, context)))
                     .with("files", schedule::paths(job, &job_context)?),
             );
         }

@@ -179,12 +179,14 @@ impl ResolveArgs {
         keep: KeepChoice,
         resolved: DecisionOutcome,
     ) -> Outcome {
-        let kept = match keep {
+        let kept_version = match keep {
             KeepChoice::Both => "both versions".to_owned(),
-            one => format!("the {} version", one.name()),
+            version => format!("the {} version", version.name()),
         };
         let verb = if self.dry_run { "would keep" } else { "kept" };
-        context.ui.prose(format_args!("{verb} {kept} of {what}"));
+        context
+            .ui
+            .prose(format_args!("{verb} {kept_version} of {what}"));
         if let Some(id) = &resolved.new_id {
             context
                 .ui
@@ -271,12 +273,12 @@ impl ResolveArgs {
 /// Returns the argument of `sync resolve` for a decision: the short id of its conversation; the file if it has none or
 /// the id names several decisions.
 fn typed_name<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str {
-    let short = |decision: &'a OpenDecision| decision.session_id().map(short_id);
-    let Some(id) = short(decision) else {
+    let short_id_of = |decision: &'a OpenDecision| decision.session_id().map(short_id);
+    let Some(id) = short_id_of(decision) else {
         return decision.file();
     };
-    let others = open.iter().filter_map(OpenDecision::session_id);
-    match others.filter(|other| short_id(other) == id).count() {
+    let ids = open.iter().filter_map(OpenDecision::session_id);
+    match ids.filter(|other_id| short_id(other_id) == id).count() {
         1 => id,
         _ => decision.file(),
     }
@@ -376,9 +378,9 @@ impl ReplicaContext<'_> {
         if new_copies.is_empty() {
             return Ok(());
         }
-        let others = identity::read_remote_manifests(self.config, state)?.resolutions;
+        let remote = identity::read_remote_manifests(self.config, state)?.resolutions;
         for (name, _) in new_copies {
-            resolutions::record_keep(name, &mut state.resolutions, &others);
+            resolutions::record_keep(name, &mut state.resolutions, &remote);
         }
         Ok(self.replica.write(state)?)
     }
@@ -416,8 +418,8 @@ impl ReplicaContext<'_> {
     ) -> Result<DecisionOutcome, CommandError> {
         let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;
-        let others = identity::read_remote_manifests(config, &state)?.resolutions;
-        branch.decide(keep, &config.local, replica, &mut state, &others)?;
+        let resolutions = identity::read_remote_manifests(config, &state)?.resolutions;
+        branch.decide(keep, &config.local, replica, &mut state, &resolutions)?;
         update_codex_index(self.context, config, replica)?;
         Ok(DecisionOutcome::default())
     }

@@ -427,7 +427,7 @@ fn print_snapshot(ui: &Ui, done: &[&SyncStep], snapshot: &str, remote: SyncRemot
         if side == Side::Remote && remote == SyncRemote::Vault {
             continue;
         }
-        if targets.any(|seen| seen.side == side) {
+        if targets.any(|target| target.side == side) {
             ui.note(format_args!(
                 "restore those of the {name} side with: codex-manager sync restore --from {snapshot} --target {name} --apply"
             ));
