@@ -376,13 +376,13 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
             fs::write(profile_file(env, "work", "auth.json"), "").unwrap();
         },
         "manager.profiles",
-        ExpectedFix::ByCommand,
+        ExpectedFix::ByHand,
     ),
     (
         profiles,
         |env| fs::write(profile_file(env, "home", "auth.json"), "").unwrap(),
         "manager.profiles",
-        ExpectedFix::ByCommand,
+        ExpectedFix::ByHand,
     ),
     // Archives.
     (without_archive, |_| {}, "archives", ExpectedFix::ByCommand),

@@ -12,7 +12,6 @@ use crate::config::file::ConfigFile;
 use crate::context::Context;
 use crate::inventory::records::InventoryFile;
 use crate::inventory::{cleanup, cooldown, store};
-use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::quantity::pluralize;
 use crate::io::settings::SettingsError;
@@ -222,17 +221,13 @@ fn find_profile_fault(
         return None;
     };
     let fault = format!("the auth.json of {name} is {reason}");
-    let dry_run = true;
     // If the account is live, the newest login is the one in the Codex home.
     let fix = if profile.find_live_home(codex_home).is_some() {
         Remedy::Command(format!("codex-manager profile save {word}"))
-    } else if profiles
-        .restore_login(name, None, codex_home, Timestamp::default(), dry_run)
-        .is_ok()
-    {
-        Remedy::Command(format!("codex-manager profile restore-login {word}"))
     } else {
-        sign_in()
+        Remedy::Advice(format!(
+            "restore its last login: codex-manager profile restore-login {word}; or sign in again: codex-manager profile login {word}"
+        ))
     };
     Some((fault, fix))
 }

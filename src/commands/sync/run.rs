@@ -148,8 +148,11 @@ impl RunArgs {
         shutdown_args: &ShutdownArgs,
     ) -> Result<SyncedRound, CommandError> {
         let request = self.plan_flags.request(config, replica);
-        let (mut plan, state, needs_closed_codex) =
-            end_codex_and_plan(context, &request, shutdown_args)?;
+        let PlannedRound {
+            mut plan,
+            state,
+            needs_closed_codex,
+        } = end_codex_and_plan(context, &request, shutdown_args)?;
         log_conflicts(&plan.conflicts);
         if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
             print_notes(context, &plan);
@@ -263,14 +266,20 @@ impl SyncedRound {
     }
 }
 
+struct PlannedRound {
+    plan: SyncPlan,
+    state: SyncState,
+    /// True if the round needs Codex to be closed, even if no Codex was running.
+    needs_closed_codex: bool,
+}
+
 /// Plans, ends Codex with the user's consent, and plans again if Codex was running. Codex is not ended if there is
-/// nothing to do, or if a conflict stops the run. The returned bool is true if the run needs Codex to be closed, even
-/// if no Codex was running.
+/// nothing to do, or if a conflict stops the run.
 fn end_codex_and_plan(
     context: &Context,
     request: &PlanRequest<'_>,
     shutdown_args: &ShutdownArgs,
-) -> Result<(SyncPlan, SyncState, bool), CommandError> {
+) -> Result<PlannedRound, CommandError> {
     let (config, replica) = (request.config, request.replica);
     let was_in_use = is_home_in_use(context, config);
     let (mut plan, mut state) = plan::plan(request)?;
@@ -286,7 +295,11 @@ fn end_codex_and_plan(
             shut_down_codex(context, config, shutdown_args)?;
         }
     }
-    Ok((plan, state, needs_closed_codex))
+    Ok(PlannedRound {
+        plan,
+        state,
+        needs_closed_codex,
+    })
 }
 
 /// Prints the JSON document, the completed steps, the files that were left alone, and the snapshot of the run.
