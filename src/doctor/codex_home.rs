@@ -1,20 +1,21 @@
 //! Checks of the Codex program and of the Codex home: configuration, login, conversations, daemon.
 
 use super::archives::has_archive;
-use super::check::Check;
+use super::check::{Check, Status};
 use super::databases;
 use super::folders::no_folder;
 use super::permissions::removable_mode;
 use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
-use crate::codex::config::CodexConfig;
+use crate::codex::config::{CodexConfig, CredentialStore};
 use crate::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use crate::codex::rollout::{self, RolloutName};
 use crate::codex::{daemon, threads};
 use crate::context::Context;
+use crate::inventory::status::{self, StatusProblem};
 use crate::inventory::{losses, remedies};
 use crate::io::quantity::pluralize;
-use crate::io::{file_id, file_open, processes, shell};
+use crate::io::{file_open, processes, shell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     checks.push(check_store_setting(&config));
     // Otherwise Codex ignores auth.json.
     if config.store.reads_auth_json() {
-        checks.push(check_login(context));
+        checks.push(check_login(context, config.store));
     }
     checks.extend(databases::run_checks(context, &config));
     checks.push(check_conversations(context));
@@ -199,50 +200,43 @@ fn check_program(context: &Context) -> (Check, Option<String>) {
     (check, version)
 }
 
-fn check_login(context: &Context) -> Check {
+fn check_login(context: &Context, store: CredentialStore) -> Check {
     const ID: &str = "home.login";
     let path = context.codex_home().join(AUTH_JSON);
-    let path_text = path.display();
-    let saved = || remedies::saved_login_command(context.codex_home(), context.manager_home());
-    match AuthFile::read(&path) {
-        Err(e) => Check::fail(ID, format!("{e}: {}", e.source))
-            .because("Codex cannot use the login")
-            .fixed_by_access(&e),
-        Ok(AuthFile::Missing) => {
-            let check = Check::warn(ID, "not signed in").because("Codex asks for a login");
-            match saved() {
-                Some(command) => check.fixed_by(command),
-                None => check.advised("sign in: codex login"),
-            }
+    let auth = AuthFile::read(&path);
+    if let Some(problem) = status::find_obstacle(&path, store, auth.as_ref()) {
+        return describe_login_problem(&problem, context);
+    }
+    if let Some(mode) = removable_mode(&path) {
+        let message = format!("auth.json is accessible to other users (mode {mode:o})");
+        return Check::warn(ID, message)
+            .because("a user who reads it can act as you")
+            .fixed_by_chmod("600", &path);
+    }
+    let login = auth.as_ref().ok().and_then(AuthFile::login);
+    let message = login.map_or("auth.json contains no login".to_owned(), |login| {
+        format!("signed in as {}", context.profiles().label(&login.identity))
+    });
+    Check::ok(ID, message)
+}
+
+fn describe_login_problem(problem: &StatusProblem, context: &Context) -> Check {
+    let severity = match problem {
+        StatusProblem::SignedOut => Status::Warn,
+        _ => Status::Fail,
+    };
+    let check = Check::new("home.login", severity, problem.to_string())
+        .because("Codex cannot use or renew the login");
+    match problem {
+        StatusProblem::HardLinked(path) => check.fixed_by(remedies::unlink_copy_command(path)),
+        StatusProblem::NotAFile { path, .. } => {
+            check.fixed_by(remedies::rename_aside_command(path))
         }
-        Ok(AuthFile::Unreadable { reason, .. }) => {
-            let check = Check::fail(ID, format!("auth.json is {reason}: {path_text}"))
-                .because("Codex cannot use the login");
-            match saved() {
-                Some(command) => check.fixed_by(command),
-                None => check.advised("sign in again: codex login"),
-            }
-        }
-        Ok(AuthFile::Present(snapshot)) => {
-            if file_id::has_second_link(&path) {
-                Check::fail(ID, "auth.json has a second hard link")
-                    .because("when Codex renews the login, the other path keeps an old copy or overwrites the new one")
-                    .fixed_by(remedies::unlink_copy_command(&path))
-            } else if let Some(mode) = removable_mode(&path) {
-                let message = format!("auth.json is accessible to other users (mode {mode:o})");
-                Check::warn(ID, message)
-                    .because("a user who reads it can act as you")
-                    .fixed_by_chmod("600", &path)
-            } else {
-                match snapshot.login.map(|login| login.identity) {
-                    Some(who) => {
-                        let name = context.profiles().label(&who);
-                        Check::ok(ID, format!("signed in as {name}"))
-                    }
-                    None => Check::ok(ID, "auth.json contains no login"),
-                }
-            }
-        }
+        StatusProblem::Denied { path, .. } => check.fixed_by_chmod("u+rw", path),
+        _ => match remedies::saved_login_command(context.codex_home(), context.manager_home()) {
+            Some(command) => check.fixed_by(command),
+            None => check.advised("sign in: codex login"),
+        },
     }
 }
 
