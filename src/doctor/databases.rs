@@ -122,7 +122,7 @@ fn is_truncated(head: [u8; 18], bytes: u64) -> bool {
         1 => 65_536,
         size => u64::from(size),
     };
-    head.starts_with(b"SQLite format 3\0") && page_size > 0 && bytes % page_size != 0
+    head.starts_with(b"SQLite format 3\0") && page_size > 0 && !bytes.is_multiple_of(page_size)
 }
 
 /// Returns the fault in the schema of a database. Reads the schema with the changes in the `-wal`, as Codex does at its

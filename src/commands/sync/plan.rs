@@ -48,7 +48,7 @@ impl PlanArgs {
     }
 }
 
-/// The shutdown_args that `plan` and `run` share.
+/// The flags that `plan` and `run` share.
 #[derive(Debug, Args)]
 pub(super) struct PlanFlags {
     /// Copy missing files to the cloud folder again, even if most of them are missing

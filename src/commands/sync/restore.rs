@@ -45,7 +45,7 @@ pub(super) struct SyncRestoreArgs {
 }
 
 impl SyncRestoreArgs {
-    /// Returns true if the command changes files, by its shutdown_args and the configuration.
+    /// Returns true if the command changes files, by its flags and the configuration.
     pub(super) fn applies(&self, config: &SyncConfig) -> bool {
         self.apply || !(self.dry_run || config.safety.dry_run_default)
     }
