@@ -158,11 +158,8 @@ impl RunArgs {
             print_notes(context, &plan);
         }
         if plan.is_stopped(config.policy.rules.conflict) {
-            let error = Some(undecided_error(&plan, config));
-            return Ok(SyncedRound {
-                error,
-                ..SyncedRound::new(plan)
-            });
+            let error = undecided_error(&plan, config);
+            return Ok(SyncedRound::stopped(plan, error));
         }
         record_new_branches(&mut plan, &state, config);
         let records = branches::collect_records(&plan, &state);
@@ -181,16 +178,8 @@ impl RunArgs {
         );
         drop(bar);
         let report = match report {
-            Err(ApplyError::Stopped { snapshot, cause }) => {
-                events::warn!(
-                    snapshot = &*snapshot,
-                    "the overwritten files are in a snapshot"
-                );
-                // Only the next plan knows which steps are done.
-                let mut round = SyncedRound::new(plan);
-                round.report.snapshot = Some(snapshot.clone());
-                round.error = Some(ApplyError::Stopped { snapshot, cause }.into());
-                return Ok(round);
+            Err(error @ ApplyError::Stopped { .. }) => {
+                return Ok(SyncedRound::stopped_after_change(plan, error));
             }
             report => report?,
         };
@@ -231,6 +220,28 @@ impl SyncedRound {
             report: ApplyReport::default(),
             error: None,
         }
+    }
+
+    fn stopped(plan: SyncPlan, error: CommandError) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::new(plan)
+        }
+    }
+
+    /// Returns a round that stopped between two steps. Lists no step as completed, because only the next plan knows which
+    /// ones are.
+    fn stopped_after_change(plan: SyncPlan, error: ApplyError) -> Self {
+        let mut round = Self::new(plan);
+        if let ApplyError::Stopped { snapshot, .. } = &error {
+            events::warn!(
+                snapshot = &**snapshot,
+                "the overwritten files are in a snapshot"
+            );
+            round.report.snapshot = Some(snapshot.clone());
+        }
+        round.error = Some(error.into());
+        round
     }
 
     /// Appends the plan and the report of a later round of the same run.
