@@ -188,6 +188,23 @@ fn hook_prints_the_live_account_unless_a_format_is_given() {
 }
 
 #[test]
+fn recommend_names_the_live_account_if_it_is_ready_too() {
+    let env = world(&[("work", 25.0), ("spare", 78.0)]);
+    let path = env.path("home/.codex-manager/cooldown.json");
+    let mut known: Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("read")).expect("JSON");
+    known["accounts"][0]["last_used_at"] = json!("2026-11-20T11:00:00Z");
+    std::fs::write(&path, known.to_string()).expect("write");
+    let shown = env.run(["recommend"]).code(0).stdout;
+    let line = "work, the live account, is ready too; 75 % of the weekly quota left";
+    assert!(shown.starts_with("spare (spare@example.com)"), "{shown}");
+    assert!(shown.contains(line), "{shown}");
+    // In cooldown it is not named.
+    let shown = world(&[("work", 100.0), ("spare", 78.0)]).run(["recommend"]);
+    assert!(!shown.stdout.contains("the live account"), "{shown}");
+}
+
+#[test]
 fn status_of_all_accounts_counts_their_conversations_as_their_last_use() {
     let env = crate::session_picker::home();
     let used_at = || {
@@ -277,6 +294,30 @@ fn a_prompt_opens_only_the_cache_the_settings_and_two_logins() {
     assert!(others.is_empty(), "{others:?}");
     assert!(opened.len() <= 12, "{opened:?}");
     assert!(!log.contains("connect("), "{log}");
+}
+
+#[test]
+fn use_by_one_letter_needs_consent() {
+    let env = three();
+    let before = env.tree("home");
+    let run = env.run(["use", "s"]).code(5);
+    assert!(
+        run.stderr
+            .contains("one letter is not enough to switch to spare"),
+        "{run}"
+    );
+    assert!(run.stderr.contains("codex-manager use spare"), "{run}");
+    assert_same_tree(&before, &env.tree("home"));
+    let mut terminal = Terminal::start(&mut env.command(["use", "s"]));
+    terminal.wait_for("switch to spare? [y/N]", LIMIT);
+    terminal.type_keys("n\r");
+    assert!(!terminal.end().success(), "{}", terminal.text());
+    let _ = env.run(["use", "s", "--yes"]).code(0);
+    assert_eq!(
+        env.run(["current", "--json"]).code(0).json()["profile"],
+        "spare"
+    );
+    let _ = env.run(["use", "wo"]).code(0);
 }
 
 #[test]

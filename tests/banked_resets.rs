@@ -179,22 +179,35 @@ fn fill(env: &TestEnv, format: &str) -> String {
 fn a_reset_is_announced_three_days_before_it_expires_and_then_forgotten() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::new("acct-a", "a@x.com"));
+    let doctor = || {
+        let output = env.run(["doctor", "--json"]).json();
+        let checks = output["checks"].as_array().expect("checks").clone();
+        let found = checks.into_iter().find(|c| c["id"] == "manager.resets");
+        found.map(|check| {
+            assert_eq!(check["status"], "warn");
+            check["message"].as_str().expect("a message").to_owned()
+        })
+    };
     // Now is Fri 20 Nov 12:00.
     write_cooldown(&env, &[with_resets("a@x.com", ["23T12:00", "28T00:00"])]);
     assert_eq!(fill(&env, "{prompt}"), "a@x.com 60 %");
     assert_eq!(fill(&env, "{resets}|{resets_until}"), "2|Mon 23 Nov");
+    assert_eq!(doctor(), None);
 
     write_cooldown(&env, &[with_resets("a@x.com", ["23T11:59", "28T00:00"])]);
     assert_eq!(
         fill(&env, "{prompt}"),
         "a@x.com 60 %, reset until Mon 23 Nov"
     );
+    let message = "a@x.com: 2 resets, one until Mon 23 Nov";
+    assert_eq!(doctor().as_deref(), Some(message));
 
     write_cooldown(&env, &[with_resets("a@x.com", ["20T11:59", "28T00:00"])]);
     assert_eq!(
         fill(&env, "{resets}|{resets_until}|{prompt}"),
         "1|Sat 28 Nov|a@x.com 60 %"
     );
+    assert_eq!(doctor(), None);
     write_cooldown(&env, &[with_resets("a@x.com", ["18T00:00", "20T12:00"])]);
     assert_eq!(
         fill(&env, "{resets}|{resets_until}|{prompt}"),

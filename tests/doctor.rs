@@ -378,6 +378,7 @@ fn the_age_of_backups_is_that_of_the_newest_full_archive() {
     env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
     let found = messages(&env, "archives");
     assert!(found[0].contains("172 d old"), "{found:?}");
+    assert!(found[1].contains("dated in the future"), "{found:?}");
 }
 
 #[test]

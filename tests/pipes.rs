@@ -122,8 +122,8 @@ fn a_pipe_in_place_of_a_file_is_reported_by_name() {
         ("home/.codex/nothing-known", [0, 0, 0, 0, 5, 0, 0]),
         ("home/.codex/auth.json", [5, 0, 0, 5, 5, 6, 0]),
         ("home/.codex/config.toml", [5, 0, 0, 0, 5, 6, 5]),
-        ("home/.codex/history.jsonl", [0, 0, 0, 0, 5, 6, 5]),
-        ("home/.codex/session_index.jsonl", [0, 0, 0, 0, 1, 6, 5]),
+        ("home/.codex/history.jsonl", [5, 0, 0, 0, 5, 6, 5]),
+        ("home/.codex/session_index.jsonl", [5, 0, 0, 0, 1, 6, 5]),
         ("home/.codex/state_5.sqlite", [5, 0, 0, 0, 1, 6, 0]),
         ("home/.codex/goals_1.sqlite", [5, 0, 0, 0, 5, 6, 0]),
         ("home/.codex-manager/config.toml", [5, 4, 4, 4, 4, 4, 4]),
@@ -162,8 +162,11 @@ fn a_socket_or_a_folder_in_place_of_a_file_is_reported() {
             let is_kept = is_folder && name == "history.jsonl";
             let code = if is_kept { 0 } else { 6 };
             let _ = env.run_to_its_end(["backup", "--no-status"]).code(code);
-            let is_skipped = is_folder && name.ends_with(".sqlite") || name == "history.jsonl";
-            let code = if is_skipped { 0 } else { 5 };
+            let code = if is_folder && name.ends_with(".sqlite") {
+                0
+            } else {
+                5
+            };
             let run = env.run_to_its_end(["doctor"]).code(code);
             assert!(run.stdout.contains(name) || code == 0, "{run}");
         }

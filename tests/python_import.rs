@@ -84,6 +84,15 @@ fn the_home_of_version_2_is_found_copied_and_not_changed() {
     let home = python_home(&env, "home/.codexmgr");
     let source = env.tree("home/.codexmgr");
 
+    let offered = env.run(["list-backups"]).code(0).stderr;
+    assert!(
+        offered.contains("1 archive of the Python codex-manager in [ROOT]/home/.codexmgr"),
+        "{offered}"
+    );
+    assert!(
+        offered.contains("codex-manager config import-python"),
+        "{offered}"
+    );
     let found = finding(&env).expect("a finding");
     assert_eq!(found["status"], "warn");
     assert_eq!(found["fix"], "codex-manager config import-python");

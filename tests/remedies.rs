@@ -142,6 +142,12 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
         "home.config",
         ExpectedFix::ByCommand,
     ),
+    (
+        archived,
+        |env| fifo(&env.codex_home().join("history.jsonl")),
+        "home.files",
+        ExpectedFix::ByCommand,
+    ),
     // Databases.
     (
         archived,
@@ -376,13 +382,13 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
             fs::write(profile_file(env, "work", "auth.json"), "").unwrap();
         },
         "manager.profiles",
-        ExpectedFix::ByHand,
+        ExpectedFix::ByCommand,
     ),
     (
         profiles,
         |env| fs::write(profile_file(env, "home", "auth.json"), "").unwrap(),
         "manager.profiles",
-        ExpectedFix::ByHand,
+        ExpectedFix::ByCommand,
     ),
     // Archives.
     (without_archive, |_| {}, "archives", ExpectedFix::ByCommand),
@@ -479,6 +485,26 @@ fn commands_suggested_by_doctor_fix_the_finding() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_in_the_backup_folder_that_are_not_archives_are_named() {
+    let env = archived();
+    env.write("home/.codex-manager/backups/notes.txt", "");
+    let named = |env: &TestEnv| {
+        let run = env.run(["doctor", "--json"]);
+        let checks = run.json()["checks"].as_array().expect("a list").clone();
+        let found = checks.into_iter().find(|c| c["id"] == "archives.foreign");
+        found.map(|c| c["message"].as_str().expect("text").to_owned())
+    };
+    let message = named(&env).expect("a finding");
+    assert!(message.ends_with("backups/notes.txt"), "{message}");
+    // The folders of the Python tool and the trash are not foreign entries.
+    fs::remove_file(env.manager_home().join("backups/notes.txt")).unwrap();
+    for folder in ["auth", "sessions", ".trash"] {
+        fs::create_dir(env.manager_home().join("backups").join(folder)).unwrap();
+    }
+    assert_eq!(named(&env), None);
 }
 
 #[test]

@@ -33,20 +33,19 @@ fn a_moved_reset_is_reported_at_once_and_in_the_history() {
     let output = record_figures(&mut env, "19T21:00", 40, "16:01 on 24 Nov");
     assert!(!output.contains("moved"), "{output}");
     let output = record_figures(&mut env, "20T12:00", 38, "15:55 on 27 Nov");
-    let moved =
-        "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since Thu 19 Nov 21:00";
+    let moved = "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since yesterday";
     assert!(output.contains(moved), "{output}");
     insta::assert_snapshot!(env.run(["status", "--history"]).code(0), @r"
     exit 0
     --- stdout
     alice@example.com
       SEEN              LEFT            RESETS            CHANGE
-    weekly
+    weekly  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃
       Fri 20 Nov 12:00  ███░░░░░  38 %  Fri 27 Nov 15:55  moved
       Thu 19 Nov 09:00  ███░░░░░  40 %  Tue 24 Nov 15:55
       Wed 18 Nov 09:00  ███████░  90 %  Tue 24 Nov 15:55
 
-    weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since Thu 19 Nov 21:00
+    weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since yesterday
     --- stderr
     ");
     let view = env.run(["status", "--history", "--json"]).code(0).json();

@@ -484,6 +484,22 @@ fn a_sidecar_time_at_the_end_of_the_calendar_stops_no_command() {
 }
 
 #[test]
+fn doctor_accepts_the_damaged_sidecar_that_a_repair_kept() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let made = backup(&env, &[]);
+    fs::write(sidecar(&made), "{").unwrap();
+    let _ = env.run(["verify", "--repair"]).code(0);
+    assert!(Path::new(&format!("{}.damaged", text(&sidecar(&made)))).exists());
+    let checks = env.run(["doctor", "--json"]).json()["checks"].clone();
+    let checks = checks.as_array().unwrap().clone();
+    assert!(
+        checks.iter().all(|c| c["id"] != "archives.foreign"),
+        "{checks:?}"
+    );
+}
+
+#[test]
 fn verify_suggests_a_new_backup_for_a_damaged_archive() {
     let env = TestEnv::new();
     sample_home(&env);

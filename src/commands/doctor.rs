@@ -9,6 +9,8 @@ use crate::inventory::{cooldown, store};
 use crate::io::document::{self, DocumentState};
 use crate::io::quantity::pluralize;
 use crate::io::{IoError, tree};
+use crate::journal::{JournalError, Recovery};
+use crate::recovery::{self, Interrupted};
 use crate::steps::archive_check::repair_sidecar;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks;
@@ -110,6 +112,9 @@ fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
     run.restrict_permissions();
     run.remove_temp_files();
     run.repair_sidecars();
+    if !dry_run {
+        run.recover_restores();
+    }
     run.recreate_documents();
     run.findings
 }
@@ -175,6 +180,26 @@ impl FixRun<'_> {
                 Ok(false) => {}
                 Ok(true) => self.add("archives.sidecar", Ok(message)),
                 Err(e) => self.add("archives.sidecar", Err(e)),
+            }
+        }
+    }
+
+    /// Recovers interrupted commands again. Adds a finding for each restore of the Codex home that cannot be recovered
+    /// yet.
+    fn recover_restores(&mut self) {
+        let (context, now) = (self.context, self.context.local_now());
+        let (codex_home, home) = (context.codex_home(), context.manager_home());
+        for recovered in recovery::recover_all(codex_home, home, &context.env, now) {
+            if recovered.interrupted != Interrupted::Restore {
+                continue;
+            }
+            match recovered.result {
+                Ok(Recovery::Deferred(obstacle)) => {
+                    self.add("restore", Err(JournalError::from(obstacle).into()));
+                }
+                // A restore that can be recovered was recovered and reported when the program started.
+                Ok(_) => {}
+                Err(e) => self.add("restore", Err(e.into())),
             }
         }
     }

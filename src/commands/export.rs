@@ -21,6 +21,7 @@ use crate::views::transcript_text::{minute_format, read_error};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -100,6 +101,7 @@ impl ExportArgs {
         sessions.retain(|session| rollouts.insert(session.rollout.clone()));
         let mut files = Vec::new();
         let mut redacted = 0;
+        let mut ids = HashSet::new();
         for session in &sessions {
             check_interrupt()?;
             let Some(out) = &self.out else {
@@ -109,8 +111,8 @@ impl ExportArgs {
             let mut path = context.env.absolute(out);
             if self.sessions.len() > 1 {
                 std::fs::create_dir_all(&path).at("create folder", &path)?;
-                let extension = choice_name(&self.format);
-                path = path.join(format!("{}.{extension}", session.id));
+                let is_first = ids.insert(&session.id);
+                path = path.join(self.file_name(session, is_first));
             }
             let file = self.save(session, &path, context)?;
             redacted += file.redacted;
@@ -125,6 +127,14 @@ impl ExportArgs {
         }
         ui.list_document("export", "files", &files);
         Ok(Outcome::Done)
+    }
+
+    /// Returns the file name for a conversation: its id, or the name of its rollout if another rollout of the same
+    /// conversation has taken the id, so that `is_first` is false.
+    fn file_name(&self, session: &NamedConversation, is_first: bool) -> String {
+        let rollout = session.rollout.file_stem().filter(|_| !is_first);
+        let stem = rollout.map_or_else(|| session.id.clone().into(), OsStr::to_string_lossy);
+        format!("{stem}.{}", choice_name(&self.format))
     }
 
     fn print(&self, session: &NamedConversation, context: &Context) -> Result<usize> {

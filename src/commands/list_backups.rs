@@ -7,8 +7,10 @@ use crate::error::{Outcome, Result};
 use crate::inventory::archive_names;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve::{self, identity_fields, merge_archived_accounts};
+use crate::io::quantity::pluralize;
 use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
+use crate::transfer::python_home;
 use crate::ui::{Cell, Column, Style, Table, bytes, object, problem};
 use crate::views::account::{self, absolute_time, local_rfc3339, printable, style_of};
 use crate::views::account_table::AccountNames;
@@ -115,6 +117,9 @@ impl ListBackupsArgs {
             context.ui.list_document("list-backups", "backups", &rows);
         } else {
             show(context, &records, &numbers, &accounts, has_none);
+        }
+        if has_none {
+            offer_import(context);
         }
         Ok(Outcome::Done)
     }
@@ -263,6 +268,18 @@ fn show(
     if let Some(newest) = newest {
         ui.note(format_args!(
             "restore the newest one with: codex-manager restore {newest}"
+        ));
+    }
+}
+
+/// Suggests importing the archives of the Python codex-manager, if they are in another home.
+fn offer_import(context: &Context) {
+    let home = context.manager_home();
+    if let Some((folder, archives)) = python_home::find_unimported(&context.env, home) {
+        context.note(format_args!(
+            "{} of the Python codex-manager in {}; copy them with: codex-manager config import-python",
+            pluralize(archives, "archive"),
+            folder.display()
         ));
     }
 }

@@ -23,7 +23,7 @@ use crate::io::{parallel, progress};
 use crate::steps::archive_check::{finding_of, verify_archive};
 use crate::steps::permanent_deletion;
 use crate::ui::{bytes, object};
-use crate::views::account::{local_rfc3339, printable, warn_not_recorded};
+use crate::views::account::{absolute_time, local_rfc3339, printable, warn_not_recorded};
 use crate::views::dry_run::would_be;
 use crate::views::retention_table::{self, RetentionSubject, rows_json};
 use crate::views::table_format::TableArgs;
@@ -212,9 +212,14 @@ impl PruneArgs {
             } else {
                 format!(" as {}", printable(name))
             };
-            let archive = printable(archive);
-            let line = format_args!("{done}moved back: {archive}{renamed}");
-            context.ui.prose(line);
+            let made = back
+                .created_at
+                .map(|at| format!(", made {}", absolute_time(&at, context)));
+            context.ui.prose(format_args!(
+                "{done}moved back: {}{renamed}{}",
+                printable(archive),
+                made.unwrap_or_default()
+            ));
         }
         self.show_json(NO_ROWS, NO_ROWS, &restored, 0, context)?;
         Ok(Outcome::partial_if(!is_recorded))
@@ -311,10 +316,16 @@ fn make_plan(
             }
         }
         let plan = retention::plan(&candidates, rules, &context.now(), context.zone());
-        let mut names = list_unchecked(&plan.keep);
+        let mut names = list_unchecked(&plan.keep, usize::MAX);
         let opened_all = names.is_empty();
         if opened_all {
             names = retention::archives_to_read_fully(&plan, &context.now());
+        } else {
+            // The rules may select these next: with many damaged archives, one round each would take too long.
+            let is_damaged =
+                |check: &&ArchiveCheck| matches!(check.soundness, Soundness::Damaged(_));
+            let damaged = checks.values().filter(is_damaged).count();
+            names.extend(list_unchecked(&plan.drop, damaged));
         }
         if names.is_empty() {
             return Ok(plan);
@@ -342,11 +353,11 @@ fn make_plan(
     }
 }
 
-/// Returns the archives that were not opened yet.
-fn list_unchecked(decisions: &[RetentionDecision]) -> Vec<String> {
+/// Returns the first `count` archives that were not opened yet.
+fn list_unchecked(decisions: &[RetentionDecision], count: usize) -> Vec<String> {
     let candidates = decisions.iter().map(|decision| &decision.candidate);
     let unchecked = candidates.filter(|c| c.soundness == Soundness::Unchecked);
-    unchecked.map(|c| c.archive.clone()).collect()
+    unchecked.take(count).map(|c| c.archive.clone()).collect()
 }
 
 /// Checks an archive by reading it completely.

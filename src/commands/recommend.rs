@@ -252,6 +252,16 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
     };
     ui.prose(ui.paint(style_of(best.verdict.state), name));
     ui.prose(format_args!("  {}", reason(best, ranking, context)));
+    let live = ranking.live().filter(|live| live.is_ready());
+    if let Some(live) = live.filter(|live| !std::ptr::eq(live.account, best.account)) {
+        let left = live.weekly_left.map_or(String::new(), |left| {
+            format!("; {left:.0} % of the weekly quota left")
+        });
+        let name = label(live.account);
+        ui.prose(format_args!(
+            "  {name}, the live account, is ready too{left}"
+        ));
+    }
     let store = CredentialStore::read(context.codex_home());
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is already the live account"),

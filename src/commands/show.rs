@@ -214,7 +214,10 @@ impl ShowArgs {
             ui.note("the output was cut at --max-bytes; show later turns with: --turn N");
         }
         if !has_entries {
-            ui.note("the conversation has no messages");
+            ui.note(match self.turn {
+                Some(_) => "the conversation has no such turn",
+                None => "the conversation has no messages",
+            });
         }
         Ok(())
     }

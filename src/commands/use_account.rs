@@ -1,10 +1,12 @@
 //! `use`: switches the Codex home to another account.
 
 use crate::accounts::switch;
-use crate::choices::account_choice::{find_identity, pick_account};
+use crate::choices::account_choice::{find_account, pick_account};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
+use crate::io::shell;
+use crate::quota::account::Account;
 use crate::quota::state::AccountState;
 use crate::steps::home_checks::check_credential_store;
 use crate::steps::switch_account::SwitchArgs;
@@ -68,6 +70,34 @@ impl UseArgs {
         Ok(())
     }
 
+    /// Asks whether to switch if the user typed only the first letter of a name, because that may be a typing error.
+    ///
+    /// # Errors
+    /// The user does not consent, or cannot be asked.
+    fn confirm_one_letter(
+        &self,
+        text: &str,
+        account: Account,
+        context: &Context,
+    ) -> Result<Identity> {
+        let name = label(&account);
+        let is_exact = name.eq_ignore_ascii_case(text);
+        let consents = is_exact || self.switch.dry_run || context.settings.assume_yes;
+        if text.chars().count() > 1 || consents {
+            return Ok(account.entry.identity);
+        }
+        match context.ui.confirm(format_args!("switch to {name}?")) {
+            Some(true) => Ok(account.entry.identity),
+            answer => {
+                let message = format!("one letter is not enough to switch to {name}");
+                let message = answer.map_or(message, |_| "the switch was not confirmed".into());
+                let command = format!("codex-manager use {}", shell::quote_if_needed(&name));
+                Err(CommandError::refused(message)
+                    .hint(format!("nothing was changed; give the name: {command}")))
+            }
+        }
+    }
+
     fn resolve_target(&self, context: &Context) -> Result<Identity> {
         if self.account.as_deref() == Some("-") {
             let previous = switch::read_previous(context.manager_home(), context.codex_home())?;
@@ -77,7 +107,7 @@ impl UseArgs {
             });
         }
         match &self.account {
-            Some(text) => find_identity(text, context),
+            Some(text) => self.confirm_one_letter(text, find_account(text, context)?, context),
             None => pick_account("which account?", context),
         }
     }

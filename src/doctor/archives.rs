@@ -1,18 +1,22 @@
-//! Checks of the archives in the manager home.
+//! Checks of the archives in the manager home, and of its trash.
 
 use super::check::Check;
-use super::folders::{advice_to_make_readable, no_folder};
+use super::folders::{advice_to_make_readable, no_folder, summarize_paths};
 use super::machine::MAX_CLOCK_SKEW_MINUTES;
+use super::permissions::list_entries;
 use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::names;
 use crate::archive::sidecar::SidecarProblem;
 use crate::context::Context;
 use crate::inventory::codex_change::CodexChange;
 use crate::inventory::records::{ArchiveProblem, ArchiveRecord};
-use crate::inventory::store;
+use crate::inventory::{store, trash};
 use crate::io::quantity::pluralize;
 use crate::io::shell;
+use crate::io::temp_name::TEMP_PREFIX;
 use crate::ui::{problem as words, time};
 use chrono::{DateTime, Duration, Utc};
+use std::path::{Path, PathBuf};
 
 /// The age of the newest full archive, in days, above which `archives` warns.
 const OLD_BACKUP_DAYS: i64 = 14;
@@ -30,6 +34,13 @@ pub(super) fn has_archive(context: &Context) -> bool {
 }
 
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {
+    let mut checks = check_archives(context);
+    checks.extend(check_foreign_entries(context.manager_home()));
+    checks.extend(check_trash(context.manager_home()));
+    checks
+}
+
+fn check_archives(context: &Context) -> Vec<Check> {
     let folder = context.backups();
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
         let check = no_folder("archives", &folder);
@@ -82,8 +93,8 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
     })
 }
 
-/// Checks the age of the newest full archive and of the last verification, and that Codex has not changed since the last
-/// archive. Warns if there is no archive.
+/// Checks the age of the newest full archive and of the last verification, the dates of the archives, and that Codex
+/// has not changed since the last archive. Warns if there is no archive.
 fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
     if store::find_newest(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
@@ -100,6 +111,7 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
         check_backup_age(created.clone().count(), find_newest_full(records, now), now),
         check_verify_age(last_verified, created.min(), now),
     ];
+    checks.extend(check_future_archives(records, now));
     checks.extend(check_new_codex(records, context));
     checks
 }
@@ -120,12 +132,27 @@ pub(crate) fn find_newest_full(
     records: &[ArchiveRecord],
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
-    let is_candidate = |m: &Metadata| {
-        let ahead = m.created_at.to_utc() - now;
-        let is_in_future = ahead > Duration::minutes(MAX_CLOCK_SKEW_MINUTES);
-        m.mode == BackupMode::Full && !m.is_safety() && !is_in_future
-    };
+    let is_candidate =
+        |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety() && !is_in_future(m, now);
     store::find_newest(records, is_candidate).map(|record| record.metadata.created_at.to_utc())
+}
+
+fn is_in_future(metadata: &Metadata, now: DateTime<Utc>) -> bool {
+    metadata.created_at.to_utc() - now > Duration::minutes(MAX_CLOCK_SKEW_MINUTES)
+}
+
+fn check_future_archives(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
+    let ahead: Vec<_> = records
+        .iter()
+        .filter(|r| r.archive.is_some() && is_in_future(&r.metadata, now))
+        .map(|r| PathBuf::from(&r.path))
+        .collect();
+    (!ahead.is_empty()).then(|| {
+        let message = format!("dated in the future: {}", summarize_paths(&ahead));
+        Check::warn("archives", message)
+            .because("until then, restore latest restores it, and prune keeps it")
+            .advised("set the clock; if the clock is correct, remove the archive by hand")
+    })
 }
 
 fn check_backup_age(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Check {
@@ -133,7 +160,7 @@ fn check_backup_age(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc
     let message = match full {
         Some(made) => format!(
             "{archives}, the newest full archive is {} old",
-            time::format_duration(now - made)
+            format_age(made, now)
         ),
         None => format!("{archives}, none of them of the whole home"),
     };
@@ -153,10 +180,10 @@ fn check_verify_age(
 ) -> Check {
     const ID: &str = "archives.verified";
     let message = match last_verified {
-        Some(at) => format!(
-            "last verification of an archive: {}",
-            time::format_relative(&at, &now)
-        ),
+        Some(at) => match format_age(at, now).as_str() {
+            "0 min" => "last verification of an archive: just now".to_owned(),
+            age => format!("last verification of an archive: {age} ago"),
+        },
         None => "no archive has been verified yet".to_owned(),
     };
     // `backup` reads each new archive back, so its creation counts as a verification.
@@ -168,6 +195,45 @@ fn check_verify_age(
     } else {
         Check::ok(ID, message)
     }
+}
+
+fn format_age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let span = (now - at).max(Duration::zero());
+    match (span.num_days(), span.num_hours(), span.num_minutes()) {
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, _) => format!("{hours} h"),
+        (days, ..) => format!("{days} d"),
+    }
+}
+
+/// Reports unknown entries of `backups/`, which no command lists or prunes.
+fn check_foreign_entries(home: &Path) -> Option<Check> {
+    let is_known = |name: &str| {
+        names::is_archive_name(name)
+            || names::is_sidecar_name(name)
+            // A damaged sidecar, which `verify --repair` keeps.
+            || name.split_once(".damaged").is_some_and(|(stem, _)| names::is_sidecar_name(stem))
+            || name.starts_with(TEMP_PREFIX)
+            // The trash, and the folders of the Python codex-manager.
+            || [".trash", "auth", "sessions"].contains(&name)
+    };
+    let found = list_entries(&store::backups_folder(home), |name| !is_known(name));
+    (!found.is_empty()).then(|| {
+        let message = format!(
+            "not an archive, left unchanged: {}",
+            summarize_paths(&found)
+        );
+        Check::ok("archives.foreign", message)
+    })
+}
+
+fn check_trash(home: &Path) -> Option<Check> {
+    let content = trash::read_content(home).ok()?;
+    (content.archives > 0).then(|| {
+        let archives = pluralize(content.archives, "pruned archive");
+        let message = format!("in the trash: {archives}, {}", time::bytes(content.bytes));
+        Check::ok("archives.trash", message).fixed_by("codex-manager prune --empty-trash")
+    })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use crate::codex::rollout::{self, RolloutName};
 use crate::codex::{daemon, threads};
 use crate::context::Context;
+use crate::error::{CommandError, ErrorKind};
 use crate::inventory::status::{self, StatusProblem};
 use crate::inventory::{losses, remedies};
 use crate::io::quantity::pluralize;
@@ -40,6 +41,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     if config.store.reads_auth_json() {
         checks.push(check_login(context, config.store));
     }
+    checks.extend(check_other_files(home));
     checks.extend(databases::run_checks(context, &config));
     checks.push(check_conversations(context));
     checks.extend(check_losses(context));
@@ -90,7 +92,11 @@ fn check_home_usable(context: &Context) -> Option<Check> {
         return Some(if has_archive(context) {
             check.fixed_by("codex-manager restore latest")
         } else {
-            check.advised("sign in, which creates it: codex login")
+            let sign_in = "sign in, which creates it: codex login";
+            match context.find_codex() {
+                Ok(_) => check.advised(sign_in),
+                Err(_) => check.advised(format!("{}, then {sign_in}", remedies::INSTALL_CODEX)),
+            }
         });
     }
     let e = fs::read_dir(home).err()?;
@@ -121,6 +127,10 @@ fn check_config_file(context: &Context, config: &CodexConfig) -> Check {
     let check = Check::fail("home.config", message).because("Codex does not start");
     if file_open::require_file_if_exists(&path).is_err() {
         check.fixed_by(remedies::rename_aside_command(&path))
+    } else if has_archive(context) {
+        check.advised(format!(
+            "fix the line: {path_text}; or restore the file from an archive: codex-manager restore latest --only config.toml"
+        ))
     } else {
         check.advised(format!("fix the line: {path_text}"))
     }
@@ -240,6 +250,28 @@ fn describe_login_problem(problem: &StatusProblem, context: &Context) -> Check {
     }
 }
 
+/// Finds folders, pipes and devices in the place of Codex's files. Other checks do this for the login, the
+/// configuration and the databases.
+fn check_other_files(home: &Path) -> Vec<Check> {
+    let names = [
+        "history.jsonl",
+        "session_index.jsonl",
+        "installation_id",
+        "version.json",
+        "models_cache.json",
+    ];
+    let paths = names.iter().map(|name| home.join(name));
+    paths
+        .filter(|path| file_open::require_file_if_exists(path).is_err())
+        .map(|path| {
+            let message = format!("not a regular file: {}", path.display());
+            Check::fail("home.files", message)
+                .because("Codex blocks or fails on it, and backups skip it")
+                .fixed_by(remedies::rename_aside_command(&path))
+        })
+        .collect()
+}
+
 /// Checks that Codex's database lists at least one conversation. `history check` compares all conversations with the
 /// list.
 fn check_conversations(context: &Context) -> Check {
@@ -264,14 +296,22 @@ fn check_conversations(context: &Context) -> Check {
             .because("Codex reads all of them at its next start")
             .advised("start codex, which creates the database again");
     };
-    let rows = threads::fold_rows(&database, || 0_usize, |rows, _| *rows += 1);
-    if matches!(rows, Ok(Some(1..))) {
-        return Check::ok(ID, "Codex's database lists at least one conversation");
+    let unlisted = |message: String| {
+        Check::warn(ID, message)
+            .because("Codex cannot show or resume conversations that are not listed")
+            .advised("find the fix with: codex-manager history check")
+    };
+    match threads::fold_rows(&database, || 0_usize, |rows, _| *rows += 1) {
+        Ok(Some(1..)) => Check::ok(ID, "Codex's database lists at least one conversation"),
+        Ok(_) => unlisted(format!(
+            "there are conversations, but none is listed in {}",
+            database.display()
+        )),
+        Err(e) => unlisted(format!(
+            "cannot read the list of conversations: {}",
+            CommandError::wrap(ErrorKind::Failed, &e).to_one_line()
+        )),
     }
-    let message = format!("no conversation can be read in {}", database.display());
-    Check::warn(ID, message)
-        .because("Codex cannot show or resume conversations that are not listed")
-        .advised("find the fix with: codex-manager history check")
 }
 
 fn find_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {

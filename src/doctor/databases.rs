@@ -1,5 +1,6 @@
 //! Checks of Codex's databases.
 
+use super::archives::has_archive;
 use super::check::Check;
 use crate::codex::config::CodexConfig;
 use crate::codex::database::DatabaseError;
@@ -65,9 +66,10 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
                 check.fixed_by(remedies::rename_aside_command(path))
             }
             // Finding the archive with an intact copy would mean reading all of them.
-            _ => check.advised(format!(
+            _ if has_archive(context) => check.advised(format!(
                 "start codex, which moves it aside and creates a new one; or restore it from an older archive: codex-manager restore ARCHIVE --only {name}"
             )),
+            _ => check.advised("start codex, which moves it aside and creates a new one"),
         }
     };
     faults.into_iter().map(check).collect()

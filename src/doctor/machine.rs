@@ -2,11 +2,13 @@
 
 use super::check::Check;
 use crate::archive::metadata::{BackupMode, Metadata};
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
 use crate::context;
 use crate::context::Context;
 use crate::inventory::store;
 use crate::io::clock::Zone;
-use crate::io::{OrdinaryPath, clock, modes, shell, space};
+use crate::io::{OrdinaryPath, clock, modes, shell, space, tree};
 use crate::ui::bytes;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
 use std::ffi::OsStr;
@@ -56,7 +58,11 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         reason = "files are stamped by the system's clock, whatever the time of the run is"
     )]
     let system = DateTime::<Utc>::from(SystemTime::now());
-    checks.push(check_clock(system, newest));
+    let live = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
+    let live = live.as_ref().and_then(AuthFile::login);
+    // Codex stamps a login by the clock of this machine, the server stamps the tokens by its own clock.
+    let ahead = live.is_some_and(|login| login.freshness.has_clock_skew());
+    checks.push(check_clock(system, newest, ahead));
     // A zone set by flag or configuration takes precedence over TZ.
     let tz = context
         .env
@@ -102,8 +108,9 @@ fn modes_warning(id: &'static str, path: &Path) -> Check {
     ))
 }
 
-/// Checks that the clock is neither before the release of this program nor behind the newest file of the home.
-fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>) -> Check {
+/// Checks the clock. It must not be before the release of this program, not be behind the newest file of the home, and
+/// must not have been ahead when Codex wrote the live login (`login_ahead`).
+fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bool) -> Check {
     const ID: &str = "clock";
     let release = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
     let too_far = |ahead: &Duration| *ahead > Duration::minutes(MAX_CLOCK_SKEW_MINUTES);
@@ -113,6 +120,10 @@ fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>) -> Check 
     } else if let Some(ahead) = ahead {
         let minutes = ahead.num_minutes();
         let message = format!("a file of the Codex home is {minutes} min ahead of the clock");
+        Check::warn(ID, message)
+    } else if login_ahead {
+        let message = "the clock was ahead when Codex wrote the live login: its last_refresh is \
+                       later than the time in its tokens";
         Check::warn(ID, message)
     } else {
         return Check::ok(ID, "the clock matches the times of the files");
@@ -138,25 +149,31 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
     }
 }
 
-/// Compares the free space on the disk of `backups/` with the size of the newest full archive. Returns `None` if there is
-/// no full archive, or if the archives or the free space cannot be read.
+/// Compares the free space on the disk of `backups/` with the size of the newest full archive. If there is no full
+/// archive, estimates its size from the size of the home. Returns `None` if the archives or the free space cannot be
+/// read.
 fn check_free_space(context: &Context) -> Option<Check> {
     let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
-    let newest = store::find_newest(&records, is_full)?;
+    let newest = store::find_newest(&records, is_full);
     let backups = context.backups();
     let existing = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(existing)?;
-    Some(compare_space(newest.archive.as_ref()?.bytes, free))
+    let archive = newest.and_then(|record| record.archive.as_ref());
+    Some(if let Some(archive) = archive {
+        compare_space("the newest full archive takes", archive.bytes, free)
+    } else {
+        let estimate = tree::measure(context.codex_home()).bytes / TYPICAL_COMPRESSION_RATIO;
+        compare_space("a full archive takes about", estimate, free)
+    })
 }
 
-fn compare_space(needed: u64, free: u64) -> Check {
+/// The typical size of a home divided by the size of its archive.
+const TYPICAL_COMPRESSION_RATIO: u64 = 4;
+
+fn compare_space(subject: &str, needed: u64, free: u64) -> Check {
     const ID: &str = "space";
-    let message = format!(
-        "{} free, the newest full archive takes {}",
-        bytes(free),
-        bytes(needed)
-    );
+    let message = format!("{} free, {subject} {}", bytes(free), bytes(needed));
     let check = if free < needed {
         Check::fail(ID, message)
     } else if free / 3 < needed {
@@ -195,7 +212,7 @@ mod tests {
     #[test]
     fn a_clock_behind_the_files_is_a_warning() {
         let now = Utc.with_ymd_and_hms(2026, 11, 20, 12, 0, 0).unwrap();
-        let status = |now, file| check_clock(now, file).status;
+        let status = |now, file| check_clock(now, file, false).status;
         assert_eq!(status(now, None), Status::Ok);
         assert_eq!(status(now, Some(now + Duration::minutes(9))), Status::Ok);
         assert_eq!(status(now, Some(now + Duration::hours(2))), Status::Warn);
@@ -216,9 +233,9 @@ mod tests {
 
     #[test]
     fn free_space_is_compared_with_the_newest_archive() {
-        assert_eq!(compare_space(100, 99).status, Status::Fail);
-        assert_eq!(compare_space(100, 299).status, Status::Warn);
-        assert_eq!(compare_space(100, 300).status, Status::Ok);
-        assert_eq!(compare_space(0, 0).status, Status::Ok);
+        assert_eq!(compare_space("", 100, 99).status, Status::Fail);
+        assert_eq!(compare_space("", 100, 299).status, Status::Warn);
+        assert_eq!(compare_space("", 100, 300).status, Status::Ok);
+        assert_eq!(compare_space("", 0, 0).status, Status::Ok);
     }
 }

@@ -6,20 +6,24 @@ use super::permissions::{is_manager_file, list_entries};
 use super::{archives, permissions};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
+use crate::codex::config::read_login;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::threads;
 use crate::config::file::ConfigFile;
 use crate::context::Context;
 use crate::inventory::records::InventoryFile;
 use crate::inventory::{cleanup, cooldown, store};
+use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::quantity::pluralize;
 use crate::io::settings::SettingsError;
 use crate::io::shell;
 use crate::journal::{self, KeptAs};
+use crate::launch::record::LaunchRecord;
 use crate::launch::registry::LaunchRegistry;
 use crate::restore::pending;
 use crate::transfer::python_home::find_unimported;
+use crate::ui::windows;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -33,6 +37,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         checks.extend(check_writable(home));
         checks.push(check_inventory(home));
         checks.push(check_cooldown_file(context));
+        checks.extend(check_resets(context));
         checks.extend(check_profiles(context));
         checks.extend(check_launches(context));
         checks.extend(check_foreign_files(home));
@@ -149,6 +154,27 @@ fn check_cooldown_file(context: &Context) -> Check {
     }
 }
 
+/// Warns of banked resets that are about to expire; `None` if no account has one.
+fn check_resets(context: &Context) -> Option<Check> {
+    let (now, zone) = (context.now(), context.zone());
+    let known = cooldown::load(context.manager_home(), &now, zone).ok()?;
+    let expiring = known.file.accounts.iter().filter_map(|entry| {
+        let seen = entry.observation.as_ref()?;
+        seen.reset_credits.as_ref()?.next_expiry_if_soon(&now)?;
+        let name = entry.profile.as_deref();
+        let name = name.unwrap_or(entry.identity.email.as_str());
+        Some(format!(
+            "{name}: {}",
+            windows::format_resets(seen, zone, &now)?
+        ))
+    });
+    let expiring: Vec<_> = expiring.collect();
+    let check = Check::warn("manager.resets", expiring.join("; "))
+        .because("a banked reset that is not spent is lost")
+        .advised("spend it in Codex when the weekly window is used up: /usage");
+    (!expiring.is_empty()).then_some(check)
+}
+
 fn check_profiles(context: &Context) -> Vec<Check> {
     const ID: &str = "manager.profiles";
     const WHY: &str = "its login cannot be used";
@@ -221,13 +247,17 @@ fn find_profile_fault(
         return None;
     };
     let fault = format!("the auth.json of {name} is {reason}");
+    let dry_run = true;
     // If the account is live, the newest login is the one in the Codex home.
     let fix = if profile.find_live_home(codex_home).is_some() {
         Remedy::Command(format!("codex-manager profile save {word}"))
+    } else if profiles
+        .restore_login(name, None, codex_home, Timestamp::default(), dry_run)
+        .is_ok()
+    {
+        Remedy::Command(format!("codex-manager profile restore-login {word}"))
     } else {
-        Remedy::Advice(format!(
-            "restore its last login: codex-manager profile restore-login {word}; or sign in again: codex-manager profile login {word}"
-        ))
+        sign_in()
     };
     Some((fault, fix))
 }
@@ -244,7 +274,8 @@ fn with_document_fix(check: Check, error: &DocumentError) -> Check {
 /// fields that it does not know.
 const UPGRADE: &str = "upgrade codex-manager: a newer version wrote it; the file was not changed";
 
-/// Checks the launch registry for damaged lines. Returns `None` if no launch is recorded.
+/// Checks the launch registry for damaged lines, and for running Codex programs with an account that is not the live
+/// one. Returns `None` if no launch is recorded.
 fn check_launches(context: &Context) -> Option<Check> {
     const ID: &str = "manager.launches";
     let launches = match LaunchRegistry::of(context.manager_home()).read() {
@@ -260,8 +291,29 @@ fn check_launches(context: &Context) -> Option<Check> {
         let check = check.because("those launches are not listed");
         return Some(check.advised("no action is needed: the other lines are used"));
     }
-    let recorded = format!("{} recorded", pluralize(launches.len(), "launch"));
-    (!launches.is_empty()).then(|| Check::ok(ID, recorded))
+    if launches.is_empty() {
+        return None;
+    }
+    let live = read_login(context.codex_home()).ok();
+    let live = live.as_ref().and_then(|live| live.login());
+    let has_other_account = |record: &LaunchRecord| {
+        let is_live = live.is_some_and(|live| live.identity.is_same(&record.identity));
+        record.run.isolated_home.is_none() && !is_live && record.is_running()
+    };
+    let others: Vec<_> = launches
+        .unsettled()
+        .filter(has_other_account)
+        .map(|record| record.identity.email.to_string())
+        .collect();
+    Some(if others.is_empty() {
+        let message = format!("{} recorded", pluralize(launches.len(), "launch"));
+        Check::ok(ID, message)
+    } else {
+        let others = others.join(", ");
+        let message = format!("a running Codex uses an account that is not the live one: {others}");
+        let check = Check::warn(ID, message).because("it cannot renew its login");
+        check.fixed_by("codex-manager launches")
+    })
 }
 
 /// Reports unknown entries of the manager home, which no command changes.

@@ -8,6 +8,11 @@ use crate::logging;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+/// The exit codes with which `launchctl bootstrap` fails while launchd is still ending the previous job: EIO (5), and
+/// "operation already in progress" (37). `launchctl bootout` returns at once, although launchd gives the job's program
+/// five seconds to end.
+const STILL_ENDING: &[i32] = &[5, 37];
+
 fn job_label(job: JobKind) -> String {
     format!("codex-manager.{}", job.name())
 }
@@ -90,8 +95,10 @@ pub(super) fn enable_commands(
     let domain = format!("gui/{}", context.user_id);
     for path in paths(job, context)? {
         let path = path.to_string_lossy();
-        let words = ["launchctl", "bootstrap", &domain, &path];
-        commands.push(SchedulerCommand::new(&words));
+        commands.push(SchedulerCommand {
+            busy_codes: STILL_ENDING,
+            ..SchedulerCommand::new(&["launchctl", "bootstrap", &domain, &path])
+        });
     }
     Ok(commands)
 }

@@ -34,6 +34,8 @@ pub(crate) struct SchedulerCommand {
     pub words: Vec<String>,
     /// True if a failure is ignored, because the job may not be enabled.
     pub may_fail: bool,
+    /// The exit codes that mean that the scheduler is still ending the job, and that the command should be repeated.
+    pub busy_codes: &'static [i32],
 }
 
 impl SchedulerCommand {
@@ -41,6 +43,7 @@ impl SchedulerCommand {
         Self {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
             may_fail: false,
+            busy_codes: &[],
         }
     }
 

@@ -13,6 +13,7 @@ pub(crate) struct ProgramEnd {
     /// The reason for a failure: the last line of the program's standard error, else its exit status. `None` if the
     /// program succeeded.
     pub(crate) problem: Option<String>,
+    pub(crate) code: Option<i32>,
 }
 
 /// Runs a program without input. Kills the program after [`PROGRAM_TIMEOUT`]. `name` is its name in messages. A
@@ -40,5 +41,9 @@ pub(crate) fn run_program(name: &str, command: &mut Command) -> Result<ProgramEn
             |line| format!("{name}: {}", crate::codex::redaction::printable(line)),
         ))
     };
-    Ok(ProgramEnd { output, problem })
+    Ok(ProgramEnd {
+        output,
+        problem,
+        code: status.and_then(|status| status.code()),
+    })
 }

@@ -1,7 +1,9 @@
-//! Charts of one line: bars, and shares in per cent.
+//! Charts of one line: bars, shares in per cent, and sparklines.
 
 /// A bar grows by eighths of a cell.
 const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
+
+const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// Draws a bar without a background: `whole` is `width` cells long. A part above 0 is visible.
 pub(crate) fn draw_bar(part: f64, whole: f64, width: usize) -> String {
@@ -33,6 +35,13 @@ pub(crate) fn format_share_bar(part: f64, whole: f64, width: usize) -> String {
     format!("{:>5} {bar}", format_share(part, whole))
         .trim_end()
         .to_owned()
+}
+
+/// Draws values from 0 to `most` as a line of columns, with a blank for each unknown value.
+pub(crate) fn draw_sparkline(values: impl IntoIterator<Item = Option<f64>>, most: f64) -> String {
+    let level = |value| LEVELS[scale(value, most, LEVELS.len()).saturating_sub(1)];
+    let columns = values.into_iter().map(|value| value.map_or(' ', level));
+    columns.collect()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a length in a drawing")]
@@ -69,5 +78,11 @@ mod tests {
         assert_eq!(shares, ["0 %", "<1 %", "11 %", "100 %"]);
         assert_eq!(format_share_bar(1.0, 4.0, 4), " 25 % █");
         assert_eq!(format_share_bar(0.0, 0.0, 4), "  0 %");
+    }
+
+    #[test]
+    fn a_sparkline_has_a_column_for_each_value() {
+        let values = [Some(0.0), None, Some(50.0), Some(100.0)];
+        assert_eq!(draw_sparkline(values, 100.0), "▁ ▄█");
     }
 }

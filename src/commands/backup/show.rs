@@ -153,6 +153,9 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome>
         bytes(metadata.bytes),
         name,
     ));
+    if metadata.session_start_at.is_none() {
+        ui.report("the name changes if Codex reports a quota window: it begins with the start of the window");
+    }
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
     warn_of_unused_globs(context, &plan.globs, &result.excluded);
     Ok(Outcome::partial_if(!result.is_whole()))

@@ -89,9 +89,20 @@ impl ImportPythonArgs {
         }
         let done = would_be(self.dry_run);
         let added = plan.added().count();
+        let archives = plan
+            .added()
+            .filter(|copy| copy.archive_bytes.is_some())
+            .count();
+        let copied = match added - archives {
+            0 => pluralize(archives, "archive"),
+            records => format!(
+                "{} and {}",
+                pluralize(archives, "archive"),
+                pluralize(records, "record")
+            ),
+        };
         ui.report(format_args!(
-            "{} {done}copied, {} already present; newer figures of {}",
-            pluralize(added, "archive"),
+            "{copied} {done}copied, {} already present; newer figures of {}",
             plan.archives.len() - added,
             pluralize(plan.accounts.len(), "account"),
         ));

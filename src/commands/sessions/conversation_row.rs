@@ -2,9 +2,11 @@
 
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
 use crate::codex::home::THREAD_LOCKS;
-use crate::codex::rollout::ZST;
+use crate::codex::rollout::{RolloutName, ZST};
 use crate::codex::threads::ListedThread;
 use crate::context::Context;
+use crate::history::rollout::recorded_rollout;
+use crate::history::thread_rollouts::ThreadChain;
 use crate::io::lock;
 use crate::io::quantity::pluralize;
 use crate::ui::{Cell, Column, Style, object, time};
@@ -44,8 +46,14 @@ pub(super) struct ConversationRow {
 
 impl ConversationRow {
     /// Returns the row of a conversation. `accounts` is `None` for a conversation that Codex does not list.
-    pub(super) fn read(thread: ListedThread, accounts: Option<&ConversationAccounts>) -> Self {
-        let (bytes, compressed) = rollout_size(&thread.rollout_path);
+    pub(super) fn read(
+        thread: ListedThread,
+        accounts: Option<&ConversationAccounts>,
+        context: &Context,
+    ) -> Self {
+        let (newest, compressed) = rollout_size(&thread.rollout_path);
+        let earlier = earlier_rollouts_size(&thread, context.codex_home());
+        let bytes = newest.map(|bytes| bytes + earlier);
         Self {
             account: accounts.map_or_else(ConversationAccount::default, |all| all.find(&thread)),
             bytes,
@@ -163,6 +171,24 @@ pub(super) fn rollout_size(path: &str) -> (Option<u64>, bool) {
     }
     let bytes = size(&format!("{plain}{ZST}"));
     (bytes, bytes.is_some())
+}
+
+/// Returns the size in bytes of all rollouts of a rewound conversation except the newest. 0 for a conversation that was
+/// not rewound.
+fn earlier_rollouts_size(thread: &ListedThread, home: &Path) -> u64 {
+    let newest = Path::new(&thread.rollout_path);
+    if !RolloutName::parse(newest).is_some_and(|file| file.is_rewind()) {
+        return 0;
+    }
+    let Some(newest) = recorded_rollout(home, &thread.rollout_path) else {
+        return 0;
+    };
+    let chain = ThreadChain::read(home, &thread.id, &newest);
+    let earlier = chain.rollouts().iter().filter(|slice| slice.path != newest);
+    earlier
+        .filter_map(|slice| slice.path.metadata().ok())
+        .map(|meta| meta.len())
+        .sum()
 }
 
 fn folder_name(path: &str) -> &str {

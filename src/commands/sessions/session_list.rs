@@ -184,8 +184,8 @@ impl<'a> ConversationList<'a> {
                 thread
             }),
         };
-        let listed_row = |thread| ConversationRow::read(thread, Some(&self.accounts));
-        let unlisted_row = |thread| ConversationRow::read(thread, None);
+        let listed_row = |thread| ConversationRow::read(thread, Some(&self.accounts), self.context);
+        let unlisted_row = |thread| ConversationRow::read(thread, None, self.context);
         let mut shown_ids = HashSet::new();
         if subagents == Subagents::Listed {
             shown_ids.extend(self.entries.iter().map(|entry| entry.id.clone()));

@@ -8,6 +8,8 @@ use crate::inventory::status::StatusReport;
 use crate::io::clock::Timestamp;
 use crate::io::shell::quote_if_needed;
 use crate::quota::reset_history::{ResetShift, WindowChange, WindowHistory, WindowSample};
+use crate::ui::chart::draw_sparkline;
+use crate::ui::text_width::columns;
 use crate::ui::{Cell, Column, Style, Table, object, windows};
 use crate::views::account::{absolute_time, entry_label, local_rfc3339, printable};
 use serde::Serialize;
@@ -108,7 +110,11 @@ fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
     let ui = &context.ui;
     let (zone, now) = (context.zone(), context.now());
     let label = windows::label(&newest_sample.window);
-    table.add_group(&label, None);
+    let line = draw_remaining(
+        &history.samples,
+        ui.width().saturating_sub(columns(&label) + 2),
+    );
+    table.add_group(&label, Some(Cell::new(Style::Good, line)));
     for point in history.samples.iter().rev().take(MAX_POINTS_SHOWN) {
         let left_percent = (100.0 - point.window.used_percent).max(0.0);
         let resets = point.window.resets_at.as_ref();
@@ -137,15 +143,50 @@ fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
     }
 }
 
-/// Formats a moved reset as "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since Thu 19 Nov 21:00".
+/// Draws the remaining percentage of a window over time, in equal steps from the first sample to the last one.
+fn draw_remaining(samples: &[WindowSample], width: usize) -> String {
+    const MAX_STEPS: u8 = 48;
+    let [Some(first), Some(last)] = [samples.first(), samples.last()] else {
+        return String::new();
+    };
+    let steps = u8::try_from(width).map_or(MAX_STEPS, |width| width.clamp(2, MAX_STEPS));
+    let span = last.until - first.observed_at;
+    let left = |step: u8| {
+        let at = first.observed_at + span * i32::from(step) / i32::from(steps - 1);
+        let sample = samples
+            .iter()
+            .rev()
+            .find(|sample| sample.observed_at <= at)?;
+        Some((100.0 - sample.window.used_percent).max(0.0))
+    };
+    draw_sparkline((0..steps).map(left), 100.0)
+}
+
+/// Formats a moved reset as "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since
+/// yesterday".
 fn describe_moved_reset(moved: &ResetShift<'_>, context: &Context) -> String {
+    let zone = context.zone();
     let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute_time(at, context));
+    let day = |at: &Timestamp| zone.at(at).date_naive();
+    let today = zone.at(&context.now()).date_naive();
+    let since = match (today - day(&moved.before.until)).num_days() {
+        0 => format!("since {}", zone.at(&moved.before.until).format("%H:%M")),
+        1 => "since yesterday".into(),
+        _ => format!("since {}", absolute_time(&moved.before.until, context)),
+    };
+    let seen = if day(&moved.after.observed_at) == today {
+        String::new()
+    } else {
+        format!(
+            ", seen {}",
+            absolute_time(&moved.after.observed_at, context)
+        )
+    };
     format!(
-        "{} reset moved from {} to {} since {}",
+        "{} reset moved from {} to {} {since}{seen}",
         printable(&windows::label(&moved.after.window)),
         time(moved.before.window.resets_at.as_ref()),
-        time(moved.after.window.resets_at.as_ref()),
-        absolute_time(&moved.before.until, context)
+        time(moved.after.window.resets_at.as_ref())
     )
 }
 

@@ -428,16 +428,20 @@ fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, rep
         );
         ui.note("sign in on the other machine as well, because sync never copies logins");
     }
-    // Files that have not arrived come first.
-    if report.index_updates.is_empty() || !plan.notices.undelivered.is_empty() {
-        return;
-    }
-    ui.note(if config.path_rules.is_empty() {
-        "next: start Codex and continue with: codex resume"
-    } else {
+    match (&*report.index_updates, &*config.path_rules) {
+        ([], _) => {}
+        // Files that have not arrived come first.
+        _ if !plan.notices.undelivered.is_empty() => {}
+        (_, []) => ui.note("next: start Codex and continue with: codex resume"),
         // Codex 0.169 searches by the folder stored in the conversation, whatever its index says.
-        "next: start Codex and continue with: codex resume --all (lists conversations of all folders)"
-    });
+        ([one], _) => ui.note(format_args!(
+            "next: start Codex and continue with: codex resume {}",
+            one.id
+        )),
+        _ => ui.note(
+            "next: start Codex and continue with: codex resume --all (lists conversations of all folders)",
+        ),
+    }
 }
 
 /// Prints the snapshot of a run, with the commands that restore it.
