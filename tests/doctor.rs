@@ -183,26 +183,19 @@ fn doctor_never_changes_the_codex_home() {
 }
 
 #[test]
-fn the_history_of_a_damaged_profile_is_suggested_only_if_it_has_a_login() {
+fn the_history_of_a_damaged_profile_and_a_sign_in_are_suggested() {
     let env = TestEnv::new();
     backed_up(&env);
     env.write("home/.codex-manager/profiles/work/profile.json", "{");
-    let advice = || {
-        let document = env.run(["doctor", "--json"]).code(5).json();
-        let checks = document["checks"].as_array().expect("checks").iter();
-        let mut texts = checks
-            .filter(|c| c["id"] == "manager.profiles")
-            .map(|c| c["fix"].to_string());
-        texts.next().expect("a finding")
-    };
-    let text = advice();
-    assert!(!text.contains("history/"), "{text}");
-    assert!(text.contains("codex-manager profile login work"), "{text}");
-
-    let old = "home/.codex-manager/profiles/work/history/20261101T120000Z.json";
-    env.write(old, auth_json(&SignIn::alice()));
-    let text = advice();
-    assert!(text.contains("its history/"), "{text}");
+    let document = env.run(["doctor", "--json"]).code(5).json();
+    let mut checks = document["checks"].as_array().expect("checks").iter();
+    let finding = checks.find(|c| c["id"] == "manager.profiles");
+    let advice = finding.expect("a finding")["fix"].to_string();
+    assert!(advice.contains("profile save work --from FILE"), "{advice}");
+    assert!(
+        advice.contains("codex-manager profile login work"),
+        "{advice}"
+    );
 }
 
 fn mode_of(path: impl AsRef<Path>) -> u32 {

@@ -443,7 +443,7 @@ const FINDINGS: &[(Setup, Damage, &str, ExpectedFix)] = &[
             env.set("TZ", "Mars/Olympus");
         },
         "zone",
-        ExpectedFix::ByCommand,
+        ExpectedFix::ByHand,
     ),
     (archived, |_| {}, "codex.binary", ExpectedFix::ByHand),
 ];

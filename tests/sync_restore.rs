@@ -60,6 +60,20 @@ fn overwritten_files_are_backed_up_and_restored() {
 }
 
 #[test]
+fn a_long_list_of_files_ends_with_the_number_of_the_others() {
+    let pair = Pair::new();
+    for text in ["one", "two"] {
+        for n in 0..45 {
+            pair.put("a", &format!("skills/s{n}/SKILL.md"), text);
+        }
+        pair.apply("a");
+        pair.apply("b");
+    }
+    let run = pair.run("b", &["restore", "--dry-run"]).code(0);
+    assert!(run.stdout.contains("… 5 more: --verbose"), "{run}");
+}
+
+#[test]
 fn the_suggested_command_restores_overwritten_cloud_files() {
     let pair = Pair::new();
     pair.put("b", SKILL, "one");

@@ -269,6 +269,43 @@ fn a_conflict_stays_in_both_snapshots_until_it_is_resolved_on_one_machine() {
 }
 
 #[test]
+fn sync_forget_refuses_the_name_of_several_machines() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    let text = fs::read_to_string(machines.0.path("c.toml")).unwrap();
+    let text = text.replace("machine_id = \"c\"", "machine_id = \"a\"");
+    machines.0.write("c.toml", text);
+    machines.put("a", SKILL, "of a");
+    for name in ["a", "c", "b"] {
+        machines.apply(name);
+    }
+    let run = machines.sync("b", &["forget", "a", "--yes"]).code(1);
+    run.has_error("a is the name of several machines");
+    assert_eq!(machines.snapshots(), 3);
+}
+
+#[test]
+fn a_run_that_a_conflict_stops_prints_one_document() {
+    let Some(machines) = Machines::new() else {
+        return;
+    };
+    let text = fs::read_to_string(machines.0.path("c.toml")).unwrap();
+    let text = text.replace("policy = \"manual\"", "policy = \"manual_abort\"");
+    machines.0.write("c.toml", text);
+    machines.put("b", "skills/own/SKILL.md", "of b");
+    machines.apply("b");
+    machines.put("a", SKILL, "of a");
+    machines.apply("a");
+    machines.put("c", "skills/own/SKILL.md", "of c");
+    let run = machines.sync("c", &["run", "--apply", "--json"]).code(2);
+    let document = run.json();
+    let conflicts = document["conflicts"].as_array().map(Vec::len);
+    assert_eq!(conflicts, Some(1), "{document}");
+    assert_eq!(machines.text("c", "skills/own/SKILL.md"), "of c");
+}
+
+#[test]
 fn a_deletion_is_synced_and_other_machines_do_not_recreate_the_file() {
     let Some(machines) = Machines::new() else {
         return;

@@ -136,10 +136,12 @@ fn change_entry(
     let account = &accounts[find_position(&accounts, account, context)?];
     let name = label(account);
     let identity = account.entry.identity.clone();
-    let entry = file.entry(&identity);
-    let was_held = entry.held_until.is_some_and(|until| until > context.now());
-    entry.held_until = until;
-    entry.held_since = until.map(|_| context.local_now());
+    let cooldown_entry = file.entry(&identity);
+    let was_held = cooldown_entry
+        .held_until
+        .is_some_and(|until| until > context.now());
+    cooldown_entry.held_until = until;
+    cooldown_entry.held_since = until.map(|_| context.local_now());
     let note = match until {
         Some(until) => format!("{name} is held back until {}", full_time(&until, context)),
         None if was_held => format!("{name} is no longer held back"),

@@ -79,27 +79,31 @@ impl CurrentArgs {
             AccountHistory::default()
         };
         let (daemon, processes) = find_programs(&account_history, &accounts, live, context);
-        let entry = live.map(|live| &live.entry);
-        let usage = entry.and_then(|entry| usages.newest_usage(entry));
+        let live_entry = live.map(|live| &live.entry);
+        let identity = live_entry.map(|entry| &entry.identity);
+        let usage = live_entry.and_then(|entry| usages.newest_usage(entry));
         let usage_view = usage.as_ref().map(|usage| usage_json(usage, context));
-        let (source, observed_at) = entry.map_or((None, None), |entry| {
+        let (source, observed_at) = live_entry.map_or((None, None), |entry| {
             source_of(entry, &judge(entry, &context.now()))
         });
-        let seen = entry.and_then(|entry| entry.observation.as_ref());
+        let observation = live_entry.and_then(|entry| entry.observation.as_ref());
         let problem = explain_unknown_account(store, &auth);
         let folder_profile = read_folder_profile(context);
         let json = object()
-            .with("email", entry.map(|entry| entry.identity.email.as_str()))
+            .with("email", identity.map(|identity| identity.email.as_str()))
             .with(
                 "account_id",
-                entry.and_then(|entry| entry.identity.account_id.as_ref()),
+                identity.and_then(|identity| identity.account_id.as_ref()),
             )
-            .with("profile", entry.and_then(|entry| entry.profile.as_ref()))
+            .with(
+                "profile",
+                live_entry.and_then(|entry| entry.profile.as_ref()),
+            )
             .with("store", store.name())
             .with("workspaces", &workspaces)
             .with("daemon", &daemon)
             .with("processes", &processes)
-            .and(quota_json(seen, context))
+            .and(quota_json(observation, context))
             .with("source", source)
             .with(
                 "observed_at",
@@ -109,9 +113,9 @@ impl CurrentArgs {
             .with("problem", &problem)
             .with("folder_profile", &folder_profile);
         context.ui.document("current", &json);
-        show(entry, problem.as_deref(), context);
+        show(live_entry, problem.as_deref(), context);
         show_workspaces(workspaces.as_deref().unwrap_or_default(), context);
-        show_processes(entry, daemon.as_ref(), &processes, context);
+        show_processes(live_entry, daemon.as_ref(), &processes, context);
         note_folder_account(folder_profile.as_deref(), &accounts, context);
         if uses_auth_json && matches!(auth, AuthFile::Missing) {
             context.note(suggest_sign_in(context));
@@ -202,7 +206,7 @@ fn find_programs(
             .as_ref()
             .filter(|_| is_codex)
             .and_then(|at| account_history.account_at(at));
-        let known = identity.and_then(|identity| {
+        let account_of_program = identity.and_then(|identity| {
             let mut accounts = accounts.iter();
             accounts.find(|account| account.entry.identity.is_same(identity))
         });
@@ -213,7 +217,7 @@ fn find_programs(
             started_at: started.map(|at| local_rfc3339(&at, context)),
             email: identity.map(|identity| identity.email.to_string()),
             account_id: identity.and_then(|identity| identity.account_id.clone()),
-            profile: known.and_then(|a| a.entry.profile.clone()),
+            profile: account_of_program.and_then(|a| a.entry.profile.clone()),
             current: identity
                 .zip(live)
                 .map(|(identity, live)| identity.is_same(&live.entry.identity)),
@@ -245,8 +249,8 @@ fn show_processes(
     context: &Context,
 ) {
     let ui = &context.ui;
-    let all = || daemon.into_iter().chain(processes);
-    for process in all() {
+    let all_programs = || daemon.into_iter().chain(processes);
+    for process in all_programs() {
         let pid = process
             .pid
             .map_or(String::new(), |pid| format!("PID {pid}, "));
@@ -261,7 +265,7 @@ fn show_processes(
         };
         ui.line(format_args!("  {name} ({pid}{why}){account}"));
     }
-    if all().any(|process| process.email.is_none() && process.name == "codex") {
+    if all_programs().any(|process| process.email.is_none() && process.name == "codex") {
         ui.note("running Codex programs keep the account that was live when they started");
     }
     if let Some(daemon) = daemon.filter(|daemon| daemon.current == Some(false)) {

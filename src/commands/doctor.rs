@@ -15,7 +15,7 @@ use crate::steps::archive_check::repair_sidecar;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks;
 use crate::views::check_output::show;
-use crate::views::dry_run::would_be;
+use crate::views::dry_run::{verb, would_be};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -66,17 +66,14 @@ impl DoctorArgs {
 /// Formats the number of checks, of failures and of warnings.
 fn summarize(checks: &[Check]) -> String {
     let count = |status| checks.iter().filter(|check| check.status == status).count();
-    let found = [
-        (count(Status::Fail), "failure"),
-        (count(Status::Warn), "warning"),
-    ];
-    let found = found.into_iter().filter(|(count, _)| *count > 0);
-    let found: Vec<_> = found.map(|(count, noun)| pluralize(count, noun)).collect();
-    let checks = pluralize(checks.len(), "check");
-    if found.is_empty() {
-        format!("{checks}, no problems")
-    } else {
-        format!("{checks}, {}", found.join(", "))
+    let checks_text = pluralize(checks.len(), "check");
+    let failures = pluralize(count(Status::Fail), "failure");
+    let warnings = pluralize(count(Status::Warn), "warning");
+    match (count(Status::Fail), count(Status::Warn)) {
+        (0, 0) => format!("{checks_text}, no problems"),
+        (0, _) => format!("{checks_text}, {warnings}"),
+        (_, 0) => format!("{checks_text}, {failures}"),
+        _ => format!("{checks_text}, {failures}, {warnings}"),
     }
 }
 
@@ -115,12 +112,10 @@ fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
     run.restrict_permissions();
     run.remove_temp_files();
     run.repair_sidecars();
-    if dry_run {
-        run.announce_documents();
-    } else {
+    if !dry_run {
         run.recover_restores();
-        run.recreate_documents();
     }
+    run.recreate_documents();
     run.findings
 }
 
@@ -189,20 +184,6 @@ impl FixRun<'_> {
         }
     }
 
-    /// Adds a finding for each document that [`Self::recreate_documents`] would create again.
-    fn announce_documents(&mut self) {
-        let home = &self.context.manager_home();
-        let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
-        if matches!(inventory, Ok(DocumentState::Damaged(_))) {
-            let message = "inventory.json would be created again";
-            self.add("manager.inventory", Ok(message.into()));
-        }
-        if is_cooldown_damaged(self.context) {
-            let message = "cooldown.json would be created again from the records";
-            self.add("manager.cooldown", Ok(message.into()));
-        }
-    }
-
     /// Recovers interrupted commands again. Adds a finding for each restore of the Codex home that cannot be recovered
     /// yet.
     fn recover_restores(&mut self) {
@@ -225,23 +206,34 @@ impl FixRun<'_> {
 
     /// Creates `inventory.json` and `cooldown.json` again if they are damaged.
     fn recreate_documents(&mut self) {
-        let home = &self.context.manager_home();
-        if !home.is_dir() {
-            return;
-        }
-        let id = "manager.inventory";
-        match store::refresh(home) {
-            Ok(None) => {}
-            Ok(Some(_)) => self.add(id, Ok("created inventory.json again".into())),
-            Err(e) => self.add(id, Err(e.into())),
+        let home = self.context.manager_home();
+        let done = verb(self.dry_run, "would be created", "created");
+        let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
+        if matches!(inventory, Ok(DocumentState::Damaged(_))) {
+            let result = if self.dry_run {
+                Ok(())
+            } else {
+                store::refresh(home).map(drop)
+            };
+            let message = format!("inventory.json {done} again");
+            self.add(
+                "manager.inventory",
+                result.map(|()| message).map_err(Into::into),
+            );
         }
         // The damaged file is kept beside the new one.
         if is_cooldown_damaged(self.context) {
             let (now, zone) = (self.context.now(), self.context.zone());
-            let updated = store::note_profiles_and(home, &now, zone, |_| {});
-            let message = "created cooldown.json again from the records".to_owned();
-            let result = updated.map(|_| message).map_err(Into::into);
-            self.add("manager.cooldown", result);
+            let result = if self.dry_run {
+                Ok(())
+            } else {
+                store::note_profiles_and(home, &now, zone, |_| {}).map(drop)
+            };
+            let message = format!("cooldown.json {done} again from the records");
+            self.add(
+                "manager.cooldown",
+                result.map(|()| message).map_err(Into::into),
+            );
         }
     }
 }

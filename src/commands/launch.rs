@@ -92,12 +92,12 @@ impl LaunchArgs {
         let Some((path, profile)) = find_folder_profile(root.as_deref(), context) else {
             return Ok(None);
         };
-        let found = find_identity(profile, context).map_err(|e| {
+        let identity = find_identity(profile, context).map_err(|e| {
             let setting = printable(path);
             e.hint(format!(
                 "this account comes from the setting folders.{setting}"
             ))
         })?;
-        Ok(Some(found))
+        Ok(Some(identity))
     }
 }

@@ -83,21 +83,21 @@ impl ListBackupsArgs {
     /// `backups/` or `cooldown.json` cannot be read, or no account matches `--account`.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let all = context.archives()?;
-        let has_none = all.is_empty();
+        let all_records = context.archives()?;
+        let has_none = all_records.is_empty();
         let accounts: Vec<_> = account::read_known_accounts(context)?
             .into_iter()
             .map(|a| account::with_verdict(a, context))
             .collect();
         // The numbers by which `restore` and `verify` accept archives do not depend on filters.
-        let archives = archive_names::numbered(&all).into_iter();
+        let archives = archive_names::numbered(&all_records).into_iter();
         let numbers: HashMap<_, _> = archives.map(|r| &*r.path).zip(1..).collect();
         // A record is large, so references are sorted.
-        let mut records: Vec<&ArchiveRecord> = all.iter().collect();
+        let mut records: Vec<&ArchiveRecord> = all_records.iter().collect();
         if let Some(text) = self.account.as_ref().or(self.named.as_ref()) {
-            let entries = merge_archived_accounts(accounts.iter().map(|(a, _)| a), &all);
-            let wanted = &entries[resolve::find_account_position(&entries, text)?].identity;
-            records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(wanted)));
+            let entries = merge_archived_accounts(accounts.iter().map(|(a, _)| a), &all_records);
+            let identity = &entries[resolve::find_account_position(&entries, text)?].identity;
+            records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(identity)));
         }
         if self.ready {
             records.retain(|r| state_of(&r.metadata, &accounts) == AccountState::Ready);
@@ -167,9 +167,9 @@ fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
     };
     let mut best: HashMap<_, &ArchiveRecord> = HashMap::new();
     for record in records.iter().copied() {
-        let known = best.entry(group(&record.metadata)).or_insert(record);
-        if rank(record) > rank(known) {
-            *known = record;
+        let best_record = best.entry(group(&record.metadata)).or_insert(record);
+        if rank(record) > rank(best_record) {
+            *best_record = record;
         }
     }
     let best: HashSet<_> = best.into_values().map(|r| &r.path).collect();
@@ -225,9 +225,11 @@ fn show(
     }
     // One table for all accounts, so that columns align across accounts.
     let mut table = Table::new(ui, COLUMNS);
-    let known = accounts.iter().map(|(account, _)| account);
-    let names =
-        AccountNames::from_entries(&merge_archived_accounts(known, records.iter().copied()));
+    let known_accounts = accounts.iter().map(|(account, _)| account);
+    let names = AccountNames::from_entries(&merge_archived_accounts(
+        known_accounts,
+        records.iter().copied(),
+    ));
     for group in group_by_account(records) {
         let identity = group[0].metadata.identity();
         let who = identity.map_or("signed out".into(), |identity| names.name(&identity));

@@ -59,20 +59,20 @@ impl NotifyArgs {
         let path = context.manager_path(FILE_NAME);
         let accounts = read_accounts_and_profiles(context)?.0.into_iter();
         let accounts: Vec<_> = accounts.map(|a| with_verdict(a, context)).collect();
-        let mut others = find_used_windows(&accounts, context);
-        others.extend(find_expiring_resets(&accounts, context));
-        others.extend(find_old_backup(context)?);
-        others.extend(find_losses(context)?);
+        let mut conditions = find_used_windows(&accounts, context);
+        conditions.extend(find_expiring_resets(&accounts, context));
+        conditions.extend(find_old_backup(context)?);
+        conditions.extend(find_losses(context)?);
         let mut failure = None;
         let notices = if self.dry_run {
             let mut state = document::read::<NoticeState>(&path)?
                 .good()
                 .unwrap_or_default();
-            select_news(&mut state, &accounts, others, context)
+            select_news(&mut state, &accounts, conditions, context)
         } else {
             let lock = context.manager_path(LOCK_NAME);
             let updated = document::update(&path, &lock, |state: &mut NoticeState| {
-                let mut news = select_news(state, &accounts, others, context);
+                let mut news = select_news(state, &accounts, conditions, context);
                 news.retain(|notice| match show(&notice.message, context) {
                     Ok(()) => {
                         state.note_shown(notice);
@@ -105,14 +105,14 @@ impl NotifyArgs {
 }
 
 /// Returns the notices that the user has not seen. Also records in `state` the accounts that wait for their quota, and
-/// forgets notices whose condition has ended. `others` has all current notices except those of ready accounts.
+/// forgets notices whose condition has ended. `conditions` has all current notices except those of ready accounts.
 fn select_news(
     state: &mut NoticeState,
     accounts: &[(Account, Verdict)],
-    others: Vec<DesktopNotice>,
+    conditions: Vec<DesktopNotice>,
     context: &Context,
 ) -> Vec<DesktopNotice> {
-    state.retain_holding(&others, &context.now());
+    state.retain_holding(&conditions, &context.now());
     let mut news = Vec::new();
     for (account, verdict) in accounts {
         let identity = &account.entry.identity;
@@ -128,25 +128,25 @@ fn select_news(
             });
         }
     }
-    news.extend(others.into_iter().filter(|notice| state.is_new(notice)));
+    news.extend(conditions.into_iter().filter(|notice| state.is_new(notice)));
     news
 }
 
 fn find_used_windows(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {
     let now = context.now();
-    let mut found = Vec::new();
+    let mut notices = Vec::new();
     for (account, _) in accounts {
         let windows = account
             .entry
             .observation
             .iter()
-            .flat_map(|seen| &seen.windows);
+            .flat_map(|observation| &observation.windows);
         for window in windows.filter(|w| w.used_percent >= HIGH_USE_PERCENT && !w.is_over(&now)) {
             let (name, quota) = (label(account), window.label());
             let resets = window.resets_at.map(|at| full_time(&at, context));
             let resets = resets.map_or(String::new(), |at| format!("; it resets {at}"));
             let key = observations::file_name(&account.entry.identity);
-            found.push(DesktopNotice {
+            notices.push(DesktopNotice {
                 kind: NoticeKind::QuotaUsed,
                 message: format!(
                     "{name} has used {:.0} % of its {quota} quota{resets}",
@@ -161,7 +161,7 @@ fn find_used_windows(accounts: &[(Account, Verdict)], context: &Context) -> Vec<
             });
         }
     }
-    found
+    notices
 }
 
 fn find_expiring_resets(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {
@@ -231,9 +231,9 @@ fn find_losses(context: &Context) -> Result<Option<DesktopNotice>> {
 fn show(text: &str, context: &Context) -> Result<(), String> {
     const TITLE: &str = "codex-manager";
     let env = &context.env;
-    let given = context.settings.preferences.notify.command.as_deref();
-    let (name, arguments) = match given {
-        Some(given) => (given, vec![TITLE, text]),
+    let user_command = context.settings.preferences.notify.command.as_deref();
+    let (name, arguments) = match user_command {
+        Some(user_command) => (user_command, vec![TITLE, text]),
         None if cfg!(windows) => {
             let arguments = ["-NoProfile", "-NonInteractive", "-Command", TOAST];
             ("powershell", arguments.to_vec())
@@ -244,8 +244,8 @@ fn show(text: &str, context: &Context) -> Result<(), String> {
         }
         None => ("notify-send", vec!["--app-name", TITLE, "--", TITLE, text]),
     };
-    let command = match given {
-        Some(given) => env.parse_command(given),
+    let command = match user_command {
+        Some(user_command) => env.parse_command(user_command),
         None => env
             .find_program(Path::new(name))
             .map(|program| env.command(&program)),

@@ -204,19 +204,15 @@ fn no_account_error(
     context.ui.print_bare_json(&Value::Null);
     match ranking.candidates.first() {
         Some(best) if args.switch && (best.is_ready() || !args.ready_only) => {
-            let lacking = if args.ready_only {
-                "cannot switch: no account with a saved login is ready"
-            } else {
-                "cannot switch: no account has a saved login"
-            };
-            CommandError::refused(lacking).hint(format!(
+            let message = "cannot switch: no account with a saved login can be recommended";
+            CommandError::refused(message).hint(format!(
                 "the best account is {}; save its login: codex-manager profile save NAME --from FILE",
                 label(best.account)
             ))
         }
         Some(best) => {
-            let next = best.verdict.next_available_at.filter(|_| args.ready_only);
-            let when = next.map_or(String::new(), |at| {
+            let next_available_at = best.verdict.next_available_at.filter(|_| args.ready_only);
+            let when = next_available_at.map_or(String::new(), |at| {
                 format!(
                     "; next: {}, {}",
                     label(best.account),
@@ -288,8 +284,8 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
     // A longer name would leave too little width for the reasons.
     const MAX_NAME_WIDTH: usize = 40;
     let ui = &context.ui;
-    let all = || ranking.candidates.iter().chain(&ranking.excluded);
-    let width = all()
+    let all_accounts = || ranking.candidates.iter().chain(&ranking.excluded);
+    let width = all_accounts()
         .map(|c| label(c.account).chars().count())
         .max()
         .unwrap_or(0);
@@ -297,7 +293,7 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
     // Below a longer name, the reasons get the whole width.
     let indent = if width > max_width { 0 } else { width };
     let width = width.min(max_width);
-    for (i, candidate) in all().enumerate() {
+    for (i, candidate) in all_accounts().enumerate() {
         let name = format!("{:<width$}", label(candidate.account));
         let (rank, style) = if i < ranking.candidates.len() {
             (format!("{}.", i + 1), style_of(candidate.verdict.state))
@@ -311,10 +307,10 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
             &candidate.verdict,
             context,
         ));
-        let seen = candidate.account.entry.observation.as_ref();
-        notes.extend(
-            seen.and_then(|seen| windows::format_resets(seen, context.zone(), &context.now())),
-        );
+        let observation = candidate.account.entry.observation.as_ref();
+        notes.extend(observation.and_then(|observation| {
+            windows::format_resets(observation, context.zone(), &context.now())
+        }));
         let line = format!("{rank:>3} {}  {}", ui.paint(style, name), notes.join("; "));
         ui.print_hanging(MARGIN + indent, line);
     }

@@ -110,11 +110,11 @@ fn find_by_account_or_prefix<'r>(
     let entries = merge_archived_accounts(&account::read_known_accounts(context)?, records);
     let accounts = match resolve::find_account_position(&entries, what) {
         Ok(i) => {
-            let wanted = &entries[i].identity;
+            let identity = &entries[i].identity;
             let is_of_account =
-                |r: &ArchiveRecord| r.metadata.identity().is_some_and(|i| i.is_same(wanted));
-            let found = store::find_preferred(records, |r| r.is_usable() && is_of_account(r));
-            return found.ok_or_else(|| {
+                |r: &ArchiveRecord| r.metadata.identity().is_some_and(|i| i.is_same(identity));
+            let preferred = store::find_preferred(records, |r| r.is_usable() && is_of_account(r));
+            return preferred.ok_or_else(|| {
                 CommandError::failed(format!("no archive of {what}")).hint(if records.is_empty() {
                     account::suggest_first_archive(context)
                 } else {
@@ -147,13 +147,13 @@ fn pick_archive(context: &Context) -> Result<PathBuf> {
         let _ = archive_choice::find_latest(&records, 0, context, ArchiveRecord::is_usable)?;
     }
     let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest.as_ref();
-    let known = account::read_known_accounts(context)?;
+    let known_accounts = account::read_known_accounts(context)?;
     let picker = Picker {
         question: "which archive?",
         default: offered.iter().position(is_latest).unwrap_or(0),
         items: offered
             .iter()
-            .map(|(record, number)| picker_item(record, *number, &known, context))
+            .map(|(record, number)| picker_item(record, *number, &known_accounts, context))
             .collect(),
         options: PickerOptions::default(),
     };
@@ -168,16 +168,16 @@ fn pick_archive(context: &Context) -> Result<PathBuf> {
 fn picker_item(
     record: &ArchiveRecord,
     number: usize,
-    known: &[Account],
+    known_accounts: &[Account],
     context: &Context,
 ) -> PickerItem {
     let metadata = &record.metadata;
     let email = metadata.email.as_deref().unwrap_or("signed out");
-    let known = metadata.identity().and_then(|identity| {
-        let mut known = known.iter();
-        known.find(|a| a.entry.identity.is_same(&identity))
+    let known_account = metadata.identity().and_then(|identity| {
+        let mut accounts = known_accounts.iter();
+        accounts.find(|account| account.entry.identity.is_same(&identity))
     });
-    let who = known.map_or_else(|| account::printable(email), account::label);
+    let owner = known_account.map_or_else(|| account::printable(email), account::label);
     let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
     PickerItem::new(
         record.path.clone(),
@@ -188,7 +188,7 @@ fn picker_item(
                 account::absolute_time(&metadata.created_at, context),
             ),
             (Style::Plain, archive_names::kind_label(metadata)),
-            (Style::Plain, who),
+            (Style::Plain, owner),
             (Style::Plain, account::printable(label.unwrap_or_default())),
             (
                 Style::Dim,

@@ -88,11 +88,11 @@ impl ResumeArgs {
         let owner = find_owner(&conversation, context)?;
         let account = match (&self.profile, owner) {
             (Some(text), owner) => {
-                let wanted = find_identity(text, context)?;
+                let named_account = find_identity(text, context)?;
                 if !self.rebind {
-                    check_same_account(&wanted, &owner)?;
+                    check_same_account(&named_account, &owner)?;
                 }
-                wanted
+                named_account
             }
             (None, ConversationOwner::Known(account)) => account,
             (None, ConversationOwner::Unknown(account_id)) => {
@@ -139,14 +139,15 @@ fn find_last_of_folder<'r>(
         return Err(explain_empty_home(context));
     }
     // `codex resume --last` skips conversations of other accounts, and begins a new one without a message (0.169).
-    let here = &context.env.current_dir;
-    let mut all = rows.iter().filter(|row| !row.archived);
-    let last = all.find(|row| Path::new(&row.cwd) == here).ok_or_else(|| {
-        let message = format!("no conversation in this folder: {}", here.display());
-        CommandError::failed(message).hint("choose one on a terminal: codex-manager resume")
-    })?;
-    let home = context.codex_home();
-    Ok(ChosenConversation::from_row(last, home))
+    let folder = &context.env.current_dir;
+    let mut unarchived = rows.iter().filter(|row| !row.archived);
+    let Some(last_row) = unarchived.find(|row| Path::new(&row.cwd) == folder) else {
+        let message = format!("no conversation in this folder: {}", folder.display());
+        return Err(
+            CommandError::failed(message).hint("choose one on a terminal: codex-manager resume")
+        );
+    };
+    Ok(ChosenConversation::from_row(last_row, context.codex_home()))
 }
 
 /// Returns the account of a conversation: the account of its newest launch, else the creator named in its rollout.
@@ -187,15 +188,15 @@ fn find_owner(
     })
 }
 
-fn check_same_account(wanted: &Identity, owner: &ConversationOwner) -> Result<()> {
+fn check_same_account(account: &Identity, owner: &ConversationOwner) -> Result<()> {
     let owner = match owner {
         ConversationOwner::Unnamed => return Ok(()),
-        ConversationOwner::Known(owner) if owner.is_same(wanted) => return Ok(()),
+        ConversationOwner::Known(owner) if owner.is_same(account) => return Ok(()),
         ConversationOwner::Known(owner) => owner.to_string(),
-        ConversationOwner::Unknown(account_id) => account_id.clone(),
+        ConversationOwner::Unknown(workspace) => workspace.clone(),
     };
     Err(CommandError::refused(format!(
-        "the conversation belongs to {owner}, not to {wanted}"
+        "the conversation belongs to {owner}, not to {account}"
     ))
     .hint("to continue under its own account, leave out --profile")
     .hint("to continue under the named one, add --rebind; Codex may not show it there"))
@@ -208,11 +209,11 @@ fn resume_args(id: &str, args: &[OsString]) -> Vec<OsString> {
     let is_exec = args
         .first()
         .is_some_and(|first| first == "exec" || first == "e");
-    let (mode, rest) = args.split_at(usize::from(is_exec));
-    let mut all = mode.to_vec();
-    all.extend(["resume".into(), id.into()]);
-    all.extend_from_slice(rest);
-    all
+    let (exec_arg, other_args) = args.split_at(usize::from(is_exec));
+    let mut all_args = exec_arg.to_vec();
+    all_args.extend(["resume".into(), id.into()]);
+    all_args.extend_from_slice(other_args);
+    all_args
 }
 
 #[cfg(test)]

@@ -179,17 +179,17 @@ impl ShowArgs {
         let ui = &context.ui;
         let is_rendered = self.format.is_none() && self.max_bytes.is_none() && ui.is_terminal();
         let mut pager = is_rendered.then(|| ui.start_pager(&context.env));
-        let mut left = self.max_bytes.unwrap_or(usize::MAX);
+        let mut bytes_left = self.max_bytes.unwrap_or(usize::MAX);
         let mut write = |text: &str| {
             if let Some(pager) = &mut pager {
                 return pager.write(&ui.render_markdown(text));
             }
-            let mut end = text.len().min(left);
+            let mut end = text.len().min(bytes_left);
             while !text.is_char_boundary(end) {
                 end -= 1;
             }
             ui.print_part(&text[..end]);
-            left -= end;
+            bytes_left -= end;
             end == text.len()
         };
         let mut was_cut = !write(&self.redact(&format_head(session, parts)));
@@ -231,18 +231,18 @@ fn check_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32)
         reasoning: true,
         turn: None,
     };
-    let mut last = 0;
+    let mut last_turn = 0;
     let read = parts.read(options, &mut |text| text.to_owned(), |piece| {
         if let TranscriptPiece::Entry(_, entry) = piece {
-            last = last.max(entry.turn);
+            last_turn = last_turn.max(entry.turn);
         }
-        last < turn
+        last_turn < turn
     });
     read.map_err(|e| read_error(session, e))?;
-    if last >= turn {
+    if last_turn >= turn {
         return Ok(());
     }
-    let count = pluralize(last, "turn");
+    let count = pluralize(last_turn, "turn");
     Err(CommandError::failed(format!(
         "the conversation has {count}; there is no turn {turn}"
     )))

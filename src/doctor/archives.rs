@@ -102,23 +102,16 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
             .fixed_by_backup(context.codex_home());
         return vec![none];
     }
-    let count = records.iter().filter(|r| r.archive.is_some()).count();
+    let now = context.now();
     let verified = records.iter().filter_map(|r| r.verified.as_ref());
-    let last = verified.map(|v| v.at.to_utc()).max();
-    let first = records
-        .iter()
-        .filter(|r| r.archive.is_some())
-        .map(|r| r.metadata.created_at.to_utc())
-        .min();
+    let last_verified = verified.map(|v| v.at.to_utc()).max();
+    let archives = records.iter().filter(|r| r.archive.is_some());
+    let created = archives.map(|r| r.metadata.created_at.to_utc());
     let mut checks = vec![
-        check_backup_age(
-            count,
-            find_newest_full(records, context.now()),
-            context.now(),
-        ),
-        check_verify_age(last, first, context.now()),
+        check_backup_age(created.clone().count(), find_newest_full(records, now), now),
+        check_verify_age(last_verified, created.min(), now),
     ];
-    checks.extend(check_future_archives(records, context.now()));
+    checks.extend(check_future_archives(records, now));
     checks.extend(check_new_codex(records, context));
     checks
 }
@@ -181,12 +174,12 @@ fn check_backup_age(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc
 }
 
 fn check_verify_age(
-    last: Option<DateTime<Utc>>,
+    last_verified: Option<DateTime<Utc>>,
     first_made: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Check {
     const ID: &str = "archives.verified";
-    let message = match last {
+    let message = match last_verified {
         Some(at) => match format_age(at, now).as_str() {
             "0 min" => "last verification of an archive: just now".to_owned(),
             age => format!("last verification of an archive: {age} ago"),
@@ -194,7 +187,7 @@ fn check_verify_age(
         None => "no archive has been verified yet".to_owned(),
     };
     // `backup` reads each new archive back, so its creation counts as a verification.
-    let since = last.or(first_made).unwrap_or(now);
+    let since = last_verified.or(first_made).unwrap_or(now);
     if now - since > Duration::days(OLD_VERIFY_DAYS) {
         Check::warn(ID, message)
             .because("disks can lose data without an error")

@@ -1,8 +1,10 @@
 //! The result of a check.
 
 use super::permissions::advice_to_take_ownership;
-use crate::io::shell;
+use crate::inventory::remedies;
+use crate::io::{IoError, shell};
 use serde::Serialize;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Returns true if `docs/doctor.md` describes the check with this id. The ids are an interface for scripts.
@@ -105,6 +107,17 @@ impl Check {
         match advice_to_take_ownership(path) {
             Some(advice) => self.advised(advice),
             None => self.fixed_by(format!("chmod {mode} {quoted}")),
+        }
+    }
+
+    /// Adds the fix for a file that cannot be read: permissions, or the renaming of a folder, pipe or device.
+    pub(super) fn fixed_by_access(self, error: &IoError) -> Self {
+        let source = &error.source;
+        // Only errors of the system have a number. An error without a number means that the path is no regular file.
+        if source.raw_os_error().is_some() && source.kind() != ErrorKind::IsADirectory {
+            self.fixed_by_chmod("u+rw", &error.path)
+        } else {
+            self.fixed_by(remedies::rename_aside_command(&error.path))
         }
     }
 }

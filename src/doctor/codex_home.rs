@@ -1,21 +1,22 @@
 //! Checks of the Codex program and of the Codex home: configuration, login, conversations, daemon.
 
 use super::archives::has_archive;
-use super::check::Check;
+use super::check::{Check, Status};
 use super::databases;
 use super::folders::no_folder;
 use super::permissions::removable_mode;
 use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
-use crate::codex::config::CodexConfig;
+use crate::codex::config::{CodexConfig, CredentialStore};
 use crate::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use crate::codex::rollout::{self, RolloutName};
 use crate::codex::{daemon, threads};
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind};
+use crate::inventory::status::{self, StatusProblem};
 use crate::inventory::{losses, remedies};
 use crate::io::quantity::pluralize;
-use crate::io::{file_id, file_open, processes, shell};
+use crate::io::{file_open, processes, shell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,7 +37,10 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let config = CodexConfig::read(home);
     checks.push(check_config_file(context, &config));
     checks.push(check_store_setting(&config));
-    checks.extend(check_login(context, config.store.reads_auth_json()));
+    // Otherwise Codex ignores auth.json.
+    if config.store.reads_auth_json() {
+        checks.push(check_login(context, config.store));
+    }
     checks.extend(check_other_files(home));
     checks.extend(databases::run_checks(context, &config));
     checks.push(check_conversations(context));
@@ -142,7 +146,7 @@ fn check_store_setting(config: &CodexConfig) -> Check {
     );
     Check::warn("home.store", message)
         .because("such logins can be neither backed up nor switched")
-        .advised(STORE_FIX)
+        .advised("set cli_auth_credentials_store = \"file\" in config.toml, then codex login")
 }
 
 /// Checks that Codex's background daemon uses the account in `auth.json`. Returns `None` if no daemon is running or
@@ -151,19 +155,19 @@ fn check_daemon(context: &Context) -> Option<Check> {
     const ID: &str = "home.daemon";
     let home = context.codex_home();
     let pid = daemon::find(home)?.pid;
-    let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
+    let live_auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
     // No other process can ask Codex for its account, so the start time of the daemon decides.
     let account_history =
-        AccountHistory::read(context.manager_home(), home, &live).unwrap_or_default();
+        AccountHistory::read(context.manager_home(), home, &live_auth).unwrap_or_default();
     let started = processes::started_at(pid);
-    let of_daemon = started
+    let daemon_identity = started
         .as_ref()
         .and_then(|at| account_history.account_at(at));
-    let signed_in = live.login().map(|login| &login.identity);
-    let check = match (of_daemon, signed_in) {
-        (Some(of_daemon), Some(live)) if !of_daemon.is_same(live) => {
+    let live_identity = live_auth.login().map(|login| &login.identity);
+    let check = match (daemon_identity, live_identity) {
+        (Some(daemon_identity), Some(live_identity)) if !daemon_identity.is_same(live_identity) => {
             let message = format!(
-                "Codex's background daemon (PID {pid}) still uses {of_daemon}; the live account is {live}"
+                "Codex's background daemon (PID {pid}) still uses {daemon_identity}; the live account is {live_identity}"
             );
             Check::warn(ID, message)
                 .because("new conversations in Codex's interface run under the daemon's account")
@@ -206,69 +210,44 @@ fn check_program(context: &Context) -> (Check, Option<String>) {
     (check, version)
 }
 
-/// The fix for logins that are not in `auth.json`.
-const STORE_FIX: &str =
-    "set cli_auth_credentials_store = \"file\" in config.toml, then codex login";
-
-fn check_login(context: &Context, reads_auth_json: bool) -> Option<Check> {
+fn check_login(context: &Context, store: CredentialStore) -> Check {
     const ID: &str = "home.login";
     let path = context.codex_home().join(AUTH_JSON);
-    let path_text = path.display();
-    let saved = || remedies::saved_login_command(context.codex_home(), context.manager_home());
-    Some(match AuthFile::read(&path) {
-        Err(e) => {
-            let check =
-                Check::fail(ID, format!("{e}: {}", e.source)).because("Codex cannot use the login");
-            // Only errors of the system have a number. An error without a number means that the path is not a regular
-            // file.
-            match e.source.raw_os_error() {
-                Some(_) => check.fixed_by_chmod("u+rw", &path),
-                None => check.fixed_by(remedies::rename_aside_command(&path)),
-            }
+    let auth = AuthFile::read(&path);
+    if let Some(problem) = status::find_obstacle(&path, store, auth.as_ref()) {
+        return describe_login_problem(&problem, context);
+    }
+    if let Some(mode) = removable_mode(&path) {
+        let message = format!("auth.json is accessible to other users (mode {mode:o})");
+        return Check::warn(ID, message)
+            .because("a user who reads it can act as you")
+            .fixed_by_chmod("600", &path);
+    }
+    let login = auth.as_ref().ok().and_then(AuthFile::login);
+    let message = login.map_or("auth.json contains no login".to_owned(), |login| {
+        format!("signed in as {}", context.profiles().label(&login.identity))
+    });
+    Check::ok(ID, message)
+}
+
+fn describe_login_problem(problem: &StatusProblem, context: &Context) -> Check {
+    let severity = match problem {
+        StatusProblem::SignedOut => Status::Warn,
+        _ => Status::Fail,
+    };
+    let check = Check::new("home.login", severity, problem.to_string())
+        .because("Codex cannot use or renew the login");
+    match problem {
+        StatusProblem::HardLinked(path) => check.fixed_by(remedies::unlink_copy_command(path)),
+        StatusProblem::NotAFile { path, .. } => {
+            check.fixed_by(remedies::rename_aside_command(path))
         }
-        Ok(AuthFile::Missing) if reads_auth_json => {
-            let check = Check::warn(ID, "not signed in").because("Codex asks for a login");
-            match saved() {
-                Some(command) => check.fixed_by(command),
-                None => check.advised("sign in: codex login"),
-            }
-        }
-        Ok(AuthFile::Missing) => return None,
-        Ok(_) if !reads_auth_json => Check::warn(
-            ID,
-            "there is an auth.json that Codex does not read: the live account is unknown",
-        )
-        .because("logins stored elsewhere can be neither backed up nor switched")
-        .advised(STORE_FIX),
-        Ok(AuthFile::Unreadable { reason, .. }) => {
-            let check = Check::fail(ID, format!("auth.json is {reason}: {path_text}"))
-                .because("Codex cannot use the login");
-            match saved() {
-                Some(command) => check.fixed_by(command),
-                None => check.advised("sign in again: codex login"),
-            }
-        }
-        Ok(AuthFile::Present(snapshot)) => {
-            if file_id::has_second_link(&path) {
-                Check::fail(ID, "auth.json has a second hard link")
-                    .because("when Codex renews the login, the other path keeps an old copy or overwrites the new one")
-                    .fixed_by(remedies::unlink_copy_command(&path))
-            } else if let Some(mode) = removable_mode(&path) {
-                let message = format!("auth.json is accessible to other users (mode {mode:o})");
-                Check::warn(ID, message)
-                    .because("a user who reads it can act as you")
-                    .fixed_by_chmod("600", &path)
-            } else {
-                match snapshot.login.map(|login| login.identity) {
-                    Some(who) => {
-                        let name = context.profiles().label(&who);
-                        Check::ok(ID, format!("signed in as {name}"))
-                    }
-                    None => Check::ok(ID, "auth.json contains no login"),
-                }
-            }
-        }
-    })
+        StatusProblem::Denied { path, .. } => check.fixed_by_chmod("u+rw", path),
+        _ => match remedies::saved_login_command(context.codex_home(), context.manager_home()) {
+            Some(command) => check.fixed_by(command),
+            None => check.advised("sign in: codex login"),
+        },
+    }
 }
 
 /// Finds folders, pipes and devices in the place of Codex's files. Other checks do this for the login, the

@@ -82,19 +82,19 @@ fn find_database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> 
     folders.extend(config.database_folder(home, &context.env));
     folders.sort();
     folders.dedup();
-    let mut found: Vec<_> = folders
+    let mut database_files: Vec<_> = folders
         .iter()
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flat_map(|entries| entries.flatten().map(|e| e.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "sqlite") && !path.is_dir())
         .collect();
-    found.sort();
-    found
+    database_files.sort();
+    database_files
 }
 
-/// Returns the fault of a database file that its header, its length or its list of tables shows.
+/// Returns the fault of a database file that its length, its header or its list of tables shows.
 fn find_fault(path: &Path) -> Option<DatabaseFault> {
-    let mut head = [0; 100];
+    let mut head = [0; 18];
     let read = file_open::open(path).and_then(|mut file| {
         let bytes = file.metadata()?.len();
         // SQLite treats an empty file as an empty database.
@@ -103,14 +103,12 @@ fn find_fault(path: &Path) -> Option<DatabaseFault> {
         }
         Ok(bytes)
     });
-    let damaged = |detail: &str| Some(DatabaseFault::Damaged(detail.to_owned()));
+    let truncated = || Some(DatabaseFault::Damaged("truncated".to_owned()));
     match read {
         Ok(0) => None,
-        Ok(bytes) => match find_header_fault(&head, bytes) {
-            Some(fault) => damaged(fault),
-            None => find_schema_fault(path),
-        },
-        Err(e) if e.kind() == ErrorKind::UnexpectedEof => damaged("truncated"),
+        Ok(bytes) if is_truncated(head, bytes) => truncated(),
+        Ok(_) => find_schema_fault(path),
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => truncated(),
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
             Some(DatabaseFault::NotAFile)
         }
@@ -118,20 +116,15 @@ fn find_fault(path: &Path) -> Option<DatabaseFault> {
     }
 }
 
-/// Returns the fault in `head`, the first 100 bytes of a database, or in its length in bytes.
-fn find_header_fault(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
-    if !head.starts_with(b"SQLite format 3\0") {
-        return Some("not an SQLite database");
-    }
-    let page = match u16::from_be_bytes([head[16], head[17]]) {
+/// Returns true if the length of a database, in bytes, is no multiple of the page size in its header. SQLite opens such
+/// a file if the missing pages are not those of the schema.
+fn is_truncated(head: [u8; 18], bytes: u64) -> bool {
+    let page_size = match u16::from_be_bytes([head[16], head[17]]) {
         // The largest page does not fit in two bytes, so SQLite writes 1 for it.
         1 => 65_536,
         size => u64::from(size),
     };
-    if !page.is_power_of_two() || page < 512 {
-        return Some("invalid page size in the header");
-    }
-    (!bytes.is_multiple_of(page)).then_some("truncated")
+    head.starts_with(b"SQLite format 3\0") && page_size > 0 && !bytes.is_multiple_of(page_size)
 }
 
 /// Returns the fault in the schema of a database. Reads the schema with the changes in the `-wal`, as Codex does at its
@@ -182,21 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_database_is_found_by_header_and_length() {
-        let mut head = [0; 100];
-        assert_eq!(
-            find_header_fault(&head, 4096),
-            Some("not an SQLite database")
-        );
-        head[..16].copy_from_slice(b"SQLite format 3\0");
-        assert_eq!(
-            find_header_fault(&head, 4096),
-            Some("invalid page size in the header")
-        );
-        head[16..18].copy_from_slice(&4096_u16.to_be_bytes());
-        assert_eq!(find_header_fault(&head, 8192), None);
-        assert_eq!(find_header_fault(&head, 8191), Some("truncated"));
-        head[16..18].copy_from_slice(&1_u16.to_be_bytes());
-        assert_eq!(find_header_fault(&head, 65_536), None);
+    fn a_truncated_database_is_found_by_its_length() {
+        let mut head = *b"SQLite format 3\0\x10\0";
+        assert!(!is_truncated(head, 8192));
+        assert!(is_truncated(head, 8191));
+        head[16..].copy_from_slice(&1_u16.to_be_bytes());
+        assert!(!is_truncated(head, 65_536));
+        assert!(!is_truncated([0; 18], 4096));
     }
 }

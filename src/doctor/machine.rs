@@ -75,10 +75,10 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
 
 /// Returns the component of `path` that is named after a sync service, and the name of the service.
 pub(crate) fn find_sync_service(path: &Path) -> Option<(&OsStr, &'static str)> {
-    path.iter().find_map(|part| {
-        let lower = part.to_string_lossy().to_lowercase();
-        let found = SYNC_SERVICES.iter().find(|(name, _)| lower.contains(name));
-        found.map(|(_, service)| (part, *service))
+    path.iter().find_map(|component| {
+        let lower = component.to_string_lossy().to_lowercase();
+        let service_entry = SYNC_SERVICES.iter().find(|(name, _)| lower.contains(name));
+        service_entry.map(|(_, service)| (component, *service))
     })
 }
 
@@ -142,7 +142,9 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
     match tz.filter(|tz| !is_known(tz)) {
         Some(name) => Check::warn(ID, format!("TZ is not a known time zone: {name}"))
             .because("times are shown and days are counted in another zone")
-            .fixed_by("codex-manager config set timezone Europe/Berlin"),
+            .advised(
+                "set your time zone, by its IANA name: codex-manager config set timezone ZONE",
+            ),
         None => Check::ok(ID, format!("the time zone is {}", zone.name())),
     }
 }

@@ -12,7 +12,7 @@ use crate::codex::threads;
 use crate::config::file::ConfigFile;
 use crate::context::Context;
 use crate::inventory::records::InventoryFile;
-use crate::inventory::{cleanup, cooldown, remedies, store};
+use crate::inventory::{cleanup, cooldown, store};
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::quantity::pluralize;
@@ -24,7 +24,6 @@ use crate::launch::registry::LaunchRegistry;
 use crate::restore::pending;
 use crate::transfer::python_home::find_unimported;
 use crate::ui::windows;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -66,15 +65,9 @@ fn check_config_file(home: &Path) -> Check {
         Err(e @ SettingsError::Newer { .. }) => Check::fail(ID, e.to_string())
             .because("other commands fail on it")
             .advised(UPGRADE),
-        Err(SettingsError::Io(e)) => {
-            let message = format!("{e}: {}", e.source);
-            let check = Check::fail(ID, message).because("other commands fail on it");
-            match e.source.kind() {
-                ErrorKind::PermissionDenied => check.fixed_by_chmod("u+rw", &e.path),
-                // `config edit` cannot open such a file.
-                _ => check.fixed_by(remedies::rename_aside_command(&e.path)),
-            }
-        }
+        Err(SettingsError::Io(e)) => Check::fail(ID, format!("{e}: {}", e.source))
+            .because("other commands fail on it")
+            .fixed_by_access(&e),
         Err(e) => Check::fail(ID, e.to_string())
             .because("other commands fail on it")
             .advised("fix it: codex-manager config edit"),
@@ -187,19 +180,19 @@ fn check_profiles(context: &Context) -> Vec<Check> {
     const WHY: &str = "its login cannot be used";
     let home = context.manager_home();
     let profiles = context.profiles();
-    let all = match profiles.list() {
-        Ok(all) => all,
+    let all_profiles = match profiles.list() {
+        Ok(all_profiles) => all_profiles,
         Err(e) => {
             let check = Check::fail(ID, e.to_string()).because(WHY);
             return vec![check.advised(advice_to_make_readable(&home.join("profiles")))];
         }
     };
-    let newer = profiles.list_newer(&all);
+    let newer = profiles.list_newer(&all_profiles);
     let mut checks: Vec<_> = newer
         .iter()
         .map(|(_, e)| with_document_fix(Check::fail(ID, e.to_string()), e).because(WHY))
         .collect();
-    for profile in &all {
+    for profile in &all_profiles {
         if newer.iter().any(|(name, _)| *name == profile.name) {
             continue;
         }
@@ -217,29 +210,17 @@ fn check_profiles(context: &Context) -> Vec<Check> {
             folder.display()
         );
         let check = Check::fail(ID, message).because(WHY);
-        checks.push(check.advised(advice_for_unidentified(&profile.name, &profiles)));
+        let name = shell::quote_if_needed(&profile.name);
+        checks.push(check.advised(format!(
+            "move the folder away; then save a login of its history/: codex-manager profile save {name} --from FILE; \
+             or sign in again: codex-manager profile login {name}"
+        )));
     }
     if checks.is_empty() {
-        let profiles = pluralize(all.len(), "profile");
+        let profiles = pluralize(all_profiles.len(), "profile");
         checks.push(Check::ok(ID, format!("{profiles} checked")));
     }
     checks
-}
-
-/// Returns the advice for a profile whose account is unknown: to save a login of its history if there is one, else to
-/// sign in again.
-fn advice_for_unidentified(name: &str, profiles: &Profiles) -> String {
-    let has_login = profiles
-        .read_history(name)
-        .is_ok_and(|logins| logins.iter().any(|old| old.auth.login().is_some()));
-    if has_login {
-        "save a login from its history/: codex-manager profile save NAME --from FILE; then move the folder away".into()
-    } else {
-        format!(
-            "move the folder away, then sign in again: codex-manager profile login {}",
-            shell::quote_if_needed(name)
-        )
-    }
 }
 
 /// Returns the fault of a profile and its fix; `None` if the profile is usable.
@@ -285,10 +266,7 @@ fn find_profile_fault(
 fn with_document_fix(check: Check, error: &DocumentError) -> Check {
     match error {
         DocumentError::Newer { .. } => check.advised(UPGRADE),
-        DocumentError::Io(e) if e.source.raw_os_error().is_none() => {
-            check.fixed_by(remedies::rename_aside_command(&e.path))
-        }
-        DocumentError::Io(e) => check.fixed_by_chmod("u+rw", &e.path),
+        DocumentError::Io(e) => check.fixed_by_access(e),
     }
 }
 
@@ -340,9 +318,12 @@ fn check_launches(context: &Context) -> Option<Check> {
 
 /// Reports unknown entries of the manager home, which no command changes.
 fn check_foreign_files(home: &Path) -> Option<Check> {
-    let found = list_entries(home, |name| !is_manager_file(name));
-    (!found.is_empty()).then(|| {
-        let message = format!("unknown file, left unchanged: {}", summarize_paths(&found));
+    let foreign_files = list_entries(home, |name| !is_manager_file(name));
+    (!foreign_files.is_empty()).then(|| {
+        let message = format!(
+            "unknown file, left unchanged: {}",
+            summarize_paths(&foreign_files)
+        );
         Check::ok("manager.foreign", message)
     })
 }
@@ -413,9 +394,9 @@ pub(crate) fn find_stale_temp_files(context: &Context) -> Vec<PathBuf> {
     let now = SystemTime::now();
     // Temp files are beside the file that they replace: logins and lists in the Codex home, and databases, which a
     // history repair replaces, in their own folder.
-    let others = [
+    let other_folders = [
         context.codex_home().to_path_buf(),
         threads::find_state_folder(context.codex_home(), &context.env),
     ];
-    cleanup::find_leftovers(context.manager_home(), &others, now)
+    cleanup::find_leftovers(context.manager_home(), &other_folders, now)
 }

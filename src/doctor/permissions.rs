@@ -45,8 +45,10 @@ const MANAGER_FILES: [&str; 23] = [
 /// Returns true for the name of a file or folder that codex-manager creates at the top of the manager home, including
 /// copies of damaged and imported documents.
 pub(super) fn is_manager_file(name: &str) -> bool {
-    let kept = [".damaged", ".python-backup"];
-    let stem = kept.iter().find_map(|suffix| name.split_once(suffix));
+    let copy_suffixes = [".damaged", ".python-backup"];
+    let stem = copy_suffixes
+        .iter()
+        .find_map(|suffix| name.split_once(suffix));
     MANAGER_FILES.contains(&stem.map_or(name, |(stem, _)| stem)) || name.starts_with(TEMP_PREFIX)
 }
 
@@ -77,42 +79,42 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
         .flatten()
         .cloned()
         .collect();
-    let mut own = vec![home.clone()];
-    own.extend(list_matching_entries(&home, is_manager_file));
+    let mut manager_paths = vec![home.clone()];
+    manager_paths.extend(list_matching_entries(&home, is_manager_file));
     for folder in [observations::FOLDER, index::FOLDER] {
-        own.extend(list_matching_entries(&home.join(folder), |_| true));
+        manager_paths.extend(list_matching_entries(&home.join(folder), |_| true));
     }
     let is_password = |name: &str| name == vault::password::FILE_NAME;
-    own.extend(list_matching_entries(
+    manager_paths.extend(list_matching_entries(
         &home.join(vault::FOLDER),
         is_password,
     ));
     if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {
-        own.push(backups.clone());
+        manager_paths.push(backups.clone());
         let trash = backups.join(trash::FOLDER);
-        own.extend(list_matching_entries(&backups, is_archive_file));
+        manager_paths.extend(list_matching_entries(&backups, is_archive_file));
         for discarded in list_matching_entries(&trash, |_| true) {
-            own.extend(list_matching_entries(&discarded, is_archive_file));
-            own.push(discarded);
+            manager_paths.extend(list_matching_entries(&discarded, is_archive_file));
+            manager_paths.push(discarded);
         }
     }
     for profile in list_matching_entries(&home.join("profiles"), |_| true) {
-        own.extend(list_matching_entries(&profile, is_profile_file));
+        manager_paths.extend(list_matching_entries(&profile, is_profile_file));
         let is_login = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
-        own.extend(list_matching_entries(&profile.join("history"), is_login));
-        own.push(profile);
+        manager_paths.extend(list_matching_entries(&profile.join("history"), is_login));
+        manager_paths.push(profile);
     }
-    own.retain(|path| {
+    manager_paths.retain(|path| {
         path.symlink_metadata()
             .is_ok_and(|meta| is_private_entry(&meta))
     });
     #[cfg(windows)]
-    own.retain(|path| roots.contains(path) && access::is_open_to_others(path));
+    manager_paths.retain(|path| roots.contains(path) && access::is_open_to_others(path));
     #[cfg(not(windows))]
-    own.retain(|path| mode_open_to_others(path).is_some());
-    own.sort();
-    own.dedup();
-    own
+    manager_paths.retain(|path| mode_open_to_others(path).is_some());
+    manager_paths.sort();
+    manager_paths.dedup();
+    manager_paths
 }
 
 /// Returns the entries of a folder with names that pass `accepts`, sorted. Returns none if `folder` is a link.
@@ -140,7 +142,7 @@ fn is_archive_file(name: &str) -> bool {
 fn is_profile_file(name: &str) -> bool {
     ["auth.json", "profile.json"]
         .iter()
-        .any(|own| name.starts_with(own))
+        .any(|profile_file| name.starts_with(profile_file))
         || name == "history"
 }
 

@@ -26,8 +26,8 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
         return Vec::new();
     }
     let password = check_password_file(context, &settings);
-    let state = match state::read(context.manager_home()) {
-        Ok(state) => state,
+    let vault_state = match state::read(context.manager_home()) {
+        Ok(vault_state) => vault_state,
         Err(e) => {
             let check = Check::fail("vault.backup", e.to_string());
             let check = check.because("the age of its snapshots is unknown");
@@ -35,8 +35,8 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
         }
     };
     let checks = [
-        check_last_backup(&state, context.now()),
-        check_last_drill(&state, context.now()),
+        check_last_backup(&vault_state, context.now()),
+        check_last_drill(&vault_state, context.now()),
     ];
     checks.into_iter().chain(password).collect()
 }
@@ -66,13 +66,13 @@ fn is_recent(at: Option<Timestamp>, max_days: i64, now: DateTime<Utc>) -> bool {
 fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Check> {
     const ID: &str = "vault.password";
     let flags = NamedPassword::default();
-    let found = Password::find(
+    let password = Password::find(
         &flags,
         &settings.password,
         &context.env,
         &folder(context.manager_home()),
     );
-    let Some(Password::File(path)) = found else {
+    let Some(Password::File(path)) = password else {
         return None;
     };
     Some(match mode_open_to_others(&path) {

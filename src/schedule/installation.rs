@@ -117,8 +117,8 @@ pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJo
     let mut options = None;
     for path in paths(job, context)? {
         if let Some(bytes) = read(&path)? {
-            let found = parse_options(&bytes).ok_or(ScheduleError::Foreign(path))?;
-            options.get_or_insert(found);
+            let options_in_file = parse_options(&bytes).ok_or(ScheduleError::Foreign(path))?;
+            options.get_or_insert(options_in_file);
         }
     }
     let Some(options) = options else {

@@ -3,6 +3,7 @@
 use super::error::ScheduleError;
 use super::scheduler::Scheduler;
 use crate::io::Environment;
+use crate::io::settings::choice_name;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -28,23 +29,8 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    /// The kinds of jobs in the order of output.
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Sync,
-        Self::Backup,
-        Self::Status,
-        Self::Vault,
-        Self::Notify,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Backup => "backup",
-            Self::Status => "status",
-            Self::Vault => "vault",
-            Self::Notify => "notify",
-        }
+    pub(crate) fn name(self) -> String {
+        choice_name(&self)
     }
 }
 
@@ -56,15 +42,6 @@ pub enum Trigger {
     Every(u32),
     /// Once a day at this hour and minute of local time.
     Daily(u8, u8),
-}
-
-impl Trigger {
-    fn period_seconds(self) -> u32 {
-        match self {
-            Self::Every(secs) => secs,
-            Self::Daily(..) => DAY_SECONDS,
-        }
-    }
 }
 
 /// The options of a job. They are stored in the marker line of its files.
@@ -91,11 +68,10 @@ impl JobOptions {
     /// Returns the seconds between two archives while the version of Codex stays the same. A job with
     /// `if_codex_changed` runs more often, but makes archives of an unchanged Codex only about once a day.
     fn archive_period_seconds(&self) -> u32 {
-        let period = self.when.period_seconds();
-        if self.if_codex_changed {
-            period.max(DAY_SECONDS)
-        } else {
-            period
+        match self.when {
+            Trigger::Every(secs) if self.if_codex_changed => secs.max(DAY_SECONDS),
+            Trigger::Every(secs) => secs,
+            Trigger::Daily(..) => DAY_SECONDS,
         }
     }
 }
@@ -262,7 +238,6 @@ fn representable_text(
     scheduler: Scheduler,
 ) -> Result<String, ScheduleError> {
     let unwritable = |why| ScheduleError::Unwritable {
-        job_term: scheduler.job_term(),
         why,
         text: text.to_string_lossy().into_owned(),
     };

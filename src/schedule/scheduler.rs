@@ -25,15 +25,6 @@ impl Scheduler {
             Self::Systemd
         }
     }
-
-    /// Returns the term for a job of this scheduler in messages.
-    pub(crate) fn job_term(self) -> &'static str {
-        match self {
-            Self::Systemd => "systemd user timer",
-            Self::Launchd => "launchd agent",
-            Self::Windows => "Windows task",
-        }
-    }
 }
 
 /// A command that changes the state of the scheduler.

@@ -164,35 +164,35 @@ impl BackupArgs {
         let previous = store::find_last_of_home(&records, context.codex_home(), self.capture.mode);
         let previous = previous.map(|record| backups.join(&record.path));
         let previous = previous.and_then(|path| ArchiveReader::open(&path).ok());
-        let mut source = previous
+        let source = previous
             .as_ref()
             .and_then(|archive| PreviousArchive::new(archive, options, NameSet::default()));
-        let mut is_damaged = false;
-        loop {
+        let capture_with = |source: Option<&PreviousArchive<'_>>| {
             let bar = context.ui.bar("backing up", 0);
             let options = CaptureOptions {
                 backups: &backups,
                 tmp: &tmp,
                 compression,
-                source: source.as_ref(),
+                source,
             };
-            let captured = capture::capture(&plan.scope, &options, plan.metadata.clone(), &bar);
-            match (captured, &source) {
-                (Err(ArchiveError::Damaged { archive, detail }), Some(damaged))
-                    if archive == damaged.path() =>
-                {
-                    context.warn(format_args!(
-                        "the previous archive is damaged ({detail}); every file is read instead: {}",
-                        archive.display()
-                    ));
-                    source = None;
-                    is_damaged = true;
-                }
-                (captured, _) => {
-                    let captured = captured?;
-                    drop(source);
-                    return Ok((captured, previous.filter(|_| !is_damaged)));
-                }
+            capture::capture(&plan.scope, &options, plan.metadata.clone(), &bar)
+        };
+        match capture_with(source.as_ref()) {
+            Err(ArchiveError::Damaged { archive, detail })
+                if source
+                    .as_ref()
+                    .is_some_and(|source| archive == source.path()) =>
+            {
+                context.warn(format_args!(
+                    "the previous archive is damaged ({detail}); every file is read instead: {}",
+                    archive.display()
+                ));
+                Ok((capture_with(None)?, None))
+            }
+            captured => {
+                let captured = captured?;
+                drop(source);
+                Ok((captured, previous))
             }
         }
     }
@@ -256,10 +256,10 @@ fn find_build(context: &Context) -> Result<String> {
     let program = context
         .find_codex()
         .map_err(|e| CommandError::failed(message).because(e))?;
-    let build = program
-        .build_id()
-        .ok_or_else(|| CommandError::failed(format!("cannot read {}", program.path().display())));
-    build.map_err(|e| e.hint("pass the path of codex: --codex-bin FILE"))
+    program.build_id().ok_or_else(|| {
+        CommandError::failed(format!("cannot read {}", program.path().display()))
+            .hint("pass the path of codex: --codex-bin FILE")
+    })
 }
 
 /// Makes a snapshot of the home in the vault, and returns its id. A failure is only a warning, because the archive is

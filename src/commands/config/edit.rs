@@ -37,18 +37,10 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
         .iter()
         .find_map(|name| context.env.text(name))
         .ok_or_else(|| {
-            let error = CommandError::usage("no editor is set");
-            // `config set` cannot change a file that does not parse.
-            if ConfigFile::read(home).is_ok() {
-                error.hint(
-                    "set EDITOR, or change a single setting: codex-manager config set KEY VALUE",
-                )
-            } else {
-                error.hint(format!(
-                    "set EDITOR, or fix or remove the file by hand: {}",
-                    path.display()
-                ))
-            }
+            CommandError::usage("no editor is set").hint(format!(
+                "set EDITOR, or edit the file by hand: {}",
+                path.display()
+            ))
         })?;
     file_access::resolve_link(&path)?;
     let before = file_access::read_text(&path)?;
@@ -61,10 +53,8 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
     if text == before {
         context.ui.line("nothing was changed");
     } else {
-        let checked = ConfigFile::parse(path.clone(), &text)
-            .and_then(|file| file.values().map(|_| file))
-            .map_err(CommandError::from);
-        match checked {
+        let checked = ConfigFile::parse(path.clone(), &text);
+        match checked.and_then(|file| file.values().map(|_| file)) {
             Ok(file) => {
                 warn_about_unknown(context, &file);
                 if !dry_run && !file_access::replace_if_unchanged(home, &before, &file)? {
@@ -76,8 +66,8 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
                 let done = if dry_run { "is valid" } else { "was replaced" };
                 context.ui.prose(format_args!("{} {done}", path.display()));
             }
-            Err(e) if dry_run => return Err(e),
-            Err(e) => return Err(save_rejected(&path, &copy, e)?),
+            Err(e) if dry_run => return Err(e.into()),
+            Err(e) => return Err(save_rejected(&path, &copy, e.into())?),
         }
     }
     let changed = text != before && !dry_run;

@@ -1,25 +1,15 @@
 //! `config import-python`: copies the archives and the cooldown of a Python codex-manager.
 
-use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::check_logins_allowed;
-use crate::transfer::merge::ArchiveOutcome;
-use crate::transfer::python_home::{self, ArchiveCopy, CopyPlan, CopyTarget};
-use crate::ui::{Column, Table, bytes};
+use crate::transfer::python_home::{self, CopyPlan, CopyTarget};
 use crate::views::account::{printable, warn_all};
 use crate::views::dry_run::would_be;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-
-const COLUMNS: [Column; 4] = [
-    Column::new("ARCHIVE"),
-    Column::new("MODE").rank(2),
-    Column::new("SIZE").rank(3).number(),
-    Column::new("OUTCOME").rank(1).shorten(8),
-];
 
 /// Copy the archives and the cooldown of a Python codex-manager into the manager home
 ///
@@ -51,8 +41,8 @@ struct ImportJson<'a> {
 
 impl ImportPythonArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
-        let given = self.folder.as_ref().map(|dir| context.env.absolute(dir));
-        let folder = given
+        let named_folder = self.folder.as_ref().map(|dir| context.env.absolute(dir));
+        let folder = named_folder
             .or_else(|| python_home::default_folder(&context.env))
             .ok_or_else(|| {
                 CommandError::usage("cannot find your home folder")
@@ -93,15 +83,9 @@ impl ImportPythonArgs {
             dry_run: self.dry_run,
         };
         ui.document("config import-python", &json);
-        if !plan.archives.is_empty() {
-            Table::with_rows(ui, COLUMNS, plan.archives.iter().map(plan_row)).report(ui);
-        }
-        for left in &plan.left {
-            ui.warn(format_args!(
-                "not copied: {}: {}",
-                printable(&left.name),
-                left.reason
-            ));
+        for uncopied in &plan.left {
+            let name = printable(&uncopied.name);
+            ui.warn(format_args!("not copied: {name}: {}", uncopied.reason));
         }
         let done = would_be(self.dry_run);
         let added = plan.added().count();
@@ -127,20 +111,4 @@ impl ImportPythonArgs {
             ui.note("verify the copies: codex-manager verify --all");
         }
     }
-}
-
-fn plan_row(copy: &ArchiveCopy) -> [String; 4] {
-    let short = |path: &str| printable(path.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(path));
-    let size = copy.archive_bytes.map_or("record".into(), bytes);
-    let outcome = match copy.outcome {
-        ArchiveOutcome::Added if copy.archive == copy.saved_as => "new".to_owned(),
-        ArchiveOutcome::Added => format!("new, as {}", short(&copy.saved_as)),
-        ArchiveOutcome::Present => "present".to_owned(),
-    };
-    [
-        short(&copy.archive),
-        copy.mode.name().to_owned(),
-        size,
-        outcome,
-    ]
 }

@@ -155,18 +155,9 @@ pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome> {
         CommandError::usage(format!("invalid value for {}: {:?}", args.key, args.value))
             .hint(format!("expected {}; nothing was changed", kind.expected()))
     })?;
-    let names_profile = setting.key.name == "folders";
-    let outcome = change(context, "config set", setting, args.dry_run, |file, key| {
+    change(context, "config set", setting, args.dry_run, |file, key| {
         file.set(key, value)
-    })?;
-    let name = &args.value;
-    let profile = context.manager_path("profiles").join(name);
-    if names_profile && !profile.join("profile.json").is_file() {
-        context.note(format_args!(
-            "there is no profile {name} yet; create it with: codex-manager profile login {name}"
-        ));
-    }
-    Ok(outcome)
+    })
 }
 
 pub(super) fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome> {

@@ -55,10 +55,10 @@ impl DemoArgs {
             .at("create a folder in", &temp)?;
         let result = Demo::new(context, temp_home.path()).run_steps();
         if self.keep {
-            let kept = temp_home.keep();
+            let kept_folder = temp_home.keep();
             context.note(format_args!(
                 "kept the folder of the demo: {}",
-                kept.display()
+                kept_folder.display()
             ));
         }
         result
@@ -220,13 +220,13 @@ impl<'a> Demo<'a> {
 
 /// Returns the file names and contents of all rollouts in `sessions/`, in a fixed order.
 fn read_conversations(home: &Path) -> Result<Vec<(OsString, Vec<u8>)>, IoError> {
-    let mut found = Vec::new();
+    let mut conversations = Vec::new();
     for entry in walkdir::WalkDir::new(home.join("sessions")).sort_by_file_name() {
         let entry = entry.map_err(std::io::Error::from).at("walk", home)?;
         if entry.file_type().is_file() {
             let bytes = file_open::read(entry.path()).at("read", entry.path())?;
-            found.push((entry.file_name().to_owned(), bytes));
+            conversations.push((entry.file_name().to_owned(), bytes));
         }
     }
-    Ok(found)
+    Ok(conversations)
 }

@@ -106,12 +106,12 @@ fn auth_json(email: &str, user: &str, refreshed: DateTime<Utc>) -> String {
             "chatgpt_plan_type": "plus",
         },
     });
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let encode_part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let token = format!(
         "{}.{}.{}",
-        part(&json!({"alg": "none"})),
-        part(&claims),
-        part(&json!("made up"))
+        encode_part(&json!({"alg": "none"})),
+        encode_part(&claims),
+        encode_part(&json!("made up"))
     );
     let auth = json!({
         "auth_mode": "chatgpt",
@@ -131,9 +131,9 @@ fn rollout_text(id: &str, topic: &str, at: DateTime<Utc>) -> String {
     let mut text = String::new();
     let mut line = |ordinal: i64, kind: &str, payload: Value| {
         let timestamp = (at + Duration::seconds(ordinal)).to_rfc3339();
-        let entry =
+        let event =
             json!({"timestamp": timestamp, "ordinal": ordinal, "type": kind, "payload": payload});
-        let _ = writeln!(text, "{entry}");
+        let _ = writeln!(text, "{event}");
     };
     line(
         0,

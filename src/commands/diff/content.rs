@@ -112,7 +112,9 @@ pub(super) fn compare_files(
     let current = select_content_files(live.files.iter());
     let of_archive = |file: &FileEntry| Ok((file.size, file.digest));
     let of_home = |file: &FileEntry| {
-        let archived = archived.iter().find(|other| other.path == file.path);
+        let archived = archived
+            .iter()
+            .find(|archived_file| archived_file.path == file.path);
         read_version(file, archived, &home.join(file.path.as_path()))
     };
     Ok(compare_versions(
@@ -168,27 +170,27 @@ fn parse_settings(text: &str, name: &str) -> Result<Versions<String>> {
         let problem = e.message().trim_end();
         CommandError::failed(format!("cannot parse {name}: {problem}"))
     })?;
-    let mut found = Versions::new();
+    let mut settings = Versions::new();
     for (key, item) in document.iter() {
-        add_settings(&mut found, key, item);
+        add_settings(&mut settings, key, item);
     }
-    Ok(found)
+    Ok(settings)
 }
 
-fn add_settings(found: &mut Versions<String>, name: &str, item: &Item) {
+fn add_settings(settings: &mut Versions<String>, name: &str, item: &Item) {
     // A key of a server says nothing without the others, and its values may be secrets.
     if let Some(server) = name.strip_prefix("mcp_servers.") {
         let key = (ContentKind::McpServer, server.to_owned());
-        found.insert(key, item.to_string());
+        settings.insert(key, item.to_string());
         return;
     }
     if let Some(table) = item.as_table_like() {
         for (key, item) in table.iter() {
-            add_settings(found, &format!("{name}.{key}"), item);
+            add_settings(settings, &format!("{name}.{key}"), item);
         }
     } else {
         let value = item.to_string().trim().to_owned();
-        found.insert((ContentKind::Setting, name.to_owned()), value);
+        settings.insert((ContentKind::Setting, name.to_owned()), value);
     }
 }
 
@@ -205,7 +207,7 @@ fn group_by_name(
     files: &[FileEntry],
     version: impl Fn(&FileEntry) -> Result<DiffedVersion>,
 ) -> Result<Versions<BTreeMap<String, DiffedVersion>>> {
-    let mut found: Versions<BTreeMap<String, DiffedVersion>> = Versions::new();
+    let mut groups: Versions<BTreeMap<String, DiffedVersion>> = Versions::new();
     for file in files {
         let path = file.path.as_path().display().to_string();
         let parts: Vec<_> = path.split(['/', '\\']).collect();
@@ -214,7 +216,7 @@ fn group_by_name(
             ["prompts", name] => (ContentKind::Prompt, (*name).to_owned()),
             _ => (ContentKind::File, path.clone()),
         };
-        found.entry(key).or_default().insert(path, version(file)?);
+        groups.entry(key).or_default().insert(path, version(file)?);
     }
-    Ok(found)
+    Ok(groups)
 }

@@ -202,12 +202,12 @@ fn apply_normalize(records: Vec<LegacyRecord>, context: &Context) -> Result<Lega
         ));
     }
     let merged = updated.value;
-    let seen = InventoryFile {
+    let merged_records = InventoryFile {
         legacy: merged.records.clone(),
         ..InventoryFile::default()
     };
     let ((), warnings) = cooldown::update(home, &context.now(), context.zone(), |file| {
-        file.add_records(&seen);
+        file.add_records(&merged_records);
     })?;
     warn_all(&context.ui, &warnings);
     Ok(merged)

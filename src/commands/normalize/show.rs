@@ -81,7 +81,6 @@ fn record_json<'r>(record: &'r LegacyRecord, context: &Context) -> impl Serializ
 pub(super) fn report(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], context: &Context) {
     let ui = &context.ui;
     show_records(&merged.records, context);
-    note_unusable_logins(&merged.records, ui);
     let (reported, others): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
         let name = s
             .path
@@ -121,9 +120,11 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
         let login = match &record.problem {
             None => (Style::Good, "found".to_owned()),
             Some(problem) => {
-                ui.detail(format_args!(
-                    "{email}: no usable login: {}",
-                    printable(problem)
+                let name = metadata.legacy_auth_filename.as_deref();
+                ui.note(format_args!(
+                    "no usable login ({}): {}",
+                    printable(problem),
+                    printable(name.unwrap_or("-"))
                 ));
                 (Style::Warn, "none".to_owned())
             }
@@ -137,29 +138,6 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
         ]
     });
     Table::with_rows(ui, COLUMNS, rows).report(ui);
-}
-
-/// Prints each reason why logins cannot be used once, with the first of the files and the number of the others.
-fn note_unusable_logins(records: &[LegacyRecord], ui: &Ui) {
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for record in records {
-        if let (Some(problem), Some(name)) =
-            (&record.problem, &record.metadata.legacy_auth_filename)
-        {
-            reasons.entry(problem).or_default().push(name);
-        }
-    }
-    for (reason, names) in reasons {
-        let first = printable(names[0]);
-        let more = match names.len() {
-            1 => String::new(),
-            n => format!(" and {} more", n - 1),
-        };
-        ui.note(format_args!(
-            "no usable login ({}): {first}{more}",
-            printable(reason)
-        ));
-    }
 }
 
 /// Prints the skipped files that are no legacy files. Prints at most ten for each reason unless `--verbose` is given,
@@ -180,9 +158,9 @@ fn show_other_files(others: &[&SkippedLegacyFile], ui: &Ui) {
         for path in paths.iter().take(shown) {
             ui.note(format_args!("  {}", printable(&path.to_string_lossy())));
         }
-        let more = paths.len() - shown;
-        if more > 0 {
-            ui.note(format_args!("  … {more} more: --verbose"));
+        let hidden = paths.len() - shown;
+        if hidden > 0 {
+            ui.note(format_args!("  … {hidden} more: --verbose"));
         }
     }
 }

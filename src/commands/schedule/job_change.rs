@@ -40,15 +40,17 @@ pub(super) struct JobChangeJson<'a> {
 /// Prints what happens to each file of the job, with its content.
 pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: bool) {
     for PlannedJobFile { path, action, text } in files {
-        let (done, planned) = match action {
+        let (action_text, planned) = match action {
             FileAction::Create => ("created", "would create"),
             FileAction::Update => ("updated", "would update"),
             FileAction::Keep => ("up to date", "up to date"),
             FileAction::Remove => ("removed", "would remove"),
             FileAction::Absent => continue,
         };
-        let done = verb(dry_run, planned, done);
-        context.ui.prose(format_args!("{done}: {}", path.display()));
+        let action_text = verb(dry_run, planned, action_text);
+        context
+            .ui
+            .prose(format_args!("{action_text}: {}", path.display()));
         for line in text.trim_end().lines() {
             context
                 .ui

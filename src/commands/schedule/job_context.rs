@@ -45,12 +45,12 @@ fn find_this_program(context: &Context) -> Result<PathBuf> {
     // The scheduler has no PATH of a shell, so the job gets a path.
     let exe = std::env::current_exe()
         .map_err(|e| CommandError::failed("cannot find the path of this program").because(e))?;
-    let named = exe
+    let path_entry = exe
         .file_name()
         .and_then(|name| Program::find(Some(Path::new(name)), &context.env).ok())
         .map(|program| program.path().to_path_buf())
         .filter(|path| path.canonical().ok() == exe.canonical().ok());
-    Ok(named.unwrap_or(exe))
+    Ok(path_entry.unwrap_or(exe))
 }
 
 #[cfg(unix)]

@@ -57,8 +57,7 @@ impl ScheduleRemoveArgs {
         );
         show_files(context, &files, dry_run);
         if !is_installed {
-            let name = self.job.name();
-            context.note(format_args!("{name} is not installed"));
+            context.note(format_args!("{} is not installed", self.job.name()));
         }
         Ok(Outcome::Done)
     }

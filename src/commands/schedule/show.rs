@@ -11,7 +11,7 @@ use crate::ui::{Cell, Column, Style, Table, object};
 use crate::views::account::{full_time, local_rfc3339};
 use crate::views::table_format::TableArgs;
 use chrono::{DateTime, Utc};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 const COLUMNS: [Column; 4] = [
     Column::new("JOB"),
@@ -38,19 +38,21 @@ impl ScheduleShowArgs {
         // Without Codex the jobs are still shown; a job with another program is out of date.
         let bin = codex_bin(context).unwrap_or_default();
         let job_context = current_job_context(context, Scheduler::of_this_build(), bin)?;
-        let jobs = self.job.map_or(JobKind::ALL.to_vec(), |job| vec![job]);
+        let jobs = self
+            .job
+            .map_or(JobKind::value_variants().to_vec(), |job| vec![job]);
         let ui = &context.ui;
         let mut table = Table::new(ui, COLUMNS);
         let mut documents = Vec::new();
         let mut hints = Vec::new();
         for job in jobs {
-            let found = schedule::find(job, &job_context)?;
-            let next = found.as_ref().and_then(|job| find_next_run(job, context));
-            let (style, state) = state_of(found.as_ref());
-            if let Some(found) = &found {
-                hints.extend(suggest_command(found));
-            }
-            let runs = found.as_ref().map_or("-".into(), |job| {
+            let installed_job = schedule::find(job, &job_context)?;
+            let next_run = installed_job
+                .as_ref()
+                .and_then(|job| find_next_run(job, context));
+            let (style, state) = state_of(installed_job.as_ref());
+            hints.extend(installed_job.as_ref().and_then(suggest_command));
+            let runs = installed_job.as_ref().map_or("-".into(), |job| {
                 let is_dry = job.options.job == JobKind::Sync && !job.options.apply;
                 let dry = if is_dry { ", dry run" } else { "" };
                 format!("{}{dry}", describe_trigger(job.options.when))
@@ -59,19 +61,25 @@ impl ScheduleShowArgs {
                 Cell::new(Style::Strong, job.name()),
                 Cell::new(style, state),
                 Cell::plain(runs),
-                Cell::plain(next.map_or("-".into(), |at| full_time(&at, context)))
-                    .value(next.map_or(String::new(), |at| local_rfc3339(&at, context))),
+                Cell::plain(next_run.map_or("-".into(), |at| full_time(&at, context)))
+                    .value(next_run.map_or(String::new(), |at| local_rfc3339(&at, context))),
             ]);
-            let options = found.as_ref().map(|job| &job.options);
+            let options = installed_job.as_ref().map(|job| &job.options);
             documents.push(
                 object()
                     .with("job", job)
-                    .with("installed", found.is_some())
-                    .with("up_to_date", found.as_ref().map(|job| job.is_current))
-                    .with("enabled", found.as_ref().and_then(|job| job.is_enabled))
+                    .with("installed", installed_job.is_some())
+                    .with(
+                        "up_to_date",
+                        installed_job.as_ref().map(|job| job.is_current),
+                    )
+                    .with(
+                        "enabled",
+                        installed_job.as_ref().and_then(|job| job.is_enabled),
+                    )
                     .with("when", options.map(|options| options.when))
                     .with("apply", options.map(|options| options.apply))
-                    .with("next_run", next.map(|at| local_rfc3339(&at, context)))
+                    .with("next_run", next_run.map(|at| local_rfc3339(&at, context)))
                     .with("files", schedule::paths(job, &job_context)?),
             );
         }
@@ -87,8 +95,8 @@ impl ScheduleShowArgs {
     }
 }
 
-fn state_of(found: Option<&InstalledJob>) -> (Style, &'static str) {
-    match found {
+fn state_of(installed_job: Option<&InstalledJob>) -> (Style, &'static str) {
+    match installed_job {
         None => (Style::Dim, "not installed"),
         Some(job) if !job.is_current => (Style::Warn, "out of date"),
         Some(InstalledJob {
@@ -103,9 +111,9 @@ fn state_of(found: Option<&InstalledJob>) -> (Style, &'static str) {
 }
 
 /// Returns the hint for a job that is out of date or not active: the command that updates and activates it.
-fn suggest_command(found: &InstalledJob) -> Option<String> {
-    let options = &found.options;
-    if found.is_current && found.is_enabled != Some(false) {
+fn suggest_command(job: &InstalledJob) -> Option<String> {
+    let options = &job.options;
+    if job.is_current && job.is_enabled != Some(false) {
         return None;
     }
     let when = match options.when {
@@ -118,16 +126,10 @@ fn suggest_command(found: &InstalledJob) -> Option<String> {
     } else {
         ""
     };
-    let config = options
-        .config
-        .as_ref()
-        .map(|path| {
-            format!(
-                " --config {}",
-                shell::quote_if_needed(&path.to_string_lossy())
-            )
-        })
-        .unwrap_or_default();
+    let config = options.config.as_ref().map_or(String::new(), |path| {
+        let word = shell::quote_if_needed(&path.to_string_lossy());
+        format!(" --config {word}")
+    });
     Some(format!(
         "update and activate it: codex-manager schedule install {} {when}{changed}{apply}{config} --enable",
         options.job.name()
@@ -135,11 +137,11 @@ fn suggest_command(found: &InstalledJob) -> Option<String> {
 }
 
 /// Returns the time of the next run of an enabled job, if the scheduler is systemd and reports it.
-fn find_next_run(found: &InstalledJob, context: &Context) -> Option<DateTime<Utc>> {
-    if found.is_enabled != Some(true) {
+fn find_next_run(job: &InstalledJob, context: &Context) -> Option<DateTime<Utc>> {
+    if job.is_enabled != Some(true) {
         return None;
     }
-    let words = systemd::next_run_query(found.options.job);
+    let words = systemd::next_run_query(job.options.job);
     let answer = run_command(&words, &context.env).ok()?.output;
     let micros = systemd::parse_next_run(&answer)?;
     DateTime::from_timestamp_micros(micros)

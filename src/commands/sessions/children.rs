@@ -21,24 +21,24 @@ impl Children {
         parents: Vec<String>,
         read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
     ) -> Result<Self> {
-        let mut found = Self::default();
+        let mut children = Self::default();
         for parent in read_children(parents, read)?
             .into_iter()
             .filter_map(|c| c.parent_id)
         {
-            *found.hidden.entry(parent).or_default() += 1;
+            *children.hidden.entry(parent).or_default() += 1;
         }
-        Ok(found)
+        Ok(children)
     }
 
-    /// Reads the descendants of `parents`, to a depth of [`MAX_DEPTH`]. Conversations in `known` are left out, and the
-    /// others are added to `known`, because damaged rows may form a cycle.
+    /// Reads the descendants of `parents`, to a depth of [`MAX_DEPTH`]. Conversations in `seen_ids` are left out, and the
+    /// others are added to `seen_ids`, because damaged rows may form a cycle.
     pub(super) fn read_descendants(
         mut parents: Vec<String>,
-        known: &mut HashSet<String>,
+        seen_ids: &mut HashSet<String>,
         read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
     ) -> Result<Self> {
-        let mut found = Self::default();
+        let mut children = Self::default();
         for _ in 0..MAX_DEPTH {
             if parents.is_empty() {
                 break;
@@ -47,13 +47,13 @@ impl Children {
                 let Some(parent) = child.parent_id.clone() else {
                     continue;
                 };
-                if known.insert(child.id.clone()) {
+                if seen_ids.insert(child.id.clone()) {
                     parents.push(child.id.clone());
-                    found.by_parent.entry(parent).or_default().push(child);
+                    children.by_parent.entry(parent).or_default().push(child);
                 }
             }
         }
-        Ok(found)
+        Ok(children)
     }
 
     /// Returns the descendants of a conversation, each with its depth: 1 for a child, 2 for a child of a child. A

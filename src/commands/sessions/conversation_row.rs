@@ -70,24 +70,24 @@ impl ConversationRow {
     /// Returns the conversation in JSON. The keys are an interface.
     pub(super) fn into_json(self, context: &Context) -> impl Serialize + use<> {
         let thread = self.thread;
-        let known = |text: String| Some(text).filter(|text| !text.is_empty());
+        let unless_empty = |text: String| Some(text).filter(|text| !text.is_empty());
         object()
             .with("id", thread.id)
             .with("title", thread.title)
             .with("cwd", thread.cwd)
-            .with("git_branch", known(thread.git_branch))
+            .with("git_branch", unless_empty(thread.git_branch))
             .with("profile", self.account.profile)
             .with("email", self.account.email)
             .with("created_at", format_local_ms(thread.created_ms, context))
             .with("updated_at", format_local_ms(thread.updated_ms, context))
-            .with("model", known(thread.model))
+            .with("model", unless_empty(thread.model))
             .with("tokens", thread.tokens)
             .with("bytes", self.bytes)
             .with("rollout_path", thread.rollout_path)
             .with("archived", thread.archived)
             .with("compressed", self.compressed)
             .with("parent_id", thread.parent_id)
-            .with("source", known(thread.source))
+            .with("source", unless_empty(thread.source))
             .with("machine", self.machine)
             .with("newer_on", self.newer_on)
     }

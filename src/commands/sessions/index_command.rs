@@ -84,13 +84,12 @@ impl IndexArgs {
             }
         }
         for machine in &machines {
-            let (rollouts, index) = machine_sizes(machine);
             ui.prose(format_args!(
                 "{}, as published {}: {} of rollouts, {} of index",
                 printable(&machine.name),
                 absolute_time(&machine.published_at, context),
-                time::bytes(rollouts),
-                time::bytes(index)
+                time::bytes(rollout_bytes(machine)),
+                time::bytes(index_bytes(machine))
             ));
         }
         warn_skipped(&skipped, context);
@@ -98,11 +97,13 @@ impl IndexArgs {
     }
 }
 
-/// Returns the size of the conversations fetched from a machine and the size of their index, in bytes.
-fn machine_sizes(machine: &Machine) -> (u64, u64) {
-    let index = IndexAccess::new(&machine.context).path;
-    let home = machine.context.codex_home();
-    (tree::measure(home).bytes, index::disk_size(&index))
+/// Returns the size of the conversations fetched from a machine.
+fn rollout_bytes(machine: &Machine) -> u64 {
+    tree::measure(machine.context.codex_home()).bytes
+}
+
+fn index_bytes(machine: &Machine) -> u64 {
+    index::disk_size(&IndexAccess::new(&machine.context).path)
 }
 
 fn print_json(
@@ -113,13 +114,12 @@ fn print_json(
     context: &Context,
 ) {
     let machines = machines.iter().map(|machine| {
-        let (rollout_bytes, bytes) = machine_sizes(machine);
         let published_at = local_rfc3339(&machine.published_at, context);
         object()
             .with("machine", &machine.name)
             .with("published_at", published_at)
-            .with("bytes", bytes)
-            .with("rollout_bytes", rollout_bytes)
+            .with("bytes", index_bytes(machine))
+            .with("rollout_bytes", rollout_bytes(machine))
     });
     let view = object()
         .with("path", access.path.display().to_string())

@@ -140,8 +140,8 @@ impl<'a> ConversationList<'a> {
             }
             ListEntry::new(&thread, sort)
         })?;
-        let found = list_unlisted(&filter, context)?.into_iter();
-        entries.extend(found.map(|thread| ListEntry::unlisted(thread, sort)));
+        let unlisted_threads = list_unlisted(&filter, context)?.into_iter();
+        entries.extend(unlisted_threads.map(|thread| ListEntry::unlisted(thread, sort)));
         add_machines(&mut entries, machines, &filter, sort, home)?;
         // A stable sort: rows with one key stay as SQLite ordered them.
         entries.sort_by(|a, b| a.key.cmp(&b.key));
@@ -184,11 +184,11 @@ impl<'a> ConversationList<'a> {
                 thread
             }),
         };
-        let row = |thread| ConversationRow::read(thread, Some(&self.accounts), self.context);
-        let unlisted = |thread| ConversationRow::read(thread, None, self.context);
-        let mut known = HashSet::new();
+        let listed_row = |thread| ConversationRow::read(thread, Some(&self.accounts), self.context);
+        let unlisted_row = |thread| ConversationRow::read(thread, None, self.context);
+        let mut shown_ids = HashSet::new();
         if subagents == Subagents::Listed {
-            known.extend(self.entries.iter().map(|entry| entry.id.clone()));
+            shown_ids.extend(self.entries.iter().map(|entry| entry.id.clone()));
         }
         let mut entries = self.entries.into_iter();
         loop {
@@ -201,29 +201,33 @@ impl<'a> ConversationList<'a> {
                 ids: Some(ids.clone()),
                 ..ThreadFilter::default()
             })?;
-            let rows = rows.into_iter().map(|row| (row.id.clone(), row));
+            let rows = rows.into_iter().map(|thread| (thread.id.clone(), thread));
             let mut rows: HashMap<_, _> = rows.collect();
             let children = match subagents {
-                Subagents::Listed => Children::read_descendants(ids, &mut known, read)?,
+                Subagents::Listed => Children::read_descendants(ids, &mut shown_ids, read)?,
                 Subagents::Counted => Children::count_children(ids, read)?,
                 Subagents::Omitted => Children::default(),
             };
             for entry in batch {
-                let listed = || rows.remove(&entry.id).map(row);
-                let own = entry.unlisted.map(|thread| unlisted(*thread));
-                let Some(mut own) = own.or_else(listed) else {
+                let listed_by_id = || rows.remove(&entry.id).map(listed_row);
+                let parent_row = entry.unlisted.map(|thread| unlisted_row(*thread));
+                let Some(mut parent_row) = parent_row.or_else(listed_by_id) else {
                     continue;
                 };
-                own.machine = entry.machine;
-                own.newer_on = entry.newer_on;
-                own.hidden_children = children.hidden.get(&entry.id).copied().unwrap_or_default();
-                let below = children.descendants_of(&entry.id).into_iter();
-                let below = below.map(|(depth, child)| {
-                    let mut child = row(child.clone());
+                parent_row.machine = entry.machine;
+                parent_row.newer_on = entry.newer_on;
+                parent_row.hidden_children =
+                    children.hidden.get(&entry.id).copied().unwrap_or_default();
+                let descendants = children.descendants_of(&entry.id).into_iter();
+                let descendants = descendants.map(|(depth, child)| {
+                    let mut child = listed_row(child.clone());
                     child.depth = depth;
                     child
                 });
-                if !std::iter::once(own).chain(below).all(&mut each) {
+                if !std::iter::once(parent_row)
+                    .chain(descendants)
+                    .all(&mut each)
+                {
                     return Ok(());
                 }
             }
@@ -243,7 +247,7 @@ fn add_machines(
     if machines.is_empty() {
         return Ok(());
     }
-    let here = list_ids_on_disk(home)?;
+    let local_ids = list_ids_on_disk(home)?;
     let positions = entries.iter().enumerate();
     let positions = positions.map(|(position, entry)| (entry.id.to_lowercase(), position));
     let mut positions: HashMap<String, usize> = positions.collect();
@@ -252,26 +256,27 @@ fn add_machines(
     for machine in machines {
         for thread in list_unlisted(filter, &machine.context)? {
             let id = thread.id.to_lowercase();
-            let is_here = here.contains(&id);
+            let is_here = local_ids.contains(&id);
             let position = positions.get(&id).copied();
-            let added = ListEntry {
+            let remote_entry = ListEntry {
                 machine: Some(machine.name.clone()),
                 ..ListEntry::unlisted(thread, sort)
             };
             match position.map(|position| &mut entries[position]) {
-                Some(known) if known.updated_ms >= added.updated_ms => {}
-                Some(known) if known.machine.is_none() => {
+                Some(listed_entry) if listed_entry.updated_ms >= remote_entry.updated_ms => {}
+                Some(listed_entry) if listed_entry.machine.is_none() => {
                     let newest = newest_elsewhere.entry(id).or_default();
-                    if added.updated_ms > *newest {
-                        (*newest, known.newer_on) = (added.updated_ms, added.machine);
+                    if remote_entry.updated_ms > *newest {
+                        (*newest, listed_entry.newer_on) =
+                            (remote_entry.updated_ms, remote_entry.machine);
                     }
                 }
-                Some(known) => *known = added,
+                Some(listed_entry) => *listed_entry = remote_entry,
                 // This machine has the conversation, but the filter excludes it.
                 None if is_here => {}
                 None => {
                     positions.insert(id, entries.len());
-                    entries.push(added);
+                    entries.push(remote_entry);
                 }
             }
         }

@@ -50,8 +50,8 @@ pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
     context.ui.list_document("status", "accounts", &rows);
     let ui = &context.ui;
     if probes.is_empty() {
-        let next = first_login(context);
-        ui.note(format_args!("there are no saved logins; {next}"));
+        let first_step = first_login(context);
+        ui.note(format_args!("there are no saved logins; {first_step}"));
         return Ok(Outcome::Done);
     }
     let shown = AccountList::read(dry_run, context)?.show_table(context);

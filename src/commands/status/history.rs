@@ -31,8 +31,8 @@ const COLUMNS: [Column; 5] = [
 /// No account or several match, there is no live account, or a document was written by a newer version.
 pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
     let example = "codex-manager status ACCOUNT --history";
-    let entry = find_account_or_live(text, example, context)?.entry;
-    let file = observations::load(context.manager_home(), &entry.identity)?;
+    let account_entry = find_account_or_live(text, example, context)?.entry;
+    let file = observations::load(context.manager_home(), &account_entry.identity)?;
     let histories = file.window_histories();
     let shifts: Vec<_> = histories
         .iter()
@@ -42,18 +42,18 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
         .iter()
         .filter_map(|history| history_json(history, context));
     let moved = shifts.iter().map(|shift| shift_json(shift, context));
-    let email = entry.identity.email.as_str();
+    let email = account_entry.identity.email.as_str();
     let json = object()
         .with("email", email)
-        .with("account_id", &entry.identity.account_id)
-        .with("profile", &entry.profile)
+        .with("account_id", &account_entry.identity.account_id)
+        .with("profile", &account_entry.profile)
         .with("looks", file.spans.len())
         .with("windows", windows.collect::<Vec<_>>())
         .with("moved", moved.collect::<Vec<_>>());
     context.ui.document("status --history", &json);
     let ui = &context.ui;
-    let title = ui.paint(Style::Strong, entry_label(&entry));
-    ui.prose(match &entry.profile {
+    let title = ui.paint(Style::Strong, entry_label(&account_entry));
+    ui.prose(match &account_entry.profile {
         Some(_) => format!("{title} ({})", printable(email)),
         None => title,
     });
@@ -104,21 +104,21 @@ fn shift_json(moved: &ResetShift<'_>, context: &Context) -> impl Serialize + use
 }
 
 fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
-    let Some(last) = history.samples.last() else {
+    let Some(newest_sample) = history.samples.last() else {
         return;
     };
     let ui = &context.ui;
     let (zone, now) = (context.zone(), context.now());
-    let label = windows::label(&last.window);
+    let label = windows::label(&newest_sample.window);
     let line = draw_remaining(
         &history.samples,
         ui.width().saturating_sub(columns(&label) + 2),
     );
     table.add_group(&label, Some(Cell::new(Style::Good, line)));
     for point in history.samples.iter().rev().take(MAX_POINTS_SHOWN) {
-        let left = (100.0 - point.window.used_percent).max(0.0);
+        let left_percent = (100.0 - point.window.used_percent).max(0.0);
         let resets = point.window.resets_at.as_ref();
-        let (note_style, note) = match point.change {
+        let (change_style, change_text) = match point.change {
             WindowChange::None => (Style::Plain, ""),
             WindowChange::NewWindow => (Style::Dim, "new window"),
             WindowChange::ResetMoved => (Style::Warn, "moved"),
@@ -127,12 +127,12 @@ fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
             Cell::plain(&label),
             Cell::time(Some(point.observed_at.to_utc()), zone, &now),
             Cell::new(
-                windows::style_of(left),
-                format!("{} {left:>3.0} %", windows::draw_bar(left)),
+                windows::style_of(left_percent),
+                format!("{} {left_percent:>3.0} %", windows::draw_bar(left_percent)),
             )
-            .value(left),
+            .value(left_percent),
             Cell::time(resets.map(Timestamp::to_utc), zone, &now),
-            Cell::new(note_style, note),
+            Cell::new(change_style, change_text),
         ]);
     }
     let older = history.samples.len().saturating_sub(MAX_POINTS_SHOWN);

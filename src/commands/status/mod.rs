@@ -93,14 +93,17 @@ impl StatusArgs {
     /// Shows the live account. Uses the pasted text, else queries Codex unless the figures are younger than
     /// `--if-older`.
     fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome> {
-        let known = load_cooldown(context)?;
-        let is_query = !self.dry_run && !self.is_recent_enough(context, &known);
-        let report = refresh::observe_live(context, &known, text, is_query)?;
+        let cooldown_file = load_cooldown(context)?;
+        let is_query = !self.dry_run && !self.is_recent_enough(context, &cooldown_file);
+        let report = refresh::observe_live(context, &cooldown_file, text, is_query)?;
         let is_recorded = !is_query || refresh::record(context, &report);
-        let entry = report.identity.as_ref().and_then(|who| known.find(who));
+        let account_entry = report
+            .identity
+            .as_ref()
+            .and_then(|identity| cooldown_file.find(identity));
         self.show(
             &report,
-            entry.and_then(|entry| entry.profile.as_deref()),
+            account_entry.and_then(|account_entry| account_entry.profile.as_deref()),
             context,
         )?;
         // Without a query, the last observation is a complete result.
@@ -121,32 +124,33 @@ impl StatusArgs {
 
     /// Shows and records the pasted text as the figures of the named account, without a query.
     fn run_on_account_text(&self, account: &str, text: &str, context: &Context) -> Result<Outcome> {
-        let entry = find_account(account, context)?.entry;
-        let known = load_cooldown(context)?;
+        let account_entry = find_account(account, context)?.entry;
+        let cooldown_file = load_cooldown(context)?;
         let ask_codex = false;
         let report = status::observe_text(
             text,
-            &entry.identity,
+            &account_entry.identity,
             context.codex_home(),
-            &refresh::build_inquiry(context, &known, ask_codex),
+            &refresh::build_inquiry(context, &cooldown_file, ask_codex),
         )?;
         let is_recorded = self.dry_run || refresh::record(context, &report);
-        self.show(&report, entry.profile.as_deref(), context)?;
+        self.show(&report, account_entry.profile.as_deref(), context)?;
         Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
     }
 
     /// Returns true if the figures of the live account are younger than `--if-older`.
-    fn is_recent_enough(&self, context: &Context, known: &CooldownFile) -> bool {
+    fn is_recent_enough(&self, context: &Context, cooldown_file: &CooldownFile) -> bool {
         let Some(limit) = self.if_older else {
             return false;
         };
         let live =
             read_login(context.codex_home()).unwrap_or_else(|e| AuthFile::from_read_error(&e));
-        let seen = live
+        let observation = live
             .login()
-            .and_then(|login| known.find(&login.identity))
+            .and_then(|login| cooldown_file.find(&login.identity))
             .and_then(|entry| entry.observation.as_ref());
-        let age = seen.map(|seen| context.now().signed_duration_since(seen.observed_at));
+        let age = observation
+            .map(|observation| context.now().signed_duration_since(observation.observed_at));
         age.is_some_and(|age| age >= Duration::zero() && age < limit)
     }
 }

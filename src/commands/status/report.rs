@@ -18,12 +18,15 @@ pub(super) fn status_json(
     context: &Context,
 ) -> JsonObject<impl JsonFields + use<>> {
     let seen = report.observation.as_ref();
-    let who = report.identity.as_ref();
-    let start = seen.and_then(Observation::session_start_at);
-    let next = report.next_available_at(&context.now());
+    let identity = report.identity.as_ref();
+    let session_start = seen.and_then(Observation::session_start_at);
+    let next_available = report.next_available_at(&context.now());
     object()
-        .with("email", who.map(|who| who.email.to_string()))
-        .with("account_id", who.and_then(|who| who.account_id.clone()))
+        .with("email", identity.map(|identity| identity.email.to_string()))
+        .with(
+            "account_id",
+            identity.and_then(|identity| identity.account_id.clone()),
+        )
         .with("plan", report.plan.clone())
         .and(quota_json(seen, context))
         .with("source", seen.map(|seen| seen.source.name()))
@@ -31,8 +34,8 @@ pub(super) fn status_json(
             "observed_at",
             seen.map(|seen| rfc3339_of(&seen.observed_at)),
         )
-        .with("session_start_at", start.as_ref().map(rfc3339_of))
-        .with("next_available_at", next.as_ref().map(rfc3339_of))
+        .with("session_start_at", session_start.as_ref().map(rfc3339_of))
+        .with("next_available_at", next_available.as_ref().map(rfc3339_of))
         .with("store", report.store.name())
         .with("problem", problem)
 }

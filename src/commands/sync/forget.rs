@@ -40,7 +40,7 @@ impl SyncForgetArgs {
                     .hint("set it up with: codex-manager sync init --vault"),
             );
         }
-        let own = remote::replica_id(&replica(context, &config).folder);
+        let own_id = remote::replica_id(&replica(context, &config).folder);
         let store = ReplicaStore::new(ConnectionArgs::default().open(context)?);
         let listed = store.list()?;
         let keep = if self.machine.is_some() {
@@ -48,8 +48,8 @@ impl SyncForgetArgs {
         } else {
             config.keep_snapshots
         };
-        let chosen = self.choose(&listed, own.as_deref())?;
-        let count: usize = chosen
+        let counts_by_id = self.choose(&listed, own_id.as_deref())?;
+        let count: usize = counts_by_id
             .values()
             .map(|count| count.saturating_sub(keep))
             .sum();
@@ -60,7 +60,7 @@ impl SyncForgetArgs {
             context.ui.prose(format_args!("{removed} would be removed"));
         } else {
             permanent_deletion::confirm_snapshots(context, &removed)?;
-            remove(context, &store, &listed, &chosen, keep)?;
+            remove(context, &store, &listed, &counts_by_id, keep)?;
         }
         let json = object()
             .with("machine", self.machine)
@@ -74,11 +74,11 @@ impl SyncForgetArgs {
     /// machines.
     ///
     /// # Errors
-    /// No machine has this name or an id that begins with it, or the machine is this one.
+    /// No machine has this name or an id that begins with it, several have, or the machine is this one.
     fn choose<'l>(
         &self,
         listed: &'l [ReplicaSnapshot],
-        own: Option<&str>,
+        own_id: Option<&str>,
     ) -> Result<BTreeMap<&'l str, usize>, CommandError> {
         let is_selected = |snapshot: &&ReplicaSnapshot| {
             let published = &snapshot.published;
@@ -86,26 +86,34 @@ impl SyncForgetArgs {
                 published.machine == name || name.len() > 3 && published.replica.starts_with(name)
             })
         };
-        let mut chosen: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut counts_by_id: BTreeMap<&str, usize> = BTreeMap::new();
         for snapshot in listed.iter().filter(is_selected) {
-            *chosen.entry(&snapshot.published.replica).or_default() += 1;
+            *counts_by_id.entry(&snapshot.published.replica).or_default() += 1;
         }
         match &self.machine {
-            Some(name) if chosen.is_empty() => {
+            Some(name) if counts_by_id.is_empty() => {
                 let message =
                     format!("no machine with this name has synced through the vault: {name}");
                 Err(CommandError::failed(message).hint("nothing was changed"))
             }
-            Some(name) if own.is_some_and(|own| chosen.contains_key(own)) => {
+            Some(name) if counts_by_id.len() > 1 => {
+                let ids: Vec<_> = counts_by_id.into_keys().collect();
+                let message = format!("{name} is the name of several machines");
+                Err(CommandError::failed(message).hint(format!(
+                    "name one by the beginning of its id: {}; nothing was changed",
+                    ids.join(", ")
+                )))
+            }
+            Some(name) if own_id.is_some_and(|own_id| counts_by_id.contains_key(own_id)) => {
                 let message = format!("{name} is this machine");
                 Err(CommandError::usage(message).hint("name another machine; nothing was changed"))
             }
-            _ => Ok(chosen),
+            _ => Ok(counts_by_id),
         }
     }
 }
 
-/// Removes all but the newest `keep` snapshots of each replica in `chosen`, and the data that only they use.
+/// Removes all but the newest `keep` snapshots of each replica in `counts_by_id`, and the data that only they use.
 ///
 /// # Errors
 /// restic fails, or the repository is append-only for this machine. The error has the number of snapshots that were
@@ -114,7 +122,7 @@ fn remove(
     context: &Context,
     store: &ReplicaStore,
     listed: &[ReplicaSnapshot],
-    chosen: &BTreeMap<&str, usize>,
+    counts_by_id: &BTreeMap<&str, usize>,
     keep: usize,
 ) -> Result<(), CommandError> {
     let mut removed = 0;
@@ -122,7 +130,7 @@ fn remove(
         (error, 0) => error,
         (error, removed) => error.changed(format!("{} removed", pluralize(removed, "snapshot"))),
     };
-    for replica in chosen.keys() {
+    for replica in counts_by_id.keys() {
         let count = store.forget(listed, replica, keep);
         removed += count.map_err(|error| failed(error, removed))?;
     }

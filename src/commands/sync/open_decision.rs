@@ -97,17 +97,20 @@ pub(super) fn find_decision<'a>(
         OpenDecision::ConflictCopy(copy, _) => copy.name == name || copy.digest_prefix() == name,
         other => other.file() == name,
     };
-    let mut found: Vec<&OpenDecision> = open.iter().filter(|decision| is_file(decision)).collect();
-    if found.is_empty() {
+    let mut matching: Vec<&OpenDecision> =
+        open.iter().filter(|decision| is_file(decision)).collect();
+    if matching.is_empty() {
         let id = |decision: &OpenDecision| decision.session_id().unwrap_or_default().to_owned();
         let has_title = |decision: &OpenDecision, fits: &dyn Fn(&str) -> bool| {
-            let title = decision.versions().and_then(|one| one.title.as_deref());
+            let title = decision
+                .versions()
+                .and_then(|versions| versions.title.as_deref());
             title.is_some_and(fits)
         };
-        found = thread_choice::find_named(&open.iter(), name, id, has_title);
+        matching = thread_choice::find_named(&open.iter(), name, id, has_title);
     }
-    match &*found {
-        [one] => Ok(one),
+    match &*matching {
+        [decision] => Ok(decision),
         [] => Err(
             CommandError::failed(format!("no conflict or conflict copy matches: {name}"))
                 .hint("list them with: codex-manager sync resolve"),
@@ -128,18 +131,7 @@ pub(super) fn check_choice(decision: &OpenDecision, keep: KeepChoice) -> Result<
     if decision.choices().contains(&keep) {
         return Ok(());
     }
-    Err(CommandError::usage(match decision {
-        OpenDecision::Conflict(_) if decision.choices().contains(&KeepChoice::Both) => {
-            "a conflict of a conversation needs --keep local, --keep cloud or --keep both; nothing was changed"
-        }
-        OpenDecision::Conflict(_) => {
-            "not a conversation: choose --keep local or --keep cloud; nothing was changed"
-        }
-        OpenDecision::ConflictCopy(..) => {
-            "a conflict copy needs --keep local, --keep fork or --keep both; nothing was changed"
-        }
-        OpenDecision::Branch(_) => {
-            "two branches of a conversation need --keep local or --keep fork; nothing was changed"
-        }
-    }))
+    let (name, choices) = (decision.name(), names_of(decision.choices()));
+    let message = format!("this version of {name} cannot be kept: {}", keep.name());
+    Err(CommandError::usage(message).hint(format!("choose one of: {choices}; nothing was changed")))
 }

@@ -4,8 +4,7 @@ use crate::choices::sync_config::{read_config, replica};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_shutdown;
-use crate::steps::sync_shutdown::needs_shutdown;
+use crate::steps::sync_shutdown::{self, needs_shutdown};
 use crate::steps::vault_sync::{StagingRule, with_staged};
 use crate::sync::branches;
 use crate::sync::config::SyncConfig;
@@ -35,11 +34,17 @@ impl PlanArgs {
         self,
         context: &Context,
         path: &Path,
-        flags: &ShutdownArgs,
+        shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let context = &self.table.apply(context)?;
         let config = read_config(context, path)?;
-        show(context, &config, &self.plan_flags, flags, "sync plan")
+        show(
+            context,
+            &config,
+            &self.plan_flags,
+            shutdown_args,
+            "sync plan",
+        )
     }
 }
 
@@ -82,7 +87,7 @@ pub(super) fn show(
     context: &Context,
     config: &SyncConfig,
     plan_flags: &PlanFlags,
-    flags: &ShutdownArgs,
+    shutdown_args: &ShutdownArgs,
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
@@ -96,17 +101,15 @@ pub(super) fn show(
         config,
         &replica,
         staging_rule,
-        |config, replica, idle| {
-            let plan = if let Some(plan) = idle {
-                plan
-            } else {
-                let (mut plan, state) = plan::plan(&plan_flags.request(config, replica))?;
-                let records = branches::collect_records(&plan, &state);
-                plan.conflicts
-                    .extend(branches::find_conflicts(&config.local, &records));
-                plan
-            };
-            show_plan(context, config, &plan, flags, command)
+        |config, replica, idle_plan| {
+            if let Some(plan) = idle_plan {
+                return show_plan(context, config, &plan, shutdown_args, command);
+            }
+            let (mut plan, state) = plan::plan(&plan_flags.request(config, replica))?;
+            let records = branches::collect_records(&plan, &state);
+            let branch_conflicts = branches::find_conflicts(&config.local, &records);
+            plan.conflicts.extend(branch_conflicts);
+            show_plan(context, config, &plan, shutdown_args, command)
         },
     )
 }
@@ -115,18 +118,18 @@ fn show_plan(
     context: &Context,
     config: &SyncConfig,
     plan: &SyncPlan,
-    flags: &ShutdownArgs,
+    shutdown_args: &ShutdownArgs,
     command: &str,
 ) -> Result<Outcome, CommandError> {
-    let ending = if needs_shutdown(plan, config) {
-        sync_shutdown::plan_shutdown(context, config, flags)
+    let shutdown_plan = if needs_shutdown(plan, config) {
+        sync_shutdown::plan_shutdown(context, config, shutdown_args)
     } else {
         // Only prints the programs that use the home, under `--verbose`.
         sync_shutdown::is_home_in_use(context, config);
         None
     };
     let mut json = build_plan_json(context, plan, |_| true);
-    json.closing = ending.as_ref();
+    json.closing = shutdown_plan.as_ref();
     context.ui.document(command, &json);
     if plan.steps.is_empty() || !context.ui.wants_tsv() {
         context.ui.prose(summarize(plan, config.remote));
@@ -137,7 +140,7 @@ fn show_plan(
             .ui
             .note("nothing was changed; apply it with: codex-manager sync run --apply");
     }
-    sync_shutdown::print_shutdown_plan(context, ending.as_ref());
+    sync_shutdown::print_shutdown_plan(context, shutdown_plan.as_ref());
     print_notes(context, plan);
     print_unsynced(context, plan, config, plan.steps.iter());
     if !plan.conflicts.is_empty() {

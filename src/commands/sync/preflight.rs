@@ -33,9 +33,9 @@ pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome, Comman
 pub(super) fn preflight(
     context: &Context,
     path: &Path,
-    flags: &ShutdownArgs,
+    shutdown_args: &ShutdownArgs,
 ) -> Result<Outcome, CommandError> {
-    let checks = run_checks(context, path, flags)?;
+    let checks = run_checks(context, path, shutdown_args)?;
     let ui = &context.ui;
     ui.list_document("sync preflight", "checks", &checks);
     for check in &checks {

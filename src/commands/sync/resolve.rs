@@ -161,8 +161,10 @@ impl ResolveArgs {
             return apply(named, decision, keep.ok_or_else(missing)?);
         }
         self.list(context, &open);
-        // Through the vault, each decision is a run of its own, which publishes it.
-        for decision in open.iter().filter(|_| !is_vault) {
+        // Through the vault, each decision is a run of its own, which publishes it. With --json, the list is the one
+        // document of the command.
+        let asks = !is_vault && !context.ui.wants_json();
+        for decision in open.iter().filter(|_| asks) {
             if let Some(keep) = ask(context, decision) {
                 apply(&decision.name(), decision, keep)?;
             }
@@ -177,12 +179,14 @@ impl ResolveArgs {
         keep: KeepChoice,
         resolved: DecisionOutcome,
     ) -> Outcome {
-        let kept = match keep {
+        let kept_version = match keep {
             KeepChoice::Both => "both versions".to_owned(),
-            one => format!("the {} version", one.name()),
+            version => format!("the {} version", version.name()),
         };
         let verb = if self.dry_run { "would keep" } else { "kept" };
-        context.ui.prose(format_args!("{verb} {kept} of {what}"));
+        context
+            .ui
+            .prose(format_args!("{verb} {kept_version} of {what}"));
         if let Some(id) = &resolved.new_id {
             context
                 .ui
@@ -269,12 +273,12 @@ impl ResolveArgs {
 /// Returns the argument of `sync resolve` for a decision: the short id of its conversation; the file if it has none or
 /// the id names several decisions.
 fn typed_name<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str {
-    let short = |decision: &'a OpenDecision| decision.session_id().map(short_id);
-    let Some(id) = short(decision) else {
+    let short_id_of = |decision: &'a OpenDecision| decision.session_id().map(short_id);
+    let Some(id) = short_id_of(decision) else {
         return decision.file();
     };
-    let others = open.iter().filter_map(OpenDecision::session_id);
-    match others.filter(|other| short_id(other) == id).count() {
+    let ids = open.iter().filter_map(OpenDecision::session_id);
+    match ids.filter(|other_id| short_id(other_id) == id).count() {
         1 => id,
         _ => decision.file(),
     }
@@ -339,7 +343,7 @@ impl ReplicaContext<'_> {
             ..PlanRequest::new(self.config, self.replica)
         })?;
         let Some(plan) = plan_of_file(path, &full_plan) else {
-            return report_undecided(self.config, conflict, &full_plan);
+            return Err(undecided_error(conflict, &full_plan));
         };
         let new_copies = new_conflict_copies(&plan);
         let other_copy = match not_kept {
@@ -374,9 +378,9 @@ impl ReplicaContext<'_> {
         if new_copies.is_empty() {
             return Ok(());
         }
-        let others = identity::read_remote_manifests(self.config, state)?.resolutions;
+        let remote = identity::read_remote_manifests(self.config, state)?.resolutions;
         for (name, _) in new_copies {
-            resolutions::record_keep(name, &mut state.resolutions, &others);
+            resolutions::record_keep(name, &mut state.resolutions, &remote);
         }
         Ok(self.replica.write(state)?)
     }
@@ -414,8 +418,8 @@ impl ReplicaContext<'_> {
     ) -> Result<DecisionOutcome, CommandError> {
         let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;
-        let others = identity::read_remote_manifests(config, &state)?.resolutions;
-        branch.decide(keep, &config.local, replica, &mut state, &others)?;
+        let resolutions = identity::read_remote_manifests(config, &state)?.resolutions;
+        branch.decide(keep, &config.local, replica, &mut state, &resolutions)?;
         update_codex_index(self.context, config, replica)?;
         Ok(DecisionOutcome::default())
     }
@@ -473,38 +477,24 @@ fn find_copy_of(
     Ok(matching.map(|(name, _)| name.clone()))
 }
 
-/// Returns the error for a decision for which the new plan has no step, with the reason. Succeeds if both sides have
-/// become equal.
-fn report_undecided(
-    config: &SyncConfig,
-    conflict: &Conflict,
-    plan: &SyncPlan,
-) -> Result<DecisionOutcome, CommandError> {
+/// Returns the error for a decision for which the new plan has no step, with the reason.
+fn undecided_error(conflict: &Conflict, new_plan: &SyncPlan) -> CommandError {
     let key = manifest::folded_key(&conflict.path);
+    let notices = &new_plan.notices;
     let reasons = [
-        &plan.notices.warnings,
-        &plan.notices.waiting,
-        &plan.notices.skipped,
-        &plan.notices.notes,
+        &notices.warnings,
+        &notices.waiting,
+        &notices.skipped,
+        &notices.notes,
     ];
     let mut reasons = reasons.into_iter().flatten();
     let reason = reasons.find(|(path, _)| manifest::folded_key(path) == key);
-    let digest = |seen: &Option<ObservedFile>| {
-        let seen = seen.as_ref()?;
-        let path = config.file_path(seen.side, &seen.path);
-        Some(contents::read_text_digest(&path).ok()?.1)
-    };
-    let mut conflicts = plan.conflicts.iter();
-    let open = conflicts.find(|open| open.path == conflict.path);
-    let why = match (reason, open) {
-        (Some((_, why)), _) => why,
-        (None, Some(open)) => &open.reason,
-        (None, None) if digest(&conflict.local) == digest(&conflict.remote) => {
-            return Ok(DecisionOutcome::default());
-        }
-        (None, None) => "the file has changed in the meantime",
-    };
-    let why = format!("{} could not be decided: {why}", conflict.path);
-    Err(CommandError::failed(why)
-        .hint("see the plan: codex-manager sync plan; nothing was changed"))
+    let mut conflicts = new_plan.conflicts.iter();
+    let still_open = conflicts.find(|open| open.path == conflict.path);
+    let why = reason
+        .map(|(_, why)| why)
+        .or(still_open.map(|open| &open.reason))
+        .map_or("the file has changed in the meantime", |why| why);
+    let message = format!("{} could not be decided: {why}", conflict.path);
+    CommandError::failed(message).hint("see the plan: codex-manager sync plan; nothing was changed")
 }

@@ -54,7 +54,7 @@ impl SyncRestoreArgs {
         self,
         context: &Context,
         path: &Path,
-        flags: &ShutdownArgs,
+        shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if config.remote == SyncRemote::Vault && self.target == Some(Side::Remote) {
@@ -65,16 +65,17 @@ impl SyncRestoreArgs {
         }
         if !self.applies(&config) {
             let plan = self.plan(context, &config)?;
-            show(context, &plan, RestoreStage::Planned);
+            let is_applied = false;
+            show(context, &plan, is_applied, None);
             if plan.target == Side::Local {
-                let ending = sync_shutdown::plan_shutdown(context, &config, flags);
-                sync_shutdown::print_shutdown_plan(context, ending.as_ref());
+                let shutdown_plan = sync_shutdown::plan_shutdown(context, &config, shutdown_args);
+                sync_shutdown::print_shutdown_plan(context, shutdown_plan.as_ref());
             }
             return Ok(Outcome::partial_if(!plan.skipped.is_empty()));
         }
         let machine = Some(&*config.machine_id);
         run_with_log(context, &config.logging, machine, || {
-            self.apply(context, &config, flags)
+            self.apply(context, &config, shutdown_args)
         })
     }
 
@@ -92,14 +93,14 @@ impl SyncRestoreArgs {
         &self,
         context: &Context,
         config: &SyncConfig,
-        flags: &ShutdownArgs,
+        shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock_replica(&replica)?;
         let plan = self.plan(context, config)?;
         let is_local = plan.target == Side::Local;
         if is_local {
-            shut_down_codex(context, config, flags)?;
+            shut_down_codex(context, config, shutdown_args)?;
             let updates = plan.files.iter();
             let updates = updates.filter_map(|file| index_update_for(&file.path));
             PendingIndexUpdates::new(&replica).record(&updates.collect::<Vec<_>>())?;
@@ -113,22 +114,24 @@ impl SyncRestoreArgs {
             let (path, why) = (&**path, &**why);
             events::warn!(path, why, "left alone");
         }
-        show(context, &plan, RestoreStage::Applied { safety_snapshot });
+        let is_applied = true;
+        show(context, &plan, is_applied, safety_snapshot);
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 }
 
-/// The progress of a restore when the plan is printed.
-enum RestoreStage {
-    Planned,
-    Applied { safety_snapshot: Option<String> },
-}
-
-fn show(context: &Context, plan: &SyncRestorePlan, stage: RestoreStage) {
+/// Prints the plan, or with `is_applied` the result. `safety_snapshot` has the files that the restore replaced.
+fn show(
+    context: &Context,
+    plan: &SyncRestorePlan,
+    is_applied: bool,
+    safety_snapshot: Option<String>,
+) {
     const MAX_SHOWN: usize = 40;
-    let (verb, dry_run, safety_snapshot) = match stage {
-        RestoreStage::Planned => ("would restore", true, None),
-        RestoreStage::Applied { safety_snapshot } => ("restored", false, safety_snapshot),
+    let verb = if is_applied {
+        "restored"
+    } else {
+        "would restore"
     };
     let total: u64 = plan.files.iter().map(|file| file.size).sum();
     let target = match plan.target {
@@ -136,9 +139,11 @@ fn show(context: &Context, plan: &SyncRestorePlan, stage: RestoreStage) {
         Side::Remote => "cloud",
     };
     let ui = &context.ui;
-    for file in plan.files.iter().take(MAX_SHOWN) {
+    let shown = ui.limit_items(plan.files.len(), MAX_SHOWN);
+    for file in &plan.files[..shown] {
         ui.line(&file.path);
     }
+    ui.print_hidden_count(plan.files.len() - shown);
     ui.prose(format_args!(
         "{verb} {} ({}) from the snapshot {} to the {target} side",
         pluralize(plan.files.len(), "file"),
@@ -161,7 +166,7 @@ fn show(context: &Context, plan: &SyncRestorePlan, stage: RestoreStage) {
         .with("skipped", to_paths_json(&plan.skipped))
         .with("bytes", total)
         .with("safety_snapshot", safety_snapshot)
-        .with("dry_run", dry_run);
+        .with("dry_run", !is_applied);
     ui.document("sync restore", &json);
 }
 

@@ -30,7 +30,6 @@ use crate::views::sync_plan::{
     undecided_error, undecided_files_error,
 };
 use clap::Args;
-use std::iter;
 use std::path::Path;
 
 /// Sync conversations, prompts and skills in both directions
@@ -101,46 +100,46 @@ impl RunArgs {
             && !context.ui.is_verbose()
             && let Some(plan) = join.idle_plan(&before)?
         {
-            let report = ApplyReport::default();
-            return SyncedRound { plan, report }.finish(context, &join.config);
+            return SyncedRound::new(plan).finish(context, &join.config);
         }
         let mut rounds: Option<SyncedRound> = None;
         let mut sync_all = || {
             while join.stage()? {
-                let round = self.sync(context, &join.config, &join.replica, shutdown_args)?;
+                let mut round = self.sync(context, &join.config, &join.replica, shutdown_args)?;
+                let stopped = round.error.take();
                 rounds = Some(match rounds.take() {
                     Some(earlier) => earlier.followed_by(round),
                     None => round,
                 });
+                if let Some(error) = stopped {
+                    return Err(error);
+                }
                 join.settle()?;
             }
             vault.publish(&mut join, config)
         };
         let published = sync_all();
-        let Some(rounds) = rounds else {
+        let Some(mut rounds) = rounds else {
             return published.map(|()| Outcome::Done);
         };
         match published {
-            Err(e) if rounds.report.done.is_empty() => Err(e),
+            Err(e) if rounds.report.done.is_empty() => rounds.error = Some(e),
             Err(e) => {
-                let _ = rounds.finish(context, &join.config);
-                Err(e.changed(
+                rounds.error = Some(e.changed(
                     "the changes of this machine are not published yet: run the same command again",
-                ))
+                ));
             }
-            Ok(()) => {
-                if !has_pending_index_updates(&replica) {
-                    join.record_idle(&before, &rounds.plan)?;
-                }
-                rounds.finish(context, &join.config)
-            }
+            Ok(()) if has_pending_index_updates(&replica) => {}
+            Ok(()) => join.record_idle(&before, &rounds.plan)?,
         }
+        rounds.finish(context, &join.config)
     }
 
-    /// Plans, ends Codex if needed, applies the plan and updates Codex's index.
+    /// Plans, ends Codex if needed, applies the plan and updates Codex's index. If a conflict or a later failure stops
+    /// the round, the error is in the result, so that the caller prints one document for all rounds.
     ///
     /// # Errors
-    /// A conflict stops the run, Codex cannot be ended, or a step fails.
+    /// Codex cannot be ended, or an error stops the round before its first change.
     fn sync(
         &self,
         context: &Context,
@@ -149,18 +148,18 @@ impl RunArgs {
         shutdown_args: &ShutdownArgs,
     ) -> Result<SyncedRound, CommandError> {
         let request = self.plan_flags.request(config, replica);
-        let (mut plan, state, needs_closed_codex) =
-            end_codex_and_plan(context, &request, shutdown_args)?;
+        let PlannedRound {
+            mut plan,
+            state,
+            needs_closed_codex,
+        } = end_codex_and_plan(context, &request, shutdown_args)?;
         log_conflicts(&plan.conflicts);
         if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
             print_notes(context, &plan);
         }
         if plan.is_stopped(config.policy.rules.conflict) {
-            context
-                .ui
-                .document("sync run", &build_plan_json(context, &plan, |_| false));
-            print_unsynced(context, &plan, config, iter::empty());
-            return Err(undecided_error(&plan, config));
+            let error = undecided_error(&plan, config);
+            return Ok(SyncedRound::stopped(plan, error));
         }
         record_new_branches(&mut plan, &state, config);
         let records = branches::collect_records(&plan, &state);
@@ -178,21 +177,30 @@ impl RunArgs {
             },
         );
         drop(bar);
-        let report = report.map_err(|error| report_with_snapshot(context, &plan, error))?;
+        let report = match report {
+            Err(error @ ApplyError::Stopped { .. }) => {
+                return Ok(SyncedRound::stopped_after_change(plan, error));
+            }
+            report => report?,
+        };
         log_report(context, config, &plan, &report);
         if !plan.steps.is_empty() {
             warn_of_new_users(context, config);
         }
+        let mut error = None;
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
         if needs_closed_codex || list_home_users(context, config).is_empty() {
-            update_codex_index(context, config, replica)
-                .map_err(|error| add_snapshot_hint(context, &plan, &report, error))?;
+            error = update_codex_index(context, config, replica).err();
         }
         // Now both branches are on this machine.
         let open = branches::find_conflicts(&config.local, &records);
         log_conflicts(&open);
         plan.conflicts.extend(open);
-        Ok(SyncedRound { plan, report })
+        Ok(SyncedRound {
+            plan,
+            report,
+            error,
+        })
     }
 }
 
@@ -200,30 +208,67 @@ impl RunArgs {
 struct SyncedRound {
     plan: SyncPlan,
     report: ApplyReport,
+    /// The error that stopped the round.
+    error: Option<CommandError>,
 }
 
 impl SyncedRound {
+    /// Returns a round without a completed step.
+    fn new(plan: SyncPlan) -> Self {
+        Self {
+            plan,
+            report: ApplyReport::default(),
+            error: None,
+        }
+    }
+
+    fn stopped(plan: SyncPlan, error: CommandError) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::new(plan)
+        }
+    }
+
+    /// Returns a round that stopped between two steps. Lists no step as completed, because only the next plan knows which
+    /// ones are.
+    fn stopped_after_change(plan: SyncPlan, error: ApplyError) -> Self {
+        let mut round = Self::new(plan);
+        if let ApplyError::Stopped { snapshot, .. } = &error {
+            events::warn!(
+                snapshot = &**snapshot,
+                "the overwritten files are in a snapshot"
+            );
+            round.report.snapshot = Some(snapshot.clone());
+        }
+        round.error = Some(error.into());
+        round
+    }
+
     /// Appends the plan and the report of a later round of the same run.
     fn followed_by(mut self, later: Self) -> Self {
-        let steps = self.plan.steps.len();
+        let earlier_steps = self.plan.steps.len();
         self.plan.append(later.plan);
-        let (own, other) = (&mut self.report, later.report);
-        own.done
-            .extend(other.done.iter().map(|index| index + steps));
-        own.skipped.extend(other.skipped);
-        own.index_updates.extend(other.index_updates);
-        own.snapshot = other.snapshot.or(own.snapshot.take());
-        own.pruned.extend(other.pruned);
-        own.prune_error = other.prune_error.or(own.prune_error.take());
+        let (report, later_report) = (&mut self.report, later.report);
+        let later_done = later_report.done.iter().map(|index| index + earlier_steps);
+        report.done.extend(later_done);
+        report.skipped.extend(later_report.skipped);
+        report.index_updates.extend(later_report.index_updates);
+        report.snapshot = later_report.snapshot.or(report.snapshot.take());
+        report.pruned.extend(later_report.pruned);
+        report.prune_error = later_report.prune_error.or(report.prune_error.take());
         self
     }
 
     /// Prints the result, and returns the outcome of the command.
     ///
     /// # Errors
-    /// A conflict needs a decision.
+    /// An error stopped the run, or a conflict needs a decision.
     fn finish(self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
         show_report(context, config, &self.plan, &self.report);
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        print_next_steps(context, config, &self.plan, &self.report);
         if !self.plan.conflicts.is_empty() {
             return Err(undecided_files_error(&self.plan));
         }
@@ -232,14 +277,20 @@ impl SyncedRound {
     }
 }
 
+struct PlannedRound {
+    plan: SyncPlan,
+    state: SyncState,
+    /// True if the round needs Codex to be closed, even if no Codex was running.
+    needs_closed_codex: bool,
+}
+
 /// Plans, ends Codex with the user's consent, and plans again if Codex was running. Codex is not ended if there is
-/// nothing to do, or if a conflict stops the run. The returned bool is true if the run needs Codex to be closed, even
-/// if no Codex was running.
+/// nothing to do, or if a conflict stops the run.
 fn end_codex_and_plan(
     context: &Context,
     request: &PlanRequest<'_>,
     shutdown_args: &ShutdownArgs,
-) -> Result<(SyncPlan, SyncState, bool), CommandError> {
+) -> Result<PlannedRound, CommandError> {
     let (config, replica) = (request.config, request.replica);
     let was_in_use = is_home_in_use(context, config);
     let (mut plan, mut state) = plan::plan(request)?;
@@ -255,27 +306,14 @@ fn end_codex_and_plan(
             shut_down_codex(context, config, shutdown_args)?;
         }
     }
-    Ok((plan, state, needs_closed_codex))
+    Ok(PlannedRound {
+        plan,
+        state,
+        needs_closed_codex,
+    })
 }
 
-/// Adds the name of the snapshot to the error of a run that could not update Codex's index, and prints the JSON
-/// document. Without a snapshot, only returns the error.
-fn add_snapshot_hint(
-    context: &Context,
-    plan: &SyncPlan,
-    report: &ApplyReport,
-    error: CommandError,
-) -> CommandError {
-    match &report.snapshot {
-        Some(snapshot) => {
-            show_stopped(context, plan, snapshot);
-            error.hint(format!("the overwritten files are in {snapshot}"))
-        }
-        None => error,
-    }
-}
-
-/// Prints the result and the JSON document of a run that was not stopped by an error.
+/// Prints the JSON document, the completed steps, the files that were left alone, and the snapshot of the run.
 fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     let mut json = build_plan_json(context, plan, |index| {
         report.done.binary_search(&index).is_ok()
@@ -284,20 +322,23 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
     json.snapshot = report.snapshot.as_deref();
     json.skipped.extend(to_paths_json(&report.skipped));
     context.ui.document("sync run", &json);
-    let done = report.done.iter().map(|index| &plan.steps[*index]);
-    if !report.done.is_empty() {
-        let steps: Vec<_> = done.clone().collect();
-        context
-            .ui
-            .prose(sum_steps(&steps, plan.conflicts.len(), config.remote));
+    let ui = &context.ui;
+    let done_steps = list_done_steps(plan, report);
+    if !done_steps.is_empty() {
+        ui.prose(sum_steps(&done_steps, plan.conflicts.len(), config.remote));
     }
     for (path, why) in &report.skipped {
-        context
-            .ui
-            .warn(format_args!("left for the next run: {path}: {why}"));
+        ui.warn(format_args!("left for the next run: {path}: {why}"));
     }
-    print_unsynced(context, plan, config, done);
-    print_done(context, config, plan, report);
+    print_unsynced(context, plan, config, done_steps.iter().copied());
+    if let Some(snapshot) = &report.snapshot {
+        print_snapshot(ui, &done_steps, snapshot, config.remote);
+    }
+}
+
+fn list_done_steps<'p>(plan: &'p SyncPlan, report: &ApplyReport) -> Vec<&'p SyncStep> {
+    let done_steps = report.done.iter().map(|index| &plan.steps[*index]);
+    done_steps.collect()
 }
 
 fn log_conflicts(conflicts: &[Conflict]) {
@@ -305,25 +346,6 @@ fn log_conflicts(conflicts: &[Conflict]) {
         let (path, why) = (&*conflict.path, &*conflict.reason);
         events::warn!(path, why, "conflict");
     }
-}
-
-/// Converts the error of a run. If the run stopped after a change, logs its snapshot and prints the document.
-fn report_with_snapshot(context: &Context, plan: &SyncPlan, error: ApplyError) -> CommandError {
-    if let ApplyError::Stopped { snapshot, .. } = &error {
-        let snapshot = &**snapshot;
-        events::warn!(snapshot, "the overwritten files are in a snapshot");
-        show_stopped(context, plan, snapshot);
-    }
-    error.into()
-}
-
-/// Prints the JSON document of a run that an error stopped. It lists no steps, because only the next plan knows which
-/// steps are done.
-fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
-    let mut json = build_plan_json(context, plan, |_| false);
-    json.dry_run = false;
-    json.snapshot = Some(snapshot);
-    context.ui.document("sync run", &json);
 }
 
 /// Logs the applied steps and the files that were left alone. Logs and prints which old snapshots were removed, or why
@@ -373,8 +395,8 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
     }
 }
 
-/// Prints the snapshot of the run and what the user has to do next, or that no step was applied.
-fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
+/// Prints what the user has to do next, or that no step was applied.
+fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     let ui = &context.ui;
     if plan.steps.is_empty() {
         ui.prose(summarize(plan, config.remote));
@@ -387,21 +409,14 @@ fn print_done(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
         ));
         return;
     }
-    let done: Vec<&SyncStep> = report
-        .done
-        .iter()
-        .map(|index| &plan.steps[*index])
-        .collect();
-    if let Some(snapshot) = &report.snapshot {
-        print_snapshot(ui, &done, snapshot, config.remote);
-    }
     let to_cloud = [
         SyncAction::CopyToCloud,
         SyncAction::Merge,
         SyncAction::MoveCloud,
         SyncAction::DeleteCloud,
     ];
-    let changes_remote = done.iter().any(|step| to_cloud.contains(&step.action));
+    let mut done_steps = list_done_steps(plan, report).into_iter();
+    let changes_remote = done_steps.any(|step| to_cloud.contains(&step.action));
     if changes_remote && config.remote == SyncRemote::Vault {
         ui.note(
             "next: run on the other machine, before you start Codex there: codex-manager sync run --apply",
@@ -440,7 +455,7 @@ fn print_snapshot(ui: &Ui, done: &[&SyncStep], snapshot: &str, remote: SyncRemot
         if side == Side::Remote && remote == SyncRemote::Vault {
             continue;
         }
-        if targets.any(|seen| seen.side == side) {
+        if targets.any(|target| target.side == side) {
             ui.note(format_args!(
                 "restore those of the {name} side with: codex-manager sync restore --from {snapshot} --target {name} --apply"
             ));

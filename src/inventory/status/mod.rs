@@ -248,7 +248,7 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
 }
 
 /// Returns the reason why Codex must not be started in the home of the auth.json at `path`; `None` if there is none.
-fn find_obstacle(
+pub(crate) fn find_obstacle(
     path: &Path,
     store: CredentialStore,
     auth: Result<&AuthFile, &IoError>,
