@@ -4,7 +4,6 @@
 //! assistant are Markdown; HTML tags in them are shown as text, and links lead only to the web. A content security
 //! policy in the page also forbids browsers to load anything.
 
-mod code;
 pub(crate) mod escape;
 mod html_writer;
 mod image;
