@@ -9,7 +9,7 @@ use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::progress;
 use crate::ui;
 use serde_json::{Value, json};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,31 +20,27 @@ const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// The bytes that are read at a time.
 const READ_BYTES: usize = 16 << 10;
 
-/// The number of calls that are answered at the same time.
-const WORKERS: usize = 4;
-
-/// The number of waiting calls at which the server stops to read messages.
-const MAX_WAITING_CALLS: usize = 64;
+/// The number of calls that are answered at the same time. Meanwhile the server reads no further messages.
+const MAX_RUNNING_CALLS: usize = 4;
 
 struct ServerSession<'a> {
     context: &'a Context,
     index: &'a IndexRefresh,
     /// The flags of the calls without an answer, by request id. The client sets a flag by cancelling the call.
     cancelled: Mutex<HashMap<String, Arc<AtomicBool>>>,
-    calls: Mutex<CallQueue>,
-    /// Notified when a call begins or a worker ends.
-    calls_changed: Condvar,
+    running: Mutex<RunningCalls>,
+    /// Notified when a call ends.
+    call_ended: Condvar,
 }
 
 #[derive(Default)]
-struct CallQueue {
-    waiting: VecDeque<WaitingCall>,
-    workers: usize,
+struct RunningCalls {
+    count: usize,
     /// True if stdout is closed, so that no process reads the answers.
     is_closed: bool,
 }
 
-struct WaitingCall {
+struct ToolCall {
     id: Value,
     params: Value,
     is_versioned: bool,
@@ -58,13 +54,13 @@ pub(crate) fn serve(context: &Context) {
         context,
         index: &index,
         cancelled: Mutex::default(),
-        calls: Mutex::default(),
-        calls_changed: Condvar::new(),
+        running: Mutex::default(),
+        call_ended: Condvar::new(),
     };
     thread::scope(|scope| {
         scope.spawn(|| index.run(context));
         session.read_messages(scope);
-        drop(session.wait_while(|calls| calls.workers > 0));
+        drop(session.wait_for_calls(0));
         // A first index of a large home takes minutes. The part that is indexed so far stays.
         progress::interrupt();
         index.close();
@@ -92,7 +88,7 @@ impl ServerSession<'_> {
                     is_versioned,
                 } => {
                     if method == "tools/call" {
-                        self.enqueue(self.register(id, params, is_versioned), scope)
+                        self.start(self.register(id, params, is_versioned), scope)
                     } else {
                         let result = answer_request(&method, &params, is_versioned);
                         ui::send_line(&message::answer(&id, result))
@@ -116,8 +112,8 @@ impl ServerSession<'_> {
     }
 
     /// Creates a call that the client can cancel by its request id.
-    fn register(&self, id: Value, params: Value, is_versioned: bool) -> WaitingCall {
-        let call = WaitingCall {
+    fn register(&self, id: Value, params: Value, is_versioned: bool) -> ToolCall {
+        let call = ToolCall {
             id,
             params,
             is_versioned,
@@ -128,49 +124,34 @@ impl ServerSession<'_> {
         call
     }
 
-    /// Lets a worker answer the call. Returns false if no process reads the answers.
-    fn enqueue<'scope>(&'scope self, call: WaitingCall, scope: &'scope Scope<'scope, '_>) -> bool {
-        let mut calls = self.wait_while(|calls| calls.waiting.len() >= MAX_WAITING_CALLS);
-        calls.waiting.push_back(call);
-        if calls.workers < WORKERS {
-            calls.workers += 1;
-            // Not a pool: glibc gives a new thread the heap of an ended one, while each idle thread would keep the
-            // memory of its largest search.
-            scope.spawn(|| self.answer_waiting());
+    /// Answers the call on a thread of its own. Returns false if no process reads the answers.
+    fn start<'scope>(&'scope self, call: ToolCall, scope: &'scope Scope<'scope, '_>) -> bool {
+        let mut running = self.wait_for_calls(MAX_RUNNING_CALLS - 1);
+        if running.is_closed {
+            return false;
         }
-        !calls.is_closed
+        running.count += 1;
+        // Not a pool: glibc gives a new thread the heap of an ended one, while each idle thread would keep the memory of
+        // its largest search.
+        scope.spawn(move || {
+            let is_open = self.answer_call(&call);
+            let mut running = self.lock_running();
+            running.count -= 1;
+            running.is_closed |= !is_open;
+            self.call_ended.notify_all();
+        });
+        true
     }
 
-    /// Waits until `condition` is false.
-    fn wait_while(
-        &self,
-        mut condition: impl FnMut(&CallQueue) -> bool,
-    ) -> MutexGuard<'_, CallQueue> {
-        let calls = self.lock_calls();
-        let waited = self
-            .calls_changed
-            .wait_while(calls, |calls| condition(calls));
+    /// Waits until at most `max_calls` are being answered.
+    fn wait_for_calls(&self, max_calls: usize) -> MutexGuard<'_, RunningCalls> {
+        let running = self.lock_running();
+        let waited = (self.call_ended).wait_while(running, |running| running.count > max_calls);
         waited.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers waiting calls until none is left. Drops them if no process reads the answers.
-    fn answer_waiting(&self) {
-        let mut is_open = true;
-        loop {
-            let mut calls = self.lock_calls();
-            calls.is_closed |= !is_open;
-            let call = calls.waiting.pop_front();
-            calls.workers -= usize::from(call.is_none());
-            self.calls_changed.notify_all();
-            let closed = calls.is_closed;
-            drop(calls);
-            let Some(call) = call else { return };
-            is_open = closed || self.answer_call(&call);
-        }
-    }
-
     /// Answers a call that was not cancelled. Returns false if no process reads the answer.
-    fn answer_call(&self, call: &WaitingCall) -> bool {
+    fn answer_call(&self, call: &ToolCall) -> bool {
         let call_context = CallContext {
             context: self.context,
             index: self.index,
@@ -185,8 +166,8 @@ impl ServerSession<'_> {
             || ui::send_line(&message::answer(&call.id, result))
     }
 
-    fn lock_calls(&self) -> MutexGuard<'_, CallQueue> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_running(&self) -> MutexGuard<'_, RunningCalls> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_flags(&self) -> MutexGuard<'_, HashMap<String, Arc<AtomicBool>>> {

@@ -8,7 +8,6 @@ use super::tokens::truncate_output;
 use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
 use crate::conversations::past_answers::is_past_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
-use crate::io::file_open;
 use std::io;
 use std::path::Path;
 
@@ -18,8 +17,6 @@ const BLOCK_BYTES: usize = 512 << 10;
 /// A step of the ingestion of a conversation. `L` is a block of lines, before or after it is parsed.
 pub(super) enum IngestStep<L> {
     Begin(Box<IngestTask>),
-    /// The newest rollout of the conversation cannot be opened. The text is the reason.
-    Unreadable(Box<IngestTask>, String),
     Lines(L),
     /// The place after the last line and the last bytes before that place, or the reason why the rollouts cannot be
     /// read.
@@ -63,15 +60,6 @@ pub(super) type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
 pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
     let (from, path, number) = (task.from, task.candidate.path.clone(), task.number);
     let earlier = task.earlier.clone();
-    // This check comes before the step `Begin`, which deletes the conversation's texts from the index.
-    if from.is_some()
-        && let Err(e) = file_open::open(&path)
-    {
-        return Ok(submit(IngestStep::Unreadable(
-            Box::new(task),
-            e.to_string(),
-        )));
-    }
     if !submit(IngestStep::Begin(Box::new(task))) {
         return Ok(false);
     }
@@ -146,7 +134,6 @@ fn read_lines(
 pub(super) fn parse_step(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
     match step {
         IngestStep::Begin(task) => IngestStep::Begin(task),
-        IngestStep::Unreadable(task, reason) => IngestStep::Unreadable(task, reason),
         IngestStep::End(end) => IngestStep::End(end),
         IngestStep::Lines(block) => IngestStep::Lines(parse_block(&block)),
     }
