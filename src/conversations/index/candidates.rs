@@ -205,12 +205,12 @@ pub(super) fn has_exactly_indexed_files(
     Ok(on_disk == Some(indexed))
 }
 
-/// Returns the conversations that changed according to Codex's database or `session_index.jsonl`, and those that were
-/// deleted.
+/// Returns the conversations that changed according to Codex's database or `session_index.jsonl`. `None` if the database
+/// has other changes, so that all conversations have to be compared.
 pub(super) fn find_changed_candidates(
     store: &IndexStore,
     source: IndexSource<'_>,
-) -> Result<Candidates, IndexError> {
+) -> Result<Option<Candidates>, IndexError> {
     let newest = store.read_meta(NEWEST_CHANGE)?;
     let filter = ThreadFilter {
         since_ms: newest.map(|newest| newest - OVERLAP_MS),
@@ -218,34 +218,19 @@ pub(super) fn find_changed_candidates(
     };
     let mut changed = list_threads(source, &filter)?;
     // A new name in `session_index.jsonl` does not change the time in Codex's database.
-    let (named, names_end) =
+    let (named_ids, names_end) =
         read_names_since(source.home, store.read_meta(NAMES_END)?.unwrap_or(0));
-    if !named.is_empty() {
-        let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
-        let named = ThreadFilter {
-            ids: Some(named),
+    if !named_ids.is_empty() {
+        let changed_ids: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
+        let filter_by_ids = ThreadFilter {
+            ids: Some(named_ids),
             ..ThreadFilter::default()
         };
-        let named = list_threads(source, &named)?.into_iter();
-        changed.extend(named.filter(|thread| !known.contains(&thread.id)));
+        let named_threads = list_threads(source, &filter_by_ids)?.into_iter();
+        changed.extend(named_threads.filter(|thread| !changed_ids.contains(&thread.id)));
     }
-    let mut gone = Vec::new();
-    // The whole list is read only if necessary, because in a large home this takes most of the time of an update.
     if has_other_changes(store, source, &changed)? {
-        let all = list_threads(source, &ThreadFilter::default())?;
-        let ids: HashSet<_> = all.iter().map(|thread| thread.id.to_lowercase()).collect();
-        let indexed = plan::read_indexed(store, None)?;
-        let is_gone = |(id, old): &(&String, &plan::IndexedConversation)| {
-            !ids.contains(*id) && matches!(Path::new(&old.path).try_exists(), Ok(false))
-        };
-        gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
-        let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
-        let differs = |thread: &ListedThread| {
-            let indexed = indexed.get(&thread.id.to_lowercase());
-            !known.contains(&thread.id)
-                && indexed.is_none_or(|old| old.shown.archived != thread.archived)
-        };
-        changed.extend(all.into_iter().filter(differs));
+        return Ok(None);
     }
     let newest_now = changed.iter().filter_map(|thread| thread.updated_ms).max();
     let candidates = changed.into_iter().filter_map(|thread| {
@@ -257,13 +242,12 @@ pub(super) fn find_changed_candidates(
             thread: Some(ShownFields::from_thread(thread)),
         })
     });
-    Ok(Candidates {
+    Ok(Some(Candidates {
         on_disk: candidates.collect(),
-        gone,
-        unlistable: Vec::new(),
         newest: newest_now.max(newest),
         names_end,
-    })
+        ..Candidates::default()
+    }))
 }
 
 /// Returns true if Codex's database has other changes than `changed`: conversations that were deleted, archived, or
@@ -281,12 +265,12 @@ fn has_other_changes(
         .map(|thread| thread.id.to_lowercase())
         .collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    let known = plan::read_indexed(store, Some(&ids))?;
+    let indexed = plan::read_indexed(store, &ids)?;
     let mut expected = count_listed(store)?;
     expected.all += store.read_meta(MISSING)?.unwrap_or(0);
     expected.archived += store.read_meta(MISSING_ARCHIVED)?.unwrap_or(0);
     for thread in changed {
-        let old = known.get(&thread.id.to_lowercase());
+        let old = indexed.get(&thread.id.to_lowercase());
         let old = old.filter(|old| old.shown.listed);
         expected.all += i64::from(old.is_none());
         let was_archived = old.is_some_and(|old| old.shown.archived);

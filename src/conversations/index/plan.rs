@@ -157,17 +157,15 @@ pub(super) struct IngestTask {
 const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, title, cwd, created, \
                        updated, archived, listed, usage, branch";
 
-/// Returns the conversations with these ids from the index, or all conversations if `sessions` is `None`.
+/// Returns the conversations with these ids from the index.
 pub(super) fn read_indexed(
     store: &IndexStore,
-    sessions: Option<&[&str]>,
+    sessions: &[&str],
 ) -> Result<HashMap<String, IndexedConversation>, IndexError> {
-    let filter = match sessions {
-        Some(_) => "WHERE session IN (SELECT value FROM json_each(?1))",
-        None => "WHERE ?1 IS NULL",
-    };
-    let list = sessions.map(|list| serde_json::to_string(list).unwrap_or_default());
-    let sql = format!("SELECT {COLUMNS} FROM conversation {filter}");
+    let list = serde_json::to_string(sessions).unwrap_or_default();
+    let sql = format!(
+        "SELECT {COLUMNS} FROM conversation WHERE session IN (SELECT value FROM json_each(?1))"
+    );
     store.query_rows(&sql, [list], |row| {
         let state: Option<Vec<u8>> = row.get(8)?;
         let state = state.map(|state| ReaderState::from_bytes(&state));
@@ -214,8 +212,8 @@ impl HomeRollouts<'_> {
         if let Some(path) = self.paths.get(id) {
             return Some(path.to_path_buf());
         }
-        let found = read_indexed(self.store, Some(&[id])).ok()?;
-        Some(PathBuf::from(&found.get(id)?.path))
+        let indexed = read_indexed(self.store, &[id]).ok()?;
+        Some(PathBuf::from(&indexed.get(id)?.path))
     }
 
     fn find_earlier_rollouts(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {

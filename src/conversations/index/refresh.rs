@@ -113,7 +113,7 @@ pub(crate) fn refresh(
         return update(store, source, Some(max_bytes), progress);
     }
     let mut report = update(store, source, None, progress)?;
-    if thoroughness == Thoroughness::All || !is_recent {
+    if !report.is_complete && (thoroughness == Thoroughness::All || !is_recent) {
         if has_exactly_indexed_files(store, source.home)? {
             store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
             report.is_complete = true;
@@ -127,7 +127,7 @@ pub(crate) fn refresh(
 }
 
 /// Compares conversations with the index, and reads those that have changed. Without `max_bytes`, compares only the
-/// conversations that changed according to Codex's database. With `max_bytes`, compares all conversations, and reads no
+/// conversations that changed according to Codex's database, unless it has other changes. With `max_bytes`, compares all conversations, and reads no
 /// more bytes of rollouts than that, but at least one rollout.
 fn update(
     store: &mut IndexStore,
@@ -140,27 +140,27 @@ fn update(
     let has_texts = !is_unfinished(store)?;
     store.run(|connection| connection.pragma_update(None, "secure_delete", has_texts))?;
     let is_complete = max_bytes.is_some();
-    let found = if is_complete {
+    let candidates = if is_complete {
         find_all_candidates(store, source)?
     } else {
-        find_changed_candidates(store, source)?
+        match find_changed_candidates(store, source)? {
+            Some(changed) => changed,
+            None => return update(store, source, Some(u64::MAX), progress),
+        }
     };
-    let has_copies = remove_conversations(store, &found.gone)?;
-    if has_copies && !is_complete {
-        // Codex's database does not show that the conversations with copies have to be read again.
-        return update(store, source, Some(u64::MAX), progress);
-    }
-    let (total, mut report) = ingest_all(store, source.home, &found.on_disk, max_bytes, progress)?;
-    report.skipped.extend(found.unlistable);
+    remove_conversations(store, &candidates.gone)?;
+    let on_disk = &candidates.on_disk;
+    let (total, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
+    report.skipped.extend(candidates.unlistable);
     if max_bytes.is_some_and(|max| total > max) {
         // LAST_WALK stays unset, so the next update compares all conversations again and reads the missing ones.
         return Ok(report);
     }
-    if let Some(newest) = found.newest {
+    if let Some(newest) = candidates.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
     // The end is stored after the ingestion, so that the next update repeats one that was interrupted.
-    store.set_meta(NAMES_END, found.names_end)?;
+    store.set_meta(NAMES_END, candidates.names_end)?;
     if let Some(database) = source.database {
         let (rows, listed) = (threads::count(database)?, count_listed(store)?);
         store.set_meta(MISSING, rows.all - listed.all)?;
@@ -247,13 +247,11 @@ fn unread_bytes(task: &IngestTask) -> u64 {
     task.from.map_or(0, |from| size.saturating_sub(from))
 }
 
-/// Removes conversations from the index. If other conversations repeat their texts, marks these to be read again, and
-/// returns true.
-fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool, IndexError> {
+/// Removes conversations from the index. Marks the conversations that repeat their texts to be read again.
+fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<(), IndexError> {
     if sessions.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
-    let mut has_copies = false;
     store.run(|connection| {
         let transaction = connection.unchecked_transaction()?;
         for session in sessions {
@@ -264,11 +262,10 @@ fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool,
             delete_texts(store, id)?;
             store.execute("DELETE FROM conversation WHERE id=?1", [id])?;
             let sql = "UPDATE conversation SET size=?2 WHERE parent=?1";
-            has_copies |= connection.execute(sql, params![session, NOT_INDEXED])? > 0;
+            store.execute(sql, params![session, NOT_INDEXED])?;
         }
         transaction.commit()
-    })?;
-    Ok(has_copies)
+    })
 }
 
 fn plan_tasks(
@@ -277,7 +274,7 @@ fn plan_tasks(
     rollouts: &HomeRollouts<'_>,
 ) -> Result<Vec<IngestTask>, IndexError> {
     let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();
-    let mut indexed = plan::read_indexed(store, Some(&ids))?;
+    let mut indexed = plan::read_indexed(store, &ids)?;
     let mut tasks = Vec::new();
     for candidate in candidates {
         check_interrupt().map_err(|_| IndexError::Interrupted)?;
