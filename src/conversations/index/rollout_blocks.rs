@@ -8,6 +8,7 @@ use super::tokens::truncate_output;
 use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
 use crate::conversations::past_answers::is_past_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
+use crate::history::thread_rollouts::RolloutSlice;
 use std::io;
 use std::path::Path;
 
@@ -18,9 +19,16 @@ const BLOCK_BYTES: usize = 512 << 10;
 pub(super) enum IngestStep<L> {
     Begin(Box<IngestTask>),
     Lines(L),
-    /// The place after the last line and the last bytes before that place, or the reason why the rollouts cannot be
-    /// read.
-    End(Result<(Place, Vec<u8>), String>),
+    /// The end of the last rollout, or the reason why the rollouts cannot be read.
+    End(Result<RolloutEnd, String>),
+}
+
+/// The end of the part of a rollout that was read.
+pub(super) struct RolloutEnd {
+    /// The place after the last line.
+    pub(super) place: Place,
+    /// The last bytes before the place.
+    pub(super) tail: Vec<u8>,
 }
 
 /// Complete lines of a rollout.
@@ -58,45 +66,48 @@ pub(super) type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
 
 /// Reads the rollouts of a task. Returns false if `submit` did.
 pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
-    let (from, path, number) = (task.from, task.candidate.path.clone(), task.number);
-    let earlier = task.earlier.clone();
+    let from = task.from;
+    let first_number = task.number - task.earlier.len();
+    let mut slices = task.earlier.clone();
+    slices.push(RolloutSlice::whole(&task.candidate.path));
     if !submit(IngestStep::Begin(Box::new(task))) {
         return Ok(false);
     }
     let Some(from) = from else {
         return Ok(true);
     };
-    let read = || -> io::Result<Option<(Place, Vec<u8>)>> {
-        for (rollout, slice) in earlier.iter().enumerate() {
-            let block = LineBlock {
-                rollout,
-                shown_end: slice.end,
-                ..LineBlock::default()
-            };
-            if read_lines(&slice.path, 0, &block, submit)?.is_none() {
-                return Ok(None);
-            }
-        }
-        let block = LineBlock {
-            rollout: number,
-            ..LineBlock::default()
-        };
-        let Some(end) = read_lines(&path, from, &block, submit)? else {
-            return Ok(None);
-        };
-        let place = Place {
-            rollout: number,
-            offset: end,
-        };
-        Ok(Some((place, plan::read_tail(&path, end)?)))
-    };
-    let end = match read() {
+    let end = match read_slices(&slices, first_number, from, submit) {
         Ok(Some(end)) => Ok(end),
         Ok(None) => return Ok(false),
         Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(IndexError::Interrupted),
         Err(e) => Err(e.to_string()),
     };
     Ok(submit(IngestStep::End(end)))
+}
+
+/// Submits the lines of rollouts that continue each other; the first one has the number `first_number`. `from` is the
+/// offset at which reading begins, which is 0 if there are several rollouts. Returns `None` if `submit` returned false.
+fn read_slices(
+    slices: &[RolloutSlice],
+    first_number: usize,
+    from: u64,
+    submit: &SubmitStep<'_>,
+) -> io::Result<Option<RolloutEnd>> {
+    let mut end = None;
+    for (rollout, slice) in (first_number..).zip(slices) {
+        let block = LineBlock {
+            rollout,
+            shown_end: slice.end,
+            ..LineBlock::default()
+        };
+        let Some(offset) = read_lines(&slice.path, from, &block, submit)? else {
+            return Ok(None);
+        };
+        let tail = plan::read_tail(&slice.path, offset)?;
+        let place = Place { rollout, offset };
+        end = Some(RolloutEnd { place, tail });
+    }
+    Ok(end)
 }
 
 /// Submits the lines of a rollout in blocks, each of which begins as a copy of `empty`. Returns the end of the last
