@@ -86,19 +86,19 @@ impl SearchArguments {
             role: self.role,
             order: HitOrder::Best,
             limit,
-            accepts: &|found| caller != Some(&*found.session) && filter.accepts(found),
+            accepts: &|result| caller != Some(&*result.session) && filter.accepts(result),
             redact: &|text| redact(&text),
         };
         let search = |work| {
             let read = |store: &_| search_forgiving(store, query, &options);
             call.index.read(work, context, read)
         };
-        let found = search(IndexWork::Update)?;
-        if found.hits.is_empty() || found.relaxation.is_some() {
+        let result = search(IndexWork::Update)?;
+        if result.hits.is_empty() || result.relaxation.is_some() {
             // The text may be in a conversation that Codex's database does not list.
             return search(IndexWork::Walk);
         }
-        Ok(found)
+        Ok(result)
     }
 }
 

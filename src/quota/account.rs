@@ -190,7 +190,7 @@ impl AccountEntry {
         let is_newest = self
             .observation
             .as_ref()
-            .is_none_or(|known| observation.observed_at >= known.observed_at);
+            .is_none_or(|recorded| observation.observed_at >= recorded.observed_at);
         if is_newest {
             observation.inherit_resets(self.observation.as_ref());
             self.observation = Some(observation);
@@ -215,7 +215,7 @@ impl AccountEntry {
         let observed_at = evidence.observed_at;
         if self
             .weekly
-            .is_none_or(|known| observed_at >= known.observed_at)
+            .is_none_or(|recorded| observed_at >= recorded.observed_at)
         {
             self.weekly = Some(evidence);
         }

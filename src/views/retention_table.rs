@@ -43,10 +43,10 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
     if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
         return;
     }
-    let known = account::read_known_accounts(context).unwrap_or_default();
+    let accounts = account::read_known_accounts(context).unwrap_or_default();
     let entry_of = |identity: &Identity| {
-        let known = known.iter().find(|a| a.entry.identity.is_same(identity));
-        known.map_or_else(|| AccountEntry::new(identity.clone()), |a| a.entry.clone())
+        let account = accounts.iter().find(|a| a.entry.identity.is_same(identity));
+        account.map_or_else(|| AccountEntry::new(identity.clone()), |a| a.entry.clone())
     };
     let kept = plan.keep.iter().map(|d| (d, true));
     let decisions: Vec<_> = kept.chain(plan.drop.iter().map(|d| (d, false))).collect();
@@ -74,8 +74,8 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
     let mut table = Table::new(ui, columns(subject));
     for group in rows.chunk_by(|a, b| a.0 == b.0) {
         table.add_group(group[0].0.clone(), None);
-        for (_, decision, kept) in group {
-            table.add_row(build_row(context, decision, *kept, subject));
+        for (_, decision, is_kept) in group {
+            table.add_row(build_row(context, decision, *is_kept, subject));
         }
     }
     table.report(ui);

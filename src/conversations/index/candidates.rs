@@ -134,7 +134,7 @@ pub(super) fn find_all_candidates(
     let (mut on_disk, unlistable) = list_candidates(source.home, source.database)?;
     // The newest conversations come first, so that an interrupted first update has indexed these.
     on_disk.sort_by(|a, b| b.recency().cmp(&a.recency()));
-    let found: HashSet<&String> = on_disk.iter().map(|c| &c.session).collect();
+    let ids_on_disk: HashSet<&String> = on_disk.iter().map(|c| &c.session).collect();
     // A conversation in an unreadable folder may still exist.
     let is_unlistable = |path: &str| {
         unlistable
@@ -142,13 +142,13 @@ pub(super) fn find_all_candidates(
             .any(|folder| Path::new(path).starts_with(&folder.path))
     };
     let sql = "SELECT session, path FROM conversation";
-    let indexed: Vec<(String, String)> =
+    let indexed_paths: Vec<(String, String)> =
         store.query_rows(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let gone = indexed
+    let gone_ids = indexed_paths
         .into_iter()
-        .filter(|(id, path)| !found.contains(id) && !is_unlistable(path));
+        .filter(|(id, path)| !ids_on_disk.contains(id) && !is_unlistable(path));
     Ok(Candidates {
-        gone: gone.map(|(id, _)| id).collect(),
+        gone: gone_ids.map(|(id, _)| id).collect(),
         newest: on_disk.first().and_then(|first| first.recency().0),
         on_disk,
         unlistable,
@@ -169,7 +169,7 @@ pub(super) fn has_exactly_indexed_files(
         let path = path.as_os_str().as_encoded_bytes();
         stamp.map_or(0, |stamp| hasher.hash_one((path, stamp)))
     };
-    let sum_files = || {
+    let sum_files_on_disk = || {
         let mut sum = 0_u64;
         let mut add = |entry: &DirEntry| {
             let path = entry.path();
@@ -193,12 +193,15 @@ pub(super) fn has_exactly_indexed_files(
         let rollouts: Option<Vec<PathBuf>> =
             rollouts.and_then(|list| serde_json::from_str(list).ok());
         // The earlier rollouts of a rewound conversation never change, so their stamps are not in the index.
-        let earlier = rollouts.into_iter().flatten().filter(|one| one != path);
+        let earlier = rollouts
+            .into_iter()
+            .flatten()
+            .filter(|rollout| rollout != path);
         let earlier = earlier.map(|path| hash(&path, RolloutStamp::read(&path)));
         Ok(earlier.fold(hash(path, Some(stamp)), u64::wrapping_add))
     };
     let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
-    let (on_disk, indexed) = parallel::run_both(sum_files, || {
+    let (on_disk, indexed) = parallel::run_both(sum_files_on_disk, || {
         store.query_rows::<_, Vec<u64>>(sql, [], hash_row)
     });
     let indexed = indexed?.into_iter().fold(0, u64::wrapping_add);

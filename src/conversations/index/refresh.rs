@@ -118,9 +118,9 @@ pub(crate) fn refresh(
             store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
             report.is_complete = true;
         } else {
-            let read = report.read;
+            let read_before = report.read;
             report = update(store, source, Some(u64::MAX), progress)?;
-            report.read += read;
+            report.read += read_before;
         }
     }
     Ok(report)

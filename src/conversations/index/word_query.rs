@@ -39,13 +39,13 @@ impl<'a> WordSearcher<'a> {
 
     /// Returns the texts that a query finds.
     pub(crate) fn find(&self, query: &WordQuery) -> Result<Rc<TextSet>, IndexError> {
-        if let Some(known) = self.cache.borrow().get(query) {
-            return Ok(Rc::clone(known));
+        if let Some(cached_texts) = self.cache.borrow().get(query) {
+            return Ok(Rc::clone(cached_texts));
         }
-        let found = Rc::new(self.read(query)?);
+        let texts = Rc::new(self.read(query)?);
         let mut cache = self.cache.borrow_mut();
-        cache.insert(query.clone(), Rc::clone(&found));
-        Ok(found)
+        cache.insert(query.clone(), Rc::clone(&texts));
+        Ok(texts)
     }
 
     /// Returns those of `words` that the index has, including words whose texts were all deleted.
@@ -82,9 +82,9 @@ impl<'a> WordSearcher<'a> {
     ) -> Result<T, IndexError> {
         self.store.run(|connection| {
             let transaction = connection.unchecked_transaction()?;
-            let found = read(connection, &word_runs::list_runs(connection)?)?;
+            let result = read(connection, &word_runs::list_runs(connection)?)?;
             transaction.commit()?;
-            Ok(found)
+            Ok(result)
         })
     }
 
@@ -97,12 +97,12 @@ impl<'a> WordSearcher<'a> {
         let mut set = self.all.new_empty();
         match query {
             WordQuery::All(parts) => {
-                for (number, part) in parts.iter().enumerate() {
-                    let found = self.evaluate(connection, runs, part)?;
-                    if number == 0 {
-                        set = found;
+                for (i, part) in parts.iter().enumerate() {
+                    let texts_of_part = self.evaluate(connection, runs, part)?;
+                    if i == 0 {
+                        set = texts_of_part;
                     } else {
-                        set.retain_common(&found);
+                        set.retain_common(&texts_of_part);
                     }
                 }
             }
@@ -129,8 +129,8 @@ impl<'a> WordSearcher<'a> {
                 return parts.try_for_each(|part| self.insert_found(connection, runs, part, set));
             }
             WordQuery::All(_) => {
-                let found = self.evaluate(connection, runs, query)?;
-                set.insert_all(&found);
+                let texts = self.evaluate(connection, runs, query)?;
+                set.insert_all(&texts);
                 return Ok(());
             }
         };
@@ -181,15 +181,15 @@ fn visit_lists(
     // The lists of the word may begin in the middle of the last block whose first word is smaller.
     let sql = "SELECT block FROM block_word WHERE run=?1 AND word<?2 ORDER BY word DESC, block DESC LIMIT 1";
     let mut find = connection.prepare_cached(sql)?;
-    let from = find.query_row(params![run.id, word], |row| row.get(0));
-    for block in from.optional()?.unwrap_or(run.first)..=run.last {
-        let data = word_runs::read_block(connection, block)?;
-        let mut reader = BlockReader::new(&data);
+    let first_block = find.query_row(params![run.id, word], |row| row.get(0));
+    for block in first_block.optional()?.unwrap_or(run.first)..=run.last {
+        let block_bytes = word_runs::read_block(connection, block)?;
+        let mut reader = BlockReader::new(&block_bytes);
         while let Some(list) = reader.next_list() {
-            let found = &*reader.word;
-            if found == word || is_prefix && found.starts_with(word) {
+            let listed_word = &*reader.word;
+            if listed_word == word || is_prefix && listed_word.starts_with(word) {
                 visit(list);
-            } else if found > word {
+            } else if listed_word > word {
                 return Ok(());
             }
         }

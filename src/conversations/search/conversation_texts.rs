@@ -71,11 +71,11 @@ impl<'a> ConversationTexts<'a> {
     /// Returns the ids of the texts that a query of the index finds. The title comes first, then the other texts in the
     /// order of the rollout.
     pub(super) fn find_ids(&self, expression: &WordQuery) -> Result<Vec<TextId>, IndexError> {
-        let found = self.index.words.find(expression)?;
+        let texts = self.index.words.find(expression)?;
         let store = self.index.store;
         let mut ids = Vec::new();
         for (first, last) in list_ranges(store, self.number)? {
-            ids.extend(found.texts(first, last));
+            ids.extend(texts.texts(first, last));
         }
         ids.retain(|id| self.index.role.is_none_or(|role| id.role() == role));
         ids.sort_by_key(|id| id.role() != Role::Title);
