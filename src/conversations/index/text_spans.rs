@@ -26,10 +26,19 @@ const MAX_TEXTS: usize = 1024;
 /// All texts in the index, as they were when the index was read.
 #[derive(Debug)]
 pub(crate) struct TextSpans {
-    /// One element per span, in order: its first and its last possible text id, and the number of its conversation.
-    pub ranges: Vec<(i64, i64, i64)>,
+    /// One element per span, in order.
+    pub ranges: Vec<SpanRange>,
     /// All texts except deleted ones.
     pub texts: TextSet,
+}
+
+/// The possible text ids of a span.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SpanRange {
+    pub first: i64,
+    pub last: i64,
+    /// The number of the conversation.
+    pub conversation: i64,
 }
 
 impl TextSpans {
@@ -38,30 +47,35 @@ impl TextSpans {
         let mut texts = TextSet::new(TextId::first_of(next).0);
         let sql = "SELECT first, roles, conversation FROM span ORDER BY first";
         let ranges = store.query_rows(sql, [], |row| {
-            let (first, last) = read_range(row)?;
+            let range = read_range(row)?;
             let roles = row.get_ref(1)?.as_blob()?;
-            for (id, bits) in (first..).step_by(8).zip(roles) {
+            for (id, bits) in (range.first..).step_by(8).zip(roles) {
                 texts.insert_bits(id, *bits);
             }
-            Ok((first, last, row.get(2)?))
+            Ok(range)
         })?;
         Ok(Self { ranges, texts })
     }
 }
 
-/// Returns the first and the last possible text id of a span. The columns of `row` begin with `first` and `roles`.
-fn read_range(row: &Row<'_>) -> rusqlite::Result<(i64, i64)> {
+/// Reads a row with the columns `first`, `roles` and `conversation`.
+fn read_range(row: &Row<'_>) -> rusqlite::Result<SpanRange> {
     let TextId(first) = TextId::first_of(row.get(0)?);
+    // Each byte has the bits of two texts, and each text has four possible ids.
     let bytes = i64::try_from(row.get_ref(1)?.as_blob()?.len()).unwrap_or(0);
-    Ok((first, first + 8 * bytes - 1))
+    Ok(SpanRange {
+        first,
+        last: first + 8 * bytes - 1,
+        conversation: row.get(2)?,
+    })
 }
 
-/// Returns the first and the last possible text id of each span of a conversation, in order.
+/// Returns the ranges of the spans of a conversation, in order.
 pub(crate) fn list_ranges(
     store: &IndexStore,
     conversation: i64,
-) -> Result<Vec<(i64, i64)>, IndexError> {
-    let sql = "SELECT first, roles FROM span WHERE conversation=?1 ORDER BY first";
+) -> Result<Vec<SpanRange>, IndexError> {
+    let sql = "SELECT first, roles, conversation FROM span WHERE conversation=?1 ORDER BY first";
     store.query_rows(sql, [conversation], read_range)
 }
 

@@ -46,13 +46,10 @@ impl PostingReader<'_> {
     pub(super) fn read(self, query: &WordQuery) -> Result<Vec<Posting>, IndexError> {
         let texts = self.words.find(query)?;
         let mask = self.role.map_or(u64::MAX, role_bits);
-        let ranges = self.spans.ranges.iter();
-        let postings = ranges.filter_map(|(first, last, conversation)| {
-            let groups = texts.bit_groups(*first, *last);
-            summarize(
-                *conversation,
-                groups.map(|(base, bits)| (base, bits & mask)),
-            )
+        let postings = self.spans.ranges.iter().filter_map(|range| {
+            let groups = texts.bit_groups(range.first, range.last);
+            let groups = groups.map(|(base, bits)| (base, bits & mask));
+            summarize(range.conversation, groups)
         });
         Ok(merge(postings.collect()))
     }
