@@ -43,7 +43,6 @@ struct RunningCalls {
 struct ToolCall {
     id: Value,
     params: Value,
-    is_versioned: bool,
     is_cancelled: Arc<AtomicBool>,
 }
 
@@ -81,16 +80,11 @@ impl ServerSession<'_> {
                 }
             };
             let goes_on = match message {
-                ClientMessage::Request {
-                    id,
-                    method,
-                    params,
-                    is_versioned,
-                } => {
+                ClientMessage::Request { id, method, params } => {
                     if method == "tools/call" {
-                        self.start(self.register(id, params, is_versioned), scope)
+                        self.start(self.register(id, params), scope)
                     } else {
-                        let result = answer_request(&method, &params, is_versioned);
+                        let result = answer_request(&method, &params);
                         ui::send_line(&message::answer(&id, result))
                     }
                 }
@@ -112,11 +106,10 @@ impl ServerSession<'_> {
     }
 
     /// Creates a call that the client can cancel by its request id.
-    fn register(&self, id: Value, params: Value, is_versioned: bool) -> ToolCall {
+    fn register(&self, id: Value, params: Value) -> ToolCall {
         let call = ToolCall {
             id,
             params,
-            is_versioned,
             is_cancelled: Arc::default(),
         };
         let flag = Arc::clone(&call.is_cancelled);
@@ -157,10 +150,7 @@ impl ServerSession<'_> {
             index: self.index,
             is_cancelled: &call.is_cancelled,
         };
-        let mut result = tools::call(&call.params, &call_context);
-        if call.is_versioned {
-            result = result.map(message::add_result_fields);
-        }
+        let result = tools::call(&call.params, &call_context);
         self.lock_flags().remove(&call.id.to_string());
         call.is_cancelled.load(Ordering::Relaxed)
             || ui::send_line(&message::answer(&call.id, result))
@@ -177,21 +167,14 @@ impl ServerSession<'_> {
     }
 }
 
-fn answer_request(method: &str, params: &Value, is_versioned: bool) -> Result<Value, RequestError> {
-    let result = match method {
-        "initialize" => message::initialize(params),
-        "server/discover" => message::discover(),
-        "ping" => json!({}),
-        "tools/list" => tools::list(),
-        _ => {
-            return Err(RequestError::new(
-                RequestErrorCode::UnknownMethod,
-                format!("no such method: {method}"),
-            ));
-        }
-    };
-    if is_versioned {
-        return Ok(message::add_cacheable_result_fields(result));
+fn answer_request(method: &str, params: &Value) -> Result<Value, RequestError> {
+    match method {
+        "initialize" => Ok(message::initialize(params)),
+        "ping" => Ok(json!({})),
+        "tools/list" => Ok(tools::list()),
+        _ => Err(RequestError::new(
+            RequestErrorCode::UnknownMethod,
+            format!("no such method: {method}"),
+        )),
     }
-    Ok(result)
 }
