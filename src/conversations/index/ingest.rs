@@ -7,10 +7,10 @@ use super::deleted_texts::{delete_texts, delete_turns_after};
 use super::error::IndexError;
 use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_place};
 use super::rollout_blocks::{
-    IngestStep, ParsedBlock, ParsedLine, RolloutEnd, parse_step, read_rollouts,
+    IngestStep, ParsedBlock, ParsedLine, ParsedText, RolloutEnd, parse_step, read_rollouts,
 };
 use super::store::{IndexStore, Place};
-use super::text_spans::{NEXT_TEXT, NewSpan, delete_chosen};
+use super::text_spans::{NEXT_TEXT, NewSpan, TextPosition, delete_chosen};
 use super::text_words::TextWords;
 use super::usage_ingest::ConversationUsage;
 use super::word_buffer::WordBuffer;
@@ -204,7 +204,8 @@ impl<'a> Writer<'a> {
             None => ReaderState::default(),
         };
         let parent = task.parent.as_ref();
-        let parent = parent.and_then(|(_, path)| EventReader::open(path, LineParts::TEXTS).ok());
+        let parent =
+            parent.and_then(|parent| EventReader::open(&parent.path, LineParts::TEXTS).ok());
         if from == 0 && (task.indexed.is_some() || !task.earlier.is_empty()) {
             self.set_rollouts(id, &task)?;
         }
@@ -293,14 +294,14 @@ impl<'a> Writer<'a> {
         &mut self,
         conversation: i64,
         role: Role,
-        place: Option<(u32, Place)>,
+        position: Option<TextPosition>,
     ) -> rusqlite::Result<i64> {
         if self.span.is_full() {
             self.write_span(conversation)?;
         }
         let number = self.next_text;
         self.next_text += 1;
-        self.span.push(role, place);
+        self.span.push(role, position);
         Ok(number)
     }
 
@@ -323,7 +324,7 @@ impl<'a> Writer<'a> {
                 delete_turns_after(self.store, open.id, event.turn)?;
                 continue;
             }
-            let Some((role, text)) = text else {
+            let Some(ParsedText { role, number }) = text else {
                 open.usage.add(self.store, &event)?;
                 continue;
             };
@@ -340,9 +341,12 @@ impl<'a> Writer<'a> {
             {
                 open.title = first_line(text);
             }
-            if let Some(text) = text {
-                let place = Some((event.turn, line.place));
-                numbers[text as usize] = Some(self.number_text(open.id, role, place)?);
+            if let Some(number) = number {
+                let position = TextPosition {
+                    turn: event.turn,
+                    line: line.place,
+                };
+                numbers[number as usize] = Some(self.number_text(open.id, role, Some(position))?);
             }
         }
         // An error returns earlier and leaves no open conversation, because the transaction is rolled back.
@@ -369,7 +373,7 @@ impl<'a> Writer<'a> {
             }
         };
         let parent = open.task.parent.as_ref().filter(|_| open.has_copies);
-        let parent_id = parent.map(|(id, _)| id.clone());
+        let parent_id = parent.map(|parent| parent.id.clone());
         if open.task.shown.title.is_empty() {
             open.task.shown.title = open.title.take().unwrap_or_default();
         }

@@ -148,10 +148,17 @@ pub(super) struct IngestTask {
     pub earlier: Vec<RolloutSlice>,
     /// The number of the newest rollout among the rollouts of the conversation.
     pub number: usize,
-    /// The id and the rollout of the parent, whose texts this conversation may repeat at its beginning.
-    pub parent: Option<(String, PathBuf)>,
+    /// The conversation whose texts this one may repeat at its beginning.
+    pub parent: Option<ParentRollout>,
     /// The time at which Codex copied the texts of the parent; `None` if it copied nothing.
     pub copied_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug)]
+pub(super) struct ParentRollout {
+    /// The id of the conversation.
+    pub id: String,
+    pub path: PathBuf,
 }
 
 const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, title, cwd, created, \
@@ -276,7 +283,7 @@ pub(super) fn plan_task(
         .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
     let parent = parent_id.and_then(|id| {
         let path = rollouts.find(&id)?;
-        Some((id, path))
+        Some(ParentRollout { id, path })
     });
     // `shown` has the same fields. The first update of a large home has a task for each conversation, so memory
     // matters.

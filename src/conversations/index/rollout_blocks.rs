@@ -56,9 +56,14 @@ pub(super) struct ParsedBlock {
 pub(super) struct ParsedLine {
     pub(super) place: Place,
     pub(super) items: LineItems,
-    /// One element per item: the author of its text, and the number of the text in the block. `None` for an item
-    /// without a text; no number for a text without words.
-    pub(super) texts: Vec<Option<(Role, Option<u32>)>>,
+    /// One element per item; `None` for an item without a text.
+    pub(super) texts: Vec<Option<ParsedText>>,
+}
+
+pub(super) struct ParsedText {
+    pub(super) role: Role,
+    /// The number of the text in the block; `None` for a text without words.
+    pub(super) number: Option<u32>,
 }
 
 /// Passes a step to the thread that writes the index. Returns false if that thread has failed.
@@ -165,7 +170,8 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
         }
         let texts = items.items.iter().map(|item| {
             let (role, text) = item.kind.text()?;
-            Some((role, words.add_text(searched_part(&item.kind, text))))
+            let number = words.add_text(searched_part(&item.kind, text));
+            Some(ParsedText { role, number })
         });
         let texts = texts.collect();
         lines.push(ParsedLine {

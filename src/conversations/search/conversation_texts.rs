@@ -6,7 +6,7 @@ use super::query::{CheckedText, Term};
 use super::texts::{LineTexts, TextReader};
 use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{
-    IndexError, TextId, WordQuery, format_place, list_ranges, read_place,
+    IndexError, TextId, TextPosition, WordQuery, format_place, list_ranges, read_position,
 };
 use std::path::PathBuf;
 
@@ -93,7 +93,7 @@ impl<'a> ConversationTexts<'a> {
             let texts = vec![self.conversation.title.clone(), place];
             return Ok((TextPlace::default(), texts));
         }
-        let Some((turn, line)) = read_place(self.index.store, id)? else {
+        let Some(TextPosition { turn, line }) = read_position(self.index.store, id)? else {
             return Ok((TextPlace::default(), Vec::new()));
         };
         let reader = match self.reader.take() {
