@@ -237,21 +237,7 @@ pub(super) fn plan_task(
 ) -> Option<IngestTask> {
     let stamp = RolloutStamp::read(&candidate.path)?;
     let is_rewind = RolloutName::parse(&candidate.path).is_some_and(|file| file.is_rewind());
-    // Codex moves all rollouts of a rewound conversation together, so the index needs all their paths again.
-    let is_moved = |old: &IndexedConversation| Path::new(&old.path) != candidate.path;
-    let is_unchanged = indexed
-        .as_ref()
-        .is_some_and(|old| old.stamp == stamp && !(is_rewind && is_moved(old)));
-    let from = match &indexed {
-        Some(_) if is_unchanged => None,
-        // In the usual case Codex has appended turns, and only these are read.
-        Some(old)
-            if !(is_rewind && is_moved(old)) && has_only_grown(old, &stamp, &candidate.path) =>
-        {
-            Some(old.end.offset)
-        }
-        _ => Some(0),
-    };
+    let from = find_start(&candidate, &stamp, indexed.as_ref(), is_rewind);
     let earlier = if from == Some(0) && is_rewind {
         rollouts.find_earlier_rollouts(&candidate)
     } else {
@@ -267,10 +253,9 @@ pub(super) fn plan_task(
         .then(|| rollout::read_head(first).ok().flatten())
         .flatten();
     let shown = build_shown_fields(&candidate, &stamp, head.as_ref(), indexed.as_ref());
-    let is_same = indexed.as_ref().is_some_and(|old| {
-        is_unchanged && old.shown == shown && Path::new(&old.path) == candidate.path
-    });
-    if is_same {
+    let is_shown_like =
+        |old: &IndexedConversation| old.shown == shown && Path::new(&old.path) == candidate.path;
+    if from.is_none() && indexed.as_ref().is_some_and(is_shown_like) {
         return None;
     }
     let parent_id = head.as_ref().and_then(parse_parent_id);
@@ -299,6 +284,28 @@ pub(super) fn plan_task(
         parent,
         copied_at,
     })
+}
+
+/// Returns the offset from which a rollout has to be read; `None` if it has not changed.
+fn find_start(
+    candidate: &IndexCandidate,
+    stamp: &RolloutStamp,
+    indexed: Option<&IndexedConversation>,
+    is_rewind: bool,
+) -> Option<u64> {
+    let Some(old) = indexed else {
+        return Some(0);
+    };
+    // Codex moves all rollouts of a rewound conversation together, so the index needs all their paths again.
+    if is_rewind && Path::new(&old.path) != candidate.path {
+        return Some(0);
+    }
+    if old.stamp == *stamp {
+        return None;
+    }
+    // In the usual case Codex has appended turns, and only these are read.
+    let has_grown = has_only_grown(old, stamp, &candidate.path);
+    Some(if has_grown { old.end.offset } else { 0 })
 }
 
 /// Returns true if a plain rollout was at most appended to: it is the same file, is not shorter, and has the same bytes
