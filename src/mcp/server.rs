@@ -40,7 +40,7 @@ struct RunningCalls {
     is_closed: bool,
 }
 
-struct ToolCall {
+struct CancellableCall {
     id: Value,
     params: Value,
     is_cancelled: Arc<AtomicBool>,
@@ -106,8 +106,8 @@ impl ServerSession<'_> {
     }
 
     /// Creates a call that the client can cancel by its request id.
-    fn register(&self, id: Value, params: Value) -> ToolCall {
-        let call = ToolCall {
+    fn register(&self, id: Value, params: Value) -> CancellableCall {
+        let call = CancellableCall {
             id,
             params,
             is_cancelled: Arc::default(),
@@ -118,7 +118,11 @@ impl ServerSession<'_> {
     }
 
     /// Answers the call on a thread of its own. Returns false if no process reads the answers.
-    fn start<'scope>(&'scope self, call: ToolCall, scope: &'scope Scope<'scope, '_>) -> bool {
+    fn start<'scope>(
+        &'scope self,
+        call: CancellableCall,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> bool {
         let mut running = self.wait_for_calls(MAX_RUNNING_CALLS - 1);
         if running.is_closed {
             return false;
@@ -144,7 +148,7 @@ impl ServerSession<'_> {
     }
 
     /// Answers a call that was not cancelled. Returns false if no process reads the answer.
-    fn answer_call(&self, call: &ToolCall) -> bool {
+    fn answer_call(&self, call: &CancellableCall) -> bool {
         let call_context = CallContext {
             context: self.context,
             index: self.index,

@@ -127,8 +127,8 @@ pub(crate) fn refresh(
 }
 
 /// Compares conversations with the index, and reads those that have changed. Without `max_bytes`, compares only the
-/// conversations that changed according to Codex's database, unless it has other changes. With `max_bytes`, compares all conversations, and reads no
-/// more bytes of rollouts than that, but at least one rollout.
+/// conversations that changed according to Codex's database, unless it has other changes. With `max_bytes`, compares all
+/// conversations, and reads no more bytes of rollouts than that, but at least one rollout.
 fn update(
     store: &mut IndexStore,
     source: IndexSource<'_>,
