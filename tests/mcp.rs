@@ -21,6 +21,7 @@ fn the_server_offers_three_read_only_tools_in_both_protocol_versions() {
         ("2025-06-18", "2025-06-18"),
         ("2025-11-25", "2025-11-25"),
         ("2024-11-05", "2025-11-25"),
+        // Its clients send no `initialize`.
         ("2026-07-28", "2025-11-25"),
     ] {
         let input = message("initialize", &json!({"protocolVersion": asked}));

@@ -139,7 +139,21 @@ fn codex_adds_the_server_and_its_model_calls_each_tool_in_both_sandboxes() {
         if request["method"] == "initialize" {
             assert_eq!(request["params"]["protocolVersion"], "2025-06-18");
         }
+        assert_ne!(request["method"], "server/discover");
     }
+    // The newest version, which Codex speaks with two features that are off.
+    for feature in ["mcp_2026_07_28", "mcp_connection_sharing"] {
+        let _ = codex(&lab, &["features", "enable", feature]);
+    }
+    let outputs = call_all_tools(&lab, "read-only", &earlier);
+    assert_tool_outputs(&outputs, &earlier);
+    let requests = take_requests(&lab);
+    let of = |method: &str| requests.iter().filter(|r| r["method"] == method).count();
+    assert_eq!((of("server/discover") > 0, of("initialize")), (true, 0));
+    let calls = requests.iter().filter(|r| r["method"] == "tools/call");
+    let version = "io.modelcontextprotocol/protocolVersion";
+    let versions: Vec<_> = calls.map(|r| &r["params"]["_meta"][version]).collect();
+    assert_eq!(versions, ["2026-07-28"; 3]);
 }
 
 /// Codex 0.169.
@@ -424,8 +438,47 @@ fn answers_match_the_official_schema_of_each_version() {
         add(version, error, &client.request("tools/call", json!({})));
     }
     assert_eq!(plain[1..5], plain[6..]);
+    let version = "2026-07-28";
+    let versioned = |mut params: Value, version: &str| {
+        params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": version,
+            "io.modelcontextprotocol/clientCapabilities": {}});
+        params
+    };
+    for (definition, method, params) in [
+        ("DiscoverResultResponse", "server/discover", json!({})),
+        ("ListToolsResultResponse", "tools/list", json!({})),
+        ("CallToolResultResponse", "tools/call", search.clone()),
+        ("CallToolResultResponse", "tools/call", wrong),
+        ("JSONRPCErrorResponse", "subscriptions/listen", json!({})),
+    ] {
+        let answer = client.request(method, versioned(params, version));
+        add(version, definition, &answer);
+        let server = &answer["result"]["_meta"]["io.modelcontextprotocol/serverInfo"];
+        assert!(
+            answer["error"].is_object() || server["name"] == "codex-manager",
+            "{answer}"
+        );
+        if definition == "ListToolsResultResponse" {
+            assert_eq!(answer["result"]["tools"], plain[1]["tools"]);
+        }
+    }
+    let refused = client.request("tools/call", versioned(search, "2030-01-01"));
+    add(version, "UnsupportedProtocolVersionError", &refused);
+    let supported = json!(["2026-07-28", "2025-11-25", "2025-06-18"]);
+    assert_eq!(
+        refused["error"]["data"],
+        json!({"requested": "2030-01-01", "supported": supported})
+    );
+    // Without what belongs to a version, and without a version.
+    let incomplete = json!({"_meta": {"io.modelcontextprotocol/protocolVersion": version}});
+    for params in [incomplete, json!({})] {
+        let refused = client.request("server/discover", params);
+        assert_eq!(refused["error"]["code"], -32602, "{refused}");
+        add(version, "JSONRPCErrorResponse", &refused);
+    }
     client.send_bytes(b"no JSON\n");
     let unknown = client.receive();
+    add(version, "JSONRPCErrorResponse", &unknown);
     add("2025-11-25", "JSONRPCErrorResponse", &unknown);
     assert!(client.close().success());
     check_schemas(sdk, &env, &cases);

@@ -208,6 +208,8 @@ fn ten_thousand_mutated_requests_get_valid_answers() {
         json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params":
             {"name": "list_conversations", "arguments": {"limit": 3, "since": "2d"}}}),
         json!({"jsonrpc": "2.0", "id": 4, "method": "initialize", "params": {"protocolVersion": "2025-06-18"}}),
+        json!({"jsonrpc": "2.0", "id": 5, "method": "server/discover", "params": {"_meta":
+            {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}}}),
         json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 3}}),
     ];
     let mut dice = Dice::new();

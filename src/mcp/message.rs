@@ -2,9 +2,22 @@
 
 use serde_json::{Map, Value, json};
 
-/// The versions of the protocol, the newest first. Codex 0.169 requests the older one; with features under development, it
-/// first asks for a newer version by `server/discover`. This server answers both versions in the same way.
-const VERSIONS: [&str; 2] = ["2025-11-25", "2025-06-18"];
+/// The versions of the protocol, the newest first. Codex 0.169 requests the oldest one, or with features under
+/// development the newest. Clients of the two older versions begin with `initialize`. This server answers both in the
+/// same way.
+const VERSIONS: [&str; 3] = ["2026-07-28", "2025-11-25", "2025-06-18"];
+
+/// The key of `_meta` with which each request names its version since 2026-07-28, because there is no `initialize`.
+const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// The key of `_meta` with which each request names the capabilities of the client since 2026-07-28.
+const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// The key of `_meta` with which each result names this server since 2026-07-28.
+const SERVER_KEY: &str = "io.modelcontextprotocol/serverInfo";
+
+/// The time for which clients may keep the list of tools, in milliseconds. The list changes only with this program.
+const CACHE_MS: u64 = 3_600_000;
 
 /// The text that clients show to the model with the tools.
 const INSTRUCTIONS: &str = "Past conversations of this user with Codex, on this machine. \
@@ -20,6 +33,8 @@ pub(super) enum ClientMessage {
         id: Value,
         method: String,
         params: Value,
+        /// True if the request names its version, so that the answer has the form of 2026-07-28.
+        is_versioned: bool,
     },
     /// The client no longer wants the answer to the request with this id.
     Cancelled(Value),
@@ -34,6 +49,8 @@ pub(super) enum ClientMessage {
 pub(super) struct RequestError {
     pub code: RequestErrorCode,
     pub message: String,
+    /// The reason for programs, or null.
+    data: Value,
 }
 
 /// The codes of JSON-RPC and of the protocol.
@@ -43,6 +60,7 @@ pub(super) enum RequestErrorCode {
     InvalidRequest = -32600,
     UnknownMethod = -32601,
     InvalidParams = -32602,
+    UnsupportedVersion = -32022,
 }
 
 impl RequestError {
@@ -50,6 +68,7 @@ impl RequestError {
         Self {
             code,
             message: message.into(),
+            data: Value::Null,
         }
     }
 }
@@ -87,14 +106,46 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
         // This server sends no requests, so it expects no answers.
         None if is_answer => ClientMessage::Other,
         None => invalid(id, "the message has no method"),
-        Some(method) if is_id => ClientMessage::Request {
-            method: method.to_owned(),
-            id,
-            params,
+        Some(method) if is_id => match names_version(method, &params) {
+            Ok(is_versioned) => ClientMessage::Request {
+                method: method.to_owned(),
+                id,
+                params,
+                is_versioned,
+            },
+            Err(error) => ClientMessage::Invalid(id, error),
         },
         Some("notifications/cancelled") => ClientMessage::Cancelled(params["requestId"].clone()),
         Some(_) => ClientMessage::Other,
     }
+}
+
+/// Returns true if a request names the version of the protocol, as requests since 2026-07-28 do.
+///
+/// # Errors
+/// This server does not support the version, the request names no capabilities with it, or `server/discover` has no
+/// version.
+fn names_version(method: &str, params: &Value) -> Result<bool, RequestError> {
+    let meta = &params["_meta"];
+    let version = &meta[VERSION_KEY];
+    if version.is_null() && method != "server/discover" {
+        return Ok(false);
+    }
+    let Some(requested) = version
+        .as_str()
+        .filter(|_| meta[CAPABILITIES_KEY].is_object())
+    else {
+        let text = format!("_meta has no \"{VERSION_KEY}\" with \"{CAPABILITIES_KEY}\"");
+        return Err(RequestError::new(RequestErrorCode::InvalidParams, text));
+    };
+    if VERSIONS.contains(&requested) {
+        return Ok(true);
+    }
+    let text = "unsupported version of the protocol";
+    Err(RequestError {
+        data: json!({"requested": requested, "supported": VERSIONS}),
+        ..RequestError::new(RequestErrorCode::UnsupportedVersion, text)
+    })
 }
 
 /// Returns the answer to the request with `id`, or an answer without an id if `id` is null.
@@ -102,8 +153,11 @@ pub(super) fn answer(id: &Value, result: Result<Value, RequestError>) -> Value {
     let mut answer = match result {
         Ok(result) => json!({"jsonrpc": "2.0", "result": result}),
         Err(error) => {
-            let error = json!({"code": error.code as i32, "message": error.message});
-            json!({"jsonrpc": "2.0", "error": error})
+            let mut object = json!({"code": error.code as i32, "message": error.message});
+            if !error.data.is_null() {
+                object["data"] = error.data;
+            }
+            json!({"jsonrpc": "2.0", "error": object})
         }
     };
     if !id.is_null() {
@@ -112,19 +166,49 @@ pub(super) fn answer(id: &Value, result: Result<Value, RequestError>) -> Value {
     answer
 }
 
-/// Returns the result of `initialize`. Its version is the one that the client asks for, if this server supports it, else
-/// the newest one.
-pub(super) fn initialize(params: &Value) -> Value {
-    let is_requested = |version: &&&str| params["protocolVersion"] == **version;
-    let version = VERSIONS.iter().find(is_requested).unwrap_or(&VERSIONS[0]);
+/// Adds the fields that each result has since 2026-07-28.
+pub(super) fn add_result_fields(mut result: Value) -> Value {
+    result["resultType"] = "complete".into();
+    result["_meta"] = json!({ SERVER_KEY: server_info() });
+    result
+}
+
+/// Adds the fields of [`add_result_fields`], and those of a result that clients may keep.
+pub(super) fn add_cacheable_result_fields(result: Value) -> Value {
+    let mut result = add_result_fields(result);
+    result["ttlMs"] = CACHE_MS.into();
+    result["cacheScope"] = "public".into();
+    result
+}
+
+fn server_info() -> Value {
     json!({
-        "protocolVersion": version,
+        "name": "codex-manager",
+        "title": "Past conversations",
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// Returns the result of `server/discover`.
+pub(super) fn discover() -> Value {
+    json!({
+        "supportedVersions": VERSIONS,
         "capabilities": {"tools": {}},
-        "serverInfo": {
-            "name": "codex-manager",
-            "title": "Past conversations",
-            "version": env!("CARGO_PKG_VERSION"),
-        },
+        "instructions": INSTRUCTIONS,
+    })
+}
+
+/// Returns the result of `initialize`. Its version is the one that the client asks for, if this server supports that
+/// version and it has `initialize`, else the newest version with `initialize`.
+pub(super) fn initialize(params: &Value) -> Value {
+    let with_initialize = &VERSIONS[1..];
+    let supported_version = with_initialize
+        .iter()
+        .find(|version| params["protocolVersion"] == **version);
+    json!({
+        "protocolVersion": supported_version.unwrap_or(&with_initialize[0]),
+        "capabilities": {"tools": {}},
+        "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
     })
 }

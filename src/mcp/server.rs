@@ -9,7 +9,7 @@ use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::progress;
 use crate::ui;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,29 +20,34 @@ const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// The bytes that are read at a time.
 const READ_BYTES: usize = 16 << 10;
 
-/// The number of calls that are answered at the same time. Meanwhile the server reads no further messages.
-const MAX_RUNNING_CALLS: usize = 4;
+/// The number of calls that are answered at the same time.
+const WORKERS: usize = 4;
+
+/// The number of waiting calls at which the server stops to read messages.
+const MAX_WAITING_CALLS: usize = 64;
 
 struct ServerSession<'a> {
     context: &'a Context,
     index: &'a IndexRefresh,
     /// The flags of the calls without an answer, by request id. The client sets a flag by cancelling the call.
     cancelled: Mutex<HashMap<String, Arc<AtomicBool>>>,
-    running: Mutex<RunningCalls>,
-    /// Notified when a call ends.
-    call_ended: Condvar,
+    calls: Mutex<CallQueue>,
+    /// Notified when a call begins or a worker ends.
+    calls_changed: Condvar,
 }
 
 #[derive(Default)]
-struct RunningCalls {
-    count: usize,
+struct CallQueue {
+    waiting: VecDeque<WaitingCall>,
+    workers: usize,
     /// True if stdout is closed, so that no process reads the answers.
     is_closed: bool,
 }
 
-struct CancellableCall {
+struct WaitingCall {
     id: Value,
     params: Value,
+    is_versioned: bool,
     is_cancelled: Arc<AtomicBool>,
 }
 
@@ -53,13 +58,13 @@ pub(crate) fn serve(context: &Context) {
         context,
         index: &index,
         cancelled: Mutex::default(),
-        running: Mutex::default(),
-        call_ended: Condvar::new(),
+        calls: Mutex::default(),
+        calls_changed: Condvar::new(),
     };
     thread::scope(|scope| {
         scope.spawn(|| index.run(context));
         session.read_messages(scope);
-        drop(session.wait_for_calls(0));
+        drop(session.wait_while(|calls| calls.workers > 0));
         // A first index of a large home takes minutes. The part that is indexed so far stays.
         progress::interrupt();
         index.close();
@@ -80,11 +85,16 @@ impl ServerSession<'_> {
                 }
             };
             let goes_on = match message {
-                ClientMessage::Request { id, method, params } => {
+                ClientMessage::Request {
+                    id,
+                    method,
+                    params,
+                    is_versioned,
+                } => {
                     if method == "tools/call" {
-                        self.start(self.register(id, params), scope)
+                        self.enqueue(self.register(id, params, is_versioned), scope)
                     } else {
-                        let result = answer_request(&method, &params);
+                        let result = answer_request(&method, &params, is_versioned);
                         ui::send_line(&message::answer(&id, result))
                     }
                 }
@@ -106,10 +116,11 @@ impl ServerSession<'_> {
     }
 
     /// Creates a call that the client can cancel by its request id.
-    fn register(&self, id: Value, params: Value) -> CancellableCall {
-        let call = CancellableCall {
+    fn register(&self, id: Value, params: Value, is_versioned: bool) -> WaitingCall {
+        let call = WaitingCall {
             id,
             params,
+            is_versioned,
             is_cancelled: Arc::default(),
         };
         let flag = Arc::clone(&call.is_cancelled);
@@ -117,51 +128,65 @@ impl ServerSession<'_> {
         call
     }
 
-    /// Answers the call on a thread of its own. Returns false if no process reads the answers.
-    fn start<'scope>(
-        &'scope self,
-        call: CancellableCall,
-        scope: &'scope Scope<'scope, '_>,
-    ) -> bool {
-        let mut running = self.wait_for_calls(MAX_RUNNING_CALLS - 1);
-        if running.is_closed {
-            return false;
+    /// Lets a worker answer the call. Returns false if no process reads the answers.
+    fn enqueue<'scope>(&'scope self, call: WaitingCall, scope: &'scope Scope<'scope, '_>) -> bool {
+        let mut calls = self.wait_while(|calls| calls.waiting.len() >= MAX_WAITING_CALLS);
+        calls.waiting.push_back(call);
+        if calls.workers < WORKERS {
+            calls.workers += 1;
+            // Not a pool: glibc gives a new thread the heap of an ended one, while each idle thread would keep the
+            // memory of its largest search.
+            scope.spawn(|| self.answer_waiting());
         }
-        running.count += 1;
-        // Not a pool: glibc gives a new thread the heap of an ended one, while each idle thread would keep the memory of
-        // its largest search.
-        scope.spawn(move || {
-            let is_open = self.answer_call(&call);
-            let mut running = self.lock_running();
-            running.count -= 1;
-            running.is_closed |= !is_open;
-            self.call_ended.notify_all();
-        });
-        true
+        !calls.is_closed
     }
 
-    /// Waits until at most `max_calls` are being answered.
-    fn wait_for_calls(&self, max_calls: usize) -> MutexGuard<'_, RunningCalls> {
-        let running = self.lock_running();
-        let waited = (self.call_ended).wait_while(running, |running| running.count > max_calls);
+    /// Waits until `condition` is false.
+    fn wait_while(
+        &self,
+        mut condition: impl FnMut(&CallQueue) -> bool,
+    ) -> MutexGuard<'_, CallQueue> {
+        let calls = self.lock_calls();
+        let waited = self
+            .calls_changed
+            .wait_while(calls, |calls| condition(calls));
         waited.unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Answers waiting calls until none is left. Drops them if no process reads the answers.
+    fn answer_waiting(&self) {
+        let mut is_open = true;
+        loop {
+            let mut calls = self.lock_calls();
+            calls.is_closed |= !is_open;
+            let call = calls.waiting.pop_front();
+            calls.workers -= usize::from(call.is_none());
+            self.calls_changed.notify_all();
+            let closed = calls.is_closed;
+            drop(calls);
+            let Some(call) = call else { return };
+            is_open = closed || self.answer_call(&call);
+        }
+    }
+
     /// Answers a call that was not cancelled. Returns false if no process reads the answer.
-    fn answer_call(&self, call: &CancellableCall) -> bool {
+    fn answer_call(&self, call: &WaitingCall) -> bool {
         let call_context = CallContext {
             context: self.context,
             index: self.index,
             is_cancelled: &call.is_cancelled,
         };
-        let result = tools::call(&call.params, &call_context);
+        let mut result = tools::call(&call.params, &call_context);
+        if call.is_versioned {
+            result = result.map(message::add_result_fields);
+        }
         self.lock_flags().remove(&call.id.to_string());
         call.is_cancelled.load(Ordering::Relaxed)
             || ui::send_line(&message::answer(&call.id, result))
     }
 
-    fn lock_running(&self) -> MutexGuard<'_, RunningCalls> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_calls(&self) -> MutexGuard<'_, CallQueue> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_flags(&self) -> MutexGuard<'_, HashMap<String, Arc<AtomicBool>>> {
@@ -171,14 +196,21 @@ impl ServerSession<'_> {
     }
 }
 
-fn answer_request(method: &str, params: &Value) -> Result<Value, RequestError> {
-    match method {
-        "initialize" => Ok(message::initialize(params)),
-        "ping" => Ok(json!({})),
-        "tools/list" => Ok(tools::list()),
-        _ => Err(RequestError::new(
-            RequestErrorCode::UnknownMethod,
-            format!("no such method: {method}"),
-        )),
+fn answer_request(method: &str, params: &Value, is_versioned: bool) -> Result<Value, RequestError> {
+    let result = match method {
+        "initialize" => message::initialize(params),
+        "server/discover" => message::discover(),
+        "ping" => json!({}),
+        "tools/list" => tools::list(),
+        _ => {
+            return Err(RequestError::new(
+                RequestErrorCode::UnknownMethod,
+                format!("no such method: {method}"),
+            ));
+        }
+    };
+    if is_versioned {
+        return Ok(message::add_cacheable_result_fields(result));
     }
+    Ok(result)
 }
