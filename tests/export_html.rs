@@ -142,8 +142,8 @@ fn a_page_shows_turns_folded_tools_code_and_images() {
     for (part, count) in [
         ("<h2 id=\"turn-", 2),
         ("<details class=\"tool\">", 1),
-        ("<details class=\"tool output\">", 1),
-        ("<pre><code class=\"language-rust\">let x = 1; // one", 1),
+        ("<span class=\"keyword\">let</span>", 1),
+        ("<span class=\"comment\">// one</span>", 1),
         ("<img alt=\"image\" src=\"data:image/png;base64,", 1),
         ("What is this?", 1),
         ("[Image #1]", 0),

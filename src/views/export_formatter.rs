@@ -1,7 +1,7 @@
 //! The formats of an export.
 
 use crate::context::Context;
-use crate::conversations::html::{HtmlWriter, PageHead, format_page_end, format_page_start};
+use crate::conversations::html::{HtmlWriter, PageHead, format_page_start};
 use crate::conversations::markdown::MarkdownWriter;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::transcript::TranscriptEntry;
@@ -49,7 +49,7 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
             (Self::Markdown(writer), Mark(mark)) => writer.begin_part(&mark),
             (Self::Markdown(writer), Entry(_, entry)) => writer.format_entry(&entry),
             (Self::Html(writer), Mark(mark)) => writer.begin_part(&mark),
-            (Self::Html(writer), Entry(_, entry)) => writer.format_entry(&entry),
+            (Self::Html(writer), Entry(_, entry)) => writer.format_entry(entry),
             (Self::Json { .. }, Mark(_)) => String::new(),
             (Self::Json { zone, is_first }, Entry(id, entry)) => {
                 let separator = if std::mem::take(is_first) {
@@ -64,11 +64,10 @@ impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
     }
 
     /// Returns the end of the document. `redacted` is the number of redacted tokens.
-    pub(crate) fn format_end(&self, redacted: usize) -> String {
+    pub(crate) fn format_end(&mut self, redacted: usize) -> String {
         match self {
             Self::Markdown(_) => String::new(),
-            Self::Html(_) if redacted > 0 => format_page_end(&format!("{redacted} redacted")),
-            Self::Html(_) => format_page_end(""),
+            Self::Html(writer) => writer.finish_page(redacted),
             Self::Json { .. } => "\n]}\n".to_owned(),
         }
     }

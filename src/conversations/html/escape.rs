@@ -1,5 +1,7 @@
 //! Escapes text for the elements and the attributes of HTML.
 
+use std::fmt::Write as _;
+
 /// Appends text to HTML. Leaves out carriage returns. HTML forbids most other control characters, so they become
 /// replacement characters.
 pub(crate) fn push_escape_html(page: &mut String, text: &str) {
@@ -23,6 +25,17 @@ pub(crate) fn escape_html(text: &str) -> String {
     let mut html = String::new();
     push_escape_html(&mut html, text);
     html
+}
+
+/// Appends text in a span of a CSS class. If the class is empty, appends the text without a span.
+pub(super) fn push_span(page: &mut String, class: &str, text: &str) {
+    if class.is_empty() {
+        push_escape_html(page, text);
+        return;
+    }
+    let _ = write!(page, "<span class=\"{class}\">");
+    push_escape_html(page, text);
+    page.push_str("</span>");
 }
 
 #[cfg(test)]

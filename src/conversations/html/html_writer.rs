@@ -1,8 +1,10 @@
 //! Writes an HTML page entry by entry, so that a conversation of any length fits into memory.
 
+use super::code::{highlight_code, push_code_block};
 use super::escape::{escape_html, push_escape_html};
 use super::image::format_image;
 use super::message::{render_markdown, render_typed_text};
+use super::page::format_page_end;
 use crate::conversations::index::tokens::truncate_bytes;
 use crate::conversations::markdown::shorten_to_line;
 use crate::conversations::part_mark::PartMark;
@@ -17,6 +19,10 @@ pub(crate) struct HtmlWriter<F> {
     turn: Option<u32>,
     /// True in a part that comes from another conversation. Its turns have the same numbers as those of the shown one.
     is_base: bool,
+    /// A tool call that is not written yet, because it waits for its output.
+    pending_call: Option<TranscriptEntry>,
+    /// The number of tool calls without an output so far.
+    open_calls: usize,
     with_images: bool,
     format_time: F,
 }
@@ -26,6 +32,8 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         Self {
             turn: None,
             is_base: false,
+            pending_call: None,
+            open_calls: 0,
             with_images,
             format_time,
         }
@@ -33,16 +41,21 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
 
     /// Begins a part of a fork, and returns the HTML of its heading. Only the turns of the fork itself get anchors.
     pub(crate) fn begin_part(&mut self, mark: &PartMark) -> String {
+        let mut page = String::new();
+        self.close_calls(&mut page);
         self.turn = None;
         self.is_base = matches!(mark, PartMark::Base(_));
         let text = mark.text(|id| format!("<code>{}</code>", escape_html(id)));
-        format!("<p class=\"part\">{text}</p>\n")
+        let _ = writeln!(page, "<p class=\"part\">{text}</p>");
+        page
     }
 
-    /// Returns the HTML of the next entry.
-    pub(crate) fn format_entry(&mut self, entry: &TranscriptEntry) -> String {
+    /// Adds an entry, and returns the HTML that is complete now. A tool call waits for its output, so the result may be
+    /// empty.
+    pub(crate) fn format_entry(&mut self, entry: TranscriptEntry) -> String {
         let mut page = String::new();
         if self.turn != Some(entry.turn) {
+            self.close_calls(&mut page);
             self.turn = Some(entry.turn);
             let at = entry.at.as_ref().map(&self.format_time);
             let at = at.map_or(String::new(), |at| {
@@ -60,91 +73,161 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
         }
         let text = entry.text.trim();
         match entry.kind {
-            EntryKind::User => {
-                let text = render_typed_text(text);
-                let _ = writeln!(page, "<div class=\"user\">\n{text}</div>");
+            EntryKind::ToolCall => {
+                self.flush_call(&mut page);
+                self.open_calls += 1;
+                // With several open calls, it is unknown to which call the next output belongs.
+                if self.open_calls == 1 {
+                    self.pending_call = Some(entry);
+                } else {
+                    push_call(&mut page, &entry, None);
+                }
+                return page;
             }
-            EntryKind::Assistant => {
-                let text = render_markdown(text);
-                let _ = writeln!(page, "<div class=\"assistant\">\n{text}</div>");
+            EntryKind::ToolOutput => {
+                self.open_calls = self.open_calls.saturating_sub(1);
+                match self.pending_call.take() {
+                    Some(call) => push_call(&mut page, &call, Some(&entry.text)),
+                    None => push_output(&mut page, &entry.text),
+                }
+                return page;
             }
+            EntryKind::Image => {
+                self.flush_call(&mut page);
+                page.push_str(&format_image(text, self.with_images));
+                return page;
+            }
+            _ => self.close_calls(&mut page),
+        }
+        let _ = match entry.kind {
+            EntryKind::User => writeln!(
+                page,
+                "<div class=\"user\">\n{}</div>",
+                render_typed_text(text)
+            ),
             EntryKind::Reasoning => {
                 let text = render_markdown(text);
-                let _ = writeln!(page, "<div class=\"reasoning\">\n{text}</div>");
+                writeln!(page, "<div class=\"reasoning\">\n{text}</div>")
             }
-            EntryKind::ToolCall => push_call(&mut page, entry),
-            EntryKind::ToolOutput => push_output(&mut page, &entry.text),
-            EntryKind::Image => page.push_str(&format_image(text, self.with_images)),
             EntryKind::Files => {
-                let paths = text.lines();
-                let paths = paths.map(|path| format!("<code>{}</code>", escape_html(path)));
-                let paths = paths.collect::<Vec<_>>().join(", ");
-                let _ = writeln!(page, "<p class=\"note\">changed {paths}</p>");
+                let files = text
+                    .lines()
+                    .map(|file| format!("<code>{}</code>", escape_html(file)));
+                let files = files.collect::<Vec<_>>().join(", ");
+                writeln!(page, "<p class=\"note\">changed {files}</p>")
             }
-            EntryKind::Compaction => page.push_str(&format_compaction(text)),
-        }
+            EntryKind::Compaction => writeln!(page, "{}", format_compaction(text)),
+            _ => writeln!(
+                page,
+                "<div class=\"assistant\">\n{}</div>",
+                render_markdown(text)
+            ),
+        };
         page
+    }
+
+    /// Returns the end of the page, which names the number of redacted secrets.
+    pub(crate) fn finish_page(&mut self, redacted: usize) -> String {
+        let mut page = String::new();
+        self.close_calls(&mut page);
+        let note = (redacted > 0).then(|| format!("{redacted} redacted"));
+        page.push_str(&format_page_end(&note.unwrap_or_default()));
+        page
+    }
+
+    fn flush_call(&mut self, page: &mut String) {
+        if let Some(call) = self.pending_call.take() {
+            push_call(page, &call, None);
+        }
+    }
+
+    /// Ends the wait for outputs of tool calls.
+    fn close_calls(&mut self, page: &mut String) {
+        self.flush_call(page);
+        self.open_calls = 0;
     }
 }
 
 fn format_compaction(summary: &str) -> String {
     let text = "Codex replaced the messages above by a summary";
     if summary.is_empty() {
-        return format!("<p class=\"compaction\">{text}</p>\n");
+        return format!("<p class=\"compaction\">{text}</p>");
     }
     let summary = render_markdown(summary);
-    format!("<details class=\"compaction\"><summary>{text}</summary>\n{summary}</details>\n")
+    format!("<details class=\"compaction\"><summary>{text}</summary>\n{summary}</details>")
+}
+
+fn detect_language(tool: &str, text: &str) -> &'static str {
+    if text.starts_with('{') || text.starts_with('[') {
+        "json"
+    } else if text.starts_with("*** Begin Patch") {
+        "diff"
+    } else if matches!(
+        tool,
+        "exec_command" | "shell" | "local_shell_call" | "shell_command"
+    ) {
+        "sh"
+    } else {
+        ""
+    }
 }
 
 /// Returns the summary line of a collapsed tool call. For a patch it has the names of the changed files.
 fn summarize_call(text: &str) -> String {
     let marks = ["*** Update File: ", "*** Add File: ", "*** Delete File: "];
-    let parse_path = |line: &str| {
-        let path = marks.iter().find_map(|mark| line.strip_prefix(mark))?;
-        Some(path.to_owned())
+    let file = |line: &str| {
+        marks
+            .iter()
+            .find_map(|mark| line.strip_prefix(mark).map(str::to_owned))
     };
-    let mut paths = Vec::new();
-    if is_patch(text) {
-        paths.extend(text.lines().filter_map(parse_path));
-    }
-    if paths.is_empty() {
+    let files: Vec<_> = if text.starts_with("*** Begin Patch") {
+        text.lines().filter_map(file).collect()
+    } else {
+        Vec::new()
+    };
+    if files.is_empty() {
         shorten_to_line(text)
     } else {
-        shorten_to_line(&paths.join(", "))
+        shorten_to_line(&files.join(", "))
     }
 }
 
-/// Returns true for a patch in Codex's own format.
-fn is_patch(text: &str) -> bool {
-    text.starts_with("*** Begin Patch")
-}
-
-fn push_call(page: &mut String, call: &TranscriptEntry) {
+fn push_call(page: &mut String, call: &TranscriptEntry, output: Option<&str>) {
     let text = call.text.trim();
-    let tool = escape_html(call.tool.as_deref().unwrap_or("tool"));
-    let summary = summarize_call(text);
-    let _ = writeln!(
-        page,
-        "<details class=\"tool\"><summary><b>{tool}</b> <code>{}</code></summary>",
-        escape_html(&summary)
-    );
-    if summary != text {
-        push_code_block(page, text, is_patch(text));
+    let tool = call.tool.as_deref().unwrap_or("tool");
+    let language = detect_language(tool, text);
+    let line = summarize_call(text);
+    page.push_str("<details class=\"tool\"><summary><b>");
+    push_escape_html(page, tool);
+    page.push_str("</b> <code>");
+    let shown = if language == "sh" { "sh" } else { "" };
+    page.push_str(&highlight_code(&line, shown));
+    page.push_str("</code></summary>\n");
+    if line != text {
+        push_code_block(page, text, language);
+    }
+    if let Some(output) = output.filter(|output| !output.trim().is_empty()) {
+        push_output_block(page, output);
     }
     page.push_str("</details>\n");
 }
 
 fn push_output(page: &mut String, output: &str) {
-    let output = output.trim_matches(['\n', '\r']);
-    let first_line = output.trim().lines().next().unwrap_or_default();
-    let summary = escape_html(&shorten_to_line(first_line));
+    let first = output.trim().lines().next().unwrap_or_default();
+    let line = escape_html(&shorten_to_line(first));
     let _ = writeln!(
         page,
-        "<details class=\"tool output\"><summary><b>output</b> <code>{summary}</code></summary>"
+        "<details class=\"tool output\"><summary><b>output</b> <code>{line}</code></summary>"
     );
+    push_output_block(page, output);
+    page.push_str("</details>\n");
+}
+
+fn push_output_block(page: &mut String, output: &str) {
+    let output = output.trim_matches(['\n', '\r']);
     let shown = truncate_bytes(output, MAX_OUTPUT_BYTES);
     let is_diff = shown.starts_with("diff --git ") || shown.starts_with("--- a/");
-    push_code_block(page, shown, is_diff);
+    push_code_block(page, shown, if is_diff { "diff" } else { "" });
     let left_out = output.len() - shown.len();
     if left_out > 0 {
         let kilobytes = left_out.div_ceil(1000);
@@ -153,30 +236,6 @@ fn push_output(page: &mut String, output: &str) {
             "<p class=\"note\">{kilobytes} kB more are left out</p>"
         );
     }
-    page.push_str("</details>\n");
-}
-
-/// Appends a block of code. In a diff or a patch, the lines have the colours of their kinds.
-fn push_code_block(page: &mut String, code: &str, is_diff: bool) {
-    page.push_str("<pre><code>");
-    if is_diff {
-        code.split_inclusive('\n')
-            .for_each(|line| push_diff_line(page, line));
-    } else {
-        push_escape_html(page, code);
-    }
-    page.push_str("</code></pre>\n");
-}
-
-fn push_diff_line(page: &mut String, line: &str) {
-    let heads = ["+++", "---", "***", "@@", "diff ", "index "];
-    let class = match line.as_bytes().first() {
-        _ if heads.iter().any(|head| line.starts_with(head)) => "hunk",
-        Some(b'+') => "added",
-        Some(b'-') => "removed",
-        _ => return push_escape_html(page, line),
-    };
-    let _ = write!(page, "<span class=\"{class}\">{}</span>", escape_html(line));
 }
 
 #[cfg(test)]
@@ -193,12 +252,37 @@ mod tests {
         }
     }
 
+    fn page(entries: &[(EntryKind, &str)]) -> String {
+        let mut writer = HtmlWriter::new(true, |_| String::new());
+        let mut page = String::new();
+        for (kind, text) in entries {
+            page.push_str(&writer.format_entry(entry(*kind, text)));
+        }
+        page + &writer.finish_page(2)
+    }
+
+    #[test]
+    fn an_output_is_shown_below_its_call_unless_several_calls_are_pending() {
+        use EntryKind::{Assistant, ToolCall, ToolOutput};
+        let one = page(&[(ToolCall, "ls"), (ToolOutput, "a.rs"), (ToolCall, "id")]);
+        assert_eq!(one.matches("<details").count(), 2, "{one}");
+        let two = page(&[
+            (ToolCall, "ls"),
+            (ToolCall, "id"),
+            (ToolOutput, "a.rs"),
+            (ToolOutput, "root"),
+        ]);
+        assert_eq!(two.matches("<details").count(), 4, "{two}");
+        let open = page(&[(ToolCall, "ls"), (Assistant, "x"), (ToolOutput, "late")]);
+        assert_eq!(open.matches("<details").count(), 2, "{open}");
+    }
+
     #[test]
     fn tools_are_escaped() {
         let mut call = entry(EntryKind::ToolCall, "x");
         call.tool = Some("<script>".into());
         let mut writer = HtmlWriter::new(true, |_| String::new());
-        let page = writer.format_entry(&call);
+        let page = writer.format_entry(call) + &writer.finish_page(0);
         assert!(!page.contains("<script"), "{page}");
     }
 
@@ -206,16 +290,8 @@ mod tests {
     fn patches_are_named_by_their_files_and_long_outputs_are_cut() {
         let patch = "*** Begin Patch\n*** Update File: a.rs\n@@\n-x\n+y\n*** Add File: b.rs\n+z\n*** End Patch";
         assert_eq!(summarize_call(patch), "a.rs, b.rs");
-        let mut html = String::new();
-        push_code_block(&mut html, "@@ x\n-<a>\n+b\n c", true);
-        assert_eq!(
-            html,
-            "<pre><code><span class=\"hunk\">@@ x\n</span><span class=\"removed\">-&lt;a&gt;\n</span>\
-             <span class=\"added\">+b\n</span> c</code></pre>\n"
-        );
         let output = "ü".repeat(MAX_OUTPUT_BYTES);
-        let mut writer = HtmlWriter::new(true, |_| String::new());
-        let cut = writer.format_entry(&entry(EntryKind::ToolOutput, &output));
+        let cut = page(&[(EntryKind::ToolOutput, &output)]);
         assert!(
             cut.contains("66 kB more are left out"),
             "{}",

@@ -1,7 +1,10 @@
 //! Converts messages to HTML: Markdown of the assistant, and text that the user typed.
 
-use super::escape::escape_html;
-use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+use super::code::push_code_block;
+use super::escape::{escape_html, push_escape_html};
+use pulldown_cmark::{
+    CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html,
+};
 
 /// The URL schemes that become links. Others could run scripts or open programs.
 const PROTOCOLS: [&str; 3] = ["https://", "http://", "mailto:"];
@@ -22,10 +25,43 @@ pub(super) fn render_markdown(text: &str) -> String {
     page
 }
 
-/// Converts a message of the user to HTML. Keeps the text as it was typed.
+/// Converts a message of the user to HTML. Keeps the text as it was typed, except fenced blocks of code.
 pub(super) fn render_typed_text(text: &str) -> String {
-    let text = escape_html(text.trim_matches('\n').trim_end());
-    format!("<p class=\"typed\">{text}</p>\n")
+    let mut page = String::with_capacity(text.len() * 2);
+    let mut shown_to = 0;
+    let push_text = |page: &mut String, part: &str| {
+        if !part.trim().is_empty() {
+            page.push_str("<p class=\"typed\">");
+            push_escape_html(page, part.trim_matches('\n').trim_end());
+            page.push_str("</p>\n");
+        }
+    };
+    let mut depth = 0_usize;
+    let mut events = Parser::new(text).into_offset_iter();
+    while let Some((event, range)) = events.next() {
+        match event {
+            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) if depth == 0 => {
+                let code = collect_code(events.by_ref().map(|(event, _)| event));
+                push_text(&mut page, &text[shown_to..range.start]);
+                shown_to = range.end;
+                push_code_block(&mut page, &code, &language);
+            }
+            Event::Start(_) => depth += 1,
+            Event::End(_) => depth -= 1,
+            _ => {}
+        }
+    }
+    push_text(&mut page, &text[shown_to..]);
+    page
+}
+
+/// Returns the text of the code block that the events are in, and consumes the events up to its end.
+fn collect_code<'a>(events: impl Iterator<Item = Event<'a>>) -> String {
+    let parts = events.map_while(|event| match event {
+        Event::Text(part) => Some(part),
+        _ => None,
+    });
+    parts.fold(String::new(), |code, part| code + &part)
 }
 
 fn replace_control_chars(text: &str) -> String {
@@ -70,6 +106,7 @@ impl<'a> Iterator for SafeEvents<'a> {
             Event::End(TagEnd::Link | TagEnd::Image) => {
                 Event::InlineHtml(self.link_ends.pop().unwrap_or_default().into())
             }
+            Event::Start(Tag::CodeBlock(kind)) => self.read_code_block(&kind),
             event => event,
         })
     }
@@ -79,7 +116,7 @@ impl<'a> SafeEvents<'a> {
     fn begin_link(&mut self, target: &str) -> Event<'a> {
         let lower = target.trim_start().to_ascii_lowercase();
         let target = escape_html(target);
-        let (begin, end) = if PROTOCOLS.iter().any(|scheme| lower.starts_with(scheme)) {
+        let (begin, end) = if PROTOCOLS.iter().any(|known| lower.starts_with(known)) {
             let begin = format!("<a href=\"{target}\" rel=\"noopener noreferrer nofollow\">");
             (begin, "</a>")
         } else {
@@ -90,6 +127,17 @@ impl<'a> SafeEvents<'a> {
         };
         self.link_ends.push(end);
         Event::InlineHtml(begin.into())
+    }
+
+    fn read_code_block(&mut self, kind: &CodeBlockKind<'_>) -> Event<'a> {
+        let code = collect_code(self.events.by_ref());
+        let language = match kind {
+            CodeBlockKind::Fenced(language) => language,
+            CodeBlockKind::Indented => "",
+        };
+        let mut block = String::new();
+        push_code_block(&mut block, &code, language);
+        Event::Html(CowStr::from(block))
     }
 }
 
@@ -114,7 +162,7 @@ mod tests {
             render_markdown("# A\none\ntwo\n\n- **x** `<b>`\n- [ ] y\n\n```text\nlet <x>;\n```\n"),
             "<h3>A</h3>\n<p>one<br />\ntwo</p>\n<ul>\n<li><strong>x</strong> <code>&lt;b&gt;</code></li>\n\
              <li><input disabled=\"\" type=\"checkbox\"/>\ny</li>\n</ul>\n\
-             <pre><code class=\"language-text\">let &lt;x&gt;;\n</code></pre>\n"
+             <pre><code>let &lt;x&gt;;\n</code></pre>\n"
         );
         let table = render_markdown("| a |\n| --- |\n| 1 |\n");
         assert!(table.contains("<td>1</td>"), "{table}");
@@ -181,10 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn user_text_keeps_its_markdown_marks() {
+    fn user_text_keeps_its_markdown_marks_and_code_blocks() {
         assert_eq!(
-            render_typed_text("see __init__ and *x*\n  # y\n```sh\nls <x>\n```\n"),
-            "<p class=\"typed\">see __init__ and *x*\n  # y\n```sh\nls &lt;x&gt;\n```</p>\n"
+            render_typed_text("see __init__ and *x*\n  # y\n```sh\nls <x>\n```\nend"),
+            "<p class=\"typed\">see __init__ and *x*\n  # y</p>\n\
+             <pre><code data-language=\"sh\">ls &lt;x&gt;\n</code></pre>\n<p class=\"typed\">end</p>\n"
         );
     }
 }

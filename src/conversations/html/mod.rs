@@ -4,6 +4,7 @@
 //! assistant are Markdown; HTML tags in them are shown as text, and links lead only to the web. A content security
 //! policy in the page also forbids browsers to load anything.
 
+mod code;
 pub(crate) mod escape;
 mod html_writer;
 mod image;
