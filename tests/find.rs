@@ -629,6 +629,7 @@ fn a_rollout_that_could_not_be_read_is_found_and_counted_once_when_it_can_be_rea
     set_mode(0);
     env.set("CODEX_MANAGER_NOW", "2026-11-20T12:40:00Z");
     skips_it(&env);
+    assert_eq!(found(&env, &["haystack", "--no-refresh"]), [id(2)]);
     set_mode(0o600);
     append(&path, &[user("A stream")]);
     env.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");

@@ -3,6 +3,7 @@
 use crate::cooldown::{entry, write_cooldown};
 use crate::shells::has;
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sign_in::{SignIn, write_auth};
 use crate::support::usage_lines::{at, context, conversation, count, store, sum};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -109,7 +110,21 @@ fn the_weekly_pace_is_computed_from_the_last_figures() {
     assert_eq!(pace(&env, 80.0), "exhausted on Sat");
     assert_eq!(pace(&env, 90.0), "exhausted today");
     assert_eq!(pace(&env, 100.0), "exhausted");
+    let explained = env.run(["recommend", "--explain"]).code(0);
+    assert!(!explained.stdout.contains("pace"), "{explained}");
     let _ = pace(&env, 80.0);
+    // Only the live account keeps its pace.
+    let explained = env.run(["recommend", "--explain"]).code(0);
+    assert!(!explained.stdout.contains("pace"), "{explained}");
+    write_auth(&env.codex_home(), &SignIn::new("acct-a", "a@x.com"));
+    let explained = env.run(["recommend", "--explain"]).code(0);
+    let hint = "at this pace, the weekly quota runs out on Sat 21 Nov";
+    assert!(explained.stdout.contains(hint), "{explained}");
+    let cooldown = env.run(["cooldown"]).code(0);
+    assert!(
+        cooldown.stderr.contains(&format!("a@x.com: {hint}")),
+        "{cooldown}"
+    );
     // The pace does not change the state of the account.
     let json = env.run(["recommend", "--json"]).code(0).json();
     assert_eq!(json["recommended"]["state"], "ready");

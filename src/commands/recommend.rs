@@ -17,6 +17,7 @@ use crate::views::account::{
     account_json, first_login, full_time, label, printable, read_known_accounts, style_of,
 };
 use crate::views::folder_account::{note_folder_account, read_folder_profile};
+use crate::views::week_pace::exhaustion_hint;
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -305,6 +306,11 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
         };
         let mut notes = vec![reason(candidate, ranking, context)];
         notes.extend(login_rank_note(candidate.account).map(str::to_owned));
+        notes.extend(exhaustion_hint(
+            candidate.account,
+            &candidate.verdict,
+            context,
+        ));
         let seen = candidate.account.entry.observation.as_ref();
         notes.extend(
             seen.and_then(|seen| windows::format_resets(seen, context.zone(), &context.now())),

@@ -51,22 +51,21 @@ pub(crate) fn window_histories<'a>(
 ) -> Vec<WindowHistory> {
     let mut histories: Vec<WindowHistory> = Vec::new();
     for (observation, until) in observations {
-        // A status screen may show several windows of unknown length, which cannot be told apart.
-        for window in observation.windows.iter().filter(|w| w.minutes.is_some()) {
+        for (i, window) in observation.windows.iter().enumerate() {
             let is_of_window = |history: &&mut WindowHistory| {
-                let last_sample = history.samples.last();
-                last_sample.is_some_and(|sample| {
-                    sample.window.limit_id == window.limit_id
-                        && sample.window.minutes == window.minutes
-                })
+                let known = history.samples.last().map(|point| &point.window);
+                known.is_some_and(|known| is_same_kind(known, window))
             };
+            // A status screen may show several windows of unknown length, always in the same order.
+            let before = observation.windows[..i].iter();
+            let nth = before.filter(|other| is_same_kind(other, window)).count();
             let point = WindowSample {
                 observed_at: observation.observed_at,
                 until,
                 window: window.clone(),
                 change: WindowChange::None,
             };
-            let Some(history) = histories.iter_mut().find(is_of_window) else {
+            let Some(history) = histories.iter_mut().filter(is_of_window).nth(nth) else {
                 histories.push(WindowHistory {
                     samples: vec![point],
                 });
@@ -92,6 +91,10 @@ pub(crate) fn window_histories<'a>(
             .map(|point| (point.window.limit_id.clone(), point.window.minutes))
     });
     histories
+}
+
+fn is_same_kind(a: &Window, b: &Window) -> bool {
+    a.limit_id == b.limit_id && a.minutes == b.minutes
 }
 
 fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
@@ -238,9 +241,31 @@ mod tests {
     }
 
     #[test]
-    fn windows_of_unknown_length_have_no_history() {
-        let mut observed = observation("17T12:00", 300, 5.0, "17T14:00");
-        observed.windows[0].minutes = None;
-        assert!(window_histories([(&observed, observed.observed_at)]).is_empty());
+    fn windows_of_unknown_length_are_matched_by_their_order() {
+        let two = |seen, first, second| {
+            let mut both = observation(seen, 300, 5.0, first);
+            both.windows
+                .extend(observation(seen, 300, 9.0, second).windows);
+            both.windows.iter_mut().for_each(|w| w.minutes = None);
+            both
+        };
+        let observations = [
+            two("17T12:00", "18T12:00", "24T15:55"),
+            two("17T13:00", "18T12:00", "24T15:55"),
+        ];
+        let histories = window_histories(
+            observations
+                .iter()
+                .map(|observation| (observation, observation.observed_at)),
+        );
+        let lengths: Vec<_> = histories.iter().map(|c| c.samples.len()).collect();
+        assert_eq!(lengths, [1, 1]);
+        assert_eq!(
+            histories
+                .iter()
+                .flat_map(WindowHistory::reset_shifts)
+                .count(),
+            0
+        );
     }
 }

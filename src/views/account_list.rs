@@ -12,6 +12,7 @@ use crate::views::account::{
     read_accounts_and_profiles, with_verdict,
 };
 use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json};
+use crate::views::week_pace::exhaustion_hint;
 use crate::views::{account_table, timeline};
 use serde::Serialize;
 
@@ -116,7 +117,7 @@ impl AccountList {
         self.show(false, context)
     }
 
-    /// Prints the timeline or the table. Then prints the usage of launched
+    /// Prints the timeline, or the table and the forecast of the live account. Then prints the usage of launched
     /// conversations and the defects of profiles. The outcome is partial if a newer version wrote a profile.
     pub(crate) fn show(&self, as_timeline: bool, context: &Context) -> Outcome {
         let ui = &context.ui;
@@ -127,6 +128,7 @@ impl AccountList {
             timeline::draw(&self.rows, context);
         } else {
             account_table::print_accounts(&self.rows, context);
+            self.show_live_forecast(context);
         }
         for (account, _) in &self.rows {
             let usage = self.usages.newest_usage(&account.entry);
@@ -142,6 +144,15 @@ impl AccountList {
             }
         }
         Outcome::partial_if(!context.profiles().list_newer(&self.profiles).is_empty())
+    }
+
+    fn show_live_forecast(&self, context: &Context) {
+        let live = self.rows.iter().find(|(account, _)| account.current);
+        if let Some((account, verdict)) = live
+            && let Some(hint) = exhaustion_hint(account, verdict, context)
+        {
+            context.note(format_args!("{}: {hint}", label(account)));
+        }
     }
 }
 

@@ -116,7 +116,10 @@ impl Schema {
 
     fn add_folders(&self, clauses: &mut Clauses, folders: &[String]) {
         let cwd = self.column("cwd");
-        let prefixes: Vec<_> = folders.iter().map(|folder| with_separator(folder)).collect();
+        let prefixes: Vec<_> = folders
+            .iter()
+            .map(|folder| with_separator(folder))
+            .collect();
         clauses.add(
             &format!(
                 "EXISTS (SELECT 1 FROM json_each(?) AS prefix \

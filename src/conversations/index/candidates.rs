@@ -208,12 +208,12 @@ pub(super) fn has_exactly_indexed_files(
     Ok(on_disk == Some(indexed))
 }
 
-/// Returns the conversations that changed according to Codex's database or `session_index.jsonl`. `None` if the database
-/// has other changes, so that all conversations have to be compared.
+/// Returns the conversations that changed according to Codex's database or `session_index.jsonl`, and those that were
+/// deleted.
 pub(super) fn find_changed_candidates(
     store: &IndexStore,
     source: IndexSource<'_>,
-) -> Result<Option<Candidates>, IndexError> {
+) -> Result<Candidates, IndexError> {
     let newest = store.read_meta(NEWEST_CHANGE)?;
     let filter = ThreadFilter {
         since_ms: newest.map(|newest| newest - OVERLAP_MS),
@@ -232,8 +232,23 @@ pub(super) fn find_changed_candidates(
         let named_threads = list_threads(source, &filter_by_ids)?.into_iter();
         changed.extend(named_threads.filter(|thread| !changed_ids.contains(&thread.id)));
     }
+    let mut gone = Vec::new();
+    // The whole list is read only if necessary, because in a large home this takes most of the time of an update.
     if has_other_changes(store, source, &changed)? {
-        return Ok(None);
+        let all = list_threads(source, &ThreadFilter::default())?;
+        let ids: HashSet<_> = all.iter().map(|thread| thread.id.to_lowercase()).collect();
+        let indexed = plan::read_indexed(store, None)?;
+        let is_gone = |(id, old): &(&String, &plan::IndexedConversation)| {
+            !ids.contains(*id) && matches!(Path::new(&old.path).try_exists(), Ok(false))
+        };
+        gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
+        let changed_ids: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
+        let differs = |thread: &ListedThread| {
+            let indexed = indexed.get(&thread.id.to_lowercase());
+            !changed_ids.contains(&thread.id)
+                && indexed.is_none_or(|old| old.shown.archived != thread.archived)
+        };
+        changed.extend(all.into_iter().filter(differs));
     }
     let newest_now = changed.iter().filter_map(|thread| thread.updated_ms).max();
     let candidates = changed.into_iter().filter_map(|thread| {
@@ -245,12 +260,13 @@ pub(super) fn find_changed_candidates(
             thread: Some(ShownFields::from_thread(thread)),
         })
     });
-    Ok(Some(Candidates {
+    Ok(Candidates {
         on_disk: candidates.collect(),
+        gone,
+        unlistable: Vec::new(),
         newest: newest_now.max(newest),
         names_end,
-        ..Candidates::default()
-    }))
+    })
 }
 
 /// Returns true if Codex's database has other changes than `changed`: conversations that were deleted, archived, or
@@ -268,7 +284,7 @@ fn has_other_changes(
         .map(|thread| thread.id.to_lowercase())
         .collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    let indexed = plan::read_indexed(store, &ids)?;
+    let indexed = plan::read_indexed(store, Some(&ids))?;
     let mut expected = count_listed(store)?;
     expected.all += store.read_meta(MISSING)?.unwrap_or(0);
     expected.archived += store.read_meta(MISSING_ARCHIVED)?.unwrap_or(0);

@@ -156,6 +156,7 @@ impl<'a> Writer<'a> {
     ) -> Result<(), IndexError> {
         let written = match step {
             IngestStep::Begin(task) => self.begin_conversation(task),
+            IngestStep::Unreadable(task, reason) => self.skip_conversation(&task, reason),
             IngestStep::Lines(block) => {
                 progress.add_bytes(block.read);
                 self.write_block(block)
@@ -186,11 +187,26 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Keeps the texts that the index has of a conversation whose rollout cannot be opened. Marks the conversation to
+    /// be read again, because the stamp of the rollout does not change when its permissions do.
+    fn skip_conversation(&mut self, task: &IngestTask, reason: String) -> rusqlite::Result<()> {
+        let id = self.find_or_insert(task)?;
+        self.set_fields(id, task)?;
+        let path = task.candidate.path.clone();
+        self.report.skipped.push(SkippedFile { path, reason });
+        let sql = "UPDATE conversation SET size=?2 WHERE id=?1";
+        self.store.execute(sql, params![id, NOT_INDEXED])
+    }
+
+    fn find_or_insert(&self, task: &IngestTask) -> rusqlite::Result<i64> {
+        match &task.indexed {
+            Some(indexed) => Ok(indexed.id),
+            None => self.insert_conversation(task),
+        }
+    }
+
     fn begin_conversation(&mut self, task: Box<IngestTask>) -> rusqlite::Result<()> {
-        let id = match &task.indexed {
-            Some(indexed) => indexed.id,
-            None => self.insert_conversation(&task)?,
-        };
+        let id = self.find_or_insert(&task)?;
         let Some(from) = task.from else {
             return self.set_fields(id, &task);
         };

@@ -164,15 +164,17 @@ pub(super) struct ParentRollout {
 const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, title, cwd, created, \
                        updated, archived, listed, usage, branch";
 
-/// Returns the conversations with these ids from the index.
+/// Returns the conversations with these ids from the index, or all conversations if `sessions` is `None`.
 pub(super) fn read_indexed(
     store: &IndexStore,
-    sessions: &[&str],
+    sessions: Option<&[&str]>,
 ) -> Result<HashMap<String, IndexedConversation>, IndexError> {
-    let list = serde_json::to_string(sessions).unwrap_or_default();
-    let sql = format!(
-        "SELECT {COLUMNS} FROM conversation WHERE session IN (SELECT value FROM json_each(?1))"
-    );
+    let filter = match sessions {
+        Some(_) => "WHERE session IN (SELECT value FROM json_each(?1))",
+        None => "WHERE ?1 IS NULL",
+    };
+    let list = sessions.map(|list| serde_json::to_string(list).unwrap_or_default());
+    let sql = format!("SELECT {COLUMNS} FROM conversation {filter}");
     store.query_rows(&sql, [list], |row| {
         let state: Option<Vec<u8>> = row.get(8)?;
         let state = state.map(|state| ReaderState::from_bytes(&state));
@@ -219,7 +221,7 @@ impl HomeRollouts<'_> {
         if let Some(path) = self.paths.get(id) {
             return Some(path.to_path_buf());
         }
-        let indexed = read_indexed(self.store, &[id]).ok()?;
+        let indexed = read_indexed(self.store, Some(&[id])).ok()?;
         Some(PathBuf::from(&indexed.get(id)?.path))
     }
 

@@ -113,7 +113,7 @@ pub(crate) fn refresh(
         return update(store, source, Some(max_bytes), progress);
     }
     let mut report = update(store, source, None, progress)?;
-    if !report.is_complete && (thoroughness == Thoroughness::All || !is_recent) {
+    if thoroughness == Thoroughness::All || !is_recent {
         if has_exactly_indexed_files(store, source.home)? {
             store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
             report.is_complete = true;
@@ -127,8 +127,8 @@ pub(crate) fn refresh(
 }
 
 /// Compares conversations with the index, and reads those that have changed. Without `max_bytes`, compares only the
-/// conversations that changed according to Codex's database, unless it has other changes. With `max_bytes`, compares all
-/// conversations, and reads no more bytes of rollouts than that, but at least one rollout.
+/// conversations that changed according to Codex's database. With `max_bytes`, compares all conversations, and reads no
+/// more bytes of rollouts than that, but at least one rollout.
 fn update(
     store: &mut IndexStore,
     source: IndexSource<'_>,
@@ -143,12 +143,13 @@ fn update(
     let candidates = if is_complete {
         find_all_candidates(store, source)?
     } else {
-        match find_changed_candidates(store, source)? {
-            Some(changed) => changed,
-            None => return update(store, source, Some(u64::MAX), progress),
-        }
+        find_changed_candidates(store, source)?
     };
-    remove_conversations(store, &candidates.gone)?;
+    let has_copies = remove_conversations(store, &candidates.gone)?;
+    if has_copies && !is_complete {
+        // Codex's database does not show that the conversations with copies have to be read again.
+        return update(store, source, Some(u64::MAX), progress);
+    }
     let on_disk = &candidates.on_disk;
     let (total, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
     report.skipped.extend(candidates.unlistable);
@@ -247,11 +248,13 @@ fn unread_bytes(task: &IngestTask) -> u64 {
     task.from.map_or(0, |from| size.saturating_sub(from))
 }
 
-/// Removes conversations from the index. Marks the conversations that repeat their texts to be read again.
-fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<(), IndexError> {
+/// Removes conversations from the index. If other conversations repeat their texts, marks these to be read again, and
+/// returns true.
+fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool, IndexError> {
     if sessions.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
+    let mut has_copies = false;
     store.run(|connection| {
         let transaction = connection.unchecked_transaction()?;
         for session in sessions {
@@ -262,10 +265,11 @@ fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<(), I
             delete_texts(store, id)?;
             store.execute("DELETE FROM conversation WHERE id=?1", [id])?;
             let sql = "UPDATE conversation SET size=?2 WHERE parent=?1";
-            store.execute(sql, params![session, NOT_INDEXED])?;
+            has_copies |= connection.execute(sql, params![session, NOT_INDEXED])? > 0;
         }
         transaction.commit()
-    })
+    })?;
+    Ok(has_copies)
 }
 
 fn plan_tasks(
@@ -274,7 +278,7 @@ fn plan_tasks(
     rollouts: &HomeRollouts<'_>,
 ) -> Result<Vec<IngestTask>, IndexError> {
     let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();
-    let mut indexed = plan::read_indexed(store, &ids)?;
+    let mut indexed = plan::read_indexed(store, Some(&ids))?;
     let mut tasks = Vec::new();
     for candidate in candidates {
         check_interrupt().map_err(|_| IndexError::Interrupted)?;

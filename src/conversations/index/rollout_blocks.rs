@@ -9,6 +9,7 @@ use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
 use crate::conversations::past_answers::is_past_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
 use crate::history::thread_rollouts::RolloutSlice;
+use crate::io::file_open;
 use std::io;
 use std::path::Path;
 
@@ -18,6 +19,8 @@ const BLOCK_BYTES: usize = 512 << 10;
 /// A step of the ingestion of a conversation. `L` is a block of lines, before or after it is parsed.
 pub(super) enum IngestStep<L> {
     Begin(Box<IngestTask>),
+    /// The newest rollout of the conversation cannot be opened. The text is the reason.
+    Unreadable(Box<IngestTask>, String),
     Lines(L),
     /// The end of the last rollout, or the reason why the rollouts cannot be read.
     End(Result<RolloutEnd, String>),
@@ -72,6 +75,15 @@ pub(super) type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
 /// Reads the rollouts of a task. Returns false if `submit` did.
 pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
     let from = task.from;
+    // This check comes before the step `Begin`, which deletes the conversation's texts from the index.
+    if from.is_some()
+        && let Err(e) = file_open::open(&task.candidate.path)
+    {
+        return Ok(submit(IngestStep::Unreadable(
+            Box::new(task),
+            e.to_string(),
+        )));
+    }
     let first_number = task.number - task.earlier.len();
     let mut slices = task.earlier.clone();
     slices.push(RolloutSlice::whole(&task.candidate.path));
@@ -150,6 +162,7 @@ fn read_lines(
 pub(super) fn parse_step(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
     match step {
         IngestStep::Begin(task) => IngestStep::Begin(task),
+        IngestStep::Unreadable(task, reason) => IngestStep::Unreadable(task, reason),
         IngestStep::End(end) => IngestStep::End(end),
         IngestStep::Lines(block) => IngestStep::Lines(parse_block(&block)),
     }

@@ -152,18 +152,29 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
 }
 
 /// Returns the byte range of a match in `part`, which begins at `at` in the text. In a script without blanks, `part`
-/// may be a whole sentence, so the range covers only the first of `words` in it. Returns the range of the whole part if
-/// it is a single word, or if folding changes its length. Returns `None` if the part has none of `words`.
+/// may be a whole sentence. So the range covers only the first of `words` in it, and those of `words` that begin at
+/// most 12 bytes (four Chinese characters) later. Returns the range of the whole part if it is a single word, or if
+/// folding changes its length. Returns `None` if the part has none of `words`.
 fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
-    let folded = fold(part);
-    if part.chars().all(is_word_char) || folded.len() != part.len() {
-        return Some(at..at + part.len());
+    let whole = at..at + part.len();
+    if part.chars().all(is_word_char) {
+        return Some(whole);
     }
-    let ranges = words.iter().filter_map(|word| {
-        let start = at + folded.find(&word.word)?;
-        Some(start..start + word.word.len())
-    });
-    ranges.min_by_key(|range| range.start)
+    let folded = fold(part);
+    if folded.len() != part.len() {
+        return Some(whole);
+    }
+    let starts = words
+        .iter()
+        .filter_map(|word| Some((folded.find(&word.word)?, word.word.len())));
+    let ranges: Vec<_> = starts.map(|(start, len)| start..start + len).collect();
+    let start = ranges.iter().map(|range| range.start).min()?;
+    let end = ranges
+        .iter()
+        .filter(|range| range.start <= start + 12)
+        .map(|range| range.end)
+        .max()?;
+    Some(at + start..at + end)
 }
 
 #[cfg(test)]
