@@ -60,7 +60,7 @@ fn day_names(starts: &[Timestamp], per_day: usize) -> String {
         last.is_some_and(|last| last.date_naive() != cells[0].date_naive())
     };
     // The name of a first day with few cells would overlap the next name.
-    let names_first_day = starts[0].hour() < 12 && !has_midnight(&starts[..=name_chars]);
+    let names_first_day = starts[0].hour() < 12 && !has_midnight(&starts[..name_chars + 2]);
     let mut names = String::new();
     for (i, cell) in starts.windows(2).enumerate() {
         let day = if i == 0 && names_first_day {

@@ -275,7 +275,7 @@ mod tests {
                  updated_at_ms INTEGER);
                  INSERT INTO threads VALUES('a', 0, '/w/p', 1), ('b', 1, '/w/p/x', 2), ('c', 0, '/w/p2', 3),
                  ('d', 0, '/w/p-x', 4), ('e', 0, '/w', 5), ('f', 0, '/w/p/', 6), ('g', 0, '/w/p0', 7),
-                 ('h', 0, 'C:\\w', 8), ('i', 0, 'C:\\w\\x', 9), ('j', 0, 'C:\\w2', 10)",
+                 ('h', 0, 'C:\\w', 8), ('i', 0, 'C:\\w\\x', 9), ('j', 0, 'C:\\w2', 10), ('k', 0, '', 11)",
             )
             .unwrap();
         for indexed in [false, true] {

@@ -123,7 +123,8 @@ impl Schema {
         clauses.add(
             &format!(
                 "EXISTS (SELECT 1 FROM json_each(?) AS prefix \
-                 WHERE substr({cwd} || substr(prefix.value, -1), 1, length(prefix.value)) = prefix.value)"
+                 WHERE {cwd} <> '' \
+                 AND substr({cwd} || substr(prefix.value, -1), 1, length(prefix.value)) = prefix.value)"
             ),
             [to_json_array(&prefixes)],
         );
@@ -189,7 +190,7 @@ pub(super) fn find_few_in_folder(
     // `0` follows `/`, and `]` follows `\`, so this is the range of the paths that begin with the folder.
     let end = format!("{parent}{}", if separator == "/" { '0' } else { ']' });
     let sql = format!(
-        "SELECT id FROM threads INDEXED BY {FOLDER_INDEX} WHERE archived IN (0, 1) AND cwd = ?1 \
+        "SELECT id FROM threads INDEXED BY {FOLDER_INDEX} WHERE archived IN (0, 1) AND cwd = ?1 AND cwd <> '' \
          UNION ALL SELECT id FROM threads INDEXED BY {FOLDER_INDEX} \
          WHERE archived IN (0, 1) AND cwd >= ?2 AND cwd < ?3 LIMIT {MAX_LOOKUPS}"
     );
