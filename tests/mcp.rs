@@ -117,7 +117,7 @@ fn the_scope_is_the_folder_of_the_server_and_other_filters_work_as_in_find() {
     let miss = client.call("search_conversations", json!({"query": "elsewhere"}));
     assert!(
         miss.text
-            .contains("With \"scope\": \"all\" and no other filter: 1 conversation."),
+            .contains("search all conversations: \"scope\": \"all\""),
         "{miss:?}"
     );
     assert!(!miss.is_error && miss.text.starts_with(FIRST_LINE));

@@ -25,7 +25,7 @@ pub(crate) mod past_answers;
 pub(crate) mod raw_lines;
 pub(crate) mod reader;
 mod reader_state;
+mod rolled_back;
 pub(crate) mod search;
-mod taken_back;
 pub(crate) mod tally;
 pub(crate) mod transcript;

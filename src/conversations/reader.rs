@@ -6,7 +6,7 @@
 use super::images::parse_image_urls;
 use super::raw_lines::{RawLine, RawLines};
 use super::reader_state::ReaderState;
-use super::taken_back;
+use super::rolled_back;
 use crate::codex::rollout_lines::{self, EventKind, LineParts, RolloutEvent};
 use crate::history::thread_rollouts::RolloutSlice;
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ pub(crate) struct EventReader {
     end: Option<u64>,
     next_slices: VecDeque<RolloutSlice>,
     /// The byte ranges of rolled-back turns in the current rollout. Of these turns, only token counts are returned.
-    taken_back: Vec<Range<u64>>,
+    rolled_back_ranges: Vec<Range<u64>>,
     selection: LineParts,
     state: ReaderState,
     queue: VecDeque<RolloutEvent>,
@@ -41,7 +41,7 @@ impl EventReader {
         let (first, next_slices) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut reader = Self::open_at(&first.path, 0, selection)?;
         reader.end = first.end;
-        reader.taken_back = taken_back::find_ranges(first)?;
+        reader.rolled_back_ranges = rolled_back::find_ranges(first)?;
         reader.next_slices = next_slices.iter().cloned().collect();
         Ok(reader)
     }
@@ -53,7 +53,7 @@ impl EventReader {
             lines: RawLines::open(path, from)?,
             end: None,
             next_slices: VecDeque::new(),
-            taken_back: Vec::new(),
+            rolled_back_ranges: Vec::new(),
             selection,
             state: ReaderState::default(),
             queue: VecDeque::new(),
@@ -77,17 +77,20 @@ impl EventReader {
                 };
                 self.lines = RawLines::open(&next.path, 0)?;
                 self.end = next.end;
-                self.taken_back = taken_back::find_ranges(&next)?;
+                self.rolled_back_ranges = rolled_back::find_ranges(&next)?;
                 continue;
             };
-            let is_taken_back = self.taken_back.iter().any(|range| range.contains(&offset));
+            let is_rolled_back = self
+                .rolled_back_ranges
+                .iter()
+                .any(|range| range.contains(&offset));
             let items = rollout_lines::parse(bytes, self.selection).unwrap_or_default();
             let at = items.at;
             let events = self.state.accept(items, offset);
             let events = events.into_iter().flatten();
             self.queue
-                .extend(events.filter(|event| !is_taken_back || event.kind.is_usage_event()));
-            if self.selection == LineParts::TEXTS_AND_IMAGES && !is_taken_back {
+                .extend(events.filter(|event| !is_rolled_back || event.kind.is_usage_event()));
+            if self.selection == LineParts::TEXTS_AND_IMAGES && !is_rolled_back {
                 let turn = self.state.turn;
                 let image = |url| RolloutEvent {
                     turn,

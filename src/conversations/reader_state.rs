@@ -129,8 +129,8 @@ impl ReaderState {
             return false;
         }
         let digest = digest(kind, text);
-        let found = self.texts.iter().position(|recent| recent.digest == digest);
-        let mut recent = found
+        let place = self.texts.iter().position(|recent| recent.digest == digest);
+        let mut recent = place
             .and_then(|i| self.texts.remove(i))
             .unwrap_or(RecentText {
                 digest,
@@ -139,10 +139,10 @@ impl ReaderState {
             });
         // Each origin records every text once. So a text is new if its origin has now recorded it more often than the
         // reader has returned it.
-        let seen = &mut recent.seen[item.origin as usize];
-        *seen += 1;
-        let is_new = *seen > recent.returned;
-        recent.returned = recent.returned.max(*seen);
+        let times_recorded = &mut recent.seen[item.origin as usize];
+        *times_recorded += 1;
+        let is_new = *times_recorded > recent.returned;
+        recent.returned = recent.returned.max(*times_recorded);
         self.texts.push_back(recent);
         if self.texts.len() > MAX_RECENT_TEXTS {
             self.texts.pop_front();

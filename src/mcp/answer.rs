@@ -71,15 +71,15 @@ pub(super) fn quote(text: &str) -> String {
     let mut quoted = String::new();
     for line in plain.trim_matches('\n').lines() {
         let line = ansi::to_printable_line(line);
-        let mut rest = &*line;
+        let mut remaining = &*line;
         loop {
-            let end = rest.char_indices().nth(MAX_LINE_CHARS);
-            let (part, after) = rest.split_at(end.map_or(rest.len(), |(at, _)| at));
+            let end = remaining.char_indices().nth(MAX_LINE_CHARS);
+            let (part, after_part) = remaining.split_at(end.map_or(remaining.len(), |(at, _)| at));
             quoted.push_str("> ");
             quoted.push_str(part);
             quoted.push('\n');
-            rest = after;
-            if rest.is_empty() {
+            remaining = after_part;
+            if remaining.is_empty() {
                 break;
             }
         }

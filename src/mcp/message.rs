@@ -202,11 +202,11 @@ pub(super) fn discover() -> Value {
 /// version and it has `initialize`, else the newest version with `initialize`.
 pub(super) fn initialize(params: &Value) -> Value {
     let with_initialize = &VERSIONS[1..];
-    let wanted = with_initialize
+    let supported_version = with_initialize
         .iter()
         .find(|version| params["protocolVersion"] == **version);
     json!({
-        "protocolVersion": wanted.unwrap_or(&with_initialize[0]),
+        "protocolVersion": supported_version.unwrap_or(&with_initialize[0]),
         "capabilities": {"tools": {}},
         "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,

@@ -77,23 +77,23 @@ impl OpenArguments {
             reasoning: true,
             turn: None,
         };
-        let mut last = 0;
+        let mut last_turn = 0;
         // Redacts only the lines that are shown.
-        let read = parts.read(options, &mut |text| text.to_owned(), |piece| {
+        let outcome = parts.read(options, &mut |text| text.to_owned(), |piece| {
             match piece {
                 TranscriptPiece::Mark(mark) => page.add(&mark.text(ToOwned::to_owned), ""),
                 TranscriptPiece::Entry(_, entry) => {
-                    last = last.max(entry.turn);
+                    last_turn = last_turn.max(entry.turn);
                     if turns.contains(&entry.turn) {
                         page.add_entry(&entry, context);
                     }
                 }
             }
-            !page.is_full && last <= *turns.end() && !call.is_cancelled.load(Ordering::Relaxed)
+            !page.is_full && last_turn <= *turns.end() && !call.is_cancelled.load(Ordering::Relaxed)
         });
-        read.map_err(|e| read_error(&session, e))?;
+        outcome.map_err(|e| read_error(&session, e))?;
         if page.lines <= page.skipped {
-            let count = pluralize(last, "turn");
+            let count = pluralize(last_turn, "turn");
             let message = format!("no more turns: the conversation has {count}");
             return Err(CommandError::failed(message));
         }

@@ -14,7 +14,6 @@ use crate::conversations::search::evaluate::{Hit, HitOrder, SearchOptions, Searc
 use crate::conversations::search::forgiving::search_forgiving;
 use crate::conversations::search::query::{self, Query};
 use crate::error::{CommandError, Result};
-use crate::io::quantity::pluralize;
 use serde::Deserialize;
 
 /// The largest number of results in an answer.
@@ -56,15 +55,10 @@ impl SearchArguments {
         let result = self.search(&query, filter, limit, caller, call)?;
         if result.hits.len() <= shown {
             let mut text = "No conversation matches. Use other or fewer words.".to_owned();
-            if is_restricted && shown == 0 {
-                let all = self.search(&query, ThreadFilter::default(), PAGE_HITS, caller, call)?;
-                let count = all.total.unwrap_or(all.hits.len());
-                if count > 0 {
-                    let count = pluralize(count, "conversation");
-                    text = format!(
-                        "No conversation matches. With \"scope\": \"all\" and no other filter: {count}."
-                    );
-                }
+            if is_restricted {
+                text.push_str(
+                    " Or search all conversations: \"scope\": \"all\", and no other filter.",
+                );
             }
             return Ok(AnswerText::new(MAX_CHARS).finish(&[text]));
         }
@@ -92,19 +86,19 @@ impl SearchArguments {
             role: self.role,
             order: HitOrder::Best,
             limit,
-            accepts: &|found| caller != Some(&*found.session) && filter.accepts(found),
+            accepts: &|result| caller != Some(&*result.session) && filter.accepts(result),
             redact: &|text| redact(&text),
         };
         let search = |work| {
             let read = |store: &_| search_forgiving(store, query, &options);
             call.index.read(work, context, read)
         };
-        let found = search(IndexWork::Update)?;
-        if found.hits.is_empty() || found.relaxation.is_some() {
+        let result = search(IndexWork::Update)?;
+        if result.hits.is_empty() || result.relaxation.is_some() {
             // The text may be in a conversation that Codex's database does not list.
             return search(IndexWork::Walk);
         }
-        Ok(found)
+        Ok(result)
     }
 }
 

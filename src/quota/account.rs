@@ -142,17 +142,8 @@ struct EntryOnDisk {
 
 impl From<EntryOnDisk> for AccountEntry {
     fn from(read: EntryOnDisk) -> Self {
-        // Versions up to 0.1 recorded only the first observation of the exhausted window.
-        let of_quota_end = || {
-            let end = read.quota_end.as_ref()?;
-            Some(WeeklyEvidence {
-                observed_at: end.detected_at,
-                exhausted_until: Some(end.resets_at),
-            })
-        };
-        let of_observation = || WeeklyEvidence::from_observation(read.observation.as_ref()?);
         Self {
-            weekly: read.weekly.or_else(of_observation).or_else(of_quota_end),
+            weekly: read.weekly,
             identity: Identity {
                 email: read.email,
                 account_id: read.account_id,
@@ -199,15 +190,15 @@ impl AccountEntry {
         let is_newest = self
             .observation
             .as_ref()
-            .is_none_or(|known| observation.observed_at >= known.observed_at);
+            .is_none_or(|recorded| observation.observed_at >= recorded.observed_at);
         if is_newest {
             observation.inherit_resets(self.observation.as_ref());
             self.observation = Some(observation);
         }
     }
 
-    /// Removes observations dated more than an hour after `now`, which come from a wrong clock. Otherwise they would
-    /// count as the newest ones until their time has come.
+    /// Removes observations and a refusal of the login dated more than an hour after `now`, which come from a wrong clock.
+    /// Otherwise they would count as the newest ones until their time has come.
     pub(crate) fn remove_future_observations(&mut self, now: &DateTime<Utc>) {
         let is_possible = |at: Timestamp| at <= *now + TimeDelta::hours(1);
         self.observation
@@ -215,6 +206,7 @@ impl AccountEntry {
         self.weekly.take_if(|seen| !is_possible(seen.observed_at));
         self.quota_end
             .take_if(|seen| !is_possible(seen.detected_at));
+        self.expired_at.take_if(|at| !is_possible(*at));
     }
 
     /// Records evidence about the weekly window. Calls may come in any order of time: the newest evidence is kept, and
@@ -223,7 +215,7 @@ impl AccountEntry {
         let observed_at = evidence.observed_at;
         if self
             .weekly
-            .is_none_or(|known| observed_at >= known.observed_at)
+            .is_none_or(|recorded| observed_at >= recorded.observed_at)
         {
             self.weekly = Some(evidence);
         }
@@ -306,20 +298,11 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_an_older_version_takes_its_evidence_from_its_observation() {
-        let weekly = |entry: &AccountEntry| {
-            let mut json = serde_json::to_value(entry).unwrap();
-            json.as_object_mut().unwrap().remove("weekly").unwrap();
-            serde_json::from_value::<AccountEntry>(json).unwrap().weekly
-        };
-        let full = ("2026-11-20T10:00:00Z", 100.0, "2026-11-26T10:00:00Z");
-        let free = ("2026-11-20T12:00:00Z", 0.0, "2026-11-27T12:00:00Z");
-        for entry in [observed(&[full]), observed(&[full, free])] {
-            assert_eq!(weekly(&entry), entry.weekly);
-        }
-        let mut unseen = observed(&[full]);
-        unseen.observation = None;
-        assert_eq!(weekly(&unseen), unseen.weekly);
+    fn observations_and_refusals_of_a_wrong_clock_are_removed() {
+        let mut entry = observed(&[("2027-11-20T10:00:00Z", 100.0, "2027-11-26T10:00:00Z")]);
+        entry.expired_at = Some(at("2027-11-20T10:00:00Z"));
+        entry.remove_future_observations(&at("2026-11-20T10:00:00Z").to_utc());
+        assert_eq!(entry, AccountEntry::new(Identity::from_email("a@x.com")));
     }
 
     #[test]

@@ -56,9 +56,12 @@ pub(crate) fn rank<'a>(
     include_api_key: bool,
     now: &DateTime<Utc>,
 ) -> Ranking<'a> {
-    let usable = |a: &Account| !matches!(a.login, LoginState::Expired | LoginState::Moved);
-    let by_quota = |a: &Account| !a.entry.identity.kind.is_billed_by_use();
-    let allows_keys = include_api_key || !accounts.iter().any(|a| usable(a) && by_quota(a));
+    let is_usable = |a: &Account| !matches!(a.login, LoginState::Expired | LoginState::Moved);
+    let is_billed_by_quota = |a: &Account| !a.entry.identity.kind.is_billed_by_use();
+    let allows_keys = include_api_key
+        || !accounts
+            .iter()
+            .any(|a| is_usable(a) && is_billed_by_quota(a));
     let (mut candidates, mut excluded): (Vec<_>, Vec<_>) = accounts
         .iter()
         .map(|account| RankedAccount {
@@ -66,7 +69,7 @@ pub(crate) fn rank<'a>(
             verdict: state::judge(&account.entry, now),
             weekly_left: state::weekly_left(&account.entry, now),
         })
-        .partition(|c| usable(c.account) && (allows_keys || by_quota(c.account)));
+        .partition(|c| is_usable(c.account) && (allows_keys || is_billed_by_quota(c.account)));
     candidates.sort_by(|a, b| a.compare(b, strategy, now));
     excluded.sort_by_key(|c| c.account.entry.identity.email.key());
     Ranking {
@@ -171,15 +174,15 @@ impl RankedAccount<'_> {
 
     fn cooldown_reason(
         &self,
-        ago: impl Fn(&Timestamp) -> String,
-        when: impl Fn(&Timestamp) -> String,
+        format_ago: impl Fn(&Timestamp) -> String,
+        format_time: impl Fn(&Timestamp) -> String,
     ) -> String {
         let until = self.verdict.next_available_at.map_or_else(
             || "; no reset known".into(),
-            |at| format!(" until {}", when(&at)),
+            |at| format!(" until {}", format_time(&at)),
         );
         let source = self.evidence().map_or_else(String::new, |(source, at)| {
-            format!(" ({}, {})", source.name(), ago(&at))
+            format!(" ({}, {})", source.name(), format_ago(&at))
         });
         match &self.verdict.cause {
             Some(Cause::Held) => format!("held back{until}"),
@@ -217,13 +220,13 @@ impl<'a> Ranking<'a> {
         })
     }
 
-    /// Explains the rank of an account, or its exclusion, in one sentence. `ago` formats a time relative
-    /// to now, `when` in full.
+    /// Explains the rank of an account, or its exclusion, in one sentence. `format_ago` formats a time
+    /// relative to now, `format_time` in full.
     pub(crate) fn reason(
         &self,
         candidate: &RankedAccount<'_>,
-        ago: impl Fn(&Timestamp) -> String,
-        when: impl Fn(&Timestamp) -> String,
+        format_ago: impl Fn(&Timestamp) -> String,
+        format_time: impl Fn(&Timestamp) -> String,
     ) -> String {
         if let Some(exclusion) = self.exclusion_reason(candidate) {
             return exclusion.into();
@@ -231,11 +234,11 @@ impl<'a> Ranking<'a> {
         let entry = &candidate.account.entry;
         let used = entry.last_used_at.map_or_else(
             || "never used".into(),
-            |at| format!("last used {}", ago(&at)),
+            |at| format!("last used {}", format_ago(&at)),
         );
         match candidate.verdict.state {
-            AccountState::Ready => self.ready_reason(candidate, &used, ago),
-            AccountState::Cooldown => candidate.cooldown_reason(ago, when),
+            AccountState::Ready => self.ready_reason(candidate, &used, format_ago),
+            AccountState::Cooldown => candidate.cooldown_reason(format_ago, format_time),
             AccountState::Unknown if entry.identity.kind.is_billed_by_use() => {
                 format!("an API key, billed by use; {used}")
             }
@@ -262,13 +265,13 @@ impl<'a> Ranking<'a> {
         &self,
         candidate: &RankedAccount<'_>,
         used: &str,
-        ago: impl Fn(&Timestamp) -> String,
+        format_ago: impl Fn(&Timestamp) -> String,
     ) -> String {
         let figure = match (candidate.weekly_left, candidate.evidence()) {
             (Some(left), Some((source, at))) => format!(
                 "; {left:.0} % of the weekly quota left ({}, {})",
                 source.name(),
-                ago(&at)
+                format_ago(&at)
             ),
             _ => String::new(),
         };
@@ -278,7 +281,7 @@ impl<'a> Ranking<'a> {
             (Strategy::MostLeft, _) => format!("ready{figure}; {used}"),
             (Strategy::Stay, _) if candidate.account.current => format!("ready, in use{figure}"),
             (Strategy::ExpiringFirst | Strategy::Stay, Some(at)) if !figure.is_empty() => {
-                format!("ready{figure}, reset {}; {used}", ago(&at))
+                format!("ready{figure}, reset {}; {used}", format_ago(&at))
             }
             (Strategy::Lru | Strategy::ExpiringFirst | Strategy::Stay, _) => {
                 format!("ready, {used}{figure}")

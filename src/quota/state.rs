@@ -106,13 +106,13 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
         .and_then(|window| window.resets_at);
     // If the last observation lacks the weekly window (pasted text with missing lines), the evidence of an earlier
     // observation is still valid.
-    let unseen = entry
+    let earlier_evidence = entry
         .weekly
         .filter(|_| observation.is_none_or(|observation| observation.weekly().is_none()));
-    let unseen_reset = unseen.and_then(|evidence| evidence.exhausted_until);
+    let earlier_reset = earlier_evidence.and_then(|evidence| evidence.exhausted_until);
     let mut blockers =
         observation.map_or_else(Vec::new, |observation| find_blockers(observation, now));
-    if let Some(resets_at) = unseen_reset.filter(is_future) {
+    if let Some(resets_at) = earlier_reset.filter(is_future) {
         let cause = Cause::Exhausted(WEEKLY_LABEL.into());
         blockers.push(Blocker::until(resets_at, cause));
     }
@@ -120,20 +120,20 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
         blockers.push(Blocker::until(until, Cause::Held));
     }
     // Of blockers with the same end the first one is the cause: an exhausted window before a hold.
-    let last = blockers
+    let last_blocker = blockers
         .into_iter()
         .reduce(|a, b| if b.outlasts(&a) { b } else { a });
     // Without windows, an explicit permission of the server is evidence enough.
     let shows_state = |observation: &Observation| {
         codex_windows(observation).next().is_some() || observation.usage_allowed == Some(true)
     };
-    let known = observation.is_some_and(shows_state) || unseen.is_some();
-    let (state, next_available_at, cause) = match last {
+    let is_known = observation.is_some_and(shows_state) || earlier_evidence.is_some();
+    let (state, next_available_at, cause) = match last_blocker {
         Some(blocker) => (AccountState::Cooldown, blocker.ends_at, Some(blocker.cause)),
-        None if known => (AccountState::Ready, None, None),
+        None if is_known => (AccountState::Ready, None, None),
         None => (AccountState::Unknown, None, Some(Cause::NeverSeen)),
     };
-    let reset = weekly_reset.or(unseen_reset);
+    let reset = weekly_reset.or(earlier_reset);
     Verdict {
         state,
         next_available_at,

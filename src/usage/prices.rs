@@ -93,21 +93,21 @@ impl Prices {
     /// A built-in price also applies to versions of its model (`gpt-5-2025-08-07`), but not to another model
     /// (`gpt-5.9`). A price of the user applies to every model whose name begins with the entry name.
     pub(crate) fn find_price(&self, model: &str) -> Option<Price> {
-        let of_user = find_longest(&self.user, |name| model.starts_with(name));
-        of_user.or_else(|| {
+        let user_price = find_longest(&self.user, |name| model.starts_with(name));
+        user_price.or_else(|| {
             find_longest(&self.built_in, |name| {
                 model
                     .strip_prefix(name)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+                    .is_some_and(|suffix| suffix.is_empty() || suffix.starts_with('-'))
             })
         })
     }
 }
 
 fn find_longest(prices: &BTreeMap<String, Price>, matches: impl Fn(&str) -> bool) -> Option<Price> {
-    let found = prices.iter().filter(|(name, _)| matches(name));
-    let found = found.max_by_key(|(name, _)| name.len());
-    found.map(|(_, price)| *price)
+    let matching_prices = prices.iter().filter(|(name, _)| matches(name));
+    let matching_prices = matching_prices.max_by_key(|(name, _)| name.len());
+    matching_prices.map(|(_, price)| *price)
 }
 
 fn parse(text: &str) -> Result<PriceFile, PricesError> {

@@ -75,29 +75,31 @@ pub(crate) fn sum_by_key<'a, K: Ord + Clone>(
     usage: impl IntoIterator<Item = (K, &'a UsageRow)>,
     prices: &Prices,
 ) -> Report<K> {
-    let mut known = BTreeMap::new();
+    let mut prices_of_models = BTreeMap::new();
     let mut by_key: BTreeMap<K, Models> = BTreeMap::new();
-    let mut all = Models::default();
+    let mut models_of_all = Models::default();
     for (key, usage) in usage {
         // The price is searched once for each model, because a year of use has 100,000 rows.
-        let price = *known
+        let price = *prices_of_models
             .entry(Rc::clone(&usage.model))
             .or_insert_with(|| prices.find_price(&usage.model));
         let cost = price.map(|price| price.cost(usage.tokens));
         let models = by_key.entry(key).or_default();
-        for models in [models, &mut all] {
+        for models in [models, &mut models_of_all] {
             models
                 .sum_mut(&usage.model)
                 .add(usage.requests, usage.tokens, cost);
         }
     }
-    let unpriced = known.into_iter().filter(|(_, price)| price.is_none());
+    let unpriced = prices_of_models
+        .into_iter()
+        .filter(|(_, price)| price.is_none());
     Report {
         rows: by_key
             .into_iter()
             .map(|(key, models)| models.into_row(key))
             .collect(),
-        totals: all.into_row(()),
+        totals: models_of_all.into_row(()),
         unknown_models: unpriced.map(|(model, _)| model.to_string()).collect(),
     }
 }
@@ -108,8 +110,8 @@ struct Models(Vec<ModelSum>);
 
 impl Models {
     fn sum_mut(&mut self, model: &Rc<str>) -> &mut UsageSum {
-        let known = self.0.iter().position(|known| known.model == *model);
-        let at = known.unwrap_or_else(|| {
+        let place = self.0.iter().position(|sum| sum.model == *model);
+        let at = place.unwrap_or_else(|| {
             // Most conversations have one model, and the first `push` into an empty list allocates room for four.
             self.0.reserve_exact(1);
             self.0.push(ModelSum {

@@ -150,8 +150,8 @@ pub(crate) fn unique_short_id<'i, 'a>(
     all: impl IntoIterator<Item = &'a str>,
 ) -> &'i str {
     let short = short_id(id);
-    let is_same = |other: &str| other != id && short_id(other) == short;
-    if all.into_iter().any(is_same) {
+    let has_same_short_id = |other: &str| other != id && short_id(other) == short;
+    if all.into_iter().any(has_same_short_id) {
         id
     } else {
         short

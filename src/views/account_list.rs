@@ -64,9 +64,9 @@ impl AccountList {
     /// to get one.
     pub(crate) fn print_profiles_json(&self, command: &str, context: &Context) {
         let rows = self.profiles.iter().filter_map(|profile| {
-            let is_own =
+            let is_of_profile =
                 |(a, _): &&(Account, Verdict)| a.entry.profile.as_ref() == Some(&profile.name);
-            let (account, verdict) = self.rows.iter().find(is_own)?;
+            let (account, verdict) = self.rows.iter().find(is_of_profile)?;
             let entry = &account.entry;
             let usage = self.usages.newest_usage(entry);
             let json = object()
@@ -170,8 +170,10 @@ fn print_accounts_json<T: Serialize>(
 /// Describes the damage of a profile's login; `None` if the login is usable or was moved to another machine.
 pub(crate) fn describe_login_problem(profile: &Profile) -> Option<String> {
     use crate::codex::auth::AuthFile;
-    if let Some(other) = profile.other_account() {
-        return Some(format!("its auth.json contains the login of {other}"));
+    if let Some(other_account) = profile.other_account() {
+        return Some(format!(
+            "its auth.json contains the login of {other_account}"
+        ));
     }
     if let Some(reason) = &profile.damaged {
         return Some(format!("its profile.json is damaged: {reason}"));

@@ -112,11 +112,11 @@ fn state_text(verdict: &Verdict) -> String {
 }
 
 fn weekly_cell(entry: &AccountEntry, context: &Context) -> Cell {
-    let Some(left) = state::weekly_left(entry, &context.now()) else {
+    let Some(percent_left) = state::weekly_left(entry, &context.now()) else {
         return Cell::plain("");
     };
-    let text = format!("{} {left:>3.0} %", windows::draw_bar(left));
-    Cell::new(windows::style_of(left), text).value(format_args!("{left:.0}"))
+    let text = format!("{} {percent_left:>3.0} %", windows::draw_bar(percent_left));
+    Cell::new(windows::style_of(percent_left), text).value(format_args!("{percent_left:.0}"))
 }
 
 fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
@@ -245,14 +245,14 @@ impl AccountNames {
     /// Returns the name of an account in a list without a column of profiles: its profile with the email, or the email.
     pub(crate) fn name(&self, identity: &Identity) -> String {
         let email = printable(identity.email.as_str());
-        let known = self.0.iter().find(|e| e.identity.is_same(identity));
-        if let Some(profile) = known.and_then(|known| known.profile.as_deref()) {
+        let entry = self.0.iter().find(|e| e.identity.is_same(identity));
+        if let Some(profile) = entry.and_then(|entry| entry.profile.as_deref()) {
             return format!("{} ({email})", printable(profile));
         }
-        let is_shared = |known: &&AccountEntry| {
-            known.identity.email.key() == identity.email.key() && !known.identity.is_same(identity)
+        let shares_email = |entry: &&AccountEntry| {
+            entry.identity.email.key() == identity.email.key() && !entry.identity.is_same(identity)
         };
-        if self.0.iter().find(is_shared).is_none() {
+        if self.0.iter().find(shares_email).is_none() {
             return email;
         }
         let id = identity.account_id.as_deref().unwrap_or("no workspace");

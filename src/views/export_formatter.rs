@@ -126,9 +126,9 @@ fn build_page_head(
         ];
     }
     facts.push(("Session", Some(session.id.clone())));
-    let known = |(name, value): (&'static str, Option<String>)| Some((name, value?));
+    let known_fact = |(name, value): (&'static str, Option<String>)| Some((name, value?));
     PageHead {
         title: title.map_or_else(|| "Conversation".to_owned(), Clone::clone),
-        facts: facts.into_iter().filter_map(known).collect(),
+        facts: facts.into_iter().filter_map(known_fact).collect(),
     }
 }

@@ -1,11 +1,9 @@
 //! The plan of `prune` and `vault forget` as a table.
 
 use crate::archive::names::ARCHIVE_SUFFIX;
-use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::inventory::archive_names;
 use crate::inventory::retention::{RetentionDecision, RetentionPlan};
-use crate::quota::account::AccountEntry;
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::vault::snapshot_id::short_id;
 use crate::views::account::{self, absolute_time, local_rfc3339, printable};
@@ -43,25 +41,11 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
     if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
         return;
     }
-    let known = account::read_known_accounts(context).unwrap_or_default();
-    let entry_of = |identity: &Identity| {
-        let known = known.iter().find(|a| a.entry.identity.is_same(identity));
-        known.map_or_else(|| AccountEntry::new(identity.clone()), |a| a.entry.clone())
-    };
+    let accounts = account::read_known_accounts(context).unwrap_or_default();
+    let names = AccountNames::from_entries(accounts.iter().map(|account| &account.entry));
     let kept = plan.keep.iter().map(|d| (d, true));
-    let decisions: Vec<_> = kept.chain(plan.drop.iter().map(|d| (d, false))).collect();
-    let mut identities: Vec<&Identity> = Vec::new();
-    for identity in decisions
-        .iter()
-        .filter_map(|(d, _)| d.candidate.identity.as_ref())
-    {
-        if !identities.contains(&identity) {
-            identities.push(identity);
-        }
-    }
-    let entries: Vec<_> = identities.into_iter().map(entry_of).collect();
-    let names = AccountNames::from_entries(&entries);
-    let rows = decisions.into_iter().map(|(decision, is_kept)| {
+    let decisions = kept.chain(plan.drop.iter().map(|d| (d, false)));
+    let rows = decisions.map(|(decision, is_kept)| {
         let identity = decision.candidate.identity.as_ref();
         let who = identity.map_or("signed out".to_owned(), |identity| names.name(identity));
         (who, decision, is_kept)
@@ -74,8 +58,8 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
     let mut table = Table::new(ui, columns(subject));
     for group in rows.chunk_by(|a, b| a.0 == b.0) {
         table.add_group(group[0].0.clone(), None);
-        for (_, decision, kept) in group {
-            table.add_row(build_row(context, decision, *kept, subject));
+        for (_, decision, is_kept) in group {
+            table.add_row(build_row(context, decision, *is_kept, subject));
         }
     }
     table.report(ui);

@@ -171,8 +171,8 @@ fn collect_conflict_copies<'a>(
     plan: &'a SyncPlan,
     steps: impl Iterator<Item = &'a SyncStep>,
 ) -> Vec<&'a str> {
-    let known = plan.notices.conflict_copies.iter().map(|(name, _)| &**name);
-    let names: BTreeSet<&str> = known
+    let waiting_copies = plan.notices.conflict_copies.iter().map(|(name, _)| &**name);
+    let names: BTreeSet<&str> = waiting_copies
         .chain(steps.flat_map(SyncStep::new_conflict_copies))
         .collect();
     names.into_iter().collect()
@@ -255,15 +255,16 @@ pub(crate) fn sum_steps(steps: &[&SyncStep], conflicts: usize, remote: SyncRemot
         arrow('←', SyncAction::CopyToLocal),
         pluralize(conflicts, "conflict"),
     ];
-    let (merged, _) = count(&[SyncAction::Merge]);
-    let (deleted, _) = count(&[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
-    let copied =
+    let (merged_count, _) = count(&[SyncAction::Merge]);
+    let (deleted_count, _) = count(&[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
+    let copied_counts =
         [SyncAction::CopyToCloud, SyncAction::CopyToLocal].map(|action| count(&[action]).0);
-    let others = steps.len() - copied[0] - copied[1] - merged - deleted;
+    let other_count =
+        steps.len() - copied_counts[0] - copied_counts[1] - merged_count - deleted_count;
     for (n, part) in [
-        (merged, format!("{merged} merged")),
-        (deleted, format!("{deleted} deleted")),
-        (others, pluralize(others, "other step")),
+        (merged_count, format!("{merged_count} merged")),
+        (deleted_count, format!("{deleted_count} deleted")),
+        (other_count, pluralize(other_count, "other step")),
     ] {
         parts.extend((n > 0).then_some(part));
     }
@@ -323,12 +324,16 @@ fn read_step_titles(
             .map(str::to_lowercase)
     };
     let ids = steps.iter().filter_map(id).collect();
-    let known = read_titles(&config.local, &context.env, ids);
+    let listed_titles = read_titles(&config.local, &context.env, ids);
     let title = |step: &SyncStep| {
         let id = id(step)?;
         let sides = [Side::Local, Side::Remote].map(|side| config.file_path(side, &step.path));
-        let read = || sides.iter().find_map(|path| rollout::read_title(path));
-        let title = known.get(&id).cloned().or_else(read).unwrap_or_default();
+        let read_title = || sides.iter().find_map(|path| rollout::read_title(path));
+        let title = listed_titles
+            .get(&id)
+            .cloned()
+            .or_else(read_title)
+            .unwrap_or_default();
         Some((id, title))
     };
     steps.iter().map(title).collect()
@@ -402,15 +407,17 @@ pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
 }
 
 /// Prints the names of the first entries of the home that are excluded from sync, and the number of the others.
-fn print_left_out(context: &Context, left_out: &[(String, String)]) {
+fn print_left_out(context: &Context, excluded: &[(String, String)]) {
     const NAMED: usize = 10;
     let ui = &context.ui;
-    for (path, why) in left_out.iter().take(NAMED) {
+    for (path, why) in excluded.iter().take(NAMED) {
         ui.note(format_args!("excluded: {path}: {why}"));
     }
-    if left_out.len() > NAMED {
-        let more = left_out.len() - NAMED;
-        ui.note(format_args!("excluded: {more} more; --json names them"));
+    if excluded.len() > NAMED {
+        let unnamed_count = excluded.len() - NAMED;
+        ui.note(format_args!(
+            "excluded: {unnamed_count} more; --json names them"
+        ));
     }
 }
 

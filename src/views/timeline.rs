@@ -37,11 +37,7 @@ pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
         .collect();
     ui.line(ui.paint(
         Style::Dim,
-        format!(
-            "{:name_width$}  {}",
-            "",
-            day_names(&starts, per_day).trim_end()
-        ),
+        format!("{:name_width$}  {}", "", day_names(&starts, per_day)),
     ));
     for ((account, verdict), name) in rows.iter().zip(names) {
         let line = build_line(account, verdict, &starts)
@@ -59,26 +55,28 @@ pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
 /// a day has only three cells. `starts` has the start of each cell, and the end of the last cell.
 fn day_names(starts: &[Timestamp], per_day: usize) -> String {
     let name_chars = if per_day > 3 { 3 } else { 2 };
-    let mut head = vec![' '; starts.len() - 1];
-    for (i, pair) in starts.windows(2).enumerate() {
-        let is_first = i == 0 && pair[0].hour() < 12;
+    let has_midnight = |cells: &[Timestamp]| {
+        let last = cells.last();
+        last.is_some_and(|last| last.date_naive() != cells[0].date_naive())
+    };
+    // The name of a first day with few cells would overlap the next name.
+    let names_first_day = starts[0].hour() < 12 && !has_midnight(&starts[..name_chars + 2]);
+    let mut names = String::new();
+    for (i, cell) in starts.windows(2).enumerate() {
+        let day = if i == 0 && names_first_day {
+            cell[0]
+        } else if has_midnight(cell) {
+            cell[1]
+        } else {
+            continue;
+        };
         // The last day may be shorter than its name.
-        let fits = i + name_chars <= head.len();
-        if fits && (pair[0].date_naive() != pair[1].date_naive() || is_first) {
-            let day = if is_first { pair[0] } else { pair[1] };
-            // Removes the name of a first day that has fewer cells than letters.
-            if i <= name_chars {
-                head[..i].fill(' ');
-            }
-            for (cell, c) in head[i..]
-                .iter_mut()
-                .zip(day.format("%a").to_string().chars().take(name_chars))
-            {
-                *cell = c;
-            }
+        if i + name_chars < starts.len() {
+            let name = day.format("%a").to_string();
+            names = format!("{names:i$}{}", &name[..name_chars]);
         }
     }
-    head.into_iter().collect()
+    names
 }
 
 /// Returns the parts of the line of an account, with their styles.
@@ -125,10 +123,10 @@ mod tests {
             .map(|n| Zone::UTC.at(&(at + Duration::hours(8) * n)))
             .collect();
         assert_eq!(day_names(&starts, 3), " Mo Tu");
-        assert_eq!(day_names(&starts[..6], 3), " Mo  ");
+        assert_eq!(day_names(&starts[..6], 3), " Mo");
         let starts: Vec<_> = (0..=12)
             .map(|n| Zone::UTC.at(&(at + Duration::hours(3) * n)))
             .collect();
-        assert_eq!(day_names(&starts, 8), "Sun  Mon    ");
+        assert_eq!(day_names(&starts, 8), "Sun  Mon");
     }
 }

@@ -201,16 +201,13 @@ mod tests {
             )
             .unwrap();
         assert_eq!(ids(&old, &ThreadFilter::default()), ["b", "c", "a"]);
-        let below = ThreadFilter {
-            folders: Some(vec!["/w/p/".into()]),
-            ..ThreadFilter::default()
-        };
-        assert_eq!(ids(&old, &below), ["c"]);
-        let below = ThreadFilter {
-            folders: Some(vec!["/w/p".into()]),
-            ..ThreadFilter::default()
-        };
-        assert_eq!(ids(&old, &below), ["c", "a"]);
+        for folder in ["/w/p/", "/w/p"] {
+            let below = ThreadFilter {
+                folders: Some(vec![folder.into()]),
+                ..ThreadFilter::default()
+            };
+            assert_eq!(ids(&old, &below), ["c", "a"]);
+        }
         let times = ThreadFilter {
             since_ms: Some(11_000),
             until_ms: Some(20_000),
@@ -277,7 +274,8 @@ mod tests {
                 "CREATE TABLE threads(id TEXT PRIMARY KEY, archived INTEGER NOT NULL, cwd TEXT NOT NULL,
                  updated_at_ms INTEGER);
                  INSERT INTO threads VALUES('a', 0, '/w/p', 1), ('b', 1, '/w/p/x', 2), ('c', 0, '/w/p2', 3),
-                 ('d', 0, '/w/p-x', 4), ('e', 0, '/w', 5), ('f', 0, '/w/p/', 6), ('g', 0, '/w/p0', 7)",
+                 ('d', 0, '/w/p-x', 4), ('e', 0, '/w', 5), ('f', 0, '/w/p/', 6), ('g', 0, '/w/p0', 7),
+                 ('h', 0, 'C:\\w', 8), ('i', 0, 'C:\\w\\x', 9), ('j', 0, 'C:\\w2', 10), ('k', 0, '', 11)",
             )
             .unwrap();
         for indexed in [false, true] {
@@ -289,7 +287,9 @@ mod tests {
             }
             for (folder, found) in [
                 ("/w/p", &["f", "b", "a"][..]),
-                ("/w/p/", &["f", "b"]),
+                ("/w/p/", &["f", "b", "a"]),
+                ("C:\\w", &["i", "h"]),
+                ("C:\\", &["j", "i", "h"]),
                 ("/", &["g", "f", "e", "d", "c", "b", "a"]),
                 ("/none", &[]),
             ] {

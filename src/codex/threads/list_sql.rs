@@ -116,12 +116,17 @@ impl Schema {
 
     fn add_folders(&self, clauses: &mut Clauses, folders: &[String]) {
         let cwd = self.column("cwd");
+        let prefixes: Vec<_> = folders
+            .iter()
+            .map(|folder| with_separator(folder))
+            .collect();
         clauses.add(
             &format!(
-                "EXISTS (SELECT 1 FROM json_each(?) AS folder WHERE {cwd} = folder.value \
-                 OR substr({cwd}, 1, length(rtrim(folder.value, '/')) + 1) = rtrim(folder.value, '/') || '/')"
+                "EXISTS (SELECT 1 FROM json_each(?) AS prefix \
+                 WHERE {cwd} <> '' \
+                 AND substr({cwd} || substr(prefix.value, -1), 1, length(prefix.value)) = prefix.value)"
             ),
-            [to_json_array(folders)],
+            [to_json_array(&prefixes)],
         );
     }
 
@@ -161,6 +166,13 @@ impl Schema {
     }
 }
 
+/// Returns a folder with one separator at its end: `\` for a path of Windows, else `/`.
+fn with_separator(folder: &str) -> String {
+    let is_of_windows = folder.get(1..3) == Some(":\\") || folder.starts_with("\\\\");
+    let separator = if is_of_windows { '\\' } else { '/' };
+    format!("{}{separator}", folder.trim_end_matches(separator))
+}
+
 /// Returns the ids of the conversations in a folder or below it, from an index of Codex's table. `None` if there are
 /// many or the table has no such index: then reading the whole list in order is faster.
 pub(super) fn find_few_in_folder(
@@ -173,16 +185,17 @@ pub(super) fn find_few_in_folder(
     if count == 0 {
         return Ok(None);
     }
-    let parent = folder.trim_end_matches('/');
-    // `0` follows `/`, so this is the range of the paths that begin with the folder.
-    let below = [format!("{parent}/"), format!("{parent}0")];
+    let prefix = with_separator(folder);
+    let (parent, separator) = prefix.split_at(prefix.len() - 1);
+    // `0` follows `/`, and `]` follows `\`, so this is the range of the paths that begin with the folder.
+    let end = format!("{parent}{}", if separator == "/" { '0' } else { ']' });
     let sql = format!(
-        "SELECT id FROM threads INDEXED BY {FOLDER_INDEX} WHERE archived IN (0, 1) AND cwd = ?1 \
+        "SELECT id FROM threads INDEXED BY {FOLDER_INDEX} WHERE archived IN (0, 1) AND cwd = ?1 AND cwd <> '' \
          UNION ALL SELECT id FROM threads INDEXED BY {FOLDER_INDEX} \
-         WHERE archived IN (0, 1) AND cwd >= ?2 AND cwd < ?3 AND cwd <> ?1 LIMIT {MAX_LOOKUPS}"
+         WHERE archived IN (0, 1) AND cwd >= ?2 AND cwd < ?3 LIMIT {MAX_LOOKUPS}"
     );
     let mut statement = connection.prepare(&sql)?;
-    let rows = statement.query_map([folder, &below[0], &below[1]], |row| row.get(0))?;
+    let rows = statement.query_map([parent, &prefix, &end], |row| row.get(0))?;
     let ids: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
     Ok(Some(ids).filter(|ids| ids.len() < MAX_LOOKUPS))
 }

@@ -35,7 +35,7 @@ pub(super) fn format_image(url: &str, with_images: bool) -> String {
 /// Returns the kind and the base64 text of the image in a data URL. `None` for another URL or another kind of image.
 fn parse_data_url(url: &str) -> Option<(&'static str, &str)> {
     let (kind, data) = url.strip_prefix("data:image/")?.split_once(";base64,")?;
-    let kind = KINDS.into_iter().find(|known| *known == kind)?;
+    let kind = KINDS.into_iter().find(|shown_kind| *shown_kind == kind)?;
     let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
     data.bytes().all(is_base64).then_some((kind, data))
 }

@@ -134,7 +134,7 @@ pub(super) fn find_all_candidates(
     let (mut on_disk, unlistable) = list_candidates(source.home, source.database)?;
     // The newest conversations come first, so that an interrupted first update has indexed these.
     on_disk.sort_by(|a, b| b.recency().cmp(&a.recency()));
-    let found: HashSet<&String> = on_disk.iter().map(|c| &c.session).collect();
+    let ids_on_disk: HashSet<&String> = on_disk.iter().map(|c| &c.session).collect();
     // A conversation in an unreadable folder may still exist.
     let is_unlistable = |path: &str| {
         unlistable
@@ -142,13 +142,13 @@ pub(super) fn find_all_candidates(
             .any(|folder| Path::new(path).starts_with(&folder.path))
     };
     let sql = "SELECT session, path FROM conversation";
-    let indexed: Vec<(String, String)> =
+    let indexed_paths: Vec<(String, String)> =
         store.query_rows(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let gone = indexed
+    let gone_ids = indexed_paths
         .into_iter()
-        .filter(|(id, path)| !found.contains(id) && !is_unlistable(path));
+        .filter(|(id, path)| !ids_on_disk.contains(id) && !is_unlistable(path));
     Ok(Candidates {
-        gone: gone.map(|(id, _)| id).collect(),
+        gone: gone_ids.map(|(id, _)| id).collect(),
         newest: on_disk.first().and_then(|first| first.recency().0),
         on_disk,
         unlistable,
@@ -169,7 +169,7 @@ pub(super) fn has_exactly_indexed_files(
         let path = path.as_os_str().as_encoded_bytes();
         stamp.map_or(0, |stamp| hasher.hash_one((path, stamp)))
     };
-    let sum_files = || {
+    let sum_files_on_disk = || {
         let mut sum = 0_u64;
         let mut add = |entry: &DirEntry| {
             let path = entry.path();
@@ -193,12 +193,15 @@ pub(super) fn has_exactly_indexed_files(
         let rollouts: Option<Vec<PathBuf>> =
             rollouts.and_then(|list| serde_json::from_str(list).ok());
         // The earlier rollouts of a rewound conversation never change, so their stamps are not in the index.
-        let earlier = rollouts.into_iter().flatten().filter(|one| one != path);
+        let earlier = rollouts
+            .into_iter()
+            .flatten()
+            .filter(|rollout| rollout != path);
         let earlier = earlier.map(|path| hash(&path, RolloutStamp::read(&path)));
         Ok(earlier.fold(hash(path, Some(stamp)), u64::wrapping_add))
     };
     let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
-    let (on_disk, indexed) = parallel::run_both(sum_files, || {
+    let (on_disk, indexed) = parallel::run_both(sum_files_on_disk, || {
         store.query_rows::<_, Vec<u64>>(sql, [], hash_row)
     });
     let indexed = indexed?.into_iter().fold(0, u64::wrapping_add);
@@ -218,16 +221,16 @@ pub(super) fn find_changed_candidates(
     };
     let mut changed = list_threads(source, &filter)?;
     // A new name in `session_index.jsonl` does not change the time in Codex's database.
-    let (named, names_end) =
+    let (named_ids, names_end) =
         read_names_since(source.home, store.read_meta(NAMES_END)?.unwrap_or(0));
-    if !named.is_empty() {
-        let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
-        let named = ThreadFilter {
-            ids: Some(named),
+    if !named_ids.is_empty() {
+        let changed_ids: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
+        let filter_by_ids = ThreadFilter {
+            ids: Some(named_ids),
             ..ThreadFilter::default()
         };
-        let named = list_threads(source, &named)?.into_iter();
-        changed.extend(named.filter(|thread| !known.contains(&thread.id)));
+        let named_threads = list_threads(source, &filter_by_ids)?.into_iter();
+        changed.extend(named_threads.filter(|thread| !changed_ids.contains(&thread.id)));
     }
     let mut gone = Vec::new();
     // The whole list is read only if necessary, because in a large home this takes most of the time of an update.
@@ -239,10 +242,10 @@ pub(super) fn find_changed_candidates(
             !ids.contains(*id) && matches!(Path::new(&old.path).try_exists(), Ok(false))
         };
         gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
-        let known: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
+        let changed_ids: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
         let differs = |thread: &ListedThread| {
             let indexed = indexed.get(&thread.id.to_lowercase());
-            !known.contains(&thread.id)
+            !changed_ids.contains(&thread.id)
                 && indexed.is_none_or(|old| old.shown.archived != thread.archived)
         };
         changed.extend(all.into_iter().filter(differs));
@@ -281,12 +284,12 @@ fn has_other_changes(
         .map(|thread| thread.id.to_lowercase())
         .collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    let known = plan::read_indexed(store, Some(&ids))?;
+    let indexed = plan::read_indexed(store, Some(&ids))?;
     let mut expected = count_listed(store)?;
     expected.all += store.read_meta(MISSING)?.unwrap_or(0);
     expected.archived += store.read_meta(MISSING_ARCHIVED)?.unwrap_or(0);
     for thread in changed {
-        let old = known.get(&thread.id.to_lowercase());
+        let old = indexed.get(&thread.id.to_lowercase());
         let old = old.filter(|old| old.shown.listed);
         expected.all += i64::from(old.is_none());
         let was_archived = old.is_some_and(|old| old.shown.archived);

@@ -6,9 +6,11 @@
 use super::deleted_texts::{delete_texts, delete_turns_after};
 use super::error::IndexError;
 use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_place};
-use super::rollout_blocks::{IngestStep, ParsedBlock, ParsedLine, parse_step, read_rollouts};
+use super::rollout_blocks::{
+    IngestStep, ParsedBlock, ParsedLine, ParsedText, RolloutEnd, parse_step, read_rollouts,
+};
 use super::store::{IndexStore, Place};
-use super::text_spans::{NEXT_TEXT, NewSpan, delete_chosen};
+use super::text_spans::{NEXT_TEXT, NewSpan, TextPosition, delete_chosen};
 use super::text_words::TextWords;
 use super::usage_ingest::ConversationUsage;
 use super::word_buffer::WordBuffer;
@@ -66,28 +68,15 @@ pub(super) fn ingest(
     writer.finish(result)
 }
 
-/// Recognizes the texts at the beginning of a conversation that Codex copied from its parent.
-struct CopiedBeginning {
-    /// The id of the parent.
-    parent: String,
-    /// Reads the rollout of the parent.
-    reader: EventReader,
-    has_copies: bool,
-}
-
-impl CopiedBeginning {
-    /// Reads the next text of the parent, and returns true if `event` has the same text. Returns false at the end of
-    /// the parent, or if its rollout cannot be read any more.
-    fn consume_copy(&mut self, event: &RolloutEvent) -> bool {
-        while let Ok(Some(original)) = self.reader.next_event() {
-            if original.kind.text().is_some() {
-                let is_copy = original.kind == event.kind;
-                self.has_copies |= is_copy;
-                return is_copy;
-            }
+/// Returns true if the next text of the parent is the text of `event`. Returns false at the end of the parent, or if its
+/// rollout cannot be read any more.
+fn is_next_text_of_parent(parent: &mut EventReader, event: &RolloutEvent) -> bool {
+    while let Ok(Some(original)) = parent.next_event() {
+        if original.kind.text().is_some() {
+            return original.kind == event.kind;
         }
-        false
     }
+    false
 }
 
 /// The conversation whose rollouts are being read.
@@ -97,10 +86,11 @@ struct OpenConversation {
     state: ReaderState,
     /// The first line of the first message, which is the title if the conversation has no other.
     title: Option<String>,
-    /// `None` once the conversation differs from its parent.
-    copied: Option<CopiedBeginning>,
-    /// The id of the parent, if texts of the parent were skipped.
-    parent: Option<String>,
+    /// The texts of the parent, which Codex copied to the beginning of the conversation. `None` once the conversation
+    /// differs from its parent.
+    parent: Option<EventReader>,
+    /// True if texts were skipped because they are copies.
+    has_copies: bool,
     usage: ConversationUsage,
 }
 
@@ -229,13 +219,9 @@ impl<'a> Writer<'a> {
             }
             None => ReaderState::default(),
         };
-        let copied = task.parent.as_ref().and_then(|(parent, rollout)| {
-            Some(CopiedBeginning {
-                parent: parent.clone(),
-                reader: EventReader::open(rollout, LineParts::TEXTS).ok()?,
-                has_copies: false,
-            })
-        });
+        let parent = task.parent.as_ref();
+        let parent =
+            parent.and_then(|parent| EventReader::open(&parent.path, LineParts::TEXTS).ok());
         if from == 0 && (task.indexed.is_some() || !task.earlier.is_empty()) {
             self.set_rollouts(id, &task)?;
         }
@@ -244,8 +230,8 @@ impl<'a> Writer<'a> {
             usage: ConversationUsage::begin(self.store, &task, id)?,
             state,
             title: None,
-            copied,
-            parent: None,
+            parent,
+            has_copies: false,
             task,
         });
         Ok(())
@@ -324,14 +310,14 @@ impl<'a> Writer<'a> {
         &mut self,
         conversation: i64,
         role: Role,
-        place: Option<(u32, Place)>,
+        position: Option<TextPosition>,
     ) -> rusqlite::Result<i64> {
         if self.span.is_full() {
             self.write_span(conversation)?;
         }
         let number = self.next_text;
         self.next_text += 1;
-        self.span.push(role, place);
+        self.span.push(role, position);
         Ok(number)
     }
 
@@ -354,26 +340,29 @@ impl<'a> Writer<'a> {
                 delete_turns_after(self.store, open.id, event.turn)?;
                 continue;
             }
-            let Some((role, text)) = text else {
+            let Some(ParsedText { role, number }) = text else {
                 open.usage.add(self.store, &event)?;
                 continue;
             };
-            if let Some(mut copied) = open.copied.take() {
+            if let Some(parent) = &mut open.parent {
                 // A fork begins with copies of all texts of its parent. A search should not find these texts twice.
-                if copied.consume_copy(&event) {
-                    open.copied = Some(copied);
+                if is_next_text_of_parent(parent, &event) {
+                    open.has_copies = true;
                     continue;
                 }
-                open.parent = copied.has_copies.then_some(copied.parent);
+                open.parent = None;
             }
             if let EventKind::User(text) = &event.kind
                 && open.title.is_none()
             {
                 open.title = first_line(text);
             }
-            if let Some(text) = text {
-                let place = Some((event.turn, line.place));
-                numbers[text as usize] = Some(self.number_text(open.id, role, place)?);
+            if let Some(number) = number {
+                let position = TextPosition {
+                    turn: event.turn,
+                    line: line.place,
+                };
+                numbers[number as usize] = Some(self.number_text(open.id, role, Some(position))?);
             }
         }
         // An error returns earlier and leaves no open conversation, because the transaction is rolled back.
@@ -381,31 +370,26 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish_conversation(
-        &mut self,
-        end: Result<(Place, Vec<u8>), String>,
-    ) -> rusqlite::Result<()> {
+    fn finish_conversation(&mut self, end: Result<RolloutEnd, String>) -> rusqlite::Result<()> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
         self.report.read += 1;
-        let (end, tail) = match end {
+        let RolloutEnd { place, tail } = match end {
             Ok(end) => end,
             Err(reason) => {
                 let path = open.task.candidate.path.clone();
                 self.report.skipped.push(SkippedFile { path, reason });
                 // The next walk reads the conversation from its beginning.
                 open.task.stamp.size = NOT_INDEXED;
-                let nothing = Place {
-                    rollout: 0,
-                    offset: 0,
-                };
-                (nothing, Vec::new())
+                RolloutEnd {
+                    place: Place::from_number(0),
+                    tail: Vec::new(),
+                }
             }
         };
-        if let Some(copied) = open.copied.take().filter(|copied| copied.has_copies) {
-            open.parent = Some(copied.parent);
-        }
+        let parent = open.task.parent.as_ref().filter(|_| open.has_copies);
+        let parent_id = parent.map(|parent| parent.id.clone());
         if open.task.shown.title.is_empty() {
             open.task.shown.title = open.title.take().unwrap_or_default();
         }
@@ -420,10 +404,10 @@ impl<'a> Writer<'a> {
                 stamp.file,
                 stamp.size,
                 stamp.mtime,
-                end.number(),
+                place.number(),
                 tail,
                 open.state.to_bytes(),
-                open.parent,
+                parent_id,
                 open.task.from.is_some_and(|from| from > 0),
                 usage,
             ],

@@ -35,5 +35,5 @@ pub(crate) use refresh::{IndexStatus, Thoroughness, is_unfinished, read_status, 
 pub(crate) use rollout_blocks::searched_part;
 pub(crate) use store::{FOLDER, IndexStore, TextId, disk_size, path_of, remove};
 pub(crate) use text_set::role_bits;
-pub(crate) use text_spans::{TextSpans, list_ranges, read_place};
+pub(crate) use text_spans::{TextPosition, TextSpans, list_ranges, read_position};
 pub(crate) use word_query::{WordQuery, WordSearcher};

@@ -148,10 +148,17 @@ pub(super) struct IngestTask {
     pub earlier: Vec<RolloutSlice>,
     /// The number of the newest rollout among the rollouts of the conversation.
     pub number: usize,
-    /// The id and the rollout of the parent, whose texts this conversation may repeat at its beginning.
-    pub parent: Option<(String, PathBuf)>,
+    /// The conversation whose texts this one may repeat at its beginning.
+    pub parent: Option<ParentRollout>,
     /// The time at which Codex copied the texts of the parent; `None` if it copied nothing.
     pub copied_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug)]
+pub(super) struct ParentRollout {
+    /// The id of the conversation.
+    pub id: String,
+    pub path: PathBuf,
 }
 
 const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, title, cwd, created, \
@@ -214,8 +221,8 @@ impl HomeRollouts<'_> {
         if let Some(path) = self.paths.get(id) {
             return Some(path.to_path_buf());
         }
-        let found = read_indexed(self.store, Some(&[id])).ok()?;
-        Some(PathBuf::from(&found.get(id)?.path))
+        let indexed = read_indexed(self.store, Some(&[id])).ok()?;
+        Some(PathBuf::from(&indexed.get(id)?.path))
     }
 
     fn find_earlier_rollouts(&self, candidate: &IndexCandidate) -> Vec<RolloutSlice> {
@@ -232,21 +239,7 @@ pub(super) fn plan_task(
 ) -> Option<IngestTask> {
     let stamp = RolloutStamp::read(&candidate.path)?;
     let is_rewind = RolloutName::parse(&candidate.path).is_some_and(|file| file.is_rewind());
-    // Codex moves all rollouts of a rewound conversation together, so the index needs all their paths again.
-    let is_moved = |old: &IndexedConversation| Path::new(&old.path) != candidate.path;
-    let is_unchanged = indexed
-        .as_ref()
-        .is_some_and(|old| old.stamp == stamp && !(is_rewind && is_moved(old)));
-    let from = match &indexed {
-        Some(_) if is_unchanged => None,
-        // In the usual case Codex has appended turns, and only these are read.
-        Some(old)
-            if !(is_rewind && is_moved(old)) && has_only_grown(old, &stamp, &candidate.path) =>
-        {
-            Some(old.end.offset)
-        }
-        _ => Some(0),
-    };
+    let from = find_start(&candidate, &stamp, indexed.as_ref(), is_rewind);
     let earlier = if from == Some(0) && is_rewind {
         rollouts.find_earlier_rollouts(&candidate)
     } else {
@@ -262,10 +255,9 @@ pub(super) fn plan_task(
         .then(|| rollout::read_head(first).ok().flatten())
         .flatten();
     let shown = build_shown_fields(&candidate, &stamp, head.as_ref(), indexed.as_ref());
-    let is_same = indexed.as_ref().is_some_and(|old| {
-        is_unchanged && old.shown == shown && Path::new(&old.path) == candidate.path
-    });
-    if is_same {
+    let is_shown_like =
+        |old: &IndexedConversation| old.shown == shown && Path::new(&old.path) == candidate.path;
+    if from.is_none() && indexed.as_ref().is_some_and(is_shown_like) {
         return None;
     }
     let parent_id = head.as_ref().and_then(parse_parent_id);
@@ -278,7 +270,7 @@ pub(super) fn plan_task(
         .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
     let parent = parent_id.and_then(|id| {
         let path = rollouts.find(&id)?;
-        Some((id, path))
+        Some(ParentRollout { id, path })
     });
     // `shown` has the same fields. The first update of a large home has a task for each conversation, so memory
     // matters.
@@ -294,6 +286,28 @@ pub(super) fn plan_task(
         parent,
         copied_at,
     })
+}
+
+/// Returns the offset from which a rollout has to be read; `None` if it has not changed.
+fn find_start(
+    candidate: &IndexCandidate,
+    stamp: &RolloutStamp,
+    indexed: Option<&IndexedConversation>,
+    is_rewind: bool,
+) -> Option<u64> {
+    let Some(old) = indexed else {
+        return Some(0);
+    };
+    // Codex moves all rollouts of a rewound conversation together, so the index needs all their paths again.
+    if is_rewind && Path::new(&old.path) != candidate.path {
+        return Some(0);
+    }
+    if old.stamp == *stamp {
+        return None;
+    }
+    // In the usual case Codex has appended turns, and only these are read.
+    let has_grown = has_only_grown(old, stamp, &candidate.path);
+    Some(if has_grown { old.end.offset } else { 0 })
 }
 
 /// Returns true if a plain rollout was at most appended to: it is the same file, is not shorter, and has the same bytes

@@ -128,11 +128,11 @@ struct DistanceReader<'a> {
 impl DistanceReader<'_> {
     fn next_distance(&mut self) -> Option<i64> {
         while self.count <= 56
-            && let Some((byte, rest)) = self.bytes.split_first()
+            && let Some((byte, after_byte)) = self.bytes.split_first()
         {
             self.bits |= u64::from(*byte) << (56 - self.count);
             self.count += 8;
-            self.bytes = rest;
+            self.bytes = after_byte;
         }
         let zeros = self.bits.leading_zeros();
         // A valid code has at most the zeros of a distance of `MAX_DISTANCE_BITS`.

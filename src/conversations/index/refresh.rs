@@ -118,9 +118,9 @@ pub(crate) fn refresh(
             store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
             report.is_complete = true;
         } else {
-            let read = report.read;
+            let read_before = report.read;
             report = update(store, source, Some(u64::MAX), progress)?;
-            report.read += read;
+            report.read += read_before;
         }
     }
     Ok(report)
@@ -140,27 +140,28 @@ fn update(
     let has_texts = !is_unfinished(store)?;
     store.run(|connection| connection.pragma_update(None, "secure_delete", has_texts))?;
     let is_complete = max_bytes.is_some();
-    let found = if is_complete {
+    let candidates = if is_complete {
         find_all_candidates(store, source)?
     } else {
         find_changed_candidates(store, source)?
     };
-    let has_copies = remove_conversations(store, &found.gone)?;
+    let has_copies = remove_conversations(store, &candidates.gone)?;
     if has_copies && !is_complete {
         // Codex's database does not show that the conversations with copies have to be read again.
         return update(store, source, Some(u64::MAX), progress);
     }
-    let (total, mut report) = ingest_all(store, source.home, &found.on_disk, max_bytes, progress)?;
-    report.skipped.extend(found.unlistable);
+    let on_disk = &candidates.on_disk;
+    let (total, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
+    report.skipped.extend(candidates.unlistable);
     if max_bytes.is_some_and(|max| total > max) {
         // LAST_WALK stays unset, so the next update compares all conversations again and reads the missing ones.
         return Ok(report);
     }
-    if let Some(newest) = found.newest {
+    if let Some(newest) = candidates.newest {
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
     // The end is stored after the ingestion, so that the next update repeats one that was interrupted.
-    store.set_meta(NAMES_END, found.names_end)?;
+    store.set_meta(NAMES_END, candidates.names_end)?;
     if let Some(database) = source.database {
         let (rows, listed) = (threads::count(database)?, count_listed(store)?);
         store.set_meta(MISSING, rows.all - listed.all)?;

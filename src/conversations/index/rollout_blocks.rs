@@ -8,6 +8,7 @@ use super::tokens::truncate_output;
 use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
 use crate::conversations::past_answers::is_past_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
+use crate::history::thread_rollouts::RolloutSlice;
 use crate::io::file_open;
 use std::io;
 use std::path::Path;
@@ -21,9 +22,16 @@ pub(super) enum IngestStep<L> {
     /// The newest rollout of the conversation cannot be opened. The text is the reason.
     Unreadable(Box<IngestTask>, String),
     Lines(L),
-    /// The place after the last line and the last bytes before that place, or the reason why the rollouts cannot be
-    /// read.
-    End(Result<(Place, Vec<u8>), String>),
+    /// The end of the last rollout, or the reason why the rollouts cannot be read.
+    End(Result<RolloutEnd, String>),
+}
+
+/// The end of the part of a rollout that was read.
+pub(super) struct RolloutEnd {
+    /// The place after the last line.
+    pub(super) place: Place,
+    /// The last bytes before the place.
+    pub(super) tail: Vec<u8>,
 }
 
 /// Complete lines of a rollout.
@@ -51,9 +59,14 @@ pub(super) struct ParsedBlock {
 pub(super) struct ParsedLine {
     pub(super) place: Place,
     pub(super) items: LineItems,
-    /// One element per item: the author of its text, and the number of the text in the block. `None` for an item
-    /// without a text; no number for a text without words.
-    pub(super) texts: Vec<Option<(Role, Option<u32>)>>,
+    /// One element per item; `None` for an item without a text.
+    pub(super) texts: Vec<Option<ParsedText>>,
+}
+
+pub(super) struct ParsedText {
+    pub(super) role: Role,
+    /// The number of the text in the block; `None` for a text without words.
+    pub(super) number: Option<u32>,
 }
 
 /// Passes a step to the thread that writes the index. Returns false if that thread has failed.
@@ -61,54 +74,57 @@ pub(super) type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
 
 /// Reads the rollouts of a task. Returns false if `submit` did.
 pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
-    let (from, path, number) = (task.from, task.candidate.path.clone(), task.number);
-    let earlier = task.earlier.clone();
+    let from = task.from;
     // This check comes before the step `Begin`, which deletes the conversation's texts from the index.
     if from.is_some()
-        && let Err(e) = file_open::open(&path)
+        && let Err(e) = file_open::open(&task.candidate.path)
     {
         return Ok(submit(IngestStep::Unreadable(
             Box::new(task),
             e.to_string(),
         )));
     }
+    let first_number = task.number - task.earlier.len();
+    let mut slices = task.earlier.clone();
+    slices.push(RolloutSlice::whole(&task.candidate.path));
     if !submit(IngestStep::Begin(Box::new(task))) {
         return Ok(false);
     }
     let Some(from) = from else {
         return Ok(true);
     };
-    let read = || -> io::Result<Option<(Place, Vec<u8>)>> {
-        for (rollout, slice) in earlier.iter().enumerate() {
-            let block = LineBlock {
-                rollout,
-                shown_end: slice.end,
-                ..LineBlock::default()
-            };
-            if read_lines(&slice.path, 0, &block, submit)?.is_none() {
-                return Ok(None);
-            }
-        }
-        let block = LineBlock {
-            rollout: number,
-            ..LineBlock::default()
-        };
-        let Some(end) = read_lines(&path, from, &block, submit)? else {
-            return Ok(None);
-        };
-        let place = Place {
-            rollout: number,
-            offset: end,
-        };
-        Ok(Some((place, plan::read_tail(&path, end)?)))
-    };
-    let end = match read() {
+    let end = match read_slices(&slices, first_number, from, submit) {
         Ok(Some(end)) => Ok(end),
         Ok(None) => return Ok(false),
         Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(IndexError::Interrupted),
         Err(e) => Err(e.to_string()),
     };
     Ok(submit(IngestStep::End(end)))
+}
+
+/// Submits the lines of rollouts that continue each other; the first one has the number `first_number`. `from` is the
+/// offset at which reading begins, which is 0 if there are several rollouts. Returns `None` if `submit` returned false.
+fn read_slices(
+    slices: &[RolloutSlice],
+    first_number: usize,
+    from: u64,
+    submit: &SubmitStep<'_>,
+) -> io::Result<Option<RolloutEnd>> {
+    let mut end = None;
+    for (rollout, slice) in (first_number..).zip(slices) {
+        let block = LineBlock {
+            rollout,
+            shown_end: slice.end,
+            ..LineBlock::default()
+        };
+        let Some(offset) = read_lines(&slice.path, from, &block, submit)? else {
+            return Ok(None);
+        };
+        let tail = plan::read_tail(&slice.path, offset)?;
+        let place = Place { rollout, offset };
+        end = Some(RolloutEnd { place, tail });
+    }
+    Ok(end)
 }
 
 /// Submits the lines of a rollout in blocks, each of which begins as a copy of `empty`. Returns the end of the last
@@ -167,7 +183,8 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
         }
         let texts = items.items.iter().map(|item| {
             let (role, text) = item.kind.text()?;
-            Some((role, words.add_text(searched_part(&item.kind, text))))
+            let number = words.add_text(searched_part(&item.kind, text));
+            Some(ParsedText { role, number })
         });
         let texts = texts.collect();
         lines.push(ParsedLine {

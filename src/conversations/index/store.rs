@@ -187,21 +187,6 @@ pub(crate) fn disk_size(path: &Path) -> u64 {
     sizes.iter().sum()
 }
 
-fn connect(path: &Path, access: Access, timeout: Duration) -> rusqlite::Result<Connection> {
-    let connection = connection::open(path, access)?;
-    connection.busy_timeout(timeout)?;
-    // The default is 16, but the ingestion alternates between more statements.
-    connection.set_prepared_statement_cache_capacity(32);
-    // Without QPSG, SQLite prepares a statement again for each value of a range.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    if access == Access::Write {
-        // By default SQLite leaves the content of freed pages in the file, including the words of deleted
-        // conversations.
-        connection.pragma_update(None, "secure_delete", true)?;
-    }
-    Ok(connection)
-}
-
 impl IndexStore {
     /// Opens the index at `path`. Creates an empty index if there is none, or if it is damaged or of another version.
     ///
@@ -249,9 +234,22 @@ impl IndexStore {
     }
 
     fn connect(path: &Path, access: Access, timeout: Duration) -> Result<Self, IndexError> {
-        let connection = connect(path, access, timeout).map_err(IndexError::of_index(path))?;
+        let connect = || {
+            let connection = connection::open(path, access)?;
+            connection.busy_timeout(timeout)?;
+            // The default is 16, but the ingestion alternates between more statements.
+            connection.set_prepared_statement_cache_capacity(32);
+            // Without QPSG, SQLite prepares a statement again for each value of a range.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+            if access == Access::Write {
+                // By default SQLite leaves the content of freed pages in the file, including the words of deleted
+                // conversations.
+                connection.pragma_update(None, "secure_delete", true)?;
+            }
+            Ok(connection)
+        };
         Ok(Self {
-            connection,
+            connection: connect().map_err(IndexError::of_index(path))?,
             path: path.to_path_buf(),
         })
     }

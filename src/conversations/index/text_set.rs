@@ -37,8 +37,8 @@ impl TextSet {
     /// Inserts the text id `id + n` for each bit `n` that is set in `bits`. Ignores ids beyond the end.
     pub(super) fn insert_bits(&mut self, id: i64, bits: u8) {
         let at = usize::try_from(id >> 6).unwrap_or(usize::MAX);
-        if let Some(known) = self.bits.get_mut(at) {
-            *known |= u64::from(bits) << (id & 63);
+        if let Some(group) = self.bits.get_mut(at) {
+            *group |= u64::from(bits) << (id & 63);
         }
     }
 

@@ -26,10 +26,19 @@ const MAX_TEXTS: usize = 1024;
 /// All texts in the index, as they were when the index was read.
 #[derive(Debug)]
 pub(crate) struct TextSpans {
-    /// One element per span, in order: its first and its last possible text id, and the number of its conversation.
-    pub ranges: Vec<(i64, i64, i64)>,
+    /// One element per span, in order.
+    pub ranges: Vec<SpanRange>,
     /// All texts except deleted ones.
     pub texts: TextSet,
+}
+
+/// The possible text ids of a span.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SpanRange {
+    pub first: i64,
+    pub last: i64,
+    /// The number of the conversation.
+    pub conversation: i64,
 }
 
 impl TextSpans {
@@ -38,54 +47,67 @@ impl TextSpans {
         let mut texts = TextSet::new(TextId::first_of(next).0);
         let sql = "SELECT first, roles, conversation FROM span ORDER BY first";
         let ranges = store.query_rows(sql, [], |row| {
-            let (first, last) = read_range(row)?;
+            let range = read_range(row)?;
             let roles = row.get_ref(1)?.as_blob()?;
-            for (id, bits) in (first..).step_by(8).zip(roles) {
+            for (id, bits) in (range.first..).step_by(8).zip(roles) {
                 texts.insert_bits(id, *bits);
             }
-            Ok((first, last, row.get(2)?))
+            Ok(range)
         })?;
         Ok(Self { ranges, texts })
     }
 }
 
-/// Returns the first and the last possible text id of a span. The columns of `row` begin with `first` and `roles`.
-fn read_range(row: &Row<'_>) -> rusqlite::Result<(i64, i64)> {
+/// Reads a row with the columns `first`, `roles` and `conversation`.
+fn read_range(row: &Row<'_>) -> rusqlite::Result<SpanRange> {
     let TextId(first) = TextId::first_of(row.get(0)?);
+    // Each byte has the bits of two texts, and each text has four possible ids.
     let bytes = i64::try_from(row.get_ref(1)?.as_blob()?.len()).unwrap_or(0);
-    Ok((first, first + 8 * bytes - 1))
+    Ok(SpanRange {
+        first,
+        last: first + 8 * bytes - 1,
+        conversation: row.get(2)?,
+    })
 }
 
-/// Returns the first and the last possible text id of each span of a conversation, in order.
+/// Returns the ranges of the spans of a conversation, in order.
 pub(crate) fn list_ranges(
     store: &IndexStore,
     conversation: i64,
-) -> Result<Vec<(i64, i64)>, IndexError> {
-    let sql = "SELECT first, roles FROM span WHERE conversation=?1 ORDER BY first";
+) -> Result<Vec<SpanRange>, IndexError> {
+    let sql = "SELECT first, roles, conversation FROM span WHERE conversation=?1 ORDER BY first";
     store.query_rows(sql, [conversation], read_range)
 }
 
-/// Returns the turn of a text and the place of its line. Meaningless for a title, which has neither. `None` if the text
-/// is no longer in the index.
-pub(crate) fn read_place(
-    store: &IndexStore,
-    id: TextId,
-) -> Result<Option<(u32, Place)>, IndexError> {
-    let sql = "SELECT first, places FROM span WHERE first<=?1 ORDER BY first DESC LIMIT 1";
-    let place = store.query_optional(sql, [id.number()], |row| {
-        let first: i64 = row.get(0)?;
-        let at = usize::try_from(id.number() - first).unwrap_or(usize::MAX);
-        Ok(decode_places(row.get_ref(1)?.as_blob()?).nth(at))
-    })?;
-    Ok(place.flatten())
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TextPosition {
+    pub turn: u32,
+    pub line: Place,
 }
 
-fn decode_places(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Place)> {
+/// Returns the position of a text. Meaningless for a title, which has none. `None` if the text is no longer in the index.
+pub(crate) fn read_position(
+    store: &IndexStore,
+    id: TextId,
+) -> Result<Option<TextPosition>, IndexError> {
+    let sql = "SELECT first, places FROM span WHERE first<=?1 ORDER BY first DESC LIMIT 1";
+    let position = store.query_optional(sql, [id.number()], |row| {
+        let first: i64 = row.get(0)?;
+        let at = usize::try_from(id.number() - first).unwrap_or(usize::MAX);
+        Ok(decode_positions(row.get_ref(1)?.as_blob()?).nth(at))
+    })?;
+    Ok(position.flatten())
+}
+
+fn decode_positions(mut bytes: &[u8]) -> impl Iterator<Item = TextPosition> {
     let (mut line, mut turn) = (0i64, 0i64);
     std::iter::from_fn(move || {
         line = line.wrapping_add(take_number(&mut bytes)?);
         turn = turn.wrapping_add(take_number(&mut bytes)?);
-        Some((u32::try_from(turn).ok()?, Place::from_number(line)))
+        Some(TextPosition {
+            turn: u32::try_from(turn).ok()?,
+            line: Place::from_number(line),
+        })
     })
 }
 
@@ -96,8 +118,9 @@ pub(super) struct NewSpan {
     count: usize,
     roles: Vec<u8>,
     places: Vec<u8>,
-    /// The place and the turn of the last text.
-    last: (i64, i64),
+    /// The place of the last text's line, as a number.
+    last_line: i64,
+    last_turn: i64,
 }
 
 impl NewSpan {
@@ -105,21 +128,22 @@ impl NewSpan {
         self.count == MAX_TEXTS
     }
 
-    /// Adds the next text. A title has no place.
-    pub(super) fn push(&mut self, role: Role, place: Option<(u32, Place)>) {
-        if self.count.is_multiple_of(2) {
+    /// Adds the next text. A title has no position.
+    pub(super) fn push(&mut self, role: Role, position: Option<TextPosition>) {
+        let is_first_of_byte = self.count.is_multiple_of(2);
+        if is_first_of_byte {
             self.roles.push(0);
         }
-        let bit = 1 << (role as u8 + 4 * u8::from(!self.count.is_multiple_of(2)));
+        let bit = 1 << (role as u8 + if is_first_of_byte { 0 } else { 4 });
         if let Some(byte) = self.roles.last_mut() {
             *byte |= bit;
         }
         self.count += 1;
-        let numbers = place.map(|(turn, line)| (line.number(), i64::from(turn)));
-        let (line, turn) = numbers.unwrap_or(self.last);
-        push_number(&mut self.places, line.wrapping_sub(self.last.0));
-        push_number(&mut self.places, turn.wrapping_sub(self.last.1));
-        self.last = (line, turn);
+        let line = position.map_or(self.last_line, |position| position.line.number());
+        let turn = position.map_or(self.last_turn, |position| i64::from(position.turn));
+        push_number(&mut self.places, line.wrapping_sub(self.last_line));
+        push_number(&mut self.places, turn.wrapping_sub(self.last_turn));
+        (self.last_line, self.last_turn) = (line, turn);
     }
 
     /// Writes the span and empties it. `next_text` is the number after its last text. Returns the number that the next
@@ -161,7 +185,7 @@ pub(super) fn delete_chosen(
     let mut has_deleted = false;
     for (first, mut roles, place_bytes) in spans {
         let mut deleted = Vec::new();
-        for (at, (turn, _)) in decode_places(&place_bytes).enumerate() {
+        for (at, position) in decode_positions(&place_bytes).enumerate() {
             let shift = 4 * (at % 2);
             let Some(byte) = roles.get_mut(at / 2) else {
                 break;
@@ -169,7 +193,7 @@ pub(super) fn delete_chosen(
             let bits = *byte >> shift & 0xf;
             let number = first + i64::try_from(at).unwrap_or(0);
             let id = TextId(TextId::first_of(number).0 + i64::from(bits.trailing_zeros()));
-            if bits != 0 && is_deleted(id.role(), turn) {
+            if bits != 0 && is_deleted(id.role(), position.turn) {
                 *byte &= !(0xf << shift);
                 deleted.push(number);
             }

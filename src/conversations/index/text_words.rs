@@ -18,7 +18,7 @@ pub(super) struct TextWords {
     /// Pairs of a word and a text with that word, as numbers, in the order of the texts.
     pairs: Vec<(u32, u32)>,
     /// For each word, the number of the last text with that word plus 1; 0 before the first text.
-    last: Vec<u32>,
+    last_text: Vec<u32>,
     /// The number of texts so far.
     texts: u32,
     /// A buffer for a word with [`PART_MARK`], which saves an allocation for each.
@@ -101,11 +101,11 @@ impl TextWords {
     fn add_word(&mut self, word: &str) {
         let number = self.vocabulary.intern(word.as_bytes());
         let at = number as usize;
-        if at == self.last.len() {
-            self.last.push(0);
+        if at == self.last_text.len() {
+            self.last_text.push(0);
         }
-        if self.last[at] != self.texts {
-            self.last[at] = self.texts;
+        if self.last_text[at] != self.texts {
+            self.last_text[at] = self.texts;
             self.pairs.push((number, self.texts - 1));
         }
     }
@@ -136,7 +136,7 @@ impl TextWords {
     /// Returns true if the last added text has this word.
     fn has_word(&self, word: &str) -> bool {
         let number = self.vocabulary.find(word.as_bytes());
-        number.is_some_and(|number| self.last[number as usize] == self.texts)
+        number.is_some_and(|number| self.last_text[number as usize] == self.texts)
     }
 }
 

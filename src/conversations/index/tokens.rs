@@ -48,25 +48,25 @@ pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
     let is_base64 =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_');
     let bytes = text.as_bytes();
-    let mut kept = String::new();
-    let (mut copied, mut at) = (0, 0);
+    let mut cleaned = String::new();
+    let (mut copied_to, mut at) = (0, 0);
     while let Some(window) = bytes.get(at..at + MIN_BASE64_BYTES) {
         // The search begins at the end, because a run cannot contain the last byte of another kind or begin before it.
-        if let Some(other) = window.iter().rposition(|b| !is_base64(*b)) {
-            at += other + 1;
+        if let Some(separator_at) = window.iter().rposition(|b| !is_base64(*b)) {
+            at += separator_at + 1;
             continue;
         }
-        kept.push_str(&text[copied..at]);
-        kept.push(' ');
+        cleaned.push_str(&text[copied_to..at]);
+        cleaned.push(' ');
         let len = bytes[at..].iter().position(|b| !is_base64(*b));
         at = len.map_or(bytes.len(), |len| at + len);
-        copied = at;
+        copied_to = at;
     }
-    if copied == 0 {
+    if copied_to == 0 {
         return Cow::Borrowed(text);
     }
-    kept.push_str(&text[copied..]);
-    Cow::Owned(kept)
+    cleaned.push_str(&text[copied_to..]);
+    Cow::Owned(cleaned)
 }
 
 /// Folds letter case, accents and compatibility forms.
@@ -138,27 +138,29 @@ pub(crate) enum TextRun<'a> {
 
 /// Splits a folded text into runs, and leaves out the separators between them.
 pub(crate) fn split_runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
-    let mut rest = folded;
+    let mut remaining = folded;
     let is_ascii = folded.is_ascii();
     std::iter::from_fn(move || {
         if is_ascii {
             // ASCII is the usual case, and this loop is several times faster.
-            let start = rest.bytes().position(|b| b.is_ascii_alphanumeric())?;
-            rest = &rest[start..];
-            let end = rest.bytes().position(|b| !b.is_ascii_alphanumeric());
-            let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
-            rest = after;
+            let start = remaining.bytes().position(|b| b.is_ascii_alphanumeric())?;
+            remaining = &remaining[start..];
+            let end = remaining.bytes().position(|b| !b.is_ascii_alphanumeric());
+            let (word, after) = remaining.split_at(end.unwrap_or(remaining.len()));
+            remaining = after;
             return Some(TextRun::Word(word));
         }
-        let start = rest.find(|c| classify(c) != CharClass::Separator)?;
-        rest = &rest[start..];
-        let first = classify(rest.chars().next()?);
+        let start = remaining.find(|c| classify(c) != CharClass::Separator)?;
+        remaining = &remaining[start..];
+        let first = classify(remaining.chars().next()?);
         let end = match first {
-            CharClass::Symbol => rest.chars().next().map_or(0, char::len_utf8),
-            _ => rest.find(|c| classify(c) != first).unwrap_or(rest.len()),
+            CharClass::Symbol => remaining.chars().next().map_or(0, char::len_utf8),
+            _ => remaining
+                .find(|c| classify(c) != first)
+                .unwrap_or(remaining.len()),
         };
-        let (run, after) = rest.split_at(end);
-        rest = after;
+        let (run, after) = remaining.split_at(end);
+        remaining = after;
         Some(match first {
             CharClass::Unspaced => TextRun::Unspaced(run),
             _ => TextRun::Word(run),
@@ -174,9 +176,9 @@ pub(crate) fn truncate_word(word: &str) -> &str {
 /// characters, and fewer at the end of the run.
 pub(crate) fn split_grams(run: &str) -> impl Iterator<Item = &str> {
     run.char_indices().map(move |(start, _)| {
-        let rest = &run[start..];
-        let end = rest.char_indices().nth(GRAM_CHARS).map(|(end, _)| end);
-        &rest[..end.unwrap_or(rest.len())]
+        let remaining = &run[start..];
+        let end = remaining.char_indices().nth(GRAM_CHARS).map(|(end, _)| end);
+        &remaining[..end.unwrap_or(remaining.len())]
     })
 }
 

@@ -99,16 +99,17 @@ struct CopiedCounts {
     /// The events of the parent; `None` if its rollout cannot be opened.
     parent: Option<EventReader>,
     /// The time of the last copied event.
-    last: DateTime<Utc>,
+    last_copied_at: DateTime<Utc>,
 }
 
 impl CopiedCounts {
     fn open(task: &IngestTask, copied_at: DateTime<Utc>) -> Self {
         let parent = task.parent.as_ref();
-        let parent = parent.and_then(|(_, path)| EventReader::open(path, LineParts::INDEXED).ok());
+        let parent =
+            parent.and_then(|parent| EventReader::open(&parent.path, LineParts::INDEXED).ok());
         Self {
             parent,
-            last: copied_at,
+            last_copied_at: copied_at,
         }
     }
 
@@ -116,15 +117,16 @@ impl CopiedCounts {
     /// fork and its parent may both continue with a request of the same size. So the times count, too: copies are at
     /// most [`COPY_PAUSE`] apart. Without the rollout of the parent, only the times decide.
     fn consume_copy(&mut self, tokens: &TokenEvent, at: DateTime<Utc>) -> bool {
-        if at > self.last + COPY_PAUSE {
+        if at > self.last_copied_at + COPY_PAUSE {
             return false;
         }
         let is_copy = match &mut self.parent {
-            Some(parent) => read_next_count(parent)
-                .is_some_and(|found| found.total == tokens.total && found.last == tokens.last),
+            Some(parent) => read_next_count(parent).is_some_and(|original| {
+                original.total == tokens.total && original.last == tokens.last
+            }),
             None => true,
         };
-        self.last = self.last.max(at);
+        self.last_copied_at = self.last_copied_at.max(at);
         is_copy
     }
 }

@@ -218,8 +218,9 @@ pub(crate) fn find_conversations(
     numbers: impl Iterator<Item = i64>,
 ) -> Result<HashMap<i64, UsageConversation>, IndexError> {
     let sql = "SELECT id, session, title, cwd, listed FROM conversation WHERE id=?1";
-    let found = numbers.map(|number| store.query_optional(sql, [number], read_conversation));
-    found.filter_map(Result::transpose).collect()
+    let conversations =
+        numbers.map(|number| store.query_optional(sql, [number], read_conversation));
+    conversations.filter_map(Result::transpose).collect()
 }
 
 fn read_conversation(row: &Row<'_>) -> rusqlite::Result<(i64, UsageConversation)> {

@@ -76,8 +76,8 @@ impl UsageWriter {
             let Some(minutes) = window.minutes else {
                 continue;
             };
-            let known = self.windows.get(&minutes);
-            if known.is_some_and(|known| is_same(known, window)) {
+            let last_window = self.windows.get(&minutes);
+            if last_window.is_some_and(|last| is_same(last, window)) {
                 continue;
             }
             let resets = window.resets_at.map(|at| at.timestamp());

@@ -46,17 +46,17 @@ impl Vocabulary {
         } = self;
         let is_word = |place: &WordPlace| place.word(bytes) == word;
         let hash = |place: &WordPlace| hasher.hash_one(place.word(bytes));
-        let entry = places.entry(hasher.hash_one(word), is_word, hash);
+        let place_entry = places.entry(hasher.hash_one(word), is_word, hash);
         let to_u32 = |len| u32::try_from(len).unwrap_or(u32::MAX);
-        let new = WordPlace {
+        let new_place = WordPlace {
             number: to_u32(ends.len()),
             start: to_u32(bytes.len()),
             len: to_u32(word.len()),
         };
-        let number = entry.or_insert(new).get().number;
-        if number == new.number {
+        let number = place_entry.or_insert(new_place).get().number;
+        if number == new_place.number {
             bytes.extend_from_slice(word);
-            ends.push(new.start + new.len);
+            ends.push(new_place.start + new_place.len);
         }
         number
     }
@@ -64,8 +64,8 @@ impl Vocabulary {
     /// Returns the number of a word, or `None` if the word is unknown.
     pub(super) fn find(&self, word: &[u8]) -> Option<u32> {
         let is_word = |place: &WordPlace| place.word(&self.bytes) == word;
-        let found = self.places.find(self.hasher.hash_one(word), is_word);
-        found.map(|place| place.number)
+        let place = self.places.find(self.hasher.hash_one(word), is_word);
+        place.map(|place| place.number)
     }
 
     /// Returns the words in the order of their numbers.

@@ -39,13 +39,13 @@ impl<'a> WordSearcher<'a> {
 
     /// Returns the texts that a query finds.
     pub(crate) fn find(&self, query: &WordQuery) -> Result<Rc<TextSet>, IndexError> {
-        if let Some(known) = self.cache.borrow().get(query) {
-            return Ok(Rc::clone(known));
+        if let Some(cached_texts) = self.cache.borrow().get(query) {
+            return Ok(Rc::clone(cached_texts));
         }
-        let found = Rc::new(self.read(query)?);
+        let texts = Rc::new(self.read(query)?);
         let mut cache = self.cache.borrow_mut();
-        cache.insert(query.clone(), Rc::clone(&found));
-        Ok(found)
+        cache.insert(query.clone(), Rc::clone(&texts));
+        Ok(texts)
     }
 
     /// Returns those of `words` that the index has, including words whose texts were all deleted.
@@ -53,16 +53,20 @@ impl<'a> WordSearcher<'a> {
         // In sorted order, words are often in the same block as the previous word.
         words.sort_unstable();
         self.in_transaction(|connection, runs| {
-            let mut known = vec![false; words.len()];
+            let mut is_indexed = vec![false; words.len()];
             for run in runs {
-                let mut block = (0, Vec::new());
-                for (word, is_known) in words.iter().zip(&mut known).filter(|(_, known)| !**known) {
-                    *is_known = has_word(connection, *run, word.as_bytes(), &mut block)?;
+                let mut cached = BlockWords::default();
+                let missing = words
+                    .iter()
+                    .zip(&mut is_indexed)
+                    .filter(|(_, found)| !**found);
+                for (word, found) in missing {
+                    *found = has_word(connection, *run, word.as_bytes(), &mut cached)?;
                 }
             }
-            let words = words.into_iter().zip(known);
+            let words = words.into_iter().zip(is_indexed);
             Ok(words
-                .filter_map(|(word, is_known)| is_known.then_some(word))
+                .filter_map(|(word, found)| found.then_some(word))
                 .collect())
         })
     }
@@ -82,9 +86,9 @@ impl<'a> WordSearcher<'a> {
     ) -> Result<T, IndexError> {
         self.store.run(|connection| {
             let transaction = connection.unchecked_transaction()?;
-            let found = read(connection, &word_runs::list_runs(connection)?)?;
+            let result = read(connection, &word_runs::list_runs(connection)?)?;
             transaction.commit()?;
-            Ok(found)
+            Ok(result)
         })
     }
 
@@ -97,12 +101,12 @@ impl<'a> WordSearcher<'a> {
         let mut set = self.all.new_empty();
         match query {
             WordQuery::All(parts) => {
-                for (number, part) in parts.iter().enumerate() {
-                    let found = self.evaluate(connection, runs, part)?;
-                    if number == 0 {
-                        set = found;
+                for (i, part) in parts.iter().enumerate() {
+                    let texts_of_part = self.evaluate(connection, runs, part)?;
+                    if i == 0 {
+                        set = texts_of_part;
                     } else {
-                        set.retain_common(&found);
+                        set.retain_common(&texts_of_part);
                     }
                 }
             }
@@ -129,8 +133,8 @@ impl<'a> WordSearcher<'a> {
                 return parts.try_for_each(|part| self.insert_found(connection, runs, part, set));
             }
             WordQuery::All(_) => {
-                let found = self.evaluate(connection, runs, query)?;
-                set.insert_all(&found);
+                let texts = self.evaluate(connection, runs, query)?;
+                set.insert_all(&texts);
                 return Ok(());
             }
         };
@@ -143,30 +147,38 @@ impl<'a> WordSearcher<'a> {
     }
 }
 
-/// Returns true if a run has a word. `cached_block` has the number and the words of the block that was read last.
+/// The words of the block that was read last.
+#[derive(Default)]
+struct BlockWords {
+    /// The number of the block; 0 before the first one.
+    block: i64,
+    words: Vec<Vec<u8>>,
+}
+
+/// Returns true if a run has a word.
 fn has_word(
     connection: &Connection,
     run: WordRun,
     word: &[u8],
-    cached_block: &mut (i64, Vec<Vec<u8>>),
+    cached: &mut BlockWords,
 ) -> rusqlite::Result<bool> {
     let sql = "SELECT block FROM block_word WHERE run=?1 AND word<=?2 ORDER BY word DESC, block DESC LIMIT 1";
     let mut find = connection.prepare_cached(sql)?;
-    let found = find.query_row(params![run.id, word], |row| row.get(0));
-    let Some(number) = found.optional()? else {
+    let block = find.query_row(params![run.id, word], |row| row.get(0));
+    let Some(block) = block.optional()? else {
         return Ok(false);
     };
-    if cached_block.0 != number {
-        let data = word_runs::read_block(connection, number)?;
-        let mut reader = BlockReader::new(&data);
+    if cached.block != block {
+        let block_bytes = word_runs::read_block(connection, block)?;
+        let mut reader = BlockReader::new(&block_bytes);
         let mut words = Vec::new();
         while reader.next_list().is_some() {
             words.push(reader.word.clone());
         }
-        *cached_block = (number, words);
+        *cached = BlockWords { block, words };
     }
-    let found = cached_block.1.binary_search_by(|known| (**known).cmp(word));
-    Ok(found.is_ok())
+    let place = cached.words.binary_search_by(|other| (**other).cmp(word));
+    Ok(place.is_ok())
 }
 
 /// Calls `visit` with the lists of a word in a run. If `is_prefix`, also visits the lists of longer words that begin
@@ -181,15 +193,15 @@ fn visit_lists(
     // The lists of the word may begin in the middle of the last block whose first word is smaller.
     let sql = "SELECT block FROM block_word WHERE run=?1 AND word<?2 ORDER BY word DESC, block DESC LIMIT 1";
     let mut find = connection.prepare_cached(sql)?;
-    let from = find.query_row(params![run.id, word], |row| row.get(0));
-    for block in from.optional()?.unwrap_or(run.first)..=run.last {
-        let data = word_runs::read_block(connection, block)?;
-        let mut reader = BlockReader::new(&data);
+    let first_block = find.query_row(params![run.id, word], |row| row.get(0));
+    for block in first_block.optional()?.unwrap_or(run.first)..=run.last {
+        let block_bytes = word_runs::read_block(connection, block)?;
+        let mut reader = BlockReader::new(&block_bytes);
         while let Some(list) = reader.next_list() {
-            let found = &*reader.word;
-            if found == word || is_prefix && found.starts_with(word) {
+            let listed_word = &*reader.word;
+            if listed_word == word || is_prefix && listed_word.starts_with(word) {
                 visit(list);
-            } else if found > word {
+            } else if listed_word > word {
                 return Ok(());
             }
         }

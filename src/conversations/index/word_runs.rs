@@ -200,7 +200,7 @@ pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
 /// Writes the words of `runs` as one new run, without deleted texts, and removes `runs`.
 fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
     let connection = &store.connection;
-    let dead = store.run(list_deleted_texts)?;
+    let deleted_texts = store.run(list_deleted_texts)?;
     let mut cursors: Vec<_> = store.run(|_| {
         let cursors = runs.iter().map(|run| RunCursor::open(connection, *run));
         cursors.collect()
@@ -211,19 +211,19 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
     let mut heads: BinaryHeap<_> = heads
         .filter_map(|(run, cursor)| cursor.take_word(run))
         .collect();
-    let mut merged = 0u32;
+    let mut word_count = 0u32;
     while let Some(Reverse((word, mut run))) = heads.pop() {
-        merged = merged.wrapping_add(1);
-        if merged.is_multiple_of(1024) && is_interrupted() {
+        word_count = word_count.wrapping_add(1);
+        if word_count.is_multiple_of(1024) && is_interrupted() {
             return Err(IndexError::Interrupted);
         }
         let mut list = PostingList::default();
         store.run(|_| {
             loop {
-                let ids = cursors[run].take_list()?;
-                let kept =
-                    decode_texts(&ids).filter(|number| dead.is_empty() || !dead.contains(number));
-                kept.for_each(|number| list.push(number));
+                let posting_list = cursors[run].take_list()?;
+                let kept_texts = decode_texts(&posting_list)
+                    .filter(|number| deleted_texts.is_empty() || !deleted_texts.contains(number));
+                kept_texts.for_each(|number| list.push(number));
                 heads.extend(cursors[run].take_word(run));
                 // The next word may be the same: a long list continues in the next block or in another run.
                 match heads.peek_mut() {
@@ -254,12 +254,12 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
 /// rows between pages, and leaves copies in the free parts of the pages.
 pub(super) fn erase_deleted_texts(store: &IndexStore) -> Result<(), IndexError> {
     let transaction = store.begin()?;
-    let dead = store.run(list_deleted_texts)?;
+    let deleted_texts = store.run(list_deleted_texts)?;
     store.run(|connection| connection.execute("DELETE FROM block_word", []))?;
     for run in store.run(list_runs)? {
         for block in run.first..=run.last {
             check_interrupt().map_err(|_| IndexError::Interrupted)?;
-            store.run(|connection| erase_in_block(connection, run, block, &dead))?;
+            store.run(|connection| erase_in_block(connection, run, block, &deleted_texts))?;
         }
     }
     store.run(|connection| {
@@ -269,38 +269,42 @@ pub(super) fn erase_deleted_texts(store: &IndexStore) -> Result<(), IndexError> 
     })
 }
 
-/// Removes the `dead` texts from a block. Removes the block if no text remains, and otherwise records its first word.
+/// Removes the `deleted_texts` from a block. Removes the block if no text remains, and otherwise records its first word.
 fn erase_in_block(
     connection: &Connection,
     run: WordRun,
     block: i64,
-    dead: &HashSet<i64>,
+    deleted_texts: &HashSet<i64>,
 ) -> rusqlite::Result<()> {
     let data = read_block(connection, block)?;
     let mut reader = BlockReader::new(&data);
-    let mut kept = BlockWriter::default();
-    let mut has_dead = false;
+    let mut kept_words = BlockWriter::default();
+    let mut has_deleted = false;
     while let Some(list) = reader.next_list() {
-        if !decode_texts(list).any(|number| dead.contains(&number)) {
-            kept.append(&reader.word, list);
+        if !decode_texts(list).any(|number| deleted_texts.contains(&number)) {
+            kept_words.append(&reader.word, list);
             continue;
         }
-        has_dead = true;
-        let remaining: PostingList = decode_texts(list).filter(|n| !dead.contains(n)).collect();
+        has_deleted = true;
+        let remaining: PostingList = decode_texts(list)
+            .filter(|n| !deleted_texts.contains(n))
+            .collect();
         if !remaining.is_empty() {
-            kept.append(&reader.word, &remaining.into_bytes());
+            kept_words.append(&reader.word, &remaining.into_bytes());
         }
     }
-    if kept.bytes.is_empty() {
+    if kept_words.bytes.is_empty() {
         connection.execute("DELETE FROM block WHERE id=?1", [block])?;
         return Ok(());
     }
-    insert_first_word(connection, run, block, &kept.first_word)?;
-    if has_dead {
+    insert_first_word(connection, run, block, &kept_words.first_word)?;
+    if has_deleted {
         // A list may become longer when a text is removed, but too rarely for blocks of another size to matter.
-        kept.bytes.resize(data.len().max(kept.bytes.len()), 0);
+        kept_words
+            .bytes
+            .resize(data.len().max(kept_words.bytes.len()), 0);
         let sql = "UPDATE block SET data=?2 WHERE id=?1";
-        connection.execute(sql, params![block, kept.bytes])?;
+        connection.execute(sql, params![block, kept_words.bytes])?;
     }
     Ok(())
 }

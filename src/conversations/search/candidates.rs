@@ -123,8 +123,8 @@ impl CandidateFinder<'_> {
                 required |= bit;
             }
             for posting in list {
-                let known = matched.get_mut(&posting.conversation);
-                if let Some((bits, _)) = known {
+                let matched_before = matched.get_mut(&posting.conversation);
+                if let Some((bits, _)) = matched_before {
                     *bits |= bit;
                 } else if number == 0 || !needs_all {
                     matched.insert(posting.conversation, (bit, posting.best));
@@ -153,18 +153,18 @@ impl CandidateFinder<'_> {
         mut candidates: Vec<RankedCandidate>,
     ) -> Result<Vec<RankedCandidate>, IndexError> {
         candidates.sort_by_key(|candidate| Reverse(candidate.count_matched()));
-        let mut kept: Vec<RankedCandidate> = Vec::new();
+        let mut accepted: Vec<RankedCandidate> = Vec::new();
         for candidate in candidates {
-            let most = kept.first().map(RankedCandidate::count_matched);
+            let most = accepted.first().map(RankedCandidate::count_matched);
             if most.is_some_and(|most| candidate.count_matched() < most) {
                 break;
             }
             if (self.accepts)(candidate.number)? {
-                kept.push(candidate);
+                accepted.push(candidate);
             }
         }
-        kept.sort_by_key(|candidate| candidate.number);
-        Ok(kept)
+        accepted.sort_by_key(|candidate| candidate.number);
+        Ok(accepted)
     }
 
     fn remove_excluded(&self, candidates: &mut Vec<RankedCandidate>) -> Result<(), IndexError> {
@@ -172,8 +172,8 @@ impl CandidateFinder<'_> {
             let with_term = self.reader.read(&exact_query(term))?;
             candidates.retain(|candidate| {
                 let number = candidate.number;
-                let found = with_term.binary_search_by_key(&number, |p| p.conversation);
-                found.is_err()
+                let place = with_term.binary_search_by_key(&number, |p| p.conversation);
+                place.is_err()
             });
         }
         Ok(())
@@ -225,13 +225,13 @@ impl CandidateFinder<'_> {
 
     /// Marks the candidates that have all their terms in one text. That text becomes the best text of the candidate.
     fn find_close(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
-        let kinds: BTreeSet<u64> = candidates.iter().map(|c| c.matched).collect();
-        for matched in kinds {
-            let is_of_kind = |candidate: &RankedCandidate| candidate.matched == matched;
+        let sets_of_terms: BTreeSet<u64> = candidates.iter().map(|c| c.matched).collect();
+        for matched in sets_of_terms {
+            let has_these_terms = |candidate: &RankedCandidate| candidate.matched == matched;
             // A single term is always in one text.
             if matched.is_power_of_two() {
-                let of_kind = candidates.iter_mut().filter(|c| is_of_kind(c));
-                of_kind.for_each(|candidate| candidate.closeness = Closeness::Text);
+                let with_these_terms = candidates.iter_mut().filter(|c| has_these_terms(c));
+                with_these_terms.for_each(|candidate| candidate.closeness = Closeness::Text);
                 continue;
             }
             let terms = self.wanted.iter().enumerate();
@@ -239,9 +239,9 @@ impl CandidateFinder<'_> {
                 terms.filter(|(number, _)| matched & RankedCandidate::term_bit(*number) != 0);
             let expression = join_queries(terms.map(|(_, wanted)| wanted));
             for posting in self.reader.read(&expression)? {
-                let found = candidates.binary_search_by_key(&posting.conversation, |c| c.number);
-                if let Ok(at) = found
-                    && is_of_kind(&candidates[at])
+                let place = candidates.binary_search_by_key(&posting.conversation, |c| c.number);
+                if let Ok(at) = place
+                    && has_these_terms(&candidates[at])
                 {
                     candidates[at].closeness = Closeness::Text;
                     candidates[at].best = posting.best;

@@ -3,10 +3,10 @@
 use super::found_conversation::FoundConversation;
 use super::postings::{PostingReader, exact_query};
 use super::query::{CheckedText, Term};
-use super::texts::TextReader;
+use super::texts::{LineTexts, TextReader};
 use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{
-    IndexError, TextId, WordQuery, format_place, list_ranges, read_place,
+    IndexError, TextId, TextPosition, WordQuery, format_place, list_ranges, read_position,
 };
 use std::path::PathBuf;
 
@@ -71,11 +71,11 @@ impl<'a> ConversationTexts<'a> {
     /// Returns the ids of the texts that a query of the index finds. The title comes first, then the other texts in the
     /// order of the rollout.
     pub(super) fn find_ids(&self, expression: &WordQuery) -> Result<Vec<TextId>, IndexError> {
-        let found = self.index.words.find(expression)?;
+        let texts = self.index.words.find(expression)?;
         let store = self.index.store;
         let mut ids = Vec::new();
-        for (first, last) in list_ranges(store, self.number)? {
-            ids.extend(found.texts(first, last));
+        for range in list_ranges(store, self.number)? {
+            ids.extend(texts.texts(range.first, range.last));
         }
         ids.retain(|id| self.index.role.is_none_or(|role| id.role() == role));
         ids.sort_by_key(|id| id.role() != Role::Title);
@@ -93,24 +93,24 @@ impl<'a> ConversationTexts<'a> {
             let texts = vec![self.conversation.title.clone(), place];
             return Ok((TextPlace::default(), texts));
         }
-        let Some((turn, line)) = read_place(self.index.store, id)? else {
+        let Some(TextPosition { turn, line }) = read_position(self.index.store, id)? else {
             return Ok((TextPlace::default(), Vec::new()));
-        };
-        let mut place = TextPlace {
-            turn: Some(turn),
-            at_ms: None,
         };
         let reader = match self.reader.take() {
             Some((rollout, reader)) if rollout == line.rollout => Some(reader),
             _ => TextReader::open(&self.read_rollout_path(line.rollout)?).ok(),
         };
-        let mut texts = Vec::new();
+        let mut line_texts = LineTexts::default();
         if let Some(mut reader) = reader {
             let read = reader.read_texts(line.offset, id.role());
-            (place.at_ms, texts) = read.unwrap_or_default();
+            line_texts = read.unwrap_or_default();
             self.reader = Some((line.rollout, reader));
         }
-        Ok((place, texts))
+        let place = TextPlace {
+            turn: Some(turn),
+            at_ms: line_texts.at_ms,
+        };
+        Ok((place, line_texts.texts))
     }
 
     fn read_rollout_path(&self, number: usize) -> Result<PathBuf, IndexError> {

@@ -221,8 +221,8 @@ impl<'a> Search<'a> {
         let columns = FoundConversation::COLUMNS;
         let sql = format!("SELECT {columns} FROM conversation WHERE id=?1");
         let store = self.reader.store;
-        let found = store.query_optional(&sql, [number], FoundConversation::from_row)?;
-        Ok(found.filter(|found| (self.options.accepts)(found)))
+        let conversation = store.query_optional(&sql, [number], FoundConversation::from_row)?;
+        Ok(conversation.filter(|c| (self.options.accepts)(c)))
     }
 
     fn compare(&self, a: &RankedCandidate, b: &RankedCandidate) -> Ordering {
@@ -245,23 +245,23 @@ impl<'a> Search<'a> {
         &self,
         candidates: Vec<RankedCandidate>,
     ) -> Result<Vec<RankedCandidate>, IndexError> {
-        let mut read = 0;
-        let mut kept = Vec::with_capacity(candidates.len());
+        let mut read_count = 0;
+        let mut accepted = Vec::with_capacity(candidates.len());
         for mut candidate in candidates {
-            if candidate.closeness == Closeness::Text && read < MAX_REFINED {
+            if candidate.closeness == Closeness::Text && read_count < MAX_REFINED {
                 let Some(conversation) = self.read_accepted(candidate.number)? else {
                     continue;
                 };
-                read += 1;
+                read_count += 1;
                 // A compressed rollout would have to be read from its beginning.
                 if is_plain(&conversation.path) {
                     self.find_sentence(&mut candidate, &conversation)?;
                 }
                 candidate.conversation = Some(conversation);
             }
-            kept.push(candidate);
+            accepted.push(candidate);
         }
-        Ok(kept)
+        Ok(accepted)
     }
 
     fn find_sentence(
@@ -276,8 +276,8 @@ impl<'a> Search<'a> {
             .into_iter()
             .take(MAX_REFINED_TEXTS)
         {
-            let (_, all) = texts.read_texts(id)?;
-            if all
+            let (_, texts_of_line) = texts.read_texts(id)?;
+            if texts_of_line
                 .iter()
                 .any(|text| snippet::has_all_in_sentence(text, &terms))
             {
@@ -295,15 +295,17 @@ impl<'a> Search<'a> {
     /// Checks the candidates in order until `limit` of them match, and returns these as hits.
     fn collect_hits(&self, candidates: Vec<RankedCandidate>) -> Result<SearchResult, IndexError> {
         let needs_check = self.terms.iter().any(|term| term.check.is_some());
-        let mut found = Vec::new();
-        let mut in_one_text = 0;
+        let mut matches = Vec::new();
+        let mut in_one_text_count = 0;
         let mut unchecked = candidates.into_iter();
-        while let Some(next) = unchecked.as_slice().first() {
+        while let Some(next_candidate) = unchecked.as_slice().first() {
             // If `check_texts` finds the terms of a candidate only in several texts, the candidate moves behind others.
             // So only hits that certainly rank before the next candidate count towards the limit.
             let certainly_before = match self.options.order {
-                HitOrder::Best if next.closeness > Closeness::Scattered => in_one_text,
-                HitOrder::Best | HitOrder::Newest => found.len(),
+                HitOrder::Best if next_candidate.closeness > Closeness::Scattered => {
+                    in_one_text_count
+                }
+                HitOrder::Best | HitOrder::Newest => matches.len(),
             };
             if certainly_before >= self.options.limit {
                 break;
@@ -322,18 +324,18 @@ impl<'a> Search<'a> {
             if needs_check && !self.check_texts(&mut candidate, &conversation)? {
                 continue;
             }
-            in_one_text += usize::from(candidate.closeness > Closeness::Scattered);
-            found.push((candidate, conversation));
+            in_one_text_count += usize::from(candidate.closeness > Closeness::Scattered);
+            matches.push((candidate, conversation));
         }
-        let more = match unchecked.len() {
+        let more_count = match unchecked.len() {
             0 => Some(0),
             1..=MAX_COUNTED if !needs_check => Some(self.count_accepted(unchecked)?),
             _ => None,
         };
-        let total = more.map(|more| found.len() + more);
-        found.sort_by(|(a, _), (b, _)| self.compare(a, b));
-        found.truncate(self.options.limit);
-        let hits = found
+        let total = more_count.map(|more_count| matches.len() + more_count);
+        matches.sort_by(|(a, _), (b, _)| self.compare(a, b));
+        matches.truncate(self.options.limit);
+        let hits = matches
             .into_iter()
             .map(|(candidate, conversation)| self.make_hit(&candidate, conversation));
         Ok(SearchResult {
@@ -399,16 +401,16 @@ impl<'a> Search<'a> {
         conversation: FoundConversation,
     ) -> Result<Hit, IndexError> {
         let mut texts = ConversationTexts::new(self.reader, candidate.number, &conversation);
-        let (place, all) = texts.read_texts(candidate.best)?;
-        let snippets = all.into_iter().rev();
-        let best = snippets
+        let (place, texts_of_line) = texts.read_texts(candidate.best)?;
+        let snippets = texts_of_line.into_iter().rev();
+        let best_snippet = snippets
             .map(|text| snippet::make_snippet(&(self.options.redact)(text), self.terms))
             .max_by_key(|snippet| snippet.matches.len());
         Ok(Hit {
             turn: place.turn,
             role: candidate.best.role(),
             at_ms: place.at_ms,
-            snippet: best.unwrap_or_default(),
+            snippet: best_snippet.unwrap_or_default(),
             score: (candidate.score * 1000.0).round() / 1000.0,
             conversation,
         })

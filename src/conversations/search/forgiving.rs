@@ -61,10 +61,10 @@ fn correct_words(
     let mut spellings = BTreeMap::new();
     let words = WordSearcher::new(store, &spans.texts);
     for term in terms.iter_mut().filter(|term| term.is_plain) {
-        if let Some(spelling) = find_spelling(&words, term)? {
-            let word = std::mem::replace(&mut term.words[0].word, spelling.clone());
+        if let Some(similar_word) = find_spelling(&words, term)? {
+            let word = std::mem::replace(&mut term.words[0].word, similar_word.clone());
             term.parts.clear();
-            spellings.insert(word, spelling);
+            spellings.insert(word, similar_word);
         }
     }
     Ok(spellings)

@@ -46,13 +46,10 @@ impl PostingReader<'_> {
     pub(super) fn read(self, query: &WordQuery) -> Result<Vec<Posting>, IndexError> {
         let texts = self.words.find(query)?;
         let mask = self.role.map_or(u64::MAX, role_bits);
-        let ranges = self.spans.ranges.iter();
-        let postings = ranges.filter_map(|(first, last, conversation)| {
-            let groups = texts.bit_groups(*first, *last);
-            summarize(
-                *conversation,
-                groups.map(|(base, bits)| (base, bits & mask)),
-            )
+        let postings = self.spans.ranges.iter().filter_map(|range| {
+            let groups = texts.bit_groups(range.first, range.last);
+            let groups = groups.map(|(base, bits)| (base, bits & mask));
+            summarize(range.conversation, groups)
         });
         Ok(merge(postings.collect()))
     }
@@ -63,22 +60,22 @@ fn summarize(conversation: i64, groups: impl Iterator<Item = (i64, u64)>) -> Opt
     let messages = role_bits(Role::User) | role_bits(Role::Assistant);
     // The kinds of texts, the best one to show first.
     let kinds = [messages, role_bits(Role::Title), role_bits(Role::Tool)];
-    let mut firsts = [None; 3];
+    let mut first_of_kinds = [None; 3];
     let mut texts = 0;
     for (base, bits) in groups {
         texts += bits.count_ones();
-        for (first, kind) in firsts.iter_mut().zip(kinds) {
-            let found = bits & kind;
-            if first.is_none() && found != 0 {
-                *first = Some(TextId(base + i64::from(found.trailing_zeros())));
+        for (first, kind) in first_of_kinds.iter_mut().zip(kinds) {
+            let bits_of_kind = bits & kind;
+            if first.is_none() && bits_of_kind != 0 {
+                *first = Some(TextId(base + i64::from(bits_of_kind.trailing_zeros())));
             }
         }
     }
     Some(Posting {
         conversation,
         texts,
-        best: firsts.into_iter().flatten().next()?,
-        has_title: firsts[1].is_some(),
+        best: first_of_kinds.into_iter().flatten().next()?,
+        has_title: first_of_kinds[1].is_some(),
     })
 }
 

@@ -24,16 +24,18 @@ pub(crate) struct Snippet {
 /// Returns the part of `text` with the most different matches of `terms`. Of several such parts, returns the first one.
 pub(crate) fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
     let matches = find_matches(text, terms);
-    let count_words_near = |from: usize| {
-        let end = matches[from].start + SNIPPET_CHARS - CHARS_BEFORE;
-        let near = matches[from..].iter().take_while(|found| found.end <= end);
-        let words: HashSet<_> = near.map(|found| fold(&text[found.clone()])).collect();
+    let count_words_near = |first: usize| {
+        let end = matches[first].start + SNIPPET_CHARS - CHARS_BEFORE;
+        let nearby_matches = matches[first..].iter().take_while(|range| range.end <= end);
+        let words: HashSet<_> = nearby_matches
+            .map(|range| fold(&text[range.clone()]))
+            .collect();
         words.len()
     };
-    let best = (0..matches.len())
+    let best_start = (0..matches.len())
         .rev()
-        .max_by_key(|from| count_words_near(*from));
-    cut_around(text, &matches[best.unwrap_or(0)..])
+        .max_by_key(|first| count_words_near(*first));
+    cut_around(text, &matches[best_start.unwrap_or(0)..])
 }
 
 /// Returns true if one sentence of `text` has all `terms`.
@@ -54,7 +56,7 @@ pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
 pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     let first = matches.first().map_or(0, |first| first.start);
     let before = text[..first].char_indices().rev().take(CHARS_BEFORE).last();
-    let start = before.map_or(first, |(at, _)| at);
+    let start = before.map_or(first, |(offset, _)| offset);
     let mut snippet = Snippet::default();
     if start > 0 {
         snippet.text.push('…');
@@ -63,24 +65,24 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     let mut is_blank = true;
     let mut end = text.len();
     // The start in the snippet of a match that has begun, but not ended.
-    let mut open: Option<usize> = None;
+    let mut open_start: Option<usize> = None;
     let mut remaining = matches
         .iter()
-        .skip_while(|found| found.start < start)
+        .skip_while(|range| range.start < start)
         .peekable();
-    for (at, c) in text[start..].char_indices() {
-        let at = start + at;
-        if remaining.next_if(|found| at >= found.end).is_some()
-            && let Some(from) = open.take()
+    for (offset, c) in text[start..].char_indices() {
+        let offset = start + offset;
+        if remaining.next_if(|range| offset >= range.end).is_some()
+            && let Some(from) = open_start.take()
         {
             snippet.matches.push(from..snippet.text.len());
         }
-        if chars >= SNIPPET_CHARS && open.is_none() {
-            end = at;
+        if chars >= SNIPPET_CHARS && open_start.is_none() {
+            end = offset;
             break;
         }
-        if remaining.peek().is_some_and(|found| found.start == at) {
-            open = Some(snippet.text.len());
+        if remaining.peek().is_some_and(|range| range.start == offset) {
+            open_start = Some(snippet.text.len());
         }
         if c.is_whitespace() || c.is_control() {
             if !is_blank {
@@ -94,13 +96,13 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
             is_blank = false;
         }
     }
-    if let Some(from) = open {
+    if let Some(from) = open_start {
         snippet.matches.push(from..snippet.text.len());
     }
     let len = snippet.text.trim_end().len();
     snippet.text.truncate(len);
-    for found in &mut snippet.matches {
-        found.end = found.end.min(len);
+    for range in &mut snippet.matches {
+        range.end = range.end.min(len);
     }
     if end < text.len() {
         snippet.text.push('…');
@@ -111,16 +113,16 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
 /// Returns the byte ranges of the words of `text` that match one of `terms`, in order.
 fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     let terms = || terms.iter().filter(|term| !term.is_negated);
-    let others = terms().filter(|term| !term.is_plain);
-    let words: Vec<_> = others.flat_map(|term| &term.words).collect();
+    let exact_terms = terms().filter(|term| !term.is_plain);
+    let words: Vec<_> = exact_terms.flat_map(|term| &term.words).collect();
     let is_form_of_any = |part: &str| {
-        let mut plain = terms().filter(|term| term.is_plain);
-        plain.any(|term| {
+        let mut plain_terms = terms().filter(|term| term.is_plain);
+        plain_terms.any(|term| {
             let mut parts = term.parts.iter().filter(|word| word.len() > 2);
             is_form(part, &term.words[0].word) || parts.any(|word| fold(part) == *word)
         })
     };
-    let mut found = Vec::new();
+    let mut matches = Vec::new();
     let mut at = 0;
     while let Some(first) = text[at..].chars().next() {
         let remaining = &text[at..];
@@ -137,16 +139,16 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
         };
         let is_text = |c: char| !c.is_ascii_punctuation() && !c.is_whitespace();
         if is_word && is_form_of_any(part) {
-            found.push(at..at + end);
+            matches.push(at..at + end);
         } else if !words.is_empty()
             && part.chars().any(is_text)
             && tokens::split_runs(&fold(part)).any(is_match)
         {
-            found.extend(narrow_match(part, at, &words));
+            matches.extend(narrow_match(part, at, &words));
         }
         at += end;
     }
-    found
+    matches
 }
 
 /// Returns the byte range of a match in `part`, which begins at `at` in the text. In a script without blanks, `part`

@@ -13,6 +13,15 @@ use std::path::Path;
 /// The number of bytes that are read at a time. Most lines are shorter.
 const READ_BYTES: usize = 16 << 10;
 
+/// The texts of one author in a line of a rollout.
+#[derive(Default)]
+pub(super) struct LineTexts {
+    /// The time of the line in milliseconds since 1970.
+    pub at_ms: Option<i64>,
+    /// The searchable parts of the texts.
+    pub texts: Vec<String>,
+}
+
 /// An open rollout.
 pub(super) enum TextReader {
     Plain(File),
@@ -29,14 +38,9 @@ impl TextReader {
         }
     }
 
-    /// Reads the line at an offset. Returns its time in milliseconds since 1970, and the searchable parts of the
-    /// texts that `role` wrote in it. Returns nothing if there is no such line any more, because the rollout has
-    /// changed.
-    pub(super) fn read_texts(
-        &mut self,
-        offset: u64,
-        role: Role,
-    ) -> io::Result<(Option<i64>, Vec<String>)> {
+    /// Reads the texts of `role` in the line at an offset. Returns nothing if there is no such line any more, because the
+    /// rollout has changed.
+    pub(super) fn read_texts(&mut self, offset: u64, role: Role) -> io::Result<LineTexts> {
         let items = match self {
             Self::Plain(file) => {
                 file.seek(SeekFrom::Start(offset))?;
@@ -57,12 +61,15 @@ impl TextReader {
             },
         };
         let Some(LineItems { at, items }) = items else {
-            return Ok((None, Vec::new()));
+            return Ok(LineTexts::default());
         };
         let texts = items.iter().filter_map(|item| {
             let (author, text) = item.kind.text()?;
             (author == role).then(|| searched_part(&item.kind, text).to_owned())
         });
-        Ok((at.map(|at| at.timestamp_millis()), texts.collect()))
+        Ok(LineTexts {
+            at_ms: at.map(|at| at.timestamp_millis()),
+            texts: texts.collect(),
+        })
     }
 }

@@ -95,10 +95,10 @@ pub(super) fn find_spelling(
     if words.find(wanted.widest_query())?.len() > 0 {
         return Ok(None);
     }
-    let mut found = Vec::new();
+    let mut spellings = Vec::new();
     for spelling in words.find_known(list_spellings(word).into_iter().collect())? {
         let texts = words.find(&WordQuery::Word(spelling.clone()))?.len();
-        found.extend((texts > 0).then_some((Reverse(texts), spelling)));
+        spellings.extend((texts > 0).then_some((Reverse(texts), spelling)));
     }
-    Ok(found.into_iter().min().map(|(_, spelling)| spelling))
+    Ok(spellings.into_iter().min().map(|(_, spelling)| spelling))
 }

@@ -51,6 +51,8 @@ fn is_conversation(path: &Path) -> bool {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let line = lines.next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
+    // Some editors write a byte order mark. Only the first line cannot be read then.
+    let line = line.trim_start_matches('\u{feff}');
     let has = |key: &str| line.contains(&format!("\"{key}\":"));
     // Codex wrote the metadata without an envelope before 0.32, and other lines with `record_type`.
     let is_known =
@@ -119,6 +121,7 @@ mod tests {
                 true,
             ),
             ("{\"record_type\":\"state\"}\n", true),
+            ("\u{feff}{\"record_type\":\"state\"}\n", true),
             (
                 "{\"OPENAI_API_KEY\":\"k\",\"tokens\":{\"id_token\":\"i\"}}",
                 false,

@@ -29,9 +29,9 @@ pub(super) fn find_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> {
             match event.kind {
                 EventKind::User(_) => turn_starts.push(offset),
                 EventKind::RolledBack(_) => {
-                    let kept = event.turn as usize;
-                    ranges.extend(turn_starts.get(kept).map(|start| *start..offset));
-                    turn_starts.truncate(kept);
+                    let kept_turns = event.turn as usize;
+                    ranges.extend(turn_starts.get(kept_turns).map(|start| *start..offset));
+                    turn_starts.truncate(kept_turns);
                 }
                 _ => {}
             }
