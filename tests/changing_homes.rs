@@ -224,29 +224,6 @@ fn a_rollout_that_shrinks_while_it_is_read_is_archived_in_its_final_form() {
 }
 
 #[test]
-fn a_conversation_moved_through_a_link_inside_the_home_is_archived_at_its_real_path() {
-    let env = TestEnv::new();
-    let home = env.codex_home();
-    let text = "{\"one\":1}\n";
-    let path = put(&env, rollout(FIRST), text);
-    let other = put(&env, "old/notes.txt", "mine");
-    symlink("old", home.join("archived_sessions")).expect("link");
-    let name = path.file_name().expect("a name");
-    let to = other.with_file_name(name);
-    let archive_it = || fs::rename(&path, &to).expect("move");
-    let (archive, skipped) =
-        create_archive_with_progress(&env, "a.tar.gz", &home_mutator(archive_it, || {}))
-            .expect("archived");
-    assert_eq!(skipped, []);
-    let there = restore_archive(&env, &archive, "there");
-    assert!(there.join("archived_sessions").is_symlink());
-    for folder in ["old", "archived_sessions"] {
-        let found = fs::read_to_string(there.join(folder).join(name)).expect("the rollout");
-        assert_eq!(found, text);
-    }
-}
-
-#[test]
 fn a_conversation_moved_out_of_the_archived_folders_is_reported() {
     let env = TestEnv::new();
     let home = env.codex_home();

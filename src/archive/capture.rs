@@ -208,7 +208,7 @@ fn check_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), Arch
     ];
     for (folder, needed) in needs {
         let needed_bytes = needed.saturating_add(SPACE_MARGIN_BYTES.min(needed));
-        space::require(folder, needed_bytes, space::free_bytes(folder))?;
+        space::require(folder, needed_bytes)?;
     }
     Ok(())
 }

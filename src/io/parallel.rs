@@ -35,12 +35,6 @@ pub(crate) fn run_both<A: Send, B>(
 /// Accepts jobs; see [`run_ordered`].
 pub(crate) struct Submitter<'a, J>(&'a dyn Fn(J) -> Result<(), ConsumerFailed>);
 
-impl<J> std::fmt::Debug for Submitter<'_, J> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Submitter").finish_non_exhaustive()
-    }
-}
-
 /// The consumer of the results has failed, so further jobs are useless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConsumerFailed;

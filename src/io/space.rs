@@ -12,13 +12,9 @@ pub struct NoSpace {
     pub free_bytes: u64,
 }
 
-/// Fails if `free_bytes`, the free space on the disk of `folder`, is known and less than `needed_bytes`.
-pub(crate) fn require(
-    folder: &Path,
-    needed_bytes: u64,
-    free_bytes: Option<u64>,
-) -> Result<(), NoSpace> {
-    match free_bytes.filter(|free| *free < needed_bytes) {
+/// Fails if the disk of `folder` reports less free space than `needed_bytes`.
+pub(crate) fn require(folder: &Path, needed_bytes: u64) -> Result<(), NoSpace> {
+    match free_bytes(folder).filter(|free| *free < needed_bytes) {
         None => Ok(()),
         Some(free_bytes) => Err(NoSpace {
             folder: folder.to_path_buf(),

@@ -57,35 +57,31 @@ impl FileList {
         &self.names
     }
 
-    /// Appends a file. Its stamp becomes the default if the list has more than 65,536 devices.
     pub(crate) fn push(&mut self, file: &FileEntry) {
-        let (device, stamp) = match self.intern_device(file.stamp.dev) {
-            Some(device) => (device, file.stamp),
-            // Without its device a stamp proves nothing. The next backup reads the file again.
-            None => (0, InodeStamp::default()),
-        };
+        let stamp = file.stamp;
+        let device = self.intern_device(stamp.dev);
         let mode = u16::try_from(file.mode & u32::from(MODE)).unwrap_or(0);
         self.rows.push_back(FileRow {
             size: file.size,
             mtime: file.mtime,
             ctime: stamp.ctime,
             ino: stamp.ino,
-            digest: file.digest.map_or([0; 32], |d| d.bytes().into_array()),
+            digest: file.digest.map_or([0; 32], |digest| digest.bytes().0),
             name: self.names.add(&file.path),
             mode: mode | file.digest.as_ref().map_or(0, digest_flags),
             device,
         });
     }
 
-    /// Returns the index of a device in `devices`, and adds it if it is new. `None` if there are too many devices.
-    fn intern_device(&mut self, dev: u64) -> Option<u16> {
-        let known = self.devices.iter().position(|d| *d == dev);
-        let index = known.unwrap_or(self.devices.len());
-        let number = u16::try_from(index).ok()?;
-        if known.is_none() {
+    /// Returns the index of a device in `devices`, and adds it if it is new. All devices after the first 65,535 share
+    /// an index.
+    fn intern_device(&mut self, dev: u64) -> u16 {
+        let index = self.devices.iter().position(|device| *device == dev);
+        let index = index.unwrap_or_else(|| {
             self.devices.push(dev);
-        }
-        Some(number)
+            self.devices.len() - 1
+        });
+        u16::try_from(index).unwrap_or(u16::MAX)
     }
 
     pub fn len(&self) -> usize {
@@ -138,7 +134,7 @@ impl FileList {
 
     pub(crate) fn set_digest(&mut self, index: usize, digest: ContentDigest) {
         if let Some(row) = self.rows.get_mut(index) {
-            row.digest = digest.bytes().into_array();
+            row.digest = digest.bytes().0;
             row.mode = row.mode & MODE | digest_flags(&digest);
         }
     }
@@ -179,7 +175,7 @@ impl FileList {
     }
 
     fn decode_row(&self, row: &FileRow) -> FileEntry {
-        let bytes = DigestBytes::from_array(row.digest);
+        let bytes = DigestBytes(row.digest);
         let digest = match row.mode & !MODE {
             0 => None,
             HAS_DIGEST => Some(ContentDigest::Blake3(bytes)),

@@ -31,11 +31,7 @@ impl Compression {
 
     /// Returns the value of the manifest's key `effort`: 0 for fast, 1 for default, 2 for best.
     pub fn effort(self) -> u8 {
-        match self {
-            Self::Fast => 0,
-            Self::Default => 1,
-            Self::Best => 2,
-        }
+        self as u8
     }
 }
 
@@ -52,11 +48,6 @@ pub(crate) fn compress(
         Effort::AsAsked => compression.level(),
     };
     compress_at(level, bytes, buffers)
-}
-
-/// Stores `bytes` uncompressed in one member.
-pub(crate) fn store(bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuffer> {
-    compress_at(STORED_LEVEL, bytes, buffers)
 }
 
 const STORED_LEVEL: i32 = 0;
