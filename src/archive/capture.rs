@@ -143,9 +143,9 @@ pub(super) fn scan_with_snapshots(
     let mut databases = DatabaseSnapshots::default();
     {
         // In a block of its own, so that only one list of files is in memory at a time.
-        let before = scan::scan(scope, names)?;
-        check(&before)?;
-        databases.snapshot_all(&before, staging)?;
+        let first_scan = scan::scan(scope, names)?;
+        check(&first_scan)?;
+        databases.snapshot_all(&first_scan, staging)?;
     }
     // Scans again: files that Codex created while the snapshots were made belong to this capture,
     // and new databases may be among them.
@@ -161,8 +161,7 @@ pub(super) fn scan_with_snapshots(
 pub(super) fn take_files(scan: &mut HomeScan, databases: &DatabaseSnapshots) -> FileList {
     let mut snapshots = NameSet::with_names(scan.files.names());
     snapshots.extend(databases.snapshots.iter().map(|s| s.planned.path.clone()));
-    scan.damaged
-        .retain(|found| !snapshots.contains(&found.path));
+    scan.damaged.retain(|note| !snapshots.contains(&note.path));
     let mut files = std::mem::take(&mut scan.files);
     files.remove_all(&snapshots);
     files
@@ -202,12 +201,12 @@ pub(super) fn read_folder_ids(home: &Path) -> [Option<(u64, u64)>; 2] {
 /// an archive that compresses worse fails later, at the write, and leaves no file behind.
 fn check_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), ArchiveError> {
     let databases: u64 = scan.databases.iter().map(|f| f.size).sum();
-    let needs = [
+    let written_bytes = [
         (options.tmp, databases),
         (options.backups, scan.stored_bytes / 8),
     ];
-    for (folder, needed) in needs {
-        let needed_bytes = needed.saturating_add(SPACE_MARGIN_BYTES.min(needed));
+    for (folder, bytes) in written_bytes {
+        let needed_bytes = bytes.saturating_add(SPACE_MARGIN_BYTES.min(bytes));
         space::require(folder, needed_bytes)?;
     }
     Ok(())

@@ -97,7 +97,7 @@ impl<'a> PreviousArchive<'a> {
         }
         // The day of the previous archive, so that repeated backups of one day check the same
         // sample, and a week of them checks almost all.
-        let made = manifest.metadata.created_at.timestamp();
+        let created_at = manifest.metadata.created_at.timestamp();
         let file = file_open::open(archive.path()).ok()?;
         Some(Self {
             path: archive.path(),
@@ -105,7 +105,7 @@ impl<'a> PreviousArchive<'a> {
             file,
             places,
             starts,
-            day: made.div_euclid(86_400).unsigned_abs(),
+            day: created_at.div_euclid(86_400).unsigned_abs(),
             equal_files: equal,
             options,
         })
@@ -126,16 +126,18 @@ impl<'a> PreviousArchive<'a> {
         if self.options.rehash {
             return None;
         }
-        let first_now = files.get(0)?;
+        let first_live = files.get(0)?;
         let manifest = self.manifest;
-        let (place, number) = self.locate(&first_now.path)?;
+        let (place, number) = self.locate(&first_live.path)?;
         match manifest.members.get(number)?.holds {
             MemberContents::Files(first, count) if first == place as u64 => {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);
-                for (i, old) in manifest.files.range(place..place + count).enumerate() {
-                    digests.push(old.digest?);
-                    files.get(i).filter(|now| self.is_unchanged(&old, now))?;
+                for (i, archived) in manifest.files.range(place..place + count).enumerate() {
+                    digests.push(archived.digest?);
+                    files
+                        .get(i)
+                        .filter(|live| self.is_unchanged(&archived, live))?;
                 }
                 Some(ReusableFiles {
                     digests,
@@ -143,14 +145,14 @@ impl<'a> PreviousArchive<'a> {
                 })
             }
             MemberContents::Head(_) => {
-                let old = manifest.files.get(place)?;
-                if !self.is_unchanged(&old, &first_now) {
+                let archived = manifest.files.get(place)?;
+                if !self.is_unchanged(&archived, &first_live) {
                     return None;
                 }
                 let mut members = vec![self.member(number)?];
                 members.extend((0..).map_while(|position| Some(self.chunk(number, position)?.0)));
                 Some(ReusableFiles {
-                    digests: vec![old.digest?],
+                    digests: vec![archived.digest?],
                     members,
                 })
             }
@@ -158,13 +160,13 @@ impl<'a> PreviousArchive<'a> {
         }
     }
 
-    /// Returns true if the archived file `old` and the live file `now` have the same tar header, and the inode stamp or
+    /// Returns true if the files `archived` and `live` have the same tar header, and the inode stamp or
     /// an earlier comparison of the content proves that the content is the same.
-    fn is_unchanged(&self, old: &FileEntry, now: &FileEntry) -> bool {
-        let has_equal_head = (&old.path, old.size, old.mode, old.mtime)
-            == (&now.path, now.size, now.mode, now.mtime);
-        let has_equal_stamp = old.stamp == now.stamp && now.stamp.ctime != 0;
-        has_equal_head && (has_equal_stamp || self.equal_files.contains(now.path.as_path()))
+    fn is_unchanged(&self, archived: &FileEntry, live: &FileEntry) -> bool {
+        let has_equal_head = (&archived.path, archived.size, archived.mode, archived.mtime)
+            == (&live.path, live.size, live.mode, live.mtime);
+        let has_equal_stamp = archived.stamp == live.stamp && live.stamp.ctime != 0;
+        has_equal_head && (has_equal_stamp || self.equal_files.contains(live.path.as_path()))
     }
 
     /// Returns the number of the member with the header of a large file; `None` if the archive has no such large file.

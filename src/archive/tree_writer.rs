@@ -13,8 +13,7 @@ use super::scan::{self, HomeScan};
 use super::scope::CaptureScope;
 use super::stable_read::{CaptureAttempt, StablePrefix};
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::atomic::TempFile;
-use crate::io::disk_clock::modified_ns;
+use crate::io::disk_clock::{modified_ns, read_filesystem_clock_ns};
 use crate::io::{IoContext, IoError, atomic, links, sharing, tree};
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -52,8 +51,7 @@ impl<'a> TreeWriter<'a> {
         names: &Arc<NameTable>,
     ) -> Result<Self, IoError> {
         // The clock of the file system decides on the age of files, not the clock of this machine.
-        let mut probe = TempFile::create_in(root)?;
-        let started = probe.file().metadata().at("read", root)?;
+        let started_at = read_filesystem_clock_ns(root)?;
         Ok(Self {
             root,
             locator: FileLocator::new(scope, &scan.places, &scan.links, names),
@@ -64,7 +62,7 @@ impl<'a> TreeWriter<'a> {
             skipped: Vec::new(),
             placed: NameSet::with_names(names),
             folders: HashSet::new(),
-            started_at: modified_ns(&started),
+            started_at,
         })
     }
 
@@ -178,15 +176,15 @@ impl<'a> TreeWriter<'a> {
     /// Makes `path` a hard link to the open file. Returns false if that is impossible, for example between file
     /// systems.
     fn try_link(&self, opened: &OpenedFile, path: &Path) -> Result<bool, IoError> {
-        let wanted = InodeStamp::of(&opened.file.metadata().at("read", path)?);
+        let opened_stamp = InodeStamp::of(&opened.file.metadata().at("read", path)?);
         // Without inode numbers a link cannot be verified.
-        if wanted.ino == 0 {
+        if opened_stamp.ino == 0 {
             return Ok(false);
         }
         let is_linked = || {
             path.symlink_metadata().is_ok_and(|meta| {
-                let found = InodeStamp::of(&meta);
-                (found.dev, found.ino) == (wanted.dev, wanted.ino)
+                let named_stamp = InodeStamp::of(&meta);
+                (named_stamp.dev, named_stamp.ino) == (opened_stamp.dev, opened_stamp.ino)
             })
         };
         if is_linked() {
@@ -211,9 +209,10 @@ impl<'a> TreeWriter<'a> {
         kind_of(path).is_rollout_folder()
             && self.may_link(planned)
             && self.root.join(path).symlink_metadata().is_ok_and(|meta| {
-                let found = InodeStamp::of(&meta);
-                found.ino != 0
-                    && (found.dev, found.ino) == (planned.stamp.dev, planned.stamp.ino)
+                let linked_stamp = InodeStamp::of(&meta);
+                linked_stamp.ino != 0
+                    && (linked_stamp.dev, linked_stamp.ino)
+                        == (planned.stamp.dev, planned.stamp.ino)
                     && (meta.len(), modified_ns(&meta)) == (planned.size, planned.mtime)
             })
     }

@@ -147,8 +147,8 @@ impl OrderedChecks<'_> {
     /// content.
     fn check_void(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
         if self.void_bytes_left > 0 {
-            let left = self.void_bytes_left.checked_sub(bytes.len() as u64);
-            self.void_bytes_left = left.ok_or_else(void_mismatch)?;
+            let remaining = self.void_bytes_left.checked_sub(bytes.len() as u64);
+            self.void_bytes_left = remaining.ok_or_else(void_mismatch)?;
             return Ok(());
         }
         let entry = read_head(bytes)?;

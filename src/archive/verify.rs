@@ -148,12 +148,12 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
         Ok(metadata) => metadata,
         Err(problem) => return Ok(Some(problem)),
     };
-    let Some(listed) = metadata.archive_digest() else {
+    let Some(listed_digest) = metadata.archive_digest() else {
         return Ok(Some(SidecarProblem::Mismatch));
     };
     let mut file = file_open::open(path).at("read", path)?;
-    let read = listed.hasher().hash(&mut file).at("read", path)?;
-    Ok((read != (listed, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
+    let read = listed_digest.hasher().hash(&mut file).at("read", path)?;
+    Ok((read != (listed_digest, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
 }
 
 /// The files of an archive that are unpacked to check its databases: the databases, and `-wal` files that the Python

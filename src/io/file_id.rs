@@ -1,6 +1,6 @@
 //! The identity of a file, which survives a rename and a reboot.
 
-use super::{IoContext, IoError, OrdinaryPath, atomic, space};
+use super::{IoContext, IoError, OrdinaryPath, atomic};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirEntry, Metadata};
 use std::io::ErrorKind;
@@ -33,7 +33,7 @@ impl FileId {
         // On an overlay, a file moved out of a lower layer is copied: it keeps its inode number, but has a new birth
         // time.
         let parent = atomic::parent_of(path);
-        let is_copied = space::is_overlay(parent);
+        let is_copied = is_overlay(parent);
         Ok(Some(Self {
             born: id.born.filter(|_| !is_copied),
             ..id
@@ -119,6 +119,21 @@ pub(crate) fn read_device_and_inode(path: &Path) -> Option<(u64, u64)> {
     }
 }
 
+pub(crate) fn is_overlay(folder: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        /// From the kernel's `magic.h`.
+        const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
+        rustix::fs::statfs(folder)
+            .is_ok_and(|s| u64::try_from(s.f_type).is_ok_and(|kind| kind == OVERLAYFS_SUPER_MAGIC))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        false
+    }
+}
+
 /// Opens a link itself instead of its target.
 #[cfg(windows)]
 const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
@@ -138,9 +153,9 @@ fn information(path: &Path, flags: u32) -> std::io::Result<winapi_util::file::In
     file::information(&options.open(path)?)
 }
 
-pub(crate) fn is_same_folder(one: &Path, other: &Path) -> bool {
+pub(crate) fn is_same_folder(first: &Path, second: &Path) -> bool {
     let real = |path: &Path| path.canonical().ok();
-    one == other || real(one).is_some_and(|one| real(other) == Some(one))
+    first == second || real(first).is_some_and(|first| real(second) == Some(first))
 }
 
 /// Returns true if the regular file at `path` has more than one hard link. Follows a symbolic link. Always false on

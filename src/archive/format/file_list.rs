@@ -260,10 +260,7 @@ mod tests {
         let files = [
             file("a/b", None),
             file("a/c", Some(ContentDigest::of(b"c"))),
-            file(
-                "a/b",
-                Some(ContentDigest::Sha256(DigestBytes::from_array([7; 32]))),
-            ),
+            file("a/b", Some(ContentDigest::Sha256(DigestBytes([7; 32])))),
             file("a/b", None),
         ];
         let mut list = FileList::default();
