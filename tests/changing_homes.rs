@@ -13,6 +13,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs a backup in which a system call on one file is altered. Returns exit code and document.
 fn backup_with(env: &TestEnv, file: &str, call: &str, how: &str) -> (i32, serde_json::Value) {
@@ -204,10 +205,12 @@ fn a_rollout_that_shrinks_while_it_is_read_is_archived_in_its_final_form() {
     let env = TestEnv::new();
     let path = put(&env, rollout(FIRST), "{}\n".repeat(300_000));
     let other = put(&env, rollout(SECOND), "{}\n");
+    let is_shrunk = AtomicBool::new(false);
     let shrink = || {
-        let file = OpenOptions::new().write(true).open(&path).expect("open");
-        let lines = file.metadata().expect("stat").len() / 3;
-        file.set_len((lines / 2).max(7) * 3).expect("shrink");
+        if !is_shrunk.swap(true, Ordering::Relaxed) {
+            let file = OpenOptions::new().write(true).open(&path).expect("open");
+            file.set_len(300).expect("shrink");
+        }
     };
     let (archive, skipped) =
         create_archive_with_progress(&env, "a.tar.gz", &home_mutator(|| {}, shrink))
@@ -215,8 +218,7 @@ fn a_rollout_that_shrinks_while_it_is_read_is_archived_in_its_final_form() {
     assert_eq!(skipped, []);
     let there = restore_archive(&env, &archive, "there");
     let text = fs::read_to_string(there.join(rollout(FIRST))).expect("the rollout");
-    assert!(text.len() < 900_000, "the file did not shrink");
-    assert_eq!(text, "{}\n".repeat(text.len() / 3));
+    assert_eq!(text, "{}\n".repeat(100));
     assert_eq!(
         fs::read(there.join(rollout(SECOND))).expect("the other"),
         fs::read(other).expect("the other")

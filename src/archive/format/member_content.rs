@@ -97,11 +97,8 @@ pub(crate) fn read_chunk_content<'a>(
     file: &FileEntry,
     offset: u64,
 ) -> Result<&'a [u8], ContentError> {
-    let remaining_bytes = file.size.saturating_sub(offset);
-    let len = usize::try_from(remaining_bytes).map_or(bytes.len(), |remaining_bytes| {
-        remaining_bytes.min(bytes.len())
-    });
-    let (content, padding) = bytes.split_at(len);
+    let remaining = usize::try_from(file.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let (content, padding) = bytes.split_at(remaining.min(bytes.len()));
     if padding.iter().any(|b| *b != 0) {
         return Err(hidden_data(file));
     }

@@ -167,8 +167,8 @@ impl<'a> AncestorLookup<'a> {
     }
 
     /// Returns the number of components of the shortest parent of `folder`, or `folder` itself, that is in the set.
-    /// Skips the parents with up to `shared_len` components, which the previous lookup searched: otherwise deep paths would
-    /// take quadratic time.
+    /// Skips the parents with up to `shared_len` components, which the previous lookup searched: otherwise deep paths
+    /// would take quadratic time.
     fn search(&self, folder: &Path, shared_len: usize) -> Option<usize> {
         let folder_len = folder.components().count();
         let ancestors = folder.ancestors().zip((shared_len + 1..=folder_len).rev());
