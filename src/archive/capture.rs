@@ -111,13 +111,12 @@ pub fn capture(
         skipped = PathNote::sort_and_dedup(packer.skipped);
         let account_auth = auth.as_ref().map(|file| file.account_auth.clone());
         login = auth.and_then(|file| file.login);
-        let linked = std::mem::take(&mut scan.linked);
         Ok(new_manifest(
             scope,
             metadata,
             account_auth,
             &skipped,
-            linked,
+            &mut scan,
         ))
     })?;
     Ok(CapturedHome {
@@ -167,14 +166,14 @@ pub(super) fn take_files(scan: &mut HomeScan, databases: &DatabaseSnapshots) -> 
     files
 }
 
-/// Returns a manifest without folders, links, files and members. Sets the number of skipped paths in its metadata, and
-/// limits the size of the metadata.
+/// Returns a manifest without files and members, with the folders and links of `scan`. Sets the number of skipped paths
+/// in its metadata, and limits the size of the metadata.
 pub(super) fn new_manifest(
     scope: &CaptureScope,
     mut metadata: Metadata,
     account_auth: Option<AccountAuth>,
     skipped: &[PathNote],
-    linked: Vec<EntryName>,
+    scan: &mut HomeScan,
 ) -> ArchiveManifest {
     metadata.skipped = skipped.len() as u64;
     metadata.limit_size();
@@ -184,7 +183,9 @@ pub(super) fn new_manifest(
         account_auth,
         excluded_globs: scope.excludes.globs.clone(),
         skipped: names.flatten().collect(),
-        linked,
+        linked: std::mem::take(&mut scan.linked),
+        folders: std::mem::take(&mut scan.folders),
+        links: std::mem::take(&mut scan.links),
         partial: scope.only.is_some(),
         undo_removes: scope.undo_removes.clone(),
         ..ArchiveManifest::default()

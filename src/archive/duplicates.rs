@@ -48,9 +48,11 @@ fn group_by_conversation(
         return by_name;
     }
     for name in (0..files.len()).filter_map(|place| files.name(place)) {
-        if let Some(rollout) = parse_rollout_name(name.as_path())
-            && conversations.has_name(&rollout.name)
-        {
+        let Some(rollout) = parse_rollout_name(name.as_path()) else {
+            continue;
+        };
+        let name_hash = conversations.hasher.hash_one(&rollout.name);
+        if conversations.name_hashes.contains(&name_hash) {
             by_name.entry(rollout.name).or_default().push(name);
         }
     }
@@ -118,11 +120,6 @@ impl DuplicateConversations {
         let name_hash = self.hasher.hash_one(rollout.name);
         let is_duplicate = self.name_hashes.contains(&name_hash);
         is_duplicate.then_some((name_hash, stamp.dev, stamp.ino))
-    }
-
-    fn has_name(&self, conversation: &str) -> bool {
-        self.name_hashes
-            .contains(&self.hasher.hash_one(conversation))
     }
 }
 

@@ -86,10 +86,8 @@ pub(crate) fn capture_tree(
     let tree = CapturedTree {
         root: root.to_path_buf(),
         manifest: ArchiveManifest {
-            folders: scan.folders,
-            links: scan.links,
             files,
-            ..new_manifest(scope, metadata, account_auth, &skipped, scan.linked)
+            ..new_manifest(scope, metadata, account_auth, &skipped, &mut scan)
         },
         login: login.and_then(|file| file.login),
         excluded: scan.excluded,

@@ -193,10 +193,10 @@ impl UnpackedDatabases {
             })
             .collect();
         places.extend(wals);
-        let journals = contents
-            .files
-            .iter()
-            .filter(|f| f.size > 0 && is_journal(f));
+        let journals = contents.files.iter().filter(|f| {
+            let is_sidecar = kind_of(f.path.as_path()) == HomeEntryKind::DatabaseSidecar;
+            is_sidecar && f.size > 0 && f.path.to_string().ends_with("-journal")
+        });
         let journals = journals.map(|f| f.path).collect();
         Self {
             _staging: staging,
@@ -222,12 +222,6 @@ impl UnpackedDatabases {
         databases.sort();
         databases
     }
-}
-
-/// Returns true if the entry is a rollback journal beside a database.
-fn is_journal(entry: &FileEntry) -> bool {
-    kind_of(entry.path.as_path()) == HomeEntryKind::DatabaseSidecar
-        && entry.path.to_string().ends_with("-journal")
 }
 
 #[cfg(test)]

@@ -234,11 +234,16 @@ impl Transaction {
         latest_ns: &[i64],
     ) -> Result<Vec<PathBuf>, IoError> {
         let home = self.journal.home.0.clone();
+        // Writes to the old state are late since the transaction began, those to the new state since the exchange began.
+        let since_ns = match direction {
+            Direction::Forward => &self.journal.begun_ns,
+            Direction::Back => &self.journal.since_ns,
+        };
         let mut files = Vec::new();
         let steps = self.journal.steps.iter();
         for step in steps.filter(|step| self.journal.removes_staged(step)) {
             let writes = LateWrites {
-                since_ns: self.journal.since_ns(step, direction),
+                since_ns: self.journal.time_of(step, since_ns).unwrap_or_default(),
                 until_ns: self.journal.time_of(step, latest_ns).unwrap_or(i64::MAX),
                 is_disposable: &|live| policy.is_disposable(&home, live),
             };
@@ -255,7 +260,12 @@ impl Transaction {
         locks: DatabaseLocks,
     ) -> Result<JournalError, JournalError> {
         self.journal.keeps_replaced = matches!(cause, JournalError::Opened { .. });
-        self.undo_steps()?;
+        // If this write fails and the process is killed, a recovery goes forward. That leads to a
+        // complete state too.
+        let _ = self.set_state(JournalState::Undoing);
+        let home = self.journal.home.0.clone();
+        let done_steps = self.list_remaining_steps(Direction::Back)?;
+        self.exchange_remaining(&done_steps, Direction::Back, &home, &NoPolicy)?;
         locks.release();
         self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, &NoPolicy)?;
         let is_kept = self.journal.keeps_replaced;
@@ -295,16 +305,6 @@ impl Transaction {
             used: steps.map(|step| step.staged.clone()).collect(),
             next: 0,
         }
-    }
-
-    /// Undoes the steps that this process has done.
-    fn undo_steps(&mut self) -> Result<(), JournalError> {
-        // If this write fails and the process is killed, a recovery goes forward. That leads to a
-        // complete state too.
-        let _ = self.set_state(JournalState::Undoing);
-        let home = self.journal.home.0.clone();
-        let remaining = self.list_remaining_steps(Direction::Back)?;
-        self.exchange_remaining(&remaining, Direction::Back, &home, &NoPolicy)
     }
 
     /// Records durably that all steps are done, so that the staged files may be removed.
