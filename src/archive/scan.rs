@@ -206,9 +206,6 @@ impl HomeWalk<'_> {
         let kind = kind_of(relative);
         if let Some(reason) = self.scope.exclusion_reason(kind) {
             self.exclude(relative, reason);
-            if let (HomeEntryKind::Worktrees, Some(note)) = (kind, self.scan.excluded.last_mut()) {
-                note.content = Some(tree::measure(&self.home.join(relative)));
-            }
             return false;
         }
         if self.scope.without_logins && kind.is_login() && self.scope.captures(kind) {

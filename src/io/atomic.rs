@@ -65,11 +65,9 @@ impl TempFile {
             let file = file.at("create a file in", folder)?;
             // The lock shows a cleanup that the file is in use; it ends with this process. A cleanup
             // between create and lock may have removed the file.
-            let taken = matches!(
-                lock::try_lock(file.as_file()),
-                Err(TryLockError::WouldBlock)
-            );
-            if !taken && file.path().exists() {
+            let locked = lock::try_lock(file.as_file());
+            let is_of_cleanup = matches!(locked, Err(TryLockError::WouldBlock));
+            if !is_of_cleanup && file.path().exists() {
                 return Ok(Self(file));
             }
         }

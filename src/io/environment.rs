@@ -79,22 +79,22 @@ impl Environment {
             .map_or_else(|| "/tmp".into(), |dir| self.absolute(Path::new(dir)))
     }
 
-    /// Finds an executable file: `wanted` if it is a path, else the first with this name in the folders
+    /// Finds an executable file: `program` if it is a path, else the first with this name in the folders
     /// of `PATH`.
     ///
     /// Relative and empty entries of `PATH` are ignored. They name a folder below the current one, which
     /// may be an untrusted repository, and the program may receive a login.
-    pub(crate) fn find_program(&self, wanted: &Path) -> Option<PathBuf> {
-        let is_path = wanted.components().count() > 1 || wanted.is_absolute();
-        let places: Vec<_> = if is_path {
-            vec![self.absolute(wanted)]
+    pub(crate) fn find_program(&self, program: &Path) -> Option<PathBuf> {
+        let is_path = program.components().count() > 1 || program.is_absolute();
+        let candidates: Vec<_> = if is_path {
+            vec![self.absolute(program)]
         } else {
             let folders = self.program_folders();
-            folders.iter().map(|folder| folder.join(wanted)).collect()
+            folders.iter().map(|folder| folder.join(program)).collect()
         };
-        let mut files = places
+        let mut files = candidates
             .into_iter()
-            .flat_map(|place| self.candidate_files(place));
+            .flat_map(|candidate| self.candidate_files(candidate));
         files.find(|path| is_executable(path))
     }
 

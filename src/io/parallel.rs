@@ -20,10 +20,10 @@ pub(crate) fn run_both<A: Send, B>(
     foreground: impl FnOnce() -> B,
 ) -> (A, B) {
     thread::scope(|scope| {
-        let beside = thread::Builder::new().spawn_scoped(scope, &background);
+        let background_thread = thread::Builder::new().spawn_scoped(scope, &background);
         let foreground = foreground();
-        let background = match beside {
-            Ok(beside) => beside
+        let background = match background_thread {
+            Ok(background_thread) => background_thread
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(_) => background(),

@@ -33,22 +33,22 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
         .filter(|word| !word.is_empty() && !matches!(*word, "on" | "at" | "the" | "of"))
         .peekable();
     let (mut time, mut month_number, mut day_number) = (None, None, None);
-    let (mut year, mut week, mut iso) = (None, None, None);
+    let (mut year, mut weekday, mut iso_date) = (None, None, None);
     while let Some(word) = words.next() {
-        let half = words.peek().and_then(|next| parse_half_of_day(next));
-        if let Some(found) = parse_clock(word, half) {
-            if half.is_some() {
+        let half_of_day = words.peek().and_then(|next| parse_half_of_day(next));
+        if let Some(clock_time) = parse_clock(word, half_of_day) {
+            if half_of_day.is_some() {
                 words.next();
             }
-            set(&mut time, found)?;
-        } else if let Some(found) = parse_month(word) {
-            set(&mut month_number, found)?;
-        } else if let Some(found) = parse_weekday(word) {
-            set(&mut week, found)?;
-        } else if let Some((date, rest)) = parse_iso_date(word) {
-            set(&mut iso, date)?;
-            if !rest.is_empty() {
-                set(&mut time, parse_clock(rest, None)?)?;
+            set(&mut time, clock_time)?;
+        } else if let Some(number) = parse_month(word) {
+            set(&mut month_number, number)?;
+        } else if let Some(day_of_week) = parse_weekday(word) {
+            set(&mut weekday, day_of_week)?;
+        } else if let Some((date, time_text)) = parse_iso_date(word) {
+            set(&mut iso_date, date)?;
+            if !time_text.is_empty() {
+                set(&mut time, parse_clock(time_text, None)?)?;
             }
         } else {
             let digits = ["st", "nd", "rd", "th", "."]
@@ -62,7 +62,7 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
             }
         }
     }
-    let day = match (iso, month_number, day_number, week) {
+    let day = match (iso_date, month_number, day_number, weekday) {
         (Some(date), None, None, _) if year.is_none() => Some(date),
         (None, Some(month), Some(day), _) => Some(Day::Date { year, month, day }),
         (None, None, None, Some(day)) if year.is_none() => Some(Day::Weekday(day)),

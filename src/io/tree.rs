@@ -101,8 +101,8 @@ fn remove_all(folder: &Path) -> std::io::Result<()> {
 /// Removes a folder, even if it contains read-only folders: makes each of them writable, and opens one at a time.
 fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
     let mut folders = vec![folder.to_path_buf()];
-    let mut next = 0;
-    while let Some(folder) = folders.get(next).cloned() {
+    let mut next_folder = 0;
+    while let Some(folder) = folders.get(next_folder).cloned() {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -117,7 +117,7 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
                 sharing::remove_file(&path)?;
             }
         }
-        next += 1;
+        next_folder += 1;
     }
     let mut innermost_first = folders.iter().rev();
     innermost_first.try_for_each(sharing::remove_dir)
@@ -147,10 +147,10 @@ pub(crate) fn make_private(path: &Path) -> Result<(), IoError> {
 }
 
 /// The number of the files and links below a folder, and their total size.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-pub struct FolderSize {
-    pub files: u64,
-    pub bytes: u64,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct FolderSize {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Returns the size of everything below `folder`. Stops counting at the first folder that cannot be listed. Follows no

@@ -67,9 +67,9 @@ impl JournalFile {
     /// index of the folder with the journal.
     fn staging_index(&self, step: &Step) -> usize {
         let folders = self.folders.iter().enumerate();
-        let around = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
-        let nearest = around.max_by_key(|(_, folder)| folder.0.as_os_str().len());
-        nearest.map_or(0, |(index, _)| index)
+        let enclosing = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
+        let innermost = enclosing.max_by_key(|(_, folder)| folder.0.as_os_str().len());
+        innermost.map_or(0, |(index, _)| index)
     }
 
     pub(super) fn staging_of(&self, step: &Step) -> &Path {

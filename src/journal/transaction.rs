@@ -72,7 +72,7 @@ impl Transaction {
 
     /// Adds a staging folder, such as one on another file system. Records the folder in the journal before creating it.
     pub(crate) fn add_folder(&mut self, folder: &Path) -> Result<(), JournalError> {
-        if self.journal.folders.iter().any(|known| known.0 == folder) {
+        if self.journal.folders.iter().any(|listed| listed.0 == folder) {
             // Two links in a home may lead to one folder.
             return Ok(());
         }
@@ -363,10 +363,10 @@ impl Transaction {
     pub(super) fn remove_folders(&mut self) -> Vec<PathBuf> {
         self.ended = true;
         let folders = self.journal.folders.iter().rev();
-        let kept = folders.filter_map(|folder| remove_or_rename(&folder.0));
-        let kept = kept.collect();
+        let renamed = folders.filter_map(|folder| remove_or_rename(&folder.0));
+        let renamed = renamed.collect();
         self.close_lock();
-        kept
+        renamed
     }
 
     /// Closes the removed lock file, then removes the staging folder if it is empty. FAT, network disks and Windows
@@ -383,30 +383,30 @@ impl Transaction {
     /// A file or folder cannot be moved. The journal stays, and the next command tries again.
     pub(super) fn keep_staged(&mut self) -> Result<Vec<PathBuf>, IoError> {
         self.ended = true;
-        let mut all = Vec::new();
+        let mut kept_folders = Vec::new();
         for ListedPath(folder) in &self.journal.folders {
-            let kept = folder::find_free_name(folder, KeptAs::Evidence);
-            let own = [LOCK, JOURNAL].map(OsStr::new);
+            let kept_folder = folder::find_free_name(folder, KeptAs::Evidence);
+            let own_files = [LOCK, JOURNAL].map(OsStr::new);
             // An earlier process may have kept and removed it.
             let entries = tree::list_if_exists(folder)?.into_iter();
             let staged: Vec<_> = entries
                 .map(|(name, _)| name)
-                .filter(|name| !own.contains(&name.as_os_str()))
+                .filter(|name| !own_files.contains(&name.as_os_str()))
                 .collect();
             if staged.is_empty() {
                 continue;
             }
             // Not the folder itself: it has an open lock, which stops a rename on Windows.
-            atomic::create_private_folder(&kept)?;
+            atomic::create_private_folder(&kept_folder)?;
             for name in staged {
-                atomic::rename_new_unsynced(&folder.join(&name), &kept.join(&name))?;
+                atomic::rename_new_unsynced(&folder.join(&name), &kept_folder.join(&name))?;
             }
-            atomic::sync_folder(&kept)?;
-            atomic::sync_folder(atomic::parent_of(&kept))?;
-            all.push(kept);
+            atomic::sync_folder(&kept_folder)?;
+            atomic::sync_folder(atomic::parent_of(&kept_folder))?;
+            kept_folders.push(kept_folder);
         }
-        all.extend(self.remove_folders());
-        Ok(all)
+        kept_folders.extend(self.remove_folders());
+        Ok(kept_folders)
     }
 }
 
@@ -479,13 +479,17 @@ fn drop_duplicate_steps(steps: &mut Vec<Step>) {
 fn check_disjoint<'a>(
     mut names: impl Iterator<Item = &'a Path> + Clone,
 ) -> Result<(), JournalError> {
-    let mut all = HashSet::new();
+    let mut all_names = HashSet::new();
     for name in names.clone() {
-        if !all.insert(name) {
+        if !all_names.insert(name) {
             return Err(JournalError::ConflictingSteps(name.to_path_buf()));
         }
     }
-    let is_below = |name: &&Path| name.ancestors().skip(1).any(|above| all.contains(above));
+    let is_below = |name: &&Path| {
+        name.ancestors()
+            .skip(1)
+            .any(|ancestor| all_names.contains(ancestor))
+    };
     let conflict = names.find(is_below);
     conflict.map_or(Ok(()), |name| {
         Err(JournalError::ConflictingSteps(name.to_path_buf()))

@@ -67,15 +67,14 @@ impl PythonScan {
     ) -> Result<(), ContentError> {
         let (name, packed) = (entry.name.clone(), self.packed);
         self.entries += 1;
-        if self.entries > ENTRIES_COUNT_FROM && self.entries > packed / MIN_ENTRY_BYTES {
-            let count = self.entries;
-            let what = format!("{packed} compressed bytes claim to hold {count} entries");
-            return Err(ContentError::damaged(what));
-        }
+        let count = self.entries;
+        let has_too_many = count > ENTRIES_COUNT_FROM && count > packed / MIN_ENTRY_BYTES;
         // Uses the size in the header, before any content is unpacked.
         let bytes = entry.content_at.saturating_add(entry.size);
-        if bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO {
-            let what = format!("{packed} compressed bytes claim to hold {bytes} bytes");
+        let is_too_large = bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO;
+        if has_too_many || is_too_large {
+            let what =
+                format!("{packed} compressed bytes claim to hold {count} entries of {bytes} bytes");
             return Err(ContentError::damaged(what));
         }
         if name.is_reserved() {

@@ -168,25 +168,25 @@ impl SettingsFile {
     /// # Errors
     /// A value is in the place of the setting's table.
     pub(crate) fn set(&mut self, name: &str, value: Value) -> Result<(), SettingsError> {
-        let (table, last) = match name.split_once('.') {
+        let (table, key) = match name.split_once('.') {
             None => (self.document.as_table_mut() as &mut dyn TableLike, name),
-            Some((table, last)) => {
+            Some((table, key)) => {
                 let not_a_table = self.not_a_table(table);
                 let item = self
                     .document
                     .entry(table)
                     .or_insert_with(|| Item::Table(Table::new()));
-                (item.as_table_like_mut().ok_or(not_a_table)?, last)
+                (item.as_table_like_mut().ok_or(not_a_table)?, key)
             }
         };
-        match table.get_mut(last).and_then(Item::as_value_mut) {
-            Some(old) => {
-                let decor = old.decor().clone();
-                *old = value;
-                *old.decor_mut() = decor;
+        match table.get_mut(key).and_then(Item::as_value_mut) {
+            Some(old_value) => {
+                let decor = old_value.decor().clone();
+                *old_value = value;
+                *old_value.decor_mut() = decor;
             }
             None => {
-                table.insert(last, Item::Value(value));
+                table.insert(key, Item::Value(value));
             }
         }
         Ok(())
@@ -195,7 +195,7 @@ impl SettingsFile {
     /// Removes a setting. Removes its table too, if the table is then empty and has no comment. Returns true if the
     /// file contained the setting.
     pub(crate) fn unset(&mut self, name: &str) -> bool {
-        let Some((table, last)) = name.split_once('.') else {
+        let Some((table, key)) = name.split_once('.') else {
             return self.document.remove(name).is_some();
         };
         let Some(inner) = self
@@ -205,7 +205,7 @@ impl SettingsFile {
         else {
             return false;
         };
-        let was_set = inner.remove(last).is_some();
+        let was_set = inner.remove(key).is_some();
         if was_set && inner.is_empty() {
             let comments = self.document.get(table).and_then(Item::as_table);
             let has_comment = comments
