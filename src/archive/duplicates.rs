@@ -79,9 +79,14 @@ fn find_superseded<'a>(
     }
 }
 
-/// Identifies a rollout across renames: a hash of the conversation's name, the device and the inode. The inode alone
-/// does not suffice, because the file system may reuse its number for a new file.
-pub(super) type RolloutKey = (u64, u64, u64);
+/// Identifies a rollout across renames. The inode alone does not suffice, because the file system may reuse its number
+/// for a new file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct RolloutKey {
+    conversation_hash: u64,
+    device: u64,
+    inode: u64,
+}
 
 /// The conversations of a scan that have more than one file, as hashes of their names. A hash collision can add a
 /// conversation with a single file.
@@ -119,7 +124,11 @@ impl DuplicateConversations {
         let rollout = parse_rollout_name(file.path.as_path())?;
         let name_hash = self.hasher.hash_one(rollout.name);
         let is_duplicate = self.name_hashes.contains(&name_hash);
-        is_duplicate.then_some((name_hash, stamp.dev, stamp.ino))
+        is_duplicate.then_some(RolloutKey {
+            conversation_hash: name_hash,
+            device: stamp.dev,
+            inode: stamp.ino,
+        })
     }
 }
 

@@ -28,8 +28,8 @@ use std::sync::{Arc, Mutex};
 
 /// Writes an archive into the empty file `out`. On return the archive is complete, but not durable.
 ///
-/// `fill` adds the entries and returns the manifest without files and members. It runs on the calling thread while other
-/// threads compress and write. `path` is the path of `out` for error messages. Members may be copied from
+/// `fill` adds the entries and returns the manifest without files and members. It runs on the calling thread while
+/// other threads compress and write. `path` is the path of `out` for error messages. Members may be copied from
 /// `source`, the previous archive. `names` stores the names of the manifest.
 ///
 /// # Errors

@@ -43,6 +43,12 @@ pub(super) struct ReusableFiles {
     pub(super) members: Vec<PreviousMember>,
 }
 
+/// Positions of a file and of the member in which it begins, in the lists of the manifest.
+struct FileLocation {
+    file: usize,
+    member: usize,
+}
+
 /// Rules for copying from the previous archive.
 #[derive(Debug, Clone, Copy)]
 pub struct ReuseOptions {
@@ -128,12 +134,12 @@ impl<'a> PreviousArchive<'a> {
         }
         let first_live = files.get(0)?;
         let manifest = self.manifest;
-        let (place, number) = self.locate(&first_live.path)?;
-        match manifest.members.get(number)?.holds {
-            MemberContents::Files(first, count) if first == place as u64 => {
+        let FileLocation { file, member } = self.locate(&first_live.path)?;
+        match manifest.members.get(member)?.holds {
+            MemberContents::Files(first, count) if first == file as u64 => {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);
-                for (i, archived) in manifest.files.range(place..place + count).enumerate() {
+                for (i, archived) in manifest.files.range(file..file + count).enumerate() {
                     digests.push(archived.digest?);
                     files
                         .get(i)
@@ -141,16 +147,16 @@ impl<'a> PreviousArchive<'a> {
                 }
                 Some(ReusableFiles {
                     digests,
-                    members: vec![self.member(number)?],
+                    members: vec![self.member(member)?],
                 })
             }
             MemberContents::Head(_) => {
-                let archived = manifest.files.get(place)?;
+                let archived = manifest.files.get(file)?;
                 if !self.is_unchanged(&archived, &first_live) {
                     return None;
                 }
-                let mut members = vec![self.member(number)?];
-                members.extend((0..).map_while(|position| Some(self.chunk(number, position)?.0)));
+                let mut members = vec![self.member(member)?];
+                members.extend((0..).map_while(|position| Some(self.chunk(member, position)?.0)));
                 Some(ReusableFiles {
                     digests: vec![archived.digest?],
                     members,
@@ -171,9 +177,9 @@ impl<'a> PreviousArchive<'a> {
 
     /// Returns the number of the member with the header of a large file; `None` if the archive has no such large file.
     pub(super) fn find_large_file(&self, name: &EntryName) -> Option<usize> {
-        let (_, number) = self.locate(name)?;
-        let holds = self.manifest.members.get(number)?.holds;
-        matches!(holds, MemberContents::Head(_)).then_some(number)
+        let member = self.locate(name)?.member;
+        let holds = self.manifest.members.get(member)?.holds;
+        matches!(holds, MemberContents::Head(_)).then_some(member)
     }
 
     /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member `head`. Also
@@ -193,13 +199,15 @@ impl<'a> PreviousArchive<'a> {
         }
     }
 
-    /// Returns the position of a file and the number of the member in which it begins.
-    fn locate(&self, name: &EntryName) -> Option<(usize, usize)> {
+    fn locate(&self, name: &EntryName) -> Option<FileLocation> {
         let id = self.names().find(name.as_path())?;
         let place = self.places.get(id.index())?.checked_sub(1)?;
-        let after = self.starts.partition_point(|s| s.0 <= u64::from(place));
-        let (_, member) = self.starts.get(after.checked_sub(1)?)?;
-        Some((place as usize, *member as usize))
+        let starts_before = self.starts.partition_point(|s| s.0 <= u64::from(place));
+        let (_, member) = self.starts.get(starts_before.checked_sub(1)?)?;
+        Some(FileLocation {
+            file: place as usize,
+            member: *member as usize,
+        })
     }
 
     fn member(&self, number: usize) -> Option<PreviousMember> {

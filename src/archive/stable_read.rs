@@ -49,8 +49,8 @@ pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
     }
 }
 
-/// Returns how much of an open file to archive: the whole file, unless Codex extends it line by line and the last line is
-/// incomplete. If the size differs from `planned`, Codex is writing such a file, and it is cut at its last newline.
+/// Returns how much of an open file to archive: the whole file, unless Codex extends it line by line and the last line
+/// is incomplete. If the size differs from `planned`, Codex is writing such a file, and it is cut at its last newline.
 /// Otherwise the first attempt returns `None`, to try again later, and the final attempt archives it whole.
 ///
 /// Sets the position of `file` to its start if it is to be read.
