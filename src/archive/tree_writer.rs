@@ -76,7 +76,7 @@ impl<'a> TreeWriter<'a> {
         }
         let path = self.root.join(folder);
         if !path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            remove_existing(&path)?;
+            tree::remove(&path)?;
             atomic::create_unsynced_folder(&path)?;
         }
         self.folders.insert(folder.to_path_buf());
@@ -101,7 +101,7 @@ impl<'a> TreeWriter<'a> {
         for link in links {
             let path = self.prepare_path(&link.path)?;
             if fs::read_link(&path).ok().as_ref() != Some(&link.target) {
-                remove_existing(&path)?;
+                tree::remove(&path)?;
                 links::make_link(&link.target, &path)?;
             }
             self.placed.insert(&link.path);
@@ -116,7 +116,7 @@ impl<'a> TreeWriter<'a> {
         snapshot: &Path,
     ) -> Result<(), IoError> {
         let path = self.prepare_path(&planned.path)?;
-        remove_existing(&path)?;
+        tree::remove(&path)?;
         // The file keeps the time of the snapshot. With the time of the database, of which only the
         // write-ahead log may have changed, a backup program could take it for its predecessor.
         links::link_or_copy(snapshot, &path)?;
@@ -131,7 +131,7 @@ impl<'a> TreeWriter<'a> {
     /// Writes the login into the tree, with mode 0600.
     pub(super) fn add_login(&mut self, entry: &FileEntry, bytes: &[u8]) -> Result<(), IoError> {
         let path = self.prepare_path(&entry.path)?;
-        remove_existing(&path)?;
+        tree::remove(&path)?;
         let private = FileEntry {
             mode: 0o600,
             ..entry.clone()
@@ -190,7 +190,7 @@ impl<'a> TreeWriter<'a> {
         if is_linked() {
             return Ok(true);
         }
-        remove_existing(path)?;
+        tree::remove(path)?;
         if sharing::hard_link(&self.locator.places.source(&opened.name), path).is_err() {
             return Ok(false);
         }
@@ -198,7 +198,7 @@ impl<'a> TreeWriter<'a> {
         if is_linked() {
             return Ok(true);
         }
-        remove_existing(path)?;
+        tree::remove(path)?;
         Ok(false)
     }
 
@@ -316,21 +316,13 @@ pub(super) fn remove_copies(root: &Path, files: &FileList, linked: &NameSet) {
     }
 }
 
-/// Removes the file or folder at `path`, if there is one.
-pub(super) fn remove_existing(path: &Path) -> Result<(), IoError> {
-    match path.symlink_metadata() {
-        Ok(_) => tree::remove(path),
-        Err(_) => Ok(()),
-    }
-}
-
 /// Replaces the entry at `path` with a copy of the first `entry.size` bytes of `file`. `file` may be the one at `path`.
 ///
 /// # Errors
 /// `file` is shorter (`UnexpectedEof`) or cannot be read, or the copy cannot be written.
 pub(super) fn copy_prefix(path: &Path, file: &mut File, entry: &FileEntry) -> Result<(), IoError> {
     file.rewind().at("read", path)?;
-    remove_existing(path)?;
+    tree::remove(path)?;
     let written = write_new(path, &mut Read::by_ref(file).take(entry.size), entry)?;
     if written < entry.size {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).at("read", path);
