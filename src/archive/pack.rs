@@ -269,8 +269,8 @@ impl PackWriter<'_> {
     /// Returns true if the archive has a file of this name. Searches the whole list.
     pub(crate) fn contains(&self, name: &EntryName) -> bool {
         let files = lock_files(self.files);
-        let known = files.names().find(name.as_path());
-        known.is_some_and(|id| files.name_ids().any(|other| other == id))
+        let name_id = files.names().find(name.as_path());
+        name_id.is_some_and(|id| files.name_ids().any(|file_id| file_id == id))
     }
 
     /// Returns the members of the previous archive that hold the first of `files`, if these files are unchanged.

@@ -38,17 +38,17 @@ fn unpack_file(
     sink: &dyn Sink,
     progress: &dyn Progress,
 ) -> Result<(), ContentError> {
-    let wanted = sink.wants(file);
+    let is_wanted = sink.wants(file);
     let mut hasher = file.digest.map(|digest| digest.hasher());
     let mut position = 0;
-    if wanted && file.size == 0 {
+    if is_wanted && file.size == 0 {
         sink.write_chunk(file, 0, &[])?;
     }
     while let Some(bytes) = content.next_chunk()? {
         if let Some(hasher) = &mut hasher {
             hasher.update(bytes);
         }
-        if wanted {
+        if is_wanted {
             sink.write_chunk(file, position, bytes)?;
         }
         position += bytes.len() as u64;
@@ -57,7 +57,7 @@ fn unpack_file(
     if file.digest != hasher.map(|hasher| hasher.digest()) {
         return Err(wrong_digest(file));
     }
-    if wanted {
+    if is_wanted {
         sink.finish_file(file)?;
     }
     Ok(())

@@ -138,8 +138,8 @@ mod linux {
         fn real(&self) -> &Path {
             self.real.get_or_init(|| {
                 let mut above = self.spelled.ancestors().filter_map(|existing| {
-                    let rest = self.spelled.strip_prefix(existing).ok()?;
-                    Some(existing.canonical().ok()?.join(rest))
+                    let missing = self.spelled.strip_prefix(existing).ok()?;
+                    Some(existing.canonical().ok()?.join(missing))
                 });
                 above.next().unwrap_or_else(|| self.spelled.clone())
             })

@@ -117,8 +117,8 @@ impl Environment {
         // none: npm installs a script for Unix as `codex`, beside `codex.cmd`.
         const STARTABLE: [&str; 4] = ["com", "exe", "bat", "cmd"];
         let is_startable = |extension: &OsStr| {
-            let mut known = STARTABLE.iter();
-            known.any(|known| extension.eq_ignore_ascii_case(known))
+            let mut startable = STARTABLE.iter();
+            startable.any(|known_extension| extension.eq_ignore_ascii_case(known_extension))
         };
         if path.extension().is_some_and(is_startable) {
             return vec![path];

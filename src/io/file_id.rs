@@ -65,7 +65,7 @@ impl FileId {
 pub(crate) fn stat(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
     let meta = path.symlink_metadata();
     match meta.and_then(|meta| Ok((read_id(path, &meta)?, meta))) {
-        Ok(found) => Ok(Some(found)),
+        Ok(id_and_meta) => Ok(Some(id_and_meta)),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(e).at("inspect", path),
     }
@@ -95,11 +95,11 @@ fn read_id(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
 
 #[cfg(windows)]
 fn read_id(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
-    let found = information(path, FILE_FLAG_OPEN_REPARSE_POINT)?;
+    let info = information(path, FILE_FLAG_OPEN_REPARSE_POINT)?;
     // No creation time, because Windows gives a new file that of a file that just had its name.
     Ok(FileId {
-        volume: Some(found.volume_serial_number()),
-        ino: found.file_index(),
+        volume: Some(info.volume_serial_number()),
+        ino: info.file_index(),
         born: None,
     })
 }
@@ -114,8 +114,8 @@ pub(crate) fn read_device_and_inode(path: &Path) -> Option<(u64, u64)> {
     }
     #[cfg(windows)]
     {
-        let found = information(path, 0).ok()?;
-        Some((found.volume_serial_number(), found.file_index()))
+        let info = information(path, 0).ok()?;
+        Some((info.volume_serial_number(), info.file_index()))
     }
 }
 

@@ -155,8 +155,8 @@ impl<'a> Queue<'a> {
             let queue = Arc::clone(&queue);
             move || {
                 loop {
-                    let next = lock(&queue).recv();
-                    let Ok((work, done)) = next else { return };
+                    let received = lock(&queue).recv();
+                    let Ok((work, done)) = received else { return };
                     work();
                     // The receiver may be gone after an error.
                     let _ = done.send(());

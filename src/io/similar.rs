@@ -42,7 +42,7 @@ fn similarity(text: &str, name: &str) -> f64 {
     words
         .map(before_at)
         .chain([&*name])
-        .map(|part| strsim::jaro_winkler(text, part))
+        .map(|candidate| strsim::jaro_winkler(text, candidate))
         .fold(0.0, f64::max)
 }
 

@@ -88,11 +88,11 @@ pub(crate) fn file_system_type(path: &Path) -> Option<String> {
     {
         use std::os::unix::fs::MetadataExt;
         let dev = path.metadata().ok()?.dev();
-        let wanted = format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
+        let device = format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
         let mounts = super::file_open::read_to_string("/proc/self/mountinfo").ok()?;
         mounts.lines().find_map(|line| {
             let (mount, disk) = line.split_once(" - ")?;
-            let is_here = mount.split(' ').nth(2) == Some(&wanted);
+            let is_here = mount.split(' ').nth(2) == Some(&device);
             is_here.then(|| disk.split(' ').next().unwrap_or_default().to_owned())
         })
     }

@@ -80,22 +80,22 @@ fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
 /// Parses a span such as "3d 4h", "90m", "1w" or "2.5 hours". `None` for anything else, and for more than ten years.
 pub(crate) fn parse_span(text: &str) -> Option<Duration> {
     let lower = text.trim().to_lowercase();
-    let mut rest = lower.as_str();
+    let mut unread = lower.as_str();
     let mut seconds = 0.0_f64;
-    if rest.is_empty() {
+    if unread.is_empty() {
         return None;
     }
-    while !rest.is_empty() {
-        let digits = rest
+    while !unread.is_empty() {
+        let digits = unread
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             // More digits are no amount of time, and could overflow.
             .filter(|end| (1..=12).contains(end))?;
-        let amount: f64 = rest[..digits].parse().ok()?;
-        rest = rest[digits..].trim_start();
-        let letters = rest
+        let amount: f64 = unread[..digits].parse().ok()?;
+        unread = unread[digits..].trim_start();
+        let letters = unread
             .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(rest.len());
-        let unit = match &rest[..letters] {
+            .unwrap_or(unread.len());
+        let unit = match &unread[..letters] {
             "s" | "sec" | "second" | "seconds" => 1.0,
             "m" | "min" | "minute" | "minutes" => 60.0,
             "h" | "hr" | "hour" | "hours" => 3_600.0,
@@ -104,7 +104,7 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
             _ => return None,
         };
         seconds += amount * unit;
-        rest = rest[letters..].trim_start_matches([' ', '\t', ',']);
+        unread = unread[letters..].trim_start_matches([' ', '\t', ',']);
     }
     #[allow(clippy::cast_possible_truncation, reason = "bounded by the line below")]
     (seconds.is_finite() && seconds <= 315_360_000.0)
@@ -169,14 +169,14 @@ fn parse_clock(word: &str, half: Option<u32>) -> Option<NaiveTime> {
 
 /// Parses the date in "2026-11-24" or "2026-11-24t15:55". Returns it with the text after the `t`.
 fn parse_iso_date(word: &str) -> Option<(Day, &str)> {
-    let (head, rest) = word.split_at_checked(10)?;
-    let date: NaiveDate = head.parse().ok()?;
-    if !rest.is_empty() && !rest.starts_with('t') {
+    let (date_part, time_part) = word.split_at_checked(10)?;
+    let date: NaiveDate = date_part.parse().ok()?;
+    if !time_part.is_empty() && !time_part.starts_with('t') {
         return None;
     }
     let (year, month, day) = (Some(date.year()), date.month(), date.day());
     let day = Day::Date { year, month, day };
-    Some((day, rest.get(1..).unwrap_or_default()))
+    Some((day, time_part.get(1..).unwrap_or_default()))
 }
 
 fn parse_number(digits: &str) -> Option<u32> {

@@ -119,8 +119,8 @@ pub(crate) fn parse_kept_name(folder: &Path) -> Option<KeptAs> {
     let (_, kept_suffix) = staging_suffixes.find_map(|suffix| name.rsplit_once(suffix))?;
     [KeptAs::Leftover, KeptAs::Evidence]
         .into_iter()
-        .find(|kept| {
-            let number = kept_suffix.strip_prefix(kept.suffix());
+        .find(|kept_as| {
+            let number = kept_suffix.strip_prefix(kept_as.suffix());
             let number = number.and_then(|number| number.strip_prefix('-'));
             number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
         })

@@ -192,11 +192,11 @@ impl Step {
         let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is_same(*id));
         let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is_same(*id));
         match &live {
-            Some(found) if self.partner_id.is_some() && is_linked(found) => {
+            Some(live_entry) if self.partner_id.is_some() && is_linked(live_entry) => {
                 // An undo: the old file never left the live path, so only its second link goes.
                 sharing::remove_file(&self.staged).at("remove", &self.staged)
             }
-            Some(found) if is_partner(found) => {
+            Some(live_entry) if is_partner(live_entry) => {
                 sharing::rename(&self.staged, &self.live).at("move", &self.staged)
             }
             _ => atomic::rename_new_unsynced(&self.staged, &self.live),

@@ -195,8 +195,10 @@ impl Transaction {
         // new state.
         let holders = self.find_holders(policy);
         if !holders.is_empty() {
-            let kept = Vec::new();
-            return Err(JournalError::Opened { holders, kept });
+            return Err(JournalError::Opened {
+                holders,
+                kept: Vec::new(),
+            });
         }
         self.refuse_late_writes(WriteSide::Staged, policy)
     }
@@ -220,8 +222,10 @@ impl Transaction {
         if files.is_empty() {
             return Ok(());
         }
-        let kept = Vec::new();
-        Err(JournalError::Written { files, kept })
+        Err(JournalError::Written {
+            files,
+            kept: Vec::new(),
+        })
     }
 
     /// Returns the live paths of the files at `side` that were written late, for an exchange in this direction.
@@ -457,10 +461,10 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
     if remove_with_lock(folder).is_ok() {
         return None;
     }
-    let kept = folder::find_free_name(folder, KeptAs::Leftover);
+    let renamed = folder::find_free_name(folder, KeptAs::Leftover);
     // Needs no fsync, because a later command finds the folder under either name.
-    let place = match sharing::rename(folder, &kept) {
-        Ok(()) => kept,
+    let place = match sharing::rename(folder, &renamed) {
+        Ok(()) => renamed,
         Err(_) => folder.to_path_buf(),
     };
     // Without its journal the folder is plain leftovers. A later recovery cannot take it for an interrupted
@@ -471,8 +475,8 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
 
 /// Drops repeated steps: two links in a home may lead to one folder.
 fn drop_duplicate_steps(steps: &mut Vec<Step>) {
-    let mut seen = HashSet::new();
-    steps.retain(|step| seen.insert((step.live.clone(), step.staged.clone())));
+    let mut path_pairs = HashSet::new();
+    steps.retain(|step| path_pairs.insert((step.live.clone(), step.staged.clone())));
 }
 
 /// Fails if one path equals another or is below it.

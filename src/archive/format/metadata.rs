@@ -215,8 +215,8 @@ impl Metadata {
             document_bytes += line_bytes(name);
             document_bytes <= MAX_CAPTURED_BYTES
         });
-        let kept = fits.count();
-        names.truncate(kept);
+        let kept_names = fits.count();
+        names.truncate(kept_names);
         names.sort();
     }
 

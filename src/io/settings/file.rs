@@ -68,9 +68,9 @@ impl SettingsFile {
     pub(crate) fn check_schema(self) -> Result<Self, SettingsError> {
         match self.document.get(SCHEMA_KEY).map(Item::as_integer) {
             Some(None) => Err(self.invalid(SCHEMA_KEY, "must be a whole number")),
-            Some(Some(found)) if found > SCHEMA => Err(SettingsError::Newer {
+            Some(Some(schema)) if schema > SCHEMA => Err(SettingsError::Newer {
                 path: self.path,
-                found,
+                found: schema,
             }),
             _ => Ok(self),
         }
