@@ -13,7 +13,6 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs a backup in which a system call on one file is altered. Returns exit code and document.
 fn backup_with(env: &TestEnv, file: &str, call: &str, how: &str) -> (i32, serde_json::Value) {
@@ -205,12 +204,10 @@ fn a_rollout_that_shrinks_while_it_is_read_is_archived_in_its_final_form() {
     let env = TestEnv::new();
     let path = put(&env, rollout(FIRST), "{}\n".repeat(300_000));
     let other = put(&env, rollout(SECOND), "{}\n");
-    let is_shrunk = AtomicBool::new(false);
     let shrink = || {
-        if !is_shrunk.swap(true, Ordering::Relaxed) {
-            let file = OpenOptions::new().write(true).open(&path).expect("open");
-            file.set_len(300).expect("shrink");
-        }
+        let file = OpenOptions::new().write(true).open(&path).expect("open");
+        let lines = file.metadata().expect("stat").len() / 3;
+        file.set_len((lines / 2).max(7) * 3).expect("shrink");
     };
     let (archive, skipped) =
         create_archive_with_progress(&env, "a.tar.gz", &home_mutator(|| {}, shrink))
@@ -218,11 +215,35 @@ fn a_rollout_that_shrinks_while_it_is_read_is_archived_in_its_final_form() {
     assert_eq!(skipped, []);
     let there = restore_archive(&env, &archive, "there");
     let text = fs::read_to_string(there.join(rollout(FIRST))).expect("the rollout");
-    assert_eq!(text, "{}\n".repeat(100));
+    assert!(text.len() < 900_000, "the file did not shrink");
+    assert_eq!(text, "{}\n".repeat(text.len() / 3));
     assert_eq!(
         fs::read(there.join(rollout(SECOND))).expect("the other"),
         fs::read(other).expect("the other")
     );
+}
+
+#[test]
+fn a_conversation_moved_through_a_link_inside_the_home_is_archived_at_its_real_path() {
+    let env = TestEnv::new();
+    let home = env.codex_home();
+    let text = "{\"one\":1}\n";
+    let path = put(&env, rollout(FIRST), text);
+    let other = put(&env, "old/notes.txt", "mine");
+    symlink("old", home.join("archived_sessions")).expect("link");
+    let name = path.file_name().expect("a name");
+    let to = other.with_file_name(name);
+    let archive_it = || fs::rename(&path, &to).expect("move");
+    let (archive, skipped) =
+        create_archive_with_progress(&env, "a.tar.gz", &home_mutator(archive_it, || {}))
+            .expect("archived");
+    assert_eq!(skipped, []);
+    let there = restore_archive(&env, &archive, "there");
+    assert!(there.join("archived_sessions").is_symlink());
+    for folder in ["old", "archived_sessions"] {
+        let found = fs::read_to_string(there.join(folder).join(name)).expect("the rollout");
+        assert_eq!(found, text);
+    }
 }
 
 #[test]

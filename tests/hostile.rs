@@ -293,11 +293,15 @@ fn python_sidecar() -> String {
 }
 
 #[test]
-fn duplicates_are_refused() {
+fn duplicates_and_case_variants_are_refused() {
     let world = HostileTest::new();
     let twice = Entry::file("notes.txt", "another");
     world.assert_parts_refused("duplicate", &world.parts().with(twice.clone()), "twice");
     world.assert_parts_refused("listed twice", &world.parts().with_listed(twice), "twice");
+    for name in ["AUTH.json", "Config.toml", "Sessions"] {
+        let entry = Entry::file(name, "x");
+        world.assert_parts_refused(name, &world.parts().with_listed(entry), "letter case");
+    }
     let manifest = Entry::file(".codex-manager/manifest.json", "{}");
     world.assert_parts_refused("second manifest", &world.parts().with(manifest), "");
 }

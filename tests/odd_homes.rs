@@ -219,10 +219,10 @@ fn archived_files_with_any_name_can_be_restored() {
         tree.0.remove(Path::new("auth.json"));
     }
     assert_same_home(&expected, &found);
-    // A name of Codex in other letter case is a file like any other.
+    // A variant of one of Codex's names in other letter case is not portable: reported, not archived.
     put(&env, "Config.toml", "x");
-    let _ = env.run(["backup", "--no-status"]).code(0);
-    fs::remove_file(home.join("Config.toml")).expect("remove");
+    let run = env.run(["backup", "--no-status"]).code(6);
+    assert!(run.stderr.contains("Config.toml"), "{run}");
     let _ = env.run(["restore", "latest"]).code(0);
     assert!(home.join("Config.toml").exists());
 }
@@ -245,6 +245,10 @@ fn unexpected_files_at_paths_of_codex_are_named_and_kept() {
     // A target that begins with the path of the home and leaves it.
     let out = home.join("skills/../../elsewhere");
     symlink(out, home.join("skills/out")).expect("link");
+    // Both names differ from Codex's in letter case.
+    put(&env, "Prompts/x", "x");
+    put(&env, "PROMPTS/x", "x");
+    fs::rename(home.join("prompts"), env.path("prompts")).unwrap_or(());
     // Files of the user.
     put(&env, "mine.sqlite/x", "x");
     symlink(&home, home.join("here")).expect("link");
@@ -253,6 +257,7 @@ fn unexpected_files_at_paths_of_codex_are_named_and_kept() {
     let paths = skipped.as_array().expect("list").iter();
     let paths: Vec<_> = paths.map(|s| s["path"].as_str().expect("a path")).collect();
     let expected = [
+        "Prompts",
         "config.toml",
         "installation_id",
         "skills/out",
@@ -717,6 +722,40 @@ fn a_skipped_link_is_named_once() {
         let named = excluded.iter().filter(|e| e["path"] == "models").count();
         assert_eq!(named, 1, "{args:?} {excluded:?}");
     }
+}
+
+#[test]
+fn an_exclude_that_matches_nothing_is_reported() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let unused = "--exclude skill matches nothing";
+    for args in [&["--dry-run"][..], &[]] {
+        let with = |glob: &str| {
+            let all = [
+                "backup",
+                "--no-status",
+                "--exclude",
+                "notes.txt",
+                "--exclude",
+                glob,
+            ];
+            env.run(all.iter().chain(args)).code(0).stderr
+        };
+        let printed = with("skill");
+        assert!(
+            printed.contains(unused) && !printed.contains("notes.txt matches"),
+            "{printed}"
+        );
+        let printed = with("skills/");
+        assert!(!printed.contains("matches nothing"), "{printed}");
+    }
+    // `restore` names files that the archive lacks.
+    let run = env.run(["restore", "latest", "--only", "skill"]).code(1);
+    assert!(
+        run.stderr
+            .contains("the archive has no file or conversation \"skill\""),
+        "{run}"
+    );
 }
 
 #[test]

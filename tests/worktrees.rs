@@ -41,15 +41,11 @@ fn a_backup_leaves_checkouts_out_and_names_them() {
     sample_home(&env);
     add_checkout(&env);
     let run = env.run(["backup", "--no-status"]).code(0);
-    let mut lines = run.stdout.lines();
-    let excluded = lines.find(|line| line.starts_with("excluded: "));
-    assert!(
-        excluded.is_some_and(|line| line.contains("worktrees")),
-        "{run}"
-    );
+    let line = "left out: worktrees/, 2 files, 12 B: checkouts that Codex made";
+    assert!(run.stdout.contains(line), "{run}");
     let run = env.run(["backup", "--no-status", "--json"]).code(0);
     let reason = "checkouts that Codex made (--include-worktrees archives them)";
-    let expected = json!({"path": "worktrees", "reason": reason});
+    let expected = json!({"path": "worktrees", "reason": reason, "files": 2, "bytes": 12});
     assert_eq!(entry(&run.json()), expected);
     assert!(!has_checkout(&backup(&env, &[])));
     assert!(has_checkout(&backup(&env, &["--include-worktrees"])));
@@ -104,7 +100,7 @@ fn a_snapshot_leaves_checkouts_out_unless_they_are_included() {
     let Some(env) = vault_env() else { return };
     add_checkout(&env);
     let made = env.run(["vault", "backup", "--json"]).code(0).json();
-    assert_eq!(entry(&made)["path"], "worktrees");
+    assert_eq!(entry(&made)["files"], json!(2));
     let all = ["vault", "backup", "--include-worktrees", "--json"];
     let all = env.run(all).code(0).json();
     assert_eq!(entry(&all), Value::Null);

@@ -3,9 +3,14 @@
 use super::error::ArchiveError;
 use super::format::{EntryName, FileEntry};
 use super::relocation::{FileLocator, OpenedFile};
-use super::stable_read::{CaptureAttempt, StablePrefix, find_stable_prefix, wait_for_growth};
+use super::stable_read::{
+    CaptureAttempt, ReadDecision, StablePrefix, decide_read, wait_for_growth,
+};
 use crate::io::progress::is_interrupted;
 use std::io;
+
+/// Maximum number of attempts to read a file that becomes shorter while it is read.
+const MAX_READ_ATTEMPTS: u32 = 8;
 
 /// The reason why a listed file is not captured.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +39,8 @@ pub(super) trait CaptureTarget {
         prefix: StablePrefix,
     ) -> Result<Option<SkipReason>, ArchiveError>;
 
-    /// Captures or skips a file. Returns false if the first attempt defers the file, because its last line is incomplete
-    /// or it became shorter while it was read; see [`CaptureTarget::capture_deferred`].
+    /// Captures or skips a file. Returns false if the file is deferred, because its last line is incomplete at the
+    /// first attempt; see [`CaptureTarget::capture_deferred`].
     fn try_capture(
         &mut self,
         planned: &FileEntry,
@@ -56,19 +61,28 @@ pub(super) trait CaptureTarget {
                 return Ok(true);
             }
         };
-        let skip_reason = match find_stable_prefix(&mut opened.file, planned, attempt) {
-            Ok(None) => return Ok(false),
-            Ok(Some(prefix)) => self.add_opened(planned, &mut opened, prefix)?,
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Some(SkipReason::Shorter),
-            Err(e) => Some(SkipReason::Permanent(e.to_string())),
-        };
-        match skip_reason {
-            None => {}
-            // Another process rewrites the file; the final attempt may find it complete.
-            Some(SkipReason::Shorter) if attempt == CaptureAttempt::First => return Ok(false),
-            Some(reason) => self.skip(&opened.name, reason.to_string()),
+        // The same open file: a rollout that Codex moves meanwhile stays readable.
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let reason = match decide_read(&mut opened.file, planned, attempt) {
+                Ok(ReadDecision::Defer) => return Ok(false),
+                Ok(ReadDecision::Read(prefix)) => {
+                    match self.add_opened(planned, &mut opened, prefix)? {
+                        None => return Ok(true),
+                        Some(reason) => reason,
+                    }
+                }
+                Ok(ReadDecision::Skip(reason)) => SkipReason::Permanent(reason.to_owned()),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => SkipReason::Shorter,
+                Err(e) => SkipReason::Permanent(e.to_string()),
+            };
+            // Another process rewrites the file; the next attempt may find it complete.
+            if attempts == MAX_READ_ATTEMPTS || !matches!(reason, SkipReason::Shorter) {
+                self.skip(&opened.name, reason.to_string());
+                return Ok(true);
+            }
         }
-        Ok(true)
     }
 
     /// Captures the files that [`CaptureTarget::try_capture`] deferred. Has to be called after all other files.

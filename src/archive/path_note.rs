@@ -1,6 +1,7 @@
 //! A path of a home with the reason why it is not archived as usual.
 
 use crate::io::json_path::serialize_displayed;
+use crate::io::tree::FolderSize;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,9 @@ pub struct PathNote {
     pub path: PathBuf,
     /// The reason for the user, in lower case.
     pub reason: String,
+    /// The content of an excluded folder, if it was measured.
+    #[serde(flatten)]
+    pub content: Option<FolderSize>,
 }
 
 impl PathNote {
@@ -19,6 +23,7 @@ impl PathNote {
         Self {
             path: path.as_ref().to_path_buf(),
             reason: reason.into(),
+            content: None,
         }
     }
 

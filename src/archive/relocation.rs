@@ -6,7 +6,7 @@ use super::scope::CaptureScope;
 use super::source_paths::SourcePaths;
 use crate::codex::home::{self, kind_of};
 use crate::codex::rollout;
-use crate::io::{IoContext, IoError, file_open};
+use crate::io::{IoContext, IoError, OrdinaryPath, file_open};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,13 +80,25 @@ impl<'a> FileLocator<'a> {
         let source = self.scope.home.join(relative);
         // A symbolic link at this path could lead out of the home.
         let file = file_open::open_no_link(&source).ok()?;
-        let name = EntryName::from_path(relative).ok()?;
-        // An archive must not have an entry below a link.
-        let is_captured = self.scope.captures(kind_of(relative))
-            && self.scope.selects(relative)
-            && !self.scope.excludes.matches(relative)
-            && !self.links.contains_ancestor_of(relative);
-        is_captured.then_some(OpenedFile { file, name })
+        let name = EntryName::from_path(&self.resolve_archive_links(relative)?).ok()?;
+        Some(OpenedFile { file, name })
+    }
+
+    /// Returns the name of the file `relative` without symbolic links in it, because an archive must not have an entry
+    /// below a link. Returns `None` if the scope does not capture the file.
+    fn resolve_archive_links(&self, relative: &Path) -> Option<PathBuf> {
+        let name = if self.links.contains_ancestor_of(relative) {
+            let real = self.scope.home.join(relative).canonical().ok()?;
+            let home = self.scope.home.canonical().ok()?;
+            real.strip_prefix(home).ok()?.to_path_buf()
+        } else {
+            relative.to_path_buf()
+        };
+        let is_captured = self.scope.captures(kind_of(&name))
+            && self.scope.selects(&name)
+            && !self.scope.excludes.matches(&name)
+            && !self.links.contains_ancestor_of(&name);
+        is_captured.then_some(name)
     }
 }
 

@@ -14,8 +14,9 @@ use crate::codex::database;
 use crate::codex::home::{self, HomeEntryKind, kind_of};
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::disk_clock::modified_ns;
-use crate::io::{IoContext, IoError, OrdinaryPath, modes, space, tree};
-use std::collections::BTreeMap;
+use crate::io::{IoContext, IoError, OrdinaryPath, space, tree};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::Path;
@@ -105,13 +106,22 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
     // Always in the same order, so that members hold the same files in every backup and can be
     // copied.
     tops.sort_by_key(fs::DirEntry::file_name);
+    let case_variants = find_case_variants(&tops);
     let mut walk = HomeWalk {
         scope,
         home: &canonical,
         scan: &mut scan,
     };
     for entry in &tops {
-        walk.scan_top_level(&entry.path(), Path::new(&entry.file_name()));
+        let name = entry.file_name();
+        if case_variants.contains(&name) && scope.selects(Path::new(&name)) {
+            walk.skip(
+                Path::new(&name),
+                "differs from a name of Codex only in letter case",
+            );
+        } else {
+            walk.scan_top_level(&entry.path(), Path::new(&name));
+        }
     }
     if let Some(folder) = &scope.sqlite_home {
         walk.add_outside_databases(folder);
@@ -146,6 +156,33 @@ fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeSca
         }
         scan.files.sort();
     }
+}
+
+/// Returns the top-level names that are not archived because they differ from an archived name of Codex only in letter
+/// case: a disk that ignores case could not restore both. Of such names, Codex's own spelling is archived, or the first
+/// one if that spelling is missing.
+fn find_case_variants(tops: &[fs::DirEntry]) -> HashSet<OsString> {
+    let mut archived: HashMap<String, OsString> = HashMap::new();
+    let mut variants = HashSet::new();
+    for name in tops.iter().map(fs::DirEntry::file_name) {
+        let Some(text) = name.to_str().filter(|_| home::is_codex_name(&name)) else {
+            continue;
+        };
+        let codex_name = text.to_lowercase();
+        let is_codex_spelling = name == codex_name.as_str();
+        match archived.entry(codex_name) {
+            Entry::Vacant(free) => {
+                free.insert(name);
+            }
+            Entry::Occupied(mut first) if is_codex_spelling => {
+                variants.insert(first.insert(name));
+            }
+            Entry::Occupied(_) => {
+                variants.insert(name);
+            }
+        }
+    }
+    variants
 }
 
 struct HomeWalk<'a> {
@@ -206,6 +243,9 @@ impl HomeWalk<'_> {
         let kind = kind_of(relative);
         if let Some(reason) = self.scope.exclusion_reason(kind) {
             self.exclude(relative, reason);
+            if let (HomeEntryKind::Worktrees, Some(note)) = (kind, self.scan.excluded.last_mut()) {
+                note.content = Some(tree::measure(&self.home.join(relative)));
+            }
             return false;
         }
         if self.scope.without_logins && kind.is_login() && self.scope.captures(kind) {
@@ -370,6 +410,15 @@ pub(crate) fn has_attributes_of(meta: &Metadata, file: &FileEntry) -> bool {
     (meta.len(), mode_of(meta), modified_ns(meta)) == (file.size, file.mode, file.mtime)
 }
 
+/// Returns the permission bits. On systems without such bits, returns those of a private file or folder.
 fn mode_of(meta: &Metadata) -> u32 {
-    modes::of(meta) & 0o777
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        meta.mode() & 0o777
+    }
+    #[cfg(not(unix))]
+    {
+        if meta.is_dir() { 0o700 } else { 0o600 }
+    }
 }

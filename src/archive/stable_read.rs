@@ -19,6 +19,16 @@ pub(super) enum CaptureAttempt {
     Final,
 }
 
+/// The decision how to archive an open file.
+pub(super) enum ReadDecision {
+    /// Archive this prefix of the file now.
+    Read(StablePrefix),
+    /// Try again later: the last line is incomplete.
+    Defer,
+    /// Do not archive the file, for this reason.
+    Skip(&'static str),
+}
+
 /// The metadata of a file when it was examined, and the number of bytes to archive.
 pub(super) struct StablePrefix {
     pub(super) meta: Metadata,
@@ -29,7 +39,7 @@ pub(super) struct StablePrefix {
 /// `session_index.jsonl`.
 fn is_append_only(planned: &FileEntry) -> bool {
     let path = planned.path.as_path();
-    let is_jsonl = path.extension().is_some_and(|e| e == "is_jsonl");
+    let is_jsonl = path.extension().is_some_and(|e| e == "jsonl");
     let kind = kind_of(path);
     is_jsonl
         && (kind.is_rollout_folder()
@@ -49,16 +59,19 @@ pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
     }
 }
 
-/// Returns how much of an open file to archive: the whole file, unless Codex extends it line by line and the last line
-/// is incomplete. If the size differs from `planned`, Codex is writing such a file, and it is cut at its last newline.
-/// Otherwise the first attempt returns `None`, to try again later, and the final attempt archives it whole.
+/// Decides how much of an open file to archive. That is the whole file, with two exceptions:
+///
+/// - A file that Codex extends line by line may have an incomplete last line. If the size differs from `planned`, Codex
+///   is writing the file, and it is cut at its last newline. Otherwise the file is deferred at the first attempt, and
+///   archived whole at the final attempt.
+/// - A `config.toml` of NUL bytes is skipped.
 ///
 /// Sets the position of `file` to its start if it is to be read.
-pub(super) fn find_stable_prefix(
+pub(super) fn decide_read(
     file: &mut File,
     planned: &FileEntry,
     attempt: CaptureAttempt,
-) -> io::Result<Option<StablePrefix>> {
+) -> io::Result<ReadDecision> {
     let meta = file.metadata()?;
     let mut size = meta.len();
     if is_append_only(planned) && !ends_in_newline(file, size)? {
@@ -66,14 +79,17 @@ pub(super) fn find_stable_prefix(
         // crash long ago.
         let grew = size != planned.size;
         if !grew && attempt == CaptureAttempt::First {
-            return Ok(None);
+            return Ok(ReadDecision::Defer);
         }
         if grew {
             size = rollout::complete_lines_len(file, size)?;
         }
     }
-    file.rewind()?;
-    Ok(Some(StablePrefix { meta, size }))
+    if kind_of(planned.path.as_path()) == HomeEntryKind::Config && is_nul_filled(file)? {
+        return Ok(ReadDecision::Skip("filled with NUL bytes"));
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok(ReadDecision::Read(StablePrefix { meta, size }))
 }
 
 fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
@@ -84,4 +100,13 @@ fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
     file.seek(SeekFrom::Start(size - 1))?;
     file.read_exact(&mut last_byte)?;
     Ok(last_byte == *b"\n")
+}
+
+/// Returns true if the file is not empty and its first MiB has only NUL bytes. A power loss can leave a small file like
+/// this.
+fn is_nul_filled(file: &mut File) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(1024 * 1024).read_to_end(&mut bytes)?;
+    Ok(!bytes.is_empty() && bytes.iter().all(|b| *b == 0))
 }

@@ -61,7 +61,7 @@ pub(crate) fn find_leftovers(
         backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
     );
     for folder in temp_file_folders(manager_home).iter().chain(others) {
-        found.extend(atomic::find_stale_temps(folder));
+        found.extend(atomic::find_stale_temps(folder, Some(now)));
     }
     found.sort();
     found.dedup();

@@ -6,6 +6,7 @@ use super::{IoContext, IoError, beneath, events, file_open, flush, modes, owner,
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Replaces `path` with `bytes`, readable by its owner alone.
 ///
@@ -439,9 +440,16 @@ pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
         .count()
 }
 
-/// Returns the temp files in `folder` that no process has locked.
-pub(crate) fn find_stale_temps(folder: &Path) -> Vec<PathBuf> {
+/// Returns the temp files in `folder` that no process has locked. With `now`, leaves out files younger than a minute,
+/// which their process may not have locked yet.
+pub(crate) fn find_stale_temps(folder: &Path, now: Option<SystemTime>) -> Vec<PathBuf> {
+    const YOUNG: Duration = Duration::from_secs(60);
+    let is_old = |temp: &fs::DirEntry, now: SystemTime| {
+        let at = temp.metadata().and_then(|m| m.modified());
+        at.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age >= YOUNG))
+    };
     list_temps(folder)
+        .filter(|temp| now.is_none_or(|now| is_old(temp, now)))
         .map(|temp| temp.path())
         .filter(|path| lock::is_free(path))
         .collect()
@@ -450,6 +458,25 @@ pub(crate) fn find_stale_temps(folder: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_temp_file_with_a_future_mtime_is_not_stale() {
+        use crate::io::clock::Clock;
+        use std::time::Duration;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format!("{TEMP_PREFIX}x"));
+        let file = create_private(&path).unwrap();
+        let now: SystemTime = Clock::System.now().into();
+        let hour = Duration::from_secs(3600);
+        for (at, is_stale) in [(now - hour, true), (now, false), (now + hour, false)] {
+            file.set_modified(at).unwrap();
+            assert_eq!(
+                !find_stale_temps(folder.path(), Some(now)).is_empty(),
+                is_stale
+            );
+            assert_eq!(find_stale_temps(folder.path(), None).len(), 1);
+        }
+    }
 
     #[test]
     fn publish_unsynced_and_rename_new_replace_no_existing_file() {

@@ -1,8 +1,9 @@
 //! Temporary folders for work in progress, removed later if their process was killed.
 
 use super::lock::FileLock;
-use super::{IoContext, IoError, atomic, owner, tree};
+use super::{IoContext, IoError, atomic, file_open, owner, sharing, tree};
 use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 pub(crate) const STAGING_PREFIX: &str = "staging-";
@@ -18,6 +19,9 @@ const LOCK: &str = ".lock";
 #[derive(Debug)]
 pub(crate) struct Staging {
     folder: PathBuf,
+    /// A spare open descriptor. Closing it lets the cleanup open a file even if the process is at its limit of open
+    /// files.
+    spare: Option<File>,
     lock: Option<FileLock>,
 }
 
@@ -25,8 +29,12 @@ impl Staging {
     /// Creates a folder in `parent`, which is created if it is missing.
     pub(crate) fn create_in(parent: &Path) -> Result<Self, IoError> {
         let (folder, lock) = create_locked(parent, STAGING_PREFIX)?;
-        let lock = Some(lock);
-        Ok(Self { folder, lock })
+        let spare = file_open::open(folder.join(LOCK)).inspect_err(|_| discard(&folder));
+        Ok(Self {
+            spare: Some(spare.at("open", &folder)?),
+            lock: Some(lock),
+            folder,
+        })
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -42,7 +50,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         // Closed first: Windows and network disks keep the name of an open file, and so the folder.
-        self.lock = None;
+        (self.spare, self.lock) = (None, None);
         // The next cleanup removes the rest.
         let _ = tree::remove(&self.folder);
     }
@@ -60,8 +68,14 @@ pub(crate) fn create_locked(parent: &Path, prefix: &str) -> Result<(PathBuf, Fil
         .at("create a folder in", parent)?
         .keep();
     owner::inherit_folder(&folder);
-    let lock = FileLock::acquire(&folder.join(LOCK))?;
+    let lock = FileLock::acquire(&folder.join(LOCK)).inspect_err(|_| discard(&folder))?;
     Ok((folder, lock))
+}
+
+/// Removes a folder with nothing but its lock. Lists nothing, because the process may be unable to open more files.
+fn discard(folder: &Path) {
+    let _ = sharing::remove_file(folder.join(LOCK));
+    let _ = fs::remove_dir(folder);
 }
 
 /// Returns the folders in `parent` with this prefix whose lock no process holds.

@@ -8,7 +8,7 @@ use super::late_writes::WriteSide;
 use super::ownership::{check_own_folder, has_content};
 use super::policy::RecoveryPolicy;
 use super::step::{Step, StepStatus};
-use super::transaction::Transaction;
+use super::transaction::{Transaction, discard_empty};
 use crate::io::{
     DocumentState, FileLock, FollowedLinks, IoContext, IoError, ListedPath, LockError,
     OrdinaryPath, atomic, beneath, document, lock, sharing,
@@ -93,7 +93,7 @@ impl Transaction {
                 // The process that held the lock has removed the folder, and perhaps a third one has created it
                 // again.
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
-                Ok(lock) if has_content(folder)? => {
+                Ok(lock) if has_content(folder).inspect_err(|_| discard_empty(folder))? => {
                     if std::mem::replace(&mut is_recovered, true) {
                         // The files of the folder could be neither removed nor renamed.
                         return Err(JournalError::Occupied(folder.to_path_buf()));

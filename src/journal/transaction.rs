@@ -11,10 +11,12 @@ use super::write_times::BeginTime;
 use crate::codex::Holder;
 use crate::io::disk_clock::read_filesystem_clock_ns;
 use crate::io::{
-    FileLock, IoContext, IoError, ListedPath, atomic, document, exchange, sharing, tree, tree_sync,
+    FileLock, IoContext, IoError, ListedPath, atomic, document, exchange, file_open, sharing, tree,
+    tree_sync,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -31,6 +33,9 @@ pub(crate) struct Transaction {
     journal_path: PathBuf,
     /// True if a drop must not remove the folders.
     pub(super) ended: bool,
+    /// A spare open descriptor. Closing it lets the folders be removed even if the process is at its limit of open
+    /// files.
+    reserve_descriptor: Option<File>,
     /// `None` for a transaction that is recovered.
     pub(super) begun: Option<BeginTime>,
     lock: Option<FileLock>,
@@ -39,9 +44,13 @@ pub(crate) struct Transaction {
 impl Transaction {
     /// Begins a transaction that changes `home`, with a new journal in `folder`. `lock` is the lock of the folder.
     pub(super) fn create(folder: &Path, home: &Path, lock: FileLock) -> Result<Self, JournalError> {
+        let reserve_descriptor = file_open::open(folder.join(LOCK))
+            .inspect_err(|_| discard_empty(folder))
+            .at("open", folder.join(LOCK))?;
         let folders = vec![ListedPath(folder.to_path_buf())];
         let journal = JournalFile::without_steps(folders, ListedPath(home.to_path_buf()));
         let mut transaction = Self::from_journal(folder, journal, lock);
+        transaction.reserve_descriptor = Some(reserve_descriptor);
         let begun = BeginTime::read_after_tick(folder)?;
         transaction.journal.begun_ns.push(begun.clock_ns);
         transaction.begun = Some(begun);
@@ -56,6 +65,7 @@ impl Transaction {
             journal,
             journal_path: folder.join(JOURNAL),
             ended: false,
+            reserve_descriptor: None,
             begun: None,
             lock: Some(lock),
         }
@@ -366,6 +376,7 @@ impl Transaction {
     /// the new names of folders that could only be renamed.
     pub(super) fn remove_folders(&mut self) -> Vec<PathBuf> {
         self.ended = true;
+        self.reserve_descriptor = None;
         let folders = self.journal.folders.iter().rev();
         let renamed = folders.filter_map(|folder| remove_or_rename(&folder.0));
         let renamed = renamed.collect();
@@ -479,6 +490,14 @@ fn drop_duplicate_steps(steps: &mut Vec<Step>) {
     steps.retain(|step| path_pairs.insert((step.live.clone(), step.staged.clone())));
 }
 
+/// Removes a staging folder that is empty except for its lock.
+pub(super) fn discard_empty(folder: &Path) {
+    let _ = (
+        sharing::remove_file(folder.join(LOCK)),
+        sharing::remove_dir(folder),
+    );
+}
+
 /// Fails if one path equals another or is below it.
 fn check_disjoint<'a>(
     mut names: impl Iterator<Item = &'a Path> + Clone,
@@ -522,6 +541,7 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         if !self.ended && self.journal.state == JournalState::Prepared {
             // The next command removes what cannot be removed now.
+            self.reserve_descriptor = None;
             for folder in self.journal.folders.iter().rev() {
                 let _ = remove_with_lock(&folder.0);
             }

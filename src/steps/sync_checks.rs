@@ -165,7 +165,7 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         let fix = "decide with: codex-manager sync resolve";
         checks.push(Check::warn("sync.forks", message).advised(fix));
     }
-    let stale_files = atomic::find_stale_temps(&config.local);
+    let stale_files = atomic::find_stale_temps(&config.local, None);
     if !stale_files.is_empty() {
         let count = pluralize(stale_files.len(), "temp file");
         let message = format!("{count} of killed runs");

@@ -157,7 +157,7 @@ impl SideWalk<'_> {
                     // The replacement is written beside the target of the link, so temp files have to be
                     // searched there.
                     if let Ok(real) = path.canonical() {
-                        let temp_files = atomic::find_stale_temps(atomic::parent_of(&real));
+                        let temp_files = atomic::find_stale_temps(atomic::parent_of(&real), None);
                         self.listing.temp_files.extend(temp_files);
                     }
                     return Ok(true);

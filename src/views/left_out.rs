@@ -3,7 +3,8 @@
 use crate::archive::metadata::Metadata;
 use crate::archive::path_note::PathNote;
 use crate::context::Context;
-use crate::ui::Style;
+use crate::io::quantity::pluralize;
+use crate::ui::{Style, bytes};
 use crate::views::account::owner_name;
 
 /// Prints the paths that the backup skipped, and the damaged files that it contains.
@@ -18,11 +19,20 @@ pub(crate) fn show_left_out(
     // snapshot.
     let names: Vec<_> = excluded
         .iter()
-        .filter(|e| !e.reason.starts_with("included in"))
+        .filter(|e| !e.reason.starts_with("included in") && e.content.is_none())
         .map(|e| e.path.display().to_string())
         .collect();
     if !names.is_empty() {
         ui.report(ui.paint(Style::Dim, format_args!("excluded: {}", names.join(", "))));
+    }
+    for (item, size) in excluded.iter().filter_map(|e| Some((e, e.content?))) {
+        ui.report(format_args!(
+            "left out: {}/, {}, {}: {}",
+            item.path.display(),
+            pluralize(size.files, "file"),
+            bytes(size.bytes),
+            item.reason
+        ));
     }
     // Both change the exit code, so they are warnings under --quiet too.
     let warnings = [

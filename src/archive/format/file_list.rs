@@ -57,9 +57,13 @@ impl FileList {
         &self.names
     }
 
+    /// Appends a file. Its stamp becomes the default if the list has more than 65,536 devices.
     pub(crate) fn push(&mut self, file: &FileEntry) {
-        let stamp = file.stamp;
-        let device = self.intern_device(stamp.dev);
+        let (device, stamp) = match self.intern_device(file.stamp.dev) {
+            Some(device) => (device, file.stamp),
+            // Without its device a stamp proves nothing. The next backup reads the file again.
+            None => (0, InodeStamp::default()),
+        };
         let mode = u16::try_from(file.mode & u32::from(MODE)).unwrap_or(0);
         self.rows.push_back(FileRow {
             size: file.size,
@@ -73,15 +77,15 @@ impl FileList {
         });
     }
 
-    /// Returns the index of a device in `devices`, and adds it if it is new. All devices after the first 65,535 share
-    /// an index.
-    fn intern_device(&mut self, dev: u64) -> u16 {
-        let index = self.devices.iter().position(|device| *device == dev);
-        let index = index.unwrap_or_else(|| {
+    /// Returns the index of a device in `devices`, and adds it if it is new. `None` if there are too many devices.
+    fn intern_device(&mut self, dev: u64) -> Option<u16> {
+        let listed = self.devices.iter().position(|device| *device == dev);
+        let index = listed.unwrap_or(self.devices.len());
+        let number = u16::try_from(index).ok()?;
+        if listed.is_none() {
             self.devices.push(dev);
-            self.devices.len() - 1
-        });
-        u16::try_from(index).unwrap_or(u16::MAX)
+        }
+        Some(number)
     }
 
     pub fn len(&self) -> usize {

@@ -31,7 +31,11 @@ impl Compression {
 
     /// Returns the value of the manifest's key `effort`: 0 for fast, 1 for default, 2 for best.
     pub fn effort(self) -> u8 {
-        self as u8
+        match self {
+            Self::Fast => 0,
+            Self::Default => 1,
+            Self::Best => 2,
+        }
     }
 }
 
@@ -45,6 +49,11 @@ pub(crate) fn compress(
     let sample_sizes = compress_samples(bytes, buffers)?;
     let level = choose_level(&sample_sizes, compression.level());
     compress_at(level, bytes, buffers)
+}
+
+/// Stores `bytes` uncompressed in one member.
+pub(crate) fn store(bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuffer> {
+    compress_at(STORED_LEVEL, bytes, buffers)
 }
 
 /// For content that is compressed or encrypted already, such as zstd or PNG.

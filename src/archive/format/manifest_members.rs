@@ -4,7 +4,7 @@ use super::archive_file;
 use super::footer::{self, Footer};
 use super::gzip_member::{self, Compression};
 use super::manifest::{ArchiveManifest, MANIFEST_NAME};
-use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, max_manifest_bytes, padding_bytes};
+use super::sizes::{BLOCK_BYTES, CHUNK_BYTES, max_manifest_bytes, min_packed_bytes, padding_bytes};
 use super::tar_head::encode_file_head;
 use crate::archive::error::{ArchiveError, ContentError};
 use crate::io::IoContext;
@@ -14,9 +14,6 @@ use flate2::read::MultiGzDecoder;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use tar::EntryType;
-
-/// Maximum number of bytes after the text of a manifest: its padding, and the two zero blocks that end a tar.
-const MAX_END_BYTES: u64 = 3 * BLOCK_BYTES;
 
 /// Writes the manifest and the footer by calls of `put`. `offset` is the size of the archive so far in bytes, `path`
 /// its path for error messages.
@@ -55,6 +52,7 @@ fn write_members(
     let mut stream = ManifestMemberWriter {
         put,
         compression,
+        is_large: text_bytes > max_manifest_bytes(0),
         member: encode_file_head(Path::new(MANIFEST_NAME), text_bytes, 0o600, mtime)?,
         buffers: BufferPool::default(),
         written: 0,
@@ -85,6 +83,8 @@ impl Write for ByteCounter {
 struct ManifestMemberWriter<'a> {
     put: &'a mut dyn FnMut(&[u8]) -> io::Result<()>,
     compression: Compression,
+    /// True if the manifest is so large that readers limit its compression ratio.
+    is_large: bool,
     /// The uncompressed content of the next member.
     member: Vec<u8>,
     buffers: BufferPool,
@@ -94,7 +94,17 @@ struct ManifestMemberWriter<'a> {
 
 impl ManifestMemberWriter<'_> {
     fn close(&mut self) -> io::Result<()> {
-        let packed = gzip_member::compress(&self.member, self.compression, &self.buffers)?;
+        let mut packed = gzip_member::compress(&self.member, self.compression, &self.buffers)?;
+        let min_bytes = min_packed_bytes(self.member.len());
+        if self.is_large && packed.len() < min_bytes {
+            // Very similar names can compress beyond the ratio that readers accept. A part of them
+            // is then stored uncompressed in a member of its own.
+            let (plain, rest) = self.member.split_at(min_bytes);
+            let stored = gzip_member::store(plain, &self.buffers)?;
+            packed = gzip_member::compress(rest, self.compression, &self.buffers)?;
+            (self.put)(&stored)?;
+            self.written += stored.len() as u64;
+        }
         self.member.clear();
         self.written += packed.len() as u64;
         (self.put)(&packed)
@@ -170,15 +180,22 @@ fn read_from_members(
             ));
         }
     };
-    // Reads to the end, where the gzip CRC is. Only the padding and the end of the tar may follow.
-    let mut end = Vec::new();
-    let limit = MAX_END_BYTES + 1;
-    tar.into_inner().take(limit).read_to_end(&mut end)?;
-    if end.len() as u64 == limit || end.iter().any(|byte| *byte != 0) {
-        let what = "unexpected data after the manifest";
-        return Err(ContentError::damaged(what));
+    // Reads to the end, where the gzip CRC is, and where no other data may be.
+    let mut rest = tar.into_inner().take(max_manifest_bytes(packed));
+    let mut buffer = [0; 4096];
+    loop {
+        match rest.read(&mut buffer) {
+            // At the limit, the end of the limit and the end of the data look the same.
+            Ok(0) if rest.limit() > 0 => return Ok(manifest),
+            Ok(0) => return Err(ContentError::damaged("too much data after the manifest")),
+            Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {
+                return Err(ContentError::damaged("unexpected data after the manifest"));
+            }
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e.into()),
+        }
     }
-    Ok(manifest)
 }
 
 /// Parses the text of a manifest whose members have at most `packed` compressed bytes.

@@ -89,6 +89,9 @@ pub struct Metadata {
     /// in `/`.
     #[serde(default)]
     pub captured_files: Vec<String>,
+    /// Number of top-level entries that did not fit into `captured_files`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub captured_files_more: u64,
     pub created_at: Timestamp,
     /// Version of the program that created the archive.
     #[serde(default)]
@@ -198,8 +201,9 @@ impl Metadata {
         self.legacy_auth_filename.is_some()
     }
 
-    /// Removes names from `captured_files` until the sidecar is small enough. Names that Codex uses are kept first.
-    /// Repeating the call changes nothing.
+    /// Removes names from `captured_files` until the sidecar is small enough, and counts them in
+    /// `captured_files_more`. Names that Codex uses are kept first. Repeating the call changes
+    /// nothing.
     pub(crate) fn limit_size(&mut self) {
         let names = &mut self.captured_files;
         // One line per name in the document: indented, quoted and escaped.
@@ -216,6 +220,7 @@ impl Metadata {
             document_bytes <= MAX_CAPTURED_BYTES
         });
         let kept_names = fits.count();
+        self.captured_files_more += (names.len() - kept_names) as u64;
         names.truncate(kept_names);
         names.sort();
     }
@@ -266,6 +271,8 @@ mod tests {
         for own in ["auth.json", "sessions/"] {
             assert!(metadata.captured_files.iter().any(|name| name == own));
         }
+        let named = metadata.captured_files.len() as u64;
+        assert_eq!(named + metadata.captured_files_more, 20_002);
         let before = metadata.clone();
         metadata.limit_size();
         assert_eq!(metadata, before, "a second call changes nothing");

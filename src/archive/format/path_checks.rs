@@ -31,13 +31,15 @@ pub(crate) fn check_manifest(manifest: &ArchiveManifest) -> Result<(), ContentEr
 pub(crate) fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentError> {
     check_names(manifest)?;
     let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
+    // A name that is both void and a file would make the result depend on the reader.
     let void: HashSet<_> = manifest.void.iter().collect();
+    for file in manifest.files.iter() {
+        if void.contains(&file.path) {
+            return refuse(&file.path, "twice in the archive");
+        }
+    }
     for name in manifest.names() {
         let path = name.as_path();
-        // A name that is both void and a file would make the result depend on the reader.
-        if void.contains(&name) {
-            return refuse(&name, "twice in the archive");
-        }
         let outside_database = path.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
             && path
                 .file_name()
@@ -55,9 +57,9 @@ pub(crate) fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentErr
     Ok(())
 }
 
-/// Checks names against each other: no duplicates, no file that is also a folder, no entry below a link, no link out of
-/// the home, and no link in place of a file of Codex. Names may differ in case only, because a case-sensitive disk can
-/// have them; see [`check_case_collisions`].
+/// Checks names against each other: no duplicates, no names of Codex that differ only in case, no file that is also a
+/// folder, no entry below a link, no link out of the home, and no link in place of a file of Codex. Other names may
+/// differ in case only, because a case-sensitive disk can have them; see [`check_case_collisions`].
 ///
 /// # Errors
 /// Names the first entry that breaks a rule.
@@ -66,7 +68,16 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
     let (files, links) = (&manifest.files, &manifest.links);
     let mut leaves = NameSet::with_names(files.names());
     let mut all_names = NameSet::with_names(files.names());
+    // Only the few names that Codex uses can collide, so only these are stored.
+    let mut folded: HashMap<String, EntryName> = HashMap::new();
     for name in manifest.names() {
+        let is_top = name.as_path().components().count() == 1;
+        if is_top && home::is_codex_name(name.top()) {
+            let other = folded.insert(name.fold_case(), name.clone());
+            if other.is_some_and(|other| other != name) {
+                return refuse(&name, "differs from another name only in letter case");
+            }
+        }
         if !all_names.insert(&name) {
             return refuse(&name, "twice in the archive");
         }
@@ -75,7 +86,7 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
         }
     }
     // Freed before the next pass. A restore of half a million files is limited by its memory.
-    drop(all_names);
+    drop((folded, all_names));
     let mut ancestors = AncestorLookup::new(&leaves);
     for (number, name) in manifest.names().enumerate() {
         let (path, top) = (name.as_path(), Path::new(name.top()));

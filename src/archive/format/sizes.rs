@@ -28,13 +28,19 @@ pub(crate) const OWNER_ACCESS_MODE: u32 = 0o700;
 /// A manifest above this size must not unpack to more than [`MAX_MANIFEST_RATIO`] times its compressed size. Bounds the
 /// memory that a small hostile archive can claim.
 const MANIFEST_RATIO_COUNTS_FROM_BYTES: u64 = 16 << 20;
-const MAX_MANIFEST_RATIO: u64 = 128;
+const MAX_MANIFEST_RATIO: u64 = 32;
 
 /// Returns the maximum unpacked size of a manifest whose members have `packed` bytes.
 pub(crate) fn max_manifest_bytes(packed: u64) -> u64 {
     packed
         .saturating_mul(MAX_MANIFEST_RATIO)
         .max(MANIFEST_RATIO_COUNTS_FROM_BYTES)
+}
+
+/// Returns the minimum compressed size of a part of a large manifest. Keeps the compression ratio of the manifest well
+/// below [`MAX_MANIFEST_RATIO`].
+pub(crate) fn min_packed_bytes(part_bytes: usize) -> usize {
+    part_bytes / 24
 }
 
 /// Returns the number of padding bytes after tar content of `size` bytes.

@@ -2,7 +2,7 @@
 
 mod show;
 
-use self::show::{BackupResult, show_done, show_plan, show_up_to_date};
+use self::show::{BackupResult, show_done, show_plan, show_up_to_date, warn_of_unused_globs};
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
 use crate::archive::manifest::ArchiveManifest;
@@ -136,6 +136,7 @@ impl BackupArgs {
             outcome.snapshot.is_some()
         };
         show_done(context, &published, &plan.report, &outcome);
+        warn_of_unused_globs(context, &plan.globs, &outcome.excluded);
         let no_quota = !self.quota.no_status && lacks_quota(&plan.report);
 
         Ok(Outcome::partial_if(

@@ -3,6 +3,7 @@
 use crate::archive::metadata::Metadata;
 use crate::archive::path_note::PathNote;
 use crate::archive::publish::{PublishedArchive, free_paths};
+use crate::archive::scope::Excludes;
 use crate::context::Context;
 use crate::copies::losses::report::LossJson;
 use crate::error::{Outcome, Result};
@@ -156,7 +157,19 @@ pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome>
         ui.report("the name changes if Codex reports a quota window: it begins with the start of the window");
     }
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
+    warn_of_unused_globs(context, &plan.globs, &result.excluded);
     Ok(Outcome::partial_if(!result.is_whole()))
+}
+
+/// Warns of globs of the command line that match nothing, because they may be misspelled.
+pub(super) fn warn_of_unused_globs(context: &Context, globs: &[String], excluded: &[PathNote]) {
+    for glob in globs {
+        let left_out = excluded.iter().map(|item| item.path.as_path());
+        if Excludes::matches_nothing(glob, left_out) {
+            let word = shell::quote_if_needed(glob);
+            context.warn(format_args!("--exclude {word} matches nothing"));
+        }
+    }
 }
 
 pub(super) fn show_up_to_date(context: &Context, recent: &PublishedArchive) -> Outcome {
