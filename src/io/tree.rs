@@ -147,10 +147,10 @@ pub(crate) fn make_private(path: &Path) -> Result<(), IoError> {
 }
 
 /// The number of the files and links below a folder, and their total size.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct FolderSize {
-    pub(crate) files: u64,
-    pub(crate) bytes: u64,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct FolderSize {
+    pub files: u64,
+    pub bytes: u64,
 }
 
 /// Returns the size of everything below `folder`. Stops counting at the first folder that cannot be listed. Follows no
