@@ -111,13 +111,12 @@ pub fn capture(
         skipped = PathNote::sort_and_dedup(packer.skipped);
         let account_auth = auth.as_ref().map(|file| file.account_auth.clone());
         login = auth.and_then(|file| file.login);
-        let linked = std::mem::take(&mut scan.linked);
         Ok(new_manifest(
             scope,
             metadata,
             account_auth,
             &skipped,
-            linked,
+            &mut scan,
         ))
     })?;
     Ok(CapturedHome {
@@ -143,9 +142,9 @@ pub(super) fn scan_with_snapshots(
     let mut databases = DatabaseSnapshots::default();
     {
         // In a block of its own, so that only one list of files is in memory at a time.
-        let before = scan::scan(scope, names)?;
-        check(&before)?;
-        databases.snapshot_all(&before, staging)?;
+        let first_scan = scan::scan(scope, names)?;
+        check(&first_scan)?;
+        databases.snapshot_all(&first_scan, staging)?;
     }
     // Scans again: files that Codex created while the snapshots were made belong to this capture,
     // and new databases may be among them.
@@ -161,21 +160,20 @@ pub(super) fn scan_with_snapshots(
 pub(super) fn take_files(scan: &mut HomeScan, databases: &DatabaseSnapshots) -> FileList {
     let mut snapshots = NameSet::with_names(scan.files.names());
     snapshots.extend(databases.snapshots.iter().map(|s| s.planned.path.clone()));
-    scan.damaged
-        .retain(|found| !snapshots.contains(&found.path));
+    scan.damaged.retain(|note| !snapshots.contains(&note.path));
     let mut files = std::mem::take(&mut scan.files);
     files.remove_all(&snapshots);
     files
 }
 
-/// Returns a manifest without folders, links, files and members. Sets the number of skipped paths in its metadata, and
-/// limits the size of the metadata.
+/// Returns a manifest without files and members, with the folders and links of `scan`. Sets the number of skipped paths
+/// in its metadata, and limits the size of the metadata.
 pub(super) fn new_manifest(
     scope: &CaptureScope,
     mut metadata: Metadata,
     account_auth: Option<AccountAuth>,
     skipped: &[PathNote],
-    linked: Vec<EntryName>,
+    scan: &mut HomeScan,
 ) -> ArchiveManifest {
     metadata.skipped = skipped.len() as u64;
     metadata.limit_size();
@@ -185,7 +183,9 @@ pub(super) fn new_manifest(
         account_auth,
         excluded_globs: scope.excludes.globs.clone(),
         skipped: names.flatten().collect(),
-        linked,
+        linked: std::mem::take(&mut scan.linked),
+        folders: std::mem::take(&mut scan.folders),
+        links: std::mem::take(&mut scan.links),
         partial: scope.only.is_some(),
         undo_removes: scope.undo_removes.clone(),
         ..ArchiveManifest::default()
@@ -202,13 +202,13 @@ pub(super) fn read_folder_ids(home: &Path) -> [Option<(u64, u64)>; 2] {
 /// an archive that compresses worse fails later, at the write, and leaves no file behind.
 fn check_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), ArchiveError> {
     let databases: u64 = scan.databases.iter().map(|f| f.size).sum();
-    let needs = [
+    let written_bytes = [
         (options.tmp, databases),
         (options.backups, scan.stored_bytes / 8),
     ];
-    for (folder, needed) in needs {
-        let needed_bytes = needed.saturating_add(SPACE_MARGIN_BYTES.min(needed));
-        space::require(folder, needed_bytes, space::free_bytes(folder))?;
+    for (folder, bytes) in written_bytes {
+        let needed_bytes = bytes.saturating_add(SPACE_MARGIN_BYTES.min(bytes));
+        space::require(folder, needed_bytes)?;
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ impl DatabaseSnapshots {
         let snapshots = self.snapshots.iter().map(|s| s.planned.path.as_path());
         snapshots
             .chain(self.skipped.iter().map(|s| &*s.path))
-            .any(|known| known == path)
+            .any(|attempted| attempted == path)
     }
 
     /// Makes snapshots in `staging` of the databases of `scan` that were not attempted before.

@@ -21,13 +21,13 @@ pub(super) fn drop_duplicates(
     for copies in group_by_conversation(files, &conversations).into_values() {
         // Each file is compared with the most complete file so far. A file that diverged from it stays.
         let mut best = copies[0].clone();
-        for other in &copies[1..] {
-            let superseded = find_superseded(&best, other, places);
+        for copy in &copies[1..] {
+            let superseded = find_superseded(&best, copy, places);
             if superseded == Some(&best) {
                 dropped.insert(&best);
-                best = other.clone();
+                best = copy.clone();
             } else if superseded.is_some() {
-                dropped.insert(other);
+                dropped.insert(copy);
             }
         }
     }
@@ -44,14 +44,16 @@ fn group_by_conversation(
     conversations: &DuplicateConversations,
 ) -> HashMap<String, Vec<EntryName>> {
     let mut by_name: HashMap<String, Vec<EntryName>> = HashMap::new();
-    if conversations.twice.is_empty() {
+    if conversations.name_hashes.is_empty() {
         return by_name;
     }
     for name in (0..files.len()).filter_map(|place| files.name(place)) {
-        if let Some(found) = parse_rollout_name(name.as_path())
-            && conversations.has_name(&found.name)
-        {
-            by_name.entry(found.name).or_default().push(name);
+        let Some(rollout) = parse_rollout_name(name.as_path()) else {
+            continue;
+        };
+        let name_hash = conversations.hasher.hash_one(&rollout.name);
+        if conversations.name_hashes.contains(&name_hash) {
+            by_name.entry(rollout.name).or_default().push(name);
         }
     }
     // A hash collision leaves conversations with one file.
@@ -77,49 +79,56 @@ fn find_superseded<'a>(
     }
 }
 
-/// Identifies a rollout across renames: a hash of the conversation's name, the device and the inode. The inode alone
-/// does not suffice, because the file system may reuse its number for a new file.
-pub(super) type RolloutKey = (u64, u64, u64);
+/// Identifies a rollout across renames. The inode alone does not suffice, because the file system may reuse its number
+/// for a new file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct RolloutKey {
+    conversation_hash: u64,
+    device: u64,
+    inode: u64,
+}
 
 /// The conversations of a scan that have more than one file, as hashes of their names. A hash collision can add a
 /// conversation with a single file.
 #[derive(Debug, Default)]
 pub(super) struct DuplicateConversations {
-    hashes: RandomState,
-    twice: HashSet<u64>,
+    hasher: RandomState,
+    name_hashes: HashSet<u64>,
 }
 
 impl DuplicateConversations {
     fn find(files: &FileList) -> Self {
         // Compares hashes first: a table of all names would need as much memory as the file list.
-        let hashes = RandomState::new();
+        let hasher = RandomState::new();
         let hash = |place: usize| {
             let name = files.name(place)?;
-            Some(hashes.hash_one(parse_rollout_name(name.as_path())?.name))
+            Some(hasher.hash_one(parse_rollout_name(name.as_path())?.name))
         };
-        let mut all: Vec<u64> = Vec::with_capacity(files.len());
-        all.extend((0..files.len()).filter_map(hash));
-        all.sort_unstable();
-        let twice = all.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]);
-        let twice = twice.collect();
-        Self { hashes, twice }
+        let mut name_hashes: Vec<u64> = Vec::with_capacity(files.len());
+        name_hashes.extend((0..files.len()).filter_map(hash));
+        name_hashes.sort_unstable();
+        let repeated = name_hashes.windows(2).filter(|w| w[0] == w[1]);
+        let name_hashes = repeated.map(|w| w[0]).collect();
+        Self {
+            hasher,
+            name_hashes,
+        }
     }
 
     /// Returns the key that identifies a rollout under all its names. Returns `None` if the conversation has a single
     /// file, or the system has no inode numbers.
     pub(super) fn key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
-        if stamp.ino == 0 || self.twice.is_empty() {
+        if stamp.ino == 0 || self.name_hashes.is_empty() {
             return None;
         }
-        let hash = self
-            .hashes
-            .hash_one(parse_rollout_name(file.path.as_path())?.name);
-        let is_known = self.twice.contains(&hash);
-        is_known.then_some((hash, stamp.dev, stamp.ino))
-    }
-
-    fn has_name(&self, conversation: &str) -> bool {
-        self.twice.contains(&self.hashes.hash_one(conversation))
+        let rollout = parse_rollout_name(file.path.as_path())?;
+        let name_hash = self.hasher.hash_one(rollout.name);
+        let is_duplicate = self.name_hashes.contains(&name_hash);
+        is_duplicate.then_some(RolloutKey {
+            conversation_hash: name_hash,
+            device: stamp.dev,
+            inode: stamp.ino,
+        })
     }
 }
 

@@ -4,8 +4,8 @@
 use super::error::ArchiveError;
 use super::format::path_checks::check_manifest;
 use super::format::{
-    ArchiveManifest, Compression, EntryName, FileList, FolderEntry, LinkEntry, Member,
-    MemberContents, Metadata, gzip_member, manifest_members,
+    ArchiveManifest, Compression, FileList, Member, MemberContents, Metadata, gzip_member,
+    manifest_members,
 };
 use super::reuse::{PreviousArchive, PreviousMember};
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
@@ -41,16 +41,6 @@ pub(super) type SharedFileList = Mutex<FileList>;
 
 pub(super) fn lock_files(files: &SharedFileList) -> MutexGuard<'_, FileList> {
     files.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The lists of a manifest other than its files.
-#[derive(Debug, Default)]
-pub(super) struct NonFileEntries {
-    pub(super) folders: Vec<FolderEntry>,
-    pub(super) links: Vec<LinkEntry>,
-    pub(super) void: Vec<EntryName>,
-    /// Positions of the members that hold void entries.
-    pub(super) void_members: Vec<std::ops::Range<usize>>,
 }
 
 /// The work that produces one member. [`MemberJob::run`] may run on any thread.
@@ -174,24 +164,21 @@ impl<'a> MemberSink<'a> {
         Ok(())
     }
 
-    /// Writes the manifest and the footer. Before that, sets the entries, the members, the effort, and the counts in
-    /// the metadata of `manifest`.
+    /// Writes the manifest and the footer. Before that, sets the files, the members, the effort, and the counts in the
+    /// metadata of `manifest`. `void_members` are the positions of the members that hold void entries.
     ///
     /// # Errors
     /// Returns the reason why readers would refuse the manifest, or a write error.
     pub(super) fn finish(
         mut self,
-        entries: NonFileEntries,
         mut manifest: ArchiveManifest,
+        void_members: Vec<std::ops::Range<usize>>,
         compression: Compression,
     ) -> Result<FinishedArchive, ArchiveError> {
         // Void members were submitted as parts of a file, before its early end was known.
-        for member in entries.void_members.into_iter().flatten() {
+        for member in void_members.into_iter().flatten() {
             self.members[member].holds = MemberContents::Void;
         }
-        manifest.folders = entries.folders;
-        manifest.links = entries.links;
-        manifest.void = entries.void;
         manifest.effort = compression.effort();
         manifest.files = std::mem::take(&mut *lock_files(self.files));
         manifest.members = std::mem::take(&mut self.members);

@@ -15,9 +15,7 @@ use super::format::{
     MemberContents, NameTable,
 };
 pub use super::member_writer::FinishedArchive;
-use super::member_writer::{
-    CompressedMember, MemberJob, MemberSink, NonFileEntries, SharedFileList, lock_files,
-};
+use super::member_writer::{CompressedMember, MemberJob, MemberSink, SharedFileList, lock_files};
 use super::reuse::{PreviousArchive, PreviousMember, ReusableFiles};
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::ContentHasher;
@@ -30,7 +28,7 @@ use std::sync::{Arc, Mutex};
 
 /// Writes an archive into the empty file `out`. On return the archive is complete, but not durable.
 ///
-/// `fill` adds the entries and returns the manifest without entries and members. It runs on the calling thread while
+/// `fill` adds the entries and returns the manifest without files and members. It runs on the calling thread while
 /// other threads compress and write. `path` is the path of `out` for error messages. Members may be copied from
 /// `source`, the previous archive. `names` stores the names of the manifest.
 ///
@@ -48,7 +46,7 @@ pub(crate) fn pack<E: From<ArchiveError> + Send>(
     let mut sink = MemberSink::new(&mut out, path, &files);
     let buffers = BufferPool::default();
     let work = |job: MemberJob| job.run(path, compression, source, &buffers);
-    let filled = {
+    let (manifest, void_members) = {
         let sink = &mut sink;
         let take = |done: Result<CompressedMember, ArchiveError>| Ok(sink.write_member(done?)?);
         parallel::run_ordered(MAX_MEMBERS_IN_FLIGHT, work, take, |jobs| {
@@ -58,23 +56,24 @@ pub(crate) fn pack<E: From<ArchiveError> + Send>(
                 source,
                 files: &files,
                 buffers: &buffers,
-                entries: NonFileEntries::default(),
+                void: Vec::new(),
+                void_members: Vec::new(),
                 group: EntryGroup {
                     bytes: buffers.empty(),
-                    kind: EntryGroupKind::Structure,
+                    folder: None,
                     files: Vec::new(),
                     first: 0,
                     count: 0,
                 },
                 submitted: 0,
             };
-            let manifest = fill(&mut writer)?;
+            let mut manifest = fill(&mut writer)?;
             writer.flush()?;
-            Ok::<_, E>((writer.entries, manifest))
+            manifest.void = writer.void;
+            Ok::<_, E>((manifest, writer.void_members))
         })?
     };
-    let (entries, manifest) = filled;
-    Ok(sink.finish(entries, manifest, compression)?)
+    Ok(sink.finish(manifest, void_members, compression)?)
 }
 
 /// Receives the entries of a new archive in their final order.
@@ -84,7 +83,10 @@ pub(crate) struct PackWriter<'a> {
     source: Option<&'a PreviousArchive<'a>>,
     files: &'a SharedFileList,
     buffers: &'a BufferPool,
-    entries: NonFileEntries,
+    /// Large files that became shorter while they were read.
+    void: Vec<EntryName>,
+    /// Positions of the members that hold void entries.
+    void_members: Vec<std::ops::Range<usize>>,
     group: EntryGroup,
     /// The number of members submitted so far.
     submitted: usize,
@@ -95,7 +97,8 @@ type Jobs<'a> = Submitter<'a, MemberJob>;
 /// Folders and links, or small files of one folder, that share a gzip member.
 struct EntryGroup {
     bytes: Buffer,
-    kind: EntryGroupKind,
+    /// The folder of the files, relative to the home. `None` for a group of folders and links.
+    folder: Option<PathBuf>,
     /// For each file: the position in the manifest, and the range of the content in `bytes`.
     files: Vec<(usize, std::ops::Range<usize>)>,
     /// The position of the first entry of the group in the manifest.
@@ -103,14 +106,8 @@ struct EntryGroup {
     count: u64,
 }
 
-#[derive(PartialEq, Eq)]
-enum EntryGroupKind {
-    Structure,
-    FilesOf(PathBuf),
-}
-
 impl PackWriter<'_> {
-    /// Adds all folders and symbolic links of the archive. Has to be called once, before the first file is added.
+    /// Adds all folders and symbolic links of the manifest. Has to be called once, before the first file is added.
     pub(crate) fn add_structure(
         &mut self,
         folders: &[FolderEntry],
@@ -122,8 +119,6 @@ impl PackWriter<'_> {
         for link in links {
             self.add_head(&encode_link_head(link).at("write", self.path)?)?;
         }
-        self.entries.folders = folders.to_vec();
-        self.entries.links = links.to_vec();
         Ok(())
     }
 
@@ -195,10 +190,9 @@ impl PackWriter<'_> {
         let folder = name.as_path().parent().unwrap_or(Path::new(""));
         // Files of one folder are alike, so they compress well together. A change in one folder
         // leaves the members of all others as they are, for the next archive to copy.
-        let same = matches!(&self.group.kind, EntryGroupKind::FilesOf(parent) if parent == folder);
-        if !same {
+        if self.group.folder.as_deref() != Some(folder) {
             self.flush()?;
-            self.group.kind = EntryGroupKind::FilesOf(folder.to_path_buf());
+            self.group.folder = Some(folder.to_path_buf());
         }
         if self.group.count == 0 {
             self.group.first = self.file_count();
@@ -252,8 +246,8 @@ impl PackWriter<'_> {
             self.submit_part(bytes, holds)?;
         }
         if is_short {
-            self.entries.void.push(entry.path);
-            self.entries.void_members.push(from..self.submitted);
+            self.void.push(entry.path);
+            self.void_members.push(from..self.submitted);
             return Ok(false);
         }
         lock_files(self.files).push(&FileEntry {
@@ -275,8 +269,8 @@ impl PackWriter<'_> {
     /// Returns true if the archive has a file of this name. Searches the whole list.
     pub(crate) fn contains(&self, name: &EntryName) -> bool {
         let files = lock_files(self.files);
-        let known = files.names().find(name.as_path());
-        known.is_some_and(|id| files.name_ids().any(|other| other == id))
+        let name_id = files.names().find(name.as_path());
+        name_id.is_some_and(|id| files.name_ids().any(|file_id| file_id == id))
     }
 
     /// Returns the members of the previous archive that hold the first of `files`, if these files are unchanged.
@@ -347,9 +341,9 @@ impl PackWriter<'_> {
         if count == 0 {
             return Ok(());
         }
-        let holds = match self.group.kind {
-            EntryGroupKind::Structure => MemberContents::Structure(first, count),
-            EntryGroupKind::FilesOf(_) => MemberContents::Files(first, count),
+        let holds = match self.group.folder {
+            None => MemberContents::Structure(first, count),
+            Some(_) => MemberContents::Files(first, count),
         };
         // For files, `open_group` sets the first number of the next group.
         (self.group.first, self.group.count) = (first + count, 0);

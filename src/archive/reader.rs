@@ -134,7 +134,7 @@ fn scan_for_manifest(path: &Path) -> Result<(ArchiveManifest, ArchiveOrigin), Ar
         manifest = Some(manifest_members::parse(path, content, packed)?);
         Ok(())
     })?;
-    let found = match manifest {
+    let checked = match manifest {
         Some(manifest) => {
             check_manifest(&manifest).map(|()| (manifest, ArchiveOrigin::Recompressed))
         }
@@ -142,5 +142,5 @@ fn scan_for_manifest(path: &Path) -> Result<(ArchiveManifest, ArchiveOrigin), Ar
             .finish(path)
             .map(|manifest| (manifest, ArchiveOrigin::Python)),
     };
-    found.map_err(|e| e.with_path(path))
+    checked.map_err(|e| e.with_path(path))
 }

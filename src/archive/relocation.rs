@@ -52,7 +52,7 @@ impl<'a> FileLocator<'a> {
     /// The file cannot be opened, or the rollout is in none of these folders.
     pub(super) fn open(&self, planned: &EntryName) -> Result<Option<OpenedFile>, IoError> {
         let source = self.places.source(planned);
-        let gone = match file_open::open_no_link(&source) {
+        let not_found = match file_open::open_no_link(&source) {
             Ok(file) => {
                 return Ok(Some(OpenedFile {
                     file,
@@ -65,15 +65,15 @@ impl<'a> FileLocator<'a> {
         let Some(conversation) = parse_rollout_name(planned.as_path()) else {
             return Ok(None);
         };
-        let places = candidate_paths(planned.as_path(), &conversation.name);
+        let candidates = candidate_paths(planned.as_path(), &conversation.name);
         // Three rounds, because the rollout may move again during the search.
-        let rounds = std::iter::repeat_n(&places, 3).flatten();
+        let rounds = std::iter::repeat_n(&candidates, 3).flatten();
         for relative in rounds {
-            if let Some(found) = self.open_at(relative) {
-                return Ok(Some(found));
+            if let Some(moved) = self.open_at(relative) {
+                return Ok(Some(moved));
             }
         }
-        Err(gone).at("read", &source)
+        Err(not_found).at("read", &source)
     }
 
     fn open_at(&self, relative: &Path) -> Option<OpenedFile> {
@@ -106,15 +106,15 @@ impl<'a> FileLocator<'a> {
 /// without `.zst`.
 fn candidate_paths(path: &Path, name: &str) -> Vec<PathBuf> {
     let zst = format!("{name}{}", rollout::ZST);
-    let mut places = vec![path.with_file_name(name), path.with_file_name(&zst)];
+    let mut candidates = vec![path.with_file_name(name), path.with_file_name(&zst)];
     for name in [name, &zst] {
-        places.push(Path::new(home::ARCHIVED_SESSIONS).join(name));
+        candidates.push(Path::new(home::ARCHIVED_SESSIONS).join(name));
         // rollout-YYYY-MM-DDT…: sessions/YYYY/MM/DD.
         if let (Some(y), Some(m), Some(d)) = (name.get(8..12), name.get(13..15), name.get(16..18)) {
-            places.push(Path::new(home::SESSIONS).join(y).join(m).join(d).join(name));
+            candidates.push(Path::new(home::SESSIONS).join(y).join(m).join(d).join(name));
         }
     }
-    places
+    candidates
 }
 
 #[cfg(test)]

@@ -43,6 +43,12 @@ pub(super) struct ReusableFiles {
     pub(super) members: Vec<PreviousMember>,
 }
 
+/// Positions of a file and of the member in which it begins, in the lists of the manifest.
+struct FileLocation {
+    file: usize,
+    member: usize,
+}
+
 /// Rules for copying from the previous archive.
 #[derive(Debug, Clone, Copy)]
 pub struct ReuseOptions {
@@ -97,7 +103,7 @@ impl<'a> PreviousArchive<'a> {
         }
         // The day of the previous archive, so that repeated backups of one day check the same
         // sample, and a week of them checks almost all.
-        let made = manifest.metadata.created_at.timestamp();
+        let created_at = manifest.metadata.created_at.timestamp();
         let file = file_open::open(archive.path()).ok()?;
         Some(Self {
             path: archive.path(),
@@ -105,7 +111,7 @@ impl<'a> PreviousArchive<'a> {
             file,
             places,
             starts,
-            day: made.div_euclid(86_400).unsigned_abs(),
+            day: created_at.div_euclid(86_400).unsigned_abs(),
             equal_files: equal,
             options,
         })
@@ -126,31 +132,33 @@ impl<'a> PreviousArchive<'a> {
         if self.options.rehash {
             return None;
         }
-        let first_now = files.get(0)?;
+        let first_live = files.get(0)?;
         let manifest = self.manifest;
-        let (place, number) = self.locate(&first_now.path)?;
-        match manifest.members.get(number)?.holds {
-            MemberContents::Files(first, count) if first == place as u64 => {
+        let FileLocation { file, member } = self.locate(&first_live.path)?;
+        match manifest.members.get(member)?.holds {
+            MemberContents::Files(first, count) if first == file as u64 => {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);
-                for (i, old) in manifest.files.range(place..place + count).enumerate() {
-                    digests.push(old.digest?);
-                    files.get(i).filter(|now| self.is_unchanged(&old, now))?;
+                for (i, archived) in manifest.files.range(file..file + count).enumerate() {
+                    digests.push(archived.digest?);
+                    files
+                        .get(i)
+                        .filter(|live| self.is_unchanged(&archived, live))?;
                 }
                 Some(ReusableFiles {
                     digests,
-                    members: vec![self.member(number)?],
+                    members: vec![self.member(member)?],
                 })
             }
             MemberContents::Head(_) => {
-                let old = manifest.files.get(place)?;
-                if !self.is_unchanged(&old, &first_now) {
+                let archived = manifest.files.get(file)?;
+                if !self.is_unchanged(&archived, &first_live) {
                     return None;
                 }
-                let mut members = vec![self.member(number)?];
-                members.extend((0..).map_while(|position| Some(self.chunk(number, position)?.0)));
+                let mut members = vec![self.member(member)?];
+                members.extend((0..).map_while(|position| Some(self.chunk(member, position)?.0)));
                 Some(ReusableFiles {
-                    digests: vec![old.digest?],
+                    digests: vec![archived.digest?],
                     members,
                 })
             }
@@ -158,20 +166,20 @@ impl<'a> PreviousArchive<'a> {
         }
     }
 
-    /// Returns true if the archived file `old` and the live file `now` have the same tar header, and the inode stamp or
+    /// Returns true if the files `archived` and `live` have the same tar header, and the inode stamp or
     /// an earlier comparison of the content proves that the content is the same.
-    fn is_unchanged(&self, old: &FileEntry, now: &FileEntry) -> bool {
-        let has_equal_head = (&old.path, old.size, old.mode, old.mtime)
-            == (&now.path, now.size, now.mode, now.mtime);
-        let has_equal_stamp = old.stamp == now.stamp && now.stamp.ctime != 0;
-        has_equal_head && (has_equal_stamp || self.equal_files.contains(now.path.as_path()))
+    fn is_unchanged(&self, archived: &FileEntry, live: &FileEntry) -> bool {
+        let has_equal_head = (&archived.path, archived.size, archived.mode, archived.mtime)
+            == (&live.path, live.size, live.mode, live.mtime);
+        let has_equal_stamp = archived.stamp == live.stamp && live.stamp.ctime != 0;
+        has_equal_head && (has_equal_stamp || self.equal_files.contains(live.path.as_path()))
     }
 
     /// Returns the number of the member with the header of a large file; `None` if the archive has no such large file.
     pub(super) fn find_large_file(&self, name: &EntryName) -> Option<usize> {
-        let (_, number) = self.locate(name)?;
-        let holds = self.manifest.members.get(number)?.holds;
-        matches!(holds, MemberContents::Head(_)).then_some(number)
+        let member = self.locate(name)?.member;
+        let holds = self.manifest.members.get(member)?.holds;
+        matches!(holds, MemberContents::Head(_)).then_some(member)
     }
 
     /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member `head`. Also
@@ -191,13 +199,15 @@ impl<'a> PreviousArchive<'a> {
         }
     }
 
-    /// Returns the position of a file and the number of the member in which it begins.
-    fn locate(&self, name: &EntryName) -> Option<(usize, usize)> {
+    fn locate(&self, name: &EntryName) -> Option<FileLocation> {
         let id = self.names().find(name.as_path())?;
         let place = self.places.get(id.index())?.checked_sub(1)?;
-        let after = self.starts.partition_point(|s| s.0 <= u64::from(place));
-        let (_, member) = self.starts.get(after.checked_sub(1)?)?;
-        Some((place as usize, *member as usize))
+        let starts_before = self.starts.partition_point(|s| s.0 <= u64::from(place));
+        let (_, member) = self.starts.get(starts_before.checked_sub(1)?)?;
+        Some(FileLocation {
+            file: place as usize,
+            member: *member as usize,
+        })
     }
 
     fn member(&self, number: usize) -> Option<PreviousMember> {

@@ -51,8 +51,8 @@ pub(crate) struct HomeScan {
 impl HomeScan {
     /// Returns the total size of all files in bytes, including databases and the login.
     pub(crate) fn bytes(&self) -> u64 {
-        let apart = self.databases.iter().chain(&self.login);
-        self.files.bytes() + apart.map(|f| f.size).sum::<u64>()
+        let databases_and_login = self.databases.iter().chain(&self.login);
+        self.files.bytes() + databases_and_login.map(|f| f.size).sum::<u64>()
     }
 
     /// Returns the number of files, including databases and the login.
@@ -63,15 +63,14 @@ impl HomeScan {
     /// Returns the top-level entries that are captured, folders with a trailing `/`.
     pub(crate) fn top_entries(&self) -> Vec<String> {
         let mut tops: BTreeMap<OsString, bool> = BTreeMap::new();
-        let apart = self.databases.iter().chain(&self.login);
-        let apart = apart
-            .map(|f| &f.path)
-            .chain(self.links.iter().map(|l| &l.path));
-        for name in self.files.iter().map(|f| f.path).chain(apart.cloned()) {
-            let nested = name.as_path().components().count() > 1;
+        let databases_and_login = self.databases.iter().chain(&self.login);
+        let others = databases_and_login.map(|f| &f.path);
+        let others = others.chain(self.links.iter().map(|l| &l.path));
+        for name in self.files.iter().map(|f| f.path).chain(others.cloned()) {
+            let is_nested = name.as_path().components().count() > 1;
             match tops.get_mut(name.top()) {
-                Some(known) => *known |= nested,
-                None => drop(tops.insert(name.top().to_owned(), nested)),
+                Some(is_folder) => *is_folder |= is_nested,
+                None => drop(tops.insert(name.top().to_owned(), is_nested)),
             }
         }
         tops.into_iter()
@@ -140,19 +139,19 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
 /// `sessions/`.
 fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeScan) {
     let relative = Path::new(home::ARCHIVED_SESSIONS);
-    let mut again = HomeScan {
+    let mut second_scan = HomeScan {
         files: FileList::with_names(scan.files.names()),
         ..HomeScan::default()
     };
     let mut walk = HomeWalk {
         scope,
         home: canonical,
-        scan: &mut again,
+        scan: &mut second_scan,
     };
     walk.scan_top_level(&canonical.join(relative), relative);
-    again.files.remove_all(&scan.files.name_set());
-    if !again.files.is_empty() {
-        for file in again.files.iter() {
+    second_scan.files.remove_all(&scan.files.name_set());
+    if !second_scan.files.is_empty() {
+        for file in second_scan.files.iter() {
             scan.files.push(&file);
         }
         scan.files.sort();
@@ -412,7 +411,7 @@ pub(crate) fn has_attributes_of(meta: &Metadata, file: &FileEntry) -> bool {
 }
 
 /// Returns the permission bits. On systems without such bits, returns those of a private file or folder.
-pub(super) fn mode_of(meta: &Metadata) -> u32 {
+fn mode_of(meta: &Metadata) -> u32 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

@@ -83,7 +83,7 @@ impl CaptureScope {
     pub(super) fn selects(&self, relative: &Path) -> bool {
         self.only
             .as_ref()
-            .is_none_or(|part| part.includes(relative))
+            .is_none_or(|subset| subset.includes(relative))
     }
 }
 
@@ -99,15 +99,15 @@ impl HomeSubset {
     /// Creates the subset of the paths `named`.
     pub(crate) fn new(named: NameSet) -> Self {
         let mut parents = NameSet::with_names(named.names());
-        let mut last = PathBuf::new();
+        let mut last_folder = PathBuf::new();
         for name in named.iter() {
             let folders = || name.as_path().ancestors().skip(1);
             // Names of one folder are usually adjacent, so its parents are added once.
-            if folders().next() == Some(&last) {
+            if folders().next() == Some(&last_folder) {
                 continue;
             }
             parents.extend(folders().filter_map(|folder| EntryName::from_path(folder).ok()));
-            last = folders().next().unwrap_or(Path::new("")).to_path_buf();
+            last_folder = folders().next().unwrap_or(Path::new("")).to_path_buf();
         }
         Self { named, parents }
     }

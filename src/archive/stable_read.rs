@@ -39,22 +39,23 @@ pub(super) struct StablePrefix {
 /// `session_index.jsonl`.
 fn is_append_only(planned: &FileEntry) -> bool {
     let path = planned.path.as_path();
-    let jsonl = path.extension().is_some_and(|e| e == "jsonl");
+    let is_jsonl = path.extension().is_some_and(|e| e == "jsonl");
     let kind = kind_of(path);
-    jsonl
+    is_jsonl
         && (kind.is_rollout_folder()
             || matches!(kind, HomeEntryKind::History | HomeEntryKind::SessionIndex))
 }
 
 /// Waits until the size of a file differs from `planned`, or the file was not written for [`PARTIAL_LINE_TIMEOUT`].
 pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
-    let unchanged = || {
+    let idle_time = || {
         let meta = source.metadata().ok()?;
         let idle = meta.modified().ok()?.elapsed().ok()?;
         (meta.len() == planned.size).then_some(idle)
     };
-    while let Some(left) = unchanged().and_then(|idle| PARTIAL_LINE_TIMEOUT.checked_sub(idle)) {
-        std::thread::sleep(left.min(Duration::from_millis(10)));
+    while let Some(remaining) = idle_time().and_then(|idle| PARTIAL_LINE_TIMEOUT.checked_sub(idle))
+    {
+        std::thread::sleep(remaining.min(Duration::from_millis(10)));
     }
 }
 
@@ -95,10 +96,10 @@ fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
     if size == 0 {
         return Ok(true);
     }
-    let mut last = [0];
+    let mut last_byte = [0];
     file.seek(SeekFrom::Start(size - 1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
+    file.read_exact(&mut last_byte)?;
+    Ok(last_byte == *b"\n")
 }
 
 /// Returns true if the file is not empty and its first MiB has only NUL bytes. A power loss can leave a small file like

@@ -18,12 +18,12 @@ use super::path_note::PathNote;
 use super::scan::HomeScan;
 use super::scope::CaptureScope;
 pub(crate) use super::tree_writer::is_always_copied;
-use super::tree_writer::{TreeWriter, copy_prefix, remove_copies, remove_existing};
+use super::tree_writer::{TreeWriter, copy_prefix, remove_copies};
 use crate::codex::auth::Login;
 use crate::codex::rollout;
 use crate::io::disk_clock::modified_ns;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, atomic, document, file_open};
+use crate::io::{IoContext, atomic, document, file_open, tree};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,10 +86,8 @@ pub(crate) fn capture_tree(
     let tree = CapturedTree {
         root: root.to_path_buf(),
         manifest: ArchiveManifest {
-            folders: scan.folders,
-            links: scan.links,
             files,
-            ..new_manifest(scope, metadata, account_auth, &skipped, scan.linked)
+            ..new_manifest(scope, metadata, account_auth, &skipped, &mut scan)
         },
         login: login.and_then(|file| file.login),
         excluded: scan.excluded,
@@ -191,7 +189,7 @@ impl CapturedTree {
 pub(crate) fn write_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
     let json = document::encode(path, manifest)?;
     atomic::create_unsynced_folder(atomic::parent_of(path))?;
-    remove_existing(path)?;
+    tree::remove(path)?;
     let mut file = atomic::create_private(path)?;
     Ok(file.write_all(&json).at("write", path)?)
 }

@@ -13,8 +13,7 @@ use super::scan::{self, HomeScan};
 use super::scope::CaptureScope;
 use super::stable_read::{CaptureAttempt, StablePrefix};
 use crate::codex::home::{HomeEntryKind, kind_of};
-use crate::io::atomic::TempFile;
-use crate::io::disk_clock::modified_ns;
+use crate::io::disk_clock::{modified_ns, read_filesystem_clock_ns};
 use crate::io::{IoContext, IoError, atomic, links, sharing, tree};
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -52,8 +51,7 @@ impl<'a> TreeWriter<'a> {
         names: &Arc<NameTable>,
     ) -> Result<Self, IoError> {
         // The clock of the file system decides on the age of files, not the clock of this machine.
-        let mut probe = TempFile::create_in(root)?;
-        let started = probe.file().metadata().at("read", root)?;
+        let started_at = read_filesystem_clock_ns(root)?;
         Ok(Self {
             root,
             locator: FileLocator::new(scope, &scan.places, &scan.links, names),
@@ -64,7 +62,7 @@ impl<'a> TreeWriter<'a> {
             skipped: Vec::new(),
             placed: NameSet::with_names(names),
             folders: HashSet::new(),
-            started_at: modified_ns(&started),
+            started_at,
         })
     }
 
@@ -78,7 +76,7 @@ impl<'a> TreeWriter<'a> {
         }
         let path = self.root.join(folder);
         if !path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            remove_existing(&path)?;
+            tree::remove(&path)?;
             atomic::create_unsynced_folder(&path)?;
         }
         self.folders.insert(folder.to_path_buf());
@@ -103,7 +101,7 @@ impl<'a> TreeWriter<'a> {
         for link in links {
             let path = self.prepare_path(&link.path)?;
             if fs::read_link(&path).ok().as_ref() != Some(&link.target) {
-                remove_existing(&path)?;
+                tree::remove(&path)?;
                 links::make_link(&link.target, &path)?;
             }
             self.placed.insert(&link.path);
@@ -118,7 +116,7 @@ impl<'a> TreeWriter<'a> {
         snapshot: &Path,
     ) -> Result<(), IoError> {
         let path = self.prepare_path(&planned.path)?;
-        remove_existing(&path)?;
+        tree::remove(&path)?;
         // The file keeps the time of the snapshot. With the time of the database, of which only the
         // write-ahead log may have changed, a backup program could take it for its predecessor.
         links::link_or_copy(snapshot, &path)?;
@@ -133,7 +131,7 @@ impl<'a> TreeWriter<'a> {
     /// Writes the login into the tree, with mode 0600.
     pub(super) fn add_login(&mut self, entry: &FileEntry, bytes: &[u8]) -> Result<(), IoError> {
         let path = self.prepare_path(&entry.path)?;
-        remove_existing(&path)?;
+        tree::remove(&path)?;
         let private = FileEntry {
             mode: 0o600,
             ..entry.clone()
@@ -178,21 +176,21 @@ impl<'a> TreeWriter<'a> {
     /// Makes `path` a hard link to the open file. Returns false if that is impossible, for example between file
     /// systems.
     fn try_link(&self, opened: &OpenedFile, path: &Path) -> Result<bool, IoError> {
-        let wanted = InodeStamp::of(&opened.file.metadata().at("read", path)?);
+        let opened_stamp = InodeStamp::of(&opened.file.metadata().at("read", path)?);
         // Without inode numbers a link cannot be verified.
-        if wanted.ino == 0 {
+        if opened_stamp.ino == 0 {
             return Ok(false);
         }
         let is_linked = || {
             path.symlink_metadata().is_ok_and(|meta| {
-                let found = InodeStamp::of(&meta);
-                (found.dev, found.ino) == (wanted.dev, wanted.ino)
+                let named_stamp = InodeStamp::of(&meta);
+                (named_stamp.dev, named_stamp.ino) == (opened_stamp.dev, opened_stamp.ino)
             })
         };
         if is_linked() {
             return Ok(true);
         }
-        remove_existing(path)?;
+        tree::remove(path)?;
         if sharing::hard_link(&self.locator.places.source(&opened.name), path).is_err() {
             return Ok(false);
         }
@@ -200,7 +198,7 @@ impl<'a> TreeWriter<'a> {
         if is_linked() {
             return Ok(true);
         }
-        remove_existing(path)?;
+        tree::remove(path)?;
         Ok(false)
     }
 
@@ -211,9 +209,10 @@ impl<'a> TreeWriter<'a> {
         kind_of(path).is_rollout_folder()
             && self.may_link(planned)
             && self.root.join(path).symlink_metadata().is_ok_and(|meta| {
-                let found = InodeStamp::of(&meta);
-                found.ino != 0
-                    && (found.dev, found.ino) == (planned.stamp.dev, planned.stamp.ino)
+                let linked_stamp = InodeStamp::of(&meta);
+                linked_stamp.ino != 0
+                    && (linked_stamp.dev, linked_stamp.ino)
+                        == (planned.stamp.dev, planned.stamp.ino)
                     && (meta.len(), modified_ns(&meta)) == (planned.size, planned.mtime)
             })
     }
@@ -317,21 +316,13 @@ pub(super) fn remove_copies(root: &Path, files: &FileList, linked: &NameSet) {
     }
 }
 
-/// Removes the file or folder at `path`, if there is one.
-pub(super) fn remove_existing(path: &Path) -> Result<(), IoError> {
-    match path.symlink_metadata() {
-        Ok(_) => tree::remove(path),
-        Err(_) => Ok(()),
-    }
-}
-
 /// Replaces the entry at `path` with a copy of the first `entry.size` bytes of `file`. `file` may be the one at `path`.
 ///
 /// # Errors
 /// `file` is shorter (`UnexpectedEof`) or cannot be read, or the copy cannot be written.
 pub(super) fn copy_prefix(path: &Path, file: &mut File, entry: &FileEntry) -> Result<(), IoError> {
     file.rewind().at("read", path)?;
-    remove_existing(path)?;
+    tree::remove(path)?;
     let written = write_new(path, &mut Read::by_ref(file).take(entry.size), entry)?;
     if written < entry.size {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).at("read", path);

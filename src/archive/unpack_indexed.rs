@@ -147,8 +147,8 @@ impl OrderedChecks<'_> {
     /// content.
     fn check_void(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
         if self.void_bytes_left > 0 {
-            let left = self.void_bytes_left.checked_sub(bytes.len() as u64);
-            self.void_bytes_left = left.ok_or_else(void_mismatch)?;
+            let remaining = self.void_bytes_left.checked_sub(bytes.len() as u64);
+            self.void_bytes_left = remaining.ok_or_else(void_mismatch)?;
             return Ok(());
         }
         let entry = read_head(bytes)?;
@@ -219,8 +219,13 @@ impl Unpacker<'_> {
             }
             MemberContents::Files(first, count) => {
                 let listed = self.files(first, count);
-                member_content::read_small_files(&bytes, listed, |file, text| {
-                    Ok(self.unpack_small_file(file, text)?)
+                member_content::read_small_files(&bytes, listed, |file, content| {
+                    self.progress.add_bytes(file.size);
+                    if self.sink.wants(file) {
+                        self.sink.write_chunk(file, 0, content)?;
+                        self.sink.finish_file(file)?;
+                    }
+                    Ok(())
                 })?;
             }
             MemberContents::Head(file) => {
@@ -251,16 +256,6 @@ impl Unpacker<'_> {
             return Err(bad("does not match its digest"));
         }
         gzip_member::decompress(&packed, size, self.buffers).map_err(bad)
-    }
-
-    /// Passes a complete small file to the sink.
-    fn unpack_small_file(&self, file: &FileEntry, text: &[u8]) -> Result<(), ArchiveError> {
-        self.progress.add_bytes(file.size);
-        if self.sink.wants(file) {
-            self.sink.write_chunk(file, 0, text)?;
-            self.sink.finish_file(file)?;
-        }
-        Ok(())
     }
 
     fn unpack_chunk(

@@ -38,17 +38,17 @@ fn unpack_file(
     sink: &dyn Sink,
     progress: &dyn Progress,
 ) -> Result<(), ContentError> {
-    let wanted = sink.wants(file);
+    let is_wanted = sink.wants(file);
     let mut hasher = file.digest.map(|digest| digest.hasher());
     let mut position = 0;
-    if wanted && file.size == 0 {
+    if is_wanted && file.size == 0 {
         sink.write_chunk(file, 0, &[])?;
     }
     while let Some(bytes) = content.next_chunk()? {
         if let Some(hasher) = &mut hasher {
             hasher.update(bytes);
         }
-        if wanted {
+        if is_wanted {
             sink.write_chunk(file, position, bytes)?;
         }
         position += bytes.len() as u64;
@@ -57,7 +57,7 @@ fn unpack_file(
     if file.digest != hasher.map(|hasher| hasher.digest()) {
         return Err(wrong_digest(file));
     }
-    if wanted {
+    if is_wanted {
         sink.finish_file(file)?;
     }
     Ok(())
@@ -127,8 +127,8 @@ impl<'a> Checklist<'a> {
 
     /// Removes one void entry of this name from the list. Returns false if the list has none.
     fn take_void(&mut self, name: &EntryName) -> bool {
-        let left = self.void.get_mut(name).filter(|left| **left > 0);
-        left.map(|left| *left -= 1).is_some()
+        let remaining = self.void.get_mut(name).filter(|remaining| **remaining > 0);
+        remaining.map(|remaining| *remaining -= 1).is_some()
     }
 
     /// Removes a file from the list and returns it; `None` if the list does not have it.
@@ -151,7 +151,10 @@ impl<'a> Checklist<'a> {
     fn find_missing(self) -> Option<EntryName> {
         let files = self.missing.into_values();
         let folders = self.folders.into_iter().filter(|_| !self.is_python);
-        let void = self.void.into_iter().filter(|(_, left)| *left > 0);
+        let void = self
+            .void
+            .into_iter()
+            .filter(|(_, remaining)| *remaining > 0);
         let others = folders.chain(self.links.into_keys());
         files
             .filter_map(|place| self.files.name(place))

@@ -77,7 +77,7 @@ fn read_completely(
     let archive = ArchiveReader::open(path)?;
     let unpacked = UnpackedDatabases::new(&archive, Staging::create_in(tmp)?);
     // A full disk would look like a damaged database.
-    space::require(tmp, database_bytes(&archive), space::free_bytes(tmp))?;
+    space::require(tmp, database_bytes(&archive))?;
     for journal in &unpacked.journals {
         // SQLite would roll the copy back to a state that never was, because the parts are of
         // different moments.
@@ -148,12 +148,12 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
         Ok(metadata) => metadata,
         Err(problem) => return Ok(Some(problem)),
     };
-    let Some(listed) = metadata.archive_digest() else {
+    let Some(listed_digest) = metadata.archive_digest() else {
         return Ok(Some(SidecarProblem::Mismatch));
     };
     let mut file = file_open::open(path).at("read", path)?;
-    let read = listed.hasher().hash(&mut file).at("read", path)?;
-    Ok((read != (listed, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
+    let read = listed_digest.hasher().hash(&mut file).at("read", path)?;
+    Ok((read != (listed_digest, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
 }
 
 /// The files of an archive that are unpacked to check its databases: the databases, and `-wal` files that the Python
@@ -193,10 +193,10 @@ impl UnpackedDatabases {
             })
             .collect();
         places.extend(wals);
-        let journals = contents
-            .files
-            .iter()
-            .filter(|f| f.size > 0 && is_journal(f));
+        let journals = contents.files.iter().filter(|f| {
+            let is_sidecar = kind_of(f.path.as_path()) == HomeEntryKind::DatabaseSidecar;
+            is_sidecar && f.size > 0 && f.path.to_string().ends_with("-journal")
+        });
         let journals = journals.map(|f| f.path).collect();
         Self {
             _staging: staging,
@@ -222,12 +222,6 @@ impl UnpackedDatabases {
         databases.sort();
         databases
     }
-}
-
-/// Returns true if the entry is a rollback journal beside a database.
-fn is_journal(entry: &FileEntry) -> bool {
-    kind_of(entry.path.as_path()) == HomeEntryKind::DatabaseSidecar
-        && entry.path.to_string().ends_with("-journal")
 }
 
 #[cfg(test)]

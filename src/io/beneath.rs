@@ -109,8 +109,9 @@ mod linux {
 
     #[derive(Debug)]
     struct ProtectedRoot {
-        given: PathBuf,
-        /// `given` with its links resolved, at the first use.
+        /// The path as the caller of [`protect`] spelled it.
+        spelled: PathBuf,
+        /// `spelled` with its links resolved, at the first use.
         real: OnceLock<PathBuf>,
         links: FollowedLinks,
     }
@@ -136,11 +137,11 @@ mod linux {
     impl ProtectedRoot {
         fn real(&self) -> &Path {
             self.real.get_or_init(|| {
-                let mut above = self.given.ancestors().filter_map(|existing| {
-                    let rest = self.given.strip_prefix(existing).ok()?;
-                    Some(existing.canonical().ok()?.join(rest))
+                let mut above = self.spelled.ancestors().filter_map(|existing| {
+                    let missing = self.spelled.strip_prefix(existing).ok()?;
+                    Some(existing.canonical().ok()?.join(missing))
                 });
-                above.next().unwrap_or_else(|| self.given.clone())
+                above.next().unwrap_or_else(|| self.spelled.clone())
             })
         }
     }
@@ -150,10 +151,10 @@ mod linux {
             return;
         }
         let mut roots = ROOTS.write().unwrap_or_else(PoisonError::into_inner);
-        if roots.iter().all(|known| known.given != root) {
+        if roots.iter().all(|protected| protected.spelled != root) {
             // Never removed: a path that was protected once stays so while this process runs.
             roots.push(Arc::new(ProtectedRoot {
-                given: root.to_path_buf(),
+                spelled: root.to_path_buf(),
                 real: OnceLock::new(),
                 links,
             }));
@@ -171,11 +172,11 @@ mod linux {
             inside.min_by_key(|(_, relative)| relative.components().count())
         };
         let (root, relative) =
-            innermost(|root| &root.given).or_else(|| innermost(ProtectedRoot::real))?;
+            innermost(|root| &root.spelled).or_else(|| innermost(ProtectedRoot::real))?;
         // A path with `..` is not protected. Another process cannot cause one, because no entry has that name.
         let is_plain = relative
             .components()
-            .all(|part| matches!(part, Component::Normal(_)));
+            .all(|component| matches!(component, Component::Normal(_)));
         let base = path.ancestors().nth(relative.components().count())?;
         (is_plain && relative.file_name().is_some()).then(|| PlaceBelow {
             root: Arc::clone(root),

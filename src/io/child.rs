@@ -198,8 +198,8 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     loop {
         let mut line = Vec::new();
         // One byte more is the newline, or shows that the line is too long.
-        let mut part = reader.by_ref().take(MAX_LINE_BYTES as u64 + 1);
-        if part.read_until(b'\n', &mut line)? == 0 {
+        let mut limited = reader.by_ref().take(MAX_LINE_BYTES as u64 + 1);
+        if limited.read_until(b'\n', &mut line)? == 0 {
             return Ok(None);
         }
         if line.pop_if(|byte| *byte == b'\n').is_some() || line.len() <= MAX_LINE_BYTES {

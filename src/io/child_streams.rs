@@ -66,25 +66,25 @@ pub(super) fn start(
 /// The end of a child's standard error.
 #[derive(Debug)]
 pub(super) struct StderrTail {
-    kept: Arc<Mutex<Vec<u8>>>,
+    last_bytes: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
 }
 
 impl StderrTail {
     fn spawn(stream: Option<impl Read + Send + 'static>) -> io::Result<Self> {
-        let kept = Arc::new(Mutex::new(Vec::new()));
-        let tail = Arc::clone(&kept);
+        let last_bytes = Arc::new(Mutex::new(Vec::new()));
+        let tail = Arc::clone(&last_bytes);
         let reader = thread::Builder::new().spawn(move || {
             if let Some(mut stream) = stream {
                 keep_tail(&mut stream, &tail);
             }
         })?;
-        Ok(Self { kept, reader })
+        Ok(Self { last_bytes, reader })
     }
 
     /// Returns the last [`MAX_STDERR_BYTES`] of the output so far.
     pub(super) fn read_so_far(&self) -> String {
-        let bytes = self.kept.lock().map(|kept| kept.clone());
+        let bytes = self.last_bytes.lock().map(|bytes| bytes.clone());
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
@@ -99,13 +99,13 @@ impl StderrTail {
     }
 }
 
-fn keep_tail(stream: &mut impl Read, kept: &Mutex<Vec<u8>>) {
+fn keep_tail(stream: &mut impl Read, tail: &Mutex<Vec<u8>>) {
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = stream.read(&mut buffer) {
-        let Ok(mut kept) = kept.lock() else { return };
-        kept.extend_from_slice(&buffer[..n]);
-        let excess = kept.len().saturating_sub(MAX_STDERR_BYTES);
+        let Ok(mut tail) = tail.lock() else { return };
+        tail.extend_from_slice(&buffer[..n]);
+        let excess = tail.len().saturating_sub(MAX_STDERR_BYTES);
         // The reason of a failure is in the last lines.
-        kept.drain(..excess);
+        tail.drain(..excess);
     }
 }

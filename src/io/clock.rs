@@ -79,8 +79,10 @@ impl Zone {
     /// There are two where the clock is set back. A time that is skipped where the clock is set
     /// forward is counted on from the time before it: 02:30 becomes 03:30.
     pub(crate) fn resolve_local(self, local: NaiveDateTime) -> (Timestamp, Option<Timestamp>) {
-        let offsets = to_civil(local).map(|time| self.0.to_ambiguous_timestamp(time).offset());
-        let (first, second) = match offsets {
+        let civil_time = local.format("%Y-%m-%dT%H:%M:%S").to_string().parse();
+        let offsets = civil_time.map(|time| self.0.to_ambiguous_timestamp(time).offset());
+        let (first, second) = match offsets.ok() {
+            // Beyond the year 9999.
             None => (Offset::UTC, None),
             Some(AmbiguousOffset::Unambiguous { offset }) => (offset, None),
             Some(AmbiguousOffset::Gap { before, .. }) => (before, None),
@@ -120,12 +122,6 @@ impl Zone {
             .find(|instant| *instant >= from)
             .unwrap_or_else(|| self.at(&from))
     }
-}
-
-/// Converts to the type that the zone rules use; `None` beyond the year 9999.
-fn to_civil(local: NaiveDateTime) -> Option<jiff::civil::DateTime> {
-    let text = local.format("%Y-%m-%dT%H:%M:%S").to_string();
-    text.parse().ok()
 }
 
 #[cfg(test)]

@@ -38,14 +38,14 @@ pub(crate) struct Dated {
 /// # Errors
 /// The two times differ, or the folder is not writable.
 pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt> {
-    let disk = DateTime::from_timestamp_nanos(read_filesystem_clock_ns(folder)?);
-    if (now - disk).abs() <= TOLERANCE {
+    let disk_time = DateTime::from_timestamp_nanos(read_filesystem_clock_ns(folder)?);
+    if (now - disk_time).abs() <= TOLERANCE {
         return Ok(());
     }
-    let shown = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M UTC").to_string();
+    let format_time = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M UTC").to_string();
     Err(ClockDoubt::Differs {
-        clock: shown(now),
-        disk: shown(disk),
+        clock: format_time(now),
+        disk: format_time(disk_time),
     })
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn confirmed_ages(
         return Ok(recorded);
     }
     check(folder, now)?;
-    let (mut sum, mut newer) = (TimeDelta::zero(), now);
+    let (mut plausible_age, mut newer_time) = (TimeDelta::zero(), now);
     let mut ages = Vec::with_capacity(items.len());
     for Dated { path, at } in items {
         let meta = path.symlink_metadata().at("inspect", path)?;
@@ -79,12 +79,12 @@ pub(crate) fn confirmed_ages(
         if ages.is_empty() && at - now > TOLERANCE {
             return Err(ClockDoubt::Future(path.clone()));
         }
-        let interval = newer - at;
+        let interval = newer_time - at;
         if interval > TimeDelta::zero() && interval <= MAX_PLAUSIBLE_INTERVAL {
-            sum += interval;
+            plausible_age += interval;
         }
-        newer = at;
-        ages.push(sum.min(now - at));
+        newer_time = at;
+        ages.push(plausible_age.min(now - at));
     }
     Ok(ages)
 }

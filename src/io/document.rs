@@ -88,17 +88,17 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>,
         Err(e) => return Ok(damaged(&e)),
     };
     // Documents begin with the schema number, so most are parsed only once.
-    if parse_leading_schema(bytes).is_some_and(|found| found <= T::SCHEMA)
+    if parse_leading_schema(bytes).is_some_and(|schema| schema <= T::SCHEMA)
         && let Ok(document) = serde_json::from_str(text)
     {
         return Ok(DocumentState::Good(document));
     }
-    let found = match serde_json::from_str::<Versioned>(text) {
+    let schema = match serde_json::from_str::<Versioned>(text) {
         Ok(document) => document.schema,
         Err(e) => return Ok(damaged(&e)),
     };
-    if found > T::SCHEMA {
-        return Err(newer::<T>(path, found));
+    if schema > T::SCHEMA {
+        return Err(newer::<T>(path, schema));
     }
     Ok(serde_json::from_str(text).map_or_else(|e| damaged(&e), DocumentState::Good))
 }
@@ -115,7 +115,7 @@ pub(crate) fn parse_stream<T: Document>(
     // Enough for the schema number, which this program writes first.
     let begun = content.by_ref().take(64).read_to_end(&mut bytes);
     let state = match begun.map(|_| parse_leading_schema(&bytes)) {
-        Ok(Some(found)) if found > T::SCHEMA => return Err(newer::<T>(path, found)),
+        Ok(Some(schema)) if schema > T::SCHEMA => return Err(newer::<T>(path, schema)),
         Ok(Some(_)) => {
             let text = BufReader::new(bytes.chain(&mut content));
             serde_json::from_reader(text).map_or_else(|e| damaged(&e), DocumentState::Good)

@@ -79,22 +79,22 @@ impl Environment {
             .map_or_else(|| "/tmp".into(), |dir| self.absolute(Path::new(dir)))
     }
 
-    /// Finds an executable file: `wanted` if it is a path, else the first with this name in the folders
+    /// Finds an executable file: `program` if it is a path, else the first with this name in the folders
     /// of `PATH`.
     ///
     /// Relative and empty entries of `PATH` are ignored. They name a folder below the current one, which
     /// may be an untrusted repository, and the program may receive a login.
-    pub(crate) fn find_program(&self, wanted: &Path) -> Option<PathBuf> {
-        let is_path = wanted.components().count() > 1 || wanted.is_absolute();
-        let places: Vec<_> = if is_path {
-            vec![self.absolute(wanted)]
+    pub(crate) fn find_program(&self, program: &Path) -> Option<PathBuf> {
+        let is_path = program.components().count() > 1 || program.is_absolute();
+        let candidates: Vec<_> = if is_path {
+            vec![self.absolute(program)]
         } else {
             let folders = self.program_folders();
-            folders.iter().map(|folder| folder.join(wanted)).collect()
+            folders.iter().map(|folder| folder.join(program)).collect()
         };
-        let mut files = places
+        let mut files = candidates
             .into_iter()
-            .flat_map(|place| self.candidate_files(place));
+            .flat_map(|candidate| self.candidate_files(candidate));
         files.find(|path| is_executable(path))
     }
 
@@ -117,8 +117,8 @@ impl Environment {
         // none: npm installs a script for Unix as `codex`, beside `codex.cmd`.
         const STARTABLE: [&str; 4] = ["com", "exe", "bat", "cmd"];
         let is_startable = |extension: &OsStr| {
-            let mut known = STARTABLE.iter();
-            known.any(|known| extension.eq_ignore_ascii_case(known))
+            let mut startable = STARTABLE.iter();
+            startable.any(|known_extension| extension.eq_ignore_ascii_case(known_extension))
         };
         if path.extension().is_some_and(is_startable) {
             return vec![path];

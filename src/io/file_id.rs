@@ -1,6 +1,6 @@
 //! The identity of a file, which survives a rename and a reboot.
 
-use super::{IoContext, IoError, OrdinaryPath, atomic, space};
+use super::{IoContext, IoError, OrdinaryPath, atomic};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirEntry, Metadata};
 use std::io::ErrorKind;
@@ -33,7 +33,7 @@ impl FileId {
         // On an overlay, a file moved out of a lower layer is copied: it keeps its inode number, but has a new birth
         // time.
         let parent = atomic::parent_of(path);
-        let is_copied = space::is_overlay(parent);
+        let is_copied = is_overlay(parent);
         Ok(Some(Self {
             born: id.born.filter(|_| !is_copied),
             ..id
@@ -65,7 +65,7 @@ impl FileId {
 pub(crate) fn stat(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
     let meta = path.symlink_metadata();
     match meta.and_then(|meta| Ok((read_id(path, &meta)?, meta))) {
-        Ok(found) => Ok(Some(found)),
+        Ok(id_and_meta) => Ok(Some(id_and_meta)),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(e).at("inspect", path),
     }
@@ -95,11 +95,11 @@ fn read_id(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
 
 #[cfg(windows)]
 fn read_id(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
-    let found = information(path, FILE_FLAG_OPEN_REPARSE_POINT)?;
+    let info = information(path, FILE_FLAG_OPEN_REPARSE_POINT)?;
     // No creation time, because Windows gives a new file that of a file that just had its name.
     Ok(FileId {
-        volume: Some(found.volume_serial_number()),
-        ino: found.file_index(),
+        volume: Some(info.volume_serial_number()),
+        ino: info.file_index(),
         born: None,
     })
 }
@@ -114,8 +114,23 @@ pub(crate) fn read_device_and_inode(path: &Path) -> Option<(u64, u64)> {
     }
     #[cfg(windows)]
     {
-        let found = information(path, 0).ok()?;
-        Some((found.volume_serial_number(), found.file_index()))
+        let info = information(path, 0).ok()?;
+        Some((info.volume_serial_number(), info.file_index()))
+    }
+}
+
+pub(crate) fn is_overlay(folder: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        /// From the kernel's `magic.h`.
+        const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
+        rustix::fs::statfs(folder)
+            .is_ok_and(|s| u64::try_from(s.f_type).is_ok_and(|kind| kind == OVERLAYFS_SUPER_MAGIC))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        false
     }
 }
 
@@ -138,9 +153,9 @@ fn information(path: &Path, flags: u32) -> std::io::Result<winapi_util::file::In
     file::information(&options.open(path)?)
 }
 
-pub(crate) fn is_same_folder(one: &Path, other: &Path) -> bool {
+pub(crate) fn is_same_folder(first: &Path, second: &Path) -> bool {
     let real = |path: &Path| path.canonical().ok();
-    one == other || real(one).is_some_and(|one| real(other) == Some(one))
+    first == second || real(first).is_some_and(|first| real(second) == Some(first))
 }
 
 /// Returns true if the regular file at `path` has more than one hard link. Follows a symbolic link. Always false on

@@ -104,10 +104,10 @@ pub(crate) fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, IoError> {
     none_if_missing(read(path), path)
 }
 
-pub(super) fn none_if_missing<T>(found: io::Result<T>, path: &Path) -> Result<Option<T>, IoError> {
-    match found {
+pub(super) fn none_if_missing<T>(result: io::Result<T>, path: &Path) -> Result<Option<T>, IoError> {
+    match result {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        found => found.map(Some).at("read", path),
+        result => result.map(Some).at("read", path),
     }
 }
 
@@ -154,12 +154,12 @@ pub(crate) fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Re
 /// Returns true if the last byte of a file of lines is no newline: a killed process or a full disk has left a
 /// partial line. Moves the position.
 pub(crate) fn ends_in_partial_line(file: &mut File) -> io::Result<bool> {
-    let mut last = [b'\n'];
+    let mut last_byte = [b'\n'];
     if file.metadata()?.len() > 0 {
         file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
+        file.read_exact(&mut last_byte)?;
     }
-    Ok(last != *b"\n")
+    Ok(last_byte != *b"\n")
 }
 
 /// Checks that `path` is a regular file or does not exist, before a library opens it. Also accepts a path that cannot

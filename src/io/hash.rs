@@ -7,18 +7,10 @@ use std::fmt;
 use std::io::{self, Read};
 
 /// The 32 bytes of a digest, printed and serialized as 64 lower-case hex characters.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DigestBytes([u8; 32]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DigestBytes(pub(crate) [u8; 32]);
 
 impl DigestBytes {
-    pub(crate) fn into_array(self) -> [u8; 32] {
-        self.0
-    }
-
-    pub(crate) fn from_array(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
     /// Parses 64 hex characters; `None` for any other text.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut digest = [0; 32];
@@ -36,12 +28,6 @@ impl DigestBytes {
 impl fmt::Display for DigestBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&to_hex(&self.0))
-    }
-}
-
-impl fmt::Debug for DigestBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

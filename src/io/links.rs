@@ -160,17 +160,17 @@ pub(crate) fn resolve_links(path: &Path) -> PathBuf {
 /// Like [`resolve_links`], but follows at most `max_links` nested links to missing paths, which may form a circle.
 fn resolve_up_to(path: &Path, max_links: u32) -> PathBuf {
     let mut real = PathBuf::new();
-    for part in path.components() {
-        match part {
+    for component in path.components() {
+        match component {
             Component::ParentDir => drop(real.pop()),
             Component::CurDir => {}
-            part => {
-                real.push(part);
+            component => {
+                real.push(component);
                 if let Ok(resolved) = real.canonical() {
                     real = resolved;
-                } else if let (Ok(to), true) = (fs::read_link(&real), max_links > 0) {
+                } else if let (Ok(target), true) = (fs::read_link(&real), max_links > 0) {
                     real.pop();
-                    real = resolve_up_to(&real.join(to), max_links - 1);
+                    real = resolve_up_to(&real.join(target), max_links - 1);
                 }
             }
         }

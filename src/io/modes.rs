@@ -51,17 +51,9 @@ pub(crate) fn is_shared(folder: &Path) -> bool {
     let Some(existing) = folder.ancestors().find(|path| path.is_dir()) else {
         return false;
     };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        // In a folder that only its owner may enter, nothing is shared.
-        let meta = existing.metadata();
-        meta.is_ok_and(|meta| is_open_to_others(meta.mode())) && !are_kept(existing).unwrap_or(true)
-    }
-    #[cfg(not(unix))]
-    {
-        !are_kept(existing).unwrap_or(true)
-    }
+    // In a folder that only its owner may enter, nothing is shared.
+    let is_enterable = existing.metadata().is_ok_and(|meta| of(&meta) & 0o077 != 0);
+    is_enterable && !are_kept(existing).unwrap_or(true)
 }
 
 /// Returns true if a mode gives the group or other users any permission.

@@ -20,10 +20,10 @@ pub(crate) fn run_both<A: Send, B>(
     foreground: impl FnOnce() -> B,
 ) -> (A, B) {
     thread::scope(|scope| {
-        let beside = thread::Builder::new().spawn_scoped(scope, &background);
+        let background_thread = thread::Builder::new().spawn_scoped(scope, &background);
         let foreground = foreground();
-        let background = match beside {
-            Ok(beside) => beside
+        let background = match background_thread {
+            Ok(background_thread) => background_thread
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(_) => background(),
@@ -34,12 +34,6 @@ pub(crate) fn run_both<A: Send, B>(
 
 /// Accepts jobs; see [`run_ordered`].
 pub(crate) struct Submitter<'a, J>(&'a dyn Fn(J) -> Result<(), ConsumerFailed>);
-
-impl<J> std::fmt::Debug for Submitter<'_, J> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Submitter").finish_non_exhaustive()
-    }
-}
 
 /// The consumer of the results has failed, so further jobs are useless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,8 +155,8 @@ impl<'a> Queue<'a> {
             let queue = Arc::clone(&queue);
             move || {
                 loop {
-                    let next = lock(&queue).recv();
-                    let Ok((work, done)) = next else { return };
+                    let received = lock(&queue).recv();
+                    let Ok((work, done)) = received else { return };
                     work();
                     // The receiver may be gone after an error.
                     let _ = done.send(());

@@ -140,9 +140,9 @@ impl PipedChild {
     /// Waits for the child to end and returns its status and standard error. Discards unread output. Ends the child if
     /// the user interrupts this process or the limit passes.
     pub(crate) fn finish(mut self) -> ChildEnd {
-        let mut rest = [0; 8192];
+        let mut discarded = [0; 8192];
         // A child that writes into a full pipe would never end.
-        while matches!(self.read(&mut rest), Ok(1..)) {}
+        while matches!(self.read(&mut discarded), Ok(1..)) {}
         while self.stop.is_none() && self.poll_status().is_none() {
             thread::sleep(POLL_INTERVAL / 10);
             self.check_stop();
@@ -174,9 +174,9 @@ impl PipedChild {
     fn detect_folder_change(&mut self) -> bool {
         self.written_folder
             .as_mut()
-            .is_some_and(|(folder, before)| {
-                let now = tree::read_activity(folder);
-                std::mem::replace(before, now) != now
+            .is_some_and(|(folder, last_activity)| {
+                let activity = tree::read_activity(folder);
+                std::mem::replace(last_activity, activity) != activity
             })
     }
 

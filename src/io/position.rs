@@ -79,7 +79,7 @@ pub(crate) fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Re
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-        let (pages, rest) = bytes.split_at(bytes.len() - bytes.len() % ALIGNMENT);
+        let (pages, partial_page) = bytes.split_at(bytes.len() - bytes.len() % ALIGNMENT);
         let aligned = !pages.is_empty()
             && bytes.as_ptr().addr().is_multiple_of(ALIGNMENT)
             && offset.is_multiple_of(ALIGNMENT as u64);
@@ -94,7 +94,7 @@ pub(crate) fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Re
         let written = write_all_at(file, pages, offset);
         fcntl_setfl(file, flags)?;
         match written {
-            Ok(()) => write_all_at(file, rest, offset + pages.len() as u64),
+            Ok(()) => write_all_at(file, partial_page, offset + pages.len() as u64),
             // A device with larger blocks, or a file system that only claims to support direct I/O.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => write_all_at(file, bytes, offset),
             Err(e) => Err(e),

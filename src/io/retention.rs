@@ -82,20 +82,20 @@ impl RetentionPolicy {
                 date.with_day(1).unwrap_or_default()
             }),
         ];
-        for (rule, mut left, first_day) in periods {
-            let mut seen = None;
+        for (rule, mut remaining_periods, first_day) in periods {
+            let mut last_period = None;
             for (rules, item) in rules.iter_mut().zip(items) {
                 let period = Some(first_day(item.date));
                 // The newest of a period comes first; the others of it are skipped.
-                if seen == period {
+                if last_period == period {
                     continue;
                 }
-                if left == 0 {
+                if remaining_periods == 0 {
                     break;
                 }
-                left -= 1;
+                remaining_periods -= 1;
                 rules.push(rule.to_owned());
-                seen = period;
+                last_period = period;
             }
         }
         rules

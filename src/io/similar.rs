@@ -15,16 +15,18 @@ const MIN_SIMILARITY: f64 = 0.7;
 /// without regard to case.
 pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let text = text.trim().to_lowercase();
-    let mut rated: Vec<_> = names
+    let mut rated_names: Vec<_> = names
         .into_iter()
         .map(|name| (similarity(&text, name), name))
         .collect();
     // Stable: equally similar names keep their order.
-    rated.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal));
-    let best = rated.first().map_or(0.0, |(best, _)| *best);
+    rated_names.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal));
+    let best_rating = rated_names.first().map_or(0.0, |(rating, _)| *rating);
     // A good match hides the mediocre ones.
-    let least = (best - MAX_DIFFERENCE).max(MIN_SIMILARITY);
-    let nearest = rated.into_iter().take_while(|(rating, _)| *rating >= least);
+    let min_rating = (best_rating - MAX_DIFFERENCE).max(MIN_SIMILARITY);
+    let nearest = rated_names
+        .into_iter()
+        .take_while(|(rating, _)| *rating >= min_rating);
     nearest
         .map(|(_, name)| name)
         .take(MAX_SUGGESTIONS)
@@ -40,7 +42,7 @@ fn similarity(text: &str, name: &str) -> f64 {
     words
         .map(before_at)
         .chain([&*name])
-        .map(|part| strsim::jaro_winkler(text, part))
+        .map(|candidate| strsim::jaro_winkler(text, candidate))
         .fold(0.0, f64::max)
 }
 

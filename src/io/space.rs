@@ -1,5 +1,6 @@
 //! Free space of disks, and their file systems.
 
+use super::file_id;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
@@ -12,13 +13,9 @@ pub struct NoSpace {
     pub free_bytes: u64,
 }
 
-/// Fails if `free_bytes`, the free space on the disk of `folder`, is known and less than `needed_bytes`.
-pub(crate) fn require(
-    folder: &Path,
-    needed_bytes: u64,
-    free_bytes: Option<u64>,
-) -> Result<(), NoSpace> {
-    match free_bytes.filter(|free| *free < needed_bytes) {
+/// Fails if the disk of `folder` reports less free space than `needed_bytes`.
+pub(crate) fn require(folder: &Path, needed_bytes: u64) -> Result<(), NoSpace> {
+    match free_bytes(folder).filter(|free| *free < needed_bytes) {
         None => Ok(()),
         Some(free_bytes) => Err(NoSpace {
             folder: folder.to_path_buf(),
@@ -91,11 +88,11 @@ pub(crate) fn file_system_type(path: &Path) -> Option<String> {
     {
         use std::os::unix::fs::MetadataExt;
         let dev = path.metadata().ok()?.dev();
-        let wanted = format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
+        let device = format!("{}:{}", rustix::fs::major(dev), rustix::fs::minor(dev));
         let mounts = super::file_open::read_to_string("/proc/self/mountinfo").ok()?;
         mounts.lines().find_map(|line| {
             let (mount, disk) = line.split_once(" - ")?;
-            let is_here = mount.split(' ').nth(2) == Some(&wanted);
+            let is_here = mount.split(' ').nth(2) == Some(&device);
             is_here.then(|| disk.split(' ').next().unwrap_or_default().to_owned())
         })
     }
@@ -113,40 +110,10 @@ pub(crate) fn file_system_type(path: &Path) -> Option<String> {
     }
 }
 
-pub(crate) fn is_overlay(folder: &Path) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        /// From the kernel's `magic.h`.
-        const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
-        rustix::fs::statfs(folder)
-            .is_ok_and(|s| u64::try_from(s.f_type).is_ok_and(|kind| kind == OVERLAYFS_SUPER_MAGIC))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = folder;
-        false
-    }
-}
-
-/// Returns the id of the file system of an existing path; `None` where the system reports none. The id
-/// is valid until the next restart.
-pub(crate) fn read_disk_id(path: &Path) -> Option<u64> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        Some(path.metadata().ok()?.dev())
-    }
-    #[cfg(windows)]
-    {
-        let handle = winapi_util::Handle::from_path_any(path).ok()?;
-        let found = winapi_util::file::information(handle).ok()?;
-        Some(found.volume_serial_number())
-    }
-}
-
 /// Returns true if two existing paths are on one file system.
 pub(crate) fn is_same_file_system(a: &Path, b: &Path) -> bool {
-    matches!((read_disk_id(a), read_disk_id(b)), (Some(a), Some(b)) if a == b)
+    let device = |path| file_id::read_device_and_inode(path).map(|(device, _)| device);
+    device(a).is_some_and(|device_of_a| device(b) == Some(device_of_a))
 }
 
 #[cfg(test)]

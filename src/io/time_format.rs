@@ -33,22 +33,22 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
         .filter(|word| !word.is_empty() && !matches!(*word, "on" | "at" | "the" | "of"))
         .peekable();
     let (mut time, mut month_number, mut day_number) = (None, None, None);
-    let (mut year, mut week, mut iso) = (None, None, None);
+    let (mut year, mut weekday, mut iso_date) = (None, None, None);
     while let Some(word) = words.next() {
-        let half = words.peek().and_then(|next| parse_half_of_day(next));
-        if let Some(found) = parse_clock(word, half) {
-            if half.is_some() {
+        let half_of_day = words.peek().and_then(|next| parse_half_of_day(next));
+        if let Some(clock_time) = parse_clock(word, half_of_day) {
+            if half_of_day.is_some() {
                 words.next();
             }
-            set(&mut time, found)?;
-        } else if let Some(found) = parse_month(word) {
-            set(&mut month_number, found)?;
-        } else if let Some(found) = parse_weekday(word) {
-            set(&mut week, found)?;
-        } else if let Some((date, rest)) = parse_iso_date(word) {
-            set(&mut iso, date)?;
-            if !rest.is_empty() {
-                set(&mut time, parse_clock(rest, None)?)?;
+            set(&mut time, clock_time)?;
+        } else if let Some(number) = parse_month(word) {
+            set(&mut month_number, number)?;
+        } else if let Some(day_of_week) = parse_weekday(word) {
+            set(&mut weekday, day_of_week)?;
+        } else if let Some((date, time_text)) = parse_iso_date(word) {
+            set(&mut iso_date, date)?;
+            if !time_text.is_empty() {
+                set(&mut time, parse_clock(time_text, None)?)?;
             }
         } else {
             let digits = ["st", "nd", "rd", "th", "."]
@@ -62,7 +62,7 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
             }
         }
     }
-    let day = match (iso, month_number, day_number, week) {
+    let day = match (iso_date, month_number, day_number, weekday) {
         (Some(date), None, None, _) if year.is_none() => Some(date),
         (None, Some(month), Some(day), _) => Some(Day::Date { year, month, day }),
         (None, None, None, Some(day)) if year.is_none() => Some(Day::Weekday(day)),
@@ -80,22 +80,22 @@ fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
 /// Parses a span such as "3d 4h", "90m", "1w" or "2.5 hours". `None` for anything else, and for more than ten years.
 pub(crate) fn parse_span(text: &str) -> Option<Duration> {
     let lower = text.trim().to_lowercase();
-    let mut rest = lower.as_str();
+    let mut unread = lower.as_str();
     let mut seconds = 0.0_f64;
-    if rest.is_empty() {
+    if unread.is_empty() {
         return None;
     }
-    while !rest.is_empty() {
-        let digits = rest
+    while !unread.is_empty() {
+        let digits = unread
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             // More digits are no amount of time, and could overflow.
             .filter(|end| (1..=12).contains(end))?;
-        let amount: f64 = rest[..digits].parse().ok()?;
-        rest = rest[digits..].trim_start();
-        let letters = rest
+        let amount: f64 = unread[..digits].parse().ok()?;
+        unread = unread[digits..].trim_start();
+        let letters = unread
             .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(rest.len());
-        let unit = match &rest[..letters] {
+            .unwrap_or(unread.len());
+        let unit = match &unread[..letters] {
             "s" | "sec" | "second" | "seconds" => 1.0,
             "m" | "min" | "minute" | "minutes" => 60.0,
             "h" | "hr" | "hour" | "hours" => 3_600.0,
@@ -104,7 +104,7 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
             _ => return None,
         };
         seconds += amount * unit;
-        rest = rest[letters..].trim_start_matches([' ', '\t', ',']);
+        unread = unread[letters..].trim_start_matches([' ', '\t', ',']);
     }
     #[allow(clippy::cast_possible_truncation, reason = "bounded by the line below")]
     (seconds.is_finite() && seconds <= 315_360_000.0)
@@ -169,14 +169,14 @@ fn parse_clock(word: &str, half: Option<u32>) -> Option<NaiveTime> {
 
 /// Parses the date in "2026-11-24" or "2026-11-24t15:55". Returns it with the text after the `t`.
 fn parse_iso_date(word: &str) -> Option<(Day, &str)> {
-    let (head, rest) = word.split_at_checked(10)?;
-    let date: NaiveDate = head.parse().ok()?;
-    if !rest.is_empty() && !rest.starts_with('t') {
+    let (date_part, time_part) = word.split_at_checked(10)?;
+    let date: NaiveDate = date_part.parse().ok()?;
+    if !time_part.is_empty() && !time_part.starts_with('t') {
         return None;
     }
     let (year, month, day) = (Some(date.year()), date.month(), date.day());
     let day = Day::Date { year, month, day };
-    Some((day, rest.get(1..).unwrap_or_default()))
+    Some((day, time_part.get(1..).unwrap_or_default()))
 }
 
 fn parse_number(digits: &str) -> Option<u32> {

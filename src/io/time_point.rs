@@ -133,7 +133,7 @@ impl TimeReader<'_> {
         {
             return Some(self.period(first, first.checked_add_months(Months::new(1))?));
         }
-        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let (word, time_text) = text.split_once(' ').unwrap_or((text, ""));
         let days = match word {
             "yesterday" => -1,
             "today" => 0,
@@ -141,10 +141,10 @@ impl TimeReader<'_> {
             _ => return None,
         };
         let date = today.checked_add_signed(TimeDelta::days(days))?;
-        if rest.is_empty() {
+        if time_text.is_empty() {
             return self.on_date(date, None);
         }
-        let WallTime { day, time } = time_format::parse(rest)?;
+        let WallTime { day, time } = time_format::parse(time_text)?;
         self.on_date(date, Some(time?)).filter(|_| day.is_none())
     }
 
@@ -162,9 +162,9 @@ impl TimeReader<'_> {
                 // The next 29 February is up to eight years away.
                 let mut years = (0..=8).map(|years| year.unwrap_or(this_year + step * years));
                 years.find_map(|y| {
-                    let found = self.on_date(NaiveDate::from_ymd_opt(y, month, day)?, time)?;
-                    let is_nearest = found.contains(self.now) || self.is_in_direction(&found);
-                    (year.is_some() || is_nearest).then_some(found)
+                    let period = self.on_date(NaiveDate::from_ymd_opt(y, month, day)?, time)?;
+                    let is_nearest = period.contains(self.now) || self.is_in_direction(&period);
+                    (year.is_some() || is_nearest).then_some(period)
                 })
             }
         }
@@ -184,16 +184,16 @@ impl TimeReader<'_> {
             TimeDirection::Back => today.checked_sub_days(Days::new(days)),
         });
         dates.find_map(|date| {
-            let found = self.on_date(date, time).filter(|_| is_wanted(date))?;
-            self.is_in_direction(&found).then_some(found)
+            let period = self.on_date(date, time).filter(|_| is_wanted(date))?;
+            self.is_in_direction(&period).then_some(period)
         })
     }
 
     /// Returns true if the period starts after now (`Ahead`), or now or earlier (`Back`).
-    fn is_in_direction(&self, found: &TimePeriod) -> bool {
+    fn is_in_direction(&self, period: &TimePeriod) -> bool {
         match self.direction {
-            TimeDirection::Ahead => found.start > *self.now,
-            TimeDirection::Back => found.start <= *self.now,
+            TimeDirection::Ahead => period.start > *self.now,
+            TimeDirection::Back => period.start <= *self.now,
         }
     }
 

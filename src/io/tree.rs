@@ -101,8 +101,8 @@ fn remove_all(folder: &Path) -> std::io::Result<()> {
 /// Removes a folder, even if it contains read-only folders: makes each of them writable, and opens one at a time.
 fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
     let mut folders = vec![folder.to_path_buf()];
-    let mut next = 0;
-    while let Some(folder) = folders.get(next).cloned() {
+    let mut next_folder = 0;
+    while let Some(folder) = folders.get(next_folder).cloned() {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -117,7 +117,7 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
                 sharing::remove_file(&path)?;
             }
         }
-        next += 1;
+        next_folder += 1;
     }
     let mut innermost_first = folders.iter().rev();
     innermost_first.try_for_each(sharing::remove_dir)

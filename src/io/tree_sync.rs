@@ -95,12 +95,13 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
 /// Returns true if there are more than [`MAX_SINGLE_SYNCS`] new files below `folder`.
 #[cfg(target_os = "linux")]
 fn has_many_new_files(folder: &Path) -> Result<bool, IoError> {
-    let mut seen = 0;
-    let whole = walk(folder, &mut |path, kind| {
-        seen += usize::from(kind.is_file() && path.symlink_metadata().is_ok_and(|m| is_new(&m)));
-        seen <= MAX_SINGLE_SYNCS
+    let mut new_files = 0;
+    let is_complete = walk(folder, &mut |path, kind| {
+        new_files +=
+            usize::from(kind.is_file() && path.symlink_metadata().is_ok_and(|m| is_new(&m)));
+        new_files <= MAX_SINGLE_SYNCS
     })?;
-    Ok(!whole)
+    Ok(!is_complete)
 }
 
 /// Returns true for a file with one hard link, and always on Windows. A file with another link existed before, so it

@@ -36,7 +36,7 @@ impl DatabaseLocks {
     /// Returns the database that another process uses.
     pub(super) fn acquire<'a>(steps: impl Iterator<Item = &'a Step>) -> Result<Self, PathBuf> {
         let mut locks = Self::default();
-        let until = Instant::now() + LOCK_TIMEOUT;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         for step in steps {
             let databases = [list_databases(&step.live), list_databases(&step.staged)].concat();
             if !databases.is_empty() {
@@ -49,7 +49,7 @@ impl DatabaseLocks {
                 // Kept before it is locked: closing any descriptor of a file drops its locks.
                 locks.files.push(file);
                 while locks.files.last().is_some_and(fails_to_lock) {
-                    if Instant::now() > until {
+                    if Instant::now() > deadline {
                         return Err(database);
                     }
                     std::thread::sleep(RETRY_INTERVAL);
@@ -62,8 +62,8 @@ impl DatabaseLocks {
     /// Releases the locks once no other process has a replaced database open, at the latest after [`CLOSE_TIMEOUT`]. On
     /// systems that do not list open files, always waits that long.
     pub(super) fn release(self) {
-        let until = Instant::now() + CLOSE_TIMEOUT;
-        while !self.files.is_empty() && self.may_be_in_use() && Instant::now() < until {
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        while !self.files.is_empty() && self.may_be_in_use() && Instant::now() < deadline {
             std::thread::sleep(RETRY_INTERVAL);
         }
     }
@@ -71,13 +71,13 @@ impl DatabaseLocks {
     /// Returns true if another process has a replaced database open, or if the system does not list open files.
     fn may_be_in_use(&self) -> bool {
         let folders: Vec<&Path> = self.staged.iter().map(PathBuf::as_path).collect();
-        let own = std::process::id();
+        let own_pid = std::process::id();
         let table = ProcessTable::read();
-        let mut others = table.iter().filter(|process| process.pid() != own);
+        let mut others = table.iter().filter(|process| process.pid() != own_pid);
         !cfg!(target_os = "linux")
             || others.any(|process| {
-                let open = process.open_files_beneath(&folders);
-                open.iter().any(|path| is_database(path))
+                let open_files = process.open_files_beneath(&folders);
+                open_files.iter().any(|path| is_database(path))
             })
     }
 }
@@ -88,13 +88,13 @@ fn list_databases(path: &Path) -> Vec<PathBuf> {
     if is_database(path) {
         return vec![path.to_path_buf()];
     }
-    let mut found = Vec::new();
+    let mut databases = Vec::new();
     for folder in [path.to_path_buf(), path.join(SQLITE_FOLDER)] {
         let entries = tree::list(&folder).unwrap_or_default().into_iter();
         let paths = entries.map(|(name, _)| folder.join(name));
-        found.extend(paths.filter(|path| is_database(path)));
+        databases.extend(paths.filter(|path| is_database(path)));
     }
-    found
+    databases
 }
 
 fn is_database(path: &Path) -> bool {

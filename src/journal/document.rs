@@ -1,6 +1,5 @@
 //! The document `journal.json` of a transaction.
 
-use super::error::Direction;
 use super::step::Step;
 use crate::io::{Document, ListedPath};
 use serde::{Deserialize, Serialize};
@@ -68,9 +67,9 @@ impl JournalFile {
     /// index of the folder with the journal.
     fn staging_index(&self, step: &Step) -> usize {
         let folders = self.folders.iter().enumerate();
-        let around = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
-        let nearest = around.max_by_key(|(_, folder)| folder.0.as_os_str().len());
-        nearest.map_or(0, |(index, _)| index)
+        let enclosing = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
+        let innermost = enclosing.max_by_key(|(_, folder)| folder.0.as_os_str().len());
+        innermost.map_or(0, |(index, _)| index)
     }
 
     pub(super) fn staging_of(&self, step: &Step) -> &Path {
@@ -81,16 +80,6 @@ impl JournalFile {
     pub(super) fn removes_staged(&self, step: &Step) -> bool {
         let mut folders = self.folders.iter();
         folders.any(|folder| step.staged.starts_with(&folder.0))
-    }
-
-    /// Returns the time after which writes to the staged file of a step count as late, once the step was done in this
-    /// direction: for the old state, the begin of the transaction; for the new state, the begin of the exchange.
-    pub(super) fn since_ns(&self, step: &Step, direction: Direction) -> i64 {
-        let times = match direction {
-            Direction::Forward => &self.begun_ns,
-            Direction::Back => &self.since_ns,
-        };
-        self.time_of(step, times).unwrap_or_default()
     }
 
     /// Returns the time that applies to a step. `times` has one for each staging folder, by the clock of its file

@@ -1,6 +1,7 @@
 //! The reason why a transaction failed or cannot be recovered.
 
 use crate::codex::Holder;
+use crate::io::similar::join_first;
 use crate::io::{DocumentError, IoError};
 use std::path::{Path, PathBuf};
 
@@ -108,15 +109,9 @@ impl RecoveryObstacle {
     }
 }
 
-/// Lists the first paths for a message, with the number of further paths.
 fn join_first_paths(paths: &[PathBuf]) -> String {
-    const NAMED: usize = 5;
-    let named = paths.iter().take(NAMED).map(|p| p.display().to_string());
-    let named = named.collect::<Vec<_>>().join(", ");
-    match paths.len().saturating_sub(NAMED) {
-        0 => named,
-        others => format!("{named} and {others} more"),
-    }
+    let paths = paths.iter().map(|path| path.display().to_string());
+    join_first(&paths.collect::<Vec<_>>())
 }
 
 pub(crate) fn join_holders(holders: &[Holder]) -> String {

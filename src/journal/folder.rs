@@ -115,24 +115,24 @@ pub(super) fn find_free_name(folder: &Path, kept: KeptAs) -> PathBuf {
 /// folder.
 pub(crate) fn parse_kept_name(folder: &Path) -> Option<KeptAs> {
     let name = folder.file_name()?.to_string_lossy();
-    let mut rests = [FOLDER_SUFFIX, OTHER_SUFFIX].into_iter();
-    let (_, rest) = rests.find_map(|suffix| name.rsplit_once(suffix))?;
+    let mut staging_suffixes = [FOLDER_SUFFIX, OTHER_SUFFIX].into_iter();
+    let (_, kept_suffix) = staging_suffixes.find_map(|suffix| name.rsplit_once(suffix))?;
     [KeptAs::Leftover, KeptAs::Evidence]
         .into_iter()
-        .find(|kept| {
-            let number = rest.strip_prefix(kept.suffix());
-            let number = number.and_then(|rest| rest.strip_prefix('-'));
+        .find(|kept_as| {
+            let number = kept_suffix.strip_prefix(kept_as.suffix());
+            let number = number.and_then(|number| number.strip_prefix('-'));
             number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
         })
 }
 
 /// Returns the folders beside the staging folder `folder` that its transactions left, sorted by path.
 pub(crate) fn list_kept(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
-    let begin = folder.file_name().unwrap_or_default().as_encoded_bytes();
+    let name_prefix = folder.file_name().unwrap_or_default().as_encoded_bytes();
     let entries = tree::list(atomic::parent_of(folder)).unwrap_or_default();
-    let mut kept: Vec<_> = entries
+    let mut kept_folders: Vec<_> = entries
         .into_iter()
-        .filter(|(name, _)| name.as_encoded_bytes().starts_with(begin))
+        .filter(|(name, _)| name.as_encoded_bytes().starts_with(name_prefix))
         .filter_map(|(name, _)| {
             Some((
                 folder.with_file_name(&name),
@@ -140,8 +140,8 @@ pub(crate) fn list_kept(folder: &Path) -> Vec<(PathBuf, KeptAs)> {
             ))
         })
         .collect();
-    kept.sort_by(|a, b| a.0.cmp(&b.0));
-    kept
+    kept_folders.sort_by(|a, b| a.0.cmp(&b.0));
+    kept_folders
 }
 
 /// Tries again to remove the folders beside `folder` that earlier transactions could not remove.

@@ -28,26 +28,26 @@ pub(super) struct LateWrites<'a> {
 }
 
 impl LateWrites<'_> {
-    /// Adds the live paths of files on this side of `step` to `found` that were written or moved there after
+    /// Adds the live paths of files on this side of `step` to `late_files` that were written or moved there after
     /// `since_ns`.
     pub(super) fn collect(
         &self,
         step: &Step,
         side: WriteSide,
-        found: &mut Vec<PathBuf>,
+        late_files: &mut Vec<PathBuf>,
     ) -> Result<(), IoError> {
         let live = step.live.as_path();
-        let (removed, kept) = match side {
+        let (removed_path, kept_path) = match side {
             // A move that puts a file in place removes none. The other move of an exchange by two moves does.
             WriteSide::Live if !step.moves_live_away() => return Ok(()),
             WriteSide::Live => (live, step.staged.as_path()),
             WriteSide::Staged => (step.staged.as_path(), live),
         };
-        let Some((id, meta)) = stat(removed)?.filter(|(_, meta)| can_be_written(meta)) else {
+        let Some((id, meta)) = stat(removed_path)?.filter(|(_, meta)| can_be_written(meta)) else {
             return Ok(());
         };
         if meta.is_dir() {
-            return self.collect_below(removed, kept, live, found);
+            return self.collect_below(removed_path, kept_path, live, late_files);
         }
         // The step itself changes the ctime of this file, and so does a second link to it.
         let time_ns = match side {
@@ -57,24 +57,30 @@ impl LateWrites<'_> {
         let is_written = is_written_since(&meta, self.since_ns) && time_ns <= self.until_ns;
         if !self.is_ignored(live, meta.len())
             && (is_written || !step.knows(id))
-            && !is_at(kept, id)?
+            && !is_at(kept_path, id)?
         {
-            found.push(live.to_path_buf());
+            late_files.push(live.to_path_buf());
         }
         Ok(())
     }
 
-    /// Adds the late files below the folder `removed`. `kept` is the folder on the other side, `live` the live path.
+    /// Adds the late files below the folder `removed_path`. `kept_path` is the folder on the other side, `live` the live
+    /// path.
     fn collect_below(
         &self,
-        removed: &Path,
-        kept: &Path,
+        removed_path: &Path,
+        kept_path: &Path,
         live: &Path,
-        found: &mut Vec<PathBuf>,
+        late_files: &mut Vec<PathBuf>,
     ) -> Result<(), IoError> {
-        for (name, _) in tree::list(removed).at("list", removed)? {
-            let (removed, kept, live) = (removed.join(&name), kept.join(&name), live.join(&name));
-            let Some((id, meta)) = stat(&removed)?.filter(|(_, meta)| can_be_written(meta)) else {
+        for (name, _) in tree::list(removed_path).at("list", removed_path)? {
+            let (removed_path, kept_path, live) = (
+                removed_path.join(&name),
+                kept_path.join(&name),
+                live.join(&name),
+            );
+            let Some((id, meta)) = stat(&removed_path)?.filter(|(_, meta)| can_be_written(meta))
+            else {
                 continue;
             };
             if self.is_ignored(&live, meta.len()) {
@@ -86,14 +92,14 @@ impl LateWrites<'_> {
             let is_changed = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta))
                 && (!is_log || is_written_since(&meta, self.since_ns));
             if !meta.is_dir() {
-                if is_changed && !is_at(&kept, id)? {
-                    found.push(live);
+                if is_changed && !is_at(&kept_path, id)? {
+                    late_files.push(live);
                 }
-            } else if is_changed && stat(&kept)?.is_none() {
+            } else if is_changed && stat(&kept_path)?.is_none() {
                 // Files in a folder that was moved here have no new ctime themselves.
-                found.push(live);
+                late_files.push(live);
             } else {
-                self.collect_below(&removed, &kept, &live, found)?;
+                self.collect_below(&removed_path, &kept_path, &live, late_files)?;
             }
         }
         Ok(())

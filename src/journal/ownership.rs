@@ -43,9 +43,9 @@ fn is_marked(folder: &Path, policy: &dyn RecoveryPolicy) -> Result<bool, IoError
         return Ok(true);
     }
     let lock = folder.join(LOCK);
-    let found = file_open::read(&lock).at("read", &lock)?;
+    let lock_content = file_open::read(&lock).at("read", &lock)?;
     let marker = policy.marker(folder);
-    Ok(marker.is_some_and(|marker| marker.as_bytes() == found))
+    Ok(marker.is_some_and(|marker| marker.as_bytes() == lock_content))
 }
 
 /// Returns true if the folder has more than its lock.

@@ -32,7 +32,7 @@ pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) 
     // Codex keeps a descriptor of a file that was exchanged, and the path of that descriptor is in the staging
     // folder.
     let outside = [&process::find_outside_folders(home, env), staging].concat();
-    let mut seen = process::inspect_home(home, &outside, &ProgramNames::default());
+    let mut usage = process::inspect_home(home, &outside, &ProgramNames::default());
     // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.
     let is_recovery_check = |role: &ProcessRole| {
         let ProcessRole::OtherProgram { open } = role else {
@@ -40,9 +40,10 @@ pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) 
         };
         open.starts_with(FOLDER_SUFFIX) || [LOCK, JOURNAL].map(Path::new).contains(&open.as_path())
     };
-    seen.processes
+    usage
+        .processes
         .retain(|process| !is_recovery_check(&process.role));
-    seen.holders()
+    usage.holders()
 }
 
 /// Returns true for files of `home` that Codex creates again if they are missing.

@@ -135,15 +135,15 @@ fn recover_locked(
     // Dropping the transaction after an error must leave everything for the next recovery.
     transaction.ended = true;
     // The new state is live after `Forward`, the old one after `Back`.
-    let reached = match transaction.journal.state {
+    let live_state = match transaction.journal.state {
         JournalState::Prepared => Direction::Back,
         JournalState::Committing => transaction.finish_or_undo(Direction::Forward, policy)?,
         JournalState::Undoing => transaction.finish_or_undo(Direction::Back, policy)?,
         JournalState::Committed => Direction::Forward,
     };
-    let kept = if transaction.journal.keeps_replaced {
-        let kept = transaction.keep_staged();
-        kept.map_err(|e| RecoveryObstacle::NotKept {
+    let kept_folders = if transaction.journal.keeps_replaced {
+        let kept_folders = transaction.keep_staged();
+        kept_folders.map_err(|e| RecoveryObstacle::NotKept {
             folder: folder.to_path_buf(),
             reason: e.source.to_string(),
         })?
@@ -151,9 +151,9 @@ fn recover_locked(
         transaction.remove_folders();
         Vec::new()
     };
-    Ok(match reached {
-        Direction::Forward => Recovery::Finished(kept),
-        Direction::Back => Recovery::Undone(kept),
+    Ok(match live_state {
+        Direction::Forward => Recovery::Finished(kept_folders),
+        Direction::Back => Recovery::Undone(kept_folders),
     })
 }
 
@@ -172,19 +172,18 @@ fn read_journal(folder: &Path) -> Result<JournalFile, JournalError> {
         ),
     };
     // These folders are removed at the end, so a damaged journal must not name any other.
-    let own = journal.folders.first().map(|own| own.0.clone());
-    let own = own.unwrap_or_default();
-    if own.file_name() != folder.file_name()
+    let own_folder = journal.folders.first().cloned().unwrap_or_default().0;
+    if own_folder.file_name() != folder.file_name()
         || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
     {
         let detail = "it names folders that are no staging folders".to_owned();
         return Err(JournalError::DamagedJournal { path, detail });
     }
-    if own.canonical().ok() != folder.canonical().ok() {
+    if own_folder.canonical().ok() != folder.canonical().ok() {
         // The home was moved, so the paths of the steps are wrong.
         let journal = folder.to_path_buf();
         return Err(RecoveryObstacle::MissingFolder {
-            folder: own,
+            folder: own_folder,
             journal,
         }
         .into());

@@ -66,7 +66,7 @@ impl Transaction {
             let live = self.journal.steps[number].live.clone();
             paths.entry(live).or_default().push(number);
         }
-        let mut foreign = BTreeSet::new();
+        let mut foreign_paths = BTreeSet::new();
         for (live, numbers) in &paths {
             let steps = numbers.iter().map(|n| &self.journal.steps[*n]);
             let incoming = steps.clone().find(|s| s.fills_live_path(direction));
@@ -75,14 +75,14 @@ impl Transaction {
             // leave all steps as they are.
             policy.before_exchange(home, live, incoming)?;
             // Of the two moves of an exchange, only one knows the entry.
-            let known = steps.map(|step| Ok(!step.is_foreign(&step.live)?));
-            let known = known.collect::<Result<Vec<_>, IoError>>()?;
-            if !known.contains(&true) {
-                foreign.insert(live.clone());
+            let known_to_steps = steps.map(|step| Ok(!step.is_foreign(&step.live)?));
+            let known_to_steps = known_to_steps.collect::<Result<Vec<_>, IoError>>()?;
+            if !known_to_steps.contains(&true) {
+                foreign_paths.insert(live.clone());
                 self.journal.keeps_replaced |= !policy.is_disposable(home, live);
             }
         }
-        let prepared = self.adapt_steps(&paths, &foreign, direction)?;
+        let prepared = self.adapt_steps(&paths, &foreign_paths, direction)?;
         match self.write_journal() {
             // If this process is killed too, the next recovery still has the journal as it was.
             Err(JournalError::Io(e)) if e.is_no_space() && !self.journal.keeps_replaced => {}
@@ -91,13 +91,13 @@ impl Transaction {
         Ok(prepared)
     }
 
-    /// Records the ids of replaced files in the remaining steps. `foreign` are the live paths with an
-    /// entry of another program. An exchange can become two moves, so the steps get new numbers: returns
+    /// Records the ids of replaced files in the remaining steps. `foreign_paths` are the live paths with
+    /// an entry of another program. An exchange can become two moves, so the steps get new numbers: returns
     /// those of the remaining steps.
     fn adapt_steps(
         &mut self,
         remaining: &StepsOfPaths,
-        foreign: &BTreeSet<PathBuf>,
+        foreign_paths: &BTreeSet<PathBuf>,
         direction: Direction,
     ) -> Result<Vec<usize>, IoError> {
         let mut interim = self.new_interim_paths();
@@ -106,11 +106,11 @@ impl Transaction {
         // cannot be recognized after another kill.
         let steps = std::mem::take(&mut self.journal.steps);
         for (number, mut step) in steps.into_iter().enumerate() {
-            let of_path = remaining.get(&step.live).filter(|of| of.contains(&number));
+            let steps_of_path = remaining.get(&step.live).filter(|of| of.contains(&number));
             let mut adapted = vec![step.clone()];
-            if let Some(of_path) = of_path {
-                let is_foreign = foreign.contains(&step.live);
-                if is_foreign && of_path.len() > 1 {
+            if let Some(steps_of_path) = steps_of_path {
+                let is_foreign = foreign_paths.contains(&step.live);
+                if is_foreign && steps_of_path.len() > 1 {
                     adapted[0].record_live_entry(direction)?;
                 } else {
                     if is_foreign || step.is_foreign(&step.staged)? {
@@ -119,8 +119,8 @@ impl Transaction {
                     let moves = interim.plan_two_moves(&self.journal, &step, direction)?;
                     adapted = moves.map_or_else(|| vec![step], Vec::from);
                 }
-                let first = self.journal.steps.len();
-                prepared.extend(first..first + adapted.len());
+                let first_number = self.journal.steps.len();
+                prepared.extend(first_number..first_number + adapted.len());
             }
             self.journal.steps.extend(adapted);
         }

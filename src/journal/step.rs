@@ -85,7 +85,7 @@ impl Step {
             Direction::Forward => (aside, self.staged.clone()),
             Direction::Back => (self.staged.clone(), aside),
         };
-        let half = |staged, live_id, staged_id, partner| Self {
+        let move_step = |staged, live_id, staged_id, partner| Self {
             live: self.live.clone(),
             staged,
             live_id,
@@ -93,8 +93,8 @@ impl Step {
             partner_id: are_files.then_some(partner),
         };
         Some([
-            half(old_path, Some(old), None, new),
-            half(new_path, None, Some(new), old),
+            move_step(old_path, Some(old), None, new),
+            move_step(new_path, None, Some(new), old),
         ])
     }
 
@@ -192,11 +192,11 @@ impl Step {
         let is_partner = |(id, _): &(FileId, _)| self.partner_id.is_some_and(|p| p.is_same(*id));
         let is_linked = |(id, _): &(FileId, _)| self.live_id.is_some_and(|old| old.is_same(*id));
         match &live {
-            Some(found) if self.partner_id.is_some() && is_linked(found) => {
+            Some(live_entry) if self.partner_id.is_some() && is_linked(live_entry) => {
                 // An undo: the old file never left the live path, so only its second link goes.
                 sharing::remove_file(&self.staged).at("remove", &self.staged)
             }
-            Some(found) if is_partner(found) => {
+            Some(live_entry) if is_partner(live_entry) => {
                 sharing::rename(&self.staged, &self.live).at("move", &self.staged)
             }
             _ => atomic::rename_new_unsynced(&self.staged, &self.live),
@@ -223,8 +223,8 @@ impl Step {
 
     /// Returns true if this was an entry of the old or the new state when the step was recorded.
     pub(super) fn knows(&self, id: FileId) -> bool {
-        let known = [self.live_id, self.staged_id, self.partner_id];
-        known.iter().flatten().any(|known| known.is_same(id))
+        let recorded = [self.live_id, self.staged_id, self.partner_id];
+        recorded.iter().flatten().any(|entry| entry.is_same(id))
     }
 
     /// Records the current ids at both paths, for a step that still has to be exchanged in
@@ -243,16 +243,16 @@ impl Step {
     pub(super) fn record_live_entry(&mut self, direction: Direction) -> Result<(), IoError> {
         let live = stat(&self.live)?;
         let is_file = live.is_some_and(|(_, meta)| !meta.is_dir());
-        let found = FileId::read(&self.live)?;
+        let current_id = FileId::read(&self.live)?;
         let is_outgoing = match direction {
             Direction::Forward => self.live_id.is_some(),
             Direction::Back => self.staged_id.is_some(),
         };
         match direction {
-            Direction::Forward if is_outgoing => self.live_id = found,
-            Direction::Back if is_outgoing => self.staged_id = found,
+            Direction::Forward if is_outgoing => self.live_id = current_id,
+            Direction::Back if is_outgoing => self.staged_id = current_id,
             // The other half of the two moves. It only has to know which file it may replace.
-            _ => self.partner_id = self.partner_id.and(found),
+            _ => self.partner_id = self.partner_id.and(current_id),
         }
         self.partner_id = self.partner_id.filter(|_| is_file);
         Ok(())

@@ -82,7 +82,7 @@ impl Transaction {
 
     /// Adds a staging folder, such as one on another file system. Records the folder in the journal before creating it.
     pub(crate) fn add_folder(&mut self, folder: &Path) -> Result<(), JournalError> {
-        if self.journal.folders.iter().any(|known| known.0 == folder) {
+        if self.journal.folders.iter().any(|listed| listed.0 == folder) {
             // Two links in a home may lead to one folder.
             return Ok(());
         }
@@ -205,8 +205,10 @@ impl Transaction {
         // new state.
         let holders = self.find_holders(policy);
         if !holders.is_empty() {
-            let kept = Vec::new();
-            return Err(JournalError::Opened { holders, kept });
+            return Err(JournalError::Opened {
+                holders,
+                kept: Vec::new(),
+            });
         }
         self.refuse_late_writes(WriteSide::Staged, policy)
     }
@@ -230,8 +232,10 @@ impl Transaction {
         if files.is_empty() {
             return Ok(());
         }
-        let kept = Vec::new();
-        Err(JournalError::Written { files, kept })
+        Err(JournalError::Written {
+            files,
+            kept: Vec::new(),
+        })
     }
 
     /// Returns the live paths of the files at `side` that were written late, for an exchange in this direction.
@@ -244,11 +248,16 @@ impl Transaction {
         latest_ns: &[i64],
     ) -> Result<Vec<PathBuf>, IoError> {
         let home = self.journal.home.0.clone();
+        // Writes to the old state are late since the transaction began, those to the new state since the exchange began.
+        let since_ns = match direction {
+            Direction::Forward => &self.journal.begun_ns,
+            Direction::Back => &self.journal.since_ns,
+        };
         let mut files = Vec::new();
         let steps = self.journal.steps.iter();
         for step in steps.filter(|step| self.journal.removes_staged(step)) {
             let writes = LateWrites {
-                since_ns: self.journal.since_ns(step, direction),
+                since_ns: self.journal.time_of(step, since_ns).unwrap_or_default(),
                 until_ns: self.journal.time_of(step, latest_ns).unwrap_or(i64::MAX),
                 is_disposable: &|live| policy.is_disposable(&home, live),
             };
@@ -265,7 +274,12 @@ impl Transaction {
         locks: DatabaseLocks,
     ) -> Result<JournalError, JournalError> {
         self.journal.keeps_replaced = matches!(cause, JournalError::Opened { .. });
-        self.undo_steps()?;
+        // If this write fails and the process is killed, a recovery goes forward. That leads to a
+        // complete state too.
+        let _ = self.set_state(JournalState::Undoing);
+        let home = self.journal.home.0.clone();
+        let done_steps = self.list_remaining_steps(Direction::Back)?;
+        self.exchange_remaining(&done_steps, Direction::Back, &home, &NoPolicy)?;
         locks.release();
         self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, &NoPolicy)?;
         let is_kept = self.journal.keeps_replaced;
@@ -305,16 +319,6 @@ impl Transaction {
             used: steps.map(|step| step.staged.clone()).collect(),
             next: 0,
         }
-    }
-
-    /// Undoes the steps that this process has done.
-    fn undo_steps(&mut self) -> Result<(), JournalError> {
-        // If this write fails and the process is killed, a recovery goes forward. That leads to a
-        // complete state too.
-        let _ = self.set_state(JournalState::Undoing);
-        let home = self.journal.home.0.clone();
-        let remaining = self.list_remaining_steps(Direction::Back)?;
-        self.exchange_remaining(&remaining, Direction::Back, &home, &NoPolicy)
     }
 
     /// Records durably that all steps are done, so that the staged files may be removed.
@@ -374,10 +378,10 @@ impl Transaction {
         self.ended = true;
         self.reserve_descriptor = None;
         let folders = self.journal.folders.iter().rev();
-        let kept = folders.filter_map(|folder| remove_or_rename(&folder.0));
-        let kept = kept.collect();
+        let renamed = folders.filter_map(|folder| remove_or_rename(&folder.0));
+        let renamed = renamed.collect();
         self.close_lock();
-        kept
+        renamed
     }
 
     /// Closes the removed lock file, then removes the staging folder if it is empty. FAT, network disks and Windows
@@ -394,30 +398,30 @@ impl Transaction {
     /// A file or folder cannot be moved. The journal stays, and the next command tries again.
     pub(super) fn keep_staged(&mut self) -> Result<Vec<PathBuf>, IoError> {
         self.ended = true;
-        let mut all = Vec::new();
+        let mut kept_folders = Vec::new();
         for ListedPath(folder) in &self.journal.folders {
-            let kept = folder::find_free_name(folder, KeptAs::Evidence);
-            let own = [LOCK, JOURNAL].map(OsStr::new);
+            let kept_folder = folder::find_free_name(folder, KeptAs::Evidence);
+            let own_files = [LOCK, JOURNAL].map(OsStr::new);
             // An earlier process may have kept and removed it.
             let entries = tree::list_if_exists(folder)?.into_iter();
             let staged: Vec<_> = entries
                 .map(|(name, _)| name)
-                .filter(|name| !own.contains(&name.as_os_str()))
+                .filter(|name| !own_files.contains(&name.as_os_str()))
                 .collect();
             if staged.is_empty() {
                 continue;
             }
             // Not the folder itself: it has an open lock, which stops a rename on Windows.
-            atomic::create_private_folder(&kept)?;
+            atomic::create_private_folder(&kept_folder)?;
             for name in staged {
-                atomic::rename_new_unsynced(&folder.join(&name), &kept.join(&name))?;
+                atomic::rename_new_unsynced(&folder.join(&name), &kept_folder.join(&name))?;
             }
-            atomic::sync_folder(&kept)?;
-            atomic::sync_folder(atomic::parent_of(&kept))?;
-            all.push(kept);
+            atomic::sync_folder(&kept_folder)?;
+            atomic::sync_folder(atomic::parent_of(&kept_folder))?;
+            kept_folders.push(kept_folder);
         }
-        all.extend(self.remove_folders());
-        Ok(all)
+        kept_folders.extend(self.remove_folders());
+        Ok(kept_folders)
     }
 }
 
@@ -468,10 +472,10 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
     if remove_with_lock(folder).is_ok() {
         return None;
     }
-    let kept = folder::find_free_name(folder, KeptAs::Leftover);
+    let renamed = folder::find_free_name(folder, KeptAs::Leftover);
     // Needs no fsync, because a later command finds the folder under either name.
-    let place = match sharing::rename(folder, &kept) {
-        Ok(()) => kept,
+    let place = match sharing::rename(folder, &renamed) {
+        Ok(()) => renamed,
         Err(_) => folder.to_path_buf(),
     };
     // Without its journal the folder is plain leftovers. A later recovery cannot take it for an interrupted
@@ -482,8 +486,8 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
 
 /// Drops repeated steps: two links in a home may lead to one folder.
 fn drop_duplicate_steps(steps: &mut Vec<Step>) {
-    let mut seen = HashSet::new();
-    steps.retain(|step| seen.insert((step.live.clone(), step.staged.clone())));
+    let mut path_pairs = HashSet::new();
+    steps.retain(|step| path_pairs.insert((step.live.clone(), step.staged.clone())));
 }
 
 /// Removes a staging folder that is empty except for its lock.
@@ -498,13 +502,17 @@ pub(super) fn discard_empty(folder: &Path) {
 fn check_disjoint<'a>(
     mut names: impl Iterator<Item = &'a Path> + Clone,
 ) -> Result<(), JournalError> {
-    let mut all = HashSet::new();
+    let mut all_names = HashSet::new();
     for name in names.clone() {
-        if !all.insert(name) {
+        if !all_names.insert(name) {
             return Err(JournalError::ConflictingSteps(name.to_path_buf()));
         }
     }
-    let is_below = |name: &&Path| name.ancestors().skip(1).any(|above| all.contains(above));
+    let is_below = |name: &&Path| {
+        name.ancestors()
+            .skip(1)
+            .any(|ancestor| all_names.contains(ancestor))
+    };
     let conflict = names.find(is_below);
     conflict.map_or(Ok(()), |name| {
         Err(JournalError::ConflictingSteps(name.to_path_buf()))

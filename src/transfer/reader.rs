@@ -84,7 +84,7 @@ fn read_package(
     progress.expect_bytes(archive_bytes);
     if let Some(staging) = staging {
         let folder = staging.path("");
-        space::require(&folder, archive_bytes, space::free_bytes(&folder))?;
+        space::require(&folder, archive_bytes)?;
     }
     let mut package = Package {
         id,

@@ -163,7 +163,7 @@ impl Repacker<'_, '_, '_> {
         Ok(())
     }
 
-    /// Returns the manifest without its lists of entries. Fails if a file of the manifest was not added.
+    /// Returns the manifest without its files and members. Fails if a file of the manifest was not added.
     fn finish(self) -> Result<ArchiveManifest, ArchiveError> {
         if let Some(name) = self.missing.keys().min() {
             return Err(self.damage_error(format!("{name} is missing")));
@@ -175,6 +175,8 @@ impl Repacker<'_, '_, '_> {
             excluded_globs: manifest.excluded_globs.clone(),
             skipped: manifest.skipped.clone(),
             linked: manifest.linked.clone(),
+            folders: manifest.folders.clone(),
+            links: manifest.links.clone(),
             partial: manifest.partial,
             undo_removes: manifest.undo_removes.clone(),
             ..ArchiveManifest::default()

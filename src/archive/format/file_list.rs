@@ -70,7 +70,7 @@ impl FileList {
             mtime: file.mtime,
             ctime: stamp.ctime,
             ino: stamp.ino,
-            digest: file.digest.map_or([0; 32], |d| d.bytes().into_array()),
+            digest: file.digest.map_or([0; 32], |digest| digest.bytes().0),
             name: self.names.add(&file.path),
             mode: mode | file.digest.as_ref().map_or(0, digest_flags),
             device,
@@ -79,10 +79,10 @@ impl FileList {
 
     /// Returns the index of a device in `devices`, and adds it if it is new. `None` if there are too many devices.
     fn intern_device(&mut self, dev: u64) -> Option<u16> {
-        let known = self.devices.iter().position(|d| *d == dev);
-        let index = known.unwrap_or(self.devices.len());
+        let listed = self.devices.iter().position(|device| *device == dev);
+        let index = listed.unwrap_or(self.devices.len());
         let number = u16::try_from(index).ok()?;
-        if known.is_none() {
+        if listed.is_none() {
             self.devices.push(dev);
         }
         Some(number)
@@ -138,7 +138,7 @@ impl FileList {
 
     pub(crate) fn set_digest(&mut self, index: usize, digest: ContentDigest) {
         if let Some(row) = self.rows.get_mut(index) {
-            row.digest = digest.bytes().into_array();
+            row.digest = digest.bytes().0;
             row.mode = row.mode & MODE | digest_flags(&digest);
         }
     }
@@ -179,7 +179,7 @@ impl FileList {
     }
 
     fn decode_row(&self, row: &FileRow) -> FileEntry {
-        let bytes = DigestBytes::from_array(row.digest);
+        let bytes = DigestBytes(row.digest);
         let digest = match row.mode & !MODE {
             0 => None,
             HAS_DIGEST => Some(ContentDigest::Blake3(bytes)),
@@ -264,10 +264,7 @@ mod tests {
         let files = [
             file("a/b", None),
             file("a/c", Some(ContentDigest::of(b"c"))),
-            file(
-                "a/b",
-                Some(ContentDigest::Sha256(DigestBytes::from_array([7; 32]))),
-            ),
+            file("a/b", Some(ContentDigest::Sha256(DigestBytes([7; 32])))),
             file("a/b", None),
         ];
         let mut list = FileList::default();

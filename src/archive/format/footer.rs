@@ -37,16 +37,15 @@ impl Footer {
     /// Decodes a footer. Returns `None` if `bytes` are not one.
     pub(crate) fn decode(bytes: &[u8; LEN]) -> Option<Self> {
         let number = |from: usize| {
-            let mut raw = [0; 8];
-            raw.copy_from_slice(&bytes[from..from + 8]);
-            u64::from_le_bytes(raw)
+            bytes[from..]
+                .first_chunk()
+                .map(|raw| u64::from_le_bytes(*raw))
         };
         // Every fixed byte has to match: the end of another gzip file can have a few of them by
         // chance.
-        let known = bytes[..10] == HEAD && bytes[10..17] == EXTRA && bytes[33..] == TAIL;
-        known.then(|| Self {
-            offset: number(17),
-            len: number(25),
-        })
+        let is_footer = bytes[..10] == HEAD && bytes[10..17] == EXTRA && bytes[33..] == TAIL;
+        is_footer.then_some(())?;
+        let (offset, len) = (number(17)?, number(25)?);
+        Some(Self { offset, len })
     }
 }

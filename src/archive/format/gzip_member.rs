@@ -46,11 +46,8 @@ pub(crate) fn compress(
     compression: Compression,
     buffers: &BufferPool,
 ) -> io::Result<AlignedBuffer> {
-    let level = match choose_effort(&compress_samples(bytes, buffers)?) {
-        Effort::Store => STORED_LEVEL,
-        Effort::Fastest => FASTEST_LEVEL,
-        Effort::AsAsked => compression.level(),
-    };
+    let sample_sizes = compress_samples(bytes, buffers)?;
+    let level = choose_level(&sample_sizes, compression.level());
     compress_at(level, bytes, buffers)
 }
 
@@ -59,7 +56,9 @@ pub(crate) fn store(bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuf
     compress_at(STORED_LEVEL, bytes, buffers)
 }
 
+/// For content that is compressed or encrypted already, such as zstd or PNG.
 const STORED_LEVEL: i32 = 0;
+/// For content without repetitions, such as base64 of an image, of which every level gives about the same size.
 const FASTEST_LEVEL: i32 = 1;
 
 fn compress_at(level: i32, bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuffer> {
@@ -68,9 +67,9 @@ fn compress_at(level: i32, bytes: &[u8], buffers: &BufferPool) -> io::Result<Ali
         static COMPRESSORS: RefCell<BTreeMap<i32, Compressor>> =
             const { RefCell::new(BTreeMap::new()) };
     }
-    COMPRESSORS.with_borrow_mut(|known| {
+    COMPRESSORS.with_borrow_mut(|compressors| {
         let new = || Compressor::new(CompressionLvl::new(level).unwrap_or_default());
-        let compressor = known.entry(level).or_insert_with(new);
+        let compressor = compressors.entry(level).or_insert_with(new);
         let mut packed = buffers.take_aligned(compressor.gzip_compress_bound(bytes.len()));
         let len = compressor
             .gzip_compress(bytes, &mut packed)
@@ -85,31 +84,19 @@ const SAMPLE_BYTES: usize = 4 << 10;
 /// The number of samples of a member, evenly distributed.
 const SAMPLES: usize = 8;
 
-/// The compression effort that pays off for a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effort {
-    /// No compression: the content is compressed or encrypted already, such as zstd or PNG.
-    Store,
-    /// The lowest level: most of the content has no repetitions, such as base64 of an image, so every level gives about
-    /// the same size.
-    Fastest,
-    /// The level that the user chose for the archive.
-    AsAsked,
-}
-
-/// Chooses the effort by the compressed sizes of samples of [`SAMPLE_BYTES`] each.
-fn choose_effort(packed: &[usize]) -> Effort {
+/// Returns the level that pays off for a member, by the compressed sizes of samples of [`SAMPLE_BYTES`] each:
+/// `asked_level`, unless that would not save space.
+fn choose_level(sample_sizes: &[usize], asked_level: i32) -> i32 {
     // Base64 of random bytes shrinks to 76 %. Text is below 60 %.
     let is_dense = |size: &&usize| **size >= SAMPLE_BYTES * 7 / 10;
     let is_compressed = |size: &usize| *size >= SAMPLE_BYTES - SAMPLE_BYTES / 30;
-    if packed.is_empty() {
-        Effort::AsAsked
-    } else if packed.iter().all(is_compressed) {
-        Effort::Store
-    } else if packed.iter().filter(is_dense).count() * 4 >= packed.len() * 3 {
-        Effort::Fastest
+    let dense_samples = sample_sizes.iter().filter(is_dense).count();
+    if sample_sizes.is_empty() || dense_samples * 4 < sample_sizes.len() * 3 {
+        asked_level
+    } else if sample_sizes.iter().all(is_compressed) {
+        STORED_LEVEL
     } else {
-        Effort::AsAsked
+        FASTEST_LEVEL
     }
 }
 
@@ -171,9 +158,9 @@ fn is_exactly_one_stream(packed: &[u8], bytes: &[u8]) -> bool {
 
 /// Returns true if one gzip stream takes all of `packed`.
 fn decodes_as_one_stream(packed: &[u8]) -> bool {
-    let mut rest = packed;
-    let unpacked = io::copy(&mut GzDecoder::new(&mut rest), &mut io::sink());
-    unpacked.is_ok() && rest.is_empty()
+    let mut unread = packed;
+    let unpacked = io::copy(&mut GzDecoder::new(&mut unread), &mut io::sink());
+    unpacked.is_ok() && unread.is_empty()
 }
 
 #[cfg(test)]
@@ -226,34 +213,35 @@ mod tests {
     const LEN: usize = 256 << 10;
 
     fn random(len: usize) -> Vec<u8> {
-        let seeds =
-            (0_u64..).flat_map(|n| ContentDigest::of(&n.to_le_bytes()).bytes().into_array());
+        let seeds = (0_u64..).flat_map(|n| ContentDigest::of(&n.to_le_bytes()).bytes().0);
         seeds.take(len).collect()
     }
 
-    /// Returns the effort for a member. Checks that it unpacks to the same bytes.
-    fn effort_of(bytes: &[u8]) -> Effort {
+    const ASKED_LEVEL: i32 = 6;
+
+    /// Returns the level for a member. Checks that it unpacks to the same bytes.
+    fn level_of(bytes: &[u8]) -> i32 {
         let buffers = BufferPool::default();
         for compression in [Compression::Fast, Compression::Default, Compression::Best] {
             let packed = compress(bytes, compression, &buffers).unwrap();
             assert_eq!(&*decompress(&packed, bytes.len(), &buffers).unwrap(), bytes);
         }
-        choose_effort(&compress_samples(bytes, &buffers).unwrap())
+        choose_level(&compress_samples(bytes, &buffers).unwrap(), ASKED_LEVEL)
     }
 
     #[test]
     fn only_incompressible_members_are_stored() {
         let random = random(LEN);
         let text = b"{\"type\":\"event_msg\"}\n".repeat(LEN / 22);
-        assert_eq!(effort_of(&random), Effort::Store);
-        assert_eq!(effort_of(&text), Effort::AsAsked);
-        assert_eq!(effort_of(&[&random[..], &text].concat()), Effort::AsAsked);
+        assert_eq!(level_of(&random), STORED_LEVEL);
+        assert_eq!(level_of(&text), ASKED_LEVEL);
+        assert_eq!(level_of(&[&random[..], &text].concat()), ASKED_LEVEL);
         assert_ne!(
-            effort_of(&[&text[..LEN / 16], &random].concat()),
-            Effort::Store
+            level_of(&[&text[..LEN / 16], &random].concat()),
+            STORED_LEVEL
         );
-        assert_eq!(effort_of(&random[..1000]), Effort::AsAsked);
-        assert_eq!(effort_of(b""), Effort::AsAsked);
+        assert_eq!(level_of(&random[..1000]), ASKED_LEVEL);
+        assert_eq!(level_of(b""), ASKED_LEVEL);
     }
 
     #[test]
@@ -262,13 +250,13 @@ mod tests {
         let image = base64::engine::general_purpose::STANDARD.encode(random(LEN));
         let image = image.as_bytes();
         let text = b"{\"type\":\"event_msg\"}\n".repeat(LEN / 22);
-        assert_eq!(effort_of(image), Effort::Fastest);
+        assert_eq!(level_of(image), FASTEST_LEVEL);
         // A conversation with images: the text in it is a small part of the archive.
         assert_eq!(
-            effort_of(&[&text[..LEN / 16], image].concat()),
-            Effort::Fastest
+            level_of(&[&text[..LEN / 16], image].concat()),
+            FASTEST_LEVEL
         );
-        assert_eq!(effort_of(&[&text[..], image].concat()), Effort::AsAsked);
+        assert_eq!(level_of(&[&text[..], image].concat()), ASKED_LEVEL);
         // The size is that of the slowest level, within a hundredth.
         let buffers = BufferPool::default();
         let packed = |compression: Compression| {
@@ -281,18 +269,18 @@ mod tests {
     }
 
     #[test]
-    fn choose_effort_decides_by_the_share_of_dense_samples() {
+    fn choose_level_decides_by_the_share_of_dense_samples() {
         let (stored, dense, text) = (SAMPLE_BYTES, SAMPLE_BYTES * 3 / 4, SAMPLE_BYTES / 3);
-        for (samples, effort) in [
-            (&[][..], Effort::AsAsked),
-            (&[stored; 8], Effort::Store),
-            (&[stored, stored, stored, dense], Effort::Fastest),
-            (&[dense; 8], Effort::Fastest),
-            (&[dense, dense, stored, text], Effort::Fastest),
-            (&[dense, dense, text, text], Effort::AsAsked),
-            (&[text; 8], Effort::AsAsked),
+        for (samples, level) in [
+            (&[][..], ASKED_LEVEL),
+            (&[stored; 8], STORED_LEVEL),
+            (&[stored, stored, stored, dense], FASTEST_LEVEL),
+            (&[dense; 8], FASTEST_LEVEL),
+            (&[dense, dense, stored, text], FASTEST_LEVEL),
+            (&[dense, dense, text, text], ASKED_LEVEL),
+            (&[text; 8], ASKED_LEVEL),
         ] {
-            assert_eq!(choose_effort(samples), effort, "{samples:?}");
+            assert_eq!(choose_level(samples, ASKED_LEVEL), level, "{samples:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ const MAX_OVERHEAD_BYTES: u64 = 64 * 1024;
 /// Checks the index of `manifest`. `end` is the byte offset at which the members of the manifest itself begin.
 pub(crate) fn check(manifest: &ArchiveManifest, end: u64) -> Result<(), ContentError> {
     check_members(manifest, end)
-        .map_err(|what| ContentError::damaged(format!("the index is wrong: {what}")))
+        .map_err(|defect| ContentError::damaged(format!("the index is wrong: {defect}")))
 }
 
 /// Checks that the members follow each other up to `end` and hold all entries.

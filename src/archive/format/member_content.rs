@@ -19,29 +19,29 @@ pub(crate) fn check_structure(
     count: u64,
 ) -> Result<(), ContentError> {
     let folders = &manifest.folders;
-    let mut next = usize::try_from(first).unwrap_or(usize::MAX);
-    let end = next.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
-    let mut read = 0;
+    let mut position = usize::try_from(first).unwrap_or(usize::MAX);
+    let end = position.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
+    let mut read_end = 0;
     for_each_entry(bytes, &mut |entry, _| {
         let fits = match &entry.kind {
-            RawKind::Folder => folders.get(next).is_some_and(|f| f.path == entry.name),
+            RawKind::Folder => folders.get(position).is_some_and(|f| f.path == entry.name),
             // Links are numbered after all folders.
-            RawKind::Link(target) => next
+            RawKind::Link(target) => position
                 .checked_sub(folders.len())
                 .and_then(|i| manifest.links.get(i))
                 .is_some_and(|l| l.path == entry.name && l.target == *target),
             RawKind::File => false,
         };
-        next += 1;
-        read = entry.content_at;
+        position += 1;
+        read_end = entry.content_at;
         if fits && entry.size == 0 {
             Ok(())
         } else {
             Err(unexpected_entry(&entry.name))
         }
     })?;
-    if next == end {
-        expect_end(bytes, read)
+    if position == end {
+        expect_end(bytes, read_end)
     } else {
         Err(ContentError::damaged("a folder or link is missing"))
     }
@@ -53,26 +53,26 @@ pub(crate) fn read_small_files(
     mut listed: impl Iterator<Item = FileEntry>,
     mut on_file: impl FnMut(&FileEntry, &[u8]) -> Result<(), ContentError>,
 ) -> Result<(), ContentError> {
-    let mut read = 0;
+    let mut read_end = 0;
     for_each_entry(bytes, &mut |entry, content| {
         let file = listed.next().filter(|file| matches_manifest(&entry, file));
         let Some(file) = file else {
             return Err(unexpected_entry(&entry.name));
         };
         // The size was compared with the entry, and is at most that of a member.
-        let text = content.read_all(file.size)?.unwrap_or_default();
-        if !file.digest.is_some_and(|digest| digest.is_of(&text)) {
+        let file_bytes = content.read_all(file.size)?.unwrap_or_default();
+        if !file.digest.is_some_and(|digest| digest.is_of(&file_bytes)) {
             return Err(wrong_digest(&file));
         }
         let content_end = entry.content_at + file.size;
-        read = content_end + padding_bytes(file.size);
-        if !is_zero(bytes, content_end, read) {
+        read_end = content_end + padding_bytes(file.size);
+        if !is_zero(bytes, content_end, read_end) {
             return Err(hidden_data(&file));
         }
-        on_file(&file, &text)
+        on_file(&file, &file_bytes)
     })?;
     match listed.next() {
-        None => expect_end(bytes, read),
+        None => expect_end(bytes, read_end),
         Some(file) => Err(ContentError::damaged(format!("{} is missing", file.path))),
     }
 }
@@ -97,9 +97,8 @@ pub(crate) fn read_chunk_content<'a>(
     file: &FileEntry,
     offset: u64,
 ) -> Result<&'a [u8], ContentError> {
-    let left = file.size.saturating_sub(offset);
-    let len = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-    let (content, padding) = bytes.split_at(len);
+    let remaining = usize::try_from(file.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let (content, padding) = bytes.split_at(remaining.min(bytes.len()));
     if padding.iter().any(|b| *b != 0) {
         return Err(hidden_data(file));
     }
@@ -139,7 +138,7 @@ fn is_zero(bytes: &[u8], from: u64, to: u64) -> bool {
     let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
     range
         .and_then(|(from, to)| bytes.get(from..to))
-        .is_some_and(|part| part.iter().all(|b| *b == 0))
+        .is_some_and(|bytes_in_range| bytes_in_range.iter().all(|b| *b == 0))
 }
 
 /// Returns true if the tar entry is `file` by kind, name and size.

@@ -205,29 +205,24 @@ impl Metadata {
     /// `captured_files_more`. Names that Codex uses are kept first. Repeating the call changes
     /// nothing.
     pub(crate) fn limit_size(&mut self) {
+        let names = &mut self.captured_files;
         // One line per name in the document: indented, quoted and escaped.
-        let taken =
+        let line_bytes =
             |name: &String| 8 + serde_json::to_string(name).map_or(name.len(), |text| text.len());
-        if self.captured_files.iter().map(taken).sum::<usize>() <= MAX_CAPTURED_BYTES {
+        if names.iter().map(line_bytes).sum::<usize>() <= MAX_CAPTURED_BYTES {
             return;
         }
-        // The names of Codex come first, so that a home full of other files still shows that it is
-        // one.
-        let (of_codex, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.captured_files)
-            .into_iter()
-            .partition(|name| home::is_codex_name(name.trim_end_matches('/').as_ref()));
-        let mut room = MAX_CAPTURED_BYTES;
-        for name in of_codex.into_iter().chain(others) {
-            if let Some(left) = room.checked_sub(taken(&name)) {
-                room = left;
-                self.captured_files.push(name);
-            } else {
-                // From here on no name is kept, however short, so that the kept names are the first ones.
-                room = 0;
-                self.captured_files_more += 1;
-            }
-        }
-        self.captured_files.sort();
+        // So that a home full of other files still shows that it is one.
+        names.sort_by_key(|name| !home::is_codex_name(name.trim_end_matches('/').as_ref()));
+        let mut document_bytes = 0;
+        let fits = names.iter().take_while(|name| {
+            document_bytes += line_bytes(name);
+            document_bytes <= MAX_CAPTURED_BYTES
+        });
+        let kept_names = fits.count();
+        self.captured_files_more += (names.len() - kept_names) as u64;
+        names.truncate(kept_names);
+        names.sort();
     }
 
     /// Sets the email and ids from `identity`.

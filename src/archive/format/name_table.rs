@@ -31,8 +31,8 @@ impl NameTable {
     /// Returns the number of `name`. Adds the name if it is new.
     pub(crate) fn add(&self, name: &EntryName) -> NameId {
         let bytes = name.as_path().as_os_str().as_encoded_bytes();
-        if let Some(known) = self.read().find(bytes) {
-            return known;
+        if let Some(id) = self.read().find(bytes) {
+            return id;
         }
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have added it in between.
@@ -268,11 +268,11 @@ impl NameSet {
     /// Returns the names of this set that are not in `other`, a set of the same table.
     #[must_use]
     pub(crate) fn without(&self, other: &Self) -> Self {
-        let mut left = Self::with_names(&self.names);
+        let mut difference = Self::with_names(&self.names);
         for id in self.ids().filter(|id| !other.contains_id(*id)) {
-            left.insert_id(id);
+            difference.insert_id(id);
         }
-        left
+        difference
     }
 
     /// Returns true if a parent folder of `path`, at any level, is in the set.

@@ -83,10 +83,10 @@ pub(crate) fn is_sidecar_name(name: &str) -> bool {
 }
 
 fn has_pattern(name: &str, suffix: &str) -> bool {
-    let Some(rest) = name.strip_suffix(suffix) else {
+    let Some(stem) = name.strip_suffix(suffix) else {
         return false;
     };
-    let bytes = rest.as_bytes();
+    let bytes = stem.as_bytes();
     bytes.len() > 18
         // The date, the time, and a dash after each. The date may be impossible, because no code reads it.
         && bytes[..18].iter().enumerate().all(|(i, b)| match i {

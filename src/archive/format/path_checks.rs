@@ -67,7 +67,7 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
     let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
     let (files, links) = (&manifest.files, &manifest.links);
     let mut leaves = NameSet::with_names(files.names());
-    let mut seen = NameSet::with_names(files.names());
+    let mut all_names = NameSet::with_names(files.names());
     // Only the few names that Codex uses can collide, so only these are stored.
     let mut folded: HashMap<String, EntryName> = HashMap::new();
     for name in manifest.names() {
@@ -78,15 +78,15 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
                 return refuse(&name, "differs from another name only in letter case");
             }
         }
-        if !seen.insert(&name) {
+        if !all_names.insert(&name) {
             return refuse(&name, "twice in the archive");
         }
-        if seen.len() <= files.len() + links.len() {
+        if all_names.len() <= files.len() + links.len() {
             leaves.insert(&name);
         }
     }
     // Freed before the next pass. A restore of half a million files is limited by its memory.
-    drop((folded, seen));
+    drop((folded, all_names));
     let mut ancestors = AncestorLookup::new(&leaves);
     for (number, name) in manifest.names().enumerate() {
         let (path, top) = (name.as_path(), Path::new(name.top()));
@@ -119,13 +119,13 @@ pub(crate) fn check_case_collisions(
     // no archive can have names chosen for equal hashes.
     let hashes = RandomState::new();
     let mut spellings: HashMap<u64, u64> = HashMap::new();
-    let mut last = PathBuf::new();
+    let mut last_folder = PathBuf::new();
     for name in names {
         let path = name.as_path();
         let folder = path.parent().unwrap_or(Path::new(""));
         // The parents that this name shares with the previous one were checked with the previous one.
         let above = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
-        let above = above.take_while(|above| !last.starts_with(above));
+        let above = above.take_while(|above| !last_folder.starts_with(above));
         for path in std::iter::once(path).chain(above) {
             let exact = hashes.hash_one(path);
             let spelling = spellings.entry(hashes.hash_one(fold_case(path)));
@@ -138,7 +138,7 @@ pub(crate) fn check_case_collisions(
                 });
             }
         }
-        last = folder.to_path_buf();
+        last_folder = folder.to_path_buf();
     }
     Ok(())
 }
@@ -148,43 +148,43 @@ pub(crate) fn check_case_collisions(
 pub(crate) struct AncestorLookup<'a> {
     names: &'a NameSet,
     /// The folder of the previous lookup. Adjacent names usually share a folder.
-    last: PathBuf,
-    /// If `last` is a name of the set or below one: the number of components of that name.
-    found: Option<usize>,
+    last_folder: PathBuf,
+    /// If `last_folder` is a name of the set or below one: the number of components of that name.
+    ancestor_len: Option<usize>,
 }
 
 impl<'a> AncestorLookup<'a> {
     pub(crate) fn new(names: &'a NameSet) -> Self {
         Self {
             names,
-            last: PathBuf::new(),
-            found: None,
+            last_folder: PathBuf::new(),
+            ancestor_len: None,
         }
     }
 
     /// Returns true if a parent folder of `path`, at any level, is in the set.
     pub(crate) fn is_below(&mut self, path: &Path) -> bool {
         let folder = path.parent().unwrap_or(Path::new(""));
-        if self.last != folder {
-            let both = self.last.components().zip(folder.components());
-            let known = both.take_while(|(a, b)| a == b).count();
-            self.found = self
-                .found
-                .filter(|count| *count <= known)
-                .or_else(|| self.search(folder, known));
-            self.last = folder.to_path_buf();
+        if self.last_folder != folder {
+            let both = self.last_folder.components().zip(folder.components());
+            let shared_len = both.take_while(|(a, b)| a == b).count();
+            self.ancestor_len = self
+                .ancestor_len
+                .filter(|len| *len <= shared_len)
+                .or_else(|| self.search(folder, shared_len));
+            self.last_folder = folder.to_path_buf();
         }
-        self.found.is_some()
+        self.ancestor_len.is_some()
     }
 
     /// Returns the number of components of the shortest parent of `folder`, or `folder` itself, that is in the set.
-    /// Skips the parents with up to `known` components, which the previous lookup searched: otherwise deep paths would
-    /// take quadratic time.
-    fn search(&self, folder: &Path, known: usize) -> Option<usize> {
-        let count = folder.components().count();
-        let new = folder.ancestors().zip((known + 1..=count).rev());
-        let (_, at) = new.filter(|(above, _)| self.names.contains(above)).last()?;
-        Some(at)
+    /// Skips the parents with up to `shared_len` components, which the previous lookup searched: otherwise deep paths
+    /// would take quadratic time.
+    fn search(&self, folder: &Path, shared_len: usize) -> Option<usize> {
+        let folder_len = folder.components().count();
+        let ancestors = folder.ancestors().zip((shared_len + 1..=folder_len).rev());
+        let in_set = ancestors.filter(|(ancestor, _)| self.names.contains(ancestor));
+        in_set.last().map(|(_, len)| len)
     }
 }
 
@@ -212,12 +212,12 @@ pub(crate) fn link_problem(path: &Path, target: &Path) -> Option<&'static str> {
 /// Returns the target of the link at `path` (relative to the home) in archive form: an absolute
 /// target inside `home` becomes relative.
 pub(crate) fn relativize_target(home: &Path, path: &Path, target: &Path) -> PathBuf {
-    let Ok(rest) = target.strip_prefix(home) else {
+    let Ok(inside_home) = target.strip_prefix(home) else {
         return target.to_path_buf();
     };
     let above = path.components().count().saturating_sub(1);
-    let up: PathBuf = std::iter::repeat_n("..", above).collect();
-    match up.join(rest) {
+    let parent_steps: PathBuf = std::iter::repeat_n("..", above).collect();
+    match parent_steps.join(inside_home) {
         same if same.as_os_str().is_empty() => PathBuf::from("."),
         target => target,
     }

@@ -40,7 +40,7 @@ pub(crate) struct PythonScan {
     packed: u64,
     entries: u64,
     /// The entries so far, without digests.
-    found: ArchiveManifest,
+    manifest: ArchiveManifest,
     /// The content of the sidecar's copy.
     metadata: Option<Metadata>,
     /// The first entry with a name that is reserved for this program.
@@ -67,15 +67,14 @@ impl PythonScan {
     ) -> Result<(), ContentError> {
         let (name, packed) = (entry.name.clone(), self.packed);
         self.entries += 1;
-        if self.entries > ENTRIES_COUNT_FROM && self.entries > packed / MIN_ENTRY_BYTES {
-            let count = self.entries;
-            let what = format!("{packed} compressed bytes claim to hold {count} entries");
-            return Err(ContentError::damaged(what));
-        }
+        let count = self.entries;
+        let has_too_many = count > ENTRIES_COUNT_FROM && count > packed / MIN_ENTRY_BYTES;
         // Uses the size in the header, before any content is unpacked.
         let bytes = entry.content_at.saturating_add(entry.size);
-        if bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO {
-            let what = format!("{packed} compressed bytes claim to hold {bytes} bytes");
+        let is_too_large = bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO;
+        if has_too_many || is_too_large {
+            let what =
+                format!("{packed} compressed bytes claim to hold {count} entries of {bytes} bytes");
             return Err(ContentError::damaged(what));
         }
         if name.is_reserved() {
@@ -91,7 +90,7 @@ impl PythonScan {
                 // The last copy counts, as for a tar program that unpacks one over the other.
                 self.metadata = bytes.and_then(|b| parse_sidecar(&b));
             }
-            RawKind::File => self.found.files.push(&FileEntry {
+            RawKind::File => self.manifest.files.push(&FileEntry {
                 path: name,
                 size: entry.size,
                 mode,
@@ -99,12 +98,12 @@ impl PythonScan {
                 digest: None,
                 stamp: InodeStamp::default(),
             }),
-            RawKind::Folder => self.found.folders.push(FolderEntry {
+            RawKind::Folder => self.manifest.folders.push(FolderEntry {
                 path: name,
                 mode,
                 mtime,
             }),
-            RawKind::Link(target) => self.found.links.push(LinkEntry {
+            RawKind::Link(target) => self.manifest.links.push(LinkEntry {
                 path: name,
                 target: target.clone(),
             }),
@@ -126,10 +125,10 @@ impl PythonScan {
             .metadata
             .or_else(|| read_sidecar(&super::names::sidecar_path(path)?))
             .ok_or_else(|| ArchiveError::Foreign(path.to_path_buf()))?;
-        check_names(&self.found)?;
+        check_names(&self.manifest)?;
         Ok(ArchiveManifest {
             metadata,
-            ..self.found
+            ..self.manifest
         })
     }
 }
@@ -142,7 +141,7 @@ fn read_sidecar(path: &Path) -> Option<Metadata> {
 /// Returns the archives of the Python tool in the subfolders of `backups/`, sorted, as pairs of archive path and
 /// sidecar path. At least one file of each pair exists.
 pub(crate) fn list_nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let mut found = Vec::new();
+    let mut archives = Vec::new();
     // Early versions kept one folder per account in each of these.
     let accounts = ["auth", "sessions"].map(|folder| list_paths(&backups.join(folder)));
     for path in accounts.iter().flatten().flat_map(|path| list_paths(path)) {
@@ -152,15 +151,15 @@ pub(crate) fn list_nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
             .or_else(|| name.strip_suffix(".metadata.json"))
             .filter(|base| *base == "latest" || base.starts_with("backup-"));
         if let Some(base) = base {
-            found.push((
+            archives.push((
                 path.with_file_name(format!("{base}.tar.gz")),
                 path.with_file_name(format!("{base}.metadata.json")),
             ));
         }
     }
-    found.sort();
-    found.dedup();
-    found
+    archives.sort();
+    archives.dedup();
+    archives
 }
 
 /// Returns the paths of the entries of a folder. Returns none if the path is no folder, or cannot be listed.

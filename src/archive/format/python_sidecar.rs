@@ -40,26 +40,27 @@ pub(crate) fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
     let reset_at = time(&sidecar.reset_at);
     // Without a quota value the Python tool wrote "now + 7 days" as the reset, which is no
     // observation.
-    let observed = sidecar
+    let percent_left = sidecar
         .quota_percent_left
         .filter(|p| (0.0..=100.0).contains(p));
-    let windows = match (observed, reset_at) {
-        (Some(left), Some(_)) => vec![Window {
+    let windows = match (percent_left, reset_at) {
+        (Some(percent_left), Some(_)) => vec![Window {
             limit_id: CODEX_LIMIT.into(),
             minutes: Some(WEEKLY_MINUTES),
-            used_percent: 100.0 - left,
+            used_percent: 100.0 - percent_left,
             resets_at: reset_at,
         }],
         _ => Vec::new(),
     };
     let week = chrono::Duration::days(7);
     let session_start_at = time(&sidecar.session_start_at).or_else(|| reset_at.map(|at| at - week));
-    let known = |text: Option<String>| text.filter(|t| !t.is_empty() && t != "unknown");
+    let without_placeholder =
+        |text: Option<String>| text.filter(|t| !t.is_empty() && t != "unknown");
     Some(Metadata {
-        email: known(sidecar.email),
-        account_id: known(sidecar.chatgpt_account_id),
-        user_id: known(sidecar.chatgpt_user_id),
-        plan: known(sidecar.plan_type),
+        email: without_placeholder(sidecar.email),
+        account_id: without_placeholder(sidecar.chatgpt_account_id),
+        user_id: without_placeholder(sidecar.chatgpt_user_id),
+        plan: without_placeholder(sidecar.plan_type),
         session_start_at,
         next_available_at: session_start_at.map(|at| at + week),
         reset_at,

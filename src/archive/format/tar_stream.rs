@@ -85,8 +85,8 @@ pub(crate) fn read_archive(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<
     archive_file::read_with(path, archive_file::open(path)?, |source| {
         let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, source));
         // Reads also what follows the tar, because the CRC of the last member comes after it.
-        let mut rest = for_each_entry(decoder, visit)?.take(MAX_PADDING_BYTES + 1);
-        if io::copy(&mut rest, &mut io::sink())? > MAX_PADDING_BYTES {
+        let mut after_tar = for_each_entry(decoder, visit)?.take(MAX_PADDING_BYTES + 1);
+        if io::copy(&mut after_tar, &mut io::sink())? > MAX_PADDING_BYTES {
             let what = "too much data after the end of the tar";
             return Err(ContentError::damaged(what));
         }

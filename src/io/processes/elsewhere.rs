@@ -20,14 +20,14 @@ pub(crate) struct Process {
 
 pub(super) fn read_all() -> Vec<Process> {
     let mut system = System::new();
-    let wanted = ProcessRefreshKind::nothing()
+    let properties = ProcessRefreshKind::nothing()
         .with_exe(UpdateKind::Always)
         .with_cmd(UpdateKind::Always)
         .with_environ(UpdateKind::Always)
         .with_cwd(UpdateKind::Always)
         .with_user(UpdateKind::Always);
-    system.refresh_processes_specifics(ProcessesToUpdate::All, true, wanted);
-    let own = system
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, properties);
+    let own_user = system
         .process(Pid::from_u32(std::process::id()))
         .and_then(|process| process.user_id().cloned());
     system
@@ -38,7 +38,7 @@ pub(super) fn read_all() -> Vec<Process> {
             pid: process.pid().as_u32(),
             parent: process.parent().map(Pid::as_u32),
             started: process.start_time(),
-            is_own: own.is_some() && process.user_id() == own.as_ref(),
+            is_own: own_user.is_some() && process.user_id() == own_user.as_ref(),
             program: process.exe().map(Path::to_path_buf),
             arguments: process.cmd().to_vec(),
             environment: process.environ().to_vec(),
@@ -58,8 +58,8 @@ fn has_ended(process: &sysinfo::Process) -> bool {
 pub(super) fn read_one<T>(pid: u32, read: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
     let mut system = System::new();
     let pid = Pid::from_u32(pid);
-    let wanted = ProcessRefreshKind::nothing();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, wanted);
+    let properties = ProcessRefreshKind::nothing();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, properties);
     system.process(pid).map(read)
 }
 

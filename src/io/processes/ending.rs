@@ -22,24 +22,24 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A process that does not end is not killed, because it may be in the middle of a write. On Windows, a process
 /// without a window cannot be asked to end, so it is terminated.
 pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
-    let is_alive = |ending: &EndTarget| super::start_time(ending.pid) == Some(ending.started);
-    let mut left = targets.to_vec();
-    left.retain(|ending| {
+    let is_alive = |target: &EndTarget| super::start_time(target.pid) == Some(target.started);
+    let mut running = targets.to_vec();
+    running.retain(|target| {
         // Just before the signal, so that it cannot reach a later process with the same id.
-        let is_alive = is_alive(ending);
-        if is_alive && ending.send_sigterm {
-            terminate(ending.pid);
+        let is_alive = is_alive(target);
+        if is_alive && target.send_sigterm {
+            terminate(target.pid);
         }
         is_alive
     });
-    while !left.is_empty() && Instant::now() < deadline && !is_interrupted() {
-        left.retain(is_alive);
+    while !running.is_empty() && Instant::now() < deadline && !is_interrupted() {
+        running.retain(is_alive);
         let wait = deadline.saturating_duration_since(Instant::now());
-        if !left.is_empty() {
+        if !running.is_empty() {
             std::thread::sleep(POLL_INTERVAL.min(wait));
         }
     }
-    left.iter().map(|ending| ending.pid).collect()
+    running.iter().map(|target| target.pid).collect()
 }
 
 #[cfg(unix)]

@@ -3,7 +3,7 @@
 use super::key::ValueKind;
 use crate::io::IoError;
 use std::path::{Path, PathBuf};
-use toml_edit::{Document, DocumentMut, Item, Table, TableLike, TomlError, Value};
+use toml_edit::{DocumentMut, Item, Table, TableLike, TomlError, Value};
 
 /// The optional key with the version of the file's format.
 pub(crate) const SCHEMA_KEY: &str = "schema";
@@ -23,11 +23,9 @@ pub enum SettingsError {
         excerpt: String,
         problem: String,
     },
-    #[error("{place}{key} {problem}: {}", path.display())]
+    #[error("{key} {problem}: {}", path.display())]
     Value {
         path: PathBuf,
-        /// The number of the line, as "line 3: "; empty for a key that is not in the file.
-        place: String,
         key: String,
         /// A clause that follows the key: "must be true or false".
         problem: String,
@@ -70,9 +68,9 @@ impl SettingsFile {
     pub(crate) fn check_schema(self) -> Result<Self, SettingsError> {
         match self.document.get(SCHEMA_KEY).map(Item::as_integer) {
             Some(None) => Err(self.invalid(SCHEMA_KEY, "must be a whole number")),
-            Some(Some(found)) if found > SCHEMA => Err(SettingsError::Newer {
+            Some(Some(schema)) if schema > SCHEMA => Err(SettingsError::Newer {
                 path: self.path,
-                found,
+                found: schema,
             }),
             _ => Ok(self),
         }
@@ -128,25 +126,11 @@ impl SettingsFile {
 
     /// Returns the error of an invalid value; `problem` is a clause that follows the key.
     pub(crate) fn invalid(&self, name: &str, problem: &str) -> SettingsError {
-        let place = self.line_of(name).map(|line| format!("line {line}: "));
         SettingsError::Value {
             path: self.path.clone(),
-            place: place.unwrap_or_default(),
             key: name.to_owned(),
             problem: problem.to_owned(),
         }
-    }
-
-    /// Returns the number of the line with the value of a setting; `None` if the file does not set it.
-    fn line_of(&self, name: &str) -> Option<usize> {
-        let text = self.text();
-        // toml_edit drops the positions of values when a document becomes mutable.
-        let document = Document::parse(&*text).ok()?;
-        let item = match name.split_once('.') {
-            Some((table, key)) => document.get(table)?.as_table_like()?.get(key)?,
-            None => document.get(name)?,
-        };
-        Some(line_number(&text, item.span()?.start))
     }
 
     fn not_a_table(&self, table: &str) -> SettingsError {
@@ -168,54 +152,41 @@ impl SettingsFile {
     /// # Errors
     /// A value is in the place of the setting's table.
     pub(crate) fn set(&mut self, name: &str, value: Value) -> Result<(), SettingsError> {
-        let (table, last) = match name.split_once('.') {
+        let (table, key) = match name.split_once('.') {
             None => (self.document.as_table_mut() as &mut dyn TableLike, name),
-            Some((table, last)) => {
+            Some((table, key)) => {
                 let not_a_table = self.not_a_table(table);
                 let item = self
                     .document
                     .entry(table)
                     .or_insert_with(|| Item::Table(Table::new()));
-                (item.as_table_like_mut().ok_or(not_a_table)?, last)
+                (item.as_table_like_mut().ok_or(not_a_table)?, key)
             }
         };
-        match table.get_mut(last).and_then(Item::as_value_mut) {
-            Some(old) => {
-                let decor = old.decor().clone();
-                *old = value;
-                *old.decor_mut() = decor;
+        match table.get_mut(key).and_then(Item::as_value_mut) {
+            Some(old_value) => {
+                let decor = old_value.decor().clone();
+                *old_value = value;
+                *old_value.decor_mut() = decor;
             }
             None => {
-                table.insert(last, Item::Value(value));
+                table.insert(key, Item::Value(value));
             }
         }
         Ok(())
     }
 
-    /// Removes a setting. Removes its table too, if the table is then empty and has no comment. Returns true if the
-    /// file contained the setting.
+    /// Removes a setting. Returns true if the file contained it.
     pub(crate) fn unset(&mut self, name: &str) -> bool {
-        let Some((table, last)) = name.split_once('.') else {
-            return self.document.remove(name).is_some();
-        };
-        let Some(inner) = self
-            .document
-            .get_mut(table)
-            .and_then(Item::as_table_like_mut)
-        else {
-            return false;
-        };
-        let was_set = inner.remove(last).is_some();
-        if was_set && inner.is_empty() {
-            let comments = self.document.get(table).and_then(Item::as_table);
-            let has_comment = comments
-                .and_then(|t| t.decor().prefix()?.as_str())
-                .is_some_and(|text| text.contains('#'));
-            if !has_comment {
-                self.document.remove(table);
+        let removed = match name.split_once('.') {
+            None => self.document.remove(name),
+            Some((table, key)) => {
+                let table = self.document.get_mut(table);
+                let table = table.and_then(Item::as_table_like_mut);
+                table.and_then(|table| table.remove(key))
             }
-        }
-        was_set
+        };
+        removed.is_some()
     }
 
     /// Returns the text of the file with all changes.

@@ -1,7 +1,7 @@
 //! Stages unchanged files as hard links, or decides that they can stay in place.
 
 use super::hard_linker::HardLinker;
-use crate::io::{IoError, atomic, space, tree};
+use crate::io::{IoError, atomic, file_id, tree};
 use crate::restore::{
     ExchangeMode, OutsideDatabases, RestoreError, RestorePlan, RestoreTarget, Stage, StageRoot,
     Workspace,
@@ -76,7 +76,7 @@ pub(crate) fn list_changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTree
 /// Tries to rename the home over a folder that is not empty. This always fails, but for a folder of a lower layer with
 /// EXDEV instead of ENOTEMPTY.
 fn cannot_rename_home(root: &StageRoot) -> Result<bool, IoError> {
-    if !space::is_overlay(&root.live) {
+    if !file_id::is_overlay(&root.live) {
         return Ok(false);
     }
     let occupied = atomic::parent_of(&root.staged).join("full");

@@ -8,9 +8,7 @@ use super::staged_home::{Stage, StageRoot};
 use crate::archive::scan::has_attributes_of;
 use crate::archive::{ArchiveError, ArchiveManifest, FileEntry, NameSet};
 use crate::codex::kind_of;
-use crate::io::{
-    IoContext, IoError, Progress, atomic, file_id, is_interrupted, parallel, sharing, space,
-};
+use crate::io::{IoContext, IoError, Progress, atomic, file_id, is_interrupted, parallel, sharing};
 use crate::journal::JournalError;
 use crate::restore::plan::unchanged_files::has_content;
 use crate::restore::{RestoreError, RestorePlan, RestoreTarget};
@@ -96,7 +94,7 @@ fn find_linkable_roots(stage: &Stage) -> Vec<&Path> {
             .roots
             .iter()
             .filter(|other| other.staged == root.staged);
-        sharing.count() == 1 && !space::is_overlay(&root.live)
+        sharing.count() == 1 && !file_id::is_overlay(&root.live)
     };
     let roots = stage.roots.iter().filter(is_linkable);
     roots.map(|root| root.live.as_path()).collect()

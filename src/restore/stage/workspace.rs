@@ -120,7 +120,7 @@ fn check_space(archive: &ArchiveReader, written: &NameSet, stage: &Stage) -> Res
     }
     for (root, needed_bytes) in stage.roots.iter().zip(needed_bytes) {
         let staging = atomic::parent_of(&root.staged);
-        space::require(staging, needed_bytes, space::free_bytes(staging))?;
+        space::require(staging, needed_bytes)?;
     }
     Ok(())
 }
