@@ -28,7 +28,7 @@ pub(super) fn prepare_target(
     to: &(Side, String),
 ) -> Result<PathBuf, StepFailure> {
     prepare_folder(config, plan, to, NewFolders::Durable)?;
-    Ok(prepare_place(config, to))
+    prepare_place(config, to)
 }
 
 /// Creates the folders above a target. Fails if one of them is a file or a link, except for the links at the top level
@@ -57,7 +57,7 @@ pub(super) fn prepare_folder(
             Ok(meta) if meta.is_dir() || is_followed_link() => {}
             Ok(_) => {
                 let why = format!(
-                    "a file or a link is in the place of a folder: {}",
+                    "a file or a link blocks this path; rename or remove it: {}",
                     folder.display()
                 );
                 return Err(StepFailure::Skip(why));
@@ -71,22 +71,32 @@ pub(super) fn prepare_folder(
     Ok(())
 }
 
-/// Returns the full path of a target. If a folder without files is at that path, removes the folder.
-pub(super) fn prepare_place(config: &SyncConfig, to: &(Side, String)) -> PathBuf {
+/// Returns the full path of a target. Removes a folder without files at that path. Fails if a folder with files or a
+/// special file is there.
+pub(super) fn prepare_place(
+    config: &SyncConfig,
+    to: &(Side, String),
+) -> Result<PathBuf, StepFailure> {
     let path = config.file_path(to.0, &to.1);
+    let metadata = || fs::symlink_metadata(&path);
     // A removal in the same run may have emptied the folder.
-    if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
-        // A folder with files stays, and the rename to the target fails.
+    if metadata().is_ok_and(|meta| meta.is_dir()) {
         tree::remove_empty_folders(&path);
     }
-    path
+    if metadata().is_ok_and(|meta| !meta.is_file()) {
+        let why = format!(
+            "a folder, a link or a special file blocks this path; rename or remove it: {}",
+            path.display()
+        );
+        return Err(StepFailure::Skip(why));
+    }
+    Ok(path)
 }
 
 /// Fails if the target is no longer the file that the plan observed (`over`), or exists although the plan found none
 /// (`None`).
 pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<(), StepFailure> {
-    let is_special = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
-    if !is_special && Stat::read(path)? == over {
+    if Stat::read(path)? == over {
         Ok(())
     } else {
         Err(changed_file_failure(path))

@@ -4,7 +4,6 @@
 use super::error::PlanError;
 use super::facts::compared_file::ComparedFile;
 use super::facts::missing_files::MissingFiles;
-use super::facts::obstacles::{Obstacle, Obstacles};
 use super::file_plan::{FileOutcome, FilePlan};
 use super::request::PlanRequest;
 use super::sync_plan::SyncPlan;
@@ -162,47 +161,6 @@ pub(super) fn hold_back_mass_deletions(
         );
         NoticeList::Skipped.notice(step.path, why)
     }));
-}
-
-/// Drops the steps whose target path is blocked: it is a folder on one side and a file on the other, or a special file.
-/// A file that another step removes does not block.
-pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, place: &str) {
-    let removed = plan.steps.iter().flat_map(|step| &step.ops);
-    let removed: HashSet<(Side, String)> = removed
-        .filter_map(|op| match op {
-            Op::Remove(seen) => Some((seen.side, seen.path.clone())),
-            _ => None,
-        })
-        .collect();
-    let reason = |(side, path): (Side, &str)| {
-        let on_side = match side {
-            Side::Local => "on this machine",
-            Side::Remote => place,
-        };
-        let is_removed = |path: &String| removed.contains(&(side, path.clone()));
-        let remedy = "rename or remove one of the two";
-        match obstacles.get(&(side, path.to_owned()))? {
-            Obstacle::NotAFolder(above) if is_removed(above) => None,
-            Obstacle::NotAFolder(above) => Some(format!(
-                "{above} is not a folder {on_side}, but is one on the other side; {remedy}"
-            )),
-            Obstacle::Folder(files) if files.iter().all(is_removed) => None,
-            Obstacle::Folder(_) => Some(format!(
-                "is a folder {on_side}, but a file on the other side; {remedy}"
-            )),
-            Obstacle::SpecialFile => Some(format!(
-                "a special file blocks this path {on_side}; remove that file"
-            )),
-        }
-    };
-    let mut notices = Vec::new();
-    plan.steps.retain(|step| {
-        let why = step.new_targets().find_map(reason);
-        let is_free = why.is_none();
-        notices.extend(why.map(|why| NoticeList::Skipped.notice(&step.path, why)));
-        is_free
-    });
-    plan.notices.extend(notices);
 }
 
 /// Turns the steps of these keys, which would replace lines that other rollouts continue, into conflicts, whatever the

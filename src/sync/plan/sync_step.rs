@@ -233,22 +233,6 @@ impl SyncStep {
         }
     }
 
-    /// Returns the paths at which the step creates synced files.
-    pub(crate) fn new_targets(&self) -> impl Iterator<Item = (Side, &str)> {
-        self.ops.iter().flat_map(|op| {
-            let targets: Vec<(Side, &str)> = match op {
-                Op::Copy(CopyOp { to, over: None, .. }) => vec![(to.0, &*to.1)],
-                Op::Merge { to, .. } => {
-                    let new = to.iter().filter(|to| to.over.is_none());
-                    new.map(|to| (to.place.0, &*to.place.1)).collect()
-                }
-                Op::Rename { from, to } => vec![(from.side, &**to)],
-                _ => Vec::new(),
-            };
-            targets
-        })
-    }
-
     /// Returns the size in bytes of the files that the step removes.
     pub(crate) fn removed_bytes(&self) -> u64 {
         let sizes = self.ops.iter().map(|op| match op {
