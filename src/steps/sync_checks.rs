@@ -148,7 +148,7 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         }
     };
     checks.push(check_last_sync(&state, &replica));
-    check_own_manifest(config, &replica, &mut state, checks);
+    check_own_manifest(config, &mut state, checks);
     let others = identity::read_remote_manifests(config, &state);
     if let Ok(manifests) = &others {
         check_remote_manifests(config, manifests, checks);
@@ -197,21 +197,15 @@ fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
 /// Adds findings about this machine's manifest in the cloud folder.
 fn check_own_manifest(
     config: &SyncConfig,
-    replica: &Replica,
     state: &mut SyncState,
     checks: &mut Vec<Check>,
 ) {
-    if let Ok(true) = identity::is_own_manifest_torn(state, config, replica) {
-        let message = "this machine's manifest in the cloud folder is incomplete".to_owned();
-        let fix = "the next sync run writes it again";
-        checks.push(Check::warn("sync.arrival", message).advised(fix));
-    }
     if scan::is_placeholder(&identity::own_manifest_path(config, state)) {
         let message = "this machine's manifest is not downloaded".to_owned();
         let fix = "have the cloud client download it";
         checks.push(Check::fail("sync.arrival", message).advised(fix));
     }
-    if let Ok(Some((path, why))) = identity::rename_if_cloned(state, config, replica) {
+    if let Ok(Some((path, why))) = identity::rename_if_cloned(state, config) {
         checks.push(Check::warn(STATE_ID, format!("{path} {why}")));
     }
 }

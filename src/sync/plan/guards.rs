@@ -10,15 +10,13 @@ use super::sync_plan::SyncPlan;
 use super::sync_step::{Conflict, Op, SyncAction, SyncStep};
 use crate::io::quantity::pluralize;
 use crate::sync::decide::FileDecision;
-use crate::sync::file_group::{FileGroup, state_key};
 use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
-use crate::sync::remote::folder::delivery::ZERO_FILLED;
 use crate::sync::remote::folder::undelivered::UndeliveredFiles;
 use crate::sync::secrets::FileSecret;
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 /// Lower bound of the number of deletions that need no consent, unless that is more than half of all files.
@@ -203,43 +201,20 @@ pub(super) fn hold_continuations(plan: &mut SyncPlan, keys: &[String]) {
     plan.notices.extend(held);
 }
 
-/// Adds the undelivered versions that no other notice covers, and names the machine that has the newest version of each
-/// waiting file.
+/// Adds the undelivered versions that no other notice covers.
 ///
 /// Offers `--accept-unlisted` only if a waiting file has no newer version in any manifest. Otherwise the option could
 /// replace a version that is still being delivered by an older one.
-pub(super) fn report_incomplete(
-    plan: &mut SyncPlan,
-    mut undelivered: UndeliveredFiles,
-    groups: &HashMap<String, FileGroup>,
-) {
+pub(super) fn report_undelivered(plan: &mut SyncPlan, undelivered: UndeliveredFiles) {
     let reported = collect_reported_keys(plan);
     let notices = &mut plan.notices;
-    for (path, why) in &mut notices.waiting {
-        let file = undelivered.get(&manifest::folded_key(path));
-        let mut machines = file.map_or_else(BTreeSet::new, |file| file.machines.clone());
-        notices.may_accept_unlisted |= machines.is_empty() && notices.unlisted.contains(path);
-        let group = groups.get(&state_key(path));
-        if machines.is_empty() && group.is_some_and(|group| !group.local.is_empty()) {
-            machines.insert("this machine".to_owned());
-        }
-        let machines: Vec<_> = machines.into_iter().collect();
-        add_newest_machine(why, &machines.join(" or "));
-    }
-    undelivered.retain(|key, _| !reported.contains(key));
-    for file in undelivered.into_values() {
-        match file.missing {
-            Some(version) if file.is_former => {
-                let why = format!(
-                    "{} listed a version before it was put back from a backup or copied; no machine lists that \
-                     version now, so sync does not wait for it",
-                    version.machine
-                );
-                notices.notes.push((version.path, why));
-            }
-            missing => notices.undelivered.extend(missing),
-        }
-    }
+    let has_no_newer = |path: &String| !undelivered.contains_key(&manifest::folded_key(path));
+    notices.may_accept_unlisted = notices.unlisted.iter().any(has_no_newer);
+    let unreported = undelivered.into_iter();
+    let unreported = unreported.filter(|(key, _)| !reported.contains(key));
+    notices
+        .undelivered
+        .extend(unreported.filter_map(|(_, missing)| missing));
     notices.undelivered.sort();
 }
 
@@ -250,21 +225,4 @@ fn collect_reported_keys(plan: &SyncPlan) -> HashSet<String> {
     let paths = lists.into_iter().flatten().map(|(path, _)| path);
     let paths = paths.chain(plan.conflicts.iter().map(|conflict| &conflict.path));
     paths.map(|path| manifest::folded_key(path)).collect()
-}
-
-/// Adds the machine that has the newest version to the reason for waiting.
-fn add_newest_machine(why: &mut String, newest_on: &str) {
-    if why == ZERO_FILLED {
-        let on = if newest_on.is_empty() {
-            "the machine that has it"
-        } else {
-            newest_on
-        };
-        let _ = write!(
-            why,
-            "; remove it from the cloud folder, then run on {on}: codex-manager sync run --apply"
-        );
-    } else if !newest_on.is_empty() {
-        let _ = write!(why, "; {newest_on} has the newest version");
-    }
 }

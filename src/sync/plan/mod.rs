@@ -127,7 +127,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let continuations = reader.find_continuations(&plan);
     guards::hold_continuations(&mut plan, &continuations);
     guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
-    guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
+    guards::report_undelivered(&mut plan, undelivered);
     plan.sort();
     Ok((plan, records.state))
 }

@@ -50,7 +50,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
         return Err(PlanError::NoCodexHome(config.local.clone()));
     }
     check_own_manifest(config, &state)?;
-    let renamed = identity::rename_if_cloned(&mut state, config, request.replica)?;
+    let renamed = identity::rename_if_cloned(&mut state, config)?;
     // The two sides are often on two disks, and listing them uses two processors.
     let (remote, local) = parallel::run_both(
         || scan::scan(&config.cloud, &scope, Side::Remote),

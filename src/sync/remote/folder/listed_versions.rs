@@ -58,13 +58,6 @@ impl ListedVersion {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ManifestAge {
-    Current,
-    /// Its machine has replaced the manifest by one under another name.
-    Former,
-}
-
 #[derive(Debug)]
 struct ManifestSource {
     /// The machine in the file name of the manifest; `None` for a client's copy under another name.
@@ -222,17 +215,14 @@ impl RemoteManifests {
         self.versions(key).iter().map(|version| &version.entry)
     }
 
-    /// Returns the names of the machines that list `version` in manifests of this age.
-    pub(crate) fn machines_with(
-        &self,
-        version: &ListedVersion,
-        age: ManifestAge,
-    ) -> BTreeSet<&str> {
+    /// Returns the names of the machines that list `version`, except in a manifest that its machine has replaced by one
+    /// under another name.
+    pub(crate) fn machines_with(&self, version: &ListedVersion) -> BTreeSet<&str> {
         let sources = version.listed_by.iter().map(|index| &self.sources[*index]);
         let is_former =
             |source: &ManifestSource| source.end.is_some_and(|end| self.former.contains(&end));
         sources
-            .filter(|source| is_former(source) == (age == ManifestAge::Former))
+            .filter(|source| !is_former(source))
             .filter_map(|source| source.machine.as_deref())
             .collect()
     }
