@@ -15,7 +15,7 @@ use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::sides::Stat;
 use crate::sync::state::{Replica, StateDamage, StateError, SyncState};
-use crate::sync::{identity, manifest, resolutions, scan, scope};
+use crate::sync::{identity, manifest, resolutions, scan};
 use chrono::DateTime;
 use std::path::Path;
 
@@ -31,11 +31,7 @@ pub(crate) fn run_checks(
     let config = read_config_quietly(context, path)?;
     let message = format!("configuration: {}", path.display());
     let mut checks = vec![Check::ok("sync.config", message)];
-    for warning in config
-        .warnings
-        .iter()
-        .chain(&misspelled_root_warnings(&config))
-    {
+    for warning in &config.warnings {
         checks.push(Check::warn("sync.config", warning.clone()));
     }
     check_folders(&config, &mut checks);
@@ -81,11 +77,6 @@ fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Ch
         let fix = "wait for the cloud client, and before you start Codex here run: codex-manager sync run --apply";
         checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
-}
-
-pub(crate) fn misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
-    let found = scope::find_misspelled_roots(config).into_iter();
-    found.map(|why| format!("include_roots {why}")).collect()
 }
 
 fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {

@@ -3,15 +3,12 @@
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{file_open, position};
-use serde::de::IgnoredAny;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Number of bytes at each end of a file that are checked for the traces of a crash or an incomplete download.
 const TAIL_BYTES: u64 = 512;
-/// The largest TOML file that is parsed to check whether it is complete.
-const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
 /// Returns the length and the digest of the text of a file, decompressed if it is compressed.
 pub(crate) fn read_text_digest(path: &Path) -> io::Result<(u64, Sha256Digest)> {
@@ -136,7 +133,7 @@ pub(crate) fn is_zero_filled(
             return Ok(false);
         }
         let is_whole = part == SearchedPart::Whole;
-        return Ok(zeros > 0 || head.contains(&0) || (is_whole && has_zeros(&mut file, 1)?));
+        return Ok(zeros > 0 || head.contains(&0) || (is_whole && has_zero(&mut file)?));
     }
     let text = head
         .iter()
@@ -147,76 +144,16 @@ pub(crate) fn is_zero_filled(
     Ok(is_text && (zeros >= 64 || zeros * 2 >= tail.len()))
 }
 
-/// Returns true if the file has `count` consecutive zero bytes after its current position.
-fn has_zeros(file: &mut File, count: usize) -> io::Result<bool> {
+/// Returns true if the file has a zero byte after its current position.
+fn has_zero(file: &mut File) -> io::Result<bool> {
     let mut buffer = vec![0; 64 * 1024];
-    let mut zeros = 0;
     loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok(false);
-        }
-        for byte in &buffer[..n] {
-            zeros = if *byte == 0 { zeros + 1 } else { 0 };
-            if zeros == count {
-                return Ok(true);
-            }
+        match file.read(&mut buffer)? {
+            0 => return Ok(false),
+            n if buffer[..n].contains(&0) => return Ok(true),
+            _ => {}
         }
     }
-}
-
-/// Returns the reason why a plain file looks truncated, as a clause; `None` if the file looks complete, is empty or is
-/// not a text. A truncated text has a sector of zeros, a partial character at the end, no final newline at a block
-/// boundary, or an unterminated JSON or TOML value. These signs are needed while no machine has published the digest of
-/// the complete file.
-pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
-    const BLOCK: u64 = 4096;
-    /// A missing sector reads as zeros.
-    const SECTOR: usize = 512;
-    let mut file = file_open::open(path)?;
-    let Ends { head, tail, size } = Ends::read(&file)?;
-    if size == 0 || !is_text(&head) {
-        return Ok(None);
-    }
-    if has_zeros(&mut file, SECTOR)? {
-        return Ok(Some("has zeros where its text was"));
-    }
-    let continuation = tail.iter().take_while(|b| **b & 0xc0 == 0x80).count();
-    let tail_text = std::str::from_utf8(&tail[continuation.min(3)..]);
-    if tail_text.is_err_and(|e| e.error_len().is_none()) {
-        return Ok(Some("ends in the middle of a character"));
-    }
-    let has_end = tail.last() == Some(&b'\n');
-    if !has_end && size.is_multiple_of(BLOCK) {
-        return Ok(Some("ends in the middle of a line"));
-    }
-    let has_extension = |end: &str| {
-        path.extension()
-            .is_some_and(|e| e.eq_ignore_ascii_case(end))
-    };
-    let is_unterminated = if has_extension("json") {
-        let reader = BufReader::new(file_open::open(path)?);
-        let value: Result<IgnoredAny, _> = serde_json::from_reader(reader);
-        // Other errors are the user's: JSON with comments is complete.
-        value.is_err_and(|e| e.is_eof())
-    } else if has_extension("toml") && !has_end && size <= MAX_PARSED_TOML_BYTES {
-        let text = file_open::read_to_string(path)?;
-        text.parse::<toml_edit::DocumentMut>().is_err()
-    } else {
-        false
-    };
-    Ok(is_unterminated.then_some("ends in the middle of a value"))
-}
-
-/// Returns true if a file with this beginning is a text: UTF-8 without control characters except white space and
-/// escape.
-fn is_text(head: &[u8]) -> bool {
-    let is_valid = match std::str::from_utf8(head) {
-        Ok(_) => true,
-        Err(e) => e.error_len().is_none(),
-    };
-    let is_control = |b: &u8| *b < 0x20 && !b.is_ascii_whitespace() && *b != 0x1b;
-    is_valid && !head.iter().any(is_control)
 }
 
 fn is_zstd(head: &[u8]) -> bool {
@@ -282,38 +219,6 @@ mod tests {
             fs::write(&path, &bytes).unwrap();
             let found = is_zero_filled(&path, format(of_lines), SearchedPart::Whole).unwrap();
             assert_eq!(found, blanked, "{} {of_lines}", bytes.len());
-        }
-    }
-
-    #[test]
-    fn truncated_texts_are_detected_and_complete_ones_are_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let hole = [&b"text\n".repeat(200)[..], &[0; 512], b"text\n"].concat();
-        let small = [&b"text\n".repeat(200)[..], &[0; 511], b"text\n"].concat();
-        for (name, bytes, cut) in [
-            ("a.md", b"no newline".to_vec(), false),
-            ("a.md", "ä".repeat(400).into_bytes(), false),
-            ("a.md", "ä".repeat(400).into_bytes()[..799].to_vec(), true),
-            ("a.md", b"x".repeat(4096), true),
-            ("a.md", b"x".repeat(4097), false),
-            ("a.md", b"1234567\n".repeat(512), false),
-            ("a.md", hole, true),
-            ("a.md", small, false),
-            ("a.md", Vec::new(), false),
-            ("a.bin", vec![1; 4096], false),
-            ("a.md", vec![0xe4; 4096], false),
-            ("a.json", b"{\"a\": [1, 2".to_vec(), true),
-            ("a.json", b"{\"a\": [1, 2]}".to_vec(), false),
-            ("a.json", b"{ // why\n\"a\": 1}".to_vec(), false),
-            ("a.JSON", b"{\"a\"".to_vec(), true),
-            ("a.toml", b"a = 1\nb = \"x".to_vec(), true),
-            ("a.toml", b"a = 1\nb = 2".to_vec(), false),
-            ("a.toml", b"nothing of the kind\n".to_vec(), false),
-        ] {
-            let path = folder.path().join(name);
-            fs::write(&path, &bytes).unwrap();
-            let found = truncation_reason(&path).unwrap();
-            assert_eq!(found.is_some(), cut, "{name} {}: {found:?}", bytes.len());
         }
     }
 

@@ -8,7 +8,7 @@ use crate::sync::plan::error::PlanError;
 use crate::sync::plan::request::PlanRequest;
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::scan::{self, SideListing};
-use crate::sync::scope::{self, Scope};
+use crate::sync::scope::Scope;
 use crate::sync::sides::Side;
 use crate::sync::state::{Replica, StateDamage, SyncState};
 use crate::sync::{codexsync, identity, manager_folder, manifest};
@@ -70,11 +70,9 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     }
     stat_cache::recheck_stats(&mut state, &remote, &manifests, config);
     let is_renamed = renamed.is_some();
-    let misspelled = scope::find_misspelled_roots(config).into_iter();
-    let misspelled = misspelled.map(|why| ("include_roots".to_owned(), why));
-    let warnings = renamed.into_iter().chain(misspelled);
-    let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
-    let notices = warnings
+    let renamed = renamed.map(|(path, why)| NoticeList::Warning.notice(path, why));
+    let notices = renamed
+        .into_iter()
         .chain(manifest_notices(&manifests))
         .chain(damage_notice(request, &state, cloud_contents)?)
         .chain(restored_home_notice(request, &state))

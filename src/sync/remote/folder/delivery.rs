@@ -3,7 +3,6 @@
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
-use super::cloud_names;
 use super::folder_reader::FolderReader;
 use crate::codex::rollout::{self, Relation};
 use crate::io::hash::Sha256Digest;
@@ -12,7 +11,7 @@ use crate::sync::contents::{self, SearchedPart};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList, read_failure};
-use crate::sync::sides::{ObservedFile, Side};
+use crate::sync::sides::ObservedFile;
 use crate::sync::state::SyncedFile;
 
 /// Reason to wait for a file whose text was replaced by zeros. Not even `--accept-unlisted` uses such a file.
@@ -63,18 +62,12 @@ impl FolderReader<'_> {
             if let Some(why) = self.find_delivery_problem(key, &mut version, kind, last)?
                 && !self.has_only_local_content(key, &files, &copies, &version, kind)?
             {
-                let is_new = files.local.is_empty() && last.is_none();
-                let name = &version.seen.path;
-                // A decision now could turn a partly delivered version into a conflict.
-                let notice = match kind {
-                    FileKind::Rollout => NoticeList::WaitingUnlisted.notice(name, why),
-                    _ if is_new && self.is_beside_original(name) => {
-                        let why = "looks like a copy that a cloud client made; it is not synced";
-                        NoticeList::Note.notice(path, why)
-                    }
-                    _ => NoticeList::WaitingUnlisted.notice(path, why),
+                let waiting_path = match kind {
+                    FileKind::Rollout => &version.seen.path,
+                    _ => path,
                 };
-                return Ok(Err(notice));
+                // A decision now could turn a partly delivered version into a conflict.
+                return Ok(Err(NoticeList::WaitingUnlisted.notice(waiting_path, why)));
             }
             files.remote[index] = version;
         }
@@ -84,12 +77,6 @@ impl FolderReader<'_> {
             }
         }
         Ok(Ok(files))
-    }
-
-    /// Returns true if the name of a remote file looks like that of a client's copy and the original is beside it.
-    fn is_beside_original(&self, path: &str) -> bool {
-        cloud_names::guess_original(path)
-            .is_some_and(|real| self.config.root(Side::Remote).join(real).exists())
     }
 
     fn add_client_copy(
@@ -191,10 +178,7 @@ impl FolderReader<'_> {
         if !self.records.state.has_other_machines {
             // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
             // no manifest will ever attest it.
-            return match kind {
-                FileKind::Plain => contents::truncation_reason(path).at("read", path),
-                FileKind::Rollout | FileKind::Lines => Ok(None),
-            };
+            return Ok(None);
         }
         if kind != FileKind::Plain {
             // A program without manifests appended lines to an attested version.

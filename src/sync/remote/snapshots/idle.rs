@@ -53,11 +53,7 @@ impl<R: Remote> Join<'_, R> {
             &listing.placeholders,
             &listing.links,
         ));
-        add(&(
-            &listing.unsynced_links,
-            &listing.temp_files,
-            &listing.notices,
-        ));
+        add(&(&listing.temp_files, &listing.notices));
         let mut notices = PlanNotices::default();
         notices.extend(listing.notices);
         Ok(HomeBefore {
