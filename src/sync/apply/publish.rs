@@ -110,7 +110,6 @@ fn record_findings(
         state.record_synced(key, last.clone(), None);
     }
     if plan.is_complete {
-        state.notes_digest = plan.notes_digest();
         // The state has no gaps any more after a complete run that leaves nothing to do.
         let left = [
             &plan.notices.waiting,

@@ -89,9 +89,6 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     for end in &state.own.former {
         push_line(&mut bytes, &serde_json::json!({ "former": end }))?;
     }
-    if let Some(notes_digest) = &state.notes_digest {
-        push_line(&mut bytes, &serde_json::json!({ "notes": notes_digest }))?;
-    }
     Ok(bytes)
 }
 
@@ -164,8 +161,6 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
         state.own.published.push(parse_digest(end)?);
     } else if let Some(end) = fact.get("former") {
         state.own.former.push(parse_digest(end)?);
-    } else if let Some(digest) = fact.get("notes") {
-        state.notes_digest = parse_digest(digest);
     }
     Some(())
 }

@@ -76,8 +76,6 @@ pub struct SyncState {
     pub file: StateFile,
     /// True once another machine has written a manifest. From then on sync waits for files to be attested.
     pub has_other_machines: bool,
-    /// Digest of the notes of the last complete run; a run prints its notes only if they differ.
-    pub notes_digest: Option<Sha256Digest>,
     /// True if files may have been synced that the state does not list: after damage of the state or a restore of the
     /// home, until a run has processed all files and found no conflict. Until then, mtimes do not decide which side is
     /// newer.

@@ -11,7 +11,7 @@ use crate::sync::scan::{self, SideListing};
 use crate::sync::scope::Scope;
 use crate::sync::sides::Side;
 use crate::sync::state::{Replica, StateDamage, SyncState};
-use crate::sync::{codexsync, identity, manager_folder, manifest};
+use crate::sync::{identity, manager_folder, manifest};
 use std::path::Path;
 use std::{fs, io};
 
@@ -57,10 +57,6 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
         || scan::scan(&config.local, &scope, Side::Local),
     );
     let (remote, local) = (remote?, local?);
-    let is_first = !state.file.exists && state.file.damage.is_none();
-    if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
-        state.files = codexsync::import_state(manifest, &local, &remote)?;
-    }
     let manifests = identity::read_remote_manifests(config, &state)?;
     if manifests.machines > 0 && !state.has_other_machines {
         state.has_other_machines = true;
