@@ -54,11 +54,7 @@ impl ApplyRun<'_> {
     fn apply_op(&mut self, op: &Op) -> Result<(), StepFailure> {
         match op {
             Op::Copy(copy) => self.copy(copy),
-            Op::Merge {
-                versions,
-                to,
-                is_one_text,
-            } => self.merge(versions, to, *is_one_text),
+            Op::Merge { versions, to } => self.merge(versions, to),
             Op::Rename { from, to } => self.rename(from, to),
             Op::KeepConflictCopy { from, name, digest } => {
                 self.keep_conflict_copy(from, name, digest)

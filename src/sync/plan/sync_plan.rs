@@ -114,9 +114,6 @@ impl SyncPlan {
     }
 
     pub(super) fn add_conflict_copies(&mut self, copies: ConflictCopyPlan) {
-        for (step, ops) in copies.added_ops {
-            self.steps[step].ops.extend(ops);
-        }
         self.steps.extend(copies.steps);
         self.notices.extend(copies.notices);
         self.notices.conflict_copies = copies.pending;
