@@ -1,5 +1,6 @@
 //! Digests of file contents, and the detection of incomplete and zero-filled files. Memory use is constant.
 
+use super::file_kind::FileKind;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{file_open, position};
@@ -30,13 +31,6 @@ pub(crate) fn raw_begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> i
 
 pub(crate) fn read_raw_digest(path: &Path) -> io::Result<Sha256Digest> {
     Ok(Sha256Digest::of_reader(&mut file_open::open(path)?)?.0)
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ContentFormat {
-    /// Lines of text, perhaps compressed.
-    Lines,
-    Any,
 }
 
 /// The part of a file that is searched for zeros.
@@ -76,8 +70,8 @@ fn count_trailing_zeros(tail: &[u8]) -> usize {
 ///
 /// A crash leaves zeros at the end, and so does a cloud client that allocates the space of a file first. An incomplete
 /// file of lines ends within a line; an incomplete compressed file cannot be decompressed.
-pub(crate) fn torn_reason(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
-    let of_lines = format == ContentFormat::Lines;
+pub(crate) fn torn_reason(path: &Path, kind: FileKind) -> io::Result<Option<&'static str>> {
+    let of_lines = kind != FileKind::Plain;
     let Ends { head, tail, size } = Ends::read(&file_open::open(path)?)?;
     if size == 0 {
         return Ok(None);
@@ -116,7 +110,7 @@ pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
 /// A line never has a zero byte, so one zero byte in the searched part of a file of lines is enough.
 pub(crate) fn is_zero_filled(
     path: &Path,
-    format: ContentFormat,
+    kind: FileKind,
     part: SearchedPart,
 ) -> io::Result<bool> {
     let mut file = file_open::open(path)?;
@@ -128,7 +122,7 @@ pub(crate) fn is_zero_filled(
     if zeros == tail.len() && head.iter().all(|b| *b == 0) {
         return Ok(true);
     }
-    if format == ContentFormat::Lines {
+    if kind != FileKind::Plain {
         if is_zstd(&head) {
             return Ok(false);
         }
@@ -185,11 +179,11 @@ mod tests {
         }
     }
 
-    fn format(of_lines: bool) -> ContentFormat {
+    fn kind_of(of_lines: bool) -> FileKind {
         if of_lines {
-            ContentFormat::Lines
+            FileKind::Lines
         } else {
-            ContentFormat::Any
+            FileKind::Plain
         }
     }
 
@@ -217,7 +211,7 @@ mod tests {
             (Vec::new(), true, false),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = is_zero_filled(&path, format(of_lines), SearchedPart::Whole).unwrap();
+            let found = is_zero_filled(&path, kind_of(of_lines), SearchedPart::Whole).unwrap();
             assert_eq!(found, blanked, "{} {of_lines}", bytes.len());
         }
     }
@@ -238,7 +232,7 @@ mod tests {
             (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true, true),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = torn_reason(&path, format(of_lines)).unwrap();
+            let found = torn_reason(&path, kind_of(of_lines)).unwrap();
             assert_eq!(found.is_some(), torn, "{bytes:?}: {found:?}");
         }
     }

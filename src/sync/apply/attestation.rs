@@ -9,7 +9,7 @@ use super::request::ApplyRequest;
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
-use crate::sync::contents::{self, ContentFormat};
+use crate::sync::contents;
 use crate::sync::manifest::{self, ManifestEntry};
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
@@ -184,15 +184,11 @@ fn verify_remote(
     };
     if last.contents.is_none() {
         let found = text(&remote)?;
-        if found == text(&local)? {
-            last.contents = Some(found);
-        } else if contents::torn_reason(&remote, ContentFormat::Any)
-            .at("read", &remote)?
-            .is_some()
-        {
+        if found != text(&local)? {
             // The files were equal by size and mtime only, and the remote one may be incomplete.
             return Ok(None);
         }
+        last.contents = Some(found);
     }
     Ok(last.is_unchanged(config)?.then_some(ManifestEntry {
         size: last.remote.stat.size,

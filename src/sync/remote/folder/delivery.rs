@@ -128,8 +128,7 @@ impl FolderReader<'_> {
         }
         let path = &version.full_path;
         // Checked before the manifests, because a machine that read the zeros after a power cut may even attest them.
-        let format = kind.content_format();
-        if contents::is_zero_filled(path, format, SearchedPart::Whole).at("read", path)? {
+        if contents::is_zero_filled(path, kind, SearchedPart::Whole).at("read", path)? {
             return Ok(Some(ZERO_FILLED));
         }
         let replaced = self.records.state.replaced_digests(key);
@@ -166,7 +165,7 @@ impl FolderReader<'_> {
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
         let (path, size) = (&version.full_path, version.seen.stat.size);
-        let why = contents::torn_reason(path, kind.content_format()).at("read", path)?;
+        let why = contents::torn_reason(path, kind).at("read", path)?;
         if why.is_some() {
             return Ok(why);
         }

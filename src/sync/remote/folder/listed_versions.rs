@@ -19,8 +19,6 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ManifestLimits {
-    /// Number of files in the folder of manifests.
-    pub files: usize,
     /// Bytes of all manifests together.
     pub bytes: u64,
     /// Lines of all manifests together.
@@ -34,7 +32,6 @@ pub(crate) struct ManifestLimits {
 /// Default limits, far above real homes: half a million files of ten machines are 1.2 million lines of 250
 /// bytes, because no file is attested twice.
 pub(crate) const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
-    files: 10_000,
     bytes: 1 << 30,
     lines: 4_000_000,
     line_bytes: 64 << 10,
@@ -112,7 +109,7 @@ impl RemoteManifests {
             former: former.to_vec(),
             ..Self::default()
         };
-        let (mut listed, is_complete) = list_manifests(cloud, limits.files)?;
+        let mut listed = list_manifests(cloud)?;
         listed.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
         let mut remaining = *limits;
         for file in listed.into_iter().filter(|file| file.path != own) {
@@ -143,11 +140,6 @@ impl RemoteManifests {
                 ManifestRead::Unusable => all.incomplete.push(file.name),
                 ManifestRead::NotDownloaded => all.not_downloaded.push(file.name),
             }
-        }
-        if !is_complete {
-            let why = "it has more files than the limit; the rest is ignored. Remove those that none of your machines wrote";
-            all.refused
-                .push((manager_folder::manifest_path(""), why.to_owned()));
         }
         Ok(all)
     }
@@ -273,20 +265,16 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
     read
 }
 
-/// Lists the files in the folder of manifests, but reads at most `limit` entries. Returns false if there are more
-/// entries.
-fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
+/// Lists the files in the folder of manifests.
+fn list_manifests(cloud: &Path) -> Result<Vec<ManifestFile>, IoError> {
     let folder = manager_folder::manifests_folder(cloud);
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e).at("list", &folder),
     };
     let mut listed = Vec::new();
-    for (index, entry) in entries.flatten().enumerate() {
-        if index == limit {
-            return Ok((listed, false));
-        }
+    for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(meta) = entry.metadata().ok().filter(Metadata::is_file) else {
             continue;
@@ -307,7 +295,7 @@ fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool
             path,
         });
     }
-    Ok((listed, true))
+    Ok(listed)
 }
 
 #[cfg(test)]
