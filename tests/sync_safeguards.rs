@@ -207,13 +207,13 @@ fn a_text_with_a_token_is_not_restored_to_the_cloud_but_a_conversation_is() {
     let pair = Pair::new();
     let kept = "backups-a/a-20261101T000000Z";
     let conversation = format!("{META}{{\"n\":\"{token}\"}}\n");
-    pair.0.write(&format!("{kept}/{ROLLOUT}"), &conversation);
+    pair.put_snapshot(kept, &[(ROLLOUT, &conversation)]);
     for target in ["local", "cloud"] {
         let args = ["restore", "--target", target, "--apply"];
         let _ = pair.run("a", &args).code(0);
     }
     assert_eq!(pair.text("cloud", ROLLOUT), conversation);
-    pair.0.write(&format!("{kept}/{SKILL}"), &token);
+    pair.put_snapshot(kept, &[(ROLLOUT, &conversation), (SKILL, &token)]);
     let args = ["restore", "--target", "cloud", "--apply", "--json"];
     let left = pair.run("a", &args).code(6);
     assert!(

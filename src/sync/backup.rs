@@ -151,7 +151,7 @@ impl SyncSnapshot {
     }
 }
 
-/// Returns the snapshots in the backup folder by mtime, the newest first, including those of codexSync.
+/// Returns the snapshots in the backup folder by mtime, the newest first, including those of other programs.
 pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

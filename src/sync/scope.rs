@@ -45,7 +45,6 @@ pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
         HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar => {
             Some("a database is never synced")
         }
-        HomeEntryKind::Transient if is_lock => Some("a lock is never synced"),
         HomeEntryKind::Transient => Some("a file bound to this machine is never synced"),
         HomeEntryKind::Tmp | HomeEntryKind::ModelsCache | HomeEntryKind::Version => {
             Some("a file that Codex regenerates is not synced")
