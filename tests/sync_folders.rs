@@ -515,7 +515,10 @@ fn a_path_that_is_a_file_on_one_side_and_a_folder_on_the_other_is_reported() {
             assert_eq!(skipped.len(), 2, "{done}");
             for one in skipped {
                 let why = one["reason"].as_str().unwrap();
-                assert!(why.contains("blocks this path; rename or remove it: "), "{done}");
+                assert!(
+                    why.contains("blocks this path; rename or remove it: "),
+                    "{done}"
+                );
             }
         }
         assert_eq!(pair.text("a", here), "of here");
@@ -691,7 +694,10 @@ fn a_file_in_the_place_of_the_managers_folder_is_refused() {
         let before = pair.tree();
         for args in [&["plan"][..], &["run", "--apply"]] {
             let run = pair.run("a", args).code(5);
-            assert!(run.stderr.contains("not a folder: "), "{run}");
+            assert!(
+                run.stderr.contains("not a folder, but a file or a link: "),
+                "{run}"
+            );
             assert!(run.stderr.contains("move it away"), "{run}");
         }
         let mut after = pair.tree();

@@ -103,27 +103,21 @@ fn a_machine_restored_from_a_backup_accepts_its_later_files() {
 
 #[test]
 fn a_single_restored_machine_does_not_wait_for_its_former_manifest() {
-    for damaged in [false, true] {
-        let pair = Pair::new();
-        pair.put("a", SKILL, "one");
-        pair.apply("a");
-        copy_machine(&pair);
-        pair.put("a", SKILL, "two, longer");
-        pair.apply("a");
-        if damaged {
-            fs::write(state_of(&pair, "a"), "\0").unwrap();
-        } else {
-            swap_with_copy(&pair);
-        }
-        assert_eq!(warned(&pair.apply("a")).len(), 1);
-        assert_eq!(manifests_of(&pair, "a").len(), 2);
-        // Another program writes to the cloud folder. It has no manifest.
-        pair.put("cloud", SKILL, "three, of a tool");
-        assert_eq!(
-            actions(&pair.apply("a")),
-            [format!("copy-to-local {SKILL}")]
-        );
-    }
+    let pair = Pair::new();
+    pair.put("a", SKILL, "one");
+    pair.apply("a");
+    copy_machine(&pair);
+    pair.put("a", SKILL, "two, longer");
+    pair.apply("a");
+    swap_with_copy(&pair);
+    assert_eq!(warned(&pair.apply("a")).len(), 1);
+    assert_eq!(manifests_of(&pair, "a").len(), 2);
+    // Another program writes to the cloud folder. It has no manifest.
+    pair.put("cloud", SKILL, "three, of a tool");
+    assert_eq!(
+        actions(&pair.apply("a")),
+        [format!("copy-to-local {SKILL}")]
+    );
 }
 
 #[test]
@@ -225,7 +219,12 @@ fn a_damaged_state_is_reported_and_mtimes_do_not_decide() {
         let run = pair.run("a", &["plan", "--json"]).code(2);
         let json = run.json();
         assert_eq!(json["conflicts"].as_array().unwrap().len(), 2, "{run}");
-        assert!(warned(&json)[0].contains("cannot be read"), "{run}");
+        let damage = if all {
+            "cannot be read"
+        } else {
+            "2 unreadable lines"
+        };
+        assert!(warned(&json)[0].contains(damage), "{run}");
         let checks = pair.run("a", &["preflight"]).code(0);
         assert!(checks.stdout.contains("unreadable"), "{checks}");
         assert!(pair.tree() == before);

@@ -164,7 +164,9 @@ fn a_zero_filled_file_is_reported_with_a_remedy() {
     let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
     let why = json["waiting"][0]["reason"].as_str().unwrap();
     assert!(
-        why.contains("; remove it from the cloud folder, then run on the machine that has the text: "),
+        why.contains(
+            "; remove it from the cloud folder, then run on the machine that has the text: "
+        ),
         "{json}"
     );
     fs::remove_file(torn).unwrap();

@@ -186,11 +186,7 @@ fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
 }
 
 /// Adds findings about this machine's manifest in the cloud folder.
-fn check_own_manifest(
-    config: &SyncConfig,
-    state: &mut SyncState,
-    checks: &mut Vec<Check>,
-) {
+fn check_own_manifest(config: &SyncConfig, state: &mut SyncState, checks: &mut Vec<Check>) {
     if scan::is_placeholder(&identity::own_manifest_path(config, state)) {
         let message = "this machine's manifest is not downloaded".to_owned();
         let fix = "have the cloud client download it";

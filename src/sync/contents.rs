@@ -66,36 +66,24 @@ fn count_trailing_zeros(tail: &[u8]) -> usize {
     tail.iter().rev().take_while(|b| **b == 0).count()
 }
 
-/// Returns the reason why a file looks incomplete, as a clause; `None` if the file looks complete or is empty.
-///
-/// A crash leaves zeros at the end, and so does a cloud client that allocates the space of a file first. An incomplete
-/// file of lines ends within a line; an incomplete compressed file cannot be decompressed.
-pub(crate) fn torn_reason(path: &Path, kind: FileKind) -> io::Result<Option<&'static str>> {
-    let of_lines = kind != FileKind::Plain;
+/// Returns the reason why a file of lines looks incomplete, as a clause; `None` if it looks complete or is empty. An
+/// incomplete file ends within a line; an incomplete compressed file cannot be decompressed.
+pub(crate) fn torn_reason(path: &Path) -> io::Result<Option<&'static str>> {
     let Ends { head, tail, size } = Ends::read(&file_open::open(path)?)?;
     if size == 0 {
         return Ok(None);
     }
-    let zeros = count_trailing_zeros(&tail);
-    // Complete binary files may end in a few zeros.
-    if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_zstd(&head)) {
-        return Ok(Some("ends in zero bytes"));
+    if is_zstd(&head) {
+        return Ok(read_text_digest(path).err().map(|e| {
+            if rollout::is_oversized(&e) {
+                "decompresses to far more than a conversation of its size can have"
+            } else {
+                "cannot be decompressed"
+            }
+        }));
     }
-    if of_lines {
-        if is_zstd(&head) {
-            return Ok(read_text_digest(path).err().map(|e| {
-                if rollout::is_oversized(&e) {
-                    "decompresses to far more than a conversation of its size can have"
-                } else {
-                    "cannot be decompressed"
-                }
-            }));
-        }
-        if tail.last() != Some(&b'\n') {
-            return Ok(Some("ends in the middle of a line"));
-        }
-    }
-    Ok(None)
+    let has_end = tail.last() == Some(&b'\n');
+    Ok((!has_end).then_some("ends in the middle of a line"))
 }
 
 /// Returns true if the last byte of the file is a newline.
@@ -108,11 +96,7 @@ pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
 /// consists of zeros, or is a text that ends in zeros. Compressed and binary files may end in zeros.
 ///
 /// A line never has a zero byte, so one zero byte in the searched part of a file of lines is enough.
-pub(crate) fn is_zero_filled(
-    path: &Path,
-    kind: FileKind,
-    part: SearchedPart,
-) -> io::Result<bool> {
+pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) -> io::Result<bool> {
     let mut file = file_open::open(path)?;
     let Ends { head, tail, size } = Ends::read(&file)?;
     if size == 0 {
@@ -217,22 +201,18 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_files_are_detected_by_their_end() {
+    fn incomplete_files_of_lines_are_detected_by_their_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        for (bytes, of_lines, torn) in [
-            (b"{}\n{}\n".to_vec(), true, false),
-            (b"{}\n{\"a\"".to_vec(), true, true),
-            (b"{}\n\0\0".to_vec(), true, true),
-            (b"no newline".to_vec(), false, false),
-            (vec![0; 10], false, true),
-            ([b"x".to_vec(), vec![0; 300]].concat(), false, true),
-            (b"binary\0\0".to_vec(), false, false),
-            (Vec::new(), true, false),
-            (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true, true),
+        for (bytes, torn) in [
+            (b"{}\n{}\n".to_vec(), false),
+            (b"{}\n{\"a\"".to_vec(), true),
+            (b"{}\n\0\0".to_vec(), true),
+            (Vec::new(), false),
+            (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = torn_reason(&path, kind_of(of_lines)).unwrap();
+            let found = torn_reason(&path).unwrap();
             assert_eq!(found.is_some(), torn, "{bytes:?}: {found:?}");
         }
     }

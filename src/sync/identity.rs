@@ -8,7 +8,7 @@
 use super::config::SyncConfig;
 use super::manifest::{self, EncodedManifest, ManifestEntry};
 use super::remote::folder::listed_versions::{MANIFEST_LIMITS, RemoteManifests};
-use super::state::{Replica, StateDamage, SyncState};
+use super::state::{Replica, SyncState};
 use crate::io::{IoContext, IoError};
 use std::collections::BTreeMap;
 use std::io;
@@ -33,19 +33,6 @@ pub(crate) fn rename_if_cloned(
     state: &mut SyncState,
     config: &SyncConfig,
 ) -> Result<Option<(String, String)>, IoError> {
-    if state.file.damage == Some(StateDamage::All) {
-        // Without the state, the former name of this machine is unknown. Each manifest with this machine id counts as
-        // a former one of this machine, so that sync does not wait for the files that it lists.
-        let prefix = format!("{}-", config.machine_id);
-        let has_machine_id = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let rest = name.strip_prefix(&prefix);
-            rest.is_some_and(|rest| !rest.contains('-'))
-        };
-        let paths = manifest::list_paths(&config.cloud).filter(has_machine_id);
-        let ends = paths.filter_map(|path| manifest::read_end_digest(&path).ok().flatten());
-        state.own.former.extend(ends);
-    }
     let path = own_manifest_path(config, state);
     let end = match manifest::read_end_digest(&path) {
         Ok(end) => end,

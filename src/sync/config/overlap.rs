@@ -118,8 +118,10 @@ fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bo
     if relative.is_empty() || scope::contains_root(&relative, roots) {
         return true;
     }
-    let is_in_roots =
-        roots.is_empty() || roots.iter().any(|root| Path::new(&relative).starts_with(root));
+    let is_in_roots = roots.is_empty()
+        || roots
+            .iter()
+            .any(|root| Path::new(&relative).starts_with(root));
     // An invalid glob is reported elsewhere.
     is_in_roots
         && Scope::build(config).is_ok_and(|scope| {

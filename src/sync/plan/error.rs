@@ -15,11 +15,9 @@ pub enum PlanError {
     State(#[from] StateError),
     #[error("the cloud folder does not exist: {}", .0.display())]
     NoCloud(PathBuf),
-    /// `.codex-manager`, or a folder in it, is a link: writing to it would leave the cloud folder.
-    #[error("a link leads out of the cloud folder: {}", .0.display())]
-    LinkInCloud(PathBuf),
-    /// `.codex-manager`, or an entry that has to be a folder in it, is a file.
-    #[error("not a folder: {}", .0.display())]
+    /// `.codex-manager`, or an entry that has to be a folder in it, is a file or a link. Writing to a link would leave the
+    /// cloud folder.
+    #[error("not a folder, but a file or a link: {}", .0.display())]
     NotAFolder(PathBuf),
     /// The state is unreadable and the cloud folder has no manifest, so it may be unmounted.
     #[error("the state of the last sync is damaged and the cloud folder contains no manifest; the folder seems unmounted or not fully downloaded: {}", .0.display())]

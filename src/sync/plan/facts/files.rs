@@ -251,8 +251,7 @@ impl<'a> FactReader<'a> {
             Some(_) => SearchedPart::Whole,
             None => SearchedPart::Ends,
         };
-        let is_zero_filled =
-            contents::is_zero_filled(path, kind, part).at("read", path)?;
+        let is_zero_filled = contents::is_zero_filled(path, kind, part).at("read", path)?;
         let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
                    to sync it again";
         Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
@@ -295,17 +294,13 @@ impl<'a> FactReader<'a> {
 }
 
 /// Merges the lines of the files of the `sides` and of the clients' `copies`.
-fn merge_lines(
-    sides: &[&FileVersion],
-    copies: &[FileVersion],
-) -> Result<LineMergeFacts, IoError> {
+fn merge_lines(sides: &[&FileVersion], copies: &[FileVersion]) -> Result<LineMergeFacts, IoError> {
     let versions: Vec<_> = sides.iter().copied().chain(copies).collect();
     let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
     let merge = line_merge::merge(&paths)?;
     let version_on = |side| sides.iter().position(|version| version.seen.side == side);
-    let lacks_lines = |side: &Side| {
-        version_on(*side).is_none_or(|version| !merge.matches_version(version))
-    };
+    let lacks_lines =
+        |side: &Side| version_on(*side).is_none_or(|version| !merge.matches_version(version));
     let changed_sides = [Side::Local, Side::Remote].into_iter().filter(lacks_lines);
     let with_digests = || versions.iter().zip(&merge.digests);
     let is_outdated = with_digests().any(|(version, digest)| {

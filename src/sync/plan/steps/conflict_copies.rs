@@ -30,9 +30,9 @@ pub(crate) fn record_contained(
         let mut keys = conflicts.iter().filter_map(|one| rollouts::key(&one.path));
         keys.any(|key| copy.belongs_to(&key))
     };
-    let contained = copies.iter().filter(|(copy, state)| {
-        *state == ConflictCopyState::Obsolete && !is_open(copy)
-    });
+    let contained = copies
+        .iter()
+        .filter(|(copy, state)| *state == ConflictCopyState::Obsolete && !is_open(copy));
     let mut records = own.clone();
     for (copy, _) in contained {
         resolutions::record_drop(&copy.name, &mut records, others);

@@ -165,9 +165,10 @@ impl FolderReader<'_> {
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
         let (path, size) = (&version.full_path, version.seen.stat.size);
-        let why = contents::torn_reason(path, kind).at("read", path)?;
-        if why.is_some() {
-            return Ok(why);
+        if kind != FileKind::Plain
+            && let Some(why) = contents::torn_reason(path).at("read", path)?
+        {
+            return Ok(Some(why));
         }
         let is_listed = !self.records.manifests.versions(key).is_empty();
         let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || is_listed;

@@ -3,12 +3,12 @@
 use super::causality::{Knowledge, VersionId};
 use super::error::RemoteError;
 use super::heads::{self, ForkedReplicas, find_heads, is_same_id};
-use super::other_machine::{IncomingFile, OtherMachine};
+use super::incoming::{IncomingFile, OtherMachine};
 use super::position::{NEXT_FILE, PUBLISHED_FILE, Position, PositionFiles};
+use super::run_state::TakenVersions;
 use super::snapshot_manifest::{FileVersions, SnapshotManifest, copy_name};
 use super::staged_tree::StagedTree;
 use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
-use super::taken_versions::TakenVersions;
 use crate::codex::rollout;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::{IoContext, IoError, atomic, events, tree};

@@ -7,13 +7,31 @@ use super::join::Join;
 use super::position::PositionFiles;
 use super::snapshot_manifest::{FileVersions, copy_name};
 use super::store::Remote;
-use super::taken_versions::{TAKEN_FILE, TakenVersions};
-use crate::io::{IoError, atomic, document, tree};
+use crate::io::document::{self, Document};
+use crate::io::{IoError, atomic, tree};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
 use crate::sync::ledger::Ledger;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{OwnManifests, Replica, SideFile, SyncState, SyncedFile};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+const TAKEN_FILE: &str = "taken.json";
+
+/// Versions of other machines that an unpublished run may have placed in the home, by key.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct TakenVersions {
+    pub(super) files: BTreeMap<String, Vec<FileVersions>>,
+    /// Keys of the files whose first version an earlier run placed in the home.
+    #[serde(default)]
+    pub(super) placed: BTreeSet<String>,
+}
+
+impl Document for TakenVersions {
+    const SCHEMA: u64 = 1;
+    const INDENTED: bool = false;
+}
 
 impl PositionFiles {
     /// Returns the replica with the state of the run that is not published yet.

@@ -2,8 +2,8 @@
 
 use super::causality::VersionId;
 use super::error::RemoteError;
+use super::incoming::{IncomingFile, OtherMachine};
 use super::join::Join;
-use super::other_machine::{IncomingFile, OtherMachine};
 use super::snapshot_manifest::{SnapshotManifest, copy_name};
 use super::staged_tree::{Candidate, StagedFiles, place_fetched};
 use super::store::{HOME, Remote, RemoteSnapshot};
