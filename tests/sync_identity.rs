@@ -290,7 +290,7 @@ fn files_of_a_root_removed_from_the_configuration_stay_and_keep_their_state() {
     let json = pair.apply("a");
     assert_eq!(
         json["notes"][0]["reason"],
-        "30 files are no longer synced; both sides stay as they are"
+        "30 files no longer synced; both sides stay as they are"
     );
     assert!(actions(&json).is_empty() && warned(&json).is_empty());
     assert!(before == (pair.0.tree("codex-a"), pair.0.tree("cloud/skills")));

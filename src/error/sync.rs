@@ -45,10 +45,7 @@ impl Advised for PlanError {
             Self::NoManifest(_) => self.unchanged(Refused, "wait for the cloud client, or continue as a first sync: codex-manager sync run --apply --refill"),
             Self::ManifestNotDownloaded(_) => self.unchanged(Refused, "let the cloud client download it, or make the folder available offline"),
             Self::InvalidGlob(_) => CommandError::wrap(Usage, self),
-            Self::NoFileToAllow { held, .. } if held.is_empty() => {
-                self.unchanged(Usage, "no file is held back because of a secret")
-            }
-            Self::NoFileToAllow { held, .. } => self.unchanged(Usage, format!("held back: {}", held.join(", "))),
+            Self::NoFileToAllow(_) => self.unchanged(Usage, "the warnings name the files that are held back: codex-manager sync plan"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::copying::{StagedCopy, copy_mode};
 use super::error::{ApplyError, StepFailure, changed_file_failure};
 use super::run::ApplyRun;
-use super::targets::{check_mounted_quickly, check_target_unchanged, prepare_target, rename_new};
+use super::targets::{check_mounted, check_target_unchanged, prepare_target, rename_new};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -158,20 +158,12 @@ impl ApplyRun<'_> {
     }
 
     pub(super) fn remove(&mut self, seen: &ObservedFile) -> Result<(), StepFailure> {
-        let path = match self.copier.check_unchanged(seen) {
-            Ok(path) => path,
+        let full = self.request.config.file_path(seen.side, &seen.path);
+        if !full.exists() {
             // Removed already, which is the intended result.
-            Err(_)
-                if !self
-                    .request
-                    .config
-                    .file_path(seen.side, &seen.path)
-                    .exists() =>
-            {
-                return Ok(());
-            }
-            Err(left) => return Err(left),
-        };
+            return Ok(());
+        }
+        let path = self.copier.check_unchanged(seen)?;
         // Another file or the snapshot has the content, so the file may be removed even if a program has it open.
         sharing::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
@@ -245,7 +237,7 @@ impl ApplyRun<'_> {
             Side::Local => &self.request.replica.folder,
             Side::Remote => {
                 let cloud = &self.request.config.cloud;
-                check_mounted_quickly(self.plan, cloud).map_err(ApplyError::from)?;
+                check_mounted(self.plan, cloud).map_err(ApplyError::from)?;
                 cloud
             }
         };

@@ -43,11 +43,6 @@ pub enum PlanError {
     #[error("filters.exclude_globs: {0}")]
     InvalidGlob(String),
     /// `--allow-secrets` names a file that neither side has, or that is never copied.
-    #[error("--allow-secrets names no file that sync copies: {path}")]
-    NoFileToAllow {
-        /// The path as the user typed it.
-        path: String,
-        /// Paths of the files that are not synced because of a secret, and that `--allow-secrets` would sync.
-        held: Vec<String>,
-    },
+    #[error("--allow-secrets names no file that sync copies: {0}")]
+    NoFileToAllow(String),
 }

@@ -17,7 +17,6 @@ use crate::sync::secrets::FileSecret;
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
 /// Lower bound of the number of deletions that need no consent, unless that is more than half of all files.
 const MIN_DELETION_LIMIT: usize = 5;
@@ -25,9 +24,6 @@ const MIN_DELETION_LIMIT: usize = 5;
 const MAX_DELETION_LIMIT: usize = 20;
 /// Number of missing files that never count as an unmounted folder while this machine's manifest exists.
 const ALLOWED_MISSING: usize = 20;
-
-/// The end of a reason not to sync a file, if the user can sync the file with `--allow-secrets`.
-const ALLOWS_SECRET: &str = "--allow-secrets syncs it once";
 
 /// Returns the notice to print if a file stays as it is although `decision` would change it; `None` to carry the
 /// decision out.
@@ -48,20 +44,9 @@ pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -
     let found = secrets.next()?;
     let mut why = format!("is not synced: it contains what looks like {found}");
     if let FileSecret::InText(_) = found {
-        let _ = write!(why, "; {ALLOWS_SECRET}");
+        why.push_str("; --allow-secrets syncs it once");
     }
     Some(NoticeList::Warning.notice(&file.path, why))
-}
-
-/// Returns the error for a path of `--allow-secrets` that no file has. The error names the files that the option can
-/// allow.
-pub(super) fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
-    let warnings = plan.notices.warnings.iter();
-    let held = warnings.filter(|(_, why)| why.ends_with(ALLOWS_SECRET));
-    let mut held: Vec<_> = held.map(|(path, _)| path.clone()).collect();
-    held.sort();
-    let path = path.to_owned();
-    PlanError::NoFileToAllow { path, held }
 }
 
 /// Replaces a plan that would copy a login under another name by a warning. Logins are never copied, even if their file
@@ -107,13 +92,9 @@ pub(super) fn refuse_unmounted(
 
 /// Returns the note about the number of files that the configuration no longer includes; `None` if there are none.
 pub(super) fn out_of_scope_note(out_of_scope: usize) -> Option<Notice> {
-    let files = match out_of_scope {
-        0 => return None,
-        1 => "1 file is".to_owned(),
-        n => format!("{n} files are"),
-    };
+    let files = pluralize(out_of_scope, "file");
     let why = format!("{files} no longer synced; both sides stay as they are");
-    Some(NoticeList::Note.notice("include_roots, exclude_globs", why))
+    (out_of_scope > 0).then(|| NoticeList::Note.notice("include_roots, exclude_globs", why))
 }
 
 /// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, at least

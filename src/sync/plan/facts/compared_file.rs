@@ -69,8 +69,6 @@ pub(crate) struct LineMergeFacts {
     pub(crate) bytes: u64,
     /// True if clients' copies are among the versions.
     pub(crate) has_client_copies: bool,
-    /// True if an attested file changed between its check and the merge.
-    pub(crate) is_outdated: bool,
 }
 
 /// The other files and versions of a conversation.

@@ -302,17 +302,12 @@ fn merge_lines(sides: &[&FileVersion], copies: &[FileVersion]) -> Result<LineMer
     let lacks_lines =
         |side: &Side| version_on(*side).is_none_or(|version| !merge.matches_version(version));
     let changed_sides = [Side::Local, Side::Remote].into_iter().filter(lacks_lines);
-    let with_digests = || versions.iter().zip(&merge.digests);
-    let is_outdated = with_digests().any(|(version, digest)| {
-        let attested = version.attested;
-        attested.is_some_and(|attested| attested != *digest)
-    });
-    let merged = with_digests().map(|(version, digest)| (version.seen.clone(), *digest));
+    let merged = versions.iter().zip(&merge.digests);
+    let merged = merged.map(|(version, digest)| (version.seen.clone(), *digest));
     Ok(LineMergeFacts {
         changed_sides: changed_sides.collect(),
         bytes: merge.bytes,
         versions: merged.collect(),
         has_client_copies: !copies.is_empty(),
-        is_outdated,
     })
 }

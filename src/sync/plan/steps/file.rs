@@ -171,15 +171,10 @@ fn describe_policy_conflict(
     Some(format!("{why}: {winner}, {loser}"))
 }
 
-/// Returns the plan that writes the merge to the sides that lack lines; `None` if both sides have all lines. If an
-/// attested file changed between its check and the merge, the sync waits for it.
+/// Returns the plan that writes the merge to the sides that lack lines; `None` if both sides have all lines.
 fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePlan> {
     if merge.changed_sides.is_empty() {
         return None;
-    }
-    if merge.is_outdated {
-        let why = "changed while it was read; the next run reads it again";
-        return Some(NoticeList::Waiting.notice(file.key, why).into());
     }
     let over = |side| {
         let seen = file.version(side).map(|version| &version.seen);
