@@ -41,9 +41,9 @@ pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -
         _ => return None,
     };
     let mut secrets = sources.into_iter().flatten().filter_map(|v| v.secret);
-    let found = secrets.next()?;
-    let mut why = format!("is not synced: it contains what looks like {found}");
-    if let FileSecret::InText(_) = found {
+    let secret = secrets.next()?;
+    let mut why = format!("is not synced: it contains what looks like {secret}");
+    if let FileSecret::InText(_) = secret {
         why.push_str("; --allow-secrets syncs it once");
     }
     Some(NoticeList::Warning.notice(&file.path, why))
@@ -99,9 +99,9 @@ pub(super) fn out_of_scope_note(out_of_scope: usize) -> Option<Notice> {
 
 /// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, at least
 /// [`MIN_DELETION_LIMIT`] or half of them, whichever is less, at least 1, and at most [`MAX_DELETION_LIMIT`].
-fn deletion_limit(known: usize) -> usize {
-    let floor = MIN_DELETION_LIMIT.min(known / 2).max(1);
-    (known / 10).clamp(floor, MAX_DELETION_LIMIT)
+fn deletion_limit(known_files: usize) -> usize {
+    let floor = MIN_DELETION_LIMIT.min(known_files / 2).max(1);
+    (known_files / 10).clamp(floor, MAX_DELETION_LIMIT)
 }
 
 /// Drops all steps that delete files if there are more than [`deletion_limit`], until the user confirms them with

@@ -22,13 +22,13 @@ impl SnapshotReader {
     /// Calls `read` with the content of a file and its mode, if known.
     pub(super) fn read_with<T>(
         &mut self,
-        kept: &SnapshotFile,
+        snapshot_file: &SnapshotFile,
         read: impl FnOnce(&mut dyn io::Read, Option<u32>) -> io::Result<T>,
     ) -> io::Result<T> {
         let root = match self {
             Self::Zip(zip) => {
                 let mut file = zip
-                    .by_name(&kept.path_in_snapshot())
+                    .by_name(&snapshot_file.path_in_snapshot())
                     .map_err(io::Error::other)?;
                 let mode = file.unix_mode();
                 return read(&mut file, mode);
@@ -36,7 +36,7 @@ impl SnapshotReader {
             Self::Folder(root) => root,
         };
         let mut path = root.clone();
-        for part in Path::new(&kept.path_in_snapshot()).components() {
+        for part in Path::new(&snapshot_file.path_in_snapshot()).components() {
             path.push(part);
             if fs::symlink_metadata(&path)?.is_symlink() {
                 return Err(io::Error::other("a link in a snapshot is not followed"));

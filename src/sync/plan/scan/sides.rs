@@ -197,8 +197,8 @@ pub(crate) fn check_cloud_identity(
     if identity::own_manifest_path(config, &state).exists() {
         return Ok(());
     }
-    let known = state.files.values();
-    let missing = known.filter(|last| !cloud.join(&last.remote.path).exists());
+    let last_synced = state.files.values();
+    let missing = last_synced.filter(|last| !cloud.join(&last.remote.path).exists());
     match missing.count() {
         0 => Ok(()),
         missing => Err(PlanError::MostFilesMissing {
