@@ -12,13 +12,13 @@ use crate::sync::config::SyncConfig;
 use crate::sync::ledger::Ledger;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::PlanError;
-use crate::sync::sides::{Side, Stat, set_mtime};
+use crate::sync::sides::{Side, Stat, set_mode, set_mtime};
 use crate::sync::state::{Replica, StateJournal, SyncState};
 use crate::sync::{conflict_copies, contents, identity, resolutions, rollouts, snapshot_writer};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 /// Copies the replaced files to a safety snapshot, then restores each file by one rename. Returns the name of the
 /// safety snapshot, if a file was replaced. Attests the files that go to the cloud folder, because other machines wait
@@ -191,19 +191,6 @@ fn stage(
         ledger.sync()?;
     }
     Ok(StagedFile { temp, path })
-}
-
-/// Applies the recorded mode: the owner can always read and write the file, other users can never write it.
-fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
-    #[cfg(unix)]
-    if let Some(mode) = mode {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::Permissions::from_mode(mode & 0o755 | 0o600);
-        crate::io::modes::ignore_refusal(file.set_permissions(mode))?;
-    }
-    #[cfg(not(unix))]
-    let _ = (file, mode);
-    Ok(())
 }
 
 /// Records that the user wants the restored versions of conversations, so that earlier decisions against them

@@ -2,6 +2,7 @@
 
 use crate::io::file_open;
 use crate::sync::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
+use crate::sync::sides::mode_of;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -46,16 +47,4 @@ impl SnapshotReader {
         let mode = mode_of(&file.metadata()?);
         read(&mut file, mode)
     }
-}
-
-#[cfg(unix)]
-#[allow(clippy::unnecessary_wraps, reason = "not all systems have one")]
-fn mode_of(meta: &fs::Metadata) -> Option<u32> {
-    use std::os::unix::fs::PermissionsExt;
-    Some(meta.permissions().mode())
-}
-
-#[cfg(not(unix))]
-fn mode_of(_: &fs::Metadata) -> Option<u32> {
-    None
 }
