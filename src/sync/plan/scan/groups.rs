@@ -119,7 +119,7 @@ fn resolve_case_clashes(
         names.push(key.clone());
     }
     for keys in folded.into_values().filter(|keys| keys.len() > 1) {
-        resolve_case_clash(state, groups, keys, notices);
+        resolve_case_clash(state, groups, &keys, notices);
     }
 }
 
@@ -128,7 +128,7 @@ fn resolve_case_clashes(
 fn resolve_case_clash(
     state: &SyncState,
     groups: &mut HashMap<String, FileGroup>,
-    keys: Vec<String>,
+    keys: &[String],
     notices: &mut Vec<Notice>,
 ) {
     let count_on = |side: fn(&FileGroup) -> &Vec<ListedFile>| {
@@ -140,7 +140,7 @@ fn resolve_case_clash(
         .any(|key| line_merge::is_mergeable(&key.to_lowercase()));
     if !is_line_file && count_on(|g| &g.local) <= 1 && count_on(|g| &g.remote) <= 1 {
         let mut joined = FileGroup::default();
-        for key in &keys {
+        for key in keys {
             if let Some(group) = groups.remove(key) {
                 joined.local.extend(group.local);
                 joined.remote.extend(group.remote);
@@ -154,7 +154,7 @@ fn resolve_case_clash(
         groups.insert(key, joined);
         return;
     }
-    for key in &keys {
+    for key in keys {
         groups.remove(key);
         let other_keys = keys.iter().filter(|other| *other != key);
         let other_keys: Vec<_> = other_keys.map(String::as_str).collect();

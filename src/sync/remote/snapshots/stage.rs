@@ -79,9 +79,9 @@ impl<R: Remote> Join<'_, R> {
         let changed = waiting.zip(incoming);
         for (other_machine, mut incoming) in newest_first(changed.collect()) {
             let collides = |change: &IncomingFile| {
-                let other_machine = chosen.get(&change.key);
+                let chosen_version = chosen.get(&change.key);
                 postponed.contains(&change.key)
-                    || other_machine.is_some_and(|version| *version != change.version)
+                    || chosen_version.is_some_and(|version| *version != change.version)
             };
             if incoming.iter().any(collides) {
                 postponed.extend(incoming.into_iter().map(|change| change.key));
