@@ -71,8 +71,8 @@ fn i2_a_killed_sync_restore_leaves_complete_files_and_can_be_repeated() {
         for number in kill_numbers(KILLS) {
             let pair = Pair::new();
             let snapshot = "backups-b/b-20261101T000000Z";
-            pair.put_snapshot(snapshot, &[(SKILL, "old"), ("AGENTS.md", "old")]);
             for path in [SKILL, "AGENTS.md"] {
+                pair.0.write(&format!("{snapshot}/{path}"), "old");
                 pair.put("b", path, "new");
             }
             let from = ["restore", "--from", "b-20261101T000000Z", "--apply"];
@@ -288,9 +288,9 @@ fn i3_a_sync_restore_onto_a_full_disk_leaves_complete_files_and_names_the_snapsh
         let paths = ["skills/mine/1.md", "skills/mine/2.md", "skills/mine/3.md"];
         for path in paths {
             pair.put(name, path, small);
+            pair.0
+                .write(&format!("backups-b/b-20261101T000000Z/{path}"), &large);
         }
-        let files = paths.map(|path| (path, &*large));
-        pair.put_snapshot("backups-b/b-20261101T000000Z", &files);
         let args = [
             "restore",
             "--from",

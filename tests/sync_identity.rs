@@ -103,21 +103,27 @@ fn a_machine_restored_from_a_backup_accepts_its_later_files() {
 
 #[test]
 fn a_single_restored_machine_does_not_wait_for_its_former_manifest() {
-    let pair = Pair::new();
-    pair.put("a", SKILL, "one");
-    pair.apply("a");
-    copy_machine(&pair);
-    pair.put("a", SKILL, "two, longer");
-    pair.apply("a");
-    swap_with_copy(&pair);
-    assert_eq!(warned(&pair.apply("a")).len(), 1);
-    assert_eq!(manifests_of(&pair, "a").len(), 2);
-    // Another program writes to the cloud folder. It has no manifest.
-    pair.put("cloud", SKILL, "three, of a tool");
-    assert_eq!(
-        actions(&pair.apply("a")),
-        [format!("copy-to-local {SKILL}")]
-    );
+    for damaged in [false, true] {
+        let pair = Pair::new();
+        pair.put("a", SKILL, "one");
+        pair.apply("a");
+        copy_machine(&pair);
+        pair.put("a", SKILL, "two, longer");
+        pair.apply("a");
+        if damaged {
+            fs::write(state_of(&pair, "a"), "\0").unwrap();
+        } else {
+            swap_with_copy(&pair);
+        }
+        assert_eq!(warned(&pair.apply("a")).len(), 1);
+        assert_eq!(manifests_of(&pair, "a").len(), 2);
+        // Another program writes to the cloud folder. It has no manifest.
+        pair.put("cloud", SKILL, "three, of a tool");
+        assert_eq!(
+            actions(&pair.apply("a")),
+            [format!("copy-to-local {SKILL}")]
+        );
+    }
 }
 
 #[test]
@@ -290,7 +296,7 @@ fn files_of_a_root_removed_from_the_configuration_stay_and_keep_their_state() {
     let json = pair.apply("a");
     assert_eq!(
         json["notes"][0]["reason"],
-        "30 files no longer synced; both sides stay as they are"
+        "30 files are no longer synced; both sides stay as they are"
     );
     assert!(actions(&json).is_empty() && warned(&json).is_empty());
     assert!(before == (pair.0.tree("codex-a"), pair.0.tree("cloud/skills")));

@@ -133,7 +133,7 @@ fn oversized_manifests_are_ignored_with_little_memory() {
 }
 
 #[test]
-fn accept_unlisted_is_offered_for_a_partial_conversation_only_where_it_was_written() {
+fn a_partial_conversation_is_reported_with_the_machine_of_the_newest_version() {
     let pair = Pair::new();
     let whole = format!("{META}{{\"n\":1}}\n");
     pair.put("a", ROLLOUT, &whole);
@@ -141,10 +141,16 @@ fn accept_unlisted_is_offered_for_a_partial_conversation_only_where_it_was_writt
     pair.put("cloud", ROLLOUT, &whole[..whole.len() - 4]);
     // The user must not overwrite a version that has not arrived.
     let run = pair.run("b", &["run", "--apply"]).code(6);
+    assert!(run.stderr.contains("; a has the newest version\n"), "{run}");
     assert!(!run.stderr.contains("--accept-unlisted"), "{run}");
     assert!(!pair.home("b").join(ROLLOUT).exists());
     // The machine that wrote it has no newer version.
     let run = pair.run("a", &["run", "--apply"]).code(6);
+    assert!(
+        run.stderr
+            .contains("; this machine has the newest version\n"),
+        "{run}"
+    );
     assert!(run.stderr.contains("--accept-unlisted"), "{run}");
     let _ = pair
         .run("a", &["run", "--apply", "--accept-unlisted"])
@@ -161,14 +167,10 @@ fn a_zero_filled_file_is_reported_with_a_remedy() {
     pair.apply("a");
     let zeros = "\0".repeat(whole.len() - META.len());
     let torn = pair.put("cloud", ROLLOUT, &format!("{META}{zeros}"));
-    let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
-    let why = json["waiting"][0]["reason"].as_str().unwrap();
-    assert!(
-        why.contains(
-            "; remove it from the cloud folder, then run on the machine that has the text: "
-        ),
-        "{json}"
-    );
+    let run = pair.run("b", &["run", "--apply"]).code(6);
+    let message =
+        "; remove it from the cloud folder, then run on a:\n    codex-manager sync run --apply\n";
+    assert!(run.stderr.contains(message), "{run}");
     fs::remove_file(torn).unwrap();
     pair.apply("a");
     pair.apply("b");

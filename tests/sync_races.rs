@@ -319,10 +319,10 @@ fn a_file_written_during_a_sync_restore_is_kept() {
     for (target, side) in [("cloud", "cloud"), ("local", "b")] {
         for number in 1..=STOPS {
             let pair = Pair::new();
-            pair.put_snapshot(
-                "backups-b/b-20261101T000000Z",
-                &paths.map(|path| (path, "old")),
-            );
+            for path in paths {
+                let snapshot = format!("backups-b/b-20261101T000000Z/{path}");
+                pair.0.write(&snapshot, "old");
+            }
             for path in &paths[..2] {
                 pair.put(side, path, "before");
             }

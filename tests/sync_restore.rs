@@ -3,7 +3,7 @@
 use crate::support::copy_tree;
 use crate::support::env::assert_same_tree;
 use crate::support::held_lock::HeldLock;
-use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, set_mtime, snapshot_list};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, set_mtime};
 use chrono::TimeDelta;
 use codex_manager::testing::io::clock::Clock;
 use std::fs;
@@ -116,7 +116,8 @@ fn the_latest_snapshot_is_chosen_by_mtime() {
         ("b-20261101T000000Z", "first"),
         ("b-20261102T000000Z", "second"),
     ] {
-        pair.put_snapshot(&format!("backups-b/{name}"), &[(SKILL, text)]);
+        pair.0
+            .write(&format!("backups-b/{name}/skills/mine/SKILL.md"), text);
     }
     pair.0.write("outside/skills/mine/SKILL.md", "outside");
     snapshot_at(&pair, "b-20261101T000000Z", 1_795_000_060);
@@ -138,23 +139,18 @@ fn the_latest_snapshot_is_chosen_by_mtime() {
 #[test]
 fn a_zip_with_outside_paths_or_a_login_is_not_restored() {
     use std::io::Write;
-    for (name, code) in [("../escaped", 5), ("/escaped", 5), ("auth.json", 6)] {
+    for (name, code) in [("../escaped", 5), ("/escaped", 5), ("auth.json", 0)] {
         let pair = Pair::new();
         let path = pair.0.write("backups-b/b-20261101T000000Z.zip", "");
         let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
-        let list = snapshot_list(&[(SKILL, "planted"), (name, "planted")]);
-        for (name, text) in [
-            (SKILL, "planted"),
-            (name, "planted"),
-            (".codex-manager-snapshot.json", &*list),
-        ] {
+        for name in [SKILL, name] {
             let options = zip::write::SimpleFileOptions::default();
             zip.start_file(name, options).unwrap();
-            zip.write_all(text.as_bytes()).unwrap();
+            zip.write_all(b"planted").unwrap();
         }
         zip.finish().unwrap();
         let run = pair.run("b", &["restore", "--apply"]).code(code);
-        assert_eq!(pair.home("b").join("skills").exists(), code == 6, "{run}");
+        assert_eq!(pair.home("b").join("skills").exists(), code == 0, "{run}");
         assert!(!pair.home("b").join("auth.json").exists(), "{name}");
         assert!(!pair.0.path("escaped").exists(), "{name}");
     }
@@ -275,14 +271,15 @@ fn unfinished_snapshots_of_killed_runs_are_removed() {
         left("killed", true, in_a_while),
     ];
     let stay = [
+        left("about-to-be", false, in_a_while),
         left("under-way", true, long_ago),
         pair.0
             .write("backups-b/.codex-manager-unfinished-file", "x"),
     ];
-    let lock = HeldLock::exclusive(&stay[0].join(".lock"));
+    let lock = HeldLock::exclusive(&stay[1].join(".lock"));
     pair.apply("b");
     assert_eq!(gone.map(|path| path.exists()), [false; 2]);
-    assert_eq!(stay.map(|path| path.exists()), [true; 2]);
+    assert_eq!(stay.map(|path| path.exists()), [true; 3]);
     drop(lock);
 }
 
@@ -320,7 +317,8 @@ fn a_sync_restore_with_a_blocked_destination_restores_nothing() {
         ("skills/x/y/z", "a folder blocks"),
     ] {
         let pair = Pair::new();
-        pair.put_snapshot(kept, &[("AGENTS.md", "kept"), ("skills/x/y", "kept")]);
+        pair.0.write(&format!("{kept}/AGENTS.md"), "kept");
+        pair.0.write(&format!("{kept}/skills/x/y"), "kept");
         pair.put("b", there, "mine");
         for mode in ["--dry-run", "--apply"] {
             let run = pair.run("b", &["restore", mode]).code(5);
@@ -337,16 +335,13 @@ fn a_snapshot_with_an_unusable_list_is_refused() {
     for (list, why) in [
         ("{\"schema\":1,\"fil", "EOF"),
         ("{\"schema\":9,\"things\":[]}", "newer codex-manager"),
-        ("", "codex-manager did not make the snapshot"),
     ] {
         let pair = Pair::new();
         let folder = "backups-b/b-20261101T000000Z";
         pair.0
             .write(&format!("{folder}/.cloud/{SKILL}"), "of the cloud");
-        if !list.is_empty() {
-            let file = format!("{folder}/.codex-manager-snapshot.json");
-            pair.0.write(&file, list);
-        }
+        let file = format!("{folder}/.codex-manager-snapshot.json");
+        pair.0.write(&file, list);
         for mode in ["--dry-run", "--apply"] {
             let run = pair.run("b", &["restore", mode]).code(5);
             assert!(run.stderr.contains(why), "{run}");

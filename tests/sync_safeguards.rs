@@ -203,13 +203,13 @@ fn a_text_with_a_token_is_not_restored_to_the_cloud_but_a_conversation_is() {
     let pair = Pair::new();
     let kept = "backups-a/a-20261101T000000Z";
     let conversation = format!("{META}{{\"n\":\"{token}\"}}\n");
-    pair.put_snapshot(kept, &[(ROLLOUT, &conversation)]);
+    pair.0.write(&format!("{kept}/{ROLLOUT}"), &conversation);
     for target in ["local", "cloud"] {
         let args = ["restore", "--target", target, "--apply"];
         let _ = pair.run("a", &args).code(0);
     }
     assert_eq!(pair.text("cloud", ROLLOUT), conversation);
-    pair.put_snapshot(kept, &[(ROLLOUT, &conversation), (SKILL, &token)]);
+    pair.0.write(&format!("{kept}/{SKILL}"), &token);
     let args = ["restore", "--target", "cloud", "--apply", "--json"];
     let left = pair.run("a", &args).code(6);
     assert!(
@@ -276,8 +276,16 @@ fn client_copies_and_placeholders_beside_the_roots_are_found() {
     pair.put("a", "AGENTS.md", "x");
     pair.apply("a");
     pair.put("cloud", "history (1).jsonl", "{\"ts\":2}\n");
-    pair.apply("a");
+    pair.put("cloud", "AGENTS (1).md", "y");
+    pair.put("cloud", "sessions (Selective Sync Conflict)/x", "x");
+    let json = pair.apply("a");
     assert_eq!(pair.text("a", "history.jsonl"), "{\"ts\":1}\n{\"ts\":2}\n");
+    let notes = json["notes"].as_array().unwrap();
+    let named: Vec<_> = notes.iter().map(|n| n["path"].as_str().unwrap()).collect();
+    assert_eq!(
+        named,
+        ["AGENTS (1).md", "sessions (Selective Sync Conflict)"]
+    );
     fs::remove_file(pair.cloud().join("history (1).jsonl")).unwrap();
     fs::remove_file(pair.cloud().join("history.jsonl")).unwrap();
     pair.put("cloud", ".history.jsonl.icloud", "x");
@@ -619,17 +627,24 @@ fn a_deletion_is_not_synced_if_equality_was_inferred_from_mtime() {
 }
 
 #[test]
-fn without_manifests_an_empty_text_never_replaces_a_complete_one() {
+fn without_manifests_a_partial_text_never_replaces_a_complete_one() {
     let pair = Pair::new();
     pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
     pair.put("a", "skills/s/empty.md", "text");
+    let cut = "x".repeat(4096);
+    let hole = format!("{}{}tail\n", "text\n".repeat(900), "\0".repeat(600));
     for (path, text) in [
         ("skills/s/whole.md", "no newline"),
         ("skills/s/nothing.py", ""),
+        ("skills/s/cut.md", &cut),
+        ("skills/s/hole.md", &hole),
+        ("skills/s/half.json", "{\"a\": [1,"),
         ("skills/s/empty.md", ""),
     ] {
         set_mtime(&pair.put("cloud", path, text), 1_900_000_000);
     }
+    set_mtime(&pair.put("cloud", "skills/s/same.md", &cut), 1_900_000_000);
+    pair.put("a", "skills/s/same.md", &cut);
     let run = pair.run("a", &["run", "--apply"]).code(6);
     assert!(run.stderr.contains("--accept-unlisted"), "{run}");
     for path in ["skills/s/whole.md", "skills/s/nothing.py"] {
@@ -641,12 +656,13 @@ fn without_manifests_an_empty_text_never_replaces_a_complete_one() {
         .iter()
         .map(|w| w["path"].as_str().unwrap())
         .collect();
-    assert_eq!(paths, ["skills/s/empty.md"]);
+    let expected = ["cut.md", "empty.md", "half.json", "hole.md"];
+    assert_eq!(paths, expected.map(|name| format!("skills/s/{name}")));
     assert_eq!(pair.text("a", "skills/s/empty.md"), "text");
     let _ = pair
         .run("a", &["run", "--apply", "--accept-unlisted"])
         .code(0);
-    assert_eq!(pair.text("a", "skills/s/empty.md"), "");
+    assert_eq!(pair.text("a", "skills/s/half.json"), "{\"a\": [1,");
 }
 
 #[test]

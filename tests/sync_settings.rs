@@ -107,6 +107,43 @@ fn the_mode_last_date_only_without_date_folders_syncs_all_with_a_note() {
 }
 
 #[test]
+fn the_manifest_of_codexsync_identifies_the_changed_side() {
+    let pair = Pair::new();
+    let manifest = pair.0.path("manifest.json");
+    let manifest_of = |version: u32| {
+        let looks = format!("{{\"mtime_ns\": {T}000000000, \"size\": 5}}");
+        format!(
+            "{{\"data_version\": {version}, \"files\": {{\"{SKILL}\": {{\"local\": {looks}, \
+             \"cloud\": {looks}}}, \"gone.md\": {{\"local\": {looks}, \"cloud\": {looks}}}}}}}"
+        )
+    };
+    fs::write(&manifest, manifest_of(1)).unwrap();
+    pair.configure(
+        "a",
+        &format!("[state]\nmanifest_file = \"{}\"\n", manifest.display()),
+    );
+    // Changed only remotely, with an older mtime.
+    set_mtime(&pair.put("a", SKILL, "first"), T);
+    set_mtime(&pair.put("cloud", SKILL, "changed"), T - 60);
+    let json = pair.run("a", &["plan", "--json"]).code(0).json();
+    assert_eq!(actions(&json), [format!("copy-to-local {SKILL}")]);
+    // Changed on both sides, so mtimes do not decide.
+    set_mtime(&pair.put("a", SKILL, "as well"), T + 60);
+    let _ = pair.run("a", &["plan"]).code(2);
+    fs::write(&manifest, manifest_of(2)).unwrap();
+    let run = pair.run("a", &["plan"]).code(4);
+    assert!(
+        run.stderr.contains("state.manifest_file has version 2"),
+        "{run}"
+    );
+    fs::write(&manifest, "{").unwrap();
+    let _ = pair.run("a", &["plan"]).code(4);
+    fs::remove_file(&manifest).unwrap();
+    let json = pair.run("a", &["plan", "--json"]).code(0).json();
+    assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);
+}
+
+#[test]
 fn an_unknown_key_causes_only_a_warning() {
     let pair = Pair::new();
     pair.configure("a", "[sync]\nspeed = 9\n[extra]\nx = 1\n");

@@ -32,7 +32,7 @@ const TEARS: [(&str, Tear); 4] = [
 ];
 
 #[test]
-fn a_torn_manifest_counts_as_another_machines() {
+fn a_torn_manifest_is_rewritten_and_existing_files_are_attested() {
     for (how, tear) in TEARS {
         let pair = Pair::new();
         pair.configure("c", "");
@@ -42,16 +42,18 @@ fn a_torn_manifest_counts_as_another_machines() {
         }
         let machines = pair.cloud().join(".codex-manager/machines");
         let word = only(&machines, "a-");
-        let torn = tear(&fs::read(&word).unwrap());
-        fs::write(&word, &torn).unwrap();
-        let checks = pair.run("a", &["preflight", "--json"]).code(0).json();
-        let warning = "a cloud client damaged it";
-        assert!(checks.to_string().contains(warning), "{how}: {checks}");
+        let whole = fs::read(&word).unwrap();
+        fs::write(&word, tear(&whole)).unwrap();
+        let checks = pair.run("a", &["preflight"]).code(0);
+        assert!(
+            checks
+                .stdout
+                .contains("this machine's manifest in the cloud folder is"),
+            "{how}: {checks}"
+        );
         let json = pair.apply("a");
-        assert_eq!(json["warnings"].as_array().unwrap().len(), 1, "{json}");
-        assert_eq!(fs::read(&word).unwrap(), torn, "{how}");
-        // The user follows `preflight`.
-        fs::remove_file(&word).unwrap();
+        assert_eq!(json["warnings"].as_array().unwrap().len(), 0, "{json}");
+        assert_eq!(fs::read(only(&machines, "a-")).unwrap(), whole, "{how}");
         // A file that the user copied by hand to all places except the third machine.
         for name in ["a", "b", "cloud"] {
             pair.put(name, "skills/s/hand", "by hand");
@@ -129,7 +131,7 @@ fn a_partial_conflict_copy_is_completed_or_kept() {
 }
 
 #[test]
-fn an_incomplete_manifest_of_a_removed_machine_is_named_until_it_is_removed() {
+fn an_incomplete_manifest_of_a_removed_machine_stops_no_sync() {
     let pair = Pair::new();
     pair.configure("c", "");
     pair.put("a", SKILL, "one");
@@ -150,7 +152,6 @@ fn an_incomplete_manifest_of_a_removed_machine_is_named_until_it_is_removed() {
     for output in ["the manifest of a has", "2026-11-18", "/a-", "remove that"] {
         assert!(checks.stdout.contains(output), "{output}: {checks}");
     }
-    fs::remove_file(&word).unwrap();
     for _ in 0..2 {
         pair.apply("b");
     }

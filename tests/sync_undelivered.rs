@@ -161,6 +161,11 @@ fn accept_unlisted_is_offered_only_if_no_newer_version_is_listed() {
     // Written by hand: all manifests list only the version that both machines have.
     pair.put("cloud", SKILL, "by hand\n");
     let run = pair.run("b", &["run", "--apply"]).code(6);
+    assert!(
+        run.stderr
+            .contains("; this machine has the newest version\n"),
+        "{run}"
+    );
     assert!(run.stderr.contains("--accept-unlisted"), "{run}");
     pair.put("cloud", SKILL, "one\n");
     pair.apply("b");
@@ -171,6 +176,7 @@ fn accept_unlisted_is_offered_only_if_no_newer_version_is_listed() {
     pair.apply("c");
     pair.put("cloud", SKILL, "two, o");
     let run = pair.run("b", &["run", "--apply"]).code(6);
+    assert!(run.stderr.contains("; c has the newest version\n"), "{run}");
     assert!(!run.stderr.contains("--accept-unlisted"), "{run}");
 }
 
@@ -300,7 +306,11 @@ fn a_version_that_was_lost_with_its_machine_is_awaited_only_if_a_clone_has_it() 
         copy_homes(&pair, "a", "latest", false);
         copy_homes(&pair, "a", "image", true);
         pair.apply("a");
-        pair.apply("b");
+        let given_up = "put back from a backup or copied";
+        let run = pair.run("b", &["run", "--apply"]).code(0);
+        assert!(run.to_string().contains(given_up), "{lost}: {run}");
+        let run = pair.run("b", &["run", "--apply"]).code(0);
+        assert!(!run.to_string().contains(given_up), "{lost}, once: {run}");
         // It was a clone, and the other machine still has this version.
         copy_homes(&pair, "a", "latest", true);
         pair.put("a", "skills/more/SKILL.md", "x");

@@ -5,6 +5,7 @@ use super::{Advised, CommandError};
 use crate::io::settings::SettingsError;
 use crate::sync::apply::ApplyError;
 use crate::sync::backup::BackupError;
+use crate::sync::codexsync::CodexSyncStateError;
 use crate::sync::config::SyncConfigError;
 use crate::sync::index_updates::IndexUpdateError;
 use crate::sync::plan::PlanError;
@@ -36,6 +37,7 @@ impl Advised for PlanError {
     fn advice(&self) -> CommandError {
         match self {
             Self::Io(e) => e.advice(),
+            Self::CodexSyncImport(e) => e.advice(),
             Self::State(e) => e.advice(),
             Self::NoCloud(_) => self.unchanged(Refused, "mount it, start its client, or create it with mkdir"),
             Self::NotAFolder(_) => self.unchanged(Refused, "move it away: codex-manager needs a real folder there"),
@@ -67,6 +69,18 @@ impl Advised for RemoteError {
                 "sync makes hard links from one to the other: move the manager home, or name another one with --manager-home",
             ),
             Self::Changed(_) => self.hint(Failed, "end Codex, then run the same command again"),
+        }
+    }
+}
+
+impl Advised for CodexSyncStateError {
+    fn advice(&self) -> CommandError {
+        match self {
+            Self::Io(e) => e.advice(),
+            Self::Invalid { .. } => self.unchanged(
+                Usage,
+                "remove state.manifest_file from sync.toml: the first sync then compares the files themselves",
+            ),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::archive_names::{file_name, strip_archive_suffix};
 use crate::inventory::store;
 use crate::io::{links, shell};
-use crate::journal;
+use crate::journal::{self, JournalError};
 use crate::restore;
 use crate::restore::RestoreError;
 use crate::restore::apply::{self, RestoreReport};
@@ -23,7 +23,7 @@ use crate::restore::request::RestoreRequest;
 use crate::steps::earlier_turns::project_continued_rollouts;
 use crate::steps::home_checks::{refusal_reason, refuses_logins};
 use crate::steps::replaced_messages::{ReplacedMessages, update_losses};
-use crate::sync::restore_marker;
+use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
 use crate::views::account::{warn_all, warn_not_recorded};
 use crate::views::restore_report::{describe_replaced, removed_names, show_plan, show_report};
@@ -331,19 +331,34 @@ pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
 }
 
 /// Applies a restore. If the restore may remove files from the home, first marks the home as restored: without the
-/// mark, the next sync would treat these files as deleted by the user. A restore that fails leaves the mark: the next sync
-/// then copies no deletion.
+/// mark, the next sync would treat these files as deleted by the user. Removes the mark again if the restore changed
+/// nothing because other programs use the home.
 pub(crate) fn apply_marked(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     context: &Context,
 ) -> Result<RestoreReport> {
     let bar = context.ui.bar("restoring", plan.bytes);
-    if request.target == RestoreTarget::Home && (!plan.partial || !plan.removed.is_empty()) {
-        let folders = Replica::find_folders(request.manager_home, &request.folder)?;
-        restore_marker::write(&folders)?;
+    let marks = match request.target {
+        RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
+            Some(RestoreMarkers::write(&Replica::find_folders(
+                request.manager_home,
+                &request.folder,
+            )?)?)
+        }
+        _ => None,
+    };
+    let applied = apply::apply(request, &bar);
+    drop(bar);
+    let is_unchanged = matches!(
+        &applied,
+        Err(RestoreError::Busy(_)
+            | RestoreError::Journal(JournalError::Written { .. } | JournalError::Opened { .. }))
+    );
+    if let Some(marks) = marks.filter(|_| is_unchanged) {
+        marks.remove();
     }
-    Ok(apply::apply(request, &bar)?)
+    Ok(applied?)
 }
 
 /// Records the safety backup and the profiles in the manager home. If a part of this fails, or the restore could not

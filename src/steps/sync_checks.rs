@@ -15,7 +15,7 @@ use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::sides::Stat;
 use crate::sync::state::{Replica, StateDamage, StateError, SyncState};
-use crate::sync::{identity, manifest, resolutions, scan};
+use crate::sync::{identity, manifest, resolutions, scan, scope};
 use chrono::DateTime;
 use std::path::Path;
 
@@ -31,7 +31,11 @@ pub(crate) fn run_checks(
     let config = read_config_quietly(context, path)?;
     let message = format!("configuration: {}", path.display());
     let mut checks = vec![Check::ok("sync.config", message)];
-    for warning in &config.warnings {
+    for warning in config
+        .warnings
+        .iter()
+        .chain(&misspelled_root_warnings(&config))
+    {
         checks.push(Check::warn("sync.config", warning.clone()));
     }
     check_folders(&config, &mut checks);
@@ -77,6 +81,11 @@ fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Ch
         let fix = "wait for the cloud client, and before you start Codex here run: codex-manager sync run --apply";
         checks.push(Check::warn("sync.arrival", message).advised(fix));
     }
+}
+
+pub(crate) fn misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
+    let found = scope::find_misspelled_roots(config).into_iter();
+    found.map(|why| format!("include_roots {why}")).collect()
 }
 
 fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
@@ -139,7 +148,7 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         }
     };
     checks.push(check_last_sync(&state, &replica));
-    check_own_manifest(config, &mut state, checks);
+    check_own_manifest(config, &replica, &mut state, checks);
     let others = identity::read_remote_manifests(config, &state);
     if let Ok(manifests) = &others {
         check_remote_manifests(config, manifests, checks);
@@ -186,13 +195,23 @@ fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
 }
 
 /// Adds findings about this machine's manifest in the cloud folder.
-fn check_own_manifest(config: &SyncConfig, state: &mut SyncState, checks: &mut Vec<Check>) {
+fn check_own_manifest(
+    config: &SyncConfig,
+    replica: &Replica,
+    state: &mut SyncState,
+    checks: &mut Vec<Check>,
+) {
+    if let Ok(true) = identity::is_own_manifest_torn(state, config, replica) {
+        let message = "this machine's manifest in the cloud folder is incomplete".to_owned();
+        let fix = "the next sync run writes it again";
+        checks.push(Check::warn("sync.arrival", message).advised(fix));
+    }
     if scan::is_placeholder(&identity::own_manifest_path(config, state)) {
         let message = "this machine's manifest is not downloaded".to_owned();
         let fix = "have the cloud client download it";
         checks.push(Check::fail("sync.arrival", message).advised(fix));
     }
-    if let Ok(Some((path, why))) = identity::rename_if_cloned(state, config) {
+    if let Ok(Some((path, why))) = identity::rename_if_cloned(state, config, replica) {
         checks.push(Check::warn(STATE_ID, format!("{path} {why}")));
     }
 }

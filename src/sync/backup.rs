@@ -16,6 +16,7 @@ use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 pub(crate) const LIST_NAME: &str = ".codex-manager-snapshot.json";
 /// The folder in a snapshot with the files of the cloud folder.
@@ -26,6 +27,8 @@ pub(super) const TIMESTAMP_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 pub(super) const UNFINISHED_PREFIX: &str = ".codex-manager-unfinished-";
 /// Name of the lock file in an unfinished snapshot.
 pub(super) const UNFINISHED_LOCK: &str = ".lock";
+/// A younger unfinished snapshot without a lock may be about to get one.
+const MIN_UNLOCKED_AGE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -148,7 +151,7 @@ impl SyncSnapshot {
     }
 }
 
-/// Returns the snapshots in the backup folder by mtime, the newest first, including those of other programs.
+/// Returns the snapshots in the backup folder by mtime, the newest first, including those of codexSync.
 pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -223,19 +226,27 @@ pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<zip::ZipArchive<File>,
     zip::ZipArchive::new(file).map_err(|_| BackupError::NotAZip(path.clone()))
 }
 
-/// Returns the unfinished snapshots in `folder` that no process is writing.
+/// Returns the unfinished snapshots in `folder` that no process is writing. Leaves out snapshots without a lock file if
+/// they are younger than [`MIN_UNLOCKED_AGE`].
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub(crate) fn list_unfinished(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+pub(crate) fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.at("list", folder)?,
     };
     let is_abandoned = |path: &PathBuf| {
         let lock = path.join(UNFINISHED_LOCK);
-        let is_folder = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-        is_folder && !lock::is_held(&lock)
+        let Ok(meta) = path.symlink_metadata() else {
+            return false;
+        };
+        let age = meta
+            .modified()
+            .ok()
+            .and_then(|at| now.duration_since(at).ok());
+        let is_young = !lock.exists() && age.is_none_or(|age| age < MIN_UNLOCKED_AGE);
+        meta.is_dir() && !is_young && !lock::is_held(&lock)
     };
     let entries = entries.flatten();
     let unfinished = entries
@@ -253,8 +264,8 @@ pub(crate) fn list_unfinished(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
-pub(crate) fn remove_unfinished(folder: &Path) -> Result<usize, IoError> {
-    let unfinished = list_unfinished(folder)?.into_iter();
+pub(crate) fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
+    let unfinished = list_unfinished(folder, now)?.into_iter();
     Ok(unfinished.filter(|path| tree::remove(path).is_ok()).count())
 }
 
@@ -270,7 +281,7 @@ pub(crate) fn prune(
     just_created: Option<&str>,
 ) -> Result<(Vec<String>, Option<ClockDoubt>), BackupError> {
     let options = &config.backup;
-    remove_unfinished(&config.backup.folder)?;
+    remove_unfinished(&config.backup.folder, SystemTime::from(now))?;
     let mut policy = RetentionPolicy {
         max_count: usize::try_from(options.max_backups).unwrap_or(usize::MAX),
         max_age: i64::try_from(options.retention_days)

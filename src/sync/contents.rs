@@ -1,15 +1,17 @@
 //! Digests of file contents, and the detection of incomplete and zero-filled files. Memory use is constant.
 
-use super::file_kind::FileKind;
 use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
 use crate::io::{file_open, position};
+use serde::de::IgnoredAny;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 /// Number of bytes at each end of a file that are checked for the traces of a crash or an incomplete download.
 const TAIL_BYTES: u64 = 512;
+/// The largest TOML file that is parsed to check whether it is complete.
+const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
 /// Returns the length and the digest of the text of a file, decompressed if it is compressed.
 pub(crate) fn read_text_digest(path: &Path) -> io::Result<(u64, Sha256Digest)> {
@@ -31,6 +33,13 @@ pub(crate) fn raw_begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> i
 
 pub(crate) fn read_raw_digest(path: &Path) -> io::Result<Sha256Digest> {
     Ok(Sha256Digest::of_reader(&mut file_open::open(path)?)?.0)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ContentFormat {
+    /// Lines of text, perhaps compressed.
+    Lines,
+    Any,
 }
 
 /// The part of a file that is searched for zeros.
@@ -66,24 +75,36 @@ fn count_trailing_zeros(tail: &[u8]) -> usize {
     tail.iter().rev().take_while(|b| **b == 0).count()
 }
 
-/// Returns the reason why a file of lines looks incomplete, as a clause; `None` if it looks complete or is empty. An
-/// incomplete file ends within a line; an incomplete compressed file cannot be decompressed.
-pub(crate) fn torn_reason(path: &Path) -> io::Result<Option<&'static str>> {
+/// Returns the reason why a file looks incomplete, as a clause; `None` if the file looks complete or is empty.
+///
+/// A crash leaves zeros at the end, and so does a cloud client that allocates the space of a file first. An incomplete
+/// file of lines ends within a line; an incomplete compressed file cannot be decompressed.
+pub(crate) fn torn_reason(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
+    let of_lines = format == ContentFormat::Lines;
     let Ends { head, tail, size } = Ends::read(&file_open::open(path)?)?;
     if size == 0 {
         return Ok(None);
     }
-    if is_zstd(&head) {
-        return Ok(read_text_digest(path).err().map(|e| {
-            if rollout::is_oversized(&e) {
-                "decompresses to far more than a conversation of its size can have"
-            } else {
-                "cannot be decompressed"
-            }
-        }));
+    let zeros = count_trailing_zeros(&tail);
+    // Complete binary files may end in a few zeros.
+    if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_zstd(&head)) {
+        return Ok(Some("ends in zero bytes"));
     }
-    let has_end = tail.last() == Some(&b'\n');
-    Ok((!has_end).then_some("ends in the middle of a line"))
+    if of_lines {
+        if is_zstd(&head) {
+            return Ok(read_text_digest(path).err().map(|e| {
+                if rollout::is_oversized(&e) {
+                    "decompresses to far more than a conversation of its size can have"
+                } else {
+                    "cannot be decompressed"
+                }
+            }));
+        }
+        if tail.last() != Some(&b'\n') {
+            return Ok(Some("ends in the middle of a line"));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns true if the last byte of the file is a newline.
@@ -96,7 +117,11 @@ pub(crate) fn ends_with_newline(path: &Path) -> io::Result<bool> {
 /// consists of zeros, or is a text that ends in zeros. Compressed and binary files may end in zeros.
 ///
 /// A line never has a zero byte, so one zero byte in the searched part of a file of lines is enough.
-pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) -> io::Result<bool> {
+pub(crate) fn is_zero_filled(
+    path: &Path,
+    format: ContentFormat,
+    part: SearchedPart,
+) -> io::Result<bool> {
     let mut file = file_open::open(path)?;
     let Ends { head, tail, size } = Ends::read(&file)?;
     if size == 0 {
@@ -106,12 +131,12 @@ pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) ->
     if zeros == tail.len() && head.iter().all(|b| *b == 0) {
         return Ok(true);
     }
-    if kind != FileKind::Plain {
+    if format == ContentFormat::Lines {
         if is_zstd(&head) {
             return Ok(false);
         }
         let is_whole = part == SearchedPart::Whole;
-        return Ok(zeros > 0 || head.contains(&0) || (is_whole && has_zero(&mut file)?));
+        return Ok(zeros > 0 || head.contains(&0) || (is_whole && has_zeros(&mut file, 1)?));
     }
     let text = head
         .iter()
@@ -122,16 +147,76 @@ pub(crate) fn is_zero_filled(path: &Path, kind: FileKind, part: SearchedPart) ->
     Ok(is_text && (zeros >= 64 || zeros * 2 >= tail.len()))
 }
 
-/// Returns true if the file has a zero byte after its current position.
-fn has_zero(file: &mut File) -> io::Result<bool> {
+/// Returns true if the file has `count` consecutive zero bytes after its current position.
+fn has_zeros(file: &mut File, count: usize) -> io::Result<bool> {
     let mut buffer = vec![0; 64 * 1024];
+    let mut zeros = 0;
     loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(false),
-            n if buffer[..n].contains(&0) => return Ok(true),
-            _ => {}
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(false);
+        }
+        for byte in &buffer[..n] {
+            zeros = if *byte == 0 { zeros + 1 } else { 0 };
+            if zeros == count {
+                return Ok(true);
+            }
         }
     }
+}
+
+/// Returns the reason why a plain file looks truncated, as a clause; `None` if the file looks complete, is empty or is
+/// not a text. A truncated text has a sector of zeros, a partial character at the end, no final newline at a block
+/// boundary, or an unterminated JSON or TOML value. These signs are needed while no machine has published the digest of
+/// the complete file.
+pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
+    const BLOCK: u64 = 4096;
+    /// A missing sector reads as zeros.
+    const SECTOR: usize = 512;
+    let mut file = file_open::open(path)?;
+    let Ends { head, tail, size } = Ends::read(&file)?;
+    if size == 0 || !is_text(&head) {
+        return Ok(None);
+    }
+    if has_zeros(&mut file, SECTOR)? {
+        return Ok(Some("has zeros where its text was"));
+    }
+    let continuation = tail.iter().take_while(|b| **b & 0xc0 == 0x80).count();
+    let tail_text = std::str::from_utf8(&tail[continuation.min(3)..]);
+    if tail_text.is_err_and(|e| e.error_len().is_none()) {
+        return Ok(Some("ends in the middle of a character"));
+    }
+    let has_end = tail.last() == Some(&b'\n');
+    if !has_end && size.is_multiple_of(BLOCK) {
+        return Ok(Some("ends in the middle of a line"));
+    }
+    let has_extension = |end: &str| {
+        path.extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case(end))
+    };
+    let is_unterminated = if has_extension("json") {
+        let reader = BufReader::new(file_open::open(path)?);
+        let value: Result<IgnoredAny, _> = serde_json::from_reader(reader);
+        // Other errors are the user's: JSON with comments is complete.
+        value.is_err_and(|e| e.is_eof())
+    } else if has_extension("toml") && !has_end && size <= MAX_PARSED_TOML_BYTES {
+        let text = file_open::read_to_string(path)?;
+        text.parse::<toml_edit::DocumentMut>().is_err()
+    } else {
+        false
+    };
+    Ok(is_unterminated.then_some("ends in the middle of a value"))
+}
+
+/// Returns true if a file with this beginning is a text: UTF-8 without control characters except white space and
+/// escape.
+fn is_text(head: &[u8]) -> bool {
+    let is_valid = match std::str::from_utf8(head) {
+        Ok(_) => true,
+        Err(e) => e.error_len().is_none(),
+    };
+    let is_control = |b: &u8| *b < 0x20 && !b.is_ascii_whitespace() && *b != 0x1b;
+    is_valid && !head.iter().any(is_control)
 }
 
 fn is_zstd(head: &[u8]) -> bool {
@@ -163,11 +248,11 @@ mod tests {
         }
     }
 
-    fn kind_of(of_lines: bool) -> FileKind {
+    fn format(of_lines: bool) -> ContentFormat {
         if of_lines {
-            FileKind::Lines
+            ContentFormat::Lines
         } else {
-            FileKind::Plain
+            ContentFormat::Any
         }
     }
 
@@ -195,24 +280,60 @@ mod tests {
             (Vec::new(), true, false),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = is_zero_filled(&path, kind_of(of_lines), SearchedPart::Whole).unwrap();
+            let found = is_zero_filled(&path, format(of_lines), SearchedPart::Whole).unwrap();
             assert_eq!(found, blanked, "{} {of_lines}", bytes.len());
         }
     }
 
     #[test]
-    fn incomplete_files_of_lines_are_detected_by_their_end() {
+    fn truncated_texts_are_detected_and_complete_ones_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let hole = [&b"text\n".repeat(200)[..], &[0; 512], b"text\n"].concat();
+        let small = [&b"text\n".repeat(200)[..], &[0; 511], b"text\n"].concat();
+        for (name, bytes, cut) in [
+            ("a.md", b"no newline".to_vec(), false),
+            ("a.md", "ä".repeat(400).into_bytes(), false),
+            ("a.md", "ä".repeat(400).into_bytes()[..799].to_vec(), true),
+            ("a.md", b"x".repeat(4096), true),
+            ("a.md", b"x".repeat(4097), false),
+            ("a.md", b"1234567\n".repeat(512), false),
+            ("a.md", hole, true),
+            ("a.md", small, false),
+            ("a.md", Vec::new(), false),
+            ("a.bin", vec![1; 4096], false),
+            ("a.md", vec![0xe4; 4096], false),
+            ("a.json", b"{\"a\": [1, 2".to_vec(), true),
+            ("a.json", b"{\"a\": [1, 2]}".to_vec(), false),
+            ("a.json", b"{ // why\n\"a\": 1}".to_vec(), false),
+            ("a.JSON", b"{\"a\"".to_vec(), true),
+            ("a.toml", b"a = 1\nb = \"x".to_vec(), true),
+            ("a.toml", b"a = 1\nb = 2".to_vec(), false),
+            ("a.toml", b"nothing of the kind\n".to_vec(), false),
+        ] {
+            let path = folder.path().join(name);
+            fs::write(&path, &bytes).unwrap();
+            let found = truncation_reason(&path).unwrap();
+            assert_eq!(found.is_some(), cut, "{name} {}: {found:?}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn incomplete_files_are_detected_by_their_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        for (bytes, torn) in [
-            (b"{}\n{}\n".to_vec(), false),
-            (b"{}\n{\"a\"".to_vec(), true),
-            (b"{}\n\0\0".to_vec(), true),
-            (Vec::new(), false),
-            (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true),
+        for (bytes, of_lines, torn) in [
+            (b"{}\n{}\n".to_vec(), true, false),
+            (b"{}\n{\"a\"".to_vec(), true, true),
+            (b"{}\n\0\0".to_vec(), true, true),
+            (b"no newline".to_vec(), false, false),
+            (vec![0; 10], false, true),
+            ([b"x".to_vec(), vec![0; 300]].concat(), false, true),
+            (b"binary\0\0".to_vec(), false, false),
+            (Vec::new(), true, false),
+            (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true, true),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = torn_reason(&path).unwrap();
+            let found = torn_reason(&path, format(of_lines)).unwrap();
             assert_eq!(found.is_some(), torn, "{bytes:?}: {found:?}");
         }
     }

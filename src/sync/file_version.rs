@@ -4,7 +4,7 @@ use crate::codex::rollout::{self, Relation};
 use crate::conversations::message_comparison::{self, RewrittenVersion};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
-use crate::sync::contents;
+use crate::sync::contents::{self, ContentFormat};
 use crate::sync::secrets::FileSecret;
 use crate::sync::sides::ObservedFile;
 use std::io;
@@ -76,7 +76,7 @@ impl FileVersion {
     /// file if it can be decompressed.
     pub(crate) fn has_complete_lines(&self) -> Result<bool, IoError> {
         let path = &self.full_path;
-        let why = contents::torn_reason(path).at("read", path)?;
+        let why = contents::torn_reason(path, ContentFormat::Lines).at("read", path)?;
         Ok(self.seen.stat.size > 0 && why.is_none())
     }
 

@@ -6,13 +6,14 @@
 //! this machine continues under a new name.
 
 use super::config::SyncConfig;
+use super::ledger::{Ledger, LedgerContents};
 use super::manifest::{self, EncodedManifest, ManifestEntry};
 use super::remote::folder::listed_versions::{MANIFEST_LIMITS, RemoteManifests};
-use super::state::{Replica, SyncState};
-use crate::io::{IoContext, IoError};
+use super::state::{Replica, StateDamage, SyncState};
+use crate::io::{IoContext, IoError, file_open};
 use std::collections::BTreeMap;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 pub(crate) fn own_manifest_path(config: &SyncConfig, state: &SyncState) -> PathBuf {
     manifest::path_of(&config.cloud, &config.machine_id, &state.own.writer)
@@ -29,10 +30,28 @@ pub(crate) fn read_remote_manifests(
 
 /// Gives this machine a new name in `state` if another machine wrote the manifest under this machine's name. Does not
 /// write the state file. Returns the path of that manifest, relative to the cloud folder, and a warning.
+///
+/// An incomplete manifest is this machine's own if its remainder lists nothing new: a power cut or the cloud client
+/// tore it, and the next run overwrites it. Otherwise the cloud client is still delivering the manifest of another
+/// machine.
 pub(crate) fn rename_if_cloned(
     state: &mut SyncState,
     config: &SyncConfig,
+    replica: &Replica,
 ) -> Result<Option<(String, String)>, IoError> {
+    if state.file.damage == Some(StateDamage::All) {
+        // Without the state, the former name of this machine is unknown. Each manifest with this machine id counts as
+        // a former one of this machine, so that sync does not wait for the files that it lists.
+        let prefix = format!("{}-", config.machine_id);
+        let has_machine_id = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let rest = name.strip_prefix(&prefix);
+            rest.is_some_and(|rest| !rest.contains('-'))
+        };
+        let paths = manifest::list_paths(&config.cloud).filter(has_machine_id);
+        let ends = paths.filter_map(|path| manifest::read_end_digest(&path).ok().flatten());
+        state.own.former.extend(ends);
+    }
     let path = own_manifest_path(config, state);
     let end = match manifest::read_end_digest(&path) {
         Ok(end) => end,
@@ -43,17 +62,56 @@ pub(crate) fn rename_if_cloned(
     if state.own.published.is_empty() || end.is_some_and(|end| state.own.published.contains(&end)) {
         return Ok(None);
     }
+    if end.is_none() && is_own_remainder(&path, state, config, replica)? {
+        return Ok(None);
+    }
     // Sync never waits for the machine of this manifest, which may be this machine before its disk was restored.
     state.own.former.extend(end);
     state.rename_manifest();
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
     let why = "was written by a clone of this machine, or by this machine before it was restored from a \
-               backup, or a cloud client damaged it; it counts as another machine's, and this machine continues \
-               under a new name";
+               backup; it counts as another machine's, and this machine continues under a new name";
     Ok(Some((
         relative.to_string_lossy().replace('\\', "/"),
         why.to_owned(),
     )))
+}
+
+/// Returns true if this machine's manifest is torn and lists nothing new, so that the next run writes it again. Returns
+/// false if the manifest cannot be read.
+pub(crate) fn is_own_manifest_torn(
+    state: &SyncState,
+    config: &SyncConfig,
+    replica: &Replica,
+) -> Result<bool, IoError> {
+    let path = own_manifest_path(config, state);
+    match manifest::read_end_digest(&path) {
+        Ok(None) => is_own_remainder(&path, state, config, replica),
+        _ => Ok(false),
+    }
+}
+
+/// Returns true if the remainder of a torn manifest belongs to a manifest that this machine wrote or was about to
+/// write.
+fn is_own_remainder(
+    path: &Path,
+    state: &SyncState,
+    config: &SyncConfig,
+    replica: &Replica,
+) -> Result<bool, IoError> {
+    let mut torn = Vec::new();
+    let file = file_open::open(path).at("open", path)?;
+    file.take(MANIFEST_LIMITS.bytes)
+        .read_to_end(&mut torn)
+        .at("read", path)?;
+    let LedgerContents {
+        mut files, earlier, ..
+    } = Ledger::read(replica.run_folder())?;
+    let encode = |files: &_| manifest::encode(&config.machine_id, files, state).at("encode", path);
+    let latest = encode(&files)?;
+    // Includes versions that a killed run recorded without publishing them.
+    files.extend(earlier);
+    Ok(manifest::contains_only(&torn, &[latest, encode(&files)?]))
 }
 
 /// Encodes the next manifest of this machine and records its digest in `state`. The caller writes the state before the
@@ -77,7 +135,7 @@ pub(crate) fn publish_manifest(
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<(), IoError> {
-    if rename_if_cloned(state, config)?.is_some() {
+    if rename_if_cloned(state, config, replica)?.is_some() {
         return Ok(());
     }
     let manifest = encode_next_manifest(files, state, config)?;

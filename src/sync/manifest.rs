@@ -14,7 +14,7 @@ use crate::io::document::{self, Document};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoError, atomic, file_open};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
@@ -147,6 +147,23 @@ impl EncodedManifest {
         atomic::create_durable_below(cloud, atomic::parent_of(path))?;
         atomic::write(path, &self.bytes)
     }
+
+    /// Returns the lines without their newlines.
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.split(|byte| *byte == b'\n')
+    }
+}
+
+/// Returns true if each line of a torn manifest is a line of one of `manifests`, and the torn last line is the
+/// beginning of one. Zeros at the end of `torn` are ignored.
+pub(crate) fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
+    // After a power cut, the rest of the file reads as zeros.
+    let end = torn.iter().position(|byte| *byte == 0);
+    let mut lines = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
+    let torn_line = lines.next_back().unwrap_or_default();
+    let known: HashSet<&[u8]> = manifests.iter().flat_map(EncodedManifest::lines).collect();
+    let begins_known = || known.iter().any(|line| line.starts_with(torn_line));
+    lines.all(|line| known.contains(line)) && begins_known()
 }
 
 /// Reads the digest in the last line of the manifest at `path`, which identifies its content. `None` if the
@@ -402,6 +419,35 @@ mod tests {
             parse_with_limits(other.as_bytes(), 9, longest),
             ManifestRead::Unusable
         );
+    }
+
+    #[test]
+    fn a_torn_manifest_is_recognized_by_its_lines() {
+        let sample = sample();
+        let state = SyncState::default();
+        let manifest_with = |path: &str| {
+            let entry = sample.files["sessions/a.jsonl"].clone();
+            let files = BTreeMap::from([("AGENTS.md".to_owned(), entry.clone())]);
+            let other = BTreeMap::from([(path.to_owned(), entry)]);
+            encode("desk", &files.into_iter().chain(other).collect(), &state).unwrap()
+        };
+        let (own, other) = (manifest_with("skills/mine"), manifest_with("skills/other"));
+        let shared = own.bytes.iter().zip(&other.bytes);
+        let shared = shared.take_while(|(own, other)| own == other).count();
+        for cut in 0..own.bytes.len() {
+            let mut zeros = own.bytes.clone();
+            zeros[cut..].fill(0);
+            for torn in [&own.bytes[..cut], &zeros] {
+                assert!(
+                    contains_only(torn, &[manifest_with("skills/mine")]),
+                    "{cut}"
+                );
+                let is_known = contains_only(torn, &[manifest_with("skills/other")]);
+                assert_eq!(is_known, cut <= shared, "{cut}");
+            }
+        }
+        let torn = own.bytes[..shared + 3].to_vec();
+        assert!(contains_only(&torn, &[other, own]));
     }
 
     #[test]

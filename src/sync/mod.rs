@@ -15,6 +15,7 @@
 pub mod apply;
 pub(crate) mod backup;
 pub(crate) mod branches;
+pub(crate) mod codexsync;
 pub mod config;
 pub(crate) mod conflict_copies;
 pub(crate) mod conflicting_versions;

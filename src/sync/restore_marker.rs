@@ -10,15 +10,44 @@ use std::path::{Path, PathBuf};
 
 const MARKER_FILE: &str = "restored";
 
-/// Writes a marker to each of these folders, which have the states of a home that is about to be restored. The content is
-/// a random id, equal in all of them. Durable on return. A home has a state for each cloud folder.
-///
-/// # Errors
-/// A marker cannot be written. Without it, a sync would treat files that the archive lacks as deleted.
-pub(crate) fn write(folders: &[PathBuf]) -> Result<(), IoError> {
-    let id = random_id();
-    let mut paths = folders.iter().map(|folder| folder.join(MARKER_FILE));
-    paths.try_for_each(|path| atomic::write(&path, id.as_bytes()))
+/// The markers that one restore wrote, one for each state of the home. A home has a state for each cloud folder.
+#[derive(Debug)]
+pub(crate) struct RestoreMarkers {
+    /// Paths of the markers, without those that replaced the marker of an earlier restore.
+    new_paths: Vec<PathBuf>,
+    /// The content of the markers, a random id.
+    id: String,
+}
+
+impl RestoreMarkers {
+    /// Writes a marker to each of these folders, which have the states of the restored home. Durable on return.
+    ///
+    /// # Errors
+    /// A marker cannot be written. Without it, a sync would treat files that the archive lacks as deleted.
+    pub(crate) fn write(folders: &[PathBuf]) -> Result<Self, IoError> {
+        let mut marks = Self {
+            new_paths: Vec::new(),
+            id: random_id(),
+        };
+        for folder in folders {
+            let path = folder.join(MARKER_FILE);
+            let is_first = read(folder)?.is_none();
+            atomic::write(&path, marks.id.as_bytes())?;
+            if is_first {
+                marks.new_paths.push(path);
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Removes the markers of a restore that exchanged nothing. Folders that had the marker of an earlier restore keep
+    /// a marker.
+    pub(crate) fn remove(self) {
+        for path in self.new_paths {
+            // With a marker that stays, the next sync only treats no missing file as deleted.
+            let _ = remove_marker(&path, &self.id);
+        }
+    }
 }
 
 /// Reads the marker in the folder of a state; `None` if there is none.
@@ -33,12 +62,15 @@ pub(super) fn read(folder: &Path) -> Result<Option<String>, IoError> {
 
 /// Removes the marker from the folder of a state, unless a later restore has replaced it.
 pub(super) fn clear(folder: &Path, marker: &str) -> Result<(), IoError> {
-    let path = folder.join(MARKER_FILE);
-    if !file_open::read(&path).is_ok_and(|text| text == marker.as_bytes()) {
+    remove_marker(&folder.join(MARKER_FILE), marker)
+}
+
+fn remove_marker(path: &Path, marker: &str) -> Result<(), IoError> {
+    if !file_open::read(path).is_ok_and(|text| text == marker.as_bytes()) {
         return Ok(());
     }
-    sharing::remove_file(&path).at("remove", &path)?;
-    atomic::sync_folder(folder)
+    sharing::remove_file(path).at("remove", path)?;
+    atomic::sync_folder(atomic::parent_of(path))
 }
 
 #[cfg(test)]
@@ -47,7 +79,7 @@ mod tests {
     use crate::sync::state::{Replica, SyncState};
 
     #[test]
-    fn a_marker_is_removed_only_with_its_own_restore() {
+    fn a_marker_is_removed_only_with_its_own_restore_and_home() {
         let manager = tempfile::tempdir().unwrap();
         let (home, other) = (Path::new("/home"), Path::new("/other"));
         let [first, second, others] = [(home, "/x"), (home, "/y"), (other, "/x")]
@@ -57,14 +89,17 @@ mod tests {
         }
         let mark_restored = || {
             let folders = Replica::find_folders(manager.path(), home).unwrap();
-            write(&folders).unwrap();
+            RestoreMarkers::write(&folders)
         };
         let marker = |replica: &Replica| read(&replica.folder).unwrap();
-        mark_restored();
+        mark_restored().unwrap().remove();
+        assert_eq!(marker(&first), None);
+        let _restored = mark_restored().unwrap();
         assert!(marker(&first).is_some() && marker(&second).is_some());
         assert_eq!(marker(&others), None);
         let planned_with = marker(&first).unwrap();
-        mark_restored();
+        mark_restored().unwrap().remove();
+        assert!(marker(&first).is_some());
         clear(&first.folder, &planned_with).unwrap();
         assert!(marker(&first).is_some_and(|marker| marker != planned_with));
         clear(&first.folder, &marker(&first).unwrap()).unwrap();

@@ -64,11 +64,14 @@ pub(crate) struct SideListing {
     /// Links that are not followed, each with the reason. Nothing is read or written at or below their paths,
     /// so the remote counterpart stays where it is.
     pub links: Vec<(String, &'static str)>,
+    /// Links at paths that are not synced. Paths below such a link may still be synced, as when a folder was moved and
+    /// replaced by a link.
+    pub unsynced_links: Vec<String>,
     /// Temp files of this program that a killed run left.
     pub temp_files: Vec<PathBuf>,
 }
 
-const NOT_FOLLOWED: &str = "a link is not followed";
+pub(crate) const NOT_FOLLOWED: &str = "a link is not followed";
 
 /// Lists one side. A missing root is an empty listing. A folder that cannot be read is an error, because its
 /// files must not count as absent.
@@ -205,8 +208,7 @@ impl SideWalk<'_> {
                 // The type of an entry is that of the link, so its target decides nothing here.
                 let is_synced = self.scope.classify(&path) == ScopeMatch::Synced;
                 if !is_synced || cloud_names::is_scratch(name) {
-                    // Paths below the link may still be synced, as when a folder was moved and replaced by a link.
-                    self.listing.links.push((path, NOT_FOLLOWED));
+                    self.listing.unsynced_links.push(path);
                 } else if self.accept_link(&entry.path(), &path)? {
                     self.visit(entry.path(), path)?;
                 }
@@ -247,20 +249,38 @@ impl SideWalk<'_> {
                 let path = rollouts::join(relative, name);
                 // The walk has listed the roots themselves.
                 if !starts.contains(&&*path) {
-                    self.visit_beside(&entry, path)?;
+                    self.visit_beside(&entry, path, starts)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn visit_beside(&mut self, entry: &fs::DirEntry, path: String) -> Result<(), IoError> {
+    fn visit_beside(
+        &mut self,
+        entry: &fs::DirEntry,
+        path: String,
+        starts: &[&str],
+    ) -> Result<(), IoError> {
         let kind = entry.file_type().at("inspect", entry.path())?;
         let named = cloud_names::classify(&path);
         let is_temp = entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX);
         let is_client_entry = matches!(named, CloudName::ClientCopy(_) | CloudName::Placeholder(_));
         if kind.is_file() && (is_temp || is_client_entry) {
-            self.add_entry(entry, path)?;
+            return self.add_entry(entry, path);
+        }
+        let begins = |start: &&str| {
+            let stem = start.rsplit_once('.').map_or(*start, |(stem, _)| stem);
+            !stem.is_empty() && path.starts_with(stem)
+        };
+        let maybe = cloud_names::guess_original(&path);
+        let is_copy = (named == CloudName::OtherCopy && starts.iter().any(begins))
+            || maybe.is_some_and(|real| starts.contains(&&*real));
+        if is_copy && !kind.is_symlink() {
+            self.note(
+                &path,
+                "looks like a copy that a cloud client created; left alone",
+            );
         }
         Ok(())
     }

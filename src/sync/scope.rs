@@ -45,6 +45,7 @@ pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
         HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar => {
             Some("a database is never synced")
         }
+        HomeEntryKind::Transient if is_lock => Some("a lock is never synced"),
         HomeEntryKind::Transient => Some("a file bound to this machine is never synced"),
         HomeEntryKind::Tmp | HomeEntryKind::ModelsCache | HomeEntryKind::Version => {
             Some("a file that Codex regenerates is not synced")
@@ -132,6 +133,42 @@ pub(crate) fn link_refusal(root: &Path, link: &Path) -> Option<&'static str> {
 /// Returns true if one of the `roots` is `folder` or is below `folder`.
 pub(crate) fn contains_root(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))
+}
+
+/// Returns a warning for each entry of `include_roots` that exists on neither side, but has the name of an existing
+/// entry or of a file of Codex in another letter case. The warning continues a sentence that begins with
+/// `include_roots`.
+pub(crate) fn find_misspelled_roots(config: &SyncConfig) -> Vec<String> {
+    let sides = [&config.local, &config.cloud];
+    let other_case = |root: &String| {
+        if sides
+            .iter()
+            .any(|side| side.join(root).symlink_metadata().is_ok())
+        {
+            return None;
+        }
+        let (folder, name) = root.rsplit_once('/').unwrap_or(("", root));
+        let matches_case =
+            |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
+        let entries = sides
+            .iter()
+            .filter_map(|side| side.join(folder).read_dir().ok());
+        let mut names = entries
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        let of_codex = LINKABLE_NAMES.iter().filter(|_| folder.is_empty());
+        names.find(|other| matches_case(other)).or_else(|| {
+            of_codex
+                .map(|known| (*known).to_owned())
+                .find(|known| matches_case(known))
+        })
+    };
+    let roots = config.scope.roots.iter();
+    let found = roots.filter_map(|root| Some((root, other_case(root)?)));
+    found
+        .map(|(root, other)| format!("has {root:?}, which does not exist; did you mean {other:?}?"))
+        .collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

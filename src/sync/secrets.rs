@@ -6,7 +6,7 @@
 use crate::codex::redaction::{self, SecretInText};
 use crate::io::file_open;
 use memchr::memmem;
-use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
@@ -230,11 +230,24 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
     if file.metadata()?.len() > MAX_LOGIN_BYTES {
         return Ok(false);
     }
-    let bytes = read_parsable(file, MAX_LOGIN_BYTES)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_LOGIN_BYTES).read_to_end(&mut bytes)?;
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    // A file of lines, such as a conversation, is no single JSON value.
-    let is_one_value = serde_json::from_slice::<IgnoredAny>(text).is_ok();
-    Ok(is_one_value && whole_secret_kind(&bytes) == Some("a login"))
+    let Ok(Value::Object(login)) = serde_json::from_slice(text) else {
+        return Ok(false);
+    };
+    let tokens = [
+        "access_token",
+        "refresh_token",
+        "id_token",
+        "OPENAI_API_KEY",
+    ];
+    let has_token = |fields: &Map<String, Value>| {
+        let mut values = tokens.iter().filter_map(|name| fields.get(*name)?.as_str());
+        values.any(|value| !value.is_empty())
+    };
+    let inside = login.get("tokens").and_then(Value::as_object);
+    Ok(has_token(&login) || inside.is_some_and(has_token))
 }
 
 /// Returns [`FileSecret::Whole`] if a content of `size` bytes is a login or a key: a JSON file with a token, a private

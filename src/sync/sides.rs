@@ -3,6 +3,7 @@
 use super::config::SyncConfig;
 use super::scope;
 use crate::io::{IoContext, IoError, OrdinaryPath, modified_ns};
+use serde::Deserialize;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ pub enum Side {
     Remote,
 }
 
-/// Size and mtime of a regular file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Size and mtime of a regular file. The state files of codexSync have the same field names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Stat {
     pub size: u64,
     /// Modification time in nanoseconds since 1970.

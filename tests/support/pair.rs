@@ -127,16 +127,6 @@ impl Pair {
         run.json()
     }
 
-    /// Writes a snapshot with these files of the home: paths and texts.
-    pub(crate) fn put_snapshot(&self, folder: &str, files: &[(&str, &str)]) {
-        for (path, text) in files {
-            self.0.write(&format!("{folder}/{path}"), text);
-        }
-        let list = snapshot_list(files);
-        self.0
-            .write(&format!("{folder}/.codex-manager-snapshot.json"), list);
-    }
-
     /// Copies the current state of the cloud folder, and returns the path of the copy.
     pub(crate) fn copy_cloud(&self) -> PathBuf {
         let copy = self.0.path("day");
@@ -199,15 +189,4 @@ pub(crate) fn actions(json: &serde_json::Value) -> Vec<String> {
             )
         })
         .collect()
-}
-
-/// Returns the list of a snapshot with these files of the home: paths and texts.
-pub(crate) fn snapshot_list(files: &[(&str, &str)]) -> String {
-    let files = files.iter().map(|(path, text)| {
-        serde_json::json!({
-            "cloud": false, "path": path, "mtime_ns": 1_795_000_000_000_000_000_i64, "size": text.len()
-        })
-    });
-    let files: Vec<_> = files.collect();
-    serde_json::json!({ "schema": 1, "number": 1, "files": files }).to_string()
 }

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::doctor::Status;
 use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_checks::run_checks;
+use crate::steps::sync_checks::{misspelled_root_warnings, run_checks};
 use crate::sync::scope::Scope;
 use crate::ui::object;
 use crate::views::check_output;
@@ -16,10 +16,14 @@ pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome, Comman
     let config = read_config(context, path)?;
     Scope::build(&config)
         .map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
+    let misspelled = misspelled_root_warnings(&config);
+    for warning in &misspelled {
+        context.ui.warn(warning);
+    }
     let json = object()
         .with("path", path)
         .with("ok", true)
-        .with("warnings", config.warnings);
+        .with("warnings", [config.warnings, misspelled].concat());
     context.ui.document("sync validate", &json);
     context.ui.prose(format_args!("valid: {}", path.display()));
     Ok(Outcome::Done)

@@ -152,7 +152,7 @@ impl RunArgs {
         let (mut plan, state, needs_closed_codex) =
             end_codex_and_plan(context, &request, shutdown_args)?;
         log_conflicts(&plan.conflicts);
-        if context.ui.is_verbose() {
+        if context.ui.is_verbose() || plan.notes_digest() != state.notes_digest {
             print_notes(context, &plan);
         }
         if plan.is_stopped(config.policy.rules.conflict) {

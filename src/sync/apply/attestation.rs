@@ -9,8 +9,9 @@ use super::request::ApplyRequest;
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::SyncConfig;
-use crate::sync::contents;
+use crate::sync::contents::{self, ContentFormat};
 use crate::sync::manifest::{self, ManifestEntry};
+use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{SyncState, SyncedFile};
 use crate::sync::{identity, line_merge, rollouts};
@@ -18,8 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Adds each synced file that no machine attests to `own`, the entries of this machine's manifest. Skips files that
-/// changed since the last sync, which a later run attests. Adds nothing while the manifest of another machine is
-/// incomplete or not downloaded. Records in `state` the digests that it reads.
+/// changed since the last sync, which a later run attests. Adds nothing while the manifest of another machine is not
+/// downloaded, or is incomplete and was not incomplete in the same way at the previous run. Records in `state` the
+/// digests that it reads and the incomplete manifests.
 pub(super) fn attest_unlisted(
     state: &mut SyncState,
     own: &mut BTreeMap<String, ManifestEntry>,
@@ -36,8 +38,14 @@ pub(super) fn attest_unlisted(
     }
     let config = request.config;
     let others = identity::read_remote_manifests(config, state)?;
-    if !others.incomplete.is_empty() || !others.not_downloaded.is_empty() {
-        // Such a manifest may attest all of these files.
+    let incomplete = describe_incomplete_manifests(&others, config)?;
+    let has_new_incomplete = incomplete
+        .iter()
+        .any(|name| !state.torn_manifests.contains(name));
+    state.torn_manifests = incomplete;
+    if has_new_incomplete || !others.not_downloaded.is_empty() {
+        // The incomplete manifest may attest all of these files. If the manifest is unchanged since the previous run,
+        // sync stops waiting for the rest of it, because its machine may be gone.
         return Ok(());
     }
     // In a fixed order, so that the run after an interrupted one continues where that stopped.
@@ -117,6 +125,23 @@ fn exceeds_synced_text(path: &str, entry: &ManifestEntry, state: &SyncState) -> 
     !path.ends_with(rollout::ZST) && last.is_some_and(|(len, _)| entry.size > len)
 }
 
+/// Returns the name, size and mtime in nanoseconds of each incomplete manifest. The next run compares these texts to
+/// find manifests that did not change.
+fn describe_incomplete_manifests(
+    others: &RemoteManifests,
+    config: &SyncConfig,
+) -> Result<Vec<String>, IoError> {
+    let mut incomplete = Vec::new();
+    for name in &others.incomplete {
+        let path = manifest::path_of_name(&config.cloud, name);
+        if let Some(Stat { size, mtime_ns }) = Stat::read(&path)? {
+            incomplete.push(format!("{name} {size} {mtime_ns}"));
+        }
+    }
+    incomplete.sort();
+    Ok(incomplete)
+}
+
 /// Corrects the entries in `files` of which the ledger has `earlier` versions too, because a killed run may have
 /// recorded a version that it never wrote. Such an entry becomes the version that the cloud folder has. If the cloud
 /// folder has none of the recorded versions, the entry stays, and the function returns the earlier versions of the
@@ -136,13 +161,17 @@ pub(super) fn match_cloud_folder(
             continue;
         };
         let full = cloud.join(&path);
-        // A file that cannot be read matches no version. Sizes tell most versions apart, so few files are read.
+        // A file that cannot be read matches no version.
         let size = Stat::read(&full).ok().flatten().map(|stat| stat.size);
         let has_size = |entry: &ManifestEntry| size == Some(entry.size);
         if has_size(last) && !versions.iter().any(has_size) {
             continue;
         }
-        let digest = contents::read_raw_digest(&full).ok();
+        let may_match = has_size(last) || versions.iter().any(has_size);
+        // Sizes tell most versions apart, so the content is read only if a size is equal.
+        let digest = may_match
+            .then(|| contents::read_raw_digest(&full).ok())
+            .flatten();
         if Some(last.digest) == digest {
             continue;
         }
@@ -179,12 +208,16 @@ fn verify_remote(
         _ => contents::read_raw_digest(&remote).at("read", &remote)?,
     };
     if last.contents.is_none() {
-        let remote_text = text(&remote)?;
-        if remote_text != text(&local)? {
+        let found = text(&remote)?;
+        if found == text(&local)? {
+            last.contents = Some(found);
+        } else if contents::torn_reason(&remote, ContentFormat::Any)
+            .at("read", &remote)?
+            .is_some()
+        {
             // The files were equal by size and mtime only, and the remote one may be incomplete.
             return Ok(None);
         }
-        last.contents = Some(remote_text);
     }
     Ok(last.is_unchanged(config)?.then_some(ManifestEntry {
         size: last.remote.stat.size,

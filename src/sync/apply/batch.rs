@@ -126,7 +126,7 @@ impl ApplyRun<'_> {
                     prepared.insert(folder);
                 }
             }
-            jobs.push((*copy, result.and_then(|()| prepare_place(config, &copy.to))));
+            jobs.push((*copy, result.map(|()| prepare_place(config, &copy.to))));
         }
         let shared = self.copier;
         Ok(run_in_threads(

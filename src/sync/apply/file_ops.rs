@@ -3,7 +3,7 @@
 use super::copying::{StagedCopy, copy_mode};
 use super::error::{ApplyError, StepFailure, changed_file_failure};
 use super::run::ApplyRun;
-use super::targets::{check_mounted, check_target_unchanged, prepare_target, rename_new};
+use super::targets::{check_mounted_quickly, check_target_unchanged, prepare_target, rename_new};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -32,6 +32,7 @@ impl ApplyRun<'_> {
         &mut self,
         versions: &[(ObservedFile, Sha256Digest)],
         to: &[MergeTarget],
+        is_one_text: bool,
     ) -> Result<(), StepFailure> {
         let check_all_unchanged = |run: &Self| {
             let each = versions
@@ -51,26 +52,29 @@ impl ApplyRun<'_> {
         let newest_ns = times.max().unwrap_or(0);
         // A merged file with the size and mtime of the file that it replaces would look unchanged. FAT stores mtimes in
         // steps of two seconds.
-        let merged = Stat {
-            size: merge.bytes,
-            mtime_ns: newest_ns,
-        };
-        let replaces_equal = to.iter().any(|target| target.over == Some(merged));
+        let replaces_equal = to.iter().any(|MergeTarget { over, first, .. }| {
+            let merged = Stat {
+                size: merge.bytes_from(*first),
+                mtime_ns: newest_ns,
+            };
+            *over == Some(merged)
+        });
         let mtime_ns = newest_ns.saturating_add(if replaces_equal { 2_000_000_000 } else { 0 });
         let mut staged = Vec::new();
-        for MergeTarget { place, .. } in to {
+        for MergeTarget { place, first, .. } in to {
             let target = prepare_target(self.request.config, self.plan, place)?;
             let mut temp = self.copier.create_temp(place.0, &target)?;
-            merge.write(temp.file()).at("merge", &target)?;
-            self.request.progress.add_bytes(merge.bytes);
+            merge.write(*first, temp.file()).at("merge", &target)?;
+            let size = merge.bytes_from(*first);
+            self.request.progress.add_bytes(size);
             let entry = ManifestEntry {
-                size: merge.bytes,
+                size,
                 mtime_ns,
                 digest: contents::read_raw_digest(temp.path()).at("read", &target)?,
             };
             // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
             copy_mode(temp.file(), &target).at("set mode", &target)?;
-            let text = Some((entry.size, entry.digest));
+            let text = is_one_text.then_some((entry.size, entry.digest));
             staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
         }
         check_all_unchanged(self)?;
@@ -158,12 +162,20 @@ impl ApplyRun<'_> {
     }
 
     pub(super) fn remove(&mut self, seen: &ObservedFile) -> Result<(), StepFailure> {
-        let full = self.request.config.file_path(seen.side, &seen.path);
-        if !full.exists() {
+        let path = match self.copier.check_unchanged(seen) {
+            Ok(path) => path,
             // Removed already, which is the intended result.
-            return Ok(());
-        }
-        let path = self.copier.check_unchanged(seen)?;
+            Err(_)
+                if !self
+                    .request
+                    .config
+                    .file_path(seen.side, &seen.path)
+                    .exists() =>
+            {
+                return Ok(());
+            }
+            Err(left) => return Err(left),
+        };
         // Another file or the snapshot has the content, so the file may be removed even if a program has it open.
         sharing::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
@@ -237,7 +249,7 @@ impl ApplyRun<'_> {
             Side::Local => &self.request.replica.folder,
             Side::Remote => {
                 let cloud = &self.request.config.cloud;
-                check_mounted(self.plan, cloud).map_err(ApplyError::from)?;
+                check_mounted_quickly(self.plan, cloud).map_err(ApplyError::from)?;
                 cloud
             }
         };

@@ -71,9 +71,10 @@ pub(super) fn publish_manifest(
     let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
     attestation::remove_replaced(&mut files, &state);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
+    let changed = !plan.steps.is_empty() || has_changed(before, &state);
     let published = attestation::select_published_entries(&files, &state, request.config)?;
     let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
-    if !plan.steps.is_empty() || !state.file.exists || state != *before {
+    if changed || state.own.published != before.own.published {
         request.replica.write(&mut state)?;
     }
     // With gaps, the next runs still need to know that missing files were not deleted.
@@ -110,6 +111,7 @@ fn record_findings(
         state.record_synced(key, last.clone(), None);
     }
     if plan.is_complete {
+        state.notes_digest = plan.notes_digest();
         // The state has no gaps any more after a complete run that leaves nothing to do.
         let unsynced_lists = [
             &plan.notices.waiting,
@@ -130,6 +132,19 @@ fn record_findings(
         resolutions::merge_record(record, &mut state.resolutions);
     }
     Ok(())
+}
+
+/// Returns true if the state differs from the one `before` the run, apart from the published manifests.
+fn has_changed(before: &SyncState, state: &SyncState) -> bool {
+    !before.file.exists
+        || state.files != before.files
+        || state.resolutions != before.resolutions
+        || state.deleted != before.deleted
+        || state.replaced != before.replaced
+        || state.has_other_machines != before.has_other_machines
+        || state.notes_digest != before.notes_digest
+        || state.has_gaps != before.has_gaps
+        || state.torn_manifests != before.torn_manifests
 }
 
 fn remove_leftover_temps(plan: &SyncPlan, request: &ApplyRequest<'_>) {

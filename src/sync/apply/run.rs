@@ -79,7 +79,11 @@ impl ApplyRun<'_> {
     fn apply_op(&mut self, op: &Op) -> Result<(), StepFailure> {
         match op {
             Op::Copy(copy) => self.copy(copy),
-            Op::Merge { versions, to } => self.merge(versions, to),
+            Op::Merge {
+                versions,
+                to,
+                is_one_text,
+            } => self.merge(versions, to, *is_one_text),
             Op::Rename { from, to } => self.rename(from, to),
             Op::KeepConflictCopy { from, name, digest } => {
                 self.keep_conflict_copy(from, name, digest)

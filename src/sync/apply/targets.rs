@@ -6,8 +6,8 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::tree;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{CloudContents, PlanError, SyncPlan};
-use crate::sync::scope;
 use crate::sync::sides::{Side, Stat};
+use crate::sync::{manager_folder, scope};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -28,7 +28,7 @@ pub(super) fn prepare_target(
     to: &(Side, String),
 ) -> Result<PathBuf, StepFailure> {
     prepare_folder(config, plan, to, NewFolders::Durable)?;
-    prepare_place(config, to)
+    Ok(prepare_place(config, to))
 }
 
 /// Creates the folders above a target. Fails if one of them is a file or a link, except for the links at the top level
@@ -43,7 +43,7 @@ pub(super) fn prepare_folder(
     if to.0 == Side::Local {
         atomic::create_private_folder(root)?;
     } else {
-        check_mounted(plan, root).map_err(ApplyError::from)?;
+        check_mounted_quickly(plan, root).map_err(ApplyError::from)?;
     }
     for (end, _) in to.1.match_indices('/') {
         let relative = &to.1[..end];
@@ -57,7 +57,7 @@ pub(super) fn prepare_folder(
             Ok(meta) if meta.is_dir() || is_followed_link() => {}
             Ok(_) => {
                 let why = format!(
-                    "a file or a link blocks this path; rename or remove it: {}",
+                    "a file or a link is in the place of a folder: {}",
                     folder.display()
                 );
                 return Err(StepFailure::Skip(why));
@@ -71,32 +71,22 @@ pub(super) fn prepare_folder(
     Ok(())
 }
 
-/// Returns the full path of a target. Removes a folder without files at that path. Fails if a folder with files or a
-/// special file is there.
-pub(super) fn prepare_place(
-    config: &SyncConfig,
-    to: &(Side, String),
-) -> Result<PathBuf, StepFailure> {
+/// Returns the full path of a target. If a folder without files is at that path, removes the folder.
+pub(super) fn prepare_place(config: &SyncConfig, to: &(Side, String)) -> PathBuf {
     let path = config.file_path(to.0, &to.1);
-    let metadata = || fs::symlink_metadata(&path);
     // A removal in the same run may have emptied the folder.
-    if metadata().is_ok_and(|meta| meta.is_dir()) {
+    if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+        // A folder with files stays, and the rename to the target fails.
         tree::remove_empty_folders(&path);
     }
-    if metadata().is_ok_and(|meta| !meta.is_file()) {
-        let why = format!(
-            "a folder, a link or a special file blocks this path; rename or remove it: {}",
-            path.display()
-        );
-        return Err(StepFailure::Skip(why));
-    }
-    Ok(path)
+    path
 }
 
 /// Fails if the target is no longer the file that the plan observed (`over`), or exists although the plan found none
 /// (`None`).
 pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<(), StepFailure> {
-    if Stat::read(path)? == over {
+    let is_special = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
+    if !is_special && Stat::read(path)? == over {
         Ok(())
     } else {
         Err(changed_file_failure(path))
@@ -122,4 +112,16 @@ pub(super) fn check_mounted(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanErr
         return Err(PlanError::Unmounted(cloud.to_path_buf()));
     }
     Ok(())
+}
+
+/// A cheaper, weaker form of [`check_mounted`], called before each file. Its two `stat` calls find a missing cloud
+/// folder or a missing folder of the manifests. Other lost content is found at the end of the run.
+pub(super) fn check_mounted_quickly(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanError> {
+    let [_, manifests, _] = manager_folder::folders(cloud);
+    let has_expected_manifests =
+        plan.cloud_contents < CloudContents::Manifests || manifests.is_dir();
+    if has_expected_manifests && cloud.is_dir() {
+        return Ok(());
+    }
+    check_mounted(plan, cloud)
 }

@@ -128,7 +128,7 @@ pub(super) const KEYS: [SettingKey; 50] = [
         ValueKind::Count { min: 1 },
         "10",
     ),
-    ignored_key("state.manifest_file"),
+    text_key("state.manifest_file"),
     ignored_key("state.data_version"),
     ignored_key("state.lease_file"),
     ignored_key("state.history_dir"),

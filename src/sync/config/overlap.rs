@@ -6,7 +6,7 @@
 use super::settings::{SyncConfig, SyncConfigError};
 use crate::io::{file_id, links};
 use crate::sync::remote::folder::cloud_names;
-use crate::sync::scope::{self, Scope};
+use crate::sync::scope::{self, Scope, ScopeMatch};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -114,19 +114,29 @@ fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bo
         return false;
     };
     let relative = relative.replace('\\', "/");
-    let roots = &config.scope.roots;
-    if relative.is_empty() || scope::contains_root(&relative, roots) {
+    if relative.is_empty() || scope::contains_root(&relative, &config.scope.roots) {
         return true;
     }
-    let is_in_roots = roots.is_empty()
-        || roots
-            .iter()
-            .any(|root| Path::new(&relative).starts_with(root));
     // An invalid glob is reported elsewhere.
-    is_in_roots
-        && Scope::build(config).is_ok_and(|scope| {
-            let folders = relative.match_indices('/').map(|(end, _)| &relative[..end]);
-            let mut folders = folders.chain([&*relative]);
-            folders.all(|folder| scope.may_enter(folder) && !cloud_names::is_scratch(folder))
-        })
+    Scope::build(config).is_ok_and(|scope| {
+        scope.may_enter(&relative)
+            && !cloud_names::is_scratch(&relative)
+            && syncs_any_below(&scope, &relative)
+    })
+}
+
+/// The number of folder levels that are tested: more than a conversation in a snapshot has.
+const MAX_DEPTH: usize = 12;
+
+/// Returns true if sync would copy a file anywhere below a folder. Each level is tested, because a glob may exclude
+/// only one: `bk/*` excludes the files directly in `bk`.
+fn syncs_any_below(scope: &Scope, folder: &str) -> bool {
+    let mut folder = folder.to_owned();
+    (0..MAX_DEPTH).any(|_| {
+        let mut files = ["any-file", "any-file.jsonl"].into_iter();
+        let is_synced =
+            files.any(|name| scope.classify(&format!("{folder}/{name}")) == ScopeMatch::Synced);
+        folder.push_str("/any-folder");
+        is_synced
+    })
 }

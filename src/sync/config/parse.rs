@@ -112,6 +112,7 @@ impl SyncConfig {
                 shutdown: parse_shutdown(values),
             },
             logging: parse_logging(values, paths.path("logging.file")),
+            codexsync_manifest: paths.path("state.manifest_file"),
             remote,
             keep_snapshots: usize::try_from(values.count("sync.keep_snapshots"))
                 .unwrap_or(usize::MAX),

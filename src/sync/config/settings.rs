@@ -29,6 +29,8 @@ pub struct SyncConfig {
     pub safety: SafetyOptions,
     /// `[logging]`; without a file, the log is in the manager home.
     pub logging: LogSettings,
+    /// `state.manifest_file`: codexSync's state, imported at the first sync.
+    pub codexsync_manifest: Option<PathBuf>,
     /// Warnings about keys that have no effect.
     pub warnings: Vec<String>,
 }

@@ -2,6 +2,7 @@
 
 use crate::io::IoError;
 use crate::io::quantity::pluralize;
+use crate::sync::codexsync::CodexSyncStateError;
 use crate::sync::state::StateError;
 use std::path::PathBuf;
 
@@ -37,6 +38,8 @@ pub enum PlanError {
         known: usize,
         cloud: PathBuf,
     },
+    #[error(transparent)]
+    CodexSyncImport(#[from] CodexSyncStateError),
     /// This machine's manifest is a placeholder of the cloud client.
     #[error("this machine's manifest is not downloaded: {}", .0.display())]
     ManifestNotDownloaded(PathBuf),

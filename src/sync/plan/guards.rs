@@ -4,19 +4,23 @@
 use super::error::PlanError;
 use super::facts::compared_file::ComparedFile;
 use super::facts::missing_files::MissingFiles;
+use super::facts::obstacles::{Obstacle, Obstacles};
 use super::file_plan::{FileOutcome, FilePlan};
 use super::request::PlanRequest;
 use super::sync_plan::SyncPlan;
 use super::sync_step::{Conflict, Op, SyncAction, SyncStep};
 use crate::io::quantity::pluralize;
 use crate::sync::decide::FileDecision;
+use crate::sync::file_group::{FileGroup, state_key};
 use crate::sync::manifest;
 use crate::sync::notice::{Notice, NoticeList};
+use crate::sync::remote::folder::delivery::ZERO_FILLED;
 use crate::sync::remote::folder::undelivered::UndeliveredFiles;
 use crate::sync::secrets::FileSecret;
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 
 /// Lower bound of the number of deletions that need no consent, unless that is more than half of all files.
 const MIN_DELETION_LIMIT: usize = 5;
@@ -41,9 +45,9 @@ pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -
         _ => return None,
     };
     let mut secrets = sources.into_iter().flatten().filter_map(|v| v.secret);
-    let secret = secrets.next()?;
-    let mut why = format!("is not synced: it contains what looks like {secret}");
-    if let FileSecret::InText(_) = secret {
+    let found = secrets.next()?;
+    let mut why = format!("is not synced: it contains what looks like {found}");
+    if let FileSecret::InText(_) = found {
         why.push_str("; --allow-secrets syncs it once");
     }
     Some(NoticeList::Warning.notice(&file.path, why))
@@ -92,9 +96,13 @@ pub(super) fn refuse_unmounted(
 
 /// Returns the note about the number of files that the configuration no longer includes; `None` if there are none.
 pub(super) fn out_of_scope_note(out_of_scope: usize) -> Option<Notice> {
-    let files = pluralize(out_of_scope, "file");
+    let files = match out_of_scope {
+        0 => return None,
+        1 => "1 file is".to_owned(),
+        n => format!("{n} files are"),
+    };
     let why = format!("{files} no longer synced; both sides stay as they are");
-    (out_of_scope > 0).then(|| NoticeList::Note.notice("include_roots, exclude_globs", why))
+    Some(NoticeList::Note.notice("include_roots, exclude_globs", why))
 }
 
 /// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, at least
@@ -142,6 +150,47 @@ pub(super) fn hold_back_mass_deletions(
     }));
 }
 
+/// Drops the steps whose target path is blocked: it is a folder on one side and a file on the other, or a special file.
+/// A file that another step removes does not block.
+pub(super) fn drop_blocked_steps(plan: &mut SyncPlan, obstacles: &Obstacles, place: &str) {
+    let removed = plan.steps.iter().flat_map(|step| &step.ops);
+    let removed: HashSet<(Side, String)> = removed
+        .filter_map(|op| match op {
+            Op::Remove(seen) => Some((seen.side, seen.path.clone())),
+            _ => None,
+        })
+        .collect();
+    let reason = |(side, path): (Side, &str)| {
+        let on_side = match side {
+            Side::Local => "on this machine",
+            Side::Remote => place,
+        };
+        let is_removed = |path: &String| removed.contains(&(side, path.clone()));
+        let remedy = "rename or remove one of the two";
+        match obstacles.get(&(side, path.to_owned()))? {
+            Obstacle::NotAFolder(above) if is_removed(above) => None,
+            Obstacle::NotAFolder(above) => Some(format!(
+                "{above} is not a folder {on_side}, but is one on the other side; {remedy}"
+            )),
+            Obstacle::Folder(files) if files.iter().all(is_removed) => None,
+            Obstacle::Folder(_) => Some(format!(
+                "is a folder {on_side}, but a file on the other side; {remedy}"
+            )),
+            Obstacle::SpecialFile => Some(format!(
+                "a special file blocks this path {on_side}; remove that file"
+            )),
+        }
+    };
+    let mut notices = Vec::new();
+    plan.steps.retain(|step| {
+        let why = step.new_targets().find_map(reason);
+        let is_free = why.is_none();
+        notices.extend(why.map(|why| NoticeList::Skipped.notice(&step.path, why)));
+        is_free
+    });
+    plan.notices.extend(notices);
+}
+
 /// Turns the steps of these keys, which would replace lines that other rollouts continue, into conflicts, whatever the
 /// policy and the user chose.
 pub(super) fn keep_continued_rollouts(plan: &mut SyncPlan, keys: &[String]) {
@@ -182,20 +231,43 @@ pub(super) fn hold_continuations(plan: &mut SyncPlan, keys: &[String]) {
     plan.notices.extend(held);
 }
 
-/// Adds the undelivered versions that no other notice covers.
+/// Adds the undelivered versions that no other notice covers, and names the machine that has the newest version of each
+/// waiting file.
 ///
 /// Offers `--accept-unlisted` only if a waiting file has no newer version in any manifest. Otherwise the option could
 /// replace a version that is still being delivered by an older one.
-pub(super) fn report_undelivered(plan: &mut SyncPlan, undelivered: UndeliveredFiles) {
+pub(super) fn report_incomplete(
+    plan: &mut SyncPlan,
+    mut undelivered: UndeliveredFiles,
+    groups: &HashMap<String, FileGroup>,
+) {
     let reported = collect_reported_keys(plan);
     let notices = &mut plan.notices;
-    let has_no_newer = |path: &String| !undelivered.contains_key(&manifest::folded_key(path));
-    notices.may_accept_unlisted = notices.unlisted.iter().any(has_no_newer);
-    let unreported = undelivered.into_iter();
-    let unreported = unreported.filter(|(key, _)| !reported.contains(key));
-    notices
-        .undelivered
-        .extend(unreported.filter_map(|(_, missing)| missing));
+    for (path, why) in &mut notices.waiting {
+        let file = undelivered.get(&manifest::folded_key(path));
+        let mut machines = file.map_or_else(BTreeSet::new, |file| file.machines.clone());
+        notices.may_accept_unlisted |= machines.is_empty() && notices.unlisted.contains(path);
+        let group = groups.get(&state_key(path));
+        if machines.is_empty() && group.is_some_and(|group| !group.local.is_empty()) {
+            machines.insert("this machine".to_owned());
+        }
+        let machines: Vec<_> = machines.into_iter().collect();
+        add_newest_machine(why, &machines.join(" or "));
+    }
+    undelivered.retain(|key, _| !reported.contains(key));
+    for file in undelivered.into_values() {
+        match file.missing {
+            Some(version) if file.is_former => {
+                let why = format!(
+                    "{} listed a version before it was put back from a backup or copied; no machine lists that \
+                     version now, so sync does not wait for it",
+                    version.machine
+                );
+                notices.notes.push((version.path, why));
+            }
+            missing => notices.undelivered.extend(missing),
+        }
+    }
     notices.undelivered.sort();
 }
 
@@ -206,4 +278,21 @@ fn collect_reported_keys(plan: &SyncPlan) -> HashSet<String> {
     let paths = lists.into_iter().flatten().map(|(path, _)| path);
     let paths = paths.chain(plan.conflicts.iter().map(|conflict| &conflict.path));
     paths.map(|path| manifest::folded_key(path)).collect()
+}
+
+/// Adds the machine that has the newest version to the reason for waiting.
+fn add_newest_machine(why: &mut String, newest_on: &str) {
+    if why == ZERO_FILLED {
+        let on = if newest_on.is_empty() {
+            "the machine that has it"
+        } else {
+            newest_on
+        };
+        let _ = write!(
+            why,
+            "; remove it from the cloud folder, then run on {on}: codex-manager sync run --apply"
+        );
+    } else if !newest_on.is_empty() {
+        let _ = write!(why, "; {newest_on} has the newest version");
+    }
 }

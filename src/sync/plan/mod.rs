@@ -9,7 +9,8 @@
 //! 4. For each group: `facts` reads the file, [`decide`](crate::sync::decide) maps the facts to a decision by one
 //!    table, the `guards` check it, and `steps` carries it out.
 //! 5. `steps`: replicates or removes the conflict copies of conversations.
-//! 6. `guards` over all steps: holds back many deletions, and reports files that the cloud client has not delivered.
+//! 6. `guards` over all steps: holds back many deletions, drops steps that are blocked, and reports files that the
+//!    cloud client has not delivered.
 //!
 //! A file that cannot be planned (unreadable, incomplete, ambiguous) is listed in `skipped` or `waiting` and does not
 //! stop the others. Only a problem that makes all decisions unreliable is a [`PlanError`].
@@ -127,7 +128,10 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let continuations = reader.find_continuations(&plan);
     guards::hold_continuations(&mut plan, &continuations);
     guards::hold_back_mass_deletions(&mut plan, missing.known, request, &records.state);
-    guards::report_undelivered(&mut plan, undelivered);
+    guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
+    // After the steps that are held back: only paths that this run creates can be blocked.
+    let obstacles = reader.find_obstacles(&plan.steps);
+    guards::drop_blocked_steps(&mut plan, &obstacles, request.config.remote.place());
     plan.sort();
     Ok((plan, records.state))
 }

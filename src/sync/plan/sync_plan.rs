@@ -4,6 +4,7 @@ use super::file_plan::{FileOutcome, FilePlan};
 use super::scan::sides::CloudContents;
 use super::steps::conflict_copies::ConflictCopyPlan;
 use super::sync_step::{Conflict, SyncAction, SyncStep};
+use crate::io::hash::{Hasher, Sha256Digest};
 use crate::sync::config::ConflictPolicy;
 use crate::sync::notice::{Notice, NoticeList};
 use crate::sync::remote::folder::undelivered::UndeliveredVersion;
@@ -114,6 +115,9 @@ impl SyncPlan {
     }
 
     pub(super) fn add_conflict_copies(&mut self, copies: ConflictCopyPlan) {
+        for (step, ops) in copies.added_ops {
+            self.steps[step].ops.extend(ops);
+        }
         self.steps.extend(copies.steps);
         self.notices.extend(copies.notices);
         self.notices.conflict_copies = copies.pending;
@@ -140,6 +144,26 @@ impl SyncPlan {
         notices.undelivered.extend(later_notices.undelivered);
         notices.conflict_copies = later_notices.conflict_copies;
         notices.held_deletions += later_notices.held_deletions;
+    }
+
+    /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only
+    /// if the digest differs from that of the last run.
+    pub(crate) fn notes_digest(&self) -> Option<Sha256Digest> {
+        let mut hasher = Hasher::default();
+        let mut all = self
+            .notices
+            .notes
+            .iter()
+            .chain(&self.notices.excluded)
+            .peekable();
+        all.peek()?;
+        for (path, why) in all {
+            for text in [path, why] {
+                hasher.update(text.as_bytes());
+                hasher.update(b"\0");
+            }
+        }
+        Some(hasher.digest())
     }
 
     /// Sorts the steps, deletions first, and all lists for output. Deletions go first because a deletion can free the

@@ -31,6 +31,8 @@ pub struct MergeTarget {
     pub place: (Side, String),
     /// Size and time of the file that is replaced; `None` for a new file.
     pub over: Option<Stat>,
+    /// Index of the first merged line that this side gets. Codex drops the oldest prompts beyond `history.max_bytes`.
+    pub first: usize,
 }
 
 /// One change of one file.
@@ -43,6 +45,8 @@ pub enum Op {
         /// The files to merge, each with the digest of the bytes that the plan read.
         versions: Vec<(ObservedFile, Sha256Digest)>,
         to: Vec<MergeTarget>,
+        /// True if both sides have the same lines after the merge; false if the local file lacks old prompts.
+        is_one_text: bool,
     },
     /// Renames the file within its side.
     Rename {
@@ -227,6 +231,22 @@ impl SyncStep {
             change: ContentChange::Unchanged,
             conflict: None,
         }
+    }
+
+    /// Returns the paths at which the step creates synced files.
+    pub(crate) fn new_targets(&self) -> impl Iterator<Item = (Side, &str)> {
+        self.ops.iter().flat_map(|op| {
+            let targets: Vec<(Side, &str)> = match op {
+                Op::Copy(CopyOp { to, over: None, .. }) => vec![(to.0, &*to.1)],
+                Op::Merge { to, .. } => {
+                    let new = to.iter().filter(|to| to.over.is_none());
+                    new.map(|to| (to.place.0, &*to.place.1)).collect()
+                }
+                Op::Rename { from, to } => vec![(from.side, &**to)],
+                _ => Vec::new(),
+            };
+            targets
+        })
     }
 
     /// Returns the size in bytes of the files that the step removes.

@@ -1,8 +1,8 @@
 //! The plan of a restore: which files of a snapshot go where. Nothing is written.
 
 use super::error::SyncRestoreError;
-use super::snapshot_reader::SnapshotReader;
-use crate::sync::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
+use super::snapshot_reader::{SnapshotReader, list_files};
+use crate::sync::backup::{self, SnapshotFile, SyncSnapshot};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::check_cloud_identity;
 use crate::sync::sides::Side;
@@ -23,7 +23,7 @@ pub(crate) struct SyncRestorePlan {
 
 /// Plans to restore the files of the side `target` from the snapshot `from`, or from the newest one. Without `target`,
 /// the side is the cloud folder if all files of the snapshot are from there, else the home. A snapshot that has no
-/// files of the side is restored as a whole.
+/// files of the side, or that codexSync made, is restored as a whole.
 pub(crate) fn plan(
     config: &SyncConfig,
     replica: &Replica,
@@ -31,29 +31,24 @@ pub(crate) fn plan(
     target: Option<Side>,
 ) -> Result<SyncRestorePlan, SyncRestoreError> {
     let snapshot = find_snapshot(&config.backup.folder, from)?;
-    let list = backup::read_list(&snapshot)?.ok_or_else(|| BackupError::List {
-        reason: "codex-manager did not make the snapshot".to_owned(),
-        path: snapshot.path.clone(),
-    })?;
-    let mut sides = list.files.iter().map(SnapshotFile::side);
-    let is_of_cloud_alone = !list.files.is_empty() && sides.all(|side| side == Side::Remote);
-    let target = target.unwrap_or(if is_of_cloud_alone {
-        Side::Remote
-    } else {
-        Side::Local
+    let list = backup::read_list(&snapshot)?;
+    let of_cloud_alone = |list: &backup::SnapshotList| {
+        !list.files.is_empty() && list.files.iter().all(|kept| kept.side() == Side::Remote)
+    };
+    let target = target.unwrap_or(match &list {
+        Some(list) if of_cloud_alone(list) => Side::Remote,
+        _ => Side::Local,
     });
     if target == Side::Remote {
         check_cloud_identity(config, replica)?;
     }
-    let of_target = list
-        .files
-        .iter()
-        .filter(|snapshot_file| snapshot_file.side() == target);
-    let of_target: Vec<_> = of_target.cloned().collect();
-    let mut files = if of_target.is_empty() {
-        list.files
-    } else {
-        of_target
+    let mut files = match list {
+        Some(list) => {
+            let of_side = |kept: &&SnapshotFile| kept.side() == target;
+            let own: Vec<_> = list.files.iter().filter(of_side).cloned().collect();
+            if own.is_empty() { list.files } else { own }
+        }
+        None => list_files(&snapshot)?,
     };
     files.sort_by(|a, b| a.path.cmp(&b.path));
     for snapshot_file in &files {

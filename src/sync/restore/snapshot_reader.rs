@@ -1,8 +1,10 @@
 //! Reads the files of a snapshot, a folder or a `.zip`.
 
-use crate::io::file_open;
+use super::error::SyncRestoreError;
+use crate::io::{IoContext, IoError, file_open};
 use crate::sync::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
-use crate::sync::sides::mode_of;
+use crate::sync::scope;
+use crate::sync::sides::{Side, Stat};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -47,4 +49,78 @@ impl SnapshotReader {
         let mode = mode_of(&file.metadata()?);
         read(&mut file, mode)
     }
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "not all systems have one")]
+fn mode_of(meta: &fs::Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    Some(meta.permissions().mode())
+}
+
+#[cfg(not(unix))]
+fn mode_of(_: &fs::Metadata) -> Option<u32> {
+    None
+}
+
+/// Lists the files of a snapshot of codexSync, which has no list. Skips files that are never synced, such as logins,
+/// although codexSync copied them.
+pub(super) fn list_files(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
+    let mut files = if snapshot.is_zip() {
+        list_zip(snapshot)?
+    } else {
+        list_folder(snapshot)?
+    };
+    // Codex has renewed the login since; the old one would sign the user out.
+    files.retain(|file| scope::never_synced_reason(&file.path).is_none());
+    Ok(files)
+}
+
+/// Lists the files in a `.zip`, all with the mtime of the snapshot. Skips names that are not Unicode.
+fn list_zip(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, SyncRestoreError> {
+    let mut zip = backup::open_zip(snapshot)?;
+    let mut files = Vec::new();
+    for index in 0..zip.len() {
+        let file = zip.by_index(index).map_err(io::Error::from);
+        let file = file.at("read", &snapshot.path)?;
+        let name = file.name().map(std::borrow::Cow::into_owned);
+        if file.is_file()
+            && let Ok(path) = name
+        {
+            let stat = Stat {
+                size: file.size(),
+                mtime_ns: snapshot.modified_ns,
+            };
+            files.push(SnapshotFile::new(Side::Local, path, stat));
+        }
+    }
+    Ok(files)
+}
+
+fn list_folder(snapshot: &SyncSnapshot) -> Result<Vec<SnapshotFile>, IoError> {
+    let root = &snapshot.path;
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(root) {
+        let entry = entry
+            .map_err(|e| {
+                e.into_io_error()
+                    .unwrap_or_else(|| io::ErrorKind::Other.into())
+            })
+            .at("walk", root)?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let stat =
+            Stat::from_metadata(&fs::symlink_metadata(entry.path()).at("inspect", entry.path())?);
+        let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        if let Some(path) = relative.to_str() {
+            let path = if cfg!(windows) {
+                path.replace('\\', "/")
+            } else {
+                path.to_owned()
+            };
+            files.push(SnapshotFile::new(Side::Local, path, stat));
+        }
+    }
+    Ok(files)
 }

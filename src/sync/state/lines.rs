@@ -89,6 +89,12 @@ pub(super) fn encode(local: &str, cloud: &str, state: &SyncState) -> io::Result<
     for end in &state.own.former {
         push_line(&mut bytes, &serde_json::json!({ "former": end }))?;
     }
+    for manifest in &state.torn_manifests {
+        push_line(&mut bytes, &serde_json::json!({ "torn": manifest }))?;
+    }
+    if let Some(notes_digest) = &state.notes_digest {
+        push_line(&mut bytes, &serde_json::json!({ "notes": notes_digest }))?;
+    }
     Ok(bytes)
 }
 
@@ -161,6 +167,10 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
         state.own.published.push(parse_digest(end)?);
     } else if let Some(end) = fact.get("former") {
         state.own.former.push(parse_digest(end)?);
+    } else if let Some(manifest) = text("torn") {
+        state.torn_manifests.push(manifest);
+    } else if let Some(digest) = fact.get("notes") {
+        state.notes_digest = parse_digest(digest);
     }
     Some(())
 }

@@ -211,7 +211,7 @@ impl Replica {
             }
         }
         if state.restore_marker.is_some() {
-            restore_marker::write(std::slice::from_ref(&self.folder))?;
+            restore_marker::RestoreMarkers::write(std::slice::from_ref(&self.folder))?;
         }
         self.write(&mut state)?;
         Ok(true)

@@ -56,7 +56,7 @@ impl SyncedFile {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct SyncState {
     /// Synced files, by key.
     pub files: HashMap<String, SyncedFile>,
@@ -74,8 +74,12 @@ pub struct SyncState {
     /// The manifests that this machine published.
     pub own: OwnManifests,
     pub file: StateFile,
+    /// Manifests that were incomplete at the last run, each with its size and mtime.
+    pub torn_manifests: Vec<String>,
     /// True once another machine has written a manifest. From then on sync waits for files to be attested.
     pub has_other_machines: bool,
+    /// Digest of the notes of the last complete run; a run prints its notes only if they differ.
+    pub notes_digest: Option<Sha256Digest>,
     /// True if files may have been synced that the state does not list: after damage of the state or a restore of the
     /// home, until a run has processed all files and found no conflict. Until then, mtimes do not decide which side is
     /// newer.
@@ -85,7 +89,7 @@ pub struct SyncState {
 }
 
 /// The manifests of this machine in the cloud folder.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct OwnManifests {
     /// The suffix of this machine's manifest name; see [`crate::sync::manifest`].
     pub writer: String,
@@ -97,7 +101,7 @@ pub struct OwnManifests {
 }
 
 /// The condition in which the state file was read.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct StateFile {
     /// True if a state file existed.
     pub exists: bool,

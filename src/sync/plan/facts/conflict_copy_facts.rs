@@ -5,9 +5,9 @@ use crate::codex::rollout::{self, Relation};
 use crate::io::file_open;
 use crate::sync::config::SyncRemote;
 use crate::sync::conflict_copies::ConflictCopy;
-use crate::sync::contents;
+use crate::sync::contents::{self, ContentFormat, SearchedPart};
 use crate::sync::index_updates::ContentChange;
-use crate::sync::plan::sync_step::SyncStep;
+use crate::sync::plan::sync_step::{Op, SyncStep};
 use crate::sync::sides::Side;
 use std::path::Path;
 
@@ -16,6 +16,8 @@ use std::path::Path;
 pub(crate) enum ConflictCopyState {
     /// The conflict copy was resolved, or the local conversation contains all its lines.
     Obsolete,
+    /// The step with this index downloads a version of the conversation that contains all lines of the copy.
+    ObsoleteAfter(usize),
     /// Both sides have the conflict copy. A remote file that is not downloaded counts, although it cannot be checked.
     Replicated,
     /// Only this side has an intact file.
@@ -27,8 +29,8 @@ pub(crate) enum ConflictCopyState {
 }
 
 impl<'a> FactReader<'a> {
-    /// Returns all conflict copies with their states. `steps` are the steps of the conversations, which can replace the
-    /// conversation of a copy.
+    /// Returns all conflict copies with their states. `steps` are the steps of the conversations, which can make
+    /// conflict copies obsolete.
     pub(crate) fn compare_conflict_copies(
         &self,
         steps: &[SyncStep],
@@ -42,6 +44,9 @@ impl<'a> FactReader<'a> {
         if self.records.may_drop(&copy.name) {
             return ConflictCopyState::Obsolete;
         }
+        if let Some(step) = self.find_containing_step(copy, steps) {
+            return ConflictCopyState::ObsoleteAfter(step);
+        }
         if self.is_contained(copy, steps) {
             return ConflictCopyState::Obsolete;
         }
@@ -50,6 +55,16 @@ impl<'a> FactReader<'a> {
             (true, None) => return ConflictCopyState::NotDownloaded,
             (true, Some(_)) => return ConflictCopyState::Replicated,
             _ => {}
+        }
+        let is_plausible = |side| {
+            let path = self.records.conflict_copies.folders.path(side, &copy.name);
+            contents::is_zero_filled(&path, ContentFormat::Lines, SearchedPart::Ends)
+                .is_ok_and(|is_zero_filled| !is_zero_filled)
+        };
+        // Two files with equal size and time are not read completely.
+        let stats_are_equal = copy.local.is_some() && copy.local == copy.remote;
+        if stats_are_equal && is_plausible(Side::Local) && is_plausible(Side::Remote) {
+            return ConflictCopyState::Replicated;
         }
         let local = copy.local.is_some() && self.is_intact(Side::Local, copy);
         let remote = copy.remote.is_some() && self.is_intact(Side::Remote, copy);
@@ -67,6 +82,20 @@ impl<'a> FactReader<'a> {
         let file = file_open::open(&path);
         let is_uncompressed = file.and_then(|file| contents::is_uncompressed(&file));
         is_uncompressed.unwrap_or_default() && copy.matches(&path).unwrap_or_default()
+    }
+
+    /// Returns the index of the step that downloads a version containing all lines of the copy.
+    fn find_containing_step(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> Option<usize> {
+        copy.local?;
+        let contains_copy = |op: &Op| match op {
+            Op::Copy(op) if op.to.0 == Side::Local => {
+                self.contains_all(&op.from.full_path(self.config), copy)
+            }
+            _ => false,
+        };
+        steps
+            .iter()
+            .position(|step| copy.belongs_to(&step.key) && step.ops.iter().any(contains_copy))
     }
 
     /// Returns true if the local conversation contains all lines of the copy, for example because the user continued

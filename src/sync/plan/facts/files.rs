@@ -1,7 +1,8 @@
 //! Selects the files to plan, and reads each by the rules of its kind.
 
-use super::compared_file::{ComparedFile, FileReading, LineMergeFacts};
+use super::compared_file::{ComparedFile, FileReading, LineMergeFacts, MergedSide};
 use super::fact_reader::FactReader;
+use crate::codex::config::CodexConfig;
 use crate::codex::rollout::Relation;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::{Compare, SessionMode};
@@ -17,6 +18,9 @@ use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::{line_merge, manager_folder, rollouts, secrets};
 use std::collections::HashMap;
 use std::path::Path;
+
+/// The line-based file that Codex truncates to `history.max_bytes`.
+const PROMPT_HISTORY: &str = "history.jsonl";
 
 impl<'a> FactReader<'a> {
     /// Returns the groups to plan: those inside the roots, and the conversations that they continue.
@@ -251,7 +255,8 @@ impl<'a> FactReader<'a> {
             Some(_) => SearchedPart::Whole,
             None => SearchedPart::Ends,
         };
-        let is_zero_filled = contents::is_zero_filled(path, kind, part).at("read", path)?;
+        let is_zero_filled =
+            contents::is_zero_filled(path, kind.content_format(), part).at("read", path)?;
         let why = "has zeros where its text was, as after a power cut; remove or repair it on this machine \
                    to sync it again";
         Ok(is_zero_filled.then(|| NoticeList::Skipped.notice(&seen.path, why)))
@@ -287,27 +292,49 @@ impl<'a> FactReader<'a> {
         let is_diverged = file.facts.relation == Some(Relation::Diverged);
         if kind == FileKind::Lines && (is_diverged || !copies.is_empty()) {
             let sides: Vec<_> = file.local.iter().chain(&file.remote).collect();
-            file.merge = Some(merge_lines(&sides, &copies)?);
+            file.merge = Some(self.merge_lines(key, &sides, &copies)?);
         }
         Ok(file)
     }
-}
 
-/// Merges the lines of the files of the `sides` and of the clients' `copies`.
-fn merge_lines(sides: &[&FileVersion], copies: &[FileVersion]) -> Result<LineMergeFacts, IoError> {
-    let versions: Vec<_> = sides.iter().copied().chain(copies).collect();
-    let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
-    let merge = line_merge::merge(&paths)?;
-    let version_on = |side| sides.iter().position(|version| version.seen.side == side);
-    let lacks_lines =
-        |side: &Side| version_on(*side).is_none_or(|version| !merge.matches_version(version));
-    let changed_sides = [Side::Local, Side::Remote].into_iter().filter(lacks_lines);
-    let merged = versions.iter().zip(&merge.digests);
-    let merged = merged.map(|(version, digest)| (version.seen.clone(), *digest));
-    Ok(LineMergeFacts {
-        changed_sides: changed_sides.collect(),
-        bytes: merge.bytes,
-        versions: merged.collect(),
-        has_client_copies: !copies.is_empty(),
-    })
+    /// Merges the lines of the files of the `sides` and of the clients' `copies`.
+    fn merge_lines(
+        &self,
+        key: &str,
+        sides: &[&FileVersion],
+        copies: &[FileVersion],
+    ) -> Result<LineMergeFacts, IoError> {
+        let versions: Vec<_> = sides.iter().copied().chain(copies).collect();
+        let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
+        let merge = line_merge::merge(&paths)?;
+        let version_on = |side| sides.iter().position(|version| version.seen.side == side);
+        let limit = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
+        let limit = limit.and_then(|config| config.history_max_bytes.ok().flatten());
+        let local_first_line = match (limit, version_on(Side::Local)) {
+            (Some(limit), Some(version)) => merge.first_line_within(limit, version),
+            _ => 0,
+        };
+        let changed = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
+        let changed = changed.filter(|(side, first)| {
+            version_on(*side).is_none_or(|version| !merge.matches_version(*first, version))
+        });
+        let changed = changed.map(|(side, first)| MergedSide {
+            side,
+            first,
+            bytes: merge.bytes_from(first),
+        });
+        let with_digests = || versions.iter().zip(&merge.digests);
+        let is_outdated = with_digests().any(|(version, digest)| {
+            let attested = version.attested;
+            attested.is_some_and(|attested| attested != *digest)
+        });
+        let merged = with_digests().map(|(version, digest)| (version.seen.clone(), *digest));
+        Ok(LineMergeFacts {
+            changed: changed.collect(),
+            versions: merged.collect(),
+            is_one_text: local_first_line == 0,
+            has_client_copies: !copies.is_empty(),
+            is_outdated,
+        })
+    }
 }

@@ -4,11 +4,11 @@
 use crate::sync::config::{SessionMode, SyncConfig};
 use crate::sync::file_group::{FileGroup, state_key};
 use crate::sync::notice::{Notice, NoticeList};
-use crate::sync::scan::{ListedFile, SideListing};
+use crate::sync::scan::{ListedFile, NOT_FOLLOWED, SideListing};
 use crate::sync::sides::Side;
 use crate::sync::state::SyncState;
 use crate::sync::{line_merge, rollouts};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// All files of both sides.
@@ -29,7 +29,8 @@ pub(crate) fn group_files(
 ) -> Groups {
     let mut groups: HashMap<String, FileGroup> =
         HashMap::with_capacity(local.files.len().max(remote.files.len()));
-    let (mut links, mut notices, mut leftover_temps) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut links, mut other_links) = (Vec::new(), Vec::new());
+    let (mut notices, mut leftover_temps) = (Vec::new(), Vec::new());
     for (side, listing) in [(Side::Local, local), (Side::Remote, remote)] {
         for listed_file in listing.files {
             let group = groups.entry(state_key(&listed_file.path)).or_default();
@@ -54,12 +55,15 @@ pub(crate) fn group_files(
         leftover_temps.extend(listing.temp_files);
         notices.extend(listing.notices);
         links.extend(listing.links.into_iter().map(|link| (side, link)));
+        other_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
     }
+    links.extend(select_blocking_links(other_links, &groups));
     let place = config.remote.place();
     if !links.is_empty() {
         notices.extend(block_linked_groups(place, links, &mut groups));
     }
     let latest_date = limit_to_last_date(config, &mut groups, &mut notices);
+    drop_misspelled_line_files(place, &mut groups, &mut notices);
     resolve_case_clashes(state, &mut groups, &mut notices);
     Groups {
         by_key: groups,
@@ -107,6 +111,44 @@ fn limit_to_last_date(
     Some(latest)
 }
 
+/// Skips files such as `History.jsonl`, whose name differs from one of Codex's line-based files by letter case
+/// alone. Codex reads such a file only on a case-insensitive file system, where it takes the place of the real one.
+/// If the remote has one, the real file is not copied there; `place` names the remote.
+fn drop_misspelled_line_files(
+    place: &str,
+    groups: &mut HashMap<String, FileGroup>,
+    notices: &mut Vec<Notice>,
+) {
+    let of_codex = |key: &str| {
+        let lower = key.to_lowercase();
+        (lower != key && line_merge::is_mergeable(&lower)).then_some(lower)
+    };
+    let keys = groups
+        .keys()
+        .filter_map(|key| Some((key.clone(), of_codex(key)?)));
+    for (key, real) in keys.collect::<Vec<_>>() {
+        let Some(other) = groups.remove(&key) else {
+            continue;
+        };
+        let why = format!("differs from {real} by letter case alone; it is not synced");
+        let has_no_remote_file =
+            |group: &FileGroup| group.remote.is_empty() && group.client_copies.is_empty();
+        if other.remote.is_empty() {
+            notices.push(NoticeList::Excluded.notice(key, why));
+        } else if let Some(real_group) = groups
+            .get_mut(&real)
+            .filter(|group| has_no_remote_file(group))
+        {
+            // On a case-insensitive file system, a copy of the real file would replace the other one.
+            real_group.is_blocked = true;
+            let why = format!("{key} blocks this path {place}; rename or remove that file");
+            notices.push(NoticeList::Skipped.notice(real, why));
+        } else {
+            notices.push(NoticeList::Note.notice(key, why));
+        }
+    }
+}
+
 /// Joins or skips files whose names differ only in letter case: on a case-insensitive file system they are one file.
 fn resolve_case_clashes(
     state: &SyncState,
@@ -124,7 +166,7 @@ fn resolve_case_clashes(
 }
 
 /// Joins groups whose names differ only in letter case if each side has one spelling, because they are one file. Skips
-/// them if a side has several spellings, or if one of them is a line-based file of Codex: Codex does not read the others.
+/// them if a side has several spellings.
 fn resolve_case_clash(
     state: &SyncState,
     groups: &mut HashMap<String, FileGroup>,
@@ -135,10 +177,7 @@ fn resolve_case_clash(
         let has = |key: &&String| groups.get(*key).is_some_and(|g| !side(g).is_empty());
         keys.iter().filter(has).count()
     };
-    let is_line_file = keys
-        .iter()
-        .any(|key| line_merge::is_mergeable(&key.to_lowercase()));
-    if !is_line_file && count_on(|g| &g.local) <= 1 && count_on(|g| &g.remote) <= 1 {
+    if count_on(|g| &g.local) <= 1 && count_on(|g| &g.remote) <= 1 {
         let mut joined = FileGroup::default();
         for key in keys {
             if let Some(group) = groups.remove(key) {
@@ -156,12 +195,28 @@ fn resolve_case_clash(
     }
     for key in keys {
         groups.remove(key);
-        let other_keys = keys.iter().filter(|other| *other != key);
-        let other_keys: Vec<_> = other_keys.map(String::as_str).collect();
-        let other_keys = other_keys.join(" and ");
-        let why = format!("differs from {other_keys} by letter case alone; rename one of them");
+        let why = "differs from another name by letter case alone; rename one of them";
         notices.push(NoticeList::Skipped.notice(key, why));
     }
+}
+
+/// Returns the links outside the scope that have a file of a group below their path.
+fn select_blocking_links(
+    links: Vec<(Side, String)>,
+    groups: &HashMap<String, FileGroup>,
+) -> Vec<(Side, (String, &'static str))> {
+    if links.is_empty() {
+        return Vec::new();
+    }
+    let files = groups.values().flat_map(FileGroup::files);
+    let folders: HashSet<&Path> = files
+        .flat_map(|found| Path::new(&found.path).ancestors().skip(1))
+        .collect();
+    let is_in_way = |(_, path): &(Side, String)| folders.contains(Path::new(path));
+    let blocking = links.into_iter().filter(is_in_way);
+    blocking
+        .map(|(side, path)| (side, (path, NOT_FOLLOWED)))
+        .collect()
 }
 
 /// Blocks the groups at or below each link: writing there would follow the link, and counting the files of the other

@@ -9,10 +9,10 @@ use crate::sync::plan::error::PlanError;
 use crate::sync::plan::request::PlanRequest;
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
 use crate::sync::scan::{self, SideListing};
-use crate::sync::scope::Scope;
+use crate::sync::scope::{self, Scope};
 use crate::sync::sides::Side;
 use crate::sync::state::{Replica, StateDamage, SyncState};
-use crate::sync::{identity, manager_folder, manifest};
+use crate::sync::{codexsync, identity, manager_folder, manifest};
 use std::path::Path;
 use std::{fs, io};
 
@@ -51,13 +51,17 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
         return Err(PlanError::NoCodexHome(config.local.clone()));
     }
     check_own_manifest(config, &state)?;
-    let renamed = identity::rename_if_cloned(&mut state, config)?;
+    let renamed = identity::rename_if_cloned(&mut state, config, request.replica)?;
     // The two sides are often on two disks, and listing them uses two processors.
     let (remote, local) = parallel::run_both(
         || scan::scan(&config.cloud, &scope, Side::Remote),
         || scan::scan(&config.local, &scope, Side::Local),
     );
     let (remote, local) = (remote?, local?);
+    let is_first = !state.file.exists && state.file.damage.is_none();
+    if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
+        state.files = codexsync::import_state(manifest, &local, &remote)?;
+    }
     let manifests = identity::read_remote_manifests(config, &state)?;
     if manifests.machines > 0 && !state.has_other_machines {
         state.has_other_machines = true;
@@ -67,9 +71,11 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     }
     stat_cache::recheck_stats(&mut state, &remote, &manifests, config);
     let is_renamed = renamed.is_some();
-    let renamed = renamed.map(|(path, why)| NoticeList::Warning.notice(path, why));
-    let notices = renamed
-        .into_iter()
+    let misspelled = scope::find_misspelled_roots(config).into_iter();
+    let misspelled = misspelled.map(|why| ("include_roots".to_owned(), why));
+    let warnings = renamed.into_iter().chain(misspelled);
+    let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
+    let notices = warnings
         .chain(manifest_notices(&manifests))
         .chain(damage_notice(request, &state, cloud_contents)?)
         .chain(restored_home_notice(request, &state))

@@ -13,6 +13,9 @@ use std::collections::BTreeSet;
 pub(crate) struct ConflictCopyPlan {
     /// Steps that replicate or remove conflict copies.
     pub(crate) steps: Vec<SyncStep>,
+    /// Ops to add to steps of conversations, by the index of the step. They remove a copy once the conversation that
+    /// contains it is in place.
+    pub(crate) added_ops: Vec<(usize, Vec<Op>)>,
     /// Conflict copies that wait for a decision: file name and size in bytes.
     pub(crate) pending: Vec<(String, u64)>,
     pub(crate) notices: Vec<Notice>,
@@ -32,9 +35,13 @@ pub(crate) fn record_contained(
             .filter_map(|conflict| rollouts::key(&conflict.path));
         keys.any(|key| copy.belongs_to(&key))
     };
-    let contained = copies
-        .iter()
-        .filter(|(copy, state)| *state == ConflictCopyState::Obsolete && !is_open(copy));
+    let contained = copies.iter().filter(|(copy, state)| {
+        let is_obsolete = matches!(
+            state,
+            ConflictCopyState::Obsolete | ConflictCopyState::ObsoleteAfter(_)
+        );
+        is_obsolete && !is_open(copy)
+    });
     let mut records = own_records.clone();
     for (copy, _) in contained {
         resolutions::record_drop(&copy.name, &mut records, other_records);
@@ -54,6 +61,10 @@ pub(crate) fn plan_conflict_copies(
                 let why = "no longer needed: it was resolved, or its conversation contains it";
                 plan.steps
                     .extend(update_step(copy, why, build_drop_ops(copy)));
+                is_pending = false;
+            }
+            ConflictCopyState::ObsoleteAfter(step) => {
+                plan.added_ops.push((step, build_drop_ops(copy)));
                 is_pending = false;
             }
             ConflictCopyState::Replicated => {}

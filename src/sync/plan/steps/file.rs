@@ -47,7 +47,8 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
             plan_copy(file, from, over.as_ref(), why)
         }
         (FileDecision::Merge, Some(local), Some(remote)) => {
-            // If no side lacks lines, nothing has to be written.
+            // If no side lacks lines, the sides differ only by the lines that Codex dropped because of
+            // `history.max_bytes`.
             let merge = file.merge.as_ref();
             let merge = merge.and_then(|merge| plan_merge(file, merge));
             merge
@@ -171,10 +172,15 @@ fn describe_policy_conflict(
     Some(format!("{why}: {winner}, {loser}"))
 }
 
-/// Returns the plan that writes the merge to the sides that lack lines; `None` if both sides have all lines.
+/// Returns the plan that writes the merge to the sides that lack lines; `None` if both sides have all lines. If an
+/// attested file changed between its check and the merge, the sync waits for it.
 fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePlan> {
-    if merge.changed_sides.is_empty() {
+    if merge.changed.is_empty() {
         return None;
+    }
+    if merge.is_outdated {
+        let why = "changed while it was read; the next run reads it again";
+        return Some(NoticeList::Waiting.notice(file.key, why).into());
     }
     let over = |side| {
         let seen = file.version(side).map(|version| &version.seen);
@@ -183,19 +189,21 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
     };
     let placement = |side| Placement {
         path: file.key.to_owned(),
-        stat: over(side).filter(|_| !merge.changed_sides.contains(&side)),
+        stat: over(side).filter(|_| merge.changed.iter().all(|changed| changed.side != side)),
     };
-    let targets = merge.changed_sides.iter().map(|side| MergeTarget {
-        place: (*side, file.key.to_owned()),
-        over: over(*side),
+    let targets = merge.changed.iter().map(|changed| MergeTarget {
+        place: (changed.side, file.key.to_owned()),
+        over: over(changed.side),
+        first: changed.first,
     });
     let op = Op::Merge {
         versions: merge.versions.clone(),
         to: targets.collect(),
+        is_one_text: merge.is_one_text,
     };
     let reason = "lines of all versions, in order of time";
     let step = SyncStep {
-        bytes: merge.bytes * merge.changed_sides.len() as u64,
+        bytes: merge.changed.iter().map(|changed| changed.bytes).sum(),
         ops: vec![op],
         state_update: StateUpdate::Synced {
             local: placement(Side::Local),

@@ -193,6 +193,55 @@ fn match_line_file(name: &str) -> Option<&'static str> {
         })
 }
 
+/// Returns the path that a weakly marked name may be a copy of: `NAME (1).EXT`, `NAME 2.EXT`,
+/// `NAME-COMPUTER.EXT`, and `NAME.EXT.WORD1`, `NAME.WORD1.EXT` of `rclone --conflict-suffix WORD`. Users name
+/// files like that too, so a match alone proves nothing.
+pub(crate) fn guess_original(path: &str) -> Option<String> {
+    let name_at = path.rfind('/').map_or(0, |at| at + 1);
+    let (stem, end) = match path[name_at..].rfind('.') {
+        Some(dot) if dot > 0 => path.split_at(name_at + dot),
+        _ => (path, ""),
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
+    if is_numbered_word(end.trim_start_matches('.')) && stem.len() > name_at {
+        return Some(stem.trim_end_matches('.').to_owned());
+    }
+    if let Some((real, word)) = stem[name_at..].rsplit_once('.')
+        && is_numbered_word(word)
+        && !real.is_empty()
+    {
+        let real = &stem[..name_at + real.trim_end_matches('.').len()];
+        return Some(format!("{real}{end}"));
+    }
+    let real = if let Some((real, number)) = stem.rsplit_once(' ') {
+        let number = number
+            .strip_prefix('(')
+            .and_then(|n| n.strip_suffix(')'))
+            .unwrap_or(number);
+        (is_number(number) && number.len() <= 3).then_some(real)
+    } else {
+        let mut dashes = stem.match_indices('-').filter(|(at, _)| *at > name_at);
+        dashes
+            .find(|(at, _)| {
+                let computer = &stem[at + 1..];
+                (4..=15).contains(&computer.len()) && computer.bytes().all(upper)
+            })
+            .map(|(at, _)| &stem[..at])
+    };
+    real.filter(|real| real.len() > name_at)
+        .map(|real| format!("{real}{end}"))
+}
+
+/// Returns true if a suffix may come from `rclone --conflict-suffix`: a word and a small number.
+fn is_numbered_word(suffix: &str) -> bool {
+    let word = suffix.trim_end_matches(|c: char| c.is_ascii_digit());
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=2).contains(&(suffix.len() - word.len()))
+        && word.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
+        && word.bytes().all(plain)
+}
+
 /// Returns the rows of `cloud_clients.txt`: client, pattern, example.
 fn parse_client_table() -> impl Iterator<Item = Vec<&'static str>> {
     let lines = include_str!("cloud_clients.txt").lines();
@@ -335,6 +384,25 @@ mod tests {
                 possible_placeholders(Path::new(real))
                     .any(|placeholder_target| placeholder_target == Path::new(path))
             );
+        }
+    }
+
+    #[test]
+    fn weakly_marked_names_return_a_possible_original() {
+        for (path, real) in [
+            ("skills/a (1).md", Some("skills/a.md")),
+            ("skills/a 2.md", Some("skills/a.md")),
+            ("skills/a-DESKTOP-AB12.md", Some("skills/a.md")),
+            ("skills/a.md.laptop1", Some("skills/a.md")),
+            ("skills/a.laptop2.md", Some("skills/a.md")),
+            ("skills/a-b.md", None),
+            ("skills/a.md.sha256", None),
+            ("skills/a.1", None),
+            ("skills/a b.md", None),
+            ("skills/ (1).md", None),
+            ("x (12)", Some("x")),
+        ] {
+            assert_eq!(guess_original(path).as_deref(), real, "{path}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! A cloud folder can show partial files, old files and files full of zeros. A remote file is trusted if it is as the
 //! last sync left it, or if a machine attests its digest. Only without any such evidence does its content decide.
 
+use super::cloud_names;
 use super::folder_reader::FolderReader;
 use crate::codex::rollout::{self, Relation};
 use crate::io::hash::Sha256Digest;
@@ -11,12 +12,11 @@ use crate::sync::contents::{self, SearchedPart};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::{Notice, NoticeList, read_failure};
-use crate::sync::sides::ObservedFile;
+use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::state::SyncedFile;
 
 /// Reason to wait for a file whose text was replaced by zeros. Not even `--accept-unlisted` uses such a file.
-const ZERO_FILLED: &str = "has zeros where its text was; remove it from the cloud folder, then run on the machine that \
-                           has the text: codex-manager sync run --apply";
+pub(crate) const ZERO_FILLED: &str = "has zeros where its text was";
 
 /// Files of one group that may be used.
 pub(crate) struct DeliveredFiles {
@@ -62,12 +62,18 @@ impl FolderReader<'_> {
             if let Some(why) = self.find_delivery_problem(key, &mut version, kind, last)?
                 && !self.has_only_local_content(key, &files, &copies, &version, kind)?
             {
-                let waiting_path = match kind {
-                    FileKind::Rollout => &version.seen.path,
-                    _ => path,
-                };
+                let is_new = files.local.is_empty() && last.is_none();
+                let name = &version.seen.path;
                 // A decision now could turn a partly delivered version into a conflict.
-                return Ok(Err(NoticeList::WaitingUnlisted.notice(waiting_path, why)));
+                let notice = match kind {
+                    FileKind::Rollout => NoticeList::WaitingUnlisted.notice(name, why),
+                    _ if is_new && self.is_beside_original(name) => {
+                        let why = "looks like a copy that a cloud client made; it is not synced";
+                        NoticeList::Note.notice(path, why)
+                    }
+                    _ => NoticeList::WaitingUnlisted.notice(path, why),
+                };
+                return Ok(Err(notice));
             }
             files.remote[index] = version;
         }
@@ -77,6 +83,12 @@ impl FolderReader<'_> {
             }
         }
         Ok(Ok(files))
+    }
+
+    /// Returns true if the name of a remote file looks like that of a client's copy and the original is beside it.
+    fn is_beside_original(&self, path: &str) -> bool {
+        cloud_names::guess_original(path)
+            .is_some_and(|real| self.config.root(Side::Remote).join(real).exists())
     }
 
     fn add_client_copy(
@@ -128,7 +140,8 @@ impl FolderReader<'_> {
         }
         let path = &version.full_path;
         // Checked before the manifests, because a machine that read the zeros after a power cut may even attest them.
-        if contents::is_zero_filled(path, kind, SearchedPart::Whole).at("read", path)? {
+        let format = kind.content_format();
+        if contents::is_zero_filled(path, format, SearchedPart::Whole).at("read", path)? {
             return Ok(Some(ZERO_FILLED));
         }
         let replaced = self.records.state.replaced_digests(key);
@@ -165,10 +178,9 @@ impl FolderReader<'_> {
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
         let (path, size) = (&version.full_path, version.seen.stat.size);
-        if kind != FileKind::Plain
-            && let Some(why) = contents::torn_reason(path).at("read", path)?
-        {
-            return Ok(Some(why));
+        let why = contents::torn_reason(path, kind.content_format()).at("read", path)?;
+        if why.is_some() {
+            return Ok(why);
         }
         let is_listed = !self.records.manifests.versions(key).is_empty();
         let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || is_listed;
@@ -178,7 +190,10 @@ impl FolderReader<'_> {
         if !self.records.state.has_other_machines {
             // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
             // no manifest will ever attest it.
-            return Ok(None);
+            return match kind {
+                FileKind::Plain => contents::truncation_reason(path).at("read", path),
+                FileKind::Rollout | FileKind::Lines => Ok(None),
+            };
         }
         if kind != FileKind::Plain {
             // A program without manifests appended lines to an attested version.

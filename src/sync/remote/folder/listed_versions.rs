@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ManifestLimits {
+    /// Number of files in the folder of manifests.
+    pub files: usize,
     /// Bytes of all manifests together.
     pub bytes: u64,
     /// Lines of all manifests together.
@@ -32,6 +34,7 @@ pub(crate) struct ManifestLimits {
 /// Default limits, far above real homes: half a million files of ten machines are 1.2 million lines of 250
 /// bytes, because no file is attested twice.
 pub(crate) const MANIFEST_LIMITS: ManifestLimits = ManifestLimits {
+    files: 10_000,
     bytes: 1 << 30,
     lines: 4_000_000,
     line_bytes: 64 << 10,
@@ -53,6 +56,13 @@ impl ListedVersion {
     pub(crate) fn is_compressed(&self) -> bool {
         self.path.ends_with(rollout::ZST)
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ManifestAge {
+    Current,
+    /// Its machine has replaced the manifest by one under another name.
+    Former,
 }
 
 #[derive(Debug)]
@@ -109,7 +119,7 @@ impl RemoteManifests {
             former: former.to_vec(),
             ..Self::default()
         };
-        let mut listed = list_manifests(cloud)?;
+        let (mut listed, is_complete) = list_manifests(cloud, limits.files)?;
         listed.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
         let mut remaining = *limits;
         for file in listed.into_iter().filter(|file| file.path != own) {
@@ -140,6 +150,11 @@ impl RemoteManifests {
                 ManifestRead::Unusable => all.incomplete.push(file.name),
                 ManifestRead::NotDownloaded => all.not_downloaded.push(file.name),
             }
+        }
+        if !is_complete {
+            let why = "it has more files than the limit; the rest is ignored. Remove those that none of your machines wrote";
+            all.refused
+                .push((manager_folder::manifest_path(""), why.to_owned()));
         }
         Ok(all)
     }
@@ -207,14 +222,17 @@ impl RemoteManifests {
         self.versions(key).iter().map(|version| &version.entry)
     }
 
-    /// Returns the names of the machines that list `version`, except in a manifest that its machine has replaced by one
-    /// under another name.
-    pub(crate) fn machines_with(&self, version: &ListedVersion) -> BTreeSet<&str> {
+    /// Returns the names of the machines that list `version` in manifests of this age.
+    pub(crate) fn machines_with(
+        &self,
+        version: &ListedVersion,
+        age: ManifestAge,
+    ) -> BTreeSet<&str> {
         let sources = version.listed_by.iter().map(|index| &self.sources[*index]);
         let is_former =
             |source: &ManifestSource| source.end.is_some_and(|end| self.former.contains(&end));
         sources
-            .filter(|source| !is_former(source))
+            .filter(|source| is_former(source) == (age == ManifestAge::Former))
             .filter_map(|source| source.machine.as_deref())
             .collect()
     }
@@ -265,16 +283,20 @@ fn read_manifest(path: &Path, remaining: &mut ManifestLimits) -> ManifestRead {
     read
 }
 
-/// Lists the files in the folder of manifests.
-fn list_manifests(cloud: &Path) -> Result<Vec<ManifestFile>, IoError> {
+/// Lists the files in the folder of manifests, but reads at most `limit` entries. Returns false if there are more
+/// entries.
+fn list_manifests(cloud: &Path, limit: usize) -> Result<(Vec<ManifestFile>, bool), IoError> {
     let folder = manager_folder::manifests_folder(cloud);
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
         Err(e) => return Err(e).at("list", &folder),
     };
     let mut listed = Vec::new();
-    for entry in entries.flatten() {
+    for (index, entry) in entries.flatten().enumerate() {
+        if index == limit {
+            return Ok((listed, false));
+        }
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(meta) = entry.metadata().ok().filter(Metadata::is_file) else {
             continue;
@@ -295,7 +317,7 @@ fn list_manifests(cloud: &Path) -> Result<Vec<ManifestFile>, IoError> {
             path,
         });
     }
-    Ok(listed)
+    Ok((listed, true))
 }
 
 #[cfg(test)]
@@ -305,6 +327,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     const SMALL: ManifestLimits = ManifestLimits {
+        files: 8,
         bytes: 4096,
         lines: 12,
         line_bytes: 512,
@@ -378,7 +401,9 @@ mod tests {
             let all: Vec<_> = first.map(|name| (&**name, encoded(paths))).collect();
             read(&cloud(&all))
         };
-        assert!(read_first(9, &["skills/a"]).refused.is_empty());
+        assert!(read_first(8, &["skills/a"]).refused.is_empty());
+        let over = read_first(9, &["skills/a"]).refused;
+        assert!(over[0].1.contains("more files"), "{over:?}");
         let over = read_first(4, &["skills/a", "skills/b", "skills/c", "skills/d"]).refused;
         assert_eq!(over.len(), 1, "{over:?}");
     }

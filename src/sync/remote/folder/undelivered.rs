@@ -7,7 +7,7 @@
 
 use super::cloud_names::{self, CloudName};
 use super::folder_reader::FolderReader;
-use super::listed_versions::ListedVersion;
+use super::listed_versions::{ListedVersion, ManifestAge};
 use crate::codex::rollout::ZST;
 use crate::io::hash::Sha256Digest;
 use crate::io::quantity::pluralize;
@@ -70,10 +70,19 @@ impl UndeliveredVersion {
     }
 }
 
-/// Files of which a machine lists a newer version that may not have arrived, by
-/// [`folded_key`](crate::sync::manifest::folded_key). A value is the version if it certainly has not arrived and this
-/// machine would sync it.
-pub(crate) type UndeliveredFiles = HashMap<String, Option<UndeliveredVersion>>;
+/// A file with a version that other machines list and that may not have arrived.
+#[derive(Debug)]
+pub(crate) struct UndeliveredFile {
+    /// The newest version that certainly has not arrived.
+    pub(crate) missing: Option<UndeliveredVersion>,
+    /// True if only former manifests list the missing version: their machines have replaced them under another name.
+    pub(crate) is_former: bool,
+    /// The machines that list the newest version, including a version that may have arrived.
+    pub(crate) machines: BTreeSet<String>,
+}
+
+/// Undelivered files by [`folded_key`](crate::sync::manifest::folded_key).
+pub(crate) type UndeliveredFiles = HashMap<String, UndeliveredFile>;
 
 /// A listed version that may not have arrived.
 #[derive(Clone, Copy)]
@@ -115,9 +124,9 @@ impl FolderReader<'_> {
             };
             let lost = lost_deletions.get(key).filter(|_| group.is_none());
             let versions = file.filter_newer(listed, lost.map(String::as_str));
-            if file.select_newest(versions.iter()).is_some() {
-                let missing = file.find_missing(&versions, latest_date);
-                undelivered.insert(listed_as.to_owned(), missing);
+            if !versions.is_empty() {
+                let file = file.choose_newest(&versions, latest_date);
+                undelivered.insert(listed_as.to_owned(), file);
             }
         }
         undelivered
@@ -208,43 +217,57 @@ impl FileOnSides<'_> {
         newer
     }
 
-    /// Returns the newest of the versions that certainly have not arrived; `None` if this machine would not sync it.
-    fn find_missing(
+    /// Chooses the newest of these versions, which is missing if it certainly has not arrived and this machine would
+    /// sync it.
+    fn choose_newest(
         &self,
         versions: &[MissingVersion<'_>],
         latest_date: Option<&str>,
-    ) -> Option<UndeliveredVersion> {
-        let certain = versions.iter().filter(|version| version.is_certain);
-        let (newest, machines) = self.select_newest(certain)?;
-        let path = &newest.path;
-        let is_wanted = self.group.is_some() || self.reader.would_be_downloaded(path, latest_date);
-        // Paths of manifests are untrusted: control characters in a path could manipulate the terminal.
-        if !is_wanted || path.chars().any(char::is_control) {
-            return None;
+    ) -> UndeliveredFile {
+        let certain = || versions.iter().filter(|version| version.is_certain);
+        let current = self.select_newest(certain(), ManifestAge::Current);
+        let is_former = current.is_none();
+        let newest = current.or_else(|| self.select_newest(certain(), ManifestAge::Former));
+        let missing = newest.filter(|(version, _)| {
+            let path = &*version.path;
+            let is_wanted =
+                self.group.is_some() || self.reader.would_be_downloaded(path, latest_date);
+            // Paths of manifests are untrusted: control characters in a path could manipulate the terminal.
+            is_wanted && !path.chars().any(char::is_control)
+        });
+        let missing = missing.and_then(|(version, machines)| {
+            Some(UndeliveredVersion {
+                machine: (*machines.first()?).to_owned(),
+                path: version.path.clone(),
+                is_conversation: rollouts::key(&version.path).is_some(),
+                is_new: self.group.is_none_or(|group| group.local.is_empty()),
+            })
+        });
+        let newest = self.select_newest(versions.iter(), ManifestAge::Current);
+        let machines = newest.into_iter().flat_map(|(_, machines)| machines);
+        UndeliveredFile {
+            missing,
+            is_former,
+            machines: machines.map(str::to_owned).collect(),
         }
-        Some(UndeliveredVersion {
-            machine: (*machines.first()?).to_owned(),
-            path: path.clone(),
-            is_conversation: rollouts::key(path).is_some(),
-            is_new: self.group.is_none_or(|group| group.local.is_empty()),
-        })
     }
 
-    /// Returns the newest of the versions, with the machines that list it; `None` if no machine lists one in its present
-    /// manifest.
+    /// Returns the newest of the versions that manifests of this age list, with the machines that list it.
     fn select_newest<'i>(
         &'i self,
         versions: impl Iterator<Item = &'i MissingVersion<'i>>,
+        age: ManifestAge,
     ) -> Option<(&'i ListedVersion, BTreeSet<&'i str>)> {
         let manifests = &self.reader.records.manifests;
         let grows = FileKind::from_key(self.key) != FileKind::Plain;
-        let listed = versions.map(|version| version.listed);
-        let listed = listed.map(|version| (version, manifests.machines_with(version)));
-        let listed = listed.filter(|(_, machines)| !machines.is_empty());
-        listed.max_by_key(|(version, _)| {
+        let order = |version: &ListedVersion| {
             let size = if grows { version.entry.size } else { 0 };
             (size, version.entry.mtime_ns)
-        })
+        };
+        let listed = versions.map(|version| version.listed);
+        let listed = listed.map(|version| (version, manifests.machines_with(version, age)));
+        let listed = listed.filter(|(_, machines)| !machines.is_empty());
+        listed.max_by_key(|(version, _)| order(version))
     }
 
     fn files(&self) -> impl Iterator<Item = (Side, &ListedFile)> {

@@ -53,7 +53,11 @@ impl<R: Remote> Join<'_, R> {
             &listing.placeholders,
             &listing.links,
         ));
-        add(&(&listing.temp_files, &listing.notices));
+        add(&(
+            &listing.unsynced_links,
+            &listing.temp_files,
+            &listing.notices,
+        ));
         let mut notices = PlanNotices::default();
         notices.extend(listing.notices);
         Ok(HomeBefore {

@@ -57,7 +57,11 @@ impl<R: Remote> Join<'_, R> {
         let unpublished = self.files.uncommitted(&self.replica);
         let taken = document::read(&self.files.run_folder().join(TAKEN_FILE))?;
         let killed = unpublished.read()?;
-        let mut state = self.replica.read()?;
+        let mut state = if self.is_state_uncommitted {
+            unpublished.read()?
+        } else {
+            self.replica.read()?
+        };
         state.resolutions.extend(killed.resolutions.iter().cloned());
         self.adopt_synced(&state);
         self.adopt_taken(taken.good().unwrap_or_default(), &killed, &mut state)?;

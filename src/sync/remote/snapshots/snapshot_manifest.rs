@@ -76,6 +76,12 @@ pub struct SnapshotManifest {
 struct SnapshotHeader {
     replica: String,
     machine: String,
+    /// Only in schema 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
+    /// Only in schema 1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    seen: BTreeMap<String, u64>,
 }
 
 impl Document for SnapshotHeader {
@@ -117,6 +123,8 @@ impl SnapshotManifest {
         let header = SnapshotHeader {
             replica: self.replica.clone(),
             machine: self.machine.clone(),
+            number: None,
+            seen: BTreeMap::new(),
         };
         document::encode_to(&mut bytes, &header)?;
         bytes.push(b'\n');
@@ -204,6 +212,11 @@ impl SnapshotManifest {
         Ok(Self {
             replica: header.replica,
             machine: header.machine,
+            number: header.number.unwrap_or_default(),
+            knowledge: Knowledge {
+                seen: header.seen,
+                ..Knowledge::default()
+            },
             ..Self::default()
         })
     }
@@ -345,6 +358,20 @@ mod tests {
             .take_while(|(a, b)| a == b)
             .count();
         assert!(before.len() - same < 1000, "{same} of {}", before.len());
+    }
+
+    #[test]
+    fn a_manifest_of_schema_1_is_read() {
+        let end = |text: &str| {
+            let digest = serde_json::to_string(&Sha256Digest::of(text.as_bytes())).unwrap();
+            format!("{text}{{\"end\":{digest}}}\n")
+        };
+        let text = end(
+            "{\"schema\":1,\"replica\":\"f00d\",\"machine\":\"desk\",\"number\":2,\"seen\":{\"f00d\":2}}\n",
+        );
+        let read = SnapshotManifest::parse(text.as_bytes(), "desk").unwrap();
+        assert_eq!((read.number, &*read.replica), (2, "f00d"));
+        assert_eq!(read.knowledge.seen, [("f00d".to_owned(), 2)].into());
     }
 
     #[test]
