@@ -4,7 +4,7 @@ use super::error::SyncRestoreError;
 use crate::io::{IoContext, IoError, file_open};
 use crate::sync::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
 use crate::sync::scope;
-use crate::sync::sides::{Side, Stat};
+use crate::sync::sides::{Side, Stat, mode_of};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -49,18 +49,6 @@ impl SnapshotReader {
         let mode = mode_of(&file.metadata()?);
         read(&mut file, mode)
     }
-}
-
-#[cfg(unix)]
-#[allow(clippy::unnecessary_wraps, reason = "not all systems have one")]
-fn mode_of(meta: &fs::Metadata) -> Option<u32> {
-    use std::os::unix::fs::PermissionsExt;
-    Some(meta.permissions().mode())
-}
-
-#[cfg(not(unix))]
-fn mode_of(_: &fs::Metadata) -> Option<u32> {
-    None
 }
 
 /// Lists the files of a snapshot of codexSync, which has no list. Skips files that are never synced, such as logins,
