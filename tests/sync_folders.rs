@@ -704,7 +704,10 @@ fn a_file_in_the_place_of_the_managers_folder_is_refused() {
         let before = pair.tree();
         for args in [&["plan"][..], &["run", "--apply"]] {
             let run = pair.run("a", args).code(5);
-            assert!(run.stderr.contains("not a folder: "), "{run}");
+            assert!(
+                run.stderr.contains("not a folder, but a file or a link: "),
+                "{run}"
+            );
             assert!(run.stderr.contains("move it away"), "{run}");
         }
         let mut after = pair.tree();

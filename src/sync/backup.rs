@@ -101,8 +101,8 @@ impl SnapshotFile {
 
 /// Returns a number above those of all snapshots of this machine with a readable list, for its next snapshot.
 pub(super) fn next_number(config: &SyncConfig) -> Result<u64, IoError> {
-    let own = list_own_snapshots(config)?.into_iter();
-    Ok(own.map(|own| own.number).max().unwrap_or(0) + 1)
+    let own_snapshots = list_own_snapshots(config)?.into_iter();
+    Ok(own_snapshots.map(|own| own.number).max().unwrap_or(0) + 1)
 }
 
 /// A snapshot that this machine made.
@@ -117,12 +117,12 @@ struct OwnSnapshot {
 /// Returns the snapshots of this machine that have a list, the newest first. Skips snapshots with an unreadable list,
 /// so that they are never removed.
 fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> {
-    let mut own = Vec::new();
+    let mut own_snapshots = Vec::new();
     for snapshot in list(&config.backup.folder)? {
         if let Some(made_at) = parse_timestamp(&config.machine_id, &snapshot.name)
             && let Ok(Some(list)) = read_list(&snapshot)
         {
-            own.push(OwnSnapshot {
+            own_snapshots.push(OwnSnapshot {
                 number: list.number,
                 made_at,
                 snapshot,
@@ -130,8 +130,8 @@ fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> 
         }
     }
     let order = |own: &OwnSnapshot| (own.number, own.made_at, own.snapshot.name.clone());
-    own.sort_by_key(|own| Reverse(order(own)));
-    Ok(own)
+    own_snapshots.sort_by_key(|own| Reverse(order(own)));
+    Ok(own_snapshots)
 }
 
 /// A snapshot in the backup folder.
@@ -158,7 +158,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e).at("list", folder),
     };
-    let mut found = Vec::new();
+    let mut snapshots = Vec::new();
     for entry in entries {
         let entry = entry.at("list", folder)?;
         let Ok(name) = entry.file_name().into_string() else {
@@ -175,14 +175,14 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(e).at("inspect", entry.path()),
         };
-        found.push(SyncSnapshot {
+        snapshots.push(SyncSnapshot {
             name,
             path: entry.path(),
             modified_ns: Stat::from_metadata(&meta).mtime_ns,
         });
     }
-    found.sort_by(|a, b| (b.modified_ns, &b.name).cmp(&(a.modified_ns, &a.name)));
-    Ok(found)
+    snapshots.sort_by(|a, b| (b.modified_ns, &b.name).cmp(&(a.modified_ns, &a.name)));
+    Ok(snapshots)
 }
 
 /// Reads the list of a snapshot; `None` if this program did not make the snapshot.
@@ -294,8 +294,8 @@ pub(crate) fn prune(
     if policy.is_empty() {
         return Ok((Vec::new(), None));
     }
-    let own = list_own_snapshots(config)?;
-    let dated = own.iter().map(|own| Dated {
+    let own_snapshots = list_own_snapshots(config)?;
+    let dated = own_snapshots.iter().map(|own| Dated {
         path: own.snapshot.path.clone(),
         at: own.made_at.and_utc(),
     });
@@ -306,19 +306,22 @@ pub(crate) fn prune(
         Ok(ages) => (ages, None),
         Err(doubt) => {
             policy.max_age = None;
-            (vec![TimeDelta::zero(); own.len()], Some(doubt))
+            (vec![TimeDelta::zero(); own_snapshots.len()], Some(doubt))
         }
     };
-    let items = own.iter().zip(ages).map(|(own, age)| RetentionItem {
-        age,
-        date: own.made_at.date(),
-    });
-    let kept = policy.apply(&items.collect::<Vec<_>>());
+    let items = own_snapshots
+        .iter()
+        .zip(ages)
+        .map(|(own, age)| RetentionItem {
+            age,
+            date: own.made_at.date(),
+        });
+    let keep_reasons = policy.apply(&items.collect::<Vec<_>>());
     let mut removed = Vec::new();
-    for (index, (own, kept)) in own.into_iter().zip(kept).enumerate() {
+    for (index, (own, keep_reasons)) in own_snapshots.into_iter().zip(keep_reasons).enumerate() {
         // The newest snapshot is needed to undo the last run.
         let is_needed = index == 0 || Some(&*own.snapshot.name) == just_created;
-        if kept.is_none() && !is_needed && tree::remove(&own.snapshot.path).is_ok() {
+        if keep_reasons.is_none() && !is_needed && tree::remove(&own.snapshot.path).is_ok() {
             removed.push(own.snapshot.name);
         }
     }

@@ -97,8 +97,10 @@ fn read_branches(
         Some(format!("{label}{RECORD_SUFFIX}"))
     });
     let names: BTreeSet<_> = names.collect();
-    let wanted = names.into_iter().filter(|name| is_wanted(name));
-    wanted.filter_map(|name| Branch::read(home, name)).collect()
+    let selected = names.into_iter().filter(|name| is_wanted(name));
+    selected
+        .filter_map(|name| Branch::read(home, name))
+        .collect()
 }
 
 impl Branch {
@@ -139,10 +141,10 @@ impl Branch {
         let Some(((thread, (id, shown)), last)) = thread.zip(ids).zip(last) else {
             return false;
         };
-        let known = RewindKnowledge::read(&[records]).remove(&thread.to_lowercase());
-        let known = known.unwrap_or_default();
-        let ids = known.ids().chain([&*id, &*shown]).collect();
-        known.knows(&shown, (&id, last), &ids) == Some(true)
+        let knowledge = RewindKnowledge::read(&[records]).remove(&thread.to_lowercase());
+        let knowledge = knowledge.unwrap_or_default();
+        let ids = knowledge.ids().chain([&*id, &*shown]).collect();
+        knowledge.knows(&shown, (&id, last), &ids) == Some(true)
     }
 
     /// Records the decision of the user, and writes `state`. For [`KeepChoice::ConflictCopy`], makes Codex continue
@@ -174,8 +176,8 @@ impl Branch {
             if let Some((key, (id, last))) = newest.as_deref().zip(last)
                 && rollouts::rollout_id(key).is_some_and(|newest| newest != id)
             {
-                let known = rewind_knowledge::record_name(key, &id, last);
-                state.resolutions.insert(known);
+                let record = rewind_knowledge::record_name(key, &id, last);
+                state.resolutions.insert(record);
             }
         }
         replica.write(state)
@@ -218,7 +220,7 @@ impl Branch {
         let time = created_at(&shown).ok_or_else(no_id)? + TimeDelta::milliseconds(1);
         let digits = format!("{:012x}", time.timestamp_millis());
         let base = Sha256Digest::of(format!("{id} {end} {shown}").as_bytes());
-        let new = rollouts::derive_id(&format!("{}-{}", &digits[..8], &digits[8..]), &base);
+        let new_id = rollouts::derive_id(&format!("{}-{}", &digits[..8], &digits[8..]), &base);
         let name = self.shown.file_name().and_then(|name| name.to_str());
         let stem = name.and_then(rollouts::thread_stem).ok_or_else(no_id)?;
 
@@ -230,7 +232,7 @@ impl Branch {
         meta["payload"]["history_base"] =
             json!({"thread_id": id, "end_ordinal_exclusive": ordinal, "end_byte_offset": end});
         let line = format!("{meta}\n").into_bytes();
-        Ok((format!("{stem}_{new}.jsonl"), line))
+        Ok((format!("{stem}_{new_id}.jsonl"), line))
     }
 }
 

@@ -55,5 +55,5 @@ pub(crate) fn state_key(path: &str) -> String {
 /// A group with only a placeholder has no path, so its key is returned.
 pub(crate) fn display_path(key: &str, group: &FileGroup) -> String {
     let first = group.files().next();
-    first.map_or_else(|| key.to_owned(), |found| found.path.clone())
+    first.map_or_else(|| key.to_owned(), |listed_file| listed_file.path.clone())
 }

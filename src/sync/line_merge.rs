@@ -51,7 +51,7 @@ pub(crate) struct Merge {
 /// # Errors
 /// A version cannot be read.
 pub(crate) fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
-    let mut all: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
+    let mut copies_by_digest: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
     let mut version_orders = Vec::new();
     let (mut oldest, mut digests) = (Vec::new(), Vec::new());
     for (version, path) in versions.iter().enumerate() {
@@ -64,15 +64,15 @@ pub(crate) fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
         for line in lines {
             of_version.entry(line.digest).or_default().push(line);
         }
-        for (digest, found) in of_version {
-            let known = all.entry(digest).or_default();
+        for (digest, copies) in of_version {
+            let most_copies = copies_by_digest.entry(digest).or_default();
             // The version with the most copies of a line decides how often the line was written.
-            if found.len() > known.len() {
-                *known = found;
+            if copies.len() > most_copies.len() {
+                *most_copies = copies;
             }
         }
     }
-    let mut lines: Vec<MergeLine> = all.into_values().flatten().collect();
+    let mut lines: Vec<MergeLine> = copies_by_digest.into_values().flatten().collect();
     // The digest orders lines of equal times in the same way on all machines.
     lines.sort_by_key(|line| (line.time, line.digest));
     let bytes = lines.iter().map(|line| line.len + 1).sum();

@@ -41,31 +41,31 @@ pub(crate) fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config
         return;
     }
     let local = find_rollouts(&config.local, &changed);
-    let mut own = state.resolutions.clone();
+    let mut own_records = state.resolutions.clone();
     let learned: BTreeSet<_> = plan.records.learned_resolutions.iter().cloned().collect();
-    let mut all_known = RewindKnowledge::read(&[&own, &learned]);
+    let mut knowledge_by_thread = RewindKnowledge::read(&[&own_records, &learned]);
     for (thread, changed) in &changed {
-        let none = Rollouts::new();
-        let local = local.get(thread).unwrap_or(&none);
+        let no_rollouts = Rollouts::new();
+        let local = local.get(thread).unwrap_or(&no_rollouts);
         let mut added = Vec::new();
-        let mut known = all_known.remove(thread).unwrap_or_default();
+        let mut knowledge = knowledge_by_thread.remove(thread).unwrap_or_default();
         for (id, (key, _)) in local {
             let before = local.range(..id.clone()).next_back();
             // A rollout without a sync and without a record began on this machine, where the user knew the one before.
-            let is_own = !state.files.contains_key(key) && !known.has_records(id);
+            let is_own = !state.files.contains_key(key) && !knowledge.has_records(id);
             let Some((before, (_, path))) = before.filter(|_| is_own) else {
                 continue;
             };
-            let last = read_last_ordinal(path).unwrap_or(0);
-            known.add(id, before, last);
+            let last_ordinal = read_last_ordinal(path).unwrap_or(0);
+            knowledge.add(id, before, last_ordinal);
             if changed.first_uploads.contains(id) {
-                added.push(rewind_knowledge::record_name(key, before, last));
+                added.push(rewind_knowledge::record_name(key, before, last_ordinal));
             }
         }
-        own.extend(added.iter().cloned());
-        for key in find_new_branches(local, changed, &known) {
+        own_records.extend(added.iter().cloned());
+        for key in find_new_branches(local, changed, &knowledge) {
             let name = branches::record_name(&key);
-            added.extend(resolutions::record_keep(&name, &mut own, &learned));
+            added.extend(resolutions::record_keep(&name, &mut own_records, &learned));
         }
         for key in &changed.keys {
             let published = plan.records.published_records.entry(key.clone());
@@ -79,12 +79,12 @@ pub(crate) fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config
 fn find_new_branches(
     local: &Rollouts,
     changed: &ChangedThread,
-    known: &RewindKnowledge,
+    knowledge: &RewindKnowledge,
 ) -> Vec<String> {
     let arrived = &changed.arrived;
     let ids = local.keys().chain(arrived.keys()).map(|id| &**id);
     // A newer rollout may be on its way: its records arrive first.
-    let ids: BTreeSet<&str> = ids.chain(known.ids()).collect();
+    let ids: BTreeSet<&str> = ids.chain(knowledge.ids()).collect();
     let Some(newest) = ids.last().copied().filter(|_| ids.len() > 1) else {
         return Vec::new();
     };
@@ -93,14 +93,15 @@ fn find_new_branches(
     let diverged = local
         .iter()
         .filter(|(id, _)| changed.diverged.contains(*id));
-    let own = shown.into_iter().chain(diverged);
-    let own = own.filter(|(id, _)| !arrived.contains_key(*id));
-    let hidden = own.chain(arrived).filter(|(id, (_, path))| {
+    let local_ends = shown.into_iter().chain(diverged);
+    let local_ends = local_ends.filter(|(id, _)| !arrived.contains_key(*id));
+    let hidden = local_ends.chain(arrived).filter(|(id, (_, path))| {
         **id != newest
             && (changed.diverged.contains(*id)
-                || known.has_diverged(id, &ids)
-                || read_last_ordinal(path)
-                    .is_some_and(|last| known.knows(newest, (id, last), &ids) == Some(false)))
+                || knowledge.has_diverged(id, &ids)
+                || read_last_ordinal(path).is_some_and(|last_ordinal| {
+                    knowledge.knows(newest, (id, last_ordinal), &ids) == Some(false)
+                }))
     });
     hidden.map(|(_, (key, _))| key.clone()).collect()
 }
@@ -163,7 +164,7 @@ fn find_rollouts(
     home: &Path,
     threads: &BTreeMap<String, ChangedThread>,
 ) -> BTreeMap<String, Rollouts> {
-    let mut found: BTreeMap<String, Rollouts> = BTreeMap::new();
+    let mut rollouts_by_thread: BTreeMap<String, Rollouts> = BTreeMap::new();
     let (files, _) = files::find_readable(home);
     for file in files {
         let Some(name) = RolloutName::parse(&file.relative) else {
@@ -176,9 +177,9 @@ fn find_rollouts(
         if let Some(((thread, id), key)) = ids.zip(key)
             && threads.contains_key(&thread)
         {
-            let rollouts = found.entry(thread).or_default();
+            let rollouts = rollouts_by_thread.entry(thread).or_default();
             rollouts.insert(id, (key, file.path(home)));
         }
     }
-    found
+    rollouts_by_thread
 }

@@ -113,21 +113,21 @@ impl PendingIndexUpdates {
 /// Combines the updates of each rollout. Updates of one rollout with different paths mean that the conversation was
 /// moved.
 fn merge_updates(updates: Vec<IndexUpdate>) -> Vec<IndexUpdate> {
-    let mut all: Vec<IndexUpdate> = Vec::new();
+    let mut merged: Vec<IndexUpdate> = Vec::new();
     let mut positions: HashMap<(String, Option<String>), usize> = HashMap::new();
     for update in updates {
         let rollout = (update.id.clone(), update.rollout_id());
         if let Some(&position) = positions.get(&rollout) {
-            let known = &mut all[position];
-            known.change = known.change.max(update.change);
-            known.moved |= update.moved || known.path != update.path;
-            known.path = update.path;
+            let earlier = &mut merged[position];
+            earlier.change = earlier.change.max(update.change);
+            earlier.moved |= update.moved || earlier.path != update.path;
+            earlier.path = update.path;
         } else {
-            positions.insert(rollout, all.len());
-            all.push(update);
+            positions.insert(rollout, merged.len());
+            merged.push(update);
         }
     }
-    all
+    merged
 }
 
 #[cfg(test)]

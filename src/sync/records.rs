@@ -86,12 +86,12 @@ impl Records {
     /// Returns the digests of the deleted versions of a file, whose deletions are published and not cancelled.
     pub(crate) fn deleted_versions(&self, key: &str) -> Vec<Sha256Digest> {
         // The records of resolutions also hold the ids of cancelled deletions.
-        let own = self.state.deleted.get(key).filter(|deletion| {
+        let own_deletion = self.state.deleted.get(key).filter(|deletion| {
             let mut records = self.resolutions().into_iter();
             !records.any(|records| records.contains(&deletion.id))
         });
-        let known = self.pending_deletions(key).chain(own);
-        let digests = known.filter_map(|deletion| Sha256Digest::parse(&deletion.digest));
+        let deletions = self.pending_deletions(key).chain(own_deletion);
+        let digests = deletions.filter_map(|deletion| Sha256Digest::parse(&deletion.digest));
         digests.collect()
     }
 

@@ -128,11 +128,11 @@ pub(crate) fn newer_records(records: &BTreeSet<String>, others: &BTreeSet<String
         .into_iter()
         .filter(|name| conflict_copies::is_file_name(name))
     {
-        let known = Resolution::of(name, [records]);
-        let all = Resolution::of(name, [records, others]);
-        if known != all {
+        let own_resolution = Resolution::of(name, [records]);
+        let combined = Resolution::of(name, [records, others]);
+        if own_resolution != combined {
             let mut added = BTreeSet::new();
-            all.write(name, &mut added);
+            combined.write(name, &mut added);
             newer_records.extend(added);
         }
     }

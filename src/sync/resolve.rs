@@ -248,10 +248,11 @@ impl<'a> DecidedCopy<'a> {
         let Some(key) = rollouts::key(&self.conversation_path()) else {
             return Ok(Vec::new());
         };
-        let own = Ledger::read(self.replica.run_folder())?.files.into_iter();
-        let own = own.filter(|(path, _)| rollouts::key(path).as_ref() == Some(&key));
+        let own_entries = Ledger::read(self.replica.run_folder())?.files.into_iter();
+        let own_entries =
+            own_entries.filter(|(path, _)| rollouts::key(path).as_ref() == Some(&key));
         let listed = manifests.entries(&key).cloned();
-        let listed = listed.chain(own.map(|(_, entry)| entry));
+        let listed = listed.chain(own_entries.map(|(_, entry)| entry));
         let is_beginning = |version: &ManifestEntry| {
             // An unreadable text has no known beginnings.
             contents::text_begins_with(dropped, version.size, &version.digest).unwrap_or_default()
@@ -264,15 +265,17 @@ impl<'a> DecidedCopy<'a> {
     /// Replaces the conversation by the conflict copy, uncompressed; returns the digest of the replaced text.
     fn replace_conversation(&self, current: &str) -> Result<Sha256Digest, IoError> {
         let (home, copy) = (&self.config.local, &self.file(Side::Local));
-        let old = home.join(current);
-        let digest = contents::read_text_digest(&old).at("read", &old)?.1;
+        let old_path = home.join(current);
+        let digest = contents::read_text_digest(&old_path)
+            .at("read", &old_path)?
+            .1;
         let plain = current.strip_suffix(rollout::ZST).unwrap_or(current);
         self.record_update(plain, ContentChange::Replaced)?;
         let target = home.join(plain);
         let mut file = file_open::open(copy).at("open", copy)?;
         stage_copy(copy, &[], &mut file, &target)?.replace(&target)?;
         if plain != current {
-            sharing::remove_file(&old).at("remove", &old)?;
+            sharing::remove_file(&old_path).at("remove", &old_path)?;
         }
         Ok(digest)
     }
@@ -297,15 +300,15 @@ impl<'a> DecidedCopy<'a> {
                 "it is a part of a rewound conversation, which cannot become a separate conversation",
             ));
         }
-        let old = rollouts::id(name)
+        let old_id = rollouts::id(name)
             .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
         let digest = contents::read_text_digest(copy).at("read", copy)?.1;
-        let new = rollouts::derive_id(&old, &digest);
+        let new_id = rollouts::derive_id(&old_id, &digest);
         let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).at("read", copy)?;
-        let first = rollouts::replace_id(&line, &old, &new).map_err(not_convertible)?;
-        let path = new_path(current, name, &new)
+        let first = rollouts::replace_id(&line, &old_id, &new_id).map_err(not_convertible)?;
+        let path = new_path(current, name, &new_id)
             .ok_or_else(|| not_convertible("the file name of its conversation has no date"))?;
         let target = self.config.local.join(&path);
         self.record_update(&path, ContentChange::New)?;
@@ -316,7 +319,7 @@ impl<'a> DecidedCopy<'a> {
             // since.
             let relation = rollout::compare(&target, temp.path()).at("compare", &target)?;
             return if matches!(relation, Relation::Equal | Relation::FirstExtends) {
-                Ok(new)
+                Ok(new_id)
             } else {
                 Err(not_convertible(
                     "a different conversation with the new id exists",
@@ -324,7 +327,7 @@ impl<'a> DecidedCopy<'a> {
             };
         }
         temp.replace(&target)?;
-        Ok(new)
+        Ok(new_id)
     }
 }
 

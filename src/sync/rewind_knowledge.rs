@@ -56,8 +56,8 @@ impl RewindKnowledge {
     }
 
     pub(super) fn add(&mut self, id: &str, known_id: &str, last_ordinal: u64) {
-        let known = self.0.entry(id.to_owned()).or_default();
-        known.push((end_of_id(known_id).to_owned(), last_ordinal));
+        let known_rollouts = self.0.entry(id.to_owned()).or_default();
+        known_rollouts.push((end_of_id(known_id).to_owned(), last_ordinal));
     }
 
     pub(super) fn has_records(&self, id: &str) -> bool {
@@ -68,9 +68,9 @@ impl RewindKnowledge {
     /// identify a line. Such a decision has a digest where the records of this module have the id of one of the
     /// `rollouts`, which are all rollouts of the thread.
     pub(super) fn has_diverged(&self, id: &str, rollouts: &BTreeSet<&str>) -> bool {
-        let mut known = self.0.get(id).into_iter().flatten();
+        let mut known_rollouts = self.0.get(id).into_iter().flatten();
         let is_rollout = |end: &str| rollouts.iter().any(|id| end_of_id(id) == end);
-        known.any(|(end, _)| !is_rollout(end))
+        known_rollouts.any(|(end, _)| !is_rollout(end))
     }
 
     /// Returns the ids of the rollouts with records.

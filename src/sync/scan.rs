@@ -332,26 +332,29 @@ impl SideWalk<'_> {
             }
             return;
         }
-        let found = ListedFile {
+        let listed_file = ListedFile {
             stat: Stat::from_metadata(meta),
             companion: scope_match == ScopeMatch::Companion,
             path,
         };
         match (named, self.side) {
             (CloudName::Plain, _) if is_dataless(meta) => {
-                self.listing.placeholders.push(found.path);
+                self.listing.placeholders.push(listed_file.path);
             }
-            (CloudName::Plain, _) => self.listing.files.push(found),
+            (CloudName::Plain, _) => self.listing.files.push(listed_file),
             (CloudName::ClientCopy(real), Side::Remote) if !is_dataless(meta) => {
-                self.listing.client_copies.push((real, found));
+                self.listing.client_copies.push((real, listed_file));
             }
             (CloudName::Placeholder(real), Side::Remote) => self.listing.placeholders.push(real),
             (CloudName::Scratch, _) => {}
             (CloudName::Placeholder(_), Side::Local) => {
                 let why = "its name is that of a placeholder for a file that is not downloaded";
-                self.note(&found.path, why);
+                self.note(&listed_file.path, why);
             }
-            _ => self.note(&found.path, "a conflict copy that a cloud client created"),
+            _ => self.note(
+                &listed_file.path,
+                "a conflict copy that a cloud client created",
+            ),
         }
     }
 

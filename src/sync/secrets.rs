@@ -182,8 +182,8 @@ pub(super) fn find_in_text(from: impl Read, size: u64) -> io::Result<Option<File
         let whole = whole_secret_kind(&bytes).map(FileSecret::Whole);
         return Ok(whole.or_else(|| find_secret(bytes).map(FileSecret::InText)));
     }
-    let found = find_in_windows(from, MAX_PARSED_BYTES)?;
-    Ok(found.map(FileSecret::InText))
+    let secret = find_in_windows(from, MAX_PARSED_BYTES)?;
+    Ok(secret.map(FileSecret::InText))
 }
 
 /// Searches a text of any size, `window` bytes at a time.
@@ -191,7 +191,7 @@ fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<Secret
     let mut bytes = Vec::new();
     let mut lines = 0;
     loop {
-        let known = bytes.len();
+        let overlap = bytes.len();
         let read_bytes = from.by_ref().take(window).read_to_end(&mut bytes)?;
         // A token at the end of the window may continue in the next one, which therefore starts at the
         // preceding word.
@@ -199,12 +199,12 @@ fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<Secret
         let word_start = bytes[tail..].iter().position(u8::is_ascii_whitespace);
         let tail = tail + word_start.unwrap_or(0);
         let next = bytes[tail..].to_vec();
-        let is_new = read_bytes > 0 || known == 0;
+        let is_new = read_bytes > 0 || overlap == 0;
         let text = std::mem::replace(&mut bytes, next);
         let passed = memchr::memchr_iter(b'\n', &text[..tail]).count();
-        if let Some(found) = is_new.then(|| find_secret(text)).flatten() {
-            let line = lines + found.line;
-            return Ok(Some(SecretInText { line, ..found }));
+        if let Some(secret) = is_new.then(|| find_secret(text)).flatten() {
+            let line = lines + secret.line;
+            return Ok(Some(SecretInText { line, ..secret }));
         }
         lines += passed;
         if read_bytes == 0 {

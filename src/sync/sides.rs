@@ -67,6 +67,32 @@ pub(crate) fn set_mtime(file: &File, ns: i64) -> io::Result<()> {
     })
 }
 
+/// Sets the permissions `mode`, except that the owner can always read and write the file, and other users can never
+/// write it. Does nothing without a mode, and on Windows.
+pub(super) fn set_mode(file: &File, mode: Option<u32>) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(mode) = mode {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(mode & 0o755 | 0o600);
+        crate::io::modes::ignore_refusal(file.set_permissions(mode))?;
+    }
+    #[cfg(not(unix))]
+    let _ = (file, mode);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "not all systems have one")]
+pub(super) fn mode_of(meta: &Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    Some(meta.permissions().mode())
+}
+
+#[cfg(not(unix))]
+pub(super) fn mode_of(_: &Metadata) -> Option<u32> {
+    None
+}
+
 /// A file with the size and mtime that the plan observed. If either has changed since, the step is left for the next
 /// run.
 #[derive(Debug, Clone, PartialEq, Eq)]

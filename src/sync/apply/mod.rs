@@ -18,7 +18,6 @@ mod publish;
 mod report;
 mod request;
 mod run;
-mod steps;
 mod targets;
 
 pub use error::ApplyError;

@@ -77,13 +77,13 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
         .iter()
         .flat_map(|root| [(root, &cloud), (&cloud, root)]);
     let mut pairs = pairs.into_iter().chain(linked);
-    let mut found = pairs.find(|(inner, outer)| inner.is_in(outer));
+    let mut overlap = pairs.find(|(inner, outer)| inner.is_in(outer));
     for inner in [&backups, &manager] {
         let outer = || roots.iter().find(|root| inner.is_in(root));
         let whole = || is_synced(config, inner, &home).then_some(&home);
-        found = found.or_else(|| Some((inner, outer().or_else(whole)?)));
+        overlap = overlap.or_else(|| Some((inner, outer().or_else(whole)?)));
     }
-    match found {
+    match overlap {
         None => Ok(()),
         Some((inner, outer)) => Err(SyncConfigError::Overlap {
             inner: inner.to_string(),

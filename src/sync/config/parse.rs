@@ -243,14 +243,14 @@ fn parse_shutdown(values: SettingValues<'_>) -> ShutdownSettings {
 
 /// Returns the names of programs in lower case, without blanks around them and without duplicates.
 fn normalize_names(names: &[String]) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
+    let mut unique: Vec<String> = Vec::new();
     for name in names {
         let name = name.trim().to_lowercase();
-        if !name.is_empty() && !all.contains(&name) {
-            all.push(name);
+        if !name.is_empty() && !unique.contains(&name) {
+            unique.push(name);
         }
     }
-    all
+    unique
 }
 
 fn parse_logging(values: SettingValues<'_>, file: Option<PathBuf>) -> LogSettings {

@@ -16,11 +16,9 @@ pub enum PlanError {
     State(#[from] StateError),
     #[error("the cloud folder does not exist: {}", .0.display())]
     NoCloud(PathBuf),
-    /// `.codex-manager`, or a folder in it, is a link: writing to it would leave the cloud folder.
-    #[error("a link leads out of the cloud folder: {}", .0.display())]
-    LinkInCloud(PathBuf),
-    /// `.codex-manager`, or an entry that has to be a folder in it, is a file.
-    #[error("not a folder: {}", .0.display())]
+    /// `.codex-manager`, or an entry that has to be a folder in it, is a file or a link. Writing to a link would leave the
+    /// cloud folder.
+    #[error("not a folder, but a file or a link: {}", .0.display())]
     NotAFolder(PathBuf),
     /// The state is unreadable and the cloud folder has no manifest, so it may be unmounted.
     #[error("the state of the last sync is damaged and the cloud folder contains no manifest; the folder seems unmounted or not fully downloaded: {}", .0.display())]
@@ -48,11 +46,6 @@ pub enum PlanError {
     #[error("filters.exclude_globs: {0}")]
     InvalidGlob(String),
     /// `--allow-secrets` names a file that neither side has, or that is never copied.
-    #[error("--allow-secrets names no file that sync copies: {path}")]
-    NoFileToAllow {
-        /// The path as the user typed it.
-        path: String,
-        /// Paths of the files that are not synced because of a secret, and that `--allow-secrets` would sync.
-        held: Vec<String>,
-    },
+    #[error("--allow-secrets names no file that sync copies: {0}")]
+    NoFileToAllow(String),
 }

@@ -29,9 +29,6 @@ const MAX_DELETION_LIMIT: usize = 20;
 /// Number of missing files that never count as an unmounted folder while this machine's manifest exists.
 const ALLOWED_MISSING: usize = 20;
 
-/// The end of a reason not to sync a file, if the user can sync the file with `--allow-secrets`.
-const ALLOWS_SECRET: &str = "--allow-secrets syncs it once";
-
 /// Returns the notice to print if a file stays as it is although `decision` would change it; `None` to carry the
 /// decision out.
 pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -> Option<Notice> {
@@ -51,20 +48,9 @@ pub(super) fn reason_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -
     let found = secrets.next()?;
     let mut why = format!("is not synced: it contains what looks like {found}");
     if let FileSecret::InText(_) = found {
-        let _ = write!(why, "; {ALLOWS_SECRET}");
+        why.push_str("; --allow-secrets syncs it once");
     }
     Some(NoticeList::Warning.notice(&file.path, why))
-}
-
-/// Returns the error for a path of `--allow-secrets` that no file has. The error names the files that the option can
-/// allow.
-pub(super) fn no_file_to_allow(path: &str, plan: &SyncPlan) -> PlanError {
-    let warnings = plan.notices.warnings.iter();
-    let held = warnings.filter(|(_, why)| why.ends_with(ALLOWS_SECRET));
-    let mut held: Vec<_> = held.map(|(path, _)| path.clone()).collect();
-    held.sort();
-    let path = path.to_owned();
-    PlanError::NoFileToAllow { path, held }
 }
 
 /// Replaces a plan that would copy a login under another name by a warning. Logins are never copied, even if their file
@@ -121,9 +107,9 @@ pub(super) fn out_of_scope_note(out_of_scope: usize) -> Option<Notice> {
 
 /// Returns the number of deletions that are copied without `--delete-many`: a tenth of the known files, at least
 /// [`MIN_DELETION_LIMIT`] or half of them, whichever is less, at least 1, and at most [`MAX_DELETION_LIMIT`].
-fn deletion_limit(known: usize) -> usize {
-    let floor = MIN_DELETION_LIMIT.min(known / 2).max(1);
-    (known / 10).clamp(floor, MAX_DELETION_LIMIT)
+fn deletion_limit(known_files: usize) -> usize {
+    let floor = MIN_DELETION_LIMIT.min(known_files / 2).max(1);
+    (known_files / 10).clamp(floor, MAX_DELETION_LIMIT)
 }
 
 /// Drops all steps that delete files if there are more than [`deletion_limit`], until the user confirms them with

@@ -112,7 +112,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
         files.any(|(key, group)| display_path(key, group) == path)
     };
     if let Some(path) = request.allow_secrets.iter().find(|path| !is_file(path)) {
-        return Err(guards::no_file_to_allow(path, &plan));
+        return Err(PlanError::NoFileToAllow(path.clone()));
     }
     let [own, others] = records.resolutions();
     plan.records.learned_resolutions = resolutions::newer_records(own, others);

@@ -129,21 +129,21 @@ impl SyncPlan {
         self.steps.extend(later.steps);
         self.conflicts.extend(later.conflicts);
         self.unchanged = later.unchanged;
-        let (own, other) = (&mut self.notices, later.notices);
+        let (notices, later_notices) = (&mut self.notices, later.notices);
         for (list, more) in [
-            (&mut own.waiting, other.waiting),
-            (&mut own.skipped, other.skipped),
-            (&mut own.warnings, other.warnings),
-            (&mut own.notes, other.notes),
-            (&mut own.excluded, other.excluded),
+            (&mut notices.waiting, later_notices.waiting),
+            (&mut notices.skipped, later_notices.skipped),
+            (&mut notices.warnings, later_notices.warnings),
+            (&mut notices.notes, later_notices.notes),
+            (&mut notices.excluded, later_notices.excluded),
         ] {
             let more = more.into_iter();
-            let new: Vec<_> = more.filter(|notice| !list.contains(notice)).collect();
-            list.extend(new);
+            let new_notices: Vec<_> = more.filter(|notice| !list.contains(notice)).collect();
+            list.extend(new_notices);
         }
-        own.undelivered.extend(other.undelivered);
-        own.conflict_copies = other.conflict_copies;
-        own.held_deletions += other.held_deletions;
+        notices.undelivered.extend(later_notices.undelivered);
+        notices.conflict_copies = later_notices.conflict_copies;
+        notices.held_deletions += later_notices.held_deletions;
     }
 
     /// Returns a digest of the notes and of the excluded files, or `None` if there are none. A run prints them only
@@ -200,7 +200,8 @@ impl SyncPlan {
     /// Returns true if a conflict stops the whole run, because of `manual_abort`, the default of codexSync. Two
     /// branches of a conversation stop no run, because they are not versions of a file.
     pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
-        let is_of_file = |one: &Conflict| one.local.is_some() || one.remote.is_some();
+        let is_of_file =
+            |conflict: &Conflict| conflict.local.is_some() || conflict.remote.is_some();
         policy == ConflictPolicy::ManualAbort && self.conflicts.iter().any(is_of_file)
     }
 }

@@ -12,13 +12,13 @@ use crate::sync::config::SyncConfig;
 use crate::sync::ledger::Ledger;
 use crate::sync::manifest::ManifestEntry;
 use crate::sync::plan::PlanError;
-use crate::sync::sides::{Side, Stat, set_mtime};
+use crate::sync::sides::{Side, Stat, set_mode, set_mtime};
 use crate::sync::state::{Replica, StateJournal, SyncState};
 use crate::sync::{conflict_copies, contents, identity, resolutions, rollouts, snapshot_writer};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 /// Copies the replaced files to a safety snapshot, then restores each file by one rename. Returns the name of the
 /// safety snapshot, if a file was replaced. Attests the files that go to the cloud folder, because other machines wait
@@ -42,9 +42,9 @@ pub(crate) fn apply(
         Ok(found)
     };
     let mut replaced = Vec::with_capacity(plan.files.len());
-    for kept in &plan.files {
-        let path = target_path(plan, config, &kept.path)?;
-        replaced.push(back_up(path, &kept.path)?);
+    for snapshot_file in &plan.files {
+        let path = target_path(plan, config, &snapshot_file.path)?;
+        replaced.push(back_up(path, &snapshot_file.path)?);
     }
     let mut others = Vec::new();
     for (path, relative) in find_other_forms(plan, config) {
@@ -60,10 +60,10 @@ pub(crate) fn apply(
             Side::Remote => Some(Ledger::open(replica.run_folder())?),
         };
         let mut recorder = ResolutionRecorder::open(config, replica)?;
-        for (kept, replaced) in plan.files.iter().zip(replaced) {
-            let staged = stage(plan, config, &mut source, kept, ledger.as_mut())?;
+        for (snapshot_file, replaced) in plan.files.iter().zip(replaced) {
+            let staged = stage(plan, config, &mut source, snapshot_file, ledger.as_mut())?;
             if let Some(recorder) = &mut recorder {
-                recorder.record_keep(kept, staged.temp.path())?;
+                recorder.record_keep(snapshot_file, staged.temp.path())?;
             }
             staged.move_into_place(replaced)?;
             done += 1;
@@ -99,13 +99,13 @@ fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf
     // If a folder of the home is a link, a file has two paths.
     let real = |path: &Path| atomic::parent_of(path).canonical().ok();
     let mut restored: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    for kept in &plan.files {
-        if let Some(key) = rollouts::key(&kept.path) {
-            let target = home.join(&kept.path);
+    for snapshot_file in &plan.files {
+        if let Some(key) = rollouts::key(&snapshot_file.path) {
+            let target = home.join(&snapshot_file.path);
             restored.entry(key).or_default().push(target);
         }
     }
-    let mut others = Vec::new();
+    let mut other_forms = Vec::new();
     if plan.target == Side::Local && !restored.is_empty() {
         files::visit_rollouts(home, &mut |entry, path, _| {
             let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
@@ -116,11 +116,11 @@ fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf
             };
             let targets = rollouts::key(&relative).and_then(|key| restored.get(&key));
             if targets.is_some_and(|targets| !targets.iter().any(is_target)) {
-                others.push((path, relative));
+                other_forms.push((path, relative));
             }
         });
     }
-    others
+    other_forms
 }
 
 /// A restored file, complete and durable, beside its destination.
@@ -157,26 +157,26 @@ fn stage(
     plan: &SyncRestorePlan,
     config: &SyncConfig,
     source: &mut SnapshotReader,
-    kept: &SnapshotFile,
+    snapshot_file: &SnapshotFile,
     ledger: Option<&mut Ledger>,
 ) -> Result<StagedFile, SyncRestoreError> {
-    let path = target_path(plan, config, &kept.path)?;
+    let path = target_path(plan, config, &snapshot_file.path)?;
     let folder = atomic::parent_of(&path);
     match plan.target {
         Side::Local => atomic::create_private_folder(folder)?,
         Side::Remote => atomic::create_durable_below(&config.cloud, folder)?,
     }
     let mut temp = TempFile::create_beside(&path)?;
-    let from = plan.snapshot.path.join(kept.path_in_snapshot());
+    let from = plan.snapshot.path.join(snapshot_file.path_in_snapshot());
     let file = temp.file();
     let size = source
-        .read_with(kept, |from, mode| {
+        .read_with(snapshot_file, |from, mode| {
             let size = io::copy(from, file)?;
             set_mode(file, mode)?;
             Ok(size)
         })
         .at("read", &from)?;
-    set_mtime(temp.file(), kept.mtime_ns).at("set time", &path)?;
+    set_mtime(temp.file(), snapshot_file.mtime_ns).at("set time", &path)?;
     temp.sync()?;
     if let Some(ledger) = ledger {
         let digest = contents::read_raw_digest(temp.path()).at("read", &path)?;
@@ -184,26 +184,13 @@ fn stage(
         let least = replaced.map_or(i64::MIN, |stat| stat.mtime_ns.saturating_add(1));
         let entry = ManifestEntry {
             size,
-            mtime_ns: kept.mtime_ns.max(least),
+            mtime_ns: snapshot_file.mtime_ns.max(least),
             digest,
         };
-        ledger.record(&kept.path, &entry)?;
+        ledger.record(&snapshot_file.path, &entry)?;
         ledger.sync()?;
     }
     Ok(StagedFile { temp, path })
-}
-
-/// Applies the recorded mode: the owner can always read and write the file, other users can never write it.
-fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
-    #[cfg(unix)]
-    if let Some(mode) = mode {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::Permissions::from_mode(mode & 0o755 | 0o600);
-        crate::io::modes::ignore_refusal(file.set_permissions(mode))?;
-    }
-    #[cfg(not(unix))]
-    let _ = (file, mode);
-    Ok(())
 }
 
 /// Records that the user wants the restored versions of conversations, so that earlier decisions against them
@@ -234,8 +221,8 @@ impl ResolutionRecorder {
 
     /// Records the restored version of a conversation; does nothing for other files. `file` has the restored content.
     /// Call this before the file is renamed to its destination.
-    fn record_keep(&mut self, kept: &SnapshotFile, file: &Path) -> Result<(), IoError> {
-        let Some(key) = rollouts::key(&kept.path) else {
+    fn record_keep(&mut self, snapshot_file: &SnapshotFile, file: &Path) -> Result<(), IoError> {
+        let Some(key) = rollouts::key(&snapshot_file.path) else {
             return Ok(());
         };
         let (_, digest) = contents::read_text_digest(file).at("read", file)?;

@@ -51,16 +51,16 @@ pub(crate) fn plan(
         None => list_files(&snapshot)?,
     };
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    for kept in &files {
-        check_path(&snapshot, &kept.path)?;
+    for snapshot_file in &files {
+        check_path(&snapshot, &snapshot_file.path)?;
     }
     // All files are read now, so that no half of a damaged snapshot is restored.
     let reasons = check_contents(&snapshot, target, &files)?;
     let (mut restorable, mut skipped) = (Vec::new(), Vec::new());
-    for (kept, why) in files.into_iter().zip(reasons) {
+    for (snapshot_file, why) in files.into_iter().zip(reasons) {
         match why {
-            Some(why) => skipped.push((kept.path, why)),
-            None => restorable.push(kept),
+            Some(why) => skipped.push((snapshot_file.path, why)),
+            None => restorable.push(snapshot_file),
         }
     }
     let plan = SyncRestorePlan {
@@ -69,17 +69,17 @@ pub(crate) fn plan(
         files: restorable,
         skipped,
     };
-    for kept in &plan.files {
-        target_path(&plan, config, &kept.path)?;
+    for snapshot_file in &plan.files {
+        target_path(&plan, config, &snapshot_file.path)?;
     }
     Ok(plan)
 }
 
 /// Returns the snapshot `name`; if it is `None`, the newest one.
 fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, SyncRestoreError> {
-    let mut all = backup::list(folder)?.into_iter();
+    let mut snapshots = backup::list(folder)?.into_iter();
     let snapshot = match name {
-        None => all.next(),
+        None => snapshots.next(),
         Some(name) => {
             let mut parts = Path::new(name).components();
             let plain = matches!(parts.next(), Some(Component::Normal(_)));
@@ -89,7 +89,7 @@ fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, Sync
                     name: name.to_owned(),
                 });
             }
-            all.find(|snapshot| snapshot.name == name)
+            snapshots.find(|snapshot| snapshot.name == name)
         }
     };
     snapshot.ok_or_else(|| match name {
@@ -106,38 +106,38 @@ fn check_contents(
     files: &[SnapshotFile],
 ) -> Result<Vec<Option<String>>, SyncRestoreError> {
     let mut source = SnapshotReader::open(snapshot)?;
-    let mut found = Vec::with_capacity(files.len());
-    for kept in files {
+    let mut reasons = Vec::with_capacity(files.len());
+    for snapshot_file in files {
         let damaged = |e: &dyn std::fmt::Display| SyncRestoreError::Damaged {
-            path: snapshot.path.join(kept.path_in_snapshot()),
+            path: snapshot.path.join(snapshot_file.path_in_snapshot()),
             why: e.to_string(),
         };
         let size = source
-            .read_with(kept, |from, _| io::copy(from, &mut io::sink()))
+            .read_with(snapshot_file, |from, _| io::copy(from, &mut io::sink()))
             .map_err(|e| damaged(&e))?;
-        if size != kept.size && !snapshot.is_zip() {
+        if size != snapshot_file.size && !snapshot.is_zip() {
             return Err(damaged(&"its size differs from the recorded one"));
         }
-        if let Some(why) = scope::never_synced_reason(&kept.path) {
-            found.push(Some(why.to_owned()));
+        if let Some(why) = scope::never_synced_reason(&snapshot_file.path) {
+            reasons.push(Some(why.to_owned()));
             continue;
         }
-        if rollouts::key(&kept.path).is_some() {
+        if rollouts::key(&snapshot_file.path).is_some() {
             // Conversations contain the output of commands, so they may contain tokens.
-            found.push(None);
+            reasons.push(None);
             continue;
         }
         // A text with a token may return to the user's home. Prompts may quote tokens anywhere.
-        let may_quote_tokens = line_merge::is_mergeable(&kept.path);
+        let may_quote_tokens = line_merge::is_mergeable(&snapshot_file.path);
         let secret = source
-            .read_with(kept, |from, _| match target {
+            .read_with(snapshot_file, |from, _| match target {
                 Side::Remote if !may_quote_tokens => secrets::find_in_text(from, size),
                 _ => secrets::find_whole_secret(from, size),
             })
             .map_err(|e| damaged(&e))?;
-        found.push(secret.map(|why| format!("it contains what looks like {why}")));
+        reasons.push(secret.map(|why| format!("it contains what looks like {why}")));
     }
-    Ok(found)
+    Ok(reasons)
 }
 
 fn check_path(snapshot: &SyncSnapshot, path: &str) -> Result<(), SyncRestoreError> {

@@ -4,7 +4,7 @@ use super::error::SyncRestoreError;
 use crate::io::{IoContext, IoError, file_open};
 use crate::sync::backup::{self, BackupError, SnapshotFile, SyncSnapshot};
 use crate::sync::scope;
-use crate::sync::sides::{Side, Stat};
+use crate::sync::sides::{Side, Stat, mode_of};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -25,13 +25,13 @@ impl SnapshotReader {
     /// Calls `read` with the content of a file and its mode, if known.
     pub(super) fn read_with<T>(
         &mut self,
-        kept: &SnapshotFile,
+        snapshot_file: &SnapshotFile,
         read: impl FnOnce(&mut dyn io::Read, Option<u32>) -> io::Result<T>,
     ) -> io::Result<T> {
         let root = match self {
             Self::Zip(zip) => {
                 let mut file = zip
-                    .by_name(&kept.path_in_snapshot())
+                    .by_name(&snapshot_file.path_in_snapshot())
                     .map_err(io::Error::other)?;
                 let mode = file.unix_mode();
                 return read(&mut file, mode);
@@ -39,7 +39,7 @@ impl SnapshotReader {
             Self::Folder(root) => root,
         };
         let mut path = root.clone();
-        for part in Path::new(&kept.path_in_snapshot()).components() {
+        for part in Path::new(&snapshot_file.path_in_snapshot()).components() {
             path.push(part);
             if fs::symlink_metadata(&path)?.is_symlink() {
                 return Err(io::Error::other("a link in a snapshot is not followed"));
@@ -49,18 +49,6 @@ impl SnapshotReader {
         let mode = mode_of(&file.metadata()?);
         read(&mut file, mode)
     }
-}
-
-#[cfg(unix)]
-#[allow(clippy::unnecessary_wraps, reason = "not all systems have one")]
-fn mode_of(meta: &fs::Metadata) -> Option<u32> {
-    use std::os::unix::fs::PermissionsExt;
-    Some(meta.permissions().mode())
-}
-
-#[cfg(not(unix))]
-fn mode_of(_: &fs::Metadata) -> Option<u32> {
-    None
 }
 
 /// Lists the files of a snapshot of codexSync, which has no list. Skips files that are never synced, such as logins,

@@ -57,15 +57,15 @@ impl Replica {
 
     /// Returns the folders of all states of this home, including those whose header cannot be read.
     pub(crate) fn find_folders(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
-        let all = manager_home.join("sync");
+        let states_folder = manager_home.join("sync");
         let local = links::resolve_links(local).to_string_lossy().into_owned();
-        let entries = match std::fs::read_dir(&all) {
+        let entries = match std::fs::read_dir(&states_folder) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.at("list", &all)?,
+            entries => entries.at("list", &states_folder)?,
         };
         let mut folders = Vec::new();
         for entry in entries {
-            let folder = entry.at("list", &all)?.path();
+            let folder = entry.at("list", &states_folder)?.path();
             let Ok(file) = file_open::open(folder.join(STATE_FILE)) else {
                 continue;
             };

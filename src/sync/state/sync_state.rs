@@ -163,14 +163,14 @@ impl SyncState {
         }
         let former = before.as_ref().and_then(digest);
         for former in [former, replaced].into_iter().flatten() {
-            let known = self.replaced.entry(key.to_owned()).or_default();
-            known.retain(|known| *known != former);
-            known.push(former);
-            known.drain(..known.len().saturating_sub(MAX_REPLACED));
+            let former_digests = self.replaced.entry(key.to_owned()).or_default();
+            former_digests.retain(|former_digests| *former_digests != former);
+            former_digests.push(former);
+            former_digests.drain(..former_digests.len().saturating_sub(MAX_REPLACED));
         }
-        if let Some(known) = self.replaced.get_mut(key) {
-            known.retain(|known| Some(*known) != present);
-            if known.is_empty() {
+        if let Some(former_digests) = self.replaced.get_mut(key) {
+            former_digests.retain(|former_digests| Some(*former_digests) != present);
+            if former_digests.is_empty() {
                 self.replaced.remove(key);
             }
         }
@@ -197,9 +197,9 @@ impl OwnManifests {
         if self.published.last() == Some(&end) {
             return;
         }
-        self.published.retain(|known| *known != end);
+        self.published.retain(|earlier| *earlier != end);
         self.published.push(end);
-        let old = self.published.len().saturating_sub(MAX_PUBLISHED);
-        self.published.drain(..old);
+        let excess = self.published.len().saturating_sub(MAX_PUBLISHED);
+        self.published.drain(..excess);
     }
 }

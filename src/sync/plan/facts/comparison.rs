@@ -155,15 +155,15 @@ impl<'a> FactReader<'a> {
             return Ok(());
         }
         let replaced = self.records.state.replaced_digests(file.key);
-        let own = self.records.own_versions(file.key);
+        let own_versions = self.records.own_versions(file.key);
         let mut is_replaced = false;
         // Without any known version, the file is not read here.
-        if !replaced.is_empty() || !own.is_empty() {
+        if !replaced.is_empty() || !own_versions.is_empty() {
             let digest = remote.read_raw_digest()?;
             is_replaced = replaced.contains(&digest);
             let last = file.last.and_then(|last| last.contents);
             let is_recorded = is_replaced || last.is_some_and(|(_, last)| last == digest);
-            let is_own = own.iter().any(|own| own.digest == digest);
+            let is_own = own_versions.iter().any(|own| own.digest == digest);
             if facts.local != Unchanged && !is_recorded && is_own {
                 // The killed run uploaded this version; then the user edited the local file.
                 (file.facts.local, file.facts.remote) = (Changed, Unchanged);
@@ -231,7 +231,8 @@ impl<'a> FactReader<'a> {
                 let mut deletions = self.records.pending_deletions(file.key).peekable();
                 if deletions.peek().is_some() {
                     let text = local.read_text_digest()?.1.to_string();
-                    file.facts.deletion_requested = deletions.any(|one| one.digest == text);
+                    file.facts.deletion_requested =
+                        deletions.any(|deletion| deletion.digest == text);
                 }
             }
             _ => {}
@@ -268,10 +269,10 @@ impl<'a> FactReader<'a> {
             // Prompts and conversations are not searched: they quote what the user wrote, and skipping them would
             // lose that.
             if kind == FileKind::Plain && !is_equal {
-                let found = secrets::find_in_file(path).at("read", path)?;
+                let secret = secrets::find_in_file(path).at("read", path)?;
                 let is_held =
-                    |found: &FileSecret| !is_allowed || matches!(found, FileSecret::Whole(_));
-                version.secret = found.filter(is_held);
+                    |secret: &FileSecret| !is_allowed || matches!(secret, FileSecret::Whole(_));
+                version.secret = secret.filter(is_held);
             }
         }
         Ok(())

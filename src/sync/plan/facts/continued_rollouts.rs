@@ -36,8 +36,10 @@ impl FactReader<'_> {
         let lost = replaced.into_iter().filter_map(|(step, id, copy)| {
             let from = copy.from.full_path(self.config);
             let over = self.config.file_path(copy.to.0, &copy.to.1);
-            let own = || bases.iter().filter(|(base, _)| *base == id);
-            let loses = |new: &Path, old: &Path| own().any(|(_, end)| loses_lines(new, old, *end));
+            let ends_of_rollout = || bases.iter().filter(|(base, _)| *base == id);
+            let loses = |new: &Path, old: &Path| {
+                ends_of_rollout().any(|(_, end)| loses_lines(new, old, *end))
+            };
             let is_chosen = self
                 .request
                 .policy_override
@@ -99,19 +101,19 @@ fn loses_lines(new: &Path, old: &Path, offset: u64) -> bool {
 fn have_same_start(first: &Path, second: &Path, bytes: u64) -> io::Result<bool> {
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
     let mut buffers = [vec![0; 64 << 10], vec![0; 64 << 10]];
-    let mut left = bytes;
-    while left > 0 {
-        let size = usize::try_from(left).map_or(64 << 10, |left| left.min(64 << 10));
+    let mut remaining = bytes;
+    while remaining > 0 {
+        let size = usize::try_from(remaining).map_or(64 << 10, |remaining| remaining.min(64 << 10));
         let [a, b] = &mut buffers;
-        let read = first.read_exact(&mut a[..size]);
-        match read.and_then(|()| second.read_exact(&mut b[..size])) {
+        let result = first.read_exact(&mut a[..size]);
+        match result.and_then(|()| second.read_exact(&mut b[..size])) {
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(false),
             other => other?,
         }
         if a[..size] != b[..size] {
             return Ok(false);
         }
-        left -= size as u64;
+        remaining -= size as u64;
     }
     Ok(true)
 }

@@ -33,7 +33,7 @@ impl<'a> FactReader<'a> {
         // A companion is a conversation outside of the roots or of another day; see `ListedFile::companion`. If all
         // days are synced, one that was synced before stays synced.
         let (mut planned, outside): (Vec<_>, Vec<_>) = groups.partition(|(key, group)| {
-            group.files().any(|found| !found.companion)
+            group.files().any(|file| !file.companion)
                 || (all_days && self.records.last_synced(key).is_some())
         });
         // A conversation cannot be resumed without those that it continues, so these are synced too, recursively, even
@@ -62,7 +62,7 @@ impl<'a> FactReader<'a> {
         let sides = [(Side::Local, &group.local), (Side::Remote, &group.remote)];
         let paths = sides.into_iter().flat_map(|(side, files)| {
             let root = self.config.root(side);
-            files.iter().map(move |found| root.join(&found.path))
+            files.iter().map(move |file| root.join(&file.path))
         });
         paths
             .filter_map(|path| rollouts::read_parent_id(&path))
@@ -98,9 +98,9 @@ impl<'a> FactReader<'a> {
         let of_side = of_side.find_map(|root| error.path.strip_prefix(root).ok());
         // If an entry of the home is a link, the error names the target, which may be outside of the home.
         let is_link_target =
-            |found: &&ListedFile| self.config.file_path(Side::Local, &found.path) == error.path;
+            |file: &&ListedFile| self.config.file_path(Side::Local, &file.path) == error.path;
         let linked = || group.local.iter().find(is_link_target);
-        let of_side = of_side.or_else(|| linked().map(|found| Path::new(&found.path)))?;
+        let of_side = of_side.or_else(|| linked().map(|file| Path::new(&file.path)))?;
         let manager_folder = self.config.cloud.join(manager_folder::MANAGER_FOLDER);
         let is_synced = !error.path.starts_with(manager_folder);
         is_synced.then(|| of_side.to_string_lossy().replace('\\', "/"))
@@ -156,7 +156,7 @@ impl<'a> FactReader<'a> {
     ) -> Result<FileReading<'a>, IoError> {
         let settled = |plan: FilePlan| Ok(FileReading::Settled(Box::new(plan)));
         let versions = |side, files: &[ListedFile]| -> Vec<_> {
-            let versions = files.iter().map(|found| self.new_version(side, found));
+            let versions = files.iter().map(|file| self.new_version(side, file));
             versions.collect()
         };
         let versions = [
@@ -190,14 +190,14 @@ impl<'a> FactReader<'a> {
     }
 
     /// Creates the version of a listed file from the scan alone, without attestation, digest and secret.
-    fn new_version(&self, side: Side, found: &ListedFile) -> FileVersion {
+    fn new_version(&self, side: Side, file: &ListedFile) -> FileVersion {
         FileVersion {
-            full_path: self.config.file_path(side, &found.path),
-            mtime_ns: found.stat.mtime_ns,
+            full_path: self.config.file_path(side, &file.path),
+            mtime_ns: file.stat.mtime_ns,
             seen: ObservedFile {
                 side,
-                path: found.path.clone(),
-                stat: found.stat,
+                path: file.path.clone(),
+                stat: file.stat,
             },
             attested: None,
             bytes: None,

@@ -32,22 +32,22 @@ pub(crate) fn group_files(
     let (mut links, mut other_links) = (Vec::new(), Vec::new());
     let (mut notices, mut leftover_temps) = (Vec::new(), Vec::new());
     for (side, listing) in [(Side::Local, local), (Side::Remote, remote)] {
-        for found in listing.files {
-            let group = groups.entry(state_key(&found.path)).or_default();
+        for listed_file in listing.files {
+            let group = groups.entry(state_key(&listed_file.path)).or_default();
             let list = match side {
                 Side::Local => &mut group.local,
                 Side::Remote => &mut group.remote,
             };
             // Nearly always the only file. The default growth to four would double the memory of a large plan.
             list.reserve_exact(1);
-            list.push(found);
+            list.push(listed_file);
         }
-        for (real, found) in listing.client_copies {
+        for (real, listed_file) in listing.client_copies {
             groups
                 .entry(state_key(&real))
                 .or_default()
                 .client_copies
-                .push(found);
+                .push(listed_file);
         }
         for path in listing.placeholders {
             groups.entry(state_key(&path)).or_default().has_placeholder = true;
@@ -87,23 +87,24 @@ fn limit_to_last_date(
     let dates = groups
         .values()
         .flat_map(FileGroup::files)
-        .filter_map(|found| rollouts::parse_date(&found.path));
+        .filter_map(|listed_file| rollouts::parse_date(&listed_file.path));
     let Some(latest) = dates.max() else {
         let mut files = groups.values().flat_map(FileGroup::files);
-        if files.any(|found| found.path.starts_with("sessions/")) {
+        if files.any(|listed_file| listed_file.path.starts_with("sessions/")) {
             let why = "has no date folder, so all conversations are synced as with session_mode = \"all\"";
             notices.push(NoticeList::Warning.notice("sessions", why));
         }
         return None;
     };
-    let is_of_latest =
-        |found: &ListedFile| rollouts::parse_date(&found.path).as_deref() == Some(&*latest);
+    let is_of_latest = |listed_file: &ListedFile| {
+        rollouts::parse_date(&listed_file.path).as_deref() == Some(&*latest)
+    };
     for group in groups.values_mut() {
-        let is_in_sessions = |found: &ListedFile| found.path.starts_with("sessions/");
+        let is_in_sessions = |listed_file: &ListedFile| listed_file.path.starts_with("sessions/");
         if group.files().any(is_in_sessions) && !group.files().any(is_of_latest) {
             let sides = group.local.iter_mut().chain(&mut group.remote);
-            for found in sides.chain(&mut group.client_copies) {
-                found.companion = true;
+            for listed_file in sides.chain(&mut group.client_copies) {
+                listed_file.companion = true;
             }
         }
     }
@@ -160,7 +161,7 @@ fn resolve_case_clashes(
         names.push(key.clone());
     }
     for keys in folded.into_values().filter(|keys| keys.len() > 1) {
-        resolve_case_clash(state, groups, keys, notices);
+        resolve_case_clash(state, groups, &keys, notices);
     }
 }
 
@@ -169,7 +170,7 @@ fn resolve_case_clashes(
 fn resolve_case_clash(
     state: &SyncState,
     groups: &mut HashMap<String, FileGroup>,
-    keys: Vec<String>,
+    keys: &[String],
     notices: &mut Vec<Notice>,
 ) {
     let count_on = |side: fn(&FileGroup) -> &Vec<ListedFile>| {
@@ -178,7 +179,7 @@ fn resolve_case_clash(
     };
     if count_on(|g| &g.local) <= 1 && count_on(|g| &g.remote) <= 1 {
         let mut joined = FileGroup::default();
-        for key in &keys {
+        for key in keys {
             if let Some(group) = groups.remove(key) {
                 joined.local.extend(group.local);
                 joined.remote.extend(group.remote);
@@ -193,7 +194,7 @@ fn resolve_case_clash(
         return;
     }
     for key in keys {
-        groups.remove(&key);
+        groups.remove(key);
         let why = "differs from another name by letter case alone; rename one of them";
         notices.push(NoticeList::Skipped.notice(key, why));
     }
@@ -234,8 +235,8 @@ fn block_linked_groups(
         .collect();
     let mut blocked_files = vec![0_usize; links.len()];
     for (key, group) in groups.iter_mut() {
-        let below = group.files().find_map(|found| {
-            let mut above = Path::new(&found.path).ancestors();
+        let below = group.files().find_map(|listed_file| {
+            let mut above = Path::new(&listed_file.path).ancestors();
             above.find_map(|folder| by_key.get(&state_key(folder.to_str()?)).copied())
         });
         if let Some(index) = below.or_else(|| by_key.get(key).copied()) {

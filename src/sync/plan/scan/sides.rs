@@ -1,6 +1,7 @@
 //! Checks that both sides may be used, and lists them.
 
 use super::stat_cache;
+use crate::io::quantity::pluralize;
 use crate::io::{IoContext, IoError, parallel};
 use crate::sync::config::{DeletePolicy, SyncConfig};
 use crate::sync::notice::{Notice, NoticeList};
@@ -122,8 +123,7 @@ fn damage_notice(
     let file = request.replica.state_file();
     let damage = match damage {
         StateDamage::All => "cannot be read".to_owned(),
-        StateDamage::Lines(1) => "has a line that cannot be read".to_owned(),
-        StateDamage::Lines(n) => format!("has {n} lines that cannot be read"),
+        StateDamage::Lines(count) => format!("has {}", pluralize(count, "unreadable line")),
     };
     let why = format!(
         "{damage}: files that its readable part does not list are compared by content as in a first sync, never by time; \
@@ -172,17 +172,14 @@ impl CloudContents {
 /// Checks that the cloud folder exists and that the folders of codex-manager in it are real folders.
 ///
 /// # Errors
-/// [`PlanError::NoCloud`], [`PlanError::LinkInCloud`], [`PlanError::NotAFolder`].
+/// [`PlanError::NoCloud`], [`PlanError::NotAFolder`].
 fn check_cloud(config: &SyncConfig) -> Result<(), PlanError> {
     let cloud = &config.cloud;
     if !cloud.is_dir() {
         return Err(PlanError::NoCloud(cloud.clone()));
     }
-    match manager_folder::find_unusable_folder(cloud) {
-        Some(link) if link.is_symlink() => Err(PlanError::LinkInCloud(link)),
-        Some(taken) => Err(PlanError::NotAFolder(taken)),
-        None => Ok(()),
-    }
+    let unusable = manager_folder::find_unusable_folder(cloud);
+    unusable.map_or(Ok(()), |path| Err(PlanError::NotAFolder(path)))
 }
 
 /// Checks that the cloud folder is mounted and is the one synced last, by this machine's manifest or by the files of
@@ -206,8 +203,8 @@ pub(crate) fn check_cloud_identity(
     if identity::own_manifest_path(config, &state).exists() {
         return Ok(());
     }
-    let known = state.files.values();
-    let missing = known.filter(|last| !cloud.join(&last.remote.path).exists());
+    let last_synced = state.files.values();
+    let missing = last_synced.filter(|last| !cloud.join(&last.remote.path).exists());
     match missing.count() {
         0 => Ok(()),
         missing => Err(PlanError::MostFilesMissing {

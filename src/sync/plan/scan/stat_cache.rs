@@ -69,10 +69,10 @@ fn recheck(
 ) -> Option<Recheck> {
     let listed = manifests.entries(key);
     let mut same_size = listed.filter(|entry| entry.size == last.remote.stat.size);
-    let known = last_synced_digest(state, key, last);
-    let is_new = |entry: &ManifestEntry| match &known {
-        Some(known) => {
-            entry.digest != *known && !state.replaced_digests(key).contains(&entry.digest)
+    let synced_digest = last_synced_digest(state, key, last);
+    let is_new = |entry: &ManifestEntry| match &synced_digest {
+        Some(synced_digest) => {
+            entry.digest != *synced_digest && !state.replaced_digests(key).contains(&entry.digest)
         }
         // With `compare = "mtime"` and no recorded digest, the user accepts equal size and time as proof.
         None => last.contents.is_some() || config.policy.rules.compare != Compare::Mtime,
@@ -83,8 +83,8 @@ fn recheck(
     // An unreadable file counts as unchanged; the plan for it reports the error if it needs the content.
     let path = config.file_path(Side::Remote, &last.remote.path);
     let bytes = contents::read_raw_digest(&path).ok()?;
-    match (known, last.contents) {
-        (Some(known), _) => (bytes != known).then_some(Recheck::Changed),
+    match (synced_digest, last.contents) {
+        (Some(synced_digest), _) => (bytes != synced_digest).then_some(Recheck::Changed),
         (None, Some((_, text))) => {
             let is_same = contents::read_text_digest(&path).ok()?.1 == text;
             Some(if is_same {

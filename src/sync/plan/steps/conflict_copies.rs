@@ -27,10 +27,12 @@ pub(crate) struct ConflictCopyPlan {
 pub(crate) fn record_contained(
     copies: &[(&ConflictCopy, ConflictCopyState)],
     conflicts: &[Conflict],
-    [own, others]: [&BTreeSet<String>; 2],
+    [own_records, other_records]: [&BTreeSet<String>; 2],
 ) -> Vec<String> {
     let is_open = |copy: &ConflictCopy| {
-        let mut keys = conflicts.iter().filter_map(|one| rollouts::key(&one.path));
+        let mut keys = conflicts
+            .iter()
+            .filter_map(|conflict| rollouts::key(&conflict.path));
         keys.any(|key| copy.belongs_to(&key))
     };
     let contained = copies.iter().filter(|(copy, state)| {
@@ -40,11 +42,11 @@ pub(crate) fn record_contained(
         );
         is_obsolete && !is_open(copy)
     });
-    let mut records = own.clone();
+    let mut records = own_records.clone();
     for (copy, _) in contained {
-        resolutions::record_drop(&copy.name, &mut records, others);
+        resolutions::record_drop(&copy.name, &mut records, other_records);
     }
-    records.difference(own).cloned().collect()
+    records.difference(own_records).cloned().collect()
 }
 
 pub(crate) fn plan_conflict_copies(

@@ -79,11 +79,11 @@ impl<'a> ChosenVersion<'a> {
             _ => return None,
         };
         let canonical = file.conversation.canonical.as_ref();
-        let own = match from.seen.side {
+        let own_file = match from.seen.side {
             Side::Local => &from.seen,
             Side::Remote => canonical.unwrap_or(&from.seen),
         };
-        let folder = choose_folder(file).unwrap_or(rollouts::parent_folder(&own.path));
+        let folder = choose_folder(file).unwrap_or(rollouts::parent_folder(&own_file.path));
         Some(Self {
             from,
             why,
@@ -158,11 +158,11 @@ impl<'a> ConversationDraft<'a> {
             }
             return Placement::existing(to, seen);
         }
-        let old = match side {
+        let former_file = match side {
             Side::Local => file.local.as_ref().map(|local| &local.seen),
             Side::Remote => file.conversation.canonical.as_ref(),
         };
-        self.add_copy(chosen, side, old)
+        self.add_copy(chosen, side, former_file)
     }
 
     /// Adds ops that copy the chosen version to `side`, compressed if the source is, and that remove `old`, the former
@@ -171,7 +171,7 @@ impl<'a> ConversationDraft<'a> {
         &mut self,
         chosen: &ChosenVersion<'_>,
         side: Side,
-        old: Option<&ObservedFile>,
+        former_file: Option<&ObservedFile>,
     ) -> Placement {
         let from = chosen.from;
         let mut name = rollouts::file_name(self.file.key).to_owned();
@@ -188,8 +188,9 @@ impl<'a> ConversationDraft<'a> {
             replaced: None,
         }));
         // A file at the same path is replaced by the copy.
-        let old = old.filter(|old| old.path != to);
-        self.ops.extend(old.map(|old| Op::Remove(old.clone())));
+        let former_file = former_file.filter(|former_file| former_file.path != to);
+        self.ops
+            .extend(former_file.map(|former_file| Op::Remove(former_file.clone())));
         Placement::written(to)
     }
 
@@ -201,8 +202,8 @@ impl<'a> ConversationDraft<'a> {
             .into_iter()
             .chain(&conversation.canonical)
             .chain(&conversation.duplicates);
-        let found = files.find(|seen| seen.side == side && seen.path == path);
-        found.map(|seen| seen.stat)
+        let file_at_path = files.find(|seen| seen.side == side && seen.path == path);
+        file_at_path.map(|seen| seen.stat)
     }
 
     /// Adds ops that remove the duplicates of both sides. Their lines are in the main version or in a conflict copy.
@@ -278,12 +279,12 @@ impl<'a> ConversationDraft<'a> {
                 "the version in the file with the original name wins".to_owned(),
             ),
         };
-        let kept = match self.count_new_copies() {
+        let others = match self.count_new_copies() {
             0 => return None,
             1 => "the other one is kept until you decide".to_owned(),
             n => format!("{n} others are kept until you decide"),
         };
-        Some(format!("{why}: {winner}, {kept}"))
+        Some(format!("{why}: {winner}, {others}"))
     }
 
     /// Returns the effect of the step on the text of the local conversation.

@@ -165,11 +165,11 @@ pub(crate) fn possible_placeholders(path: &Path) -> impl Iterator<Item = PathBuf
 /// `None` unless `name` begins with the stem of a conversation.
 fn parse_conversation(name: &str) -> Option<(String, bool)> {
     let stem = rollouts::parse_stem(name)?;
-    let rest = &name[stem.len()..];
-    if rest == ".jsonl" || rest == ".jsonl.zst" {
+    let suffix = &name[stem.len()..];
+    if suffix == ".jsonl" || suffix == ".jsonl.zst" {
         return Some((name.to_owned(), true));
     }
-    let compressed = if rest.contains(".zst") { ".zst" } else { "" };
+    let compressed = if suffix.contains(".zst") { ".zst" } else { "" };
     Some((format!("{stem}.jsonl{compressed}"), false))
 }
 
@@ -180,14 +180,16 @@ fn match_line_file(name: &str) -> Option<&'static str> {
         .into_iter()
         .find(|file| {
             let stem = file.trim_end_matches(".jsonl");
-            let Some(rest) = name.strip_prefix(stem) else {
+            let Some(suffix) = name.strip_prefix(stem) else {
                 return false;
             };
-            let marked = rest.starts_with([' ', '(', '-', '_', '.', '[']);
-            rest == ".jsonl"
-                || rest.starts_with(".jsonl.conflict")
-                || rest.starts_with(".jsonl.") && is_conflict_copy(name)
-                || (marked && rest.len() > ".jsonl".len() && rest.strip_suffix(".jsonl").is_some())
+            let marked = suffix.starts_with([' ', '(', '-', '_', '.', '[']);
+            suffix == ".jsonl"
+                || suffix.starts_with(".jsonl.conflict")
+                || suffix.starts_with(".jsonl.") && is_conflict_copy(name)
+                || (marked
+                    && suffix.len() > ".jsonl".len()
+                    && suffix.strip_suffix(".jsonl").is_some())
         })
 }
 

@@ -197,8 +197,8 @@ impl FolderReader<'_> {
         }
         if kind != FileKind::Plain {
             // A program without manifests appended lines to an attested version.
-            let known = self.records.attested_versions(key);
-            for listed in known.filter(|listed| listed.size > 0 && listed.size < size) {
+            let attested = self.records.attested_versions(key);
+            for listed in attested.filter(|listed| listed.size > 0 && listed.size < size) {
                 if version.raw_begins_with(listed.size, &listed.digest)? {
                     return Ok(None);
                 }
@@ -223,20 +223,20 @@ impl FolderReader<'_> {
         remote: &FileVersion,
         kind: FileKind,
     ) -> Result<bool, IoError> {
-        for own in &files.local {
+        for local in &files.local {
             let is_contained = if kind == FileKind::Plain {
-                own.seen.stat.size == remote.seen.stat.size
-                    && own.read_raw_digest()? == remote.read_raw_digest()?
+                local.seen.stat.size == remote.seen.stat.size
+                    && local.read_raw_digest()? == remote.read_raw_digest()?
             } else {
                 remote.has_complete_lines()?
-                    && match own.compare_to(remote)?.relation {
+                    && match local.compare_to(remote)?.relation {
                         Relation::Equal => true,
                         Relation::FirstExtends => {
                             // Clients' copies are versions too.
-                            let beside = files.remote.iter().chain(copies);
-                            let beside = beside.filter(|file| file.seen != remote.seen);
-                            let beside: Vec<_> = std::iter::once(own).chain(beside).collect();
-                            self.contain_all_attested(key, &beside)?
+                            let versions = files.remote.iter().chain(copies);
+                            let versions = versions.filter(|file| file.seen != remote.seen);
+                            let versions: Vec<_> = std::iter::once(local).chain(versions).collect();
+                            self.contain_all_attested(key, &versions)?
                         }
                         Relation::SecondExtends | Relation::Diverged => false,
                     }

@@ -109,11 +109,11 @@ impl FolderReader<'_> {
         let keys = keys.chain(groups.keys());
         let by_listed = keys.filter_map(|key| Some((manifests.listed_key(key)?, &**key)));
         let by_listed: HashMap<&str, &str> = by_listed.collect();
-        let mut all = UndeliveredFiles::new();
+        let mut undelivered = UndeliveredFiles::new();
         for (listed_as, listed) in manifests.files() {
             let key = by_listed.get(listed_as).copied().unwrap_or(listed_as);
             let group = groups.get(key);
-            if group.is_some_and(|group| group.files().all(|found| found.companion)) {
+            if group.is_some_and(|group| group.files().all(|file| file.companion)) {
                 continue;
             }
             let file = FileOnSides {
@@ -126,10 +126,10 @@ impl FolderReader<'_> {
             let versions = file.filter_newer(listed, lost.map(String::as_str));
             if !versions.is_empty() {
                 let file = file.choose_newest(&versions, latest_date);
-                all.insert(listed_as.to_owned(), file);
+                undelivered.insert(listed_as.to_owned(), file);
             }
         }
-        all
+        undelivered
     }
 
     /// Returns true if a sync would download a file at `path` in the cloud folder once it arrives. False if the path
@@ -272,14 +272,14 @@ impl FileOnSides<'_> {
 
     fn files(&self) -> impl Iterator<Item = (Side, &ListedFile)> {
         self.group.into_iter().flat_map(|group| {
-            let local = group.local.iter().map(|found| (Side::Local, found));
-            local.chain(group.remote.iter().map(|found| (Side::Remote, found)))
+            let local = group.local.iter().map(|file| (Side::Local, file));
+            local.chain(group.remote.iter().map(|file| (Side::Remote, file)))
         })
     }
 
     /// Returns true for a file of the remote side that is not as the last sync left it.
-    fn is_new_remote(&self, side: Side, found: &ListedFile) -> bool {
-        let is_known = |last: &SyncedFile| last.remote.matches(&found.path, found.stat);
+    fn is_new_remote(&self, side: Side, file: &ListedFile) -> bool {
+        let is_known = |last: &SyncedFile| last.remote.matches(&file.path, file.stat);
         side == Side::Remote && !self.last.is_some_and(is_known)
     }
 
@@ -291,15 +291,19 @@ impl FileOnSides<'_> {
     ) -> io::Result<Vec<MissingVersion<'i>>> {
         // A remote file that is new since the last sync may be the beginning of a listed version that is being
         // delivered.
-        let (new, known): (Vec<_>, Vec<_>) = self
+        let (new_files, known_files): (Vec<_>, Vec<_>) = self
             .files()
-            .partition(|(side, found)| self.is_new_remote(*side, found));
-        let plain = known.iter().filter(|(_, found)| !found.path.ends_with(ZST));
+            .partition(|(side, file)| self.is_new_remote(*side, file));
+        let uncompressed = known_files
+            .iter()
+            .filter(|(_, file)| !file.path.ends_with(ZST));
         let last_size = self.last.map(|last| match last.contents {
             Some((length, _)) => length,
             None => last.local.stat.size,
         });
-        let sizes = plain.map(|(_, found)| found.stat.size).chain(last_size);
+        let sizes = uncompressed
+            .map(|(_, file)| file.stat.size)
+            .chain(last_size);
         let mut longest = sizes.max().unwrap_or(0);
         // A manifest has only the compressed size of a compressed version, which cannot be compared with text. Such a
         // version counts only if neither side has the conversation.
@@ -314,9 +318,9 @@ impl FileOnSides<'_> {
             return Ok(Vec::new());
         }
         // Reading compressed files to get the length of their text is expensive, so only after the check above.
-        for (side, found) in known {
-            if found.path.ends_with(ZST) {
-                let path = self.reader.config.file_path(side, &found.path);
+        for (side, file) in known_files {
+            if file.path.ends_with(ZST) {
+                let path = self.reader.config.file_path(side, &file.path);
                 longest = longest.max(contents::read_text_digest(&path)?.0);
             }
         }
@@ -324,11 +328,11 @@ impl FileOnSides<'_> {
             version.entry.size > longest && !self.reader.is_conflict_copy(version)
         });
         let copies = self.group.map_or(&[][..], |group| &group.client_copies);
-        let new = new.into_iter().map(|(_, found)| found).chain(copies);
-        let new: Vec<_> = new.collect();
+        let new_files = new_files.into_iter().map(|(_, file)| file).chain(copies);
+        let new_files: Vec<_> = new_files.collect();
         let may_be_in = |version: &ManifestEntry| {
-            let mut new = new.iter();
-            new.any(|found| found.path.ends_with(ZST) || found.stat.size >= version.size)
+            let mut new_files = new_files.iter();
+            new_files.any(|file| file.path.ends_with(ZST) || file.stat.size >= version.size)
         };
         let longer = longer.into_iter().map(|listed| MissingVersion {
             listed,
@@ -341,8 +345,8 @@ impl FileOnSides<'_> {
     /// sides.
     fn is_newer_line_version(&self, version: &ManifestEntry) -> bool {
         let files = || self.group.into_iter().flat_map(FileGroup::files);
-        let longest = files().map(|found| found.stat.size).max();
-        let latest = files().map(|found| found.stat.mtime_ns).max();
+        let longest = files().map(|file| file.stat.size).max();
+        let latest = files().map(|file| file.stat.mtime_ns).max();
         Some(version.size) > longest && Some(version.mtime_ns) > latest
     }
 
@@ -350,14 +354,14 @@ impl FileOnSides<'_> {
     /// Machines list a change with a later mtime than the replaced version, whatever their clocks show.
     fn is_newer_plain_version(&self, version: &ManifestEntry) -> bool {
         let local = self.group.into_iter().flat_map(|group| &group.local);
-        let times = local.map(|found| found.stat.mtime_ns);
+        let times = local.map(|file| file.stat.mtime_ns);
         let last_time = self.last.map(|last| last.local.stat.mtime_ns);
         let last_contents = self.last.and_then(|last| last.contents);
         let replaced = self.reader.records.state.replaced_digests(self.key);
         // A new remote file of this size may be the version; it is read when it is planned.
-        let has_arrived = self.files().any(|(side, found)| {
-            found.stat.size == version.size && self.is_new_remote(side, found)
-        });
+        let has_arrived = self
+            .files()
+            .any(|(side, file)| file.stat.size == version.size && self.is_new_remote(side, file));
         Some(version.mtime_ns) > times.chain(last_time).max()
             && last_contents.is_none_or(|(_, digest)| digest != version.digest)
             && !replaced.contains(&version.digest)
