@@ -136,7 +136,7 @@ impl LogLocation {
 
 /// Makes `text` valid as part of a file name on every system: other characters become `-`.
 fn sanitize_file_name(text: &str) -> String {
-    let name: String = text
+    let mut name: String = text
         .chars()
         .map(|c| {
             if c.is_alphanumeric() || "._-".contains(c) {
@@ -145,9 +145,11 @@ fn sanitize_file_name(text: &str) -> String {
                 '-'
             }
         })
-        // A file name has at most 255 bytes, and a log's name has up to three such parts.
-        .take(64)
         .collect();
+    // A file name has at most 255 bytes, and a log's name has up to three such parts. A letter can have four bytes.
+    while name.len() > 64 {
+        name.pop();
+    }
     if name.is_empty() {
         "unknown".into()
     } else {

@@ -1,11 +1,10 @@
 //! The `tracing` layers: [`LogLayer`] writes events to the log, and [`PrintLayer`] prints them for `--verbose`.
 
-use super::line::{self, FieldValue, LogFormat};
+use super::line::{self, LogFormat, redacted_text};
 use super::settings::LogContext;
 use super::severity::Severity;
 use super::writer::LogWriter;
-use chrono::NaiveDate;
-use std::cell::RefCell;
+use serde_json::Value;
 use std::sync::Arc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -33,90 +32,51 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             fields: &fields.others,
         };
         let line = line::render(&record, self.format);
-        gather(&self.writer, line, at.date_naive());
+        self.writer.write(&line, at.date_naive());
     }
-}
-
-/// Lines that are written by one call.
-struct GatheredLines {
-    writer: Arc<LogWriter>,
-    date: NaiveDate,
-    lines: String,
-}
-
-impl Drop for GatheredLines {
-    fn drop(&mut self) {
-        self.writer.write(&self.lines, self.date);
-    }
-}
-
-thread_local! {
-    /// The lines of [`gather_events`]. If the outer option is `None`, each line is written immediately.
-    #[allow(clippy::option_option, reason = "the inner one is empty until the first line")]
-    static GATHERED: RefCell<Option<Option<GatheredLines>>> = const { RefCell::new(None) };
-}
-
-/// Runs `work`, and writes its events of this thread to the log together at the end, because each write takes a lock
-/// and opens the log. A killed process loses these events, so use it only to report what is already done.
-pub fn gather_events(work: impl FnOnce()) {
-    GATHERED.set(Some(None));
-    work();
-    drop(GATHERED.take());
-}
-
-fn gather(writer: &Arc<LogWriter>, line: String, date: NaiveDate) {
-    GATHERED.with_borrow_mut(|gathered| match gathered {
-        None => writer.write(&line, date),
-        Some(Some(last)) if last.date == date && writer.fits_in_one_write(&last.lines, &line) => {
-            last.lines.push_str(&line);
-        }
-        Some(last) => {
-            *last = Some(GatheredLines {
-                writer: Arc::clone(writer),
-                date,
-                lines: line,
-            });
-        }
-    });
 }
 
 /// The message and the fields of an event, redacted.
 #[derive(Debug, Default)]
 struct EventFields {
     message: String,
-    others: Vec<(&'static str, FieldValue)>,
+    others: Vec<(&'static str, Value)>,
 }
 
 impl EventFields {
-    fn store(&mut self, field: &Field, value: FieldValue) {
+    fn store_text(&mut self, field: &Field, text: &str) {
+        let text = redacted_text(field.name(), text);
         if field.name() == "message" {
-            self.message = value.into_text();
+            self.message = text;
         } else {
-            self.others.push((field.name(), value));
+            self.store(field, text);
         }
+    }
+
+    fn store(&mut self, field: &Field, value: impl Into<Value>) {
+        self.others.push((field.name(), value.into()));
     }
 }
 
 impl Visit for EventFields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.store(field, FieldValue::text(field.name(), value));
+        self.store_text(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.store(field, FieldValue::Integer(value.into()));
+        self.store(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.store(field, FieldValue::Integer(value.into()));
+        self.store(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.store(field, FieldValue::Boolean(value));
+        self.store(field, value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let text = format!("{value:?}");
-        self.store(field, FieldValue::text(field.name(), &text));
+        self.store_text(field, &format!("{value:?}"));
     }
 }
 
