@@ -147,26 +147,6 @@ fn status_of_all_names_a_login_that_may_be_in_a_keyring() {
 }
 
 #[test]
-fn a_switch_record_of_an_older_version_is_accepted() {
-    let env = alice_and_bob();
-    let _ = env.run(["use", "home"]).code(0);
-    let path = env.manager_home().join("profiles/.switch.json");
-    let text = fs::read_to_string(&path).expect("a note");
-    let mut note: Value = serde_json::from_str(&text).expect("JSON");
-    assert!(note["homes"].is_object(), "{note}");
-    note.as_object_mut().expect("an object").remove("homes");
-    fs::write(&path, note.to_string()).expect("write");
-    let elsewhere = env.run(["--codex-home", "other", "use", "-"]).code(1);
-    assert!(
-        elsewhere.stderr.contains("there is no previous account"),
-        "{elsewhere}"
-    );
-    let back = |run: Run| run.code(0).json()["to"].clone();
-    assert_eq!(back(env.run(["use", "-", "--json"])), "work");
-    assert_eq!(back(env.run(["use", "-", "--json"])), "home");
-}
-
-#[test]
 fn an_older_live_login_under_renewal_is_left_unchanged() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
