@@ -48,7 +48,6 @@ impl Advised for crate::accounts::switch::SwitchError {
             Self::NoLogin { .. } | Self::OtherAccount { .. } => {
                 self.unchanged(Refused, "save a login of the account: codex-manager profile save NAME --from FILE")
             }
-            Self::Moved(profile) => self.unchanged(Refused, format!("sign in again to get one on this machine: codex-manager profile login {profile}")),
             Self::LiveElsewhere { .. } => self.unchanged(Refused, "a login that is used in two homes stops working in both: switch the other home first"),
             Self::Stale { profile } => self.unchanged(Refused, format!("sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway")),
             Self::Locked(_) => self.unchanged(Failed, "list the Codex processes: codex-manager current"),

@@ -105,7 +105,7 @@ fn check_login(target: &Profile) -> Result<(), SwitchError> {
         return Err(LeaseError::Damaged { profile, reason }.into());
     }
     if target.file.owner == LoginOwner::Moved {
-        return Err(SwitchError::Moved(profile));
+        return Err(LeaseError::Moved(profile).into());
     }
     target.login().map(drop).ok_or_else(|| {
         let reason = match &target.auth {

@@ -1,8 +1,7 @@
 //! Joins the lines of a status text into labelled values.
 //!
-//! Codex prints a table of labels and values. In a narrow terminal it wraps a value, even inside words
-//! and with blank lines in between. So a value ends when it is complete or when the next label begins,
-//! not at the end of its line.
+//! Codex prints a table of labels and values. In a narrow terminal it wraps a value, also with blank lines in
+//! between. So a value ends when it is complete or when the next label begins, not at the end of its line.
 
 use crate::codex::window::WEEKLY_MINUTES;
 
@@ -18,7 +17,6 @@ pub(super) struct StatusField<'a> {
     pub(super) text: &'a str,
     /// The lines of the value, none of them empty.
     pub(super) lines: Vec<&'a str>,
-    column: usize,
 }
 
 /// The labels that are used. Other labels of Codex end a value and are ignored.
@@ -37,8 +35,6 @@ pub(super) struct LimitLabel<'a> {
     /// The words of the limit's own name; none for a window of the last heading.
     pub(super) name: Vec<&'a str>,
     pub(super) minutes: Option<u32>,
-    /// True for the second window of unknown length: `Secondary usage limit`.
-    pub(super) is_secondary: bool,
     is_usage: bool,
 }
 
@@ -46,11 +42,13 @@ pub(super) struct LimitLabel<'a> {
 pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
     let mut may_continue = false;
-    let mut after_blank = false;
     for line in text.lines() {
-        let (column, content) = strip_borders(line);
+        let content = strip_borders(line);
         if content.is_empty() {
-            after_blank = true;
+            // A figure and its reset may have a blank line between them, but the parts of an email have none.
+            may_continue &= fields
+                .last()
+                .is_some_and(|field| field.label != Label::Account);
             continue;
         }
         // A notice ("⚠ weekly limit: 9% left") does not belong to the table.
@@ -62,16 +60,14 @@ pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
                 label,
                 text,
                 lines: Some(value).filter(|v| !v.is_empty()).into_iter().collect(),
-                column,
             });
             may_continue = true;
         } else if let Some(field) = fields.last_mut().filter(|_| may_continue) {
-            may_continue = field.is_continued_by(content, column, after_blank);
+            may_continue = field.is_continued_by(content);
             if may_continue {
                 field.lines.push(content);
             }
         }
-        after_blank = false;
     }
     fields
 }
@@ -87,11 +83,9 @@ impl StatusField<'_> {
         self.lines.iter().any(|line| line.contains(is_of_figure))
     }
 
-    /// Returns true if a line without a label belongs to this value: because a part of the value is
-    /// missing, or by its column.
-    fn is_continued_by(&self, line: &str, column: usize, after_blank: bool) -> bool {
-        let is_too_long = self.lines.len() >= MAX_LINES;
-        if is_too_long || (column <= self.column && has_other_label(line)) {
+    /// Returns true if a line without a label belongs to this value, because a part of the value is missing.
+    fn is_continued_by(&self, line: &str) -> bool {
+        if self.lines.len() >= MAX_LINES || has_other_label(line) {
             return false;
         }
         let value = self.value();
@@ -102,16 +96,16 @@ impl StatusField<'_> {
         if value.ends_with(')') {
             return false;
         }
-        let is_limit = matches!(self.label, Label::Quota | Label::Limit(_));
-        let lacks_figure = is_limit && !value.contains('%');
         let is_figure = line.starts_with(|c: char| c.is_ascii_digit() || c == '[');
         let is_reset = line.starts_with('(') || strip_word(line, "resets").is_some();
-        // Codex may break an email at any character, so its rest may begin in any column.
-        let is_within = column > self.column || self.label == Label::Account;
-        (is_within && !after_blank)
-            || is_reset
-            || (lacks_figure && is_figure)
-            || value.ends_with('%')
+        match self.label {
+            // Codex may break an email at any character.
+            Label::Account => true,
+            Label::Plan => false,
+            Label::Quota | Label::Limit(_) => {
+                is_reset || value.ends_with('%') || (is_figure && !value.contains('%'))
+            }
+        }
     }
 }
 
@@ -133,13 +127,9 @@ pub(super) fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     head.eq_ignore_ascii_case(word).then_some(rest)
 }
 
-/// Returns the column in which the content of a line begins, and the content without borders.
-fn strip_borders(line: &str) -> (usize, &str) {
-    let is_border = |c: char| c.is_whitespace() || "│┃║|╭╮╰╯─━═>".contains(c);
-    let line = line.trim_end_matches(is_border);
-    let content = line.trim_start_matches(is_border);
-    let indent = &line[..line.len() - content.len()];
-    (indent.chars().count(), content)
+/// Returns the content of a line without borders and blanks around it.
+fn strip_borders(line: &str) -> &str {
+    line.trim_matches(|c: char| c.is_whitespace() || "│┃║|╭╮╰╯─━═>".contains(c))
 }
 
 /// Parses the label at the beginning of a line. Returns it, its original text, and the rest of the line.
@@ -195,11 +185,13 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
         Some((minutes, words))
     });
     name.truncate(name.len() - length.map_or(0, |(_, words)| words));
-    let is_secondary = is_usage && length.is_none() && ends_with(&mut name, "secondary");
+    if is_usage && length.is_none() {
+        // Codex's second window of unknown length: `Secondary usage limit`.
+        ends_with(&mut name, "secondary");
+    }
     Some(LimitLabel {
         name,
         minutes: length.map(|(minutes, _)| minutes),
-        is_secondary,
         is_usage,
     })
 }

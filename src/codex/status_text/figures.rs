@@ -22,31 +22,16 @@ pub(super) struct ResetContext {
 impl ResetContext {
     /// Parses the value of a window of this length: `[██░░] 88% left (resets 09:08)`.
     ///
-    /// Lines of a value may end inside a word. The lines are first joined by blanks; if that gives no
-    /// valid value, they are joined without blanks.
+    /// A value that a narrow terminal breaks inside a word is invalid.
     pub(super) fn read(
         self,
         lines: &[&str],
         minutes: Option<u32>,
     ) -> Result<WindowFigure, StatusTextError> {
-        self.read_value(&lines.join(" "), minutes).or_else(|error| {
-            let is_wrapped = lines.len() > 1;
-            // A narrow terminal breaks lines within words.
-            let unbroken = is_wrapped.then(|| insert_blanks(&lines.concat()));
-            unbroken
-                .and_then(|value| self.read_value(&value, minutes).ok())
-                .ok_or(error)
-        })
-    }
-
-    fn read_value(
-        self,
-        value: &str,
-        minutes: Option<u32>,
-    ) -> Result<WindowFigure, StatusTextError> {
+        let value = lines.join(" ");
         let bad_time = |text: &str| StatusTextError::BadTime(excerpt(text));
-        let (used_percent, rest) =
-            parse_used_percent(value).ok_or_else(|| StatusTextError::BadFigure(excerpt(value)))?;
+        let (used_percent, rest) = parse_used_percent(&value)
+            .ok_or_else(|| StatusTextError::BadFigure(excerpt(&value)))?;
         let time = parse_reset_time(rest).ok_or_else(|| bad_time(rest.trim()))?;
         let instant = |time| {
             self.resolve_reset(time, minutes)
@@ -165,22 +150,6 @@ fn resolve_date(
         .filter(|at| **at >= *now && **at <= latest);
     let passed = candidates.iter().rev().find(|at| **at < *now);
     in_reach.next().or(passed).copied()
-}
-
-/// Inserts blanks between letters and digits, as in `resets08:06on24Nov`.
-fn insert_blanks(text: &str) -> String {
-    let mut separated = String::with_capacity(text.len() * 2);
-    let mut before = ' ';
-    for c in text.chars() {
-        let is_boundary = (before.is_alphabetic() && c.is_ascii_digit())
-            || (before.is_ascii_digit() && c.is_alphabetic());
-        if is_boundary {
-            separated.push(' ');
-        }
-        separated.push(c);
-        before = c;
-    }
-    separated
 }
 
 /// Returns the first 60 characters of `text`, for an error message.

@@ -9,7 +9,7 @@ use crate::codex::database::{
     run_in_transaction,
 };
 use crate::codex::{home, rollout};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ErrorCode, params};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -252,8 +252,11 @@ fn copy_rows_into(
                 if rows == RowGroup::Projections {
                     delete.execute([id])?;
                 }
-                // If the staged schema rejects a row, Codex creates it again from the rollout.
-                let rows_of_id = insert.execute([id]).unwrap_or(0);
+                let rows_of_id = match insert.execute([id]) {
+                    // If the staged schema rejects a row, Codex creates it again from the rollout.
+                    Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => 0,
+                    inserted => inserted?,
+                };
                 if rows == RowGroup::Threads && rows_of_id > 0 {
                     fill_missing_times(transaction);
                 }
