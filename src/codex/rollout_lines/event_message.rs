@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-fn parse_text(payload: &PayloadText<'_>, kind: fn(String) -> EventKind) -> ParsedItems {
+pub(super) fn parse_text(payload: &PayloadText<'_>, kind: fn(String) -> EventKind) -> ParsedItems {
     #[derive(Deserialize)]
     struct TextEvent<'a> {
         #[serde(borrow, default)]
@@ -24,18 +24,6 @@ fn parse_text(payload: &PayloadText<'_>, kind: fn(String) -> EventKind) -> Parse
     let event: TextEvent<'_> = serde_json::from_str(payload.json)?;
     let text = event.message.or(event.text).unwrap_or_default();
     Ok(one_item(ItemOrigin::Event, kind(text.into_owned())))
-}
-
-pub(super) fn parse_user(payload: &PayloadText<'_>) -> ParsedItems {
-    parse_text(payload, EventKind::User)
-}
-
-pub(super) fn parse_agent(payload: &PayloadText<'_>) -> ParsedItems {
-    parse_text(payload, EventKind::Assistant)
-}
-
-pub(super) fn parse_thought(payload: &PayloadText<'_>) -> ParsedItems {
-    parse_text(payload, EventKind::Reasoning)
 }
 
 pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
