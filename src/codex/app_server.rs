@@ -337,7 +337,7 @@ fn classify(error: &RpcError) -> ProbeFailure {
         -32603 => {
             let status = output
                 .split("failed: ")
-                .filter_map(|rest| rest.get(..3)?.parse::<u16>().ok())
+                .filter_map(|after_failed| after_failed.get(..3)?.parse::<u16>().ok())
                 .find(|status| (100..600).contains(status));
             let is_refused = match status {
                 Some(status) => status == 401,

@@ -156,7 +156,7 @@ pub(crate) fn is_idle(path: &Path) -> bool {
     };
     // Without a tail the conversation counts as running, and callers leave it alone.
     let tail = tail().unwrap_or_default();
-    let last = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
+    let is_turn_over = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
         let line: serde_json::Value = serde_json::from_slice(line).ok()?;
         match line.get("payload")?.get("type")?.as_str()? {
             "task_complete" | "turn_complete" | "turn_aborted" => Some(true),
@@ -164,7 +164,7 @@ pub(crate) fn is_idle(path: &Path) -> bool {
             _ => None,
         }
     });
-    last.unwrap_or(false)
+    is_turn_over.unwrap_or(false)
 }
 
 /// Opens a rollout for reading as plain text. The first bytes tell whether it is compressed, and not the name, because

@@ -71,8 +71,8 @@ impl ResetCredits {
 
     /// Returns the next expiry if it is less than three days ahead.
     pub(crate) fn next_expiry_if_soon(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
-        let next = self.expires_at.iter().find(|at| **at > *now)?;
-        (*next - EXPIRY_NOTICE < *now).then_some(*next)
+        let expiry = self.expires_at.iter().find(|at| **at > *now)?;
+        (*expiry - EXPIRY_NOTICE < *now).then_some(*expiry)
     }
 }
 

@@ -20,8 +20,8 @@ pub(crate) struct FolderSettings {
 impl FolderSettings {
     /// Returns true if the user allows logins in `home`, which others can read.
     pub(crate) fn allows_logins_in(&self, home: &Path, home_dir: Option<&Path>) -> bool {
-        let found = find_nearest(home, &self.shared_logins, home_dir);
-        found.is_some_and(|(_, is_allowed)| *is_allowed)
+        let setting = find_nearest(home, &self.shared_logins, home_dir);
+        setting.is_some_and(|(_, is_allowed)| *is_allowed)
     }
 
     /// Returns the setting of the nearest folder at or above the absolute folder `cwd`: that folder as the user typed

@@ -64,8 +64,10 @@ pub(crate) enum IsolationError {
 /// Returns true if an entry at the top of the real home is shared with isolated homes. The user's own
 /// files are shared; logins, databases, caches and files of running processes are not.
 fn is_shared(name: &Path) -> bool {
-    let mut own = SHARED_FOLDERS.iter().chain(&SHARED_FILES);
-    if own.any(|own| name == Path::new(own)) || name == Path::new(MCP_CREDENTIALS) {
+    let mut created_by_codex = SHARED_FOLDERS.iter().chain(&SHARED_FILES);
+    if created_by_codex.any(|shared| name == Path::new(shared))
+        || name == Path::new(MCP_CREDENTIALS)
+    {
         return true;
     }
     match kind_of(name) {
@@ -99,8 +101,8 @@ pub(crate) fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError
         && let Ok(linked) = fs::read_link(isolated.join(SESSIONS))
         && linked != real.join(SESSIONS)
     {
-        let other = atomic::parent_of(&linked).to_path_buf();
-        return Err(IsolationError::OtherHome(other));
+        let other_home = atomic::parent_of(&linked).to_path_buf();
+        return Err(IsolationError::OtherHome(other_home));
     }
     for folder in SHARED_FOLDERS {
         atomic::create_private_folder(&real.join(folder))?;

@@ -76,14 +76,14 @@ impl LogLocation {
 
     /// Parses a file name; `None` if this log would never write a file of that name.
     pub fn parse(&self, name: &str) -> Option<LogName> {
-        let rest = name.strip_prefix(&self.prefix)?;
-        let (rest, is_zip) = match rest.strip_suffix(".zip") {
-            Some(rest) => (rest, true),
-            None => (rest, false),
+        let remaining = name.strip_prefix(&self.prefix)?;
+        let (remaining, is_zip) = match remaining.strip_suffix(".zip") {
+            Some(remaining) => (remaining, true),
+            None => (remaining, false),
         };
-        let rest = rest.strip_suffix(&self.suffix)?;
-        let (date, number) = match rest.split_once('.') {
-            None => (rest, 0),
+        let remaining = remaining.strip_suffix(&self.suffix)?;
+        let (date, number) = match remaining.split_once('.') {
+            None => (remaining, 0),
             Some((date, number)) => (date, number.parse().ok()?),
         };
         let parsed = LogName {

@@ -62,18 +62,18 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
 
     let event: CompletedEvent<'_> = serde_json::from_str(payload.json)?;
     let payload = event.item.get();
-    let found: Completed<'_> = serde_json::from_str(payload)?;
+    let completed: Completed<'_> = serde_json::from_str(payload)?;
     let origin = ItemOrigin::Completed;
     let text = |kind: fn(String) -> EventKind| -> ParsedItems {
-        let content = found.content.map_or("[]", RawValue::get);
+        let content = completed.content.map_or("[]", RawValue::get);
         let parts: Vec<ContentPart<'_>> = serde_json::from_str(content)?;
         Ok(one_item(origin, kind(join_texts(&parts))))
     };
-    match &*found.kind {
+    match &*completed.kind {
         "UserMessage" => text(EventKind::User),
         "AgentMessage" => text(EventKind::Assistant),
         "Reasoning" => {
-            let texts = found.summary_text.into_iter().map(EventKind::Reasoning);
+            let texts = completed.summary_text.into_iter().map(EventKind::Reasoning);
             Ok(texts.map(|kind| plain_item(origin, kind)).collect())
         }
         "CommandExecution" | "FileChange" => read_execution(payload, origin),
@@ -97,21 +97,21 @@ fn read_execution(payload: &str, origin: ItemOrigin) -> ParsedItems {
         /// The changed files, without their changes.
         changes: Option<BTreeMap<String, IgnoredAny>>,
     }
-    let found: Execution<'_> = serde_json::from_str(payload)?;
-    let id = found.call_id.or(found.id);
+    let execution: Execution<'_> = serde_json::from_str(payload)?;
+    let id = execution.call_id.or(execution.id);
     let mut items = Vec::new();
-    if let Some(command) = found.command {
+    if let Some(command) = execution.command {
         let kind = EventKind::ToolCall {
             name: "exec_command".to_owned(),
             text: command.into_text(),
         };
         items.push(call_item(origin, id.clone(), kind));
-        if let Some(output) = found.aggregated_output {
+        if let Some(output) = execution.aggregated_output {
             let kind = EventKind::ToolOutput(output.into_owned());
             items.push(call_item(origin, id, kind));
         }
     }
-    if let Some(changes) = found.changes {
+    if let Some(changes) = execution.changes {
         let paths: Vec<_> = changes.into_keys().collect();
         // Without an id: the patch itself may name the files in another form.
         let kind = EventKind::FilesTouched(paths.join("\n"));

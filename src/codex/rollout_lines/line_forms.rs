@@ -126,7 +126,7 @@ pub(super) fn matching_forms<'a>(
     FORMS.iter().filter(move |form| {
         let mut payloads = form.payloads.iter();
         // Without a type in sight any form of the kind may match.
-        let fits = |found| form.payloads.is_empty() || payloads.any(|own| own.as_bytes() == found);
+        let fits = |name| form.payloads.is_empty() || payloads.any(|p| p.as_bytes() == name);
         form.kind.as_bytes() == kind && payload.is_none_or(fits)
     })
 }

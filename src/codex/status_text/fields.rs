@@ -172,9 +172,9 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
     }
     let mut name: Vec<_> = text.split_whitespace().collect();
     let ends_with = |name: &mut Vec<&str>, word: &str| {
-        let found = name.last().is_some_and(|w| w.eq_ignore_ascii_case(word));
-        name.truncate(name.len() - usize::from(found));
-        found
+        let is_last = name.last().is_some_and(|w| w.eq_ignore_ascii_case(word));
+        name.truncate(name.len() - usize::from(is_last));
+        is_last
     };
     if !ends_with(&mut name, "limit") {
         return None;

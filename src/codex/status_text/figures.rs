@@ -53,16 +53,16 @@ impl ResetContext {
         let length = minutes.map(|m| Duration::minutes(i64::from(m)));
         match (day, time) {
             (None, Some(time)) => {
-                let next = zone.next_occurrence(time, None, &now);
+                let next_time = zone.next_occurrence(time, None, &now);
                 let latest = length
                     .filter(|length| *length < Duration::hours(24))
                     // Ten minutes for clocks that differ.
                     .map(|length| now + length + Duration::minutes(10));
-                if latest.is_some_and(|latest| next > latest) {
+                if latest.is_some_and(|latest| next_time > latest) {
                     let from = now.checked_sub_signed(Duration::hours(24))?;
                     return Some(zone.next_occurrence(time, None, &from));
                 }
-                Some(next)
+                Some(next_time)
             }
             (Some(Day::Weekday(day)), time) => {
                 Some(zone.next_occurrence(time.unwrap_or(NaiveTime::MIN), Some(day), &now))
