@@ -23,9 +23,6 @@ use crate::io::ansi;
 use crate::io::clock::Zone;
 use chrono::{DateTime, Utc};
 
-/// The longest text that is parsed, in bytes. A screen of `/status` is below 4 kB.
-const MAX_BYTES: usize = 256 * 1024;
-
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StatusText {
     /// The email of the account, if an account line shows it.
@@ -49,11 +46,8 @@ pub struct StatusText {
 /// repeats a time, the first one after `now` counts. Of several screens the last one counts.
 ///
 /// # Errors
-/// The text is no `/status` text, is too long, or names two accounts; or one of its values is incomplete or invalid.
+/// The text is no `/status` text, or names two accounts; or one of its values is incomplete or invalid.
 pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, StatusTextError> {
-    if text.len() > MAX_BYTES {
-        return Err(StatusTextError::TooLong(text.len()));
-    }
     let mut reader = StatusReader {
         status: StatusText::default(),
         heading: CODEX_LIMIT.to_owned(),

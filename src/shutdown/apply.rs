@@ -145,16 +145,12 @@ fn stop_daemon(
     process: &HomeProcess,
     deadline: Instant,
 ) -> Result<(), ShutdownError> {
-    // If no Codex is installed any more, the program file of the daemon still has the command.
-    let program = Program::find(request.codex_bin, request.env)
-        .or_else(|e| match &process.program {
-            Some(daemon_program) => Program::find(Some(daemon_program), request.env).map_err(|_| e),
-            None => Err(e),
-        })
-        .map_err(|source| ShutdownError::NoProgram {
+    let program = Program::find(request.codex_bin, request.env).map_err(|source| {
+        ShutdownError::NoProgram {
             pid: process.pid,
             source,
-        })?;
+        }
+    })?;
     let time_left = deadline.saturating_duration_since(Instant::now());
     daemon::stop(&program, request.home, request.env, time_left)
         .map(|_| ())

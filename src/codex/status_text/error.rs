@@ -3,9 +3,6 @@
 /// The reason why a status text is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StatusTextError {
-    /// The text is longer than 256 KiB.
-    #[error("the status text is too long: {0} bytes")]
-    TooLong(usize),
     #[error("the status text names no account and no quota")]
     Nothing,
     /// A limit whose figure is no percentage from 0 to 100.
