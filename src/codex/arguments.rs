@@ -18,7 +18,7 @@ const ADMINISTRATIVE_SUBCOMMANDS: &str = "a app-server apply archive cloud compl
 
 /// Returns true if `word` is one of `words`, which are separated by blanks.
 fn is_among(words: &str, word: &str) -> bool {
-    words.split(' ').any(|known| known == word)
+    words.split(' ').any(|listed_word| listed_word == word)
 }
 
 /// The flag of the terminal interface that keeps the conversation out of the background daemon.

@@ -403,7 +403,7 @@ fn describe_daemon(pid: u32) -> HomeProcess {
 fn is_named(name: &OsStr, names: &[String]) -> bool {
     let name = name.to_string_lossy().to_lowercase();
     let bare = |name: &str| name.strip_suffix(".exe").unwrap_or(name).to_owned();
-    names.iter().any(|wanted| bare(wanted) == bare(&name))
+    names.iter().any(|program| bare(program) == bare(&name))
 }
 
 /// Returns the Codex home of a process: its `CODEX_HOME`, else `.codex` in its home folder. `None` if

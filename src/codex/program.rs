@@ -41,14 +41,14 @@ impl Program {
     /// # Errors
     /// The program does not exist or is not executable.
     pub fn find(configured: Option<&Path>, env: &Environment) -> Result<Self, ProgramError> {
-        let program = configured.unwrap_or(Path::new("codex"));
-        if let Some(path) = env.find_program(program) {
+        let name_or_path = configured.unwrap_or(Path::new("codex"));
+        if let Some(path) = env.find_program(name_or_path) {
             return Ok(Self { path });
         }
-        if program.components().count() > 1 || program.is_absolute() {
-            Err(ProgramError::NotAProgram(env.absolute(program)))
+        if name_or_path.components().count() > 1 || name_or_path.is_absolute() {
+            Err(ProgramError::NotAProgram(env.absolute(name_or_path)))
         } else {
-            Err(ProgramError::NotOnPath(program.display().to_string()))
+            Err(ProgramError::NotOnPath(name_or_path.display().to_string()))
         }
     }
 

@@ -180,8 +180,8 @@ fn parse_account_value(lines: &[&str]) -> Option<(String, Option<String>)> {
     };
     let mut words = line.split_whitespace();
     let email = words.find(|word| is_email(word))?.to_owned();
-    let rest = words.collect::<Vec<_>>().join(" ");
-    let plan = rest
+    let after_email = words.collect::<Vec<_>>().join(" ");
+    let plan = after_email
         .strip_prefix('(')
         .and_then(|plan| plan.strip_suffix(')'))
         .map(str::trim)

@@ -137,8 +137,8 @@ pub(crate) fn find_created_during(
 /// Codex read the login.
 pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
     let meta = rollout::read_head(path).ok().flatten()?;
-    let written = meta.account().or_else(|| meta.text("creator_user_id"));
-    (!is_by_account(&meta, record)).then(|| written.unwrap_or_default().to_owned())
+    let creator = meta.account().or_else(|| meta.text("creator_user_id"));
+    (!is_by_account(&meta, record)).then(|| creator.unwrap_or_default().to_owned())
 }
 
 /// Returns true if the rollout at `path` names the account of the launch as its creator. Codex up to 0.150

@@ -245,7 +245,7 @@ fn add_opened(record: &mut LaunchRecord, open: &[PathBuf]) -> bool {
             continue;
         }
         let resumed = record.binding.resumed.as_ref();
-        let start = match resumed.filter(|resumed| resumed.rollout_path == text) {
+        let start_offset = match resumed.filter(|resumed| resumed.rollout_path == text) {
             Some(resumed) => resumed.start_offset,
             // A conversation that is older than the launch is resumed at its current end.
             None if is_older(path, record) => path.metadata().map_or(0, |meta| meta.len()),
@@ -259,7 +259,7 @@ fn add_opened(record: &mut LaunchRecord, open: &[PathBuf]) -> bool {
                 None => 0,
             },
         };
-        let conversation = binding::describe_open_conversation(path, start);
+        let conversation = binding::describe_open_conversation(path, start_offset);
         record.binding.conversations.extend(conversation);
     }
     record.binding.conversations.len() > before

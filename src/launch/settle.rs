@@ -60,10 +60,10 @@ pub(crate) struct OtherLaunches<'a> {
 impl<'a> OtherLaunches<'a> {
     /// Selects the unsettled launches of the same home and account as `record`, except `record`.
     pub(crate) fn select(launches: &'a Launches, record: &LaunchRecord) -> Self {
-        let unsettled = launches.unsettled().filter(|other| {
-            other.launch_id != record.launch_id
-                && other.run.codex_home == record.run.codex_home
-                && other.identity.is_same(&record.identity)
+        let unsettled = launches.unsettled().filter(|launch| {
+            launch.launch_id != record.launch_id
+                && launch.run.codex_home == record.run.codex_home
+                && launch.identity.is_same(&record.identity)
         });
         Self {
             launches,
@@ -74,23 +74,22 @@ impl<'a> OtherLaunches<'a> {
 
     /// Returns true if the registry records that another launch started the conversation.
     fn have_started(&self, session_id: &str) -> bool {
-        self.launches
-            .find_by_session(session_id)
-            .is_some_and(|other| {
-                let mut bound = other.binding.conversations.iter();
-                other.launch_id != self.launch_id
-                // Another launch that only resumed it began at a later offset.
-                && bound.any(|bound| bound.session_id == session_id && bound.start_offset == 0)
-            })
+        let newest = self.launches.find_by_session(session_id);
+        newest.is_some_and(|launch| {
+            // Another launch that only resumed it began at a later offset.
+            let is_start =
+                |c: &BoundConversation| c.session_id == session_id && c.start_offset == 0;
+            launch.launch_id != self.launch_id && launch.binding.conversations.iter().any(is_start)
+        })
     }
 
     /// Returns true if another launch ran at the creation of the conversation, so that it may have
     /// started it.
     fn may_have_started(&self, session_id: &str) -> bool {
         let created = thread_rollouts::created_at(session_id);
-        let mut others = self.unsettled.iter();
-        others.any(|other| {
-            let since = other.run.started_at.to_utc();
+        let mut launches = self.unsettled.iter();
+        launches.any(|launch| {
+            let since = launch.run.started_at.to_utc();
             created.is_none_or(|created| created >= since)
         })
     }

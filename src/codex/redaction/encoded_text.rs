@@ -114,20 +114,20 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
                 .take(MAX_REPEATED)
                 .take_while(|b| **b == b'\\')
                 .count();
-            let rest = &text[slashes..];
+            let tail = &text[slashes..];
             let colour = ESCAPE_CODES.iter().find_map(|code| {
-                let parameters = rest.strip_prefix(code.as_bytes())?;
+                let parameters = tail.strip_prefix(code.as_bytes())?;
                 Some(slashes + code.len() + colour_len(parameters)?)
             });
             if let Some(len) = colour {
                 return Some((len, None));
             }
-            let (len, c) = match rest.first()? {
+            let (len, c) = match tail.first()? {
                 b'u' => (
                     5,
-                    ascii(rest.get(3..5).filter(|_| rest[1..].starts_with(b"00"))?, 16)?,
+                    ascii(tail.get(3..5).filter(|_| tail[1..].starts_with(b"00"))?, 16)?,
                 ),
-                b'x' => (3, ascii(rest.get(1..3)?, 16)?),
+                b'x' => (3, ascii(tail.get(1..3)?, 16)?),
                 b'n' | b'r' | b't' => (1, '\n'),
                 other if other.is_ascii_punctuation() => (1, char::from(*other)),
                 _ => return None,
@@ -156,8 +156,8 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
         }
         _ => {
             let mut without_width = WITHOUT_WIDTH.iter();
-            let found = without_width.find(|c| text.starts_with(c.as_bytes()))?;
-            Some((found.len(), None))
+            let invisible = without_width.find(|c| text.starts_with(c.as_bytes()))?;
+            Some((invisible.len(), None))
         }
     }
 }

@@ -52,21 +52,21 @@ pub(crate) fn find_secret(text: &[u8]) -> Option<SecretInText> {
 /// Replaces the secrets in a text, including those hidden by escapes or base64. Returns the text and the number of
 /// replacements.
 pub(crate) fn redact_and_count(text: &str) -> (String, usize) {
-    let places = |text: &str| {
-        let found = search::find_secrets(text.as_bytes(), TextKind::Document);
-        found.map(|secret| secret.place).collect::<Vec<_>>()
+    let find_places = |text: &str| {
+        let secret_places = search::find_secrets(text.as_bytes(), TextKind::Document);
+        secret_places.map(|secret| secret.place).collect::<Vec<_>>()
     };
-    let mut found = places(text);
+    let mut secret_places = find_places(text);
     let unescaped = UnescapedText::decode(text);
     let mut decoded: Vec<Range<usize>> = find_base64(&unescaped.text)
         .filter(|(_, hidden)| find_secret(hidden).is_some())
         .map(|(place, _)| place)
         .collect();
     if !unescaped.is_original() {
-        decoded.extend(places(&unescaped.text));
+        decoded.extend(find_places(&unescaped.text));
     }
-    found.extend(decoded.iter().map(|place| unescaped.original_range(place)));
-    replace(text, found)
+    secret_places.extend(decoded.iter().map(|place| unescaped.original_range(place)));
+    replace(text, secret_places)
 }
 
 /// Replaces the parts of a text at `places`. Returns the text and the number of replacements.

@@ -86,15 +86,15 @@ fn parse_used_percent(value: &str) -> Option<(f64, &str)> {
     };
     let end = figure.find(|c: char| !c.is_ascii_digit() && !".,".contains(c))?;
     let percent: f64 = figure[..end].replace(',', ".").parse().ok()?;
-    let rest = figure[end..].trim_start().strip_prefix('%')?.trim_start();
-    let end = rest.find(|c: char| !c.is_alphabetic());
-    let (word, rest) = rest.split_at(end.unwrap_or(rest.len()));
+    let tail = figure[end..].trim_start().strip_prefix('%')?.trim_start();
+    let end = tail.find(|c: char| !c.is_alphabetic());
+    let (word, tail) = tail.split_at(end.unwrap_or(tail.len()));
     let used = match word.to_lowercase().as_str() {
         "left" | "remaining" => 100.0 - percent,
         "used" => percent,
         _ => return None,
     };
-    (0.0..=100.0).contains(&percent).then_some((used, rest))
+    (0.0..=100.0).contains(&percent).then_some((used, tail))
 }
 
 /// Parses `(resets 09:08)` or `resets 09:08` and returns the time: `Some(None)` if there is no reset,
@@ -103,19 +103,19 @@ fn parse_used_percent(value: &str) -> Option<(f64, &str)> {
     clippy::option_option,
     reason = "no reset and no grammar are two cases"
 )]
-fn parse_reset_time(rest: &str) -> Option<Option<&str>> {
+fn parse_reset_time(after_figure: &str) -> Option<Option<&str>> {
     let is_between = |c: char| !c.is_alphanumeric() && !"()".contains(c);
-    let rest = rest.trim_start_matches(is_between);
-    if rest.is_empty() {
+    let after_figure = after_figure.trim_start_matches(is_between);
+    if after_figure.is_empty() {
         return Some(None);
     }
-    let inner = match rest.strip_prefix('(') {
+    let inner = match after_figure.strip_prefix('(') {
         Some(inner) => {
             let (inner, after) = inner.split_once(')')?;
             // Text of another program after the bracket is harmless, but a second figure is not.
             (!after.contains('%')).then_some(inner)?
         }
-        None => rest,
+        None => after_figure,
     };
     let time = strip_word(inner.trim(), "resets")?;
     Some(Some(time.trim_start_matches([':', ' ']).trim_end()))

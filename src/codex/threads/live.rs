@@ -77,15 +77,15 @@ pub(crate) fn set_names(
     is_given: impl Fn(&str, &str, [&str; 2]) -> bool,
 ) -> Result<usize, DatabaseError> {
     change_in_transaction(database, |transaction| {
-        let known = "SELECT title, first_user_message FROM threads \
+        let listed_rows = "SELECT title, first_user_message FROM threads \
                      WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2";
         // On a schema without these columns Codex reads names from `session_index.jsonl` only.
-        let Ok(mut known) = transaction.prepare(known) else {
+        let Ok(mut listed_rows) = transaction.prepare(listed_rows) else {
             return Ok(0);
         };
         let mut changed = 0;
         for (id, name) in names {
-            let row = known.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
+            let row = listed_rows.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
             let row: Option<[String; 2]> = row.optional()?;
             if row.is_some_and(|row| is_given(id, name, row.each_ref().map(String::as_str))) {
                 let sql = "UPDATE threads SET name=?2 WHERE id=?1";
