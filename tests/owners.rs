@@ -1,6 +1,6 @@
 //! The owner of a login after kills, removed profiles, and incomplete or old records.
 
-use crate::support::env::{Run, TestEnv};
+use crate::support::env::TestEnv;
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, points, run_with_fault, sample};
 use crate::support::lab::Lab;

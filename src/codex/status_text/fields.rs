@@ -286,11 +286,10 @@ on 24 Nov)
     fn limit_labels_are_parsed_into_name_and_window() {
         let read = |text: &str| {
             let label = parse_limit_label(text)?;
-            let length = match (label.minutes, label.is_usage, label.is_secondary) {
-                (Some(minutes), ..) => minutes.to_string(),
-                (None, true, true) => "secondary".into(),
-                (None, true, false) => "usage".into(),
-                (None, false, _) => "-".into(),
+            let length = match (label.minutes, label.is_usage) {
+                (Some(minutes), _) => minutes.to_string(),
+                (None, true) => "usage".into(),
+                (None, false) => "-".into(),
             };
             Some(format!("{} {length}", label.name.join("_")))
         };
@@ -301,10 +300,10 @@ on 24 Nov)
             ("5-hour limit", " 300"),
             ("Weekly usage limit", " 10080"),
             ("Usage limit", " usage"),
-            ("Secondary usage limit", " secondary"),
+            ("Secondary usage limit", " usage"),
             ("GPT-5.3-Codex-Spark limit", "GPT-5.3-Codex-Spark -"),
             ("GPT-5.3-Codex-Spark 5h limit", "GPT-5.3-Codex-Spark 300"),
-            ("Spark Secondary usage limit", "Spark secondary"),
+            ("Spark Secondary usage limit", "Spark usage"),
             ("Monthly credit limit", "Monthly_credit -"),
             ("limit", " -"),
         ] {
