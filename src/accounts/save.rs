@@ -260,7 +260,7 @@ fn record_after_save(
             }
         }
         SaveOutcome::KeptNewer if old_digest.as_ref() != Some(&digest) => {
-            record.mark_superseded(digest)
+            record.mark_superseded(digest);
         }
         _ => {}
     }

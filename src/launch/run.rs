@@ -79,10 +79,10 @@ impl Launch<'_> {
             });
         warn_on_error(recorded, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
-        let (watched, last_check) = watcher.finish().unzip();
-        if let Some(watched) = watched {
-            self.record.binding.conversations = watched.conversations;
-            self.record.binding.unbound_because = watched.unbound_because;
+        let (binding, last_check) = watcher.finish().unzip();
+        if let Some(binding) = binding {
+            self.record.binding.conversations = binding.conversations;
+            self.record.binding.unbound_because = binding.unbound_because;
         }
         let last_check = last_check.flatten();
         let end = LaunchEnd {
