@@ -47,6 +47,27 @@ pub fn main() -> ExitCode {
     run(cli, is_dry_run, env)
 }
 
+/// Resolves the settings. Some commands use the defaults if `config.toml` is invalid. The text is the problem of that
+/// file, of which those commands have to warn.
+fn resolve_settings(
+    command: &Command,
+    flags: Flags,
+    env: &Environment,
+) -> (Result<Settings>, Option<String>) {
+    match Settings::resolve(flags.clone(), env) {
+        Err(_) if command.tolerates_invalid_config() => {
+            (Settings::resolve_without_file(flags, env), None)
+        }
+        Err(error) if error.kind == ErrorKind::Usage && command.may_use_default_config() => {
+            match Settings::resolve_without_file(flags, env) {
+                Ok(settings) => (Ok(settings), Some(error.to_one_line())),
+                Err(_) => (Err(error), None),
+            }
+        }
+        resolved => (resolved, None),
+    }
+}
+
 fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
     let Cli { global, command } = cli;
     let verbosity = match (global.quiet, global.verbose) {
@@ -62,15 +83,15 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
         color: global.color,
         assume_yes: global.yes,
     };
-    let settings = match Settings::resolve(flags.clone(), &env) {
-        Err(_) if command.tolerates_invalid_config() => Settings::resolve_without_file(flags, &env),
-        resolved => resolved,
-    };
+    let (settings, config_problem) = resolve_settings(&command, flags, &env);
     let color = match &settings {
         Ok(settings) => settings.color,
         Err(_) => global.color.unwrap_or_default(),
     };
     let ui = Ui::new(global.json, verbosity, color, &env);
+    if let Some(problem) = config_problem {
+        ui.warn(format_args!("{problem}; the defaults are used"));
+    }
     let waiting_ui = ui.clone();
     progress::set_wait_callback(move || {
         waiting_ui.note("waiting for another process to finish");

@@ -9,10 +9,10 @@ use crate::config::{ColorChoice, ConfigValues, Preferences};
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store;
-use crate::io::IoError;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::clock::{Clock, Timestamp, Zone};
 pub use crate::io::environment::Environment;
+use crate::io::{IoError, OrdinaryPath};
 use crate::ui::Ui;
 use chrono::{DateTime, Utc};
 use std::ffi::OsString;
@@ -279,7 +279,7 @@ pub(crate) fn read_tz(env: &Environment) -> Option<Zone> {
     parse_tz(env.text("TZ")?)
 }
 
-/// Parses a value of `TZ`: an IANA name, or the path of a zone file below `zoneinfo/`.
+/// Parses a value of `TZ`: an IANA name, or the path of a zone file, which may be a symbolic link.
 pub(crate) fn parse_tz(tz: &str) -> Option<Zone> {
     // POSIX allows a colon before the name of a zone file.
     let name = tz.trim_start_matches(':');
@@ -287,7 +287,11 @@ pub(crate) fn parse_tz(tz: &str) -> Option<Zone> {
         let (_, zone) = path.split_once("zoneinfo/")?;
         Zone::named(zone)
     };
-    Zone::named(name).or_else(|| of_file(name))
+    Zone::named(name).or_else(|| of_file(name)).or_else(|| {
+        let path = Path::new(name);
+        let real = path.is_absolute().then(|| path.canonical().ok())??;
+        of_file(&real.to_string_lossy())
+    })
 }
 
 /// Returns the zone named by `TZ`, else the system's, else UTC.

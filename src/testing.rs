@@ -47,7 +47,7 @@ pub mod io {
 pub mod logging {
     pub use crate::logging::{
         LogArchiving, LogContext, LogFormat, LogHandle, LogLocation, LogName, LogSettings,
-        Severity, start,
+        Severity, gather_events, start,
     };
 }
 

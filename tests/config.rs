@@ -138,7 +138,7 @@ fn an_invalid_value_stops_all_commands_but_those_that_fix_it() {
 }
 
 #[test]
-fn a_typo_is_reported_in_one_line() {
+fn a_typo_is_one_line_and_does_not_stop_accounts_and_recommend() {
     let env = TestEnv::new();
     for (text, problem) in [
         (
@@ -156,6 +156,13 @@ fn a_typo_is_reported_in_one_line() {
         let (error, _) = run.stderr.split_once('\n').unwrap();
         assert!(error.starts_with(&format!("error: {problem}")), "{run}");
         assert!(error.ends_with("/home/.codex-manager/config.toml"), "{run}");
+        for command in ["accounts", "list", "recommend"] {
+            let run = env.run([command]);
+            assert_ne!(run.code, 4, "{run}");
+            let warning = format!("warning: {problem}");
+            assert!(run.stderr.starts_with(&warning), "{run}");
+            assert!(run.stderr.contains("; the defaults are used\n"), "{run}");
+        }
     }
 }
 

@@ -202,6 +202,27 @@ fn a_login_that_is_live_in_another_home_stays_with_that_home() {
     assert_same_tree(&before.2, &env.tree("home/.codex-switch"));
 }
 
+/// Versions before 3.8 have `config.json` (`app_config.rs`, `provider.rs`).
+#[test]
+fn the_logins_of_an_older_cc_switch_become_profiles() {
+    let env = TestEnv::new();
+    let login: Value = serde_json::from_str(&text(&bob())).unwrap();
+    let provider =
+        json!({"id": "x", "name": "client", "settingsConfig": {"auth": login, "config": ""}});
+    let config = json!({"version": 2, "claude": {"providers": {}, "current": ""},
+        "codex": {"providers": {"x": provider}, "current": "x"}});
+    env.write("home/.cc-switch/config.json", config.to_string());
+    assert_eq!(
+        rows(&import(&env, &["cc-switch"], 0)),
+        [("client", "client", None)]
+    );
+    env.write("home/.cc-switch/config.json", "{");
+    let run = env
+        .run(["profile", "import", "--from", "cc-switch"])
+        .code(1);
+    assert!(run.stderr.contains("config.json"), "{run}");
+}
+
 /// The layout of caam (`internal/authfile/authfile.go`, `internal/profile/profile.go`): copies in the vault, and homes
 /// of isolated profiles, in which Codex runs.
 #[test]

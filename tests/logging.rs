@@ -6,7 +6,7 @@ use codex_manager::testing::io::clock::{Clock, Zone};
 use codex_manager::testing::io::events;
 use codex_manager::testing::logging::{
     LogArchiving, LogContext, LogFormat, LogHandle, LogLocation, LogName, LogSettings, Severity,
-    start,
+    gather_events, start,
 };
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -158,6 +158,42 @@ fn a_new_day_or_a_full_file_starts_a_new_log_file() {
             lines += text.lines().count();
         }
         assert_eq!(lines, 31);
+    }
+}
+
+#[test]
+fn gathered_events_are_logged_in_order_and_within_the_limit() {
+    for max_file_bytes in [0, 1000] {
+        let root = tempfile::tempdir().expect("a folder");
+        let settings = LogSettings {
+            max_file_bytes,
+            ..LogSettings::default()
+        };
+        let _ = logged(&settings, &world(root.path(), "2026-11-20"), || {
+            gather_events(|| {
+                for number in 0..2000_u32 {
+                    events::info!(number, "gathered");
+                }
+                let written = names(&folder(root.path()));
+                assert!(!written.is_empty(), "all lines are in memory");
+            });
+            events::info!("later");
+        });
+        // The newest file has no number.
+        let mut files = names(&folder(root.path()));
+        let number = |name: &String| name.rsplit('.').nth(1).and_then(|n| n.parse::<u32>().ok());
+        files.sort_by_key(|name| number(name).unwrap_or(u32::MAX));
+        let mut messages = Vec::new();
+        for name in &files {
+            let text = text_of(&folder(root.path()).join(name));
+            assert!(max_file_bytes == 0 || text.len() <= 1000, "{name}");
+            messages.extend(text.lines().map(str::to_owned));
+        }
+        assert_eq!(messages.len(), 2001, "{files:?}");
+        for (number, line) in messages[..2000].iter().enumerate() {
+            assert!(line.ends_with(&format!("number={number}")), "{line}");
+        }
+        assert!(messages[2000].contains("later"));
     }
 }
 

@@ -265,6 +265,22 @@ fn the_user_may_name_the_account_of_the_text() {
 }
 
 #[test]
+fn utf16_status_text_from_powershell_is_read() {
+    let env = without_codex();
+    let text = PASTED.trim_start().replace("Alice@", "bob@");
+    let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());
+    let (little, big): (Vec<_>, Vec<_>) = units
+        .map(|unit| (unit.to_le_bytes(), unit.to_be_bytes()))
+        .unzip();
+    for bytes in [little.concat(), big.concat()] {
+        env.write("pasted.txt", bytes);
+        let run = env.run(["status", "--status-file", "pasted.txt"]).code(5);
+        let error = "the status text is about bob@example.com";
+        assert!(run.stderr.contains(error), "{run}");
+    }
+}
+
+#[test]
 fn windows_without_a_known_length_set_the_cooldown_and_report_no_moved_reset() {
     let mut env = without_codex();
     let look = |env: &TestEnv| {

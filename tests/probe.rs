@@ -280,7 +280,7 @@ fn failures_of_the_rate_limit_request_are_distinguished() {
     ));
     assert!(matches!(
         fetch("GET http://x/wham/usage failed: 429 Too Many Requests; body=401"),
-        ProbeFailure::Server(_)
+        ProbeFailure::RateLimited(_)
     ));
     assert!(matches!(
         fetch("GET http://x/wham/usage failed: 503 Service Unavailable; body={}"),
@@ -288,11 +288,11 @@ fn failures_of_the_rate_limit_request_are_distinguished() {
     ));
     assert!(matches!(
         fetch("error sending request for url (http://127.0.0.1:1/wham/usage)"),
-        ProbeFailure::Server(_)
+        ProbeFailure::Network(_)
     ));
     assert!(matches!(
         failure(-32603, "workspace routing discovery failed"),
-        ProbeFailure::Server(_)
+        ProbeFailure::Network(_)
     ));
     assert!(matches!(
         failure(-32601, "unknown method"),

@@ -256,12 +256,15 @@ fn failures_of_the_server_are_distinguished() {
     };
     world.alice(|alice| alice.usage_status = Some(503));
     let run = world.status().code(6);
-    assert!(problem(&run).starts_with("the server failed or "), "{run}");
+    assert!(problem(&run).starts_with("the server failed: "), "{run}");
     assert_eq!(run.json()["email"], "alice@example.com");
 
     world.alice(|alice| alice.usage_status = Some(429));
     let run = world.status().code(6);
-    assert!(problem(&run).contains("429 Too Many Requests"), "{run}");
+    assert!(
+        problem(&run).starts_with("the server received too many requests"),
+        "{run}"
+    );
 
     world.alice(|alice| {
         alice.usage_status = None;
@@ -346,7 +349,7 @@ fn offline_status_shows_the_newest_figure_with_its_age() {
     drop(backend);
     let run = env.run(["status", "--json"]).code(6);
     assert!(
-        problem(&run).starts_with("the server failed or cannot be reached: "),
+        problem(&run).starts_with("cannot reach the server: "),
         "{run}"
     );
     let output = run.json();
@@ -560,7 +563,7 @@ fn a_recorded_window_whose_reset_has_passed_counts_as_unused() {
     codex_other 1d  ████████ 100 % left, reset Fri 20 Nov 12:30, 4 h 30 min ago; before: 99.5 % left
     source: live, recorded Fri 20 Nov 12:00, 5 h ago
     --- stderr
-    warning: no live figures: the server failed or cannot be reached: error sending request for url (x)
+    warning: no live figures: cannot reach the server: error sending request for url (x)
     hint: try again later, or use pasted /status text: --status-file FILE
     ");
     env.set("CODEX_MANAGER_NOW", "2026-11-24T15:55:00Z");

@@ -303,7 +303,7 @@ fn restic_gets_no_key_of_openai() {
 }
 
 #[test]
-fn a_drill_reports_a_codex_that_does_not_answer() {
+fn a_drill_reports_a_codex_that_makes_no_progress() {
     let Some(mut env) = vault_env() else { return };
     let _ = env.run(["vault", "backup"]).code(0);
     let codex = FakeCodex::new(&env.path("codex")).behaviour(Behaviour::NeverAnswers);
@@ -311,7 +311,7 @@ fn a_drill_reports_a_codex_that_does_not_answer() {
     let run = env
         .run_to_its_end(["vault", "drill", "--timeout", "2"])
         .code(5);
-    assert!(run.stdout.contains("no answer within 2 s"), "{run}");
+    assert!(run.stdout.contains("no progress within 2 s"), "{run}");
 }
 
 #[test]

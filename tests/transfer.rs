@@ -574,7 +574,7 @@ fn i2_a_recovery_of_an_export_that_is_killed_anywhere_leaves_one_owner() {
         (name, serde_json::from_slice::<Value>(&text).expect("JSON"))
     });
     for is_renamed in [false, true] {
-        // Reproduces the state after a killed export.
+        // Reproduces the state after a killed export of an earlier version.
         let kill_export = || {
             let _ = (fs::remove_file(&file), fs::remove_file(&unfinished));
             let at = if is_renamed { &file } else { &unfinished };
@@ -583,7 +583,7 @@ fn i2_a_recovery_of_an_export_that_is_killed_anywhere_leaves_one_owner() {
             for (name, note) in &moved {
                 let mut note = note.clone();
                 note["moving"] = json!({"file": file, "unfinished": unfinished,
-                    "id": {"ino": meta.ino()}, "since": "2026-11-20T12:00:00Z"});
+                    "inode": [meta.dev(), meta.ino()], "since": "2026-11-20T12:00:00Z"});
                 fs::write(note_of(name), note.to_string()).expect("write");
             }
         };
@@ -670,11 +670,11 @@ fn a_killed_export_whose_file_is_missing_does_not_return_logins() {
     let env = env_with_profiles();
     let key = write_age_key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
-    // Reproduces the state after a kill between the two writes of profile.json.
+    // Reproduces the state of an earlier version, killed between its two writes of profile.json.
     let note = folder(&env, "work").join("profile.json");
     let mut open: Value = serde_json::from_slice(&fs::read(&note).expect("read")).expect("JSON");
     open["moving"] = json!({"file": env.path("out.age"), "unfinished": env.path(".none"),
-                            "id": {"ino": 1}, "since": "2026-11-20T12:00:00Z"});
+                            "inode": [1, 1], "since": "2026-11-20T12:00:00Z"});
     fs::write(&note, open.to_string()).expect("write");
     fs::rename(env.path("out.age"), env.path("stick.age")).expect("move the export");
     let printed = env.run(["profile", "list"]).code(0);

@@ -303,7 +303,7 @@ fn the_real_codex_asks_for_days_conversations_and_workspaces() {
         .as_str()
         .expect("a problem")
         .to_owned();
-    assert!(problem.starts_with("the server failed or "), "{run}");
+    assert!(problem.starts_with("the server failed: "), "{run}");
     let run = lab.manager(["usage", "--server", &id, "--json"]).code(6);
     let note = "the server has no estimate of this conversation";
     assert!(run.stderr.contains(note), "{run}");

@@ -105,16 +105,21 @@ pub(crate) struct PendingMove {
     /// The id of the export file, the same under both paths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<FileId>,
+    /// Device and inode number, which older versions recorded instead of `id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<(u64, u64)>,
     pub since: Timestamp,
 }
 
 impl PendingMove {
     /// Returns true if the file at `path` is the export. False if it cannot be read.
     pub(crate) fn is_export(&self, path: &Path) -> bool {
-        let present = file_id::stat(path).ok().flatten();
-        present
-            .zip(self.id)
-            .is_some_and(|((present, _), recorded)| recorded.is_same(present))
+        let from_inode = |(_, ino)| FileId::from_inode(ino);
+        let recorded = self.id.or_else(|| self.inode.map(from_inode));
+        let found = file_id::stat(path).ok().flatten();
+        found
+            .zip(recorded)
+            .is_some_and(|((found, _), recorded)| recorded.is_same(found))
     }
 }
 

@@ -8,7 +8,7 @@
 
 use crate::codex::connection::{self, Access};
 use crate::codex::{AUTH_JSON, AuthFile};
-use crate::io::{Environment, IoError, file_open, tree};
+use crate::io::{Environment, IoContext, IoError, file_open, tree};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -48,6 +48,8 @@ pub(crate) enum SwitcherError {
         path: PathBuf,
         source: rusqlite::Error,
     },
+    #[error("not a list of providers ({reason}): {}", path.display())]
+    Damaged { path: PathBuf, reason: String },
 }
 
 impl Switcher {
@@ -146,16 +148,33 @@ fn read_codex_auth(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     Ok(logins)
 }
 
-/// Reads the providers of Codex in `cc-switch.db`.
+/// Reads the providers of Codex in `cc-switch.db`, or in the `config.json` of versions before 3.8.
 fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
-    let path = folder.join("cc-switch.db");
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let providers = query_providers(&path).map_err(|source| SwitcherError::Database {
-        path: path.clone(),
-        source,
-    })?;
+    let mut path = folder.join("cc-switch.db");
+    let providers = if path.exists() {
+        query_providers(&path).map_err(|source| SwitcherError::Database {
+            path: path.clone(),
+            source,
+        })?
+    } else {
+        path = folder.join("config.json");
+        let bytes = match file_open::read(&path).at("read", &path) {
+            Err(e) if e.is_not_found() => return Ok(Vec::new()),
+            read => read?,
+        };
+        let config: Value = serde_json::from_slice(&bytes).map_err(|e| SwitcherError::Damaged {
+            path: path.clone(),
+            reason: e.to_string(),
+        })?;
+        let providers = config["codex"]["providers"]
+            .as_object()
+            .into_iter()
+            .flatten();
+        let name = |provider: &Value| provider["name"].as_str().unwrap_or_default().to_owned();
+        providers
+            .map(|(_, p)| (name(p), p["settingsConfig"].clone()))
+            .collect()
+    };
     let mut logins = Vec::new();
     for (name, mut settings) in providers {
         let auth = settings

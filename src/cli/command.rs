@@ -141,20 +141,37 @@ impl Command {
         match self {
             Self::Doctor(args) => args.only_reads(),
             Self::ListBackups(_) | Self::Diff(_) | Self::Usage(_) => true,
-            // On the search screen the user can trash and resume conversations.
-            Self::Sessions(args) => !args.pick,
-            Self::Find(args) => !args.words.is_empty(),
-            Self::Show(args) => args.session.is_some(),
+            Self::Sessions(_) | Self::Find(_) | Self::Show(_) => !self.opens_search_screen(),
+            _ => false,
+        }
+    }
+
+    /// Returns true if the command lets the user choose on the search screen, which can trash and resume conversations.
+    fn opens_search_screen(&self) -> bool {
+        match self {
+            Self::Sessions(args) => args.pick,
+            Self::Find(args) => args.words.is_empty(),
+            Self::Show(args) => args.session.is_none(),
             _ => false,
         }
     }
 
     /// Returns the hint for an interrupted command: the state that it leaves.
     pub(super) fn interrupt_hint(&self) -> &'static str {
-        if self.only_reads() {
-            "nothing was changed"
-        } else {
-            "each file is either unchanged or complete; run the same command again to continue"
+        match self {
+            Self::Backup(_) => "no archive was written, and the Codex home is unchanged",
+            Self::Restore(_) => "the Codex home is unchanged",
+            Self::Verify(_) => "the archives are unchanged",
+            Self::Use(_) | Self::Launch(_) | Self::Resume(_) => "the live login is unchanged",
+            Self::Find(_) | Self::Usage(_) | Self::Sessions(_) | Self::Show(_)
+                if !self.opens_search_screen() =>
+            {
+                "the conversations are unchanged"
+            }
+            Self::Demo(_) => "your own homes are unchanged",
+            _ => {
+                "each file is either unchanged or complete; run the same command again to continue"
+            }
         }
     }
 
@@ -165,6 +182,12 @@ impl Command {
             self,
             Self::Completions(_) | Self::Config(_) | Self::Doctor(_) | Self::Hook(_) | Self::Man(_)
         )
+    }
+
+    /// Returns true if the command uses the defaults, with a warning, if `config.toml` is invalid. Its answer may be
+    /// needed before the user corrects the file.
+    pub(super) fn may_use_default_config(&self) -> bool {
+        matches!(self, Self::Accounts(_) | Self::List(_) | Self::Recommend(_))
     }
 
     pub(super) fn run(self, context: &Context, tree: fn() -> clap::Command) -> Result<Outcome> {
@@ -219,7 +242,11 @@ mod tests {
         for name in ["find x", "usage", "sessions", "show x"] {
             let words = std::iter::once("codex-manager").chain(name.split(' '));
             let command = Cli::try_parse_from(words).expect("a command").command;
-            assert_eq!(command.interrupt_hint(), "nothing was changed", "{name}");
+            assert_eq!(
+                command.interrupt_hint(),
+                "the conversations are unchanged",
+                "{name}"
+            );
             assert!(command.only_reads(), "{name}");
         }
     }

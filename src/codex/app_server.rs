@@ -136,9 +136,14 @@ pub enum ProbeFailure {
     /// The server refused the token (401).
     #[error("the server refused the login: {0}")]
     Unauthorized(String),
-    /// The server cannot be reached, or answered with another error status.
-    #[error("the server failed or cannot be reached: {0}")]
+    /// The server asks for fewer requests (429).
+    #[error("the server received too many requests: {0}")]
+    RateLimited(String),
+    /// The server failed: 5xx, or any other error status.
+    #[error("the server failed: {0}")]
     Server(String),
+    #[error("cannot reach the server: {0}")]
+    Network(String),
     #[error("no answer within {} s", .0.as_secs_f64())]
     TimedOut(Duration),
     /// Codex could not be started, or ended without an answer.
@@ -328,28 +333,57 @@ fn crash_reason(stderr: &str) -> String {
 fn classify(error: &RpcError) -> ProbeFailure {
     let output = error.message.to_lowercase();
     let detail = printable(&error.message);
-    let says = |words: &[&str]| words.iter().any(|word| output.contains(word));
-    match error.code {
-        -32600 if output.starts_with("chatgpt authentication required") => ProbeFailure::ApiKey,
-        -32600 if says(&["authentication required"]) => ProbeFailure::NotSignedIn,
-        // Codex names all requests that it knows.
-        -32600 if says(&["unknown variant"]) => ProbeFailure::Unsupported,
-        -32603 => {
-            let status = output
-                .split("failed: ")
-                .filter_map(|after_failed| after_failed.get(..3)?.parse::<u16>().ok())
-                .find(|status| (100..600).contains(status));
-            let is_refused = match status {
-                Some(status) => status == 401,
-                None => says(&["unauthorized", "token_expired", "refresh token"]),
-            };
-            if is_refused {
-                ProbeFailure::Unauthorized(detail)
-            } else {
-                ProbeFailure::Server(detail)
-            }
-        }
-        code => ProbeFailure::Protocol(format!("{detail} ({code})")),
+    if error.code == -32600 && output.contains("authentication required") {
+        return if output.starts_with("chatgpt") {
+            ProbeFailure::ApiKey
+        } else {
+            ProbeFailure::NotSignedIn
+        };
+    }
+    // Codex names all requests that it knows.
+    if error.code == -32600 && output.contains("unknown variant") {
+        return ProbeFailure::Unsupported;
+    }
+    let status = output
+        .split("failed: ")
+        .filter_map(|rest| rest.get(..3)?.parse::<u16>().ok())
+        .find(|status| (100..600).contains(status));
+    match status {
+        Some(401) => return ProbeFailure::Unauthorized(detail),
+        Some(429) => return ProbeFailure::RateLimited(detail),
+        Some(400..) => return ProbeFailure::Server(detail),
+        _ => {}
+    }
+    // Digits in a URL or within a longer number are no HTTP status.
+    let plain: Vec<_> = output
+        .split_whitespace()
+        .filter(|w| !w.contains("://"))
+        .collect();
+    let plain = plain.join(" ");
+    let is_status = |code: &str| {
+        plain
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|word| word == code)
+    };
+    let says = |words: &[&str]| words.iter().any(|word| plain.contains(word));
+    if is_status("401") || says(&["unauthorized", "token_expired", "refresh token"]) {
+        ProbeFailure::Unauthorized(detail)
+    } else if is_status("429") || says(&["too many requests"]) {
+        ProbeFailure::RateLimited(detail)
+    } else if says(&[
+        "error sending request",
+        "routing discovery",
+        "timed out",
+        "connect",
+        "dns",
+    ]) {
+        ProbeFailure::Network(detail)
+    } else if ["500", "502", "503", "504"].into_iter().any(is_status)
+        || says(&["internal server error"])
+    {
+        ProbeFailure::Server(detail)
+    } else {
+        ProbeFailure::Protocol(format!("{detail} ({})", error.code))
     }
 }
 
@@ -387,7 +421,7 @@ mod tests {
                  (http://127.0.0.1:{port}/backend-api/wham/usage)"
             );
             assert!(
-                matches!(kind_of(&output), ProbeFailure::Server(_)),
+                matches!(kind_of(&output), ProbeFailure::Network(_)),
                 "{port}: {:?}",
                 kind_of(&output)
             );
@@ -395,10 +429,12 @@ mod tests {
     }
 
     #[test]
-    fn the_status_of_the_request_decides() {
+    fn a_status_is_recognized_anywhere_in_the_text() {
         let unauthorized = kind_of("GET http://127.0.0.1:42947/x failed: 401 Unauthorized");
         assert!(matches!(unauthorized, ProbeFailure::Unauthorized(_)));
-        let server = kind_of("GET http://127.0.0.1:42947/x failed: 503, try again after 401 s");
+        let limited = kind_of("the server output (429)");
+        assert!(matches!(limited, ProbeFailure::RateLimited(_)));
+        let server = kind_of("status 503, try again");
         assert!(matches!(server, ProbeFailure::Server(_)));
     }
 }

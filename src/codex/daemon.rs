@@ -7,9 +7,10 @@
 //! id counts only together with the start time of the process.
 
 use super::program::Program;
+use super::redaction::printable;
 use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
-use crate::io::{clock, file_open, processes};
+use crate::io::{clock, file_open, prefix_unless_empty, processes};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use std::path::Path;
@@ -35,9 +36,13 @@ pub struct Daemon {
 pub enum DaemonError {
     #[error("cannot run: {}", .0.display())]
     NotStarted(std::path::PathBuf, #[source] std::io::Error),
-    /// The daemon with this process id still runs after Codex's own stop command.
-    #[error("the background daemon (PID {0}) is still running")]
-    StillRunning(u32),
+    /// The daemon still runs after Codex's own stop command. The text is safe to print.
+    #[error("the background daemon (PID {pid}) is still running{}", prefix_unless_empty("; codex answered: ", .answer))]
+    StillRunning {
+        pid: u32,
+        /// The status that Codex's stop command printed, else the last line of its standard error; may be empty.
+        answer: String,
+    },
 }
 
 /// Finds the running daemon of `home`; `None` if it has no valid pid file, or the process named there has ended.
@@ -82,7 +87,11 @@ pub fn stop(
     let mut child = ChildGroup::spawn(&mut command)
         .map_err(|e| DaemonError::NotStarted(program.path().to_path_buf(), e))?;
     child.close_input();
-    while let ChildOutput::Line(_) = child.read_line(end) {}
+    // The answer is the last line; Codex may print an installation notice before it.
+    let mut answer = Vec::new();
+    while let ChildOutput::Line(line) = child.read_line(end) {
+        answer = line;
+    }
     child.finish(end);
     while daemon.is_alive() && Instant::now() < end {
         std::thread::sleep(EXIT_POLL_INTERVAL);
@@ -90,8 +99,18 @@ pub fn stop(
     // Another Codex may have started a new daemon already.
     match find(home).or_else(|| daemon.is_alive().then_some(daemon)) {
         None => Ok(true),
-        Some(running) => Err(DaemonError::StillRunning(running.pid)),
+        Some(left) => Err(DaemonError::StillRunning {
+            pid: left.pid,
+            answer: format_answer(&answer, &child.stderr()),
+        }),
     }
+}
+
+fn format_answer(answer: &[u8], stderr: &str) -> String {
+    let status = serde_json::from_slice::<Value>(answer)
+        .ok()
+        .and_then(|answer| Some(answer.get("status")?.as_str()?.to_owned()));
+    printable(&status.unwrap_or_else(|| stderr.lines().last().unwrap_or_default().to_owned()))
 }
 
 impl Daemon {

@@ -72,19 +72,19 @@ impl AppServer {
         Ok(Self { child, next_id: 0 })
     }
 
-    /// Starts an app-server on `home`, without `CODEX_SQLITE_HOME`, and initializes it. Fails like
-    /// [`call`](Self::call).
+    /// Starts an app-server on `home`, without `CODEX_SQLITE_HOME`, and initializes it. While this waits for the reply,
+    /// it polls `problem` like [`call`](Self::call).
     pub(crate) fn open(
         program: &Program,
         home: &Path,
         env: &Environment,
-        limit: Duration,
+        problem: &mut dyn FnMut() -> Option<String>,
     ) -> Result<Self, AppServerError> {
         // The variable would name the databases of another home.
         let env = env.without("CODEX_SQLITE_HOME");
         let mut server = Self::start(program, home, &env).map_err(sanitized_failure)?;
         let id = server.initialize(Api::Stable).map_err(sanitized_failure)?;
-        server.wait_for_result(id, limit)?;
+        server.wait_for_result(id, problem)?;
         server.confirm().map_err(sanitized_failure)?;
         Ok(server)
     }
@@ -132,28 +132,31 @@ impl AppServer {
         }
     }
 
-    /// Sends a request and returns its result. Fails if there is none within `limit`.
+    /// Sends a request and returns its result. While this waits, it polls `problem`. A text that `problem` returns ends
+    /// the wait and becomes the error.
     pub(crate) fn call(
         &mut self,
         method: &str,
         params: &Value,
-        limit: Duration,
+        problem: &mut dyn FnMut() -> Option<String>,
     ) -> Result<Value, AppServerError> {
         let id = self.request(method, params).map_err(sanitized_failure)?;
-        self.wait_for_result(id, limit)
+        self.wait_for_result(id, problem)
     }
 
-    fn wait_for_result(&mut self, id: u64, limit: Duration) -> Result<Value, AppServerError> {
-        let deadline = Instant::now() + limit;
+    fn wait_for_result(
+        &mut self,
+        id: u64,
+        problem: &mut dyn FnMut() -> Option<String>,
+    ) -> Result<Value, AppServerError> {
         loop {
             if is_interrupted() {
                 return Err(AppServerError::Interrupted);
             }
-            if Instant::now() >= deadline {
-                let seconds = limit.as_secs();
-                return Err(sanitized_failure(format!("no answer within {seconds} s")));
+            if let Some(problem) = problem() {
+                return Err(sanitized_failure(problem));
             }
-            match self.receive(deadline) {
+            match self.receive(Instant::now() + INTERRUPT_POLL_INTERVAL) {
                 Received::Reply(request, reply) if request == id => {
                     return reply.map_err(|error| sanitized_failure(error.message));
                 }

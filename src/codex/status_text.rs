@@ -7,21 +7,27 @@
 //! Times are local. They never have a year, and within 24 hours no day. A named limit has a heading
 //! (`X limit:`) with its windows below, or one line (`X 5h limit: …`). Both get the limit id `X`.
 //!
-//! There are two steps: `fields` joins lines to labelled values, and the `StatusReader` interprets them. A value has to follow its grammar to the end. Text that is
+//! There are three steps: [`decode()`] converts bytes to text, `fields` joins lines to labelled values,
+//! and the `StatusReader` interprets them. A value has to follow its grammar to the end. Text that is
 //! cut off or garbled is refused, because a wrong figure is worse than none.
 
+mod decode;
 mod error;
 mod fields;
 mod figures;
 
+pub(crate) use self::decode::decode;
 pub(crate) use self::error::StatusTextError;
 
 use self::fields::{Label, LimitLabel, StatusField};
-use self::figures::{ResetContext, excerpt};
+use self::figures::{ResetContext, WindowFigure, excerpt};
 use crate::codex::window::{CODEX_LIMIT, CapKind, SpendCap, WEEKLY_MINUTES, Window};
 use crate::io::ansi;
 use crate::io::clock::Zone;
 use chrono::{DateTime, Utc};
+
+/// The longest text that is parsed, in bytes. A screen of `/status` is below 4 kB.
+const MAX_BYTES: usize = 256 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StatusText {
@@ -46,10 +52,15 @@ pub struct StatusText {
 /// repeats a time, the first one after `now` counts. Of several screens the last one counts.
 ///
 /// # Errors
-/// The text is no `/status` text, or names two accounts; or one of its values is incomplete or invalid.
+/// The text is no `/status` text, is too long, or names two accounts; or one of its values is incomplete or invalid.
 pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, StatusTextError> {
+    if text.len() > MAX_BYTES {
+        return Err(StatusTextError::TooLong(text.len()));
+    }
     let mut reader = StatusReader {
         status: StatusText::default(),
+        slots: Vec::new(),
+        earlier: 0,
         heading: CODEX_LIMIT.to_owned(),
         context: ResetContext { now, zone },
     };
@@ -65,9 +76,22 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
 
 struct StatusReader {
     status: StatusText,
+    /// The slot of each window in `status.windows`, in the same order.
+    slots: Vec<Slot>,
+    /// The number of windows that come from earlier screens of the text.
+    earlier: usize,
     /// The limit id of the last heading.
     heading: String,
     context: ResetContext,
+}
+
+/// The identity of a window on the screen. Codex gives all windows of an unusual length the same label,
+/// and marks the second one as secondary.
+#[derive(Debug, PartialEq)]
+struct Slot {
+    limit_id: String,
+    minutes: Option<u32>,
+    is_secondary: bool,
 }
 
 impl StatusReader {
@@ -78,7 +102,14 @@ impl StatusReader {
                 self.status.plan = Some(field.value()).filter(|plan| !plan.is_empty());
                 Ok(())
             }
-            Label::Quota => self.read_window(CODEX_LIMIT.into(), Some(WEEKLY_MINUTES), field),
+            Label::Quota => {
+                let slot = Slot {
+                    limit_id: CODEX_LIMIT.into(),
+                    minutes: Some(WEEKLY_MINUTES),
+                    is_secondary: false,
+                };
+                self.read_window(slot, field)
+            }
             Label::Limit(limit) => self.read_limit(limit, field),
         }
     }
@@ -87,16 +118,16 @@ impl StatusReader {
     fn read_account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         // The account line is the first of a screen.
         self.heading = CODEX_LIMIT.into();
-        self.status.windows.clear();
+        self.earlier = self.status.windows.len();
         self.status.spend_cap = None;
         let Some((email, plan)) = parse_account_value(&field.lines) else {
             self.status.unreadable_account = Some(excerpt(&field.value()));
             return Ok(());
         };
-        if let Some(earlier_email) = &self.status.email
-            && earlier_email.to_lowercase() != email.to_lowercase()
+        if let Some(known) = &self.status.email
+            && known.to_lowercase() != email.to_lowercase()
         {
-            return Err(StatusTextError::TwoAccounts(earlier_email.clone(), email));
+            return Err(StatusTextError::TwoAccounts(known.clone(), email));
         }
         self.status.email = Some(email);
         self.status.plan = plan.or(self.status.plan.take());
@@ -140,30 +171,37 @@ impl StatusReader {
         } else {
             build_limit_id(&limit.name)
         };
-        self.read_window(limit_id, limit.minutes, field)
+        let slot = Slot {
+            limit_id,
+            minutes: limit.minutes,
+            is_secondary: limit.is_secondary,
+        };
+        self.read_window(slot, field)
     }
 
-    fn read_window(
-        &mut self,
-        limit_id: String,
-        minutes: Option<u32>,
-        field: &StatusField,
-    ) -> Result<(), StatusTextError> {
-        let figure = self.context.read(&field.lines, minutes)?;
+    /// Stores a window, which replaces the same window of an earlier screen.
+    fn read_window(&mut self, slot: Slot, field: &StatusField) -> Result<(), StatusTextError> {
+        let WindowFigure {
+            used_percent,
+            resets_at,
+        } = self.context.read(&field.lines, slot.minutes)?;
         let window = Window {
-            limit_id,
-            minutes,
-            used_percent: figure.used_percent,
-            resets_at: figure.resets_at,
+            limit_id: slot.limit_id.clone(),
+            minutes: slot.minutes,
+            used_percent,
+            resets_at,
         };
-        // Codex gives all windows of an unusual length the same label, without the length.
-        let is_same_window = |earlier: &Window| {
-            minutes.is_some() && earlier.limit_id == window.limit_id && earlier.minutes == minutes
-        };
-        if self.status.windows.iter().any(is_same_window) {
-            return Err(StatusTextError::TwoFigures(window.label()));
+        match self.slots.iter().position(|known| *known == slot) {
+            None => {
+                self.status.windows.push(window);
+                self.slots.push(slot);
+            }
+            // A later screen replaces the figures of an earlier one.
+            Some(i) if i < self.earlier || self.status.windows[i] == window => {
+                self.status.windows[i] = window;
+            }
+            Some(_) => return Err(StatusTextError::TwoFigures(window.label())),
         }
-        self.status.windows.push(window);
         Ok(())
     }
 }
@@ -180,8 +218,8 @@ fn parse_account_value(lines: &[&str]) -> Option<(String, Option<String>)> {
     };
     let mut words = line.split_whitespace();
     let email = words.find(|word| is_email(word))?.to_owned();
-    let after_email = words.collect::<Vec<_>>().join(" ");
-    let plan = after_email
+    let rest = words.collect::<Vec<_>>().join(" ");
+    let plan = rest
         .strip_prefix('(')
         .and_then(|plan| plan.strip_suffix(')'))
         .map(str::trim)

@@ -3,16 +3,19 @@
 
 use super::program::Program;
 use super::rpc::{AppServer, AppServerError};
+use super::threads;
 use crate::io::environment::Environment;
+use crate::io::tree;
 use serde_json::json;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The origins of conversations that a user started.
 const SOURCE_KINDS: [&str; 3] = ["cli", "vscode", "exec"];
 
-/// Returns the number of conversations that Codex lists in `home`, archived ones included. Codex is ended if it does not
-/// answer a request within `limit`. Without a state database it first indexes all rollouts.
+/// Returns the number of conversations that Codex lists in `home`, archived ones included. Codex is ended after
+/// `limit` without progress: no reply, and no change of its databases. Without a state database it first indexes all
+/// rollouts.
 ///
 /// # Errors
 /// Codex gives no list, or the user interrupts.
@@ -22,25 +25,72 @@ pub(crate) fn count_conversations(
     env: &Environment,
     limit: Duration,
 ) -> Result<usize, AppServerError> {
-    let mut server = AppServer::open(program, home, env, limit)?;
+    let mut progress = DatabaseProgress {
+        // Codex replies to nothing while it indexes rollouts, but its databases grow.
+        folder: threads::find_state_folder(home, &env.without("CODEX_SQLITE_HOME")),
+        sizes: Vec::new(),
+        limit,
+        deadline: Instant::now() + limit,
+    };
+    let mut server = AppServer::open(program, home, env, &mut || progress.check_progress())?;
     let mut count = 0;
     for archived in [false, true] {
-        let mut params = json!({
-            "limit": 100,
-            "archived": archived,
-            "sourceKinds": SOURCE_KINDS,
-            // Without the list, Codex omits conversations of other providers than the configured one.
-            "modelProviders": [],
-        });
-        loop {
-            let page = server.call("thread/list", &params, limit)?;
-            count += page["data"].as_array().map_or(0, Vec::len);
-            match page.get("nextCursor").filter(|cursor| cursor.is_string()) {
-                Some(cursor) => params["cursor"] = cursor.clone(),
-                None => break,
-            }
-        }
+        count += count_pages(&mut server, archived, &mut progress)?;
     }
     server.finish();
     Ok(count)
+}
+
+/// The progress of Codex, as far as its databases show it.
+struct DatabaseProgress {
+    folder: PathBuf,
+    sizes: Vec<(u64, Option<SystemTime>)>,
+    limit: Duration,
+    deadline: Instant,
+}
+
+impl DatabaseProgress {
+    fn restart_timeout(&mut self) {
+        self.deadline = Instant::now() + self.limit;
+    }
+
+    /// Returns an error text if the databases have not changed within the limit.
+    fn check_progress(&mut self) -> Option<String> {
+        let mut sizes: Vec<_> = tree::list_entries(&self.folder)
+            .filter(|entry| entry.file_name().to_string_lossy().contains(".sqlite"))
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|meta| (meta.len(), meta.modified().ok()))
+            .collect();
+        sizes.sort_unstable();
+        if sizes != self.sizes {
+            self.sizes = sizes;
+            self.restart_timeout();
+        }
+        let is_over = Instant::now() >= self.deadline;
+        is_over.then(|| format!("no progress within {} s", self.limit.as_secs()))
+    }
+}
+
+fn count_pages(
+    server: &mut AppServer,
+    archived: bool,
+    progress: &mut DatabaseProgress,
+) -> Result<usize, AppServerError> {
+    let mut params = json!({
+        "limit": 100,
+        "archived": archived,
+        "sourceKinds": SOURCE_KINDS,
+        // Without the list, Codex omits conversations of other providers than the configured one.
+        "modelProviders": [],
+    });
+    let mut count = 0;
+    loop {
+        progress.restart_timeout();
+        let page = server.call("thread/list", &params, &mut || progress.check_progress())?;
+        count += page["data"].as_array().map_or(0, Vec::len);
+        match page.get("nextCursor").filter(|cursor| cursor.is_string()) {
+            Some(cursor) => params["cursor"] = cursor.clone(),
+            None => return Ok(count),
+        }
+    }
 }

@@ -2,9 +2,11 @@
 
 use super::key::{FOLDER_KEYS, KEYS};
 use crate::io::settings::SettingKey;
-use crate::io::similar;
 use crate::launch::folders;
 use std::path::Path;
+
+/// The minimum Jaro-Winkler similarity of a suggestion for a misspelled name.
+const MIN_SIMILARITY: f64 = 0.7;
 
 /// A reference to one setting, which the file may or may not contain.
 #[derive(Debug, Clone)]
@@ -78,11 +80,26 @@ pub(crate) fn find_setting(name: &str) -> Result<Setting, KeyError> {
         }),
         None => Err(KeyError::Unknown {
             name: name.to_owned(),
-            nearest: similar::nearest(name, KEYS.iter().map(|key| key.name))
-                .first()
-                .copied(),
+            nearest: nearest(name),
         }),
     }
+}
+
+/// Returns the name of [`KEYS`] that is most similar to `name`, or `None` if none is similar.
+fn nearest(name: &str) -> Option<&'static str> {
+    let plain = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
+    let normalized = plain(name);
+    let similarity = |key: &SettingKey| {
+        let whole = plain(key.name);
+        // The user may have omitted the table.
+        let last = key.name.rsplit('.').next().unwrap_or_default();
+        strsim::jaro_winkler(&normalized, &whole).max(strsim::jaro_winkler(&normalized, last))
+    };
+    KEYS.iter()
+        .map(|key| (similarity(key), key.name))
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -97,6 +114,7 @@ mod tests {
         };
         assert_eq!(nearest("timezon"), Some("timezone"));
         assert_eq!(nearest("codex_bin"), Some("codex.bin"));
+        assert_eq!(nearest("keep-last"), Some("prune.keep_last"));
         assert_eq!(nearest("backup.compresion"), Some("backup.compression"));
         assert_eq!(nearest("xyzzy"), None);
     }

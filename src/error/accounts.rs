@@ -109,7 +109,9 @@ impl Advised for crate::accounts::switchers::SwitcherError {
     fn advice(&self) -> CommandError {
         match self {
             Self::Io(e) => e.advice(),
-            Self::Database { .. } => self.unchanged(Failed, "name another folder of the switcher"),
+            Self::Database { .. } | Self::Damaged { .. } => {
+                self.unchanged(Failed, "name another folder of the switcher")
+            }
         }
     }
 }

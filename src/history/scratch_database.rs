@@ -152,9 +152,14 @@ pub(super) fn run_app_server(
     env: &Environment,
     work: impl FnOnce(&mut Ask<'_>) -> Result<(), HistoryError>,
 ) -> Result<(), HistoryError> {
-    let mut server = AppServer::open(program, scratch, env, BACKFILL_TIMEOUT)?;
+    let deadline = Instant::now() + BACKFILL_TIMEOUT;
+    let mut problem = || {
+        let is_over = Instant::now() > deadline;
+        is_over.then(|| "it did not answer within 10 minutes".to_owned())
+    };
+    let mut server = AppServer::open(program, scratch, env, &mut problem)?;
     work(&mut |method, params| {
-        server.call(method, params, BACKFILL_TIMEOUT)?;
+        server.call(method, params, &mut problem)?;
         Ok(())
     })?;
     server.finish();

@@ -40,6 +40,15 @@ impl FileId {
         }))
     }
 
+    /// Creates the identity of a file of which only the inode number was recorded.
+    pub(crate) fn from_inode(ino: u64) -> Self {
+        Self {
+            volume: None,
+            ino,
+            born: None,
+        }
+    }
+
     /// Returns true if both identities are of the same file. Birth times are compared only if both have one.
     pub(crate) fn is_same(self, other: Self) -> bool {
         let agree = |(a, b)| a == b;

@@ -4,7 +4,9 @@ use super::line::{self, LogFormat, redacted_text};
 use super::settings::LogContext;
 use super::severity::Severity;
 use super::writer::LogWriter;
+use chrono::NaiveDate;
 use serde_json::Value;
+use std::cell::RefCell;
 use std::sync::Arc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -32,8 +34,51 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             fields: &fields.others,
         };
         let line = line::render(&record, self.format);
-        self.writer.write(&line, at.date_naive());
+        gather(&self.writer, line, at.date_naive());
     }
+}
+
+/// Lines that are written by one call.
+struct GatheredLines {
+    writer: Arc<LogWriter>,
+    date: NaiveDate,
+    lines: String,
+}
+
+impl Drop for GatheredLines {
+    fn drop(&mut self) {
+        self.writer.write(&self.lines, self.date);
+    }
+}
+
+thread_local! {
+    /// The lines of [`gather_events`]. If the outer option is `None`, each line is written immediately.
+    #[allow(clippy::option_option, reason = "the inner one is empty until the first line")]
+    static GATHERED: RefCell<Option<Option<GatheredLines>>> = const { RefCell::new(None) };
+}
+
+/// Runs `work`, and writes its events of this thread to the log together at the end, because each write takes a lock
+/// and opens the log. A killed process loses these events, so use it only to report what is already done.
+pub fn gather_events(work: impl FnOnce()) {
+    GATHERED.set(Some(None));
+    work();
+    drop(GATHERED.take());
+}
+
+fn gather(writer: &Arc<LogWriter>, line: String, date: NaiveDate) {
+    GATHERED.with_borrow_mut(|gathered| match gathered {
+        None => writer.write(&line, date),
+        Some(Some(last)) if last.date == date && writer.fits_in_one_write(&last.lines, &line) => {
+            last.lines.push_str(&line);
+        }
+        Some(last) => {
+            *last = Some(GatheredLines {
+                writer: Arc::clone(writer),
+                date,
+                lines: line,
+            });
+        }
+    });
 }
 
 /// The message and the fields of an event, redacted.

@@ -15,6 +15,7 @@ mod writer;
 
 pub(crate) use file::FOLDER;
 pub use file::{LogLocation, LogName};
+pub use layer::gather_events;
 pub(crate) use layer::print_events;
 pub use line::LogFormat;
 pub use settings::{LogArchiving, LogContext, LogSettings};

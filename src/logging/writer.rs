@@ -12,6 +12,9 @@ use std::time::Duration;
 /// dropped, so that the log does not delay the job.
 pub(super) const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Maximum length in bytes of the lines that are written by one call.
+const MAX_WRITE: usize = 64 * 1024;
+
 /// Writes lines to the log of the day.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
@@ -37,12 +40,18 @@ impl LogWriter {
         problem.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Appends a line, which ends in a newline, to the log of that day. The first error is stored for
+    /// Returns true if one call of [`LogWriter::write`] may write `lines` together with `line`.
+    pub(super) fn fits_in_one_write(&self, lines: &str, line: &str) -> bool {
+        let length = lines.len() + line.len();
+        length <= MAX_WRITE && (self.max_bytes == 0 || length as u64 <= self.max_bytes)
+    }
+
+    /// Appends lines, each with its newline, to the log of that day. The first error is stored for
     /// [`LogWriter::problem`].
-    pub(super) fn write(&self, line: &str, date: NaiveDate) {
+    pub(super) fn write(&self, lines: &str, date: NaiveDate) {
         let problem = self.problem.lock();
         let mut problem = problem.unwrap_or_else(PoisonError::into_inner);
-        if let Err(e) = self.append(line, date) {
+        if let Err(e) = self.append(lines, date) {
             problem.get_or_insert_with(|| match &e {
                 LockError::Io(io) => format!("{io}: {}", io.source),
                 LockError::Held(_) => e.to_string(),
@@ -50,7 +59,7 @@ impl LogWriter {
         }
     }
 
-    fn append(&self, line: &str, date: NaiveDate) -> Result<(), LockError> {
+    fn append(&self, lines: &str, date: NaiveDate) -> Result<(), LockError> {
         let name = LogName {
             date,
             number: 0,
@@ -61,8 +70,9 @@ impl LogWriter {
         let _lock = FileLock::acquire_within(&self.location.write_lock_path(), WRITE_LOCK_TIMEOUT)?;
         let mut file = LogLocation::open(&path)?;
         let size = file.metadata().at("inspect", &path)?.len();
+        let lines = lines.as_bytes();
         // A line that is longer than the limit gets a file of its own.
-        let is_full = size > 0 && size.saturating_add(line.len() as u64) > self.max_bytes;
+        let is_full = size > 0 && size.saturating_add(lines.len() as u64) > self.max_bytes;
         if self.max_bytes > 0 && is_full {
             let number = self.location.next_free_number(date);
             atomic::rename(&path, &self.location.path(LogName { number, ..name }))?;
@@ -74,7 +84,7 @@ impl LogWriter {
         }
         // Without an fsync: a log must not make a command slower, and after a power loss its last
         // lines are of little use.
-        file.write_all(line.as_bytes()).at("write the log", &path)?;
+        file.write_all(lines).at("write the log", &path)?;
         Ok(())
     }
 }

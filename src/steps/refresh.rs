@@ -4,6 +4,7 @@ use crate::choices::listed::list_threads_as;
 use crate::choices::selection_args::read_account_filter;
 use crate::codex::app_server::{self, Question};
 use crate::codex::identity::Identity;
+use crate::codex::status_text;
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -190,7 +191,7 @@ fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
 /// Maximum size of a status text. Real ones are below 4 kB.
 const MAX_STATUS_TEXT_BYTES: u64 = 1024 * 1024;
 
-/// Reads a status text from a file, or from standard input for the path `-`. Ignores the text beyond the
+/// Reads and decodes a status text from a file, or from standard input for the path `-`. Ignores the text beyond the
 /// maximum size.
 pub(crate) fn read_status_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
@@ -202,5 +203,5 @@ pub(crate) fn read_status_text(path: &Path) -> Result<String> {
             .and_then(|file| file.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
     };
     read.at("read", path)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(status_text::decode(&bytes))
 }

@@ -101,6 +101,7 @@ pub(crate) fn publish(
         file: target.to_path_buf(),
         unfinished: file.path().to_path_buf(),
         id: Some(id),
+        inode: None,
         since: now,
     };
     let noted = before.iter().try_for_each(|profile| {

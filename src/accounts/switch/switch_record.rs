@@ -28,6 +28,17 @@ pub(crate) struct SwitchFile {
     pub homes: BTreeMap<PathBuf, Identity>,
 }
 
+impl SwitchFile {
+    /// Returns the account that was live in `home` before its last switch; `home` must be
+    /// canonical.
+    fn previous_account_in(&self, home: &Path) -> Option<&Identity> {
+        // Files of older versions have no `home`, because these versions know only one home.
+        let is_same_home = self.home.as_deref().is_none_or(|noted| noted == home);
+        let last = self.previous.as_ref().filter(|_| is_same_home);
+        self.homes.get(home).or(last)
+    }
+}
+
 impl Document for SwitchFile {}
 
 fn state_path(manager_home: &Path) -> PathBuf {
@@ -44,7 +55,7 @@ pub(crate) fn read_previous(
 ) -> Result<Option<Identity>, ProfileError> {
     let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
     let home = codex_home.canonical_or_self();
-    Ok(file.and_then(|file| file.homes.get(&home).cloned()))
+    Ok(file.and_then(|file| file.previous_account_in(&home).cloned()))
 }
 
 /// Reads the record of the last switch; `None` if that was not a switch of `codex_home`.
@@ -67,8 +78,14 @@ pub(super) fn remember(
 ) -> Result<(), ProfileError> {
     let change = |file: &mut SwitchFile| {
         let home = request.codex_home.canonical_or_self();
+        // Keeps the entry that an older version wrote for another home.
+        if let (Some(noted), Some(who)) = (&file.home, &file.previous) {
+            file.homes
+                .entry(noted.clone())
+                .or_insert_with(|| who.clone());
+        }
         // If no account was live before this switch, the earlier previous account stays.
-        file.previous = from.or(file.homes.get(&home)).cloned();
+        file.previous = from.or(file.previous_account_in(&home)).cloned();
         if let Some(previous) = &file.previous {
             file.homes.insert(home.clone(), previous.clone());
         }

@@ -1,7 +1,8 @@
 //! Joins the lines of a status text into labelled values.
 //!
-//! Codex prints a table of labels and values. In a narrow terminal it wraps a value, also with blank lines in
-//! between. So a value ends when it is complete or when the next label begins, not at the end of its line.
+//! Codex prints a table of labels and values. In a narrow terminal it wraps a value, even inside words
+//! and with blank lines in between. So a value ends when it is complete or when the next label begins,
+//! not at the end of its line.
 
 use crate::codex::window::WEEKLY_MINUTES;
 
@@ -17,6 +18,7 @@ pub(super) struct StatusField<'a> {
     pub(super) text: &'a str,
     /// The lines of the value, none of them empty.
     pub(super) lines: Vec<&'a str>,
+    column: usize,
 }
 
 /// The labels that are used. Other labels of Codex end a value and are ignored.
@@ -35,6 +37,8 @@ pub(super) struct LimitLabel<'a> {
     /// The words of the limit's own name; none for a window of the last heading.
     pub(super) name: Vec<&'a str>,
     pub(super) minutes: Option<u32>,
+    /// True for the second window of unknown length: `Secondary usage limit`.
+    pub(super) is_secondary: bool,
     is_usage: bool,
 }
 
@@ -42,13 +46,11 @@ pub(super) struct LimitLabel<'a> {
 pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
     let mut may_continue = false;
+    let mut after_blank = false;
     for line in text.lines() {
-        let content = strip_borders(line);
+        let (column, content) = strip_borders(line);
         if content.is_empty() {
-            // A figure and its reset may have a blank line between them, but the parts of an email have none.
-            may_continue &= fields
-                .last()
-                .is_some_and(|field| field.label != Label::Account);
+            after_blank = true;
             continue;
         }
         // A notice ("⚠ weekly limit: 9% left") does not belong to the table.
@@ -60,14 +62,16 @@ pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
                 label,
                 text,
                 lines: Some(value).filter(|v| !v.is_empty()).into_iter().collect(),
+                column,
             });
             may_continue = true;
         } else if let Some(field) = fields.last_mut().filter(|_| may_continue) {
-            may_continue = field.is_continued_by(content);
+            may_continue = field.is_continued_by(content, column, after_blank);
             if may_continue {
                 field.lines.push(content);
             }
         }
+        after_blank = false;
     }
     fields
 }
@@ -83,9 +87,11 @@ impl StatusField<'_> {
         self.lines.iter().any(|line| line.contains(is_of_figure))
     }
 
-    /// Returns true if a line without a label belongs to this value, because a part of the value is missing.
-    fn is_continued_by(&self, line: &str) -> bool {
-        if self.lines.len() >= MAX_LINES || has_other_label(line) {
+    /// Returns true if a line without a label belongs to this value: because a part of the value is
+    /// missing, or by its column.
+    fn is_continued_by(&self, line: &str, column: usize, after_blank: bool) -> bool {
+        let is_too_long = self.lines.len() >= MAX_LINES;
+        if is_too_long || (column <= self.column && has_other_label(line)) {
             return false;
         }
         let value = self.value();
@@ -96,16 +102,16 @@ impl StatusField<'_> {
         if value.ends_with(')') {
             return false;
         }
+        let is_limit = matches!(self.label, Label::Quota | Label::Limit(_));
+        let lacks_figure = is_limit && !value.contains('%');
         let is_figure = line.starts_with(|c: char| c.is_ascii_digit() || c == '[');
         let is_reset = line.starts_with('(') || strip_word(line, "resets").is_some();
-        match self.label {
-            // Codex may break an email at any character.
-            Label::Account => true,
-            Label::Plan => false,
-            Label::Quota | Label::Limit(_) => {
-                is_reset || value.ends_with('%') || (is_figure && !value.contains('%'))
-            }
-        }
+        // Codex may break an email at any character, so its rest may begin in any column.
+        let is_within = column > self.column || self.label == Label::Account;
+        (is_within && !after_blank)
+            || is_reset
+            || (lacks_figure && is_figure)
+            || value.ends_with('%')
     }
 }
 
@@ -127,9 +133,13 @@ pub(super) fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     head.eq_ignore_ascii_case(word).then_some(rest)
 }
 
-/// Returns the content of a line without borders and blanks around it.
-fn strip_borders(line: &str) -> &str {
-    line.trim_matches(|c: char| c.is_whitespace() || "│┃║|╭╮╰╯─━═>".contains(c))
+/// Returns the column in which the content of a line begins, and the content without borders.
+fn strip_borders(line: &str) -> (usize, &str) {
+    let is_border = |c: char| c.is_whitespace() || "│┃║|╭╮╰╯─━═>".contains(c);
+    let line = line.trim_end_matches(is_border);
+    let content = line.trim_start_matches(is_border);
+    let indent = &line[..line.len() - content.len()];
+    (indent.chars().count(), content)
 }
 
 /// Parses the label at the beginning of a line. Returns it, its original text, and the rest of the line.
@@ -172,9 +182,9 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
     }
     let mut name: Vec<_> = text.split_whitespace().collect();
     let ends_with = |name: &mut Vec<&str>, word: &str| {
-        let is_last = name.last().is_some_and(|w| w.eq_ignore_ascii_case(word));
-        name.truncate(name.len() - usize::from(is_last));
-        is_last
+        let found = name.last().is_some_and(|w| w.eq_ignore_ascii_case(word));
+        name.truncate(name.len() - usize::from(found));
+        found
     };
     if !ends_with(&mut name, "limit") {
         return None;
@@ -185,13 +195,11 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
         Some((minutes, words))
     });
     name.truncate(name.len() - length.map_or(0, |(_, words)| words));
-    if is_usage && length.is_none() {
-        // Codex's second window of unknown length: `Secondary usage limit`.
-        ends_with(&mut name, "secondary");
-    }
+    let is_secondary = is_usage && length.is_none() && ends_with(&mut name, "secondary");
     Some(LimitLabel {
         name,
         minutes: length.map(|(minutes, _)| minutes),
+        is_secondary,
         is_usage,
     })
 }
@@ -286,10 +294,11 @@ on 24 Nov)
     fn limit_labels_are_parsed_into_name_and_window() {
         let read = |text: &str| {
             let label = parse_limit_label(text)?;
-            let length = match (label.minutes, label.is_usage) {
-                (Some(minutes), _) => minutes.to_string(),
-                (None, true) => "usage".into(),
-                (None, false) => "-".into(),
+            let length = match (label.minutes, label.is_usage, label.is_secondary) {
+                (Some(minutes), ..) => minutes.to_string(),
+                (None, true, true) => "secondary".into(),
+                (None, true, false) => "usage".into(),
+                (None, false, _) => "-".into(),
             };
             Some(format!("{} {length}", label.name.join("_")))
         };
@@ -300,10 +309,10 @@ on 24 Nov)
             ("5-hour limit", " 300"),
             ("Weekly usage limit", " 10080"),
             ("Usage limit", " usage"),
-            ("Secondary usage limit", " usage"),
+            ("Secondary usage limit", " secondary"),
             ("GPT-5.3-Codex-Spark limit", "GPT-5.3-Codex-Spark -"),
             ("GPT-5.3-Codex-Spark 5h limit", "GPT-5.3-Codex-Spark 300"),
-            ("Spark Secondary usage limit", "Spark usage"),
+            ("Spark Secondary usage limit", "Spark secondary"),
             ("Monthly credit limit", "Monthly_credit -"),
             ("limit", " -"),
         ] {

@@ -22,16 +22,31 @@ pub(super) struct ResetContext {
 impl ResetContext {
     /// Parses the value of a window of this length: `[██░░] 88% left (resets 09:08)`.
     ///
-    /// A value that a narrow terminal breaks inside a word is invalid.
+    /// Lines of a value may end inside a word. The lines are first joined by blanks; if that gives no
+    /// valid value, they are joined without blanks.
     pub(super) fn read(
         self,
         lines: &[&str],
         minutes: Option<u32>,
     ) -> Result<WindowFigure, StatusTextError> {
-        let value = lines.join(" ");
+        self.read_value(&lines.join(" "), minutes).or_else(|error| {
+            let is_wrapped = lines.len() > 1;
+            // A narrow terminal breaks lines within words.
+            let unbroken = is_wrapped.then(|| insert_blanks(&lines.concat()));
+            unbroken
+                .and_then(|value| self.read_value(&value, minutes).ok())
+                .ok_or(error)
+        })
+    }
+
+    fn read_value(
+        self,
+        value: &str,
+        minutes: Option<u32>,
+    ) -> Result<WindowFigure, StatusTextError> {
         let bad_time = |text: &str| StatusTextError::BadTime(excerpt(text));
-        let (used_percent, rest) = parse_used_percent(&value)
-            .ok_or_else(|| StatusTextError::BadFigure(excerpt(&value)))?;
+        let (used_percent, rest) =
+            parse_used_percent(value).ok_or_else(|| StatusTextError::BadFigure(excerpt(value)))?;
         let time = parse_reset_time(rest).ok_or_else(|| bad_time(rest.trim()))?;
         let instant = |time| {
             self.resolve_reset(time, minutes)
@@ -53,16 +68,16 @@ impl ResetContext {
         let length = minutes.map(|m| Duration::minutes(i64::from(m)));
         match (day, time) {
             (None, Some(time)) => {
-                let next_time = zone.next_occurrence(time, None, &now);
+                let next = zone.next_occurrence(time, None, &now);
                 let latest = length
                     .filter(|length| *length < Duration::hours(24))
                     // Ten minutes for clocks that differ.
                     .map(|length| now + length + Duration::minutes(10));
-                if latest.is_some_and(|latest| next_time > latest) {
+                if latest.is_some_and(|latest| next > latest) {
                     let from = now.checked_sub_signed(Duration::hours(24))?;
                     return Some(zone.next_occurrence(time, None, &from));
                 }
-                Some(next_time)
+                Some(next)
             }
             (Some(Day::Weekday(day)), time) => {
                 Some(zone.next_occurrence(time.unwrap_or(NaiveTime::MIN), Some(day), &now))
@@ -86,15 +101,15 @@ fn parse_used_percent(value: &str) -> Option<(f64, &str)> {
     };
     let end = figure.find(|c: char| !c.is_ascii_digit() && !".,".contains(c))?;
     let percent: f64 = figure[..end].replace(',', ".").parse().ok()?;
-    let tail = figure[end..].trim_start().strip_prefix('%')?.trim_start();
-    let end = tail.find(|c: char| !c.is_alphabetic());
-    let (word, tail) = tail.split_at(end.unwrap_or(tail.len()));
+    let rest = figure[end..].trim_start().strip_prefix('%')?.trim_start();
+    let end = rest.find(|c: char| !c.is_alphabetic());
+    let (word, rest) = rest.split_at(end.unwrap_or(rest.len()));
     let used = match word.to_lowercase().as_str() {
         "left" | "remaining" => 100.0 - percent,
         "used" => percent,
         _ => return None,
     };
-    (0.0..=100.0).contains(&percent).then_some((used, tail))
+    (0.0..=100.0).contains(&percent).then_some((used, rest))
 }
 
 /// Parses `(resets 09:08)` or `resets 09:08` and returns the time: `Some(None)` if there is no reset,
@@ -103,19 +118,19 @@ fn parse_used_percent(value: &str) -> Option<(f64, &str)> {
     clippy::option_option,
     reason = "no reset and no grammar are two cases"
 )]
-fn parse_reset_time(after_figure: &str) -> Option<Option<&str>> {
+fn parse_reset_time(rest: &str) -> Option<Option<&str>> {
     let is_between = |c: char| !c.is_alphanumeric() && !"()".contains(c);
-    let after_figure = after_figure.trim_start_matches(is_between);
-    if after_figure.is_empty() {
+    let rest = rest.trim_start_matches(is_between);
+    if rest.is_empty() {
         return Some(None);
     }
-    let inner = match after_figure.strip_prefix('(') {
+    let inner = match rest.strip_prefix('(') {
         Some(inner) => {
             let (inner, after) = inner.split_once(')')?;
             // Text of another program after the bracket is harmless, but a second figure is not.
             (!after.contains('%')).then_some(inner)?
         }
-        None => after_figure,
+        None => rest,
     };
     let time = strip_word(inner.trim(), "resets")?;
     Some(Some(time.trim_start_matches([':', ' ']).trim_end()))
@@ -150,6 +165,22 @@ fn resolve_date(
         .filter(|at| **at >= *now && **at <= latest);
     let passed = candidates.iter().rev().find(|at| **at < *now);
     in_reach.next().or(passed).copied()
+}
+
+/// Inserts blanks between letters and digits, as in `resets08:06on24Nov`.
+fn insert_blanks(text: &str) -> String {
+    let mut separated = String::with_capacity(text.len() * 2);
+    let mut before = ' ';
+    for c in text.chars() {
+        let is_boundary = (before.is_alphabetic() && c.is_ascii_digit())
+            || (before.is_ascii_digit() && c.is_alphabetic());
+        if is_boundary {
+            separated.push(' ');
+        }
+        separated.push(c);
+        before = c;
+    }
+    separated
 }
 
 /// Returns the first 60 characters of `text`, for an error message.

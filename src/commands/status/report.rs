@@ -115,9 +115,9 @@ fn suggest_fix(
         StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {
             "install Codex, or name it with --codex-bin FILE".into()
         }
-        StatusProblem::Probe(ProbeFailure::TimedOut(_) | ProbeFailure::Server(_)) => {
-            "try again later, or use pasted /status text: --status-file FILE".into()
-        }
+        StatusProblem::Probe(
+            ProbeFailure::Network(_) | ProbeFailure::TimedOut(_) | ProbeFailure::Server(_),
+        ) => "try again later, or use pasted /status text: --status-file FILE".into(),
         StatusProblem::AnotherAccount { .. } => {
             "the account may have been switched during the query: run the same command again".into()
         }

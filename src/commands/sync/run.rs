@@ -7,6 +7,7 @@ use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::io::quantity::pluralize;
+use crate::logging;
 use crate::steps::run_log::run_with_log;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{
@@ -328,13 +329,15 @@ fn show_stopped(context: &Context, plan: &SyncPlan, snapshot: &str) {
 /// Logs the applied steps and the files that were left alone. Logs and prints which old snapshots were removed, or why
 /// none could be.
 fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
-    for step in report.done.iter().map(|index| &plan.steps[*index]) {
-        let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
-        events::info!(action, path, why, "synced");
-        if let Some(why) = step.conflict.as_deref() {
-            events::warn!(path, why, "conflict");
+    logging::gather_events(|| {
+        for step in report.done.iter().map(|index| &plan.steps[*index]) {
+            let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
+            events::info!(action, path, why, "synced");
+            if let Some(why) = step.conflict.as_deref() {
+                events::warn!(path, why, "conflict");
+            }
         }
-    }
+    });
     for (path, why) in &plan.notices.warnings {
         let (path, why) = (&**path, &**why);
         events::warn!(path, why, "not as configured");

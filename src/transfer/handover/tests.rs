@@ -109,6 +109,7 @@ impl HandoverFixture {
             file: self.target(),
             unfinished: file.path().to_path_buf(),
             id: FileId::read(file.path()).unwrap(),
+            inode: None,
             since: now(),
         };
         let before = self.profiles.list().unwrap();
