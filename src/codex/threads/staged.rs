@@ -253,8 +253,8 @@ fn copy_rows_into(
                     delete.execute([id])?;
                 }
                 let rows_of_id = match insert.execute([id]) {
-                    // If the staged schema rejects a row, Codex creates it again from the rollout.
-                    Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => 0,
+                    // Codex creates a row again from the rollout if the staged schema rejects it, or if it is damaged.
+                    Err(e) if is_of_row(&e) => 0,
                     inserted => inserted?,
                 };
                 if rows == RowGroup::Threads && rows_of_id > 0 {
@@ -265,6 +265,14 @@ fn copy_rows_into(
         }
         Ok(copied)
     })
+}
+
+/// Returns true if the error is that of a row, and not of the disk or of the transaction.
+fn is_of_row(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::DatabaseCorrupt)
+    )
 }
 
 /// Fills in the times of the row that was added last, as triggers of Codex (0.169) do: no trigger fires on a
