@@ -123,21 +123,24 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
             }
             ExitCode::from(outcome.code())
         }
-        Err(mut error) => {
-            if error.kind == ErrorKind::Failed && progress::is_interrupted() {
-                error = CommandError::interrupted().because_of(&error);
-            }
-            if error.kind == ErrorKind::Interrupted && error.hints.is_empty() {
-                error.hints.push(interrupt_hint.into());
-            }
-            // A program that reads JSON gets an error also when the user leaves a picker.
-            let is_cancelled = error.kind == ErrorKind::Interrupted && ui.wants_json();
-            if !error.is_silent || ui.is_verbose() || is_cancelled {
-                ui.error(&error);
-            }
-            ExitCode::from(error.kind as u8)
-        }
+        Err(error) => print_error(error, &ui, interrupt_hint),
     }
+}
+
+/// Prints the error of a command unless it is silent, and returns its exit code.
+fn print_error(mut error: CommandError, ui: &Ui, interrupt_hint: &str) -> ExitCode {
+    if error.kind == ErrorKind::Failed && progress::is_interrupted() {
+        error = CommandError::interrupted().because_of(&error);
+    }
+    if error.kind == ErrorKind::Interrupted && error.hints.is_empty() {
+        error.hints.push(interrupt_hint.into());
+    }
+    // A program that reads JSON gets an error also when the user leaves a picker.
+    let is_cancelled = error.kind == ErrorKind::Interrupted && ui.wants_json();
+    if !error.is_silent || ui.is_verbose() || is_cancelled {
+        ui.error(&error);
+    }
+    ExitCode::from(error.kind as u8)
 }
 
 /// Parses `words` like a command line and runs the command.

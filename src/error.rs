@@ -173,9 +173,9 @@ impl CommandError {
 
     /// Removes "nothing was changed" from the hints of an error after a change, and adds `hint`.
     pub(crate) fn changed(mut self, hint: impl Into<String>) -> Self {
-        self.hints.retain(|known| known != "nothing was changed");
-        for known in &mut self.hints {
-            *known = known.replace("; nothing was changed", "");
+        self.hints.retain(|text| text != "nothing was changed");
+        for old_hint in &mut self.hints {
+            *old_hint = old_hint.replace("; nothing was changed", "");
         }
         self.hint(hint)
     }

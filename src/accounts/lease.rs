@@ -155,25 +155,25 @@ impl Profiles {
         let time_left = || end.saturating_duration_since(Instant::now());
         let accounts: Vec<_> = accounts
             .iter()
-            .map(|who| self.recorded_identity(who))
+            .map(|account| self.recorded_identity(account))
             .collect::<Result<_, _>>()?;
         // Lock in one order, so that two processes that need the same accounts do not deadlock.
-        let mut wanted: Vec<_> = accounts.iter().map(|who| (account_key(who), who)).collect();
-        wanted.sort_by(|a, b| a.0.cmp(&b.0));
-        wanted.dedup_by(|a, b| a.0 == b.0);
-        if !wanted.is_empty() {
+        let mut accounts_by_key: Vec<_> = accounts.iter().map(|a| (account_key(a), a)).collect();
+        accounts_by_key.sort_by(|a, b| a.0.cmp(&b.0));
+        accounts_by_key.dedup_by(|a, b| a.0 == b.0);
+        if !accounts_by_key.is_empty() {
             atomic::create_private_folder(&self.folder.join(PROBE_HOMES))?;
         }
         let mut locks = Vec::new();
-        for (key, who) in wanted {
+        for (key, account) in accounts_by_key {
             let path = self.folder.join(PROBE_HOMES).join(format!("{key}.lock"));
             let lock = FileLock::acquire_within(&path, time_left()).map_err(|e| match e {
-                LockError::Held(_) => LeaseError::InUse(who.clone()),
+                LockError::Held(_) => LeaseError::InUse(account.clone()),
                 LockError::Io(e) => e.into(),
             })?;
             locks.push(lock);
-            self.recover_lease(who, now, time_left())?;
-            self.return_from_isolation(who, now)?;
+            self.recover_lease(account, now, time_left())?;
+            self.return_from_isolation(account, now)?;
         }
         Ok(AccountLocks { _locks: locks })
     }
@@ -182,8 +182,8 @@ impl Profiles {
     /// so that a caller who knows fewer ids of the account takes the same lock.
     pub(super) fn recorded_identity(&self, account: &Identity) -> Result<Identity, ProfileError> {
         let profile = self.find(account)?;
-        let noted = profile.as_ref().and_then(Profile::identity);
-        Ok(noted.unwrap_or(account).clone())
+        let recorded = profile.as_ref().and_then(Profile::identity);
+        Ok(recorded.unwrap_or(account).clone())
     }
 
     /// Locks the account of the profile `name`. Returns `None` if no such profile can be read, or if its account is
@@ -202,7 +202,7 @@ impl Profiles {
         };
         let identity = profile.identity();
         identity
-            .map(|who| self.lock_accounts(&[who], now, patience))
+            .map(|identity| self.lock_accounts(&[identity], now, patience))
             .transpose()
     }
 
@@ -219,7 +219,7 @@ impl Profiles {
         now: Timestamp,
         patience: Duration,
     ) -> Result<Lease<'_>, LeaseError> {
-        let held = self.lock_accounts(&[account], now, patience)?;
+        let account_locks = self.lock_accounts(&[account], now, patience)?;
         let account = &self.recorded_identity(account)?;
         self.check_disk_space()?;
         // Unlike the lock on the account, the lock on all profiles is released at once, so that logins of other
@@ -256,7 +256,7 @@ impl Profiles {
             identity: account.clone(),
             home,
             now,
-            _lock: held,
+            _lock: account_locks,
         })
     }
 

@@ -82,14 +82,14 @@ pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> Lo
         AuthPolicy::Archive => LoginChoice::Archive,
         AuthPolicy::Newest => {
             let mut best = (LoginChoice::Archive, age(candidates.archive));
-            for (choice, other) in [
+            for (choice, candidate) in [
                 (LoginChoice::Profile, candidates.profile),
                 (LoginChoice::KeepLive, candidates.live),
             ] {
-                if let Some(other) = other
-                    && !best.1.is_newer_than(&age(other))
+                if let Some(candidate) = candidate
+                    && !best.1.is_newer_than(&age(candidate))
                 {
-                    best = (choice, age(other));
+                    best = (choice, age(candidate));
                 }
             }
             best.0
@@ -106,14 +106,14 @@ pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> Lo
         Some(login) if login.bytes == candidates.archive.bytes => AuthOutcome::Restored,
         Some(_) => AuthOutcome::KeptNewer,
     };
-    let known = [candidates.live, candidates.profile]
+    let newest_known = [candidates.live, candidates.profile]
         .into_iter()
         .flatten()
         .map(age)
         .fold(candidates.newest_seen, |a, b| {
             if b.is_newer_than(&a) { b } else { a }
         });
-    let is_stale = activated.is_some_and(|login| known.is_newer_than(&age(login)));
+    let is_stale = activated.is_some_and(|login| newest_known.is_newer_than(&age(login)));
     LoginDecision {
         choice,
         outcome,

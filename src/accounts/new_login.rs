@@ -137,7 +137,7 @@ impl LoginHome {
         patience: Duration,
     ) -> Result<Option<LoginHomeContent>, LeaseError> {
         let profiles = Profiles::of(manager_home);
-        let found = match profiles.extract_login_or_quarantine(&self.read_auth()?)? {
+        let content = match profiles.extract_login_or_quarantine(&self.read_auth()?)? {
             LoginToKeep::Missing => None,
             LoginToKeep::Quarantined(path) => Some(LoginHomeContent::Quarantined(path)),
             LoginToKeep::Login(snapshot, login) => {
@@ -147,7 +147,7 @@ impl LoginHome {
         };
         // Only after the save: until then this is the only copy of the login.
         tree::remove(&self.folder)?;
-        Ok(found)
+        Ok(content)
     }
 
     /// Returns true if a Codex may still be signing in, because it can survive a kill of the manager.
@@ -226,9 +226,9 @@ pub(crate) fn save_new(
     codex_home: &Path,
     now: Timestamp,
 ) -> Result<(SaveReport, Option<String>), ProfileError> {
-    let own = profiles.find(&login.identity)?;
+    let profile = profiles.find(&login.identity)?;
     let mut taken_by = None;
-    if own.is_none() {
+    if profile.is_none() {
         match profiles.save_as(
             name,
             (snapshot, login),
@@ -247,7 +247,7 @@ pub(crate) fn save_new(
             Err(e) => return Err(e),
         }
     }
-    let live_home = own.and_then(|own| own.find_live_home(codex_home));
+    let live_home = profile.and_then(|profile| profile.find_live_home(codex_home));
     let owner = live_home
         .as_deref()
         .map_or(OwnerLocation::Profile, OwnerLocation::Live);

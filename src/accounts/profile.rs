@@ -88,8 +88,8 @@ impl ProfileFile {
 
     /// Adds superseded fingerprints that another machine recorded for the same account.
     pub(crate) fn merge_superseded(&mut self, superseded: &[String]) {
-        let own = std::mem::take(&mut self.superseded);
-        for fingerprint in superseded.iter().chain(&own) {
+        let recorded_here = std::mem::take(&mut self.superseded);
+        for fingerprint in superseded.iter().chain(&recorded_here) {
             self.mark_superseded(fingerprint.clone());
         }
     }
@@ -154,8 +154,8 @@ impl Profile {
 
     /// Returns the account of the profile: the account of its login, else of `profile.json`.
     pub(crate) fn identity(&self) -> Option<&Identity> {
-        let noted = self.file.identity.as_ref();
-        self.login().map(|l| &l.identity).or(noted)
+        let recorded = self.file.identity.as_ref();
+        self.login().map(|l| &l.identity).or(recorded)
     }
 
     /// Returns the login, unless `auth.json` holds a login of another account.
@@ -173,14 +173,14 @@ impl Profile {
 
     /// Returns true if a later login of this account is known to have replaced the login in `auth.json`.
     pub(crate) fn is_superseded(&self) -> bool {
-        let own = self.snapshot().map(AuthSnapshot::fingerprint);
-        own.is_some_and(|own| self.file.superseded.contains(&own))
+        let fingerprint = self.snapshot().map(AuthSnapshot::fingerprint);
+        fingerprint.is_some_and(|fingerprint| self.file.superseded.contains(&fingerprint))
     }
 
     /// Returns true if a login of this account was observed that is newer than the login in `auth.json`.
     pub(crate) fn is_stale(&self) -> bool {
-        let own = self.login().map(|login| login.freshness);
-        own.is_some_and(|own| self.newest().is_newer_than(&own))
+        let freshness = self.login().map(|login| login.freshness);
+        freshness.is_some_and(|freshness| self.newest().is_newer_than(&freshness))
     }
 
     /// Returns the freshness of the newest login of this account that was ever observed. Considers `auth.json` too,
@@ -196,20 +196,19 @@ impl Profile {
     /// user replaced `auth.json` by the file of another account.
     pub(crate) fn other_account(&self) -> Option<&Identity> {
         let login = &self.auth.login()?.identity;
-        let noted = self.file.identity.as_ref()?;
-        (!noted.is_same(login)).then_some(login)
+        let recorded = self.file.identity.as_ref()?;
+        (!recorded.is_same(login)).then_some(login)
     }
 
     /// Returns the Codex home in which this account is signed in: `home`, or the one recorded in `profile.json`.
     pub(crate) fn find_live_home(&self, home: &Path) -> Option<PathBuf> {
         let identity = self.identity()?;
-        let noted = self.file.live_home.as_deref();
-        [Some(home), noted].into_iter().flatten().find_map(|home| {
-            let auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
-            auth.login()?
-                .identity
-                .is_same(identity)
-                .then(|| home.to_path_buf())
+        let recorded_home = self.file.live_home.as_deref();
+        let homes = [Some(home), recorded_home].into_iter().flatten();
+        homes.map(Path::to_path_buf).find(|home| {
+            let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
+            let login = auth.as_ref().and_then(AuthFile::login);
+            login.is_some_and(|login| login.identity.is_same(identity))
         })
     }
 
@@ -224,11 +223,12 @@ impl Profile {
 
     /// Returns the recorded Codex home of the owner copy if it is not `home` and has, or may have, the login.
     pub(crate) fn other_live_home(&self, home: Option<&Path>) -> Option<&Path> {
-        let noted = self.file.live_home.as_deref()?;
-        let is_same_home = home.is_some_and(|home| home.canonical_or_self() == noted);
+        let recorded_home = self.file.live_home.as_deref()?;
+        let is_same_home = home.is_some_and(|home| home.canonical_or_self() == recorded_home);
         let may_have_login =
-            || self.find_live_home(noted).is_some() || self.unreadable_home().is_some();
-        (self.file.owner == LoginOwner::Live && !is_same_home && may_have_login()).then_some(noted)
+            || self.find_live_home(recorded_home).is_some() || self.unreadable_home().is_some();
+        (self.file.owner == LoginOwner::Live && !is_same_home && may_have_login())
+            .then_some(recorded_home)
     }
 
     /// Returns true if another Codex home than that of `owner` may have the login. If the user asserted `owner`, a
@@ -241,8 +241,8 @@ impl Profile {
     /// Returns true if the login in the recorded Codex home is older than `login`. If that home has no login, returns
     /// true if the profile does not have `login` yet.
     pub(super) fn is_live_login_older(&self, login: &Login, is_in_profile: bool) -> bool {
-        let noted = self.file.live_home.as_deref();
-        let live = noted.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+        let recorded_home = self.file.live_home.as_deref();
+        let live = recorded_home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
         match live.as_ref().and_then(AuthFile::login) {
             Some(live) => login.freshness.is_newer_than(&live.freshness),
             None => !is_in_profile,
@@ -393,11 +393,11 @@ impl Profiles {
     /// # Errors
     /// Several profiles match the account, a newer version of the program wrote its profile, or an I/O error.
     pub(crate) fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
-        let found = find_own_profile(&self.list()?, identity)?.cloned();
-        if let Some(profile) = &found {
+        let profile = find_own_profile(&self.list()?, identity)?.cloned();
+        if let Some(profile) = &profile {
             self.check_version(&profile.name)?;
         }
-        Ok(found)
+        Ok(profile)
     }
 
     pub(super) fn read(&self, name: String) -> Result<Profile, ProfileError> {
@@ -456,14 +456,14 @@ pub(crate) fn find_own_profile<'a>(
     profiles: &'a [Profile],
     account: &Identity,
 ) -> Result<Option<&'a Profile>, ProfileError> {
-    let fits = |p: &&Profile| p.identity().is_some_and(|known| known.is_same(account));
+    let fits = |p: &&Profile| p.identity().is_some_and(|id| id.is_same(account));
     let matching: Vec<_> = profiles.iter().filter(fits).collect();
-    let ids = |who: &Identity| (who.account_id.clone(), who.user_id.clone());
-    let exact = |p: &&&Profile| p.identity().is_some_and(|known| ids(known) == ids(account));
+    let ids = |identity: &Identity| (identity.account_id.clone(), identity.user_id.clone());
+    let exact = |p: &&&Profile| p.identity().is_some_and(|id| ids(id) == ids(account));
     if let Some(exact) = matching.iter().find(exact) {
         return Ok(Some(exact));
     }
-    let others = |p: &Profile| {
+    let has_other_account = |p: &Profile| {
         // An email with few ids can match several workspaces. Two profiles of the same account are no contradiction.
         let apart = |q: &&Profile| match (p.identity(), q.identity()) {
             (Some(p), Some(q)) => !p.is_same(q),
@@ -471,7 +471,7 @@ pub(crate) fn find_own_profile<'a>(
         };
         matching.iter().any(apart)
     };
-    if matching.iter().any(|p| others(p)) {
+    if matching.iter().any(|p| has_other_account(p)) {
         return Err(ProfileError::Ambiguous {
             account: account.to_string(),
             names: matching.iter().map(|p| p.name.clone()).collect(),
@@ -493,10 +493,10 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
 /// Returns a profile that a newer version wrote: with its account, as far as that can be read, and without
 /// a login.
 fn read_newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
-    let noted = || {
+    let recorded_identity = || {
         let bytes = file_open::read(folder.join(PROFILE_JSON)).ok()?;
-        let mut note: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-        serde_json::from_value(note.get_mut("identity")?.take()).ok()
+        let mut document: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        serde_json::from_value(document.get_mut("identity")?.take()).ok()
     };
     let auth = AuthFile::read(&folder.join(AUTH_JSON)).ok();
     let login = auth.as_ref().and_then(AuthFile::login);
@@ -504,7 +504,7 @@ fn read_newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profi
         name,
         damaged: None,
         file: ProfileFile {
-            identity: login.map(|l| l.identity.clone()).or_else(noted),
+            identity: login.map(|l| l.identity.clone()).or_else(recorded_identity),
             ..ProfileFile::default()
         },
         auth: AuthFile::Unreadable {

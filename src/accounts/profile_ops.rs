@@ -85,8 +85,8 @@ pub(crate) fn default_name(
     profiles: &[Profile],
     identity: &Identity,
 ) -> Result<String, ProfileError> {
-    if let Some(own) = find_own_profile(profiles, identity)? {
-        return Ok(own.name.clone());
+    if let Some(profile) = find_own_profile(profiles, identity)? {
+        return Ok(profile.name.clone());
     }
     let is_allowed = |c: &char| encode_label(&format!("x{c}")).ends_with(*c);
     let email = identity.email.as_str().chars().filter(is_allowed);
@@ -101,8 +101,8 @@ pub(crate) fn default_name(
             && check_not_anothers_email(profiles, name, identity).is_ok()
     };
     // Each profile makes at most two names unavailable. If the email is too long, no name is valid.
-    let found = names.take(2 * profiles.len() + 3).find(is_free);
-    Ok(found.unwrap_or(email))
+    let free_name = names.take(2 * profiles.len() + 3).find(is_free);
+    Ok(free_name.unwrap_or(email))
 }
 
 /// Plans saving a login as `name`, given all profiles. Pure.
@@ -119,15 +119,15 @@ pub(crate) fn plan_save(
     copy: LoginCopy,
 ) -> Result<SavePlan, ProfileError> {
     check_name(name)?;
-    let own = find_own_profile(profiles, &login.identity)?;
-    check_name_free(profiles, name, own)?;
+    let old_profile = find_own_profile(profiles, &login.identity)?;
+    check_name_free(profiles, name, old_profile)?;
     check_not_anothers_email(profiles, name, &login.identity)?;
     let has_left = |p: &&Profile| {
-        let kept = p.snapshot().map(AuthSnapshot::fingerprint);
-        p.file.owner == LoginOwner::Moved && kept.is_some_and(|kept| kept == snapshot.fingerprint())
+        let is_same = |moved: &AuthSnapshot| moved.fingerprint() == snapshot.fingerprint();
+        p.file.owner == LoginOwner::Moved && p.snapshot().is_some_and(is_same)
     };
-    let outcome = predict_save_outcome(own, snapshot, login);
-    if let Some(moved) = own.filter(has_left)
+    let outcome = predict_save_outcome(old_profile, snapshot, login);
+    if let Some(moved) = old_profile.filter(has_left)
         && outcome != SaveOutcome::KeptNewer
         && copy == LoginCopy::Ordinary
     {
@@ -135,45 +135,47 @@ pub(crate) fn plan_save(
     }
     Ok(SavePlan {
         profile: name.to_owned(),
-        renamed_from: own.map(|p| p.name.clone()).filter(|old| old != name),
+        renamed_from: old_profile
+            .map(|p| p.name.clone())
+            .filter(|old| old != name),
         outcome,
     })
 }
 
-/// Fails if `name` is the email of a different account than `own`, because a user who types the email
+/// Fails if `name` is the email of a different account than `account`, because a user who types the email
 /// means that account. Accounts that share an email may all use it as their name.
 pub(crate) fn check_not_anothers_email(
     profiles: &[Profile],
     name: &str,
-    own: &Identity,
+    account: &Identity,
 ) -> Result<(), ProfileError> {
-    let is_named = |who: &&Identity| who.email.key() == name.to_lowercase();
-    let mut others = profiles.iter().filter_map(Profile::identity);
-    match others.find(is_named) {
-        Some(other) if !is_named(&own) => Err(ProfileError::EmailOfAnother {
+    let is_named = |identity: &&Identity| identity.email.key() == name.to_lowercase();
+    let mut identities = profiles.iter().filter_map(Profile::identity);
+    match identities.find(is_named) {
+        Some(named_account) if !is_named(&account) => Err(ProfileError::EmailOfAnother {
             name: name.to_owned(),
-            account: other.to_string(),
+            account: named_account.to_string(),
         }),
         _ => Ok(()),
     }
 }
 
-/// Fails if a different profile than `own` is called `name`. Names that differ in letter case only are
+/// Fails if a different profile than `profile` is called `name`. Names that differ in letter case only are
 /// the same, as on macOS and Windows disks.
 pub(super) fn check_name_free(
     profiles: &[Profile],
     name: &str,
-    own: Option<&Profile>,
+    profile: Option<&Profile>,
 ) -> Result<(), ProfileError> {
-    let same = |p: &&Profile| p.name.to_lowercase() == name.to_lowercase();
-    match profiles.iter().find(same) {
-        Some(other) if own.is_none_or(|own| own.name != other.name) => Err(ProfileError::Taken {
-            name: other.name.clone(),
-            account: other
-                .identity()
-                .map(Identity::to_string)
-                .unwrap_or_default(),
-        }),
+    let has_same_name = |p: &&Profile| p.name.to_lowercase() == name.to_lowercase();
+    match profiles.iter().find(has_same_name) {
+        Some(namesake) if profile.is_none_or(|p| p.name != namesake.name) => {
+            let account = namesake.identity().map(Identity::to_string);
+            Err(ProfileError::Taken {
+                name: namesake.name.clone(),
+                account: account.unwrap_or_default(),
+            })
+        }
         _ => Ok(()),
     }
 }
@@ -202,21 +204,23 @@ impl Profiles {
         let profiles = self.list()?;
         let plan = plan_save(&profiles, name, (snapshot, login), copy)?;
         let old = plan.renamed_from.as_deref().unwrap_or(name);
-        let mut own = profiles.into_iter().find(|p| p.name == old);
-        if let Some(own) = &own {
-            self.check_version(&own.name)?;
+        let mut renamed = profiles.into_iter().find(|p| p.name == old);
+        if let Some(renamed) = &renamed {
+            self.check_version(&renamed.name)?;
         }
         if let Some(old) = &plan.renamed_from {
             self.rename_folder(old, name)?;
-        } else if own.is_none() {
+        } else if renamed.is_none() {
             self.ensure_absent(name)?;
         }
-        if let Some(own) = &mut own {
-            name.clone_into(&mut own.name);
+        if let Some(renamed) = &mut renamed {
+            name.clone_into(&mut renamed.name);
         }
-        let found = own.or_else(|| self.recall_removed(name, login));
+        let old_profile = renamed.or_else(|| self.recall_removed(name, login));
         // If the account is live in a Codex home, that home owns the login, also if the saved login is from a file.
-        let profile = found.clone().unwrap_or_else(|| Profile::of(name, login));
+        let profile = old_profile
+            .clone()
+            .unwrap_or_else(|| Profile::of(name, login));
         let live_home = profile.find_live_home(codex_home);
         let owner = match (copy, live_home.as_deref()) {
             (LoginCopy::Ordinary, Some(home)) => OwnerLocation::Live(home),
@@ -224,7 +228,7 @@ impl Profiles {
             (LoginCopy::Owner, Some(home)) => OwnerLocation::AssertedLive(home),
             (LoginCopy::Owner, None) => OwnerLocation::AssertedProfile,
         };
-        let saved = self.save_into(name, found.as_ref(), (snapshot, login), owner, now)?;
+        let saved = self.save_into(name, old_profile.as_ref(), (snapshot, login), owner, now)?;
         Ok((plan, saved))
     }
 
@@ -237,8 +241,8 @@ impl Profiles {
         path: &Path,
         account: &Identity,
     ) -> Result<bool, ProfileError> {
-        let own = self.find(account)?;
-        let file = own.map(|own| self.folder_of(&own.name).join(AUTH_JSON));
+        let profile = self.find(account)?;
+        let file = profile.map(|profile| self.folder_of(&profile.name).join(AUTH_JSON));
         Ok(file.is_some_and(|file| file.canonical_or_self() == path.canonical_or_self()))
     }
 
@@ -250,15 +254,15 @@ impl Profiles {
         check_name(new)?;
         let _lock = self.lock_unless_dry_run(dry_run)?;
         let profiles = self.list()?;
-        let own = find_named(&profiles, old)?;
-        check_name_free(&profiles, new, Some(own))?;
-        if let Some(identity) = own.identity() {
+        let profile = find_named(&profiles, old)?;
+        check_name_free(&profiles, new, Some(profile))?;
+        if let Some(identity) = profile.identity() {
             check_not_anothers_email(&profiles, new, identity)?;
         }
-        if own.name == new || dry_run {
+        if profile.name == new || dry_run {
             return Ok(());
         }
-        self.rename_folder(&own.name, new)
+        self.rename_folder(&profile.name, new)
     }
 
     /// Adds a login of the profile's account to its history, unless it is already there.
@@ -297,7 +301,7 @@ impl Profiles {
     }
 
     /// Replaces the login of a profile by a login from its history: by the one with a file name that begins with
-    /// `wanted`, or by the newest if `wanted` is `None`. The replaced login goes to the history. The newest freshness
+    /// `name_start`, or by the newest if that is `None`. The replaced login goes to the history. The newest freshness
     /// stays recorded.
     ///
     /// # Errors
@@ -305,7 +309,7 @@ impl Profiles {
     pub(crate) fn restore_login(
         &self,
         name: &str,
-        wanted: Option<&str>,
+        name_start: Option<&str>,
         codex_home: &Path,
         now: Timestamp,
         dry_run: bool,
@@ -318,24 +322,25 @@ impl Profiles {
             return Err(ProfileError::IsLive { name, home });
         }
         let mut usable = self.read_history(&name)?;
-        usable.retain(|kept| {
-            let own = |login: &Login| {
+        usable.retain(|old_login| {
+            let is_of_account = |login: &Login| {
                 profile
                     .identity()
                     .is_some_and(|i| i.is_same(&login.identity))
             };
-            kept.auth.login().is_some_and(own) && kept.auth.snapshot() != profile.snapshot()
+            old_login.auth.login().is_some_and(is_of_account)
+                && old_login.auth.snapshot() != profile.snapshot()
         });
-        let age = |kept: &&HistoryLogin| kept.auth.login().map(|l| l.freshness).unwrap_or_default();
-        let chosen = match wanted {
+        let age = |old: &&HistoryLogin| old.auth.login().map(|l| l.freshness).unwrap_or_default();
+        let chosen = match name_start {
             // By the age of the login: the newest file may have the oldest login.
             None => usable.iter().rev().max_by(|a, b| age(a).compare(&age(b))),
-            Some(wanted) => usable.iter().find(|kept| kept.name.starts_with(wanted)),
+            Some(name_start) => usable.iter().find(|old| old.name.starts_with(name_start)),
         };
-        let Some((kept, snapshot, login)) =
+        let Some((old_login, snapshot, login)) =
             chosen.and_then(|k| Some((k, k.auth.snapshot()?, k.auth.login()?)))
         else {
-            let choices = usable.into_iter().map(|kept| kept.name).collect();
+            let choices = usable.into_iter().map(|old_login| old_login.name).collect();
             return Err(ProfileError::NoSuchLogin { name, choices });
         };
         let is_stale = profile.newest().is_newer_than(&login.freshness);
@@ -351,7 +356,7 @@ impl Profiles {
             atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
         }
         Ok(RestoredLogin {
-            login: kept.name.clone(),
+            login: old_login.name.clone(),
             freshness: login.freshness,
             is_stale,
         })
@@ -390,12 +395,12 @@ impl Profiles {
     }
 
     fn ensure_absent(&self, name: &str) -> Result<(), ProfileError> {
-        let place = self.folder.join(name);
-        match place.symlink_metadata() {
+        let folder = self.folder.join(name);
+        match folder.symlink_metadata() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e).at("read", &place).map_err(Into::into),
-            Ok(_) if is_unfinished(&place) => Ok(tree::remove(&place)?),
-            Ok(_) => Err(ProfileError::NotAProfile(place)),
+            Err(e) => Err(e).at("read", &folder).map_err(Into::into),
+            Ok(_) if is_unfinished(&folder) => Ok(tree::remove(&folder)?),
+            Ok(_) => Err(ProfileError::NotAProfile(folder)),
         }
     }
 }

@@ -30,6 +30,16 @@ struct DeletedFile {
 
 impl Document for DeletedFile {}
 
+/// A profile in the trash.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct TrashedProfile {
+    /// The time of the removal. First, so that it decides the order.
+    stamp: String,
+    name: String,
+    /// The name of the folder in the trash.
+    folder: String,
+}
+
 impl Profiles {
     /// Returns a new profile `name` for `login`, with the record of an earlier, removed profile of the
     /// account; `None` if no profile of the account was removed.
@@ -43,45 +53,48 @@ impl Profiles {
     /// the record of deleted profiles.
     pub(crate) fn read_removed_record(&self, identity: &Identity) -> Option<ProfileFile> {
         let trashed = self.list_trash().unwrap_or_default().into_iter();
-        let mut notes: Vec<_> = trashed
-            .filter_map(|(stamp, _, folder)| {
+        let mut records: Vec<_> = trashed
+            .filter_map(|TrashedProfile { stamp, folder, .. }| {
                 let profile = self.read(format!("{TRASH}/{folder}")).ok()?;
                 let is_own = profile.identity()?.is_same(identity);
                 let newest = profile.newest();
-                let note = ProfileFile {
+                let record = ProfileFile {
                     newest,
                     ..profile.file
                 };
-                is_own.then_some((stamp, note))
+                is_own.then_some((stamp, record))
             })
             .collect();
         let deleted = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
         let deleted = deleted.and_then(DocumentState::good).unwrap_or_default();
         let deleted = deleted.accounts.get(&account_key(identity)).cloned();
         // An empty stamp sorts before the stamps of folders.
-        notes.extend(deleted.map(|note| (String::new(), note)));
-        let is_moved = |note: &ProfileFile| note.owner == LoginOwner::Moved;
-        notes.sort_by(|(a, x), (b, y)| {
+        records.extend(deleted.map(|record| (String::new(), record)));
+        let is_moved = |record: &ProfileFile| record.owner == LoginOwner::Moved;
+        records.sort_by(|(a, x), (b, y)| {
             let by_age = x.newest.compare(&y.newest).then_with(|| a.cmp(b));
             by_age.then_with(|| is_moved(x).cmp(&is_moved(y)))
         });
-        let known: Vec<_> = notes
+        let superseded: Vec<_> = records
             .iter()
             .flat_map(|(_, n)| n.superseded.clone())
             .collect();
-        let (_, mut note) = notes.pop()?;
-        note.merge_superseded(&known);
-        note.identity = Some(identity.clone());
-        Some(note)
+        let (_, mut record) = records.pop()?;
+        record.merge_superseded(&superseded);
+        record.identity = Some(identity.clone());
+        Some(record)
     }
 
-    /// Returns the stamp, the name and the folder of each profile in the trash.
-    fn list_trash(&self) -> Result<Vec<(String, String, String)>, ProfileError> {
+    fn list_trash(&self) -> Result<Vec<TrashedProfile>, ProfileError> {
         let entries = tree::list_if_exists(&self.folder.join(TRASH))?.into_iter();
         let trashed = entries.filter_map(|(folder, _)| {
             let folder = folder.into_string().ok()?;
             let name = parse_trashed_name(&folder)?.to_owned();
-            Some((folder[name.len()..].to_owned(), name, folder))
+            Some(TrashedProfile {
+                stamp: folder[name.len()..].to_owned(),
+                name,
+                folder,
+            })
         });
         Ok(trashed.collect())
     }
@@ -96,56 +109,57 @@ impl Profiles {
         let name = &find_named(&profiles, name)?.name;
         let trash = self.folder.join(TRASH);
         atomic::create_private_folder(&trash)?;
-        let place = atomic::find_free_path(&trash.join(format!("{name}-{}", format_stamp(now))));
-        atomic::rename(&self.folder.join(name), &place)?;
+        let trashed = atomic::find_free_path(&trash.join(format!("{name}-{}", format_stamp(now))));
+        atomic::rename(&self.folder.join(name), &trashed)?;
         atomic::sync_folder(&self.folder)?;
-        Ok(place)
+        Ok(trashed)
     }
 
-    /// Restores the profile that was removed last, or the last one named `wanted`. Returns the name of the profile and
+    /// Restores the profile that was removed last, or the last one of this name. Returns the name of the profile and
     /// its folder in the trash; `None` if the trash has no such profile.
     ///
     /// # Errors
     /// The account or the name has a profile again, or an I/O error.
     pub(crate) fn undo_remove(
         &self,
-        wanted: Option<&str>,
+        wanted_name: Option<&str>,
         dry_run: bool,
     ) -> Result<Option<(String, PathBuf)>, ProfileError> {
         let _lock = self.lock_unless_dry_run(dry_run)?;
         let trashed = self.list_trash()?.into_iter();
-        let is_wanted = |name: &str| wanted.is_none_or(|w| w.to_lowercase() == name.to_lowercase());
+        let is_wanted =
+            |name: &str| wanted_name.is_none_or(|w| w.to_lowercase() == name.to_lowercase());
         // The last by its stamp, because a copy of the manager home does not keep the times of folders.
-        let last = trashed.filter(|(_, name, _)| is_wanted(name)).max();
-        let Some((_, name, folder)) = last else {
+        let last = trashed.filter(|profile| is_wanted(&profile.name)).max();
+        let Some(TrashedProfile { name, folder, .. }) = last else {
             return Ok(None);
         };
         let profiles = self.list()?;
         check_name_free(&profiles, &name, None)?;
         let removed = self.read(format!("{TRASH}/{folder}"))?;
         if let Some(identity) = removed.identity() {
-            let is_same = |p: &&Profile| p.identity().is_some_and(|other| other.is_same(identity));
-            if let Some(other) = profiles.iter().find(is_same) {
+            let is_same = |p: &&Profile| p.identity().is_some_and(|id| id.is_same(identity));
+            if let Some(newer_profile) = profiles.iter().find(is_same) {
                 return Err(ProfileError::HasProfile {
                     account: identity.to_string(),
-                    name: other.name.clone(),
+                    name: newer_profile.name.clone(),
                 });
             }
         }
         let trash = self.folder.join(TRASH);
-        let place = trash.join(folder);
+        let trashed_folder = trash.join(folder);
         if !dry_run {
             // A later profile of the account may have had a newer login, or one that was moved to another machine.
             let identity = removed.identity().filter(|_| removed.damaged.is_none());
-            let record = identity.and_then(|who| self.read_removed_record(who));
+            let record = identity.and_then(|account| self.read_removed_record(account));
             if let Some(record) = record.filter(|record| *record != removed.file) {
-                write_profile_json(&place, &record)?;
+                write_profile_json(&trashed_folder, &record)?;
             }
-            atomic::rename(&place, &self.folder.join(&name))?;
+            atomic::rename(&trashed_folder, &self.folder.join(&name))?;
             // `atomic::rename` syncs only the target folder. After a power failure the profile must not be in both.
             atomic::sync_folder(&trash)?;
         }
-        Ok(Some((name, place)))
+        Ok(Some((name, trashed_folder)))
     }
 
     /// Permanently deletes the profile of this name and all profiles of this name in the trash. Returns the number of
@@ -155,45 +169,45 @@ impl Profiles {
     /// No folder belongs to `name`, or an I/O error.
     pub(crate) fn purge(&self, name: &str) -> Result<usize, ProfileError> {
         let _lock = self.lock_existing()?;
-        let places = self.list_folders_of(name)?;
+        let folders = self.list_folders_of(name)?;
         // Recorded before the removal, so that an old copy is recognized as old also after a kill in between.
-        self.record_deleted(&places)?;
-        for place in &places {
-            tree::remove(place)?;
+        self.record_deleted(&folders)?;
+        for folder in &folders {
+            tree::remove(folder)?;
         }
         atomic::sync_folder(&self.folder)?;
-        Ok(places.len())
+        Ok(folders.len())
     }
 
     /// Records the freshness of the logins that are about to be deleted, without tokens or names.
-    fn record_deleted(&self, places: &[PathBuf]) -> Result<(), ProfileError> {
+    fn record_deleted(&self, folders: &[PathBuf]) -> Result<(), ProfileError> {
         let path = self.folder.join(DELETED);
-        let found = document::read::<DeletedFile>(&path)?;
-        if matches!(found, DocumentState::Damaged(_)) {
+        let recorded = document::read::<DeletedFile>(&path)?;
+        if matches!(recorded, DocumentState::Damaged(_)) {
             document::move_aside(&path)?;
         }
-        let mut deleted = found.good().unwrap_or_default();
-        for place in places {
-            let Ok(below) = place.strip_prefix(&self.folder) else {
+        let mut deleted = recorded.good().unwrap_or_default();
+        for folder in folders {
+            let Ok(name) = folder.strip_prefix(&self.folder) else {
                 continue;
             };
-            let profile = self.read(below.to_string_lossy().into_owned())?;
+            let profile = self.read(name.to_string_lossy().into_owned())?;
             let Some(identity) = profile.identity() else {
                 continue;
             };
-            let note = ProfileFile {
+            let deleted_record = ProfileFile {
                 newest: profile.newest(),
                 identity: None,
                 plan: None,
                 saved_at: None,
                 ..profile.file.clone()
             };
-            let known = deleted.accounts.entry(account_key(identity)).or_default();
-            let superseded = std::mem::take(&mut known.superseded);
-            if !known.newest.is_newer_than(&note.newest) {
-                *known = note;
+            let record = deleted.accounts.entry(account_key(identity)).or_default();
+            let superseded = std::mem::take(&mut record.superseded);
+            if !record.newest.is_newer_than(&deleted_record.newest) {
+                *record = deleted_record;
             }
-            known.merge_superseded(&superseded);
+            record.merge_superseded(&superseded);
         }
         document::write(&path, &deleted)?;
         Ok(())
@@ -205,18 +219,18 @@ impl Profiles {
     /// No folder belongs to `name`, or an I/O error.
     pub(crate) fn list_folders_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
         let profiles = self.list()?;
-        let mut places: Vec<_> = find_named(&profiles, name)
+        let mut folders: Vec<_> = find_named(&profiles, name)
             .map(|p| self.folder.join(&p.name))
             .into_iter()
             .collect();
         let trashed = self.list_trash()?.into_iter();
-        let of_name = trashed.filter(|(_, stem, _)| stem.to_lowercase() == name.to_lowercase());
-        places.extend(of_name.map(|(_, _, folder)| self.folder.join(TRASH).join(folder)));
-        if places.is_empty() {
+        let of_name = trashed.filter(|profile| profile.name.to_lowercase() == name.to_lowercase());
+        folders.extend(of_name.map(|profile| self.folder.join(TRASH).join(profile.folder)));
+        if folders.is_empty() {
             return Err(unknown_profile_error(&profiles, name));
         }
-        places.sort();
-        Ok(places)
+        folders.sort();
+        Ok(folders)
     }
 
     /// Returns the account of each login in all folders of the profile `name`, including their histories. `None` for a
@@ -229,11 +243,11 @@ impl Profiles {
         name: &str,
     ) -> Result<Vec<Option<Identity>>, ProfileError> {
         let mut accounts = Vec::new();
-        for place in self.list_folders_of(name)? {
-            let history = place.join(HISTORY);
+        for folder in self.list_folders_of(name)? {
+            let history = folder.join(HISTORY);
             let files = tree::list_if_exists(&history)?.into_iter();
             let files = files.map(|(name, _)| history.join(name));
-            for path in std::iter::once(place.join(AUTH_JSON)).chain(files) {
+            for path in std::iter::once(folder.join(AUTH_JSON)).chain(files) {
                 accounts.push(match AuthFile::read(&path) {
                     Ok(AuthFile::Missing) => continue,
                     Ok(AuthFile::Present(snapshot)) => match snapshot.login {

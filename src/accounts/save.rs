@@ -64,20 +64,20 @@ impl Profiles {
         atomic::create_private_folder(&self.folder)?;
         // One lock for all profiles: the search for the profile of an account and its creation are one step.
         let _lock = FileLock::acquire(&self.lock)?;
-        let found = self.find(&login.identity)?;
-        let name = match &found {
+        let old_profile = self.find(&login.identity)?;
+        let name = match &old_profile {
             Some(profile) => profile.name.clone(),
             None => self.find_free_name(&login.identity),
         };
-        let found = found.or_else(|| self.recall_removed(&name, login));
-        self.save_into(&name, found.as_ref(), (snapshot, login), owner, now)
+        let old_profile = old_profile.or_else(|| self.recall_removed(&name, login));
+        self.save_into(&name, old_profile.as_ref(), (snapshot, login), owner, now)
     }
 
     /// Saves a login into `name`: the profile of its account, or a new one. The caller holds the lock.
     pub(super) fn save_into(
         &self,
         name: &str,
-        found: Option<&Profile>,
+        old_profile: Option<&Profile>,
         (snapshot, login): (&AuthSnapshot, &Login),
         owner: OwnerLocation<'_>,
         now: Timestamp,
@@ -86,33 +86,34 @@ impl Profiles {
         atomic::create_private_folder(&folder)?;
         // A temp file of a killed save may contain a login.
         atomic::remove_stale_temps(&folder);
-        let outcome = predict_save_outcome(found, snapshot, login);
-        let kept = found.and_then(Profile::snapshot);
-        match (outcome, kept) {
+        let outcome = predict_save_outcome(old_profile, snapshot, login);
+        let old_snapshot = old_profile.and_then(Profile::snapshot);
+        match (outcome, old_snapshot) {
             // An older login may be the only one that works, if the newer one was signed out.
             (SaveOutcome::KeptNewer, _) => keep_in_history(&folder, &snapshot.bytes, now)?,
-            (SaveOutcome::Updated, Some(kept)) => keep_in_history(&folder, &kept.bytes, now)?,
+            (SaveOutcome::Updated, Some(old)) => keep_in_history(&folder, &old.bytes, now)?,
             (SaveOutcome::Created, _) if folder.join(AUTH_JSON).exists() => {
                 self.move_to_quarantine(&folder.join(AUTH_JSON), now)?;
             }
             _ => {}
         }
-        let note = record_after_save(outcome, found, (snapshot, login), owner, now);
+        let new_record = record_after_save(outcome, old_profile, (snapshot, login), owner, now);
         // If `profile.json` is damaged, the owner of the newer login is unknown, so nothing is recorded.
         let is_owner_known =
-            outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
+            outcome != SaveOutcome::KeptNewer || old_profile.is_none_or(|p| p.damaged.is_none());
         // The record of a removed profile must be written to the new folder, even if it did not change.
-        let is_recorded = outcome != SaveOutcome::Created && found.is_some_and(|p| p.file == note);
+        let is_recorded =
+            outcome != SaveOutcome::Created && old_profile.is_some_and(|p| p.file == new_record);
         let record = || {
             if is_owner_known && !is_recorded {
-                write_profile_json(&folder, &note)
+                write_profile_json(&folder, &new_record)
             } else {
                 Ok(())
             }
         };
         // Write order: an owner elsewhere is recorded before the copy is written, an owner in the
         // profile after it. A kill in between never makes a copy count as the owner.
-        let is_elsewhere = note.owner != LoginOwner::Profile;
+        let is_elsewhere = new_record.owner != LoginOwner::Profile;
         if is_elsewhere {
             record()?;
         }
@@ -150,13 +151,13 @@ impl Profiles {
         }
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
-        let kept = atomic::find_free_path(&folder.join(format!("auth-{}", format_stamp(now))));
-        links::link_or_copy_tree(path, &kept)?;
+        let copy = atomic::find_free_path(&folder.join(format!("auth-{}", format_stamp(now))));
+        links::link_or_copy_tree(path, &copy)?;
         // The copy may contain a login.
-        tree::make_private(&kept)?;
-        tree_sync::sync(&kept)?;
+        tree::make_private(&copy)?;
+        tree_sync::sync(&copy)?;
         atomic::sync_folder(&folder)?;
-        Ok(Some(kept))
+        Ok(Some(copy))
     }
 
     /// Writes the bytes of an unreadable auth.json into quarantine before they are replaced.
@@ -208,28 +209,28 @@ pub(super) fn format_stamp(now: Timestamp) -> impl std::fmt::Display {
 /// recorded Codex home.
 fn record_after_save(
     outcome: SaveOutcome,
-    found: Option<&Profile>,
+    old_profile: Option<&Profile>,
     (snapshot, login): (&AuthSnapshot, &Login),
     owner: OwnerLocation<'_>,
     now: Timestamp,
 ) -> ProfileFile {
-    let before = found.map(|p| p.file.clone()).unwrap_or_default();
-    let seen = found.map(Profile::newest).unwrap_or_default();
-    let kept = found.and_then(|p| Some((p.snapshot()?, p.login()?)));
+    let before = old_profile.map(|p| p.file.clone()).unwrap_or_default();
+    let newest = old_profile.map(Profile::newest).unwrap_or_default();
+    let old_login = old_profile.and_then(|p| Some((p.snapshot()?, p.login()?)));
     // The successor of a login is newer, even if its timestamp is older.
     let is_behind = outcome == SaveOutcome::Updated
-        && found.is_some_and(Profile::is_superseded)
-        && kept.is_some_and(|(_, kept)| kept.freshness == seen);
-    let is_newer = is_behind || login.freshness.is_newer_than(&seen);
-    let own = snapshot.fingerprint();
-    let is_same = kept.is_some_and(|(kept, _)| kept.fingerprint() == own);
-    let stays = found.is_some_and(|profile| {
-        keeps_recorded_owner(profile, outcome, login, (is_same, is_newer), owner)
+        && old_profile.is_some_and(Profile::is_superseded)
+        && old_login.is_some_and(|(_, login)| login.freshness == newest);
+    let is_newer = is_behind || login.freshness.is_newer_than(&newest);
+    let digest = snapshot.fingerprint();
+    let is_same = old_login.is_some_and(|(snapshot, _)| snapshot.fingerprint() == digest);
+    let stays = old_profile.is_some_and(|profile| {
+        keeps_recorded_owner(profile, outcome, login, is_same, is_newer, owner)
     });
-    let mut note = ProfileFile {
+    let mut record = ProfileFile {
         identity: Some(login.identity.clone()),
         plan: login.plan.clone(),
-        newest: if is_newer { login.freshness } else { seen },
+        newest: if is_newer { login.freshness } else { newest },
         saved_at: match outcome {
             SaveOutcome::Unchanged | SaveOutcome::KeptNewer => before.saved_at.or(Some(now)),
             SaveOutcome::Created | SaveOutcome::Updated => Some(now),
@@ -239,29 +240,31 @@ fn record_after_save(
     match owner {
         _ if stays => {}
         OwnerLocation::Live(home) | OwnerLocation::AssertedLive(home) => {
-            note.owner = LoginOwner::Live;
-            note.live_home = Some(home.canonical_or_self());
+            record.owner = LoginOwner::Live;
+            record.live_home = Some(home.canonical_or_self());
         }
         OwnerLocation::Profile | OwnerLocation::AssertedProfile => {
-            note.owner = LoginOwner::Profile;
-            note.live_home = None;
+            record.owner = LoginOwner::Profile;
+            record.live_home = None;
         }
     }
     if !stays {
-        note.moving = None;
-        note.moved_with = None;
+        record.moving = None;
+        record.moved_with = None;
     }
-    let kept = kept.map(|(kept, _)| kept.fingerprint());
+    let old_digest = old_login.map(|(snapshot, _)| snapshot.fingerprint());
     match outcome {
         SaveOutcome::Updated => {
-            if let Some(kept) = kept.filter(|kept| *kept != own) {
-                note.mark_superseded(kept);
+            if let Some(old_digest) = old_digest.filter(|old_digest| *old_digest != digest) {
+                record.mark_superseded(old_digest);
             }
         }
-        SaveOutcome::KeptNewer if kept.as_ref() != Some(&own) => note.mark_superseded(own),
+        SaveOutcome::KeptNewer if old_digest.as_ref() != Some(&digest) => {
+            record.mark_superseded(digest);
+        }
         _ => {}
     }
-    note
+    record
 }
 
 /// Returns true if a save must not change the recorded owner: saving a copy or an older login neither undoes a move nor
@@ -271,7 +274,8 @@ fn keeps_recorded_owner(
     profile: &Profile,
     outcome: SaveOutcome,
     login: &Login,
-    (is_same, is_newer): (bool, bool),
+    is_same: bool,
+    is_newer: bool,
     owner: OwnerLocation<'_>,
 ) -> bool {
     let is_moved = profile.file.owner == LoginOwner::Moved;
@@ -288,26 +292,26 @@ fn keeps_recorded_owner(
     }
 }
 
-/// Predicts the effect of saving `login` to `found`, the profile of its account. Pure.
+/// Predicts the effect of saving `login` to `old_profile`, the profile of its account. Pure.
 pub(crate) fn predict_save_outcome(
-    found: Option<&Profile>,
+    old_profile: Option<&Profile>,
     snapshot: &AuthSnapshot,
     login: &Login,
 ) -> SaveOutcome {
-    match found.and_then(Profile::snapshot) {
+    match old_profile.and_then(Profile::snapshot) {
         None => SaveOutcome::Created,
-        Some(kept) if kept.bytes == snapshot.bytes => SaveOutcome::Unchanged,
-        Some(kept) => {
-            let kept = kept.login.as_ref().map(|l| l.freshness).unwrap_or_default();
+        Some(old) if old.bytes == snapshot.bytes => SaveOutcome::Unchanged,
+        Some(old) => {
+            let old_freshness = old.login.as_ref().map(|l| l.freshness).unwrap_or_default();
             let is_known_spent = || {
-                let noted = found
+                let superseded = old_profile
                     .map(|p| p.file.superseded.as_slice())
                     .unwrap_or_default();
-                found.is_some_and(Profile::is_superseded)
-                    && !noted.contains(&snapshot.fingerprint())
+                old_profile.is_some_and(Profile::is_superseded)
+                    && !superseded.contains(&snapshot.fingerprint())
             };
             // API keys have no age, so the saved key always replaces the one in the profile.
-            if kept.is_newer_than(&login.freshness)
+            if old_freshness.is_newer_than(&login.freshness)
                 && login.identity.kind.is_renewable()
                 && !is_known_spent()
             {
@@ -338,14 +342,14 @@ pub(super) fn keep_in_history(
     let history = folder.join(HISTORY);
     atomic::create_private_folder(&history)?;
     let digest = &hash::sha256(bytes.expose())[..12];
-    let kept = list_history_names(&history)?;
+    let names = list_history_names(&history)?;
     // The name has the digest, so that no file of the history is read.
-    if kept.iter().any(|name| name.contains(digest)) {
+    if names.iter().any(|name| name.contains(digest)) {
         return Ok(());
     }
     let name = format!("{}-{digest}.json", format_stamp(now));
     atomic::write(&history.join(&name), bytes.expose())?;
-    let surplus = (kept.len() + 1).saturating_sub(MAX_HISTORY_LOGINS);
+    let surplus = (names.len() + 1).saturating_sub(MAX_HISTORY_LOGINS);
     if surplus == 0 {
         return Ok(());
     }
@@ -354,9 +358,9 @@ pub(super) fn keep_in_history(
         let login = auth.as_ref().and_then(AuthFile::login);
         login.map(|l| l.freshness).unwrap_or_default()
     };
-    let mut others: Vec<_> = kept.into_iter().map(|name| (age(&name), name)).collect();
-    others.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
-    for (_, name) in others.iter().take(surplus) {
+    let mut by_age: Vec<_> = names.into_iter().map(|name| (age(&name), name)).collect();
+    by_age.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
+    for (_, name) in by_age.iter().take(surplus) {
         let path = history.join(name);
         sharing::remove_file(&path).at("remove", &path)?;
     }

@@ -31,12 +31,12 @@ pub(crate) enum SourceError {
 /// The file has no valid auth.json, or an I/O error.
 pub(crate) fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
     let is_archive = path.to_string_lossy().ends_with(".tar.gz");
-    let found = if is_archive {
+    let auth = if is_archive {
         read_archived(path)?
     } else {
         AuthFile::read(path)?
     };
-    match found {
+    match auth {
         AuthFile::Present(snapshot) => Ok(snapshot),
         AuthFile::Missing => Err(SourceError::Missing(path.to_path_buf())),
         AuthFile::Unreadable { reason, .. } => Err(SourceError::Unreadable {

@@ -86,13 +86,13 @@ fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     let end = words.iter().position(|word| word == "--");
     let mark = |(i, word): (usize, OsString)| {
         let negated = word.to_str().and_then(|word| word.strip_prefix('-'));
-        let is_word = |rest: &&str| {
-            let lines = rest.strip_prefix('C').map(|n| n.trim_start_matches('='));
+        let is_word = |bare: &&str| {
+            let lines = bare.strip_prefix('C').map(|n| n.trim_start_matches('='));
             let is_context = lines.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
-            rest.len() > 1 && !rest.starts_with('-') && !is_context
+            bare.len() > 1 && !bare.starts_with('-') && !is_context
         };
         match negated.filter(is_word) {
-            Some(rest) if i > find && end.is_none_or(|end| i < end) => format!("!{rest}").into(),
+            Some(bare) if i > find && end.is_none_or(|end| i < end) => format!("!{bare}").into(),
             _ => word,
         }
     };

@@ -18,7 +18,7 @@ const ADMINISTRATIVE_SUBCOMMANDS: &str = "a app-server apply archive cloud compl
 
 /// Returns true if `word` is one of `words`, which are separated by blanks.
 fn is_among(words: &str, word: &str) -> bool {
-    words.split(' ').any(|known| known == word)
+    words.split(' ').any(|listed_word| listed_word == word)
 }
 
 /// The flag of the terminal interface that keeps the conversation out of the background daemon.
@@ -92,8 +92,8 @@ impl<'a> Arguments<'a> {
     /// Returns the id or name of the conversation that `resume` or `exec resume` names. `None` for
     /// `--last` and the picker, where Codex itself chooses one.
     pub(crate) fn resumed_conversation(&self) -> Option<&'a str> {
-        let last = self.subcommand_count.checked_sub(1)?;
-        let is_resume = self.all[*self.positional.get(last)?] == *"resume";
+        let last_subcommand = self.subcommand_count.checked_sub(1)?;
+        let is_resume = self.all[*self.positional.get(last_subcommand)?] == *"resume";
         let is_chosen_by_codex = iter_options(self.all).any(|option| option == "--last");
         let session = self.positional.get(self.subcommand_count)?;
         (is_resume && !is_chosen_by_codex)
@@ -123,32 +123,32 @@ impl<'a> Arguments<'a> {
                 .any(|word| self.all[*at] == *word);
             is_exec || !is_choice && !self.positional.contains(at)
         };
-        let kept = (0..self.all.len()).filter(is_kept);
-        let mut all: Vec<OsString> = kept.map(|at| self.all[at].clone()).collect();
+        let kept_positions = (0..self.all.len()).filter(is_kept);
+        let mut all: Vec<OsString> = kept_positions.map(|at| self.all[at].clone()).collect();
         all.extend(["resume", id, "--", prompt].map(OsString::from));
         all
     }
 
     /// Returns the folder of the last `-C` or `--cd`, as it was typed.
     pub(crate) fn working_root(&self) -> Option<PathBuf> {
-        let mut found = None;
-        let mut rest = self.all.iter().take_while(|argument| *argument != "--");
-        while let Some(argument) = rest.next() {
+        let mut folder = None;
+        let mut arguments = self.all.iter().take_while(|argument| *argument != "--");
+        while let Some(argument) = arguments.next() {
             let text = argument.to_string_lossy();
             let attached = ["--cd=", "-C=", "-C"];
             if is_among("-C --cd", &text) {
-                found = rest.next().map(PathBuf::from);
+                folder = arguments.next().map(PathBuf::from);
             } else if let Some(value) = attached.iter().find_map(|name| text.strip_prefix(name)) {
-                found = Some(PathBuf::from(value));
+                folder = Some(PathBuf::from(value));
             }
         }
-        found
+        folder
     }
 
     /// Returns true if the arguments contain this option, with or without `=value`.
     pub(crate) fn has(&self, option: &str) -> bool {
-        iter_options(self.all).any(|given| {
-            let text = given.to_string_lossy();
+        iter_options(self.all).any(|argument| {
+            let text = argument.to_string_lossy();
             text.split_once('=').map_or(&*text, |(name, _)| name) == option
         })
     }
@@ -175,23 +175,23 @@ fn iter_options(all: &[OsString]) -> impl Iterator<Item = &OsStr> {
 }
 
 fn find_positionals(all: &[OsString]) -> Vec<usize> {
-    let mut found = Vec::new();
+    let mut positions = Vec::new();
     let mut at = 0;
     while at < all.len() {
         let argument = all[at].to_string_lossy();
         if argument == "--" {
             // Everything after `--` is a prompt, even with a dash.
-            found.extend(at + 1..all.len());
+            positions.extend(at + 1..all.len());
             break;
         }
         if is_among(VALUE_OPTIONS, &argument) {
             at += 1;
         } else if argument == "-" || !argument.starts_with('-') {
-            found.push(at);
+            positions.push(at);
         }
         at += 1;
     }
-    found
+    positions
 }
 
 #[cfg(test)]

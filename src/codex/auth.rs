@@ -256,10 +256,10 @@ fn choose_login(auth: &Value) -> Option<Login> {
         return Some(secret(first));
     }
     let tokens = auth.get("tokens").filter(|tokens| tokens.is_object());
-    let named = tokens.and_then(|tokens| parse_named_login(auth, tokens));
-    let other = || secrets.first().filter(|_| mode != Some("chatgpt"));
-    named
-        .or_else(|| other().map(secret))
+    let named_login = tokens.and_then(|tokens| parse_named_login(auth, tokens));
+    let other_secret = || secrets.first().filter(|_| mode != Some("chatgpt"));
+    named_login
+        .or_else(|| other_secret().map(secret))
         .or_else(|| parse_undecoded_login(auth, tokens?))
 }
 

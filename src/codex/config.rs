@@ -106,13 +106,13 @@ pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace
 /// None of the lists above has keys with effects outside of a scratch home: the folder of the databases, tools.
 pub(crate) fn scratch_config(home: &Path, keys: &str) -> String {
     let text = read_text(&home.join(CONFIG_TOML)).unwrap_or_default();
-    let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
+    let home_config = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
     let mut config = toml_edit::DocumentMut::new();
     // Also if the home uses the keyring: a login in a scratch home has to be a file that this
     // program can read.
     config[STORE_KEY] = toml_edit::value(CredentialStore::File.name());
     for key in keys.split(' ') {
-        if let Some(item) = known.get(key) {
+        if let Some(item) = home_config.get(key) {
             config.insert(key, item.clone());
         }
     }

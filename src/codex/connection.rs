@@ -93,10 +93,10 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
 }
 
 fn end_query_after(progress_calls: u64, connection: &mut Connection) -> rusqlite::Result<()> {
-    let mut left = progress_calls;
+    let mut calls_left = progress_calls;
     let should_end = move || {
-        left = left.saturating_sub(1);
-        left == 0 || progress::is_interrupted()
+        calls_left = calls_left.saturating_sub(1);
+        calls_left == 0 || progress::is_interrupted()
     };
     connection.progress_handler(PROGRESS_INTERVAL, Some(should_end))
 }

@@ -52,15 +52,15 @@ pub enum DaemonError {
 pub fn find(home: &Path) -> Option<Daemon> {
     let path = home.join("app-server-daemon/daemon.pid");
     let bytes = file_open::read(&path).ok()?;
-    let note: Value = serde_json::from_slice(&bytes).ok()?;
-    let pid = note.get("pid")?.as_u64()?;
+    let pid_file: Value = serde_json::from_slice(&bytes).ok()?;
+    let pid = pid_file.get("pid")?.as_u64()?;
     let daemon = Daemon {
         pid: u32::try_from(pid).ok().filter(|pid| *pid > 0)?,
-        start_ticks: note["processIdentity"]["startTicks"].as_u64(),
+        start_ticks: pid_file["processIdentity"]["startTicks"].as_u64(),
         noted_at: clock::file_time(path.metadata().ok()?.modified().ok()?)
             .unwrap_or(DateTime::<Utc>::MAX_UTC),
     };
-    let boot = note["processIdentity"]["bootId"].as_str();
+    let boot = pid_file["processIdentity"]["bootId"].as_str();
     // After a restart of the machine the same id and start time can belong to another process.
     (is_this_boot(boot) && daemon.is_alive()).then_some(daemon)
 }
@@ -124,12 +124,12 @@ impl Daemon {
     }
 }
 
-/// Returns false if `noted` is the id of another boot than the current one. Only Linux has such an id, and Codex may
+/// Returns false if `recorded` is the id of another boot than the current one. Only Linux has such an id, and Codex may
 /// have recorded none.
-fn is_this_boot(noted: Option<&str>) -> bool {
+fn is_this_boot(recorded: Option<&str>) -> bool {
     let current = file_open::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    match (noted, current) {
-        (Some(noted), Some(current)) => noted.trim() == current.trim(),
+    match (recorded, current) {
+        (Some(recorded), Some(current)) => recorded.trim() == current.trim(),
         // Without both ids, only the start time identifies the daemon.
         _ => true,
     }

@@ -75,8 +75,8 @@ impl LoginKind {
             let digest = label.strip_prefix(beginning);
             digest.is_some_and(|digest| !digest.contains('@'))
         };
-        let found = Self::LABELS.iter().find(has_beginning);
-        found.map_or(Self::Chatgpt, |(kind, _)| *kind)
+        let labelled_kind = Self::LABELS.iter().find(has_beginning);
+        labelled_kind.map_or(Self::Chatgpt, |(kind, _)| *kind)
     }
 
     /// Returns true if the login is paid by use: it has no windows.

@@ -111,9 +111,6 @@ pub struct HomeProcess {
     pub name: String,
     /// The command line, safe to print: without secrets and prompts.
     pub command_line: String,
-    /// The path of the program file, if the system shows it.
-    #[serde(skip)]
-    pub program: Option<PathBuf>,
     /// The relation to the home; in JSON the text of its `Display`.
     #[serde(serialize_with = "serialize_role")]
     pub role: ProcessRole,
@@ -151,7 +148,7 @@ impl HomeUsage {
     /// Lists the processes that use the home without launchers, then one unknown process for each
     /// unexplained conversation.
     pub(crate) fn holders(&self) -> Vec<Holder> {
-        let known = self
+        let processes = self
             .processes
             .iter()
             .filter(|process| process.role != ProcessRole::Launcher)
@@ -160,12 +157,12 @@ impl HomeUsage {
                 name: process.name.clone(),
                 why: process.role.to_string(),
             });
-        let unknown = self.unexplained.iter().map(|conversation| Holder {
+        let unknown_writers = self.unexplained.iter().map(|conversation| Holder {
             pid: None,
             name: "a process".into(),
             why: format!("is writing the conversation {conversation}"),
         });
-        known.chain(unknown).collect()
+        processes.chain(unknown_writers).collect()
     }
 }
 
@@ -195,22 +192,22 @@ pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
 pub fn find_codex(home: &Path) -> Vec<Holder> {
     let home = home.canonical_or_self();
     let daemon = daemon::find(&home).map(|daemon| daemon.pid);
-    let mut found: Vec<_> = ProcessTable::read()
+    let mut codex_processes: Vec<_> = ProcessTable::read()
         .iter()
         .filter(|process| daemon != Some(process.pid()))
         .filter_map(|process| {
             let name = process.name()?;
-            let counts =
+            let is_counted =
                 is_codex(process) && read_codex_home(process)? == home && !is_update_loop(process);
-            counts.then(|| Holder {
+            is_counted.then(|| Holder {
                 pid: Some(process.pid()),
                 name: name.to_string_lossy().into_owned(),
                 why: ProcessRole::Codex.to_string(),
             })
         })
         .collect();
-    found.sort_by_key(|holder| holder.pid);
-    found
+    codex_processes.sort_by_key(|holder| holder.pid);
+    codex_processes
 }
 
 /// Returns the ids of the conversations in which the daemon of `home` may be running a turn.
@@ -265,7 +262,7 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
         .collect();
     let lock_folder = home.join(THREAD_LOCKS);
     let mut open_locks = BTreeSet::new();
-    let mut found = Vec::new();
+    let mut processes = Vec::new();
     for process in table.iter().filter(|process| process.pid() != this) {
         // Zombies, kernel threads and processes of other users show no program name.
         let Some(name) = process.name() else { continue };
@@ -295,18 +292,18 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
             open.into_iter()
                 .filter(|file| file.starts_with(&lock_folder)),
         );
-        found.push(describe(process, &name, role));
+        processes.push(describe(process, &name, role));
     }
-    if let Some(pid) = daemon.filter(|pid| found.iter().all(|process| process.pid != *pid)) {
-        found.push(describe_daemon(pid));
+    if let Some(pid) = daemon.filter(|pid| processes.iter().all(|process| process.pid != *pid)) {
+        processes.push(describe_daemon(pid));
     }
-    assign_relations(&table, &mut found);
+    assign_relations(&table, &mut processes);
     let held_locks = find_held_thread_locks(&home);
     HomeUsage {
         codex_ancestor: table.ancestors(this).into_iter().find(|pid| {
             let is_codex =
                 |p: &HomeProcess| matches!(p.role, ProcessRole::Codex | ProcessRole::Daemon);
-            found.iter().any(|p| p.pid == *pid && is_codex(p))
+            processes.iter().any(|p| p.pid == *pid && is_codex(p))
         }),
         conversations: held_locks
             .iter()
@@ -317,19 +314,19 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
             .filter(|lock| !open_locks.contains(*lock))
             .map(|lock| locked_conversation_id(lock))
             .collect(),
-        processes: found,
+        processes,
     }
 }
 
-/// Adds the npm launchers of the Codex processes in `found`, and marks descendants of Codex as
+/// Adds the npm launchers of the Codex processes to `processes`, and marks descendants of Codex as
 /// [`ProcessRole::CodexChild`].
-fn assign_relations(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
-    let codex: Vec<u32> = found
+fn assign_relations(table: &ProcessTable, processes: &mut Vec<HomeProcess>) {
+    let codex: Vec<u32> = processes
         .iter()
         .filter(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Daemon))
         .map(|process| process.pid)
         .collect();
-    for process in found.iter_mut() {
+    for process in processes.iter_mut() {
         if let ProcessRole::OtherProgram { open } = &process.role
             && table
                 .ancestors(process.pid)
@@ -345,11 +342,11 @@ fn assign_relations(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
             && is_launcher(parent)
             && let Some(name) = parent.name()
         {
-            found.retain(|process| process.pid != parent.pid());
-            found.push(describe(parent, &name, ProcessRole::Launcher));
+            processes.retain(|process| process.pid != parent.pid());
+            processes.push(describe(parent, &name, ProcessRole::Launcher));
         }
     }
-    found.sort_by_key(|process| process.pid);
+    processes.sort_by_key(|process| process.pid);
 }
 
 /// Returns true if a process runs Codex, or is npm's launcher, which may be about to start it.
@@ -387,7 +384,6 @@ fn describe(process: &Process, name: &OsStr, role: ProcessRole) -> HomeProcess {
         is_own: process.is_own(),
         name: name.to_string_lossy().into_owned(),
         command_line: redaction::format_command_line(&process.arguments()),
-        program: process.program(),
         role,
     }
 }
@@ -400,7 +396,6 @@ fn describe_daemon(pid: u32) -> HomeProcess {
         is_own: true,
         name: "codex".into(),
         command_line: String::new(),
-        program: None,
         role: ProcessRole::Daemon,
     }
 }
@@ -408,7 +403,7 @@ fn describe_daemon(pid: u32) -> HomeProcess {
 fn is_named(name: &OsStr, names: &[String]) -> bool {
     let name = name.to_string_lossy().to_lowercase();
     let bare = |name: &str| name.strip_suffix(".exe").unwrap_or(name).to_owned();
-    names.iter().any(|wanted| bare(wanted) == bare(&name))
+    names.iter().any(|program| bare(program) == bare(&name))
 }
 
 /// Returns the Codex home of a process: its `CODEX_HOME`, else `.codex` in its home folder. `None` if

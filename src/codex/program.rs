@@ -41,14 +41,14 @@ impl Program {
     /// # Errors
     /// The program does not exist or is not executable.
     pub fn find(configured: Option<&Path>, env: &Environment) -> Result<Self, ProgramError> {
-        let wanted = configured.unwrap_or(Path::new("codex"));
-        if let Some(path) = env.find_program(wanted) {
+        let name_or_path = configured.unwrap_or(Path::new("codex"));
+        if let Some(path) = env.find_program(name_or_path) {
             return Ok(Self { path });
         }
-        if wanted.components().count() > 1 || wanted.is_absolute() {
-            Err(ProgramError::NotAProgram(env.absolute(wanted)))
+        if name_or_path.components().count() > 1 || name_or_path.is_absolute() {
+            Err(ProgramError::NotAProgram(env.absolute(name_or_path)))
         } else {
-            Err(ProgramError::NotOnPath(wanted.display().to_string()))
+            Err(ProgramError::NotOnPath(name_or_path.display().to_string()))
         }
     }
 
@@ -127,7 +127,7 @@ fn read_npm_version(folder: &Path) -> Option<String> {
 /// numbers. A text that is no version is earlier than any.
 pub(crate) fn is_version_before(version: &str, first: (u32, u32)) -> bool {
     let mut numbers = version.split(['.', '-']).map(|part| part.parse().ok());
-    let mut next = || numbers.next().flatten();
-    let version: Option<(u32, u32)> = next().zip(next());
+    let mut next_number = || numbers.next().flatten();
+    let version: Option<(u32, u32)> = next_number().zip(next_number());
     version.is_none_or(|version| version < first)
 }

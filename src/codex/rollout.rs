@@ -156,7 +156,7 @@ pub(crate) fn is_idle(path: &Path) -> bool {
     };
     // Without a tail the conversation counts as running, and callers leave it alone.
     let tail = tail().unwrap_or_default();
-    let last = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
+    let is_turn_over = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
         let line: serde_json::Value = serde_json::from_slice(line).ok()?;
         match line.get("payload")?.get("type")?.as_str()? {
             "task_complete" | "turn_complete" | "turn_aborted" => Some(true),
@@ -164,13 +164,13 @@ pub(crate) fn is_idle(path: &Path) -> bool {
             _ => None,
         }
     });
-    last.unwrap_or(false)
+    is_turn_over.unwrap_or(false)
 }
 
 /// Opens a rollout for reading as plain text. The first bytes tell whether it is compressed, and not the name, because
 /// other programs may have appended something to the name. A JSON document, recognized by its name, is read as lines.
 ///
-/// Reading a compressed rollout fails if it unpacks to an implausible size; see [`is_oversized`].
+/// Reading a compressed rollout fails if it unpacks to an implausible size.
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     if RolloutName::parse_document(path).is_some() {
         let text = file_open::read_small_to_string(path, MIN_UNPACKED_LIMIT)?;
@@ -214,20 +214,7 @@ const MIN_UNPACKED_LIMIT: u64 = 256 << 20;
 /// The factor by which a large compressed rollout may unpack. Real ones reach a tenth of it.
 const MAX_UNPACKED_RATIO: u64 = 1000;
 
-/// The error for a compressed file that unpacks to an implausible size. A decompression bomb turns a few
-/// kilobytes into terabytes.
-#[derive(Debug, thiserror::Error)]
-#[error("unpacks to more than {} MB, which is implausible for a conversation of its size", .limit >> 20)]
-struct OversizedRollout {
-    limit: u64,
-}
-
-/// Returns true if reading failed because a compressed file unpacks to an implausible size.
-pub(crate) fn is_oversized(error: &io::Error) -> bool {
-    matches!(error.get_ref(), Some(inner) if inner.is::<OversizedRollout>())
-}
-
-/// A reader that fails after `limit` bytes.
+/// A reader that fails after `limit` bytes. A decompression bomb turns a few kilobytes into terabytes.
 struct SizeLimitedReader<R> {
     reader: R,
     limit: u64,
@@ -238,10 +225,12 @@ impl<R: Read> Read for SizeLimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.reader.read(buffer)?;
         let Some(left) = self.left.checked_sub(n as u64) else {
-            let limit = self.limit;
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                OversizedRollout { limit },
+                format!(
+                    "unpacks to more than {} MB, which is implausible for a conversation of its size",
+                    self.limit >> 20
+                ),
             ));
         };
         self.left = left;
@@ -394,7 +383,7 @@ mod tests {
         };
         assert_eq!(read(b"12345", 5).unwrap(), b"12345");
         let error = read(b"123456", 5).unwrap_err();
-        assert!(is_oversized(&error));
+        assert!(error.to_string().contains("unpacks to more"));
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn convert_windows(limits: RateLimits, at: Timestamp) -> Vec<Window> {
                     DateTime::from_timestamp(seconds, 0).map(|at| at.fixed_offset())
                 }
                 (None, Some(seconds)) => {
-                    TimeDelta::try_seconds(seconds).and_then(|rest| at.checked_add_signed(rest))
+                    TimeDelta::try_seconds(seconds).and_then(|span| at.checked_add_signed(span))
                 }
                 (None, None) => None,
             },

@@ -62,17 +62,17 @@ impl ResetCredits {
     /// Returns the resets that have not expired at `now`.
     pub(crate) fn left_at(&self, now: &DateTime<Utc>) -> Self {
         let expired = self.expires_at.partition_point(|at| *at <= *now);
-        let count = u32::try_from(expired).unwrap_or(u32::MAX);
+        let expired_count = u32::try_from(expired).unwrap_or(u32::MAX);
         Self {
-            available: self.available.saturating_sub(count),
+            available: self.available.saturating_sub(expired_count),
             expires_at: self.expires_at[expired..].to_vec(),
         }
     }
 
     /// Returns the next expiry if it is less than three days ahead.
     pub(crate) fn next_expiry_if_soon(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
-        let next = self.expires_at.iter().find(|at| **at > *now)?;
-        (*next - EXPIRY_NOTICE < *now).then_some(*next)
+        let expiry = self.expires_at.iter().find(|at| **at > *now)?;
+        (*expiry - EXPIRY_NOTICE < *now).then_some(*expiry)
     }
 }
 

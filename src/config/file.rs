@@ -73,8 +73,8 @@ impl ConfigFile {
             return setting;
         }
         let mut entries = self.folder_settings().into_iter();
-        let same = entries.find(|entry| entry.is_same(&setting, home_dir));
-        same.unwrap_or(setting)
+        let same_folder = entries.find(|entry| entry.is_same(&setting, home_dir));
+        same_folder.unwrap_or(setting)
     }
 
     /// Returns the keys in the file that are not settings.

@@ -2,9 +2,7 @@
 
 use super::ErrorKind::{CodexRunning, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
-use crate::codex::process::{Holder, ProcessRole};
 use crate::io::{shell, similar};
-use std::path::Path;
 
 impl Advised for crate::accounts::profile::ProfileError {
     fn advice(&self) -> CommandError {
@@ -48,7 +46,6 @@ impl Advised for crate::accounts::switch::SwitchError {
             Self::NoLogin { .. } | Self::OtherAccount { .. } => {
                 self.unchanged(Refused, "save a login of the account: codex-manager profile save NAME --from FILE")
             }
-            Self::Moved(profile) => self.unchanged(Refused, format!("sign in again to get one on this machine: codex-manager profile login {profile}")),
             Self::LiveElsewhere { .. } => self.unchanged(Refused, "a login that is used in two homes stops working in both: switch the other home first"),
             Self::Stale { profile } => self.unchanged(Refused, format!("sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway")),
             Self::Locked(_) => self.unchanged(Failed, "list the Codex processes: codex-manager current"),
@@ -73,11 +70,14 @@ impl Advised for crate::accounts::lease::LeaseError {
             Self::OtherAccountSignedIn(_) => self.unchanged(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
             Self::DiskFull(_) => self.unchanged(Failed, FREE_SPACE),
             Self::AlreadyLeased(_) => self.unchanged(Refused, "return it to the profile: codex-manager status --all"),
-            Self::Isolated {
-                profile,
-                home,
-                holders,
-            } => self.hint(CodexRunning, hint_for_isolated(profile, home, holders)),
+            Self::Isolated { profile, home, .. } => {
+                let home = shell::quote_if_needed(&home.to_string_lossy());
+                self.unchanged(CodexRunning, format!(
+                    "the login returns to the profile when the last Codex in the isolated home ends; use it there with: \
+                     codex-manager launch {profile} --isolated"
+                ))
+                .hint(format!("a daemon there ends with: CODEX_HOME={home} codex app-server daemon stop"))
+            }
             Self::Damaged { profile, .. } => self.unchanged(Refused, format!("if its auth.json is valid, rewrite profile.json: codex-manager profile save {profile} --from FILE, with the auth.json of the profile")),
             Self::HomeUnreadable { profile, .. } => self.unchanged(Refused, format!("mount its disk; if the home is gone for good: codex-manager use --force-stale {profile}")),
             Self::NoLogin(profile)
@@ -87,22 +87,6 @@ impl Advised for crate::accounts::lease::LeaseError {
             Self::InKeyring { home, .. } => self.unchanged(Refused, format!("set cli_auth_credentials_store = \"file\" in {} and sign in again", home.join("config.toml").display())),
         }
     }
-}
-
-/// Returns the hint for a login that is in the isolated home of a running Codex: when it returns to the profile.
-fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
-    let daemon = ProcessRole::Daemon.to_string();
-    if holders.iter().any(|holder| holder.why == daemon) {
-        return format!(
-            "the login returns to the profile when the daemon is stopped: CODEX_HOME={} codex \
-             app-server daemon stop; nothing was changed",
-            shell::quote_if_needed(&home.to_string_lossy())
-        );
-    }
-    format!(
-        "the login returns to the profile when the last Codex in the isolated home ends; use it there with: \
-         codex-manager launch {profile} --isolated; nothing was changed"
-    )
 }
 
 impl Advised for crate::accounts::source::SourceError {

@@ -60,6 +60,10 @@ impl Advised for crate::launch::isolated_home::IsolationError {
                 CodexRunning,
                 "end that Codex first; find it with: codex-manager launches",
             ),
+            Self::RelativeDatabases(_) => self.hint(
+                Refused,
+                "write the absolute path of that folder in config.toml",
+            ),
             Self::Unsupported => self.unchanged(Refused, "run without --isolated"),
         }
     }

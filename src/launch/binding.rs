@@ -108,7 +108,7 @@ pub(crate) fn find_created_during(
     let from = record.run.started_at.to_utc();
     let folders =
         thread_rollouts::day_folders(Path::new(&record.run.codex_home), from, until).into_iter();
-    let mut found: Vec<_> = folders
+    let mut conversations: Vec<_> = folders
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flatten()
         .flatten()
@@ -126,10 +126,10 @@ pub(crate) fn find_created_during(
         })
         .filter_map(|path| build_conversation(&path, 0))
         .collect();
-    found.sort_by(|a, b| a.session_id.cmp(&b.session_id));
+    conversations.sort_by(|a, b| a.session_id.cmp(&b.session_id));
     // A rewind during the launch makes another rollout of the same conversation.
-    found.dedup_by(|a, b| a.session_id == b.session_id);
-    found
+    conversations.dedup_by(|a, b| a.session_id == b.session_id);
+    conversations
 }
 
 /// Returns the workspace account id, else the user id, of the creator of the rollout at `path`. `None` if the creator
@@ -137,8 +137,8 @@ pub(crate) fn find_created_during(
 /// Codex read the login.
 pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
     let meta = rollout::read_head(path).ok().flatten()?;
-    let written = meta.account().or_else(|| meta.text("creator_user_id"));
-    (!is_by_account(&meta, record)).then(|| written.unwrap_or_default().to_owned())
+    let creator = meta.account().or_else(|| meta.text("creator_user_id"));
+    (!is_by_account(&meta, record)).then(|| creator.unwrap_or_default().to_owned())
 }
 
 /// Returns true if the rollout at `path` names the account of the launch as its creator. Codex up to 0.150
@@ -156,8 +156,8 @@ pub(crate) fn names_account(path: &Path, record: &LaunchRecord) -> bool {
 /// Returns true unless the rollout names a creator other than the account of the launch. An id that the rollout or the
 /// record lacks is no difference.
 fn is_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
-    let agrees = |written: Option<&str>, known: Option<&String>| match (written, known) {
-        (Some(written), Some(known)) => written == known,
+    let agrees = |written: Option<&str>, recorded: Option<&String>| match (written, recorded) {
+        (Some(written), Some(recorded)) => written == recorded,
         _ => true,
     };
     agrees(meta.account(), record.identity.account_id.as_ref())

@@ -7,7 +7,8 @@
 //! linked, because SQLite would keep `-wal` files beside the link; `CODEX_SQLITE_HOME` shares them.
 
 use crate::codex::{
-    ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, HomeEntryKind, SESSIONS, THREAD_LOCKS, kind_of,
+    ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, CodexConfig, HomeEntryKind, SESSIONS, THREAD_LOCKS,
+    kind_of,
 };
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, links, sharing};
 use std::fs;
@@ -52,6 +53,9 @@ pub(crate) enum IsolationError {
     /// A Codex runs in the isolated home with links to another Codex home, which the new links would replace.
     #[error("a Codex runs in the isolated home with the files of another Codex home: {}", .0.display())]
     OtherHome(PathBuf),
+    /// Codex takes a relative path in this file from its home, so an isolated home would have other databases.
+    #[error("sqlite_home is a relative path, which leads to another folder from an isolated home: {}", .0.display())]
+    RelativeDatabases(PathBuf),
     /// The system has no symbolic links for every user (Windows).
     #[error("isolated homes need symbolic links, which not every user may create on this system")]
     Unsupported,
@@ -60,8 +64,10 @@ pub(crate) enum IsolationError {
 /// Returns true if an entry at the top of the real home is shared with isolated homes. The user's own
 /// files are shared; logins, databases, caches and files of running processes are not.
 fn is_shared(name: &Path) -> bool {
-    let mut own = SHARED_FOLDERS.iter().chain(&SHARED_FILES);
-    if own.any(|own| name == Path::new(own)) || name == Path::new(MCP_CREDENTIALS) {
+    let mut created_by_codex = SHARED_FOLDERS.iter().chain(&SHARED_FILES);
+    if created_by_codex.any(|shared| name == Path::new(shared))
+        || name == Path::new(MCP_CREDENTIALS)
+    {
         return true;
     }
     match kind_of(name) {
@@ -95,8 +101,8 @@ pub(crate) fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError
         && let Ok(linked) = fs::read_link(isolated.join(SESSIONS))
         && linked != real.join(SESSIONS)
     {
-        let other = atomic::parent_of(&linked).to_path_buf();
-        return Err(IsolationError::OtherHome(other));
+        let other_home = atomic::parent_of(&linked).to_path_buf();
+        return Err(IsolationError::OtherHome(other_home));
     }
     for folder in SHARED_FOLDERS {
         atomic::create_private_folder(&real.join(folder))?;
@@ -111,6 +117,13 @@ pub(crate) fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError
     names.dedup();
     for name in names {
         link(&real.join(&name), &isolated.join(&name))?;
+    }
+    // A folder of databases at the top of the real home is linked like any other folder.
+    let sqlite_home = CodexConfig::read(isolated).sqlite_home;
+    if let Some(folder) = sqlite_home.filter(|folder| !folder.starts_with("~"))
+        && isolated.join(&folder).canonical_or_self() != real.join(&folder).canonical_or_self()
+    {
+        return Err(IsolationError::RelativeDatabases(real.join(CONFIG_TOML)));
     }
     Ok(())
 }
@@ -221,6 +234,25 @@ mod tests {
         assert!(real.join("config.toml").is_file());
         for entry in fs::read_dir(&isolated).unwrap() {
             assert!(entry.unwrap().file_type().unwrap().is_symlink());
+        }
+    }
+
+    #[test]
+    fn a_relative_sqlite_home_has_to_be_shared() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, isolated) = (folder.path().join("real"), folder.path().join("isolated"));
+        fs::create_dir_all(real.join("databases")).unwrap();
+        for (value, is_shared) in [
+            ("databases", true),
+            ("/srv/databases", true),
+            ("~/databases", true),
+            ("../databases", false),
+            ("missing", false),
+        ] {
+            let text = format!("sqlite_home = \"{value}\"\n");
+            fs::write(real.join("config.toml"), text).unwrap();
+            let prepared = prepare(&isolated, &real);
+            assert_eq!(prepared.is_ok(), is_shared, "{value}: {prepared:?}");
         }
     }
 

@@ -32,22 +32,22 @@ impl Document for CachedProgram {}
 /// Returns true if `program` has `--no-daemon`, from the cache. `None` if the program file has changed since the answer
 /// was cached, or no answer is cached. Runs nothing.
 pub(crate) fn read_cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
-    let known = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
-    let known = known.good()?;
-    let current = stamp(program.path(), known.has_no_daemon)?;
-    (current == known).then_some(known.has_no_daemon)
+    let cached = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
+    let cached = cached.good()?;
+    let current = stamp(program.path(), cached.has_no_daemon)?;
+    (current == cached).then_some(cached.has_no_daemon)
 }
 
 /// Returns true if the terminal interface of `program` has `--no-daemon`. Runs `codex --help` if the
 /// program file has changed. A failure to store the answer is ignored.
 pub(crate) fn has_no_daemon(program: &Program, env: &Environment, manager_home: &Path) -> bool {
-    if let Some(known) = read_cached_no_daemon(program, manager_home) {
-        return known;
+    if let Some(answer) = read_cached_no_daemon(program, manager_home) {
+        return answer;
     }
     let has_no_daemon = help_lists_no_daemon(program, env);
-    if let Some(known) = stamp(program.path(), has_no_daemon) {
+    if let Some(record) = stamp(program.path(), has_no_daemon) {
         let _ = atomic::create_private_folder(manager_home)
-            .and_then(|()| document::write(&manager_home.join(FILE_NAME), &known));
+            .and_then(|()| document::write(&manager_home.join(FILE_NAME), &record));
     }
     has_no_daemon
 }

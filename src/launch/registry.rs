@@ -122,12 +122,12 @@ impl LaunchRegistry {
         }
         let _lock = FileLock::acquire(&self.lock)?;
         let launches = self.read()?;
-        let mut kept: Vec<_> = launches.lines.iter().map(|line| &line.range).collect();
-        kept.extend(&launches.damaged);
+        let mut kept_ranges: Vec<_> = launches.lines.iter().map(|line| &line.range).collect();
+        kept_ranges.extend(&launches.damaged);
         // In the order of the file, so that a newer version finds its own lines as it wrote them.
-        kept.sort_by_key(|range| range.start);
+        kept_ranges.sort_by_key(|range| range.start);
         let mut text = Vec::new();
-        for range in kept {
+        for range in kept_ranges {
             text.extend_from_slice(&launches.bytes[range.clone()]);
             text.push(b'\n');
         }
@@ -165,7 +165,7 @@ struct IndexedLine {
 
 impl Launches {
     fn index_lines(bytes: Vec<u8>) -> Self {
-        let mut last: BTreeMap<Cow<'_, [u8]>, IndexedLine> = BTreeMap::new();
+        let mut last_lines: BTreeMap<Cow<'_, [u8]>, IndexedLine> = BTreeMap::new();
         let mut damaged = Vec::new();
         let mut total = 0;
         let mut start = 0;
@@ -180,12 +180,12 @@ impl Launches {
             total += 1;
             match parse_own_head(line).or_else(|| parse_foreign_head(line)) {
                 Some((id, is_settled)) => {
-                    last.insert(id, IndexedLine { range, is_settled });
+                    last_lines.insert(id, IndexedLine { range, is_settled });
                 }
                 None => damaged.push(range),
             }
         }
-        let lines: Vec<_> = last.into_values().collect();
+        let lines: Vec<_> = last_lines.into_values().collect();
         Self {
             superseded: total - lines.len() - damaged.len(),
             bytes,

@@ -73,16 +73,16 @@ impl Launch<'_> {
         self.account_locks = None;
         let watcher = Watcher::start(&self.record, codex, registry.clone());
         let started = self.record.run.started_at;
-        let noted =
+        let recorded =
             store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
                 file.record_use(&self.record.identity, started);
             });
-        warn_on_error(noted, &mut warnings);
+        warn_on_error(recorded, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
-        let (seen, last_check) = watcher.finish().unzip();
-        if let Some(seen) = seen {
-            self.record.binding.conversations = seen.conversations;
-            self.record.binding.unbound_because = seen.unbound_because;
+        let (binding, last_check) = watcher.finish().unzip();
+        if let Some(binding) = binding {
+            self.record.binding.conversations = binding.conversations;
+            self.record.binding.unbound_because = binding.unbound_because;
         }
         let last_check = last_check.flatten();
         let end = LaunchEnd {
@@ -129,8 +129,8 @@ impl Launch<'_> {
         if is_over {
             // An unreadable registry counts as empty here; the append below reports the error.
             let launches = registry.read().unwrap_or_default();
-            let others = OtherLaunches::select(&launches, &self.record);
-            settle::complete_record(&mut self.record, end, &others);
+            let other_launches = OtherLaunches::select(&launches, &self.record);
+            settle::complete_record(&mut self.record, end, &other_launches);
             warn_on_error(
                 settle::rebase_isolated_rollouts(&self.record, self.request.env),
                 warnings,
@@ -143,11 +143,11 @@ impl Launch<'_> {
             None => warn_on_error(self.save_live_login(&profiles, now), warnings),
         }
         let record = &self.record;
-        let noted =
+        let recorded =
             store::note_profiles_and(self.request.manager_home, &now.to_utc(), zone, |file| {
                 settle::record_usage(file, record);
             });
-        warn_on_error(noted, warnings);
+        warn_on_error(recorded, warnings);
     }
 
     /// Saves the live login, which Codex may have renewed, to its profile. Does nothing if the user has
@@ -240,26 +240,27 @@ fn add_opened(record: &mut LaunchRecord, open: &[PathBuf]) -> bool {
     let before = record.binding.conversations.len();
     for path in open {
         let text = path.to_string_lossy();
-        let mut known = record.binding.conversations.iter();
-        if known.any(|c| c.rollout_path == text) {
+        let mut bound = record.binding.conversations.iter();
+        if bound.any(|c| c.rollout_path == text) {
             continue;
         }
         let resumed = record.binding.resumed.as_ref();
-        let start = match resumed.filter(|resumed| resumed.rollout_path == text) {
+        let start_offset = match resumed.filter(|resumed| resumed.rollout_path == text) {
             Some(resumed) => resumed.start_offset,
             // A conversation that is older than the launch is resumed at its current end.
             None if is_older(path, record) => path.metadata().map_or(0, |meta| meta.len()),
             None => match binding::find_other_creator(path, record) {
-                Some(other) => {
-                    record.binding.unbound_because =
-                        Some(format!("another account started the conversation: {other}"));
+                Some(other_account) => {
+                    record.binding.unbound_because = Some(format!(
+                        "another account started the conversation: {other_account}"
+                    ));
                     continue;
                 }
                 None => 0,
             },
         };
-        let found = binding::describe_open_conversation(path, start);
-        record.binding.conversations.extend(found);
+        let conversation = binding::describe_open_conversation(path, start_offset);
+        record.binding.conversations.extend(conversation);
     }
     record.binding.conversations.len() > before
 }

@@ -14,7 +14,7 @@ use crate::codex::{
     AUTH_JSON, Arguments, AuthFile, AuthSnapshot, CodexConfig, Identity, InvocationMode, Program,
     ProgramError, daemon, login_lock, redaction,
 };
-use crate::io::{Environment, IoError, Timestamp, random_id};
+use crate::io::{Environment, IoError, Timestamp, events, random_id};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -206,15 +206,11 @@ fn switch_request<'a>(request: &LaunchRequest<'a>, daemon: DaemonPolicy<'a>) -> 
     }
 }
 
-/// Switches the login or moves it to the isolated home, and prepares the command. Calls `on_step` with
-/// each step, for `--verbose`.
+/// Switches the login or moves it to the isolated home, and prepares the command.
 ///
 /// # Errors
 /// See [`LaunchError`].
-pub(crate) fn prepare<'a>(
-    request: LaunchRequest<'a>,
-    on_step: &dyn Fn(&str),
-) -> Result<Launch<'a>, LaunchError> {
+pub(crate) fn prepare(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
     let arguments = Arguments::parse(request.args);
     let has_no_daemon = arguments.mode == InvocationMode::Interactive
@@ -231,7 +227,7 @@ pub(crate) fn prepare<'a>(
             request.codex_home,
         )?;
         let login = profiles.isolate(request.account, &lock, request.codex_home, request.now)?;
-        on_step("moved the login to the isolated home");
+        events::info!("moved the login to the isolated home");
         let fingerprint = login.fingerprint.clone();
         (isolated, account_locks) = (Some(login), Some(lock));
         fingerprint
@@ -246,7 +242,7 @@ pub(crate) fn prepare<'a>(
             DaemonPolicy::Leave
         };
         // Applied even if the account was live already, because the plan was made without locks.
-        report = Some(switch::apply(&switch_request(&request, policy), on_step)?);
+        report = Some(switch::apply(&switch_request(&request, policy))?);
         let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
         live.snapshot()
             .map(AuthSnapshot::fingerprint)

@@ -60,10 +60,10 @@ pub(crate) struct OtherLaunches<'a> {
 impl<'a> OtherLaunches<'a> {
     /// Selects the unsettled launches of the same home and account as `record`, except `record`.
     pub(crate) fn select(launches: &'a Launches, record: &LaunchRecord) -> Self {
-        let unsettled = launches.unsettled().filter(|other| {
-            other.launch_id != record.launch_id
-                && other.run.codex_home == record.run.codex_home
-                && other.identity.is_same(&record.identity)
+        let unsettled = launches.unsettled().filter(|launch| {
+            launch.launch_id != record.launch_id
+                && launch.run.codex_home == record.run.codex_home
+                && launch.identity.is_same(&record.identity)
         });
         Self {
             launches,
@@ -74,23 +74,22 @@ impl<'a> OtherLaunches<'a> {
 
     /// Returns true if the registry records that another launch started the conversation.
     fn have_started(&self, session_id: &str) -> bool {
-        self.launches
-            .find_by_session(session_id)
-            .is_some_and(|other| {
-                let mut bound = other.binding.conversations.iter();
-                other.launch_id != self.launch_id
-                // Another launch that only resumed it began at a later offset.
-                && bound.any(|bound| bound.session_id == session_id && bound.start_offset == 0)
-            })
+        let newest = self.launches.find_by_session(session_id);
+        newest.is_some_and(|launch| {
+            // Another launch that only resumed it began at a later offset.
+            let is_start =
+                |c: &BoundConversation| c.session_id == session_id && c.start_offset == 0;
+            launch.launch_id != self.launch_id && launch.binding.conversations.iter().any(is_start)
+        })
     }
 
     /// Returns true if another launch ran at the creation of the conversation, so that it may have
     /// started it.
     fn may_have_started(&self, session_id: &str) -> bool {
         let created = thread_rollouts::created_at(session_id);
-        let mut others = self.unsettled.iter();
-        others.any(|other| {
-            let since = other.run.started_at.to_utc();
+        let mut launches = self.unsettled.iter();
+        launches.any(|launch| {
+            let since = launch.run.started_at.to_utc();
             created.is_none_or(|created| created >= since)
         })
     }
@@ -108,7 +107,7 @@ impl<'a> OtherLaunches<'a> {
 pub(crate) fn complete_record(
     record: &mut LaunchRecord,
     end: LaunchEnd,
-    others: &OtherLaunches<'_>,
+    other_launches: &OtherLaunches<'_>,
 ) {
     if record.binding.conversations.is_empty() {
         let resumed = record.binding.resumed.clone();
@@ -120,7 +119,7 @@ pub(crate) fn complete_record(
         };
         match resumed.filter(has_grown).filter(has_late_write) {
             Some(resumed) => record.binding.conversations.push(resumed),
-            None => bind_created(record, end, others),
+            None => bind_created(record, end, other_launches),
         }
     }
     let since = record.run.started_at.to_utc();
@@ -140,24 +139,24 @@ fn has_grown(conversation: &BoundConversation) -> bool {
 
 /// Binds the conversation that was created during the launch if only this launch can have created it, else records the
 /// reason.
-fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunches<'_>) {
+fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &OtherLaunches<'_>) {
     if record.binding.resumed.is_some() || record.binding.unbound_because.is_some() {
         return;
     }
     let mut created = binding::find_created_during(record, end.at.to_utc());
-    created.retain(|conversation| !others.have_started(&conversation.session_id));
+    created.retain(|conversation| !other_launches.have_started(&conversation.session_id));
     created.retain(|conversation| end.may_be_after_check(read_birth(conversation)));
-    let may_be_anothers = |c: &BoundConversation| others.may_have_started(&c.session_id);
+    let may_be_anothers = |c: &BoundConversation| other_launches.may_have_started(&c.session_id);
     let reason = match created.as_slice() {
         [] if record.binding.codex_chose => "Codex itself chose the conversation".to_owned(),
         [] => return,
-        [one] if may_be_anothers(one) => {
+        [conversation] if may_be_anothers(conversation) => {
             "another launch of this account ran at the same time".to_owned()
         }
         // Between the last check and the end there is no time for another Codex.
-        [one]
+        [conversation]
             if end.last_check.is_none()
-                && !binding::names_account(Path::new(&one.rollout_path), record) =>
+                && !binding::names_account(Path::new(&conversation.rollout_path), record) =>
         {
             "its rollout names no account, so another Codex may have made it".to_owned()
         }
@@ -165,9 +164,9 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, others: &OtherLaunche
             record.binding.conversations = created;
             return;
         }
-        several => format!(
+        conversations => format!(
             "this account started {} conversations in this folder at the same time",
-            several.len()
+            conversations.len()
         ),
     };
     record.binding.unbound_because = Some(reason);
@@ -228,10 +227,10 @@ pub(crate) fn record_usage(file: &mut CooldownFile, record: &LaunchRecord) {
         return;
     };
     file.record_use(&record.identity, usage.captured_at);
-    let entry = file.entry(&record.identity);
-    let is_newer = |known: &SessionUsage| usage.captured_at > known.captured_at;
-    if entry.session.as_ref().is_none_or(is_newer) {
-        entry.session = Some(usage);
+    let account_entry = file.entry(&record.identity);
+    let is_newer = |recorded: &SessionUsage| usage.captured_at > recorded.captured_at;
+    if account_entry.session.as_ref().is_none_or(is_newer) {
+        account_entry.session = Some(usage);
     }
 }
 
@@ -260,8 +259,8 @@ pub(crate) fn settle_ended(
             exit_code: None,
             last_check: None,
         };
-        let others = OtherLaunches::select(&launches, &record);
-        complete_record(&mut record, end, &others);
+        let other_launches = OtherLaunches::select(&launches, &record);
+        complete_record(&mut record, end, &other_launches);
         if let Err(e) = rebase_isolated_rollouts(&record, env) {
             warnings.push(format!(
                 "Codex's list still names conversations by their path in the isolated home {}: {e}",
@@ -275,12 +274,12 @@ pub(crate) fn settle_ended(
     }
     // Another process may have settled a launch since the registry was read.
     let settled = registry.settle(settled)?;
-    let ((), noted) = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
+    let ((), notes) = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
         for record in &settled {
             record_usage(file, record);
         }
     })?;
-    warnings.extend(noted);
+    warnings.extend(notes);
     Ok((registry.read()?, warnings))
 }
 

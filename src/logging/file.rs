@@ -76,14 +76,14 @@ impl LogLocation {
 
     /// Parses a file name; `None` if this log would never write a file of that name.
     pub fn parse(&self, name: &str) -> Option<LogName> {
-        let rest = name.strip_prefix(&self.prefix)?;
-        let (rest, is_zip) = match rest.strip_suffix(".zip") {
-            Some(rest) => (rest, true),
-            None => (rest, false),
+        let remaining = name.strip_prefix(&self.prefix)?;
+        let (remaining, is_zip) = match remaining.strip_suffix(".zip") {
+            Some(remaining) => (remaining, true),
+            None => (remaining, false),
         };
-        let rest = rest.strip_suffix(&self.suffix)?;
-        let (date, number) = match rest.split_once('.') {
-            None => (rest, 0),
+        let remaining = remaining.strip_suffix(&self.suffix)?;
+        let (date, number) = match remaining.split_once('.') {
+            None => (remaining, 0),
             Some((date, number)) => (date, number.parse().ok()?),
         };
         let parsed = LogName {
@@ -136,7 +136,7 @@ impl LogLocation {
 
 /// Makes `text` valid as part of a file name on every system: other characters become `-`.
 fn sanitize_file_name(text: &str) -> String {
-    let name: String = text
+    let mut name: String = text
         .chars()
         .map(|c| {
             if c.is_alphanumeric() || "._-".contains(c) {
@@ -145,9 +145,11 @@ fn sanitize_file_name(text: &str) -> String {
                 '-'
             }
         })
-        // A file name has at most 255 bytes, and a log's name has up to three such parts.
-        .take(64)
         .collect();
+    // A file name has at most 255 bytes, and a log's name has up to three such parts. A letter can have four bytes.
+    while name.len() > 64 {
+        name.pop();
+    }
     if name.is_empty() {
         "unknown".into()
     } else {

@@ -1,10 +1,11 @@
 //! The `tracing` layers: [`LogLayer`] writes events to the log, and [`PrintLayer`] prints them for `--verbose`.
 
-use super::line::{self, FieldValue, LogFormat};
+use super::line::{self, LogFormat, redacted_text};
 use super::settings::LogContext;
 use super::severity::Severity;
 use super::writer::LogWriter;
 use chrono::NaiveDate;
+use serde_json::Value;
 use std::cell::RefCell;
 use std::sync::Arc;
 use tracing::field::{Field, Visit};
@@ -84,39 +85,43 @@ fn gather(writer: &Arc<LogWriter>, line: String, date: NaiveDate) {
 #[derive(Debug, Default)]
 struct EventFields {
     message: String,
-    others: Vec<(&'static str, FieldValue)>,
+    others: Vec<(&'static str, Value)>,
 }
 
 impl EventFields {
-    fn store(&mut self, field: &Field, value: FieldValue) {
+    fn store_text(&mut self, field: &Field, text: &str) {
+        let text = redacted_text(field.name(), text);
         if field.name() == "message" {
-            self.message = value.into_text();
+            self.message = text;
         } else {
-            self.others.push((field.name(), value));
+            self.store(field, text);
         }
+    }
+
+    fn store(&mut self, field: &Field, value: impl Into<Value>) {
+        self.others.push((field.name(), value.into()));
     }
 }
 
 impl Visit for EventFields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.store(field, FieldValue::text(field.name(), value));
+        self.store_text(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.store(field, FieldValue::Integer(value.into()));
+        self.store(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.store(field, FieldValue::Integer(value.into()));
+        self.store(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.store(field, FieldValue::Boolean(value));
+        self.store(field, value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let text = format!("{value:?}");
-        self.store(field, FieldValue::text(field.name(), &text));
+        self.store_text(field, &format!("{value:?}"));
     }
 }
 

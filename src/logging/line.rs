@@ -2,6 +2,7 @@
 
 use crate::codex::redaction;
 use crate::io::clock::Timestamp;
+use serde_json::{Map, Value};
 use std::fmt::Write;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -15,31 +16,14 @@ pub enum LogFormat {
     Logfmt,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FieldValue {
-    Text(String),
-    Integer(i128),
-    Boolean(bool),
-}
-
-impl FieldValue {
-    /// Creates a text value of limited length. Redacts possible tokens and control characters.
-    pub(super) fn text(name: &str, text: &str) -> Self {
-        // The name may mark the value as secret, as in `token=…`.
-        let prefix = format!("{name}=");
-        let shown = redaction::printable(&format!("{prefix}{text}"));
-        Self::Text(match shown.strip_prefix(&prefix) {
-            Some(value) => value.to_owned(),
-            None => redaction::printable(text),
-        })
-    }
-
-    pub(super) fn into_text(self) -> String {
-        match self {
-            Self::Text(text) => text,
-            Self::Integer(number) => number.to_string(),
-            Self::Boolean(boolean) => boolean.to_string(),
-        }
+/// Returns the text of a field on one line and of limited length, without possible tokens.
+pub(super) fn redacted_text(name: &str, text: &str) -> String {
+    // The name may mark the value as secret, as in `token=…`.
+    let prefix = format!("{name}=");
+    let shown = redaction::printable(&format!("{prefix}{text}"));
+    match shown.strip_prefix(&prefix) {
+        Some(value) => value.to_owned(),
+        None => redaction::printable(text),
     }
 }
 
@@ -50,7 +34,7 @@ pub(super) struct LogRecord<'a> {
     pub(super) machine: &'a str,
     pub(super) pid: u32,
     pub(super) message: &'a str,
-    pub(super) fields: &'a [(&'static str, FieldValue)],
+    pub(super) fields: &'a [(&'static str, Value)],
 }
 
 /// Formats a line, with its newline.
@@ -90,9 +74,9 @@ fn format_logfmt(record: &LogRecord<'_>) -> String {
         "time={} level={} machine={} pid={} msg={}",
         format_time(record),
         record.severity,
-        quote_value(&FieldValue::Text(record.machine.to_owned())),
+        quote(record.machine),
         record.pid,
-        quote_value(&FieldValue::Text(record.message.to_owned()))
+        quote(record.message)
     );
     for (name, value) in record.fields {
         let name = unreserved_name(name, "msg");
@@ -102,7 +86,6 @@ fn format_logfmt(record: &LogRecord<'_>) -> String {
 }
 
 fn format_json(record: &LogRecord<'_>) -> String {
-    use serde_json::{Map, Value as Json};
     let mut object = Map::new();
     object.insert("time".into(), format_time(record).into());
     object.insert("level".into(), record.severity.into());
@@ -110,16 +93,9 @@ fn format_json(record: &LogRecord<'_>) -> String {
     object.insert("pid".into(), record.pid.into());
     object.insert("message".into(), record.message.into());
     for (name, value) in record.fields {
-        let value = match value {
-            FieldValue::Text(text) => Json::from(text.as_str()),
-            FieldValue::Integer(number) => {
-                i64::try_from(*number).map_or_else(|_| Json::from(number.to_string()), Json::from)
-            }
-            FieldValue::Boolean(boolean) => Json::from(*boolean),
-        };
-        object.insert(unreserved_name(name, "message"), value);
+        object.insert(unreserved_name(name, "message"), value.clone());
     }
-    Json::Object(object).to_string()
+    Value::Object(object).to_string()
 }
 
 /// Returns the name of an event's field, with a prefix if every line has a field of this name.
@@ -131,25 +107,27 @@ fn unreserved_name(name: &str, message: &str) -> String {
     }
 }
 
-fn quote_value(value: &FieldValue) -> String {
+fn quote_value(value: &Value) -> String {
     match value {
-        FieldValue::Text(text) => {
-            let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"\"=\\".contains(c);
-            if !text.is_empty() && text.chars().all(is_plain) {
-                return text.clone();
-            }
-            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
-            format!("\"{escaped}\"")
-        }
-        other => other.clone().into_text(),
+        Value::String(text) => quote(text),
+        other => other.to_string(),
     }
+}
+
+fn quote(text: &str) -> String {
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"\"=\\".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{escaped}\"")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn record(fields: &[(&'static str, FieldValue)], format: LogFormat) -> String {
+    fn record(fields: &[(&'static str, Value)], format: LogFormat) -> String {
         render(
             &LogRecord {
                 at: chrono::DateTime::parse_from_rfc3339("2026-11-20T13:00:00.25+01:00").unwrap(),
@@ -166,10 +144,10 @@ mod tests {
     #[test]
     fn each_format_writes_one_line_with_all_fields() {
         let fields = [
-            ("path", FieldValue::text("path", "a b=\\é")),
-            ("bytes", FieldValue::Integer(12)),
-            ("ok", FieldValue::Boolean(true)),
-            ("level", FieldValue::text("level", "x\ny")),
+            ("path", redacted_text("path", "a b=\\é").into()),
+            ("bytes", 12.into()),
+            ("ok", true.into()),
+            ("level", redacted_text("level", "x\ny").into()),
         ];
         insta::assert_snapshot!(record(&fields, LogFormat::Text), @r##"2026-11-20T13:00:00.250+01:00 WARNING [desk-1 7] copied a "file" path="a b=\\é" bytes=12 ok=true level="x y""##);
         insta::assert_snapshot!(record(&fields, LogFormat::Json), @r##"{"bytes":12,"event_level":"x y","level":"WARNING","machine":"desk-1","message":"copied a \"file\"","ok":true,"path":"a b=\\é","pid":7,"time":"2026-11-20T13:00:00.250+01:00"}"##);
@@ -180,10 +158,10 @@ mod tests {
     fn every_format_redacts_tokens_and_line_breaks() {
         let secret = "sk-proj-0123456789";
         let fields = [
-            ("token", FieldValue::text("token", "short")),
+            ("token", redacted_text("token", "short").into()),
             (
                 "why",
-                FieldValue::text("why", &format!("401; body={secret}\nERROR forged")),
+                redacted_text("why", &format!("401; body={secret}\nERROR forged")).into(),
             ),
         ];
         for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {

@@ -3,11 +3,9 @@
 use super::file::{LogLocation, LogName};
 use super::settings::LogArchiving;
 use super::writer::WRITE_LOCK_TIMEOUT;
-use crate::io::hash::hash_reader;
 use crate::io::lock::FileLock;
-use crate::io::retention::{RetentionItem, RetentionPolicy};
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
-use chrono::{NaiveDate, TimeDelta};
+use chrono::NaiveDate;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -30,25 +28,14 @@ pub(crate) fn plan(
     retention_days: u32,
     archive: LogArchiving,
 ) -> Vec<RetentionAction> {
-    let policy = RetentionPolicy {
-        // One more day, because the log of a day was written until the end of that day.
-        max_age: (retention_days > 0).then(|| TimeDelta::days(i64::from(retention_days) + 1)),
-        ..RetentionPolicy::default()
-    };
-    let items = logs.iter().map(|log| RetentionItem {
-        age: today - log.date,
-        date: log.date,
-    });
-    let kept = policy.apply(&items.collect::<Vec<_>>());
+    // The log of a day was written until the end of that day.
+    let is_old = |log: &LogName| (today - log.date).num_days() > i64::from(retention_days);
+    let is_full = |log: &LogName| log.date < today || (log.date == today && log.number > 0);
     logs.iter()
-        .zip(kept)
-        .filter_map(|(log, kept)| {
-            if kept.is_none() {
+        .filter_map(|log| {
+            if retention_days > 0 && is_old(log) {
                 Some(RetentionAction::Remove(*log))
-            } else if archive == LogArchiving::Zip
-                && !log.is_zip
-                && (log.date < today || (log.date == today && log.number > 0))
-            {
+            } else if archive == LogArchiving::Zip && !log.is_zip && is_full(log) {
                 Some(RetentionAction::Compress(*log))
             } else {
                 None
@@ -89,11 +76,11 @@ fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
     written
         .and_then(|at| temp.file().set_modified(at))
         .at("set the time of", &zip)?;
-    // An earlier run that was killed before removing the log left an equal zip file.
-    if temp.publish(&zip)?.is_ok() || is_packed(&path, &zip) {
+    if temp.publish(&zip)?.is_ok() {
         return tree::remove(&path);
     }
-    // The log got new lines after its compression. The next run compresses it under a new number.
+    // The log got new lines after its compression, or the removal above was interrupted. The next run compresses it
+    // under a new number.
     let number = location.next_free_number(log.date);
     let free = location.path(LogName { number, ..log });
     atomic::rename(&path, &free)
@@ -110,14 +97,4 @@ fn compress(path: &Path, to: &mut File) -> io::Result<()> {
     io::copy(&mut log, &mut zip)?;
     zip.finish()?;
     Ok(())
-}
-
-/// Returns true if the zip file contains exactly the bytes of the log.
-fn is_packed(path: &Path, zip: &Path) -> bool {
-    let compare = || -> io::Result<bool> {
-        let mut zip = zip::ZipArchive::new(file_open::open(zip)?)?;
-        let mut packed = zip.by_index(0)?;
-        Ok(hash_reader(&mut file_open::open(path)?)? == hash_reader(&mut packed)?)
-    };
-    compare().unwrap_or(false)
 }

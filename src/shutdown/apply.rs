@@ -112,29 +112,30 @@ pub(super) fn apply(
     let (clients, offspring): (Vec<_>, Vec<_>) = others
         .into_iter()
         .partition(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Launcher));
-    let mut left = terminate_and_wait(
+    let mut remaining = terminate_and_wait(
         &clients,
         |process| process.role == ProcessRole::Codex,
         deadline,
     )?;
-    if left.is_empty() {
+    if remaining.is_empty() {
         for process in &daemons {
             stop_daemon(request, process, deadline)?;
         }
-        left = terminate_and_wait(&offspring, |_| false, deadline)?;
+        remaining = terminate_and_wait(&offspring, |_| false, deadline)?;
     }
-    if left.is_empty() {
-        left = request
+    if remaining.is_empty() {
+        remaining = request
             .scan()
             .holders()
             .iter()
             .map(ToString::to_string)
             .collect();
     }
-    if left.is_empty() {
+    if remaining.is_empty() {
         events::info!(processes = targets.processes.len(), "codex was ended");
         Ok(targets.processes.clone())
     } else {
+        let left = remaining;
         Err(ShutdownError::NotGone { left, limit })
     }
 }
@@ -144,18 +145,14 @@ fn stop_daemon(
     process: &HomeProcess,
     deadline: Instant,
 ) -> Result<(), ShutdownError> {
-    // If no Codex is installed any more, the program file of the daemon still has the command.
-    let program = Program::find(request.codex_bin, request.env)
-        .or_else(|e| match &process.program {
-            Some(own) => Program::find(Some(own), request.env).map_err(|_| e),
-            None => Err(e),
-        })
-        .map_err(|source| ShutdownError::NoProgram {
+    let program = Program::find(request.codex_bin, request.env).map_err(|source| {
+        ShutdownError::NoProgram {
             pid: process.pid,
             source,
-        })?;
-    let left = deadline.saturating_duration_since(Instant::now());
-    daemon::stop(&program, request.home, request.env, left)
+        }
+    })?;
+    let time_left = deadline.saturating_duration_since(Instant::now());
+    daemon::stop(&program, request.home, request.env, time_left)
         .map(|_| ())
         .map_err(ShutdownError::Daemon)
 }
@@ -174,13 +171,13 @@ fn terminate_and_wait(
             send_sigterm: send_sigterm(process),
         })
     });
-    let left = terminate_all(&targets.collect::<Vec<_>>(), deadline);
-    if !left.is_empty() && is_interrupted() {
+    let running_pids = terminate_all(&targets.collect::<Vec<_>>(), deadline);
+    if !running_pids.is_empty() && is_interrupted() {
         return Err(ShutdownError::Interrupted);
     }
     Ok(processes
         .iter()
-        .filter(|process| left.contains(&process.pid))
+        .filter(|process| running_pids.contains(&process.pid))
         .map(ToString::to_string)
         .collect())
 }

@@ -258,7 +258,6 @@ mod tests {
             is_own: true,
             name: "codex".into(),
             command_line: "codex exec".into(),
-            program: None,
             role,
         }
     }

@@ -165,7 +165,7 @@ impl StartArgs {
             check_logins_allowed(context, &[home, request.manager_home])?;
         }
         before_new_codex::archive_if_codex_changed(context)?;
-        let launch = session::prepare(request, &|step| context.ui.detail(step))?;
+        let launch = session::prepare(request)?;
         announce(&plan, &launch, context);
         let switched = launch.switch.as_ref().filter(|s| !s.plan.is_current);
         let replaced = switched.and_then(|switch| switch.plan.from.clone());

@@ -82,7 +82,7 @@ impl SwitchArgs {
             show_current(&plan, to, daemon_state(context), context);
             return Ok(Outcome::Done);
         }
-        let report = switch::apply(&request, &|step| context.ui.detail(step))?;
+        let report = switch::apply(&request)?;
         if report.plan.is_current {
             let daemon = daemon_state_after(&report, context);
             show_current(&report.plan, to, daemon, context);

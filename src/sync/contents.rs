@@ -92,13 +92,8 @@ pub(crate) fn torn_reason(path: &Path, format: ContentFormat) -> io::Result<Opti
     }
     if of_lines {
         if is_zstd(&head) {
-            return Ok(read_text_digest(path).err().map(|e| {
-                if rollout::is_oversized(&e) {
-                    "decompresses to far more than a conversation of its size can have"
-                } else {
-                    "cannot be decompressed"
-                }
-            }));
+            let is_damaged = read_text_digest(path).is_err();
+            return Ok(is_damaged.then_some("cannot be decompressed"));
         }
         if tail.last() != Some(&b'\n') {
             return Ok(Some("ends in the middle of a line"));

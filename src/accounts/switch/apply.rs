@@ -8,7 +8,7 @@ use super::switch_record::remember;
 use crate::accounts::{LeaseError, LoginOwner, LoginToKeep, OwnerLocation, Profiles, SaveReport};
 use crate::codex::process::find_daemon_turns;
 use crate::codex::{AuthFile, AuthSnapshot, Daemon, Holder, Login, Program, daemon, find_codex};
-use crate::io::atomic;
+use crate::io::{atomic, events};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -55,14 +55,11 @@ pub(crate) fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchErro
     }
 }
 
-/// Switches the live login and calls `on_step` after each step.
+/// Switches the live login.
 ///
 /// # Errors
 /// See [`SwitchError`], which also describes the login that is live then.
-pub(crate) fn apply(
-    request: &SwitchRequest<'_>,
-    on_step: &dyn Fn(&str),
-) -> Result<SwitchReport, SwitchError> {
+pub(crate) fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
     // Checks once before anything, even a lock file, is written.
     let first = plan(request)?;
     if !first.is_current {
@@ -74,14 +71,14 @@ pub(crate) fn apply(
     let accounts: Vec<_> = std::iter::once(request.to).chain(&first.from).collect();
     // The locks on accounts come before Codex's own: a probe holds its account while it asks Codex.
     let _account_locks = profiles.lock_accounts(&accounts, request.now, request.lock_timeout)?;
-    on_step("locked the accounts");
+    events::info!("locked the accounts");
     let mut daemon_stopped = false;
     loop {
         // Locked and planned again in each round, because Codex may have renewed the login meanwhile.
         let idle = IdleLogin::acquire(request, deadline)?;
-        on_step("took Codex's locks and read the live login again");
+        events::info!("took Codex's locks and read the live login again");
         if stop_daemon(request, &idle.plan)? {
-            on_step("stopped Codex's background daemon");
+            events::info!("stopped Codex's background daemon");
             daemon_stopped = true;
         }
         let mut report = SwitchReport {
@@ -92,10 +89,12 @@ pub(crate) fn apply(
             still_running: Vec::new(),
             unrecorded: None,
         };
-        if report.plan.is_current || replace(request, &profiles, &idle, &mut report, on_step)? {
+        if report.plan.is_current || replace(request, &profiles, &idle, &mut report)? {
             return Ok(report);
         }
-        on_step("Codex was started during the switch: the old login stays until the next attempt");
+        events::info!(
+            "Codex was started during the switch: the old login stays until the next attempt"
+        );
     }
 }
 
@@ -106,15 +105,11 @@ fn replace(
     profiles: &Profiles,
     idle: &IdleLogin<'_>,
     report: &mut SwitchReport,
-    on_step: &dyn Fn(&str),
 ) -> Result<bool, SwitchError> {
     let (snapshot, login) = find_target_login(request, idle)?;
     save_back(request, profiles, &idle.live, report)?;
     if let Some(saved) = &report.saved_back {
-        on_step(&format!(
-            "saved the live login to the profile {}",
-            saved.profile
-        ));
+        events::info!("saved the live login to the profile {}", saved.profile);
     }
     report.still_running = find_codex(request.codex_home);
     // `find_codex` also lists the npm launcher, whose Codex process is in the list too.
@@ -135,14 +130,14 @@ fn replace(
         record(OwnerLocation::Profile)?;
         return Ok(false);
     }
-    on_step(&format!("activated the login of {}", report.plan.profile));
+    events::info!("activated the login of {}", report.plan.profile);
     // After a crash or an error from here on, the record of the old login may still name this home.
     report.unrecorded = record_switch(request, profiles, idle)
         .err()
         .map(|e| e.to_string());
     match &report.unrecorded {
-        None => on_step("recorded the owner of each login"),
-        Some(problem) => on_step(&format!("cannot record the switch: {problem}")),
+        None => events::info!("recorded the owner of each login"),
+        Some(problem) => events::info!("cannot record the switch: {problem}"),
     }
     Ok(true)
 }
@@ -208,28 +203,17 @@ fn save_back(
 /// `Refuse`, fails if a daemon runs and the plan changes the login. Checks that no daemon runs
 /// afterwards. Returns true if it stopped one.
 fn stop_daemon(request: &SwitchRequest<'_>, plan: &SwitchPlan) -> Result<bool, SwitchError> {
-    let is_needed = match request.daemon {
-        DaemonPolicy::Refuse => !plan.is_current,
-        DaemonPolicy::Leave => false,
-        DaemonPolicy::Stop { .. } => true,
-    };
-    let Some(daemon) = daemon::find(request.codex_home).filter(|_| is_needed) else {
+    let DaemonPolicy::Stop { codex_bin, env, .. } = request.daemon else {
+        if !plan.is_current {
+            check_daemon(request)?;
+        }
         return Ok(false);
     };
-    let DaemonPolicy::Stop {
-        codex_bin,
-        env,
-        force,
-    } = request.daemon
-    else {
-        return Err(SwitchError::Daemon(daemon.pid));
-    };
-    let turns = find_daemon_turns(request.codex_home);
-    if !turns.is_empty() && !force {
-        let pid = daemon.pid;
-        return Err(SwitchError::DaemonAtWork { pid, turns });
+    check_daemon(request)?;
+    if daemon::find(request.codex_home).is_none() {
+        return Ok(false);
     }
-    let timeout = if turns.is_empty() {
+    let timeout = if find_daemon_turns(request.codex_home).is_empty() {
         DAEMON_STOP_TIMEOUT
     } else {
         BUSY_DAEMON_STOP_TIMEOUT
@@ -237,7 +221,7 @@ fn stop_daemon(request: &SwitchRequest<'_>, plan: &SwitchPlan) -> Result<bool, S
     let program = Program::find(codex_bin, env)?;
     daemon::stop(&program, request.codex_home, env, timeout)?;
     match daemon::find(request.codex_home) {
-        Some(next) => Err(SwitchError::Daemon(next.pid)),
+        Some(restarted) => Err(SwitchError::Daemon(restarted.pid)),
         None => Ok(true),
     }
 }

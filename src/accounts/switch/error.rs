@@ -28,8 +28,6 @@ pub(crate) enum SwitchError {
     },
     #[error("the auth.json of the profile {profile} is the login of {account}")]
     OtherAccount { profile: String, account: Identity },
-    #[error("the login of the profile {0} was moved to another machine")]
-    Moved(String),
     #[error("the login of the profile {profile} is live in another Codex home: {}", home.display())]
     LiveElsewhere { profile: String, home: PathBuf },
     #[error(

@@ -47,7 +47,7 @@ pub(crate) fn plan_switch(
     profiles: &[Profile],
     request: &SwitchRequest<'_>,
 ) -> Result<SwitchPlan, SwitchError> {
-    let profile_of = |who: &Identity| find_own_profile(profiles, who);
+    let profile_of = |account: &Identity| find_own_profile(profiles, account);
     let from = live.login().map(|l| l.identity.clone());
     let target = profile_of(request.to)?;
     let is_current = from.as_ref().is_some_and(|from| from.is_same(request.to));
@@ -62,8 +62,8 @@ pub(crate) fn plan_switch(
     };
     let is_outdated = is_current
         && live.login().is_some_and(|live| {
-            let kept = target.and_then(Profile::login);
-            kept.is_some_and(|kept| kept.freshness.is_newer_than(&live.freshness))
+            let profile_login = target.and_then(Profile::login);
+            profile_login.is_some_and(|login| login.freshness.is_newer_than(&live.freshness))
         });
     plan.is_current = is_current && !is_outdated;
     if plan.is_current {
@@ -82,9 +82,9 @@ pub(crate) fn plan_switch(
     match live {
         AuthFile::Present(snapshot) => match &snapshot.login {
             Some(login) => {
-                let own = profile_of(&login.identity)?;
-                let outcome = predict_save_outcome(own, snapshot, login);
-                let profile = own.map(|p| p.name.clone());
+                let profile_of_live = profile_of(&login.identity)?;
+                let outcome = predict_save_outcome(profile_of_live, snapshot, login);
+                let profile = profile_of_live.map(|p| p.name.clone());
                 plan.save_back = Some(PlannedSave { profile, outcome });
             }
             None => plan.unreadable = Some("without a login that codex-manager recognizes".into()),
@@ -105,7 +105,7 @@ fn check_login(target: &Profile) -> Result<(), SwitchError> {
         return Err(LeaseError::Damaged { profile, reason }.into());
     }
     if target.file.owner == LoginOwner::Moved {
-        return Err(SwitchError::Moved(profile));
+        return Err(LeaseError::Moved(profile).into());
     }
     target.login().map(drop).ok_or_else(|| {
         let reason = match &target.auth {

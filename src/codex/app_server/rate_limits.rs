@@ -52,17 +52,17 @@ impl AccountLimits {
             account_id: text_field(result, "accountId"),
             ..Self::default()
         };
-        let mut seen = Vec::new();
+        let mut parsed_ids = Vec::new();
         let by_id = answer.get("rateLimitsByLimitId").and_then(Value::as_object);
-        let others = by_id.into_iter().flatten();
+        let named_limits = by_id.into_iter().flatten();
         let all = main
             .map(|limit| (CODEX_LIMIT, limit))
             .into_iter()
-            .chain(others.map(|(id, limit)| (id.as_str(), limit)));
+            .chain(named_limits.map(|(id, limit)| (id.as_str(), limit)));
         for (id, limit) in all {
             let id = text_field(limit, "limitId").unwrap_or_else(|| id.to_owned());
             // `rateLimitsByLimitId` repeats the limit in `rateLimits`.
-            if seen.contains(&id) {
+            if parsed_ids.contains(&id) {
                 continue;
             }
             limits.add_windows(&id, limit, now, zone);
@@ -72,7 +72,7 @@ impl AccountLimits {
                     limits.usage_allowed = Some(false);
                 }
             }
-            seen.push(id);
+            parsed_ids.push(id);
         }
         Ok(limits)
     }
@@ -120,14 +120,14 @@ fn parse_window(limit_id: &str, object: &Value, now: DateTime<Utc>, zone: Zone) 
 fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     let reached = text_field(limit, "rateLimitReachedType").unwrap_or_default();
     let individual = limit.get("individualLimit");
-    let left = individual.and_then(|it| it.get("remainingPercent")?.as_f64());
-    let is_capped = left.is_some_and(|left| left <= 0.0)
+    let left_percent = individual.and_then(|cap| cap.get("remainingPercent")?.as_f64());
+    let is_capped = left_percent.is_some_and(|percent| percent <= 0.0)
         || limit.get("spendControlReached").and_then(Value::as_bool) == Some(true)
         || (reached.ends_with("_limit_reached") && reached != WINDOWS_REACHED);
     if is_capped {
         return Some(SpendCap {
             kind: CapKind::SpendLimit,
-            resets_at: individual.and_then(|it| parse_time(it, "resetsAt", zone)?),
+            resets_at: individual.and_then(|cap| parse_time(cap, "resetsAt", zone)?),
         });
     }
     reached.ends_with("_credits_depleted").then_some(SpendCap {
@@ -148,11 +148,11 @@ fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Optio
     let expiries: Vec<_> = expiries
         .map(|credit| parse_time(credit, "expiresAt", zone).flatten())
         .collect();
-    let mut left = available;
+    let mut spendable = available;
     if expiries.len() >= available as usize {
         let is_left = |expiry: &&Option<Timestamp>| expiry.is_none_or(|at| at > now);
         let count = expiries.iter().filter(is_left).count();
-        left = left.min(u32::try_from(count).unwrap_or(u32::MAX));
+        spendable = spendable.min(u32::try_from(count).unwrap_or(u32::MAX));
     }
     let mut expires_at: Vec<_> = expiries
         .into_iter()
@@ -161,7 +161,7 @@ fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Optio
         .collect();
     expires_at.sort_unstable();
     Some(ResetCredits {
-        available: left,
+        available: spendable,
         expires_at,
     })
 }

@@ -106,15 +106,15 @@ fn looks_random(value: &[u8]) -> bool {
     let (mut changes, mut run, mut letters, mut longest) = (0, 0, 0, 0);
     let (mut digits, mut numbers, mut lower, mut upper) = (0, 0, false, false);
     let mut capitals = 0;
-    let mut last = 0;
+    let mut previous_kind = 0;
     for b in value {
         let kind = kind(*b);
-        changes += usize::from(kind != 0 && last != 0 && kind != last);
+        changes += usize::from(kind != 0 && previous_kind != 0 && kind != previous_kind);
         digits += usize::from(kind == 3);
-        numbers += usize::from(kind == 3 && last != 3);
+        numbers += usize::from(kind == 3 && previous_kind != 3);
         lower |= kind == 1;
         upper |= kind == 2;
-        capitals += usize::from(kind == 2 && last == 2);
+        capitals += usize::from(kind == 2 && previous_kind == 2);
         let is_vowel = b"aeiouyAEIOUY".contains(b);
         (run, letters) = match kind {
             0 => (0, 0),
@@ -125,7 +125,7 @@ fn looks_random(value: &[u8]) -> bool {
         if letters >= 3 {
             longest = longest.max(run);
         }
-        last = kind;
+        previous_kind = kind;
     }
     let mut words = value.split(|b| !b.is_ascii_alphanumeric());
     let has_long_word = words.any(|word| word.len() >= 14);
@@ -279,7 +279,7 @@ impl<'a> NamedValue<'a> {
         // The token ends before a full stop, a control code or a letter of another script.
         let token_len = value.iter().position(|b| !b.is_ascii_graphic());
         let token = &value[..token_len.unwrap_or(value.len())];
-        let next = value.get(token.len()).or(self.after.first()).copied();
+        let next_byte = value.get(token.len()).or(self.after.first()).copied();
         let token = token.strip_suffix(b".").unwrap_or(token);
         let has_digit = token.iter().any(u8::is_ascii_digit);
         let is_variable = self.is_tight && self.operator == b'=' && is_upper;
@@ -287,7 +287,7 @@ impl<'a> NamedValue<'a> {
         let is_text = if self.is_quoted {
             !(self.value.starts_with(b"+") && self.value.ends_with(b"+"))
         } else {
-            !is_argument && !self.is_name_in_code(token, next)
+            !is_argument && !self.is_name_in_code(token, next_byte)
         };
         let is_random_text = is_token(token)
             && looks_random(token)

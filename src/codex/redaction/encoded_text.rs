@@ -45,8 +45,8 @@ impl<'a> UnescapedText<'a> {
         let mut text = String::new();
         let mut breaks = Vec::new();
         let (mut copied, mut at) = (0, 0);
-        while let Some(found) = original.as_bytes()[at..].iter().position(|b| is_mark(*b)) {
-            at += found;
+        while let Some(offset) = original.as_bytes()[at..].iter().position(|b| is_mark(*b)) {
+            at += offset;
             let Some((len, c)) = parse_escape(&original.as_bytes()[at..]) else {
                 at += 1;
                 continue;
@@ -114,20 +114,20 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
                 .take(MAX_REPEATED)
                 .take_while(|b| **b == b'\\')
                 .count();
-            let rest = &text[slashes..];
+            let tail = &text[slashes..];
             let colour = ESCAPE_CODES.iter().find_map(|code| {
-                let parameters = rest.strip_prefix(code.as_bytes())?;
+                let parameters = tail.strip_prefix(code.as_bytes())?;
                 Some(slashes + code.len() + colour_len(parameters)?)
             });
             if let Some(len) = colour {
                 return Some((len, None));
             }
-            let (len, c) = match rest.first()? {
+            let (len, c) = match tail.first()? {
                 b'u' => (
                     5,
-                    ascii(rest.get(3..5).filter(|_| rest[1..].starts_with(b"00"))?, 16)?,
+                    ascii(tail.get(3..5).filter(|_| tail[1..].starts_with(b"00"))?, 16)?,
                 ),
-                b'x' => (3, ascii(rest.get(1..3)?, 16)?),
+                b'x' => (3, ascii(tail.get(1..3)?, 16)?),
                 b'n' | b'r' | b't' => (1, '\n'),
                 other if other.is_ascii_punctuation() => (1, char::from(*other)),
                 _ => return None,
@@ -156,8 +156,8 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
         }
         _ => {
             let mut without_width = WITHOUT_WIDTH.iter();
-            let found = without_width.find(|c| text.starts_with(c.as_bytes()))?;
-            Some((found.len(), None))
+            let invisible = without_width.find(|c| text.starts_with(c.as_bytes()))?;
+            Some((invisible.len(), None))
         }
     }
 }
@@ -176,8 +176,8 @@ pub(super) fn find_base64(text: &str) -> impl Iterator<Item = (Range<usize>, Vec
     let mut at = 0;
     let places = std::iter::from_fn(move || {
         loop {
-            let found = text.as_bytes()[at..].iter().position(|b| is_base64(*b))?;
-            let start = at + found;
+            let offset = text.as_bytes()[at..].iter().position(|b| is_base64(*b))?;
+            let start = at + offset;
             at = find_base64_end(text.as_bytes(), start);
             if at - start >= MIN_BASE64_BYTES {
                 return Some(start..at);
@@ -206,11 +206,11 @@ fn find_base64_end(text: &[u8], start: usize) -> usize {
             .iter()
             .take_while(|b| b.is_ascii_whitespace())
             .count();
-        let next = line_end(end + gap);
-        if !text[end..end + gap].contains(&b'\n') || next == end + gap {
+        let next_end = line_end(end + gap);
+        if !text[end..end + gap].contains(&b'\n') || next_end == end + gap {
             break;
         }
-        (begin, end) = (end + gap, next);
+        (begin, end) = (end + gap, next_end);
     }
     end
 }
@@ -227,10 +227,10 @@ fn decode_base64(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
     let plain = encoded.iter().copied().filter(|b| is_base64(*b));
     let plain: Vec<u8> = plain.map(standard).collect();
     (0..4).filter_map(move |first| {
-        let part = plain.get(first..)?;
+        let encoded_part = plain.get(first..)?;
         // A single last character encodes no byte.
-        let len = part.len() - usize::from(part.len() % 4 == 1);
-        BASE64.decode(&part[..len]).ok()
+        let len = encoded_part.len() - usize::from(encoded_part.len() % 4 == 1);
+        BASE64.decode(&encoded_part[..len]).ok()
     })
 }
 

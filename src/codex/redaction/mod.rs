@@ -41,10 +41,10 @@ pub(crate) struct SecretInText {
 
 /// Returns the first secret in a text. Escapes and base64 are not decoded.
 pub(crate) fn find_secret(text: &[u8]) -> Option<SecretInText> {
-    let found = search::find_secrets(text, TextKind::Document).next()?;
-    let before = &text[..found.place.start];
+    let secret = search::find_secrets(text, TextKind::Document).next()?;
+    let before = &text[..secret.place.start];
     Some(SecretInText {
-        kind: found.kind,
+        kind: secret.kind,
         line: memchr::memchr_iter(b'\n', before).count() + 1,
     })
 }
@@ -52,21 +52,21 @@ pub(crate) fn find_secret(text: &[u8]) -> Option<SecretInText> {
 /// Replaces the secrets in a text, including those hidden by escapes or base64. Returns the text and the number of
 /// replacements.
 pub(crate) fn redact_and_count(text: &str) -> (String, usize) {
-    let places = |text: &str| {
-        let found = search::find_secrets(text.as_bytes(), TextKind::Document);
-        found.map(|secret| secret.place).collect::<Vec<_>>()
+    let find_places = |text: &str| {
+        let secret_places = search::find_secrets(text.as_bytes(), TextKind::Document);
+        secret_places.map(|secret| secret.place).collect::<Vec<_>>()
     };
-    let mut found = places(text);
+    let mut secret_places = find_places(text);
     let unescaped = UnescapedText::decode(text);
     let mut decoded: Vec<Range<usize>> = find_base64(&unescaped.text)
         .filter(|(_, hidden)| find_secret(hidden).is_some())
         .map(|(place, _)| place)
         .collect();
     if !unescaped.is_original() {
-        decoded.extend(places(&unescaped.text));
+        decoded.extend(find_places(&unescaped.text));
     }
-    found.extend(decoded.iter().map(|place| unescaped.original_range(place)));
-    replace(text, found)
+    secret_places.extend(decoded.iter().map(|place| unescaped.original_range(place)));
+    replace(text, secret_places)
 }
 
 /// Replaces the parts of a text at `places`. Returns the text and the number of replacements.
@@ -89,8 +89,8 @@ fn replace(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
 /// Replaces the secrets in a message of a program or server, of every form: a message has no reason to contain
 /// examples.
 pub(crate) fn redact_message(text: &str) -> String {
-    let found = search::find_secrets(text.as_bytes(), TextKind::Message);
-    replace(text, found.map(|secret| secret.place).collect()).0
+    let secrets = search::find_secrets(text.as_bytes(), TextKind::Message);
+    replace(text, secrets.map(|secret| secret.place).collect()).0
 }
 
 /// Returns `text` on one line, without possible secrets. Of more than 300 characters the middle is left out:
@@ -109,10 +109,10 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 fn redact_opaque_words(line: &str) -> String {
-    let replacement = |found: &Captures<'_>| {
+    let replacement = |opaque_word: &Captures<'_>| {
         let harmless = HARMLESS_WORD.as_ref();
-        if harmless.is_some_and(|word| word.is_match(&found[0])) {
-            found[0].to_owned()
+        if harmless.is_some_and(|word| word.is_match(&opaque_word[0])) {
+            opaque_word[0].to_owned()
         } else {
             REPLACEMENT.to_owned()
         }

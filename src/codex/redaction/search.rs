@@ -167,12 +167,12 @@ impl SecretForm {
         } else {
             MAX_FORM_BYTES
         };
-        let part = &text[start..text.len().min(start + max_bytes)];
+        let searched = &text[start..text.len().min(start + max_bytes)];
         let pattern = self.pattern.get_or_init(|| self.compile());
-        let groups = pattern.as_ref()?.captures(part)?;
+        let groups = pattern.as_ref()?.captures(searched)?;
         let secret = groups.iter().skip(1).flatten().next();
         let secret = secret.or(groups.get(0))?.range();
-        if part[secret.start..].starts_with(b"[redacted") {
+        if searched[secret.start..].starts_with(b"[redacted") {
             return None;
         }
         if self.place == FormPlace::Block {
@@ -183,11 +183,11 @@ impl SecretForm {
             return Some(start..end);
         }
         let before = &text[start.saturating_sub(MAX_BEFORE_KEYWORD_BYTES)..start + secret.start];
-        let value = &part[secret.start..secret.end.min(secret.start + MAX_CHECKED_BYTES)];
+        let value = &searched[secret.start..secret.end.min(secret.start + MAX_CHECKED_BYTES)];
         // In Markdown, `**` ends bold text.
         let value = value.strip_suffix(b"**").unwrap_or(value);
         let is_secret =
-            kind == TextKind::Message || self.check.accepts(before, value, &part[secret.end..]);
+            kind == TextKind::Message || self.check.accepts(before, value, &searched[secret.end..]);
         is_secret.then(|| start + secret.start..find_secret_end(text, start + secret.end))
     }
 }

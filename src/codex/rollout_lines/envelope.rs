@@ -46,10 +46,10 @@ fn limit_len(bytes: &[u8], longest: usize) -> &[u8] {
     &bytes[..bytes.len().min(longest)]
 }
 
-/// Splits `bytes` at the first quote, which is in neither part. `None` if the first `longest` bytes have none, or have
+/// Splits `bytes` at the first quote, which is in neither part. `None` if the first `max_bytes` bytes have none, or have
 /// an escape before it.
-fn split_at_quote(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
-    let at = limit_len(bytes, longest)
+fn split_at_quote(bytes: &[u8], max_bytes: usize) -> Option<(&[u8], &[u8])> {
+    let at = limit_len(bytes, max_bytes)
         .iter()
         .position(|b| matches!(b, b'"' | b'\\'))?;
     // An escape needs the parser. Codex writes none in these fields.

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-fn parse_text(payload: &PayloadText<'_>, kind: fn(String) -> EventKind) -> ParsedItems {
+pub(super) fn parse_text(payload: &PayloadText<'_>, kind: fn(String) -> EventKind) -> ParsedItems {
     #[derive(Deserialize)]
     struct TextEvent<'a> {
         #[serde(borrow, default)]
@@ -24,18 +24,6 @@ fn parse_text(payload: &PayloadText<'_>, kind: fn(String) -> EventKind) -> Parse
     let event: TextEvent<'_> = serde_json::from_str(payload.json)?;
     let text = event.message.or(event.text).unwrap_or_default();
     Ok(one_item(ItemOrigin::Event, kind(text.into_owned())))
-}
-
-pub(super) fn parse_user(payload: &PayloadText<'_>) -> ParsedItems {
-    parse_text(payload, EventKind::User)
-}
-
-pub(super) fn parse_agent(payload: &PayloadText<'_>) -> ParsedItems {
-    parse_text(payload, EventKind::Assistant)
-}
-
-pub(super) fn parse_thought(payload: &PayloadText<'_>) -> ParsedItems {
-    parse_text(payload, EventKind::Reasoning)
 }
 
 pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
@@ -74,18 +62,18 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
 
     let event: CompletedEvent<'_> = serde_json::from_str(payload.json)?;
     let payload = event.item.get();
-    let found: Completed<'_> = serde_json::from_str(payload)?;
+    let completed: Completed<'_> = serde_json::from_str(payload)?;
     let origin = ItemOrigin::Completed;
     let text = |kind: fn(String) -> EventKind| -> ParsedItems {
-        let content = found.content.map_or("[]", RawValue::get);
+        let content = completed.content.map_or("[]", RawValue::get);
         let parts: Vec<ContentPart<'_>> = serde_json::from_str(content)?;
         Ok(one_item(origin, kind(join_texts(&parts))))
     };
-    match &*found.kind {
+    match &*completed.kind {
         "UserMessage" => text(EventKind::User),
         "AgentMessage" => text(EventKind::Assistant),
         "Reasoning" => {
-            let texts = found.summary_text.into_iter().map(EventKind::Reasoning);
+            let texts = completed.summary_text.into_iter().map(EventKind::Reasoning);
             Ok(texts.map(|kind| plain_item(origin, kind)).collect())
         }
         "CommandExecution" | "FileChange" => read_execution(payload, origin),
@@ -109,21 +97,21 @@ fn read_execution(payload: &str, origin: ItemOrigin) -> ParsedItems {
         /// The changed files, without their changes.
         changes: Option<BTreeMap<String, IgnoredAny>>,
     }
-    let found: Execution<'_> = serde_json::from_str(payload)?;
-    let id = found.call_id.or(found.id);
+    let execution: Execution<'_> = serde_json::from_str(payload)?;
+    let id = execution.call_id.or(execution.id);
     let mut items = Vec::new();
-    if let Some(command) = found.command {
+    if let Some(command) = execution.command {
         let kind = EventKind::ToolCall {
             name: "exec_command".to_owned(),
             text: command.into_text(),
         };
         items.push(call_item(origin, id.clone(), kind));
-        if let Some(output) = found.aggregated_output {
+        if let Some(output) = execution.aggregated_output {
             let kind = EventKind::ToolOutput(output.into_owned());
             items.push(call_item(origin, id, kind));
         }
     }
-    if let Some(changes) = found.changes {
+    if let Some(changes) = execution.changes {
         let paths: Vec<_> = changes.into_keys().collect();
         // Without an id: the patch itself may name the files in another form.
         let kind = EventKind::FilesTouched(paths.join("\n"));

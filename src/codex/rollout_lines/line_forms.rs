@@ -1,8 +1,8 @@
 //! The kinds of lines in rollouts: how each is recognized, what it records, and how it is parsed.
 
+use super::event::EventKind;
 use super::event_message::{
-    parse_agent, parse_completed, parse_execution, parse_rollback, parse_thought, parse_tokens,
-    parse_user,
+    parse_completed, parse_execution, parse_rollback, parse_text, parse_tokens,
 };
 use super::line_item::ParseItems;
 use super::line_parts::LineParts;
@@ -89,13 +89,20 @@ const FORMS: [LineForm; 15] = [
     typed_form(ITEM, &["reasoning"], LineParts::ASSISTANT, parse_reasoning),
     typed_form(ITEM, TOOL_CALLS, LineParts::TOOLS, parse_tool_call),
     typed_form(ITEM, TOOL_OUTPUTS, LineParts::TOOLS, parse_tool_result),
-    typed_form(EVENT, &["user_message"], LineParts::USER_EVENTS, parse_user),
-    typed_form(EVENT, &["agent_message"], LineParts::ASSISTANT, parse_agent),
+    typed_form(
+        EVENT,
+        &["user_message"],
+        LineParts::USER_EVENTS,
+        |payload| parse_text(payload, EventKind::User),
+    ),
+    typed_form(EVENT, &["agent_message"], LineParts::ASSISTANT, |payload| {
+        parse_text(payload, EventKind::Assistant)
+    }),
     typed_form(
         EVENT,
         &["agent_reasoning"],
         LineParts::ASSISTANT,
-        parse_thought,
+        |payload| parse_text(payload, EventKind::Reasoning),
     ),
     LineForm {
         may_be_user: is_completed_by_user,
@@ -119,7 +126,7 @@ pub(super) fn matching_forms<'a>(
     FORMS.iter().filter(move |form| {
         let mut payloads = form.payloads.iter();
         // Without a type in sight any form of the kind may match.
-        let fits = |found| form.payloads.is_empty() || payloads.any(|own| own.as_bytes() == found);
+        let fits = |name| form.payloads.is_empty() || payloads.any(|p| p.as_bytes() == name);
         form.kind.as_bytes() == kind && payload.is_none_or(fits)
     })
 }

@@ -49,9 +49,9 @@ pub(crate) fn may_have(line: &[u8], wanted: LineParts) -> bool {
 
 fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
     let payload = envelope.payload();
-    let rest = payload.map_or(&b""[..], |(_, rest)| rest);
+    let after_type = payload.map_or(&b""[..], |(_, after_type)| after_type);
     matching_forms(envelope.kind, payload.map(|(kind, _)| kind))
-        .any(|form| form.may_have(wanted, rest))
+        .any(|form| form.may_have(wanted, after_type))
 }
 
 /// Parses a line. The result has all items that are wanted, and maybe others. `None` if it has no items, or the line is

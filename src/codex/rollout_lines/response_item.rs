@@ -74,8 +74,8 @@ pub(super) fn parse_reasoning(payload: &PayloadText<'_>) -> ParsedItems {
 }
 
 pub(super) fn parse_tool_call(payload: &PayloadText<'_>) -> ParsedItems {
-    let found: ToolCall<'_> = serde_json::from_str(payload.json)?;
-    let text = match (found.arguments, found.input, found.action) {
+    let call: ToolCall<'_> = serde_json::from_str(payload.json)?;
+    let text = match (call.arguments, call.input, call.action) {
         // JSON in a text, in which shell tools have the command.
         (Some(arguments), _, _) => extract_command(&arguments),
         (None, Some(input), _) => input.into_owned(),
@@ -87,15 +87,15 @@ pub(super) fn parse_tool_call(payload: &PayloadText<'_>) -> ParsedItems {
         (None, None, None) => String::new(),
     };
     // The type of the payload names a tool that has no name of its own.
-    let name = found.name.or_else(|| payload.kind());
+    let name = call.name.or_else(|| payload.kind());
     let name = name.unwrap_or_default().into_owned();
     let kind = EventKind::ToolCall { name, text };
-    Ok(vec![call_item(ItemOrigin::Item, found.call_id, kind)])
+    Ok(vec![call_item(ItemOrigin::Item, call.call_id, kind)])
 }
 
 pub(super) fn parse_tool_result(payload: &PayloadText<'_>) -> ParsedItems {
-    let found: ToolResult<'_> = serde_json::from_str(payload.json)?;
-    let text = found.output.map(extract_output).unwrap_or_default();
+    let result: ToolResult<'_> = serde_json::from_str(payload.json)?;
+    let text = result.output.map(extract_output).unwrap_or_default();
     let kind = EventKind::ToolOutput(text);
-    Ok(vec![call_item(ItemOrigin::Item, found.call_id, kind)])
+    Ok(vec![call_item(ItemOrigin::Item, result.call_id, kind)])
 }

@@ -77,15 +77,15 @@ pub(crate) fn set_names(
     is_given: impl Fn(&str, &str, [&str; 2]) -> bool,
 ) -> Result<usize, DatabaseError> {
     change_in_transaction(database, |transaction| {
-        let known = "SELECT title, first_user_message FROM threads \
+        let listed_rows = "SELECT title, first_user_message FROM threads \
                      WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2";
         // On a schema without these columns Codex reads names from `session_index.jsonl` only.
-        let Ok(mut known) = transaction.prepare(known) else {
+        let Ok(mut listed_rows) = transaction.prepare(listed_rows) else {
             return Ok(0);
         };
         let mut changed = 0;
         for (id, name) in names {
-            let row = known.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
+            let row = listed_rows.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
             let row: Option<[String; 2]> = row.optional()?;
             if row.is_some_and(|row| is_given(id, name, row.each_ref().map(String::as_str))) {
                 let sql = "UPDATE threads SET name=?2 WHERE id=?1";
@@ -147,7 +147,8 @@ pub(crate) fn map_project_folders(
         // The path may come from Windows: the rest gets the separators of this system.
         transaction.execute(
             "UPDATE threads \
-             SET cwd = CASE WHEN cwd = ?1 THEN ?3 ELSE ?2 || replace(substr(cwd, length(?1) + 1), '\\', '/') END \
+             SET cwd = CASE WHEN length(cwd) <= length(?1) + 1 THEN ?3 \
+                            ELSE ?2 || replace(substr(cwd, length(?1) + 1), '\\', '/') END \
              WHERE (cwd = ?1 OR substr(cwd, 1, length(?1) + 1) IN (?1 || '/', ?1 || '\\')) \
              AND ?1 <> '' AND ?1 <> ?2",
             params![from, to, folder],
@@ -175,6 +176,7 @@ mod tests {
             "/home/me/x",
             "/srv",
             "/srv/p",
+            "E:\\",
         ] {
             connection
                 .execute("INSERT INTO threads VALUES('x', ?1)", [cwd])
@@ -191,6 +193,7 @@ mod tests {
         assert_eq!(map_project_folders(&path, "C:\\w", "/w").unwrap(), 1);
         assert_eq!(map_project_folders(&path, "/home/me/x", "/").unwrap(), 1);
         assert_eq!(map_project_folders(&path, "/srv", "D:\\").unwrap(), 2);
+        assert_eq!(map_project_folders(&path, "E:\\", "/e").unwrap(), 1);
         let mut query = connection.prepare("SELECT cwd FROM threads").unwrap();
         let rows: Vec<String> = query
             .query_map([], |row| row.get(0))
@@ -206,7 +209,8 @@ mod tests {
                 "/w/p",
                 "/",
                 "D:\\",
-                "D:/p"
+                "D:/p",
+                "/e"
             ]
         );
     }

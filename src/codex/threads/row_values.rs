@@ -43,8 +43,8 @@ impl RowValues {
         connection: &Connection,
         schema: &Schema,
     ) -> rusqlite::Result<usize> {
-        let known = self.0.iter().filter(|(name, _)| schema.has(name));
-        let (names, values): (Vec<_>, Vec<_>) = known
+        let existing_columns = self.0.iter().filter(|(name, _)| schema.has(name));
+        let (names, values): (Vec<_>, Vec<_>) = existing_columns
             .map(|(name, RowValue(value))| (format!("\"{name}\""), value))
             .unzip();
         let places = vec!["?"; names.len()].join(",");

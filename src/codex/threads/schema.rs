@@ -116,7 +116,7 @@ impl<'a> Values<'a> {
 
     // Not by `Row::get_ref(name)`, which asks SQLite for the name of each column.
     fn get(&self, name: &str) -> Option<ValueRef<'_>> {
-        let index = self.names.iter().position(|known| *known == name)?;
+        let index = self.names.iter().position(|read| *read == name)?;
         self.row.get_ref(index).ok()
     }
 

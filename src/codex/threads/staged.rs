@@ -9,7 +9,7 @@ use crate::codex::database::{
     run_in_transaction,
 };
 use crate::codex::{home, rollout};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ErrorCode, params};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -252,8 +252,11 @@ fn copy_rows_into(
                 if rows == RowGroup::Projections {
                     delete.execute([id])?;
                 }
-                // If the staged schema rejects a row, Codex creates it again from the rollout.
-                let rows_of_id = insert.execute([id]).unwrap_or(0);
+                let rows_of_id = match insert.execute([id]) {
+                    // Codex creates a row again from the rollout if the staged schema rejects it, or if it is damaged.
+                    Err(e) if is_of_row(&e) => 0,
+                    inserted => inserted?,
+                };
                 if rows == RowGroup::Threads && rows_of_id > 0 {
                     fill_missing_times(transaction);
                 }
@@ -262,6 +265,14 @@ fn copy_rows_into(
         }
         Ok(copied)
     })
+}
+
+/// Returns true if the error is that of a row, and not of the disk or of the transaction.
+fn is_of_row(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::DatabaseCorrupt)
+    )
 }
 
 /// Fills in the times of the row that was added last, as triggers of Codex (0.169) do: no trigger fires on a

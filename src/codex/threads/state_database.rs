@@ -36,10 +36,10 @@ pub(crate) fn find_databases(home: &Path, env: &Environment, prefix: &str) -> Ve
 
 /// Returns the paths of the databases in a folder whose names begin with `prefix`, sorted.
 pub(crate) fn list_databases(folder: &Path, prefix: &str) -> Vec<PathBuf> {
-    let mut found: Vec<_> = tree::list_entries(folder)
+    let mut databases: Vec<_> = tree::list_entries(folder)
         .map(|entry| entry.path())
         .filter(|path| home::is_database_named(path, prefix) && database::may_be_sqlite(path))
         .collect();
-    found.sort();
-    found
+    databases.sort();
+    databases
 }
