@@ -91,7 +91,7 @@ pub enum HistoryError {
     #[error("Codex {0} keeps no list of conversations, so there is nothing to repair")]
     NoList(String),
     #[error(
-        "the prompts of the conversations are larger than 1 GB, so history.jsonl cannot be rebuilt"
+        "the prompts of the conversations are larger than 256 MB, so history.jsonl cannot be rebuilt"
     )]
     PromptsTooLarge,
     /// A repair changed the rows of conversations, and then failed to change the projections.

@@ -5,7 +5,7 @@ use crate::history::{HistoryError, session_index};
 use crate::io::{FileLock, IoContext, atomic, file_open, sharing};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// The state of a file after [`apply`], or as [`preview`] predicts it.
@@ -24,9 +24,9 @@ pub struct RebuiltFile {
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, HistoryError> {
+pub fn preview(home: &Path, plan: &RebuildPlan) -> Result<Vec<RebuiltFile>, HistoryError> {
     let mut files = Vec::new();
-    for file in &mut plan.files {
+    for file in &plan.files {
         let path = home.join(file.name);
         files.push(RebuiltFile {
             written: !is_up_to_date(&path, file)?,
@@ -40,30 +40,12 @@ pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, 
 
 /// Returns true if the file at `path` begins with the planned text. Lines appended since the plan
 /// may follow.
-fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, HistoryError> {
-    if planned.bytes != planned.read_bytes || !path.exists() {
+fn is_up_to_date(path: &Path, planned: &PlannedHistoryFile) -> Result<bool, HistoryError> {
+    if planned.text.len() as u64 != planned.read_bytes {
         return Ok(false);
     }
-    let mut present = BufReader::with_capacity(64 << 10, file_open::open(path).at("read", path)?);
-    planned.text.rewind().at("read a temp file for", path)?;
-    let mut left = planned.bytes;
-    let mut wanted = vec![0; 64 << 10];
-    while left > 0 {
-        let current = present.fill_buf().at("read", path)?;
-        let n = current
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
-        planned
-            .text
-            .read_exact(&mut wanted[..n])
-            .at("read a temp file for", path)?;
-        if n == 0 || current[..n] != wanted[..n] {
-            return Ok(false);
-        }
-        present.consume(n);
-        left -= n as u64;
-    }
-    Ok(true)
+    let present = file_open::read_if_exists(path)?;
+    Ok(present.is_some_and(|present| present.starts_with(&planned.text)))
 }
 
 /// Returns the length of a file; 0 if it is missing.
@@ -79,14 +61,14 @@ fn file_len(path: &Path) -> u64 {
 /// fails. The copy of that file is removed again; files written before stay.
 pub fn apply(
     home: &Path,
-    plan: &mut RebuildPlan,
+    plan: &RebuildPlan,
     keeps_copies: bool,
     now: DateTime<Utc>,
 ) -> Result<Vec<RebuiltFile>, HistoryError> {
     // Remove temp files of killed commands.
     atomic::remove_stale_temps(home);
     let mut done = Vec::new();
-    for file in &mut plan.files {
+    for file in &plan.files {
         let path = home.join(file.name);
         // Codex locks the index by a file beside it, and the history by the file itself.
         let lock = match file.name {
@@ -129,12 +111,11 @@ pub fn apply(
 /// Writes the planned text, followed by the lines appended since the plan.
 fn write(
     path: &Path,
-    file: &mut PlannedHistoryFile,
+    file: &PlannedHistoryFile,
     lock: &mut Option<FileLock>,
 ) -> Result<(), HistoryError> {
     let mut temp = atomic::TempFile::create_beside(path)?;
-    file.text.rewind().at("read a temp file for", path)?;
-    io::copy(&mut file.text, temp.file()).at("write", path)?;
+    temp.file().write_all(&file.text).at("write", path)?;
     if file_len(path) > file.read_bytes {
         let mut present = file_open::open(path).at("read", path)?;
         present

@@ -1,7 +1,7 @@
 //! Selects the conversations of a rebuild and determines when each was changed last.
 
 use super::plan::RebuildSource;
-use crate::codex::{DatabaseError, RolloutName, ThreadRow, threads};
+use crate::codex::{DatabaseError, ThreadRow, threads};
 use crate::history::rollout::first_line;
 use crate::history::{
     ConversationId, HEADS_AT_A_TIME, HistoryError, RolloutFile, SessionMeta, SkippedFile, files,
@@ -110,8 +110,6 @@ pub(super) struct ConversationSet {
     pub(super) source: RebuildSource,
     /// Sorted by id, without duplicates.
     pub(super) conversations: Vec<RebuildConversation>,
-    /// Conversations on disk that the rebuild leaves out: archived, or not in the database.
-    excluded: HashSet<ConversationId>,
     pub(super) orphans: usize,
     pub(super) without_id: usize,
 }
@@ -120,10 +118,6 @@ impl ConversationSet {
     pub(super) fn find(&self, id: &ConversationId) -> Option<&RebuildConversation> {
         let place = self.position(id)?;
         self.conversations.get(place)
-    }
-
-    pub(super) fn has_rollout_or_archived_row(&self, id: &ConversationId) -> bool {
-        self.excluded.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
     }
 
     fn position(&self, id: &ConversationId) -> Option<usize> {
@@ -156,17 +150,11 @@ pub(super) fn gather(
             RebuildSource::Database
         },
         conversations,
-        excluded: HashSet::new(),
         orphans: 0,
         without_id: 0,
     };
     let mut files = files::find(home)?;
-    // A file name has the id of its conversation, so archived rollouts are not read.
-    for file in files.extract_if(.., |file| file.is_archived) {
-        let name = RolloutName::parse(&file.relative);
-        let id = name.and_then(|name| name.id().map(ConversationId::of));
-        set.excluded.extend(id);
-    }
+    files.retain(|file| !file.is_archived);
     let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
     let mut orphans = BTreeMap::new();
     let paths = files.iter().map(|file| file.path(home));
@@ -187,16 +175,12 @@ pub(super) fn gather(
                 let orphan = orphans.entry(meta.id.clone()).or_insert_with(new);
                 orphan.add_rollout(files[i].clone(), &meta);
             }
-            None => {
-                set.orphans += 1;
-                set.excluded.insert(meta.id);
-            }
+            None => set.orphans += 1,
         }
         Ok(())
     })?;
     set.conversations.extend(orphans.into_values());
     set.conversations.sort_by(|a, b| a.id.cmp(&b.id));
-    set.excluded.extend(archived);
     Ok(set)
 }
 

@@ -104,7 +104,7 @@ impl IndexLines {
     /// conversation is replaced by the id: otherwise `codex resume NAME`, which takes the
     /// conversation that was changed last (0.169), could open the wrong one.
     /// Returns the number of these titles.
-    pub(super) fn write(mut self, file: &mut PlannedHistoryFile) -> Result<usize, HistoryError> {
+    pub(super) fn write(mut self, file: &mut PlannedHistoryFile) -> usize {
         self.lines.sort_unstable();
         let mut titles_taken = 0;
         for record in self.lines {
@@ -115,9 +115,9 @@ impl IndexLines {
                 thread_name: if is_taken { id.clone() } else { record.name },
                 updated_at: record.updated_at,
                 id,
-            })?;
+            });
         }
-        Ok(titles_taken)
+        titles_taken
     }
 }
 

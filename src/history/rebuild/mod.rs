@@ -3,7 +3,7 @@
 //! [`plan()`] changes no file. [`apply()`] replaces each file under the lock that Codex takes, and can keep a copy of
 //! the previous file. Lines that Codex appended since the plan are preserved.
 //!
-//! Memory holds the prompts, up to 1 GB, and the title of each conversation; the contents of rollouts are read as
+//! Memory holds the prompts, up to 256 MB, and the title of each conversation; the contents of rollouts are read as
 //! streams.
 
 mod apply;
@@ -97,7 +97,7 @@ impl RebuildPlan {
         let lines = IndexLines::gather(set, index)?;
         self.conversations.names_kept = lines.names_kept;
         let mut file = PlannedHistoryFile::new(session_index::FILE_NAME, index.bytes);
-        self.conversations.titles_taken = lines.write(&mut file)?;
+        self.conversations.titles_taken = lines.write(&mut file);
         self.unused.bad_lines += index.bad_lines;
         self.files.push(file);
         Ok(())
@@ -113,7 +113,7 @@ impl RebuildPlan {
     ) -> Result<(), HistoryError> {
         self.unused.bad_lines += prompts.compare(home, set, &mut self.prompts)?;
         let mut file = PlannedHistoryFile::new(super::prompts::FILE_NAME, read_bytes);
-        self.prompts.trimmed = prompts.write(&mut file, self.max_bytes)?;
+        self.prompts.trimmed = prompts.write(&mut file, self.max_bytes);
         self.prompts.entries = file.lines;
         self.files.push(file);
         Ok(())
