@@ -4,13 +4,14 @@ use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{
     self, DaemonPolicy, PlannedSave, SwitchPlan, SwitchReport, SwitchRequest,
 };
+use crate::choices::listed::list_threads;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::process::Holder;
+use crate::codex::threads::{AccountFilter, ListedThread, ThreadFilter};
 use crate::codex::{daemon, login_lock};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::history::hidden;
 use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
@@ -406,31 +407,44 @@ fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
 }
 
 /// Prints a note about the conversations of the previous account, which Codex's picker no longer shows: it lists only
-/// those of the live account. `name` is the name of the previous account.
+/// those of the live account. `name` is the name of the previous account. Codex up to 0.150 records no accounts, and
+/// hides nothing.
 fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
+    const MAX_TITLES: usize = 3;
     const TITLE_CHARS: usize = 40;
-    let database = context.state_database();
-    let found = database
-        .zip(from.account_id.as_deref())
-        .and_then(|(database, account)| hidden::count_hidden(&database, account).ok().flatten());
-    // Codex up to 0.150 records no accounts, and hides nothing.
-    let Some(found) = found.filter(|found| found.count > 0) else {
+    let Some(account_id) = &from.account_id else {
         return;
     };
-    let name = printable(name);
-    let titles: Vec<_> = found
-        .latest_titles
-        .iter()
-        .map(|title| format!("\"{}\"", printable(&without_end(title, TITLE_CHARS))))
-        .collect();
-    let conversations = pluralize(found.count, "conversation");
-    let more = if found.count > titles.len() {
+    let filter = ThreadFilter {
+        account: Some(AccountFilter {
+            account_id: Some(account_id.clone()),
+            ..AccountFilter::default()
+        }),
+        without_archived: true,
+        without_subagents: true,
+        ..ThreadFilter::default()
+    };
+    // The switch has succeeded, so an unreadable list is no error.
+    let hidden_threads = list_threads(&filter, context).unwrap_or_default();
+    if hidden_threads.is_empty() {
+        return;
+    }
+    let title_of = |thread: &ListedThread| {
+        let title = Some(thread.title.trim()).filter(|title| !title.is_empty());
+        let title = without_end(title.unwrap_or(&thread.id), TITLE_CHARS);
+        format!("\"{}\"", printable(&title))
+    };
+    let newest = hidden_threads.iter().take(MAX_TITLES);
+    let titles: Vec<_> = newest.map(title_of).collect();
+    let more = if hidden_threads.len() > MAX_TITLES {
         ", …"
     } else {
         ""
     };
-    let titles = titles.join(", ");
     context.note(format_args!(
-        "codex resume no longer shows {conversations} of {name}: {titles}{more}; continue them under their account with: codex-manager resume"
+        "codex resume no longer shows {} of {}: {}{more}; continue them under their account with: codex-manager resume",
+        pluralize(hidden_threads.len(), "conversation"),
+        printable(name),
+        titles.join(", ")
     ));
 }
