@@ -40,7 +40,7 @@ pub(crate) use files::RolloutFile;
 pub(crate) use id::ConversationId;
 pub(crate) use lines::{JsonlLine, LineReader};
 pub(crate) use prompts::HistoryEntry;
-pub(crate) use rollout::{Depth, RolloutScan, SessionMeta, UserMessage};
+pub(crate) use rollout::{Depth, SessionMeta, UserMessage};
 pub(crate) use session_index::{IndexEntry, ThreadNameIndex};
 
 use crate::codex::{AppServerError, DatabaseError, Holder};

@@ -1,4 +1,4 @@
-//! Snapshots of the few files that a repair changes: exact copies, and restoring them.
+//! Snapshots of the few files that a repair changes: copies of their contents, and restoring them.
 //!
 //! `history/<time>/` in the manager home holds `snapshot.json` and the copies, named by number. A
 //! file that did not exist is recorded as absent. No process may use the Codex home meanwhile.

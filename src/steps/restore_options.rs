@@ -332,7 +332,7 @@ pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
 
 /// Applies a restore. If the restore may remove files from the home, first marks the home as restored: without the
 /// mark, the next sync would treat these files as deleted by the user. Removes the mark again if the restore changed
-/// nothing because other programs use the home.
+/// nothing.
 pub(crate) fn apply_marked(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -350,11 +350,16 @@ pub(crate) fn apply_marked(
     };
     let applied = apply::apply(request, &bar);
     drop(bar);
-    let is_unchanged = matches!(
-        &applied,
-        Err(RestoreError::Busy(_)
-            | RestoreError::Journal(JournalError::Written { .. } | JournalError::Opened { .. }))
-    );
+    let is_unchanged = match &applied {
+        // Steps of the exchange may be done.
+        Err(RestoreError::Journal(error)) => {
+            matches!(
+                error,
+                JournalError::Written { .. } | JournalError::Opened { .. }
+            )
+        }
+        applied => applied.is_err(),
+    };
     if let Some(marks) = marks.filter(|_| is_unchanged) {
         marks.remove();
     }

@@ -9,7 +9,7 @@ use crate::history::{
 };
 use crate::io::Rfc3339Time;
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The values of a row of the table `threads` that a rebuild needs.
 #[derive(Debug)]
@@ -54,14 +54,13 @@ pub(super) struct RebuildConversation {
     /// The rollouts that are not archived.
     pub(super) files: Vec<RolloutFile>,
     created: Option<Rfc3339Time>,
+    /// The latest time in the rollouts read so far.
+    last: Option<Rfc3339Time>,
     pub(super) updated: Option<Rfc3339Time>,
     /// False if the limit leaves the conversation out.
     pub(super) is_restored: bool,
-    /// The title from the rollout, if the row has none.
+    /// The title from the rollout, if that was read completely.
     pub(super) title: Option<String>,
-    /// True if the name in the index equals the title derived from the rollout, so the user did not
-    /// give it.
-    pub(super) is_index_derived: bool,
 }
 
 impl RebuildConversation {
@@ -71,10 +70,10 @@ impl RebuildConversation {
             row,
             files: Vec::new(),
             created: None,
+            last: None,
             updated: None,
             is_restored: true,
             title: None,
-            is_index_derived: false,
         }
     }
 
@@ -85,13 +84,18 @@ impl RebuildConversation {
         }
     }
 
-    /// Sets the time of the last change: the later of rollout and row, else the time of creation.
-    pub(super) fn set_updated(&mut self, last: Option<Rfc3339Time>) {
+    /// Adds the time of the last line of a rollout.
+    pub(super) fn add_time(&mut self, time: Option<Rfc3339Time>) {
+        self.last = Rfc3339Time::later_of(self.last.take(), time);
+    }
+
+    /// Sets the time of the last change: the later of rollouts and row, else the time of creation.
+    pub(super) fn set_updated(&mut self) {
         let of_row = |millis: fn(&TableRow) -> i64| {
             let millis = self.row.as_ref().map(millis).filter(|millis| *millis != 0);
             millis.and_then(Rfc3339Time::from_millis)
         };
-        let updated = Rfc3339Time::later_of(last, of_row(|row| row.updated_ms));
+        let updated = Rfc3339Time::later_of(self.last.take(), of_row(|row| row.updated_ms));
         self.updated = updated
             .or_else(|| of_row(|row| row.created_ms))
             .or_else(|| self.created.clone());
@@ -124,14 +128,17 @@ impl ConversationSet {
         self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
     }
 
-    /// Returns the rollouts of the conversations at these places in the list, each with the place of its conversation.
-    pub(super) fn rollouts<'a>(
-        &'a self,
-        places: &'a [usize],
-    ) -> impl Iterator<Item = (usize, &'a RolloutFile)> {
-        let files = |place: usize| self.conversations[place].files.iter();
-        let places = places.iter().copied();
-        places.flat_map(move |place| files(place).map(move |file| (place, file)))
+    /// Returns the rollouts of the conversations at these places: the place of each one's conversation, and its path.
+    pub(super) fn list_rollouts(
+        &self,
+        home: &Path,
+        places: &[usize],
+    ) -> (Vec<usize>, Vec<PathBuf>) {
+        let files = |place: &usize| self.conversations[*place].files.iter();
+        let rollouts = places
+            .iter()
+            .flat_map(|place| files(place).map(|file| (*place, file.path(home))));
+        rollouts.unzip()
     }
 }
 

@@ -141,12 +141,12 @@ fn find_given_name(
         return Ok(None);
     };
     let name = line.thread_name;
-    let derived = row.into_iter().flat_map(|row| {
-        let first_message = row.first_message.as_deref();
-        [Some(&*row.title), first_message].into_iter().flatten()
-    });
-    let is_given =
-        !conversation.is_index_derived && is_given_name(&name, &conversation.id, derived);
+    let derived = [
+        row.map(|row| &*row.title),
+        row.and_then(|row| row.first_message.as_deref()),
+        conversation.title.as_deref(),
+    ];
+    let is_given = is_given_name(&name, &conversation.id, derived.into_iter().flatten());
     Ok(is_given.then_some(name))
 }
 

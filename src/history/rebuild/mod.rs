@@ -24,7 +24,7 @@ pub use plan::{
 use self::conversations::{ConversationSet, gather};
 use self::index::IndexLines;
 use self::prompts::Prompts;
-use self::scan::{Contents, apply_limit, scan};
+use self::scan::{apply_limit, scan};
 use super::HistoryError;
 use super::session_index::{self, ThreadNameIndex};
 use crate::io::Progress;
@@ -50,11 +50,7 @@ pub fn plan(
     let mut set = gather(home, table, options.include_orphans, &mut skipped)?;
     let beyond_limit = apply_limit(home, &mut set, options.max_threads, &mut skipped)?;
     let mut prompts = options.only.wants_history().then(Prompts::default);
-    let mut contents = Contents {
-        index: &index,
-        prompts: prompts.as_mut(),
-    };
-    let bad_lines = scan(home, &mut set, &mut contents, &mut skipped, progress)?;
+    let bad_lines = scan(home, &mut set, prompts.as_mut(), &mut skipped, progress)?;
     let restored = set.conversations.iter().filter(|c| c.is_restored);
     let without_time = restored.clone().filter(|c| c.updated.is_none()).count();
     let refreshed = restored.filter(|c| c.updated.is_some());
