@@ -22,7 +22,9 @@ use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::steps::earlier_turns::project_continued_rollouts;
 use crate::steps::home_checks::{refusal_reason, refuses_logins};
-use crate::steps::replaced_messages::{ReplacedMessages, update_losses};
+use crate::steps::replaced_messages::{
+    count_replaced_messages, describe_replaced_messages, update_losses,
+};
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
 use crate::views::account::{warn_all, warn_not_recorded};
@@ -101,8 +103,13 @@ impl RestoreOptions {
             }
             other => other?,
         };
-        let replaced = ReplacedMessages::count(&request, &plan);
-        let replaced_note = replaced.describe_planned(request.safety_backup);
+        let replaced_messages = count_replaced_messages(&request, &plan);
+        let planned_backup = if request.safety_backup {
+            "the safety backup"
+        } else {
+            "no backup"
+        };
+        let replaced_note = describe_replaced_messages(replaced_messages, planned_backup);
         if self.dry_run {
             let holders = restore::find_holders(&request);
             let unchanged = find_unchanged(archive.contents(), &plan, &request.folder);
@@ -138,10 +145,12 @@ impl RestoreOptions {
         let is_recorded = record_result(context, target, &mut report);
         let safety = report.safety.as_ref();
         let safety = safety.map(|safety| name_for_commands(&safety.archive, context));
-        let kept = safety.map_or(replaced_note, |safety| replaced.describe_kept(&safety));
+        let kept = safety.map_or(replaced_note, |safety| {
+            describe_replaced_messages(replaced_messages, &safety)
+        });
         report.notes.extend(kept);
         if target == RestoreTarget::Home {
-            update_losses(&request.selection, replaced, context);
+            update_losses(&request.selection, replaced_messages, context);
         }
         show_report(context, command, archive, &request, &report);
         Ok(Outcome::partial_if(!is_recorded || leaves_login))

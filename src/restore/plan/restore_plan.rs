@@ -106,25 +106,8 @@ pub fn plan_restore(
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
     match (selection.conversations.first(), selection.only.first()) {
         (Some(name), _) if is_empty => Err(RestoreError::NotFound(name.clone())),
-        (None, Some(path)) if is_empty => Err(RestoreError::NothingToRestore {
-            reason: explain_empty_plan(contents, path, &live.names),
-            path: path.clone(),
-        }),
+        (None, Some(path)) if is_empty => Err(RestoreError::NothingToRestore(path.clone())),
         _ => Ok(plan),
-    }
-}
-
-/// Returns the reason why the archive would restore nothing at the path `only`.
-fn explain_empty_plan(
-    contents: &ArchiveManifest,
-    only: &Path,
-    live_names: &NameSet,
-) -> &'static str {
-    let is_kept = |path: &Path| path.starts_with(only) && live_names.contains(path);
-    if contents.names().any(|name| is_kept(name.as_path())) {
-        "the Codex home keeps its own"
-    } else {
-        "the archive has only empty folders or temporary files there"
     }
 }
 
@@ -246,15 +229,18 @@ impl RestorePlan {
         }
     }
 
-    /// Plans the removal of the `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
+    /// Plans the removal of the `-wal`, `-shm` and `-journal` of every database that is replaced or removed. Lists them
+    /// even if they do not exist, because SQLite may create them later.
     fn remove_database_sidecars(&mut self, live_names: &NameSet) {
         let changed = self.writes.iter().chain(self.removed.iter());
-        let sidecars: Vec<_> = changed
-            .filter(|name| kind_of(name.as_path()) == HomeEntryKind::Database)
-            .flat_map(|name| home::database_sidecars(name.as_path()))
-            .filter(|path| live_names.contains(path))
-            .filter_map(|path| EntryName::from_path(&path).ok())
-            .collect();
+        let is_database = |name: &EntryName| kind_of(name.as_path()) == HomeEntryKind::Database;
+        let mut sidecars = Vec::new();
+        for database in changed.filter(|name| is_database(name) && !name.is_reserved()) {
+            let is_new = self.added.contains(database.as_path());
+            let paths = home::database_sidecars(database.as_path()).into_iter();
+            let removed = paths.filter(|path| !is_new || live_names.contains(path));
+            sidecars.extend(removed.filter_map(|path| EntryName::from_path(&path).ok()));
+        }
         self.removed.extend(sidecars);
     }
 

@@ -272,18 +272,14 @@ impl DatabaseAdapter<'_, '_> {
             }
             return;
         };
-        let sidecars = home::database_sidecars(name.as_path());
-        let live_sidecars = sidecars
-            .iter()
-            .filter(|p| self.work.stage.home().live.join(p).exists());
-        self.work
-            .plan
-            .removed
-            .extend(live_sidecars.filter_map(|p| EntryName::from_path(p).ok()));
+        let plan = &mut self.work.plan;
+        let sidecars = home::database_sidecars(name.as_path()).into_iter();
+        plan.removed
+            .extend(sidecars.filter_map(|path| EntryName::from_path(&path).ok()));
         if database.staged.exists() {
-            self.work.plan.writes.insert(&name);
+            plan.writes.insert(&name);
         } else {
-            self.work.plan.removed.insert(&name);
+            plan.removed.insert(&name);
         }
     }
 

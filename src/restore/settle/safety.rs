@@ -52,7 +52,7 @@ pub(crate) fn make_backup(
     let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
     for relative in &damaged {
         let live = safety.live_path(relative);
-        let kept = keep_damaged_database(relative, &live, stage, &request.now)?;
+        let kept = keep_damaged_database(&live, stage, &request.now)?;
         work.notes.push(format!(
             "{} is damaged and not in the safety backup; it was kept in {}",
             live.display(),
@@ -261,24 +261,21 @@ fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, Res
 }
 
 /// Stages a copy of the damaged database `live` in a new folder of `db-backups`, in which Codex keeps damaged databases
-/// too. `relative` is the name of the database in an archive. Returns the path of the new folder, relative to the home.
+/// too. Returns the path of the new folder, relative to the home.
 fn keep_damaged_database(
-    relative: &Path,
     live: &Path,
     stage: &Stage,
     now: &Timestamp,
 ) -> Result<PathBuf, RestoreError> {
-    // Odd numbers for databases in the home, even ones for databases outside of it, because both may have the same
-    // name.
-    let is_outside = relative.starts_with(EXTERNAL_DATABASES_FOLDER);
-    let first = if is_outside { 2 } else { 1 };
     let second = now.timestamp();
-    let kept_in = |number| Path::new(home::DB_BACKUPS).join(format!("sqlite-{second}-{number}"));
-    // The number also avoids the folder of another restore in the same second.
-    let names = (first..).step_by(2).map(kept_in);
-    let is_free = |name: &PathBuf| stage.home().live.join(name).symlink_metadata().is_err();
-    let mut free = names.filter(is_free);
-    let folder = free.next().unwrap_or_default();
+    // The number avoids the folders of another restore in the same second and of a database with the same name.
+    let mut names =
+        (1..).map(|number| Path::new(home::DB_BACKUPS).join(format!("sqlite-{second}-{number}")));
+    let is_free = |name: &PathBuf| {
+        let live_copy = stage.home().live.join(name);
+        live_copy.symlink_metadata().is_err() && !stage.staged_path(name).exists()
+    };
+    let folder = names.find(is_free).unwrap_or_default();
     for path in std::iter::once(live.to_path_buf()).chain(home::database_sidecars(live)) {
         if path.symlink_metadata().is_err() {
             continue;
