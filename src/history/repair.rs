@@ -20,6 +20,7 @@ use crate::io::{Environment, atomic};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -89,12 +90,19 @@ pub(crate) fn apply(
     }
 }
 
-/// Has Codex project the rollouts of the plan in a scratch home.
+/// Has Codex project the rollouts of the plan in a scratch home. Skips those that vanished since the plan.
 fn project_rollouts(
     context: &RepairContext<'_>,
-    plan: &RepairPlan,
+    plan: &mut RepairPlan,
     program: Option<&Program>,
 ) -> Result<Option<(ScratchDatabase, Vec<RolloutCut>)>, HistoryError> {
+    let vanished = plan
+        .unprojected
+        .extract_if(.., |rollout| !rollout.path.exists());
+    plan.skipped.extend(vanished.map(|rollout| SkippedFile {
+        path: rollout.path,
+        reason: "it no longer exists".into(),
+    }));
     if plan.unprojected.is_empty() {
         return Ok(None);
     }
@@ -226,7 +234,8 @@ fn build_rows(
         .iter()
         .map(|i| existing(i).unwrap_or_else(|| recorded(*i).into()));
     let read = |path: &Path| {
-        let modified = path.metadata()?.modified()?;
+        // A rollout that vanished after the plan is skipped with a warning, like an unreadable one.
+        let modified = path.metadata().map_err(io::Error::other)?.modified()?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
         let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
         let mut scan = rollout::scan(path, Depth::Turns, |_| ())?;
@@ -380,4 +389,36 @@ pub(crate) fn undo(
 pub(crate) fn recover(manager_home: &Path, env: &Environment) -> Result<Recovery, HistoryError> {
     let policy = &IdleHome { env };
     Ok(FileExchange::recover(manager_home, JOURNAL, policy)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+    use std::fs;
+
+    #[test]
+    fn a_rollout_that_vanished_after_the_plan_is_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, sessions) = (folder.path(), folder.path().join("sessions"));
+        let database = home.join("state_5.sqlite");
+        Connection::open(&database)
+            .unwrap()
+            .execute_batch("CREATE TABLE threads(id TEXT, rollout_path TEXT, title TEXT)")
+            .unwrap();
+        fs::create_dir(&sessions).unwrap();
+        let id = "01a20471-173b-7473-bfed-d3ac4957f9e9";
+        let rollout = sessions.join(format!("rollout-2026-11-22T18-07-30-{id}.jsonl"));
+        let line = format!(r#"{{"type":"session_meta","payload":{{"id":"{id}"}}}}"#);
+        fs::write(&rollout, line + "\n").unwrap();
+        let files = files::find(home).unwrap();
+        let findings =
+            crate::history::check::compare_rollouts(home, Some(&database), files).unwrap();
+        let mut plan = plan(findings, "openai").unwrap();
+        assert_eq!(plan.changes.len(), 1);
+        fs::remove_file(&rollout).unwrap();
+        change_rows(&database, &mut plan).unwrap();
+        assert!(plan.changes.is_empty());
+        assert_eq!(plan.skipped[0].path, rollout);
+    }
 }

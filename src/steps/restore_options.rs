@@ -12,7 +12,7 @@ use crate::copies::source::{self, ConversationSource};
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::archive_names::{file_name, strip_archive_suffix};
 use crate::inventory::store;
-use crate::io::{links, shell};
+use crate::io::links;
 use crate::journal::{self, JournalError};
 use crate::restore;
 use crate::restore::RestoreError;
@@ -122,15 +122,8 @@ impl RestoreOptions {
             return Ok(Outcome::Done);
         }
         if !confirm_replacement(context, &request, &plan) {
-            let preview = match command {
-                "restore" => format!(
-                    "show what would change: codex-manager diff {}",
-                    shell::quote_if_needed(&name_for_commands(archive.path(), context))
-                ),
-                _ => "see what would change with --dry-run".to_owned(),
-            };
             return Err(CommandError::refused("the restore was not confirmed")
-                .hint(format!("nothing was changed; {preview}")));
+                .hint("nothing was changed; see what would change with --dry-run"));
         }
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
