@@ -288,8 +288,6 @@ fn ids_in_another_case_are_the_same_conversation() {
     let home = Home::new();
     home.sql("UPDATE threads SET id=upper(id), name=NULL, rollout_path='x'");
     assert_eq!(home.check(5)["orphan_rows"], serde_json::json!([]));
-    let _ = home.repair_undo_repair();
-    assert_eq!(home.row(2, "name"), "named");
 }
 
 #[test]

@@ -170,9 +170,6 @@ pub(crate) struct StalePath {
     pub recorded: String,
     /// The absolute path of the rollout.
     pub path: PathBuf,
-    /// The id exactly as the row has it, if its spelling differs from `id`.
-    #[serde(skip)]
-    pub row_id: Option<Box<str>>,
     /// True if the row points outside of this home: resuming it would write to another home.
     pub foreign: bool,
     pub archived: bool,
@@ -201,9 +198,6 @@ pub(crate) struct DuplicateRollouts {
 pub(crate) struct LostName {
     pub id: ConversationId,
     pub name: String,
-    /// The id exactly as the row has it, if its spelling differs from `id`.
-    #[serde(skip)]
-    pub row_id: Option<Box<str>>,
 }
 
 /// A conversation of another account, which the picker of `codex resume` hides.
@@ -323,7 +317,6 @@ impl Differences {
         *rollout_of_row = Some(place.unwrap_or(0));
         let rollout = &files[place.unwrap_or(0)];
         let used = &rollout.file;
-        let row_id = || (id.to_string() != row.id).then(|| row.id.as_str().into());
         if place.is_some() && row.archived == used.is_archived {
             self.report.listed += 1;
         } else {
@@ -332,7 +325,6 @@ impl Differences {
                 path: used.path(input.home),
                 foreign: place.is_none() && !recorded.starts_with(input.real_home),
                 archived: used.is_archived,
-                row_id: row_id(),
                 id: id.clone(),
             });
         }
@@ -342,11 +334,7 @@ impl Differences {
             .extend(check.and_then(|check| check.find_problem(row, rollout)));
         match find_lost_name(row, input.index, &id) {
             Ok(None) => {}
-            Ok(Some(name)) => self.report.names_missing.push(LostName {
-                row_id: row_id(),
-                name,
-                id,
-            }),
+            Ok(Some(name)) => self.report.names_missing.push(LostName { name, id }),
             Err(e) => self.problem = Some(e),
         }
     }

@@ -40,9 +40,6 @@ pub(crate) struct RepairChange {
     pub to: String,
     #[serde(skip)]
     pub(super) archived: bool,
-    /// The id exactly as the row has it, if its spelling differs from `id`.
-    #[serde(skip)]
-    pub(super) row_id: Option<Box<str>>,
 }
 
 impl RepairChange {
@@ -53,16 +50,12 @@ impl RepairChange {
             from,
             to,
             archived: false,
-            row_id: None,
         }
     }
 
     /// Returns the change of an existing row; `None` if the change adds a row or concerns no row.
     pub(super) fn to_row_change(&self) -> Option<RowChange> {
-        let id = match &self.row_id {
-            Some(id) => id.clone().into_string(),
-            None => self.id.to_string(),
-        };
+        let id = self.id.to_string();
         let to = self.to.clone();
         match self.action {
             RepairAction::Path => Some(RowChange::Path {
@@ -147,15 +140,12 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
         let path = plan.recorded_path(&conversations, &stale.id, &stale.path);
         plan.changes.push(RepairChange {
             archived: stale.archived,
-            row_id: stale.row_id,
             ..RepairChange::new(stale.id, RepairAction::Path, Some(stale.recorded), path)
         });
     }
     for lost in report.names_missing {
-        plan.changes.push(RepairChange {
-            row_id: lost.row_id,
-            ..RepairChange::new(lost.id, RepairAction::Name, None, lost.name)
-        });
+        let change = RepairChange::new(lost.id, RepairAction::Name, None, lost.name);
+        plan.changes.push(change);
     }
     plan.add_unreadable(report.unreadable);
     if plan.recreates_database {
@@ -213,10 +203,8 @@ impl RepairPlan {
                 }
                 UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => continue,
             };
-            self.changes.push(RepairChange {
-                row_id: Some(one.row_id.into()),
-                ..RepairChange::new(one.id, action, Some(from), to)
-            });
+            let change = RepairChange::new(one.id, action, Some(from), to);
+            self.changes.push(change);
         }
     }
 

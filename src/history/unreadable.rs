@@ -34,9 +34,6 @@ pub(crate) struct UnreadableConversation {
     pub fix: Option<String>,
     #[serde(skip)]
     pub cause: UnreadableCause,
-    /// The id exactly as the row has it.
-    #[serde(skip)]
-    pub row_id: String,
 }
 
 impl UnreadableConversation {
@@ -160,7 +157,6 @@ impl<'a> ReadabilityCheck<'a> {
             turns_shown,
             fix: cause.is_repairable().then(|| REPAIR.to_owned()),
             cause,
-            row_id: row.id.clone(),
         })
     }
 

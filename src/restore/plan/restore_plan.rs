@@ -263,11 +263,6 @@ impl RestorePlan {
         self.removed.extend(conflicting);
     }
 
-    /// Returns true if the live file at `path` is replaced or removed.
-    pub fn changes_file(&self, path: &Path) -> bool {
-        self.removed.contains(path) || (self.writes.contains(path) && !self.added.contains(path))
-    }
-
     /// Returns true if anything at `folder` or below it is written or removed.
     pub fn changes_below(&self, folder: &Path) -> bool {
         let mut changed = self.writes.iter().chain(self.removed.iter());

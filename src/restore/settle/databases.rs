@@ -134,8 +134,9 @@ impl DatabaseAdapter<'_, '_> {
         } else {
             UnmatchedRows::Rebase
         };
-        let home = self.home_path_in_rows();
-        let changed = staged::rewrite_rollout_paths(path, &home, &rollouts, unmatched)?;
+        // As the user wrote it, possibly through a link, because Codex writes this path into rows.
+        let home = &self.work.request.folder;
+        let changed = staged::rewrite_rollout_paths(path, home, &rollouts, unmatched)?;
         if changed > 0 {
             let paths = pluralize(changed, "path");
             self.work
@@ -167,7 +168,7 @@ impl DatabaseAdapter<'_, '_> {
         if moved.is_empty() && reinstated.is_none() {
             return Ok(());
         }
-        let home = self.home_path_in_rows();
+        let home = self.work.request.folder.clone();
         if let Some(rows) = &reinstated {
             // The archive may be of another home.
             let restored = RolloutOverlay(vec![&self.work.stage.rollouts]);
@@ -280,16 +281,6 @@ impl DatabaseAdapter<'_, '_> {
             plan.writes.insert(&name);
         } else {
             plan.removed.insert(&name);
-        }
-    }
-
-    /// Returns the path of the home as the user wrote it, possibly through a link, because Codex writes this path into
-    /// rows.
-    fn home_path_in_rows(&self) -> PathBuf {
-        if self.work.request.folder.exists() {
-            self.work.request.folder.clone()
-        } else {
-            self.work.stage.home().live.clone()
         }
     }
 

@@ -224,9 +224,7 @@ impl SafetyBackup<'_> {
     /// Returns true if the restore would replace or remove the file at `path`, or anything in the folder at `path`.
     fn would_be_lost(&self, path: &Path) -> bool {
         let changes = self.plan.changes();
-        let mut changes = changes.iter();
-        self.plan.changes_file(path)
-            || (self.is_folder(path) && changes.any(|n| n.as_path().starts_with(path)))
+        changes.iter().any(|name| name.as_path().starts_with(path))
     }
 
     fn is_folder(&self, relative: &Path) -> bool {
