@@ -77,15 +77,14 @@ impl SwitchArgs {
             return Ok(Outcome::Done);
         }
         let link = describe_replaced_link(&context.codex_home().join(AUTH_JSON));
-        let has_daemon_to_stop =
-            || self.stop_daemon && daemon::find(context.codex_home()).is_some();
-        if plan.is_current && !has_daemon_to_stop() {
-            show_current(&plan, to, daemon_state(context), context);
+        let daemon = daemon_state(false, context);
+        if plan.is_current && !(self.stop_daemon && daemon == "running") {
+            show_current(&plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
         let report = switch::apply(&request, &|step| context.ui.detail(step))?;
         if report.plan.is_current {
-            let daemon = daemon_state_after(&report, context);
+            let daemon = daemon_state(report.daemon_stopped, context);
             show_current(&report.plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
@@ -93,7 +92,7 @@ impl SwitchArgs {
         let is_refused = *used.as_ref().unwrap_or(&false);
         let problem = used.err().map(|e| e.to_one_line());
         let problem = report.unrecorded.clone().or(problem);
-        let daemon = daemon_state_after(&report, context);
+        let daemon = daemon_state(report.daemon_stopped, context);
         if let Some(link) = link {
             context.warn(link);
         }
@@ -181,7 +180,7 @@ pub(crate) fn update_cooldown_file(
 }
 
 fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
-    let daemon = daemon_state(context);
+    let daemon = daemon_state(false, context);
     let result = SwitchResult {
         saved_back: plan.save_back.clone(),
         dry_run: true,
@@ -202,15 +201,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
             Some(profile) => format!("the profile {profile}"),
             None => "a new profile".into(),
         };
-        ui.report(match outcome {
-            SaveOutcome::Unchanged => format!("{destination} already has the login of {from}"),
-            SaveOutcome::KeptNewer => {
-                format!(
-                    "{destination} has a newer login of {from}; the live one would be added to its history"
-                )
-            }
-            _ => format!("would save the login of {from} to {destination}"),
-        });
+        ui.report(describe_save("would save", *outcome, &destination, from));
     }
     if let Some(reason) = &plan.unreadable {
         ui.report(format_args!(
@@ -223,19 +214,28 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     ui.report(format_args!("would switch to {}", target_name(plan, to)));
 }
 
-/// Returns the state of Codex's background daemon by its name in the JSON document: "running" or "none".
-fn daemon_state(context: &Context) -> &'static str {
+/// Returns the state of Codex's background daemon by its name in the JSON document: "running", "stopped" if the switch
+/// has stopped it, or "none".
+fn daemon_state(was_stopped: bool, context: &Context) -> &'static str {
     match daemon::find(context.codex_home()) {
         Some(_) => "running",
+        None if was_stopped => "stopped",
         None => "none",
     }
 }
 
-/// Returns the state of the daemon after a switch: as [`daemon_state`], or "stopped" if the switch has stopped it.
-fn daemon_state_after(report: &SwitchReport, context: &Context) -> &'static str {
-    match daemon_state(context) {
-        "none" if report.daemon_stopped => "stopped",
-        state => state,
+/// Describes what a switch does, or has done, with the login that it replaces. `saves` is the verb for both cases.
+fn describe_save(saves: &str, outcome: SaveOutcome, destination: &str, from: &str) -> String {
+    match outcome {
+        SaveOutcome::Unchanged => format!("{destination} already has the login of {from}"),
+        SaveOutcome::KeptNewer => {
+            format!(
+                "{destination} has a newer login of {from}; the live one is added to its history"
+            )
+        }
+        SaveOutcome::Created | SaveOutcome::Updated => {
+            format!("{saves} the login of {from} to {destination}")
+        }
     }
 }
 
@@ -322,16 +322,9 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     if let (Some(saved), Some(from)) = (&report.saved_back, &report.plan.from) {
         let from = printable(from.email.as_str());
         let profile = printable(&saved.profile);
-        ui.report(match saved.outcome {
-            SaveOutcome::KeptNewer => format!(
-                "  the profile {profile} has a newer login of {from}; the previous live login was added \
-                to its history"
-            ),
-            SaveOutcome::Unchanged => {
-                format!("  the profile {profile} already has the login of {from}")
-            }
-            _ => format!("  saved the login of {from} to the profile {profile}"),
-        });
+        let destination = format!("the profile {profile}");
+        let saved_login = describe_save("saved", saved.outcome, &destination, &from);
+        ui.report(format_args!("  {saved_login}"));
         warn_if_live_elsewhere(&saved.profile, context);
     }
     if daemon == "stopped" {
