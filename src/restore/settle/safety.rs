@@ -144,28 +144,22 @@ impl SafetyBackup<'_> {
         backups: &Path,
         progress: &dyn Progress,
     ) -> Result<CapturedHome, ArchiveError> {
-        // The archive that is restored often holds most of the files that it replaces.
-        let archive = self.request.archive;
         let reuse = ReuseOptions {
             verify: VerifyReused::All,
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = PreviousArchive::new(archive, reuse, self.stage.equal_rollouts.clone());
-        let mut options = CaptureOptions {
+        // The archive that is restored often holds most of the files that it replaces. For a partial restore, the other
+        // part of the archive was not read and may be damaged.
+        let equal_rollouts = self.stage.equal_rollouts.clone();
+        let source = PreviousArchive::new(self.request.archive, reuse, equal_rollouts);
+        let options = CaptureOptions {
             backups,
             tmp: &self.request.manager_home.join("tmp"),
             compression: Compression::Fast,
-            source: source.as_ref(),
+            source: source.as_ref().filter(|_| !self.plan.partial),
         };
-        match capture::capture(scope, &options, metadata.clone(), progress) {
-            // For a partial restore, the other part of the archive may be damaged.
-            Err(ArchiveError::Damaged { archive: path, .. }) if path == archive.path() => {
-                options.source = None;
-                capture::capture(scope, &options, metadata, progress)
-            }
-            captured => captured,
-        }
+        capture::capture(scope, &options, metadata, progress)
     }
 
     /// Checks the files `unsaved`, which the safety backup could not include. Returns the damaged databases, and the
