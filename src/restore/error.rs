@@ -73,9 +73,6 @@ pub enum RestoreError {
     BackupIncomplete {
         /// The files that cannot be saved, with reasons.
         items: Vec<PathNote>,
-        /// True if `--no-safety-backup` would help. False if an item is a folder: the restore has to read the folder
-        /// itself to keep its other files.
-        can_skip_backup: bool,
     },
     /// Codex is configured to store its login in another place than auth.json.
     #[error(

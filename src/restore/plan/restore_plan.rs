@@ -2,9 +2,11 @@
 //! home. Reads and writes no files.
 
 use super::live_files::LiveFiles;
+use super::request::RestoreRequest;
+use crate::accounts::AuthPolicy;
 use crate::archive::{
-    AncestorLookup, ArchiveManifest, ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER,
-    EntryName, Excludes, NameSet, parse_rollout_name,
+    AncestorLookup, ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER, EntryName, Excludes,
+    NameSet, parse_rollout_name,
 };
 use crate::codex::{HomeEntryKind, RolloutName, home, kind_of};
 use crate::restore::RestoreError;
@@ -66,25 +68,23 @@ pub struct RestorePlan {
     pub bytes: u64,
 }
 
-/// Computes the plan. `live` has to store its names in the name table of the archive; for [`RestoreTarget::Elsewhere`]
-/// it is empty.
+/// Computes the plan of `request`. `live` has to store its names in the name table of the archive; for
+/// [`RestoreTarget::Elsewhere`] it is empty.
 ///
 /// # Errors
 /// The archive lacks a path of `--only`, or nothing that is selected would be restored.
 pub fn plan_restore(
-    archive: &ArchiveReader,
-    target: RestoreTarget,
-    selection: &Selection,
-    merge: bool,
+    request: &RestoreRequest<'_>,
     live: &LiveFiles,
 ) -> Result<RestorePlan, RestoreError> {
+    let (archive, selection, merge) = (request.archive, &request.selection, request.merge);
     let contents = archive.contents();
     if let Some(missing) = selection.only.iter().find(|p| !contents.has_path(p)) {
         return Err(RestoreError::NotFound(missing.display().to_string()));
     }
     let none = || NameSet::with_names(contents.files.names());
     let mut plan = RestorePlan {
-        target,
+        target: request.target,
         writes: none(),
         added: none(),
         removed: none(),
@@ -93,8 +93,8 @@ pub fn plan_restore(
         merge,
         bytes: 0,
     };
-    plan.add_archived(contents, selection, &live.names);
-    if target == RestoreTarget::Home {
+    plan.add_archived(request, &live.names);
+    if request.target == RestoreTarget::Home {
         plan.add_removals(archive, live);
         // A merge keeps all files of a conversation here, because it has to compare them: the longer one stays.
         if !merge {
@@ -112,31 +112,16 @@ pub fn plan_restore(
 }
 
 impl RestorePlan {
-    /// Removes the logins of the archive from the plan.
-    pub(crate) fn skip_logins(&mut self) {
-        self.wants_login = false;
-        for names in [&mut self.writes, &mut self.added] {
-            let is_login = |name: &EntryName| kind_of(name.as_path()).is_login();
-            let logins: Vec<_> = names.iter().filter(is_login).collect();
-            for name in logins {
-                names.remove(name.as_path());
-            }
-        }
-    }
-
-    /// Adds the selected files and links of the archive.
-    fn add_archived(
-        &mut self,
-        contents: &ArchiveManifest,
-        selection: &Selection,
-        live_names: &NameSet,
-    ) {
+    /// Adds the selected files and links of the archive, without its logins if the request leaves them out.
+    fn add_archived(&mut self, request: &RestoreRequest<'_>, live_names: &NameSet) {
+        let contents = request.archive.contents();
         let links = contents.links.iter().map(|l| (l.path.clone(), 0));
         let files = contents.files.iter().map(|f| (f.path, f.size));
         for (name, size) in files.chain(links) {
             let path = name.as_path();
             let kind = kind_of(path);
-            if !selection.wants(path) {
+            let is_left_out = request.auth == AuthPolicy::Skip && kind.is_login();
+            if is_left_out || !request.selection.wants(path) {
                 continue;
             }
             match kind {

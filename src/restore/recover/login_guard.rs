@@ -2,9 +2,9 @@
 //! staged.
 
 use super::journal_pointer;
-use crate::accounts::{OwnerLocation, ProfileError, Profiles};
+use crate::accounts::{OwnerLocation, Profiles};
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Login};
-use crate::io::{Environment, IoError, Timestamp, atomic};
+use crate::io::{Environment, IoContext, IoError, Timestamp, atomic};
 use crate::journal::{self, RecoveryPolicy};
 use crate::restore::{AuthJsonState, RestoreRequest};
 use std::path::{Path, PathBuf};
@@ -80,7 +80,12 @@ impl LoginGuard<'_> {
                 }
                 Ok(())
             }
-            _ => self.save_to_profile(outgoing, &old, &login),
+            _ => {
+                let profiles = Profiles::of(self.manager_home);
+                let saved = profiles.save_back(&old, &login, OwnerLocation::Profile, self.now);
+                let saved = saved.map(drop).map_err(std::io::Error::other);
+                saved.at("save the login of", outgoing)
+            }
         }
     }
 
@@ -100,25 +105,6 @@ impl LoginGuard<'_> {
             state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
         }
         Ok(None)
-    }
-
-    fn save_to_profile(
-        &self,
-        path: &Path,
-        auth: &AuthSnapshot,
-        login: &Login,
-    ) -> Result<(), IoError> {
-        Profiles::of(self.manager_home)
-            .save_back(auth, login, OwnerLocation::Profile, self.now)
-            .map(drop)
-            .map_err(|e| match e {
-                ProfileError::Io(e) => e,
-                other => IoError {
-                    action: "save the login of",
-                    path: path.to_path_buf(),
-                    source: std::io::Error::other(other),
-                },
-            })
     }
 }
 

@@ -182,12 +182,7 @@ impl SafetyBackup<'_> {
         if unsaved.is_empty() {
             return Ok(damaged);
         }
-        // Also without a backup, the restore has to read a folder, to link the unchanged files in it.
-        let can_skip_backup = !unsaved.iter().any(|s| self.is_folder(&s.path));
-        Err(RestoreError::BackupIncomplete {
-            items: unsaved,
-            can_skip_backup,
-        })
+        Err(RestoreError::BackupIncomplete { items: unsaved })
     }
 
     /// Moves the damaged databases out of `unsaved` and returns them; an unreadable database may be sound and stays.
