@@ -12,7 +12,7 @@ use super::thread_titles::title_of;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HEADS_AT_A_TIME, HistoryError, SkippedFile, for_each_file};
 use crate::codex::{DatabaseError, Projections, ThreadRow, threads};
-use crate::io::{IoError, OrdinaryPath};
+use crate::io::OrdinaryPath;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -94,7 +94,7 @@ fn compare_with(
     };
     let has_table = rows.is_some();
     let rows = rows.unwrap_or_else(|| Differences::new(conversations.files.len()));
-    let mut report = rows.into_report(&input)?;
+    let mut report = rows.into_report(&input);
     report.damaged = damaged;
     report.old_format = conversations.old_format;
     report.database = database.map(Path::to_path_buf);
@@ -272,7 +272,6 @@ struct Differences {
     /// conversation has no row, else the position, among its rollouts, of the one that the row names.
     rollout_of_row: Vec<Option<usize>>,
     report: CheckReport,
-    problem: Option<IoError>,
 }
 
 impl Differences {
@@ -280,7 +279,6 @@ impl Differences {
         Self {
             rollout_of_row: vec![None; rollouts],
             report: CheckReport::default(),
-            problem: None,
         }
     }
 
@@ -332,19 +330,14 @@ impl Differences {
         self.report
             .unreadable
             .extend(check.and_then(|check| check.find_problem(row, rollout)));
-        match find_lost_name(row, input.index, &id) {
-            Ok(None) => {}
-            Ok(Some(name)) => self.report.names_missing.push(LostName { name, id }),
-            Err(e) => self.problem = Some(e),
+        if let Some(name) = find_lost_name(row, input.index, &id) {
+            self.report.names_missing.push(LostName { id, name });
         }
     }
 
     /// Sorts the differences by id and adds those that need no row: missing rows, duplicates, and
     /// conversations of other accounts.
-    fn into_report(self, input: &CheckInput<'_>) -> Result<CheckReport, HistoryError> {
-        if let Some(problem) = self.problem {
-            return Err(problem.into());
-        }
+    fn into_report(self, input: &CheckInput<'_>) -> CheckReport {
         let mut report = self.report;
         report.stale_path.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         report.orphan_rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
@@ -389,25 +382,20 @@ impl Differences {
                 });
             }
         }
-        Ok(report)
+        report
     }
 }
 
 /// Returns the name that the user gave to a conversation, if the index has a name and the row has none. Codex 0.169
 /// lists legacy conversations under the name in the index, so their name is not lost.
-fn find_lost_name(
-    row: &ThreadRow,
-    index: &ThreadNameIndex,
-    id: &ConversationId,
-) -> Result<Option<String>, IoError> {
+fn find_lost_name(row: &ThreadRow, index: &ThreadNameIndex, id: &ConversationId) -> Option<String> {
     if !row.is_paginated() || !row.name.trim().is_empty() {
-        return Ok(None);
+        return None;
     }
-    let line = index.get(id)?;
+    // An index that cannot be read any more has no name to restore.
+    let name = index.get(id).ok()??.thread_name;
     let derived = [row.title.as_str(), &row.first_user_message];
-    Ok(line
-        .map(|line| line.thread_name)
-        .filter(|name| is_given_name(name, id, derived)))
+    is_given_name(&name, id, derived).then_some(name)
 }
 
 /// Returns true if the user gave this name. A rebuild writes derived names into the index too: the
