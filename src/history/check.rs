@@ -251,7 +251,7 @@ impl CheckReport {
     /// Returns the number of differences that a repair does not touch.
     pub(crate) fn count_unrepairable(&self) -> usize {
         let unreadable = self.unreadable.iter();
-        let unreadable = unreadable.filter(|one| !one.is_repairable());
+        let unreadable = unreadable.filter(|conversation| !conversation.is_repairable());
         self.orphan_rows.len() + self.duplicates.len() + self.damaged.len() + unreadable.count()
     }
 }

@@ -6,11 +6,12 @@ use super::repair_plan::{
 };
 use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
-use super::scratch_database::{self, ScratchDatabase};
+use super::scratch_database;
+use super::scratch_projection::{self, ScratchProjections};
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
 use super::thread_rollouts::{ThreadChain, select_newest_of_each_thread};
 use super::unreadable::{ContinuedRollout, find_unprojected_bases};
-use super::{HistoryError, JOURNAL, SkippedFile, for_each_file, scratch_projection};
+use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::threads::live;
 use crate::codex::{
     CodexConfig, Holder, Program, Projections, RolloutCut, RolloutName, RowChange, RowValues,
@@ -63,8 +64,8 @@ pub(crate) fn apply(
     let projected = project_rollouts(context, plan, program)?;
     let mut files = database_files(&database);
     if projected.is_some() || !plan.shortened.is_empty() {
-        let known = plan.projections.clone();
-        let projections = known.unwrap_or_else(|| new_projections_path(context));
+        let projections_database = plan.projections.clone();
+        let projections = projections_database.unwrap_or_else(|| new_projections_path(context));
         files.extend(database_files(&projections));
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
@@ -95,7 +96,7 @@ fn project_rollouts(
     context: &RepairContext<'_>,
     plan: &mut RepairPlan,
     program: Option<&Program>,
-) -> Result<Option<(ScratchDatabase, Vec<RolloutCut>)>, HistoryError> {
+) -> Result<Option<ScratchProjections>, HistoryError> {
     let vanished = plan
         .unprojected
         .extract_if(.., |rollout| !rollout.path.exists());
@@ -114,7 +115,7 @@ fn project_rollouts(
 fn change_projections(
     context: &RepairContext<'_>,
     plan: &RepairPlan,
-    projected: Option<&(ScratchDatabase, Vec<RolloutCut>)>,
+    projected: Option<&ScratchProjections>,
 ) -> Result<(), HistoryError> {
     if let Some(database) = &plan.projections {
         let shortened: Vec<_> = plan.shortened.iter().map(String::as_str).collect();
@@ -122,27 +123,30 @@ fn change_projections(
             live::delete_projections(database, &shortened)?;
         }
     }
-    let Some((scratch, cuts)) = projected else {
-        return Ok(());
-    };
-    add_projections(plan.projections.as_deref(), context, scratch, cuts)
+    projected.map_or(Ok(()), |projected| {
+        add_projections(plan.projections.as_deref(), context, projected)
+    })
 }
 
 /// Adds projections to the database of the home, or creates it if there is none.
 fn add_projections(
     database: Option<&Path>,
     context: &RepairContext<'_>,
-    scratch: &ScratchDatabase,
-    cuts: &[RolloutCut],
+    projected: &ScratchProjections,
 ) -> Result<(), HistoryError> {
+    let source = &projected.scratch.database;
     let Some(database) = database else {
         let target = new_projections_path(context);
-        return snapshot::copy_file(&scratch.database, &target);
+        return snapshot::copy_file(source, &target);
     };
-    let known = Projections::read_beside(database);
-    let is_new = |cut: &&RolloutCut| known.end(&cut.rollout_id).is_none_or(|e| e < cut.offset);
-    let new: Vec<_> = cuts.iter().filter(is_new).cloned().collect();
-    Ok(projections::add(database, &scratch.database, &new)?)
+    let live_projections = Projections::read_beside(database);
+    let is_new = |cut: &&RolloutCut| {
+        live_projections
+            .end(&cut.rollout_id)
+            .is_none_or(|e| e < cut.offset)
+    };
+    let longer_cuts: Vec<_> = projected.cuts.iter().filter(is_new).cloned().collect();
+    Ok(projections::add(database, source, &longer_cuts)?)
 }
 
 /// Returns the rollouts that conversations among `threads` continue, of the conversations of which Codex has not
@@ -176,11 +180,11 @@ pub(crate) fn project_continued_rollouts(
     program: &Program,
     rollouts: &[ContinuedRollout],
 ) -> Result<(), HistoryError> {
-    let (scratch, cuts) = scratch_projection::create(context, program, rollouts)?;
+    let projected = scratch_projection::create(context, program, rollouts)?;
     require_unused_home(context)?;
     let folder = threads::find_state_folder(context.home, context.env);
     let database = Projections::read_folder(&folder).database;
-    add_projections(database.as_deref(), context, &scratch, &cuts)
+    add_projections(database.as_deref(), context, &projected)
 }
 
 /// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
@@ -312,25 +316,25 @@ fn recreate_database(
 ) -> Result<RepairSnapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
     // Codex itself creates the tables: their schema changes with its version.
-    let created = scratch_database::create(context, &plan.home, program, &plan.conversations)?;
-    threads::apply_changes(&created.database, |apply| {
+    let scratch = scratch_database::create(context, &plan.home, program, &plan.conversations)?;
+    threads::apply_changes(&scratch.database, |apply| {
         let mut changes = plan.changes.iter().filter_map(RepairChange::to_row_change);
         changes.try_for_each(|change| apply(&change))
     })?;
     let folder = threads::find_state_folder(context.home, context.env);
-    let target = folder.join(created.database.file_name().unwrap_or_default());
+    let target = folder.join(scratch.database.file_name().unwrap_or_default());
     // The snapshot gets the logs too, because the old database may be complete only with them.
-    let mut kept = database_files(&target);
-    if let Some(old) = &plan.database
-        && *old != target
+    let mut copied_files = database_files(&target);
+    if let Some(old_database) = &plan.database
+        && *old_database != target
     {
-        kept.extend(database_files(old));
+        copied_files.extend(database_files(old_database));
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
     let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
-    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, kept, now)?;
-    install_database(exchange, &created.database, &target, policy).inspect_err(|_| {
+    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, copied_files, now)?;
+    install_database(exchange, &scratch.database, &target, policy).inspect_err(|_| {
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             snapshot.discard();
         }

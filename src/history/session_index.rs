@@ -161,10 +161,10 @@ pub(crate) fn read_ids_since(
 /// Returns the id at the beginning of a line, where Codex writes it (0.169). `None` if another field comes first, or if
 /// the id has an escape.
 fn parse_leading_id(line: &[u8]) -> Option<&str> {
-    let rest = line.strip_prefix(b"{\"id\":\"")?;
-    let end = memchr(b'"', rest)?;
+    let after_key = line.strip_prefix(b"{\"id\":\"")?;
+    let end = memchr(b'"', after_key)?;
     // An escape is not decoded here.
-    let id = str::from_utf8(&rest[..end]).ok()?;
+    let id = str::from_utf8(&after_key[..end]).ok()?;
     (!id.contains('\\')).then_some(id.trim())
 }
 

@@ -207,12 +207,12 @@ pub(crate) fn find(
     codex_home: &Path,
     name: Option<&str>,
 ) -> Result<RepairSnapshot, HistoryError> {
-    let mut found = Vec::new();
+    let mut snapshots = Vec::new();
     for folder in tree::list_folders(&manager_home.join(FOLDER))? {
         if let DocumentState::Good(document) =
             document::read::<RepairSnapshotFile>(&folder.join(DOCUMENT))?
         {
-            found.push(RepairSnapshot { folder, document });
+            snapshots.push(RepairSnapshot { folder, document });
         }
     }
     let can_be_undone = |document: &RepairSnapshotFile| {
@@ -220,14 +220,14 @@ pub(crate) fn find(
             && document.undone_at.is_none()
             && document.codex_home == codex_home
     };
-    found.retain(|snapshot| match name {
+    snapshots.retain(|snapshot| match name {
         Some(name) => snapshot.name() == name,
         None => can_be_undone(&snapshot.document),
     });
     // `find_free_path` numbers the folders of one second, and `-10` comes after `-9`.
     let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
     let missing = || name.unwrap_or("no repair of this home to undo").to_owned();
-    found
+    snapshots
         .into_iter()
         .max_by_key(newest)
         .ok_or_else(|| HistoryError::NoSnapshot(missing()))

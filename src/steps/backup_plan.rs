@@ -108,10 +108,10 @@ impl QuotaArgs {
                     .to_utc(),
             ),
         };
-        let known = load_cooldown(context)?;
+        let figures = load_cooldown(context)?;
         Ok(status::observe(&StatusOptions {
             home: context.codex_home(),
-            inquiry: build_inquiry(context, &known, may_query),
+            inquiry: build_inquiry(context, &figures, may_query),
             status_text: text.as_deref(),
             reset_at,
         })?)
@@ -219,11 +219,11 @@ fn find_quota_end(
     reset_at: Option<Timestamp>,
 ) -> Option<Timestamp> {
     let (identity, reset_at) = (report.identity.as_ref()?, reset_at?);
-    let mut known = cooldown::load(context.manager_home(), &context.now(), context.zone())
+    let mut figures = cooldown::load(context.manager_home(), &context.now(), context.zone())
         .map(|loaded| loaded.file)
         .unwrap_or_default();
-    known.entry(identity).observe(report.observation.clone()?);
-    let end = known.find(identity)?.quota_end.as_ref()?;
+    figures.entry(identity).observe(report.observation.clone()?);
+    let end = figures.find(identity)?.quota_end.as_ref()?;
     let same = (end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
     same.then(|| context.zone().at(&end.detected_at))
 }

@@ -46,10 +46,11 @@ fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandE
     let live = messages::read(path).at("read", path)?;
     let id = parse_rollout_id(path);
     let mut archived = rollout_files(archive.files());
-    let entry = archived.find(|(_, entry)| parse_rollout_id(entry.path.as_path()) == id);
+    let archived_rollout = archived
+        .find(|(_, archived_rollout)| parse_rollout_id(archived_rollout.path.as_path()) == id);
     let mut counts = MessageCounts::default();
-    if let Some((_, entry)) = entry {
-        counts.add(&read_messages(archive, &entry)?);
+    if let Some((_, archived_rollout)) = archived_rollout {
+        counts.add(&read_messages(archive, &archived_rollout)?);
     }
     Ok(counts.find_missing(&live).len())
 }

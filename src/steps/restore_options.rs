@@ -138,10 +138,10 @@ impl RestoreOptions {
         let is_recorded = record_result(context, target, &mut report);
         let safety = report.safety.as_ref();
         let safety = safety.map(|safety| name_for_commands(&safety.archive, context));
-        let kept = safety.map_or(replaced_note, |safety| {
+        let message_note = safety.map_or(replaced_note, |safety| {
             describe_replaced_messages(replaced_messages, &safety)
         });
-        report.notes.extend(kept);
+        report.notes.extend(message_note);
         if target == RestoreTarget::Home {
             update_losses(&request.selection, replaced_messages, context);
         }

@@ -254,10 +254,10 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) else {
         return;
     };
-    if let Some(kept) = &switch.quarantined {
+    if let Some(quarantined_copy) = &switch.quarantined {
         ui.warn(format_args!(
             "auth.json contained no login; a copy is kept: {}",
-            kept.display()
+            quarantined_copy.display()
         ));
     }
     if let Some(pid) = plan.daemon.filter(|_| !switch.daemon_stopped) {

@@ -370,11 +370,11 @@ fn show_quota(to: &Identity, context: &Context) {
 /// Warns of a login that may be invalid, and of programs that keep the old account.
 fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
     let ui = &context.ui;
-    if let Some(kept) = &report.quarantined {
+    if let Some(quarantined_copy) = &report.quarantined {
         let reason = report.plan.unreadable.as_deref().unwrap_or_default();
         ui.warn(format_args!(
             "auth.json was {reason}; a copy is kept: {}",
-            kept.display()
+            quarantined_copy.display()
         ));
     }
     if report.plan.is_missing {

@@ -82,8 +82,10 @@ fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Ch
 }
 
 pub(crate) fn misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
-    let found = scope::find_misspelled_roots(config).into_iter();
-    found.map(|why| format!("include_roots {why}")).collect()
+    let misspelled_roots = scope::find_misspelled_roots(config).into_iter();
+    misspelled_roots
+        .map(|why| format!("include_roots {why}"))
+        .collect()
 }
 
 fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
@@ -195,16 +197,16 @@ fn check_remote_manifests(
     manifests: &RemoteManifests,
     checks: &mut Vec<Check>,
 ) {
-    let found = [
+    let unusable = [
         (&manifests.incomplete, "has not arrived completely"),
         (&manifests.not_downloaded, "is not downloaded"),
         (&manifests.foreign, "has an unknown name"),
     ];
-    let found = found
+    let unusable = unusable
         .into_iter()
         .flat_map(|(names, problem)| names.iter().map(move |name| (name, problem)));
     let refused = manifests.refused.iter().map(|(name, why)| (name, &**why));
-    for (name, problem) in found.chain(refused) {
+    for (name, problem) in unusable.chain(refused) {
         let path = manifest::path_of_name(&config.cloud, name);
         let message = format!("a machine's manifest {problem}: {}", path.display());
         let fix = "wait for the cloud client, or sync on that machine; if the machine is gone, remove that \
@@ -219,8 +221,8 @@ fn check_writable(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use rustix::fs::{Access, access};
-        let wanted = Access::WRITE_OK | Access::EXEC_OK;
-        access(folder, wanted)
+        let permissions = Access::WRITE_OK | Access::EXEC_OK;
+        access(folder, permissions)
             .map_err(std::io::Error::from)
             .at("write to", folder)?;
     }

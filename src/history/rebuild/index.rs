@@ -73,11 +73,11 @@ impl IndexLines {
         let Some(time) = &conversation.updated else {
             return Ok(());
         };
-        let given = find_given_name(conversation, index)?;
+        let given_name = find_given_name(conversation, index)?;
         let title = conversation.row_title().or(conversation.title.as_deref());
         let id = conversation.id.to_string();
-        let name = given.as_deref().or(title).unwrap_or(&id);
-        self.push(&conversation.id, time, name, given.is_some());
+        let name = given_name.as_deref().or(title).unwrap_or(&id);
+        self.push(&conversation.id, time, name, given_name.is_some());
         Ok(())
     }
 

@@ -197,20 +197,21 @@ impl RestorePlan {
             .iter()
             .filter_map(|name| Some(hashes.hash_one(conversation(&name)?)))
             .collect();
-        let mut other: HashMap<String, Vec<EntryName>> = HashMap::new();
+        let mut other_names: HashMap<String, Vec<EntryName>> = HashMap::new();
         for name in live_names.without(&self.writes).iter() {
-            if let Some(id) = conversation(&name)
-                && written.contains(&hashes.hash_one(&id))
+            if let Some(rollout) = conversation(&name)
+                && written.contains(&hashes.hash_one(&rollout))
             {
-                other.entry(id).or_default().push(name);
+                other_names.entry(rollout).or_default().push(name);
             }
         }
-        if other.is_empty() {
+        if other_names.is_empty() {
             return;
         }
         for name in self.writes.iter() {
-            let same = conversation(&name).and_then(|id| other.remove(&id));
-            self.removed.extend(same.into_iter().flatten());
+            let names_of_rollout =
+                conversation(&name).and_then(|rollout| other_names.remove(&rollout));
+            self.removed.extend(names_of_rollout.into_iter().flatten());
         }
     }
 

@@ -90,12 +90,12 @@ pub(crate) struct RolloutOverlay<'a>(pub(crate) Vec<&'a RolloutIndex>);
 
 impl staged::RolloutLocations for RolloutOverlay<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
-        let found = self.0.iter().filter_map(|rollouts| rollouts.get(id));
-        let newest = found.reduce(|known, other| {
-            if is_later_rollout(other.as_path(), known.as_path()) {
-                other
+        let rollouts_of_thread = self.0.iter().filter_map(|rollouts| rollouts.get(id));
+        let newest = rollouts_of_thread.reduce(|first, second| {
+            if is_later_rollout(second.as_path(), first.as_path()) {
+                second
             } else {
-                known
+                first
             }
         });
         newest.map(|name| name.as_path().to_path_buf())

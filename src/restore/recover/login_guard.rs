@@ -96,13 +96,13 @@ impl LoginGuard<'_> {
         path: &Path,
         other: &AuthJsonState,
     ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
-        let state = AuthJsonState::read(path)?;
-        if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
+        let outgoing = AuthJsonState::read(path)?;
+        if let (Some(snapshot), Some(login)) = (outgoing.snapshot(), outgoing.login()) {
             return Ok(Some((snapshot.clone(), login.clone())));
         }
         // Equal bytes stay in the home, so a copy in quarantine would only alarm the user.
-        if state.bytes().is_none() || state.bytes() != other.bytes() {
-            state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
+        if outgoing.bytes().is_none() || outgoing.bytes() != other.bytes() {
+            outgoing.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
         }
         Ok(None)
     }

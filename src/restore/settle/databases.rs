@@ -216,7 +216,7 @@ impl DatabaseAdapter<'_, '_> {
 
     /// Returns the live databases with this name prefix that the restore neither replaces nor removes.
     fn list_live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
-        let mut found = Vec::new();
+        let mut databases = Vec::new();
         for name in self.work.live.names.iter() {
             let path = name.as_path();
             let matches_prefix =
@@ -225,7 +225,7 @@ impl DatabaseAdapter<'_, '_> {
                 && !self.work.plan.writes.contains(path)
                 && !self.work.plan.removed.contains(path)
             {
-                found.push(LiveDatabase {
+                databases.push(LiveDatabase {
                     live: self.work.stage.home().live.join(path),
                     staged: self.work.stage.staged_path(path),
                     name: Some(name),
@@ -233,7 +233,7 @@ impl DatabaseAdapter<'_, '_> {
             }
         }
         let Some(folder) = &self.outside.sqlite_home else {
-            return found;
+            return databases;
         };
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         for live in entries.map(|entry| entry.path()) {
@@ -241,14 +241,14 @@ impl DatabaseAdapter<'_, '_> {
             let matches_prefix =
                 home::is_database_named(&live, prefix) && database::may_be_sqlite(&live);
             if matches_prefix && !staged.exists() {
-                found.push(LiveDatabase {
+                databases.push(LiveDatabase {
                     live,
                     staged,
                     name: None,
                 });
             }
         }
-        found
+        databases
     }
 
     /// Copies a live database to its staged path. Returns false, without a copy, if it is damaged, unreadable or

@@ -200,11 +200,11 @@ fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthS
 /// Returns a clause about the home or the machine that owns the account's login now; `None` if this home may use the
 /// login.
 fn describe_other_owner(profile: &Profile, login: &Login, home: &Path) -> Option<String> {
-    if let Some(other) = profile.other_live_home(Some(home)) {
+    if let Some(other_home) = profile.other_live_home(Some(home)) {
         return Some(format!(
             "{} is signed in to another Codex home: {}",
             profile.name,
-            other.display()
+            other_home.display()
         ));
     }
     let is_moved = profile.file.owner == LoginOwner::Moved;
@@ -233,11 +233,11 @@ fn save_live_login(
     }
     // The bytes may be a login of a kind that this version does not know.
     let path = home.join(home::AUTH_JSON);
-    let kept = live.quarantine(&path, &profiles, request.now)?;
-    let kept = kept.map(|kept| format!("; it was kept in {}", kept.display()));
+    let copy = live.quarantine(&path, &profiles, request.now)?;
+    let copy = copy.map(|copy| format!("; it was kept in {}", copy.display()));
     notes.push(format!(
         "auth.json held no login that codex-manager recognizes{}",
-        kept.unwrap_or_default()
+        copy.unwrap_or_default()
     ));
     Ok(None)
 }

@@ -128,11 +128,11 @@ fn check_home_uses(
     request: &RestoreRequest<'_>,
 ) -> Result<(), RestoreError> {
     let configs = [CodexConfig::read(home), CodexConfig::default()];
-    let mut own = configs
+    let mut used_folders = configs
         .iter()
         .filter_map(|config| config.database_folder(home, request.env));
-    let is_own = own.any(|path| links::resolve_links(&path) == folder);
-    if is_own || request.may_write_outside {
+    let is_used = used_folders.any(|path| links::resolve_links(&path) == folder);
+    if is_used || request.may_write_outside {
         Ok(())
     } else {
         Err(RestoreError::OutsideDatabases(folder.to_path_buf()))

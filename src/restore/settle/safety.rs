@@ -52,11 +52,11 @@ pub(crate) fn make_backup(
     let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
     for relative in &damaged {
         let live = safety.live_path(relative);
-        let kept = keep_damaged_database(&live, stage, &request.now)?;
+        let copy_folder = keep_damaged_database(&live, stage, &request.now)?;
         work.notes.push(format!(
             "{} is damaged and not in the safety backup; it was kept in {}",
             live.display(),
-            home.join(kept).display(),
+            home.join(copy_folder).display(),
         ));
     }
     let published = publish::publish(
