@@ -223,7 +223,10 @@ fn change_lines(home: &Path, change: impl FnOnce(&mut Vec<String>)) -> Result<()
     if after == before {
         return Ok(());
     }
-    let text: String = after.iter().map(|line| format!("{line}\n")).collect();
+    let mut text = after.join("\n");
+    if !after.is_empty() {
+        text.push('\n');
+    }
     if before.is_empty() {
         atomic::write(&path, text.as_bytes())?;
     } else {

@@ -3,7 +3,8 @@
 
 use super::live_files::LiveFiles;
 use super::request::RestoreRequest;
-use super::restore_plan::{RestorePlan, RestoreTarget};
+use super::request::RestoreTarget;
+use super::restore_plan::RestorePlan;
 use crate::archive::{EntryName, parse_rollout_name};
 use crate::codex::rollout::{RolloutName, parse_rollout_id};
 use crate::history::rollout;

@@ -2,7 +2,8 @@
 
 use super::live_files::{self, LiveFiles};
 use super::request::RestoreRequest;
-use super::restore_plan::{RestorePlan, RestoreTarget, plan_restore};
+use super::request::RestoreTarget;
+use super::restore_plan::{RestorePlan, plan_restore};
 use super::{account, later_rewinds};
 use crate::codex::{Holder, process};
 use crate::io::tree;
