@@ -188,7 +188,7 @@ fn databases_on_a_disk(env: &TestEnv, kib: u64) -> Option<Mount> {
 }
 
 #[test]
-fn a_full_disk_of_outside_databases_changes_nothing() {
+fn the_disk_of_outside_databases_needs_enough_space() {
     let env = TestEnv::new();
     let Some(_disk) = databases_on_a_disk(&env, 4096) else {
         return;
@@ -206,7 +206,7 @@ fn a_full_disk_of_outside_databases_changes_nothing() {
     fs::write(env.path("disk/filler"), vec![1; 1 << 20]).expect("fill the disk");
     let before = home_and_manager_home(&env);
     let full = env.run(["restore", &archive, "--no-safety-backup"]).code(1);
-    assert!(full.stderr.contains("hint: free some disk space"), "{full}");
+    assert!(full.stderr.contains("not enough disk space"), "{full}");
     assert!(
         full.stderr.contains("/disk"),
         "the error names no path: {full}"

@@ -1,6 +1,6 @@
 //! `history check`, `repair` and `undo` on generated homes, one difference at a time.
 
-use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
+use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::sign_in::{SignIn, write_auth};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -86,20 +86,6 @@ impl Home {
         value.unwrap_or_default()
     }
 
-    /// Returns the tree of the home, without the modes and times of databases, which an undo does not restore.
-    fn tree(&self) -> Tree {
-        let mut tree = self.env.tree("home/.codex");
-        for (path, text) in &mut tree.0 {
-            if path.extension().is_some_and(|e| e == "sqlite") {
-                let [_, _, len, _, digest] = text.split(' ').collect::<Vec<_>>()[..] else {
-                    continue;
-                };
-                *text = format!("{len} {digest}");
-            }
-        }
-        tree
-    }
-
     fn run(&self, args: &[&str]) -> Run {
         self.env.run(["history"].iter().chain(args))
     }
@@ -116,7 +102,7 @@ impl Home {
     /// Repairs and asserts that no difference remains. Undoes the repair byte by byte, and repairs again.
     #[track_caller]
     fn repair_undo_repair(&self) -> Value {
-        let before = self.tree();
+        let before = self.env.tree("home/.codex");
         let whole = self.env.tree("home");
         let planned = self.run(&["repair", "--dry-run", "--json"]).code(0).json();
         assert_same_tree(&whole, &self.env.tree("home"));
@@ -126,7 +112,7 @@ impl Home {
         let again = self.run(&["repair", "--json"]).code(0).json();
         assert_eq!(again["changed"], serde_json::json!([]));
         let _ = self.run(&["undo"]).code(0);
-        assert_same_tree(&before, &self.tree());
+        assert_same_tree(&before, &self.env.tree("home/.codex"));
         let _ = self.check(5);
         let _ = self.run(&["repair"]).code(0);
         let _ = self.check(0);
@@ -288,6 +274,8 @@ fn ids_in_another_case_are_the_same_conversation() {
     let home = Home::new();
     home.sql("UPDATE threads SET id=upper(id), name=NULL, rollout_path='x'");
     assert_eq!(home.check(5)["orphan_rows"], serde_json::json!([]));
+    let _ = home.repair_undo_repair();
+    assert_eq!(home.row(2, "name"), "named");
 }
 
 #[test]
@@ -445,27 +433,27 @@ fn a_repair_is_refused_while_a_process_uses_the_home() {
 fn an_undo_keeps_the_replaced_state_and_verifies_the_snapshot() {
     let home = Home::new();
     home.sql("UPDATE threads SET rollout_path='x'");
-    let broken = home.tree();
+    let broken = home.env.tree("home/.codex");
     let _ = home.run(&["repair"]).code(0);
     home.sql(&format!(
         "UPDATE threads SET name='later' WHERE id='{}'",
         id(1)
     ));
-    let later = home.tree();
+    let later = home.env.tree("home/.codex");
     let undone = home.run(&["undo", "--json"]).code(0).json();
-    assert_same_tree(&broken, &home.tree());
+    assert_same_tree(&broken, &home.env.tree("home/.codex"));
     // No repair is left to undo, but the state before the undo can be restored by name.
     let _ = home.run(&["undo"]).code(1);
     let kept = PathBuf::from(undone["kept"].as_str().unwrap());
     let name = kept.file_name().unwrap().to_str().unwrap().to_owned();
     let folder = home.env.manager_home().join("history").join(&name);
     let _ = home.run(&["undo", "--snapshot", &name]).code(0);
-    assert_same_tree(&later, &home.tree());
+    assert_same_tree(&later, &home.env.tree("home/.codex"));
     // A damaged snapshot is refused without any change.
     fs::write(folder.join("0"), "not what was kept").unwrap();
     let run = home.run(&["undo", "--snapshot", &name]).code(5);
     assert!(run.stderr.contains("the snapshot is damaged"), "{run}");
-    assert_same_tree(&later, &home.tree());
+    assert_same_tree(&later, &home.env.tree("home/.codex"));
 }
 
 #[test]
@@ -495,7 +483,7 @@ fn a_repair_that_fails_between_the_two_databases_can_be_undone() {
     );
     database.execute_batch(&sql).unwrap();
     database.close().unwrap();
-    let before = home.tree();
+    let before = home.env.tree("home/.codex");
     let repair = home.run(&["repair"]).code(1);
     for part in [
         "the previous state is kept as",
@@ -506,5 +494,5 @@ fn a_repair_that_fails_between_the_two_databases_can_be_undone() {
     }
     assert_ne!(home.row(1, "rollout_path"), "x");
     let _ = home.run(&["undo"]).code(0);
-    assert_same_tree(&before, &home.tree());
+    assert_same_tree(&before, &home.env.tree("home/.codex"));
 }

@@ -3,6 +3,7 @@
 
 use crate::history_check::{Home, id};
 use crate::support::copy_tree;
+use crate::support::env::Tree;
 use crate::support::faults::Dice;
 use crate::support::injection::{
     Fault, Point, can_inject, points, run_ends_before_call, run_with_fault, sample_evenly,
@@ -10,6 +11,7 @@ use crate::support::injection::{
 use crate::support::lab::conversation_rows;
 use rusqlite::Connection;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 /// The number of points of each command that are tested for each kind of failure.
@@ -57,6 +59,10 @@ fn state(home: &Home) -> (bool, String) {
 
 fn rows(home: &Home) -> Vec<String> {
     conversation_rows(&home.env.codex_home())
+}
+
+fn databases(home: &Home) -> Tree {
+    home.env.tree("home/.codex").only(&NAMES)
 }
 
 /// Returns every point with each kind of fault.
@@ -112,6 +118,7 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
     }
     let home = damaged_home();
     let kept = Snapshot::of(&home);
+    let before = databases(&home);
     let rows_before = rows(&home);
     let args = ["history", "repair"];
     let tries = all_faults(&home, &args);
@@ -121,6 +128,16 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
         let Some(output) = run_with_fault(&home.env, &args, &point, fault) else {
             continue;
         };
+        let was_killed = output.status.signal().is_some();
+        let has_snapshot = snapshots(&home) > 0;
+        if !was_killed && !output.status.success() && !has_snapshot {
+            let after = databases(&home).0.into_keys();
+            let before = before.0.keys();
+            assert!(
+                after.eq(before.cloned()),
+                "{context}: a write-ahead log remains"
+            );
+        }
         let found = home.env.run(["history", "check"]);
         let (is_broken, name) = state(&home);
         assert_eq!(name, "in the log", "{context}");
@@ -142,6 +159,14 @@ fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be
         let _ = home.env.run(["history", "check"]).code(0);
         assert_eq!(stray_files(&home), Vec::<String>::new(), "{context}");
     }
+}
+
+fn snapshots(home: &Home) -> usize {
+    let folder = home.env.manager_home().join("history");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.path().join("snapshot.json").exists())
+        .count()
 }
 
 #[test]
@@ -195,14 +220,24 @@ fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
     for (point, fault) in tries {
         kept.restore(&home);
         let context = format!("{point:?} {fault:?}");
-        if run_with_fault(&home.env, &args, &point, fault).is_none() {
+        let Some(output) = run_with_fault(&home.env, &args, &point, fault) else {
             continue;
-        }
+        };
         let found = read(&home);
         for i in 0..2 {
             assert!(
                 found[i] == old[i] || found[i] == new[i],
                 "{context}: {found:?}"
+            );
+            let copies = home.env.tree("home/.codex").0.into_keys();
+            let copies = copies.filter(|path| {
+                let name = path.to_string_lossy();
+                name.starts_with(names[i]) && name.contains(".bak.")
+            });
+            let is_reported = output.status.signal().is_none();
+            assert!(
+                !is_reported || found[i] == new[i] || copies.count() == 0,
+                "{context}"
             );
         }
         let _ = home.env.run(args).code(0);

@@ -154,7 +154,7 @@ fn the_rebuild_report_counts_omitted_entries_and_suggests_the_next_step() {
     older conversations left out by --max-threads 2 (0 for all): 3
     names kept for conversations that --max-threads leaves out: 3
     damaged lines skipped: 2
-    prompts to remove from history.jsonl, because no conversation of the rebuild has them: 1
+    prompts to remove from history.jsonl, because their conversation is on disk but does not record them, or is left out: 1
     prompts to remove from history.jsonl, because --max-threads leaves out their conversation: 1
     written: [ROOT]/home/.codex/session_index.jsonl
       copy of the previous file: [ROOT]/home/.codex/session_index.jsonl.bak.20261120T120000Z
@@ -351,13 +351,13 @@ fn lines_that_codex_appends_during_a_rebuild_are_preserved() {
         include_orphans: false,
         max_bytes: None,
     };
-    let planned = plan(&home, None, options, &Silent).unwrap();
+    let mut planned = plan(&home, None, options, &Silent).unwrap();
     let line = format!(
         "{{\"id\":\"{ID}\",\"thread_name\":\"new\",\"updated_at\":\"2026-01-03T00:00:00Z\"}}\n"
     );
     fs::write(home.join("session_index.jsonl"), &line).unwrap();
     let now = chrono::DateTime::from_timestamp(1_767_312_000, 0).unwrap();
-    let _ = apply(&home, &planned, true, now).unwrap();
+    let _ = apply(&home, &mut planned, true, now).unwrap();
     let index = read(&env, "session_index.jsonl");
     assert!(
         index.lines().count() == 7 && index.ends_with(&line),
@@ -473,7 +473,7 @@ fn a_rebuild_asks_on_a_terminal_before_it_removes_prompts() {
 }
 
 #[test]
-fn prompts_that_no_conversation_of_the_rebuild_has_are_counted() {
+fn prompts_of_conversations_on_disk_are_distinguished_from_those_of_lost_ones() {
     let env = home_of(1);
     // On disk: without the event, and archived. Not on disk: the last one.
     say(&env, 2, None);
@@ -491,7 +491,8 @@ fn prompts_that_no_conversation_of_the_rebuild_has_are_counted() {
     --- stdout
     2 conversations, from the conversations on disk
     1 prompt
-    prompts to remove from history.jsonl, because no conversation of the rebuild has them: 3
+    prompts to remove from history.jsonl, because their conversation is not on disk: 1
+    prompts to remove from history.jsonl, because their conversation is on disk but does not record them, or is left out: 2
     would be written: [ROOT]/home/.codex/session_index.jsonl
     would be written: [ROOT]/home/.codex/history.jsonl
     --- stderr
@@ -499,6 +500,7 @@ fn prompts_that_no_conversation_of_the_rebuild_has_are_counted() {
     ");
     let document = rebuild(&env, "").code(0).json();
     assert_eq!(document["history_dropped"], 3);
+    assert_eq!(document["history_unrecorded"], 2);
     assert_eq!(read(&env, "history.jsonl"), history_line(1));
 }
 

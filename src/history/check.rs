@@ -12,7 +12,7 @@ use super::thread_titles::title_of;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HEADS_AT_A_TIME, HistoryError, SkippedFile, for_each_file};
 use crate::codex::{DatabaseError, Projections, ThreadRow, threads};
-use crate::io::OrdinaryPath;
+use crate::io::{IoError, OrdinaryPath};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -94,7 +94,7 @@ fn compare_with(
     };
     let has_table = rows.is_some();
     let rows = rows.unwrap_or_else(|| Differences::new(conversations.files.len()));
-    let mut report = rows.into_report(&input);
+    let mut report = rows.into_report(&input)?;
     report.damaged = damaged;
     report.old_format = conversations.old_format;
     report.database = database.map(Path::to_path_buf);
@@ -170,6 +170,9 @@ pub(crate) struct StalePath {
     pub recorded: String,
     /// The absolute path of the rollout.
     pub path: PathBuf,
+    /// The id exactly as the row has it, if its spelling differs from `id`.
+    #[serde(skip)]
+    pub row_id: Option<Box<str>>,
     /// True if the row points outside of this home: resuming it would write to another home.
     pub foreign: bool,
     pub archived: bool,
@@ -198,6 +201,9 @@ pub(crate) struct DuplicateRollouts {
 pub(crate) struct LostName {
     pub id: ConversationId,
     pub name: String,
+    /// The id exactly as the row has it, if its spelling differs from `id`.
+    #[serde(skip)]
+    pub row_id: Option<Box<str>>,
 }
 
 /// A conversation of another account, which the picker of `codex resume` hides.
@@ -272,6 +278,7 @@ struct Differences {
     /// conversation has no row, else the position, among its rollouts, of the one that the row names.
     rollout_of_row: Vec<Option<usize>>,
     report: CheckReport,
+    problem: Option<IoError>,
 }
 
 impl Differences {
@@ -279,6 +286,7 @@ impl Differences {
         Self {
             rollout_of_row: vec![None; rollouts],
             report: CheckReport::default(),
+            problem: None,
         }
     }
 
@@ -315,6 +323,7 @@ impl Differences {
         *rollout_of_row = Some(place.unwrap_or(0));
         let rollout = &files[place.unwrap_or(0)];
         let used = &rollout.file;
+        let row_id = || (id.to_string() != row.id).then(|| row.id.as_str().into());
         if place.is_some() && row.archived == used.is_archived {
             self.report.listed += 1;
         } else {
@@ -323,6 +332,7 @@ impl Differences {
                 path: used.path(input.home),
                 foreign: place.is_none() && !recorded.starts_with(input.real_home),
                 archived: used.is_archived,
+                row_id: row_id(),
                 id: id.clone(),
             });
         }
@@ -330,14 +340,23 @@ impl Differences {
         self.report
             .unreadable
             .extend(check.and_then(|check| check.find_problem(row, rollout)));
-        if let Some(name) = find_lost_name(row, input.index, &id) {
-            self.report.names_missing.push(LostName { id, name });
+        match find_lost_name(row, input.index, &id) {
+            Ok(None) => {}
+            Ok(Some(name)) => self.report.names_missing.push(LostName {
+                row_id: row_id(),
+                name,
+                id,
+            }),
+            Err(e) => self.problem = Some(e),
         }
     }
 
     /// Sorts the differences by id and adds those that need no row: missing rows, duplicates, and
     /// conversations of other accounts.
-    fn into_report(self, input: &CheckInput<'_>) -> CheckReport {
+    fn into_report(self, input: &CheckInput<'_>) -> Result<CheckReport, HistoryError> {
+        if let Some(problem) = self.problem {
+            return Err(problem.into());
+        }
         let mut report = self.report;
         report.stale_path.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         report.orphan_rows.sort_unstable_by(|a, b| a.id.cmp(&b.id));
@@ -382,20 +401,25 @@ impl Differences {
                 });
             }
         }
-        report
+        Ok(report)
     }
 }
 
 /// Returns the name that the user gave to a conversation, if the index has a name and the row has none. Codex 0.169
 /// lists legacy conversations under the name in the index, so their name is not lost.
-fn find_lost_name(row: &ThreadRow, index: &ThreadNameIndex, id: &ConversationId) -> Option<String> {
+fn find_lost_name(
+    row: &ThreadRow,
+    index: &ThreadNameIndex,
+    id: &ConversationId,
+) -> Result<Option<String>, IoError> {
     if !row.is_paginated() || !row.name.trim().is_empty() {
-        return None;
+        return Ok(None);
     }
-    // An index that cannot be read any more has no name to restore.
-    let name = index.get(id).ok()??.thread_name;
+    let line = index.get(id)?;
     let derived = [row.title.as_str(), &row.first_user_message];
-    is_given_name(&name, id, derived).then_some(name)
+    Ok(line
+        .map(|line| line.thread_name)
+        .filter(|name| is_given_name(name, id, derived)))
 }
 
 /// Returns true if the user gave this name. A rebuild writes derived names into the index too: the

@@ -40,7 +40,7 @@ pub(crate) use files::RolloutFile;
 pub(crate) use id::ConversationId;
 pub(crate) use lines::{JsonlLine, LineReader};
 pub(crate) use prompts::HistoryEntry;
-pub(crate) use rollout::{Depth, SessionMeta, UserMessage};
+pub(crate) use rollout::{Depth, RolloutScan, SessionMeta, UserMessage};
 pub(crate) use session_index::{IndexEntry, ThreadNameIndex};
 
 use crate::codex::{AppServerError, DatabaseError, Holder};
@@ -90,7 +90,7 @@ pub enum HistoryError {
     #[error("Codex {0} keeps no list of conversations, so there is nothing to repair")]
     NoList(String),
     #[error(
-        "the prompts of the conversations are larger than 256 MB, so history.jsonl cannot be rebuilt"
+        "the prompts of the conversations are larger than 1 GB, so history.jsonl cannot be rebuilt"
     )]
     PromptsTooLarge,
     /// A repair changed the rows of conversations, and then failed to change the projections.

@@ -77,8 +77,10 @@ pub(crate) fn apply(
         if matches!(error, HistoryError::Database(e) if e.is_failed_commit()) {
             return;
         }
-        // SQLite rolled the transaction back, so nothing was changed. It ignores a log that stays.
-        snapshot.discard();
+        // SQLite rolled the transaction back, so nothing was changed.
+        if snapshot::remove_new_logs(&snapshot).is_ok() {
+            snapshot.discard();
+        }
     })?;
     // Two databases have no common transaction. A failure or a kill here leaves old projections, and the next
     // repair finds them.

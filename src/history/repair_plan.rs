@@ -40,6 +40,9 @@ pub(crate) struct RepairChange {
     pub to: String,
     #[serde(skip)]
     pub(super) archived: bool,
+    /// The id exactly as the row has it, if its spelling differs from `id`.
+    #[serde(skip)]
+    pub(super) row_id: Option<Box<str>>,
 }
 
 impl RepairChange {
@@ -50,12 +53,16 @@ impl RepairChange {
             from,
             to,
             archived: false,
+            row_id: None,
         }
     }
 
     /// Returns the change of an existing row; `None` if the change adds a row or concerns no row.
     pub(super) fn to_row_change(&self) -> Option<RowChange> {
-        let id = self.id.to_string();
+        let id = match &self.row_id {
+            Some(id) => id.clone().into_string(),
+            None => self.id.to_string(),
+        };
         let to = self.to.clone();
         match self.action {
             RepairAction::Path => Some(RowChange::Path {
@@ -140,12 +147,15 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
         let path = plan.recorded_path(&conversations, &stale.id, &stale.path);
         plan.changes.push(RepairChange {
             archived: stale.archived,
+            row_id: stale.row_id,
             ..RepairChange::new(stale.id, RepairAction::Path, Some(stale.recorded), path)
         });
     }
     for lost in report.names_missing {
-        let change = RepairChange::new(lost.id, RepairAction::Name, None, lost.name);
-        plan.changes.push(change);
+        plan.changes.push(RepairChange {
+            row_id: lost.row_id,
+            ..RepairChange::new(lost.id, RepairAction::Name, None, lost.name)
+        });
     }
     plan.add_unreadable(report.unreadable);
     if plan.recreates_database {
@@ -204,8 +214,10 @@ impl RepairPlan {
                 }
                 UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => continue,
             };
-            let change = RepairChange::new(conversation.id, action, Some(from), to);
-            self.changes.push(change);
+            self.changes.push(RepairChange {
+                row_id: Some(conversation.row_id.into()),
+                ..RepairChange::new(conversation.id, action, Some(from), to)
+            });
         }
     }
 

@@ -1,4 +1,4 @@
-//! Snapshots of the few files that a repair changes: copies of their contents, and restoring them.
+//! Snapshots of the few files that a repair changes: exact copies, and restoring them.
 //!
 //! `history/<time>/` in the manager home holds `snapshot.json` and the copies, named by number. A
 //! file that did not exist is recorded as absent. No process may use the Codex home meanwhile.
@@ -6,13 +6,16 @@
 use super::{HistoryError, JOURNAL};
 use crate::codex::{SIDECAR_SUFFIXES, database};
 use crate::io::{
-    Document, DocumentState, FileLock, IoContext, atomic, document, file_open, hash, sharing, tree,
+    Document, DocumentState, FileLock, IoContext, atomic, document, file_open, flush, hash, modes,
+    sharing, tree,
 };
 use crate::journal::{FileExchange, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 const FOLDER: &str = "history";
 const DOCUMENT: &str = "snapshot.json";
@@ -61,6 +64,10 @@ pub(crate) struct SnapshotContent {
     pub name: String,
     /// The SHA-256 of the copy, in lower-case hex.
     pub sha256: String,
+    /// The mode of the original; 0 on Windows.
+    pub mode: u32,
+    /// The mtime of the original in nanoseconds since 1970.
+    pub modified_ns: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -207,12 +214,12 @@ pub(crate) fn find(
     codex_home: &Path,
     name: Option<&str>,
 ) -> Result<RepairSnapshot, HistoryError> {
-    let mut snapshots = Vec::new();
+    let mut found = Vec::new();
     for folder in tree::list_folders(&manager_home.join(FOLDER))? {
         if let DocumentState::Good(document) =
             document::read::<RepairSnapshotFile>(&folder.join(DOCUMENT))?
         {
-            snapshots.push(RepairSnapshot { folder, document });
+            found.push(RepairSnapshot { folder, document });
         }
     }
     let can_be_undone = |document: &RepairSnapshotFile| {
@@ -220,14 +227,14 @@ pub(crate) fn find(
             && document.undone_at.is_none()
             && document.codex_home == codex_home
     };
-    snapshots.retain(|snapshot| match name {
+    found.retain(|snapshot| match name {
         Some(name) => snapshot.name() == name,
         None => can_be_undone(&snapshot.document),
     });
     // `find_free_path` numbers the folders of one second, and `-10` comes after `-9`.
     let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
     let missing = || name.unwrap_or("no repair of this home to undo").to_owned();
-    snapshots
+    found
         .into_iter()
         .max_by_key(newest)
         .ok_or_else(|| HistoryError::NoSnapshot(missing()))
@@ -251,6 +258,18 @@ fn verify(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     Ok(())
 }
 
+/// Removes WAL and shm files that did not exist before a transaction that was rolled back. They
+/// hold no committed data. A rollback journal stays, because SQLite may still need it.
+pub(crate) fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
+    let is_log = |path: &Path| {
+        let name = path.as_os_str().as_encoded_bytes();
+        name.ends_with(b"-wal") || name.ends_with(b"-shm")
+    };
+    let files = snapshot.document.files.iter();
+    let mut new = files.filter(|f| f.content.is_none() && is_log(&f.path));
+    new.try_for_each(|file| remove(&file.path))
+}
+
 /// Stages a file of a snapshot. Applies the logs of a database to it.
 fn stage(
     snapshot: &RepairSnapshot,
@@ -259,7 +278,7 @@ fn stage(
     staged: &Path,
 ) -> Result<(), HistoryError> {
     let copy_of = |content: &SnapshotContent| snapshot.folder.join(&content.name);
-    copy_file(&copy_of(content), staged)?;
+    copy_out(&copy_of(content), content, staged)?;
     let mut has_logs = false;
     // The `-shm` is an index of the `-wal`, which SQLite creates again.
     for suffix in ["-wal", "-journal"] {
@@ -267,7 +286,7 @@ fn stage(
         let mut files = snapshot.document.files.iter();
         let log = files.find(|file| file.path == path);
         if let Some(log) = log.and_then(|file| file.content.as_ref()) {
-            copy_file(&copy_of(log), &atomic::with_suffix(staged, suffix))?;
+            copy_out(&copy_of(log), log, &atomic::with_suffix(staged, suffix))?;
             has_logs = true;
         }
     }
@@ -276,6 +295,10 @@ fn stage(
             path: copy_of(content),
             detail: format!("its log cannot be applied: {e}"),
         })?;
+        let file = sharing::open_to_write(fs::OpenOptions::new().write(true), staged);
+        let file = file.at("open", staged)?;
+        set_attributes(&file, content).at("write", staged)?;
+        flush::sync_all(&file).at("fsync", staged)?;
     }
     Ok(())
 }
@@ -286,11 +309,32 @@ fn is_sidecar(path: &Path) -> bool {
     suffixes.any(|suffix| name.ends_with(suffix.as_bytes()))
 }
 
+/// Sets the mode and mtime of the original.
+fn set_attributes(file: &File, content: &SnapshotContent) -> io::Result<()> {
+    modes::set(content.mode, |mode| file.set_permissions(mode))?;
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(content.modified_ns))
+}
+
+/// Copies a file out of a snapshot, with its mode and mtime.
+fn copy_out(from: &Path, content: &SnapshotContent, target: &Path) -> Result<(), HistoryError> {
+    copy_file_with(from, target, |copy| set_attributes(copy, content))
+}
+
 /// Copies a file durably over `target`, whole or not at all.
 pub(super) fn copy_file(from: &Path, target: &Path) -> Result<(), HistoryError> {
+    copy_file_with(from, target, |_| Ok(()))
+}
+
+/// Like [`copy_file`], and passes the copy to `finish` before it replaces `target`.
+fn copy_file_with(
+    from: &Path,
+    target: &Path,
+    finish: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<(), HistoryError> {
     let mut source = file_open::open(from).at("read", from)?;
     let mut temp = atomic::TempFile::create_beside(target)?;
     io::copy(&mut source, temp.file()).at("write", target)?;
+    finish(temp.file()).at("write", target)?;
     Ok(temp.replace(target)?)
 }
 
@@ -312,6 +356,7 @@ fn copy_into(
     let Some(mut source) = file_open::open_if_exists(path)? else {
         return Ok(None);
     };
+    let meta = source.metadata().at("read", path)?;
     let target = folder.join(name);
     let mut temp = atomic::TempFile::create_in(folder)?;
     io::copy(&mut source, temp.file()).at("write", &target)?;
@@ -319,8 +364,12 @@ fn copy_into(
     // The digest of the copy, because another program may write the original meanwhile.
     let (sha256, _) = hash::hash_reader(temp.file()).at("read", &target)?;
     temp.replace(&target)?;
+    let modified = meta.modified().ok();
+    let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
     Ok(Some(SnapshotContent {
         name: name.to_owned(),
         sha256,
+        mode: modes::of(&meta),
+        modified_ns: since.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(0)),
     }))
 }

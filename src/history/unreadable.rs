@@ -34,6 +34,9 @@ pub(crate) struct UnreadableConversation {
     pub fix: Option<String>,
     #[serde(skip)]
     pub cause: UnreadableCause,
+    /// The id exactly as the row has it.
+    #[serde(skip)]
+    pub row_id: String,
 }
 
 impl UnreadableConversation {
@@ -159,6 +162,7 @@ impl<'a> ReadabilityCheck<'a> {
             turns_shown,
             fix: cause.is_repairable().then(|| REPAIR.to_owned()),
             cause,
+            row_id: row.id.clone(),
         })
     }
 

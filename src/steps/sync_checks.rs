@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::doctor::{Check, machine};
 use crate::error::CommandError;
 use crate::io::quantity::pluralize;
-use crate::io::{IoContext as _, IoError};
+use crate::io::{IoContext as _, IoError, atomic};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown;
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
@@ -13,8 +13,10 @@ use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::plan::{self, PlanRequest, UndeliveredVersion};
 use crate::sync::remote::folder::listed_versions::RemoteManifests;
+use crate::sync::sides::Stat;
 use crate::sync::state::{Replica, StateDamage, StateError, SyncState};
 use crate::sync::{identity, manifest, resolutions, scan, scope};
+use chrono::DateTime;
 use std::path::Path;
 
 /// Checks whether `sync run --apply` with the flags `args` could run. `path` is that of sync.toml. Changes nothing.
@@ -82,10 +84,8 @@ fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Ch
 }
 
 pub(crate) fn misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
-    let misspelled_roots = scope::find_misspelled_roots(config).into_iter();
-    misspelled_roots
-        .map(|why| format!("include_roots {why}"))
-        .collect()
+    let found = scope::find_misspelled_roots(config).into_iter();
+    found.map(|why| format!("include_roots {why}")).collect()
 }
 
 fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
@@ -132,10 +132,10 @@ fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
     }
 }
 
-/// Checks the state of the last sync, the manifests and the conflict copies.
+/// Checks the state of the last sync, the manifests, the conflict copies and the temp files.
 fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let replica = replica(context, config);
-    let state = match replica.read() {
+    let mut state = match replica.read() {
         Ok(state) => state,
         Err(e) => {
             checks.push(match &e {
@@ -148,11 +148,7 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         }
     };
     checks.push(check_last_sync(&state, &replica));
-    if scan::is_placeholder(&identity::own_manifest_path(config, &state)) {
-        let message = "this machine's manifest is not downloaded".to_owned();
-        let fix = "have the cloud client download it";
-        checks.push(Check::fail("sync.arrival", message).advised(fix));
-    }
+    check_own_manifest(config, &replica, &mut state, checks);
     let others = identity::read_remote_manifests(config, &state);
     if let Ok(manifests) = &others {
         check_remote_manifests(config, manifests, checks);
@@ -168,6 +164,13 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         let message = format!("{} without a decision", pluralize(open, "conflict copy"));
         let fix = "decide with: codex-manager sync resolve";
         checks.push(Check::warn("sync.forks", message).advised(fix));
+    }
+    let stale_files = atomic::find_stale_temps(&config.local, None);
+    if !stale_files.is_empty() {
+        let count = pluralize(stale_files.len(), "temp file");
+        let message = format!("{count} of killed runs");
+        let fix = "the next sync run removes them";
+        checks.push(Check::warn(STATE_ID, message).advised(fix));
     }
 }
 
@@ -191,27 +194,62 @@ fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
         .advised("the next sync run keeps a copy of the file and compares the content of all files")
 }
 
+/// Adds findings about this machine's manifest in the cloud folder.
+fn check_own_manifest(
+    config: &SyncConfig,
+    replica: &Replica,
+    state: &mut SyncState,
+    checks: &mut Vec<Check>,
+) {
+    if let Ok(true) = identity::is_own_manifest_torn(state, config, replica) {
+        let message = "this machine's manifest in the cloud folder is incomplete".to_owned();
+        let fix = "the next sync run writes it again";
+        checks.push(Check::warn("sync.arrival", message).advised(fix));
+    }
+    if scan::is_placeholder(&identity::own_manifest_path(config, state)) {
+        let message = "this machine's manifest is not downloaded".to_owned();
+        let fix = "have the cloud client download it";
+        checks.push(Check::fail("sync.arrival", message).advised(fix));
+    }
+    if let Ok(Some((path, why))) = identity::rename_if_cloned(state, config, replica) {
+        checks.push(Check::warn(STATE_ID, format!("{path} {why}")));
+    }
+}
+
 /// Adds a warning for each file in the folder of manifests that cannot be used as another machine's manifest.
 fn check_remote_manifests(
     config: &SyncConfig,
     manifests: &RemoteManifests,
     checks: &mut Vec<Check>,
 ) {
-    let unusable = [
-        (&manifests.incomplete, "has not arrived completely"),
-        (&manifests.not_downloaded, "is not downloaded"),
-        (&manifests.foreign, "has an unknown name"),
-    ];
-    let unusable = unusable
-        .into_iter()
-        .flat_map(|(names, problem)| names.iter().map(move |name| (name, problem)));
-    let refused = manifests.refused.iter().map(|(name, why)| (name, &**why));
-    for (name, problem) in unusable.chain(refused) {
+    for name in &manifests.incomplete {
         let path = manifest::path_of_name(&config.cloud, name);
-        let message = format!("a machine's manifest {problem}: {}", path.display());
+        let machine = manifest::parse_machine_name(name).unwrap_or(name);
+        let at = Stat::read(&path).ok().flatten().map(|stat| stat.mtime_ns);
+        let since = at.map_or_else(String::new, |ns| {
+            let at = DateTime::from_timestamp_nanos(ns);
+            format!(" since {}", at.format("%Y-%m-%d %H:%M UTC"))
+        });
+        let message = format!(
+            "the manifest of {machine} has not arrived completely{since}: {}",
+            path.display()
+        );
         let fix = "wait for the cloud client, or sync on that machine; if the machine is gone, remove that \
                    file: a machine with the same files then lists them at its next sync";
         checks.push(Check::warn("sync.arrival", message).advised(fix));
+    }
+    for name in &manifests.not_downloaded {
+        let message = format!("the manifest of another machine is not downloaded: {name}");
+        let fix = "have the cloud client download it";
+        checks.push(Check::warn("sync.arrival", message).advised(fix));
+    }
+    for (name, why) in &manifests.refused {
+        let message = format!("{name}: {why}");
+        checks.push(Check::warn("sync.arrival", message));
+    }
+    for name in &manifests.foreign {
+        let message = format!("a file among the manifests has an unknown name: {name}");
+        checks.push(Check::warn("sync.arrival", message));
     }
 }
 
@@ -221,8 +259,8 @@ fn check_writable(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use rustix::fs::{Access, access};
-        let permissions = Access::WRITE_OK | Access::EXEC_OK;
-        access(folder, permissions)
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        access(folder, wanted)
             .map_err(std::io::Error::from)
             .at("write to", folder)?;
     }

@@ -4,7 +4,7 @@ use super::row_values::RowValues;
 use super::rows::PAGINATED;
 use super::schema::Schema;
 use crate::codex::database::{self, DatabaseError, SqliteContext};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use std::path::Path;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -102,9 +102,11 @@ fn set_name(
 ) -> rusqlite::Result<()> {
     // Codex lists an old conversation by its title, a paginated one by its name (0.169).
     let mode: Option<String> = if schema.has("history_mode") {
-        let sql = "SELECT history_mode FROM threads WHERE id=?1";
-        let mode = connection.query_row(sql, [id], |row| row.get(0));
-        mode.optional()?.flatten()
+        connection.query_row(
+            "SELECT history_mode FROM threads WHERE id=?1",
+            [id],
+            |row| row.get(0),
+        )?
     } else {
         None
     };

@@ -89,13 +89,13 @@ impl RebuildArgs {
         };
         let table = read_table_or_warn(context);
         let bar = context.ui.bar("reading conversations", 0);
-        let plan = rebuild::plan(target.home, table, options, &bar)?;
+        let mut plan = rebuild::plan(target.home, table, options, &bar)?;
         drop(bar);
         self.show(context, &plan, options.max_threads);
-        let mut files = rebuild::preview(target.home, &plan)?;
+        let mut files = rebuild::preview(target.home, &mut plan)?;
         if !self.dry_run {
             require_consent(context, &plan, &files)?;
-            files = rebuild::apply(target.home, &plan, !self.no_backup, context.now())?;
+            files = rebuild::apply(target.home, &mut plan, !self.no_backup, context.now())?;
         }
         self.show_files(context, &files);
         context.ui.document(
@@ -221,8 +221,12 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
         &format!("oldest prompts left out by history.max_bytes = {bytes}"),
     );
     say(
-        plan.prompts.dropped,
-        "prompts to remove from history.jsonl, because no conversation of the rebuild has them",
+        plan.prompts.dropped - plan.prompts.unrecorded,
+        "prompts to remove from history.jsonl, because their conversation is not on disk",
+    );
+    say(
+        plan.prompts.unrecorded,
+        "prompts to remove from history.jsonl, because their conversation is on disk but does not record them, or is left out",
     );
     say(
         plan.prompts.beyond_limit,

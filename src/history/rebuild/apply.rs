@@ -2,10 +2,10 @@
 
 use super::plan::{PlannedHistoryFile, RebuildPlan};
 use crate::history::{HistoryError, session_index};
-use crate::io::{FileLock, IoContext, atomic, file_open};
+use crate::io::{FileLock, IoContext, atomic, file_open, sharing};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// The state of a file after [`apply`], or as [`preview`] predicts it.
@@ -24,9 +24,9 @@ pub struct RebuiltFile {
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn preview(home: &Path, plan: &RebuildPlan) -> Result<Vec<RebuiltFile>, HistoryError> {
+pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, HistoryError> {
     let mut files = Vec::new();
-    for file in &plan.files {
+    for file in &mut plan.files {
         let path = home.join(file.name);
         files.push(RebuiltFile {
             written: !is_up_to_date(&path, file)?,
@@ -40,12 +40,30 @@ pub fn preview(home: &Path, plan: &RebuildPlan) -> Result<Vec<RebuiltFile>, Hist
 
 /// Returns true if the file at `path` begins with the planned text. Lines appended since the plan
 /// may follow.
-fn is_up_to_date(path: &Path, planned: &PlannedHistoryFile) -> Result<bool, HistoryError> {
-    if planned.text.len() as u64 != planned.read_bytes {
+fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, HistoryError> {
+    if planned.bytes != planned.read_bytes || !path.exists() {
         return Ok(false);
     }
-    let present = file_open::read_if_exists(path)?;
-    Ok(present.is_some_and(|present| present.starts_with(&planned.text)))
+    let mut present = BufReader::with_capacity(64 << 10, file_open::open(path).at("read", path)?);
+    planned.text.rewind().at("read a temp file for", path)?;
+    let mut left = planned.bytes;
+    let mut wanted = vec![0; 64 << 10];
+    while left > 0 {
+        let current = present.fill_buf().at("read", path)?;
+        let n = current
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        planned
+            .text
+            .read_exact(&mut wanted[..n])
+            .at("read a temp file for", path)?;
+        if n == 0 || current[..n] != wanted[..n] {
+            return Ok(false);
+        }
+        present.consume(n);
+        left -= n as u64;
+    }
+    Ok(true)
 }
 
 /// Returns the length of a file; 0 if it is missing.
@@ -58,17 +76,17 @@ fn file_len(path: &Path) -> u64 {
 ///
 /// # Errors
 /// Codex holds a lock for more than 10 seconds, a file was replaced since the plan, or a write
-/// fails. Files written before stay, and so does a copy.
+/// fails. The copy of that file is removed again; files written before stay.
 pub fn apply(
     home: &Path,
-    plan: &RebuildPlan,
+    plan: &mut RebuildPlan,
     keeps_copies: bool,
     now: DateTime<Utc>,
 ) -> Result<Vec<RebuiltFile>, HistoryError> {
     // Remove temp files of killed commands.
     atomic::remove_stale_temps(home);
     let mut done = Vec::new();
-    for file in &plan.files {
+    for file in &mut plan.files {
         let path = home.join(file.name);
         // Codex locks the index by a file beside it, and the history by the file itself.
         let lock = match file.name {
@@ -90,7 +108,13 @@ pub fn apply(
                 let suffix = now.format(".bak.%Y%m%dT%H%M%SZ").to_string();
                 backup = Some(atomic::keep_copy(&path, &suffix)?);
             }
-            write(&path, file, &mut held)?;
+            if let Err(e) = write(&path, file, &mut held) {
+                if let Some(copy) = &backup {
+                    // The original is unchanged, so the copy is superfluous.
+                    let _ = sharing::remove_file(copy);
+                }
+                return Err(e);
+            }
         }
         done.push(RebuiltFile {
             path,
@@ -105,11 +129,12 @@ pub fn apply(
 /// Writes the planned text, followed by the lines appended since the plan.
 fn write(
     path: &Path,
-    file: &PlannedHistoryFile,
+    file: &mut PlannedHistoryFile,
     lock: &mut Option<FileLock>,
 ) -> Result<(), HistoryError> {
     let mut temp = atomic::TempFile::create_beside(path)?;
-    temp.file().write_all(&file.text).at("write", path)?;
+    file.text.rewind().at("read a temp file for", path)?;
+    io::copy(&mut file.text, temp.file()).at("write", path)?;
     if file_len(path) > file.read_bytes {
         let mut present = file_open::open(path).at("read", path)?;
         present

@@ -1,7 +1,7 @@
 //! Selects the conversations of a rebuild and determines when each was changed last.
 
 use super::plan::RebuildSource;
-use crate::codex::{DatabaseError, ThreadRow, threads};
+use crate::codex::{DatabaseError, RolloutName, ThreadRow, threads};
 use crate::history::rollout::first_line;
 use crate::history::{
     ConversationId, HEADS_AT_A_TIME, HistoryError, RolloutFile, SessionMeta, SkippedFile, files,
@@ -9,7 +9,7 @@ use crate::history::{
 };
 use crate::io::Rfc3339Time;
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The values of a row of the table `threads` that a rebuild needs.
 #[derive(Debug)]
@@ -54,13 +54,14 @@ pub(super) struct RebuildConversation {
     /// The rollouts that are not archived.
     pub(super) files: Vec<RolloutFile>,
     created: Option<Rfc3339Time>,
-    /// The latest time in the rollouts read so far.
-    last: Option<Rfc3339Time>,
     pub(super) updated: Option<Rfc3339Time>,
     /// False if the limit leaves the conversation out.
     pub(super) is_restored: bool,
-    /// The title from the rollout, if that was read completely.
+    /// The title from the rollout, if the row has none.
     pub(super) title: Option<String>,
+    /// True if the name in the index equals the title derived from the rollout, so the user did not
+    /// give it.
+    pub(super) is_index_derived: bool,
 }
 
 impl RebuildConversation {
@@ -70,10 +71,10 @@ impl RebuildConversation {
             row,
             files: Vec::new(),
             created: None,
-            last: None,
             updated: None,
             is_restored: true,
             title: None,
+            is_index_derived: false,
         }
     }
 
@@ -84,18 +85,13 @@ impl RebuildConversation {
         }
     }
 
-    /// Adds the time of the last line of a rollout.
-    pub(super) fn add_time(&mut self, time: Option<Rfc3339Time>) {
-        self.last = Rfc3339Time::later_of(self.last.take(), time);
-    }
-
-    /// Sets the time of the last change: the later of rollouts and row, else the time of creation.
-    pub(super) fn set_updated(&mut self) {
+    /// Sets the time of the last change: the later of rollout and row, else the time of creation.
+    pub(super) fn set_updated(&mut self, last: Option<Rfc3339Time>) {
         let of_row = |millis: fn(&TableRow) -> i64| {
             let millis = self.row.as_ref().map(millis).filter(|millis| *millis != 0);
             millis.and_then(Rfc3339Time::from_millis)
         };
-        let updated = Rfc3339Time::later_of(self.last.take(), of_row(|row| row.updated_ms));
+        let updated = Rfc3339Time::later_of(last, of_row(|row| row.updated_ms));
         self.updated = updated
             .or_else(|| of_row(|row| row.created_ms))
             .or_else(|| self.created.clone());
@@ -114,6 +110,8 @@ pub(super) struct ConversationSet {
     pub(super) source: RebuildSource,
     /// Sorted by id, without duplicates.
     pub(super) conversations: Vec<RebuildConversation>,
+    /// Conversations on disk that the rebuild leaves out: archived, or not in the database.
+    excluded: HashSet<ConversationId>,
     pub(super) orphans: usize,
     pub(super) without_id: usize,
 }
@@ -124,21 +122,22 @@ impl ConversationSet {
         self.conversations.get(place)
     }
 
+    pub(super) fn has_rollout_or_archived_row(&self, id: &ConversationId) -> bool {
+        self.excluded.contains(id) || self.find(id).is_some_and(|c| !c.files.is_empty())
+    }
+
     fn position(&self, id: &ConversationId) -> Option<usize> {
         self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
     }
 
-    /// Returns the rollouts of the conversations at these places: the place of each one's conversation, and its path.
-    pub(super) fn list_rollouts(
-        &self,
-        home: &Path,
-        places: &[usize],
-    ) -> (Vec<usize>, Vec<PathBuf>) {
-        let files = |place: &usize| self.conversations[*place].files.iter();
-        let rollouts = places
-            .iter()
-            .flat_map(|place| files(place).map(|file| (*place, file.path(home))));
-        rollouts.unzip()
+    /// Returns the rollouts of the conversations at these places in the list, each with the place of its conversation.
+    pub(super) fn rollouts<'a>(
+        &'a self,
+        places: &'a [usize],
+    ) -> impl Iterator<Item = (usize, &'a RolloutFile)> {
+        let files = |place: usize| self.conversations[place].files.iter();
+        let places = places.iter().copied();
+        places.flat_map(move |place| files(place).map(move |file| (place, file)))
     }
 }
 
@@ -157,11 +156,17 @@ pub(super) fn gather(
             RebuildSource::Database
         },
         conversations,
+        excluded: HashSet::new(),
         orphans: 0,
         without_id: 0,
     };
     let mut files = files::find(home)?;
-    files.retain(|file| !file.is_archived);
+    // A file name has the id of its conversation, so archived rollouts are not read.
+    for file in files.extract_if(.., |file| file.is_archived) {
+        let name = RolloutName::parse(&file.relative);
+        let id = name.and_then(|name| name.id().map(ConversationId::of));
+        set.excluded.extend(id);
+    }
     let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
     let mut orphans = BTreeMap::new();
     let paths = files.iter().map(|file| file.path(home));
@@ -182,12 +187,16 @@ pub(super) fn gather(
                 let orphan = orphans.entry(meta.id.clone()).or_insert_with(new);
                 orphan.add_rollout(files[i].clone(), &meta);
             }
-            None => set.orphans += 1,
+            None => {
+                set.orphans += 1;
+                set.excluded.insert(meta.id);
+            }
         }
         Ok(())
     })?;
     set.conversations.extend(orphans.into_values());
     set.conversations.sort_by(|a, b| a.id.cmp(&b.id));
+    set.excluded.extend(archived);
     Ok(set)
 }
 

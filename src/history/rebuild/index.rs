@@ -73,11 +73,11 @@ impl IndexLines {
         let Some(time) = &conversation.updated else {
             return Ok(());
         };
-        let given_name = find_given_name(conversation, index)?;
+        let given = find_given_name(conversation, index)?;
         let title = conversation.row_title().or(conversation.title.as_deref());
         let id = conversation.id.to_string();
-        let name = given_name.as_deref().or(title).unwrap_or(&id);
-        self.push(&conversation.id, time, name, given_name.is_some());
+        let name = given.as_deref().or(title).unwrap_or(&id);
+        self.push(&conversation.id, time, name, given.is_some());
         Ok(())
     }
 
@@ -104,7 +104,7 @@ impl IndexLines {
     /// conversation is replaced by the id: otherwise `codex resume NAME`, which takes the
     /// conversation that was changed last (0.169), could open the wrong one.
     /// Returns the number of these titles.
-    pub(super) fn write(mut self, file: &mut PlannedHistoryFile) -> usize {
+    pub(super) fn write(mut self, file: &mut PlannedHistoryFile) -> Result<usize, HistoryError> {
         self.lines.sort_unstable();
         let mut titles_taken = 0;
         for record in self.lines {
@@ -115,9 +115,9 @@ impl IndexLines {
                 thread_name: if is_taken { id.clone() } else { record.name },
                 updated_at: record.updated_at,
                 id,
-            });
+            })?;
         }
-        titles_taken
+        Ok(titles_taken)
     }
 }
 
@@ -141,12 +141,12 @@ fn find_given_name(
         return Ok(None);
     };
     let name = line.thread_name;
-    let derived = [
-        row.map(|row| &*row.title),
-        row.and_then(|row| row.first_message.as_deref()),
-        conversation.title.as_deref(),
-    ];
-    let is_given = is_given_name(&name, &conversation.id, derived.into_iter().flatten());
+    let derived = row.into_iter().flat_map(|row| {
+        let first_message = row.first_message.as_deref();
+        [Some(&*row.title), first_message].into_iter().flatten()
+    });
+    let is_given =
+        !conversation.is_index_derived && is_given_name(&name, &conversation.id, derived);
     Ok(is_given.then_some(name))
 }
 

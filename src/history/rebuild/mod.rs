@@ -3,7 +3,7 @@
 //! [`plan()`] changes no file. [`apply()`] replaces each file under the lock that Codex takes, and can keep a copy of
 //! the previous file. Lines that Codex appended since the plan are preserved.
 //!
-//! Memory holds the prompts, up to 256 MB, and the title of each conversation; the contents of rollouts are read as
+//! Memory holds the prompts, up to 1 GB, and the title of each conversation; the contents of rollouts are read as
 //! streams.
 
 mod apply;
@@ -24,7 +24,7 @@ pub use plan::{
 use self::conversations::{ConversationSet, gather};
 use self::index::IndexLines;
 use self::prompts::Prompts;
-use self::scan::{apply_limit, scan};
+use self::scan::{Contents, apply_limit, scan};
 use super::HistoryError;
 use super::session_index::{self, ThreadNameIndex};
 use crate::io::Progress;
@@ -50,7 +50,11 @@ pub fn plan(
     let mut set = gather(home, table, options.include_orphans, &mut skipped)?;
     let beyond_limit = apply_limit(home, &mut set, options.max_threads, &mut skipped)?;
     let mut prompts = options.only.wants_history().then(Prompts::default);
-    let bad_lines = scan(home, &mut set, prompts.as_mut(), &mut skipped, progress)?;
+    let mut contents = Contents {
+        index: &index,
+        prompts: prompts.as_mut(),
+    };
+    let bad_lines = scan(home, &mut set, &mut contents, &mut skipped, progress)?;
     let restored = set.conversations.iter().filter(|c| c.is_restored);
     let without_time = restored.clone().filter(|c| c.updated.is_none()).count();
     let refreshed = restored.filter(|c| c.updated.is_some());
@@ -93,7 +97,7 @@ impl RebuildPlan {
         let lines = IndexLines::gather(set, index)?;
         self.conversations.names_kept = lines.names_kept;
         let mut file = PlannedHistoryFile::new(session_index::FILE_NAME, index.bytes);
-        self.conversations.titles_taken = lines.write(&mut file);
+        self.conversations.titles_taken = lines.write(&mut file)?;
         self.unused.bad_lines += index.bad_lines;
         self.files.push(file);
         Ok(())
@@ -109,7 +113,7 @@ impl RebuildPlan {
     ) -> Result<(), HistoryError> {
         self.unused.bad_lines += prompts.compare(home, set, &mut self.prompts)?;
         let mut file = PlannedHistoryFile::new(super::prompts::FILE_NAME, read_bytes);
-        self.prompts.trimmed = prompts.write(&mut file, self.max_bytes);
+        self.prompts.trimmed = prompts.write(&mut file, self.max_bytes)?;
         self.prompts.entries = file.lines;
         self.files.push(file);
         Ok(())

@@ -1,8 +1,10 @@
 //! The plan of a rebuild, and the options from which it is made.
 
 use crate::history::SkippedFile;
-use memchr::memchr;
+use crate::io::{IoContext, IoError};
 use serde::Serialize;
+use std::io::{self, BufRead, BufReader, Seek, Write};
+use tempfile::SpooledTempFile;
 
 /// The files to rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -53,44 +55,59 @@ pub struct PlannedHistoryFile {
     /// The name of the file in the home.
     pub name: &'static str,
     pub lines: usize,
-    pub(super) text: Vec<u8>,
+    pub(super) text: SpooledTempFile,
+    /// The length of the new content.
+    pub(super) bytes: u64,
     /// The length of the current file when it was read.
     pub(super) read_bytes: u64,
 }
+
+/// Maximum size of new content in memory, in bytes. Larger content moves to an unnamed temp file.
+const SPOOL_BYTES: usize = 1 << 20;
 
 impl PlannedHistoryFile {
     pub(super) fn new(name: &'static str, read_bytes: u64) -> Self {
         Self {
             name,
             lines: 0,
-            text: Vec::new(),
+            text: SpooledTempFile::new(SPOOL_BYTES),
+            bytes: 0,
             read_bytes,
         }
     }
 
     /// Adds an entry as one line of compact JSON, and returns the length of the line.
-    pub(super) fn push(&mut self, entry: &impl Serialize) -> usize {
-        let length_before = self.text.len();
+    pub(super) fn push(&mut self, entry: &impl Serialize) -> Result<u64, IoError> {
         // Cannot fail: all fields of entries are strings and numbers.
-        let _ = serde_json::to_writer(&mut self.text, entry);
-        self.text.push(b'\n');
+        let mut line = serde_json::to_vec(entry).unwrap_or_default();
+        line.push(b'\n');
+        at_temp_folder(self.text.write_all(&line))?;
+        self.bytes += line.len() as u64;
         self.lines += 1;
-        self.text.len() - length_before
+        Ok(line.len() as u64)
     }
 
     /// Removes the first lines until the content is at most `target` bytes long. Returns the number of these lines.
-    pub(super) fn trim(&mut self, target: usize) -> usize {
-        let (mut start, mut trimmed) = (0, 0);
-        while self.text.len() - start > target
-            && let Some(newline) = memchr(b'\n', &self.text[start..])
-        {
-            start += newline + 1;
+    pub(super) fn trim(&mut self, target: u64) -> Result<usize, IoError> {
+        let mut trimmed = 0;
+        if self.bytes <= target {
+            return Ok(trimmed);
+        }
+        at_temp_folder(self.text.rewind())?;
+        let text = std::mem::replace(&mut self.text, SpooledTempFile::new(SPOOL_BYTES));
+        let mut whole = BufReader::new(text);
+        while self.bytes > target {
+            self.bytes -= at_temp_folder(whole.skip_until(b'\n'))? as u64;
             trimmed += 1;
         }
-        self.text.drain(..start);
+        at_temp_folder(io::copy(&mut whole, &mut self.text))?;
         self.lines -= trimmed;
-        trimmed
+        Ok(trimmed)
     }
+}
+
+fn at_temp_folder<T>(result: io::Result<T>) -> Result<T, IoError> {
+    result.at("use a temp file in", std::env::temp_dir())
 }
 
 /// The result of [`super::plan()`].
@@ -132,9 +149,13 @@ pub struct PromptCounts {
     /// Oldest prompts removed by `max_bytes`.
     #[serde(rename = "history_trimmed")]
     pub trimmed: usize,
-    /// Lines of the current history that no rollout in the rebuild has.
+    /// Lines of the current history that are in no rollout.
     #[serde(rename = "history_dropped")]
     pub dropped: usize,
+    /// The number of dropped lines whose conversation is on disk. Its rollouts lack these prompts, or the rebuild
+    /// leaves the conversation out.
+    #[serde(rename = "history_unrecorded")]
+    pub unrecorded: usize,
     /// Lines of the current history whose conversation the limit leaves out.
     #[serde(rename = "history_beyond_limit")]
     pub beyond_limit: usize,

@@ -6,8 +6,8 @@ use crate::history::{ConversationId, HistoryEntry, HistoryError, UserMessage, pr
 use std::collections::HashSet;
 use std::path::Path;
 
-/// The largest size of all prompts, in bytes. A rebuild holds the prompts in memory, and refuses more of them.
-const MAX_BYTES: u64 = 256 << 20;
+/// The largest size of all prompts, in bytes. A rebuild sorts the prompts in memory, and refuses more of them.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// Collects prompts in any order.
 #[derive(Default)]
@@ -52,7 +52,10 @@ impl Prompts {
             let id = ConversationId::of(&line.session_id);
             match set.find(&id) {
                 Some(conversation) if !conversation.is_restored => counts.beyond_limit += 1,
-                _ => counts.dropped += 1,
+                _ => {
+                    counts.dropped += 1;
+                    counts.unrecorded += usize::from(set.has_rollout_or_archived_row(&id));
+                }
             }
         })?;
         Ok(bad_lines)
@@ -61,22 +64,25 @@ impl Prompts {
     /// Writes the lines, oldest first, without exact duplicates. Trims as Codex does: if the text
     /// exceeds `max_bytes`, the oldest lines go until four fifths of the limit, or one line,
     /// remain. Returns the number of lines that it removed.
-    pub(super) fn write(mut self, file: &mut PlannedHistoryFile, max_bytes: Option<u64>) -> usize {
+    pub(super) fn write(
+        mut self,
+        file: &mut PlannedHistoryFile,
+        max_bytes: Option<u64>,
+    ) -> Result<usize, HistoryError> {
         self.lines.sort_unstable_by(|a, b| {
             (a.ts, &a.session_id, &a.text).cmp(&(b.ts, &b.session_id, &b.text))
         });
         self.lines.dedup();
         let mut newest = 0;
         for entry in self.lines {
-            newest = file.push(&entry);
+            newest = file.push(&entry)?;
         }
-        let max_bytes = max_bytes.and_then(|max| usize::try_from(max).ok());
-        match max_bytes.filter(|max| file.text.len() > *max) {
+        match max_bytes.filter(|max| file.bytes > *max) {
             Some(max) => {
                 let four_fifths = max / 5 * 4 + max % 5 * 4 / 5;
-                file.trim(four_fifths.max(newest))
+                Ok(file.trim(four_fifths.max(newest))?)
             }
-            None => 0,
+            None => Ok(0),
         }
     }
 }
@@ -84,6 +90,7 @@ impl Prompts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Seek};
 
     /// Returns the file, its content, and the number of trimmed lines.
     fn rendered(
@@ -99,9 +106,14 @@ mod tests {
             prompts.add(&ConversationId::of("s"), &message).unwrap();
         }
         let mut written = PlannedHistoryFile::new("history.jsonl", 0);
-        let trimmed = prompts.write(&mut written, max_bytes);
-        let text = String::from_utf8(written.text.clone()).unwrap();
-        assert_eq!(text.lines().count(), written.lines);
+        let trimmed = prompts.write(&mut written, max_bytes).unwrap();
+        let mut text = String::new();
+        written.text.rewind().unwrap();
+        written.text.read_to_string(&mut text).unwrap();
+        assert_eq!(
+            (text.len() as u64, text.lines().count()),
+            (written.bytes, written.lines)
+        );
         (written, text, trimmed)
     }
 
@@ -112,13 +124,13 @@ mod tests {
     #[test]
     fn a_history_within_the_limit_is_not_trimmed() {
         let (whole, text, trimmed) = rendered(&ten(), None);
-        assert_eq!(rendered(&ten(), Some(whole.text.len() as u64)).1, text);
+        assert_eq!(rendered(&ten(), Some(whole.bytes)).1, text);
         assert_eq!(trimmed, 0);
     }
 
     #[test]
     fn beyond_the_limit_the_oldest_lines_are_removed_until_four_fifths_remain() {
-        let whole = rendered(&ten(), None).0.text.len() as u64;
+        let whole = rendered(&ten(), None).0.bytes;
         let (file, text, trimmed) = rendered(&ten(), Some(whole - 1));
         // Four fifths of ten lines less a byte hold seven.
         assert_eq!((file.lines, trimmed), (7, 3));

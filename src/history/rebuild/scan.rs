@@ -2,8 +2,11 @@
 
 use super::conversations::{ConversationSet, RebuildConversation};
 use super::prompts::Prompts;
-use crate::history::{Depth, HistoryError, SkippedFile, for_each_file, rollout};
-use crate::io::Progress;
+use crate::history::{
+    Depth, HistoryError, RolloutScan, SkippedFile, ThreadNameIndex, for_each_file, rollout,
+};
+use crate::io::{Progress, Rfc3339Time};
+use std::collections::HashMap;
 use std::path::Path;
 
 /// Marks all but the `max` most recent conversations as left out and returns their number. Reads
@@ -39,55 +42,101 @@ fn read_ends(
     places: &[usize],
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<(), HistoryError> {
-    let (owners, paths) = set.list_rollouts(home, places);
-    let read = rollout::read_last_time;
-    for_each_file(paths.into_iter(), 1, skipped, read, |n, time| {
-        set.conversations[owners[n]].add_time(time);
+    let owners: Vec<usize> = set.rollouts(places).map(|(place, _)| place).collect();
+    let mut last: Vec<Option<Rfc3339Time>> = vec![None; set.conversations.len()];
+    let paths = set.rollouts(places).map(|(_, file)| file.path(home));
+    for_each_file(paths, 1, skipped, rollout::read_last_time, |n, time| {
+        let known = &mut last[owners[n]];
+        *known = Rfc3339Time::later_of(known.take(), time);
         Ok(())
     })?;
     for place in places {
-        set.conversations[*place].set_updated();
+        set.conversations[*place].set_updated(last[*place].take());
     }
     Ok(())
 }
 
-/// Reads the rollouts of the selected conversations, and adds their messages to `prompts` if it is given. They are read
-/// completely if prompts are wanted or their row has no title, else from their ends, for the time of the last change.
-/// Returns the number of bad lines.
-pub(super) fn scan(
-    home: &Path,
-    set: &mut ConversationSet,
-    mut prompts: Option<&mut Prompts>,
-    skipped: &mut Vec<SkippedFile>,
-    progress: &dyn Progress,
-) -> Result<u64, HistoryError> {
-    let restored =
-        (0..set.conversations.len()).filter(|place| set.conversations[*place].is_restored);
-    let (whole, ends): (Vec<_>, Vec<_>) = restored
-        .partition(|place| prompts.is_some() || set.conversations[*place].row_title().is_none());
-    let (owners, paths) = set.list_rollouts(home, &whole);
-    let lengths = paths
-        .iter()
-        .map(|path| path.metadata().map_or(0, |m| m.len()));
-    progress.expect_bytes(lengths.sum());
-    let mut bad_lines = 0;
-    let read =
-        |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
-    for_each_file(paths.into_iter(), 1, skipped, read, |n, scan| {
-        bad_lines += scan.bad_lines;
-        let conversation = &mut set.conversations[owners[n]];
-        if let Some(prompts) = &mut prompts {
+/// Collects the contents of the rollouts of a rebuild.
+pub(super) struct Contents<'a> {
+    /// The current index, which distinguishes derived titles from given names.
+    pub(super) index: &'a ThreadNameIndex,
+    /// `None` if no prompts are wanted.
+    pub(super) prompts: Option<&'a mut Prompts>,
+}
+
+impl Contents<'_> {
+    /// Adds the prompts and the title of a rollout to those of its conversation.
+    fn add(
+        &mut self,
+        conversation: &RebuildConversation,
+        scan: RolloutScan,
+        found: &mut ScanResult,
+    ) -> Result<(), HistoryError> {
+        if let Some(prompts) = self.prompts.as_deref_mut() {
             for message in &scan.messages {
                 prompts.add(&conversation.id, message)?;
             }
         }
-        conversation.add_time(scan.last);
-        conversation.title = conversation.title.take().or(scan.title);
+        found.last = Rfc3339Time::later_of(found.last.take(), scan.last);
+        if let Some(title) = scan.title.filter(|_| !found.has_title) {
+            found.has_title = true;
+            let line = self.index.get(&conversation.id)?;
+            found.is_index_derived = line.is_some_and(|line| line.thread_name == title);
+            if conversation.row_title().is_none() {
+                found.title = Some(title);
+            }
+        }
         Ok(())
+    }
+}
+
+/// Reads the rollouts of the selected conversations. They are read completely if prompts are wanted or their row has no
+/// title, else from their ends, for the time of the last change. Returns the number of bad lines.
+pub(super) fn scan(
+    home: &Path,
+    set: &mut ConversationSet,
+    contents: &mut Contents<'_>,
+    skipped: &mut Vec<SkippedFile>,
+    progress: &dyn Progress,
+) -> Result<u64, HistoryError> {
+    let (mut whole, mut ends) = (Vec::new(), Vec::new());
+    let restored = set.conversations.iter().enumerate();
+    for (place, conversation) in restored.filter(|(_, c)| c.is_restored) {
+        if contents.prompts.is_some() || conversation.row_title().is_none() {
+            whole.push(place);
+        } else {
+            ends.push(place);
+        }
+    }
+    let owners: Vec<usize> = set.rollouts(&whole).map(|(place, _)| place).collect();
+    let paths = || set.rollouts(&whole).map(|(_, file)| file.path(home));
+    let lengths = paths().map(|path| path.metadata().map_or(0, |m| m.len()));
+    progress.expect_bytes(lengths.sum());
+    let mut bad_lines = 0;
+    let mut found: HashMap<usize, ScanResult> = HashMap::new();
+    let read =
+        |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
+    for_each_file(paths(), 1, skipped, read, |n, scan| {
+        let place = owners[n];
+        bad_lines += scan.bad_lines;
+        let found = found.entry(place).or_default();
+        contents.add(&set.conversations[place], scan, found)
     })?;
     for place in whole {
-        set.conversations[place].set_updated();
+        let found = found.remove(&place).unwrap_or_default();
+        let conversation = &mut set.conversations[place];
+        conversation.set_updated(found.last);
+        conversation.title = found.title;
+        conversation.is_index_derived = found.is_index_derived;
     }
     read_ends(home, set, &ends, skipped)?;
     Ok(bad_lines)
+}
+
+#[derive(Default)]
+struct ScanResult {
+    last: Option<Rfc3339Time>,
+    has_title: bool,
+    title: Option<String>,
+    is_index_derived: bool,
 }

@@ -12,6 +12,8 @@ pub(crate) struct SessionMeta {
     pub id: ConversationId,
     /// False for the form of Codex before 0.32, which newer versions do not list or open.
     pub has_envelope: bool,
+    /// The payload without the instructions, which are most of its size. A home may have a hundred
+    /// thousand conversations.
     pub payload: Value,
 }
 
@@ -116,6 +118,37 @@ pub(crate) enum Depth {
     Messages,
     /// The same and [`TurnValues`].
     Turns,
+}
+
+/// Drops all fields of a `session_meta` that this program does not use.
+pub(super) fn retain_used_fields(payload: Value) -> Value {
+    const USED: [&str; 18] = [
+        "timestamp",
+        "cwd",
+        "originator",
+        "cli_version",
+        "source",
+        "thread_source",
+        "model_provider",
+        "memory_mode",
+        "history_mode",
+        "history_base",
+        "subagent_history_start_ordinal",
+        "forked_from_id",
+        "git",
+        "agent_nickname",
+        "agent_role",
+        "agent_path",
+        "creator_user_id",
+        "creator_account_id",
+    ];
+    match payload {
+        Value::Object(mut all) => {
+            let used = USED.iter().filter_map(|key| all.remove_entry(*key));
+            Value::Object(used.collect())
+        }
+        other => other,
+    }
 }
 
 /// Returns the first line that is not blank, trimmed.

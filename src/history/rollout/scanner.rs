@@ -3,7 +3,9 @@
 //! Most lines are long and carry nothing that is needed here. They are recognized by their beginnings, and only
 //! checked to be complete JSON.
 
-use super::content::{Depth, RolloutScan, SessionMeta, UserMessage, first_line};
+use super::content::{
+    Depth, RolloutScan, SessionMeta, UserMessage, first_line, retain_used_fields,
+};
 use crate::codex::{
     EventKind, ItemOrigin, LineContent, LineItem, LineParts, SessionMetaLine, rollout_lines,
 };
@@ -181,7 +183,7 @@ fn parse_session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
     Some(SessionMeta {
         id,
         has_envelope: meta.has_envelope,
-        payload: meta.payload,
+        payload: retain_used_fields(meta.payload),
     })
 }
 

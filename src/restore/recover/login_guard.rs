@@ -2,9 +2,9 @@
 //! staged.
 
 use super::journal_pointer;
-use crate::accounts::{OwnerLocation, Profiles};
+use crate::accounts::{OwnerLocation, ProfileError, Profiles};
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, Login};
-use crate::io::{Environment, IoContext, IoError, Timestamp, atomic};
+use crate::io::{Environment, IoError, Timestamp, atomic};
 use crate::journal::{self, RecoveryPolicy};
 use crate::restore::{AuthJsonState, RestoreRequest};
 use std::path::{Path, PathBuf};
@@ -80,12 +80,7 @@ impl LoginGuard<'_> {
                 }
                 Ok(())
             }
-            _ => {
-                let profiles = Profiles::of(self.manager_home);
-                let saved = profiles.save_back(&old, &login, OwnerLocation::Profile, self.now);
-                let saved = saved.map(drop).map_err(std::io::Error::other);
-                saved.at("save the login of", outgoing)
-            }
+            _ => self.save_to_profile(outgoing, &old, &login),
         }
     }
 
@@ -96,15 +91,34 @@ impl LoginGuard<'_> {
         path: &Path,
         other: &AuthJsonState,
     ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
-        let outgoing = AuthJsonState::read(path)?;
-        if let (Some(snapshot), Some(login)) = (outgoing.snapshot(), outgoing.login()) {
+        let state = AuthJsonState::read(path)?;
+        if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
             return Ok(Some((snapshot.clone(), login.clone())));
         }
         // Equal bytes stay in the home, so a copy in quarantine would only alarm the user.
-        if outgoing.bytes().is_none() || outgoing.bytes() != other.bytes() {
-            outgoing.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
+        if state.bytes().is_none() || state.bytes() != other.bytes() {
+            state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
         }
         Ok(None)
+    }
+
+    fn save_to_profile(
+        &self,
+        path: &Path,
+        auth: &AuthSnapshot,
+        login: &Login,
+    ) -> Result<(), IoError> {
+        Profiles::of(self.manager_home)
+            .save_back(auth, login, OwnerLocation::Profile, self.now)
+            .map(drop)
+            .map_err(|e| match e {
+                ProfileError::Io(e) => e,
+                other => IoError {
+                    action: "save the login of",
+                    path: path.to_path_buf(),
+                    source: std::io::Error::other(other),
+                },
+            })
     }
 }
 

@@ -1,9 +1,11 @@
 //! Decides the folder of each restored database: in the home, or the folder outside of it that Codex uses.
 
-use crate::archive::EntryName;
+use crate::archive::{ArchiveError, EntryName};
 use crate::codex::threads::staged;
 use crate::codex::{CodexConfig, DatabaseError, config, database, home};
-use crate::io::{Environment, IoContext, IoError, OrdinaryPath, atomic, links, sharing, tree};
+use crate::io::{
+    Environment, IoContext, IoError, OrdinaryPath, atomic, links, sharing, space, tree,
+};
 use crate::journal::{self, Transaction};
 use crate::restore::{RestoreError, RestorePlan, RestoreRequest, RestoreTarget, Stage, Workspace};
 use std::io;
@@ -52,7 +54,7 @@ impl OutsideDatabases {
 ///
 /// # Errors
 /// The home does not use the outside folder yet and the request does not allow it, another home uses the folder, or its
-/// disk is full.
+/// disk has too little space.
 pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabases, RestoreError> {
     let (request, plan, stage) = (work.request, &mut work.plan, &work.stage);
     let transaction = &mut work.transaction;
@@ -83,6 +85,7 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     if is_shared(&folder, &stage.home().live, transaction.folder())? {
         return Err(RestoreError::SharedDatabases(folder));
     }
+    check_space(&folder, transaction.folder(), &databases)?;
     let staging = outside.stage_in(&folder, transaction)?;
     for (name, path) in databases {
         let staged = staging.join(name.as_path().file_name().unwrap_or_default());
@@ -128,15 +131,38 @@ fn check_home_uses(
     request: &RestoreRequest<'_>,
 ) -> Result<(), RestoreError> {
     let configs = [CodexConfig::read(home), CodexConfig::default()];
-    let mut used_folders = configs
+    let mut own = configs
         .iter()
         .filter_map(|config| config.database_folder(home, request.env));
-    let is_used = used_folders.any(|path| links::resolve_links(&path) == folder);
-    if is_used || request.may_write_outside {
+    let is_own = own.any(|path| links::resolve_links(&path) == folder);
+    if is_own || request.may_write_outside {
         Ok(())
     } else {
         Err(RestoreError::OutsideDatabases(folder.to_path_buf()))
     }
+}
+
+/// Fails if `folder` is on another disk than `staging` and that disk has too little space for these databases. This
+/// check is late because the folder may be named only by the restored settings.
+fn check_space(
+    folder: &Path,
+    staging: &Path,
+    databases: &[(EntryName, PathBuf)],
+) -> Result<(), ArchiveError> {
+    let mut above = folder.ancestors().filter(|path| path.is_dir());
+    let existing = above.next().unwrap_or(folder);
+    if space::is_same_file_system(existing, staging) {
+        return Ok(());
+    }
+    let sizes = databases
+        .iter()
+        .filter_map(|(_, path)| path.metadata().ok());
+    let needed_bytes = sizes.map(|meta| meta.len()).sum();
+    Ok(space::require(
+        existing,
+        needed_bytes,
+        space::free_bytes(existing),
+    )?)
 }
 
 /// Returns the folder of the databases by `config` or the environment, if it is outside of the home.

@@ -4,7 +4,9 @@
 use crate::archive::{ArchiveReader, FileEntry, file_extract};
 use crate::codex::database;
 use crate::history::{ConversationId, ThreadNameIndex, session_index};
-use crate::io::{atomic, file_open};
+#[cfg(unix)]
+use crate::io::IoContext;
+use crate::io::{IoError, atomic, file_open};
 use crate::restore::plan::needed_paths::newest_state_database;
 use crate::restore::{RestoreError, RestorePlan, RestoreTarget, Stage, Workspace};
 use std::collections::HashSet;
@@ -79,13 +81,16 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
     }
     let staged = stage.staged_path(name);
     atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
-    if live_bytes.is_none() {
-        plan.added.insert(&archived.path);
-    }
+    let is_new = live_bytes.is_none();
     atomic::write(
         &staged,
         &session_index::append_entries(live_bytes.unwrap_or_default(), &new_entries),
     )?;
+    if is_new {
+        plan.added.insert(&archived.path);
+    } else {
+        copy_mode(&path, &staged)?;
+    }
     plan.writes.insert(&archived.path);
     Ok(())
 }
@@ -94,4 +99,15 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
 fn unpack(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
     let file = atomic::create_private(to)?;
     Ok(file_extract::extract_entry(archive, entry, &file)?)
+}
+
+#[cfg(unix)]
+fn copy_mode(from: &Path, to: &Path) -> Result<(), IoError> {
+    let mode = from.metadata().at("read", from)?.permissions();
+    crate::io::modes::ignore_refusal(std::fs::set_permissions(to, mode)).at("set the mode of", to)
+}
+
+#[cfg(not(unix))]
+fn copy_mode(_from: &Path, _to: &Path) -> Result<(), IoError> {
+    Ok(())
 }
