@@ -118,10 +118,16 @@ pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
     let Some(home) = profile.other_live_home(Some(context.codex_home())) else {
         return;
     };
-    let name = printable(&profile.name);
-    context.warn(format_args!(
-        "{name} is the live account of another Codex home: {}; a login that is used in two homes stops working in \
-         both, so sign in here: codex login; if that home is gone for good: codex-manager use {name} --force-stale",
-        home.display()
-    ));
+    let (name, shown) = (printable(&profile.name), home.display());
+    if profile.unreadable_home().is_some() {
+        context.warn(format_args!(
+            "{name} is the live account of another Codex home, which cannot be read: \
+             {shown}; if that home is gone for good: codex-manager use {name} --force-stale"
+        ));
+    } else {
+        context.warn(format_args!(
+            "{name} is the live account of another Codex home: {shown}; a login that is \
+             used in two homes stops working in both, so sign in here: codex login"
+        ));
+    }
 }

@@ -16,8 +16,8 @@ pub(crate) struct RolloutIndex {
     /// The newest rollout of each conversation, by a hash of the conversation's id. A hash collision can hide a
     /// conversation, but never returns another one, because [`RolloutIndex::get`] compares the id.
     by_id: HashMap<u64, NameId>,
-    /// All rollouts, by a hash of the rollout's id.
-    by_rollout_id: HashMap<u64, NameId>,
+    /// The earlier rollouts of rewound conversations, by a hash of the rollout's id.
+    earlier: HashMap<u64, NameId>,
     hashes: RandomState,
     files: NameSet,
 }
@@ -43,15 +43,20 @@ impl RolloutIndex {
     /// Adds the rollout file `name` of the conversation `id`. Of two files of one rollout, the one added last is found.
     pub(crate) fn insert(&mut self, id: &str, name: &EntryName) {
         self.files.insert(name);
-        let number = self.names.add(name);
-        if let Some(rollout_id) = parse_rollout_id(name.as_path()) {
-            let hash = self.hashes.hash_one(rollout_id);
-            self.by_rollout_id.insert(hash, number);
-        }
+        let known = self.get(id);
         // Codex's database has one row for a conversation, with the path of the newest rollout.
-        let newest = self.get(id);
-        if newest.is_none_or(|newest| !is_later_rollout(newest.as_path(), name.as_path())) {
-            self.by_id.insert(self.hashes.hash_one(id), number);
+        let (newest, earlier) = match &known {
+            Some(known) if is_later_rollout(known.as_path(), name.as_path()) => (known, Some(name)),
+            Some(known) if is_later_rollout(name.as_path(), known.as_path()) => (name, Some(known)),
+            _ => (name, None),
+        };
+        let number = self.names.add(newest);
+        self.by_id.insert(self.hashes.hash_one(id), number);
+        if let Some(earlier) = earlier
+            && let Some(own) = parse_rollout_id(earlier.as_path())
+        {
+            let number = self.names.add(earlier);
+            self.earlier.insert(self.hashes.hash_one(own), number);
         }
     }
 
@@ -76,11 +81,14 @@ impl RolloutIndex {
     /// Returns the indexed file of the same rollout as `file`. It may be in another folder than `file`, and compressed
     /// or not.
     pub(crate) fn get_rollout(&self, file: &RolloutName) -> Option<EntryName> {
-        let rollout_id = file.rollout_id()?.to_lowercase();
-        let number = self.by_rollout_id.get(&self.hashes.hash_one(&rollout_id))?;
-        let name = self.names.name(*number);
-        let has_id = parse_rollout_id(name.as_path()).as_ref() == Some(&rollout_id);
-        has_id.then_some(name)
+        let wanted = file.rollout_id()?.to_lowercase();
+        let is_wanted =
+            |name: &EntryName| parse_rollout_id(name.as_path()).as_ref() == Some(&wanted);
+        let newest = self.get(file.id()?).filter(is_wanted);
+        newest.or_else(|| {
+            let number = self.earlier.get(&self.hashes.hash_one(&wanted))?;
+            Some(self.names.name(*number)).filter(is_wanted)
+        })
     }
 }
 
@@ -90,12 +98,12 @@ pub(crate) struct RolloutOverlay<'a>(pub(crate) Vec<&'a RolloutIndex>);
 
 impl staged::RolloutLocations for RolloutOverlay<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
-        let rollouts_of_thread = self.0.iter().filter_map(|rollouts| rollouts.get(id));
-        let newest = rollouts_of_thread.reduce(|first, second| {
-            if is_later_rollout(second.as_path(), first.as_path()) {
-                second
+        let found = self.0.iter().filter_map(|rollouts| rollouts.get(id));
+        let newest = found.reduce(|known, other| {
+            if is_later_rollout(other.as_path(), known.as_path()) {
+                other
             } else {
-                first
+                known
             }
         });
         newest.map(|name| name.as_path().to_path_buf())
