@@ -100,6 +100,27 @@ fn i3_a_restore_onto_a_full_disk_changes_nothing() {
 }
 
 #[test]
+fn i3_a_restore_onto_a_full_disk_leaves_no_mark_for_the_next_sync() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, "sessions/big.bin", noise(8 << 20));
+    let archive = text(&backup(&env, &[]));
+    fs::remove_dir_all(env.codex_home()).expect("remove");
+    let Some(_mount) = Mount::tmpfs(&env.codex_home(), 4096) else {
+        return;
+    };
+    sample_home_at(&env.codex_home());
+    write_auth(&env.codex_home(), &alice(2));
+    let cloud = env.path("cloud");
+    fs::create_dir(&cloud).expect("folder");
+    let _ = env.run(["sync", "init", "--cloud", &text(&cloud)]).code(0);
+    let _ = env.run(["sync", "run", "--apply"]).code(0);
+    let before = home_and_manager_home(&env);
+    let _ = env.run(["restore", &archive, "--no-safety-backup"]).code(1);
+    assert_same_tree(&before, &home_and_manager_home(&env));
+}
+
+#[test]
 fn i3_without_space_for_the_safety_backup_nothing_is_restored() {
     let env = TestEnv::new();
     let Some(_mount) = Mount::tmpfs(&env.manager_home(), 2048) else {

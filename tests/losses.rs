@@ -475,12 +475,12 @@ fn a_restore_names_the_archive_of_the_messages_that_it_replaces() {
     assert_eq!(loss(&env), "1 conversation lost 4 messages");
     let restore = ["restore", "--session", &id(1), "--yes", "--json"];
     let planned = env.run([&restore[..], &["--dry-run"]].concat()).code(0);
-    let note = "1 message is only in the Codex home: the safety backup keeps it";
+    let note = "not in the archive: 1 message of the Codex home, kept in the safety backup";
     assert_eq!(planned.json()["notes"], json!([note]));
     let restored = env.run(restore).code(0).json();
     let safety = restored["safety_backup"].as_str().unwrap();
     let name = safety.strip_suffix("-codex.tar.gz").unwrap();
-    let note = format!("1 message that only the Codex home had is in {name}");
+    let note = format!("not in the archive: 1 message of the Codex home, kept in {name}");
     assert_eq!(restored["notes"], json!([note]));
     assert_eq!(loss(&env), "1 conversation lost 1 message", "the summary");
     let _ = env

@@ -428,13 +428,21 @@ fn an_auth_json_that_is_no_login_is_quarantined_by_a_restore() {
     let huge = |path: &Path| fs::File::create(path).and_then(|f| f.set_len(300 << 20));
     type Make = fn(&Path) -> std::io::Result<()>;
     let cases: [(&str, Make, &str); 4] = [
-        ("folder", folder, "not a regular file; it was kept in "),
-        ("pipe", pipe, "not a regular file"),
-        ("huge", huge, "too large for a login; it was kept in "),
+        (
+            "folder",
+            folder,
+            "held no login that codex-manager recognizes; it was kept in ",
+        ),
+        ("pipe", pipe, "held no login that codex-manager recognizes"),
+        (
+            "huge",
+            huge,
+            "held no login that codex-manager recognizes; it was kept in ",
+        ),
         (
             "garbage",
             |path| fs::write(path, "{\"tok"),
-            "truncated JSON; a copy was kept in ",
+            "held no login that codex-manager recognizes; it was kept in ",
         ),
     ];
     for (what, make, because) in cases {

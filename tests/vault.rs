@@ -395,7 +395,8 @@ fn forget_applies_the_rules_and_keeps_snapshots_of_other_programs() {
     assert_eq!(plan["drop"].as_array().unwrap().len(), 2, "{plan}");
     let run = env.run(rules).code(5);
     assert!(
-        run.stderr.contains("removing snapshots needs confirmation"),
+        run.stderr
+            .contains("a permanent deletion needs confirmation"),
         "{run}"
     );
     assert_eq!(snapshots(&env), before);

@@ -117,9 +117,8 @@ impl Advised for crate::restore::RestoreError {
             Self::NotEmpty(_) => self.unchanged(Refused, "choose a new or empty folder"),
             Self::NotFound(_) => self.unchanged(Failed, "list the files of the archive: tar tzf FILE")
                 .hint("choose one of its conversations: codex-manager restore ARCHIVE --session"),
-            Self::NothingToRestore { .. } => self.hint(Failed, "nothing was changed"),
-            Self::BackupIncomplete { can_skip_backup: true, .. } => self.unchanged(Refused, "make these files readable, or restore without a safety backup: --no-safety-backup"),
-            Self::BackupIncomplete { .. } => self.unchanged(Refused, "make these files readable, then run the same command again"),
+            Self::NothingToRestore(_) => self.hint(Failed, "nothing was changed"),
+            Self::BackupIncomplete { .. } => self.unchanged(Refused, "make these files readable; files, but not folders, can also be restored without a safety backup: --no-safety-backup"),
             Self::OtherCredentialStore(_) => self.unchanged(Refused, "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home"),
         }
     }

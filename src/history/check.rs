@@ -11,12 +11,10 @@ use super::session_index::ThreadNameIndex;
 use super::thread_titles::title_of;
 use super::unreadable::{ReadabilityCheck, UnreadableConversation};
 use super::{HEADS_AT_A_TIME, HistoryError, SkippedFile, for_each_file};
-use crate::codex::{DatabaseError, Projections, RolloutCut, ThreadRow, threads};
+use crate::codex::{DatabaseError, Projections, ThreadRow, threads};
 use crate::io::{IoError, OrdinaryPath};
 use serde::Serialize;
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The conversations of a home, its name index, and how both differ from Codex's table.
 #[derive(Debug, Default)]
@@ -68,12 +66,10 @@ fn compare_with(
     files: Vec<RolloutFile>,
     projections: Option<Projections>,
 ) -> Result<Findings, HistoryError> {
-    let mut damaged = Vec::new();
-    let mut old_format = 0;
-    let conversations = read_conversations(home, &files, &mut damaged, &mut old_format)?;
+    let mut conversations = read_conversations(home, &files, live_account)?;
     // A home may have half a million rollouts, and the comparison needs memory of its own.
     drop(files);
-    damaged.sort_by(|a, b| a.path.cmp(&b.path));
+    let damaged = std::mem::take(&mut conversations.damaged);
     let index = ThreadNameIndex::read(home)?;
     let input = CheckInput {
         home,
@@ -98,9 +94,9 @@ fn compare_with(
     };
     let has_table = rows.is_some();
     let rows = rows.unwrap_or_else(|| Differences::new(conversations.files.len()));
-    let mut report = rows.into_report(&input, live_account)?;
+    let mut report = rows.into_report(&input)?;
     report.damaged = damaged;
-    report.old_format = old_format;
+    report.old_format = conversations.old_format;
     report.database = database.map(Path::to_path_buf);
     report.problem = problem;
     let home = input.real_home.to_path_buf();
@@ -115,75 +111,47 @@ fn compare_with(
     })
 }
 
-struct HeadFacts {
-    id: ConversationId,
-    has_envelope: bool,
-    account: Option<String>,
-    is_paginated: bool,
-    base: Option<Box<RolloutCut>>,
-    subagent_start: Option<u64>,
-}
-
-/// Reads the first lines of the rollouts. Adds those that cannot be read or name no conversation to `damaged`, and
-/// counts those of Codex before 0.32 in `old_format`.
+/// Reads the first lines of the rollouts. The result lists those that cannot be read or name no conversation, and
+/// counts those of Codex before 0.32.
 fn read_conversations(
     home: &Path,
     files: &[RolloutFile],
-    damaged: &mut Vec<SkippedFile>,
-    old_format: &mut usize,
+    live_account: Option<&str>,
 ) -> Result<Conversations, HistoryError> {
     let mut conversations = Conversations::default();
     conversations.files.reserve_exact(files.len());
-    let mut accounts: HashSet<Arc<str>> = HashSet::new();
     let mut without_meta = Vec::new();
-    let read = |path: &Path| {
-        Ok(rollout::read_head(path)?.map(|meta| HeadFacts {
-            has_envelope: meta.has_envelope,
-            account: meta.account().map(str::to_owned),
-            is_paginated: meta.is_paginated(),
-            base: meta.base().map(Box::new),
-            subagent_start: meta.subagent_start(),
-            id: meta.id,
-        }))
-    };
-    let jobs = files.iter().map(|file| file.path(home));
-    for_each_file(jobs, HEADS_AT_A_TIME, damaged, read, |i, meta| {
-        match meta {
-            None => without_meta.push(files[i].path(home)),
-            Some(head) if !head.has_envelope => *old_format += 1,
-            Some(head) => {
-                // Many conversations share an account.
-                let account = head.account.map(|account| {
-                    let known = accounts.get(&*account).map(Arc::clone);
-                    let account = known.unwrap_or_else(|| account.into());
-                    accounts.insert(Arc::clone(&account));
-                    account
-                });
-                conversations.files.push(ConversationRollout {
-                    id: head.id,
+    let is_other = |account: &&str| live_account.is_some_and(|live| live != *account);
+    let paths = files.iter().map(|file| file.path(home));
+    let damaged = &mut conversations.damaged;
+    for_each_file(
+        paths,
+        HEADS_AT_A_TIME,
+        damaged,
+        rollout::read_head,
+        |i, meta| {
+            match meta {
+                None => without_meta.push(SkippedFile {
+                    path: files[i].path(home),
+                    reason: "its first lines do not name a conversation".into(),
+                }),
+                Some(meta) if !meta.has_envelope => conversations.old_format += 1,
+                Some(meta) => conversations.files.push(ConversationRollout {
                     file: files[i].clone(),
-                    account,
-                    is_paginated: head.is_paginated,
-                    base: head.base,
-                    subagent_start: head.subagent_start,
-                });
+                    other_account: meta.account().filter(is_other).map(Into::into),
+                    is_paginated: meta.is_paginated(),
+                    base: meta.base().map(Box::new),
+                    subagent_start: meta.subagent_start(),
+                    id: meta.id,
+                }),
             }
-        }
-        Ok(())
-    })?;
-    damaged.extend(without_meta.into_iter().map(|path| {
-        let reason = describe_damage(&path);
-        SkippedFile { path, reason }
-    }));
+            Ok(())
+        },
+    )?;
+    conversations.damaged.append(&mut without_meta);
+    conversations.damaged.sort_by(|a, b| a.path.cmp(&b.path));
     conversations.sort();
     Ok(conversations)
-}
-
-fn describe_damage(path: &Path) -> String {
-    match path.metadata() {
-        Ok(meta) if meta.len() == 0 => "it is empty".into(),
-        _ => "its first lines do not name a conversation".into(),
-    }
 }
 
 /// A conversation on disk that has no row, so Codex does not list it.
@@ -289,7 +257,7 @@ impl CheckReport {
     /// Returns the number of differences that a repair does not touch.
     pub(crate) fn count_unrepairable(&self) -> usize {
         let unreadable = self.unreadable.iter();
-        let unreadable = unreadable.filter(|one| !one.is_repairable());
+        let unreadable = unreadable.filter(|conversation| !conversation.is_repairable());
         self.orphan_rows.len() + self.duplicates.len() + self.damaged.len() + unreadable.count()
     }
 }
@@ -306,9 +274,9 @@ struct CheckInput<'a> {
 
 /// Differences found in the rows read so far.
 struct Differences {
-    /// An element for each rollout, of which only that of a conversation's first rollout is used: 0 if the conversation
-    /// has no row, else 1 + the position, among its rollouts, of the one that the row names.
-    rollout_of_row: Vec<u8>,
+    /// An element for each rollout, of which only that of a conversation's first rollout is used: `None` if the
+    /// conversation has no row, else the position, among its rollouts, of the one that the row names.
+    rollout_of_row: Vec<Option<usize>>,
     report: CheckReport,
     problem: Option<IoError>,
 }
@@ -316,7 +284,7 @@ struct Differences {
 impl Differences {
     fn new(rollouts: usize) -> Self {
         Self {
-            rollout_of_row: vec![0; rollouts],
+            rollout_of_row: vec![None; rollouts],
             report: CheckReport::default(),
             problem: None,
         }
@@ -339,7 +307,7 @@ impl Differences {
         };
         // Two rows may name one conversation in different case. Rows come in descending order of
         // their ids, so Codex's spelling, in lower case, comes first.
-        if *rollout_of_row != 0 {
+        if rollout_of_row.is_some() {
             return;
         }
         let files = &input.conversations.files[range];
@@ -352,8 +320,7 @@ impl Differences {
         let newest = files.first().and_then(ConversationRollout::rewind_id);
         let place = files.iter().position(is_recorded);
         let place = place.filter(|place| newest.is_none() || files[*place].rewind_id() == newest);
-        *rollout_of_row =
-            u8::try_from(place.unwrap_or(0)).map_or(u8::MAX, |place| place.saturating_add(1));
+        *rollout_of_row = Some(place.unwrap_or(0));
         let rollout = &files[place.unwrap_or(0)];
         let used = &rollout.file;
         let row_id = || (id.to_string() != row.id).then(|| row.id.as_str().into());
@@ -386,11 +353,7 @@ impl Differences {
 
     /// Sorts the differences by id and adds those that need no row: missing rows, duplicates, and
     /// conversations of other accounts.
-    fn into_report(
-        self,
-        input: &CheckInput<'_>,
-        live_account: Option<&str>,
-    ) -> Result<CheckReport, HistoryError> {
+    fn into_report(self, input: &CheckInput<'_>) -> Result<CheckReport, HistoryError> {
         if let Some(problem) = self.problem {
             return Err(problem.into());
         }
@@ -403,12 +366,12 @@ impl Differences {
         report.unreadable.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let mut start = 0;
         for files in input.conversations.files.chunk_by(|a, b| a.id == b.id) {
-            let rollout_of_row = usize::from(self.rollout_of_row[start]);
+            let rollout_of_row = self.rollout_of_row[start];
             start += files.len();
             report.on_disk += 1;
-            let first = rollout_of_row.saturating_sub(1).min(files.len() - 1);
+            let first = rollout_of_row.unwrap_or(0);
             let used = &files[first];
-            if rollout_of_row == 0 {
+            if rollout_of_row.is_none() {
                 report.missing.push(MissingRow {
                     id: used.id.clone(),
                     path: used.file.path(input.home),
@@ -431,12 +394,10 @@ impl Differences {
                     paths: paths.chain(twins).collect(),
                 });
             }
-            if let (Some(account), Some(live)) = (&used.account, live_account)
-                && **account != *live
-            {
+            if let Some(account_id) = &used.other_account {
                 report.hidden.push(HiddenConversation {
                     id: used.id.clone(),
-                    account_id: account.to_string(),
+                    account_id: account_id.to_string(),
                 });
             }
         }

@@ -1,11 +1,11 @@
 //! The rollouts of a home by their conversations.
 
+use super::SkippedFile;
 use super::files::RolloutFile;
 use super::id::ConversationId;
 use crate::codex::{RolloutCut, RolloutName, parse_rollout_id};
 use std::cmp::Reverse;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// A rollout with the conversation that its first line names.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub(crate) struct ConversationRollout {
     /// The id in the first line of the rollout.
     pub id: ConversationId,
     pub file: RolloutFile,
-    /// The workspace account that created the conversation; `None` if Codex recorded none.
-    pub account: Option<Arc<str>>,
+    /// The workspace account that created the conversation, if it is known and not the live one.
+    pub other_account: Option<Box<str>>,
     /// True if Codex shows the turns of the rollout from a projection.
     pub is_paginated: bool,
     /// The rollout that this one continues, and the position at which this one branches off.
@@ -41,6 +41,10 @@ impl ConversationRollout {
 pub(crate) struct Conversations {
     /// Ordered by id. Of several rollouts of one conversation, the one that Codex uses comes first.
     pub(super) files: Vec<ConversationRollout>,
+    /// Rollouts that cannot be read or name no conversation.
+    pub(super) damaged: Vec<SkippedFile>,
+    /// The number of rollouts of Codex before 0.32.
+    pub(super) old_format: usize,
 }
 
 impl Conversations {

@@ -44,31 +44,31 @@ pub(crate) fn without_zst(path: &Path) -> &Path {
 /// # Errors
 /// A folder cannot be listed. A missing folder counts as empty.
 pub(crate) fn find(home: &Path) -> Result<Vec<RolloutFile>, IoError> {
-    let (found, errors) = walk(home);
-    errors.into_iter().next().map_or(Ok(found), Err)
+    let (files, errors) = walk(home);
+    errors.into_iter().next().map_or(Ok(files), Err)
 }
 
 /// Like [`find`], but leaves out folders that cannot be listed, and returns those too.
 pub(crate) fn find_readable(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>) {
-    let (found, errors) = walk(home);
+    let (files, errors) = walk(home);
     let skipped = errors.into_iter().map(|e| SkippedFile {
         path: e.path,
         reason: format!("cannot {}: {}", e.action, e.source),
     });
-    (found, skipped.collect())
+    (files, skipped.collect())
 }
 
 /// Like [`find_readable`], with the conversations of the Codex in TypeScript, which newer versions do not list.
 pub(crate) fn find_with_documents(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>) {
-    let (mut found, skipped) = find_readable(home);
+    let (mut files, skipped) = find_readable(home);
     let documents = list_documents(home);
     let documents = documents.map(|entry| Path::new(SESSIONS).join(entry.file_name()));
-    found.extend(documents.map(|path| RolloutFile {
+    files.extend(documents.map(|path| RolloutFile {
         relative: path.into(),
         is_archived: false,
         has_compressed_copy: false,
     }));
-    (found, skipped)
+    (files, skipped)
 }
 
 /// Returns the conversations of the Codex in TypeScript.
@@ -123,25 +123,25 @@ fn visit_folder(
 }
 
 fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
-    let mut found = Vec::new();
+    let mut files = Vec::new();
     let errors = visit_rollouts(home, &mut |_, path, is_archived| {
-        found.push(RolloutFile {
+        files.push(RolloutFile {
             relative: path.into(),
             is_archived,
             has_compressed_copy: false,
         });
     });
     // By bytes: a comparison of paths splits both into their components each time.
-    found.sort_unstable_by(|a, b| {
+    files.sort_unstable_by(|a, b| {
         let [a, b] = [a, b].map(|file| file.relative.as_os_str().as_encoded_bytes());
         let plain = |path: &'_ [u8]| path.strip_suffix(ZST.as_bytes()).unwrap_or(path).len();
         a[..plain(a)].cmp(&b[..plain(b)]).then(a.cmp(b))
     });
-    found.dedup_by(|zst, plain| {
+    files.dedup_by(|zst, plain| {
         let is_twin = without_zst(&zst.relative) == &*plain.relative;
         plain.has_compressed_copy |= is_twin;
         is_twin
     });
-    found.shrink_to_fit();
-    (found, errors)
+    files.shrink_to_fit();
+    (files, errors)
 }

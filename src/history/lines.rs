@@ -95,11 +95,11 @@ impl<R: Read> LineReader<R> {
     /// Returns the next line with its place, or `None` at the end of the file.
     pub(crate) fn next_placed(&mut self) -> io::Result<Option<PlacedLine<'_>>> {
         let offset = self.position();
-        let Some(found) = self.take_line()? else {
+        let Some(buffered) = self.take_line()? else {
             return Ok(None);
         };
         let (end, is_terminated) = (self.position(), self.is_terminated);
-        let line = match found {
+        let line = match buffered {
             BufferedLine::Whole(range) => JsonlLine::Whole(&self.buffer[range]),
             BufferedLine::TooLong { last } => JsonlLine::TooLong {
                 prefix: &self.buffer[..PREFIX_BYTES],
@@ -166,15 +166,15 @@ impl<R: Read> LineReader<R> {
     fn skip_rest(&mut self) -> io::Result<BufferedLine> {
         self.buffer
             .copy_within(self.start..self.start + PREFIX_BYTES, 0);
-        let mut last = last_non_space(&self.buffer[self.start + PREFIX_BYTES..self.end]);
+        let mut last_byte = last_non_space(&self.buffer[self.start + PREFIX_BYTES..self.end]);
         loop {
             self.start = PREFIX_BYTES;
             self.end = PREFIX_BYTES;
             self.fill()?;
             let read = &self.buffer[PREFIX_BYTES..self.end];
             let newline = memchr(b'\n', read);
-            let rest = &read[..newline.unwrap_or(read.len())];
-            last = last_non_space(rest).or(last);
+            let rest_of_line = &read[..newline.unwrap_or(read.len())];
+            last_byte = last_non_space(rest_of_line).or(last_byte);
             if let Some(at) = newline {
                 self.start = PREFIX_BYTES + at + 1;
             } else if self.at_end {
@@ -184,7 +184,7 @@ impl<R: Read> LineReader<R> {
                 continue;
             }
             return Ok(BufferedLine::TooLong {
-                last: last.unwrap_or(b' '),
+                last: last_byte.unwrap_or(b' '),
             });
         }
     }

@@ -18,7 +18,6 @@
 pub(crate) mod check;
 pub(crate) mod conversations;
 pub(crate) mod files;
-pub(crate) mod hidden;
 pub(crate) mod id;
 pub(crate) mod json;
 pub(crate) mod lines;

@@ -6,11 +6,12 @@ use super::repair_plan::{
 };
 use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
-use super::scratch_database::{self, ScratchDatabase};
+use super::scratch_database;
+use super::scratch_projection::{self, ScratchProjections};
 use super::snapshot::{self, RepairSnapshot, RepairSnapshots, SnapshotReason};
 use super::thread_rollouts::{ThreadChain, select_newest_of_each_thread};
 use super::unreadable::{ContinuedRollout, find_unprojected_bases};
-use super::{HistoryError, JOURNAL, SkippedFile, for_each_file, scratch_projection};
+use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::threads::live;
 use crate::codex::{
     CodexConfig, Holder, Program, Projections, RolloutCut, RolloutName, RowChange, RowValues,
@@ -20,6 +21,7 @@ use crate::io::{Environment, atomic};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -62,8 +64,8 @@ pub(crate) fn apply(
     let projected = project_rollouts(context, plan, program)?;
     let mut files = database_files(&database);
     if projected.is_some() || !plan.shortened.is_empty() {
-        let known = plan.projections.clone();
-        let projections = known.unwrap_or_else(|| new_projections_path(context));
+        let projections_database = plan.projections.clone();
+        let projections = projections_database.unwrap_or_else(|| new_projections_path(context));
         files.extend(database_files(&projections));
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
@@ -91,12 +93,19 @@ pub(crate) fn apply(
     }
 }
 
-/// Has Codex project the rollouts of the plan in a scratch home.
+/// Has Codex project the rollouts of the plan in a scratch home. Skips those that vanished since the plan.
 fn project_rollouts(
     context: &RepairContext<'_>,
-    plan: &RepairPlan,
+    plan: &mut RepairPlan,
     program: Option<&Program>,
-) -> Result<Option<(ScratchDatabase, Vec<RolloutCut>)>, HistoryError> {
+) -> Result<Option<ScratchProjections>, HistoryError> {
+    let vanished = plan
+        .unprojected
+        .extract_if(.., |rollout| !rollout.path.exists());
+    plan.skipped.extend(vanished.map(|rollout| SkippedFile {
+        path: rollout.path,
+        reason: "it no longer exists".into(),
+    }));
     if plan.unprojected.is_empty() {
         return Ok(None);
     }
@@ -108,7 +117,7 @@ fn project_rollouts(
 fn change_projections(
     context: &RepairContext<'_>,
     plan: &RepairPlan,
-    projected: Option<&(ScratchDatabase, Vec<RolloutCut>)>,
+    projected: Option<&ScratchProjections>,
 ) -> Result<(), HistoryError> {
     if let Some(database) = &plan.projections {
         let shortened: Vec<_> = plan.shortened.iter().map(String::as_str).collect();
@@ -116,50 +125,51 @@ fn change_projections(
             live::delete_projections(database, &shortened)?;
         }
     }
-    let Some((scratch, cuts)) = projected else {
-        return Ok(());
-    };
-    add_projections(plan.projections.as_deref(), context, scratch, cuts)
+    projected.map_or(Ok(()), |projected| {
+        add_projections(plan.projections.as_deref(), context, projected)
+    })
 }
 
 /// Adds projections to the database of the home, or creates it if there is none.
 fn add_projections(
     database: Option<&Path>,
     context: &RepairContext<'_>,
-    scratch: &ScratchDatabase,
-    cuts: &[RolloutCut],
+    projected: &ScratchProjections,
 ) -> Result<(), HistoryError> {
+    let source = &projected.scratch.database;
     let Some(database) = database else {
         let target = new_projections_path(context);
-        return snapshot::copy_file(&scratch.database, &target);
+        return snapshot::copy_file(source, &target);
     };
-    let known = Projections::read_beside(database);
-    let is_new = |cut: &&RolloutCut| known.end(&cut.rollout_id).is_none_or(|e| e < cut.offset);
-    let new: Vec<_> = cuts.iter().filter(is_new).cloned().collect();
-    Ok(projections::add(database, &scratch.database, &new)?)
+    let live_projections = Projections::read_beside(database);
+    let is_new = |cut: &&RolloutCut| {
+        live_projections
+            .end(&cut.rollout_id)
+            .is_none_or(|e| e < cut.offset)
+    };
+    let longer_cuts: Vec<_> = projected.cuts.iter().filter(is_new).cloned().collect();
+    Ok(projections::add(database, source, &longer_cuts)?)
 }
 
-/// Finds the conversations among `threads` that continue a rollout which Codex has not projected. Returns their
-/// continued rollouts, all of them, and the number of conversations found. Ignores unreadable rollouts.
+/// Returns the rollouts that conversations among `threads` continue, of the conversations of which Codex has not
+/// projected all. Ignores unreadable rollouts.
 pub(crate) fn find_unprojected(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,
-) -> (Vec<ContinuedRollout>, usize) {
+) -> Vec<ContinuedRollout> {
     if threads.is_empty() {
-        return (Vec::new(), 0);
+        return Vec::new();
     }
     let folder = threads::find_state_folder(context.home, context.env);
     let projections = Projections::read_folder(&folder);
     let (files, _) = files::find_readable(context.home);
     let newest = select_newest_of_each_thread(files).into_iter();
-    let chains = newest
+    let paths = newest
         .filter(|(id, _)| threads.contains(id))
-        .map(|(_, file)| {
-            find_unprojected_bases(context.home, &file.path(context.home), &projections)
-        });
-    let chains: Vec<_> = chains.filter(|chain| !chain.is_empty()).collect();
-    let count = chains.len();
-    (chains.into_iter().flatten().collect(), count)
+        .map(|(_, file)| file.path(context.home));
+    paths
+        .flat_map(|path| find_unprojected_bases(context.home, &path, &projections))
+        .collect()
 }
 
 /// Lets `program` project these rollouts, and adds the projections to the database of the home. No other row is
@@ -172,11 +182,11 @@ pub(crate) fn project_continued_rollouts(
     program: &Program,
     rollouts: &[ContinuedRollout],
 ) -> Result<(), HistoryError> {
-    let (scratch, cuts) = scratch_projection::create(context, program, rollouts)?;
+    let projected = scratch_projection::create(context, program, rollouts)?;
     require_unused_home(context)?;
     let folder = threads::find_state_folder(context.home, context.env);
     let database = Projections::read_folder(&folder).database;
-    add_projections(database.as_deref(), context, &scratch, &cuts)
+    add_projections(database.as_deref(), context, &projected)
 }
 
 /// The number of changes whose rollouts are read before their rows are inserted. Bounds memory.
@@ -228,7 +238,8 @@ fn build_rows(
         .iter()
         .map(|i| existing(i).unwrap_or_else(|| recorded(*i).into()));
     let read = |path: &Path| {
-        let modified = path.metadata()?.modified()?;
+        // A rollout that vanished after the plan is skipped with a warning, like an unreadable one.
+        let modified = path.metadata().map_err(io::Error::other)?.modified()?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
         let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
         let mut scan = rollout::scan(path, Depth::Turns, |_| ())?;
@@ -307,25 +318,25 @@ fn recreate_database(
 ) -> Result<RepairSnapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
     // Codex itself creates the tables: their schema changes with its version.
-    let created = scratch_database::create(context, &plan.home, program, &plan.conversations)?;
-    threads::apply_changes(&created.database, |apply| {
+    let scratch = scratch_database::create(context, &plan.home, program, &plan.conversations)?;
+    threads::apply_changes(&scratch.database, |apply| {
         let mut changes = plan.changes.iter().filter_map(RepairChange::to_row_change);
         changes.try_for_each(|change| apply(&change))
     })?;
     let folder = threads::find_state_folder(context.home, context.env);
-    let target = folder.join(created.database.file_name().unwrap_or_default());
+    let target = folder.join(scratch.database.file_name().unwrap_or_default());
     // The snapshot gets the logs too, because the old database may be complete only with them.
-    let mut kept = database_files(&target);
-    if let Some(old) = &plan.database
-        && *old != target
+    let mut copied_files = database_files(&target);
+    if let Some(old_database) = &plan.database
+        && *old_database != target
     {
-        kept.extend(database_files(old));
+        copied_files.extend(database_files(old_database));
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
     let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
-    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, kept, now)?;
-    install_database(exchange, &created.database, &target, policy).inspect_err(|_| {
+    let snapshot = snapshots.create(context.home, SnapshotReason::Repair, copied_files, now)?;
+    install_database(exchange, &scratch.database, &target, policy).inspect_err(|_| {
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
             snapshot.discard();
         }
@@ -382,4 +393,36 @@ pub(crate) fn undo(
 pub(crate) fn recover(manager_home: &Path, env: &Environment) -> Result<Recovery, HistoryError> {
     let policy = &IdleHome { env };
     Ok(FileExchange::recover(manager_home, JOURNAL, policy)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+    use std::fs;
+
+    #[test]
+    fn a_rollout_that_vanished_after_the_plan_is_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, sessions) = (folder.path(), folder.path().join("sessions"));
+        let database = home.join("state_5.sqlite");
+        Connection::open(&database)
+            .unwrap()
+            .execute_batch("CREATE TABLE threads(id TEXT, rollout_path TEXT, title TEXT)")
+            .unwrap();
+        fs::create_dir(&sessions).unwrap();
+        let id = "01a20471-173b-7473-bfed-d3ac4957f9e9";
+        let rollout = sessions.join(format!("rollout-2026-11-22T18-07-30-{id}.jsonl"));
+        let line = format!(r#"{{"type":"session_meta","payload":{{"id":"{id}"}}}}"#);
+        fs::write(&rollout, line + "\n").unwrap();
+        let files = files::find(home).unwrap();
+        let findings =
+            crate::history::check::compare_rollouts(home, Some(&database), files).unwrap();
+        let mut plan = plan(findings, "openai").unwrap();
+        assert_eq!(plan.changes.len(), 1);
+        fs::remove_file(&rollout).unwrap();
+        change_rows(&database, &mut plan).unwrap();
+        assert!(plan.changes.is_empty());
+        assert_eq!(plan.skipped[0].path, rollout);
+    }
 }

@@ -192,12 +192,13 @@ impl RepairPlan {
     }
 
     fn add_unreadable(&mut self, unreadable: Vec<UnreadableConversation>) {
-        for one in unreadable
+        for conversation in unreadable
             .into_iter()
             .filter(UnreadableConversation::is_repairable)
         {
-            let turns = || pluralize(one.turns_on_disk, "turn");
-            let (action, from, to) = match one.cause {
+            let shown = conversation.turns_shown.to_string();
+            let turns = || pluralize(conversation.turns_on_disk, "turn");
+            let (action, from, to) = match conversation.cause {
                 UnreadableCause::Mode => (
                     RepairAction::Mode,
                     "legacy".to_owned(),
@@ -205,17 +206,17 @@ impl RepairPlan {
                 ),
                 UnreadableCause::Unprojected(rollouts) => {
                     self.unprojected.extend(rollouts);
-                    (RepairAction::Turns, one.turns_shown.to_string(), turns())
+                    (RepairAction::Turns, shown, turns())
                 }
                 UnreadableCause::Shortened { rollout_id, .. } => {
                     self.shortened.push(rollout_id);
-                    (RepairAction::Turns, one.turns_shown.to_string(), turns())
+                    (RepairAction::Turns, shown, turns())
                 }
                 UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => continue,
             };
             self.changes.push(RepairChange {
-                row_id: Some(one.row_id.into()),
-                ..RepairChange::new(one.id, action, Some(from), to)
+                row_id: Some(conversation.row_id.into()),
+                ..RepairChange::new(conversation.id, action, Some(from), to)
             });
         }
     }
@@ -227,11 +228,11 @@ impl RepairPlan {
         id: &ConversationId,
         path: &Path,
     ) -> String {
-        let found = conversations
+        let listed = conversations
             .rollouts_of(id)
             .iter()
             .find(|c| path.ends_with(&c.file.relative));
-        let path = found.map_or_else(|| path.to_path_buf(), |c| c.file.plain_path(&self.home));
+        let path = listed.map_or_else(|| path.to_path_buf(), |c| c.file.plain_path(&self.home));
         path.to_string_lossy().into_owned()
     }
 }
@@ -258,8 +259,8 @@ fn find_given_names(
         let line = index.get(id)?.filter(|_| is_paginated);
         let derived = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
         let name = line.map(|line| line.thread_name);
-        let given = name.filter(|name| is_given_name(name, id, derived.into_iter().flatten()));
-        names.extend(given.map(|name| (with_line[n], name)));
+        let given_name = name.filter(|name| is_given_name(name, id, derived.into_iter().flatten()));
+        names.extend(given_name.map(|name| (with_line[n], name)));
         Ok(())
     })?;
     Ok(names)

@@ -110,16 +110,19 @@ fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<
     let failed = |text: &str| HistoryError::NotRebuilt(text.to_owned());
     let deadline = Instant::now() + BACKFILL_TIMEOUT;
     run_app_server(scratch, program, env, |ask| {
-        let (mut seen, mut changed_at, mut is_first) = (None, Instant::now(), true);
+        let (mut last_progress, mut changed_at) = (None, Instant::now());
         loop {
-            let state = read_backfill_state(scratch);
-            let is_complete = |(status, _): &(String, i64)| status == "complete";
-            if state.as_ref().is_some_and(is_complete) {
+            ask("thread/list", &json!({"limit": 1}))?;
+            let progress = read_backfill_progress(scratch);
+            if progress
+                .as_ref()
+                .is_some_and(|progress| progress.status == "complete")
+            {
                 return Ok(());
             }
             let now = Instant::now();
-            if state != seen {
-                (seen, changed_at) = (state, now);
+            if progress != last_progress {
+                (last_progress, changed_at) = (progress, now);
             }
             if now > deadline {
                 return Err(failed(
@@ -129,12 +132,8 @@ fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<
             if now - changed_at > STALL_TIMEOUT {
                 return Err(failed("it indexed nothing for 30 s"));
             }
-            if !is_first {
-                // Codex 0.110 answers at once, and indexes in the background.
-                std::thread::sleep(BACKFILL_POLL_INTERVAL);
-            }
-            is_first = false;
-            ask("thread/list", &json!({"limit": 1}))?;
+            // Codex 0.110 answers at once, and indexes in the background.
+            std::thread::sleep(BACKFILL_POLL_INTERVAL);
         }
     })
 }
@@ -166,12 +165,21 @@ pub(super) fn run_app_server(
     Ok(())
 }
 
-/// Returns the progress that Codex records while it indexes the rollouts: the status, and the number of rows.
-fn read_backfill_state(scratch: &Path) -> Option<(String, i64)> {
+/// The progress that Codex records while it indexes the rollouts.
+#[derive(PartialEq, Eq)]
+struct BackfillProgress {
+    status: String,
+    rows: i64,
+}
+
+fn read_backfill_progress(scratch: &Path) -> Option<BackfillProgress> {
     let database = threads::find_state_database(scratch, &Environment::default())?;
-    let state = database_view::read(&database, |connection| {
+    let progress = database_view::read(&database, |connection| {
         let sql = "SELECT status, (SELECT count(*) FROM threads) FROM backfill_state";
-        connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        connection.query_row(sql, [], |row| {
+            let (status, rows) = (row.get(0)?, row.get(1)?);
+            Ok(BackfillProgress { status, rows })
+        })
     });
-    state.ok()
+    progress.ok()
 }

@@ -23,7 +23,13 @@ use std::path::Path;
 /// The longest first line of a rollout, in bytes. The first line has the instructions.
 const MAX_FIRST_LINE_BYTES: u64 = 4 << 20;
 
-/// Lets `program` project these rollouts up to their cuts. Returns the database with the projections.
+/// A database with projections, and the rollouts that it has up to their cuts.
+pub(crate) struct ScratchProjections {
+    pub(super) scratch: ScratchDatabase,
+    pub(super) cuts: Vec<RolloutCut>,
+}
+
+/// Lets `program` project these rollouts up to their cuts.
 ///
 /// # Errors
 /// A rollout cannot be copied, Codex cannot be started or opens no rollout, or the user interrupts.
@@ -31,7 +37,7 @@ pub(crate) fn create(
     context: &RepairContext<'_>,
     program: &Program,
     rollouts: &[ContinuedRollout],
-) -> Result<(ScratchDatabase, Vec<RolloutCut>), HistoryError> {
+) -> Result<ScratchProjections, HistoryError> {
     let staging = Staging::create_in(&context.manager_home.join("tmp"))?;
     let scratch = staging.path("home");
     let folder = scratch.join(SESSIONS);
@@ -44,9 +50,9 @@ pub(crate) fn create(
     // Several conversations may continue one rollout, at different places.
     let mut longest: HashMap<&str, &ContinuedRollout> = HashMap::new();
     for rollout in rollouts {
-        let known = longest.entry(&rollout.cut.rollout_id).or_insert(rollout);
-        if known.cut.offset < rollout.cut.offset {
-            *known = rollout;
+        let longest_so_far = longest.entry(&rollout.cut.rollout_id).or_insert(rollout);
+        if longest_so_far.cut.offset < rollout.cut.offset {
+            *longest_so_far = rollout;
         }
     }
     let mut cuts = Vec::new();
@@ -56,9 +62,9 @@ pub(crate) fn create(
     }
     run_app_server(&scratch, program, context.env, |ask| {
         for cut in &cuts {
-            let asked = ask("thread/resume", &json!({"threadId": cut.rollout_id}));
+            let answer = ask("thread/resume", &json!({"threadId": cut.rollout_id}));
             // Codex refuses some, such as subagents. The check after the repair reports them.
-            if let Err(error @ HistoryError::Interrupted) = asked {
+            if let Err(error @ HistoryError::Interrupted) = answer {
                 return Err(error);
             }
         }
@@ -72,11 +78,13 @@ pub(crate) fn create(
     database::checkpoint_wal(&database)?;
     projections::cut(&database, &cuts)?;
     database::check_integrity(&database)?;
-    let scratch = ScratchDatabase {
-        database,
-        _staging: staging,
-    };
-    Ok((scratch, cuts))
+    Ok(ScratchProjections {
+        scratch: ScratchDatabase {
+            database,
+            _staging: staging,
+        },
+        cuts,
+    })
 }
 
 /// Copies a rollout up to its cut, with the id of the rollout in place of the id of its conversation. Codex reads the
@@ -86,35 +94,35 @@ fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryE
     let unusable =
         || HistoryError::NotRebuilt(format!("cannot use the rollout {}", source.display()));
     let name = RolloutName::parse(source).ok_or_else(unusable)?;
-    let (own, thread) = (&rollout.cut.rollout_id, name.id().ok_or_else(unusable)?);
-    let time = name.name.find(thread).ok_or_else(unusable)?;
-    let target = folder.join(format!("{}{own}.jsonl", &name.name[..time]));
+    let (rollout_id, thread) = (&rollout.cut.rollout_id, name.id().ok_or_else(unusable)?);
+    let id_position = name.name.find(thread).ok_or_else(unusable)?;
+    let target = folder.join(format!("{}{rollout_id}.jsonl", &name.name[..id_position]));
     let mut reader = BufReader::new(open_plain(source).at("read", source)?);
-    let mut first = Vec::new();
+    let mut first_line = Vec::new();
     reader
         .by_ref()
         .take(MAX_FIRST_LINE_BYTES)
-        .read_until(b'\n', &mut first)
+        .read_until(b'\n', &mut first_line)
         .at("read", source)?;
-    let text = std::str::from_utf8(&first).map_err(|_| unusable())?;
-    let base = rollout::parse_prefix(&first, Path::new("head.jsonl")).at("read", source)?;
+    let first_text = std::str::from_utf8(&first_line).map_err(|_| unusable())?;
+    let base = rollout::parse_prefix(&first_line, Path::new("head.jsonl")).at("read", source)?;
     let base = base.and_then(|meta| meta.base());
-    let mut renamed = text.to_owned();
+    let mut renamed = first_text.to_owned();
     for key in ["id", "session_id"] {
         let field = |id: &str| format!("\"{key}\":\"{id}\"");
         // In the text and not as JSON: the projection stores byte offsets, so the line must keep its length.
-        renamed = renamed.replacen(&field(thread), &field(own), 1);
+        renamed = renamed.replacen(&field(thread), &field(rollout_id), 1);
     }
     let keeps_base = base.is_none_or(|base| renamed.contains(&base.rollout_id));
-    if renamed.len() != first.len() || !keeps_base {
+    if renamed.len() != first_line.len() || !keeps_base {
         return Err(unusable());
     }
-    let rest = rollout.cut.offset.saturating_sub(first.len() as u64);
+    let rest_bytes = rollout.cut.offset.saturating_sub(first_line.len() as u64);
     let mut file = atomic::TempFile::create_beside(&target)?;
     let written = file
         .file()
         .write_all(renamed.as_bytes())
-        .and_then(|()| io::copy(&mut reader.take(rest), file.file()));
+        .and_then(|()| io::copy(&mut reader.take(rest_bytes), file.file()));
     written.at("write", &target)?;
     Ok(file.replace(&target)?)
 }

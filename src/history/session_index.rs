@@ -161,10 +161,10 @@ pub(crate) fn read_ids_since(
 /// Returns the id at the beginning of a line, where Codex writes it (0.169). `None` if another field comes first, or if
 /// the id has an escape.
 fn parse_leading_id(line: &[u8]) -> Option<&str> {
-    let rest = line.strip_prefix(b"{\"id\":\"")?;
-    let end = memchr(b'"', rest)?;
+    let after_key = line.strip_prefix(b"{\"id\":\"")?;
+    let end = memchr(b'"', after_key)?;
     // An escape is not decoded here.
-    let id = str::from_utf8(&rest[..end]).ok()?;
+    let id = str::from_utf8(&after_key[..end]).ok()?;
     (!id.contains('\\')).then_some(id.trim())
 }
 
@@ -184,26 +184,21 @@ impl IndexEntry {
     }
 }
 
-/// Removes the lines of a conversation from the index, under Codex's lock, and returns them
-/// unchanged.
-pub(crate) fn take_lines(home: &Path, id: &ConversationId) -> Result<Vec<String>, HistoryError> {
-    change_lines(home, |lines| {
-        let (taken, kept) = lines.into_iter().partition(|line| is_line_of(line, id));
-        (kept, taken)
-    })
+/// Removes the lines of a conversation from the index, under Codex's lock.
+pub(crate) fn remove_lines(home: &Path, id: &ConversationId) -> Result<(), HistoryError> {
+    change_lines(home, |lines| lines.retain(|line| !is_line_of(line, id)))
 }
 
 /// Appends saved lines of a conversation, under Codex's lock, unless the index has lines of the conversation.
 pub(crate) fn put_lines_if_absent(
     home: &Path,
     id: &ConversationId,
-    taken: &[String],
+    saved_lines: &[String],
 ) -> Result<(), HistoryError> {
-    change_lines(home, |mut lines| {
+    change_lines(home, |lines| {
         if !lines.iter().any(|line| is_line_of(line, id)) {
-            lines.extend(taken.iter().cloned());
+            lines.extend(saved_lines.iter().cloned());
         }
-        (lines, ())
     })
 }
 
@@ -218,27 +213,26 @@ fn is_line_of(line: &str, id: &ConversationId) -> bool {
     serde_json::from_str::<IndexEntry>(line).is_ok_and(|entry| ConversationId::of(&entry.id) == *id)
 }
 
-fn change_lines<T>(
-    home: &Path,
-    change: impl FnOnce(Vec<String>) -> (Vec<String>, T),
-) -> Result<T, HistoryError> {
+fn change_lines(home: &Path, change: impl FnOnce(&mut Vec<String>)) -> Result<(), HistoryError> {
     // The whole file is written again, so a line that Codex appends meanwhile would be lost without its lock.
     let _lock = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
     let path = home.join(FILE_NAME);
     let before: Vec<String> = read_text(&path)?.lines().map(Into::into).collect();
-    let (after, result) = change(before.clone());
-    if after != before {
-        let mut text = after.join("\n");
-        if !after.is_empty() {
-            text.push('\n');
-        }
-        if before.is_empty() {
-            atomic::write(&path, text.as_bytes())?;
-        } else {
-            atomic::write_keeping_mode(&path, text.as_bytes())?;
-        }
+    let mut after = before.clone();
+    change(&mut after);
+    if after == before {
+        return Ok(());
     }
-    Ok(result)
+    let mut text = after.join("\n");
+    if !after.is_empty() {
+        text.push('\n');
+    }
+    if before.is_empty() {
+        atomic::write(&path, text.as_bytes())?;
+    } else {
+        atomic::write_keeping_mode(&path, text.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Reads the index. A missing file is an empty one.

@@ -19,19 +19,21 @@ pub(crate) fn find_named<T: Copy>(
     if wanted.trim().is_empty() {
         return Vec::new();
     }
-    let of_path = parse_id_in_path(wanted);
-    let lower = of_path.unwrap_or_else(|| wanted.to_owned()).to_lowercase();
-    let is_long = lower.chars().count() >= MIN_TITLE_CHARS;
-    let begins = |title: &str| title.to_lowercase().starts_with(&lower);
+    let path_id = parse_id_in_path(wanted);
+    let key = path_id.unwrap_or_else(|| wanted.to_owned()).to_lowercase();
+    let is_long = key.chars().count() >= MIN_TITLE_CHARS;
+    let begins = |title: &str| title.to_lowercase().starts_with(&key);
     let tests: [&dyn Fn(T) -> bool; 4] = [
-        &|one| id(one).to_lowercase() == lower,
-        &|one| id(one).to_lowercase().starts_with(&lower),
-        &|one| has_title(one, &|title| title == wanted),
-        &|one| is_long && has_title(one, &begins),
+        &|thread| id(thread).to_lowercase() == key,
+        &|thread| id(thread).to_lowercase().starts_with(&key),
+        &|thread| has_title(thread, &|title| title == wanted),
+        &|thread| is_long && has_title(thread, &begins),
     ];
-    let mut matching = tests
-        .iter()
-        .map(|test| all.clone().filter(|one| test(*one)).collect::<Vec<_>>());
+    let mut matching = tests.iter().map(|test| {
+        all.clone()
+            .filter(|thread| test(*thread))
+            .collect::<Vec<_>>()
+    });
     matching.find(|found| !found.is_empty()).unwrap_or_default()
 }
 

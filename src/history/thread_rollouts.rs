@@ -66,23 +66,24 @@ impl ThreadChain {
         }];
         let mut missing = None;
         let mut head = rollout::read_head(newest).ok().flatten();
-        let mut known = vec![newest.to_path_buf()];
+        let mut followed_paths = vec![newest.to_path_buf()];
         while let Some((base, end)) = head.as_ref().and_then(parse_base) {
-            let found =
+            let base_rollout =
                 find_rollout(home, &base).and_then(|path| rollout::require_in_home(home, &path));
             // A rollout that cannot be read is as good as missing, and the newer ones can still be shown.
-            let found = found.and_then(|path| Some((rollout::read_head(&path).ok()?, path)));
-            let Some((next, path)) = found else {
+            let base_rollout =
+                base_rollout.and_then(|path| Some((rollout::read_head(&path).ok()?, path)));
+            let Some((base_head, path)) = base_rollout else {
                 missing = Some(base);
                 break;
             };
-            if known.len() >= MAX_ROLLOUTS || known.contains(&path) {
+            if followed_paths.len() >= MAX_ROLLOUTS || followed_paths.contains(&path) {
                 break;
             }
             let file = RolloutName::parse(&path);
             let thread = file.as_ref().and_then(RolloutName::id).unwrap_or(&base);
-            head = next;
-            known.push(path.clone());
+            head = base_head;
+            followed_paths.push(path.clone());
             let slice = RolloutSlice { path, end };
             match parts.last_mut() {
                 Some(part) if part.id.eq_ignore_ascii_case(thread) => part.slices.push(slice),
@@ -152,19 +153,19 @@ impl RewoundThreads {
                 end: Some(0),
             })
             .collect();
-        let mut next = newest.to_path_buf();
+        let mut newer = newest.to_path_buf();
         // Each rollout is continued at most once.
         for _ in 0..earlier.len() {
-            let head = rollout::read_head(&next).ok().flatten();
+            let head = rollout::read_head(&newer).ok().flatten();
             let Some((base, end)) = head.as_ref().and_then(parse_base) else {
                 break;
             };
-            let found = earlier
+            let base_slice = earlier
                 .iter_mut()
                 .find(|slice| parse_rollout_id(&slice.path).as_ref() == Some(&base));
-            let Some(slice) = found else { break };
+            let Some(slice) = base_slice else { break };
             slice.end = end;
-            next.clone_from(&slice.path);
+            newer.clone_from(&slice.path);
         }
         earlier
     }
@@ -189,9 +190,9 @@ pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(Stri
                 newest.push((id.to_lowercase(), file));
             }
             Entry::Occupied(place) => {
-                let known = &mut newest[*place.get()].1;
-                if rank(&file) > rank(known) {
-                    *known = file;
+                let newest_so_far = &mut newest[*place.get()].1;
+                if rank(&file) > rank(newest_so_far) {
+                    *newest_so_far = file;
                 }
             }
         }
@@ -204,7 +205,10 @@ pub(crate) fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
     let (mut files, _) = files::find_with_documents(home);
     files.retain(|file| {
         let name = RolloutName::parse_any(&file.relative);
-        name.is_some_and(|name| name.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
+        name.is_some_and(|name| {
+            name.id()
+                .is_some_and(|thread| thread.eq_ignore_ascii_case(id))
+        })
     });
     let (_, newest) = select_newest_of_each_thread(files).pop()?;
     Some(newest.path(home))
@@ -236,11 +240,11 @@ pub(crate) fn created_at(id: &str) -> Option<DateTime<Utc>> {
 /// Returns the day folders of all dates that a time in the range has in any time zone.
 pub(crate) fn day_folders(home: &Path, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<PathBuf> {
     let sessions = home.join(SESSIONS);
-    let first = (from - MAX_UTC_OFFSET).date_naive();
-    let last = (until + MAX_UTC_OFFSET).date_naive();
-    let next = |day: &NaiveDate| day.checked_add_days(Days::new(1));
-    std::iter::successors(Some(first), next)
-        .take_while(|day| *day <= last)
+    let first_day = (from - MAX_UTC_OFFSET).date_naive();
+    let last_day = (until + MAX_UTC_OFFSET).date_naive();
+    let next_day = |day: &NaiveDate| day.checked_add_days(Days::new(1));
+    std::iter::successors(Some(first_day), next_day)
+        .take_while(|day| *day <= last_day)
         .map(|day| sessions.join(day.format("%Y/%m/%d").to_string()))
         .collect()
 }

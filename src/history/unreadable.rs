@@ -134,21 +134,23 @@ impl<'a> ReadabilityCheck<'a> {
         leaf: &ConversationRollout,
     ) -> Option<UnreadableConversation> {
         let cause = self.find_cause(row, leaf)?;
-        let (_, chain) = self.follow_chain(leaf);
+        let chain = self.follow_chain(leaf).rollouts;
         // A rollout that cannot be read counts as one without turns: the cause is reported anyway.
-        let count = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
-        let leaf_turns = count(&leaf.file.path(self.home), None);
-        let turns = |wanted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
-            let rollouts = chain.iter().filter(|rollout| wanted(rollout));
-            let counts = rollouts.map(|r| count(&r.path, Some(r.cut.offset)));
+        let count_in_file = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
+        let leaf_turns = count_in_file(&leaf.file.path(self.home), None);
+        let turns_of = |is_counted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
+            let rollouts = chain.iter().filter(|rollout| is_counted(rollout));
+            let counts = rollouts.map(|r| count_in_file(&r.path, Some(r.cut.offset)));
             counts.sum()
         };
         let turns_shown = match &cause {
-            UnreadableCause::Unprojected(_) => leaf_turns + turns(&|rollout| rollout.is_projected),
+            UnreadableCause::Unprojected(_) => {
+                leaf_turns + turns_of(&|rollout| rollout.is_projected)
+            }
             UnreadableCause::Shortened { rollout_id, .. } => {
                 let database = self.projections.database.as_deref();
                 let shown = database.map_or(0, |path| projections::count_turns(path, rollout_id));
-                shown + turns(&|_| true)
+                shown + turns_of(&|_| true)
             }
             _ => 0,
         };
@@ -156,7 +158,7 @@ impl<'a> ReadabilityCheck<'a> {
             id: leaf.id.clone(),
             title: title_of(row),
             reason: cause.reason(),
-            turns_on_disk: leaf_turns + turns(&|_| true),
+            turns_on_disk: leaf_turns + turns_of(&|_| true),
             turns_shown,
             fix: cause.is_repairable().then(|| REPAIR.to_owned()),
             cause,
@@ -174,15 +176,15 @@ impl<'a> ReadabilityCheck<'a> {
         if leaf.subagent_start.is_some_and(is_hidden) {
             return Some(UnreadableCause::Boundary);
         }
-        let (missing, chain) = self.follow_chain(leaf);
-        if let Some(missing) = missing {
+        let chain = self.follow_chain(leaf);
+        if let Some(missing) = chain.missing {
             return Some(UnreadableCause::MissingBase(missing));
         }
         if !row.mode.is_empty() && !row.is_paginated() {
             return Some(UnreadableCause::Mode);
         }
-        if chain.iter().any(|rollout| !rollout.is_projected) {
-            return Some(UnreadableCause::Unprojected(chain));
+        if chain.rollouts.iter().any(|rollout| !rollout.is_projected) {
+            return Some(UnreadableCause::Unprojected(chain.rollouts));
         }
         let rollout_id = leaf.rollout_id()?;
         let end = self.projections.end(&rollout_id)?;
@@ -191,7 +193,7 @@ impl<'a> ReadabilityCheck<'a> {
     }
 
     /// Follows the bases of a rollout; see [`follow_bases`]. A base that was replaced counts as not found.
-    fn follow_chain(&self, leaf: &ConversationRollout) -> (Option<String>, Vec<ContinuedRollout>) {
+    fn follow_chain(&self, leaf: &ConversationRollout) -> BaseChain {
         let base = leaf.base.as_deref().cloned();
         follow_bases(base, self.projections, |cut| {
             let rollout = self.rollouts.get(&cut.rollout_id)?;
@@ -204,28 +206,37 @@ impl<'a> ReadabilityCheck<'a> {
     }
 }
 
+/// The rollouts that a rollout continues.
+struct BaseChain {
+    /// The found rollouts, newest first.
+    rollouts: Vec<ContinuedRollout>,
+    /// The id of the rollout that ends the chain because it is not found.
+    missing: Option<String>,
+}
+
 /// Follows a chain of rollouts, from `base` back to the first one. `find` returns the path and the base of a rollout.
-/// Returns the id of the rollout that is not found, if any, which ends the chain, and the found ones, newest first.
 fn follow_bases(
     base: Option<RolloutCut>,
     projections: &Projections,
     find: impl Fn(&RolloutCut) -> Option<(PathBuf, Option<RolloutCut>)>,
-) -> (Option<String>, Vec<ContinuedRollout>) {
-    let mut chain = Vec::new();
-    let mut next = base;
-    while let Some(cut) = next.filter(|_| chain.len() < MAX_ROLLOUTS) {
+) -> BaseChain {
+    let mut rollouts = Vec::new();
+    let mut next_base = base;
+    while let Some(cut) = next_base.filter(|_| rollouts.len() < MAX_ROLLOUTS) {
         let Some((path, base)) = find(&cut) else {
-            return (Some(cut.rollout_id), chain);
+            let missing = Some(cut.rollout_id);
+            return BaseChain { rollouts, missing };
         };
         let end = projections.end(&cut.rollout_id);
-        chain.push(ContinuedRollout {
+        rollouts.push(ContinuedRollout {
             is_projected: end.is_some_and(|end| end >= cut.offset),
             path,
             cut,
         });
-        next = base;
+        next_base = base;
     }
-    (None, chain)
+    let missing = None;
+    BaseChain { rollouts, missing }
 }
 
 /// Returns the rollouts that `leaf` continues, newest first. Returns none if Codex has projected all of them, or if one
@@ -241,14 +252,14 @@ pub(super) fn find_unprojected_bases(
             .flatten()
             .and_then(|m| m.base())
     };
-    let (missing, chain) = follow_bases(base_of(leaf), projections, |cut| {
+    let chain = follow_bases(base_of(leaf), projections, |cut| {
         let path = rollout::require_in_home(home, &find_rollout(home, &cut.rollout_id)?)?;
         let base = base_of(&path);
         Some((path, base))
     });
     let is_projected = |rollout: &ContinuedRollout| rollout.is_projected;
-    if missing.is_some() || chain.iter().all(is_projected) {
+    if chain.missing.is_some() || chain.rollouts.iter().all(is_projected) {
         return Vec::new();
     }
-    chain
+    chain.rollouts
 }

@@ -66,16 +66,13 @@ pub enum RestoreError {
     #[error("the archive has no file or conversation {0:?}")]
     NotFound(String),
     /// The archive has the path of `--only`, but would restore nothing there.
-    #[error("nothing to restore ({reason}): {}", path.display())]
-    NothingToRestore { reason: &'static str, path: PathBuf },
+    #[error("the archive has only empty folders or temporary files there, or the Codex home keeps its own: {}", .0.display())]
+    NothingToRestore(PathBuf),
     /// The safety backup cannot include files that would be replaced or removed.
     #[error("the safety backup cannot read {} that the restore would replace or remove; the first is {}: {}", pluralize(items.len(), "path"), items[0].path.display(), items[0].reason)]
     BackupIncomplete {
         /// The files that cannot be saved, with reasons.
         items: Vec<PathNote>,
-        /// True if `--no-safety-backup` would help. False if an item is a folder: the restore has to read the folder
-        /// itself to keep its other files.
-        can_skip_backup: bool,
     },
     /// Codex is configured to store its login in another place than auth.json.
     #[error(

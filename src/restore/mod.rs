@@ -55,8 +55,8 @@ mod stage;
 
 pub(crate) use plan::auth_json::AuthJsonState;
 pub(crate) use plan::live_files::LiveFiles;
-pub(crate) use plan::request::RestoreRequest;
-pub(crate) use plan::restore_plan::{RestorePlan, RestoreTarget, Selection};
+pub(crate) use plan::request::{RestoreRequest, RestoreTarget, Selection};
+pub(crate) use plan::restore_plan::RestorePlan;
 pub(crate) use plan::rollout_index::{RolloutIndex, RolloutOverlay};
 pub(crate) use plan::target::find_holders;
 pub(crate) use recover::journal_pointer::JournalPointer;

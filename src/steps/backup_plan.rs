@@ -108,10 +108,10 @@ impl QuotaArgs {
                     .to_utc(),
             ),
         };
-        let known = load_cooldown(context)?;
+        let figures = load_cooldown(context)?;
         Ok(status::observe(&StatusOptions {
             home: context.codex_home(),
-            inquiry: build_inquiry(context, &known, may_query),
+            inquiry: build_inquiry(context, &figures, may_query),
             status_text: text.as_deref(),
             reset_at,
         })?)
@@ -134,19 +134,15 @@ fn resolve_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScop
     scope.sqlite_home = find_outside_sqlite_home(home, context);
     scope.exclude_manager_home(&settings.manager_home);
     let configured = &settings.preferences.exclude;
-    let whole_home = |globs: &[String]| {
-        let found = globs.iter().find(|glob| glob.trim_matches('/').is_empty());
-        found.map(|glob| format!("matches the whole home: {glob:?}"))
-    };
-    if let Some(problem) = whole_home(configured) {
-        return Err(CommandError::usage(format!("backup.exclude {problem}"))
-            .hint("reset it to the default: codex-manager config unset backup.exclude"));
-    }
-    if let Some(problem) = whole_home(&capture.exclude) {
-        return Err(CommandError::usage(format!("--exclude {problem}"))
-            .hint("name a file or folder in it: codex-manager backup --exclude plugins"));
-    }
     let globs = [&configured[..], &capture.exclude].concat();
+    if let Some(glob) = globs.iter().find(|glob| glob.trim_matches('/').is_empty()) {
+        let message = format!("an excluded glob matches the whole home: {glob:?}");
+        return Err(CommandError::usage(message)
+            .hint("name a file or folder in it: codex-manager backup --exclude plugins")
+            .hint(
+                "or reset the setting to its default: codex-manager config unset backup.exclude",
+            ));
+    }
     scope.excludes = Excludes::new(&globs)
         .map_err(|e| CommandError::usage("--exclude is not a valid glob").because(e))?;
     Ok(scope)
@@ -223,11 +219,11 @@ fn find_quota_end(
     reset_at: Option<Timestamp>,
 ) -> Option<Timestamp> {
     let (identity, reset_at) = (report.identity.as_ref()?, reset_at?);
-    let mut known = cooldown::load(context.manager_home(), &context.now(), context.zone())
+    let mut figures = cooldown::load(context.manager_home(), &context.now(), context.zone())
         .map(|loaded| loaded.file)
         .unwrap_or_default();
-    known.entry(identity).observe(report.observation.clone()?);
-    let end = known.find(identity)?.quota_end.as_ref()?;
+    figures.entry(identity).observe(report.observation.clone()?);
+    let end = figures.find(identity)?.quota_end.as_ref()?;
     let same = (end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
     same.then(|| context.zone().at(&end.detected_at))
 }

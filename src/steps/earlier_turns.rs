@@ -5,7 +5,6 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::history::repair;
 use crate::history::repair_plan::RepairContext;
-use crate::io::quantity::pluralize;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -22,24 +21,22 @@ pub(crate) fn project_continued_rollouts(
         manager_home: &context.settings.manager_home,
         env: &context.env,
     };
-    let (rollouts, count) = repair::find_unprojected(&target, threads);
+    let rollouts = repair::find_unprojected(&target, threads);
     if rollouts.is_empty() {
         return;
     }
-    let conversations = pluralize(count, "conversation");
     let program = Program::find(context.settings.codex_bin.as_deref(), &context.env)
         .map_err(|e| CommandError::failed("Codex was not found").because(e));
     let done = program.and_then(|program| {
-        context.ui.note(format_args!(
-            "Codex reads the earlier turns of {conversations}"
-        ));
+        let note = "Codex reads the earlier turns of rewound conversations";
+        context.ui.note(note);
         Ok(repair::project_continued_rollouts(
             &target, &program, &rollouts,
         )?)
     });
     if let Err(error) = done {
         context.ui.warn(format_args!(
-            "Codex does not show the earlier turns of {conversations} yet ({}); with Codex closed: codex-manager history \
+            "Codex does not show the earlier turns of rewound conversations yet ({}); with Codex closed: codex-manager history \
              repair",
             error.to_one_line()
         ));

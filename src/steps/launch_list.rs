@@ -37,20 +37,20 @@ pub(crate) fn show_launches(
             .is_none_or(|account| record.identity.is_same(account))
     };
     let limit = if all { usize::MAX } else { DEFAULT_LAUNCHES };
-    let mut found = launches.newest().filter(matches_account);
-    let mut shown: Vec<_> = found.by_ref().take(limit).collect();
+    let mut newest_launches = launches.newest().filter(matches_account);
+    let mut shown: Vec<_> = newest_launches.by_ref().take(limit).collect();
     // Without a chosen account, older launches are counted without parsing them.
     let total = match account {
         None => launches.len(),
-        Some(_) => shown.len() + found.count(),
+        Some(_) => shown.len() + newest_launches.count(),
     };
     // Running launches are shown even if they are older than the limit.
     let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);
-    let running: Vec<_> = launches
+    let older_running: Vec<_> = launches
         .unsettled()
         .filter(|record| matches_account(record) && !is_shown(&record.launch_id))
         .collect();
-    shown.extend(running);
+    shown.extend(older_running);
     let live = read_login(context.codex_home()).ok();
     let live = live
         .as_ref()
@@ -103,17 +103,20 @@ impl ListedLaunch {
         let is_other = record.run.isolated_home.is_none()
             && live.is_none_or(|live| !live.is_same(&record.identity));
         // A Codex keeps the login that it started with, and may still renew it (0.169).
-        let now = match live {
+        let live_note = match live {
             Some(live) => format!("the live account is now {live}"),
             None => "no account is signed in any more".to_owned(),
         };
         let warning = if state == LaunchState::Running && is_other {
-            Some(format!("{now}; this Codex still uses {}", record.identity))
+            Some(format!(
+                "{live_note}; this Codex still uses {}",
+                record.identity
+            ))
         } else {
             record.binding.unbound_because.clone()
         };
-        let last = record.conversation();
-        let title = last.and_then(|last| titles.get(&last.session_id.to_lowercase()));
+        let conversation = record.conversation();
+        let title = conversation.and_then(|c| titles.get(&c.session_id.to_lowercase()));
         Self {
             state,
             warning,
@@ -125,10 +128,10 @@ impl ListedLaunch {
     /// Returns the JSON object of the launch. Its keys are an interface.
     fn json(&self, context: &Context) -> impl Serialize {
         let LaunchRecord { run, identity, .. } = &self.record;
-        let last = self.record.conversation();
+        let conversation = self.record.conversation();
         let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
-        let earlier = self.record.binding.conversations.iter().rev().skip(1);
-        let earlier: Vec<_> = earlier.map(|earlier| &earlier.session_id).collect();
+        let earlier_ids = self.record.binding.conversations.iter().rev().skip(1);
+        let earlier_ids: Vec<_> = earlier_ids.map(|c| &c.session_id).collect();
         object()
             .with("launch_id", &self.record.launch_id)
             .with("profile", &self.record.profile)
@@ -140,21 +143,21 @@ impl ListedLaunch {
             .with("args", &run.args)
             .with("pid", self.pid())
             .with("state", self.state)
-            .with("session_id", last.map(|last| &last.session_id))
-            .with("rollout_path", last.map(|last| &last.rollout_path))
+            .with("session_id", conversation.map(|c| &c.session_id))
+            .with("rollout_path", conversation.map(|c| &c.rollout_path))
             .with(
                 "first_token_count_at",
-                time(last.and_then(|last| last.first_token_count_at)),
+                time(conversation.and_then(|c| c.first_token_count_at)),
             )
             .with(
                 "last_token_count_at",
-                time(last.and_then(|last| last.last_token_count_at)),
+                time(conversation.and_then(|c| c.last_token_count_at)),
             )
             .with("warning", &self.warning)
             .with("exit_code", run.exit_code)
             .with("isolated", run.isolated_home.is_some())
             .with("title", &self.title)
-            .with("earlier_session_ids", earlier)
+            .with("earlier_session_ids", earlier_ids)
     }
 
     fn pid(&self) -> Option<u32> {
@@ -171,10 +174,7 @@ impl ListedLaunch {
         let isolated = run.isolated_home.as_ref().map_or("", |_| ", isolated");
         let folder = Path::new(&run.cwd).file_name();
         let folder = folder.map_or(run.cwd.as_str().into(), |name| name.to_string_lossy());
-        let id = self
-            .record
-            .conversation()
-            .map_or("", |last| &last.session_id);
+        let id = self.record.conversation().map_or("", |c| &c.session_id);
         [
             Cell::new(style, format!("{}{isolated}", self.state.name())),
             Cell::plain(&self.record.profile),
@@ -191,16 +191,16 @@ fn show(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context:
     let ui = &context.ui;
     if launches.is_empty() {
         let profiles = context.profiles().list();
-        let next = if profiles.is_ok_and(|profiles| profiles.is_empty()) {
+        let next_step = if profiles.is_ok_and(|profiles| profiles.is_empty()) {
             first_login(context)
         } else {
             "start one: codex-manager launch PROFILE".into()
         };
-        let of = profile.map_or(String::new(), |profile| {
+        let of_profile = profile.map_or(String::new(), |profile| {
             format!(" of {}", printable(profile))
         });
         ui.note(format_args!(
-            "there are no recorded launches{of} yet; {next}"
+            "there are no recorded launches{of_profile} yet; {next_step}"
         ));
         return;
     }
@@ -215,11 +215,12 @@ fn show(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context:
         }
     }
     if total > launches.len() {
-        let of = profile.map(|profile| format!(" {}", quote_if_needed(&printable(profile))));
+        let of_profile =
+            profile.map(|profile| format!(" {}", quote_if_needed(&printable(profile))));
         ui.note(format_args!(
             "{} older: codex-manager launches{} --all",
             total - launches.len(),
-            of.unwrap_or_default()
+            of_profile.unwrap_or_default()
         ));
     }
 }

@@ -94,6 +94,6 @@ impl NewSnapshot {
 
 fn find_profile_name(context: &Context, identity: Option<&Identity>) -> Option<String> {
     let profiles = context.profiles();
-    let found = profiles.find(identity?).ok().flatten()?;
-    Some(found.name.clone())
+    let profile = profiles.find(identity?).ok().flatten()?;
+    Some(profile.name.clone())
 }

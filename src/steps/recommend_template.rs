@@ -77,19 +77,19 @@ impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut parts = Vec::new();
         let mut plain = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            plain.push_str(&rest[..at]);
-            let brace = &rest[at..=at];
-            rest = &rest[at + 1..];
-            if let Some(doubled) = rest.strip_prefix(brace) {
+        let mut remaining_text = text;
+        while let Some(at) = remaining_text.find(['{', '}']) {
+            plain.push_str(&remaining_text[..at]);
+            let brace = &remaining_text[at..=at];
+            remaining_text = &remaining_text[at + 1..];
+            if let Some(doubled) = remaining_text.strip_prefix(brace) {
                 plain.push_str(brace);
-                rest = doubled;
+                remaining_text = doubled;
                 continue;
             }
-            let name = match rest.split_once('}') {
+            let name = match remaining_text.split_once('}') {
                 Some((name, after)) if brace == "{" => {
-                    rest = after;
+                    remaining_text = after;
                     name
                 }
                 _ => {
@@ -100,18 +100,18 @@ impl Template {
                 }
             };
             let field = TemplateField::from_str(name, false).map_err(|_| {
-                let known = TemplateField::value_variants().iter();
-                let known = known.filter_map(ValueEnum::to_possible_value);
-                let known: Vec<_> = known.map(|value| value.get_name().to_owned()).collect();
+                let fields = TemplateField::value_variants().iter();
+                let fields = fields.filter_map(ValueEnum::to_possible_value);
+                let fields: Vec<_> = fields.map(|value| value.get_name().to_owned()).collect();
                 CommandError::usage(format!("unknown field {{{name}}} in --format"))
-                    .hint(format!("the fields are: {}", known.join(", ")))
+                    .hint(format!("the fields are: {}", fields.join(", ")))
             })?;
             if !plain.is_empty() {
                 parts.push(TemplatePart::Text(std::mem::take(&mut plain)));
             }
             parts.push(TemplatePart::Field(field));
         }
-        plain.push_str(rest);
+        plain.push_str(remaining_text);
         if !plain.is_empty() {
             parts.push(TemplatePart::Text(plain));
         }
@@ -153,7 +153,7 @@ impl TemplateField {
         context: &Context,
     ) -> String {
         let entry = &best.account.entry;
-        let next = best.verdict.next_available_at;
+        let reset_at = best.verdict.next_available_at;
         let percent = |figure: Option<f64>| figure.map_or(String::new(), |f| format!("{f:.0}"));
         match self {
             Self::Email => entry.identity.email.to_string(),
@@ -163,8 +163,10 @@ impl TemplateField {
             Self::State => best.verdict.state.name().into(),
             Self::Login => best.account.login.name().into(),
             Self::Reason => reason(best, ranking, context),
-            Self::NextAvailableAt => next.map_or(String::new(), |at| local_rfc3339(&at, context)),
-            Self::NextIn => match (next, best.verdict.state) {
+            Self::NextAvailableAt => {
+                reset_at.map_or(String::new(), |at| local_rfc3339(&at, context))
+            }
+            Self::NextIn => match (reset_at, best.verdict.state) {
                 (Some(at), _) => relative_time(&at, context),
                 (None, AccountState::Ready) => "now".into(),
                 (None, _) => String::new(),
@@ -176,8 +178,8 @@ impl TemplateField {
                 .map_or(String::new(), |resets| resets.available.to_string()),
             Self::ResetsUntil => {
                 let resets = read_resets(entry, context);
-                let next = resets.and_then(|resets| resets.expires_at.first().copied());
-                next.map_or(String::new(), |at| format_day(&at, context))
+                let expiry = resets.and_then(|resets| resets.expires_at.first().copied());
+                expiry.map_or(String::new(), |at| format_day(&at, context))
             }
             Self::Prompt => format_live_and_better(ranking, context),
             Self::TodayTokens => today.format_tokens(),

@@ -102,9 +102,9 @@ pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Ti
 /// `auth.json` cannot be used, or a document was written by a newer version.
 pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
     // The command that shows the figures warns of a damaged file.
-    let known = cooldown::load(context.manager_home(), &context.now(), context.zone())?;
+    let known_figures = cooldown::load(context.manager_home(), &context.now(), context.zone())?;
     let (status_text, ask_codex) = (None, true);
-    let report = observe_live(context, &known.file, status_text, ask_codex)?;
+    let report = observe_live(context, &known_figures.file, status_text, ask_codex)?;
     let is_recorded = record(context, &report);
     if let Some(problem) = &report.problem {
         context.warn(format_args!("no live figures: {problem}"));
@@ -137,11 +137,11 @@ pub(crate) fn probe(
     dry_run: bool,
     context: &Context,
 ) -> Result<Vec<AccountProbe>> {
-    let known = load_cooldown(context)?;
+    let known_figures = load_cooldown(context)?;
     let options = ProbeAllOptions {
         codex_home: context.codex_home(),
         manager_home: context.manager_home(),
-        inquiry: build_inquiry(context, &known, !dry_run),
+        inquiry: build_inquiry(context, &known_figures, !dry_run),
     };
     let total = if dry_run { 0 } else { targets.len() };
     let ui = &context.ui;

@@ -15,56 +15,30 @@ use crate::restore::plan::{RestorePlan, Selection};
 use crate::restore::request::RestoreRequest;
 use std::path::Path;
 
-/// The number of messages of the restored conversation that only the home has.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReplacedMessages(usize);
-
-impl ReplacedMessages {
-    /// Counts the messages in the rollouts that the plan replaces or removes, without those that the archive has too.
-    /// Counts nothing unless conversations were selected, and nothing for a snapshot that is not downloaded. Ignores
-    /// rollouts that cannot be read.
-    pub(crate) fn count(request: &RestoreRequest<'_>, plan: &RestorePlan) -> Self {
-        let mut count = 0;
-        // A dry run does not download a snapshot.
-        let is_downloaded = request.archive.path().is_file();
-        if request.selection.conversations.is_empty() || !is_downloaded {
-            return Self(count);
-        }
-        let replaced = plan.writes.without(&plan.added);
-        for name in replaced.iter().chain(plan.removed.iter()) {
-            let is_rollout = kind_of(name.as_path()).is_rollout_folder();
-            if is_rollout && RolloutName::parse(name.as_path()).is_some() {
-                let path = request.folder.join(name.as_path());
-                count += count_missing(request.archive, &path).unwrap_or_default();
-            }
-        }
-        Self(count)
+/// Counts the messages in the rollouts that the plan replaces or removes, without those that the archive has too.
+/// Counts nothing unless conversations were selected, and nothing for a snapshot that is not downloaded. Ignores
+/// rollouts that cannot be read.
+pub(crate) fn count_replaced_messages(request: &RestoreRequest<'_>, plan: &RestorePlan) -> usize {
+    // A dry run does not download a snapshot.
+    let is_downloaded = request.archive.path().is_file();
+    if request.selection.conversations.is_empty() || !is_downloaded {
+        return 0;
     }
+    let replaced = plan.changes();
+    let rollouts = replaced.iter().filter(|name| {
+        kind_of(name.as_path()).is_rollout_folder() && RolloutName::parse(name.as_path()).is_some()
+    });
+    let paths = rollouts.map(|name| request.folder.join(name.as_path()));
+    paths
+        .map(|path| count_missing(request.archive, &path).unwrap_or_default())
+        .sum()
+}
 
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Describes the messages for the plan of a restore; `None` if there are none.
-    pub(crate) fn describe_planned(self, has_safety_backup: bool) -> Option<String> {
-        let count = pluralize(self.0, "message");
-        let verb = if self.0 == 1 { "is" } else { "are" };
-        let kept = if has_safety_backup {
-            "the safety backup keeps"
-        } else {
-            "no safety backup keeps"
-        };
-        let what = if self.0 == 1 { "it" } else { "them" };
-        (!self.is_empty()).then(|| format!("{count} {verb} only in the Codex home: {kept} {what}"))
-    }
-
-    /// Describes the messages after a restore; `None` if there are none. `safety` is the name of the safety backup.
-    pub(crate) fn describe_kept(self, safety: &str) -> Option<String> {
-        let count = pluralize(self.0, "message");
-        let verb = if self.0 == 1 { "is" } else { "are" };
-        (!self.is_empty())
-            .then(|| format!("{count} that only the Codex home had {verb} in {safety}"))
-    }
+/// Describes replaced messages with the archive that keeps them; `None` if there are none.
+pub(crate) fn describe_replaced_messages(count: usize, kept_in: &str) -> Option<String> {
+    let messages = pluralize(count, "message");
+    (count > 0)
+        .then(|| format!("not in the archive: {messages} of the Codex home, kept in {kept_in}"))
 }
 
 /// Counts the messages of the live rollout at `path` that the archive does not have.
@@ -72,23 +46,24 @@ fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandE
     let live = messages::read(path).at("read", path)?;
     let id = parse_rollout_id(path);
     let mut archived = rollout_files(archive.files());
-    let entry = archived.find(|(_, entry)| parse_rollout_id(entry.path.as_path()) == id);
+    let archived_rollout = archived
+        .find(|(_, archived_rollout)| parse_rollout_id(archived_rollout.path.as_path()) == id);
     let mut counts = MessageCounts::default();
-    if let Some((_, entry)) = entry {
-        counts.add(&read_messages(archive, &entry)?);
+    if let Some((_, archived_rollout)) = archived_rollout {
+        counts.add(&read_messages(archive, &archived_rollout)?);
     }
     Ok(counts.find_missing(&live).len())
 }
 
 /// Compares restored conversations with all archives again, so that `doctor` reports only the losses that remain. If
 /// this fails, prints a warning.
-pub(crate) fn update_losses(selection: &Selection, replaced: ReplacedMessages, context: &Context) {
+pub(crate) fn update_losses(selection: &Selection, replaced_messages: usize, context: &Context) {
     let names = selection.conversations.iter();
     let ids = names.filter_map(|name| {
         let file = RolloutName::parse(Path::new(name))?;
         file.id().map(str::to_lowercase)
     });
-    if let Err(e) = recheck_after_restore(ids.collect(), !replaced.is_empty(), context) {
+    if let Err(e) = recheck_after_restore(ids.collect(), replaced_messages > 0, context) {
         let problem = e.to_one_line();
         context.ui.warn(format_args!(
             "the record of lost messages was not updated, so doctor may report losses that no longer exist: {problem}"

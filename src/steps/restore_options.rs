@@ -13,7 +13,7 @@ use crate::copies::source::{self, ConversationSource};
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::archive_names::{file_name, strip_archive_suffix};
 use crate::inventory::store;
-use crate::io::{links, shell};
+use crate::io::links;
 use crate::journal::{self, JournalError};
 use crate::restore;
 use crate::restore::RestoreError;
@@ -23,7 +23,9 @@ use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::steps::earlier_turns::project_continued_rollouts;
 use crate::steps::home_checks::{refusal_reason, refuses_logins};
-use crate::steps::replaced_messages::{ReplacedMessages, update_losses};
+use crate::steps::replaced_messages::{
+    count_replaced_messages, describe_replaced_messages, update_losses,
+};
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
 use crate::views::account::{warn_all, warn_not_recorded};
@@ -102,8 +104,13 @@ impl RestoreOptions {
             }
             other => other?,
         };
-        let replaced = ReplacedMessages::count(&request, &plan);
-        let replaced_note = replaced.describe_planned(request.safety_backup);
+        let replaced_messages = count_replaced_messages(&request, &plan);
+        let planned_backup = if request.safety_backup {
+            "the safety backup"
+        } else {
+            "no backup"
+        };
+        let replaced_note = describe_replaced_messages(replaced_messages, planned_backup);
         if self.dry_run {
             let holders = restore::find_holders(&request);
             let unchanged = find_unchanged(archive.contents(), &plan, &request.folder);
@@ -116,15 +123,8 @@ impl RestoreOptions {
             return Ok(Outcome::Done);
         }
         if !confirm_replacement(context, &request, &plan) {
-            let preview = match command {
-                "restore" => format!(
-                    "show what would change: codex-manager diff {}",
-                    shell::quote_if_needed(&name_for_commands(archive.path(), context))
-                ),
-                _ => "see what would change with --dry-run".to_owned(),
-            };
             return Err(CommandError::refused("the restore was not confirmed")
-                .hint(format!("nothing was changed; {preview}")));
+                .hint("nothing was changed; see what would change with --dry-run"));
         }
         if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
@@ -139,10 +139,12 @@ impl RestoreOptions {
         let is_recorded = record_result(context, target, &mut report);
         let safety = report.safety.as_ref();
         let safety = safety.map(|safety| name_for_commands(&safety.archive, context));
-        let kept = safety.map_or(replaced_note, |safety| replaced.describe_kept(&safety));
-        report.notes.extend(kept);
+        let message_note = safety.map_or(replaced_note, |safety| {
+            describe_replaced_messages(replaced_messages, &safety)
+        });
+        report.notes.extend(message_note);
         if target == RestoreTarget::Home {
-            update_losses(&request.selection, replaced, context);
+            update_losses(&request.selection, replaced_messages, context);
         }
         show_report(context, command, archive, &request, &report);
         Ok(Outcome::partial_if(!is_recorded || leaves_login))
@@ -336,7 +338,7 @@ pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
 
 /// Applies a restore. If the restore may remove files from the home, first marks the home as restored: without the
 /// mark, the next sync would treat these files as deleted by the user. Removes the mark again if the restore changed
-/// nothing because other programs use the home.
+/// nothing.
 pub(crate) fn apply_marked(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -354,11 +356,16 @@ pub(crate) fn apply_marked(
     };
     let applied = apply::apply(request, &bar);
     drop(bar);
-    let is_unchanged = matches!(
-        &applied,
-        Err(RestoreError::Busy(_)
-            | RestoreError::Journal(JournalError::Written { .. } | JournalError::Opened { .. }))
-    );
+    let is_unchanged = match &applied {
+        // Steps of the exchange may be done.
+        Err(RestoreError::Journal(error)) => {
+            matches!(
+                error,
+                JournalError::Written { .. } | JournalError::Opened { .. }
+            )
+        }
+        applied => applied.is_err(),
+    };
     if let Some(marks) = marks.filter(|_| is_unchanged) {
         marks.remove();
     }

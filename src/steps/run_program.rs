@@ -35,8 +35,8 @@ pub(crate) fn run_program(name: &str, command: &mut Command) -> Result<ProgramEn
         None
     } else {
         let stderr = child.stderr();
-        let last = stderr.lines().rfind(|line| !line.trim().is_empty());
-        Some(last.map_or_else(
+        let last_line = stderr.lines().rfind(|line| !line.trim().is_empty());
+        Some(last_line.map_or_else(
             || status.map_or("no answer in time".into(), |status| status.to_string()),
             |line| format!("{name}: {}", crate::codex::redaction::printable(line)),
         ))

@@ -46,12 +46,12 @@ pub(crate) fn add_snapshots(
     context: &Context,
 ) -> Result<(), CommandError> {
     let home = context.settings.codex_home.to_string_lossy();
-    snapshots.retain(|found| {
-        let is_of_home = found
+    snapshots.retain(|snapshot| {
+        let is_of_home = snapshot
             .tags
             .as_ref()
             .is_some_and(|tags| tags.metadata.source_codex_home == home);
-        is_of_home && is_from_this_machine(context, found)
+        is_of_home && is_from_this_machine(context, snapshot)
     });
     // A search names the first snapshot with the lost messages. The newest one lacks the fewest other messages.
     snapshots.sort_by_key(|snapshot| Reverse(snapshot.time));
@@ -166,6 +166,6 @@ pub(crate) fn is_from_this_machine(context: &Context, snapshot: &Snapshot) -> bo
     };
     // Containers often share one host name, so the machine id decides too. An imported snapshot has no machine id.
     let state = state::read(context.manager_home());
-    let known = state.ok().and_then(|state| state.machine);
-    snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == known)
+    let own_machine = state.ok().and_then(|state| state.machine);
+    snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == own_machine)
 }

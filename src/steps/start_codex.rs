@@ -254,10 +254,10 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) else {
         return;
     };
-    if let Some(kept) = &switch.quarantined {
+    if let Some(quarantined_copy) = &switch.quarantined {
         ui.warn(format_args!(
             "auth.json contained no login; a copy is kept: {}",
-            kept.display()
+            quarantined_copy.display()
         ));
     }
     if let Some(pid) = plan.daemon.filter(|_| !switch.daemon_stopped) {
@@ -293,48 +293,36 @@ fn note_live_account(replaced: Option<&Identity>, context: &Context) {
     context.note(format_args!("{} stays the live account{back}", label(live)));
 }
 
-/// A start of Codex as a dry run shows it.
-struct PlannedStart<'a> {
-    /// The command of this program: `launch` or `resume`.
-    command: &'a str,
-    /// `None` for a start without a record of the launch.
-    plan: Option<&'a LaunchPlan>,
+/// Prints the JSON document of a dry run. Its keys are an interface. `command` is the command of this program. `plan` is
+/// `None` for a start without a record of the launch.
+fn show_json(
+    command: &str,
+    plan: Option<&LaunchPlan>,
     wait_until: Option<Timestamp>,
-    command_line: &'a [String],
-}
-
-/// Prints the JSON document. Its keys are an interface.
-fn show_json(start: &PlannedStart<'_>, context: &Context) {
-    let plan = start.plan;
+    command_line: &[String],
+    context: &Context,
+) {
     let from = plan.and_then(|plan| plan.switch.as_ref()?.from.as_ref());
+    let isolated_home = plan.and_then(|plan| plan.isolated_home.as_ref());
     let json = object()
         .with("profile", plan.map(|plan| &plan.profile))
         .with("email", plan.map(|plan| &plan.email))
         .with("account_id", plan.and_then(|plan| plan.account_id.as_ref()))
-        .with(
-            "isolated_home",
-            plan.and_then(|plan| plan.isolated_home.as_ref()),
-        )
+        .with("isolated_home", isolated_home)
         // The live account, if a switch would replace it.
         .with("switch_from", from.map(|from| from.email.to_string()))
         .with("daemon", plan.and_then(|plan| plan.daemon))
         .with(
             "wait_until",
-            start.wait_until.map(|at| local_rfc3339(&at, context)),
+            wait_until.map(|at| local_rfc3339(&at, context)),
         )
-        .with("command_line", start.command_line)
+        .with("command_line", command_line)
         .with("dry_run", true);
-    context.ui.document(start.command, &json);
+    context.ui.document(command, &json);
 }
 
 fn show_plan(command: &str, plan: &LaunchPlan, until: Option<Timestamp>, context: &Context) {
-    let start = PlannedStart {
-        command,
-        plan: Some(plan),
-        wait_until: until,
-        command_line: &plan.command,
-    };
-    show_json(&start, context);
+    show_json(command, Some(plan), until, &plan.command, context);
     let ui = &context.ui;
     if let Some(until) = until {
         ui.report(format_args!(
@@ -367,13 +355,8 @@ fn show_untracked_plan(program: &Path, args: &[OsString], context: &Context) {
     let command: Vec<String> = std::iter::once(program.display().to_string())
         .chain(args)
         .collect();
-    let start = PlannedStart {
-        command: "launch",
-        plan: None,
-        wait_until: None,
-        command_line: &command,
-    };
-    show_json(&start, context);
+    let (plan, wait_until) = (None, None);
+    show_json("launch", plan, wait_until, &command, context);
     let ui = &context.ui;
     ui.report("would start Codex under the live account, without a record of the launch");
     ui.report(format_args!("would run: {}", printable(&command.join(" "))));

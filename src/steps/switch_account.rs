@@ -4,13 +4,14 @@ use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{
     self, DaemonPolicy, PlannedSave, SwitchPlan, SwitchReport, SwitchRequest,
 };
+use crate::choices::listed::list_threads;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::process::Holder;
+use crate::codex::threads::{AccountFilter, ListedThread, ThreadFilter};
 use crate::codex::{daemon, login_lock};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::history::hidden;
 use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::store;
 use crate::io::quantity::pluralize;
@@ -76,15 +77,14 @@ impl SwitchArgs {
             return Ok(Outcome::Done);
         }
         let link = describe_replaced_link(&context.codex_home().join(AUTH_JSON));
-        let has_daemon_to_stop =
-            || self.stop_daemon && daemon::find(context.codex_home()).is_some();
-        if plan.is_current && !has_daemon_to_stop() {
-            show_current(&plan, to, daemon_state(context), context);
+        let daemon = daemon_state(false, context);
+        if plan.is_current && !(self.stop_daemon && daemon == "running") {
+            show_current(&plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
         let report = switch::apply(&request)?;
         if report.plan.is_current {
-            let daemon = daemon_state_after(&report, context);
+            let daemon = daemon_state(report.daemon_stopped, context);
             show_current(&report.plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
@@ -92,7 +92,7 @@ impl SwitchArgs {
         let is_refused = *used.as_ref().unwrap_or(&false);
         let problem = used.err().map(|e| e.to_one_line());
         let problem = report.unrecorded.clone().or(problem);
-        let daemon = daemon_state_after(&report, context);
+        let daemon = daemon_state(report.daemon_stopped, context);
         if let Some(link) = link {
             context.warn(link);
         }
@@ -180,7 +180,7 @@ pub(crate) fn update_cooldown_file(
 }
 
 fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
-    let daemon = daemon_state(context);
+    let daemon = daemon_state(false, context);
     let result = SwitchResult {
         saved_back: plan.save_back.clone(),
         dry_run: true,
@@ -201,15 +201,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
             Some(profile) => format!("the profile {profile}"),
             None => "a new profile".into(),
         };
-        ui.report(match outcome {
-            SaveOutcome::Unchanged => format!("{destination} already has the login of {from}"),
-            SaveOutcome::KeptNewer => {
-                format!(
-                    "{destination} has a newer login of {from}; the live one would be added to its history"
-                )
-            }
-            _ => format!("would save the login of {from} to {destination}"),
-        });
+        ui.report(describe_save("would save", *outcome, &destination, from));
     }
     if let Some(reason) = &plan.unreadable {
         ui.report(format_args!(
@@ -222,19 +214,28 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     ui.report(format_args!("would switch to {}", target_name(plan, to)));
 }
 
-/// Returns the state of Codex's background daemon by its name in the JSON document: "running" or "none".
-fn daemon_state(context: &Context) -> &'static str {
+/// Returns the state of Codex's background daemon by its name in the JSON document: "running", "stopped" if the switch
+/// has stopped it, or "none".
+fn daemon_state(was_stopped: bool, context: &Context) -> &'static str {
     match daemon::find(context.codex_home()) {
         Some(_) => "running",
+        None if was_stopped => "stopped",
         None => "none",
     }
 }
 
-/// Returns the state of the daemon after a switch: as [`daemon_state`], or "stopped" if the switch has stopped it.
-fn daemon_state_after(report: &SwitchReport, context: &Context) -> &'static str {
-    match daemon_state(context) {
-        "none" if report.daemon_stopped => "stopped",
-        state => state,
+/// Describes what a switch does, or has done, with the login that it replaces. `saves` is the verb for both cases.
+fn describe_save(saves: &str, outcome: SaveOutcome, destination: &str, from: &str) -> String {
+    match outcome {
+        SaveOutcome::Unchanged => format!("{destination} already has the login of {from}"),
+        SaveOutcome::KeptNewer => {
+            format!(
+                "{destination} has a newer login of {from}; the live one is added to its history"
+            )
+        }
+        SaveOutcome::Created | SaveOutcome::Updated => {
+            format!("{saves} the login of {from} to {destination}")
+        }
     }
 }
 
@@ -321,16 +322,9 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     if let (Some(saved), Some(from)) = (&report.saved_back, &report.plan.from) {
         let from = printable(from.email.as_str());
         let profile = printable(&saved.profile);
-        ui.report(match saved.outcome {
-            SaveOutcome::KeptNewer => format!(
-                "  the profile {profile} has a newer login of {from}; the previous live login was added \
-                to its history"
-            ),
-            SaveOutcome::Unchanged => {
-                format!("  the profile {profile} already has the login of {from}")
-            }
-            _ => format!("  saved the login of {from} to the profile {profile}"),
-        });
+        let destination = format!("the profile {profile}");
+        let saved_login = describe_save("saved", saved.outcome, &destination, &from);
+        ui.report(format_args!("  {saved_login}"));
         warn_if_live_elsewhere(&saved.profile, context);
     }
     if daemon == "stopped" {
@@ -376,11 +370,11 @@ fn show_quota(to: &Identity, context: &Context) {
 /// Warns of a login that may be invalid, and of programs that keep the old account.
 fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
     let ui = &context.ui;
-    if let Some(kept) = &report.quarantined {
+    if let Some(quarantined_copy) = &report.quarantined {
         let reason = report.plan.unreadable.as_deref().unwrap_or_default();
         ui.warn(format_args!(
             "auth.json was {reason}; a copy is kept: {}",
-            kept.display()
+            quarantined_copy.display()
         ));
     }
     if report.plan.is_missing {
@@ -406,31 +400,44 @@ fn warn_after_switch(report: &SwitchReport, daemon: &str, context: &Context) {
 }
 
 /// Prints a note about the conversations of the previous account, which Codex's picker no longer shows: it lists only
-/// those of the live account. `name` is the name of the previous account.
+/// those of the live account. `name` is the name of the previous account. Codex up to 0.150 records no accounts, and
+/// hides nothing.
 fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
+    const MAX_TITLES: usize = 3;
     const TITLE_CHARS: usize = 40;
-    let database = context.state_database();
-    let found = database
-        .zip(from.account_id.as_deref())
-        .and_then(|(database, account)| hidden::count_hidden(&database, account).ok().flatten());
-    // Codex up to 0.150 records no accounts, and hides nothing.
-    let Some(found) = found.filter(|found| found.count > 0) else {
+    let Some(account_id) = &from.account_id else {
         return;
     };
-    let name = printable(name);
-    let titles: Vec<_> = found
-        .latest_titles
-        .iter()
-        .map(|title| format!("\"{}\"", printable(&without_end(title, TITLE_CHARS))))
-        .collect();
-    let conversations = pluralize(found.count, "conversation");
-    let more = if found.count > titles.len() {
+    let filter = ThreadFilter {
+        account: Some(AccountFilter {
+            account_id: Some(account_id.clone()),
+            ..AccountFilter::default()
+        }),
+        without_archived: true,
+        without_subagents: true,
+        ..ThreadFilter::default()
+    };
+    // The switch has succeeded, so an unreadable list is no error.
+    let hidden_threads = list_threads(&filter, context).unwrap_or_default();
+    if hidden_threads.is_empty() {
+        return;
+    }
+    let title_of = |thread: &ListedThread| {
+        let title = Some(thread.title.trim()).filter(|title| !title.is_empty());
+        let title = without_end(title.unwrap_or(&thread.id), TITLE_CHARS);
+        format!("\"{}\"", printable(&title))
+    };
+    let newest = hidden_threads.iter().take(MAX_TITLES);
+    let titles: Vec<_> = newest.map(title_of).collect();
+    let more = if hidden_threads.len() > MAX_TITLES {
         ", …"
     } else {
         ""
     };
-    let titles = titles.join(", ");
     context.note(format_args!(
-        "codex resume no longer shows {conversations} of {name}: {titles}{more}; continue them under their account with: codex-manager resume"
+        "codex resume no longer shows {} of {}: {}{more}; continue them under their account with: codex-manager resume",
+        pluralize(hidden_threads.len(), "conversation"),
+        printable(name),
+        titles.join(", ")
     ));
 }

@@ -6,7 +6,7 @@ use crate::codex::process;
 use crate::context::Context;
 use crate::doctor::Check;
 use crate::error::CommandError;
-use crate::shutdown::{self, ShutdownError, ShutdownPlan, ShutdownRequest, ShutdownTargets};
+use crate::shutdown::{self, ShutdownError, ShutdownPlan, ShutdownRequest};
 use crate::steps::shutdown::{ShutdownArgs, can_ask, print_home_usage};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::SyncPlan;
@@ -92,23 +92,14 @@ pub(crate) fn check(
                 "end Codex, or let the sync end it: {command} --auto-terminate-without-confirmation"
             ))
         }
-        Some(ShutdownPlan::Ask(targets)) => home_in_use_warning(&targets).because(WHY).advised(
-            format!("end Codex, or run this command and answer yes: {command}"),
-        ),
-        Some(ShutdownPlan::Terminate(targets)) => {
-            home_in_use_warning(&targets).because(WHY).advised(format!(
-                "with the same flags, this command ends Codex first: {command}"
+        Some(ShutdownPlan::Ask(targets) | ShutdownPlan::Terminate(targets)) => {
+            let processes = shutdown::join_processes(&targets.processes);
+            let message = format!("the Codex home is in use: {processes}");
+            Check::warn(ID, message).because(WHY).advised(format!(
+                "end Codex, or run this command, which ends it with your consent or as configured: {command}"
             ))
         }
     }
-}
-
-fn home_in_use_warning(targets: &ShutdownTargets) -> Check {
-    let processes = shutdown::join_processes(&targets.processes);
-    Check::warn(
-        "sync.codex",
-        format!("the Codex home is in use: {processes}"),
-    )
 }
 
 /// Returns the plan for ending the programs that use the home; `None` if the configuration lets Codex run during a

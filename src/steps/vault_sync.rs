@@ -41,7 +41,10 @@ impl Remote for VaultSync<'_> {
 
     fn snapshots(&self) -> Result<Vec<RemoteSnapshot>> {
         let listed = self.store.list()?;
-        let snapshots = listed.iter().map(|one| one.published.clone()).collect();
+        let snapshots = listed
+            .iter()
+            .map(|snapshot| snapshot.published.clone())
+            .collect();
         self.listed.replace(listed);
         Ok(snapshots)
     }

@@ -41,13 +41,13 @@ pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<
 pub(crate) fn find_reset(account: &Identity, context: &Context) -> Result<Option<Timestamp>> {
     let (accounts, _) = read_accounts_and_profiles(context)?;
     let mut accounts = accounts.iter();
-    let Some(known) = accounts.find(|known| known.entry.identity.is_same(account)) else {
+    let Some(listed) = accounts.find(|listed| listed.entry.identity.is_same(account)) else {
         return Ok(None);
     };
-    let verdict = state::judge(&known.entry, &context.now());
+    let verdict = state::judge(&listed.entry, &context.now());
     match (verdict.state, verdict.next_available_at) {
         (AccountState::Cooldown, None) => {
-            let message = format!("{} is in cooldown, and its end is unknown", label(known));
+            let message = format!("{} is in cooldown, and its end is unknown", label(listed));
             Err(CommandError::refused(message)
                 .hint("look at its windows: codex-manager status; nothing was changed"))
         }
@@ -79,10 +79,10 @@ fn poll_clock(
     clock: &dyn Fn() -> DateTime<Utc>,
     mut pause: impl FnMut(Duration),
 ) {
-    while let Ok(left) = until.signed_duration_since(clock()).to_std()
-        && !left.is_zero()
+    while let Ok(remaining) = until.signed_duration_since(clock()).to_std()
+        && !remaining.is_zero()
     {
-        pause(left.min(CLOCK_POLL_INTERVAL));
+        pause(remaining.min(CLOCK_POLL_INTERVAL));
     }
 }
 

@@ -370,7 +370,7 @@ impl TrashEntry {
             // without a rollout (0.169).
             saved_row::delete(&database.0, &conversation.id)?;
         }
-        session_index::take_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
+        session_index::remove_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
         for (path, name) in &conversation.files {
             tree::remove(&path.0)?;
             // Only now, because the rollout in the home may have been the same file, by a hard link.

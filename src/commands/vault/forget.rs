@@ -115,7 +115,7 @@ impl ForgetArgs {
         } else if self.dry_run {
             ui.prose(format_args!("{count} would be removed"));
         } else {
-            permanent_deletion::confirm_snapshots(context, &count)?;
+            permanent_deletion::confirm(context, &count)?;
             if rules.within.is_some() {
                 disk_clock::check(context.manager_home(), context.now())?;
             }

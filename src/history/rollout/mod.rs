@@ -124,17 +124,17 @@ pub(crate) fn ends_line_at(path: &Path, offset: u64) -> io::Result<bool> {
     let Some(before) = offset.checked_sub(1) else {
         return Ok(true);
     };
-    let mut last = [0];
+    let mut byte = [0];
     let read = if needs_conversion(path) {
         let mut text = open(path)?;
         io::copy(&mut (&mut text).take(before), &mut io::sink())?;
-        text.read(&mut last)?
+        text.read(&mut byte)?
     } else {
         let mut file = file_open::open(path)?;
         file.seek(SeekFrom::Start(before))?;
-        file.read(&mut last)?
+        file.read(&mut byte)?
     };
-    Ok(read == 1 && last == *b"\n")
+    Ok(read == 1 && byte == *b"\n")
 }
 
 /// Returns the number of the last numbered line. `None` for a legacy rollout, whose lines have no numbers, and for an
@@ -151,13 +151,14 @@ fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u6
     struct Numbered {
         ordinal: u64,
     }
-    let mut last = None;
+    let mut last_ordinal = None;
     while let Some(line) = lines.next_line()? {
         if let JsonlLine::Whole(line) = line {
-            last = serde_json::from_slice::<Numbered>(line).map_or(last, |line| Some(line.ordinal));
+            last_ordinal = serde_json::from_slice::<Numbered>(line)
+                .map_or(last_ordinal, |line| Some(line.ordinal));
         }
     }
-    Ok(last)
+    Ok(last_ordinal)
 }
 
 /// Calls `find` with the last lines of a plain rollout, and again with more of them until `find` returns a value or has
@@ -177,9 +178,9 @@ fn search_from_end<T>(
             // The beginning of the first line is most likely missing.
             let _ = lines.next_line()?;
         }
-        let found = find(&mut lines)?;
-        if found.is_some() || from == 0 {
-            return Ok(found);
+        let value = find(&mut lines)?;
+        if value.is_some() || from == 0 {
+            return Ok(value);
         }
         tail_len *= 16;
     }
@@ -190,7 +191,7 @@ fn search_from_end<T>(
 pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
     let mut lines = LineReader::new(open(path)?);
     let (mut items, mut events) = (0, 0);
-    let wanted = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
+    let parts = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
     while let Some(placed) = lines.next_placed()? {
         if end.is_some_and(|end| placed.offset >= end) {
             break;
@@ -198,8 +199,8 @@ pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
         let JsonlLine::Whole(line) = placed.line else {
             continue;
         };
-        let found = rollout_lines::parse(line, wanted).unwrap_or_default().items;
-        for item in found {
+        let line_items = rollout_lines::parse(line, parts).unwrap_or_default().items;
+        for item in line_items {
             match (item.kind, item.origin) {
                 (EventKind::User(_), ItemOrigin::Item) => items += 1,
                 (EventKind::User(_), _) => events += 1,

@@ -58,19 +58,19 @@ impl Scanner {
     }
 
     fn wanted_parts(&self) -> LineParts {
-        let mut wanted = LineParts::USER_EVENTS;
+        let mut parts = LineParts::USER_EVENTS;
         if self.scan.meta.is_none() {
-            wanted = wanted.union(LineParts::META);
+            parts = parts.union(LineParts::META);
         }
         if (self.first_item_text.is_none() && !self.has_event) || self.has_items_only() {
-            wanted = wanted
+            parts = parts
                 .union(LineParts::USER_ITEMS)
                 .union(LineParts::INJECTED);
         }
         if self.depth == Depth::Turns {
-            wanted = wanted.union(LineParts::SETTINGS).union(LineParts::TOKENS);
+            parts = parts.union(LineParts::SETTINGS).union(LineParts::TOKENS);
         }
-        wanted
+        parts
     }
 
     pub(super) fn scan_line(&mut self, line: JsonlLine<'_>) {

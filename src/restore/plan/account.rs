@@ -2,7 +2,8 @@
 
 use super::auth_json::AuthJsonState;
 use super::request::RestoreRequest;
-use super::restore_plan::{RestorePlan, RestoreTarget};
+use super::request::RestoreTarget;
+use super::restore_plan::RestorePlan;
 use crate::accounts::Profiles;
 use crate::archive::{ArchiveReader, BackupMode};
 use crate::codex::{CodexConfig, Identity, Login, home};

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 pub(crate) enum AuthJsonState {
     /// A file that is small enough for a login, or no file.
     File(AuthFile),
-    /// An entry that cannot be a login, such as a folder, a pipe or a huge file. Holds the reason for the user.
-    NotAFile(String),
+    /// An entry that cannot be a login, such as a folder, a pipe or a huge file.
+    NotAFile,
 }
 
 impl AuthJsonState {
@@ -20,7 +20,7 @@ impl AuthJsonState {
     /// The entry exists, but cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Self, IoError> {
         match AuthFile::read(path) {
-            Err(e) if AuthFile::cannot_be_login(&e) => Ok(Self::NotAFile(e.source.to_string())),
+            Err(e) if AuthFile::cannot_be_login(&e) => Ok(Self::NotAFile),
             auth => auth.map(Self::File),
         }
     }
@@ -42,7 +42,7 @@ impl AuthJsonState {
     fn file(&self) -> Option<&AuthFile> {
         match self {
             Self::File(auth) => Some(auth),
-            Self::NotAFile(_) => None,
+            Self::NotAFile => None,
         }
     }
 
@@ -56,7 +56,7 @@ impl AuthJsonState {
     ) -> Result<Option<PathBuf>, IoError> {
         match (self, self.bytes()) {
             (_, Some(bytes)) => profiles.quarantine_bytes(bytes).map(Some),
-            (Self::NotAFile(_), None) => profiles.quarantine_copy(path, now),
+            (Self::NotAFile, None) => profiles.quarantine_copy(path, now),
             (Self::File(_), None) => Ok(None),
         }
     }

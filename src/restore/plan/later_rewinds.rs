@@ -3,7 +3,8 @@
 
 use super::live_files::LiveFiles;
 use super::request::RestoreRequest;
-use super::restore_plan::{RestorePlan, RestoreTarget};
+use super::request::RestoreTarget;
+use super::restore_plan::RestorePlan;
 use crate::archive::{EntryName, parse_rollout_name};
 use crate::codex::rollout::{RolloutName, parse_rollout_id};
 use crate::history::rollout;
@@ -22,9 +23,9 @@ pub(crate) fn plan_removals(
     live: &LiveFiles,
 ) -> Result<(), RestoreError> {
     // The first selected rollout is one of the conversation itself; rollouts that it continues follow.
-    let wanted = request.selection.conversations.first();
-    let wanted = wanted.and_then(|name| RolloutName::parse(Path::new(name)));
-    let Some(thread) = wanted.as_ref().and_then(RolloutName::id) else {
+    let selected_rollout = request.selection.conversations.first();
+    let selected_rollout = selected_rollout.and_then(|name| RolloutName::parse(Path::new(name)));
+    let Some(thread) = selected_rollout.as_ref().and_then(RolloutName::id) else {
         return Ok(());
     };
     if plan.merge || request.target == RestoreTarget::Elsewhere {
@@ -37,28 +38,28 @@ pub(crate) fn plan_removals(
     let newest = archived.filter_map(|name| parse_rollout_id(name.as_path()));
     let newest = newest.max();
     let is_later = |name: &EntryName| parse_rollout_id(name.as_path()) > newest;
-    let others = live.names.without(&plan.writes);
-    let later: Vec<_> = others
+    let unrestored = live.names.without(&plan.writes);
+    let later_rollouts: Vec<_> = unrestored
         .iter()
         .filter(is_of_thread)
         .filter(is_later)
         .collect();
-    if later.is_empty() {
+    if later_rollouts.is_empty() {
         return Ok(());
     }
-    let ids = later
+    let later_ids = later_rollouts
         .iter()
         .filter_map(|name| parse_rollout_id(name.as_path()));
-    let ids: HashSet<_> = ids.collect();
+    let later_ids: HashSet<_> = later_ids.collect();
     let forks = live.names.iter().filter(|name| !is_of_thread(name));
     for fork in forks.filter_map(|name| parse_rollout_name(name.as_path()).map(|_| name)) {
         // A rollout that cannot be read counts as one that continues none of them.
         let head = rollout::read_head(&request.folder.join(fork.as_path()));
         let parent = head.ok().flatten().and_then(|meta| meta.base_id());
-        if parent.is_some_and(|parent| ids.contains(&parent.to_lowercase())) {
+        if parent.is_some_and(|parent| later_ids.contains(&parent.to_lowercase())) {
             return Err(RestoreError::Continued(fork.as_path().to_path_buf()));
         }
     }
-    plan.removed.extend(later);
+    plan.removed.extend(later_rollouts);
     Ok(())
 }

@@ -12,4 +12,5 @@ pub(crate) mod target;
 pub(crate) mod unchanged_files;
 
 pub use live_files::LiveFiles;
-pub use restore_plan::{RestorePlan, RestoreTarget, Selection, plan_restore};
+pub use request::{RestoreTarget, Selection};
+pub use restore_plan::{RestorePlan, plan_restore};

@@ -1,6 +1,6 @@
 //! The paths of an archive that a restore of a selection reads. Only these are downloaded from a snapshot.
 
-use super::restore_plan::Selection;
+use super::request::Selection;
 use crate::archive::manifest::is_database_path;
 use crate::archive::{FileEntry, FileList};
 use crate::codex::{home, kind_of};

@@ -1,11 +1,43 @@
 //! The archive, the target and the options of a restore.
 
-use super::restore_plan::{RestoreTarget, Selection};
 use crate::accounts::AuthPolicy;
 use crate::archive::ArchiveReader;
+use crate::codex::RolloutName;
 use crate::io::{Environment, Timestamp};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// The part of an archive that is restored. The default is all of it.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// The paths of `--only`, relative to the Codex home; each includes everything below it.
+    pub only: Vec<PathBuf>,
+    /// The file names of the rollouts of `--session`; see [`RolloutName::name`].
+    pub conversations: Vec<String>,
+}
+
+impl Selection {
+    /// Returns true if anything is selected, so that the rest of the archive is not restored.
+    pub fn is_partial(&self) -> bool {
+        !self.only.is_empty() || !self.conversations.is_empty()
+    }
+
+    /// Returns true if the file at `path` is selected.
+    pub(crate) fn wants(&self, path: &Path) -> bool {
+        !self.is_partial()
+            || self.only.iter().any(|p| path.starts_with(p))
+            || RolloutName::parse(path).is_some_and(|c| self.conversations.contains(&c.name))
+    }
+}
+
+/// The kind of folder that an archive is restored into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestoreTarget {
+    /// The Codex home, whose files are replaced.
+    Home,
+    /// An empty or new folder outside of the homes (`--to`).
+    Elsewhere,
+}
 
 /// The archive, the target and the options of a restore.
 #[allow(clippy::struct_excessive_bools, reason = "independent options")]

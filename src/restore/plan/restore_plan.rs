@@ -2,47 +2,17 @@
 //! home. Reads and writes no files.
 
 use super::live_files::LiveFiles;
+use super::request::{RestoreRequest, RestoreTarget};
+use crate::accounts::AuthPolicy;
 use crate::archive::{
-    AncestorLookup, ArchiveManifest, ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER,
-    EntryName, Excludes, NameSet, parse_rollout_name,
+    AncestorLookup, ArchiveReader, BackupMode, EXTERNAL_DATABASES_FOLDER, EntryName, Excludes,
+    NameSet, parse_rollout_name,
 };
-use crate::codex::{HomeEntryKind, RolloutName, home, kind_of};
+use crate::codex::{HomeEntryKind, home, kind_of};
 use crate::restore::RestoreError;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::path::{Path, PathBuf};
-
-/// The part of an archive that is restored. The default is all of it.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// The paths of `--only`, relative to the Codex home; each includes everything below it.
-    pub only: Vec<PathBuf>,
-    /// The file names of the rollouts of `--session`; see [`RolloutName::name`].
-    pub conversations: Vec<String>,
-}
-
-impl Selection {
-    /// Returns true if anything is selected, so that the rest of the archive is not restored.
-    pub fn is_partial(&self) -> bool {
-        !self.only.is_empty() || !self.conversations.is_empty()
-    }
-
-    /// Returns true if the file at `path` is selected.
-    pub(crate) fn wants(&self, path: &Path) -> bool {
-        !self.is_partial()
-            || self.only.iter().any(|p| path.starts_with(p))
-            || RolloutName::parse(path).is_some_and(|c| self.conversations.contains(&c.name))
-    }
-}
-
-/// The kind of folder that an archive is restored into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestoreTarget {
-    /// The Codex home, whose files are replaced.
-    Home,
-    /// An empty or new folder outside of the homes (`--to`).
-    Elsewhere,
-}
+use std::path::Path;
 
 /// The changes that a restore would make.
 #[derive(Debug, Clone)]
@@ -66,25 +36,23 @@ pub struct RestorePlan {
     pub bytes: u64,
 }
 
-/// Computes the plan. `live` has to store its names in the name table of the archive; for [`RestoreTarget::Elsewhere`]
-/// it is empty.
+/// Computes the plan of `request`. `live` has to store its names in the name table of the archive; for
+/// [`RestoreTarget::Elsewhere`] it is empty.
 ///
 /// # Errors
 /// The archive lacks a path of `--only`, or nothing that is selected would be restored.
 pub fn plan_restore(
-    archive: &ArchiveReader,
-    target: RestoreTarget,
-    selection: &Selection,
-    merge: bool,
+    request: &RestoreRequest<'_>,
     live: &LiveFiles,
 ) -> Result<RestorePlan, RestoreError> {
+    let (archive, selection, merge) = (request.archive, &request.selection, request.merge);
     let contents = archive.contents();
     if let Some(missing) = selection.only.iter().find(|p| !contents.has_path(p)) {
         return Err(RestoreError::NotFound(missing.display().to_string()));
     }
     let none = || NameSet::with_names(contents.files.names());
     let mut plan = RestorePlan {
-        target,
+        target: request.target,
         writes: none(),
         added: none(),
         removed: none(),
@@ -93,8 +61,8 @@ pub fn plan_restore(
         merge,
         bytes: 0,
     };
-    plan.add_archived(contents, selection, &live.names);
-    if target == RestoreTarget::Home {
+    plan.add_archived(request, &live.names);
+    if request.target == RestoreTarget::Home {
         plan.add_removals(archive, live);
         // A merge keeps all files of a conversation here, because it has to compare them: the longer one stays.
         if !merge {
@@ -106,54 +74,22 @@ pub fn plan_restore(
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
     match (selection.conversations.first(), selection.only.first()) {
         (Some(name), _) if is_empty => Err(RestoreError::NotFound(name.clone())),
-        (None, Some(path)) if is_empty => Err(RestoreError::NothingToRestore {
-            reason: explain_empty_plan(contents, path, &live.names),
-            path: path.clone(),
-        }),
+        (None, Some(path)) if is_empty => Err(RestoreError::NothingToRestore(path.clone())),
         _ => Ok(plan),
     }
 }
 
-/// Returns the reason why the archive would restore nothing at the path `only`.
-fn explain_empty_plan(
-    contents: &ArchiveManifest,
-    only: &Path,
-    live_names: &NameSet,
-) -> &'static str {
-    let is_kept = |path: &Path| path.starts_with(only) && live_names.contains(path);
-    if contents.names().any(|name| is_kept(name.as_path())) {
-        "the Codex home keeps its own"
-    } else {
-        "the archive has only empty folders or temporary files there"
-    }
-}
-
 impl RestorePlan {
-    /// Removes the logins of the archive from the plan.
-    pub(crate) fn skip_logins(&mut self) {
-        self.wants_login = false;
-        for names in [&mut self.writes, &mut self.added] {
-            let is_login = |name: &EntryName| kind_of(name.as_path()).is_login();
-            let logins: Vec<_> = names.iter().filter(is_login).collect();
-            for name in logins {
-                names.remove(name.as_path());
-            }
-        }
-    }
-
-    /// Adds the selected files and links of the archive.
-    fn add_archived(
-        &mut self,
-        contents: &ArchiveManifest,
-        selection: &Selection,
-        live_names: &NameSet,
-    ) {
+    /// Adds the selected files and links of the archive, without its logins if the request leaves them out.
+    fn add_archived(&mut self, request: &RestoreRequest<'_>, live_names: &NameSet) {
+        let contents = request.archive.contents();
         let links = contents.links.iter().map(|l| (l.path.clone(), 0));
         let files = contents.files.iter().map(|f| (f.path, f.size));
         for (name, size) in files.chain(links) {
             let path = name.as_path();
             let kind = kind_of(path);
-            if !selection.wants(path) {
+            let is_left_out = request.auth == AuthPolicy::Skip && kind.is_login();
+            if is_left_out || !request.selection.wants(path) {
                 continue;
             }
             match kind {
@@ -229,32 +165,36 @@ impl RestorePlan {
             .iter()
             .filter_map(|name| Some(hashes.hash_one(conversation(&name)?)))
             .collect();
-        let mut other: HashMap<String, Vec<EntryName>> = HashMap::new();
+        let mut other_names: HashMap<String, Vec<EntryName>> = HashMap::new();
         for name in live_names.without(&self.writes).iter() {
-            if let Some(id) = conversation(&name)
-                && written.contains(&hashes.hash_one(&id))
+            if let Some(rollout) = conversation(&name)
+                && written.contains(&hashes.hash_one(&rollout))
             {
-                other.entry(id).or_default().push(name);
+                other_names.entry(rollout).or_default().push(name);
             }
         }
-        if other.is_empty() {
+        if other_names.is_empty() {
             return;
         }
         for name in self.writes.iter() {
-            let same = conversation(&name).and_then(|id| other.remove(&id));
-            self.removed.extend(same.into_iter().flatten());
+            let names_of_rollout =
+                conversation(&name).and_then(|rollout| other_names.remove(&rollout));
+            self.removed.extend(names_of_rollout.into_iter().flatten());
         }
     }
 
-    /// Plans the removal of the `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
+    /// Plans the removal of the `-wal`, `-shm` and `-journal` of every database that is replaced or removed. Lists them
+    /// even if they do not exist, because SQLite may create them later.
     fn remove_database_sidecars(&mut self, live_names: &NameSet) {
         let changed = self.writes.iter().chain(self.removed.iter());
-        let sidecars: Vec<_> = changed
-            .filter(|name| kind_of(name.as_path()) == HomeEntryKind::Database)
-            .flat_map(|name| home::database_sidecars(name.as_path()))
-            .filter(|path| live_names.contains(path))
-            .filter_map(|path| EntryName::from_path(&path).ok())
-            .collect();
+        let is_database = |name: &EntryName| kind_of(name.as_path()) == HomeEntryKind::Database;
+        let mut sidecars = Vec::new();
+        for database in changed.filter(|name| is_database(name) && !name.is_reserved()) {
+            let is_new = self.added.contains(database.as_path());
+            let paths = home::database_sidecars(database.as_path()).into_iter();
+            let removed = paths.filter(|path| !is_new || live_names.contains(path));
+            sidecars.extend(removed.filter_map(|path| EntryName::from_path(&path).ok()));
+        }
         self.removed.extend(sidecars);
     }
 
@@ -275,11 +215,6 @@ impl RestorePlan {
             conflicting.extend(live_files_above.filter_map(|path| EntryName::from_path(path).ok()));
         }
         self.removed.extend(conflicting);
-    }
-
-    /// Returns true if the live file at `path` is replaced or removed.
-    pub fn changes_file(&self, path: &Path) -> bool {
-        self.removed.contains(path) || (self.writes.contains(path) && !self.added.contains(path))
     }
 
     /// Returns true if anything at `folder` or below it is written or removed.

@@ -2,9 +2,9 @@
 
 use super::live_files::{self, LiveFiles};
 use super::request::RestoreRequest;
-use super::restore_plan::{RestorePlan, RestoreTarget, plan_restore};
+use super::request::RestoreTarget;
+use super::restore_plan::{RestorePlan, plan_restore};
 use super::{account, later_rewinds};
-use crate::accounts::AuthPolicy;
 use crate::codex::{Holder, process};
 use crate::io::tree;
 use crate::restore::RestoreError;
@@ -12,17 +12,8 @@ use crate::restore::RestoreError;
 /// Lists the files of the target and computes the plan. Fails if the request does not allow the account of the archive.
 pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), RestoreError> {
     let live = list_files(request)?;
-    let mut plan = plan_restore(
-        request.archive,
-        request.target,
-        &request.selection,
-        request.merge,
-        &live,
-    )?;
+    let mut plan = plan_restore(request, &live)?;
     later_rewinds::plan_removals(request, &mut plan, &live)?;
-    if request.auth == AuthPolicy::Skip {
-        plan.skip_logins();
-    }
     account::check_account(request, &plan)?;
     Ok((plan, live))
 }

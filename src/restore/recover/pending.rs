@@ -69,7 +69,7 @@ pub(crate) fn recover_all(
     env: &Environment,
     now: Timestamp,
 ) -> Vec<RecoveredRestore> {
-    let own = restore_folders(codex_home);
+    let folders_of_home = restore_folders(codex_home);
     let guard = LoginGuard {
         manager_home,
         env,
@@ -77,7 +77,7 @@ pub(crate) fn recover_all(
     };
     let mut recovered = Vec::new();
     // A restore with a pointer is found twice.
-    let mut seen = BTreeSet::new();
+    let mut handled_folders = BTreeSet::new();
     for (folder, pointer) in find_candidate_folders(codex_home, manager_home) {
         let mut result = journal::recover(&folder, &guard);
         // A restore that is starting locks its pointer before its staging folder.
@@ -96,11 +96,11 @@ pub(crate) fn recover_all(
         {
             result = Err(e);
         }
-        let is_new = seen.insert(folder.clone());
+        let is_new = handled_folders.insert(folder.clone());
         let is_repeated = !is_new && matches!(result, Ok(Recovery::Deferred(_)) | Err(_));
         if !is_repeated && !matches!(result, Ok(Recovery::None)) {
             recovered.push(RecoveredRestore {
-                is_own: own.contains(&folder),
+                is_own: folders_of_home.contains(&folder),
                 result,
             });
         }

@@ -134,8 +134,9 @@ impl DatabaseAdapter<'_, '_> {
         } else {
             UnmatchedRows::Rebase
         };
-        let home = self.home_path_in_rows();
-        let changed = staged::rewrite_rollout_paths(path, &home, &rollouts, unmatched)?;
+        // As the user wrote it, possibly through a link, because Codex writes this path into rows.
+        let home = &self.work.request.folder;
+        let changed = staged::rewrite_rollout_paths(path, home, &rollouts, unmatched)?;
         if changed > 0 {
             let paths = pluralize(changed, "path");
             self.work
@@ -167,7 +168,7 @@ impl DatabaseAdapter<'_, '_> {
         if moved.is_empty() && reinstated.is_none() {
             return Ok(());
         }
-        let home = self.home_path_in_rows();
+        let home = self.work.request.folder.clone();
         if let Some(rows) = &reinstated {
             // The archive may be of another home.
             let restored = RolloutOverlay(vec![&self.work.stage.rollouts]);
@@ -215,7 +216,7 @@ impl DatabaseAdapter<'_, '_> {
 
     /// Returns the live databases with this name prefix that the restore neither replaces nor removes.
     fn list_live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
-        let mut found = Vec::new();
+        let mut databases = Vec::new();
         for name in self.work.live.names.iter() {
             let path = name.as_path();
             let matches_prefix =
@@ -224,7 +225,7 @@ impl DatabaseAdapter<'_, '_> {
                 && !self.work.plan.writes.contains(path)
                 && !self.work.plan.removed.contains(path)
             {
-                found.push(LiveDatabase {
+                databases.push(LiveDatabase {
                     live: self.work.stage.home().live.join(path),
                     staged: self.work.stage.staged_path(path),
                     name: Some(name),
@@ -232,7 +233,7 @@ impl DatabaseAdapter<'_, '_> {
             }
         }
         let Some(folder) = &self.outside.sqlite_home else {
-            return found;
+            return databases;
         };
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         for live in entries.map(|entry| entry.path()) {
@@ -240,14 +241,14 @@ impl DatabaseAdapter<'_, '_> {
             let matches_prefix =
                 home::is_database_named(&live, prefix) && database::may_be_sqlite(&live);
             if matches_prefix && !staged.exists() {
-                found.push(LiveDatabase {
+                databases.push(LiveDatabase {
                     live,
                     staged,
                     name: None,
                 });
             }
         }
-        found
+        databases
     }
 
     /// Copies a live database to its staged path. Returns false, without a copy, if it is damaged, unreadable or
@@ -272,28 +273,14 @@ impl DatabaseAdapter<'_, '_> {
             }
             return;
         };
-        let sidecars = home::database_sidecars(name.as_path());
-        let live_sidecars = sidecars
-            .iter()
-            .filter(|p| self.work.stage.home().live.join(p).exists());
-        self.work
-            .plan
-            .removed
-            .extend(live_sidecars.filter_map(|p| EntryName::from_path(p).ok()));
+        let plan = &mut self.work.plan;
+        let sidecars = home::database_sidecars(name.as_path()).into_iter();
+        plan.removed
+            .extend(sidecars.filter_map(|path| EntryName::from_path(&path).ok()));
         if database.staged.exists() {
-            self.work.plan.writes.insert(&name);
+            plan.writes.insert(&name);
         } else {
-            self.work.plan.removed.insert(&name);
-        }
-    }
-
-    /// Returns the path of the home as the user wrote it, possibly through a link, because Codex writes this path into
-    /// rows.
-    fn home_path_in_rows(&self) -> PathBuf {
-        if self.work.request.folder.exists() {
-            self.work.request.folder.clone()
-        } else {
-            self.work.stage.home().live.clone()
+            plan.removed.insert(&name);
         }
     }
 

@@ -43,32 +43,16 @@ impl<'a> HardLinker<'a> {
         Ok(())
     }
 
-    /// Returns true for the `-wal`, `-shm` or `-journal` of a database that is replaced or removed. Such a file does
-    /// not fit the new database. The plan may not list it, because SQLite may have created it later.
-    fn is_stale_sidecar(&self, relative: &Path) -> bool {
-        kind_of(relative) == HomeEntryKind::DatabaseSidecar
-            && relative.to_str().is_some_and(|text| {
-                home::SIDECAR_SUFFIXES
-                    .iter()
-                    .filter_map(|s| text.strip_suffix(s))
-                    .any(|base| {
-                        let base = Path::new(base);
-                        self.plan.removed.contains(base) || self.plan.writes.contains(base)
-                    })
-            })
-    }
-
     /// Links the unchanged files at `path` and below it. `path` is relative to `root`.
     pub(crate) fn link_path_in_root(&self, root: &StageRoot, path: &Path) -> Result<(), IoError> {
         let relative = root.prefix.join(path);
         self.link_entry(&root.live.join(path), &relative, &root.staged.join(path))
     }
 
-    /// Returns true for a live entry that is never linked: the plan removes it, it is a stale database sidecar, it is a
-    /// staging folder or a leftover of a restore, or it is auth.json, which `login` stages.
+    /// Returns true for a live entry that is never linked: the plan removes it, it is a staging folder or a leftover of a
+    /// restore, or it is auth.json, which `login` stages.
     fn is_dropped(&self, relative: &Path) -> bool {
         self.plan.removed.contains(relative)
-            || self.is_stale_sidecar(relative)
             || self.staging_folders.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
             || (kind_of(relative) == HomeEntryKind::Transient

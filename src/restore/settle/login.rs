@@ -200,11 +200,11 @@ fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthS
 /// Returns a clause about the home or the machine that owns the account's login now; `None` if this home may use the
 /// login.
 fn describe_other_owner(profile: &Profile, login: &Login, home: &Path) -> Option<String> {
-    if let Some(other) = profile.other_live_home(Some(home)) {
+    if let Some(other_home) = profile.other_live_home(Some(home)) {
         return Some(format!(
             "{} is signed in to another Codex home: {}",
             profile.name,
-            other.display()
+            other_home.display()
         ));
     }
     let is_moved = profile.file.owner == LoginOwner::Moved;
@@ -228,22 +228,17 @@ fn save_live_login(
         notes.push(format!("the live login was saved to the profile {name}"));
         return Ok(Some(snapshot.clone()));
     }
-    let (problem, kept_object) = match live {
-        AuthJsonState::File(AuthFile::Missing) => return Ok(None),
-        // The bytes may be a login of a kind that this version does not know.
-        AuthJsonState::File(AuthFile::Present(_)) => (
-            "held no login that codex-manager recognizes".to_owned(),
-            "a copy",
-        ),
-        AuthJsonState::File(AuthFile::Unreadable { reason, .. }) => {
-            (format!("was {reason}"), "a copy")
-        }
-        AuthJsonState::NotAFile(reason) => (format!("was {reason}"), "it"),
-    };
+    if matches!(live, AuthJsonState::File(AuthFile::Missing)) {
+        return Ok(None);
+    }
+    // The bytes may be a login of a kind that this version does not know.
     let path = home.join(home::AUTH_JSON);
-    let kept = live.quarantine(&path, &profiles, request.now)?;
-    let kept = kept.map(|kept| format!("; {kept_object} was kept in {}", kept.display()));
-    notes.push(format!("auth.json {problem}{}", kept.unwrap_or_default()));
+    let copy = live.quarantine(&path, &profiles, request.now)?;
+    let copy = copy.map(|copy| format!("; it was kept in {}", copy.display()));
+    notes.push(format!(
+        "auth.json held no login that codex-manager recognizes{}",
+        copy.unwrap_or_default()
+    ));
     Ok(None)
 }
 
@@ -305,7 +300,7 @@ fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e).at("read", live),
     };
-    if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile(_)) {
+    if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile) {
         return links::link_or_copy_tree(live, staged);
     }
     let bytes = file_open::read(live).at("read", live)?;

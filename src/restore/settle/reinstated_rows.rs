@@ -38,12 +38,12 @@ fn reinstated_ids(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
 pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>, RestoreError> {
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
     let ids = reinstated_ids(&work.plan, &work.stage);
-    let newest = newest_state_database(&archive.contents().files);
-    let Some(entry) = newest.filter(|_| !ids.is_empty()) else {
+    let newest_database = newest_state_database(&archive.contents().files);
+    let Some(archived_database) = newest_database.filter(|_| !ids.is_empty()) else {
         return Ok(None);
     };
     let database = scratch.join("archived.sqlite");
-    unpack(archive, &entry, &database)?;
+    unpack(archive, &archived_database, &database)?;
     // A copy made by the Python tool may be torn. Codex creates the rows again from the rollouts.
     let is_sound =
         database::may_be_sqlite(&database) && database::check_integrity(&database).is_ok();
@@ -59,23 +59,24 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
     let mut ids: Vec<_> = reinstated_ids(plan, stage).into_iter().collect();
     ids.sort();
     let mut files = archive.contents().files.iter();
-    let archived = files.find(|f| f.path.as_path() == name && f.size <= MAX_INDEX_BYTES);
-    let Some(entry) = archived.filter(|_| !ids.is_empty() && !plan.writes.contains(name)) else {
+    let small_index = files.find(|f| f.path.as_path() == name && f.size <= MAX_INDEX_BYTES);
+    let Some(archived) = small_index.filter(|_| !ids.is_empty() && !plan.writes.contains(name))
+    else {
         return Ok(());
     };
     let unpacked = scratch.join("archived.jsonl");
-    unpack(archive, &entry, &unpacked)?;
+    unpack(archive, &archived, &unpacked)?;
     let archived_index = ThreadNameIndex::open(&unpacked)?;
     let path = stage.home().live.join(name);
     let live_bytes = file_open::read_if_exists(&path)?;
     let live_index = ThreadNameIndex::open(&path)?;
-    let mut entries = Vec::new();
+    let mut new_entries = Vec::new();
     for id in ids.iter().map(|id| ConversationId::of(id)) {
         if !live_index.has(&id) {
-            entries.extend(archived_index.get(&id)?);
+            new_entries.extend(archived_index.get(&id)?);
         }
     }
-    if entries.is_empty() {
+    if new_entries.is_empty() {
         return Ok(());
     }
     let staged = stage.staged_path(name);
@@ -83,14 +84,14 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
     let is_new = live_bytes.is_none();
     atomic::write(
         &staged,
-        &session_index::append_entries(live_bytes.unwrap_or_default(), &entries),
+        &session_index::append_entries(live_bytes.unwrap_or_default(), &new_entries),
     )?;
     if is_new {
-        plan.added.insert(&entry.path);
+        plan.added.insert(&archived.path);
     } else {
         copy_mode(&path, &staged)?;
     }
-    plan.writes.insert(&entry.path);
+    plan.writes.insert(&archived.path);
     Ok(())
 }
 

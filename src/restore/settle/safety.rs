@@ -52,11 +52,11 @@ pub(crate) fn make_backup(
     let damaged = safety.check_unsaved(unsaved, &captured.unreadable)?;
     for relative in &damaged {
         let live = safety.live_path(relative);
-        let kept = keep_damaged_database(relative, &live, stage, &request.now)?;
+        let copy_folder = keep_damaged_database(&live, stage, &request.now)?;
         work.notes.push(format!(
             "{} is damaged and not in the safety backup; it was kept in {}",
             live.display(),
-            home.join(kept).display(),
+            home.join(copy_folder).display(),
         ));
     }
     let published = publish::publish(
@@ -144,28 +144,22 @@ impl SafetyBackup<'_> {
         backups: &Path,
         progress: &dyn Progress,
     ) -> Result<CapturedHome, ArchiveError> {
-        // The archive that is restored often holds most of the files that it replaces.
-        let archive = self.request.archive;
         let reuse = ReuseOptions {
             verify: VerifyReused::All,
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = PreviousArchive::new(archive, reuse, self.stage.equal_rollouts.clone());
-        let mut options = CaptureOptions {
+        // The archive that is restored often holds most of the files that it replaces. For a partial restore, the other
+        // part of the archive was not read and may be damaged.
+        let equal_rollouts = self.stage.equal_rollouts.clone();
+        let source = PreviousArchive::new(self.request.archive, reuse, equal_rollouts);
+        let options = CaptureOptions {
             backups,
             tmp: &self.request.manager_home.join("tmp"),
             compression: Compression::Fast,
-            source: source.as_ref(),
+            source: source.as_ref().filter(|_| !self.plan.partial),
         };
-        match capture::capture(scope, &options, metadata.clone(), progress) {
-            // For a partial restore, the other part of the archive may be damaged.
-            Err(ArchiveError::Damaged { archive: path, .. }) if path == archive.path() => {
-                options.source = None;
-                capture::capture(scope, &options, metadata, progress)
-            }
-            captured => captured,
-        }
+        capture::capture(scope, &options, metadata, progress)
     }
 
     /// Checks the files `unsaved`, which the safety backup could not include. Returns the damaged databases, and the
@@ -188,12 +182,7 @@ impl SafetyBackup<'_> {
         if unsaved.is_empty() {
             return Ok(damaged);
         }
-        // Also without a backup, the restore has to read a folder, to link the unchanged files in it.
-        let can_skip_backup = !unsaved.iter().any(|s| self.is_folder(&s.path));
-        Err(RestoreError::BackupIncomplete {
-            items: unsaved,
-            can_skip_backup,
-        })
+        Err(RestoreError::BackupIncomplete { items: unsaved })
     }
 
     /// Moves the damaged databases out of `unsaved` and returns them; an unreadable database may be sound and stays.
@@ -224,9 +213,7 @@ impl SafetyBackup<'_> {
     /// Returns true if the restore would replace or remove the file at `path`, or anything in the folder at `path`.
     fn would_be_lost(&self, path: &Path) -> bool {
         let changes = self.plan.changes();
-        let mut changes = changes.iter();
-        self.plan.changes_file(path)
-            || (self.is_folder(path) && changes.any(|n| n.as_path().starts_with(path)))
+        changes.iter().any(|name| name.as_path().starts_with(path))
     }
 
     fn is_folder(&self, relative: &Path) -> bool {
@@ -261,24 +248,21 @@ fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, Res
 }
 
 /// Stages a copy of the damaged database `live` in a new folder of `db-backups`, in which Codex keeps damaged databases
-/// too. `relative` is the name of the database in an archive. Returns the path of the new folder, relative to the home.
+/// too. Returns the path of the new folder, relative to the home.
 fn keep_damaged_database(
-    relative: &Path,
     live: &Path,
     stage: &Stage,
     now: &Timestamp,
 ) -> Result<PathBuf, RestoreError> {
-    // Odd numbers for databases in the home, even ones for databases outside of it, because both may have the same
-    // name.
-    let is_outside = relative.starts_with(EXTERNAL_DATABASES_FOLDER);
-    let first = if is_outside { 2 } else { 1 };
     let second = now.timestamp();
-    let kept_in = |number| Path::new(home::DB_BACKUPS).join(format!("sqlite-{second}-{number}"));
-    // The number also avoids the folder of another restore in the same second.
-    let names = (first..).step_by(2).map(kept_in);
-    let is_free = |name: &PathBuf| stage.home().live.join(name).symlink_metadata().is_err();
-    let mut free = names.filter(is_free);
-    let folder = free.next().unwrap_or_default();
+    // The number avoids the folders of another restore in the same second and of a database with the same name.
+    let mut names =
+        (1..).map(|number| Path::new(home::DB_BACKUPS).join(format!("sqlite-{second}-{number}")));
+    let is_free = |name: &PathBuf| {
+        let live_copy = stage.home().live.join(name);
+        live_copy.symlink_metadata().is_err() && !stage.staged_path(name).exists()
+    };
+    let folder = names.find(is_free).unwrap_or_default();
     for path in std::iter::once(live.to_path_buf()).chain(home::database_sidecars(live)) {
         if path.symlink_metadata().is_err() {
             continue;

@@ -35,8 +35,8 @@ pub(crate) fn stage_unchanged(
             linked => linked.map(|()| work.mode)?,
         }
     };
-    let kept = plan.partial.then_some(stage.home().live.as_path());
-    stage.set_folder_attributes(work.request.archive.contents(), kept)?;
+    let live_home = plan.partial.then_some(stage.home().live.as_path());
+    stage.set_folder_attributes(work.request.archive.contents(), live_home)?;
     Ok(mode)
 }
 

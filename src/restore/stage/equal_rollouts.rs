@@ -90,11 +90,11 @@ pub(crate) fn check_unchanged(
 /// for each link, so this folder is excluded too.
 fn find_linkable_roots(stage: &Stage) -> Vec<&Path> {
     let is_linkable = |root: &&StageRoot| {
-        let sharing = stage
+        let roots_of_folder = stage
             .roots
             .iter()
-            .filter(|other| other.staged == root.staged);
-        sharing.count() == 1 && !file_id::is_overlay(&root.live)
+            .filter(|other_root| other_root.staged == root.staged);
+        roots_of_folder.count() == 1 && !file_id::is_overlay(&root.live)
     };
     let roots = stage.roots.iter().filter(is_linkable);
     roots.map(|root| root.live.as_path()).collect()

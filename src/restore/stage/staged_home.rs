@@ -35,8 +35,8 @@ impl StageRoot {
     fn path_in(&self, base: &Path, relative: &Path) -> PathBuf {
         match relative.strip_prefix(&self.prefix) {
             // A join with an empty path would append a slash.
-            Ok(rest) if rest.as_os_str().is_empty() => base.to_path_buf(),
-            Ok(rest) => base.join(rest),
+            Ok(below_prefix) if below_prefix.as_os_str().is_empty() => base.to_path_buf(),
+            Ok(below_prefix) => base.join(below_prefix),
             Err(_) => base.join(relative),
         }
     }
@@ -111,12 +111,12 @@ impl Stage {
     /// Returns the possible paths of staging folders inside the home, relative to the home.
     pub(crate) fn staging_folders(&self) -> BTreeSet<PathBuf> {
         let roots = self.roots.iter();
-        let own = roots.map(|root| {
+        let folders = roots.map(|root| {
             let within = journal::staging_within(&root.live);
             let name = within.file_name().unwrap_or_default();
             root.prefix.join(name)
         });
-        own.collect()
+        folders.collect()
     }
 
     /// Returns the planned files at paths where Codex keeps databases, with their staged paths. Such a file may be no

@@ -142,11 +142,11 @@ fn check_case(
     if !request.ignores_case.map_or_else(probe, Ok)? {
         return Ok(());
     }
-    let kept = live.names.without(&plan.writes).without(&plan.removed);
+    let kept_names = live.names.without(&plan.writes).without(&plan.removed);
     let folders = &request.archive.contents().folders;
     let folders = folders.iter().filter(|_| !plan.partial);
     let folders = folders.map(|folder| folder.path.clone());
-    let checked = check_case_collisions(plan.writes.iter().chain(folders).chain(kept.iter()));
+    let checked = check_case_collisions(plan.writes.iter().chain(folders).chain(kept_names.iter()));
     Ok(checked.map_err(|e| e.with_path(request.archive.path()))?)
 }
 
