@@ -60,17 +60,17 @@ impl ResolvedNames {
         rows: &HashMap<ConversationId, ThreadRow>,
     ) -> Self {
         let mut resolved = Self::default();
-        for wanted in names {
+        for name in names {
             let ids = rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
             let has_title = |id: &ConversationId, fits: &dyn Fn(&str) -> bool| {
                 rows.get(id).is_some_and(|row| row.titles().any(fits))
             };
-            let found = thread_choice::find_named(&ids, wanted, ToString::to_string, has_title);
-            let found: HashSet<_> = found.into_iter().collect();
-            match found.len() {
-                0 => resolved.unknown.push(wanted.clone()),
-                1 => resolved.ids.extend(found.into_iter().cloned()),
-                _ => resolved.ambiguous.push(wanted.clone()),
+            let matching = thread_choice::find_named(&ids, name, ToString::to_string, has_title);
+            let matching: HashSet<_> = matching.into_iter().collect();
+            match matching.len() {
+                0 => resolved.unknown.push(name.clone()),
+                1 => resolved.ids.extend(matching.into_iter().cloned()),
+                _ => resolved.ambiguous.push(name.clone()),
             }
         }
         resolved
@@ -101,9 +101,9 @@ impl TrashSelection {
                 }
                 (Some(_), None) => Some(HashSet::new()),
             };
-        let (facts, _) = facts::read(&rollouts, state_database);
+        let (projects, _) = facts::read(&rollouts, state_database);
         let mut chosen: BTreeMap<String, SelectedConversation> = BTreeMap::new();
-        for (rollout, (project, _)) in rollouts.iter().zip(facts) {
+        for (rollout, project) in rollouts.iter().zip(projects) {
             let Some(id) = &rollout.id else { continue };
             let row = rows.get(id);
             let age = rollout.changed.map(|at| now - at);
@@ -173,15 +173,18 @@ fn find_dependent_forks(
             bases.extend(id.map(|id| (id, &*selected.id)));
         }
     }
-    let chosen = chosen.iter().map(|one| ConversationId::of(&one.id));
-    let chosen: HashSet<_> = chosen.collect();
-    let all = rollouts.iter();
-    let all = all.filter_map(|rollout| Some((rollout.id.as_ref()?, &rollout.path)));
-    let others = all.filter(|(id, _)| !chosen.contains(id));
-    let children = others.filter_map(|(id, path)| {
-        let parent = rollout::read_head(path).ok().flatten()?.base_id()?;
-        let needed = bases.get(&ConversationId::of(&parent))?;
-        Some((id.to_string(), (*needed).to_owned()))
+    let chosen_ids = chosen
+        .iter()
+        .map(|selected| ConversationId::of(&selected.id));
+    let chosen_ids: HashSet<_> = chosen_ids.collect();
+    let forks = rollouts.iter().filter_map(|rollout| {
+        let id = rollout.id.as_ref().filter(|id| !chosen_ids.contains(id))?;
+        let base = rollout::read_head(&rollout.path)
+            .ok()
+            .flatten()?
+            .base_id()?;
+        let parent = bases.get(&ConversationId::of(&base))?;
+        Some((id.to_string(), (*parent).to_owned()))
     });
-    children.collect()
+    forks.collect()
 }

@@ -99,10 +99,10 @@ impl ShrinkPlan {
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
         rollouts.retain(|rollout| filter.matches(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-        let (facts, _) = facts::read(&rollouts, state_database);
-        let open = list_open_files(home);
+        let (projects, _) = facts::read(&rollouts, state_database);
+        let open_files = list_open_files(home);
         let mut items = Vec::new();
-        for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
+        for (rollout, project) in rollouts.into_iter().zip(projects) {
             let is_below = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
             if !filter.projects.is_empty() && !filter.projects.iter().any(is_below) {
                 continue;
@@ -111,9 +111,11 @@ impl ShrinkPlan {
                 continue;
             };
             let path = rollout.path.into_path_buf();
-            let is_open = !open.is_empty()
-                && (open.contains(&path)
-                    || path.canonical().is_ok_and(|real| open.contains(&real)));
+            let is_open = !open_files.is_empty()
+                && (open_files.contains(&path)
+                    || path
+                        .canonical()
+                        .is_ok_and(|real| open_files.contains(&real)));
             items.push(ShrinkItem {
                 session_id,
                 before_bytes: rollout.bytes,

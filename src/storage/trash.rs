@@ -189,12 +189,11 @@ impl ConversationTrash {
             files: name_files(&selected.rollouts),
             modes: metas.iter().map(modes::of).collect(),
         };
+        // Two homes may have the conversation, and trash it in one second.
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
+        let target = atomic::find_free_path(&self.folder.join(name));
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
         let pending = self.folder.join(format!("{PENDING}{name}"));
-        let target = self.folder.join(&name);
-        if target.symlink_metadata().is_ok() {
-            return Err(TrashError::Occupied(target));
-        }
         let entry = TrashEntry {
             folder: pending,
             conversation,
