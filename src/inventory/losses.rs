@@ -18,24 +18,9 @@ pub(crate) struct AcceptedLosses(BTreeMap<String, BTreeSet<u64>>);
 impl AcceptedLosses {
     /// Returns true if the user accepted the loss of the message with this digest in the conversation `id`.
     pub(crate) fn contains(&self, id: &str, digest: u64) -> bool {
-        self.0.get(id).is_some_and(|known| known.contains(&digest))
-    }
-
-    pub(crate) fn add(&mut self, id: &str, digests: BTreeSet<u64>) {
-        self.0.entry(id.to_owned()).or_default().extend(digests);
-    }
-
-    /// Returns the ids of the conversations with accepted losses.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = &String> {
-        self.0.keys()
-    }
-
-    /// Removes the messages that `others` contains.
-    pub(crate) fn remove_all(&mut self, others: &Self) {
-        self.0.retain(|id, digests| {
-            digests.retain(|digest| !others.contains(id, *digest));
-            !digests.is_empty()
-        });
+        self.0
+            .get(id)
+            .is_some_and(|digests| digests.contains(&digest))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -61,8 +46,8 @@ pub(crate) struct LossRecord {
     /// The time of the last check that found losses or compared known ones; `None` if there was none.
     #[serde(default)]
     pub checked_at: Option<Timestamp>,
-    #[serde(default)]
     /// The losses that are not accepted.
+    #[serde(default)]
     pub losses: Vec<KnownLoss>,
     /// The accepted losses by Codex home.
     #[serde(default)]
@@ -77,13 +62,13 @@ impl LossRecord {
     /// Accepts the loss of messages in a Codex home.
     pub(crate) fn accept(&mut self, home: &str, id: &str, digests: BTreeSet<u64>) {
         let accepted = self.accepted_in.entry(home.to_owned()).or_default();
-        accepted.add(id, digests);
+        accepted.0.entry(id.to_owned()).or_default().extend(digests);
     }
 
-    /// Ends the acceptance of messages that are in a Codex home again.
-    pub(crate) fn withdraw(&mut self, home: &str, returned: &AcceptedLosses) {
+    /// Ends the acceptance of losses of conversations that were restored in a Codex home.
+    pub(crate) fn withdraw(&mut self, home: &str, restored: &BTreeSet<String>) {
         if let Some(accepted) = self.accepted_in.get_mut(home) {
-            accepted.remove_all(returned);
+            accepted.0.retain(|id, _| !restored.contains(id));
         }
     }
 }

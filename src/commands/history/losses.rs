@@ -1,10 +1,9 @@
 //! `history losses`: lists conversations with messages that only a copy has.
 
 use crate::context::Context;
-use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::places;
-use crate::copies::losses::report::{CheckExtent, LossJson, describe, record};
+use crate::copies::losses::report::{CheckExtent, LossJson, describe, record, warn_of_failures};
 use crate::copies::losses::search::{FoundLosses, LossSearch};
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::thread_choice;
@@ -52,17 +51,9 @@ impl LossesArgs {
             add_vault(&mut search, context)?;
         }
         places::add_files(&mut search, context)?;
-        let acceptance = LossAcceptance::read(search.live(), context)?;
-        acceptance.withdraw_returned(context);
-        let found = search.run(&acceptance.accepted)?;
-        for (id, e) in &found.failures {
-            is_whole = false;
-            let problem = e.to_one_line();
-            let id = printable(id);
-            context.warn(format_args!(
-                "the conversation {id} was not compared with its copies: {problem}"
-            ));
-        }
+        let found = search.run(context)?;
+        warn_of_failures(&found, context);
+        is_whole &= found.failures.is_empty();
         let mut listed = describe(&found.losses, &search.places, context);
         let accepted = self.accept(&found, &listed, context)?;
         listed.retain(|loss| !accepted.contains(&loss.session_id));
@@ -72,7 +63,7 @@ impl LossesArgs {
             } else {
                 CheckExtent::WithoutVault
             };
-            record(&found.losses, &listed, &search.places, &extent, context);
+            record(&found, &listed, &search.places, &extent, context);
         }
         show(&listed, context);
         let json = object()

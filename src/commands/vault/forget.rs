@@ -3,7 +3,6 @@
 use crate::choices::retention_args::RetentionArgs;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
-use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::describe_last_copy;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlaceKind;
@@ -88,8 +87,7 @@ fn find_losses(
 ) -> Result<(LossSearch, Vec<Loss>)> {
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     add_snapshots(&mut search, restic, snapshots, context)?;
-    let acceptance = LossAcceptance::read(search.live(), context)?;
-    let found = search.run(&acceptance.accepted)?;
+    let found = search.run(context)?;
     match found.failures.into_iter().next() {
         Some((_, e)) => Err(e),
         None => Ok((search, found.losses)),

@@ -2,6 +2,7 @@
 
 use crate::archive::entry::FileEntry;
 use crate::codex::rollout::RolloutName;
+use crate::context::Context;
 use crate::copies::losses::bases::{self, MissingBases};
 pub(crate) use crate::copies::losses::compare::Loss;
 use crate::copies::losses::compare::{self, ComparedThread};
@@ -10,7 +11,7 @@ use crate::copies::losses::place::CopyPlace;
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::copies::source::rollout_files;
 use crate::error::CommandError;
-use crate::inventory::losses::AcceptedLosses;
+use crate::inventory::losses;
 use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,21 +46,9 @@ impl LossSearch {
 
     /// Adds the copies in an archive or a snapshot. The caller adds newer ones before older ones.
     pub(crate) fn add_source(&mut self, place: CopyPlace, source: CopyOrigin) {
-        self.add_rollouts(place, source, |_| true);
-    }
-
-    /// Like [`LossSearch::add_source`], for the rollouts that `is_wanted` selects.
-    pub(crate) fn add_rollouts(
-        &mut self,
-        place: CopyPlace,
-        source: CopyOrigin,
-        is_wanted: impl Fn(&RolloutName) -> bool,
-    ) {
         let place_index = self.places.len();
         for (file, entry) in rollout_files(source.files()) {
-            if is_wanted(&file) {
-                self.add_entry(file, entry, place_index);
-            }
+            self.add_entry(file, entry, place_index);
         }
         self.places.push(place);
         self.sources.push(Some(source));
@@ -78,9 +67,9 @@ impl LossSearch {
             return;
         }
         let copies = self.copies.entry(id).or_default();
-        let mut equal = copies.iter_mut();
-        match equal.find(|copy| copy.is_equal_to_entry(&file, &entry)) {
-            Some(copy) => copy.places.push(place_index),
+        let mut known_copies = copies.iter_mut();
+        match known_copies.find(|copy| copy.is_equal_to_entry(&file, &entry)) {
+            Some(equal_copy) => equal_copy.places.push(place_index),
             None => copies.push(RolloutCopy {
                 file,
                 content: CopyContent::Entry(entry),
@@ -104,10 +93,6 @@ impl LossSearch {
         self.sources.push(None);
     }
 
-    pub(crate) fn live(&self) -> &LiveThreads {
-        &self.live
-    }
-
     /// Returns the compressed rollouts that have a plain form beside them.
     pub(crate) fn compressed_copies(&self) -> Vec<PathBuf> {
         let live = self.live.0.values().flatten();
@@ -125,23 +110,25 @@ impl LossSearch {
         })
     }
 
-    /// Compares each live conversation with its copies. Messages in `accepted` are not reported.
+    /// Compares each live conversation of the Codex home with its copies. Accepted losses are not reported.
     ///
     /// # Errors
-    /// The user interrupts.
-    pub(crate) fn run(&self, accepted: &AcceptedLosses) -> Result<FoundLosses, CommandError> {
-        self.run_for(accepted, |_| true)
+    /// The record of accepted losses cannot be read, or the user interrupts.
+    pub(crate) fn run(&self, context: &Context) -> Result<FoundLosses, CommandError> {
+        self.run_for(context, |_| true)
     }
 
     /// Like [`LossSearch::run`], for the conversations whose ids `is_wanted` selects.
     ///
     /// # Errors
-    /// The user interrupts.
+    /// As [`LossSearch::run`].
     pub(crate) fn run_for(
         &self,
-        accepted: &AcceptedLosses,
+        context: &Context,
         is_wanted: impl Fn(&String) -> bool,
     ) -> Result<FoundLosses, CommandError> {
+        let home = context.codex_home().display().to_string();
+        let accepted = losses::read(context.manager_home())?.accepted_in(&home);
         let mut found = FoundLosses::default();
         let bases = bases::find(&self.live, &self.copies, &self.sources)?;
         let compare = |id: &String| {
@@ -156,19 +143,22 @@ impl LossSearch {
                 return Err(CommandError::interrupted());
             }
             match result {
-                Ok(lost) => found.losses.extend(Loss::from_lost(id, lost, accepted)),
+                Ok(lost) => found.losses.extend(Loss::from_lost(id, lost, &accepted)),
                 Err(e) => found.failures.push((id, e)),
             }
             Ok(())
         };
         // A conversation without a live rollout was deleted by the user, so its messages are not lost.
-        let live = self
-            .copies
-            .keys()
-            .filter(|id| self.live.0.contains_key(*id));
-        let ids = live.chain(bases.keys()).filter(|id| is_wanted(id));
-        let ids: BTreeSet<&String> = ids.collect();
-        parallel::run_each_ordered(parallel::thread_count() * 2, ids, compare, add_result)?;
+        let copied = self.copies.keys();
+        let live_ids = copied.filter(|id| self.live.0.contains_key(*id));
+        let compared_ids = live_ids.chain(bases.keys()).filter(|id| is_wanted(id));
+        let compared_ids: BTreeSet<&String> = compared_ids.collect();
+        parallel::run_each_ordered(
+            parallel::thread_count() * 2,
+            compared_ids,
+            compare,
+            add_result,
+        )?;
         for loss in &mut found.losses {
             let live = self.live.0.get(&loss.id).map_or(&[][..], Vec::as_slice);
             let newest = live.iter().max_by_key(|rollout| &rollout.file.name);
@@ -183,17 +173,15 @@ impl LossSearch {
     /// Returns a live thread with the copies of its rollouts and of its missing bases.
     fn collect_copies(&self, id: &String, bases: &MissingBases) -> ComparedThread<'_> {
         let live = self.live.0.get(id).map_or(&[][..], Vec::as_slice);
-        let own = self.copies.get(id).into_iter().flatten();
         let bases = bases.get(id).cloned().unwrap_or_default();
-        let all: Box<dyn Iterator<Item = &RolloutCopy>> = if bases.is_empty() {
-            Box::new(own)
-        } else {
-            let deleted = self.copies.values().flatten();
-            Box::new(own.chain(deleted.filter(|copy| bases.contains_key(&copy.rollout_id()))))
-        };
+        let mut copies: Vec<_> = self.copies.get(id).into_iter().flatten().collect();
+        if !bases.is_empty() {
+            let all_copies = self.copies.values().flatten();
+            copies.extend(all_copies.filter(|copy| bases.contains_key(&copy.rollout_id())));
+        }
         ComparedThread {
             live,
-            copies: all.collect(),
+            copies,
             bases,
         }
     }
