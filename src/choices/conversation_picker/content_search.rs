@@ -46,22 +46,17 @@ pub(crate) fn content_search_task(
             ids = all.map(|id| (id.to_lowercase(), id)).collect();
         }
         let access = IndexAccess::new(&context);
-        // The second attempt opens the file again, because another process may have replaced it. The third one creates
-        // a damaged file again.
-        for is_damaged in [false, false, true] {
-            if is_damaged {
-                let _ = access.remove();
-            }
+        // The second attempt creates a damaged index again.
+        for _ in 0..2 {
             store = store.take().or_else(|| access.open_updated_quietly());
             let Some(open) = &store else { break };
             match answer(open, wanted, &ids, &context.env.current_dir) {
                 Ok(answer) => return answer,
-                Err(e) => {
+                Err(e) if e.is_cured_by_rebuild() => {
                     store = None;
-                    if !e.is_cured_by_rebuild() {
-                        break;
-                    }
+                    let _ = access.remove();
                 }
+                Err(_) => break,
             }
         }
         ContentAnswer::default()
@@ -86,11 +81,13 @@ fn answer(
     let mut hits = Vec::new();
     if let Ok(typed) = query::parse_text(&add_prefix_wildcard(text)) {
         hits = evaluate::search(store, &typed, &options(MAX_MATCHES, &is_in_scope))?.hits;
-        let known: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
+        let hit_ids: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
         // Hits in other scopes are counted beside the scope.
-        let more = |found: &FoundConversation| is_offered(found) && !known.contains(&found.session);
-        let others = evaluate::search(store, &typed, &options(MAX_MATCHES_OF_ALL, &more))?.hits;
-        hits.extend(others);
+        let is_elsewhere =
+            |found: &FoundConversation| is_offered(found) && !hit_ids.contains(&found.session);
+        let elsewhere = options(MAX_MATCHES_OF_ALL, &is_elsewhere);
+        let elsewhere = evaluate::search(store, &typed, &elsewhere)?.hits;
+        hits.extend(elsewhere);
     }
     let mut notice = None;
     if hits.is_empty()
