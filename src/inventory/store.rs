@@ -146,12 +146,11 @@ pub(crate) fn note_verified(
     if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
     }
-    let held = match FileLock::try_acquire(&manager_home.join(LOCK_NAME)) {
-        Ok(held) => held,
-        Err(LockError::Held(_)) => return Ok(false),
-        Err(LockError::Io(e)) => return Err(e.into()),
-    };
-    note_verified_locked(manager_home, results, &held)
+    match FileLock::try_acquire(&manager_home.join(LOCK_NAME)) {
+        Ok(lock) => note_verified_locked(manager_home, results, &lock),
+        Err(LockError::Held(_)) => Ok(false),
+        Err(LockError::Io(e)) => Err(e.into()),
+    }
 }
 
 /// Like [`note_verified`], for a caller that holds the lock of the manager home.
@@ -161,11 +160,7 @@ pub(crate) fn note_verified_locked(
     _lock: &FileLock,
 ) -> Result<bool, DocumentError> {
     let backups = backups_folder(manager_home);
-    let inside: Vec<_> = results
-        .iter()
-        .filter(|finding| finding.archive.starts_with(&backups))
-        .collect();
-    if inside.is_empty() {
+    if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
     }
     let path = manager_home.join(FILE_NAME);
@@ -176,7 +171,7 @@ pub(crate) fn note_verified_locked(
     };
     let known = std::mem::take(&mut inventory.archives);
     inventory.archives = catalog::list(&backups, || known)?;
-    for finding in inside {
+    for finding in results.iter().filter(|f| f.archive.starts_with(&backups)) {
         let path = catalog::relative_name(&backups, &finding.archive);
         let is_same = |r: &&mut ArchiveRecord| r.path == path && r.archive == finding.stamp;
         let Some(record) = inventory.archives.iter_mut().find(is_same) else {
