@@ -4,16 +4,16 @@
 
 use super::error::TransferError;
 use super::export::NotTransferred;
-use super::manifest::{CONFIG, LAUNCHES};
+use super::manifest::{CONFIG, ExportFile, LAUNCHES};
 use super::profiles::{self, ImportOptions, ProfileImport};
-use super::reader::{ExportedArchive, Package};
+use super::reader::Package;
 use crate::accounts::{LiveHomeUpdate, Profiles};
 use crate::archive::names;
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::{
-    ArchiveRecord, CooldownFile, InventoryFile, LegacyRecord, cooldown, legacy, observations, store,
+    CooldownFile, InventoryFile, LegacyRecord, cooldown, legacy, observations, store,
 };
-use crate::io::{ContentDigest, FileLock, IoContext, atomic, document, file_open, hash, links};
+use crate::io::{FileLock, IoContext, atomic, document, file_open, hash, links};
 use crate::quota::{AccountEntry, WeeklyEvidence};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -24,7 +24,7 @@ use std::path::Path;
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ArchiveOutcome {
     Added,
-    /// The manager home already has an archive with the same bytes, perhaps under another name.
+    /// The manager home already has an archive with the same bytes under this name, or this name with a number.
     Present,
 }
 
@@ -94,11 +94,7 @@ pub(crate) fn plan(
         profiles,
         left,
         accounts: list_changed_accounts(&cooldown, &package.cooldown),
-        archives: plan_archives(
-            package,
-            &store::list_archives(home)?,
-            &store::backups_folder(home),
-        )?,
+        archives: plan_archives(package, &store::backups_folder(home))?,
         records: select_new_records(package, &inventory.good().unwrap_or_default()).len(),
         observations: new_spans,
         launches: select_new_launches(package, &launches).len(),
@@ -111,27 +107,28 @@ pub(crate) fn plan(
     })
 }
 
-fn plan_archives(
-    package: &Package,
-    local: &[ArchiveRecord],
-    backups: &Path,
-) -> Result<Vec<ArchiveImport>, TransferError> {
-    let mut used_names: BTreeSet<String> = local.iter().map(|r| r.path.to_lowercase()).collect();
+/// Decides under which name each archive is saved: its own, or with a number if another archive has that name.
+fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>, TransferError> {
+    let mut planned_names: BTreeSet<String> = BTreeSet::new();
     let mut plans = Vec::new();
     for archive in &package.archives {
-        let present = find_same_archive(local, archive, backups)?;
-        let outcome = match present {
-            Some(_) => ArchiveOutcome::Present,
-            None => ArchiveOutcome::Added,
+        let stem = names::strip_archive_suffix(&archive.name);
+        let mut number = 0;
+        let (saved_as, outcome) = loop {
+            number += 1;
+            let name = names::archive_name(stem, number);
+            let path = backups.join(&name);
+            if planned_names.contains(&name) {
+                continue;
+            }
+            if path.symlink_metadata().is_err() {
+                break (name, ArchiveOutcome::Added);
+            }
+            if has_same_content(&path, &archive.file)? {
+                break (name, ArchiveOutcome::Present);
+            }
         };
-        let saved_as = present.unwrap_or_else(|| {
-            let stem = names::strip_archive_suffix(&archive.name);
-            let free = (1..).map(|number| names::archive_name(stem, number));
-            free.filter(|name| !used_names.contains(&name.to_lowercase()))
-                .find(|name| backups.join(name).symlink_metadata().is_err())
-                .unwrap_or_default()
-        });
-        used_names.insert(saved_as.to_lowercase());
+        planned_names.insert(saved_as.clone());
         plans.push(ArchiveImport {
             archive: archive.name.clone(),
             saved_as,
@@ -141,34 +138,16 @@ fn plan_archives(
     Ok(plans)
 }
 
-/// Returns the name of the local archive with the same bytes as `archive`, or `None`. Reads local archives of the same
-/// size if their record has no SHA-256.
-fn find_same_archive(
-    archives: &[ArchiveRecord],
-    archive: &ExportedArchive,
-    backups: &Path,
-) -> Result<Option<String>, TransferError> {
-    let digest = archive.file.sha256.to_string();
-    let of_size = archives.iter().filter(|r| {
-        r.archive
-            .as_ref()
-            .is_some_and(|stamp| stamp.bytes == archive.file.size)
-    });
-    for record in of_size {
-        let is_same = match record.metadata.archive_digest() {
-            Some(ContentDigest::Sha256(recorded)) => recorded.to_string() == digest,
-            // The export has only a SHA-256 to compare with.
-            Some(ContentDigest::Blake3(_)) | None => {
-                let path = backups.join(&record.path);
-                let mut file = file_open::open(&path).at("open", &path)?;
-                hash::hash_reader(&mut file).at("read", &path)?.0 == digest
-            }
-        };
-        if is_same {
-            return Ok(Some(record.path.clone()));
-        }
+fn has_same_content(path: &Path, file: &ExportFile) -> Result<bool, TransferError> {
+    if !path
+        .metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.len() == file.size)
+    {
+        return Ok(false);
     }
-    Ok(None)
+    let mut opened = file_open::open(path).at("open", path)?;
+    let (digest, _) = hash::hash_reader(&mut opened).at("read", path)?;
+    Ok(digest == file.sha256.to_string())
 }
 
 fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'a LegacyRecord> {
