@@ -29,7 +29,6 @@ pub(crate) struct TrashFilter {
 pub(crate) struct SelectedConversation {
     pub(crate) id: String,
     pub(crate) title: String,
-    pub(crate) project: String,
     pub(crate) bytes: u64,
     pub(crate) rollouts: Vec<PathBuf>,
 }
@@ -120,7 +119,6 @@ impl TrashSelection {
             let selected = chosen.entry(id.to_string()).or_default();
             selected.id = id.to_string();
             selected.title = row.map(title_of).unwrap_or_default();
-            selected.project = project.to_string();
             selected.bytes += rollout.bytes;
             selected.rollouts.push(rollout.path.to_path_buf());
         }
