@@ -353,20 +353,20 @@ pub(crate) fn merge(
         .legacy
         .iter()
         .enumerate()
-        .map(|(i, known)| (known.source_path.clone(), i))
+        .map(|(i, record)| (record.source_path.clone(), i))
         .collect();
     // Compared in lower case, because some file systems ignore case.
     let mut in_use: HashSet<String> = inventory
         .legacy
         .iter()
-        .map(|known| known.archive_name.to_lowercase())
+        .map(|record| record.archive_name.to_lowercase())
         .collect();
     for mut record in records {
-        let known = positions.get(&record.source_path).copied();
+        let known_position = positions.get(&record.source_path).copied();
         let stem = archive_stem(&record);
-        match known.map(|i| &inventory.legacy[i]) {
-            Some(known) if is_archive_name_of(&stem, &known.archive_name) => {
-                record.archive_name.clone_from(&known.archive_name);
+        match known_position.map(|i| &inventory.legacy[i]) {
+            Some(known_record) if is_archive_name_of(&stem, &known_record.archive_name) => {
+                record.archive_name.clone_from(&known_record.archive_name);
             }
             _ => {
                 let is_free = |name: &String| {
@@ -377,7 +377,7 @@ pub(crate) fn merge(
                 in_use.insert(record.archive_name.to_lowercase());
             }
         }
-        match known {
+        match known_position {
             Some(i) if is_same(&inventory.legacy[i], &record) => {
                 record.clone_from(&inventory.legacy[i]);
                 merged.unchanged += 1;

@@ -76,7 +76,7 @@ impl RetentionPlan {
         }
         let mut reasons = reasons.into_iter();
         for candidate in group.iter().copied() {
-            let kept = if candidate.is_eligible_for_rules(now) {
+            let kept_by = if candidate.is_eligible_for_rules(now) {
                 reasons.next().flatten()
             } else {
                 None
@@ -98,7 +98,7 @@ impl RetentionPlan {
                 _ if !candidate.is_eligible_for_rules(now) => {
                     self.keep(candidate, "dated in the future");
                 }
-                _ => match kept {
+                _ => match kept_by {
                     Some(rules) => self.keep(candidate, rules + reason_suffix),
                     None => self.drop(candidate, "no rule"),
                 },

@@ -93,15 +93,15 @@ pub(crate) fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoE
 /// taken.
 fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     let backups = store::backups_folder(manager_home);
-    let mut taken = BTreeSet::new();
-    let mut back = Vec::new();
+    let mut taken_names = BTreeSet::new();
+    let mut restored = Vec::new();
     let records = catalog::list(batch, Vec::new)?.into_iter();
     for record in records.filter(|record| record.archive.is_some()) {
         let archive = record.path;
         let stem = names::strip_archive_suffix(&archive);
         let is_free = |name: &String| {
             let sidecar = names::sidecar_name(name).unwrap_or_default();
-            !taken.contains(name)
+            !taken_names.contains(name)
                 && backups.join(name).symlink_metadata().is_err()
                 && backups.join(sidecar).symlink_metadata().is_err()
         };
@@ -109,15 +109,15 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
             .map(|n| names::archive_name(stem, n))
             .find(is_free)
             .unwrap_or_default();
-        taken.insert(name.clone());
+        taken_names.insert(name.clone());
         let created_at = Some(record.metadata.created_at);
-        back.push(RestoredArchive {
+        restored.push(RestoredArchive {
             archive,
             name,
             created_at: created_at.filter(|at| *at != DateTime::UNIX_EPOCH),
         });
     }
-    Ok(back)
+    Ok(restored)
 }
 
 /// Moves the archives of the last prune back to `backups/` and returns them. Durable on return.
@@ -133,10 +133,10 @@ pub(crate) fn undo(
         return Ok(Vec::new());
     };
     // Planned again under the lock: another command may have taken a name since it was shown.
-    let back = plan_undo_of_batch(manager_home, &batch)?;
+    let restored = plan_undo_of_batch(manager_home, &batch)?;
     let backups = store::backups_folder(manager_home);
     let mut moves = Vec::new();
-    for RestoredArchive { archive, name, .. } in &back {
+    for RestoredArchive { archive, name, .. } in &restored {
         let sidecars = (names::sidecar_name(archive), names::sidecar_name(name));
         for (from, to) in [(Some(archive.clone()), Some(name.clone())), sidecars] {
             if let (Some(from), Some(to)) = (from, to)
@@ -149,7 +149,7 @@ pub(crate) fn undo(
     transaction.commit(moves, &NoPolicy)?;
     // Fails if the user put other files there, which stay.
     let _ = sharing::remove_dir(&batch);
-    Ok(back)
+    Ok(restored)
 }
 
 /// The batches in the trash at the time of the listing, and their totals.

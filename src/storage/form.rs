@@ -179,8 +179,8 @@ struct FileState {
 impl FileState {
     /// Returns the state of a regular file; `None` if there is none.
     fn read(path: &Path) -> Result<Option<Self>, IoError> {
-        let found = file_id::stat(path)?.filter(|(_, meta)| meta.is_file());
-        Ok(found.map(|(id, meta)| Self { id, meta }))
+        let regular_file = file_id::stat(path)?.filter(|(_, meta)| meta.is_file());
+        Ok(regular_file.map(|(id, meta)| Self { id, meta }))
     }
 
     fn is_same(&self, other: &Self) -> bool {

@@ -152,16 +152,16 @@ fn find_databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
         home.join(SQLITE_FOLDER),
     ];
     folders.dedup();
-    let mut found: Vec<_> = folders
+    let mut databases: Vec<_> = folders
         .iter()
         .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten())
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
         .map(|entry| entry.path())
         .filter(|path| is_versioned_database(path) && database::may_be_sqlite(path))
         .collect();
-    found.sort();
-    found.dedup();
-    found
+    databases.sort();
+    databases.dedup();
+    databases
 }
 
 fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem, DatabaseError> {
@@ -171,8 +171,9 @@ fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem,
         let (rows, old_rows) = match since {
             None => (0, 0),
             Some(since) => {
-                let old = format!("SELECT count(*) FROM logs WHERE ts < {}", since.timestamp());
-                (number("SELECT count(*) FROM logs")?, number(&old)?)
+                let before = since.timestamp();
+                let old_rows = format!("SELECT count(*) FROM logs WHERE ts < {before}");
+                (number("SELECT count(*) FROM logs")?, number(&old_rows)?)
             }
         };
         let pages = number("PRAGMA page_count")?;
@@ -180,9 +181,14 @@ fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem,
         Ok((pages, free, number("PRAGMA page_size")?, rows, old_rows))
     })?;
     let before_bytes = size_with_sidecars(path);
-    let used = (pages - free).max(1);
-    let kept = used - if rows > 0 { used * old_rows / rows } else { 0 };
-    let after = kept.max(1).saturating_mul(page_size);
+    let used_pages = (pages - free).max(1);
+    let kept_pages = used_pages
+        - if rows > 0 {
+            used_pages * old_rows / rows
+        } else {
+            0
+        };
+    let after = kept_pages.max(1).saturating_mul(page_size);
     Ok(VacuumItem {
         path: path.to_path_buf(),
         before_bytes,

@@ -119,13 +119,14 @@ pub(crate) fn plan(
         ..ExportPlan::default()
     };
     let profiles = Profiles::of(home);
-    let mut all = profiles.list()?;
+    let mut all_profiles = profiles.list()?;
     // Of two profiles of one account, the first is exported.
-    all.sort_by_key(|profile| handover::find_obstacle(profile, options.codex_home).is_some());
+    all_profiles
+        .sort_by_key(|profile| handover::find_obstacle(profile, options.codex_home).is_some());
     // An export of these profiles would lose the fields that a newer version added to profile.json.
-    let newer: BTreeMap<_, _> = profiles.list_newer(&all).into_iter().collect();
+    let newer: BTreeMap<_, _> = profiles.list_newer(&all_profiles).into_iter().collect();
     let mut exported: Vec<&Profile> = Vec::new();
-    for profile in &all {
+    for profile in &all_profiles {
         let newer = newer.get(&profile.name).map(ToString::to_string);
         if let Some(why) = newer.or_else(|| find_import_obstacle(profile, &exported)) {
             plan.skip(&profile.name, why);
@@ -134,8 +135,8 @@ pub(crate) fn plan(
         add_profile(&mut plan, profile, options)?;
         exported.push(profile);
     }
-    let known = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
-    add_document(&mut plan, cooldown::FILE_NAME, &known)?;
+    let cooldown_file = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
+    add_document(&mut plan, cooldown::FILE_NAME, &cooldown_file)?;
     let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME))?;
     if let Some(inventory) = inventory.good() {
         // The importing machine rebuilds the list of archives from its backups/.
@@ -162,9 +163,9 @@ pub(crate) fn plan(
 fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<String> {
     let entry =
         |name: &str| EntryName::from_path(&Path::new(PROFILES).join(name).join(PROFILE_JSON));
-    let Some(own) = entry(&profile.name)
+    let Some(own_entry) = entry(&profile.name)
         .ok()
-        .filter(|own| ExportPart::from_path(own).is_some())
+        .filter(|own_entry| ExportPart::from_path(own_entry).is_some())
     else {
         return Some("its folder has a name that no profile may have".into());
     };
@@ -179,7 +180,8 @@ fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<Stri
         {
             return Some(format!("it has the same account as the profile {name}"));
         }
-        let is_same_name = entry(name).is_ok_and(|entry| entry.fold_case() == own.fold_case());
+        let is_same_name =
+            entry(name).is_ok_and(|entry| entry.fold_case() == own_entry.fold_case());
         is_same_name.then(|| format!("its name differs from {name} only in letter case"))
     })
 }

@@ -97,22 +97,22 @@ pub(crate) fn publish(
     let id = FileId::read(file.path())?;
     let missing = || io::Error::from(ErrorKind::NotFound);
     let id = id.ok_or_else(missing).at("find", file.path())?;
-    let note = PendingMove {
+    let pending_move = PendingMove {
         file: target.to_path_buf(),
         unfinished: file.path().to_path_buf(),
         id: Some(id),
         inode: None,
         since: now,
     };
-    let noted = before.iter().try_for_each(|profile| {
-        let moving = moving_record(profile, &note, export_id);
+    let result = before.iter().try_for_each(|profile| {
+        let moving = moving_record(profile, &pending_move, export_id);
         profiles.write_note(&profile.name, &moving)
     });
-    if let Err(e) = noted {
+    if let Err(e) = result {
         return_logins(profiles, &before, file)?;
         return Err(e.into());
     }
-    rename_export(profiles, &before, &note, export_id, file)
+    rename_export(profiles, &before, &pending_move, export_id, file)
 }
 
 /// Returns the content of `profile.json` for a profile whose login is moving.
@@ -201,10 +201,10 @@ fn return_logins(
     before: &[Profile],
     file: TempFile,
 ) -> Result<(), TransferError> {
-    let undone = before
+    let result = before
         .iter()
         .try_for_each(|profile| profiles.write_note(&profile.name, &profile.file));
-    if let Err(e) = undone {
+    if let Err(e) = result {
         // The next command needs the file under its temporary name, to see that the export failed.
         file.keep();
         return Err(e.into());

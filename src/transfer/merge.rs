@@ -83,10 +83,12 @@ pub(crate) fn plan(
     let mut new_spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
-            let mut known = observations::load(home, identity)?;
-            let before = known.spans.len();
-            file.spans.iter().for_each(|span| known.add(span.clone()));
-            new_spans += known.spans.len().saturating_sub(before);
+            let mut local_file = observations::load(home, identity)?;
+            let before = local_file.spans.len();
+            file.spans
+                .iter()
+                .for_each(|span| local_file.add(span.clone()));
+            new_spans += local_file.spans.len().saturating_sub(before);
         }
     }
     let (profiles, left) = profiles::plan(package, options)?;
@@ -151,7 +153,7 @@ fn has_same_content(path: &Path, file: &ExportFile) -> Result<bool, TransferErro
 }
 
 fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'a LegacyRecord> {
-    let known: HashSet<&str> = local
+    let local_paths: HashSet<&str> = local
         .legacy
         .iter()
         .map(|r| r.source_path.as_str())
@@ -160,7 +162,7 @@ fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'
         .inventory
         .legacy
         .iter()
-        .filter(|record| !known.contains(record.source_path.as_str()))
+        .filter(|record| !local_paths.contains(record.source_path.as_str()))
         .collect()
 }
 
@@ -171,11 +173,11 @@ fn select_new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> 
         let value: serde_json::Value = serde_json::from_slice(line).ok()?;
         Some(value.get("launch_id")?.as_str()?.to_owned())
     };
-    let known: HashSet<String> = local.split(|byte| *byte == b'\n').filter_map(id).collect();
+    let local_ids: HashSet<String> = local.split(|byte| *byte == b'\n').filter_map(id).collect();
     let exported = package.launches.as_deref().unwrap_or_default();
     exported
         .split(|byte| *byte == b'\n')
-        .filter(|line| id(line).is_some_and(|id| !known.contains(&id)))
+        .filter(|line| id(line).is_some_and(|id| !local_ids.contains(&id)))
         .collect()
 }
 

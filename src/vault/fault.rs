@@ -141,11 +141,13 @@ pub(crate) fn extract_reason(stderr: &str) -> String {
             || line.contains(RETRY)
     };
     let fatal = lines.iter().position(|line| line.starts_with("Fatal:"));
-    let chosen = fatal.map(|i| lines[i].as_str()).or_else(|| {
-        let mut rest = lines.iter().map(String::as_str);
-        rest.find(|line| !is_advice(line))
+    let message = fatal.map(|i| lines[i].as_str()).or_else(|| {
+        let mut messages = lines.iter().map(String::as_str);
+        messages.find(|line| !is_advice(line))
     });
-    let text = chosen.unwrap_or("no message").trim_start_matches("Fatal: ");
+    let text = message
+        .unwrap_or("no message")
+        .trim_start_matches("Fatal: ");
     redact_message(text)
 }
 

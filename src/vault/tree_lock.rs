@@ -105,8 +105,8 @@ fn find_removable(folder: &Path) -> Vec<PathBuf> {
             is_always_copied(Path::new(&name))
         }
     });
-    let mut found: Vec<_> = copies.map(|entry| entry.path()).collect();
+    let mut removable: Vec<_> = copies.map(|entry| entry.path()).collect();
     let import = folder.join(IMPORT);
-    found.extend(import.symlink_metadata().is_ok().then_some(import));
-    found
+    removable.extend(import.symlink_metadata().is_ok().then_some(import));
+    removable
 }

@@ -71,11 +71,11 @@ fn answer(
     ids: &HashMap<String, String>,
     here: &Path,
 ) -> Result<ContentAnswer, IndexError> {
-    let is_offered = |found: &FoundConversation| ids.contains_key(&found.session);
-    let is_in_scope = |found: &FoundConversation| {
-        is_offered(found)
-            && (found.archived == (wanted.scope == ARCHIVED))
-            && (wanted.scope != HERE || Path::new(&found.cwd).starts_with(here))
+    let is_offered = |conversation: &FoundConversation| ids.contains_key(&conversation.session);
+    let is_in_scope = |conversation: &FoundConversation| {
+        is_offered(conversation)
+            && (conversation.archived == (wanted.scope == ARCHIVED))
+            && (wanted.scope != HERE || Path::new(&conversation.cwd).starts_with(here))
     };
     let text = without_unfinished_word(&wanted.text);
     let mut hits = Vec::new();
@@ -83,8 +83,9 @@ fn answer(
         hits = evaluate::search(store, &typed, &options(MAX_MATCHES, &is_in_scope))?.hits;
         let hit_ids: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
         // Hits in other scopes are counted beside the scope.
-        let is_elsewhere =
-            |found: &FoundConversation| is_offered(found) && !hit_ids.contains(&found.session);
+        let is_elsewhere = |conversation: &FoundConversation| {
+            is_offered(conversation) && !hit_ids.contains(&conversation.session)
+        };
         let elsewhere = options(MAX_MATCHES_OF_ALL, &is_elsewhere);
         let elsewhere = evaluate::search(store, &typed, &elsewhere)?.hits;
         hits.extend(elsewhere);
@@ -94,9 +95,10 @@ fn answer(
         && let Ok(typed) = query::parse_text(text)
     {
         // `find` does the same if no conversation has all words.
-        let found = search_forgiving(store, &typed, &options(MAX_MATCHES_OF_ALL, &is_offered))?;
-        notice = describe_relaxation(&found);
-        hits = found.hits;
+        let forgiving_result =
+            search_forgiving(store, &typed, &options(MAX_MATCHES_OF_ALL, &is_offered))?;
+        notice = describe_relaxation(&forgiving_result);
+        hits = forgiving_result.hits;
     }
     let matches = hits.iter().filter_map(|hit| to_match(hit, ids));
     Ok(ContentAnswer {
@@ -148,9 +150,9 @@ fn without_unfinished_word(text: &str) -> &str {
 
 /// Marks the last word as a prefix, because the user may still be typing it.
 fn add_prefix_wildcard(text: &str) -> String {
-    let last = text.rsplit(char::is_whitespace).next().unwrap_or_default();
-    let is_word = last.chars().all(char::is_alphanumeric);
-    if is_word && last.chars().count() >= MIN_PREFIX_CHARS {
+    let last_word = text.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let is_word = last_word.chars().all(char::is_alphanumeric);
+    if is_word && last_word.chars().count() >= MIN_PREFIX_CHARS {
         format!("{text}*")
     } else {
         text.to_owned()

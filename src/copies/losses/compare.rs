@@ -257,10 +257,12 @@ fn remove_prefixes<'a>(
     path: &Path,
 ) -> Result<Vec<&'a RolloutCopy>, CommandError> {
     let digests = |of_compressed: bool| -> Vec<SizedDigest> {
-        let same = copies
+        let of_rollout = copies
             .iter()
             .filter(|copy| copy.file.name == file.name && copy.file.compressed == of_compressed);
-        same.filter_map(|copy| size_and_digest(copy)).collect()
+        of_rollout
+            .filter_map(|copy| size_and_digest(copy))
+            .collect()
     };
     // If a rollout cannot be decompressed to the end, its messages are compared instead.
     let text = || rollout::open_plain(path);

@@ -32,18 +32,18 @@ impl CopyCounts {
     fn count_in(
         &mut self,
         archive: &ArchiveReader,
-        wanted: &str,
+        name_or_id: &str,
     ) -> Result<Option<usize>, CommandError> {
-        let wanted = self.id.as_deref().unwrap_or(wanted);
-        let Some(names) = source::find_rollouts(archive, wanted)? else {
+        let name_or_id = self.id.as_deref().unwrap_or(name_or_id);
+        let Some(names) = source::find_rollouts(archive, name_or_id)? else {
             return Ok(None);
         };
-        let own = names
+        let own_id = names
             .first()
             .and_then(|name| RolloutName::parse(Path::new(name)));
-        let own = own.as_ref().and_then(RolloutName::id);
-        let rollouts = list_rollouts_of(archive, own.unwrap_or_default());
-        self.id = own.map(str::to_owned);
+        let own_id = own_id.as_ref().and_then(RolloutName::id);
+        let rollouts = list_rollouts_of(archive, own_id.unwrap_or_default());
+        self.id = own_id.map(str::to_owned);
         self.archives += 1;
         let digests = rollouts
             .iter()

@@ -85,8 +85,10 @@ pub(crate) fn record(
 ) {
     let manager = context.manager_home();
     let home = context.codex_home().display().to_string();
-    let known = losses::read(manager).unwrap_or_default();
-    if found.losses.is_empty() && (known.losses.is_empty() || *extent == CheckExtent::LastArchive) {
+    let former_record = losses::read(manager).unwrap_or_default();
+    if found.losses.is_empty()
+        && (former_record.losses.is_empty() || *extent == CheckExtent::LastArchive)
+    {
         return;
     }
     let written = losses::update(manager, |record| {
