@@ -22,7 +22,6 @@ use std::path::PathBuf;
 struct NeededCopy {
     /// The id of the conversation that lacks the messages or turns.
     id: String,
-    reason: String,
     /// The places with a copy, the newest first.
     places: Vec<CopyPlace>,
     /// The id of the conversation to restore, which may be a deleted one.
@@ -39,6 +38,22 @@ enum NeededContent {
     /// A conversation that could not be compared, for example because its rollout is damaged. This may be its last
     /// intact copy.
     NotCompared,
+}
+
+impl NeededCopy {
+    /// Returns the reason to keep an archive with the copy, as a clause.
+    fn describe(&self) -> String {
+        let id = short_id(&self.id);
+        match self.content {
+            NeededContent::LostMessages => describe_last_copy(&self.id),
+            NeededContent::HiddenTurns => {
+                format!("has turns of the conversation {id} that Codex hides")
+            }
+            NeededContent::NotCompared => {
+                format!("has the conversation {id}, which could not be compared")
+            }
+        }
+    }
 }
 
 /// The archives that have the messages which conversations lack, or the turns that a migration hid.
@@ -88,16 +103,11 @@ impl NeededArchives {
         warn_of_failures(&found, context);
         let mut needed = Vec::new();
         for (id, _) in found.failures {
-            for mut places in search.places_of(&id) {
-                places.retain(|place| is_wanted(&place.kind));
+            for places in search.places_of(&id) {
                 needed.push(NeededCopy {
-                    reason: format!(
-                        "has the conversation {}, which could not be compared",
-                        short_id(&id)
-                    ),
-                    restored_id: id.clone(),
                     id: id.clone(),
                     places,
+                    restored_id: id.clone(),
                     content: NeededContent::NotCompared,
                 });
             }
@@ -106,25 +116,22 @@ impl NeededArchives {
             for places in loss.needed_places(&search.places, &is_wanted) {
                 needed.push(NeededCopy {
                     id: loss.id.clone(),
-                    reason: describe_last_copy(&loss.id),
                     places,
                     restored_id: loss.restored_id.clone(),
                     content: NeededContent::LostMessages,
                 });
             }
         }
-        for (id, mut places) in find_hidden_turns(records, context)? {
-            places.retain(|place| is_wanted(&place.kind));
+        for (id, places) in find_hidden_turns(records, context)? {
             needed.push(NeededCopy {
-                reason: format!(
-                    "has turns of the conversation {} that Codex hides",
-                    short_id(&id)
-                ),
-                restored_id: id.clone(),
-                id,
+                id: id.clone(),
                 places,
+                restored_id: id,
                 content: NeededContent::HiddenTurns,
             });
+        }
+        for copy in &mut needed {
+            copy.places.retain(|place| is_wanted(&place.kind));
         }
         Ok(needed)
     }
@@ -134,7 +141,7 @@ impl NeededArchives {
     pub(crate) fn keep_last_copies(&self, plan: &mut RetentionPlan) {
         for copy in &self.0 {
             let names: Vec<_> = copy.places.iter().map(|place| place.name.clone()).collect();
-            plan.keep_one_of(&names, &copy.reason);
+            plan.keep_one_of(&names, &copy.describe());
         }
     }
 }
@@ -146,21 +153,19 @@ impl NeededArchives {
 /// The trash has such a copy, the home or the archives cannot be listed, or the user interrupts.
 pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
     let is_trashed = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::TrashedArchive;
-    let is_archive = |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_));
     let trashed = trash::list_archives(context.manager_home())?.into_iter();
     let trashed = trashed.filter_map(|path| ArchiveReader::open(&path).ok());
     let homes = trashed.map(|archive| PathBuf::from(&archive.metadata().source_codex_home));
-    let is_either = |kind: &CopyPlaceKind| is_archive(kind) || is_trashed(kind);
     let needed =
-        NeededArchives::find_among(homes.collect(), &context.archives()?, is_either, context)?;
-    // An archive that cannot be read must not keep the trash full for ever.
-    let is_compared = |copy: &NeededCopy| copy.content != NeededContent::NotCompared;
-    let last = needed.0.into_iter().filter(is_compared).find_map(|copy| {
-        let is_in_trash = copy.places.iter().all(|place| is_trashed(&place.kind));
-        let place = copy.places.first().filter(|_| is_in_trash)?.clone();
-        Some((copy, place))
+        NeededArchives::find_among(homes.collect(), &context.archives()?, |_| true, context)?;
+    let only_in_trash = needed.0.iter().find(|copy| {
+        // An archive that cannot be read must not keep the trash full for ever.
+        let is_compared = copy.content != NeededContent::NotCompared;
+        let mut places = copy.places.iter();
+        is_compared && places.len() > 0 && places.all(|place| is_trashed(&place.kind))
     });
-    let Some((copy, place)) = last else {
+    let Some((copy, place)) = only_in_trash.and_then(|copy| Some((copy, copy.places.first()?)))
+    else {
         return Ok(());
     };
     let is_lost = copy.content == NeededContent::LostMessages;
