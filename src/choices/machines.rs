@@ -1,7 +1,7 @@
 //! The other machines that sync with the vault, as places to look for conversations.
 
 use crate::choices::index_access::LateBar;
-use crate::choices::sync_config::{config_path, read_config_quietly};
+use crate::choices::sync_config::{default_config_path, read_config_quietly};
 use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::context::Context;
 use crate::conversations::index;
@@ -100,7 +100,7 @@ fn fetch_newest(context: &Context) -> Result<bool> {
 
 /// Returns the name under which this machine publishes.
 pub(crate) fn own_name(context: &Context) -> String {
-    let config = read_config_quietly(context, &config_path(context, None));
+    let config = read_config_quietly(context, &default_config_path(context));
     config.map_or_else(|_| host(context), |config| config.machine_id)
 }
 

@@ -224,22 +224,30 @@ fn compress(reader: &mut dyn Read, size: u64, to: &mut dyn Write, workers: u32) 
     Ok(())
 }
 
-/// Converts at most the first `limit` bytes of text of a rollout, without writing. Returns the sizes
-/// of the plain and the compressed text.
-pub(super) fn sample(source: &Path, to: Form, limit: u64) -> io::Result<(u64, u64)> {
+/// The sizes of a text in both forms, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FormSizes {
+    pub(super) plain: u64,
+    pub(super) compressed: u64,
+}
+
+/// Converts at most the first `limit` bytes of text of a rollout, without writing. Returns the sizes of that text.
+pub(super) fn sample(source: &Path, to: Form, limit: u64) -> io::Result<FormSizes> {
     let mut file = file_open::open(source)?;
     match to {
         Form::Compressed => {
             let mut packed = Vec::new();
-            let size = file.metadata()?.len().min(limit);
-            compress(&mut file.take(size), size, &mut packed, 1)?;
-            Ok((size, packed.len() as u64))
+            let plain = file.metadata()?.len().min(limit);
+            compress(&mut file.take(plain), plain, &mut packed, 1)?;
+            let compressed = packed.len() as u64;
+            Ok(FormSizes { plain, compressed })
         }
         Form::Plain => {
-            let mut plain = rollout::decompress(&mut file)?.take(limit);
-            let size = io::copy(&mut plain, &mut io::sink())?;
-            drop(plain);
-            Ok((size, file.stream_position()?))
+            let mut text = rollout::decompress(&mut file)?.take(limit);
+            let plain = io::copy(&mut text, &mut io::sink())?;
+            drop(text);
+            let compressed = file.stream_position()?;
+            Ok(FormSizes { plain, compressed })
         }
     }
 }

@@ -38,9 +38,15 @@ pub(crate) struct SelectedConversation {
 pub(crate) struct TrashSelection {
     pub(crate) conversations: Vec<SelectedConversation>,
     pub(crate) names: ResolvedNames,
-    /// Ids of forks that are not chosen and begin with the history of a chosen conversation, each with the id of its
-    /// parent.
-    pub(crate) needed_by: Vec<(String, String)>,
+    /// The forks that are not chosen and begin with the history of a chosen conversation.
+    pub(crate) needed_by: Vec<DependentFork>,
+}
+
+/// A conversation that begins with the history of another one.
+#[derive(Debug)]
+pub(crate) struct DependentFork {
+    pub(crate) id: String,
+    pub(crate) parent_id: String,
 }
 
 /// The conversations that the user named.
@@ -159,7 +165,7 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
 fn find_dependent_forks(
     rollouts: &[RolloutUsage],
     chosen: &[SelectedConversation],
-) -> Vec<(String, String)> {
+) -> Vec<DependentFork> {
     if chosen.is_empty() {
         return Vec::new();
     }
@@ -181,8 +187,11 @@ fn find_dependent_forks(
             .ok()
             .flatten()?
             .base_id()?;
-        let parent = bases.get(&ConversationId::of(&base))?;
-        Some((id.to_string(), (*parent).to_owned()))
+        let parent_id = bases.get(&ConversationId::of(&base))?;
+        Some(DependentFork {
+            id: id.to_string(),
+            parent_id: (*parent_id).to_owned(),
+        })
     });
     forks.collect()
 }

@@ -1,7 +1,7 @@
 //! Compresses the rollouts of conversations that have not changed for a while, and expands compressed ones.
 
 use super::facts;
-use super::form::{self, ConversionError, Form};
+use super::form::{self, ConversionError, Form, FormSizes};
 use super::selection::{ResolvedNames, read_rows};
 use super::walk::{self, RolloutUsage, find_rollouts};
 use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
@@ -145,15 +145,15 @@ impl ShrinkPlan {
         let converted = self.items.iter_mut();
         let mut converted: Vec<_> = converted.filter(|item| item.action.converts()).collect();
         let paths: Vec<&Path> = converted.iter().map(|item| item.path.as_path()).collect();
-        let Some((plain, compressed)) = sample(&paths, to, SAMPLE_BYTES) else {
+        let Some(sizes) = sample(&paths, to, SAMPLE_BYTES) else {
             return;
         };
         for item in &mut converted {
-            let (from, into) = match to {
-                Form::Compressed => (plain, compressed),
-                Form::Plain => (compressed, plain),
+            let before = item.before_bytes;
+            item.after_bytes = match to {
+                Form::Compressed => scale(before, sizes.compressed, sizes.plain),
+                Form::Plain => scale(before, sizes.plain, sizes.compressed),
             };
-            item.after_bytes = scale(item.before_bytes, into, from);
         }
     }
 
@@ -272,21 +272,24 @@ pub(super) fn estimate_gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u6
     let selected: Vec<_> = selected.collect();
     let paths: Vec<&Path> = selected.iter().map(|rollout| &*rollout.path).collect();
     let before: u64 = selected.iter().map(|rollout| rollout.bytes).sum();
-    sample(&paths, Form::Compressed, REPORT_SAMPLE_BYTES).map_or(0, |(plain, compressed)| {
-        before.saturating_sub(scale(before, compressed, plain))
+    sample(&paths, Form::Compressed, REPORT_SAMPLE_BYTES).map_or(0, |sizes| {
+        before.saturating_sub(scale(before, sizes.compressed, sizes.plain))
     })
 }
 
 /// Converts the beginnings of some of the rollouts without writing: at most `bytes` bytes of text in total. Returns the
-/// total sizes of these parts, plain and compressed; `None` if nothing could be read.
-fn sample(rollouts: &[&Path], to: Form, bytes: u64) -> Option<(u64, u64)> {
+/// total sizes of these parts; `None` if nothing could be read.
+fn sample(rollouts: &[&Path], to: Form, bytes: u64) -> Option<FormSizes> {
     let step = rollouts.len().div_ceil(SAMPLE_ROLLOUTS).max(1);
     let sampled = rollouts.iter().step_by(step);
     let each = bytes / (sampled.len() as u64).max(1);
     // A file that cannot be read adds nothing.
     let parts = sampled.filter_map(|path| form::sample(path, to, each).ok());
-    let sum = parts.fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
-    Some(sum).filter(|(plain, compressed)| *plain > 0 && *compressed > 0)
+    let total = parts.fold(FormSizes::default(), |total, part| FormSizes {
+        plain: total.plain + part.plain,
+        compressed: total.compressed + part.compressed,
+    });
+    Some(total).filter(|sizes| sizes.plain > 0 && sizes.compressed > 0)
 }
 
 /// Returns `bytes` × `into` / `from`.

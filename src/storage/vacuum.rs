@@ -113,10 +113,10 @@ impl VacuumPlan {
             let since = self
                 .logs_since
                 .filter(|_| is_database_named(&item.path, LOGS));
-            let mut result = (0, 0);
+            let mut compact = CompactCopy::default();
             let written =
                 exchange.add_replacement(&item.path, |staged| -> Result<(), VacuumError> {
-                    result = write_compact(&item.path, staged, since)?;
+                    compact = write_compact(&item.path, staged, since)?;
                     Ok(())
                 });
             match written {
@@ -129,7 +129,8 @@ impl VacuumPlan {
             for sidecar in database_sidecars(&item.path) {
                 exchange.add_removal(&sidecar)?;
             }
-            (item.after_bytes, item.deleted_rows) = result;
+            item.after_bytes = compact.bytes;
+            item.deleted_rows = compact.deleted_rows;
             self.items.push(item);
         }
         Ok(exchange.commit(&policy)?)
@@ -205,16 +206,22 @@ pub(super) fn estimate_gain(path: &Path, logs_since: DateTime<Utc>) -> u64 {
     item.map_or(0, |item| item.before_bytes - item.after_bytes)
 }
 
-/// Writes a compact copy of the database `source`, without the log entries before `since`. Returns
-/// its size, and the number of deleted entries.
+#[derive(Default)]
+struct CompactCopy {
+    bytes: u64,
+    /// The number of log entries that the copy lacks.
+    deleted_rows: u64,
+}
+
+/// Writes a compact copy of the database `source`, without the log entries before `since`.
 fn write_compact(
     source: &Path,
     staged: &Path,
     since: Option<DateTime<Utc>>,
-) -> Result<(u64, u64), VacuumError> {
+) -> Result<CompactCopy, VacuumError> {
     database::write_snapshot(source, staged)?;
     let before = database::count_rows(staged)?;
-    let deleted = database::compact(staged, since.map(|since| since.timestamp()))?;
+    let deleted_rows = database::compact(staged, since.map(|since| since.timestamp()))?;
     // The copy is checked although SQLite wrote it, because the disk may be full or faulty.
     database::check_integrity(staged)?;
     let after = database::count_rows(staged)?;
@@ -223,7 +230,7 @@ fn write_compact(
             .iter()
             .zip(&after)
             .all(|((table, before), (_, after))| {
-                let deleted = if table == "logs" { deleted } else { 0 };
+                let deleted = if table == "logs" { deleted_rows } else { 0 };
                 *before == *after + deleted
             });
     if !is_complete {
@@ -231,7 +238,10 @@ fn write_compact(
     }
     copy_permissions(source, staged)?;
     let bytes = staged.metadata().at("read", staged)?.len();
-    Ok((bytes, deleted))
+    Ok(CompactCopy {
+        bytes,
+        deleted_rows,
+    })
 }
 
 fn copy_permissions(from: &Path, to: &Path) -> Result<(), VacuumError> {

@@ -10,11 +10,12 @@ use super::seal::Encryption;
 use crate::accounts::{LoginOwner, Profile, ProfileFile, Profiles};
 use crate::archive::{EntryName, Metadata, names};
 use crate::codex::AUTH_JSON;
-use crate::inventory::{ArchiveProblem, InventoryFile, cooldown, observations, store};
+use crate::inventory::{
+    ArchiveProblem, ArchiveRecord, InventoryFile, cooldown, observations, store,
+};
 use crate::io::{
-    ContentDigest, Document, Hasher, IoContext, IoError, OrdinaryPath, Progress, SecretBytes,
-    Sha256Digest, TempFile, Timestamp, Zone, atomic, document, file_open, flush, is_interrupted,
-    tree,
+    Document, Hasher, IoContext, IoError, OrdinaryPath, Progress, SecretBytes, Sha256Digest,
+    TempFile, Timestamp, Zone, atomic, document, file_open, flush, is_interrupted, tree,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -283,17 +284,12 @@ fn add_backups(
                 continue;
             }
             let path = backups.join(&record.path);
-            let recorded = record.metadata.archive_digest();
-            let (sha256, size, matches_record) = compute_digest(&path, recorded, progress)?;
-            if size != stamp.bytes || !matches_record {
+            let measured = measure_archive(&path, &record, progress)?;
+            let Some(file) = measured.filter(|file| file.size == stamp.bytes) else {
                 plan.skip(&record.path, "it is damaged: it does not match its sidecar");
                 continue;
-            }
-            plan.manifest.files.push(ExportFile {
-                path: entry_name(&folder.join(&record.path))?,
-                size,
-                sha256,
-            });
+            };
+            plan.manifest.files.push(file);
             plan.contents.push(ExportContent::File(path));
             plan.archives += 1;
         }
@@ -316,13 +312,14 @@ fn add_backups(
     Ok(())
 }
 
-/// Returns the SHA-256 and the size of a file, and true if `recorded` is a digest of the same content or `None`. The
-/// recorded digest may be of another algorithm.
-fn compute_digest(
+/// Returns the entry of an archive in the manifest; `None` if the archive does not have the digest in its record, which
+/// may be of another algorithm.
+fn measure_archive(
     path: &Path,
-    recorded: Option<ContentDigest>,
+    record: &ArchiveRecord,
     progress: &dyn Progress,
-) -> Result<(Sha256Digest, u64, bool), TransferError> {
+) -> Result<Option<ExportFile>, TransferError> {
+    let recorded = record.metadata.archive_digest();
     let mut hasher = Hasher::default();
     let mut record_hasher = recorded.map(|recorded| recorded.hasher());
     let size = read_chunks(path, progress, |bytes| {
@@ -332,8 +329,13 @@ fn compute_digest(
         }
         Ok(())
     })?;
-    let matches_record = recorded == record_hasher.map(|hasher| hasher.digest());
-    Ok((hasher.digest(), size, matches_record))
+    let is_recorded = recorded == record_hasher.map(|hasher| hasher.digest());
+    let file = ExportFile {
+        path: entry_name(&Path::new(BACKUPS).join(&record.path))?,
+        size,
+        sha256: hasher.digest(),
+    };
+    Ok(is_recorded.then_some(file))
 }
 
 /// Passes the content of a file in chunks to `on_chunk`, and returns the length of the file in bytes.

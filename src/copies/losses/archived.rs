@@ -122,11 +122,11 @@ impl NeededArchives {
                 });
             }
         }
-        for (id, places) in find_hidden_turns(records, context)? {
+        for hidden in find_hidden_turns(records, context)? {
             needed.push(NeededCopy {
-                id: id.clone(),
-                places,
-                restored_id: id,
+                id: hidden.id.clone(),
+                places: hidden.places,
+                restored_id: hidden.id,
                 content: NeededContent::HiddenTurns,
             });
         }
