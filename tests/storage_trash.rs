@@ -624,7 +624,8 @@ fn a_conversation_of_two_homes_can_be_trashed_in_one_second() {
     copy_tree(&env.codex_home(), &other);
     let _ = env.run(["storage", "trash", &id(3)]).code(0);
     let home = ["--codex-home", other.to_str().expect("a path")];
-    let trash = [&home[..], &["storage", "trash", &id(3)]].concat();
+    let third = id(3);
+    let trash = [&home[..], &["storage", "trash", &third]].concat();
     let _ = env.run(trash).code(0);
     let folder = env.manager_home().join("trash/conversations");
     let entries = fs::read_dir(folder).expect("the trash").flatten();

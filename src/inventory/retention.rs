@@ -9,7 +9,7 @@ use crate::codex::Identity;
 use crate::io::{RetentionItem, RetentionPolicy, Zone};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// An archive with the reason why it is kept or dropped.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,13 +74,9 @@ impl RetentionPlan {
         {
             reasons[place].get_or_insert_with(|| "last verified full archive".into());
         }
-        let mut reasons = reasons.into_iter();
+        let names = counting.iter().map(|c| c.archive.as_str());
+        let mut reasons: HashMap<&str, Option<String>> = names.zip(reasons).collect();
         for candidate in group.iter().copied() {
-            let kept_by = if candidate.is_eligible_for_rules(now) {
-                reasons.next().flatten()
-            } else {
-                None
-            };
             match &candidate.soundness {
                 _ if candidate.is_foreign() => {
                     self.keep(candidate, "in a folder of the Python codex-manager");
@@ -98,7 +94,7 @@ impl RetentionPlan {
                 _ if !candidate.is_eligible_for_rules(now) => {
                     self.keep(candidate, "dated in the future");
                 }
-                _ => match kept_by {
+                _ => match reasons.remove(candidate.archive.as_str()).flatten() {
                     Some(rules) => self.keep(candidate, rules + reason_suffix),
                     None => self.drop(candidate, "no rule"),
                 },
