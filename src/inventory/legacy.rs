@@ -372,7 +372,7 @@ pub(crate) fn merge(
         .map(|(i, record)| (record.source_path.clone(), i))
         .collect();
     // Compared in lower case, because some file systems ignore case.
-    let mut in_use: HashSet<String> = inventory
+    let mut used_names: HashSet<String> = inventory
         .legacy
         .iter()
         .map(|record| record.archive_name.to_lowercase())
@@ -386,11 +386,11 @@ pub(crate) fn merge(
             }
             _ => {
                 let is_free = |name: &String| {
-                    !in_use.contains(&name.to_lowercase()) && !is_taken(&record, name)
+                    !used_names.contains(&name.to_lowercase()) && !is_taken(&record, name)
                 };
                 let mut names = (1..).map(|number| names::archive_name(&stem, number));
                 record.archive_name = names.find(is_free).unwrap_or_default();
-                in_use.insert(record.archive_name.to_lowercase());
+                used_names.insert(record.archive_name.to_lowercase());
             }
         }
         match known_position {

@@ -220,15 +220,15 @@ fn write_compact(
     since: Option<DateTime<Utc>>,
 ) -> Result<CompactCopy, VacuumError> {
     database::write_snapshot(source, staged)?;
-    let before = database::count_rows(staged)?;
+    let rows_before = database::count_rows(staged)?;
     let deleted_rows = database::compact(staged, since.map(|since| since.timestamp()))?;
     // The copy is checked although SQLite wrote it, because the disk may be full or faulty.
     database::check_integrity(staged)?;
-    let after = database::count_rows(staged)?;
-    let is_complete = before.len() == after.len()
-        && before
+    let rows_after = database::count_rows(staged)?;
+    let is_complete = rows_before.len() == rows_after.len()
+        && rows_before
             .iter()
-            .zip(&after)
+            .zip(&rows_after)
             .all(|((table, before), (_, after))| {
                 let deleted = if table == "logs" { deleted_rows } else { 0 };
                 *before == *after + deleted

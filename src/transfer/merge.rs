@@ -178,15 +178,15 @@ fn select_new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> 
 
 fn list_changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<String> {
     let mut merged = local.clone();
-    let mut changed = Vec::new();
+    let mut changed_emails = Vec::new();
     for entry in &exported.accounts {
-        let before = merged.find(&entry.identity).cloned();
+        let former_entry = merged.find(&entry.identity).cloned();
         merge_entry(&mut merged, entry);
-        if merged.find(&entry.identity) != before.as_ref() {
-            changed.push(entry.identity.email.to_string());
+        if merged.find(&entry.identity) != former_entry.as_ref() {
+            changed_emails.push(entry.identity.email.to_string());
         }
     }
-    changed
+    changed_emails
 }
 
 /// Merges the newer facts in `exported` into the entry of the same account in `file`. The availability of the login in
@@ -323,14 +323,16 @@ fn apply_archives(
     home: &Path,
 ) -> Result<(), TransferError> {
     let backups = store::backups_folder(home);
-    let staged: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
+    let staged_archives: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
     atomic::create_private_folder(&backups)?;
     for plan in planned {
         let target = backups.join(&plan.saved_as);
-        let staged = staged.get(&plan.archive).and_then(|a| a.staged.as_deref());
+        let staged_file = staged_archives
+            .get(&plan.archive)
+            .and_then(|a| a.staged.as_deref());
         let is_new = plan.outcome == ArchiveOutcome::Added;
-        if let Some(staged) = staged.filter(|_| is_new)
-            && !links::publish_copy(staged, &target)?
+        if let Some(staged_file) = staged_file.filter(|_| is_new)
+            && !links::publish_copy(staged_file, &target)?
         {
             return Err(TransferError::Exists(target));
         }
@@ -368,9 +370,11 @@ fn apply_records(package: &Package, home: &Path) -> Result<(), TransferError> {
         &home.join(store::FILE_NAME),
         &home.join(LOCK_NAME),
         |inventory: &mut InventoryFile| {
-            let new = select_new_records(package, inventory);
-            let new = new.into_iter().cloned().collect();
-            legacy::merge(inventory, new, |_, name| backups.join(name).exists());
+            let new_records = select_new_records(package, inventory);
+            let new_records = new_records.into_iter().cloned().collect();
+            legacy::merge(inventory, new_records, |_, name| {
+                backups.join(name).exists()
+            });
         },
     )?;
     Ok(())
@@ -380,14 +384,14 @@ fn apply_launches(package: &Package, home: &Path) -> Result<(), TransferError> {
     let path = home.join(LAUNCHES);
     let _lock = FileLock::acquire(&home.join(LOCK_NAME))?;
     let mut text = file_open::read_if_exists(&path)?.unwrap_or_default();
-    let new = select_new_launches(package, &text);
-    if new.is_empty() {
+    let new_lines = select_new_launches(package, &text);
+    if new_lines.is_empty() {
         return Ok(());
     }
     if text.last().is_some_and(|last| *last != b'\n') {
         text.push(b'\n');
     }
-    for line in new {
+    for line in new_lines {
         text.extend_from_slice(line);
         text.push(b'\n');
     }

@@ -168,7 +168,7 @@ pub(super) fn run_backup(
     // Relative, so that the tree of the snapshot begins at the home and not at `/`.
     args.push(".");
     let mut report = None;
-    let mut meter = ProgressMeter {
+    let mut progress_meter = ProgressMeter {
         progress,
         expected_bytes: 0,
         shown_bytes: 0,
@@ -176,7 +176,7 @@ pub(super) fn run_backup(
     };
     restic.run_lines(folder, &args, |line| {
         match serde_json::from_slice::<BackupLine>(line) {
-            Ok(BackupLine::Status(status)) => meter.update(status),
+            Ok(BackupLine::Status(status)) => progress_meter.update(status),
             Ok(BackupLine::Summary(summary)) => {
                 report = Some(summary);
                 true

@@ -41,13 +41,13 @@ impl TreeLock {
         atomic::create_private_folder(manager_home)?;
         atomic::create_private_folder(&folder)?;
         let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK))?;
-        let since = Instant::now();
+        let waiting_since = Instant::now();
         // The lock of a killed codex-manager is free, but its restic may still run.
         while is_backup_running(&folder) {
             if progress::is_interrupted() {
                 return Err(VaultError::Interrupted);
             }
-            if since.elapsed() >= LONG_WAIT {
+            if waiting_since.elapsed() >= LONG_WAIT {
                 progress::report_wait();
             }
             thread::sleep(POLL_INTERVAL);

@@ -71,7 +71,7 @@ pub(crate) fn find_fullest_archive(
     let home = context.codex_home().display().to_string();
     let records = store::list_archives(context.manager_home())?;
     let mut copies = CopyCounts::default();
-    let mut best: Option<(usize, PathBuf, String)> = None;
+    let mut fullest: Option<(usize, PathBuf, String)> = None;
     for record in numbered(&records) {
         let metadata = &record.metadata;
         let may_have = metadata.mode != BackupMode::Auth && metadata.source_codex_home == home;
@@ -83,11 +83,11 @@ pub(crate) fn find_fullest_archive(
         let Some(count) = copies.count_in(&ArchiveReader::open(&path)?, wanted)? else {
             continue;
         };
-        if best.as_ref().is_none_or(|(most, ..)| count > *most) {
-            best = Some((count, path, shortest_name(record)));
+        if fullest.as_ref().is_none_or(|(most, ..)| count > *most) {
+            fullest = Some((count, path, shortest_name(record)));
         }
     }
-    let Some((count, path, name)) = best else {
+    let Some((count, path, name)) = fullest else {
         let message = format!("no archive has a conversation with this id or name: {wanted}");
         let hint = "list the archives with: codex-manager list-backups";
         return Err(CommandError::failed(message).hint(hint));

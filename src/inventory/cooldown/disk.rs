@@ -92,12 +92,12 @@ pub fn update<R>(
         mut warnings,
         origin,
     } = load(manager_home, now, zone)?;
-    let before = file.clone();
-    let value = change(&mut file);
-    if origin != CooldownOrigin::Native || file != before {
+    let former_file = file.clone();
+    let result = change(&mut file);
+    if origin != CooldownOrigin::Native || file != former_file {
         warnings.extend(write(manager_home, origin, &file)?);
     }
-    Ok((value, warnings))
+    Ok((result, warnings))
 }
 
 /// Writes the document. Keeps a copy of a document of the Python tool or a damaged one, and returns the warning that

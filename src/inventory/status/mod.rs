@@ -89,17 +89,17 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
     let read = || AuthFile::read(&path);
     let or_unreadable =
         |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::from_read_error(&e));
-    let before = read();
-    let problem = find_obstacle(&path, config.store, before.as_ref());
-    let before = or_unreadable(before);
-    check_text(text.as_ref(), config.store, &before)?;
+    let auth_before = read();
+    let problem = find_obstacle(&path, config.store, auth_before.as_ref());
+    let auth_before = or_unreadable(auth_before);
+    check_text(text.as_ref(), config.store, &auth_before)?;
 
     let mut report = StatusReport::new(None, config.store);
     report.notes = collect_notes(&config, inquiry.env);
     let mut answer = None;
     match problem {
         Some(problem) => report.problem = Some(problem),
-        None if is_api_key(&before, config.store) || !inquiry.ask_codex || text.is_some() => {}
+        None if is_api_key(&auth_before, config.store) || !inquiry.ask_codex || text.is_some() => {}
         None => match with_probe(home, &inquiry, app_server::probe) {
             Ok(answered) => answer = Some(answered),
             Err(problem) => report.problem = Some(problem),
