@@ -173,7 +173,7 @@ fn folders_are_downloaded_without_the_rest() {
 }
 
 #[test]
-fn a_plain_restic_backup_of_a_home_is_refused_with_the_command_of_restic() {
+fn a_plain_restic_backup_of_a_home_is_restored_without_its_databases() {
     let Some(env) = vault_env() else { return };
     let home = env.codex_home().display().to_string();
     let _ = run_restic(&env, &["backup", "--host", "nas", &home]).code(0);
@@ -191,11 +191,24 @@ fn a_plain_restic_backup_of_a_home_is_refused_with_the_command_of_restic() {
         "{run}"
     );
     let run = env
-        .run(["vault", "restore", &id[..8], "--to", "new"])
-        .code(5);
-    let command = format!("restic restore {} --target DIR", &id[..8]);
-    assert!(run.stderr.contains(&command), "{run}");
-    assert!(!env.path("new").exists());
+        .run(["vault", "restore", &id[..8], "--to", "new", "--json"])
+        .code(0);
+    assert!(run.stderr.contains("only its files are restored"), "{run}");
+    assert!(run.stderr.contains("state_5.sqlite"), "{run}");
+    let (old, new) = (env.tree("home/.codex"), env.tree("new"));
+    let names = ["config.toml", "history.jsonl", "skills/mine"];
+    assert_same_tree(&old.only(&names), &new.only(&names));
+    let path = rollout(FIRST);
+    assert_eq!(old.0.get(&path), new.0.get(&path));
+    assert!(!env.path("new/auth.json").exists() && !env.path("new/state_5.sqlite").exists());
+    let only = ["--to", "part", "--only", "config.toml", "--session", FIRST];
+    let _ = env
+        .run([&["vault", "restore", &id[..8]][..], &only].concat())
+        .code(0);
+    let part = env.tree("part");
+    assert_eq!(old.0.get(&path), part.0.get(&path));
+    assert_same_tree(&old.only(&["config.toml"]), &part.only(&["config.toml"]));
+    assert!(part.only(&["history.jsonl"]).0.is_empty(), "{part:?}");
 }
 
 #[test]

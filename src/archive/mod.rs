@@ -47,8 +47,8 @@ pub(crate) use format::sidecar::SidecarProblem;
 pub(crate) use format::tar_stream::{EntryContent, RawEntry, RawKind};
 pub(crate) use format::{
     AccountAuth, ArchiveManifest, BackupMode, Compression, EXTERNAL_DATABASES_FOLDER, EntryName,
-    FileEntry, FileList, InodeStamp, Metadata, NameId, NameSet, NameTable, file_list, name_table,
-    path_checks, python,
+    FileEntry, FileList, FolderEntry, InodeStamp, Metadata, NameId, NameSet, NameTable, file_list,
+    name_table, path_checks, python,
 };
 pub(crate) use pack::{FinishedArchive, PackWriter};
 pub(crate) use path_note::PathNote;

@@ -24,6 +24,9 @@ impl Advised for VaultError {
             Self::Interrupted => CommandError::interrupted(),
             Self::NoProgram(_) => self.hint(Failed, INSTALL)
                 .hint("or pass its path: --restic-bin FILE; for all commands: codex-manager config set vault.program FILE"),
+            // A prune by rustic could remove data of a backup by restic that is running.
+            Self::OnlyRustic(_) => self.hint(Failed, INSTALL)
+                .hint("rustic ignores the locks of restic and does not know URLs like s3: and sftp:"),
             Self::TooOld { .. } => self.hint(Failed, "codex-manager needs restic 0.14 or newer"),
             Self::NotRestic(_) => self.hint(Usage, "pass the path of restic: --restic-bin FILE; for all commands: codex-manager config set vault.program FILE"),
             Self::NotConfigured => self.hint(Usage, "set one up: codex-manager vault init URL"),
@@ -33,7 +36,6 @@ impl Advised for VaultError {
             Self::NoSnapshot(_) => self.hint(Failed, "list them: codex-manager vault snapshots"),
             Self::Ambiguous(..) => self.hint(Failed, "give more characters of the id; list the ids: codex-manager vault snapshots"),
             Self::NoPath { .. } => self.hint(Failed, "list its files: codex-manager vault ls SNAPSHOT"),
-            Self::OtherProgram(id) => self.unchanged(Refused, format!("restore it with restic: restic restore {id} --target DIR")),
             Self::DamagedSnapshot { .. } => self.unchanged(Refused, "check the vault: codex-manager vault check --read-data"),
             Self::NewerLayout { .. } => self.unchanged(Refused, "update codex-manager on this machine"),
             Self::Changing(_) => self.hint(Failed, "run the same command again when Codex is less busy; earlier snapshots are unaffected"),

@@ -12,7 +12,7 @@ use crate::error::{CommandError, Result};
 use crate::history::session_index;
 use crate::io::{IoContext, Progress};
 use crate::restore::plan::Selection;
-use crate::vault::contents::{SnapshotContents, restic_path};
+use crate::vault::contents::SnapshotContents;
 use crate::vault::materialize::materialize;
 use crate::vault::restic::Restic;
 use crate::vault::snapshot::{self, Snapshot};
@@ -114,7 +114,7 @@ impl SnapshotSource {
         path: &Path,
         read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T> {
-        let place = restic_path(path);
+        let place = self.contents.restic_path(path);
         Ok(self.restic.dump(&self.snapshot.id, &place, read)?)
     }
 }

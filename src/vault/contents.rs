@@ -1,4 +1,4 @@
-//! The manifest of a snapshot, and the listing of its files.
+//! The manifest of a snapshot: the stored manifest, or one made from the listing of a plain `restic backup`.
 
 use super::error::VaultError;
 use super::restic::Restic;
@@ -6,8 +6,12 @@ use super::snapshot::Snapshot;
 use crate::archive::format::manifest_members;
 use crate::archive::manifest::MANIFEST_NAME;
 use crate::archive::path_checks::check_entries;
-use crate::archive::{ArchiveManifest, FileList};
-use crate::io::IoContext;
+use crate::archive::{
+    ArchiveManifest, BackupMode, CaptureScope, EntryName, FileEntry, FileList, FolderEntry,
+    InodeStamp, Metadata,
+};
+use crate::codex::{HomeEntryKind, kind_of};
+use crate::io::{IoContext, Zone};
 use chrono::{DateTime, FixedOffset};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -18,22 +22,29 @@ use std::path::{Path, PathBuf};
 /// The assumed compressed size of a manifest, from which its maximum unpacked size follows: 1 GiB.
 const MAX_PACKED_MANIFEST_BYTES: u64 = 32 << 20;
 
-/// The manifest of a snapshot, and the part of the snapshot to download.
+/// The manifest of a snapshot, with the place of the home.
 #[derive(Debug)]
 pub(crate) struct SnapshotContents {
+    /// The stored manifest. For a snapshot of another program, a manifest made from its listing.
     pub(crate) manifest: ArchiveManifest,
+    /// Path of the home within the snapshot, without the leading `/`.
+    pub(super) home: PathBuf,
     /// The paths to download, relative to the home. The empty path is the whole home.
     pub(super) roots: Vec<PathBuf>,
+    /// Files of another program's snapshot that are not restored: databases, which restic may have
+    /// read while Codex wrote them, links and special files.
+    pub(crate) left_out: Vec<String>,
 }
 
 impl SnapshotContents {
     /// Reads the manifest of a snapshot.
     ///
     /// # Errors
-    /// restic fails, another program made the snapshot, or the manifest is damaged or of a newer version.
+    /// restic fails, the manifest is damaged or of a newer version, or the snapshot of another
+    /// program holds no Codex home.
     pub(crate) fn read(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
         if snapshot.tags.is_none() {
-            return Err(VaultError::OtherProgram(snapshot.short_id().to_owned()));
+            return Self::read_plain_backup(restic, snapshot);
         }
         let path = format!("/{MANIFEST_NAME}");
         let manifest = restic.dump(&snapshot.id, path.as_ref(), |stream| {
@@ -45,7 +56,9 @@ impl SnapshotContents {
         let manifest = manifest.map_err(|e| e.about_snapshot(snapshot.short_id()))?;
         Ok(Self {
             manifest,
+            home: PathBuf::new(),
             roots: vec![PathBuf::new()],
+            left_out: Vec::new(),
         })
     }
 
@@ -68,19 +81,95 @@ impl SnapshotContents {
         self.roots = roots.into_iter().cloned().collect();
         self.manifest.files = files;
     }
+
+    /// Returns the path in the snapshot for a path of the home, as restic expects it: absolute, with slashes.
+    pub(crate) fn restic_path(&self, path: &Path) -> OsString {
+        let mut rooted = OsString::new();
+        for name in &self.home.join(path) {
+            rooted.push("/");
+            rooted.push(name);
+        }
+        if rooted.is_empty() {
+            rooted.push("/");
+        }
+        rooted
+    }
+
+    fn read_plain_backup(restic: &Restic, snapshot: &Snapshot) -> Result<Self, VaultError> {
+        let mut nodes = Vec::new();
+        for_each_node(restic, &snapshot.id, |node| nodes.push(node))?;
+        let root = find_home(&nodes).ok_or_else(|| {
+            snapshot.no_path_error("a folder with sessions, history.jsonl or auth.json")
+        })?;
+        let mut contents = Self {
+            manifest: ArchiveManifest {
+                // Such a snapshot may lack files, so a restore must not remove a file that it lacks.
+                partial: true,
+                ..ArchiveManifest::default()
+            },
+            home: root.strip_prefix("/").unwrap_or(&root).to_path_buf(),
+            roots: vec![PathBuf::new()],
+            left_out: Vec::new(),
+        };
+        let scope = CaptureScope::new(&root, BackupMode::Full);
+        for node in &nodes {
+            let name = Path::new(&node.path).strip_prefix(&root);
+            if let Some(name) = name.ok().and_then(|name| EntryName::from_path(name).ok()) {
+                contents.add_node(node, name, &scope);
+            }
+        }
+        let files = &contents.manifest.files;
+        contents.manifest.metadata = Metadata {
+            source_codex_home: root.display().to_string(),
+            created_at: Zone::UTC.at(&snapshot.time),
+            inference_basis: "a snapshot of another program".into(),
+            files: files.len() as u64,
+            bytes: files.bytes(),
+            ..Metadata::default()
+        };
+        Ok(contents)
+    }
+
+    /// Adds a node of a plain backup to the manifest or to `left_out`. Ignores nodes that a backup of this program
+    /// excludes.
+    fn add_node(&mut self, node: &SnapshotNode, name: EntryName, scope: &CaptureScope) {
+        let path = name.as_path();
+        if kind_of(path) == HomeEntryKind::Database {
+            self.left_out.push(name.to_string());
+            return;
+        }
+        if name.is_reserved() || !path.ancestors().all(|p| scope.captures(kind_of(p))) {
+            return;
+        }
+        let mtime = node.mtime.and_then(|at| at.timestamp_nanos_opt());
+        let (mode, mtime) = (node.permissions(), mtime.unwrap_or_default());
+        match node.kind.as_str() {
+            "dir" => self.manifest.folders.push(FolderEntry {
+                path: name,
+                mode,
+                mtime,
+            }),
+            "file" => self.manifest.files.push(&FileEntry {
+                path: name,
+                size: node.size,
+                mode,
+                mtime,
+                digest: None,
+                stamp: InodeStamp::default(),
+            }),
+            _ => self.left_out.push(name.to_string()),
+        }
+    }
 }
 
-/// Returns the path in the snapshot for a path of the home, as restic expects it: absolute, with slashes.
-pub(crate) fn restic_path(path: &Path) -> OsString {
-    let mut rooted = OsString::new();
-    for name in path {
-        rooted.push("/");
-        rooted.push(name);
-    }
-    if rooted.is_empty() {
-        rooted.push("/");
-    }
-    rooted
+/// Returns the first folder of a listing that has `sessions`, `auth.json` or `history.jsonl`.
+fn find_home(nodes: &[SnapshotNode]) -> Option<PathBuf> {
+    let marks = ["sessions", "auth.json", "history.jsonl"];
+    nodes
+        .iter()
+        .map(|node| Path::new(&node.path))
+        .find(|path| marks.iter().any(|mark| path.ends_with(mark)))
+        .and_then(|path| path.parent().map(Path::to_path_buf))
 }
 
 /// A file, folder or link of a snapshot, as `restic ls --json` prints it.
@@ -94,8 +183,17 @@ pub(crate) struct SnapshotNode {
     pub(crate) kind: String,
     #[serde(default)]
     pub(crate) size: u64,
+    /// The file mode with Go's bits for the kind.
+    #[serde(default)]
+    mode: u32,
     /// The modification time, if restic lists one.
     pub(crate) mtime: Option<DateTime<FixedOffset>>,
+}
+
+impl SnapshotNode {
+    pub(super) fn permissions(&self) -> u32 {
+        self.mode & 0o777
+    }
 }
 
 /// Passes each node of a snapshot to `on_node`, in the order of restic. Takes no lock.

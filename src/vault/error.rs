@@ -14,6 +14,9 @@ use std::path::PathBuf;
 pub(crate) enum VaultError {
     #[error("restic is not installed")]
     NoProgram(#[source] ProgramError),
+    /// Only rustic, at this path, is installed.
+    #[error("restic is not installed, and rustic cannot replace it: {}", .0.display())]
+    OnlyRustic(PathBuf),
     /// The program is older than [`super::restic::OLDEST_VERSION`].
     #[error("restic {found} is too old: {}", program.display())]
     TooOld { program: PathBuf, found: String },
@@ -55,9 +58,6 @@ pub(crate) enum VaultError {
         /// The path as the user gave it.
         path: String,
     },
-    /// The snapshot with this short id has no manifest.
-    #[error("another program made snapshot {0}")]
-    OtherProgram(String),
     /// The tree of a snapshot differs from its manifest.
     #[error("snapshot {id} is damaged: {detail}")]
     DamagedSnapshot {

@@ -4,7 +4,7 @@
 //! file with its size and time and, after an import, its digest. A file that grew while restic read it is
 //! cut at the size in the manifest.
 
-use super::contents::{SnapshotContents, restic_path};
+use super::contents::SnapshotContents;
 use super::error::VaultError;
 use super::restic::Restic;
 use super::snapshot::Snapshot;
@@ -103,7 +103,7 @@ impl Repacker<'_, '_, '_> {
         root: &Path,
         archive: &Path,
     ) -> Result<(), VaultError> {
-        let place = restic_path(root);
+        let place = self.contents.restic_path(root);
         let listed = EntryName::from_path(root)
             .ok()
             .and_then(|name| self.take_listed(&name));
@@ -135,7 +135,14 @@ impl Repacker<'_, '_, '_> {
         entry: &RawEntry,
         content: &mut EntryContent<'_>,
     ) -> Result<(), ArchiveError> {
-        match self.take_listed(&entry.name) {
+        let listed = entry
+            .name
+            .as_path()
+            .strip_prefix(&self.contents.home)
+            .ok()
+            .and_then(|path| EntryName::from_path(path).ok())
+            .and_then(|name| self.take_listed(&name));
+        match listed {
             None => Ok(()),
             Some(listed) if matches!(entry.kind, RawKind::File) => self.add_file(&listed, content),
             Some(listed) => Err(self.damage_error(format!("{} is not a file", listed.path))),

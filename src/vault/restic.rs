@@ -4,7 +4,7 @@ use super::error::{ResticMessage, VaultError};
 use super::fault::{self, Fault};
 use super::password::Password;
 use super::process_note::ProcessNote;
-use crate::codex::{Program, redaction};
+use crate::codex::{Program, ProgramError, redaction};
 use crate::io::{ChildEnd, Environment, IoContext, PipedChild, Stop};
 use std::ffi::OsStr;
 use std::io::Read;
@@ -47,14 +47,23 @@ pub(crate) struct Restic {
 /// Finds the program: `configured`, a path or a name, else `restic` on `PATH`.
 ///
 /// # Errors
-/// The program does not exist or is not executable.
+/// The program does not exist or is not executable; [`VaultError::OnlyRustic`] if only `rustic` is on `PATH`.
 pub(crate) fn find_program(
     configured: Option<&Path>,
     env: &Environment,
 ) -> Result<PathBuf, VaultError> {
-    let name = configured.unwrap_or(Path::new("restic"));
-    let program = Program::find(Some(name), env).map_err(VaultError::NoProgram)?;
-    Ok(program.path().to_path_buf())
+    let wanted = configured.unwrap_or(Path::new("restic"));
+    match Program::find(Some(wanted), env) {
+        Ok(program) => Ok(program.path().to_path_buf()),
+        Err(e @ (ProgramError::NotOnPath(_) | ProgramError::NotAProgram(_))) => {
+            match Program::find(Some(Path::new("rustic")), env) {
+                Ok(rustic) if configured.is_none() => {
+                    Err(VaultError::OnlyRustic(rustic.path().to_path_buf()))
+                }
+                _ => Err(VaultError::NoProgram(e)),
+            }
+        }
+    }
 }
 
 impl Restic {

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::archive_names::LATEST;
+use crate::io::quantity::pluralize;
 use crate::restore::needed_paths::needed_paths;
 use crate::restore::plan::{RestoreTarget, Selection};
 use crate::steps::restore_options::RestoreOptions;
@@ -58,6 +59,7 @@ impl VaultRestoreArgs {
             self.options.auth = Some(AuthPolicy::Skip);
             explain_skipped_login(context, &source, &selection);
         }
+        warn_of_other_program(context, &source);
         let id = source.snapshot.short_id().to_owned();
         let manifest = source.contents.manifest.clone();
         let listed = ArchiveReader::from_manifest(Path::new(&id), manifest);
@@ -122,4 +124,24 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
     context.note(format_args!(
         "{login} is not restored: {machine} may have renewed it since, and a login works on one machine only; sign in here: codex-manager profile login NAME; if that machine is gone, add --auth archive"
     ));
+}
+
+/// Warns that a snapshot which another program made is restored only in part.
+fn warn_of_other_program(context: &Context, source: &SnapshotSource) {
+    let (snapshot, contents) = (&source.snapshot, &source.contents);
+    if snapshot.tags.is_some() {
+        return;
+    }
+    let ui = &context.ui;
+    ui.warn(format_args!(
+        "another program made snapshot {}: only its files are restored, and nothing is removed",
+        snapshot.short_id()
+    ));
+    if !contents.left_out.is_empty() {
+        ui.warn(format_args!(
+            "{} not restored (databases that may have been in use, links): {}; afterwards, repair Codex's list of conversations: codex-manager history repair",
+            pluralize(contents.left_out.len(), "file"),
+            contents.left_out.join(", ")
+        ));
+    }
 }
