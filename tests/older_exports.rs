@@ -243,7 +243,7 @@ fn a_live_login_newer_than_the_imported_one_is_saved_in_the_profile() {
 }
 
 #[test]
-fn an_import_beside_a_profile_of_a_newer_version_is_refused() {
+fn a_local_profile_of_a_newer_version_is_skipped_and_reported() {
     let env = machine();
     for (name, login) in [("work", alice(0)), ("home", bob())] {
         write_auth(&env.codex_home(), &login);
@@ -257,10 +257,12 @@ fn an_import_beside_a_profile_of_a_newer_version_is_refused() {
     let newer = fs::read_to_string(&note).expect("read");
     let newer = newer.replacen("\"schema\": 1", "\"schema\": 99", 1);
     fs::write(&note, newer).expect("write");
-    let before = other.tree("home/.codex-manager/profiles");
-    let refused = import(&other, &file).code(5);
-    assert!(refused.stderr.contains("newer"), "{refused}");
-    assert_same_tree(&before, &other.tree("home/.codex-manager/profiles"));
+    let before = other.tree("home/.codex-manager/profiles/work");
+    let output = import(&other, &file).code(6);
+    assert_eq!(output.json()["left"][0]["name"], "work", "{output}");
+    assert_eq!(output.json()["profiles"][0]["name"], "home", "{output}");
+    assert_same_tree(&before, &other.tree("home/.codex-manager/profiles/work"));
+    let _ = other.run(["use", "home"]).code(0);
 }
 
 #[test]

@@ -394,9 +394,7 @@ fn shells_offer_titles_of_conversations_one_name_of_each_account_and_options_aft
         let output = shell(&env, name).args(*args).arg(script).output();
         let shown = printed(output.expect("the shell"));
         let shown: Vec<_> = shown.split("::\n").collect();
-        // bash shows no descriptions.
-        let title = if *name == "bash" { "" } else { "a title" };
-        let titled = |id: &str| format!("{}\n", format!("{id}{gap}{title}").trim_end_matches(gap));
+        let titled = |id: &str| format!("{id}{gap}a title\n");
         assert_eq!(shown[0], titled(FIRST) + &titled(SECOND), "{name}");
         let second = shown[1].trim_end();
         assert_eq!(
@@ -418,7 +416,7 @@ fn shells_offer_titles_of_conversations_one_name_of_each_account_and_options_aft
 }
 
 #[test]
-fn bash_gets_no_text_that_it_expands_and_no_titles() {
+fn bash_gets_no_text_that_it_expands_and_titles_only_in_a_list() {
     let env = world();
     let titles = [
         (FIRST, "why does $(touch PWN) `fail`; \\ 'it' \"is\" !!"),
@@ -442,12 +440,14 @@ try verify ./"#;
     let mut bash = shell(&env, "bash");
     let output = bash.args(["--noprofile", "--norc", "-c", script]).output();
     let ids = format!("{FIRST}\n{SECOND}\n");
-    let bare: String = ["9", "33", "37", "42", "64", "63"]
+    let bare: String = ["9", "33", "37", "42", "64"]
         .map(|kind| format!("{kind}\n{ids}"))
         .concat();
+    let listed =
+        format!("63\n{FIRST}  why does touch PWN fail  it is \n{SECOND}  explain .py globs\n");
     let shown = printed(output.expect("bash"));
     let files = shown
-        .strip_prefix(&bare)
+        .strip_prefix(&(bare + &listed))
         .unwrap_or_else(|| panic!("{shown}"));
     assert!(!files.contains('$'), "{files}");
 }

@@ -24,6 +24,9 @@ pub(crate) fn attach_completers(command: Command) -> Command {
     attach_within(command, is_of_profile)
 }
 
+/// The tag of the candidates that are ids of conversations.
+pub(crate) const CONVERSATION_TAG: &str = "conversation";
+
 /// The largest number of conversations that a shell offers.
 const MAX_CONVERSATIONS: usize = 100;
 
@@ -132,7 +135,10 @@ fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
             Some(title.chars().take(MAX_TITLE_CHARS).collect()),
         )
     });
-    matching_candidates(typed, titled_ids)
+    let candidates = matching_candidates(typed, titled_ids).into_iter();
+    candidates
+        .map(|candidate| candidate.tag(Some(CONVERSATION_TAG.into())))
+        .collect()
 }
 
 fn complete_profiles(typed: &OsStr) -> Vec<CompletionCandidate> {

@@ -1,10 +1,16 @@
-//! Prints the candidates for a shell. Options are left out until the user types `-`.
+//! Prints the candidates for a shell. Options are left out until the user types `-`. bash shows no descriptions, so a
+//! list for bash has the titles of conversations after their ids.
 
+use crate::choices::candidates::CONVERSATION_TAG;
 use crate::io::environment::Environment;
+use clap_complete::engine;
 use clap_complete::env::EnvCompleter;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
+
+/// The `COMP_TYPE` of bash that lists candidates and inserts none.
+const LISTING: &str = "63";
 
 /// The characters besides letters and digits that no shell expands. bash and PowerShell insert candidates without
 /// quotes.
@@ -43,26 +49,56 @@ impl EnvCompleter for ShellCompleter<'_> {
         let env = Environment::from_process();
         let text = |name| env.get(name).and_then(|value| value.to_str());
         let index = text("_CLAP_COMPLETE_INDEX").and_then(|index| index.parse().ok());
-        let index: usize = index.unwrap_or_else(|| args.len().saturating_sub(1));
+        let index = index.unwrap_or_else(|| args.len().saturating_sub(1));
         let word = args.get(index).map(|word| word.to_string_lossy());
         let wants_options = word.is_some_and(|word| word.starts_with('-'));
         let separator = text("_CLAP_IFS").unwrap_or("\n");
-        let mut printed = Vec::new();
-        self.0
-            .write_complete(cmd, args, current_dir, &mut printed)?;
-        let printed = String::from_utf8_lossy(&printed);
-        let mut offered: Vec<_> = printed.split(separator).collect();
+        let mut offered = if self.is("bash") {
+            let is_listing = text("_CLAP_COMPLETE_COMP_TYPE") == Some(LISTING);
+            list_for_bash(cmd, args, index, current_dir, is_listing)?
+        } else {
+            let mut printed = Vec::new();
+            self.0
+                .write_complete(cmd, args, current_dir, &mut printed)?;
+            let printed = String::from_utf8_lossy(&printed);
+            printed.split(separator).map(str::to_owned).collect()
+        };
         offered.retain(|line| wants_options || !line.starts_with('-'));
-        if self.is("bash") {
-            // bash completes and quotes the names of files itself.
-            offered.retain(|line| line.chars().all(is_harmless));
-        }
         if self.is("powershell") {
             let is_path_sign = |c| c == '\\' || is_harmless(c);
             offered.retain(|line| line.chars().take_while(|c| *c != '\t').all(is_path_sign));
         }
         buf.write_all(offered.join(separator).as_bytes())
     }
+}
+
+/// Returns the candidates, one line each. If bash only lists them, conversations have their titles, without the
+/// characters that the completion script would expand. Files whose names have such characters are left out, because
+/// bash completes and quotes them itself.
+fn list_for_bash(
+    cmd: &mut clap::Command,
+    args: Vec<OsString>,
+    index: usize,
+    current_dir: Option<&Path>,
+    is_listing: bool,
+) -> io::Result<Vec<String>> {
+    let candidates = engine::complete(cmd, args, index, current_dir)?;
+    let lines = candidates.iter().filter_map(|candidate| {
+        let value = candidate.get_value().to_str()?;
+        let tag = candidate.get_tag().map(ToString::to_string);
+        let is_titled = is_listing && tag.as_deref() == Some(CONVERSATION_TAG);
+        let title = candidate.get_help().filter(|_| is_titled);
+        let title = title.map_or(String::new(), |title| format!("  {title}"));
+        let title: String = title
+            .chars()
+            .filter(|c| *c == ' ' || is_harmless(*c))
+            .collect();
+        value
+            .chars()
+            .all(is_harmless)
+            .then(|| format!("{value}{title}"))
+    });
+    Ok(lines.collect())
 }
 
 fn is_harmless(c: char) -> bool {

@@ -33,6 +33,7 @@ use std::path::Path;
 /// `database_folder` are counted too if it is outside of the home.
 pub(crate) fn measure(
     home: &Path,
+    manager_home: &Path,
     database_folder: Option<&Path>,
     state_database: Option<&Path>,
     now: DateTime<Utc>,
@@ -57,6 +58,7 @@ pub(crate) fn measure(
         largest: Vec::new(),
         unreadable: walk.unreadable,
         free_bytes: space::free_bytes(home),
+        manager: report::measure_manager_home(manager_home),
     };
     report::add_shares(walk.rollouts, state_database, &mut report);
     report

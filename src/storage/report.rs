@@ -7,6 +7,7 @@ use crate::history::ConversationId;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
 
 /// The disk usage of the conversations of a project or a month.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -32,6 +33,14 @@ pub(crate) struct LargeConversation {
     pub archived: bool,
 }
 
+/// The disk usage of a top-level entry of the manager home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ManagerUsage {
+    /// The name, such as `backups`.
+    pub name: String,
+    pub bytes: u64,
+}
+
 /// The disk usage of a home. Its JSON keys are a stable interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct StorageReport {
@@ -50,6 +59,40 @@ pub(crate) struct StorageReport {
     pub unreadable: usize,
     /// The free space of the disk; null if the system does not report it.
     pub free_bytes: Option<u64>,
+    /// The usage of the manager home by top-level entry, largest first.
+    pub manager: Vec<ManagerUsage>,
+}
+
+/// Returns the usage of the manager home by top-level entry, largest first. The trash of archives is a separate entry.
+pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
+    let trash = Path::new("backups/.trash");
+    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+    for entry in WalkDir::new(manager_home)
+        .follow_root_links(true)
+        .into_iter()
+        .flatten()
+    {
+        let relative = entry
+            .path()
+            .strip_prefix(manager_home)
+            .unwrap_or(entry.path());
+        let top = if relative.starts_with(trash) {
+            Some(trash)
+        } else {
+            relative.iter().next().map(Path::new)
+        };
+        if let (Some(top), Ok(meta)) = (top, entry.metadata())
+            && meta.is_file()
+        {
+            *sums.entry(top.display().to_string()).or_default() += meta.len();
+        }
+    }
+    let usage = sums
+        .into_iter()
+        .map(|(name, bytes)| ManagerUsage { name, bytes });
+    let mut usage: Vec<_> = usage.collect();
+    usage.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+    usage
 }
 
 /// Adds the usage by project and month, and the largest conversations.

@@ -3,6 +3,7 @@
 //! Every step is atomic and idempotent, so the same import completes one that was killed.
 
 use super::error::TransferError;
+use super::export::NotTransferred;
 use super::manifest::{CONFIG, ExportFile, LAUNCHES};
 use super::profiles::{self, ImportOptions, ProfileImport};
 use super::reader::Package;
@@ -52,6 +53,8 @@ pub(crate) enum ConfigOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ImportPlan {
     pub profiles: Vec<ProfileImport>,
+    /// The profiles that are not imported.
+    pub left: Vec<NotTransferred>,
     /// The emails of accounts whose entry in `cooldown.json` changes.
     pub accounts: Vec<String>,
     pub archives: Vec<ArchiveImport>,
@@ -88,8 +91,10 @@ pub(crate) fn plan(
             new_spans += local_file.spans.len().saturating_sub(before);
         }
     }
+    let (profiles, left) = profiles::plan(package, options)?;
     Ok(ImportPlan {
-        profiles: profiles::plan(package, options)?,
+        profiles,
+        left,
         accounts: list_changed_accounts(&cooldown, &package.cooldown),
         archives: plan_archives(package, &store::backups_folder(home))?,
         records: select_new_records(package, &inventory.good().unwrap_or_default()).len(),
@@ -253,7 +258,7 @@ pub(crate) fn apply(
     }
     // The first plan is made without locks, to know which accounts to lock. The plan that counts is made under the
     // locks.
-    let planned = profiles::plan(package, options)?;
+    let (planned, _) = profiles::plan(package, options)?;
     let exported = planned.iter().filter_map(|p| package.profiles.get(&p.name));
     let logins = exported.filter_map(|exported| exported.login.as_ref());
     let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();

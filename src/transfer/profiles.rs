@@ -7,6 +7,7 @@
 //! unclear which login is newer, the local login stays.
 
 use super::error::TransferError;
+use super::export::NotTransferred;
 use super::reader::{ExportedProfile, Package};
 use crate::accounts::profile::{LoginCopy, is_unfinished};
 use crate::accounts::profile_ops::check_not_anothers_email;
@@ -188,19 +189,18 @@ impl LocalAccount {
     }
 }
 
-/// Returns the effect of the import on each profile.
+/// Returns the effect of the import on each profile, and the profiles that are skipped because a newer version wrote
+/// the local profile of the account.
 ///
 /// # Errors
-/// A local profile cannot be read, or is of a newer version.
+/// A local profile cannot be read.
 pub(super) fn plan(
     package: &Package,
     options: &ImportOptions<'_>,
-) -> Result<Vec<ProfileImport>, TransferError> {
+) -> Result<(Vec<ProfileImport>, Vec<NotTransferred>), TransferError> {
     let profiles = Profiles::of(options.manager_home);
     let local_profiles = profiles.list()?;
-    if let Some((_, error)) = profiles.list_newer(&local_profiles).into_iter().next() {
-        return Err(error.into());
-    }
+    let newer = profiles.list_newer(&local_profiles);
     // The folder may be missing. If it cannot be read, `list` has already failed.
     let entries = fs::read_dir(profiles.folder_of(""));
     let entries = entries.into_iter().flatten().flatten();
@@ -209,13 +209,22 @@ pub(super) fn plan(
         .filter(|entry| !is_unfinished(&entry.path()))
         .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
         .collect();
-    let mut plans = Vec::new();
+    let (mut plans, mut left) = (Vec::new(), Vec::new());
     for (name, exported) in &package.profiles {
         let Some(identity) = &exported.file.identity else {
             continue;
         };
         let local = LocalAccount::find(identity, &local_profiles, options);
         let local_profile = local.profile.as_ref();
+        let newer_version = local_profile
+            .and_then(|local_profile| newer.iter().find(|(name, _)| *name == local_profile.name));
+        if let Some((_, error)) = newer_version {
+            left.push(NotTransferred {
+                name: name.clone(),
+                reason: error.to_string(),
+            });
+            continue;
+        }
         let profile = if let Some(local_profile) = local_profile {
             local_profile.name.clone()
         } else {
@@ -238,7 +247,7 @@ pub(super) fn plan(
             login: local.decide_outcome(exported, &package.id),
         });
     }
-    Ok(plans)
+    Ok((plans, left))
 }
 
 /// Imports one profile as planned. The caller holds the lock on the account. Returns the effect on the live login.

@@ -94,7 +94,7 @@ impl ProfileImportArgs {
         if self.dry_run {
             let plan = merge::plan(&package, &options)?;
             self.show(&plan, &[], &path, context);
-            return Ok(Outcome::Done);
+            return Ok(Outcome::partial_if(!plan.left.is_empty()));
         }
         let report = merge::apply(&package, &options)?;
         self.show(&report.plan, &report.renewed, &path, context);
@@ -105,7 +105,9 @@ impl ProfileImportArgs {
                 printable(profile)
             ));
         }
-        Ok(Outcome::partial_if(!report.busy.is_empty()))
+        Ok(Outcome::partial_if(
+            !report.busy.is_empty() || !report.plan.left.is_empty(),
+        ))
     }
 
     /// Returns the key that the flags name, else the passphrase that the user types; `None` if the file is not
@@ -180,10 +182,18 @@ impl ProfileImportArgs {
             }
             ConfigOutcome::None | ConfigOutcome::Same => {}
         }
-        let is_nothing = plan
-            .profiles
-            .iter()
-            .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None))
+        for left in &plan.left {
+            ui.warn(format_args!(
+                "not imported: {}: {}",
+                printable(&left.name),
+                left.reason
+            ));
+        }
+        let is_nothing = plan.left.is_empty()
+            && plan
+                .profiles
+                .iter()
+                .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None))
             && counts.iter().all(|(count, ..)| *count == 0)
             && plan.config != ConfigOutcome::Added;
         if is_nothing {

@@ -12,7 +12,7 @@ use crate::storage::selection::ResolvedNames;
 use crate::storage::{self, LargeConversation, StorageReport, UsageShare};
 use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
-use crate::views::account::unique_short_id;
+use crate::views::account::{printable, unique_short_id};
 use crate::views::table_format::TableArgs;
 use serde::Serialize;
 use std::path::Path;
@@ -65,7 +65,13 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
     // `sqlite_home` or CODEX_SQLITE_HOME may have the databases on another disk.
     let databases = CodexConfig::read(home).database_folder(home, &context.env);
     let state = context.state_database();
-    let report = storage::measure(home, databases.as_deref(), state.as_deref(), context.now());
+    let report = storage::measure(
+        home,
+        context.manager_home(),
+        databases.as_deref(),
+        state.as_deref(),
+        context.now(),
+    );
     if progress::is_interrupted() {
         return Err(CommandError::interrupted().hint("nothing was changed"));
     }
@@ -127,6 +133,7 @@ fn show(context: &Context, report: &StorageReport) {
     );
     show_shares(context, "MONTH", &report.months, ShareOrder::NewestLast);
     show_largest(context, report);
+    show_manager(context, report);
     show_commands(context, report);
 }
 
@@ -197,6 +204,30 @@ fn show_commands(context: &Context, report: &StorageReport) {
         let gain = bytes(kind.reclaimable_bytes);
         ui.note(format_args!("  {}, about {gain}: {command}", kind.kind));
     }
+}
+
+/// Prints the size of the manager home and of its large entries. Prints nothing if none is large.
+fn show_manager(context: &Context, report: &StorageReport) {
+    /// Smaller entries are not printed.
+    const MIN_BYTES: u64 = 1_000_000;
+    let ui = &context.ui;
+    let large = report
+        .manager
+        .iter()
+        .filter(|entry| entry.bytes >= MIN_BYTES);
+    let large: Vec<_> = large
+        .map(|entry| format!("{} {}", printable(&entry.name), bytes(entry.bytes)))
+        .collect();
+    if large.is_empty() {
+        return;
+    }
+    let total = report.manager.iter().map(|entry| entry.bytes).sum();
+    ui.prose(format_args!(
+        "\n{} in {}: {}",
+        bytes(total),
+        context.manager_home().display(),
+        large.join(", ")
+    ));
 }
 
 fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], order: ShareOrder) {
