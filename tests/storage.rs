@@ -65,8 +65,14 @@ fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
     assert_eq!(document["months"][1]["name"], "2026-11");
     assert_eq!(document["months"][1]["bytes"], 3_000_000);
     assert_eq!(document["largest"][1]["title"], "two");
+    assert_eq!(document["growth"]["days"], 30);
+    assert_eq!(document["growth"]["bytes_per_day"], 100_000);
     let text = env.run(["storage"]).code(0).stdout;
-    insta::assert_snapshot!(text, @r"
+    let shown: Vec<_> = text
+        .lines()
+        .take_while(|l| !l.contains("grew by"))
+        .collect();
+    insta::assert_snapshot!(shown.join("\n"), @r"
     16.3 MB in 7 files: [ROOT]/home/.codex
 
     KIND           SIZE  FILES  RECLAIMABLE  SHARE
@@ -105,11 +111,12 @@ fn the_report_has_kinds_projects_months_and_the_largest_conversations() {
 }
 
 #[test]
-fn an_empty_home_has_no_usage() {
+fn an_empty_home_has_no_usage_and_no_forecast() {
     let env = TestEnv::new();
     fs::create_dir_all(env.codex_home()).unwrap();
     let document = env.run(["storage", "--json"]).code(0).json();
     assert_eq!(document["total_bytes"], 0);
+    assert_eq!(document["growth"], serde_json::Value::Null);
     let run = TestEnv::new().run(["storage"]).code(1);
     assert!(run.stderr.contains("no Codex home"), "{run}");
 }

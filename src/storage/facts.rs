@@ -1,4 +1,4 @@
-//! The projects and titles of conversations, from the database or else the rollouts.
+//! Facts about conversations: project, account and title, from the database or else the rollouts.
 
 use super::walk::RolloutUsage;
 use crate::codex::threads;
@@ -15,16 +15,16 @@ pub(super) const MAX_LARGEST: usize = 10;
 /// The number of rollouts that are read at a time.
 const MAX_OPEN_ROLLOUTS: usize = 64;
 
-/// The names of projects, each stored once, because many conversations share a project.
+/// Interned names, because many conversations share a project and an account.
 #[derive(Default)]
-struct ProjectNames(HashSet<Arc<str>>);
+struct InternedNames(HashSet<Arc<str>>);
 
-impl ProjectNames {
-    /// Returns the shared name, or "unknown" if it is empty.
-    fn share(&mut self, name: &str) -> Arc<str> {
+impl InternedNames {
+    /// Returns the name, or "unknown" if it is empty.
+    fn intern(&mut self, name: &str) -> Arc<str> {
         let name = if name.is_empty() { "unknown" } else { name };
-        if let Some(shared) = self.0.get(name) {
-            return Arc::clone(shared);
+        if let Some(known) = self.0.get(name) {
+            return Arc::clone(known);
         }
         let name: Arc<str> = name.into();
         self.0.insert(Arc::clone(&name));
@@ -34,26 +34,36 @@ impl ProjectNames {
 
 type Titles = HashMap<ConversationId, String>;
 
+/// The project and the account of a conversation.
+pub(super) type ProjectAndAccount = (Arc<str>, Arc<str>);
+
 /// Facts about conversations from the database.
 #[derive(Default)]
-struct ListedFacts {
-    names: ProjectNames,
-    projects: HashMap<ConversationId, Arc<str>>,
+struct ConversationFacts {
+    names: InternedNames,
+    rows: HashMap<ConversationId, ProjectAndAccount>,
     /// The titles of the largest conversations.
     titles: Titles,
 }
 
 /// Reads the facts from the database, with the titles of the [`MAX_LARGEST`] first of `rollouts`.
-fn read_listed(rollouts: &[RolloutUsage], state_database: Option<&Path>) -> ListedFacts {
-    let largest = rollouts.iter().take(MAX_LARGEST);
-    let largest: HashSet<_> = largest.filter_map(|rollout| rollout.id.clone()).collect();
+fn read_rows(rollouts: &[RolloutUsage], state_database: Option<&Path>) -> ConversationFacts {
+    let largest = rollouts
+        .iter()
+        .take(MAX_LARGEST)
+        .filter_map(|found| found.id.as_ref());
+    let largest: HashSet<_> = largest.cloned().collect();
     let folded = state_database.map(|path| {
-        threads::fold_rows(path, ListedFacts::default, |facts, row| {
+        threads::fold_rows(path, ConversationFacts::default, |known, row| {
             let id = ConversationId::of(&row.id);
             if largest.contains(&id) {
-                facts.titles.insert(id.clone(), title_of(&row));
+                known.titles.insert(id.clone(), title_of(&row));
             }
-            facts.projects.insert(id, facts.names.share(&row.cwd));
+            let facts = (
+                known.names.intern(&row.cwd),
+                known.names.intern(&row.account_id),
+            );
+            known.rows.insert(id, facts);
         })
     });
     // Without a readable database, the facts come from the rollouts.
@@ -62,31 +72,33 @@ fn read_listed(rollouts: &[RolloutUsage], state_database: Option<&Path>) -> List
         .unwrap_or_default()
 }
 
-/// Returns the project of each rollout, from the row of its conversation or else its metadata, and the titles of the
-/// [`MAX_LARGEST`] first ones. A project that cannot be read is "unknown".
+/// Returns the project and account of each rollout, from the row of its conversation or else its metadata, and the
+/// titles of the [`MAX_LARGEST`] first ones. Facts that cannot be read are "unknown".
 pub(super) fn read(
     rollouts: &[RolloutUsage],
     state_database: Option<&Path>,
-) -> (Vec<Arc<str>>, Titles) {
-    let mut listed = read_listed(rollouts, state_database);
-    let mut projects = vec![listed.names.share(""); rollouts.len()];
-    let mut unlisted = Vec::new();
-    for (i, rollout) in rollouts.iter().enumerate() {
-        match rollout.id.as_ref().and_then(|id| listed.projects.get(id)) {
-            Some(project) => projects[i] = Arc::clone(project),
-            None => unlisted.push(i),
+) -> (Vec<ProjectAndAccount>, Titles) {
+    let mut known = read_rows(rollouts, state_database);
+    let nothing = (known.names.intern(""), known.names.intern(""));
+    let mut facts = vec![nothing; rollouts.len()];
+    let mut unknown = Vec::new();
+    for (i, found) in rollouts.iter().enumerate() {
+        match found.id.as_ref().and_then(|id| known.rows.get(id)) {
+            Some(row) => facts[i] = row.clone(),
+            None => unknown.push(i),
         }
     }
-    let read_project = |i: usize| {
+    let read = |i: usize| {
         let meta = rollout::read_head(&rollouts[i].path).ok().flatten()?;
-        Some((i, meta.text("cwd").unwrap_or_default().to_owned()))
+        let text = |key| meta.text(key).unwrap_or_default().to_owned();
+        Some((i, text("cwd"), text("creator_account_id")))
     };
     // Incomplete if the user interrupts; the caller discards it.
-    let _ = parallel::run_each_ordered(MAX_OPEN_ROLLOUTS, unlisted, read_project, |result| {
-        if let Some((i, project)) = result {
-            projects[i] = listed.names.share(&project);
+    let _ = parallel::run_each_ordered(MAX_OPEN_ROLLOUTS, unknown, read, |result| {
+        if let Some((i, project, account)) = result {
+            facts[i] = (known.names.intern(&project), known.names.intern(&account));
         }
         progress::check_interrupt()
     });
-    (projects, listed.titles)
+    (facts, known.titles)
 }

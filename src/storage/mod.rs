@@ -1,6 +1,6 @@
-//! Measures the disk usage of a Codex home.
+//! Measures the disk usage of a Codex home and its growth.
 //!
-//! One walk reads names and sizes. The project of a conversation comes from the database;
+//! One walk reads names and sizes. Project and account of a conversation come from the database;
 //! only rollouts without a row are opened, for their first line.
 //!
 //! I want to …
@@ -49,16 +49,22 @@ pub(crate) fn measure(
         });
     }
     let shrink_gain = shrink::estimate_gain(&walk.rollouts, now);
+    let growth = report::measure_growth(&walk.rollouts, now);
+    let free_bytes = space::free_bytes(home);
+    let bytes_per_day = growth.map_or(0, |growth| growth.bytes_per_day);
     let mut report = StorageReport {
         total_bytes: walk.total_bytes,
         files: walk.files,
         kinds: walk.kinds.finish(home, shrink_gain, now),
         projects: Vec::new(),
         months: Vec::new(),
+        accounts: Vec::new(),
         largest: Vec::new(),
+        growth,
         unreadable: walk.unreadable,
-        free_bytes: space::free_bytes(home),
+        free_bytes,
         manager: report::measure_manager_home(manager_home),
+        full_in_days: free_bytes.and_then(|free| free.checked_div(bytes_per_day)),
     };
     report::add_shares(walk.rollouts, state_database, &mut report);
     report

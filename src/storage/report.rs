@@ -4,15 +4,19 @@ use super::facts::{self, MAX_LARGEST};
 use super::kinds::KindUsage;
 use super::walk::RolloutUsage;
 use crate::history::ConversationId;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
-/// The disk usage of the conversations of a project or a month.
+/// The longest period, in days, over which growth is measured.
+const GROWTH_DAYS: i64 = 30;
+
+/// The disk usage of the conversations of a project, a month or an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct UsageShare {
-    /// The folder or the month (`2026-11`); `unknown` if not recorded.
+    /// The folder, the month (`2026-11`) or the account id; `unknown` if not recorded.
     pub name: String,
     pub bytes: u64,
     /// The number of rollouts, of which a rewound conversation has several.
@@ -53,14 +57,57 @@ pub(crate) struct StorageReport {
     pub projects: Vec<UsageShare>,
     /// The usage by month in which conversations began, oldest first.
     pub months: Vec<UsageShare>,
+    /// The usage by account that created the conversations, largest first.
+    pub accounts: Vec<UsageShare>,
     /// The largest rollouts, at most [`MAX_LARGEST`].
     pub largest: Vec<LargeConversation>,
+    /// The growth of conversations; null if it cannot be estimated.
+    pub growth: Option<Growth>,
     /// The number of files and folders that could not be read.
     pub unreadable: usize,
     /// The free space of the disk; null if the system does not report it.
     pub free_bytes: Option<u64>,
     /// The usage of the manager home by top-level entry, largest first.
     pub manager: Vec<ManagerUsage>,
+    /// The number of days until the disk is full at this growth; null if nothing grows, or if the growth or the free
+    /// space is not known.
+    pub full_in_days: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Growth {
+    /// The length of the period, at most 30 days.
+    pub days: i64,
+    /// The size of conversations that began in the period.
+    pub bytes: u64,
+    pub bytes_per_day: u64,
+}
+
+/// Measures the conversations that began in the last 30 days. Returns `None` if there are no
+/// conversations, or all are of today.
+pub(super) fn measure_growth(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> Option<Growth> {
+    let today = now.date_naive();
+    let first = today - TimeDelta::days(GROWTH_DAYS);
+    let recent: Vec<_> = rollouts
+        .iter()
+        .filter_map(|found| {
+            let day = found.began.or(found.changed.map(|at| at.date_naive()))?;
+            (day > first && day <= today).then_some((day, found.bytes))
+        })
+        .collect();
+    let oldest = rollouts
+        .iter()
+        .filter_map(|found| found.began)
+        .min()
+        .or_else(|| recent.iter().map(|(day, _)| *day).min())?;
+    let days = (today - oldest.max(first)).num_days();
+    let bytes: u64 = recent.iter().map(|(_, bytes)| bytes).sum();
+    let divisor = u64::try_from(days).ok().filter(|days| *days > 0)?;
+    Some(Growth {
+        days,
+        bytes,
+        bytes_per_day: bytes / divisor,
+    })
 }
 
 /// Returns the usage of the manager home by top-level entry, largest first. The trash of archives is a separate entry.
@@ -95,42 +142,49 @@ pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
     usage
 }
 
-/// Adds the usage by project and month, and the largest conversations.
+/// Adds the usage by project, month and account, and the largest conversations.
 pub(super) fn add_shares(
     mut rollouts: Vec<RolloutUsage>,
     state_database: Option<&Path>,
     report: &mut StorageReport,
 ) {
     rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-    let (rollout_projects, mut titles) = facts::read(&rollouts, state_database);
-    let (mut projects, mut months) = (BTreeMap::new(), BTreeMap::new());
-    for (i, (rollout, project)) in rollouts.into_iter().zip(rollout_projects).enumerate() {
-        add_to_share(&mut projects, &project, rollout.bytes);
-        let changed = rollout.changed.map(|at| at.date_naive());
-        let month = rollout.began.or(changed);
+    let (facts, mut titles) = facts::read(&rollouts, state_database);
+    let (mut projects, mut months, mut accounts) =
+        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (i, (found, (project, account))) in rollouts.into_iter().zip(facts).enumerate() {
+        add_to_share(&mut projects, &project, found.bytes);
+        add_to_share(&mut accounts, &account, found.bytes);
+        let changed = found.changed.map(|at| at.date_naive());
+        let month = found.began.or(changed);
         let month = month.map_or("unknown".into(), |day| day.format("%Y-%m").to_string());
-        add_to_share(&mut months, &month, rollout.bytes);
+        add_to_share(&mut months, &month, found.bytes);
         if i < MAX_LARGEST {
-            let title = rollout.id.as_ref().and_then(|id| titles.remove(id));
+            let title = found.id.as_ref().and_then(|id| titles.remove(id));
             report.largest.push(LargeConversation {
-                id: rollout.id,
-                path: rollout.path.into(),
-                bytes: rollout.bytes,
+                id: found.id,
+                path: found.path.into(),
+                bytes: found.bytes,
                 project: project.to_string(),
                 title: title.unwrap_or_default(),
-                archived: rollout.archived,
+                archived: found.archived,
             });
         }
     }
+    report.projects = sort_largest_first(projects);
+    report.accounts = sort_largest_first(accounts);
     report.months = months.into_values().collect();
-    report.projects = projects.into_values().collect();
-    let projects = &mut report.projects;
-    projects.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
 }
 
-fn add_to_share(shares: &mut BTreeMap<String, UsageShare>, name: &str, bytes: u64) {
-    let share = shares.entry(name.to_owned()).or_default();
+fn add_to_share(to: &mut BTreeMap<String, UsageShare>, name: &str, bytes: u64) {
+    let share = to.entry(name.to_owned()).or_default();
     name.clone_into(&mut share.name);
     share.bytes += bytes;
     share.conversations += 1;
+}
+
+fn sort_largest_first(shares: BTreeMap<String, UsageShare>) -> Vec<UsageShare> {
+    let mut shares: Vec<_> = shares.into_values().collect();
+    shares.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.name.cmp(&b.name)));
+    shares
 }

@@ -106,9 +106,9 @@ impl TrashSelection {
                 }
                 (Some(_), None) => Some(HashSet::new()),
             };
-        let (projects, _) = facts::read(&rollouts, state_database);
+        let (facts, _) = facts::read(&rollouts, state_database);
         let mut chosen: BTreeMap<String, SelectedConversation> = BTreeMap::new();
-        for (rollout, project) in rollouts.iter().zip(projects) {
+        for (rollout, (project, _)) in rollouts.iter().zip(facts) {
             let Some(id) = &rollout.id else { continue };
             let row = rows.get(id);
             let age = rollout.changed.map(|at| now - at);

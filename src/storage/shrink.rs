@@ -96,10 +96,10 @@ impl ShrinkPlan {
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
         rollouts.retain(|rollout| filter.matches(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-        let (projects, _) = facts::read(&rollouts, state_database);
+        let (facts, _) = facts::read(&rollouts, state_database);
         let open_files = list_open_files(home);
         let mut items = Vec::new();
-        for (rollout, project) in rollouts.into_iter().zip(projects) {
+        for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
             let is_below = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
             if !filter.projects.is_empty() && !filter.projects.iter().any(is_below) {
                 continue;

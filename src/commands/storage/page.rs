@@ -25,12 +25,19 @@ pub(super) fn render(report: &StorageReport, context: &Context) -> String {
         facts: vec![("Home", context.codex_home().display().to_string())],
     };
     let reclaimable = report.kinds.iter().map(|kind| kind.reclaimable_bytes).sum();
+    let unknown = || "unknown".to_owned();
     let figures = [
         ("Total", bytes(report.total_bytes)),
         ("Reclaimable", bytes(reclaimable)),
         (
             "Free on the disk",
-            report.free_bytes.map_or("unknown".to_owned(), bytes),
+            report.free_bytes.map_or_else(unknown, bytes),
+        ),
+        (
+            "Growth per day",
+            report
+                .growth
+                .map_or_else(unknown, |growth| bytes(growth.bytes_per_day)),
         ),
     ];
     let kinds = report.kinds.iter();

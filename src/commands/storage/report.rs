@@ -12,12 +12,12 @@ use crate::storage::selection::ResolvedNames;
 use crate::storage::{self, LargeConversation, StorageReport, UsageShare};
 use crate::ui::chart::{as_length, format_share_bar};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
-use crate::views::account::{printable, unique_short_id};
+use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use crate::views::table_format::TableArgs;
 use serde::Serialize;
 use std::path::Path;
 
-/// The largest number of projects or months that are shown without --verbose.
+/// The largest number of projects, months or accounts that are shown without --verbose.
 const MAX_SHOWN: usize = 8;
 
 const KIND_COLUMNS: [Column; 5] = [
@@ -86,6 +86,7 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
         return Ok(outcome);
     }
     show(context, &report);
+    show_forecast(context, &report);
     Ok(outcome)
 }
 
@@ -132,6 +133,16 @@ fn show(context: &Context, report: &StorageReport) {
         ShareOrder::LargestFirst,
     );
     show_shares(context, "MONTH", &report.months, ShareOrder::NewestLast);
+    if report.accounts.len() > 1 {
+        let names = labels_by_workspace(context);
+        let mut accounts = report.accounts.clone();
+        for share in &mut accounts {
+            if let Some(name) = names.get(&share.name) {
+                share.name.clone_from(name);
+            }
+        }
+        show_shares(context, "ACCOUNT", &accounts, ShareOrder::LargestFirst);
+    }
     show_largest(context, report);
     show_manager(context, report);
     show_commands(context, report);
@@ -260,6 +271,31 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], ord
         .keep_rows()
         .print(ui);
     ui.print_hidden_count(hidden);
+}
+
+fn show_forecast(context: &Context, report: &StorageReport) {
+    let Some(growth) = report.growth else { return };
+    let free = report
+        .free_bytes
+        .map_or(String::new(), |free| format!(", {} free", bytes(free)));
+    let full = match report.full_in_days {
+        Some(days) if days < 3650 => {
+            format!(": full in {} at this rate", pluralize(days, "day"))
+        }
+        _ => String::new(),
+    };
+    context.ui.prose(format_args!(
+        "\nconversations grew by {} in {}, {} a day{free}{full}",
+        bytes(growth.bytes),
+        pluralize(growth.days, "day"),
+        bytes(growth.bytes_per_day)
+    ));
+    if let Some(days) = report.full_in_days.filter(|days| *days < 30) {
+        context.warn(format_args!(
+            "the disk will be full in about {}",
+            pluralize(days, "day")
+        ));
+    }
 }
 
 /// Prints the JSON document of a subcommand, with the sums of the sizes before and after it. Its keys are an interface.
