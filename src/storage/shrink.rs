@@ -9,7 +9,7 @@ use crate::history::ConversationId;
 use crate::io::{OrdinaryPath, ProcessTable, Progress, parallel, progress, serialize_displayed};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -59,6 +59,9 @@ pub(crate) struct ShrinkItem {
     pub after_bytes: u64,
     pub action: ShrinkAction,
     pub reason: Option<String>,
+    /// The folder that the conversation works in.
+    #[serde(skip)]
+    pub project: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -124,6 +127,7 @@ impl ShrinkPlan {
                 },
                 reason: is_open.then(|| "a process has it open".to_owned()),
                 path,
+                project: project.to_string(),
             });
         }
         Self {
@@ -308,4 +312,29 @@ fn list_open_files(home: &Path) -> HashSet<PathBuf> {
     let processes = table.iter();
     let open = processes.flat_map(|process| process.open_files_beneath(&folders));
     open.collect()
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ProjectSum {
+    /// The number of rollouts, of which a rewound conversation has several.
+    pub conversations: usize,
+    pub before_bytes: u64,
+    pub after_bytes: u64,
+}
+
+/// Returns the sums of the converted rollouts by project, the largest gain first.
+pub(crate) fn sum_by_project(items: &[ShrinkItem]) -> Vec<(String, ProjectSum)> {
+    let mut sums: BTreeMap<&str, ProjectSum> = BTreeMap::new();
+    for item in items.iter().filter(|item| item.action.converts()) {
+        let sum = sums.entry(&item.project).or_default();
+        sum.conversations += 1;
+        sum.before_bytes += item.before_bytes;
+        sum.after_bytes += item.after_bytes;
+    }
+    let mut sums: Vec<_> = sums
+        .into_iter()
+        .map(|(name, sum)| (name.to_owned(), sum))
+        .collect();
+    sums.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.before_bytes.abs_diff(sum.after_bytes)));
+    sums
 }

@@ -10,7 +10,7 @@ use crate::io::time_format::parse_duration;
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::storage::Form;
 use crate::storage::shrink::{self, ShrinkAction, ShrinkFilter, ShrinkItem, ShrinkPlan};
-use crate::ui::bytes;
+use crate::ui::{Cell, Column, Table, bytes};
 use crate::views::dry_run::{verb, would_be};
 use chrono::TimeDelta;
 use clap::Args;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// The time limit for `codex --version`.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest number of skipped conversations that are shown without --verbose.
+/// The largest number of projects, and of skipped conversations, that are shown without --verbose.
 const MAX_SHOWN: usize = 8;
 
 // `storage` reports as reclaimable what `shrink` frees without options. So the defaults below must be the same.
@@ -77,6 +77,13 @@ struct ScopeArgs {
     #[arg(short = 'n', long)]
     dry_run: bool,
 }
+
+const COLUMNS: [Column; 4] = [
+    Column::new("PROJECT").shorten_middle(12),
+    Column::new("CONVERSATIONS").number().rank(1),
+    Column::new("BEFORE").number(),
+    Column::new("AFTER").number(),
+];
 
 impl ShrinkArgs {
     /// Compresses the conversations.
@@ -158,6 +165,7 @@ impl ScopeArgs {
 
     fn show(&self, context: &Context, to: Form, items: &[ShrinkItem]) {
         let ui = &context.ui;
+        show_projects(context, items);
         show_skipped(context, items);
         let converted = items.iter().filter(|item| item.action.converts()).count();
         if converted == 0 {
@@ -196,6 +204,25 @@ fn sum_sizes(items: &[ShrinkItem]) -> (u64, u64) {
     items.fold((0, 0), |(before, after), item| {
         (before + item.before_bytes, after + item.after_bytes)
     })
+}
+
+fn show_projects(context: &Context, items: &[ShrinkItem]) {
+    let ui = &context.ui;
+    let projects = shrink::sum_by_project(items);
+    if projects.is_empty() {
+        return;
+    }
+    let shown = ui.limit_items(projects.len(), MAX_SHOWN);
+    let rows = projects.iter().take(shown).map(|(name, sum)| {
+        [
+            Cell::plain(name),
+            Cell::plain(sum.conversations.to_string()),
+            Cell::bytes(sum.before_bytes),
+            Cell::bytes(sum.after_bytes),
+        ]
+    });
+    Table::with_rows(ui, COLUMNS, rows).print(ui);
+    ui.print_hidden_count(projects.len() - shown);
 }
 
 fn show_skipped(context: &Context, items: &[ShrinkItem]) {
