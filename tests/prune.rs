@@ -221,6 +221,26 @@ fn undo_moves_archives_back_unchanged() {
 }
 
 #[test]
+fn an_archive_that_undo_renames_keeps_its_verify_result() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &DAYS[..2]);
+    let _ = env.run(["verify", "--all"]).code(0);
+    let _ = env.run(["prune", "--keep-last", "1"]).code(0);
+    // Another archive takes the name.
+    fs::copy(&made[1], &made[0]).unwrap();
+    let _ = env.run(["prune", "--undo"]).code(0);
+    let inventory = fs::read(env.manager_home().join("inventory.json")).unwrap();
+    let inventory: serde_json::Value = serde_json::from_slice(&inventory).unwrap();
+    let mut records = inventory["archives"].as_array().unwrap().iter();
+    let renamed = records.find(|r| r["path"].as_str().unwrap().ends_with("-2-codex.tar.gz"));
+    assert_eq!(
+        renamed.expect("a record")["verified"]["ok"],
+        true,
+        "{inventory}"
+    );
+}
+
+#[test]
 fn a_quiet_prune_prints_no_table() {
     let mut env = TestEnv::new();
     archives(&mut env, &DAYS[..2]);
@@ -235,6 +255,22 @@ fn a_quiet_prune_prints_no_table() {
     }
     let quiet = env.run(rules.iter().chain(&["--quiet"])).code(0).stdout;
     assert!(!quiet.contains("keep"), "{quiet}");
+}
+
+#[test]
+fn undo_keeps_verify_results() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &DAYS[..3]);
+    damage(&made[2]);
+    let _ = env.run(["verify", "--all"]).code(5);
+    let prune = ["prune", "--keep-last", "1", "--json"];
+    let first = env.run(prune).code(0).json();
+    assert_eq!(listed(&first, "keep"), ["2026-11-18-100000: last 1"]);
+    let _ = env.run(["prune", "--undo"]).code(0);
+    let second = env.run(prune).code(0).json();
+    for list in ["keep", "drop"] {
+        assert_eq!(listed(&second, list), listed(&first, list));
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::inventory::records::{ArchiveProblem, ArchiveRecord, FileStamp};
 use crate::inventory::retention::{self, RetentionDecision, RetentionPlan};
 use crate::inventory::store::{self, VerifyFinding};
 use crate::inventory::trash::{self, RestoredArchive};
+use crate::io::document::DocumentError;
 use crate::io::lock::FileLock;
 use crate::io::quantity::pluralize;
 use crate::io::retention::RetentionPolicy;
@@ -127,7 +128,7 @@ impl PruneArgs {
                 .collect();
             trash::move_to_trash(manager, &names, &context.now(), &lock)?;
             drop(lock);
-            is_recorded = warn_not_recorded(&context.ui, store::refresh(manager).err());
+            is_recorded = refresh_inventory(context, &[]);
         }
         self.show_outcome(plan.drop.len(), moved, context)?;
         let keep = rows_json(plan.keep, context);
@@ -196,7 +197,7 @@ impl PruneArgs {
             let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
             let restored = trash::undo(manager, &lock)?;
             drop(lock);
-            is_recorded = warn_not_recorded(&context.ui, store::refresh(manager).err());
+            is_recorded = refresh_inventory(context, &restored);
             restored
         };
         if restored.is_empty() {
@@ -258,6 +259,20 @@ const NO_ROWS: &[()] = &[];
 
 fn trash_bytes(context: &Context) -> Result<u64> {
     Ok(trash::read_content(context.manager_home())?.bytes)
+}
+
+/// Updates `inventory.json` after archives were moved. `restored` are archives that were moved back from the trash,
+/// perhaps with new names. Returns false after a warning if the update failed.
+fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
+    let manager = context.manager_home();
+    let renamed = restored.iter().filter(|r| r.archive != r.name);
+    let renamed: Vec<_> = renamed
+        .map(|r| (r.archive.clone(), r.name.clone()))
+        .collect();
+    let refreshed = trash::list_archive_names(manager)
+        .map_err(DocumentError::from)
+        .and_then(|in_trash| store::refresh_with_trash(manager, &in_trash, &renamed));
+    warn_not_recorded(&context.ui, refreshed.err())
 }
 
 /// Results of checking archives, by name. A result is valid as long as the file has the same stamp.

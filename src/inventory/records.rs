@@ -137,6 +137,10 @@ pub(crate) struct InventoryFile {
     /// The archives below `backups/`, ordered by path.
     #[serde(default)]
     pub archives: Vec<ArchiveRecord>,
+    /// The verified archives in the trash, with their paths before the prune, so that an undo can restore the results
+    /// of `verify`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trashed: Vec<ArchiveRecord>,
     /// The files read by `normalize`, ordered by path.
     #[serde(default)]
     pub legacy: Vec<LegacyRecord>,

@@ -9,6 +9,7 @@ use crate::io::{
     DocumentError, DocumentState, FileLock, IoError, LockError, Timestamp, Zone, document,
 };
 use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The name of the document in the manager home.
@@ -34,6 +35,37 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
         let known_records = inventory.archives.clone();
         inventory.archives = catalog::list(&backups_folder(manager_home), || known_records)?;
+        Ok(())
+    })
+}
+
+/// Like [`refresh`], after a move into or out of the trash. Keeps the results of `verify` for the archives `in_trash`,
+/// and for the `renamed` archives of an undo, each with its name in the trash and its name in `backups/`.
+pub(crate) fn refresh_with_trash(
+    manager_home: &Path,
+    in_trash: &BTreeSet<String>,
+    renamed: &[(String, String)],
+) -> Result<Option<PathBuf>, DocumentError> {
+    update_inventory(manager_home, |inventory| {
+        let mut known = inventory.archives.clone();
+        for (old, new) in renamed {
+            let record = inventory.trashed.iter().find(|r| r.path == *old);
+            known.extend(record.map(|record| ArchiveRecord {
+                path: new.clone(),
+                ..record.clone()
+            }));
+        }
+        for record in &inventory.trashed {
+            if !known.iter().any(|r| r.path == record.path) {
+                known.push(record.clone());
+            }
+        }
+        inventory.archives = catalog::list(&backups_folder(manager_home), || known.clone())?;
+        let listed: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
+        known.retain(|r| {
+            r.verified.is_some() && in_trash.contains(&r.path) && !listed.contains(&r.path)
+        });
+        inventory.trashed = known;
         Ok(())
     })
 }

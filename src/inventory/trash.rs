@@ -180,6 +180,18 @@ pub(crate) fn read_content(manager_home: &Path) -> Result<TrashContent, IoError>
     Ok(content)
 }
 
+/// Returns the names of all archives in the trash.
+///
+/// # Errors
+/// A folder of the trash cannot be listed.
+pub(crate) fn list_archive_names(manager_home: &Path) -> Result<BTreeSet<String>, IoError> {
+    let mut names = BTreeSet::new();
+    for batch in list_batches(manager_home)? {
+        names.extend(list_archives_in(&batch)?);
+    }
+    Ok(names)
+}
+
 /// Returns the paths of all archives in the trash. The archives of the last prune come first.
 ///
 /// # Errors

@@ -143,6 +143,7 @@ pub(crate) fn plan(
         // The importing machine rebuilds the list of archives from its backups/.
         let records = InventoryFile {
             archives: Vec::new(),
+            trashed: Vec::new(),
             ..inventory
         };
         add_document(&mut plan, store::FILE_NAME, &records)?;
