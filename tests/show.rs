@@ -485,4 +485,13 @@ fn a_turn_beyond_the_end_and_an_ambiguous_or_trashed_id_are_explained() {
     terminal.type_keys("\r");
     terminal.wait_for("First", limit);
     assert_eq!(terminal.end().code(), Some(0), "{}", terminal.text());
+    let _ = env.run(["storage", "trash", &id(2)]).code(0);
+    let run = env.run(["show", &id(2)[..13]]).code(1);
+    let undelete = format!("codex-manager storage undelete {}", id(2));
+    assert!(
+        run.stderr
+            .contains("the conversation is in the trash: Second"),
+        "{run}"
+    );
+    assert!(run.stderr.contains(&undelete), "{run}");
 }

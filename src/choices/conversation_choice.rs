@@ -12,6 +12,7 @@ use crate::history::rollout::{recorded_rollout, require_in_home};
 use crate::history::session_index::ThreadNameIndex;
 use crate::history::{thread_choice, thread_rollouts};
 use crate::io::{shell, similar};
+use crate::storage::trash;
 use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::views::account::{absolute_time, first_login, printable, unique_short_id};
@@ -51,6 +52,9 @@ impl<'r> ChosenConversation<'r> {
         if let Some(rollout) = locate_rollout(home, &id, "") {
             let (row, rollout) = (None, Some(rollout));
             return Ok(Self { id, row, rollout });
+        }
+        if let Some(error) = explain_trashed(text, context) {
+            return Err(error);
         }
         let message = format!("no conversation has this id or title: {}", printable(text));
         let mut error = CommandError::failed(message);
@@ -233,6 +237,24 @@ fn choose_row<'a>(
         }));
         error
     })
+}
+
+/// Returns the error for a conversation that is in the trash; `None` if the trash does not have it.
+fn explain_trashed(text: &str, context: &Context) -> Option<CommandError> {
+    let entries = trash::list_entries(context.manager_home()).ok()?;
+    let found = thread_choice::find_named(
+        &entries.iter(),
+        text,
+        |entry| entry.conversation.id.clone(),
+        |entry, fits| fits(&entry.conversation.title),
+    );
+    let conversation = &found.first()?.conversation;
+    let title = printable(&conversation.title);
+    let id = printable(&conversation.id);
+    let error = CommandError::failed(format!("the conversation is in the trash: {title}"));
+    Some(error.hint(format!(
+        "bring it back: codex-manager storage undelete {id}"
+    )))
 }
 
 /// Returns the rollout of a conversation: at the path that Codex recorded, else by its id.

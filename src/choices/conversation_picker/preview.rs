@@ -2,7 +2,7 @@
 
 use crate::choices::conversation_picker::rows::{OfferedConversation, SharedConversations};
 use crate::context::Context;
-use crate::conversations::transcript::{self, EntryKind, TranscriptOptions};
+use crate::conversations::transcript::{self, EntryKind, TranscriptEntry, TranscriptOptions};
 use crate::history::rollout::recorded_rollout;
 use crate::history::thread_rollouts::ThreadChain;
 use crate::io::clock::Zone;
@@ -10,6 +10,7 @@ use crate::ui::picker::{ContentMatch, PreviewQuery, Task};
 use crate::ui::{Style, time};
 use crate::views::account::printable;
 use chrono::{DateTime, Utc};
+use std::cmp::Reverse;
 use std::path::Path;
 
 /// The longest text of a message, in characters.
@@ -17,6 +18,12 @@ const MESSAGE_CHARS: usize = 1500;
 
 /// The maximum number of characters that the preview shows of a line before the match.
 const CHARS_BEFORE: usize = 60;
+
+/// Matches within this number of bytes are close together.
+const PLACE_BYTES: usize = 400;
+
+/// The largest number of matches in a message that are compared.
+const MAX_PLACES: usize = 1000;
 
 /// Returns the task that describes a conversation: the turn with the match in its content, or without a match its facts
 /// and its last turn.
@@ -30,9 +37,9 @@ pub(crate) fn preview_task(
         let Some(row) = rows.iter().find(|row| row.thread.id == query.id) else {
             return Vec::new();
         };
-        let content_match = query.found.as_ref();
-        let matching_turn = content_match.and_then(|found| describe_match(row, found, &context));
-        matching_turn.unwrap_or_else(|| {
+        let matching = query.found.as_ref();
+        let matching = matching.and_then(|found| describe_match(row, found, &context));
+        matching.unwrap_or_else(|| {
             let (zone, now) = (context.zone(), context.now());
             describe_conversation(row, context.codex_home(), zone, &now)
         })
@@ -62,37 +69,51 @@ fn describe_match(
         true
     });
     read.ok()?;
-    let places = entries
-        .iter()
-        .map(|entry| find_place(&entry.text, &found.marks));
-    let places: Vec<_> = places.skip_while(Option::is_none).collect();
-    let first = entries.len() - places.len();
-    let mut begin = places.first().copied().flatten()?;
+    let place = |(number, entry): (usize, &TranscriptEntry)| {
+        let (count, at) = find_place(&entry.text, &found.marks)?;
+        Some((count, Reverse(number), at))
+    };
+    let (_, Reverse(first), at) = entries.iter().enumerate().filter_map(place).max()?;
     let mut paragraphs = vec![(Style::Strong, row.title())];
-    for entry in &entries[first..] {
+    for (number, entry) in entries.iter().enumerate().skip(first) {
         let author = entry.kind.role();
         paragraphs.push((Style::Dim, format!("turn {turn}, {author}:")));
-        let text = truncate_message(&entry.text[begin..]);
-        let cut = if begin > 0 { "…" } else { "" };
+        let from = if number == first { at } else { 0 };
+        let text = truncate_message(&entry.text[from..]);
+        let cut = if from > 0 { "…" } else { "" };
         paragraphs.push((Style::Plain, format!("{cut}{text}")));
-        // Only the first message begins at the match.
-        begin = 0;
     }
     Some(paragraphs)
 }
 
-/// Returns the byte at which the preview of a text begins: shortly before the first of the `marks` (matching words).
-/// `None` if the text has no mark.
-fn find_place(text: &str, marks: &[String]) -> Option<usize> {
-    let places = marks.iter().filter_map(|mark| text.find(mark.as_str()));
-    let at = places.min()?;
+/// Finds the place of a text at which the most different `marks` (matching words) are close together. Returns their
+/// number and the byte at which the preview begins. `None` if the text has no mark.
+fn find_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
+    let places = marks
+        .iter()
+        .flat_map(|mark| text.match_indices(mark.as_str()));
+    let count = |at: usize| {
+        let mut end = text.len().min(at + PLACE_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let close = &text[at..end];
+        marks
+            .iter()
+            .filter(|mark| close.contains(mark.as_str()))
+            .count()
+    };
+    let places = places
+        .take(MAX_PLACES)
+        .map(|(at, _)| (count(at), Reverse(at)));
+    let (count, Reverse(at)) = places.max()?;
     let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
     let before = text[line..at]
         .char_indices()
         .rev()
         .take(CHARS_BEFORE)
         .last();
-    Some(line + before.map_or(at - line, |(from, _)| from))
+    Some((count, line + before.map_or(at - line, |(from, _)| from)))
 }
 
 /// Returns the title, the facts and the last turn of a conversation.
@@ -182,14 +203,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_preview_begins_at_the_first_match() {
-        let marks = ["checker", "borrow"].map(String::from);
-        let text = "a rule\n漢字 the borrow checker";
-        let at = find_place(text, &marks).unwrap();
+    fn the_preview_begins_where_most_matches_are_close_together() {
+        let marks = ["borrow", "checker"].map(String::from);
+        let far = "-".repeat(PLACE_BYTES);
+        let text = format!("a checker {far}\n漢字 the borrow checker\n{far} borrow");
+        let (count, at) = find_place(&text, &marks).unwrap();
+        assert_eq!(count, 2);
         assert!(text[at..].starts_with("漢字 the borrow checker"));
         let long = format!("{} checker", "漢".repeat(500));
-        let at = find_place(&long, &marks).unwrap();
-        assert_eq!(long[at..].chars().count(), CHARS_BEFORE + "checker".len());
+        let (count, at) = find_place(&long, &marks).unwrap();
+        assert_eq!(
+            (count, long[at..].chars().count()),
+            (1, CHARS_BEFORE + "checker".len())
+        );
         assert_eq!(find_place("nothing", &marks), None);
     }
 }
