@@ -116,14 +116,14 @@ fn an_accepted_loss_is_not_reported_again_but_a_further_one_is() {
 }
 
 #[test]
-fn an_acceptance_ends_when_the_conversation_is_restored() {
+fn an_acceptance_ends_when_the_messages_are_back() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));
     back_up_at(&mut env, "08:00");
     compact(&env, &sample(1), 4);
     let _ = env.run(["history", "losses", "--accept", &id(1)]).code(0);
     assert_eq!(losses(&env, 0).len(), 0);
-    let _ = env.run(["restore", "--session", &id(1), "--yes"]).code(0);
+    write(&env, &sample(1));
     assert_eq!(back_up_at(&mut env, "09:00")["losses"], json!([]));
     compact(&env, &sample(1), 4);
     let lost = back_up_at(&mut env, "10:00")["losses"].clone();
@@ -198,6 +198,25 @@ fn prune_keeps_an_archive_of_a_conversation_whose_rollout_is_damaged() {
         ["2026-11-20-080000-signed-out-codex.tar.gz"],
         "{run}"
     );
+}
+
+#[test]
+fn a_backup_compares_each_conversation_with_the_last_archive_that_has_it() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    write(&env, &sample(2));
+    back_up_at(&mut env, "08:00");
+    let path = env.codex_home().join(sample(1).relative());
+    fs::remove_file(&path).unwrap();
+    assert_eq!(back_up_at(&mut env, "09:00")["losses"], json!([]));
+    compact(&env, &sample(1), 4);
+    let lost = back_up_at(&mut env, "10:00")["losses"].clone();
+    assert_eq!(lost[0]["lost_messages"], 4);
+    assert_eq!(
+        lost[0]["archive"],
+        "2026-11-20-080000-signed-out-codex.tar.gz"
+    );
+    assert_eq!(back_up_at(&mut env, "11:00")["losses"], json!([]));
 }
 
 #[test]

@@ -23,6 +23,23 @@ impl AcceptedLosses {
             .is_some_and(|digests| digests.contains(&digest))
     }
 
+    pub(crate) fn add(&mut self, id: &str, digests: BTreeSet<u64>) {
+        self.0.entry(id.to_owned()).or_default().extend(digests);
+    }
+
+    /// Returns the ids of the conversations with accepted losses.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
+    /// Removes the messages that `others` contains.
+    pub(crate) fn remove_all(&mut self, others: &Self) {
+        self.0.retain(|id, digests| {
+            digests.retain(|digest| !others.contains(id, *digest));
+            !digests.is_empty()
+        });
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -62,13 +79,13 @@ impl LossRecord {
     /// Accepts the loss of messages in a Codex home.
     pub(crate) fn accept(&mut self, home: &str, id: &str, digests: BTreeSet<u64>) {
         let accepted = self.accepted_in.entry(home.to_owned()).or_default();
-        accepted.0.entry(id.to_owned()).or_default().extend(digests);
+        accepted.add(id, digests);
     }
 
-    /// Ends the acceptance of losses of conversations that were restored in a Codex home.
-    pub(crate) fn withdraw(&mut self, home: &str, restored: &BTreeSet<String>) {
+    /// Ends the acceptance of messages that are in a Codex home again.
+    pub(crate) fn withdraw(&mut self, home: &str, returned: &AcceptedLosses) {
         if let Some(accepted) = self.accepted_in.get_mut(home) {
-            accepted.0.retain(|id, _| !restored.contains(id));
+            accepted.remove_all(returned);
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::copies::losses::archived;
 use crate::copies::losses::report::LossJson;
 use crate::error::{CommandError, Outcome, Result};
+use crate::inventory::archive_names::file_name;
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::status::{self, StatusReport};
 use crate::inventory::store;
@@ -31,6 +32,7 @@ use crate::steps::new_snapshot::add_snapshot;
 use crate::views::account::{warn_all, warn_not_recorded};
 use chrono::Duration;
 use clap::Args;
+use std::path::Path;
 
 /// Archive the Codex home
 ///
@@ -123,7 +125,12 @@ impl BackupArgs {
             store::note_archive(manager, &published, &context.now(), context.zone());
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
-        outcome.losses = find_losses_since(previous, &captured.packed.manifest, context);
+        outcome.losses = find_losses_since(
+            previous,
+            &published.archive,
+            &captured.packed.manifest,
+            context,
+        );
         let is_in_vault = !self.vault || {
             outcome.snapshot = add_to_vault(context, &plan);
             outcome.snapshot.is_some()
@@ -271,19 +278,17 @@ fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
     }
 }
 
-/// Returns the conversations of the new archive that lack messages which the previous archive has. A failure is only a
+/// Returns the conversations of the archive `new` that lack messages which an earlier archive has. A failure is only a
 /// warning, because the new archive is complete.
 fn find_losses_since(
     previous: Option<ArchiveReader>,
+    new: &Path,
     manifest: &ArchiveManifest,
     context: &Context,
 ) -> Vec<LossJson> {
-    let Some(previous) = previous else {
-        return Vec::new();
-    };
-    archived::find_lost_since(previous, manifest, context).unwrap_or_else(|e| {
+    archived::find_lost_since(previous, &file_name(new), manifest, context).unwrap_or_else(|e| {
         context.ui.warn(format_args!(
-            "the new archive was not compared with the previous one for lost messages: {}",
+            "the new archive was not compared with earlier ones for lost messages: {}",
             e.to_one_line()
         ));
         Vec::new()

@@ -1,6 +1,7 @@
 //! `history losses`: lists conversations with messages that only a copy has.
 
 use crate::context::Context;
+use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::places;
 use crate::copies::losses::report::{CheckExtent, LossJson, describe, record, warn_of_failures};
@@ -51,7 +52,9 @@ impl LossesArgs {
             add_vault(&mut search, context)?;
         }
         places::add_files(&mut search, context)?;
-        let found = search.run(context)?;
+        let acceptance = LossAcceptance::read(search.live(), context)?;
+        acceptance.withdraw_returned(context);
+        let found = search.run(&acceptance.accepted)?;
         warn_of_failures(&found, context);
         is_whole &= found.failures.is_empty();
         let mut listed = describe(&found.losses, &search.places, context);

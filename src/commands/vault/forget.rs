@@ -3,6 +3,7 @@
 use crate::choices::retention_args::RetentionArgs;
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::context::Context;
+use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::describe_last_copy;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::CopyPlaceKind;
@@ -87,7 +88,8 @@ fn find_losses(
 ) -> Result<(LossSearch, Vec<Loss>)> {
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     add_snapshots(&mut search, restic, snapshots, context)?;
-    let found = search.run(context)?;
+    let acceptance = LossAcceptance::read(search.live(), context)?;
+    let found = search.run(&acceptance.accepted)?;
     match found.failures.into_iter().next() {
         Some((_, e)) => Err(e),
         None => Ok((search, found.losses)),

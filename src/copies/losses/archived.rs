@@ -1,14 +1,17 @@
 //! Compares the conversations of the home with archives, for `backup` and `prune`.
 
+use crate::archive::file_list::FileList;
 use crate::archive::manifest::ArchiveManifest;
 use crate::archive::reader::ArchiveReader;
 use crate::context::Context;
+use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::hidden_turns::find_hidden_turns;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::report::{CheckExtent, LossJson, describe, record, warn_of_failures};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::losses::{describe_last_copy, places, short_id};
+use crate::copies::source::{ConversationSource as _, rollout_files};
 use crate::error::CommandError;
 use crate::inventory::archive_names::{file_name, strip_archive_suffix};
 use crate::inventory::records::ArchiveRecord;
@@ -99,7 +102,8 @@ impl NeededArchives {
     ) -> Result<Vec<NeededCopy>, CommandError> {
         let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
         places::add_archives(&mut search, records, context)?;
-        let found = search.run(context)?;
+        let acceptance = LossAcceptance::read(search.live(), context)?;
+        let found = search.run(&acceptance.accepted)?;
         warn_of_failures(&found, context);
         let mut needed = Vec::new();
         for (id, _) in found.failures {
@@ -189,27 +193,40 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
     }))
 }
 
-/// Returns the conversations of the new archive that lack messages of the previous archive, and records these losses.
-/// Warns of conversations that cannot be compared.
+/// Returns the conversations of the new archive `name` that lack messages of the previous archive, and records these
+/// losses. A rollout that the previous archive does not have is compared with its newest archived copy. Warns of
+/// conversations that cannot be compared.
 ///
 /// A file with the same size and mtime in both archives is not read. If a file grew, its beginning is hashed.
 ///
 /// # Errors
-/// The record of losses cannot be read, or the user interrupts.
+/// The archives cannot be listed, the record of accepted losses cannot be read, or the user interrupts.
 pub(crate) fn find_lost_since(
-    previous: ArchiveReader,
+    previous: Option<ArchiveReader>,
+    name: &str,
     new: &ArchiveManifest,
     context: &Context,
 ) -> Result<Vec<LossJson>, CommandError> {
     let live = LiveThreads::from_archive(context.codex_home(), &new.files);
     let mut search = LossSearch::new(live);
-    let name = file_name(previous.path());
-    let place = CopyPlace {
-        kind: CopyPlaceKind::Archive(strip_archive_suffix(&name).to_owned()),
-        name,
-    };
-    search.add_source(place, Box::new(previous));
-    let found = search.run(context)?;
+    let mut wanted = list_rollout_ids(&new.files);
+    let mut compared_names = vec![name.to_owned()];
+    if let Some(previous) = previous {
+        for id in list_rollout_ids(previous.files()) {
+            wanted.remove(&id);
+        }
+        let name = file_name(previous.path());
+        compared_names.push(name.clone());
+        let place = CopyPlace {
+            kind: CopyPlaceKind::Archive(strip_archive_suffix(&name).to_owned()),
+            name,
+        };
+        search.add_source(place, Box::new(previous));
+    }
+    places::add_newest_copies(&mut search, wanted, &compared_names, context)?;
+    let acceptance = LossAcceptance::read(search.live(), context)?;
+    acceptance.withdraw_returned(context);
+    let found = search.run(&acceptance.accepted)?;
     warn_of_failures(&found, context);
     let listed = describe(&found.losses, &search.places, context);
     let extent = CheckExtent::LastArchive;
@@ -217,14 +234,14 @@ pub(crate) fn find_lost_since(
     Ok(listed)
 }
 
-/// After a restore of conversations, ends the acceptance of their losses. Compares the `restored` conversations of the
-/// Codex home and those with recorded losses with all archives again, and records the result. Does nothing if no loss
-/// is recorded or accepted, unless the restore replaced messages that the archive does not have (`has_new_losses`).
+/// After a restore, compares the `changed` conversations of the Codex home and those with recorded losses with all
+/// archives again, and records the result. Does nothing if no loss is recorded or accepted, unless the restore replaced
+/// messages that the archive does not have (`has_new_losses`).
 ///
 /// # Errors
-/// The home, the archives or the record of losses cannot be read or written, or the user interrupts.
+/// The home, the archives or the record of losses cannot be read, or the user interrupts.
 pub(crate) fn recheck_after_restore(
-    restored: BTreeSet<String>,
+    changed: BTreeSet<String>,
     has_new_losses: bool,
     context: &Context,
 ) -> Result<(), CommandError> {
@@ -234,23 +251,25 @@ pub(crate) fn recheck_after_restore(
     let recorded_ids: Vec<_> = recorded_losses
         .map(|loss| loss.session_id.clone())
         .collect();
-    let accepted = recorded.accepted_in(&home);
-    if recorded_ids.is_empty() && accepted.is_empty() && !has_new_losses {
+    if recorded_ids.is_empty() && recorded.accepted_in(&home).is_empty() && !has_new_losses {
         return Ok(());
-    }
-    if !accepted.is_empty() {
-        losses::update(context.manager_home(), |record| {
-            record.withdraw(&home, &restored);
-        })?;
     }
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     places::add_archives(&mut search, &context.archives()?, context)?;
-    let mut checked_ids = restored;
+    let acceptance = LossAcceptance::read(search.live(), context)?;
+    acceptance.withdraw_returned(context);
+    let mut checked_ids = changed;
     checked_ids.extend(recorded_ids);
-    let found = search.run_for(context, |id| checked_ids.contains(id))?;
+    let found = search.run_for(&acceptance.accepted, |id| checked_ids.contains(id))?;
     warn_of_failures(&found, context);
     let listed = describe(&found.losses, &search.places, context);
     let extent = CheckExtent::Conversations(checked_ids);
     record(&found, &listed, &search.places, &extent, context);
     Ok(())
+}
+
+fn list_rollout_ids(files: &FileList) -> BTreeSet<String> {
+    let names = rollout_files(files).map(|(name, _)| name);
+    let ids = names.filter_map(|name| name.rollout_id().map(str::to_lowercase));
+    ids.collect()
 }

@@ -4,6 +4,7 @@
 //! [`search`] compares the messages of each live conversation with those of its copies. It does not decode a copy that
 //! is a prefix of the live rollout.
 
+pub(crate) mod acceptance;
 pub(crate) mod archived;
 mod bases;
 mod compare;

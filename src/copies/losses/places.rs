@@ -3,20 +3,23 @@
 
 use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::reader::ArchiveReader;
-use crate::codex::rollout::RolloutName;
+use crate::codex::rollout::{self, RolloutName};
 use crate::context::Context;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
+use crate::copies::source::{ConversationSource as _, rollout_files};
 use crate::error::CommandError;
 use crate::inventory::archive_names::numbered;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::trash;
 use crate::io::parallel;
-use crate::io::progress::is_interrupted;
+use crate::io::progress::{check_interrupt, is_interrupted};
 use crate::storage;
 use crate::sync::conflict_copies::ConflictCopies;
 use crate::sync::sides::Side;
 use crate::sync::state::Replica;
+use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub(crate) struct ArchivedCopies {
@@ -28,6 +31,26 @@ fn may_have_copies(metadata: &Metadata, home: &str) -> bool {
     metadata.source_codex_home == home && metadata.mode != BackupMode::Auth
 }
 
+/// Returns the usable archives of the Codex home with their times, the newest first.
+fn filter_archives(
+    records: &[ArchiveRecord],
+    context: &Context,
+) -> Vec<(ArchivedCopies, DateTime<Utc>)> {
+    let home = context.codex_home().display().to_string();
+    let backups = context.backups();
+    let usable = numbered(records).into_iter();
+    let usable =
+        usable.filter(|record| record.is_usable() && may_have_copies(&record.metadata, &home));
+    let copies = usable.map(|record| {
+        let copies = ArchivedCopies {
+            place: CopyPlace::archive(record),
+            path: backups.join(&record.path),
+        };
+        (copies, record.metadata.created_at.to_utc())
+    });
+    copies.collect()
+}
+
 /// Returns the usable archives of the Codex home among `records`, the newest first, then all archives in the trash.
 ///
 /// # Errors
@@ -36,20 +59,59 @@ pub(crate) fn list_archived_copies(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Result<Vec<ArchivedCopies>, CommandError> {
-    let home = context.codex_home().display().to_string();
-    let usable = numbered(records)
+    let files = filter_archives(records, context)
         .into_iter()
-        .filter(|record| record.is_usable() && may_have_copies(&record.metadata, &home));
-    let archived = usable.map(|record| ArchivedCopies {
-        place: CopyPlace::archive(record),
-        path: context.backups().join(&record.path),
-    });
+        .map(|(file, _)| file);
     let trashed = trash::list_archives(context.manager_home())?;
     let trashed = trashed.into_iter().map(|path| ArchivedCopies {
         place: CopyPlace::file(&path, CopyPlaceKind::TrashedArchive),
         path,
     });
-    Ok(archived.chain(trashed).collect())
+    Ok(files.chain(trashed).collect())
+}
+
+/// Adds the newest archived copy of each wanted rollout, but none from the archives in `excluded`. Opens the newest
+/// archive first, and stops when all rollouts are found or the remaining archives are older than the missing rollouts.
+///
+/// # Errors
+/// The archives cannot be listed, or the user interrupts.
+pub(crate) fn add_newest_copies(
+    search: &mut LossSearch,
+    mut wanted: BTreeSet<String>,
+    excluded: &[String],
+    context: &Context,
+) -> Result<(), CommandError> {
+    let may_be_in_archive_of = |time: &DateTime<Utc>, id: &String| {
+        rollout::uuid_time_ms(id).is_none_or(|created| created < time.timestamp_millis())
+    };
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    for (file, time) in filter_archives(&context.archives()?, context) {
+        check_interrupt().map_err(|_| CommandError::interrupted())?;
+        if excluded.contains(&file.place.name) {
+            continue;
+        }
+        if !wanted.iter().any(|id| may_be_in_archive_of(&time, id)) {
+            return Ok(());
+        }
+        // No warning, because `history losses` names archives that cannot be read.
+        let Ok(archive) = ArchiveReader::open(&file.path) else {
+            continue;
+        };
+        let found: BTreeSet<_> = rollout_files(archive.files())
+            .filter_map(|(name, _)| name.rollout_id().map(str::to_lowercase))
+            .filter(|id| wanted.remove(id))
+            .collect();
+        if !found.is_empty() {
+            let is_found = |name: &RolloutName| {
+                let id = name.rollout_id().map(str::to_lowercase);
+                id.is_some_and(|id| found.contains(&id))
+            };
+            search.add_rollouts(file.place, Box::new(archive), is_found);
+        }
+    }
+    Ok(())
 }
 
 /// Adds the archives of the Codex home among `records`, and those in the trash. Returns true if all archives could be

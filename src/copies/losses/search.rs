@@ -2,7 +2,6 @@
 
 use crate::archive::entry::FileEntry;
 use crate::codex::rollout::RolloutName;
-use crate::context::Context;
 use crate::copies::losses::bases::{self, MissingBases};
 pub(crate) use crate::copies::losses::compare::Loss;
 use crate::copies::losses::compare::{self, ComparedThread};
@@ -11,7 +10,7 @@ use crate::copies::losses::place::CopyPlace;
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::copies::source::rollout_files;
 use crate::error::CommandError;
-use crate::inventory::losses;
+use crate::inventory::losses::AcceptedLosses;
 use crate::io::parallel;
 use crate::io::progress::is_interrupted;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,9 +45,21 @@ impl LossSearch {
 
     /// Adds the copies in an archive or a snapshot. The caller adds newer ones before older ones.
     pub(crate) fn add_source(&mut self, place: CopyPlace, source: CopyOrigin) {
+        self.add_rollouts(place, source, |_| true);
+    }
+
+    /// Like [`LossSearch::add_source`], for the rollouts that `is_wanted` selects.
+    pub(crate) fn add_rollouts(
+        &mut self,
+        place: CopyPlace,
+        source: CopyOrigin,
+        is_wanted: impl Fn(&RolloutName) -> bool,
+    ) {
         let place_index = self.places.len();
         for (file, entry) in rollout_files(source.files()) {
-            self.add_entry(file, entry, place_index);
+            if is_wanted(&file) {
+                self.add_entry(file, entry, place_index);
+            }
         }
         self.places.push(place);
         self.sources.push(Some(source));
@@ -93,6 +104,10 @@ impl LossSearch {
         self.sources.push(None);
     }
 
+    pub(crate) fn live(&self) -> &LiveThreads {
+        &self.live
+    }
+
     /// Returns the compressed rollouts that have a plain form beside them.
     pub(crate) fn compressed_copies(&self) -> Vec<PathBuf> {
         let live = self.live.0.values().flatten();
@@ -110,25 +125,23 @@ impl LossSearch {
         })
     }
 
-    /// Compares each live conversation of the Codex home with its copies. Accepted losses are not reported.
+    /// Compares each live conversation with its copies. Messages in `accepted` are not reported.
     ///
     /// # Errors
-    /// The record of accepted losses cannot be read, or the user interrupts.
-    pub(crate) fn run(&self, context: &Context) -> Result<FoundLosses, CommandError> {
-        self.run_for(context, |_| true)
+    /// The user interrupts.
+    pub(crate) fn run(&self, accepted: &AcceptedLosses) -> Result<FoundLosses, CommandError> {
+        self.run_for(accepted, |_| true)
     }
 
     /// Like [`LossSearch::run`], for the conversations whose ids `is_wanted` selects.
     ///
     /// # Errors
-    /// As [`LossSearch::run`].
+    /// The user interrupts.
     pub(crate) fn run_for(
         &self,
-        context: &Context,
+        accepted: &AcceptedLosses,
         is_wanted: impl Fn(&String) -> bool,
     ) -> Result<FoundLosses, CommandError> {
-        let home = context.codex_home().display().to_string();
-        let accepted = losses::read(context.manager_home())?.accepted_in(&home);
         let mut found = FoundLosses::default();
         let bases = bases::find(&self.live, &self.copies, &self.sources)?;
         let compare = |id: &String| {
@@ -143,7 +156,7 @@ impl LossSearch {
                 return Err(CommandError::interrupted());
             }
             match result {
-                Ok(lost) => found.losses.extend(Loss::from_lost(id, lost, &accepted)),
+                Ok(lost) => found.losses.extend(Loss::from_lost(id, lost, accepted)),
                 Err(e) => found.failures.push((id, e)),
             }
             Ok(())

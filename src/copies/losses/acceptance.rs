@@ -1,0 +1,56 @@
+//! The losses that the user accepted in the Codex home. The acceptance of a lost message ends when the message is live
+//! again.
+
+use crate::context::Context;
+use crate::conversations::messages;
+use crate::copies::losses::live::LiveThreads;
+use crate::error::CommandError;
+use crate::inventory::losses::{self, AcceptedLosses};
+use std::collections::BTreeSet;
+
+pub(crate) struct LossAcceptance {
+    /// The accepted losses of messages that are not live.
+    pub accepted: AcceptedLosses,
+    /// The messages that are live again.
+    returned: AcceptedLosses,
+}
+
+impl LossAcceptance {
+    /// Reads the record, and the live rollouts of the conversations in it.
+    ///
+    /// # Errors
+    /// The record cannot be read, or is of a newer version.
+    pub(crate) fn read(live: &LiveThreads, context: &Context) -> Result<Self, CommandError> {
+        let home = context.codex_home().display().to_string();
+        let mut accepted = losses::read(context.manager_home())?.accepted_in(&home);
+        let mut returned = AcceptedLosses::default();
+        for id in accepted.ids() {
+            // In a rollout that cannot be read, no message is live again.
+            let rollouts = live.0.get(id).into_iter().flatten();
+            let messages = rollouts.flat_map(|one| messages::read(&one.path).unwrap_or_default());
+            let digests = messages.map(|one| one.dated_digest());
+            let live: BTreeSet<_> = digests
+                .filter(|digest| accepted.contains(id, *digest))
+                .collect();
+            if !live.is_empty() {
+                returned.add(id, live);
+            }
+        }
+        accepted.remove_all(&returned);
+        Ok(Self { accepted, returned })
+    }
+
+    /// Withdraws the acceptance of messages that are live again from the record. Prints a warning if the record cannot
+    /// be written.
+    pub(crate) fn withdraw_returned(&self, context: &Context) {
+        if self.returned.is_empty() {
+            return;
+        }
+        let home = context.codex_home().display().to_string();
+        let change = |record: &mut losses::LossRecord| record.withdraw(&home, &self.returned);
+        if let Err(e) = losses::update(context.manager_home(), change) {
+            let message = format_args!("cannot record that accepted messages are live again: {e}");
+            context.ui.warn(message);
+        }
+    }
+}
