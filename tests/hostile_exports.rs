@@ -77,6 +77,7 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
     };
     let cd: &[u8] = br#"{"schema":1,"accounts":[]}"#;
     let archive = "backups/2026-11-17-155500-me@x.com-codex.tar.gz";
+    let sidecar = "backups/2026-11-17-155500-me@x.com-codex.metadata.json";
     let mut cut = good.clone();
     cut.truncate(700);
     let mut flipped = good.clone();
@@ -93,7 +94,8 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
     long.kind = tar::EntryType::GNULongName;
     let huge = json!({"path": "cooldown.json", "size": 1_u64 << 50, "sha256": "0".repeat(64)});
     let huge_archive = json!({"path": archive, "size": 1_u64 << 60, "sha256": "0".repeat(64)});
-    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+    let cases: Vec<(&str, Vec<u8>, &str)> =
+        vec![
         ("empty", Vec::new(), "not an export"),
         ("text", b"hello".to_vec(), "not an export"),
         ("nul", vec![0; 4096], "not an export"),
@@ -145,11 +147,7 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
             package(&[("backups/evil.sh", cd)]),
             "a file that no export contains",
         ),
-        (
-            "lock",
-            package(&[(".lock", b"")]),
-            "a file that no export contains",
-        ),
+        ("lock", package(&[(".lock", b"")]), "a file that no export contains"),
         (
             "switch note",
             package(&[("profiles/.switch.json", cd)]),
@@ -257,6 +255,21 @@ fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
                 ("profiles/y/profile.json", &x),
             ]),
             "two profiles",
+        ),
+        ("no sidecar", package(&[(sidecar, b"{}")]), "is not a sidecar"),
+        (
+            "sidecar of another archive",
+            package(&[
+                (archive, b"bytes"),
+                (
+                    sidecar,
+                    json!({"schema": 1, "product": "codex", "created_at": "2026-11-17T15:55:00Z",
+                   "archive_sha256": "0".repeat(64)})
+                    .to_string()
+                    .as_bytes(),
+                ),
+            ]),
+            "does not describe the archive",
         ),
     ];
     let env = TestEnv::new();

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const ALICE: &str = "alice.test@example.com";
 const FLAT: &str = "2026-11-17-155500-alice.test@example.com-codex.tar.gz";
 const FLAT_SIDECAR: &str = "2026-11-17-155500-alice.test@example.com-codex.metadata.json";
+const SECOND: &str = "2026-11-17-155500-alice.test@example.com-2-codex.tar.gz";
 const LOGIN: &str = "auth/alice.test@example.com/latest.tar.gz";
 const IMPORT: [&str; 2] = ["config", "import-python"];
 
@@ -199,7 +200,7 @@ fn every_archive_of_a_later_python_version_is_imported() {
 }
 
 #[test]
-fn an_archive_of_the_same_name_is_kept_and_the_other_is_reported() {
+fn an_archive_of_the_same_name_is_kept_and_the_other_copied_with_a_number() {
     let env = TestEnv::new();
     let home = later_python_home(&env, "old-manager");
     let path = home.to_str().unwrap();
@@ -212,17 +213,23 @@ fn an_archive_of_the_same_name_is_kept_and_the_other_is_reported() {
         parts.entry("config.toml").content = b"model = \"other\"\n".to_vec();
         fs::write(&file, parts.pack()).unwrap();
     }
-    let run = import(&env, &[path, "--json"]).code(6);
-    let left = run.json()["left"].clone();
-    let mut left: Vec<_> = left.as_array().unwrap().iter().collect();
-    left.sort_by_key(|left| left["name"].to_string());
-    let names: Vec<_> = left.iter().map(|left| &left["name"]).collect();
-    assert_eq!(names, [FLAT, LOGIN]);
-    assert!(
-        run.stderr.contains("another archive has this name"),
-        "{run}"
-    );
+    for outcome in ["added", "present"] {
+        let run = import(&env, &[path, "--json"]).code(6);
+        let json = run.json();
+        assert!(
+            outcomes(&json).contains(&format!("{FLAT} {SECOND} {outcome}")),
+            "{json:#}"
+        );
+        assert_eq!(json["left"][0]["name"], LOGIN);
+        assert!(
+            run.stderr.contains("another archive has this name"),
+            "{run}"
+        );
+    }
     assert_eq!(fs::read(backups(&env).join(FLAT)).unwrap(), kept);
+    let _ = env.run(["restore", SECOND, "--to", "copy"]).code(0);
+    let text = fs::read_to_string(env.path("copy/config.toml")).unwrap();
+    assert_eq!(text, "model = \"other\"\n");
 }
 
 #[test]
@@ -258,8 +265,14 @@ fn folders_without_a_python_manager_are_refused_and_nothing_is_created() {
     symlink(env.manager_home(), env.path("home/.codexmgr")).unwrap();
     refused(&env, &[], 5, "this is the manager home");
     assert_eq!(finding(&env), None);
+    env.set(
+        "CODEX_MANAGER_HOME",
+        env.path("home/.codex-manager/new/one"),
+    );
+    refused(&env, &[], 5, "the folder contains the manager home");
 
     // A manager home of this program.
+    env.unset("CODEX_MANAGER_HOME");
     sample_home(&env);
     backup(&env, &[]);
     env.set("CODEX_MANAGER_HOME", env.path("other"));
@@ -298,6 +311,22 @@ fn an_unreadable_file_is_reported_and_the_others_are_copied() {
         "{run}"
     );
     assert!(backups(&env).join(&other).is_file() && !backups(&env).join(FLAT).exists());
+}
+
+#[test]
+fn legacy_records_of_version_1_are_not_copied_and_are_reported() {
+    let env = TestEnv::new();
+    python_home(&env, "home/.codexmgr");
+    // The format of version 1.0.1, without some keys.
+    env.write(
+        "home/.codexmgr/inventory.json",
+        r#"{"generated_at":"2026-11-20T06:04:59+00:00","record_count":1,"records":[
+            {"email":"x@y.com","legacy_auth_filename":"21apr_x@y.com_auth.json"}]}"#,
+    );
+    let run = import(&env, &[]).code(0);
+    let context = "not copied: records of 1 legacy file in its inventory.json";
+    assert!(run.stderr.contains(context), "{run}");
+    let _ = env.run(["list-backups"]).code(0);
 }
 
 #[test]

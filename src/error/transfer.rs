@@ -38,6 +38,10 @@ impl Advised for crate::transfer::PythonHomeError {
                 Refused,
                 "there is nothing to import; list the archives: codex-manager list-backups",
             ),
+            Self::HoldsManagerHome(_) => (
+                Refused,
+                "choose a manager home outside of it: --manager-home or CODEX_MANAGER_HOME",
+            ),
             Self::NotPython(_) => (
                 Refused,
                 "use it in place with --manager-home, or merge it with: codex-manager profile export",

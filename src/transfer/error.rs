@@ -111,6 +111,9 @@ pub(crate) enum PythonHomeError {
     Missing(PathBuf),
     #[error("this is the manager home, where archives of the Python codex-manager are read in place: {}", .0.display())]
     IsManagerHome(PathBuf),
+    /// The folder contains the manager home, so the import would write into its own source.
+    #[error("the folder contains the manager home: {}", .0.display())]
+    HoldsManagerHome(PathBuf),
     #[error("the folder is a manager home of this codex-manager, not of the Python codex-manager: {}", .0.display())]
     NotPython(PathBuf),
     #[error("not a home of the Python codex-manager (no archive in backups/, no account in cooldown.json): {}", .0.display())]

@@ -295,7 +295,8 @@ fn add_backups(
             plan.archives += 1;
         }
         if record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
-            // The archive itself contains the same metadata.
+            // An import would refuse the whole export because of this sidecar. The archive itself contains the same
+            // metadata.
             if matches!(record.problem(), Some(ArchiveProblem::Sidecar(_))) {
                 plan.skip(sidecar, "it is damaged, or does not describe its archive");
                 continue;

@@ -116,11 +116,12 @@ fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>
     for archive in &package.archives {
         let stem = names::strip_archive_suffix(&archive.name);
         let mut number = 0;
+        // In lower case, because some file systems do not distinguish the letter case.
         let (saved_as, outcome) = loop {
             number += 1;
             let name = names::archive_name(stem, number);
             let path = backups.join(&name);
-            if planned_names.contains(&name) {
+            if planned_names.contains(&name.to_lowercase()) {
                 continue;
             }
             if path.symlink_metadata().is_err() {
@@ -130,7 +131,7 @@ fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>
                 break (name, ArchiveOutcome::Present);
             }
         };
-        planned_names.insert(saved_as.clone());
+        planned_names.insert(saved_as.to_lowercase());
         plans.push(ArchiveImport {
             archive: archive.name.clone(),
             saved_as,

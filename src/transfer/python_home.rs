@@ -7,13 +7,13 @@
 use super::error::{PythonHomeError, TransferError};
 use super::export::{NotTransferred, read_chunks};
 use super::merge::{ArchiveOutcome, merge_entry};
-use crate::archive::BackupMode;
+use crate::archive::{BackupMode, names};
 use crate::inventory::{
     ArchiveRecord, CooldownFile, InventoryFile, catalog, cooldown, python, store,
 };
 use crate::io::{
     Document, DocumentError, DocumentState, Environment, IoContext, IoError, OrdinaryPath,
-    Progress, TempFile, Zone, atomic, document, file_open, hash,
+    Progress, TempFile, Zone, atomic, document, file_open, hash, links,
 };
 use crate::quota::LoginState;
 use chrono::{DateTime, Utc};
@@ -35,6 +35,8 @@ pub(crate) struct PythonHome {
     records: Vec<ArchiveRecord>,
     /// The content of `cooldown.json`; empty if the file does not exist. Versions 1.x and 2.0 do not write it.
     cooldown: CooldownFile,
+    /// The number of legacy files in `inventory.json`, which only version 1.x writes.
+    pub legacy_files: usize,
     /// Warnings about a damaged `cooldown.json`, or about damaged entries in it.
     pub warnings: Vec<String>,
 }
@@ -116,8 +118,21 @@ pub(crate) fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome,
         folder: folder.to_path_buf(),
         records,
         cooldown,
+        legacy_files: count_legacy_files(folder),
         warnings,
     })
+}
+
+/// Returns the number of legacy files in the `inventory.json` of version 1.x. It is only for information, so a missing
+/// or damaged file counts as empty.
+fn count_legacy_files(folder: &Path) -> usize {
+    #[derive(serde::Deserialize)]
+    struct PythonInventory {
+        records: Vec<serde::de::IgnoredAny>,
+    }
+    let bytes = file_open::read(folder.join(store::FILE_NAME)).unwrap_or_default();
+    let inventory: Option<PythonInventory> = serde_json::from_slice(&bytes).ok();
+    inventory.map_or(0, |inventory| inventory.records.len())
 }
 
 /// Fails if `folder` cannot be the source of an import.
@@ -128,6 +143,9 @@ fn check_source(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeErro
     };
     if manager_home.canonical().is_ok_and(|home| home == canonical) {
         return Err(PythonHomeError::IsManagerHome(canonical));
+    }
+    if links::lies_in(manager_home, &canonical) {
+        return Err(PythonHomeError::HoldsManagerHome(canonical));
     }
     if has_own_document(folder) {
         return Err(PythonHomeError::NotPython(canonical));
@@ -177,10 +195,10 @@ pub(crate) fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPla
     let backups = store::backups_folder(manager_home);
     let mut plan = CopyPlan::default();
     for record in &home.records {
-        match plan_copy(record, &source, &backups) {
-            Ok(outcome) => plan.archives.push(ArchiveCopy {
+        match find_copy_name(record, &source, &backups) {
+            Ok((saved_as, outcome)) => plan.archives.push(ArchiveCopy {
                 archive: record.path.clone(),
-                saved_as: record.path.clone(),
+                saved_as,
                 email: record.metadata.email.clone(),
                 mode: record.metadata.mode,
                 archive_bytes: record.archive.as_ref().map(|stamp| stamp.bytes),
@@ -203,13 +221,13 @@ pub(crate) fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPla
     Ok(plan)
 }
 
-/// Decides whether to copy `record`. An archive with the same name and bytes below `backups` counts as its copy. An error
-/// is the reason why the record is not copied.
-fn plan_copy(
+/// Finds the name for a copy of `record` below `backups`: the name of an archive with the same bytes, or else the first
+/// free name. An error is the reason why the record is not copied.
+fn find_copy_name(
     record: &ArchiveRecord,
     source: &Path,
     backups: &Path,
-) -> Result<ArchiveOutcome, String> {
+) -> Result<(String, ArchiveOutcome), String> {
     let from = file_pair(source, &record.path);
     // Without an archive, the record consists of the sidecar alone.
     let compared = usize::from(record.archive.is_none());
@@ -221,15 +239,24 @@ fn plan_copy(
             _ => {}
         }
     }
-    let to = file_pair(backups, &record.path);
-    if to.iter().all(|path| path.symlink_metadata().is_err()) {
-        return Ok(ArchiveOutcome::Added);
+    let mut name = record.path.clone();
+    let mut number = 1;
+    loop {
+        let to = file_pair(backups, &name);
+        if to.iter().all(|path| path.symlink_metadata().is_err()) {
+            return Ok((name, ArchiveOutcome::Added));
+        }
+        let (from, to) = (&from[compared], &to[compared]);
+        if to.is_file() && has_same_content(from, to).map_err(|e| e.to_string())? {
+            return Ok((name, ArchiveOutcome::Present));
+        }
+        if record.path.contains('/') {
+            // A record in a subfolder keeps its name, because only names directly in backups/ may have a number.
+            return Err("another archive has this name in the manager home".into());
+        }
+        number += 1;
+        name = names::archive_name(names::strip_archive_suffix(&record.path), number);
     }
-    let (from, to) = (&from[compared], &to[compared]);
-    if to.is_file() && has_same_content(from, to).map_err(|e| e.to_string())? {
-        return Ok(ArchiveOutcome::Present);
-    }
-    Err("another archive has this name in the manager home".into())
 }
 
 /// Returns the paths of an archive and its sidecar.

@@ -8,12 +8,12 @@ use super::entries::{check_end, parse_document, read_entry, read_manifest};
 use super::error::{PackageError, TransferError};
 use super::manifest::{ExportFile, ExportManifest, ExportPart};
 use crate::accounts::ProfileFile;
-use crate::archive::EntryName;
+use crate::archive::{EntryName, Metadata, SidecarProblem, names, sidecar};
 use crate::codex::{AuthSnapshot, Identity, Login};
 use crate::inventory::{CooldownFile, InventoryFile, ObservationsFile};
 use crate::io::{
-    Hasher, IoContext, Progress, SecretBytes, Sha256Digest, Staging, atomic, flush, is_interrupted,
-    space,
+    ContentDigest, Hasher, IoContext, Progress, SecretBytes, Sha256Digest, Staging, atomic, flush,
+    is_interrupted, space,
 };
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
@@ -117,6 +117,7 @@ fn read_package(
     // `tar` stops at the first empty block, and does not check the bytes after it.
     check_end(tar.into_inner())?;
     assign_logins(&mut package, logins)?;
+    check_sidecars(&package)?;
     Ok(package)
 }
 
@@ -289,6 +290,41 @@ fn assign_logins(
             return Err(damaged("has the login of another account"));
         }
         profile.login = Some((snapshot, login));
+    }
+    Ok(())
+}
+
+/// Returns false if the sidecar certainly describes another archive. The manifest has only a SHA-256, so a sidecar with
+/// a BLAKE3 digest is compared by the size of its archive.
+fn may_describe(sidecar: &Metadata, file: &ExportFile) -> bool {
+    match sidecar.archive_digest() {
+        Some(ContentDigest::Sha256(digest)) => digest.to_string() == file.sha256.to_string(),
+        Some(ContentDigest::Blake3(_)) => sidecar.archive_bytes == file.size,
+        None => true,
+    }
+}
+
+/// Checks that each sidecar can be parsed. If the export has the archive of the same name, also checks that the sidecar
+/// may describe it.
+fn check_sidecars(package: &Package) -> Result<(), PackageError> {
+    for (name, bytes) in &package.sidecars {
+        let metadata = match sidecar::parse(Path::new(name), bytes) {
+            Ok(metadata) => metadata,
+            Err(SidecarProblem::Newer(found)) => return Err(PackageError::Newer(found)),
+            Err(_) => {
+                let detail = format!("{name} is not a sidecar");
+                return Err(PackageError::Damaged(detail));
+            }
+        };
+        let is_described = |archive: &&ExportedArchive| {
+            names::sidecar_name(&archive.name).as_deref() == Some(name.as_str())
+        };
+        if let Some(archive) = package.archives.iter().find(is_described)
+            && !may_describe(&metadata, &archive.file)
+        {
+            let detail = format!("{name} does not describe the archive {}", archive.name);
+            return Err(PackageError::Damaged(detail));
+        }
     }
     Ok(())
 }
