@@ -111,12 +111,12 @@ pub(crate) fn plan(
 
 /// Decides under which name each archive is saved: its own, or with a number if another archive has that name.
 fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>, TransferError> {
+    // In lower case, because some file systems do not distinguish the letter case.
     let mut planned_names: BTreeSet<String> = BTreeSet::new();
     let mut plans = Vec::new();
     for archive in &package.archives {
         let stem = names::strip_archive_suffix(&archive.name);
         let mut number = 0;
-        // In lower case, because some file systems do not distinguish the letter case.
         let (saved_as, outcome) = loop {
             number += 1;
             let name = names::archive_name(stem, number);
