@@ -220,6 +220,59 @@ fn a_backup_compares_each_conversation_with_the_last_archive_that_has_it() {
 }
 
 #[test]
+fn a_conversation_that_cannot_be_compared_is_named_and_stays_recorded() {
+    let mut env = TestEnv::new();
+    write(&env, &sample(1));
+    back_up_at(&mut env, "08:00");
+    compact(&env, &sample(1), 4);
+    assert_eq!(losses(&env, 5)[0]["lost_messages"], 4);
+    let rollout = env.codex_home().join(sample(1).relative());
+    fs::remove_file(&rollout).unwrap();
+    // The magic number of zstd, without a valid frame.
+    let damaged = [0x28, 0xb5, 0x2f, 0xfd, 0xff, 0xff, 0xff, 0xff];
+    fs::write(rollout.with_extension("jsonl.zst"), damaged).unwrap();
+    let backup = env.run(["backup", "--no-status"]);
+    let losses = env.run(["history", "losses"]).code(6);
+    for run in [backup, losses] {
+        assert!(
+            run.stderr.contains("was not compared with its copies"),
+            "{run}"
+        );
+    }
+    let checks = env.run(["doctor", "--json"]).json();
+    let mut checks = checks["checks"].as_array().unwrap().iter();
+    let check = checks.find(|check| check["id"] == "home.losses");
+    let message = &check.expect("the check")["message"];
+    assert_eq!(message, "1 conversation lost 4 messages");
+}
+
+#[test]
+fn the_next_archive_is_read_if_the_newest_one_with_a_copy_is_damaged() {
+    let mut env = TestEnv::new();
+    let mut long = sample(1);
+    // Most of an archive, so that its middle is in this rollout.
+    let noise = Dice::seeded(1).bytes(1 << 18).into_iter();
+    let noise: String = noise.map(|byte| char::from(b'a' + byte % 26)).collect();
+    long.lines.push(assistant(&noise));
+    write(&env, &long);
+    back_up_at(&mut env, "08:00");
+    let newest = back_up_at(&mut env, "09:00");
+    let name = newest["archive"].as_str().expect("a name");
+    let path = env.manager_home().join("backups").join(name);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 20].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    compact(&env, &long, 4);
+    let found = losses(&env, 5);
+    assert_eq!(found[0]["lost_messages"], 4);
+    assert_eq!(
+        found[0]["place"],
+        "2026-11-20-080000-signed-out-codex.tar.gz"
+    );
+}
+
+#[test]
 fn restore_session_takes_the_most_complete_archived_copy_and_names_it() {
     let mut env = TestEnv::new();
     write(&env, &sample(1));

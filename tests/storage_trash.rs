@@ -616,3 +616,18 @@ fn two_concurrent_commands_move_each_conversation_once() {
     }
     assert_eq!((rows(&env.codex_home()), names(&env.codex_home())), before);
 }
+
+#[test]
+fn a_conversation_of_two_homes_can_be_trashed_in_one_second() {
+    let env = home();
+    let other = env.path("home/.other");
+    copy_tree(&env.codex_home(), &other);
+    let _ = env.run(["storage", "trash", &id(3)]).code(0);
+    let home = ["--codex-home", other.to_str().expect("a path")];
+    let third = id(3);
+    let trash = [&home[..], &["storage", "trash", &third]].concat();
+    let _ = env.run(trash).code(0);
+    let folder = env.manager_home().join("trash/conversations");
+    let entries = fs::read_dir(folder).expect("the trash").flatten();
+    assert_eq!(entries.filter(|entry| entry.path().is_dir()).count(), 2);
+}

@@ -75,8 +75,8 @@ pub(crate) fn extract_to(
 }
 
 /// Writes each file to the path that `place` returns for it; leaves out files without one.
-pub(super) struct PlaceSink<F> {
-    pub(super) place: F,
+pub(crate) struct PlaceSink<F> {
+    pub(crate) place: F,
 }
 
 impl<F: Fn(&FileEntry) -> Option<PathBuf> + Sync> Sink for PlaceSink<F> {

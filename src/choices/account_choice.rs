@@ -103,14 +103,14 @@ fn choose_account(
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
     let ranking = rank(&accounts, strategy, include_api_key, &context.now());
     let ranked: Vec<_> = ranking.candidates.iter().chain(&ranking.excluded).collect();
-    let default = ranked.iter().position(|ranked| is_default(ranked.account));
+    let default_position = ranked.iter().position(|ranked| is_default(ranked.account));
     let picker = Picker {
         question,
         items: (0..)
             .zip(&ranked)
             .map(|(i, ranked)| build_picker_item(i, ranked.account, context))
             .collect(),
-        default: default.unwrap_or(0),
+        default: default_position.unwrap_or(0),
         options: PickerOptions::default(),
     };
     let chosen = picker.run(&context.ui)?;
@@ -125,9 +125,9 @@ const NARROW_TERMINAL: usize = 60;
 
 fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerItem {
     let (account, verdict) = with_verdict(account.clone(), context);
-    let left = state::weekly_left(&account.entry, &context.now());
-    let left = left.map_or((Style::Plain, String::new()), |left| {
-        (windows::style_of(left), format!("{left:>3.0} %"))
+    let quota_left = state::weekly_left(&account.entry, &context.now());
+    let quota_left = quota_left.map_or((Style::Plain, String::new()), |percent| {
+        (windows::style_of(percent), format!("{percent:>3.0} %"))
     });
     let current = if account.current { "*" } else { "" };
     let email = printable(account.entry.identity.email.as_str());
@@ -138,7 +138,7 @@ fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerI
         (Style::Strong, current.to_owned()),
         (Style::Strong, without_middle(&name, width).into_owned()),
         (style_of(verdict.state), verdict.state.name().to_owned()),
-        left,
+        quota_left,
         (Style::Plain, email.clone()),
     ];
     PickerItem {

@@ -23,12 +23,12 @@ pub(crate) fn find_latest<'r>(
     context: &Context,
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Result<&'r ArchiveRecord> {
-    let all = store::list_latest_first(records, &accepts);
-    if let Some(record) = all.get(offset) {
+    let archives = store::list_latest_first(records, &accepts);
+    if let Some(record) = archives.get(offset) {
         return Ok(record);
     }
-    Err(if !all.is_empty() {
-        let few = match all.len() {
+    Err(if !archives.is_empty() {
+        let few = match archives.len() {
             1 => "there is only 1".to_owned(),
             n => format!("there are only {n}"),
         };
@@ -128,14 +128,14 @@ pub(crate) fn find_archive(
         return Ok(file);
     }
     let records = context.archives()?;
-    let found = match offset {
+    let record = match offset {
         Some(offset) => Some(find_latest(&records, offset, context, accepts)?),
         None => match find_by_number(&records, &text) {
             Some(record) => Some(record),
             None => find_by_prefix(&records, &text, context)?,
         },
     };
-    found.map(|r| backups.join(&r.path)).ok_or_else(|| {
+    record.map(|r| backups.join(&r.path)).ok_or_else(|| {
         let message = format!("no such archive: {}", name.display());
         unknown_archive_error(message, &text, &records, &[], context)
     })

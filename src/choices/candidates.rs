@@ -98,20 +98,20 @@ fn complete_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
         return Vec::new();
     };
     let now = Clock::System.now();
-    let Ok(known) = cooldown::load(&settings.manager_home, &now, settings.zone) else {
+    let Ok(loaded) = cooldown::load(&settings.manager_home, &now, settings.zone) else {
         return Vec::new();
     };
-    let mut all = Vec::new();
-    for entry in known.file.accounts {
+    let mut candidates = Vec::new();
+    for entry in loaded.file.accounts {
         let email = entry.identity.email.to_string();
         let profile = entry.profile.map(|name| (name, Some(email.clone())));
         // One candidate for each account: the profile, or the email if only the email begins with the typed text.
         let names = profile.into_iter().chain([(email, None)]);
-        all.extend(names.filter(|(name, _)| begins_with(name, typed)).take(1));
+        candidates.extend(names.filter(|(name, _)| begins_with(name, typed)).take(1));
     }
-    all.sort();
-    all.dedup_by(|a, b| a.0 == b.0);
-    matching_candidates(typed, all)
+    candidates.sort();
+    candidates.dedup_by(|a, b| a.0 == b.0);
+    matching_candidates(typed, candidates)
 }
 
 /// Returns the newest conversations, with their titles.
@@ -125,17 +125,17 @@ fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
     };
     let threads = database.and_then(|database| threads::list(&database, &filter).ok());
     let threads = threads.unwrap_or_default().into_iter();
-    let wanted = threads
+    let matching_threads = threads
         .filter(|thread| begins_with(&thread.id, typed))
         .take(MAX_CONVERSATIONS);
-    let named = wanted.map(|thread| {
+    let titled_ids = matching_threads.map(|thread| {
         let title = ansi::to_printable_line(&thread.title);
         (
             thread.id,
             Some(title.chars().take(MAX_TITLE_CHARS).collect()),
         )
     });
-    let candidates = matching_candidates(typed, named).into_iter();
+    let candidates = matching_candidates(typed, titled_ids).into_iter();
     candidates
         .map(|candidate| candidate.tag(Some(CONVERSATION_TAG.into())))
         .collect()
@@ -169,21 +169,24 @@ fn complete_archives(typed: &OsStr) -> Vec<CompletionCandidate> {
 
 fn complete_archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
     let latest = (LATEST.to_owned(), Some("the newest archive".to_owned()));
-    let mut all = matching_candidates(typed, [latest]);
-    all.extend(complete_accounts(typed));
-    all.extend(complete_archives(typed));
-    all
+    let mut candidates = matching_candidates(typed, [latest]);
+    candidates.extend(complete_accounts(typed));
+    candidates.extend(complete_archives(typed));
+    candidates
 }
 
 fn complete_settings(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let all = KEYS.map(|key| (key.name.to_owned(), Some(key.about.to_owned())));
+    let keys = KEYS.map(|key| (key.name.to_owned(), Some(key.about.to_owned())));
     // Most folders are below the home folder, and shells add no space after a slash.
     let of_folders =
         FOLDER_KEYS.map(|key| (format!("{}.~/", key.name), Some(key.about.to_owned())));
     let file = resolve_settings().and_then(|found| ConfigFile::read(&found.manager_home).ok());
-    let set = file.map_or(Vec::new(), |file| file.folder_settings());
-    let set = set.iter().map(|setting| (setting.name(), None));
-    matching_candidates(typed, all.into_iter().chain(of_folders).chain(set))
+    let folder_settings = file.map_or(Vec::new(), |file| file.folder_settings());
+    let folder_settings = folder_settings.iter().map(|setting| (setting.name(), None));
+    matching_candidates(
+        typed,
+        keys.into_iter().chain(of_folders).chain(folder_settings),
+    )
 }
 
 /// Returns the values of the setting before the cursor. A completer gets only the current word, so the
@@ -193,14 +196,14 @@ fn complete_values(typed: &OsStr) -> Vec<CompletionCandidate> {
     let setting = words
         .filter_map(|word| config::find_setting(&word).ok())
         .next_back();
-    let all = match setting.map(|setting| (setting.key.kind, setting.key.name)) {
+    let values = match setting.map(|setting| (setting.key.kind, setting.key.name)) {
         Some((ValueKind::Choice { names, .. }, _)) => names(),
         Some((ValueKind::Flag, _)) => vec!["true".to_owned(), "false".to_owned()],
         Some((_, "timezone")) => return complete_zones(typed),
         Some((_, "folders")) => return complete_profiles(typed),
         _ => Vec::new(),
     };
-    matching_candidates(typed, all.into_iter().map(|name| (name, None)))
+    matching_candidates(typed, values.into_iter().map(|name| (name, None)))
 }
 
 fn complete_zones(typed: &OsStr) -> Vec<CompletionCandidate> {

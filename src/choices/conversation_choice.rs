@@ -37,11 +37,16 @@ impl<'r> ChosenConversation<'r> {
     /// No conversation matches, or several match and the user does not choose one.
     pub(crate) fn find(rows: &'r [ThreadRow], text: &str, context: &Context) -> Result<Self> {
         let home = context.codex_home();
-        let found = find_rows(rows, text);
-        match found.as_slice() {
+        let matching_rows = find_rows(rows, text);
+        match matching_rows.as_slice() {
             [] => {}
             [row] => return Ok(Self::from_row(row, home)),
-            _ => return Ok(Self::from_row(choose_row(found, text, context)?, home)),
+            _ => {
+                return Ok(Self::from_row(
+                    choose_row(matching_rows, text, context)?,
+                    home,
+                ));
+            }
         }
         let id = thread_choice::parse_id_in_path(text).unwrap_or_else(|| text.to_owned());
         if let Some(rollout) = locate_rollout(home, &id, "") {
@@ -87,9 +92,9 @@ pub(crate) fn find_conversation(text: &str, context: &Context) -> Result<NamedCo
     if let Some(machine) = machine_of_path(&path, context) {
         return find_in_home(text, &machine.context);
     }
-    let found = find_in_home(text, context);
-    if found.is_ok() || find_rows(&list_rows(context)?, text).len() > 1 {
-        return found;
+    let local_result = find_in_home(text, context);
+    if local_result.is_ok() || find_rows(&list_rows(context)?, text).len() > 1 {
+        return local_result;
     }
     for machine in known_machines(context) {
         if let Ok(elsewhere) = find_in_home(text, &machine.context) {
@@ -101,7 +106,7 @@ pub(crate) fn find_conversation(text: &str, context: &Context) -> Result<NamedCo
             return Ok(elsewhere);
         }
     }
-    found
+    local_result
 }
 
 fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
@@ -161,8 +166,8 @@ pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
 }
 
 fn list_rows_without_database(context: &Context) -> Result<Vec<ThreadRow>> {
-    let found = list_unlisted(&ThreadFilter::default(), context)?;
-    let rows = found.into_iter().map(|session| ThreadRow {
+    let indexed = list_unlisted(&ThreadFilter::default(), context)?;
+    let rows = indexed.into_iter().map(|session| ThreadRow {
         id: session.id,
         rollout_path: session.rollout_path,
         updated_ms: session.updated_ms,

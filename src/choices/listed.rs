@@ -70,26 +70,28 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     } else {
         access.open_existing().ok().flatten()
     };
-    let found = store.and_then(|store| evaluate::list_unlisted(&store).ok());
-    let mut found = found.unwrap_or_default();
-    found.retain(|conversation| {
+    let conversations = store.and_then(|store| evaluate::list_unlisted(&store).ok());
+    let mut conversations = conversations.unwrap_or_default();
+    conversations.retain(|conversation| {
         !(filter.without_archived && conversation.archived)
             && filter.accepts_unlisted(Path::new(&conversation.cwd), conversation.updated_ms)
             && conversation.path.is_file()
     });
-    if found.is_empty() {
+    if conversations.is_empty() {
         return Ok(Vec::new());
     }
     // Codex may list conversations that it did not list at the last update of the index.
-    let ids = found.iter().map(|found| found.session.clone());
+    let ids = conversations
+        .iter()
+        .map(|conversation| conversation.session.clone());
     let filter = ThreadFilter {
         ids: Some(ids.collect()),
         ..ThreadFilter::default()
     };
-    let listed = list_threads_as(&filter, context, |row| row.id.to_lowercase())?;
-    let listed: HashSet<_> = listed.into_iter().collect();
-    found.retain(|conversation| !listed.contains(&conversation.session));
-    Ok(found.into_iter().map(to_thread).collect())
+    let listed_ids = list_threads_as(&filter, context, |row| row.id.to_lowercase())?;
+    let listed_ids: HashSet<_> = listed_ids.into_iter().collect();
+    conversations.retain(|conversation| !listed_ids.contains(&conversation.session));
+    Ok(conversations.into_iter().map(to_thread).collect())
 }
 
 fn to_thread(found: FoundConversation) -> ListedThread {

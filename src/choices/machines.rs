@@ -1,7 +1,7 @@
 //! The other machines that sync with the vault, as places to look for conversations.
 
 use crate::choices::index_access::LateBar;
-use crate::choices::sync_config::{config_path, read_config_quietly};
+use crate::choices::sync_config::{default_config_path, read_config_quietly};
 use crate::choices::vault_connection::{ConnectionArgs, host};
 use crate::context::Context;
 use crate::conversations::index;
@@ -73,7 +73,7 @@ pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)
 fn fetch_newest(context: &Context) -> Result<bool> {
     let restic = ConnectionArgs::default().open(context)?;
     let manager_home = context.manager_home();
-    let before = known_machines(context);
+    let machines_before = known_machines(context);
     let vault = manager_home.join("sync").join("vault");
     let replica = Replica::of(manager_home, context.codex_home(), &vault);
     let replica = replica_id(&replica.folder);
@@ -84,7 +84,7 @@ fn fetch_newest(context: &Context) -> Result<bool> {
     };
     let bar = LateBar::new("fetching", context);
     let failures = machine_homes::refresh(&ReplicaStore::new(restic), homes, &bar)?;
-    for machine in before {
+    for machine in machines_before {
         let home = machine.context.codex_home();
         if !home.exists() {
             index::remove(&index::path_of(manager_home, home))?;
@@ -100,7 +100,7 @@ fn fetch_newest(context: &Context) -> Result<bool> {
 
 /// Returns the name under which this machine publishes.
 pub(crate) fn own_name(context: &Context) -> String {
-    let config = read_config_quietly(context, &config_path(context, None));
+    let config = read_config_quietly(context, &default_config_path(context));
     config.map_or_else(|_| host(context), |config| config.machine_id)
 }
 

@@ -187,12 +187,12 @@ pub(crate) fn read_account_filter(identity: &Identity, context: &Context) -> Res
         user_id: identity.user_id.clone(),
         ..AccountFilter::default()
     };
-    let mut known = std::collections::HashSet::new();
+    let mut decided_ids = std::collections::HashSet::new();
     for record in launches.newest() {
         let is_same = record.identity.is_same(identity);
         for conversation in &record.binding.conversations {
             // The newest launch of a conversation decides.
-            if known.insert(conversation.session_id.clone()) {
+            if decided_ids.insert(conversation.session_id.clone()) {
                 let ids = if is_same {
                     &mut filter.launched
                 } else {

@@ -26,7 +26,7 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
             found => return Ok(found?.clone()),
         }
     }
-    let wanted = match name {
+    let account = match name {
         LATEST => None,
         _ => Some(find_account(context, &snapshots, name)?),
     };
@@ -36,9 +36,9 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
         host: &host(context),
         home: &context.settings.codex_home.to_string_lossy(),
     };
-    let newest = snapshot::find_newest(&snapshots, place, |made| match &wanted {
+    let newest = snapshot::find_newest(&snapshots, place, |made| match &account {
         None => true,
-        Some(wanted) => made.identity().is_some_and(|found| found.is_same(wanted)),
+        Some(account) => made.identity().is_some_and(|owner| owner.is_same(account)),
     });
     let newest = newest.ok_or_else(|| VaultError::NoSnapshot(name.to_owned()))?;
     Ok(newest.clone())
@@ -46,11 +46,11 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
 
 /// Finds an account among the known ones and those of the snapshots.
 fn find_account(context: &Context, snapshots: &[Snapshot], name: &str) -> Result<Identity> {
-    let known = account::read_known_accounts(context)?;
-    let identities = snapshots
+    let known_accounts = account::read_known_accounts(context)?;
+    let snapshot_accounts = snapshots
         .iter()
         .filter_map(|s| s.tags.as_ref()?.metadata.identity());
-    let mut entries = merge_entries(&known, identities);
+    let mut entries = merge_entries(&known_accounts, snapshot_accounts);
     let position = find_account_position(&entries, name).map_err(|error| {
         CommandError::from(error).hint("list the snapshots: codex-manager vault snapshots")
     })?;

@@ -7,16 +7,21 @@ use crate::sync::config::{ConfigContext, SyncConfig};
 use crate::sync::state::Replica;
 use std::path::{Path, PathBuf};
 
+/// Returns the path that the user gave, else that of the default configuration.
 pub(crate) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
-    match given {
-        Some(path) => context.env.absolute(path),
-        None => context.manager_path("sync.toml"),
-    }
+    given.map_or_else(
+        || default_config_path(context),
+        |path| context.env.absolute(path),
+    )
+}
+
+pub(crate) fn default_config_path(context: &Context) -> PathBuf {
+    context.manager_path("sync.toml")
 }
 
 /// Returns the command line `codex-manager sync …` for the configuration at `path`.
 pub(crate) fn sync_command_line(context: &Context, path: &Path, arguments: &str) -> String {
-    if path == config_path(context, None) {
+    if path == default_config_path(context) {
         format!("codex-manager sync {arguments}")
     } else {
         let config = shell::quote_if_needed(&path.to_string_lossy());

@@ -83,12 +83,12 @@ impl ConnectionArgs {
 
     /// Returns the program of `--restic-bin`. A path is made absolute; a name without a folder stays a name.
     pub(crate) fn named_program(&self, context: &Context) -> Option<PathBuf> {
-        let bin = self.restic_bin.as_ref()?;
-        let is_path = bin.components().count() > 1;
+        let program = self.restic_bin.as_ref()?;
+        let is_path = program.components().count() > 1;
         Some(if is_path {
-            context.env.absolute(bin)
+            context.env.absolute(program)
         } else {
-            bin.clone()
+            program.clone()
         })
     }
 

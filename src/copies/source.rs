@@ -8,7 +8,7 @@ use crate::codex::{HomeEntryKind, RolloutName};
 use crate::conversations::messages::{self, Message};
 use crate::error::CommandError;
 use crate::history::{JsonlLine, LineReader, rollout, session_index, thread_choice};
-use crate::io::{IoContext, Silent};
+use crate::io::{IoContext, Silent, similar};
 use crate::restore::RestoreError;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -103,9 +103,9 @@ pub(crate) fn read_messages(
 /// No conversation or several ones match, or a file of `source` cannot be read.
 pub(crate) fn require_rollouts(
     source: &dyn ConversationSource,
-    wanted: &str,
+    name_or_id: &str,
 ) -> Result<Vec<String>, CommandError> {
-    find_rollouts(source, wanted)?.ok_or_else(|| source.not_found(wanted))
+    find_rollouts(source, name_or_id)?.ok_or_else(|| source.not_found(name_or_id))
 }
 
 /// Like [`require_rollouts`], but returns `None` if no conversation matches.
@@ -114,45 +114,36 @@ pub(crate) fn require_rollouts(
 /// Several conversations match, or a file of `source` cannot be read.
 pub(crate) fn find_rollouts(
     source: &dyn ConversationSource,
-    wanted: &str,
+    name_or_id: &str,
 ) -> Result<Option<Vec<String>>, CommandError> {
-    if wanted.trim().is_empty() {
+    if name_or_id.trim().is_empty() {
         return Err(CommandError::usage("--session needs an id or a name"));
     }
     let files = rollout_files(source.files()).map(|(name, _)| name);
     let files: Vec<_> = files.filter(|name| name.id().is_some()).collect();
     let id_of = |file: &RolloutName| file.id().unwrap_or_default().to_owned();
     let has_no_title = |_: &RolloutName, _: &dyn Fn(&str) -> bool| false;
-    let mut found = thread_choice::find_named(&files.iter(), wanted, id_of, has_no_title);
-    if found.is_empty() {
+    let mut named_files = thread_choice::find_named(&files.iter(), name_or_id, id_of, has_no_title);
+    if named_files.is_empty() {
         // The names are read only if no id matches, because an archive has them near its end.
         let names = read_names(source)?;
         let has_title = |file: &RolloutName, fits: &dyn Fn(&str) -> bool| {
             names.get(&id_of(file)).is_some_and(|name| fits(name))
         };
-        found = thread_choice::find_named(&files.iter(), wanted, id_of, has_title);
+        named_files = thread_choice::find_named(&files.iter(), name_or_id, id_of, has_title);
     }
-    let ids: BTreeSet<_> = found.iter().map(|file| id_of(file)).collect();
-    let rollouts: BTreeSet<_> = found.iter().map(|file| file.name.clone()).collect();
+    let ids: BTreeSet<_> = named_files.iter().map(|file| id_of(file)).collect();
+    let rollouts: BTreeSet<_> = named_files.iter().map(|file| file.name.clone()).collect();
     let rollouts: Vec<_> = rollouts.into_iter().collect();
     match rollouts.as_slice() {
         [] => Ok(None),
         // A conversation that was rewound has several.
         _ if ids.len() == 1 => add_parents(source, rollouts).map(Some),
         ambiguous => {
-            let listed = &ambiguous[..ambiguous.len().min(MAX_LISTED_ROLLOUTS)];
-            let more = if listed.len() < ambiguous.len() {
-                ", …"
-            } else {
-                ""
-            };
-            Err(
-                CommandError::failed(format!("{wanted:?} matches {} conversations", ids.len()))
-                    .hint(format!(
-                        "use the id of one of them: {}{more}",
-                        listed.join(", ")
-                    )),
-            )
+            let message = format!("{name_or_id:?} matches {} conversations", ids.len());
+            let rollouts = similar::join_first(ambiguous);
+            Err(CommandError::failed(message)
+                .hint(format!("use the id of one of them: {rollouts}")))
         }
     }
 }
@@ -168,9 +159,10 @@ fn add_parents(
     while index < names.len() {
         let parent = read_parent(source, &names[index])?;
         let mut rollouts = rollout_files(source.files());
-        let found = parent.and_then(|id| rollouts.find(|(file, _)| file.rollout_id() == Some(&id)));
-        let found = found.map(|(file, _)| file.name);
-        names.extend(found.filter(|name| !names.contains(name)));
+        let parent =
+            parent.and_then(|id| rollouts.find(|(file, _)| file.rollout_id() == Some(&id)));
+        let parent_name = parent.map(|(file, _)| file.name);
+        names.extend(parent_name.filter(|name| !names.contains(name)));
         index += 1;
     }
     Ok(names)
@@ -220,9 +212,6 @@ impl Sink for RolloutHeadSink<'_> {
         Ok(())
     }
 }
-
-/// The largest number of rollouts that the hint for an ambiguous name lists.
-const MAX_LISTED_ROLLOUTS: usize = 8;
 
 /// Returns the names in `session_index.jsonl` by the id of the conversation. The last line of an id counts.
 fn read_names(source: &dyn ConversationSource) -> Result<HashMap<String, String>, CommandError> {

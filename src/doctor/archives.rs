@@ -8,7 +8,7 @@ use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::sidecar::SidecarProblem;
 use crate::context::Context;
-use crate::inventory::codex_change::CodexChange;
+use crate::inventory::codex_change::describe_codex_change;
 use crate::inventory::records::{ArchiveProblem, ArchiveRecord};
 use crate::inventory::{store, trash};
 use crate::io::quantity::pluralize;
@@ -120,8 +120,8 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
 fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check> {
     // Compares the file of the program. Starting Codex for its version takes long, and 0.98 then writes to the home.
     let program = context.find_codex().ok()?;
-    let change = CodexChange::compare_with_last_archive(records, context.codex_home(), &program)?;
-    let check = Check::warn("archives.codex", change.to_string())
+    let change = describe_codex_change(records, context.codex_home(), &program)?;
+    let check = Check::warn("archives.codex", change)
         .because("a new Codex may rewrite conversations when it starts");
     Some(check.fixed_by("codex-manager backup --if-codex-changed"))
 }

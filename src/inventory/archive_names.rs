@@ -47,11 +47,11 @@ pub(crate) const LATEST: &str = "latest";
 
 /// Parses `latest` into 0 and `latest~N` into N, the number of newer archives. `None` for any other text.
 pub(crate) fn latest_offset(text: &str) -> Option<usize> {
-    let rest = text.strip_prefix(LATEST)?;
-    if rest.is_empty() {
+    let suffix = text.strip_prefix(LATEST)?;
+    if suffix.is_empty() {
         return Some(0);
     }
-    rest.strip_prefix('~')?.parse().ok()
+    suffix.strip_prefix('~')?.parse().ok()
 }
 
 /// Returns the archive with the number `text` in `list-backups`.

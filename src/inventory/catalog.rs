@@ -11,46 +11,55 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Lists all archives and sidecars below `backups`, ordered by path. A record of `known` is reused if size and mtime of
-/// its files are the same, unless the last read failed for a reason that may have passed. `known` runs while the folder
-/// is listed.
+/// Lists all archives and sidecars below `backups`, ordered by path. A record of `read_known` is reused if size and mtime of
+/// its files are the same, unless the last read failed for a reason that may have passed. `read_known` runs while the
+/// folder is listed.
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.
 pub(crate) fn list(
     backups: &Path,
-    known: impl FnOnce() -> Vec<ArchiveRecord>,
+    read_known: impl FnOnce() -> Vec<ArchiveRecord>,
 ) -> Result<Vec<ArchiveRecord>, IoError> {
-    // `known` runs on this thread: the heap of another thread would have to grow page by page for
+    // `read_known` runs on this thread: the heap of another thread would have to grow page by page for
     // it.
-    let (pairs, mut known) = parallel::run_both(|| list_pairs(backups), known);
+    let (pairs, mut known_records) = parallel::run_both(|| list_pairs(backups), read_known);
     let pairs = pairs?;
     let mut records = Vec::with_capacity(pairs.len());
     // The order of `pairs`. `inventory.json` is written in this order, so sorting moves nothing.
-    known.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut known = known.into_iter();
+    known_records.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut known_records = known_records.into_iter();
     for (relative, pair) in pairs {
-        let mut before = None;
-        while known.as_slice().first().is_some_and(|r| r.path <= relative) {
-            before = known.next();
+        let mut known_record = None;
+        while let Some(next) = known_records.as_slice().first()
+            && next.path <= relative
+        {
+            known_record = known_records.next();
         }
-        let before = before.filter(|r| r.path == relative);
-        if pair == Pair::default() {
+        let known_record = known_record.filter(|record| record.path == relative);
+        if pair == FilePair::default() {
             continue;
         }
-        let is_known = |r: &ArchiveRecord| {
-            !r.listed_problem
+        let is_settled = |record: &ArchiveRecord| {
+            !record
+                .listed_problem
                 .as_ref()
                 .is_some_and(ArchiveProblem::is_transient)
         };
-        records.push(match before {
-            Some(r) if r.archive == pair.archive && r.sidecar == pair.sidecar && is_known(&r) => r,
-            before => {
-                let before = before.filter(|r| r.archive == pair.archive);
-                let now = read_pair(backups, relative, pair);
+        records.push(match known_record {
+            Some(record)
+                if record.archive == pair.archive
+                    && record.sidecar == pair.sidecar
+                    && is_settled(&record) =>
+            {
+                record
+            }
+            changed => {
+                let same_archive = changed.filter(|record| record.archive == pair.archive);
+                let read = read_pair(backups, relative, pair);
                 ArchiveRecord {
-                    verified: before.and_then(|before| reuse_verify_result(before, &now)),
-                    ..now
+                    verified: same_archive.and_then(|known| reuse_verify_result(known, &read)),
+                    ..read
                 }
             }
         });
@@ -60,22 +69,22 @@ pub(crate) fn list(
 
 /// Returns the earlier result of `verify` for an archive whose file is unchanged. The result stays valid if
 /// the sidecar was rewritten, unless the new sidecar describes another archive.
-fn reuse_verify_result(before: ArchiveRecord, now: &ArchiveRecord) -> Option<VerifyRecord> {
-    let digests = [&before.metadata, &now.metadata].map(Metadata::archive_digest);
+fn reuse_verify_result(known: ArchiveRecord, read: &ArchiveRecord) -> Option<VerifyRecord> {
+    let digests = [&known.metadata, &read.metadata].map(Metadata::archive_digest);
     let is_other = matches!(&digests, [Some(a), Some(b)] if a.contradicts(b));
-    before.verified.filter(|_| !is_other)
+    known.verified.filter(|_| !is_other)
 }
 
 /// The stamps of an archive and its sidecar; either file may be missing.
 #[derive(Debug, Default, PartialEq)]
-struct Pair {
+struct FilePair {
     archive: Option<FileStamp>,
     sidecar: Option<FileStamp>,
 }
 
 /// Lists the pairs by the archive's path below `backups`, in the order of the records in `inventory.json`.
-fn list_pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
-    let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
+fn list_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
+    let mut pairs: BTreeMap<String, FilePair> = BTreeMap::new();
     let entries = match fs::read_dir(backups) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(pairs),
@@ -95,7 +104,7 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
         }
     }
     for (archive, sidecar) in python::list_nested_archives(backups) {
-        let pair = Pair {
+        let pair = FilePair {
             archive: file_stamp(&archive),
             sidecar: file_stamp(&sidecar),
         };
@@ -126,7 +135,7 @@ pub(crate) fn file_stamp(path: &Path) -> Option<FileStamp> {
 }
 
 /// Reads a pair: the sidecar if it is good, else the archive itself.
-fn read_pair(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
+fn read_pair(backups: &Path, path: String, pair: FilePair) -> ArchiveRecord {
     let archive_path = backups.join(&path);
     let sidecar = names::sidecar_path(&archive_path)
         .filter(|_| pair.sidecar.is_some())
@@ -177,21 +186,12 @@ fn evaluate_archive(
         }
         Err(problem) => (None, problem),
     };
-    match (ArchiveReader::open(path), described) {
-        (Ok(opened), _) => (
+    match ArchiveReader::open(path) {
+        Ok(opened) => (
             opened.metadata().clone(),
             Some(ArchiveProblem::Sidecar(problem)),
         ),
-        (Err(e), described) => {
-            let problem = match (classify_open_error(&e), &described) {
-                (ArchiveProblem::Damaged(_), Some(described)) => ArchiveProblem::Damaged(format!(
-                    "{} bytes, the sidecar says {}",
-                    stamp.bytes, described.archive_bytes
-                )),
-                (problem, _) => problem,
-            };
-            (described.unwrap_or_default(), Some(problem))
-        }
+        Err(e) => (described.unwrap_or_default(), Some(classify_open_error(&e))),
     }
 }
 

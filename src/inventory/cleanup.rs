@@ -29,43 +29,43 @@ const DEFAULT_SYNC_BACKUPS: &str = "sync-backups";
 
 /// Returns the existing folders of [`TEMP_FILE_FOLDERS`] with their subfolders, except staging folders.
 fn temp_file_folders(manager_home: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+    let mut folders = Vec::new();
     for (name, levels) in TEMP_FILE_FOLDERS {
-        collect_folders(manager_home.join(name), levels, &mut found);
+        collect_folders(manager_home.join(name), levels, &mut folders);
     }
-    found
+    folders
 }
 
-fn collect_folders(folder: PathBuf, levels: usize, found: &mut Vec<PathBuf>) {
+fn collect_folders(folder: PathBuf, levels: usize, folders: &mut Vec<PathBuf>) {
     let Ok(entries) = tree::list(&folder) else {
         return;
     };
     for (name, kind) in entries {
         // A staging folder is found and removed as a whole.
         if levels > 0 && kind.is_dir() && !staging::is_staging_name(&name) {
-            collect_folders(folder.join(name), levels - 1, found);
+            collect_folders(folder.join(name), levels - 1, folders);
         }
     }
-    found.push(folder);
+    folders.push(folder);
 }
 
 /// Lists leftovers in the manager home, and temp files in the folders `others`. Changes nothing. `now` is
 /// the system time, which is compared with mtimes.
 pub(crate) fn find_leftovers(
     manager_home: &Path,
-    others: &[PathBuf],
+    other_folders: &[PathBuf],
     now: SystemTime,
 ) -> Vec<PathBuf> {
-    let mut found = staging::find_stale(&manager_home.join("tmp"), staging::STAGING_PREFIX);
-    found.extend(
+    let mut leftovers = staging::find_stale(&manager_home.join("tmp"), staging::STAGING_PREFIX);
+    leftovers.extend(
         backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
     );
-    for folder in temp_file_folders(manager_home).iter().chain(others) {
-        found.extend(atomic::find_stale_temps(folder, Some(now)));
+    for folder in temp_file_folders(manager_home).iter().chain(other_folders) {
+        leftovers.extend(atomic::find_stale_temps(folder, Some(now)));
     }
-    found.sort();
-    found.dedup();
-    found
+    leftovers.sort();
+    leftovers.dedup();
+    leftovers
 }
 
 /// Removes stale staging folders and temp files from the manager home. Returns the errors of removing folders, and

@@ -144,19 +144,35 @@ fn explain_unrecognized_name(name: Option<&str>) -> &'static str {
     }
 }
 
-/// Returns the stamp, the digest and the content of a file; no content if it has more than [`MAX_PARSED_BYTES`].
-fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoError> {
+struct LegacyContent {
+    stamp: FileStamp,
+    /// The SHA-256 in hex.
+    sha256: String,
+    /// The content; `None` if it has more than [`MAX_PARSED_BYTES`].
+    bytes: Option<Vec<u8>>,
+}
+
+fn read_content(path: &Path) -> Result<LegacyContent, IoError> {
     let mut file = file_open::open(path).at("open", path)?;
     let meta = file.metadata().at("read", path)?;
     let stamp = FileStamp::of(&meta);
     if stamp.bytes > MAX_PARSED_BYTES {
-        let (digest, _) = hash::hash_reader(&mut file).at("read", path)?;
-        return Ok((stamp, digest, None));
+        let (sha256, _) = hash::hash_reader(&mut file).at("read", path)?;
+        let bytes = None;
+        return Ok(LegacyContent {
+            stamp,
+            sha256,
+            bytes,
+        });
     }
     let mut bytes = Vec::new();
     let read = file.take(MAX_PARSED_BYTES).read_to_end(&mut bytes);
     read.at("read", path)?;
-    Ok((stamp, hash::sha256(&bytes), Some(bytes)))
+    Ok(LegacyContent {
+        stamp,
+        sha256: hash::sha256(&bytes),
+        bytes: Some(bytes),
+    })
 }
 
 /// Writes the login of a legacy file as an auth-only archive at `path`, with its sidecar, under the
@@ -199,12 +215,12 @@ pub(crate) fn write_archive(
         &Arc::default(),
         |writer| {
             writer.add_file(entry, &mut snapshot.bytes.expose())?;
-            Ok::<_, ArchiveError>(login_only_manifest(
-                record,
-                (name, ContentDigest::of(snapshot.bytes.expose())),
-                identity,
-                created_at,
-            ))
+            let login = AccountAuth {
+                path: name,
+                digest: ContentDigest::of(snapshot.bytes.expose()),
+                identity: Some(identity),
+            };
+            Ok::<_, ArchiveError>(login_only_manifest(record, login, created_at))
         },
     )?;
     let metadata = packed.sidecar();
@@ -225,22 +241,22 @@ pub(crate) fn write_archive(
 fn read_unchanged_login(
     record: &LegacyRecord,
 ) -> Result<Option<(AuthSnapshot, Identity)>, IoError> {
-    let (_, sha256, bytes) = read_bounded(Path::new(&record.source_path))?;
-    let snapshot = bytes.and_then(|bytes| AuthSnapshot::parse(bytes).ok());
+    let content = read_content(Path::new(&record.source_path))?;
+    let snapshot = content
+        .bytes
+        .and_then(|bytes| AuthSnapshot::parse(bytes).ok());
     let email = record.metadata.email.as_deref().map(Email::new);
     Ok(snapshot.and_then(|snapshot| {
         let identity = snapshot.login.as_ref()?.identity.clone();
-        (sha256 == record.sha256 && Some(&identity.email) == email.as_ref())
+        (content.sha256 == record.sha256 && Some(&identity.email) == email.as_ref())
             .then_some((snapshot, identity))
     }))
 }
 
-/// Returns the manifest of an archive that holds only the login of `record`, at the given path and with the given
-/// digest.
+/// Returns the manifest of an archive that holds only the login of `record`.
 fn login_only_manifest(
     record: &LegacyRecord,
-    (path, digest): (EntryName, ContentDigest),
-    identity: Identity,
+    login: AccountAuth,
     created_at: Timestamp,
 ) -> ArchiveManifest {
     ArchiveManifest {
@@ -249,11 +265,7 @@ fn login_only_manifest(
             created_at,
             ..record.metadata.clone()
         },
-        account_auth: Some(AccountAuth {
-            path,
-            digest,
-            identity: Some(identity),
-        }),
+        account_auth: Some(login),
         // Only the login: a restore must not remove config.toml or rules.
         partial: true,
         ..ArchiveManifest::default()
@@ -284,7 +296,11 @@ pub(crate) fn read_record(
     else {
         return Ok(None);
     };
-    let (stamp, sha256, bytes) = read_bounded(path)?;
+    let LegacyContent {
+        stamp,
+        sha256,
+        bytes,
+    } = read_content(path)?;
     let inference = legacy::infer(&name, &stamp.modified_at(), options, now, zone);
     // A file may be misnamed: a login of another account is never recorded under this one.
     let login = parse_account(bytes);
@@ -353,31 +369,31 @@ pub(crate) fn merge(
         .legacy
         .iter()
         .enumerate()
-        .map(|(i, known)| (known.source_path.clone(), i))
+        .map(|(i, record)| (record.source_path.clone(), i))
         .collect();
     // Compared in lower case, because some file systems ignore case.
-    let mut in_use: HashSet<String> = inventory
+    let mut used_names: HashSet<String> = inventory
         .legacy
         .iter()
-        .map(|known| known.archive_name.to_lowercase())
+        .map(|record| record.archive_name.to_lowercase())
         .collect();
     for mut record in records {
-        let known = positions.get(&record.source_path).copied();
+        let known_position = positions.get(&record.source_path).copied();
         let stem = archive_stem(&record);
-        match known.map(|i| &inventory.legacy[i]) {
-            Some(known) if is_archive_name_of(&stem, &known.archive_name) => {
-                record.archive_name.clone_from(&known.archive_name);
+        match known_position.map(|i| &inventory.legacy[i]) {
+            Some(known_record) if is_archive_name_of(&stem, &known_record.archive_name) => {
+                record.archive_name.clone_from(&known_record.archive_name);
             }
             _ => {
                 let is_free = |name: &String| {
-                    !in_use.contains(&name.to_lowercase()) && !is_taken(&record, name)
+                    !used_names.contains(&name.to_lowercase()) && !is_taken(&record, name)
                 };
                 let mut names = (1..).map(|number| names::archive_name(&stem, number));
                 record.archive_name = names.find(is_free).unwrap_or_default();
-                in_use.insert(record.archive_name.to_lowercase());
+                used_names.insert(record.archive_name.to_lowercase());
             }
         }
-        match known {
+        match known_position {
             Some(i) if is_same(&inventory.legacy[i], &record) => {
                 record.clone_from(&inventory.legacy[i]);
                 merged.unchanged += 1;

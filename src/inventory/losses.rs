@@ -18,7 +18,9 @@ pub(crate) struct AcceptedLosses(BTreeMap<String, BTreeSet<u64>>);
 impl AcceptedLosses {
     /// Returns true if the user accepted the loss of the message with this digest in the conversation `id`.
     pub(crate) fn contains(&self, id: &str, digest: u64) -> bool {
-        self.0.get(id).is_some_and(|known| known.contains(&digest))
+        self.0
+            .get(id)
+            .is_some_and(|digests| digests.contains(&digest))
     }
 
     pub(crate) fn add(&mut self, id: &str, digests: BTreeSet<u64>) {
@@ -61,8 +63,8 @@ pub(crate) struct LossRecord {
     /// The time of the last check that found losses or compared known ones; `None` if there was none.
     #[serde(default)]
     pub checked_at: Option<Timestamp>,
-    #[serde(default)]
     /// The losses that are not accepted.
+    #[serde(default)]
     pub losses: Vec<KnownLoss>,
     /// The accepted losses by Codex home.
     #[serde(default)]

@@ -71,15 +71,15 @@ impl NoticeState {
     pub(crate) fn retain_holding(&mut self, holding: &[DesktopNotice], now: &DateTime<Utc>) {
         let holds = |subject: &String| holding.iter().any(|n| n.subjects.contains_key(subject));
         self.shown
-            .retain(|subject, reset| holds(subject) || reset.is_some_and(|at| at > *now));
+            .retain(|subject, end| holds(subject) || end.is_some_and(|at| at > *now));
     }
 
     /// Returns true if the user has not seen at least one of the subjects. A subject with another end counts as new.
     pub(crate) fn is_new(&self, notice: &DesktopNotice) -> bool {
-        notice.subjects.iter().any(|(subject, reset)| {
-            let before = self.shown.get(subject);
-            before.is_none_or(|before| match (before, reset) {
-                (Some(before), Some(reset)) => (*reset - before).abs() > SAME_WINDOW,
+        notice.subjects.iter().any(|(subject, end)| {
+            let shown_end = self.shown.get(subject);
+            shown_end.is_none_or(|shown_end| match (shown_end, end) {
+                (Some(shown_end), Some(end)) => (*end - shown_end).abs() > SAME_WINDOW,
                 _ => false,
             })
         })

@@ -127,10 +127,10 @@ pub(crate) fn load(
     manager_home: &Path,
     identity: &Identity,
 ) -> Result<ObservationsFile, DocumentError> {
-    let found = document::read::<ObservationsFile>(&path_of(manager_home, identity))?;
-    let file = found.good().unwrap_or_default();
-    let is_own = |other: &Identity| other.is_same(identity);
-    Ok(if file.identity.as_ref().is_some_and(is_own) {
+    let stored = document::read::<ObservationsFile>(&path_of(manager_home, identity))?;
+    let file = stored.good().unwrap_or_default();
+    let is_account = |other: &Identity| other.is_same(identity);
+    Ok(if file.identity.as_ref().is_some_and(is_account) {
         file
     } else {
         ObservationsFile::default()

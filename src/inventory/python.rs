@@ -78,17 +78,22 @@ fn add_entry(
     if value.get("is_expired").and_then(Value::as_bool) == Some(true) {
         entry.login = LoginState::Expired;
     }
-    let Some(left) = value
+    let Some(percent_left) = value
         .get("quota_percent_left")
-        .filter(|left| !left.is_null())
+        .filter(|percent_left| !percent_left.is_null())
     else {
         // The reset is invented; see the module documentation.
         return;
     };
-    let left = left.as_f64().filter(|left| (0.0..=100.0).contains(left));
-    match (left, parse_isoformat(value, "updated_at", zone)) {
-        (Some(left), Some(observed_at)) => {
-            let weekly = Window::new_weekly(100.0 - left, parse_isoformat(value, "reset_at", zone));
+    let percent_left = percent_left
+        .as_f64()
+        .filter(|percent_left| (0.0..=100.0).contains(percent_left));
+    match (percent_left, parse_isoformat(value, "updated_at", zone)) {
+        (Some(percent_left), Some(observed_at)) => {
+            let weekly = Window::new_weekly(
+                100.0 - percent_left,
+                parse_isoformat(value, "reset_at", zone),
+            );
             // A time in the future, from a wrong clock, would make later observations look older.
             let observed_at = observed_at.min(zone.at(now));
             let observation = Observation::new(QuotaSource::Python, observed_at, vec![weekly]);

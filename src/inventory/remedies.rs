@@ -10,8 +10,8 @@ use std::path::Path;
 /// else `restore` for the newest usable archive with a login. Returns `None` if there is neither.
 pub(crate) fn saved_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
-    let usable = profiles.iter().filter(|p| may_go_live(p, codex_home));
-    if let Some(profile) = usable.max_by(|a, b| a.newest().compare(&b.newest())) {
+    let usable_profiles = profiles.iter().filter(|p| may_go_live(p, codex_home));
+    if let Some(profile) = usable_profiles.max_by(|a, b| a.newest().compare(&b.newest())) {
         let name = shell::quote_if_needed(&profile.name);
         return Some(format!("codex-manager use {name}"));
     }

@@ -27,14 +27,14 @@ pub(crate) fn find_account_position<'a>(
     text: &str,
 ) -> Result<usize, AccountResolveError> {
     let accounts: Vec<_> = accounts.into_iter().collect();
-    let wanted = text.trim().to_lowercase();
+    let lower_text = text.trim().to_lowercase();
     let profile = |e: &AccountEntry| e.profile.as_ref().map(|name| name.to_lowercase());
     let matchers: [&dyn Fn(&AccountEntry) -> bool; 3] = [
-        &|e| profile(e).is_some_and(|name| name == wanted),
-        &|e| e.identity.email.key() == wanted,
+        &|e| profile(e).is_some_and(|name| name == lower_text),
+        &|e| e.identity.email.key() == lower_text,
         &|e| {
-            e.identity.email.key().starts_with(&wanted)
-                || profile(e).is_some_and(|name| name.starts_with(&wanted))
+            e.identity.email.key().starts_with(&lower_text)
+                || profile(e).is_some_and(|name| name.starts_with(&lower_text))
         },
     ];
     let choices = |entries: &[&AccountEntry]| {
@@ -45,7 +45,7 @@ pub(crate) fn find_account_position<'a>(
         names.sort();
         names
     };
-    for matches in matchers.iter().filter(|_| !wanted.is_empty()) {
+    for matches in matchers.iter().filter(|_| !lower_text.is_empty()) {
         let matching: Vec<_> = (0..accounts.len())
             .filter(|i| matches(accounts[*i]))
             .collect();
@@ -86,8 +86,8 @@ pub(crate) fn merge_entries<'a>(
     accounts: impl IntoIterator<Item = &'a Account>,
     others: impl IntoIterator<Item = Identity>,
 ) -> Vec<AccountEntry> {
-    let known = accounts.into_iter().map(|account| account.entry.clone());
-    let mut entries: Vec<_> = known.collect();
+    let known_entries = accounts.into_iter().map(|account| account.entry.clone());
+    let mut entries: Vec<_> = known_entries.collect();
     for identity in others {
         if !entries.iter().any(|e| e.identity.is_same(&identity)) {
             entries.push(AccountEntry::new(identity));
@@ -101,12 +101,12 @@ pub(crate) fn merge_archived_accounts<'r>(
     accounts: impl IntoIterator<Item = &'r Account>,
     records: impl IntoIterator<Item = &'r ArchiveRecord>,
 ) -> Vec<AccountEntry> {
-    let mut seen = HashSet::new();
+    let mut known_fields = HashSet::new();
     let mut metadata = records
         .into_iter()
         .map(|record| &record.metadata)
         .collect::<Vec<_>>();
-    metadata.retain(|metadata| seen.insert(identity_fields(metadata)));
+    metadata.retain(|metadata| known_fields.insert(identity_fields(metadata)));
     let identities = metadata.into_iter().filter_map(Metadata::identity);
     merge_entries(accounts, identities)
 }

@@ -9,7 +9,7 @@ use crate::codex::Identity;
 use crate::io::{RetentionItem, RetentionPolicy, Zone};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// An archive with the reason why it is kept or dropped.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,13 +74,9 @@ impl RetentionPlan {
         {
             reasons[place].get_or_insert_with(|| "last verified full archive".into());
         }
-        let mut reasons = reasons.into_iter();
+        let names = counting.iter().map(|c| c.archive.as_str());
+        let mut reasons: HashMap<&str, Option<String>> = names.zip(reasons).collect();
         for candidate in group.iter().copied() {
-            let kept = if candidate.is_eligible_for_rules(now) {
-                reasons.next().flatten()
-            } else {
-                None
-            };
             match &candidate.soundness {
                 _ if candidate.is_foreign() => {
                     self.keep(candidate, "in a folder of the Python codex-manager");
@@ -98,7 +94,7 @@ impl RetentionPlan {
                 _ if !candidate.is_eligible_for_rules(now) => {
                     self.keep(candidate, "dated in the future");
                 }
-                _ => match kept {
+                _ => match reasons.remove(candidate.archive.as_str()).flatten() {
                     Some(rules) => self.keep(candidate, rules + reason_suffix),
                     None => self.drop(candidate, "no rule"),
                 },
@@ -126,51 +122,36 @@ pub(crate) fn plan(
     zone: Zone,
 ) -> RetentionPlan {
     let mut plan = RetentionPlan::default();
-    let groups = group_candidates(candidates);
-    for (i, group) in groups.iter().enumerate() {
+    let homes = candidates.iter().map(|candidate| candidate.home.as_str());
+    let homes: HashSet<_> = homes.filter(|home| !home.is_empty()).collect();
+    for group in &group_candidates(candidates) {
         if policy.is_empty() {
             for candidate in group.iter().copied() {
                 plan.keep(candidate, "no rule is given");
             }
             continue;
         }
-        let neighbors = [i.checked_sub(1), Some(i + 1)].into_iter().flatten();
-        let neighbors = neighbors
-            .filter_map(|i| groups.get(i))
-            .map(|group| group[0]);
-        let reason_suffix = reason_suffix(group[0], neighbors);
+        let reason_suffix = reason_suffix(group[0], homes.len() > 1);
         plan.add_group(group, &reason_suffix, policy, now, zone);
     }
     plan
 }
 
 /// Returns words that tell the user which archives a rule has counted, because each group is counted separately: the
-/// home of the group, if a neighboring group has the same account and class but another home, and the incompleteness of
-/// its archives. `group` and `neighbors` are one archive of each group.
-fn reason_suffix<'a>(
-    group: &RetentionCandidate,
-    mut neighbors: impl Iterator<Item = &'a RetentionCandidate>,
-) -> String {
-    let names_home =
-        !group.home.is_empty() && neighbors.any(|other| is_of_another_home(group, other));
-    let of_home = if names_home {
-        format!(" of {}", group.home)
+/// home of the archives of a group, if there are several homes, and their incompleteness. `archive` is one of the group.
+fn reason_suffix(archive: &RetentionCandidate, has_several_homes: bool) -> String {
+    let of_home = if has_several_homes && !archive.home.is_empty() {
+        format!(" of {}", archive.home)
     } else {
         String::new()
     };
-    let incompleteness = match (group.excludes, group.incomplete) {
+    let incompleteness = match (archive.excludes, archive.incomplete) {
         (false, false) => "",
         (true, false) => " with --exclude",
         (false, true) => " that lack files",
         (true, true) => " with --exclude that lack files",
     };
     of_home + incompleteness
-}
-
-fn is_of_another_home(one: &RetentionCandidate, other: &RetentionCandidate) -> bool {
-    let is_same = is_same_account(one.identity.as_ref(), other.identity.as_ref());
-    let place = |c: &RetentionCandidate| (c.machine.clone(), c.home.clone());
-    is_same && one.class == other.class && place(one) != place(other)
 }
 
 fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
@@ -185,20 +166,22 @@ fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
 /// account, class and home that loses an archive and keeps no verified one, the newest of the kept archives that count
 /// towards rules.
 pub(crate) fn archives_to_read_fully(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
-    let kept = plan.keep.iter().map(|d| d.candidate.archive.as_str());
-    let kept: HashSet<&str> = kept.collect();
-    let is_kept = |candidate: &RetentionCandidate| kept.contains(candidate.archive.as_str());
-    let all = plan.keep.iter().chain(&plan.drop);
-    let all: Vec<_> = all.map(|d| d.candidate.clone()).collect();
-    let newest = group_candidates(&all).into_iter().filter_map(|group| {
-        let (stay, go): (Vec<&RetentionCandidate>, Vec<_>) =
-            group.into_iter().partition(|c| is_kept(c));
-        let is_proved = stay.iter().any(|c| c.soundness == Soundness::Verified);
-        if go.is_empty() || is_proved {
-            return None;
-        }
-        stay.into_iter().find(|c| c.is_eligible_for_rules(now))
-    });
+    let kept_names = plan.keep.iter().map(|d| d.candidate.archive.as_str());
+    let kept_names: HashSet<&str> = kept_names.collect();
+    let decisions = plan.keep.iter().chain(&plan.drop);
+    let candidates: Vec<_> = decisions.map(|d| d.candidate.clone()).collect();
+    let newest = group_candidates(&candidates)
+        .into_iter()
+        .filter_map(|group| {
+            let (kept, dropped): (Vec<&RetentionCandidate>, Vec<_>) = group
+                .into_iter()
+                .partition(|c| kept_names.contains(c.archive.as_str()));
+            let is_proved = kept.iter().any(|c| c.soundness == Soundness::Verified);
+            if dropped.is_empty() || is_proved {
+                return None;
+            }
+            kept.into_iter().find(|c| c.is_eligible_for_rules(now))
+        });
     newest.map(|candidate| candidate.archive.clone()).collect()
 }
 
@@ -214,37 +197,30 @@ fn group_candidates(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCand
     });
     for candidate in ordered {
         let identity = candidate.identity.as_ref();
-        let is_same = |known: Option<&Identity>| is_same_account(known, identity);
-        match accounts.iter_mut().find(|(known, _)| is_same(*known)) {
+        let mut accounts_so_far = accounts.iter_mut();
+        match accounts_so_far.find(|(account, _)| is_same_account(*account, identity)) {
             Some((_, group)) => group.push(candidate),
             None => accounts.push((identity, vec![candidate])),
         }
     }
     let mut groups = Vec::new();
-    for (_, mut account) in accounts {
-        account.sort_by_key(|c| {
-            (
-                c.class,
-                &c.home,
-                &c.machine,
-                c.excludes,
-                c.incomplete,
-                Reverse((c.made_at, &c.archive)),
-            )
-        });
-        groups.extend(
-            account
-                .chunk_by(|a, b| {
-                    let key = |c: &RetentionCandidate| {
-                        let place = (c.machine.clone(), c.home.clone());
-                        (c.class, place, c.excludes, c.incomplete)
-                    };
-                    key(a) == key(b)
-                })
-                .map(<[&RetentionCandidate]>::to_vec),
-        );
+    for (_, mut archives) in accounts {
+        archives.sort_by_key(|c| (group_key(c), Reverse((c.made_at, &c.archive))));
+        let of_group = archives.chunk_by(|a, b| group_key(a) == group_key(b));
+        groups.extend(of_group.map(<[&RetentionCandidate]>::to_vec));
     }
     groups
+}
+
+/// Returns the properties in which the archives of a group are equal, besides the account.
+fn group_key(archive: &RetentionCandidate) -> (ArchiveClass, &String, &Option<String>, bool, bool) {
+    (
+        archive.class,
+        &archive.home,
+        &archive.machine,
+        archive.excludes,
+        archive.incomplete,
+    )
 }
 
 /// Returns for each archive of a group, ordered from the newest, the rules that keep it, or `None`.

@@ -22,19 +22,19 @@ pub fn backups_folder(manager_home: &Path) -> PathBuf {
 /// Lists the archives and sidecars below `backups/`, using `inventory.json` for unchanged files.
 /// Takes no lock and writes nothing. If `inventory.json` cannot be read, this only takes longer.
 pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
-    let known = || {
+    let read_known = || {
         let file = document::read::<InventoryFile>(&manager_home.join(FILE_NAME)).ok();
         let file = file.and_then(DocumentState::good);
         file.map(|f| f.archives).unwrap_or_default()
     };
-    catalog::list(&backups_folder(manager_home), known)
+    catalog::list(&backups_folder(manager_home), read_known)
 }
 
 /// Updates `inventory.json` from `backups/`. Returns the path to which a damaged document was moved, if it was damaged.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
-        let known = inventory.archives.clone();
-        inventory.archives = catalog::list(&backups_folder(manager_home), || known)?;
+        let known_records = inventory.archives.clone();
+        inventory.archives = catalog::list(&backups_folder(manager_home), || known_records)?;
         Ok(())
     })
 }
@@ -101,26 +101,26 @@ pub(crate) fn note_archive(
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> NoteResult {
-    let mut noted = NoteResult::default();
+    let mut result = NoteResult::default();
     match note_in_inventory(manager_home, published) {
         Ok(None) => {}
-        Ok(Some(aside)) => noted.warnings.push(format!(
+        Ok(Some(aside)) => result.warnings.push(format!(
             "inventory.json was damaged and was rebuilt; the damaged file is kept as {}",
             aside.display()
         )),
-        Err(e) => noted.failures.push(e),
+        Err(e) => result.failures.push(e),
     }
-    let used = cooldown::update(manager_home, now, zone, |file| {
+    let cooldown_result = cooldown::update(manager_home, now, zone, |file| {
         if let Some(identity) = published.metadata.identity() {
             file.record_use(&identity, published.metadata.created_at);
             file.record_archived_account(&identity, published.metadata.captures_login());
         }
     });
-    match used {
-        Ok(((), warnings)) => noted.warnings.extend(warnings),
-        Err(e) => noted.failures.push(e),
+    match cooldown_result {
+        Ok(((), warnings)) => result.warnings.extend(warnings),
+        Err(e) => result.failures.push(e),
     }
-    noted
+    result
 }
 
 /// Adds the record of a new archive, and records of all other archives that the inventory lacks, so that later commands
@@ -138,13 +138,13 @@ fn note_in_inventory(
         verified: None,
     };
     update_inventory(manager_home, |inventory| {
-        let known = &mut inventory.archives;
-        match known.binary_search_by(|r| r.path.cmp(&record.path)) {
-            Ok(i) => known[i] = record.clone(),
-            Err(i) => known.insert(i, record.clone()),
+        let records = &mut inventory.archives;
+        match records.binary_search_by(|r| r.path.cmp(&record.path)) {
+            Ok(i) => records[i] = record.clone(),
+            Err(i) => records.insert(i, record.clone()),
         }
         // An error here must not lose the record of the new archive.
-        if let Ok(listed) = catalog::list(&backups_folder(manager_home), || known.clone()) {
+        if let Ok(listed) = catalog::list(&backups_folder(manager_home), || records.clone()) {
             inventory.archives = listed;
         }
         Ok(())
@@ -178,12 +178,11 @@ pub(crate) fn note_verified(
     if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
     }
-    let held = match FileLock::try_acquire(&manager_home.join(LOCK_NAME)) {
-        Ok(held) => held,
-        Err(LockError::Held(_)) => return Ok(false),
-        Err(LockError::Io(e)) => return Err(e.into()),
-    };
-    note_verified_locked(manager_home, results, &held)
+    match FileLock::try_acquire(&manager_home.join(LOCK_NAME)) {
+        Ok(lock) => note_verified_locked(manager_home, results, &lock),
+        Err(LockError::Held(_)) => Ok(false),
+        Err(LockError::Io(e)) => Err(e.into()),
+    }
 }
 
 /// Like [`note_verified`], for a caller that holds the lock of the manager home.
@@ -193,11 +192,7 @@ pub(crate) fn note_verified_locked(
     _lock: &FileLock,
 ) -> Result<bool, DocumentError> {
     let backups = backups_folder(manager_home);
-    let inside: Vec<_> = results
-        .iter()
-        .filter(|finding| finding.archive.starts_with(&backups))
-        .collect();
-    if inside.is_empty() {
+    if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
     }
     let path = manager_home.join(FILE_NAME);
@@ -206,9 +201,9 @@ pub(crate) fn note_verified_locked(
         DocumentState::Absent => InventoryFile::default(),
         DocumentState::Damaged(_) => return Ok(false),
     };
-    let known = std::mem::take(&mut inventory.archives);
-    inventory.archives = catalog::list(&backups, || known)?;
-    for finding in inside {
+    let known_records = std::mem::take(&mut inventory.archives);
+    inventory.archives = catalog::list(&backups, || known_records)?;
+    for finding in results.iter().filter(|f| f.archive.starts_with(&backups)) {
         let path = catalog::relative_name(&backups, &finding.archive);
         let is_same = |r: &&mut ArchiveRecord| r.path == path && r.archive == finding.stamp;
         let Some(record) = inventory.archives.iter_mut().find(is_same) else {
@@ -298,10 +293,10 @@ pub(crate) fn find_last_of_home<'a>(
     mode: BackupMode,
 ) -> Option<&'a ArchiveRecord> {
     let home = home.display().to_string();
-    let same = |m: &Metadata| {
+    let is_of_home_and_mode = |m: &Metadata| {
         m.mode == mode && m.source_codex_home == home && !m.is_single_login() && !m.is_safety()
     };
-    find_newest(records, same)
+    find_newest(records, is_of_home_and_mode)
 }
 
 #[cfg(test)]

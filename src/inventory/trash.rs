@@ -8,7 +8,7 @@ use crate::archive::names;
 use crate::io::clock::Timestamp;
 use crate::io::{FileLock, IoContext, IoError, atomic, file_id, sharing, tree};
 use crate::journal::{self, JournalError, NoPolicy, Recovery, Step, Transaction};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -47,16 +47,16 @@ pub(crate) fn move_to_trash(
     let transaction = begin(manager_home)?;
     let backups = store::backups_folder(manager_home);
     let trash = folder(manager_home);
-    let stamp = now.format(BATCH_NAME_FORMAT).to_string();
     // The new batch must sort last, even if the clock was ahead before: undo takes the last one.
     let newest = list_batches(manager_home)?
         .last()
-        .and_then(|b| parse_batch_name(b));
-    let name = match newest {
-        Some((last, number)) if last >= stamp => format!("{last}-{:03}", number + 1),
-        _ => stamp,
-    };
-    let target = trash.join(&name);
+        .and_then(|batch| parse_batch_time(batch));
+    let after_newest = newest.and_then(|at| at.and_utc().checked_add_signed(TimeDelta::seconds(1)));
+    let name = after_newest
+        .map_or(*now, |at| at.max(*now))
+        .format(BATCH_NAME_FORMAT)
+        .to_string();
+    let target = trash.join(name);
     // Durable before the moves: a power failure must not lose the folder that the journal names.
     atomic::create_private_folder(&target)?;
     atomic::sync_folder(&trash)?;
@@ -93,15 +93,15 @@ pub(crate) fn plan_undo(manager_home: &Path) -> Result<Vec<RestoredArchive>, IoE
 /// taken.
 fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredArchive>, IoError> {
     let backups = store::backups_folder(manager_home);
-    let mut taken = BTreeSet::new();
-    let mut back = Vec::new();
+    let mut taken_names = BTreeSet::new();
+    let mut restored = Vec::new();
     let records = catalog::list(batch, Vec::new)?.into_iter();
     for record in records.filter(|record| record.archive.is_some()) {
         let archive = record.path;
         let stem = names::strip_archive_suffix(&archive);
         let is_free = |name: &String| {
             let sidecar = names::sidecar_name(name).unwrap_or_default();
-            !taken.contains(name)
+            !taken_names.contains(name)
                 && backups.join(name).symlink_metadata().is_err()
                 && backups.join(sidecar).symlink_metadata().is_err()
         };
@@ -109,15 +109,15 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
             .map(|n| names::archive_name(stem, n))
             .find(is_free)
             .unwrap_or_default();
-        taken.insert(name.clone());
+        taken_names.insert(name.clone());
         let created_at = Some(record.metadata.created_at);
-        back.push(RestoredArchive {
+        restored.push(RestoredArchive {
             archive,
             name,
             created_at: created_at.filter(|at| *at != DateTime::UNIX_EPOCH),
         });
     }
-    Ok(back)
+    Ok(restored)
 }
 
 /// Moves the archives of the last prune back to `backups/` and returns them. Durable on return.
@@ -133,10 +133,10 @@ pub(crate) fn undo(
         return Ok(Vec::new());
     };
     // Planned again under the lock: another command may have taken a name since it was shown.
-    let back = plan_undo_of_batch(manager_home, &batch)?;
+    let restored = plan_undo_of_batch(manager_home, &batch)?;
     let backups = store::backups_folder(manager_home);
     let mut moves = Vec::new();
-    for RestoredArchive { archive, name, .. } in &back {
+    for RestoredArchive { archive, name, .. } in &restored {
         let sidecars = (names::sidecar_name(archive), names::sidecar_name(name));
         for (from, to) in [(Some(archive.clone()), Some(name.clone())), sidecars] {
             if let (Some(from), Some(to)) = (from, to)
@@ -149,7 +149,7 @@ pub(crate) fn undo(
     transaction.commit(moves, &NoPolicy)?;
     // Fails if the user put other files there, which stay.
     let _ = sharing::remove_dir(&batch);
-    Ok(back)
+    Ok(restored)
 }
 
 /// The batches in the trash at the time of the listing, and their totals.
@@ -205,18 +205,18 @@ pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<PathBuf>, IoError
     Ok(archives)
 }
 
-/// Deletes the batches in `seen` permanently. Batches that were added since the listing stay.
+/// Deletes the batches in `listed` permanently. Batches that were added since the listing stay.
 ///
 /// # Errors
 /// A file could not be deleted.
 pub(crate) fn delete_batches(
     manager_home: &Path,
-    seen: &TrashContent,
+    listed: &TrashContent,
     _lock: &FileLock,
 ) -> Result<(), JournalError> {
     // An interrupted undo may still have to move archives out of these batches.
     recover(manager_home)?;
-    for batch in &seen.batches {
+    for batch in &listed.batches {
         tree::remove(batch)?;
     }
     let trash = folder(manager_home);
@@ -246,19 +246,15 @@ pub(crate) fn recover(manager_home: &Path) -> Result<Recovery, JournalError> {
 /// Returns the folders of the trash, oldest first.
 fn list_batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
     let mut batches = tree::list_folders(&folder(manager_home))?;
-    batches.sort_by_key(|batch| (parse_batch_name(batch), batch.clone()));
+    batches.sort_by_key(|batch| (parse_batch_time(batch), batch.clone()));
     Ok(batches)
 }
 
-/// Parses a batch's folder name into time and number, by which batches are sorted.
-fn parse_batch_name(batch: &Path) -> Option<(String, u32)> {
+/// Returns the time in a batch's folder name. Earlier versions added a number to the time.
+fn parse_batch_time(batch: &Path) -> Option<NaiveDateTime> {
     let name = batch.file_name()?.to_str()?;
-    let (stamp, number) = match name.split_once('-') {
-        Some((stamp, number)) => (stamp, number.parse().ok()?),
-        None => (name, 1),
-    };
-    chrono::NaiveDateTime::parse_from_str(stamp, BATCH_NAME_FORMAT).ok()?;
-    Some((stamp.to_owned(), number))
+    let time = name.split('-').next()?;
+    NaiveDateTime::parse_from_str(time, BATCH_NAME_FORMAT).ok()
 }
 
 /// Returns the newest batch with an archive. A failed prune may leave a batch without any.
@@ -280,7 +276,6 @@ fn list_archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::TimeDelta;
     use std::fs;
 
     const NAME: &str = "2026-11-20-100000-a@x.com-codex.tar.gz";

@@ -3,7 +3,7 @@
 use crate::config::BeforeNewCodex;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::inventory::codex_change::CodexChange;
+use crate::inventory::codex_change::describe_codex_change;
 
 const SETTING: &str = "codex-manager config set backup.before_new_codex";
 
@@ -24,7 +24,7 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
     };
     let records = context.archives()?;
     let home = context.codex_home();
-    let Some(change) = CodexChange::compare_with_last_archive(&records, home, &program) else {
+    let Some(change) = describe_codex_change(&records, home, &program) else {
         return Ok(());
     };
     // A new Codex may migrate conversations at its start, and keeps no copy of them (openai/codex#46713).

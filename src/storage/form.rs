@@ -80,15 +80,15 @@ pub(crate) fn convert(
 ) -> Result<u64, ConversionError> {
     // Codex takes the same lock before it opens a rollout to append.
     let _lock = WriterLock::take(home, id)?.ok_or(ConversionError::Busy)?;
-    let before = FileState::read(source)?.ok_or(ConversionError::Changed)?;
-    let target = to.path_of(source);
-    if target.symlink_metadata().is_ok()
-        && let Some(bytes) = merge_forms(source, &target, &before, to)?
+    let former_state = FileState::read(source)?.ok_or(ConversionError::Changed)?;
+    let new_path = to.path_of(source);
+    if new_path.symlink_metadata().is_ok()
+        && let Some(bytes) = merge_forms(source, &new_path, &former_state, to)?
     {
         return Ok(bytes);
     }
-    let mut temp = TempFile::create_beside(&target)?;
-    if to == Form::Plain && before.meta.len() == 0 {
+    let mut temp = TempFile::create_beside(&new_path)?;
+    if to == Form::Plain && former_state.meta.len() == 0 {
         // An empty file has no frame, and the decoder would accept it.
         return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
             .at("expand", source)?;
@@ -100,16 +100,16 @@ pub(crate) fn convert(
     let reader = reader.at("open", source)?;
     let mut reader = ReportingReader { reader, progress };
     let written = match to {
-        Form::Compressed => compress(&mut reader, before.meta.len(), temp.file(), workers),
+        Form::Compressed => compress(&mut reader, former_state.meta.len(), temp.file(), workers),
         Form::Plain => io::copy(&mut reader, temp.file()).map(drop),
     };
-    written.map_err(|e| conversion_error(e, source, &before))?;
+    written.map_err(|e| conversion_error(e, source, &former_state))?;
     let file = temp.file();
-    let bytes = file.metadata().at("read", &target)?.len();
-    if to == Form::Compressed && bytes >= before.meta.len() {
+    let bytes = file.metadata().at("read", &new_path)?.len();
+    if to == Form::Compressed && bytes >= former_state.meta.len() {
         return Err(ConversionError::Incompressible);
     }
-    copy_attributes(&before.meta, file).at("set the attributes of", &target)?;
+    copy_attributes(&former_state.meta, file).at("set the attributes of", &new_path)?;
     // The new form has to survive a power failure before the old one is removed.
     temp.sync()?;
     let (plain, compressed) = match to {
@@ -120,13 +120,13 @@ pub(crate) fn convert(
     if rollout::compare(plain, compressed).at("compare", source)? != Relation::Equal {
         return Err(ConversionError::Changed);
     }
-    match temp.publish(&target)? {
+    match temp.publish(&new_path)? {
         Ok(()) => {}
         Err(_taken) => return Err(ConversionError::Changed),
     }
-    if let Err(e) = remove_old_form(source, &before) {
+    if let Err(e) = remove_old_form(source, &former_state) {
         // Codex may have moved or deleted the conversation, or written to it.
-        tree::remove(&target)?;
+        tree::remove(&new_path)?;
         return Err(e);
     }
     atomic::sync_folder(atomic::parent_of(source))?;
@@ -179,8 +179,8 @@ struct FileState {
 impl FileState {
     /// Returns the state of a regular file; `None` if there is none.
     fn read(path: &Path) -> Result<Option<Self>, IoError> {
-        let found = file_id::stat(path)?.filter(|(_, meta)| meta.is_file());
-        Ok(found.map(|(id, meta)| Self { id, meta }))
+        let regular_file = file_id::stat(path)?.filter(|(_, meta)| meta.is_file());
+        Ok(regular_file.map(|(id, meta)| Self { id, meta }))
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -224,22 +224,30 @@ fn compress(reader: &mut dyn Read, size: u64, to: &mut dyn Write, workers: u32) 
     Ok(())
 }
 
-/// Converts at most the first `limit` bytes of text of a rollout, without writing. Returns the sizes
-/// of the plain and the compressed text.
-pub(super) fn sample(source: &Path, to: Form, limit: u64) -> io::Result<(u64, u64)> {
+/// The sizes of a text in both forms, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FormSizes {
+    pub(super) plain: u64,
+    pub(super) compressed: u64,
+}
+
+/// Converts at most the first `limit` bytes of text of a rollout, without writing. Returns the sizes of that text.
+pub(super) fn sample(source: &Path, to: Form, limit: u64) -> io::Result<FormSizes> {
     let mut file = file_open::open(source)?;
     match to {
         Form::Compressed => {
             let mut packed = Vec::new();
-            let size = file.metadata()?.len().min(limit);
-            compress(&mut file.take(size), size, &mut packed, 1)?;
-            Ok((size, packed.len() as u64))
+            let plain = file.metadata()?.len().min(limit);
+            compress(&mut file.take(plain), plain, &mut packed, 1)?;
+            let compressed = packed.len() as u64;
+            Ok(FormSizes { plain, compressed })
         }
         Form::Plain => {
-            let mut plain = rollout::decompress(&mut file)?.take(limit);
-            let size = io::copy(&mut plain, &mut io::sink())?;
-            drop(plain);
-            Ok((size, file.stream_position()?))
+            let mut text = rollout::decompress(&mut file)?.take(limit);
+            let plain = io::copy(&mut text, &mut io::sink())?;
+            drop(text);
+            let compressed = file.stream_position()?;
+            Ok(FormSizes { plain, compressed })
         }
     }
 }

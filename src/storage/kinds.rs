@@ -62,12 +62,12 @@ impl KindSums {
                 .map(|path| vacuum::estimate_gain(path, since))
                 .sum()
         };
-        let command = |command: String| Some(format!("codex-manager storage {command}"));
+        let storage_command = |verb: String| Some(format!("codex-manager storage {verb}"));
         let mut kinds: Vec<_> = self
             .kinds
             .into_iter()
             .map(|(kind, (bytes, files))| {
-                let remove = |names: &[&str]| {
+                let removal_command = |names: &[&str]| {
                     let paths = names.iter().map(|n| home.join(n).display().to_string());
                     let paths: Vec<_> = paths.map(|path| shell::quote_if_needed(&path)).collect();
                     Some(if cfg!(windows) {
@@ -77,15 +77,18 @@ impl KindSums {
                     })
                 };
                 let (reclaimable_bytes, command) = match kind {
-                    "packages" => (bytes, remove(&["packages"])),
-                    "rollouts" => (shrink_gain, command("shrink".to_owned())),
+                    "packages" => (bytes, removal_command(&["packages"])),
+                    "rollouts" => (shrink_gain, storage_command("shrink".to_owned())),
                     "logs" => {
                         let vacuum = format!("vacuum --keep-logs {LOG_DAYS}d");
-                        (vacuum_gain(&self.logs), command(vacuum))
+                        (vacuum_gain(&self.logs), storage_command(vacuum))
                     }
-                    "caches" => (bytes, remove(&[".tmp", "tmp"])),
-                    "set aside" => (bytes, remove(&[DB_BACKUPS])),
-                    "databases" => (vacuum_gain(&self.databases), command("vacuum".to_owned())),
+                    "caches" => (bytes, removal_command(&[".tmp", "tmp"])),
+                    "set aside" => (bytes, removal_command(&[DB_BACKUPS])),
+                    "databases" => (
+                        vacuum_gain(&self.databases),
+                        storage_command("vacuum".to_owned()),
+                    ),
                     _ => (0, None),
                 };
                 KindUsage {

@@ -29,7 +29,6 @@ pub(crate) struct TrashFilter {
 pub(crate) struct SelectedConversation {
     pub(crate) id: String,
     pub(crate) title: String,
-    pub(crate) project: String,
     pub(crate) bytes: u64,
     pub(crate) rollouts: Vec<PathBuf>,
 }
@@ -39,9 +38,15 @@ pub(crate) struct SelectedConversation {
 pub(crate) struct TrashSelection {
     pub(crate) conversations: Vec<SelectedConversation>,
     pub(crate) names: ResolvedNames,
-    /// Ids of forks that are not chosen and begin with the history of a chosen conversation, each with the id of its
-    /// parent.
-    pub(crate) needed_by: Vec<(String, String)>,
+    /// The forks that are not chosen and begin with the history of a chosen conversation.
+    pub(crate) needed_by: Vec<DependentFork>,
+}
+
+/// A conversation that begins with the history of another one.
+#[derive(Debug)]
+pub(crate) struct DependentFork {
+    pub(crate) id: String,
+    pub(crate) parent_id: String,
 }
 
 /// The conversations that the user named.
@@ -60,17 +65,17 @@ impl ResolvedNames {
         rows: &HashMap<ConversationId, ThreadRow>,
     ) -> Self {
         let mut resolved = Self::default();
-        for wanted in names {
+        for name in names {
             let ids = rollouts.iter().filter_map(|rollout| rollout.id.as_ref());
             let has_title = |id: &ConversationId, fits: &dyn Fn(&str) -> bool| {
                 rows.get(id).is_some_and(|row| row.titles().any(fits))
             };
-            let found = thread_choice::find_named(&ids, wanted, ToString::to_string, has_title);
-            let found: HashSet<_> = found.into_iter().collect();
-            match found.len() {
-                0 => resolved.unknown.push(wanted.clone()),
-                1 => resolved.ids.extend(found.into_iter().cloned()),
-                _ => resolved.ambiguous.push(wanted.clone()),
+            let matching = thread_choice::find_named(&ids, name, ToString::to_string, has_title);
+            let matching: HashSet<_> = matching.into_iter().collect();
+            match matching.len() {
+                0 => resolved.unknown.push(name.clone()),
+                1 => resolved.ids.extend(matching.into_iter().cloned()),
+                _ => resolved.ambiguous.push(name.clone()),
             }
         }
         resolved
@@ -120,7 +125,6 @@ impl TrashSelection {
             let selected = chosen.entry(id.to_string()).or_default();
             selected.id = id.to_string();
             selected.title = row.map(title_of).unwrap_or_default();
-            selected.project = project.to_string();
             selected.bytes += rollout.bytes;
             selected.rollouts.push(rollout.path.to_path_buf());
         }
@@ -161,7 +165,7 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
 fn find_dependent_forks(
     rollouts: &[RolloutUsage],
     chosen: &[SelectedConversation],
-) -> Vec<(String, String)> {
+) -> Vec<DependentFork> {
     if chosen.is_empty() {
         return Vec::new();
     }
@@ -173,15 +177,21 @@ fn find_dependent_forks(
             bases.extend(id.map(|id| (id, &*selected.id)));
         }
     }
-    let chosen = chosen.iter().map(|one| ConversationId::of(&one.id));
-    let chosen: HashSet<_> = chosen.collect();
-    let all = rollouts.iter();
-    let all = all.filter_map(|rollout| Some((rollout.id.as_ref()?, &rollout.path)));
-    let others = all.filter(|(id, _)| !chosen.contains(id));
-    let children = others.filter_map(|(id, path)| {
-        let parent = rollout::read_head(path).ok().flatten()?.base_id()?;
-        let needed = bases.get(&ConversationId::of(&parent))?;
-        Some((id.to_string(), (*needed).to_owned()))
+    let chosen_ids = chosen
+        .iter()
+        .map(|selected| ConversationId::of(&selected.id));
+    let chosen_ids: HashSet<_> = chosen_ids.collect();
+    let forks = rollouts.iter().filter_map(|rollout| {
+        let id = rollout.id.as_ref().filter(|id| !chosen_ids.contains(id))?;
+        let base = rollout::read_head(&rollout.path)
+            .ok()
+            .flatten()?
+            .base_id()?;
+        let parent_id = bases.get(&ConversationId::of(&base))?;
+        Some(DependentFork {
+            id: id.to_string(),
+            parent_id: (*parent_id).to_owned(),
+        })
     });
-    children.collect()
+    forks.collect()
 }

@@ -1,7 +1,7 @@
 //! Compresses the rollouts of conversations that have not changed for a while, and expands compressed ones.
 
 use super::facts;
-use super::form::{self, ConversionError, Form};
+use super::form::{self, ConversionError, Form, FormSizes};
 use super::selection::{ResolvedNames, read_rows};
 use super::walk::{self, RolloutUsage, find_rollouts};
 use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
@@ -100,7 +100,7 @@ impl ShrinkPlan {
         rollouts.retain(|rollout| filter.matches(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
         let (facts, _) = facts::read(&rollouts, state_database);
-        let open = list_open_files(home);
+        let open_files = list_open_files(home);
         let mut items = Vec::new();
         for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
             let is_below = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
@@ -111,9 +111,11 @@ impl ShrinkPlan {
                 continue;
             };
             let path = rollout.path.into_path_buf();
-            let is_open = !open.is_empty()
-                && (open.contains(&path)
-                    || path.canonical().is_ok_and(|real| open.contains(&real)));
+            let is_open = !open_files.is_empty()
+                && (open_files.contains(&path)
+                    || path
+                        .canonical()
+                        .is_ok_and(|real| open_files.contains(&real)));
             items.push(ShrinkItem {
                 session_id,
                 before_bytes: rollout.bytes,
@@ -147,15 +149,15 @@ impl ShrinkPlan {
         let converted = self.items.iter_mut();
         let mut converted: Vec<_> = converted.filter(|item| item.action.converts()).collect();
         let paths: Vec<&Path> = converted.iter().map(|item| item.path.as_path()).collect();
-        let Some((plain, compressed)) = sample(&paths, to, SAMPLE_BYTES) else {
+        let Some(sizes) = sample(&paths, to, SAMPLE_BYTES) else {
             return;
         };
         for item in &mut converted {
-            let (from, into) = match to {
-                Form::Compressed => (plain, compressed),
-                Form::Plain => (compressed, plain),
+            let before = item.before_bytes;
+            item.after_bytes = match to {
+                Form::Compressed => scale(before, sizes.compressed, sizes.plain),
+                Form::Plain => scale(before, sizes.plain, sizes.compressed),
             };
-            item.after_bytes = scale(item.before_bytes, into, from);
         }
     }
 
@@ -274,21 +276,24 @@ pub(super) fn estimate_gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u6
     let selected: Vec<_> = selected.collect();
     let paths: Vec<&Path> = selected.iter().map(|rollout| &*rollout.path).collect();
     let before: u64 = selected.iter().map(|rollout| rollout.bytes).sum();
-    sample(&paths, Form::Compressed, REPORT_SAMPLE_BYTES).map_or(0, |(plain, compressed)| {
-        before.saturating_sub(scale(before, compressed, plain))
+    sample(&paths, Form::Compressed, REPORT_SAMPLE_BYTES).map_or(0, |sizes| {
+        before.saturating_sub(scale(before, sizes.compressed, sizes.plain))
     })
 }
 
 /// Converts the beginnings of some of the rollouts without writing: at most `bytes` bytes of text in total. Returns the
-/// total sizes of these parts, plain and compressed; `None` if nothing could be read.
-fn sample(rollouts: &[&Path], to: Form, bytes: u64) -> Option<(u64, u64)> {
+/// total sizes of these parts; `None` if nothing could be read.
+fn sample(rollouts: &[&Path], to: Form, bytes: u64) -> Option<FormSizes> {
     let step = rollouts.len().div_ceil(SAMPLE_ROLLOUTS).max(1);
     let sampled = rollouts.iter().step_by(step);
     let each = bytes / (sampled.len() as u64).max(1);
     // A file that cannot be read adds nothing.
     let parts = sampled.filter_map(|path| form::sample(path, to, each).ok());
-    let sum = parts.fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
-    Some(sum).filter(|(plain, compressed)| *plain > 0 && *compressed > 0)
+    let total = parts.fold(FormSizes::default(), |total, part| FormSizes {
+        plain: total.plain + part.plain,
+        compressed: total.compressed + part.compressed,
+    });
+    Some(total).filter(|sizes| sizes.plain > 0 && sizes.compressed > 0)
 }
 
 /// Returns `bytes` × `into` / `from`.

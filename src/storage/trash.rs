@@ -189,12 +189,11 @@ impl ConversationTrash {
             files: name_files(&selected.rollouts),
             modes: metas.iter().map(modes::of).collect(),
         };
+        // Two homes may have the conversation, and trash it in one second.
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
+        let target = atomic::find_free_path(&self.folder.join(name));
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
         let pending = self.folder.join(format!("{PENDING}{name}"));
-        let target = self.folder.join(&name);
-        if target.symlink_metadata().is_ok() {
-            return Err(TrashError::Occupied(target));
-        }
         let entry = TrashEntry {
             folder: pending,
             conversation,
@@ -442,20 +441,20 @@ impl TrashEntry {
         let files = &self.conversation.files;
         let name = |path: &Path| Some(RolloutName::parse(path)?.name);
         let names: Vec<_> = files.iter().filter_map(|(path, _)| name(&path.0)).collect();
-        let mut found = Vec::new();
+        let mut candidates = Vec::new();
         files::visit_rollouts(&self.conversation.home.0, &mut |entry, path, _| {
             if name(&path).is_some_and(|name| names.contains(&name)) {
-                found.push(entry.path());
+                candidates.push(entry.path());
             }
         });
-        found.extend(files.iter().map(|(path, _)| path.0.clone()));
-        for path in found {
-            let own = files.iter().find(|(known, _)| known.0 == path);
-            let is_own = match own {
+        candidates.extend(files.iter().map(|(path, _)| path.0.clone()));
+        for path in candidates {
+            let listed_file = files.iter().find(|(listed, _)| listed.0 == path);
+            let is_trashed_copy = match listed_file {
                 Some((_, name)) => is_same_file(&path, &self.folder.join(name))?,
                 None => false,
             };
-            if path.symlink_metadata().is_ok() && !is_own {
+            if path.symlink_metadata().is_ok() && !is_trashed_copy {
                 return Err(TrashError::Occupied(path));
             }
         }

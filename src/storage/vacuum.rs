@@ -113,10 +113,10 @@ impl VacuumPlan {
             let since = self
                 .logs_since
                 .filter(|_| is_database_named(&item.path, LOGS));
-            let mut result = (0, 0);
+            let mut compact = CompactCopy::default();
             let written =
                 exchange.add_replacement(&item.path, |staged| -> Result<(), VacuumError> {
-                    result = write_compact(&item.path, staged, since)?;
+                    compact = write_compact(&item.path, staged, since)?;
                     Ok(())
                 });
             match written {
@@ -129,7 +129,8 @@ impl VacuumPlan {
             for sidecar in database_sidecars(&item.path) {
                 exchange.add_removal(&sidecar)?;
             }
-            (item.after_bytes, item.deleted_rows) = result;
+            item.after_bytes = compact.bytes;
+            item.deleted_rows = compact.deleted_rows;
             self.items.push(item);
         }
         Ok(exchange.commit(&policy)?)
@@ -152,16 +153,16 @@ fn find_databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
         home.join(SQLITE_FOLDER),
     ];
     folders.dedup();
-    let mut found: Vec<_> = folders
+    let mut databases: Vec<_> = folders
         .iter()
         .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten())
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
         .map(|entry| entry.path())
         .filter(|path| is_versioned_database(path) && database::may_be_sqlite(path))
         .collect();
-    found.sort();
-    found.dedup();
-    found
+    databases.sort();
+    databases.dedup();
+    databases
 }
 
 fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem, DatabaseError> {
@@ -171,8 +172,9 @@ fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem,
         let (rows, old_rows) = match since {
             None => (0, 0),
             Some(since) => {
-                let old = format!("SELECT count(*) FROM logs WHERE ts < {}", since.timestamp());
-                (number("SELECT count(*) FROM logs")?, number(&old)?)
+                let before = since.timestamp();
+                let old_rows = format!("SELECT count(*) FROM logs WHERE ts < {before}");
+                (number("SELECT count(*) FROM logs")?, number(&old_rows)?)
             }
         };
         let pages = number("PRAGMA page_count")?;
@@ -180,9 +182,14 @@ fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem,
         Ok((pages, free, number("PRAGMA page_size")?, rows, old_rows))
     })?;
     let before_bytes = size_with_sidecars(path);
-    let used = (pages - free).max(1);
-    let kept = used - if rows > 0 { used * old_rows / rows } else { 0 };
-    let after = kept.max(1).saturating_mul(page_size);
+    let used_pages = (pages - free).max(1);
+    let kept_pages = used_pages
+        - if rows > 0 {
+            used_pages * old_rows / rows
+        } else {
+            0
+        };
+    let after = kept_pages.max(1).saturating_mul(page_size);
     Ok(VacuumItem {
         path: path.to_path_buf(),
         before_bytes,
@@ -199,25 +206,31 @@ pub(super) fn estimate_gain(path: &Path, logs_since: DateTime<Utc>) -> u64 {
     item.map_or(0, |item| item.before_bytes - item.after_bytes)
 }
 
-/// Writes a compact copy of the database `source`, without the log entries before `since`. Returns
-/// its size, and the number of deleted entries.
+#[derive(Default)]
+struct CompactCopy {
+    bytes: u64,
+    /// The number of log entries that the copy lacks.
+    deleted_rows: u64,
+}
+
+/// Writes a compact copy of the database `source`, without the log entries before `since`.
 fn write_compact(
     source: &Path,
     staged: &Path,
     since: Option<DateTime<Utc>>,
-) -> Result<(u64, u64), VacuumError> {
+) -> Result<CompactCopy, VacuumError> {
     database::write_snapshot(source, staged)?;
-    let before = database::count_rows(staged)?;
-    let deleted = database::compact(staged, since.map(|since| since.timestamp()))?;
+    let rows_before = database::count_rows(staged)?;
+    let deleted_rows = database::compact(staged, since.map(|since| since.timestamp()))?;
     // The copy is checked although SQLite wrote it, because the disk may be full or faulty.
     database::check_integrity(staged)?;
-    let after = database::count_rows(staged)?;
-    let is_complete = before.len() == after.len()
-        && before
+    let rows_after = database::count_rows(staged)?;
+    let is_complete = rows_before.len() == rows_after.len()
+        && rows_before
             .iter()
-            .zip(&after)
+            .zip(&rows_after)
             .all(|((table, before), (_, after))| {
-                let deleted = if table == "logs" { deleted } else { 0 };
+                let deleted = if table == "logs" { deleted_rows } else { 0 };
                 *before == *after + deleted
             });
     if !is_complete {
@@ -225,7 +238,10 @@ fn write_compact(
     }
     copy_permissions(source, staged)?;
     let bytes = staged.metadata().at("read", staged)?.len();
-    Ok((bytes, deleted))
+    Ok(CompactCopy {
+        bytes,
+        deleted_rows,
+    })
 }
 
 fn copy_permissions(from: &Path, to: &Path) -> Result<(), VacuumError> {

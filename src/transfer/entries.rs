@@ -37,10 +37,10 @@ pub(super) fn read_entry<'b, R: Read>(
             long_name = Some(bytes);
             continue;
         }
-        let found = long_name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
-        if kind != EntryType::Regular || found != name.as_bytes() {
-            let found = String::from_utf8_lossy(&found).into_owned();
-            return damaged(format!("found {found} instead of the file {name}"));
+        let entry_name = long_name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
+        if kind != EntryType::Regular || entry_name != name.as_bytes() {
+            let entry_name = String::from_utf8_lossy(&entry_name).into_owned();
+            return damaged(format!("found {entry_name} instead of the file {name}"));
         }
         if size.is_some_and(|size| size != entry.size()) {
             return damaged(format!("the size of {name} does not match the manifest"));
@@ -76,16 +76,16 @@ pub(super) fn read_manifest<R: Read>(
 /// file also checks the authenticity of the last encrypted block.
 pub(super) fn check_end(mut after_entries: impl Read) -> Result<(), PackageError> {
     let mut buffer = [0; 4096];
-    let mut left = 64 * 1024_usize;
+    let mut allowed_bytes = 64 * 1024_usize;
     loop {
         let n = after_entries.read(&mut buffer)?;
         if n == 0 {
             return Ok(());
         }
-        if n > left || buffer[..n].iter().any(|byte| *byte != 0) {
+        if n > allowed_bytes || buffer[..n].iter().any(|byte| *byte != 0) {
             return Err(PackageError::Damaged("data after its end".into()));
         }
-        left -= n;
+        allowed_bytes -= n;
     }
 }
 

@@ -10,11 +10,12 @@ use super::seal::Encryption;
 use crate::accounts::{LoginOwner, Profile, ProfileFile, Profiles};
 use crate::archive::{EntryName, Metadata, names};
 use crate::codex::AUTH_JSON;
-use crate::inventory::{ArchiveProblem, InventoryFile, cooldown, observations, store};
+use crate::inventory::{
+    ArchiveProblem, ArchiveRecord, InventoryFile, cooldown, observations, store,
+};
 use crate::io::{
-    ContentDigest, Document, Hasher, IoContext, IoError, OrdinaryPath, Progress, SecretBytes,
-    Sha256Digest, TempFile, Timestamp, Zone, atomic, document, file_open, flush, is_interrupted,
-    tree,
+    Document, Hasher, IoContext, IoError, OrdinaryPath, Progress, SecretBytes, Sha256Digest,
+    TempFile, Timestamp, Zone, atomic, document, file_open, flush, is_interrupted, tree,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -119,13 +120,14 @@ pub(crate) fn plan(
         ..ExportPlan::default()
     };
     let profiles = Profiles::of(home);
-    let mut all = profiles.list()?;
+    let mut all_profiles = profiles.list()?;
     // Of two profiles of one account, the first is exported.
-    all.sort_by_key(|profile| handover::find_obstacle(profile, options.codex_home).is_some());
+    all_profiles
+        .sort_by_key(|profile| handover::find_obstacle(profile, options.codex_home).is_some());
     // An export of these profiles would lose the fields that a newer version added to profile.json.
-    let newer: BTreeMap<_, _> = profiles.list_newer(&all).into_iter().collect();
+    let newer: BTreeMap<_, _> = profiles.list_newer(&all_profiles).into_iter().collect();
     let mut exported: Vec<&Profile> = Vec::new();
-    for profile in &all {
+    for profile in &all_profiles {
         let newer = newer.get(&profile.name).map(ToString::to_string);
         if let Some(why) = newer.or_else(|| find_import_obstacle(profile, &exported)) {
             plan.skip(&profile.name, why);
@@ -134,8 +136,8 @@ pub(crate) fn plan(
         add_profile(&mut plan, profile, options)?;
         exported.push(profile);
     }
-    let known = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
-    add_document(&mut plan, cooldown::FILE_NAME, &known)?;
+    let cooldown_file = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
+    add_document(&mut plan, cooldown::FILE_NAME, &cooldown_file)?;
     let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME))?;
     if let Some(inventory) = inventory.good() {
         // The importing machine rebuilds the list of archives from its backups/.
@@ -163,9 +165,9 @@ pub(crate) fn plan(
 fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<String> {
     let entry =
         |name: &str| EntryName::from_path(&Path::new(PROFILES).join(name).join(PROFILE_JSON));
-    let Some(own) = entry(&profile.name)
+    let Some(own_entry) = entry(&profile.name)
         .ok()
-        .filter(|own| ExportPart::from_path(own).is_some())
+        .filter(|own_entry| ExportPart::from_path(own_entry).is_some())
     else {
         return Some("its folder has a name that no profile may have".into());
     };
@@ -180,7 +182,8 @@ fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<Stri
         {
             return Some(format!("it has the same account as the profile {name}"));
         }
-        let is_same_name = entry(name).is_ok_and(|entry| entry.fold_case() == own.fold_case());
+        let is_same_name =
+            entry(name).is_ok_and(|entry| entry.fold_case() == own_entry.fold_case());
         is_same_name.then(|| format!("its name differs from {name} only in letter case"))
     })
 }
@@ -282,17 +285,12 @@ fn add_backups(
                 continue;
             }
             let path = backups.join(&record.path);
-            let recorded = record.metadata.archive_digest();
-            let (sha256, size, matches_record) = compute_digest(&path, recorded, progress)?;
-            if size != stamp.bytes || !matches_record {
+            let measured = measure_archive(&path, &record, progress)?;
+            let Some(file) = measured.filter(|file| file.size == stamp.bytes) else {
                 plan.skip(&record.path, "it is damaged: it does not match its sidecar");
                 continue;
-            }
-            plan.manifest.files.push(ExportFile {
-                path: entry_name(&folder.join(&record.path))?,
-                size,
-                sha256,
-            });
+            };
+            plan.manifest.files.push(file);
             plan.contents.push(ExportContent::File(path));
             plan.archives += 1;
         }
@@ -316,13 +314,14 @@ fn add_backups(
     Ok(())
 }
 
-/// Returns the SHA-256 and the size of a file, and true if `recorded` is a digest of the same content or `None`. The
-/// recorded digest may be of another algorithm.
-fn compute_digest(
+/// Returns the entry of an archive in the manifest; `None` if the archive does not have the digest in its record, which
+/// may be of another algorithm.
+fn measure_archive(
     path: &Path,
-    recorded: Option<ContentDigest>,
+    record: &ArchiveRecord,
     progress: &dyn Progress,
-) -> Result<(Sha256Digest, u64, bool), TransferError> {
+) -> Result<Option<ExportFile>, TransferError> {
+    let recorded = record.metadata.archive_digest();
     let mut hasher = Hasher::default();
     let mut record_hasher = recorded.map(|recorded| recorded.hasher());
     let size = read_chunks(path, progress, |bytes| {
@@ -332,8 +331,13 @@ fn compute_digest(
         }
         Ok(())
     })?;
-    let matches_record = recorded == record_hasher.map(|hasher| hasher.digest());
-    Ok((hasher.digest(), size, matches_record))
+    let is_recorded = recorded == record_hasher.map(|hasher| hasher.digest());
+    let file = ExportFile {
+        path: entry_name(&Path::new(BACKUPS).join(&record.path))?,
+        size,
+        sha256: hasher.digest(),
+    };
+    Ok(is_recorded.then_some(file))
 }
 
 /// Passes the content of a file in chunks to `on_chunk`, and returns the length of the file in bytes.

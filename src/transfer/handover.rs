@@ -93,26 +93,26 @@ pub(crate) fn publish(
     // Lock order: the login lock before the lock on profiles, as in every command that makes a login live.
     let _live = lock_live_login(codex_home)?;
     let _lock = FileLock::acquire(&profiles.lock_path())?;
-    let before = load_unchanged_profiles(profiles, logins, codex_home)?;
+    let former_profiles = load_unchanged_profiles(profiles, logins, codex_home)?;
     let id = FileId::read(file.path())?;
     let missing = || io::Error::from(ErrorKind::NotFound);
     let id = id.ok_or_else(missing).at("find", file.path())?;
-    let note = PendingMove {
+    let pending_move = PendingMove {
         file: target.to_path_buf(),
         unfinished: file.path().to_path_buf(),
         id: Some(id),
         inode: None,
         since: now,
     };
-    let noted = before.iter().try_for_each(|profile| {
-        let moving = moving_record(profile, &note, export_id);
+    let result = former_profiles.iter().try_for_each(|profile| {
+        let moving = moving_record(profile, &pending_move, export_id);
         profiles.write_note(&profile.name, &moving)
     });
-    if let Err(e) = noted {
-        return_logins(profiles, &before, file)?;
+    if let Err(e) = result {
+        return_logins(profiles, &former_profiles, file)?;
         return Err(e.into());
     }
-    rename_export(profiles, &before, &note, export_id, file)
+    rename_export(profiles, &former_profiles, &pending_move, export_id, file)
 }
 
 /// Returns the content of `profile.json` for a profile whose login is moving.
@@ -131,13 +131,13 @@ fn moving_record(profile: &Profile, note: &PendingMove, export_id: &str) -> Prof
 /// returns the logins to their profiles, and returns false. `before` has the profiles as they were before the move.
 fn rename_export(
     profiles: &Profiles,
-    before: &[Profile],
+    former_profiles: &[Profile],
     note: &PendingMove,
     export_id: &str,
     file: TempFile,
 ) -> Result<bool, TransferError> {
     let (error, file) = match file.try_publish(&note.file) {
-        Ok(()) => return record_moved(profiles, before, note, export_id).map(|()| true),
+        Ok(()) => return record_moved(profiles, former_profiles, note, export_id).map(|()| true),
         Err(PublishError { error, file }) => (error, file),
     };
     // Without a file in the error, the rename happened, but may not be durable.
@@ -146,9 +146,11 @@ fn rename_export(
     };
     match determine_outcome(note) {
         // A network file system renamed the file, but reported a failure because its reply was lost.
-        MoveOutcome::Moved(_) => record_moved(profiles, before, note, export_id).map(|()| true),
+        MoveOutcome::Moved(_) => {
+            record_moved(profiles, former_profiles, note, export_id).map(|()| true)
+        }
         MoveOutcome::Returned => {
-            return_logins(profiles, before, file)?;
+            return_logins(profiles, former_profiles, file)?;
             match error.source.kind() {
                 ErrorKind::AlreadyExists => Ok(false),
                 _ => Err(error.into()),
@@ -198,13 +200,13 @@ fn load_unchanged_profiles(
 /// profile cannot be written, the file stays.
 fn return_logins(
     profiles: &Profiles,
-    before: &[Profile],
+    former_profiles: &[Profile],
     file: TempFile,
 ) -> Result<(), TransferError> {
-    let undone = before
+    let result = former_profiles
         .iter()
         .try_for_each(|profile| profiles.write_note(&profile.name, &profile.file));
-    if let Err(e) = undone {
+    if let Err(e) = result {
         // The next command needs the file under its temporary name, to see that the export failed.
         file.keep();
         return Err(e.into());
@@ -214,11 +216,11 @@ fn return_logins(
 
 fn record_moved(
     profiles: &Profiles,
-    before: &[Profile],
+    former_profiles: &[Profile],
     note: &PendingMove,
     export_id: &str,
 ) -> Result<(), TransferError> {
-    for profile in before {
+    for profile in former_profiles {
         let moved = ProfileFile {
             moving: None,
             ..moving_record(profile, note, export_id)

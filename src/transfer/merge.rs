@@ -4,16 +4,16 @@
 
 use super::error::TransferError;
 use super::export::NotTransferred;
-use super::manifest::{CONFIG, LAUNCHES};
+use super::manifest::{CONFIG, ExportFile, LAUNCHES};
 use super::profiles::{self, ImportOptions, ProfileImport};
-use super::reader::{ExportedArchive, Package};
+use super::reader::Package;
 use crate::accounts::{LiveHomeUpdate, Profiles};
 use crate::archive::names;
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::inventory::{
-    ArchiveRecord, CooldownFile, InventoryFile, LegacyRecord, cooldown, legacy, observations, store,
+    CooldownFile, InventoryFile, LegacyRecord, cooldown, legacy, observations, store,
 };
-use crate::io::{ContentDigest, FileLock, IoContext, atomic, document, file_open, hash, links};
+use crate::io::{FileLock, IoContext, atomic, document, file_open, hash, links};
 use crate::quota::{AccountEntry, WeeklyEvidence};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -24,7 +24,7 @@ use std::path::Path;
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ArchiveOutcome {
     Added,
-    /// The manager home already has an archive with the same bytes, perhaps under another name.
+    /// The manager home already has an archive with the same bytes under this name, or this name with a number.
     Present,
 }
 
@@ -83,10 +83,12 @@ pub(crate) fn plan(
     let mut new_spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
-            let mut known = observations::load(home, identity)?;
-            let before = known.spans.len();
-            file.spans.iter().for_each(|span| known.add(span.clone()));
-            new_spans += known.spans.len().saturating_sub(before);
+            let mut local_file = observations::load(home, identity)?;
+            let before = local_file.spans.len();
+            file.spans
+                .iter()
+                .for_each(|span| local_file.add(span.clone()));
+            new_spans += local_file.spans.len().saturating_sub(before);
         }
     }
     let (profiles, left) = profiles::plan(package, options)?;
@@ -94,11 +96,7 @@ pub(crate) fn plan(
         profiles,
         left,
         accounts: list_changed_accounts(&cooldown, &package.cooldown),
-        archives: plan_archives(
-            package,
-            &store::list_archives(home)?,
-            &store::backups_folder(home),
-        )?,
+        archives: plan_archives(package, &store::backups_folder(home))?,
         records: select_new_records(package, &inventory.good().unwrap_or_default()).len(),
         observations: new_spans,
         launches: select_new_launches(package, &launches).len(),
@@ -111,27 +109,29 @@ pub(crate) fn plan(
     })
 }
 
-fn plan_archives(
-    package: &Package,
-    local: &[ArchiveRecord],
-    backups: &Path,
-) -> Result<Vec<ArchiveImport>, TransferError> {
-    let mut used_names: BTreeSet<String> = local.iter().map(|r| r.path.to_lowercase()).collect();
+/// Decides under which name each archive is saved: its own, or with a number if another archive has that name.
+fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>, TransferError> {
+    // In lower case, because some file systems do not distinguish the letter case.
+    let mut planned_names: BTreeSet<String> = BTreeSet::new();
     let mut plans = Vec::new();
     for archive in &package.archives {
-        let present = find_same_archive(local, archive, backups)?;
-        let outcome = match present {
-            Some(_) => ArchiveOutcome::Present,
-            None => ArchiveOutcome::Added,
+        let stem = names::strip_archive_suffix(&archive.name);
+        let mut number = 0;
+        let (saved_as, outcome) = loop {
+            number += 1;
+            let name = names::archive_name(stem, number);
+            let path = backups.join(&name);
+            if planned_names.contains(&name.to_lowercase()) {
+                continue;
+            }
+            if path.symlink_metadata().is_err() {
+                break (name, ArchiveOutcome::Added);
+            }
+            if has_same_content(&path, &archive.file)? {
+                break (name, ArchiveOutcome::Present);
+            }
         };
-        let saved_as = present.unwrap_or_else(|| {
-            let stem = names::strip_archive_suffix(&archive.name);
-            let free = (1..).map(|number| names::archive_name(stem, number));
-            free.filter(|name| !used_names.contains(&name.to_lowercase()))
-                .find(|name| backups.join(name).symlink_metadata().is_err())
-                .unwrap_or_default()
-        });
-        used_names.insert(saved_as.to_lowercase());
+        planned_names.insert(saved_as.to_lowercase());
         plans.push(ArchiveImport {
             archive: archive.name.clone(),
             saved_as,
@@ -141,38 +141,20 @@ fn plan_archives(
     Ok(plans)
 }
 
-/// Returns the name of the local archive with the same bytes as `archive`, or `None`. Reads local archives of the same
-/// size if their record has no SHA-256.
-fn find_same_archive(
-    archives: &[ArchiveRecord],
-    archive: &ExportedArchive,
-    backups: &Path,
-) -> Result<Option<String>, TransferError> {
-    let digest = archive.file.sha256.to_string();
-    let of_size = archives.iter().filter(|r| {
-        r.archive
-            .as_ref()
-            .is_some_and(|stamp| stamp.bytes == archive.file.size)
-    });
-    for record in of_size {
-        let is_same = match record.metadata.archive_digest() {
-            Some(ContentDigest::Sha256(recorded)) => recorded.to_string() == digest,
-            // The export has only a SHA-256 to compare with.
-            Some(ContentDigest::Blake3(_)) | None => {
-                let path = backups.join(&record.path);
-                let mut file = file_open::open(&path).at("open", &path)?;
-                hash::hash_reader(&mut file).at("read", &path)?.0 == digest
-            }
-        };
-        if is_same {
-            return Ok(Some(record.path.clone()));
-        }
+fn has_same_content(path: &Path, file: &ExportFile) -> Result<bool, TransferError> {
+    if !path
+        .metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.len() == file.size)
+    {
+        return Ok(false);
     }
-    Ok(None)
+    let mut opened = file_open::open(path).at("open", path)?;
+    let (digest, _) = hash::hash_reader(&mut opened).at("read", path)?;
+    Ok(digest == file.sha256.to_string())
 }
 
 fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'a LegacyRecord> {
-    let known: HashSet<&str> = local
+    let local_paths: HashSet<&str> = local
         .legacy
         .iter()
         .map(|r| r.source_path.as_str())
@@ -181,7 +163,7 @@ fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'
         .inventory
         .legacy
         .iter()
-        .filter(|record| !known.contains(record.source_path.as_str()))
+        .filter(|record| !local_paths.contains(record.source_path.as_str()))
         .collect()
 }
 
@@ -192,25 +174,25 @@ fn select_new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> 
         let value: serde_json::Value = serde_json::from_slice(line).ok()?;
         Some(value.get("launch_id")?.as_str()?.to_owned())
     };
-    let known: HashSet<String> = local.split(|byte| *byte == b'\n').filter_map(id).collect();
+    let local_ids: HashSet<String> = local.split(|byte| *byte == b'\n').filter_map(id).collect();
     let exported = package.launches.as_deref().unwrap_or_default();
     exported
         .split(|byte| *byte == b'\n')
-        .filter(|line| id(line).is_some_and(|id| !known.contains(&id)))
+        .filter(|line| id(line).is_some_and(|id| !local_ids.contains(&id)))
         .collect()
 }
 
 fn list_changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<String> {
     let mut merged = local.clone();
-    let mut changed = Vec::new();
+    let mut changed_emails = Vec::new();
     for entry in &exported.accounts {
-        let before = merged.find(&entry.identity).cloned();
+        let former_entry = merged.find(&entry.identity).cloned();
         merge_entry(&mut merged, entry);
-        if merged.find(&entry.identity) != before.as_ref() {
-            changed.push(entry.identity.email.to_string());
+        if merged.find(&entry.identity) != former_entry.as_ref() {
+            changed_emails.push(entry.identity.email.to_string());
         }
     }
-    changed
+    changed_emails
 }
 
 /// Merges the newer facts in `exported` into the entry of the same account in `file`. The availability of the login in
@@ -347,14 +329,16 @@ fn apply_archives(
     home: &Path,
 ) -> Result<(), TransferError> {
     let backups = store::backups_folder(home);
-    let staged: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
+    let staged_archives: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
     atomic::create_private_folder(&backups)?;
     for plan in planned {
         let target = backups.join(&plan.saved_as);
-        let staged = staged.get(&plan.archive).and_then(|a| a.staged.as_deref());
+        let staged_file = staged_archives
+            .get(&plan.archive)
+            .and_then(|a| a.staged.as_deref());
         let is_new = plan.outcome == ArchiveOutcome::Added;
-        if let Some(staged) = staged.filter(|_| is_new)
-            && !links::publish_copy(staged, &target)?
+        if let Some(staged_file) = staged_file.filter(|_| is_new)
+            && !links::publish_copy(staged_file, &target)?
         {
             return Err(TransferError::Exists(target));
         }
@@ -392,9 +376,11 @@ fn apply_records(package: &Package, home: &Path) -> Result<(), TransferError> {
         &home.join(store::FILE_NAME),
         &home.join(LOCK_NAME),
         |inventory: &mut InventoryFile| {
-            let new = select_new_records(package, inventory);
-            let new = new.into_iter().cloned().collect();
-            legacy::merge(inventory, new, |_, name| backups.join(name).exists());
+            let new_records = select_new_records(package, inventory);
+            let new_records = new_records.into_iter().cloned().collect();
+            legacy::merge(inventory, new_records, |_, name| {
+                backups.join(name).exists()
+            });
         },
     )?;
     Ok(())
@@ -404,14 +390,14 @@ fn apply_launches(package: &Package, home: &Path) -> Result<(), TransferError> {
     let path = home.join(LAUNCHES);
     let _lock = FileLock::acquire(&home.join(LOCK_NAME))?;
     let mut text = file_open::read_if_exists(&path)?.unwrap_or_default();
-    let new = select_new_launches(package, &text);
-    if new.is_empty() {
+    let new_lines = select_new_launches(package, &text);
+    if new_lines.is_empty() {
         return Ok(());
     }
     if text.last().is_some_and(|last| *last != b'\n') {
         text.push(b'\n');
     }
-    for line in new {
+    for line in new_lines {
         text.extend_from_slice(line);
         text.push(b'\n');
     }

@@ -110,14 +110,14 @@ impl LocalAccount {
     /// Returns the freshness of the newest login of the account that this machine has ever observed.
     fn newest(&self) -> Freshness {
         let current = self.profile.as_ref().map(Profile::newest);
-        let seen = current.or(self.removed.as_ref().map(|note| note.newest));
+        let recorded = current.or(self.removed.as_ref().map(|note| note.newest));
         let live = self.live.as_ref().and_then(|live| live.login.as_ref());
         let live = live.map(|login| login.freshness).unwrap_or_default();
-        let seen = seen.unwrap_or_default();
-        if live.is_newer_than(&seen) {
+        let recorded = recorded.unwrap_or_default();
+        if live.is_newer_than(&recorded) {
             live
         } else {
-            seen
+            recorded
         }
     }
 
@@ -199,8 +199,8 @@ pub(super) fn plan(
     options: &ImportOptions<'_>,
 ) -> Result<(Vec<ProfileImport>, Vec<NotTransferred>), TransferError> {
     let profiles = Profiles::of(options.manager_home);
-    let all = profiles.list()?;
-    let newer = profiles.list_newer(&all);
+    let local_profiles = profiles.list()?;
+    let newer = profiles.list_newer(&local_profiles);
     // The folder may be missing. If it cannot be read, `list` has already failed.
     let entries = fs::read_dir(profiles.folder_of(""));
     let entries = entries.into_iter().flatten().flatten();
@@ -214,9 +214,10 @@ pub(super) fn plan(
         let Some(identity) = &exported.file.identity else {
             continue;
         };
-        let local = LocalAccount::find(identity, &all, options);
-        let own = local.profile.as_ref();
-        let newer_version = own.and_then(|own| newer.iter().find(|(name, _)| *name == own.name));
+        let local = LocalAccount::find(identity, &local_profiles, options);
+        let local_profile = local.profile.as_ref();
+        let newer_version = local_profile
+            .and_then(|local_profile| newer.iter().find(|(name, _)| *name == local_profile.name));
         if let Some((_, error)) = newer_version {
             left.push(NotTransferred {
                 name: name.clone(),
@@ -224,25 +225,25 @@ pub(super) fn plan(
             });
             continue;
         }
-        let profile = if let Some(own) = own {
-            own.name.clone()
+        let profile = if let Some(local_profile) = local_profile {
+            local_profile.name.clone()
         } else {
-            let mut free = name.clone();
+            let mut free_name = name.clone();
             let mut number = 1;
-            while check_not_anothers_email(&all, &free, identity).is_err()
-                || !used_names.insert(free.to_lowercase())
+            while check_not_anothers_email(&local_profiles, &free_name, identity).is_err()
+                || !used_names.insert(free_name.to_lowercase())
             {
                 number += 1;
-                free = format!("{name}-{number}");
+                free_name = format!("{name}-{number}");
             }
-            free
+            free_name
         };
         plans.push(ProfileImport {
             name: name.clone(),
             profile,
             email: identity.email.to_string(),
             account_id: identity.account_id.clone(),
-            created: own.is_none(),
+            created: local_profile.is_none(),
             login: local.decide_outcome(exported, &package.id),
         });
     }
@@ -320,17 +321,17 @@ fn create_without_login(
     let removed = identity.and_then(|identity| profiles.read_removed_record(identity));
     // The owner, the freshness and the superseded logins are those of this machine, because the exporting machine keeps
     // its own login.
-    let known = removed.unwrap_or(ProfileFile {
+    let local_record = removed.unwrap_or(ProfileFile {
         owner: LoginOwner::Moved,
         ..ProfileFile::default()
     });
     let record = ProfileFile {
-        owner: known.owner,
+        owner: local_record.owner,
         live_home: None,
         moving: None,
-        moved_with: known.moved_with,
-        newest: known.newest,
-        superseded: known.superseded,
+        moved_with: local_record.moved_with,
+        newest: local_record.newest,
+        superseded: local_record.superseded,
         ..exported.clone()
     };
     Ok(profiles.write_note(name, &record)?)

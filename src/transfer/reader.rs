@@ -176,7 +176,7 @@ impl Package {
 /// Determines the kind of each file in the manifest. Fails for unknown, duplicate or too large files, and for logins or
 /// archives that the manifest does not announce.
 fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)>, PackageError> {
-    let mut seen = HashSet::new();
+    let mut folded_names = HashSet::new();
     let mut parts = Vec::new();
     let mut in_memory = 0_u64;
     for file in &manifest.files {
@@ -188,7 +188,7 @@ fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)
             return damaged("a file that no export contains");
         };
         // Two names that differ only in case are the same file on macOS and Windows.
-        if !seen.insert(file.path.fold_case()) {
+        if !folded_names.insert(file.path.fold_case()) {
             return damaged("a duplicate name");
         }
         if file.size > part.max_bytes() {
@@ -257,17 +257,20 @@ fn assign_logins(
     package: &mut Package,
     logins: BTreeMap<String, SecretBytes>,
 ) -> Result<(), PackageError> {
-    let mut accounts: Vec<&Identity> = Vec::new();
+    let mut profile_accounts: Vec<&Identity> = Vec::new();
     for (name, profile) in &package.profiles {
         let Some(identity) = &profile.file.identity else {
             let detail = format!("the profile {name} names no account");
             return Err(PackageError::Damaged(detail));
         };
-        if accounts.iter().any(|known| known.is_same(identity)) {
+        if profile_accounts
+            .iter()
+            .any(|account| account.is_same(identity))
+        {
             let detail = format!("two profiles of {identity}");
             return Err(PackageError::Damaged(detail));
         }
-        accounts.push(identity);
+        profile_accounts.push(identity);
     }
     for (name, bytes) in logins {
         let damaged =

@@ -92,16 +92,15 @@ pub(crate) fn backup(
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
     let mut superseded: Vec<String> = Vec::new();
-    match backup_until_unchanged(restic, tree, origin, &mut superseded, progress) {
-        Ok(report) => Ok(SnapshotReport {
-            superseded: forget(restic, superseded),
-            ..report
-        }),
-        Err(e) => {
-            forget(restic, superseded);
-            Err(e)
-        }
+    let result = backup_until_unchanged(restic, tree, origin, &mut superseded, progress);
+    let is_removed = restic.forget(superseded.iter().map(String::as_str)).is_ok();
+    if is_removed {
+        superseded.clear();
     }
+    Ok(SnapshotReport {
+        superseded,
+        ..result?
+    })
 }
 
 /// Makes snapshots until no file has changed while restic read it. Adds the ids of the earlier snapshots to
@@ -142,15 +141,6 @@ fn backup_until_unchanged(
     Err(VaultError::Changing(home))
 }
 
-/// Removes snapshots. Returns all `ids` if one of them could not be removed.
-fn forget(restic: &Restic, ids: Vec<String>) -> Vec<String> {
-    if restic.forget(ids.iter().map(String::as_str)).is_ok() {
-        Vec::new()
-    } else {
-        ids
-    }
-}
-
 /// Runs `restic backup` on the content of `folder`. Fails if restic could not read a file, although restic then makes a
 /// snapshot without this file.
 pub(super) fn run_backup(
@@ -178,7 +168,7 @@ pub(super) fn run_backup(
     // Relative, so that the tree of the snapshot begins at the home and not at `/`.
     args.push(".");
     let mut report = None;
-    let mut meter = ProgressMeter {
+    let mut progress_meter = ProgressMeter {
         progress,
         expected_bytes: 0,
         shown_bytes: 0,
@@ -186,7 +176,7 @@ pub(super) fn run_backup(
     };
     restic.run_lines(folder, &args, |line| {
         match serde_json::from_slice::<BackupLine>(line) {
-            Ok(BackupLine::Status(status)) => meter.update(status),
+            Ok(BackupLine::Status(status)) => progress_meter.update(status),
             Ok(BackupLine::Summary(summary)) => {
                 report = Some(summary);
                 true

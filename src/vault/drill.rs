@@ -9,7 +9,7 @@ use super::snapshot::Snapshot;
 use crate::accounts::AuthPolicy;
 use crate::archive::{ArchiveReader, Compression, verify};
 use crate::codex::{AppServerError, Program, kind_of, thread_list};
-use crate::io::{Environment, Progress, Timestamp};
+use crate::io::{Environment, Progress, Silent, Timestamp};
 use crate::restore::{RestoreRequest, RestoreTarget, Selection, apply};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -36,21 +36,9 @@ pub(crate) struct DrillReport {
     pub(crate) problems: Vec<String>,
 }
 
-/// Progress of the three passes over the content: download, check and restore.
-struct ThreePasses<'a>(&'a dyn Progress);
-
-impl Progress for ThreePasses<'_> {
-    fn expect_bytes(&self, total: u64) {
-        self.0.expect_bytes(total.saturating_mul(3));
-    }
-
-    fn add_bytes(&self, bytes: u64) {
-        self.0.add_bytes(bytes);
-    }
-}
-
 /// Converts the snapshot into an archive, checks its digests and databases, restores it without its login into a
 /// temporary folder, and lets Codex list the conversations there. Ends with the first problem. Removes all files.
+/// `progress` counts the downloaded bytes.
 ///
 /// # Errors
 /// restic fails, the snapshot differs from its manifest, the archive cannot be restored, the disk is full, or the user
@@ -61,7 +49,6 @@ pub(crate) fn run_drill(
     options: &DrillOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<DrillReport, VaultError> {
-    let progress = &ThreePasses(progress);
     let staging = create_staging(options.manager_home)?;
     let tmp = staging_folder(options.manager_home);
     let contents = SnapshotContents::read(restic, snapshot)?;
@@ -73,7 +60,7 @@ pub(crate) fn run_drill(
         Compression::Fast,
         progress,
     )?;
-    let verified = verify::verify(file.path(), &tmp, progress)?;
+    let verified = verify::verify(file.path(), &tmp, &Silent)?;
     if let Some(e) = verified.unread {
         return Err(e.into());
     }
@@ -88,7 +75,7 @@ pub(crate) fn run_drill(
     }
     let archive = ArchiveReader::open(file.path())?;
     let home = staging.path("home");
-    restore_into(&home, &archive, options, progress)?;
+    restore_into(&home, &archive, options)?;
     let Some(codex) = options.codex else {
         return Ok(report);
     };
@@ -111,7 +98,6 @@ fn restore_into(
     home: &Path,
     archive: &ArchiveReader,
     options: &DrillOptions<'_>,
-    progress: &dyn Progress,
 ) -> Result<(), VaultError> {
     let request = RestoreRequest {
         archive,
@@ -131,7 +117,7 @@ fn restore_into(
         now: options.now,
         planned_after: Instant::now(),
     };
-    apply::apply(&request, progress)?;
+    apply::apply(&request, &Silent)?;
     Ok(())
 }
 

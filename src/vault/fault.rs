@@ -55,13 +55,13 @@ const MESSAGES: [(Fault, &str); 10] = [
     (
         Fault::Credentials,
         "access key id you provided|invalidaccesskeyid|signaturedoesnotmatch|request signature we calculated|\
-          expired|access denied|accessdenied|403 forbidden|401 unauthorized|unauthorized|no credentials found|\
+          token has expired|expiredtoken|expired or revoked|access denied|accessdenied|403 forbidden|401 unauthorized|unauthorized|no credentials found|\
           unsupported algorithm|invalid credentials",
     ),
     (
         Fault::Network,
         "connection refused|connection reset|no such host|network is unreachable|no route to host|i/o timeout|\
-          tls handshake|unexpected eof|unable to start the sftp session|broken pipe|server closed|\
+          tls handshake|certificate|unexpected eof|unable to start the sftp session|broken pipe|server closed|\
           502 bad gateway|503 service unavailable",
     ),
     (
@@ -76,7 +76,7 @@ const MESSAGES: [(Fault, &str); 10] = [
         Fault::Damaged,
         "not found in repository|ciphertext verification failed|invalid data returned|not found in index|\
           not found in snapshot|should be a file, but is a|pack file|errors were found|contains errors|\
-          failed to load index|load <|/data/",
+          failed to load index|load <|load(<data/",
     ),
 ];
 
@@ -90,7 +90,8 @@ impl Fault {
         let by_text = MESSAGES
             .iter()
             .find(|(_, messages)| messages.split('|').any(|m| text.contains(m)))
-            .map(|(fault, _)| *fault);
+            .map(|(fault, _)| *fault)
+            .or_else(|| names_pack(&text).then_some(Self::Damaged));
         match (code, by_text) {
             (None, _) => Self::Killed,
             (Some(10), _) => Self::NoRepository,
@@ -99,6 +100,14 @@ impl Fault {
             (_, found) => found.unwrap_or(Self::Other),
         }
     }
+}
+
+/// Returns true if a message names a pack of the repository: `data/5e/5e01…`. A home may be below `/data/` too.
+fn names_pack(text: &str) -> bool {
+    text.split("/data/").skip(1).any(|path| {
+        let name = path.as_bytes();
+        name.len() > 5 && name[2] == b'/' && name[..2] == name[3..5]
+    })
 }
 
 impl fmt::Display for Fault {
@@ -132,11 +141,13 @@ pub(crate) fn extract_reason(stderr: &str) -> String {
             || line.contains(RETRY)
     };
     let fatal = lines.iter().position(|line| line.starts_with("Fatal:"));
-    let chosen = fatal.map(|i| lines[i].as_str()).or_else(|| {
-        let mut rest = lines.iter().map(String::as_str);
-        rest.find(|line| !is_advice(line))
+    let message = fatal.map(|i| lines[i].as_str()).or_else(|| {
+        let mut messages = lines.iter().map(String::as_str);
+        messages.find(|line| !is_advice(line))
     });
-    let text = chosen.unwrap_or("no message").trim_start_matches("Fatal: ");
+    let text = message
+        .unwrap_or("no message")
+        .trim_start_matches("Fatal: ");
     redact_message(text)
 }
 
@@ -235,6 +246,22 @@ mod tests {
             (
                 "Fatal: unable to open repository at /r: ReadDir: open /r/keys: permission denied\n",
                 Fault::Permission,
+            ),
+            (
+                "Fatal: open /r/data/5e/5e01ab: no such file or directory\n",
+                Fault::Damaged,
+            ),
+            (
+                "Fatal: open /data/codex/notes: too many open files\n",
+                Fault::Other,
+            ),
+            (
+                "Fatal: unable to open config file: Head \"https://h/config\": x509: certificate has expired or is not yet valid\n",
+                Fault::Network,
+            ),
+            (
+                "Fatal: unable to open config file: Stat: The provided token has expired.\n",
+                Fault::Credentials,
             ),
             (
                 "Fatal: unable to open repository at sftp:nosuch.invalid:/x: unable to start the sftp session, error: read |0: file already closed\n",

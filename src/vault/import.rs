@@ -6,16 +6,12 @@ use super::restic::Restic;
 use super::snapshot::Snapshot;
 use super::tags::SnapshotTags;
 use super::tree_lock::TreeLock;
+use crate::archive::file_extract::PlaceSink;
 use crate::archive::manifest::MANIFEST_NAME;
 use crate::archive::tree_capture::write_manifest;
-use crate::archive::{
-    ArchiveError, ArchiveManifest, ArchiveReader, Extent, FileEntry, Sink, set_attributes,
-};
-use crate::io::{IoContext, Progress, atomic, file_open, hash, links, position, tree};
-use std::collections::HashMap;
-use std::fs::File;
+use crate::archive::{ArchiveManifest, ArchiveReader, Extent, FileEntry, set_attributes};
+use crate::io::{IoContext, Progress, atomic, file_open, hash, links, tree};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug)]
 pub(crate) enum ImportOutcome {
@@ -25,14 +21,14 @@ pub(crate) enum ImportOutcome {
 }
 
 /// Unpacks the archive at `path`, checking every byte, and makes a snapshot of it. An archive from which
-/// one of the `known` snapshots was made is not imported again.
+/// one of the `snapshots` was made is not imported again.
 ///
 /// # Errors
 /// The archive is damaged, the disk is full, or restic fails. No snapshot is made then.
 pub(crate) fn import(
     restic: &Restic,
     path: &Path,
-    known: &[Snapshot],
+    snapshots: &[Snapshot],
     lock: &TreeLock,
     host: &str,
     progress: &dyn Progress,
@@ -44,7 +40,7 @@ pub(crate) fn import(
         let tags = snapshot.tags.as_ref();
         tags.is_some_and(|tags| tags.imported.as_deref() == Some(&digest))
     };
-    if let Some(present) = known.iter().find(is_same) {
+    if let Some(present) = snapshots.iter().find(is_same) {
         return Ok(ImportOutcome::Present(present.short_id().to_owned()));
     }
     let unpacked = UnpackedArchive::create(lock)?;
@@ -98,11 +94,17 @@ impl UnpackedArchive {
             atomic::create_unsynced_folder(atomic::parent_of(&path))?;
             links::make_link(&link.target, &path)?;
         }
-        let sink = FolderSink {
-            folder: &self.folder,
-            open: Mutex::default(),
+        let unpacked_path = |file: &FileEntry| self.folder.join(file.path.as_path());
+        for file in listing.files.iter() {
+            atomic::create_unsynced_folder(atomic::parent_of(&unpacked_path(&file)))?;
+        }
+        let sink = PlaceSink {
+            place: |file: &FileEntry| Some(unpacked_path(file)),
         };
         archive.read(Extent::All, &sink, progress)?;
+        for file in listing.files.iter() {
+            set_attributes(&unpacked_path(&file), file.mode, file.mtime)?;
+        }
         let manifest = manifest_without_members(archive);
         Ok(write_manifest(&self.folder.join(MANIFEST_NAME), &manifest)?)
     }
@@ -121,58 +123,5 @@ fn manifest_without_members(archive: &ArchiveReader) -> ArchiveManifest {
         members: Vec::new(),
         void: Vec::new(),
         ..archive.contents().clone()
-    }
-}
-
-/// Writes the files of an archive into a folder.
-struct FolderSink<'a> {
-    folder: &'a Path,
-    /// The files of which some but not all chunks were written.
-    open: Mutex<HashMap<PathBuf, File>>,
-}
-
-impl FolderSink<'_> {
-    fn lock_open_files(&self) -> MutexGuard<'_, HashMap<PathBuf, File>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns a handle on the file at `path`; creates it for the first chunk.
-    fn open_file(&self, path: &Path) -> Result<File, ArchiveError> {
-        let mut open = self.lock_open_files();
-        if let Some(file) = open.get(path) {
-            return Ok(file.try_clone().at("write", path)?);
-        }
-        atomic::create_unsynced_folder(atomic::parent_of(path))?;
-        let file = atomic::create_private(path)?;
-        // Each chunk is written through its own handle, so that threads write without holding the lock.
-        let handle = file.try_clone().at("write", path)?;
-        open.insert(path.to_path_buf(), file);
-        Ok(handle)
-    }
-}
-
-impl Sink for FolderSink<'_> {
-    fn wants(&self, _entry: &FileEntry) -> bool {
-        true
-    }
-
-    fn write_chunk(
-        &self,
-        entry: &FileEntry,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Result<(), ArchiveError> {
-        let path = self.folder.join(entry.path.as_path());
-        let file = self.open_file(&path)?;
-        Ok(position::write_all_at(&file, bytes, offset).at("write", &path)?)
-    }
-
-    fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
-        let path = self.folder.join(entry.path.as_path());
-        if let Some(file) = self.lock_open_files().remove(&path) {
-            drop(file);
-            set_attributes(&path, entry.mode, entry.mtime)?;
-        }
-        Ok(())
     }
 }

@@ -167,11 +167,11 @@ impl MachineRefresh<'_> {
             Some(local) => local,
             None => local.insert(read_local_times(self.homes.codex_home)?),
         };
-        let wanted = select_wanted(&manifest, local);
-        self.fetch(snapshot, &manifest, &wanted, &record)?;
-        self.remove_others(&wanted)?;
+        let wanted_files = select_wanted(&manifest, local);
+        self.fetch(snapshot, &manifest, &wanted_files, &record)?;
+        self.remove_others(&wanted_files)?;
         tree_sync::sync_file_systems([self.folder]);
-        let digests = wanted
+        let digests = wanted_files
             .iter()
             .map(|(path, entry)| (path.clone(), entry.digest));
         let record = MachineRecord {
@@ -273,18 +273,20 @@ fn conversation_key(path: &Path) -> String {
 
 /// Selects the list of names, and the files of the conversations that this machine does not have or has with other
 /// mtimes. Equal mtimes show the same rollouts, because sync and compression keep mtimes.
-fn select_wanted(manifest: &ManifestFiles, local: &RolloutTimes) -> ManifestFiles {
-    let mut times = RolloutTimes::new();
+fn select_wanted(manifest: &ManifestFiles, local_times: &RolloutTimes) -> ManifestFiles {
+    let mut remote_times = RolloutTimes::new();
     for (path, entry) in manifest {
-        let mtimes = times.entry(conversation_key(Path::new(path))).or_default();
+        let mtimes = remote_times
+            .entry(conversation_key(Path::new(path)))
+            .or_default();
         mtimes.insert(entry.mtime_ns);
     }
     let is_wanted = |path: &str| {
         let id = conversation_key(Path::new(path));
-        path == session_index::FILE_NAME || local.get(&id) != times.get(&id)
+        path == session_index::FILE_NAME || local_times.get(&id) != remote_times.get(&id)
     };
-    let wanted = manifest.iter().filter(|(path, _)| is_wanted(path));
-    wanted
+    let wanted_files = manifest.iter().filter(|(path, _)| is_wanted(path));
+    wanted_files
         .map(|(path, entry)| (path.clone(), entry.clone()))
         .collect()
 }

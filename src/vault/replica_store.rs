@@ -180,10 +180,12 @@ impl ReplicaStore {
 /// of several with this number it is the latest.
 pub(crate) fn newest_of(snapshots: &[ReplicaSnapshot]) -> BTreeMap<&str, &ReplicaSnapshot> {
     let mut newest: BTreeMap<&str, &ReplicaSnapshot> = BTreeMap::new();
-    for one in snapshots {
-        let known = newest.entry(&one.published.replica).or_insert(one);
-        if one.order() >= known.order() {
-            *known = one;
+    for snapshot in snapshots {
+        let newest_so_far = newest
+            .entry(&snapshot.published.replica)
+            .or_insert(snapshot);
+        if snapshot.order() >= newest_so_far.order() {
+            *newest_so_far = snapshot;
         }
     }
     newest
@@ -195,11 +197,16 @@ fn all_but_newest<'a>(
     replica: &str,
     keep: usize,
 ) -> Vec<&'a str> {
-    let all = snapshots.iter();
-    let mut all: Vec<_> = all.filter(|one| one.published.replica == replica).collect();
-    all.sort_by_key(|one| one.order());
-    all.truncate(all.len().saturating_sub(keep));
-    all.into_iter().map(|one| &*one.published.id).collect()
+    let of_replica = snapshots.iter();
+    let mut of_replica: Vec<_> = of_replica
+        .filter(|snapshot| snapshot.published.replica == replica)
+        .collect();
+    of_replica.sort_by_key(|snapshot| snapshot.order());
+    of_replica.truncate(of_replica.len().saturating_sub(keep));
+    of_replica
+        .into_iter()
+        .map(|snapshot| &*snapshot.published.id)
+        .collect()
 }
 
 #[cfg(test)]

@@ -31,19 +31,19 @@ pub(super) fn restore<'a>(
         .into_iter()
         .map(|path| escape(&format!("/{root}/{path}")))
         .collect();
-    let mut rest = &patterns[..];
-    while !rest.is_empty() {
+    let mut remaining = &patterns[..];
+    while !remaining.is_empty() {
         let mut bytes = 0;
         let fits = |pattern: &&String| {
             bytes += pattern.len() + "--include".len() + 2;
             bytes <= MAX_PATTERN_BYTES
         };
-        let count = rest.iter().take_while(fits).count().max(1);
-        let (batch, later) = rest.split_at(count);
+        let count = remaining.iter().take_while(fits).count().max(1);
+        let (batch, others) = remaining.split_at(count);
         let mut args = vec!["restore", "--no-lock", "--target", ".", id];
         args.extend(batch.iter().flat_map(|pattern| ["--include", pattern]));
         restic.run_writing(folder, &args)?;
-        rest = later;
+        remaining = others;
     }
     check_kinds(id, folder)?;
     Ok(tree::make_private(folder)?)

@@ -113,10 +113,10 @@ pub(crate) fn find_by_id<'a>(
     snapshots: &'a [Snapshot],
     prefix: &str,
 ) -> Result<&'a Snapshot, VaultError> {
-    let mut found = snapshots.iter().filter(|s| s.id.starts_with(prefix));
-    match (found.next(), found.count()) {
+    let mut matching = snapshots.iter().filter(|s| s.id.starts_with(prefix));
+    match (matching.next(), matching.count()) {
         (Some(snapshot), 0) if !prefix.is_empty() => Ok(snapshot),
-        (Some(_), more @ 1..) => Err(VaultError::Ambiguous(prefix.to_owned(), more + 1)),
+        (Some(_), others @ 1..) => Err(VaultError::Ambiguous(prefix.to_owned(), others + 1)),
         _ => Err(VaultError::NoSnapshot(prefix.to_owned())),
     }
 }

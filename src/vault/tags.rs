@@ -88,11 +88,11 @@ impl SnapshotTags {
 
 /// Returns the value of the first tag `key=value`.
 pub(super) fn find_value(tags: &[String], key: &str) -> Option<String> {
-    let found = tags.iter().find_map(|tag| {
+    let encoded = tags.iter().find_map(|tag| {
         let (name, value) = tag.split_once('=')?;
         (name == key).then_some(value)
     })?;
-    Some(percent_decode_str(found).decode_utf8_lossy().into_owned())
+    Some(percent_decode_str(encoded).decode_utf8_lossy().into_owned())
 }
 
 #[cfg(test)]

@@ -41,13 +41,13 @@ impl TreeLock {
         atomic::create_private_folder(manager_home)?;
         atomic::create_private_folder(&folder)?;
         let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK))?;
-        let since = Instant::now();
+        let waiting_since = Instant::now();
         // The lock of a killed codex-manager is free, but its restic may still run.
         while is_backup_running(&folder) {
             if progress::is_interrupted() {
                 return Err(VaultError::Interrupted);
             }
-            if since.elapsed() >= LONG_WAIT {
+            if waiting_since.elapsed() >= LONG_WAIT {
                 progress::report_wait();
             }
             thread::sleep(POLL_INTERVAL);
@@ -105,8 +105,8 @@ fn find_removable(folder: &Path) -> Vec<PathBuf> {
             is_always_copied(Path::new(&name))
         }
     });
-    let mut found: Vec<_> = copies.map(|entry| entry.path()).collect();
+    let mut removable: Vec<_> = copies.map(|entry| entry.path()).collect();
     let import = folder.join(IMPORT);
-    found.extend(import.symlink_metadata().is_ok().then_some(import));
-    found
+    removable.extend(import.symlink_metadata().is_ok().then_some(import));
+    removable
 }

@@ -46,22 +46,17 @@ pub(crate) fn content_search_task(
             ids = all.map(|id| (id.to_lowercase(), id)).collect();
         }
         let access = IndexAccess::new(&context);
-        // The second attempt opens the file again, because another process may have replaced it. The third one creates
-        // a damaged file again.
-        for is_damaged in [false, false, true] {
-            if is_damaged {
-                let _ = access.remove();
-            }
+        // The second attempt creates a damaged index again.
+        for _ in 0..2 {
             store = store.take().or_else(|| access.open_updated_quietly());
             let Some(open) = &store else { break };
             match answer(open, wanted, &ids, &context.env.current_dir) {
                 Ok(answer) => return answer,
-                Err(e) => {
+                Err(e) if e.is_cured_by_rebuild() => {
                     store = None;
-                    if !e.is_cured_by_rebuild() {
-                        break;
-                    }
+                    let _ = access.remove();
                 }
+                Err(_) => break,
             }
         }
         ContentAnswer::default()
@@ -76,30 +71,34 @@ fn answer(
     ids: &HashMap<String, String>,
     here: &Path,
 ) -> Result<ContentAnswer, IndexError> {
-    let is_offered = |found: &FoundConversation| ids.contains_key(&found.session);
-    let is_in_scope = |found: &FoundConversation| {
-        is_offered(found)
-            && (found.archived == (wanted.scope == ARCHIVED))
-            && (wanted.scope != HERE || Path::new(&found.cwd).starts_with(here))
+    let is_offered = |conversation: &FoundConversation| ids.contains_key(&conversation.session);
+    let is_in_scope = |conversation: &FoundConversation| {
+        is_offered(conversation)
+            && (conversation.archived == (wanted.scope == ARCHIVED))
+            && (wanted.scope != HERE || Path::new(&conversation.cwd).starts_with(here))
     };
     let text = without_unfinished_word(&wanted.text);
     let mut hits = Vec::new();
     if let Ok(typed) = query::parse_text(&add_prefix_wildcard(text)) {
         hits = evaluate::search(store, &typed, &options(MAX_MATCHES, &is_in_scope))?.hits;
-        let known: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
+        let hit_ids: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
         // Hits in other scopes are counted beside the scope.
-        let more = |found: &FoundConversation| is_offered(found) && !known.contains(&found.session);
-        let others = evaluate::search(store, &typed, &options(MAX_MATCHES_OF_ALL, &more))?.hits;
-        hits.extend(others);
+        let is_elsewhere = |conversation: &FoundConversation| {
+            is_offered(conversation) && !hit_ids.contains(&conversation.session)
+        };
+        let elsewhere = options(MAX_MATCHES_OF_ALL, &is_elsewhere);
+        let elsewhere = evaluate::search(store, &typed, &elsewhere)?.hits;
+        hits.extend(elsewhere);
     }
     let mut notice = None;
     if hits.is_empty()
         && let Ok(typed) = query::parse_text(text)
     {
         // `find` does the same if no conversation has all words.
-        let found = search_forgiving(store, &typed, &options(MAX_MATCHES_OF_ALL, &is_offered))?;
-        notice = describe_relaxation(&found);
-        hits = found.hits;
+        let forgiving_result =
+            search_forgiving(store, &typed, &options(MAX_MATCHES_OF_ALL, &is_offered))?;
+        notice = describe_relaxation(&forgiving_result);
+        hits = forgiving_result.hits;
     }
     let matches = hits.iter().filter_map(|hit| to_match(hit, ids));
     Ok(ContentAnswer {
@@ -151,9 +150,9 @@ fn without_unfinished_word(text: &str) -> &str {
 
 /// Marks the last word as a prefix, because the user may still be typing it.
 fn add_prefix_wildcard(text: &str) -> String {
-    let last = text.rsplit(char::is_whitespace).next().unwrap_or_default();
-    let is_word = last.chars().all(char::is_alphanumeric);
-    if is_word && last.chars().count() >= MIN_PREFIX_CHARS {
+    let last_word = text.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let is_word = last_word.chars().all(char::is_alphanumeric);
+    if is_word && last_word.chars().count() >= MIN_PREFIX_CHARS {
         format!("{text}*")
     } else {
         text.to_owned()

@@ -51,7 +51,7 @@ impl ConversationPicker {
             let error = refuse_with_list(&rows, self.usage, context);
             return Err(error.hint("list conversations: codex-manager sessions"));
         }
-        let (rows, rest) = self.list(context)?;
+        let (rows, read_others) = self.list(context)?;
         let needs_rows = self.keys.iter().all(|key| key.effect != KeyEffect::Leave);
         if rows.get().is_empty() && needs_rows {
             return Err(if self.filter.is_restricted() {
@@ -75,7 +75,7 @@ impl ConversationPicker {
                 facts: account_facts(context),
                 query: self.query,
                 notice: self.notice,
-                all_entries: rest,
+                all_entries: read_others,
                 preview: Some(preview_task(&rows, context)),
             },
         };

@@ -87,13 +87,13 @@ pub(crate) fn list_first_conversations(
         return Ok(None);
     }
     if filter.folders.is_none() {
-        let known: HashSet<_> = threads.iter().map(|thread| thread.id.clone()).collect();
+        let newest_ids: HashSet<_> = threads.iter().map(|thread| thread.id.clone()).collect();
         let here = ThreadFilter {
             folders: Some(vec![context.env.current_dir.to_string_lossy().into_owned()]),
             ..newest
         };
         let here = list_threads(&here, context)?.into_iter();
-        threads.extend(here.filter(|thread| !known.contains(&thread.id)));
+        threads.extend(here.filter(|thread| !newest_ids.contains(&thread.id)));
     }
     let mut rows = add_accounts(threads, context)?;
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::places;
-use crate::copies::losses::report::{CheckExtent, LossJson, describe, record};
+use crate::copies::losses::report::{CheckExtent, LossJson, describe, record, warn_of_failures};
 use crate::copies::losses::search::{FoundLosses, LossSearch};
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::thread_choice;
@@ -55,14 +55,8 @@ impl LossesArgs {
         let acceptance = LossAcceptance::read(search.live(), context)?;
         acceptance.withdraw_returned(context);
         let report = search.run(&acceptance.accepted)?;
-        for (id, e) in &report.failures {
-            is_whole = false;
-            let problem = e.to_one_line();
-            let id = printable(id);
-            context.warn(format_args!(
-                "the conversation {id} was not compared with its copies: {problem}"
-            ));
-        }
+        warn_of_failures(&report, context);
+        is_whole &= report.failures.is_empty();
         let mut listed = describe(&report.losses, &search.places, context);
         let accepted = self.accept(&report, &listed, context)?;
         listed.retain(|loss| !accepted.contains(&loss.session_id));
@@ -72,7 +66,7 @@ impl LossesArgs {
             } else {
                 CheckExtent::WithoutVault
             };
-            record(&report.losses, &listed, &search.places, &extent, context);
+            record(&report, &listed, &search.places, &extent, context);
         }
         show(&listed, context);
         let json = object()

@@ -10,7 +10,7 @@ use crate::io::time_format::parse_duration;
 use crate::io::{file_id, progress, shell};
 use crate::steps::home_checks::{refuse_during_restore, require_codex_home};
 use crate::steps::permanent_deletion;
-use crate::storage::selection::{SelectedConversation, TrashFilter, TrashSelection};
+use crate::storage::selection::{DependentFork, SelectedConversation, TrashFilter, TrashSelection};
 use crate::storage::trash::{self, ConversationTrash, TrashEntry, TrashError};
 use crate::ui::{Cell, Column, Style, Table, bytes, time};
 use crate::views::account::{printable, unique_short_id};
@@ -462,7 +462,11 @@ fn check_selection(selection: &TrashSelection) -> Result<()> {
     }
     let mut error =
         CommandError::refused("forks that are not chosen need the history of these conversations");
-    for (child, parent) in &selection.needed_by {
+    for DependentFork {
+        id: child,
+        parent_id: parent,
+    } in &selection.needed_by
+    {
         error = error.hint(format!(
             "{child} begins with the history of {parent}: move both, or neither"
         ));

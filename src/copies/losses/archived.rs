@@ -5,11 +5,10 @@ use crate::archive::manifest::ArchiveManifest;
 use crate::archive::reader::ArchiveReader;
 use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
-use crate::copies::losses::compare::Loss;
 use crate::copies::losses::hidden_turns::find_hidden_turns;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
-use crate::copies::losses::report::{CheckExtent, LossJson, describe, record};
+use crate::copies::losses::report::{CheckExtent, LossJson, describe, record, warn_of_failures};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::losses::{describe_last_copy, places, short_id};
 use crate::copies::source::{ConversationSource as _, rollout_files};
@@ -26,7 +25,6 @@ use std::path::PathBuf;
 struct NeededCopy {
     /// The id of the conversation that lacks the messages or turns.
     id: String,
-    reason: String,
     /// The places with a copy, the newest first.
     places: Vec<CopyPlace>,
     /// The id of the conversation to restore, which may be a deleted one.
@@ -43,6 +41,22 @@ enum NeededContent {
     /// A conversation that could not be compared, for example because its rollout is damaged. This may be its last
     /// intact copy.
     NotCompared,
+}
+
+impl NeededCopy {
+    /// Returns the reason to keep an archive with the copy, as a clause.
+    fn describe(&self) -> String {
+        let id = short_id(&self.id);
+        match self.content {
+            NeededContent::LostMessages => describe_last_copy(&self.id),
+            NeededContent::HiddenTurns => {
+                format!("has turns of the conversation {id} that Codex hides")
+            }
+            NeededContent::NotCompared => {
+                format!("has the conversation {id}, which could not be compared")
+            }
+        }
+    }
 }
 
 /// The archives that have the messages which conversations lack, or the turns that a migration hid.
@@ -90,22 +104,14 @@ impl NeededArchives {
         places::add_archives(&mut search, records, context)?;
         let acceptance = LossAcceptance::read(search.live(), context)?;
         let found = search.run(&acceptance.accepted)?;
+        warn_of_failures(&found, context);
         let mut needed = Vec::new();
-        for (id, e) in found.failures {
-            let problem = e.to_one_line();
-            context.warn(format_args!(
-                "the conversation {id} was not compared with its copies: {problem}"
-            ));
-            for mut places in search.places_of(&id) {
-                places.retain(|place| is_wanted(&place.kind));
+        for (id, _) in found.failures {
+            for places in search.places_of(&id) {
                 needed.push(NeededCopy {
-                    reason: format!(
-                        "has the conversation {}, which could not be compared",
-                        short_id(&id)
-                    ),
-                    restored_id: id.clone(),
                     id: id.clone(),
                     places,
+                    restored_id: id.clone(),
                     content: NeededContent::NotCompared,
                 });
             }
@@ -114,25 +120,22 @@ impl NeededArchives {
             for places in loss.needed_places(&search.places, &is_wanted) {
                 needed.push(NeededCopy {
                     id: loss.id.clone(),
-                    reason: describe_last_copy(&loss.id),
                     places,
                     restored_id: loss.restored_id.clone(),
                     content: NeededContent::LostMessages,
                 });
             }
         }
-        for (id, mut places) in find_hidden_turns(records, context)? {
-            places.retain(|place| is_wanted(&place.kind));
+        for hidden in find_hidden_turns(records, context)? {
             needed.push(NeededCopy {
-                reason: format!(
-                    "has turns of the conversation {} that Codex hides",
-                    short_id(&id)
-                ),
-                restored_id: id.clone(),
-                id,
-                places,
+                id: hidden.id.clone(),
+                places: hidden.places,
+                restored_id: hidden.id,
                 content: NeededContent::HiddenTurns,
             });
+        }
+        for copy in &mut needed {
+            copy.places.retain(|place| is_wanted(&place.kind));
         }
         Ok(needed)
     }
@@ -142,7 +145,7 @@ impl NeededArchives {
     pub(crate) fn keep_last_copies(&self, plan: &mut RetentionPlan) {
         for copy in &self.0 {
             let names: Vec<_> = copy.places.iter().map(|place| place.name.clone()).collect();
-            plan.keep_one_of(&names, &copy.reason);
+            plan.keep_one_of(&names, &copy.describe());
         }
     }
 }
@@ -154,21 +157,19 @@ impl NeededArchives {
 /// The trash has such a copy, the home or the archives cannot be listed, or the user interrupts.
 pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
     let is_trashed = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::TrashedArchive;
-    let is_archive = |kind: &CopyPlaceKind| matches!(kind, CopyPlaceKind::Archive(_));
     let trashed = trash::list_archives(context.manager_home())?.into_iter();
     let trashed = trashed.filter_map(|path| ArchiveReader::open(&path).ok());
     let homes = trashed.map(|archive| PathBuf::from(&archive.metadata().source_codex_home));
-    let is_either = |kind: &CopyPlaceKind| is_archive(kind) || is_trashed(kind);
     let needed =
-        NeededArchives::find_among(homes.collect(), &context.archives()?, is_either, context)?;
-    // An archive that cannot be read must not keep the trash full for ever.
-    let is_compared = |copy: &NeededCopy| copy.content != NeededContent::NotCompared;
-    let last = needed.0.into_iter().filter(is_compared).find_map(|copy| {
-        let is_in_trash = copy.places.iter().all(|place| is_trashed(&place.kind));
-        let place = copy.places.first().filter(|_| is_in_trash)?.clone();
-        Some((copy, place))
+        NeededArchives::find_among(homes.collect(), &context.archives()?, |_| true, context)?;
+    let only_in_trash = needed.0.iter().find(|copy| {
+        // An archive that cannot be read must not keep the trash full for ever.
+        let is_compared = copy.content != NeededContent::NotCompared;
+        let mut places = copy.places.iter();
+        is_compared && places.len() > 0 && places.all(|place| is_trashed(&place.kind))
     });
-    let Some((copy, place)) = last else {
+    let Some((copy, place)) = only_in_trash.and_then(|copy| Some((copy, copy.places.first()?)))
+    else {
         return Ok(());
     };
     let is_lost = copy.content == NeededContent::LostMessages;
@@ -193,7 +194,8 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
 }
 
 /// Returns the conversations of the new archive `name` that lack messages of the previous archive, and records these
-/// losses. A rollout that the previous archive does not have is compared with its newest archived copy.
+/// losses. A rollout that the previous archive does not have is compared with its newest archived copy. Warns of
+/// conversations that cannot be compared.
 ///
 /// A file with the same size and mtime in both archives is not read. If a file grew, its beginning is hashed.
 ///
@@ -208,24 +210,25 @@ pub(crate) fn find_lost_since(
     let live = LiveThreads::from_archive(context.codex_home(), &new.files);
     let mut search = LossSearch::new(live);
     let mut wanted = list_rollout_ids(&new.files);
-    let mut known = vec![name.to_owned()];
+    let mut compared_names = vec![name.to_owned()];
     if let Some(previous) = previous {
         for id in list_rollout_ids(previous.files()) {
             wanted.remove(&id);
         }
         let name = file_name(previous.path());
-        known.push(name.clone());
+        compared_names.push(name.clone());
         let place = CopyPlace {
             kind: CopyPlaceKind::Archive(strip_archive_suffix(&name).to_owned()),
             name,
         };
         search.add_source(place, Box::new(previous));
     }
-    places::add_newest_copies(&mut search, wanted, &known, context)?;
+    places::add_newest_copies(&mut search, wanted, &compared_names, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
     acceptance.withdraw_returned(context);
-    let found: Vec<Loss> = search.run(&acceptance.accepted)?.losses;
-    let listed = describe(&found, &search.places, context);
+    let found = search.run(&acceptance.accepted)?;
+    warn_of_failures(&found, context);
+    let listed = describe(&found.losses, &search.places, context);
     let extent = CheckExtent::LastArchive;
     record(&found, &listed, &search.places, &extent, context);
     Ok(listed)
@@ -243,22 +246,25 @@ pub(crate) fn recheck_after_restore(
     context: &Context,
 ) -> Result<(), CommandError> {
     let home = context.codex_home().display().to_string();
-    let known = losses::read(context.manager_home())?;
-    let mut ids = changed;
-    let lost = known.losses.iter().filter(|loss| loss.home == home);
-    let lost: Vec<_> = lost.map(|loss| loss.session_id.clone()).collect();
-    if lost.is_empty() && known.accepted_in(&home).is_empty() && !has_new_losses {
+    let recorded = losses::read(context.manager_home())?;
+    let recorded_losses = recorded.losses.iter().filter(|loss| loss.home == home);
+    let recorded_ids: Vec<_> = recorded_losses
+        .map(|loss| loss.session_id.clone())
+        .collect();
+    if recorded_ids.is_empty() && recorded.accepted_in(&home).is_empty() && !has_new_losses {
         return Ok(());
     }
-    ids.extend(lost);
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     places::add_archives(&mut search, &context.archives()?, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
     acceptance.withdraw_returned(context);
-    let found = search.run_for(&acceptance.accepted, |id| ids.contains(id))?;
+    let mut checked_ids = changed;
+    checked_ids.extend(recorded_ids);
+    let found = search.run_for(&acceptance.accepted, |id| checked_ids.contains(id))?;
+    warn_of_failures(&found, context);
     let listed = describe(&found.losses, &search.places, context);
-    let extent = CheckExtent::Conversations(ids);
-    record(&found.losses, &listed, &search.places, &extent, context);
+    let extent = CheckExtent::Conversations(checked_ids);
+    record(&found, &listed, &search.places, &extent, context);
     Ok(())
 }
 

@@ -42,18 +42,18 @@ pub(super) fn find(
         if is_interrupted() {
             return Err(CommandError::interrupted());
         }
-        let mut next = base;
-        while let Some(cut) = next
+        let mut next_base = base;
+        while let Some(cut) = next_base
             && let Some(copy) = deleted.get(&cut.rollout_id)
         {
             let of_thread: &mut HashMap<_, _> = bases.entry(id.clone()).or_default();
-            let end = of_thread.entry(cut.rollout_id).or_default();
+            let continued_end = of_thread.entry(cut.rollout_id).or_default();
             // Damaged rollouts could continue each other in a circle.
-            if *end >= cut.offset {
+            if *continued_end >= cut.offset {
                 break;
             }
-            *end = cut.offset;
-            next = read_copied_base(copy, sources);
+            *continued_end = cut.offset;
+            next_base = read_copied_base(copy, sources);
         }
         Ok(())
     };

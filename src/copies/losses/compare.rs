@@ -8,10 +8,12 @@ use crate::copies::losses::prefix::{self, SizedDigest};
 use crate::copies::losses::rollout_copy::{CopyContent, CopyOrigin, RolloutCopy};
 use crate::error::CommandError;
 use crate::inventory::losses::AcceptedLosses;
+use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, file_open};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone)]
@@ -118,28 +120,31 @@ impl Loss {
         places: &[CopyPlace],
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
     ) -> Vec<Vec<CopyPlace>> {
-        let wanted = self
+        let lost_by_place = self
             .lost
             .iter()
             .map(|(place, lost)| (&places[*place], lost));
-        let wanted = wanted.filter(|(place, _)| is_wanted(&place.kind));
+        let wanted = lost_by_place.filter(|(place, _)| is_wanted(&place.kind));
         let places: Vec<_> = wanted
             .map(|(place, lost)| (place, number_occurrences(lost)))
             .collect();
-        let mut missed: BTreeSet<LostOccurrence<'_>> =
-            places.iter().flat_map(|(_, has)| has).copied().collect();
+        let occurrences = places.iter().flat_map(|(_, occurrences)| occurrences);
+        let mut uncovered: BTreeSet<LostOccurrence<'_>> = occurrences.copied().collect();
         let mut needed = Vec::new();
-        while !missed.is_empty() {
-            let best = places
+        // The place with the most messages that no set covers yet comes next: a greedy set cover.
+        while !uncovered.is_empty() {
+            let covered = places
                 .iter()
-                .map(|(_, has)| has & &missed)
+                .map(|(_, occurrences)| occurrences & &uncovered)
                 .max_by_key(BTreeSet::len);
-            let Some(best) = best.filter(|best| !best.is_empty()) else {
+            let Some(covered) = covered.filter(|covered| !covered.is_empty()) else {
                 break;
             };
-            let able = places.iter().filter(|(_, has)| has.is_superset(&best));
+            let able = places
+                .iter()
+                .filter(|(_, occurrences)| occurrences.is_superset(&covered));
             needed.push(able.map(|(place, _)| CopyPlace::clone(place)).collect());
-            missed.retain(|lost| !best.contains(lost));
+            uncovered.retain(|occurrence| !covered.contains(occurrence));
         }
         needed
     }
@@ -168,33 +173,35 @@ pub(crate) fn find_lost_messages(
     thread: &ComparedThread<'_>,
     sources: &[Option<CopyOrigin>],
 ) -> Result<LostMessages, CommandError> {
-    let mut left = thread.copies.clone();
+    let mut uncompared = thread.copies.clone();
     for rollout in thread.live {
-        let _ = remove_prefixes(&mut left, &rollout.file, &rollout.path)?;
+        let _ = remove_prefixes(&mut uncompared, &rollout.file, &rollout.path)?;
     }
     let mut lost = LostMessages::new();
     let mut counts: HashMap<String, MessageCounts> = HashMap::new();
-    while !left.is_empty() {
-        let copy = left.remove(0);
+    while !uncompared.is_empty() {
+        let copy = uncompared.remove(0);
         let rollout_id = copy.rollout_id();
         if !counts.contains_key(&rollout_id) {
             counts.insert(rollout_id.clone(), thread.count_live(&rollout_id)?);
         }
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
-        let path = extract_copy(copy, sources, folder.path())?;
-        let found = messages::read(&path).at("read", &path)?;
+        let extracted = extract_copy(copy, sources, folder.path())?;
+        let path = &extracted.path;
+        let copied_messages = messages::read(path).at("read", path)?;
         // A copy that is a prefix of this one has the same messages up to its end, so it is not extracted.
-        let shorter = remove_prefixes(&mut left, &copy.file, &path)?;
-        for copy in shorter.into_iter().chain([copy]) {
+        let shorter = remove_prefixes(&mut uncompared, &copy.file, path)?;
+        let shorter = shorter.into_iter().map(|copy| (copy, &copy.places[..]));
+        for (copy, places) in shorter.chain([(copy, extracted.places)]) {
             let len = thread.compared_len(copy);
-            let count = found.partition_point(|message| message.offset < len);
-            let missing = counts[&rollout_id].find_missing(&found[..count]);
+            let count = copied_messages.partition_point(|message| message.offset < len);
+            let missing = counts[&rollout_id].find_missing(&copied_messages[..count]);
             let missing = missing.into_iter().map(|message| LostMessage {
                 message,
                 rollout_id: rollout_id.clone(),
             });
             let missing: Vec<_> = missing.collect();
-            for place in &copy.places {
+            for place in places {
                 lost.entry(*place).or_default().extend_from_slice(&missing);
             }
         }
@@ -202,24 +209,44 @@ pub(crate) fn find_lost_messages(
     Ok(lost)
 }
 
-/// Returns the path of a file with the content of a copy. Extracts a copy in an archive or snapshot into `folder`.
-fn extract_copy(
-    copy: &RolloutCopy,
+/// A copy as a file.
+struct ExtractedCopy<'a> {
+    path: PathBuf,
+    /// The places from which the copy can be restored: the one that it was extracted from, and older ones.
+    places: &'a [usize],
+}
+
+/// Extracts a copy in an archive or snapshot into `folder`. If the newest source is damaged, tries the next one.
+fn extract_copy<'a>(
+    copy: &'a RolloutCopy,
     sources: &[Option<CopyOrigin>],
     folder: &Path,
-) -> Result<PathBuf, CommandError> {
+) -> Result<ExtractedCopy<'a>, CommandError> {
     let entry = match &copy.content {
-        CopyContent::File(path) => return Ok(path.clone()),
+        CopyContent::File(path) => {
+            let (path, places) = (path.clone(), &copy.places[..]);
+            return Ok(ExtractedCopy { path, places });
+        }
         CopyContent::Entry(entry) => entry,
     };
     let name = entry.path.as_path().file_name().unwrap_or_default();
     let path = folder.join(name);
-    let file = std::fs::File::create_new(&path).at("create", &path)?;
-    let sources = copy.places.iter().filter_map(|place| sources.get(*place));
-    if let Some(source) = sources.flatten().next() {
-        source.extract(entry, &file)?;
+    let mut failure = None;
+    for (number, place) in copy.places.iter().enumerate() {
+        let Some(source) = &sources[*place] else {
+            continue;
+        };
+        let file = File::create(&path).at("create", &path)?;
+        match source.extract(entry, &file) {
+            Ok(()) => {
+                let places = &copy.places[number..];
+                return Ok(ExtractedCopy { path, places });
+            }
+            Err(e) if is_interrupted() => return Err(e),
+            Err(e) => failure = Some(e),
+        }
     }
-    Ok(path)
+    Err(failure.unwrap_or_else(|| CommandError::failed("no archive has the copy")))
 }
 
 /// Removes the copies of the rollout `file` from `copies` that are equal to the file at `path`, or a prefix of that
@@ -230,10 +257,12 @@ fn remove_prefixes<'a>(
     path: &Path,
 ) -> Result<Vec<&'a RolloutCopy>, CommandError> {
     let digests = |of_compressed: bool| -> Vec<SizedDigest> {
-        let same = copies
+        let of_rollout = copies
             .iter()
             .filter(|copy| copy.file.name == file.name && copy.file.compressed == of_compressed);
-        same.filter_map(|copy| size_and_digest(copy)).collect()
+        of_rollout
+            .filter_map(|copy| size_and_digest(copy))
+            .collect()
     };
     // If a rollout cannot be decompressed to the end, its messages are compared instead.
     let text = || rollout::open_plain(path);

@@ -32,18 +32,18 @@ impl CopyCounts {
     fn count_in(
         &mut self,
         archive: &ArchiveReader,
-        wanted: &str,
+        name_or_id: &str,
     ) -> Result<Option<usize>, CommandError> {
-        let wanted = self.id.as_deref().unwrap_or(wanted);
-        let Some(names) = source::find_rollouts(archive, wanted)? else {
+        let name_or_id = self.id.as_deref().unwrap_or(name_or_id);
+        let Some(names) = source::find_rollouts(archive, name_or_id)? else {
             return Ok(None);
         };
-        let own = names
+        let own_id = names
             .first()
             .and_then(|name| RolloutName::parse(Path::new(name)));
-        let own = own.as_ref().and_then(RolloutName::id);
-        let rollouts = list_rollouts_of(archive, own.unwrap_or_default());
-        self.id = own.map(str::to_owned);
+        let own_id = own_id.as_ref().and_then(RolloutName::id);
+        let rollouts = list_rollouts_of(archive, own_id.unwrap_or_default());
+        self.id = own_id.map(str::to_owned);
         self.archives += 1;
         let digests = rollouts
             .iter()
@@ -71,7 +71,7 @@ pub(crate) fn find_fullest_archive(
     let home = context.codex_home().display().to_string();
     let records = store::list_archives(context.manager_home())?;
     let mut copies = CopyCounts::default();
-    let mut best: Option<(usize, PathBuf, String)> = None;
+    let mut fullest: Option<(usize, PathBuf, String)> = None;
     for record in numbered(&records) {
         let metadata = &record.metadata;
         let may_have = metadata.mode != BackupMode::Auth && metadata.source_codex_home == home;
@@ -83,11 +83,11 @@ pub(crate) fn find_fullest_archive(
         let Some(count) = copies.count_in(&ArchiveReader::open(&path)?, wanted)? else {
             continue;
         };
-        if best.as_ref().is_none_or(|(most, ..)| count > *most) {
-            best = Some((count, path, shortest_name(record)));
+        if fullest.as_ref().is_none_or(|(most, ..)| count > *most) {
+            fullest = Some((count, path, shortest_name(record)));
         }
     }
-    let Some((count, path, name)) = best else {
+    let Some((count, path, name)) = fullest else {
         let message = format!("no archive has a conversation with this id or name: {wanted}");
         let hint = "list the archives with: codex-manager list-backups";
         return Err(CommandError::failed(message).hint(hint));

@@ -11,15 +11,21 @@ use crate::history::unreadable::UnreadableCause;
 use crate::inventory::records::ArchiveRecord;
 use crate::io::progress::check_interrupt;
 
-/// Returns the ids of the conversations whose turns a migration hid, each with the archives in which the turns are not
-/// hidden, the newest first. Leaves out archives that cannot be read.
+/// A conversation whose turns a migration hid.
+pub(crate) struct HiddenTurns {
+    pub(crate) id: String,
+    /// The archives in which the turns are not hidden, the newest first.
+    pub(crate) places: Vec<CopyPlace>,
+}
+
+/// Returns the conversations whose turns a migration hid. Leaves out archives that cannot be read.
 ///
 /// # Errors
 /// The home or the trash cannot be listed, or the user interrupts.
 pub(crate) fn find_hidden_turns(
     records: &[ArchiveRecord],
     context: &Context,
-) -> Result<Vec<(String, Vec<CopyPlace>)>, CommandError> {
+) -> Result<Vec<HiddenTurns>, CommandError> {
     let database = context.state_database();
     let unreadable = compare(context.codex_home(), database.as_deref(), None)?
         .report
@@ -44,8 +50,11 @@ pub(crate) fn find_hidden_turns(
             }
         }
     }
-    let hidden = hidden.into_iter();
-    Ok(hidden
-        .map(|(conversation, places)| (conversation.id.to_string(), places))
-        .collect())
+    let hidden = hidden
+        .into_iter()
+        .map(|(conversation, places)| HiddenTurns {
+            id: conversation.id.to_string(),
+            places,
+        });
+    Ok(hidden.collect())
 }

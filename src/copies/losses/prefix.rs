@@ -28,14 +28,14 @@ pub(crate) fn find_prefixes<R: Read>(
     }
     let mut buffer = vec![0; 256 * 1024];
     let mut len = 0;
-    let mut found = Vec::new();
+    let mut prefixes = Vec::new();
     for (size, digest) in candidates {
         while len < size {
-            let wanted = usize::try_from(size - len).unwrap_or(usize::MAX);
-            let wanted = wanted.min(buffer.len());
-            let n = reader.read(&mut buffer[..wanted])?;
+            let missing_len = usize::try_from(size - len).unwrap_or(usize::MAX);
+            let missing_len = missing_len.min(buffer.len());
+            let n = reader.read(&mut buffer[..missing_len])?;
             if n == 0 {
-                return Ok(found);
+                return Ok(prefixes);
             }
             for hasher in &mut hashers {
                 hasher.update(&buffer[..n]);
@@ -44,10 +44,10 @@ pub(crate) fn find_prefixes<R: Read>(
         }
         // The hashers continue after this candidate, so that one pass over the file serves all candidates.
         if hashers.iter().any(|hasher| hasher.digest() == digest) {
-            found.push((size, digest));
+            prefixes.push((size, digest));
         }
     }
-    Ok(found)
+    Ok(prefixes)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::copies::losses::compare::Loss;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
+use crate::copies::losses::search::FoundLosses;
 use crate::history::thread_titles::read_titles;
 use crate::inventory::{KnownLoss, losses};
 use crate::io::Timestamp;
@@ -62,10 +63,21 @@ pub(crate) fn describe(losses: &[Loss], places: &[CopyPlace], context: &Context)
     losses.iter().map(describe).collect()
 }
 
+/// Warns of the conversations that could not be compared.
+pub(crate) fn warn_of_failures(found: &FoundLosses, context: &Context) {
+    for (id, e) in &found.failures {
+        let problem = e.to_one_line();
+        context.warn(format_args!(
+            "the conversation {id} was not compared with its copies: {problem}"
+        ));
+    }
+}
+
 /// Records losses for `doctor` and `vault forget`. Removes the recorded losses that are not among `found`, unless they
-/// are outside of the `extent` of this check. Prints a warning if the record cannot be written.
+/// are outside of the `extent` of this check, or their conversation could not be compared. Prints a warning if the
+/// record cannot be written.
 pub(crate) fn record(
-    found: &[Loss],
+    found: &FoundLosses,
     listed: &[LossJson],
     places: &[CopyPlace],
     extent: &CheckExtent,
@@ -73,21 +85,25 @@ pub(crate) fn record(
 ) {
     let manager = context.manager_home();
     let home = context.codex_home().display().to_string();
-    let known = losses::read(manager).unwrap_or_default();
-    if found.is_empty() && (known.losses.is_empty() || *extent == CheckExtent::LastArchive) {
+    let former_record = losses::read(manager).unwrap_or_default();
+    if found.losses.is_empty()
+        && (former_record.losses.is_empty() || *extent == CheckExtent::LastArchive)
+    {
         return;
     }
     let written = losses::update(manager, |record| {
-        let known = std::mem::take(&mut record.losses);
-        for (loss, listed) in found.iter().zip(listed) {
-            let before = known.iter().find(|known| known.session_id == loss.id);
+        let (recorded_here, elsewhere): (Vec<_>, Vec<_>) = std::mem::take(&mut record.losses)
+            .into_iter()
+            .partition(|recorded| recorded.home == home);
+        for (loss, listed) in found.losses.iter().zip(listed) {
+            let mut recorded = recorded_here.iter();
+            let recorded = recorded.find(|recorded| recorded.session_id == loss.id);
             let snapshots = if *extent == CheckExtent::All {
                 let needed = loss.needed_places(places, |kind| *kind == CopyPlaceKind::Snapshot);
-                let names =
-                    |places: Vec<CopyPlace>| places.into_iter().map(|one| one.name).collect();
-                needed.into_iter().map(names).collect()
+                let ids = |places: Vec<CopyPlace>| places.into_iter().map(|one| one.name).collect();
+                needed.into_iter().map(ids).collect()
             } else {
-                before.map_or_else(Vec::new, |before| before.snapshots.clone())
+                recorded.map_or_else(Vec::new, |recorded| recorded.snapshots.clone())
             };
             record.losses.push(KnownLoss {
                 home: home.clone(),
@@ -97,23 +113,25 @@ pub(crate) fn record(
                 snapshots,
             });
         }
-        let is_found = |id: &str| found.iter().any(|loss| loss.id == id);
-        let stays = known.into_iter().filter(|known| {
+        let is_found = |id: &str| found.losses.iter().any(|loss| loss.id == id);
+        let is_failed = |id: &String| found.failures.iter().any(|(failed, _)| failed == id);
+        let stays = recorded_here.into_iter().filter(|recorded| {
             let is_checked = match extent {
                 CheckExtent::All => true,
                 // The snapshots were not read, so they may still have messages that no other place has.
-                CheckExtent::WithoutVault => known.snapshots.is_empty(),
+                CheckExtent::WithoutVault => recorded.snapshots.is_empty(),
                 CheckExtent::LastArchive => false,
-                CheckExtent::Conversations(ids) => ids.contains(&known.session_id),
+                CheckExtent::Conversations(ids) => ids.contains(&recorded.session_id),
             };
-            known.home != home || !is_checked && !is_found(&known.session_id)
+            let is_compared = is_checked && !is_failed(&recorded.session_id);
+            !is_compared && !is_found(&recorded.session_id)
         });
         record.losses.extend(stays);
+        record.losses.extend(elsewhere);
         record.checked_at = Some(Timestamp::from(context.local_now()));
     });
     if let Err(e) = written {
-        let message = format_args!("cannot record the lost messages: {e}");
-        context.ui.warn(message);
+        context.warn(format_args!("cannot record the lost messages: {e}"));
     }
 }
 

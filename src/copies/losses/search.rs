@@ -78,9 +78,9 @@ impl LossSearch {
             return;
         }
         let copies = self.copies.entry(id).or_default();
-        let mut equal = copies.iter_mut();
-        match equal.find(|copy| copy.is_equal_to_entry(&file, &entry)) {
-            Some(copy) => copy.places.push(place_index),
+        let mut known_copies = copies.iter_mut();
+        match known_copies.find(|copy| copy.is_equal_to_entry(&file, &entry)) {
+            Some(equal_copy) => equal_copy.places.push(place_index),
             None => copies.push(RolloutCopy {
                 file,
                 content: CopyContent::Entry(entry),
@@ -162,13 +162,16 @@ impl LossSearch {
             Ok(())
         };
         // A conversation without a live rollout was deleted by the user, so its messages are not lost.
-        let live = self
-            .copies
-            .keys()
-            .filter(|id| self.live.0.contains_key(*id));
-        let ids = live.chain(bases.keys()).filter(|id| is_wanted(id));
-        let ids: BTreeSet<&String> = ids.collect();
-        parallel::run_each_ordered(parallel::thread_count() * 2, ids, compare, add_result)?;
+        let copied = self.copies.keys();
+        let live_ids = copied.filter(|id| self.live.0.contains_key(*id));
+        let compared_ids = live_ids.chain(bases.keys()).filter(|id| is_wanted(id));
+        let compared_ids: BTreeSet<&String> = compared_ids.collect();
+        parallel::run_each_ordered(
+            parallel::thread_count() * 2,
+            compared_ids,
+            compare,
+            add_result,
+        )?;
         for loss in &mut found.losses {
             let live = self.live.0.get(&loss.id).map_or(&[][..], Vec::as_slice);
             let newest = live.iter().max_by_key(|rollout| &rollout.file.name);
@@ -183,17 +186,15 @@ impl LossSearch {
     /// Returns a live thread with the copies of its rollouts and of its missing bases.
     fn collect_copies(&self, id: &String, bases: &MissingBases) -> ComparedThread<'_> {
         let live = self.live.0.get(id).map_or(&[][..], Vec::as_slice);
-        let own = self.copies.get(id).into_iter().flatten();
         let bases = bases.get(id).cloned().unwrap_or_default();
-        let all: Box<dyn Iterator<Item = &RolloutCopy>> = if bases.is_empty() {
-            Box::new(own)
-        } else {
-            let deleted = self.copies.values().flatten();
-            Box::new(own.chain(deleted.filter(|copy| bases.contains_key(&copy.rollout_id()))))
-        };
+        let mut copies: Vec<_> = self.copies.get(id).into_iter().flatten().collect();
+        if !bases.is_empty() {
+            let all_copies = self.copies.values().flatten();
+            copies.extend(all_copies.filter(|copy| bases.contains_key(&copy.rollout_id())));
+        }
         ComparedThread {
             live,
-            copies: all.collect(),
+            copies,
             bases,
         }
     }

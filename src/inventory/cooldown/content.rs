@@ -32,13 +32,13 @@ impl CooldownFile {
         if identity.is_known() && !entry.identity.is_known() {
             entry.identity = identity.clone();
         }
-        let known = &mut entry.identity;
-        for (id, given) in [
-            (&mut known.account_id, &identity.account_id),
-            (&mut known.user_id, &identity.user_id),
+        let entry_identity = &mut entry.identity;
+        for (id, given_id) in [
+            (&mut entry_identity.account_id, &identity.account_id),
+            (&mut entry_identity.user_id, &identity.user_id),
         ] {
             if id.is_none() {
-                id.clone_from(given);
+                id.clone_from(given_id);
             }
         }
         entry
@@ -57,12 +57,12 @@ impl CooldownFile {
         if let Some(i) = self.accounts.iter().position(exact) {
             return Some(i);
         }
-        let mut same = self
+        let mut of_account = self
             .accounts
             .iter()
             .enumerate()
             .filter(|(_, e)| e.identity.is_same(identity));
-        match (same.next(), same.next()) {
+        match (of_account.next(), of_account.next()) {
             (Some((i, _)), None) => Some(i),
             _ => None,
         }

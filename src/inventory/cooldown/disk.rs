@@ -92,12 +92,12 @@ pub fn update<R>(
         mut warnings,
         origin,
     } = load(manager_home, now, zone)?;
-    let before = file.clone();
-    let value = change(&mut file);
-    if origin != CooldownOrigin::Native || file != before {
+    let former_file = file.clone();
+    let result = change(&mut file);
+    if origin != CooldownOrigin::Native || file != former_file {
         warnings.extend(write(manager_home, origin, &file)?);
     }
-    Ok((value, warnings))
+    Ok((result, warnings))
 }
 
 /// Writes the document. Keeps a copy of a document of the Python tool or a damaged one, and returns the warning that
@@ -108,24 +108,24 @@ fn write(
     file: &CooldownFile,
 ) -> Result<Option<String>, DocumentError> {
     let path = manager_home.join(FILE_NAME);
-    let kept = match origin {
+    let notice = match origin {
         CooldownOrigin::Absent if file.accounts.is_empty() => return Ok(None),
         CooldownOrigin::Absent | CooldownOrigin::Native => None,
         CooldownOrigin::Python => {
-            let kept = atomic::keep_copy(&path, ".python-backup")?;
+            let notice = atomic::keep_copy(&path, ".python-backup")?;
             Some(format!(
                 "converted the {FILE_NAME} of the Python codex-manager, whose commands cooldown and recommend \
                  now fail in this folder; to go back, rename the original to {FILE_NAME}: {}",
-                kept.display()
+                notice.display()
             ))
         }
         CooldownOrigin::Damaged => {
-            let kept = atomic::keep_copy(&path, ".damaged")?;
-            Some(format!("the damaged file is kept as {}", kept.display()))
+            let notice = atomic::keep_copy(&path, ".damaged")?;
+            Some(format!("the damaged file is kept as {}", notice.display()))
         }
     };
     document::write(&path, file)?;
-    Ok(kept)
+    Ok(notice)
 }
 
 /// Rebuilds the document from the profiles and `inventory.json`, or from `backups/` if `inventory.json` is lost too.

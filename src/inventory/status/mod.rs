@@ -89,17 +89,17 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
     let read = || AuthFile::read(&path);
     let or_unreadable =
         |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::from_read_error(&e));
-    let before = read();
-    let problem = find_obstacle(&path, config.store, before.as_ref());
-    let before = or_unreadable(before);
-    check_text(text.as_ref(), config.store, &before)?;
+    let auth_before = read();
+    let problem = find_obstacle(&path, config.store, auth_before.as_ref());
+    let auth_before = or_unreadable(auth_before);
+    check_text(text.as_ref(), config.store, &auth_before)?;
 
     let mut report = StatusReport::new(None, config.store);
     report.notes = collect_notes(&config, inquiry.env);
     let mut answer = None;
     match problem {
         Some(problem) => report.problem = Some(problem),
-        None if is_api_key(&before, config.store) || !inquiry.ask_codex || text.is_some() => {}
+        None if is_api_key(&auth_before, config.store) || !inquiry.ask_codex || text.is_some() => {}
         None => match with_probe(home, &inquiry, app_server::probe) {
             Ok(answered) => answer = Some(answered),
             Err(problem) => report.problem = Some(problem),
@@ -123,17 +123,10 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
     if let Some(text) = text {
         merge_text(&mut report, text, zone.at(&now));
     }
-    if report.observation.is_none() && !report.is_api_key() {
-        report.observation = stored_observation(inquiry.known, report.identity.as_ref(), &now);
-    }
-    inherit_resets(&mut report, inquiry.known);
+    add_stored_figures(&mut report, inquiry.known, &now);
     if let Some(reset_at) = options.reset_at.filter(|_| !report.is_api_key()) {
         override_reset(&mut report, zone.at(&reset_at), zone.at(&now));
     }
-    report.plan = report.plan.take().or_else(|| {
-        let who = report.identity.as_ref()?;
-        inquiry.known.find(who)?.plan.clone()
-    });
     Ok(report)
 }
 
@@ -160,20 +153,21 @@ pub(crate) fn observe_text(
     }
     let mut report = StatusReport::new(Some(account.clone()), CredentialStore::read(home));
     merge_text(&mut report, text, zone.at(&now));
-    let known = inquiry.known;
-    if report.observation.is_none() {
-        report.observation = stored_observation(known, Some(account), &now);
-    }
-    inherit_resets(&mut report, known);
-    let plan = || known.find(account)?.plan.clone();
-    report.plan = report.plan.take().or_else(plan);
+    add_stored_figures(&mut report, inquiry.known, &now);
     Ok(report)
 }
 
-fn inherit_resets(report: &mut StatusReport, known: &CooldownFile) {
-    let earlier = report.identity.as_ref().and_then(|who| known.find(who));
-    if let Some(seen) = &mut report.observation {
-        seen.inherit_resets(earlier.and_then(|entry| entry.observation.as_ref()));
+/// Adds what `cooldown.json` has and the sources do not: an observation that still holds, resets, and the plan.
+fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &DateTime<Utc>) {
+    if report.observation.is_none() && !report.is_api_key() {
+        report.observation = stored_observation(cooldown, report.identity.as_ref(), now);
+    }
+    let stored = report.identity.as_ref().and_then(|who| cooldown.find(who));
+    if let Some(observation) = &mut report.observation {
+        observation.inherit_resets(stored.and_then(|entry| entry.observation.as_ref()));
+    }
+    if report.plan.is_none() {
+        report.plan = stored.and_then(|entry| entry.plan.clone());
     }
 }
 

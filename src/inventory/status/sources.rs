@@ -159,8 +159,9 @@ pub(super) fn stored_observation(
 pub(super) fn override_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
     let weekly = report.observation.as_ref().and_then(Observation::weekly);
     let is_same = |at: Timestamp| (at - reset_at).abs() <= SAME_WINDOW;
-    let known = weekly.filter(|known| report.is_fresh || known.resets_at.is_some_and(is_same));
-    let used_percent = known.map_or(0.0, |known| known.used_percent);
+    let same_window =
+        weekly.filter(|window| report.is_fresh || window.resets_at.is_some_and(is_same));
+    let used_percent = same_window.map_or(0.0, |window| window.used_percent);
     let fresh = report.observation.take().filter(|_| report.is_fresh);
     let empty = || Observation::new(QuotaSource::Manual, now, Vec::new());
     let mut observation = fresh.unwrap_or_else(empty);
