@@ -37,6 +37,8 @@ fn an_account_of_a_folder_is_set_shown_and_removed() {
     --- stdout
     folders.~/code/a.b c: not set → client-a
     --- stderr
+    there is no profile client-a yet; create it with:
+        codex-manager profile login client-a
     ");
     let _ = env
         .run(["config", "set", "shared_logins.~/code/", "true"])

@@ -256,7 +256,7 @@ fn recommend_use_takes_the_best_account_with_a_saved_login() {
     let reason = "old@example.com ranks first, but its login is in an archive";
     assert!(planned.stderr.contains(reason), "{planned}");
     let refused = env.run(["recommend", "--use", "--ready-only"]).code(5);
-    let lacking = "no account with a saved login is ready";
+    let lacking = "no account with a saved login can be recommended";
     assert!(refused.stderr.contains(lacking), "{refused}");
     let printed = env.run(["recommend", "--use", "--json"]).code(0).json();
     assert_eq!(

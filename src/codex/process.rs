@@ -111,6 +111,9 @@ pub struct HomeProcess {
     pub name: String,
     /// The command line, safe to print: without secrets and prompts.
     pub command_line: String,
+    /// The path of the program file, if the system shows it.
+    #[serde(skip)]
+    pub program: Option<PathBuf>,
     /// The relation to the home; in JSON the text of its `Display`.
     #[serde(serialize_with = "serialize_role")]
     pub role: ProcessRole,
@@ -384,6 +387,7 @@ fn describe(process: &Process, name: &OsStr, role: ProcessRole) -> HomeProcess {
         is_own: process.is_own(),
         name: name.to_string_lossy().into_owned(),
         command_line: redaction::format_command_line(&process.arguments()),
+        program: process.program(),
         role,
     }
 }
@@ -396,6 +400,7 @@ fn describe_daemon(pid: u32) -> HomeProcess {
         is_own: true,
         name: "codex".into(),
         command_line: String::new(),
+        program: None,
         role: ProcessRole::Daemon,
     }
 }

@@ -37,9 +37,11 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let config = CodexConfig::read(home);
     checks.push(check_config_file(context, &config));
     checks.push(check_store_setting(&config));
-    // Otherwise Codex ignores auth.json.
     if config.store.reads_auth_json() {
         checks.push(check_login(context, config.store));
+    } else if home.join(AUTH_JSON).exists() {
+        let message = "Codex does not read auth.json: the live account is unknown";
+        checks.push(Check::warn("home.login", message));
     }
     checks.extend(check_other_files(home));
     checks.extend(databases::run_checks(context, &config));
@@ -146,7 +148,9 @@ fn check_store_setting(config: &CodexConfig) -> Check {
     );
     Check::warn("home.store", message)
         .because("such logins can be neither backed up nor switched")
-        .advised("set cli_auth_credentials_store = \"file\" in config.toml, then codex login")
+        .advised(
+            "set cli_auth_credentials_store = \"file\" in config.toml, then sign in: codex login",
+        )
 }
 
 /// Checks that Codex's background daemon uses the account in `auth.json`. Returns `None` if no daemon is running or

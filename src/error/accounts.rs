@@ -2,7 +2,9 @@
 
 use super::ErrorKind::{CodexRunning, Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
+use crate::codex::process::{Holder, ProcessRole};
 use crate::io::{shell, similar};
+use std::path::Path;
 
 impl Advised for crate::accounts::profile::ProfileError {
     fn advice(&self) -> CommandError {
@@ -70,14 +72,11 @@ impl Advised for crate::accounts::lease::LeaseError {
             Self::OtherAccountSignedIn(_) => self.unchanged(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
             Self::DiskFull(_) => self.unchanged(Failed, FREE_SPACE),
             Self::AlreadyLeased(_) => self.unchanged(Refused, "return it to the profile: codex-manager status --all"),
-            Self::Isolated { profile, home, .. } => {
-                let home = shell::quote_if_needed(&home.to_string_lossy());
-                self.unchanged(CodexRunning, format!(
-                    "the login returns to the profile when the last Codex in the isolated home ends; use it there with: \
-                     codex-manager launch {profile} --isolated"
-                ))
-                .hint(format!("a daemon there ends with: CODEX_HOME={home} codex app-server daemon stop"))
-            }
+            Self::Isolated {
+                profile,
+                home,
+                holders,
+            } => self.hint(CodexRunning, hint_for_isolated(profile, home, holders)),
             Self::Damaged { profile, .. } => self.unchanged(Refused, format!("if its auth.json is valid, rewrite profile.json: codex-manager profile save {profile} --from FILE, with the auth.json of the profile")),
             Self::HomeUnreadable { profile, .. } => self.unchanged(Refused, format!("mount its disk; if the home is gone for good: codex-manager use --force-stale {profile}")),
             Self::NoLogin(profile)
@@ -87,6 +86,22 @@ impl Advised for crate::accounts::lease::LeaseError {
             Self::InKeyring { home, .. } => self.unchanged(Refused, format!("set cli_auth_credentials_store = \"file\" in {} and sign in again", home.join("config.toml").display())),
         }
     }
+}
+
+/// Returns the hint for a login that is in the isolated home of a running Codex: when it returns to the profile.
+fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
+    let daemon = ProcessRole::Daemon.to_string();
+    if holders.iter().any(|holder| holder.why == daemon) {
+        return format!(
+            "the login returns to the profile when the daemon is stopped: CODEX_HOME={} codex \
+             app-server daemon stop; nothing was changed",
+            shell::quote_if_needed(&home.to_string_lossy())
+        );
+    }
+    format!(
+        "the login returns to the profile when the last Codex in the isolated home ends; use it there with: \
+         codex-manager launch {profile} --isolated; nothing was changed"
+    )
 }
 
 impl Advised for crate::accounts::source::SourceError {

@@ -60,7 +60,7 @@ impl Advised for crate::launch::isolated_home::IsolationError {
                 CodexRunning,
                 "end that Codex first; find it with: codex-manager launches",
             ),
-            Self::RelativeDatabases(_) => self.hint(
+            Self::RelativeDatabases(_) => self.unchanged(
                 Refused,
                 "write the absolute path of that folder in config.toml",
             ),

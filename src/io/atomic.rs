@@ -4,7 +4,7 @@ use super::lock::{self, FileLock};
 use super::temp_name::{TEMP_PREFIX, is_temp_name};
 use super::{IoContext, IoError, beneath, events, file_open, flush, modes, owner, sharing};
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -410,16 +410,31 @@ pub(crate) fn find_free_path(path: &Path) -> PathBuf {
 /// on return.
 pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     let mut source = file_open::open(path).at("read", path)?;
-    let mut copy = TempFile::create_beside(path)?;
-    std::io::copy(&mut source, copy.file()).at("write", copy.path())?;
-    loop {
-        let free_path = find_free_path(&with_suffix(path, suffix));
-        match copy.publish(&free_path)? {
-            Ok(()) => return Ok(free_path),
-            // Another process took the name after the check.
-            Err(unpublished) => copy = unpublished,
+    for n in 1.. {
+        let number = if n > 1 {
+            format!("-{n}")
+        } else {
+            String::new()
+        };
+        let candidate = with_suffix(path, &format!("{suffix}{number}"));
+        let mut temp = TempFile::create_beside(&candidate)?;
+        source.rewind().at("read", path)?;
+        std::io::copy(&mut source, temp.file()).at("write", &candidate)?;
+        match temp.try_publish(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(PublishError { error, file }) => {
+                let is_taken = error.source.kind() == std::io::ErrorKind::AlreadyExists;
+                if file.is_none() {
+                    // The name may not be durable, so this copy cannot be relied on.
+                    let _ = sharing::remove_file(&candidate);
+                } else if is_taken {
+                    continue;
+                }
+                return Err(error);
+            }
         }
     }
+    unreachable!("the loop above has no end")
 }
 
 /// Returns the temp files in `folder`; none if it cannot be listed.

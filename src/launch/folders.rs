@@ -67,33 +67,45 @@ fn find_nearest<'a, T>(
     settings: &'a BTreeMap<String, T>,
     home_dir: Option<&Path>,
 ) -> Option<(&'a String, &'a T)> {
-    if !folder.is_absolute() {
-        return None;
-    }
-    // As a path, `a/..` would be below `a`.
-    let has_parent_dir = folder.components().any(|part| part == Component::ParentDir);
-    let as_given = (!has_parent_dir).then(|| folder.to_path_buf());
-    let folder_paths: Vec<_> = as_given
-        .into_iter()
-        .chain(folder.canonical().ok())
-        .collect();
-    // The number of folders from the one of the setting down to `folder`; `None` if `folder` is not below it.
-    let depth_below = |name: &str| {
-        let setting = expand_home(name, home_dir)?;
-        let setting_paths = [setting.canonical().ok(), Some(setting)];
-        let pairs = setting_paths
-            .iter()
-            .flatten()
-            .flat_map(|above| folder_paths.iter().map(move |path| (path, above)));
-        pairs
-            .filter_map(|(path, above)| Some(path.strip_prefix(above).ok()?.components().count()))
-            .min()
+    let entries = settings.iter().filter_map(|(name, value)| {
+        let path = expand_home(name, home_dir)?;
+        let real = path.canonical().ok();
+        Some(([Some(path), real], name, value))
+    });
+    let entries: Vec<_> = entries.collect();
+    let nearest = |chain: &Vec<PathBuf>| {
+        chain.iter().enumerate().find_map(|(steps, above)| {
+            let mut entries = entries.iter();
+            let (_, name, value) =
+                entries.find(|(paths, ..)| paths.iter().flatten().any(|path| path == above))?;
+            Some((steps, *name, *value))
+        })
     };
-    let rated = settings
-        .iter()
-        .filter_map(|(name, value)| Some((depth_below(name)?, name, value)));
-    let (_, name, value) = rated.min_by_key(|(depth, ..)| *depth)?;
+    let chains = ancestor_chains(folder);
+    let found = chains.iter().filter_map(nearest);
+    let (_, name, value) = found.min_by_key(|(steps, ..)| *steps)?;
     Some((name, value))
+}
+
+/// Returns up to two lists of `cwd` and the folders above it, nearest first: one of the path as given, unless it
+/// contains `..`, and one of the path with symbolic links resolved, if that differs. Empty for a relative path.
+fn ancestor_chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
+    let above = |path: &Path| path.ancestors().map(Path::to_path_buf).collect::<Vec<_>>();
+    let has_parent_dir = cwd.components().any(|part| part == Component::ParentDir);
+    if !cwd.is_absolute() {
+        return Vec::new();
+    }
+    let mut chains = Vec::new();
+    // `Path::ancestors` would take `a` for the parent of `a/..`.
+    if !has_parent_dir {
+        chains.push(above(cwd));
+    }
+    if let Ok(real) = cwd.canonical()
+        && real != cwd
+    {
+        chains.push(above(&real));
+    }
+    chains
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::codex::{
 use crate::io::{IoContext, IoError, OrdinaryPath, atomic, links, sharing};
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Folders that Codex creates on demand. They are created in the real home in advance, so that Codex
 /// does not create them in the isolated home.
@@ -85,6 +85,30 @@ fn is_shared(name: &Path) -> bool {
     }
 }
 
+/// Refuses a relative `sqlite_home` in the real home's `config.toml` that leads to another folder from an isolated home.
+///
+/// # Errors
+/// [`IsolationError::RelativeDatabases`].
+pub(crate) fn check_database_folder(real: &Path) -> Result<(), IsolationError> {
+    let Some(folder) = CodexConfig::read(real).sqlite_home else {
+        return Ok(());
+    };
+    // A folder of databases at the top of the real home is linked like any other folder.
+    let is_linked = match folder.components().next() {
+        Some(Component::Normal(first)) => {
+            let mut components = folder.components();
+            is_shared(Path::new(first))
+                && components.all(|component| matches!(component, Component::Normal(_)))
+                && real.join(&folder).is_dir()
+        }
+        _ => false,
+    };
+    if folder.is_absolute() || folder.starts_with("~") || is_linked {
+        return Ok(());
+    }
+    Err(IsolationError::RelativeDatabases(real.join(CONFIG_TOML)))
+}
+
 /// Creates the links of the shared entries from `isolated` to `real`. Correct links stay. Links to
 /// another home are replaced if no login is in the isolated home.
 ///
@@ -117,13 +141,6 @@ pub(crate) fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError
     names.dedup();
     for name in names {
         link(&real.join(&name), &isolated.join(&name))?;
-    }
-    // A folder of databases at the top of the real home is linked like any other folder.
-    let sqlite_home = CodexConfig::read(isolated).sqlite_home;
-    if let Some(folder) = sqlite_home.filter(|folder| !folder.starts_with("~"))
-        && isolated.join(&folder).canonical_or_self() != real.join(&folder).canonical_or_self()
-    {
-        return Err(IsolationError::RelativeDatabases(real.join(CONFIG_TOML)));
     }
     Ok(())
 }
@@ -240,19 +257,20 @@ mod tests {
     #[test]
     fn a_relative_sqlite_home_has_to_be_shared() {
         let folder = tempfile::tempdir().unwrap();
-        let (real, isolated) = (folder.path().join("real"), folder.path().join("isolated"));
+        let real = folder.path().join("real");
         fs::create_dir_all(real.join("databases")).unwrap();
         for (value, is_shared) in [
             ("databases", true),
             ("/srv/databases", true),
             ("~/databases", true),
             ("../databases", false),
+            ("databases/..", false),
             ("missing", false),
         ] {
             let text = format!("sqlite_home = \"{value}\"\n");
             fs::write(real.join("config.toml"), text).unwrap();
-            let prepared = prepare(&isolated, &real);
-            assert_eq!(prepared.is_ok(), is_shared, "{value}: {prepared:?}");
+            let checked = check_database_folder(&real);
+            assert_eq!(checked.is_ok(), is_shared, "{value}: {checked:?}");
         }
     }
 

@@ -144,6 +144,7 @@ fn plan_with_program(
     let is_isolated = request.isolated && !is_live;
     let profiles = Profiles::of(request.manager_home);
     let (profile, switch, isolated_home) = if is_isolated {
+        isolated_home::check_database_folder(request.codex_home)?;
         let profile = profiles.find_profile_to_isolate(request.account, request.codex_home)?;
         let home = profiles.isolated_home(request.account)?;
         (profile, None, Some(home))

@@ -66,7 +66,7 @@ pub enum RestoreError {
     #[error("the archive has no file or conversation {0:?}")]
     NotFound(String),
     /// The archive has the path of `--only`, but would restore nothing there.
-    #[error("the archive has only empty folders or temporary files there, or the Codex home keeps its own: {}", .0.display())]
+    #[error("the archive has only empty folders or temporary files there, the Codex home keeps its own, or --auth skip leaves it out: {}", .0.display())]
     NothingToRestore(PathBuf),
     /// The safety backup cannot include files that would be replaced or removed.
     #[error("the safety backup cannot read {} that the restore would replace or remove; the first is {}: {}", pluralize(items.len(), "path"), items[0].path.display(), items[0].reason)]

@@ -112,30 +112,29 @@ pub(super) fn apply(
     let (clients, offspring): (Vec<_>, Vec<_>) = others
         .into_iter()
         .partition(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Launcher));
-    let mut remaining = terminate_and_wait(
+    let mut left = terminate_and_wait(
         &clients,
         |process| process.role == ProcessRole::Codex,
         deadline,
     )?;
-    if remaining.is_empty() {
+    if left.is_empty() {
         for process in &daemons {
             stop_daemon(request, process, deadline)?;
         }
-        remaining = terminate_and_wait(&offspring, |_| false, deadline)?;
+        left = terminate_and_wait(&offspring, |_| false, deadline)?;
     }
-    if remaining.is_empty() {
-        remaining = request
+    if left.is_empty() {
+        left = request
             .scan()
             .holders()
             .iter()
             .map(ToString::to_string)
             .collect();
     }
-    if remaining.is_empty() {
+    if left.is_empty() {
         events::info!(processes = targets.processes.len(), "codex was ended");
         Ok(targets.processes.clone())
     } else {
-        let left = remaining;
         Err(ShutdownError::NotGone { left, limit })
     }
 }
@@ -145,14 +144,18 @@ fn stop_daemon(
     process: &HomeProcess,
     deadline: Instant,
 ) -> Result<(), ShutdownError> {
-    let program = Program::find(request.codex_bin, request.env).map_err(|source| {
-        ShutdownError::NoProgram {
+    // If no Codex is installed any more, the program file of the daemon still has the command.
+    let program = Program::find(request.codex_bin, request.env)
+        .or_else(|e| match &process.program {
+            Some(own) => Program::find(Some(own), request.env).map_err(|_| e),
+            None => Err(e),
+        })
+        .map_err(|source| ShutdownError::NoProgram {
             pid: process.pid,
             source,
-        }
-    })?;
-    let time_left = deadline.saturating_duration_since(Instant::now());
-    daemon::stop(&program, request.home, request.env, time_left)
+        })?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    daemon::stop(&program, request.home, request.env, left)
         .map(|_| ())
         .map_err(ShutdownError::Daemon)
 }
@@ -171,13 +174,13 @@ fn terminate_and_wait(
             send_sigterm: send_sigterm(process),
         })
     });
-    let running_pids = terminate_all(&targets.collect::<Vec<_>>(), deadline);
-    if !running_pids.is_empty() && is_interrupted() {
+    let left = terminate_all(&targets.collect::<Vec<_>>(), deadline);
+    if !left.is_empty() && is_interrupted() {
         return Err(ShutdownError::Interrupted);
     }
     Ok(processes
         .iter()
-        .filter(|process| running_pids.contains(&process.pid))
+        .filter(|process| left.contains(&process.pid))
         .map(ToString::to_string)
         .collect())
 }

@@ -258,6 +258,7 @@ mod tests {
             is_own: true,
             name: "codex".into(),
             command_line: "codex exec".into(),
+            program: None,
             role,
         }
     }

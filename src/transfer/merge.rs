@@ -125,6 +125,11 @@ fn plan_archives(package: &Package, backups: &Path) -> Result<Vec<ArchiveImport>
                 continue;
             }
             if path.symlink_metadata().is_err() {
+                // A sidecar without its archive describes another archive.
+                let sidecar = names::sidecar_path(&path);
+                if sidecar.is_some_and(|sidecar| sidecar.symlink_metadata().is_ok()) {
+                    continue;
+                }
                 break (name, ArchiveOutcome::Added);
             }
             if has_same_content(&path, &archive.file)? {

@@ -2,8 +2,8 @@
 
 use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::context::Context;
-use crate::inventory::archive_names;
 use crate::inventory::retention::{RetentionDecision, RetentionPlan};
+use crate::inventory::{archive_names, resolve};
 use crate::ui::{Cell, Column, Style, Table, bytes, object};
 use crate::vault::snapshot_id::short_id;
 use crate::views::account::{self, absolute_time, local_rfc3339, printable};
@@ -42,7 +42,10 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
         return;
     }
     let accounts = account::read_known_accounts(context).unwrap_or_default();
-    let names = AccountNames::from_entries(accounts.iter().map(|account| &account.entry));
+    let decisions = plan.keep.iter().chain(&plan.drop);
+    let identities = decisions.filter_map(|decision| decision.candidate.identity.clone());
+    let entries = resolve::merge_entries(&accounts, identities);
+    let names = AccountNames::from_entries(&entries);
     let kept = plan.keep.iter().map(|d| (d, true));
     let decisions = kept.chain(plan.drop.iter().map(|d| (d, false)));
     let rows = decisions.map(|(decision, is_kept)| {

@@ -5,6 +5,7 @@ use crate::config::{self, FILE_NAME, KEYS, Setting, file_access};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::settings::{SettingsError, choice_name};
+use crate::io::shell;
 use crate::ui::{Cell, Column, Style, Table, object, variant_name};
 use crate::views::account::printable;
 use crate::views::table_format::TableArgs;
@@ -155,9 +156,18 @@ pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome> {
         CommandError::usage(format!("invalid value for {}: {:?}", args.key, args.value))
             .hint(format!("expected {}; nothing was changed", kind.expected()))
     })?;
-    change(context, "config set", setting, args.dry_run, |file, key| {
+    let names_profile = setting.key.name == "folders";
+    let outcome = change(context, "config set", setting, args.dry_run, |file, key| {
         file.set(key, value)
-    })
+    })?;
+    let profile = context.manager_path("profiles").join(&args.value);
+    if names_profile && !profile.join("profile.json").is_file() {
+        let name = shell::quote_if_needed(&args.value);
+        context.note(format_args!(
+            "there is no profile {name} yet; create it with: codex-manager profile login {name}"
+        ));
+    }
+    Ok(outcome)
 }
 
 pub(super) fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome> {

@@ -101,6 +101,10 @@ impl Process {
         self.is_own
     }
 
+    pub(crate) fn program(&self) -> Option<PathBuf> {
+        self.program.clone()
+    }
+
     pub(crate) fn name(&self) -> Option<OsString> {
         self.program.as_ref()?.file_name().map(OsStr::to_os_string)
     }

@@ -104,10 +104,14 @@ impl Process {
             .is_ok_and(|meta| meta.uid() == rustix::process::geteuid().as_raw())
     }
 
-    /// Returns the name of the running program, even if its file was replaced since.
+    /// Returns the path of the running program, even if the file was replaced since.
+    pub(crate) fn program(&self) -> Option<PathBuf> {
+        let program = fs::read_link(self.folder.join("exe")).ok()?;
+        Some(strip_deleted_suffix(program))
+    }
+
     pub(crate) fn name(&self) -> Option<OsString> {
-        let program = strip_deleted_suffix(fs::read_link(self.folder.join("exe")).ok()?);
-        program.file_name().map(OsStr::to_os_string)
+        self.program()?.file_name().map(OsStr::to_os_string)
     }
 
     /// Returns the command line, beginning with the program name.

@@ -213,7 +213,8 @@ impl SafetyBackup<'_> {
     /// Returns true if the restore would replace or remove the file at `path`, or anything in the folder at `path`.
     fn would_be_lost(&self, path: &Path) -> bool {
         let changes = self.plan.changes();
-        changes.iter().any(|name| name.as_path().starts_with(path))
+        let is_in_folder = |name: EntryName| name.as_path().starts_with(path);
+        changes.contains(path) || (self.is_folder(path) && changes.iter().any(is_in_folder))
     }
 
     fn is_folder(&self, relative: &Path) -> bool {

@@ -4,16 +4,15 @@ use super::staged_home::Stage;
 use crate::archive::{EntryName, NameSet, parse_rollout_name, set_attributes};
 use crate::codex::home::{HomeEntryKind, kind_of};
 use crate::codex::rollout::{self, Relation};
-use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::disk_clock::modified_ns;
-use crate::io::hash::Sha256Digest;
+use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError, file_open, sharing};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::request::RestoreTarget;
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::plan::rollout_index::RolloutIndex;
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// The conversations that a merge keeps.
@@ -107,38 +106,34 @@ fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Appends to `staged` the lines that only `live` has, in their order, each once. A line longer than
-/// 8 MiB is not compared and always appended. If lines were appended, sets the mode of `staged` to 0600 and
-/// its modification time to that of `live`.
+/// Appends to `staged` the lines that only `live` has, in their order, each once. If there are such lines, sets the
+/// mode of `staged` to 0600 and its modification time to that of `live`.
 fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     let live_mtime_ns = modified_ns(&live.metadata().at("read", live)?);
-    let open_lines = |path: &Path| Ok(LineReader::new(file_open::open(path).at("read", path)?));
-    // Stores digests instead of lines, because the file may be large.
-    let mut present_lines: HashSet<Sha256Digest> = HashSet::new();
+    // Stores digests instead of lines, because the file and each line may be large.
+    let mut seen: HashSet<Sha256Digest> = HashSet::new();
     let mut is_terminated = true;
-    let mut staged_lines = open_lines(staged)?;
-    while let Some(placed) = staged_lines.next_placed().at("read", staged)? {
-        is_terminated = placed.is_terminated;
-        present_lines.extend(digest_of(placed.line));
-    }
+    for_each_line(staged, &mut |line| {
+        is_terminated = line.is_terminated;
+        seen.insert(line.digest);
+        Ok(())
+    })?;
     let mut out = file_open::append_no_link(staged).at("write", staged)?;
     let mut source = file_open::open(live).at("read", live)?;
     let mut added = false;
-    let mut live_lines = open_lines(live)?;
-    while let Some(placed) = live_lines.next_placed().at("read", live)? {
-        if digest_of(placed.line).is_some_and(|digest| !present_lines.insert(digest)) {
-            continue;
+    for_each_line(live, &mut |line| {
+        if !seen.insert(line.digest) {
+            return Ok(());
         }
         // Codex may have been killed while it wrote the last line. Another line must not be appended to that line.
-        if !std::mem::replace(&mut is_terminated, placed.is_terminated) {
+        if !std::mem::replace(&mut is_terminated, line.is_terminated) {
             out.write_all(b"\n").at("write", staged)?;
         }
         added = true;
-        let start = SeekFrom::Start(placed.offset);
-        source.seek(start).at("read", live)?;
-        let len = placed.end - placed.offset;
-        io::copy(&mut (&mut source).take(len), &mut out).at("write", staged)?;
-    }
+        source.seek(SeekFrom::Start(line.start)).at("read", live)?;
+        io::copy(&mut (&mut source).take(line.len), &mut out).at("write", staged)?;
+        Ok(())
+    })?;
     drop(out);
     if added {
         set_attributes(staged, 0o600, live_mtime_ns)
@@ -147,10 +142,46 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Returns the digest of a line; `None` if the line is too long to be read whole.
-fn digest_of(line: JsonlLine<'_>) -> Option<Sha256Digest> {
-    match line {
-        JsonlLine::Whole(line) => Some(Sha256Digest::of(line)),
-        JsonlLine::TooLong { .. } => None,
+/// The position of a line in a file, and its digest.
+struct LineSpan {
+    start: u64,
+    /// Length in bytes, including the newline.
+    len: u64,
+    /// SHA-256 of the line without the newline.
+    digest: Sha256Digest,
+    /// False for a last line without a newline.
+    is_terminated: bool,
+}
+
+fn for_each_line(
+    path: &Path,
+    visit: &mut dyn FnMut(&LineSpan) -> Result<(), IoError>,
+) -> Result<(), IoError> {
+    let mut reader = BufReader::new(file_open::open(path).at("read", path)?);
+    let mut start = 0;
+    loop {
+        let (mut hasher, mut len, mut is_terminated) = (Hasher::default(), 0, false);
+        while !is_terminated {
+            let bytes = reader.fill_buf().at("read", path)?;
+            if bytes.is_empty() {
+                break;
+            }
+            let end = memchr::memchr(b'\n', bytes);
+            hasher.update(&bytes[..end.unwrap_or(bytes.len())]);
+            is_terminated = end.is_some();
+            let used = end.map_or(bytes.len(), |end| end + 1);
+            len += used as u64;
+            reader.consume(used);
+        }
+        if len == 0 {
+            return Ok(());
+        }
+        visit(&LineSpan {
+            start,
+            len,
+            digest: hasher.digest(),
+            is_terminated,
+        })?;
+        start += len;
     }
 }

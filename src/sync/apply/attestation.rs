@@ -107,11 +107,11 @@ pub(super) fn select_published_entries(
         return Ok(entries);
     };
     let others = identity::read_remote_manifests(config, state)?;
-    let state_keys = state.files.keys().chain(state.deleted.keys());
-    let known_keys: BTreeSet<String> = state_keys.map(|key| manifest::fold_name(key)).collect();
+    let own = state.files.keys().chain(state.deleted.keys());
+    let known: BTreeSet<String> = own.map(|key| manifest::fold_name(key)).collect();
     for path in std::iter::once(first).chain(missing) {
         let key = manifest::folded_key(path);
-        if !known_keys.contains(&key) && others.deletions(&key).next().is_none() {
+        if !known.contains(&key) && others.deletions(&key).next().is_none() {
             entries.remove(path);
         }
     }
@@ -176,7 +176,7 @@ pub(super) fn match_cloud_folder(
             continue;
         }
         match versions.iter().find(|w| Some(w.digest) == digest) {
-            Some(matching_version) => *last = matching_version.clone(),
+            Some(found) => *last = found.clone(),
             None => undelivered.extend(versions.into_iter().map(|entry| (path.clone(), entry))),
         }
     }

@@ -174,13 +174,11 @@ impl ApplyRun<'_> {
                 continue;
             };
             let root = self.request.config.root(placed.to.0);
-            let folders_above = atomic::parent_of(target).ancestors();
-            let folders_above = folders_above.take_while(|folder| folder.starts_with(root));
+            let above = atomic::parent_of(target).ancestors();
+            let above = above.take_while(|folder| folder.starts_with(root));
             let parent = std::iter::once(atomic::parent_of(target));
-            let folders_above = folders_above
-                .skip(1)
-                .take(if is_small { 0 } else { usize::MAX });
-            for folder in parent.chain(folders_above) {
+            let above = above.skip(1).take(if is_small { 0 } else { usize::MAX });
+            for folder in parent.chain(above) {
                 folders.entry(folder.to_path_buf()).or_default().push(index);
             }
         }

@@ -18,6 +18,7 @@ mod publish;
 mod report;
 mod request;
 mod run;
+mod steps;
 mod targets;
 
 pub use error::ApplyError;

@@ -32,9 +32,9 @@ pub(super) fn publish_deletions(
     }
     let before = state.own.published.clone();
     for (key, digest) in deleted {
-        let published = state.deleted.get(key);
+        let known = state.deleted.get(key);
         // A killed run may have published the same deletion. With another id, it would be a second deletion.
-        if published.is_none_or(|published| published.digest != digest) {
+        if known.is_none_or(|known| known.digest != digest) {
             state.deleted.insert(key.clone(), Deletion::new(digest));
         }
     }
@@ -113,13 +113,12 @@ fn record_findings(
     if plan.is_complete {
         state.notes_digest = plan.notes_digest();
         // The state has no gaps any more after a complete run that leaves nothing to do.
-        let unsynced_lists = [
+        let left = [
             &plan.notices.waiting,
             &plan.notices.skipped,
             &report.skipped,
         ];
-        state.has_gaps &=
-            !plan.conflicts.is_empty() || unsynced_lists.iter().any(|list| !list.is_empty());
+        state.has_gaps &= !plan.conflicts.is_empty() || left.iter().any(|list| !list.is_empty());
     }
     for key in &plan.records.forgotten {
         state.files.remove(key);
@@ -151,13 +150,13 @@ fn remove_leftover_temps(plan: &SyncPlan, request: &ApplyRequest<'_>) {
     for temp in &plan.leftover_temps {
         atomic::remove_stale_temps(atomic::parent_of(temp));
     }
-    let own_folders = [
+    let own = [
         request.replica.folder.clone(),
         request.replica.conflict_copies(),
     ];
     for folder in manager_folder::folders(&request.config.cloud)
         .iter()
-        .chain(&own_folders)
+        .chain(&own)
     {
         atomic::remove_stale_temps(folder);
     }

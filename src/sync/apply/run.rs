@@ -1,9 +1,8 @@
-//! A run of [`apply`](super::apply): applies the steps of the plan in order, new files in batches, and records them in the
-//! state, the ledger and the report.
+//! A run of [`apply`](super::apply): its open files, and the records of its steps in the state, the ledger and the
+//! report.
 
-use super::batch;
 use super::copying::{Copier, PlacedFile, StagedCopy};
-use super::error::{ApplyError, StepFailure};
+use super::error::StepFailure;
 use super::report::ApplyReport;
 use super::request::ApplyRequest;
 use crate::history::session_index;
@@ -30,69 +29,6 @@ pub(super) struct ApplyRun<'a> {
     pub(super) plan: &'a SyncPlan,
     /// Files that the current step has written.
     pub(super) placed: Vec<PlacedFile>,
-}
-
-impl ApplyRun<'_> {
-    /// Applies all steps. Stops at the first [`StepFailure::Abort`].
-    pub(super) fn apply_all(
-        &mut self,
-        steps: &[SyncStep],
-        report: &mut ApplyReport,
-    ) -> Result<(), ApplyError> {
-        let mut index = 0;
-        while let Some(step) = steps.get(index) {
-            let batch = batch::next_batch(&steps[index..]);
-            if batch.is_empty() {
-                let result = self.apply_step(step, report);
-                if result.is_err() {
-                    self.withdraw_deletion(step);
-                }
-                report.add(index, step, result)?;
-                index += 1;
-            } else {
-                self.apply_batch(index, batch, report)?;
-                index += batch.len();
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_step(&mut self, step: &SyncStep, report: &mut ApplyReport) -> Result<(), StepFailure> {
-        self.placed.clear();
-        for seen in step.ops.iter().flat_map(Op::targets) {
-            let is_seen = |file: &SnapshotFile| file.side() == seen.side && file.path == seen.path;
-            // A file that is overwritten without a backup could not be restored.
-            if let Some((_, why)) = self.not_backed_up.iter().find(|(file, _)| is_seen(file)) {
-                let path = self.request.config.file_path(seen.side, &seen.path);
-                return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
-            }
-        }
-        self.record_resolutions(step)?;
-        for op in &step.ops {
-            self.request.check_interrupt()?;
-            self.apply_op(op)?;
-        }
-        self.request.check_interrupt()?;
-        self.record_step(step, report)
-    }
-
-    fn apply_op(&mut self, op: &Op) -> Result<(), StepFailure> {
-        match op {
-            Op::Copy(copy) => self.copy(copy),
-            Op::Merge {
-                versions,
-                to,
-                is_one_text,
-            } => self.merge(versions, to, *is_one_text),
-            Op::Rename { from, to } => self.rename(from, to),
-            Op::KeepConflictCopy { from, name, digest } => {
-                self.keep_conflict_copy(from, name, digest)
-            }
-            Op::ReplicateConflictCopy { from, name } => self.replicate_conflict_copy(*from, name),
-            Op::DropConflictCopy { side, name } => self.drop_conflict_copy(*side, name),
-            Op::Remove(seen) => self.remove(seen),
-        }
-    }
 }
 
 impl ApplyRun<'_> {

@@ -40,13 +40,10 @@ impl Knowledge {
     pub(super) fn add_merged(&mut self, other: &Self) {
         for (key, held) in &other.unmerged {
             // A version that the other machine holds back was not in its publication.
-            let new_versions = held.iter().filter(|version| !self.knows(key, version));
-            let new_versions: Vec<_> = new_versions.cloned().collect();
-            if !new_versions.is_empty() {
-                self.unmerged
-                    .entry(key.clone())
-                    .or_default()
-                    .extend(new_versions);
+            let new = held.iter().filter(|version| !self.knows(key, version));
+            let new: Vec<_> = new.cloned().collect();
+            if !new.is_empty() {
+                self.unmerged.entry(key.clone()).or_default().extend(new);
             }
         }
         for (replica, number) in &other.seen {

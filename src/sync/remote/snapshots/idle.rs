@@ -110,7 +110,7 @@ impl<R: Remote> Join<'_, R> {
             .map(|path| Ok((Stat::read(&path)?, path)))
             .collect::<Result<_, IoError>>()?;
         files.sort_by(|a, b| a.1.cmp(&b.1));
-        let text = format!("{} {files:?}", before.digest);
-        Ok(Sha256Digest::of(text.as_bytes()).to_string())
+        let all = format!("{} {files:?}", before.digest);
+        Ok(Sha256Digest::of(all.as_bytes()).to_string())
     }
 }

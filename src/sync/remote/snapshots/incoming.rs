@@ -1,50 +1,14 @@
-//! The newest snapshots of the other machines, and the files that these changed.
+//! The changes in the newest snapshot of another machine.
 
 use super::causality::{Knowledge, VersionId};
 use super::join::Join;
+use super::other_machine::{IncomingFile, OtherMachine};
 use super::snapshot_manifest::{FileVersions, SnapshotManifest, copy_name};
-use super::store::{Remote, RemoteSnapshot};
-use crate::sync::manifest::ManifestEntry;
+use super::store::Remote;
 use crate::sync::resolutions;
 use crate::sync::scope::ScopeMatch;
-use crate::sync::sides::Stat;
 use crate::sync::state::SyncState;
 use std::collections::BTreeMap;
-
-/// A newest snapshot of another machine, with its manifest.
-#[derive(Debug)]
-pub(super) struct OtherMachine {
-    pub(super) head: RemoteSnapshot,
-    pub(super) manifest: SnapshotManifest,
-}
-
-impl OtherMachine {
-    /// Returns true if this machine knew the version of a file that `other` has, and has a different version.
-    pub(super) fn replaces(&self, other: &Self, key: &str) -> bool {
-        let version = |machine: &Self| Some(machine.manifest.files.get(key)?.version.clone());
-        let (Some(mine), Some(theirs)) = (version(self), version(other)) else {
-            return false;
-        };
-        mine != theirs && self.manifest.knowledge.knows(key, &theirs)
-    }
-}
-
-/// A file that another machine changed or deleted.
-#[derive(Debug)]
-pub(super) struct IncomingFile {
-    pub(super) key: String,
-    /// Empty if the machine deleted the file.
-    pub(super) files: BTreeMap<String, ManifestEntry>,
-    /// `None` if the machine deleted the file.
-    pub(super) version: Option<VersionId>,
-    /// True if neither machine knew the version of the other one, so that both may have changed the file.
-    pub(super) is_concurrent: bool,
-    /// False if this machine must publish the files under a new version id, because two machines may have used the id
-    /// `version` for different contents.
-    pub(super) keeps_version: bool,
-    /// The size and mtime of each file in the staged tree before the sync, by path.
-    pub(super) placed: BTreeMap<String, Stat>,
-}
 
 /// The causal order of the versions of two machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +31,8 @@ impl<R: Remote> Join<'_, R> {
     ) -> Vec<IncomingFile> {
         let manifest = &other.manifest;
         let changed = manifest.files.iter().filter_map(|(key, file)| {
-            let own_file = self.outgoing.get(key);
-            let is_same = own_file.is_some_and(|own_file| own_file.has_same_files(file));
+            let own = self.outgoing.get(key);
+            let is_same = own.is_some_and(|own| own.has_same_files(file));
             let order = self.causal_order(state, key, file, &manifest.knowledge);
             if is_same || order == VersionOrder::Known || !self.is_wanted(state, file, manifest) {
                 return None;
@@ -83,9 +47,9 @@ impl<R: Remote> Join<'_, R> {
             })
         });
         let deleted = manifest.deleted.iter().filter_map(|(key, deletion)| {
-            let own_file = self.outgoing.get(key)?;
+            let own = self.outgoing.get(key)?;
             let is_gone = !manifest.files.contains_key(key)
-                && self.knows(&manifest.knowledge, key, &own_file.version)
+                && self.knows(&manifest.knowledge, key, &own.version)
                 && !state.resolutions.contains(&deletion.id)
                 && !manifest.resolved.contains(&deletion.id);
             is_gone.then(|| IncomingFile {
@@ -114,11 +78,11 @@ impl<R: Remote> Join<'_, R> {
         state: &SyncState,
         key: &str,
         file: &FileVersions,
-        their_knowledge: &Knowledge,
+        theirs: &Knowledge,
     ) -> VersionOrder {
         let is_known = self.knows(&self.knowledge, key, &file.version)
             || self.is_replaced_by_own(key, &file.version);
-        let Some(own_file) = self.outgoing.get(key) else {
+        let Some(own) = self.outgoing.get(key) else {
             // A file that this machine lacks and did not delete is new: the settings may not have included it before.
             let is_deleted =
                 self.published.deleted.contains_key(key) || state.deleted.contains_key(key);
@@ -129,12 +93,9 @@ impl<R: Remote> Join<'_, R> {
             };
         };
         let rank = |version: &VersionId| (version.1, version.0.clone());
-        match (
-            is_known,
-            self.knows(their_knowledge, key, &own_file.version),
-        ) {
-            _ if own_file.version == file.version => VersionOrder::Concurrent,
-            (true, true) if rank(&own_file.version) < rank(&file.version) => VersionOrder::Newer,
+        match (is_known, self.knows(theirs, key, &own.version)) {
+            _ if own.version == file.version => VersionOrder::Concurrent,
+            (true, true) if rank(&own.version) < rank(&file.version) => VersionOrder::Newer,
             (true, _) => VersionOrder::Known,
             (false, true) => VersionOrder::Newer,
             (false, false) => VersionOrder::Concurrent,
@@ -145,14 +106,14 @@ impl<R: Remote> Join<'_, R> {
     /// this machine and knew `version`. This machine may have changed the file since, and must not lose the change to
     /// an older version.
     fn is_replaced_by_own(&self, key: &str, version: &VersionId) -> bool {
-        let Some(own_file) = self.outgoing.get(key) else {
+        let Some(own) = self.outgoing.get(key) else {
             return false;
         };
-        let is_ambiguous = self.forked.is_ambiguous(&own_file.version);
+        let is_ambiguous = self.forked.is_ambiguous(&own.version);
         !is_ambiguous
             && self.waiting.iter().any(|machine| {
                 let file = machine.manifest.files.get(key);
-                file.is_some_and(|file| file.version == own_file.version)
+                file.is_some_and(|file| file.version == own.version)
                     && self.knows(&machine.manifest.knowledge, key, version)
             })
     }

@@ -3,12 +3,12 @@
 use super::causality::{Knowledge, VersionId};
 use super::error::RemoteError;
 use super::heads::{self, ForkedReplicas, find_heads, is_same_id};
-use super::incoming::{IncomingFile, OtherMachine};
+use super::other_machine::{IncomingFile, OtherMachine};
 use super::position::{NEXT_FILE, PUBLISHED_FILE, Position, PositionFiles};
-use super::run_state::TakenVersions;
 use super::snapshot_manifest::{FileVersions, SnapshotManifest, copy_name};
 use super::staged_tree::StagedTree;
 use super::store::{HOME, MANIFEST, Remote, RemoteSnapshot};
+use super::taken_versions::TakenVersions;
 use crate::codex::rollout;
 use crate::io::beneath::{self, FollowedLinks};
 use crate::io::{IoContext, IoError, atomic, events, tree};
@@ -144,15 +144,12 @@ impl<'r, R: Remote> Join<'r, R> {
     /// disk, or this disk was restored from a copy. Then this machine continues under a new id.
     fn identify(&mut self, snapshots: &[RemoteSnapshot]) -> Result<(), R::Error> {
         let heads = find_heads(snapshots).into_iter();
-        let own_heads = heads.filter(|head| head.replica == self.position.replica);
-        let own_heads: Vec<_> = own_heads.collect();
-        let last_snapshot = self.position.snapshot.clone();
-        let is_last = |one: &RemoteSnapshot| {
-            last_snapshot
-                .as_deref()
-                .is_some_and(|id| is_same_id(&one.id, id))
-        };
-        if let [one] = &*own_heads
+        let own = heads.filter(|head| head.replica == self.position.replica);
+        let own: Vec<_> = own.collect();
+        let last = self.position.snapshot.clone();
+        let is_last =
+            |one: &RemoteSnapshot| last.as_deref().is_some_and(|id| is_same_id(&one.id, id));
+        if let [one] = &*own
             && !is_last(one)
             && let Some(manifest) = self.killed_publication(one)?
         {
@@ -171,7 +168,7 @@ impl<'r, R: Remote> Join<'r, R> {
             }
             return Ok(());
         }
-        match &*own_heads {
+        match &*own {
             // The first run, or another machine removed this machine's snapshots. The list of deleted files went with
             // them, so deleted files come back from other machines.
             [] => self.position.joined.clear(),
@@ -191,36 +188,31 @@ impl<'r, R: Remote> Join<'r, R> {
         let next = self.files.read_manifest(NEXT_FILE)?;
         let candidates = [next, Some(self.published.clone())].into_iter().flatten();
         let candidates: Vec<_> = candidates
-            .filter(|candidate| {
-                candidate.replica == snapshot.replica && candidate.number == snapshot.number
-            })
+            .filter(|known| known.replica == snapshot.replica && known.number == snapshot.number)
             .collect();
         if candidates.is_empty() {
             return Ok(None);
         }
-        let listed_manifest = self.remote.manifest(snapshot)?;
-        Ok(candidates
-            .into_iter()
-            .find(|candidate| *candidate == listed_manifest))
+        let found = self.remote.manifest(snapshot)?;
+        Ok(candidates.into_iter().find(|known| *known == found))
     }
 
     /// Gives this machine a new replica id, and a new name to each version whose old name a copy of this machine may
     /// have used for another version.
     fn rename_versions(&mut self, snapshots: &[RemoteSnapshot]) {
-        let old_replica =
-            std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
-        let last_snapshot = self.position.snapshot.take().unwrap_or_default();
+        let old = std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
+        let last = self.position.snapshot.take().unwrap_or_default();
         self.position.number = 0;
         let heads = find_heads(snapshots).into_iter();
-        let mut copies = heads.filter(|head| head.replica == old_replica);
-        let is_ancestor = copies.all(|head| heads::is_based_on(&head, &last_snapshot, snapshots));
+        let mut copies = heads.filter(|head| head.replica == old);
+        let is_ancestor = copies.all(|head| heads::is_based_on(&head, &last, snapshots));
         if is_ancestor {
             return;
         }
-        let new_version = self.next_version();
+        let new = self.next_version();
         for file in self.outgoing.values_mut() {
-            if file.version.0 == old_replica {
-                file.version = new_version.clone();
+            if file.version.0 == old {
+                file.version = new.clone();
             }
         }
     }
@@ -232,12 +224,12 @@ impl<'r, R: Remote> Join<'r, R> {
 
     /// Reads the manifests of the other `heads`, except of snapshots that were joined completely.
     fn read_others(&mut self, heads: Vec<RemoteSnapshot>) -> Result<(), R::Error> {
-        let other_heads = heads.into_iter();
-        let other_heads = other_heads.filter(|head| Some(head) != self.own_head.as_ref());
-        let other_heads: Vec<_> = other_heads.collect();
-        let is_listed = |id: &String| other_heads.iter().any(|head| is_same_id(&head.id, id));
+        let others = heads.into_iter();
+        let others = others.filter(|head| Some(head) != self.own_head.as_ref());
+        let others: Vec<_> = others.collect();
+        let is_listed = |id: &String| others.iter().any(|head| is_same_id(&head.id, id));
         self.position.joined.retain(is_listed);
-        for head in other_heads {
+        for head in others {
             let mut joined = self.position.joined.iter();
             if joined.any(|id| is_same_id(&head.id, id)) {
                 continue;
@@ -259,33 +251,33 @@ impl<'r, R: Remote> Join<'r, R> {
         let mut state = self.replica.read()?;
         let mut is_undecided = false;
         let staged = self.list_for_round()?;
-        for (machine, incoming) in std::mem::take(&mut self.round) {
-            let theirs = &machine.manifest.knowledge;
+        for (other, incoming) in std::mem::take(&mut self.round) {
+            let theirs = &other.manifest.knowledge;
             self.knowledge.add_merged(theirs);
             let mut is_complete = true;
-            for change in incoming {
-                let now = staged.get(&change.key);
-                if is_synced(&change.key, now, &change.files, &state) {
-                    self.record_incoming_result(&change, now, &state)?;
-                    self.knowledge.mark_merged(&change.key, theirs);
+            for one in incoming {
+                let now = staged.get(&one.key);
+                if is_synced(&one.key, now, &one.files, &state) {
+                    self.record_incoming_result(&one, now, &state)?;
+                    self.knowledge.mark_merged(&one.key, theirs);
                 } else {
                     is_complete = false;
-                    if let Some(version) = change.version {
-                        self.knowledge.add_unmerged(&change.key, version);
+                    if let Some(version) = one.version {
+                        self.knowledge.add_unmerged(&one.key, version);
                     }
                     is_undecided = true;
-                    match self.before_round.remove(&change.key) {
-                        Some(last) => state.files.insert(change.key.clone(), last),
-                        None => state.files.remove(&change.key),
+                    match self.before_round.remove(&one.key) {
+                        Some(last) => state.files.insert(one.key.clone(), last),
+                        None => state.files.remove(&one.key),
                     };
-                    self.unstage(&change.key, &staged)?;
-                    self.restore_own(&change.key, &state)?;
+                    self.unstage(&one.key, &staged)?;
+                    self.restore_own(&one.key, &state)?;
                 }
             }
             if is_complete {
-                self.position.joined.insert(machine.head.id.clone());
+                self.position.joined.insert(other.head.id.clone());
             }
-            for (key, deletion) in machine.manifest.deleted {
+            for (key, deletion) in other.manifest.deleted {
                 self.deleted.entry(key).or_insert(deletion);
             }
         }
@@ -304,28 +296,26 @@ impl<'r, R: Remote> Join<'r, R> {
     /// are none.
     fn record_incoming_result(
         &mut self,
-        change: &IncomingFile,
-        staged_files: Option<&BTreeMap<String, Stat>>,
+        one: &IncomingFile,
+        now: Option<&BTreeMap<String, Stat>>,
         state: &SyncState,
     ) -> Result<(), R::Error> {
-        let is_theirs = staged_files.map_or(change.placed.is_empty(), |staged_files| {
-            *staged_files == change.placed
-        });
-        let file = match (staged_files, &change.version) {
+        let is_theirs = now.map_or(one.placed.is_empty(), |now| *now == one.placed);
+        let file = match (now, &one.version) {
             (None, _) => None,
-            (Some(_), Some(version)) if is_theirs && change.keeps_version => Some(FileVersions {
-                files: change.files.clone(),
+            (Some(_), Some(version)) if is_theirs && one.keeps_version => Some(FileVersions {
+                files: one.files.clone(),
                 version: version.clone(),
             }),
-            (Some(staged_files), _) => {
-                let files = self.read_entries(state, &change.key, staged_files)?;
+            (Some(now), _) => {
+                let files = self.read_entries(state, &one.key, now)?;
                 let version = self.next_version();
                 Some(FileVersions { files, version })
             }
         };
         match file {
-            Some(file) => self.outgoing.insert(change.key.clone(), file),
-            None => self.outgoing.remove(&change.key),
+            Some(file) => self.outgoing.insert(one.key.clone(), file),
+            None => self.outgoing.remove(&one.key),
         };
         Ok(())
     }

@@ -78,8 +78,8 @@ impl<R: Remote> Join<'_, R> {
         }
         // If the state has a matching record without a digest, size and mtime prove nothing: two merges of lines can
         // have the same.
-        let published = self.outgoing.get(key)?.files.get(path)?;
-        (published.stat() == stat && last.is_none()).then_some(published.digest)
+        let own = self.outgoing.get(key)?.files.get(path)?;
+        (own.stat() == stat && last.is_none()).then_some(own.digest)
     }
 
     /// Returns all staged files with their versions. A file that changed since the last publication gets
@@ -89,17 +89,17 @@ impl<R: Remote> Join<'_, R> {
         state: &SyncState,
     ) -> Result<BTreeMap<String, FileVersions>, IoError> {
         let (staged, new) = (self.tree.list()?, self.next_version());
-        let versions = staged.iter().map(|(key, files)| {
+        let all = staged.iter().map(|(key, files)| {
             let mut file = FileVersions {
                 files: self.read_entries(state, key, files)?,
                 version: new.clone(),
             };
-            let own_file = self.outgoing.get(key);
-            if let Some(own_file) = own_file.filter(|own_file| own_file.has_same_files(&file)) {
-                file.version = own_file.version.clone();
+            let own = self.outgoing.get(key);
+            if let Some(own) = own.filter(|own| own.has_same_files(&file)) {
+                file.version = own.version.clone();
             }
             Ok((key.clone(), file))
         });
-        versions.collect()
+        all.collect()
     }
 }

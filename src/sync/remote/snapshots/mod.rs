@@ -22,12 +22,14 @@ mod idle;
 mod incoming;
 mod join;
 mod listing;
+mod other_machine;
 mod position;
 mod run_state;
 mod snapshot_manifest;
 mod stage;
 mod staged_tree;
 mod store;
+mod taken_versions;
 
 pub use error::RemoteError;
 pub use idle::HomeBefore;

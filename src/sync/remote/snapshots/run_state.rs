@@ -7,31 +7,13 @@ use super::join::Join;
 use super::position::PositionFiles;
 use super::snapshot_manifest::{FileVersions, copy_name};
 use super::store::Remote;
-use crate::io::document::{self, Document};
-use crate::io::{IoError, atomic, tree};
+use super::taken_versions::{TAKEN_FILE, TakenVersions};
+use crate::io::{IoError, atomic, document, tree};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
 use crate::sync::ledger::Ledger;
 use crate::sync::sides::{Side, Stat};
 use crate::sync::state::{OwnManifests, Replica, SideFile, SyncState, SyncedFile};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
-
-const TAKEN_FILE: &str = "taken.json";
-
-/// Versions of other machines that an unpublished run may have placed in the home, by key.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct TakenVersions {
-    pub(super) files: BTreeMap<String, Vec<FileVersions>>,
-    /// Keys of the files whose first version an earlier run placed in the home.
-    #[serde(default)]
-    pub(super) placed: BTreeSet<String>,
-}
-
-impl Document for TakenVersions {
-    const SCHEMA: u64 = 1;
-    const INDENTED: bool = false;
-}
 
 impl PositionFiles {
     /// Returns the replica with the state of the run that is not published yet.
@@ -91,10 +73,10 @@ impl<R: Remote> Join<'_, R> {
     /// Records the versions that arrive in this round from other machines, before the sync places them in the home. If
     /// only a plan is made, writes no file.
     pub(super) fn record_taken(&mut self) -> Result<(), IoError> {
-        for change in self.round.iter().flat_map(|(_, incoming)| incoming) {
-            if let Some(version) = change.version.clone() {
-                let files = change.files.clone();
-                let versions = self.taken.files.entry(change.key.clone()).or_default();
+        for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
+            if let Some(version) = one.version.clone() {
+                let files = one.files.clone();
+                let versions = self.taken.files.entry(one.key.clone()).or_default();
                 versions.push(FileVersions { files, version });
             }
         }
@@ -108,11 +90,11 @@ impl<R: Remote> Join<'_, R> {
     /// Adopts each version of another machine that the state records as synced, although this machine has not published
     /// the file. The two machines have synced through a folder before.
     fn adopt_synced(&mut self, state: &SyncState) {
-        for machine in &self.waiting {
-            for (key, file) in &machine.manifest.files {
+        for other in &self.waiting {
+            for (key, file) in &other.manifest.files {
                 let is_synced = |last| file.is_synced_as(last);
                 if !self.outgoing.contains_key(key) && state.files.get(key).is_some_and(is_synced) {
-                    let id = machine.head.id.clone();
+                    let id = other.head.id.clone();
                     self.adopted.insert(key.clone(), id);
                     self.outgoing.insert(key.clone(), file.clone());
                 }
@@ -130,9 +112,9 @@ impl<R: Remote> Join<'_, R> {
     ) -> Result<(), IoError> {
         for (key, versions) in taken.files {
             for (n, file) in versions.into_iter().enumerate() {
-                let own_file = self.outgoing.get(&key);
+                let own = self.outgoing.get(&key);
                 let is_merged = self.knowledge.knows(&key, &file.version)
-                    || own_file.is_some_and(|own_file| own_file.has_same_files(&file));
+                    || own.is_some_and(|own| own.has_same_files(&file));
                 let recorded = killed.files.get(&key);
                 let last = recorded.filter(|last| file.is_synced_as(last));
                 let placed = match last {
@@ -146,13 +128,11 @@ impl<R: Remote> Join<'_, R> {
                     continue;
                 }
                 let waiting = self.waiting.iter();
-                let their_files =
-                    waiting.map(|machine| (machine, machine.manifest.files.get(&key)));
-                let mut holders = their_files.filter(|(_, their_file)| {
-                    their_file.is_some_and(|their_file| their_file.has_same_files(&file))
-                });
-                if let Some((machine, _)) = holders.next() {
-                    let id = machine.head.id.clone();
+                let holder = waiting.map(|other| (other, other.manifest.files.get(&key)));
+                let mut holders = holder
+                    .filter(|(_, found)| found.is_some_and(|found| found.has_same_files(&file)));
+                if let Some((other, _)) = holders.next() {
+                    let id = other.head.id.clone();
                     self.adopted.insert(key.clone(), id);
                 }
                 // If the home has another content now, [`Self::match_published`] records the version.

@@ -2,8 +2,8 @@
 
 use super::causality::VersionId;
 use super::error::RemoteError;
-use super::incoming::{IncomingFile, OtherMachine};
 use super::join::Join;
+use super::other_machine::{IncomingFile, OtherMachine};
 use super::snapshot_manifest::{SnapshotManifest, copy_name};
 use super::staged_tree::{Candidate, StagedFiles, place_fetched};
 use super::store::{HOME, Remote, RemoteSnapshot};
@@ -51,12 +51,12 @@ impl<R: Remote> Join<'_, R> {
     /// decided.
     fn forget_concurrent(&mut self, state: &mut SyncState) {
         self.before_round.clear();
-        for change in self.round.iter().flat_map(|(_, incoming)| incoming) {
-            if let Some(last) = state.files.get(&change.key) {
-                self.before_round.insert(change.key.clone(), last.clone());
+        for one in self.round.iter().flat_map(|(_, incoming)| incoming) {
+            if let Some(last) = state.files.get(&one.key) {
+                self.before_round.insert(one.key.clone(), last.clone());
             }
-            if change.is_concurrent {
-                state.files.remove(&change.key);
+            if one.is_concurrent {
+                state.files.remove(&one.key);
             }
         }
     }
@@ -73,27 +73,26 @@ impl<R: Remote> Join<'_, R> {
         let mut postponed: BTreeSet<String> = BTreeSet::new();
         let incoming = self.waiting.iter();
         let incoming: Vec<_> = incoming
-            .map(|other_machine| self.find_incoming(state, other_machine))
+            .map(|other| self.find_incoming(state, other))
             .collect();
         let waiting = std::mem::take(&mut self.waiting).into_iter();
         let changed = waiting.zip(incoming);
-        for (other_machine, mut incoming) in newest_first(changed.collect()) {
-            let collides = |change: &IncomingFile| {
-                let chosen_version = chosen.get(&change.key);
-                postponed.contains(&change.key)
-                    || chosen_version.is_some_and(|version| *version != change.version)
+        for (other, mut incoming) in newest_first(changed.collect()) {
+            let collides = |one: &IncomingFile| {
+                let other = chosen.get(&one.key);
+                postponed.contains(&one.key) || other.is_some_and(|version| *version != one.version)
             };
             if incoming.iter().any(collides) {
-                postponed.extend(incoming.into_iter().map(|change| change.key));
-                self.waiting.push(other_machine);
+                postponed.extend(incoming.into_iter().map(|one| one.key));
+                self.waiting.push(other);
                 continue;
             }
-            incoming.retain(|change| !chosen.contains_key(&change.key));
+            incoming.retain(|one| !chosen.contains_key(&one.key));
             let names = incoming
                 .iter()
-                .map(|change| (change.key.clone(), change.version.clone()));
+                .map(|one| (one.key.clone(), one.version.clone()));
             chosen.extend(names);
-            self.round.push((other_machine, incoming));
+            self.round.push((other, incoming));
         }
     }
 
@@ -101,8 +100,8 @@ impl<R: Remote> Join<'_, R> {
     /// in the home nor in a snapshot is dropped from the state and from the next snapshot.
     fn stage_own(&mut self, state: &mut SyncState) -> Result<(), R::Error> {
         let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
-        let incoming: BTreeSet<&str> = incoming.map(|change| &*change.key).collect();
-        let reused = self.reuse_kept_files(state, &incoming)?;
+        let incoming: BTreeSet<&str> = incoming.map(|one| &*one.key).collect();
+        let kept = self.reuse_kept_files(state, &incoming)?;
         self.link_conflict_copies()?;
         let mut missing = BTreeMap::new();
         for (key, versions) in &self.outgoing {
@@ -110,7 +109,7 @@ impl<R: Remote> Join<'_, R> {
                 continue;
             }
             for (path, entry) in &versions.files {
-                let placed = match reused.get(path) {
+                let placed = match kept.get(path) {
                     Some(stat) => Some(*stat),
                     None => self.place_local(path, entry, state)?,
                 };
@@ -233,14 +232,12 @@ impl<R: Remote> Join<'_, R> {
         mut missing: BTreeMap<String, ManifestEntry>,
     ) -> Result<BTreeMap<String, ManifestEntry>, R::Error> {
         let machines = self.waiting.iter();
-        for other_machine in
-            machines.chain(self.round.iter().map(|(other_machine, _)| other_machine))
-        {
-            let id = &other_machine.head.id;
+        for other in machines.chain(self.round.iter().map(|(other, _)| other)) {
+            let id = &other.head.id;
             let is_adopted = |path: &String| self.adopted.get(&state_key(path)) == Some(id);
             let (adopted, others) = missing.into_iter().partition(|(path, _)| is_adopted(path));
             missing = others;
-            self.fetch(&other_machine.head, &other_machine.manifest, &adopted)?;
+            self.fetch(&other.head, &other.manifest, &adopted)?;
         }
         let Some(head) = &self.own_head else {
             return Ok(missing);
@@ -322,22 +319,22 @@ impl<R: Remote> Join<'_, R> {
     fn stage_incoming(&mut self, state: &SyncState) -> Result<(), R::Error> {
         let staged = self.list_for_round()?;
         let mut round = std::mem::take(&mut self.round);
-        for (other_machine, incoming) in &round {
+        for (other, incoming) in &round {
             let mut missing = BTreeMap::new();
-            for change in incoming {
-                self.unstage(&change.key, &staged)?;
-                for (path, entry) in &change.files {
+            for one in incoming {
+                self.unstage(&one.key, &staged)?;
+                for (path, entry) in &one.files {
                     if self.place_local(path, entry, state)?.is_none() {
                         missing.insert(path.clone(), entry.clone());
                     }
                 }
             }
-            self.fetch(&other_machine.head, &other_machine.manifest, &missing)?;
+            self.fetch(&other.head, &other.manifest, &missing)?;
         }
-        for change in round.iter_mut().flat_map(|(_, incoming)| incoming) {
-            for path in change.files.keys() {
+        for one in round.iter_mut().flat_map(|(_, incoming)| incoming) {
+            for path in one.files.keys() {
                 let stat = Stat::read(&self.tree.path(path))?;
-                change.placed.extend(stat.map(|stat| (path.clone(), stat)));
+                one.placed.extend(stat.map(|stat| (path.clone(), stat)));
             }
         }
         self.round = round;
@@ -372,28 +369,27 @@ impl<R: Remote> Join<'_, R> {
             encoded.at("encode", &path)?.write(cloud, &path)
         };
         // This machine's files need no attestation.
-        let no_files = BTreeMap::new();
-        write(&self.config.machine_id, &state.own.writer, &no_files, state)?;
-        for (other_machine, incoming) in &self.round {
-            let files = incoming.iter().flat_map(|change| change.files.clone());
-            let mut deleted: HashMap<_, _> =
-                other_machine.manifest.deleted.clone().into_iter().collect();
+        let none = BTreeMap::new();
+        write(&self.config.machine_id, &state.own.writer, &none, state)?;
+        for (other, incoming) in &self.round {
+            let files = incoming.iter().flat_map(|one| one.files.clone());
+            let mut deleted: HashMap<_, _> = other.manifest.deleted.clone().into_iter().collect();
             // The planner copies a deletion only for the version of this machine. The other machine knew this version,
             // even if it deleted a later one.
-            for change in incoming.iter().filter(|change| change.version.is_none()) {
-                let last = state.files.get(&change.key).and_then(|last| last.contents);
-                if let (Some(deletion), Some((_, digest))) = (deleted.get_mut(&change.key), last) {
+            for one in incoming.iter().filter(|one| one.version.is_none()) {
+                let last = state.files.get(&one.key).and_then(|last| last.contents);
+                if let (Some(deletion), Some((_, digest))) = (deleted.get_mut(&one.key), last) {
                     deletion.digest = digest.to_string();
                 }
             }
-            let state_of_other = SyncState {
+            let of_other = SyncState {
                 deleted,
-                resolutions: other_machine.manifest.resolved.clone(),
+                resolutions: other.manifest.resolved.clone(),
                 ..SyncState::default()
             };
-            let machine = sanitize_machine_name(&other_machine.head.machine);
-            let writer = Sha256Digest::of(other_machine.head.id.as_bytes()).to_string();
-            write(&machine, &writer[..8], &files.collect(), &state_of_other)?;
+            let machine = sanitize_machine_name(&other.head.machine);
+            let writer = Sha256Digest::of(other.head.id.as_bytes()).to_string();
+            write(&machine, &writer[..8], &files.collect(), &of_other)?;
         }
         Ok(())
     }
@@ -402,25 +398,22 @@ impl<R: Remote> Join<'_, R> {
 /// Orders machines so that each comes before the machines whose versions it replaced. In the opposite order, the sync
 /// would have to decide about the replaced version, and the decision would win over the version that replaced it.
 fn newest_first(
-    mut unordered: Vec<(OtherMachine, Vec<IncomingFile>)>,
+    mut left: Vec<(OtherMachine, Vec<IncomingFile>)>,
 ) -> Vec<(OtherMachine, Vec<IncomingFile>)> {
     let mut ordered = Vec::new();
-    while !unordered.is_empty() {
+    while !left.is_empty() {
         let is_replaced = |(machine, incoming): &(OtherMachine, Vec<IncomingFile>)| {
-            let mut others = unordered.iter().map(|(other, _)| other);
+            let mut others = left.iter().map(|(other, _)| other);
             others.any(|other| {
                 let mut incoming = incoming.iter();
-                incoming.any(|change| {
-                    other.replaces(machine, &change.key) && !machine.replaces(other, &change.key)
+                incoming.any(|one| {
+                    other.replaces(machine, &one.key) && !machine.replaces(other, &one.key)
                 })
             })
         };
         // Each of two machines can have replaced a file of the other one.
-        let next = unordered
-            .iter()
-            .position(|change| !is_replaced(change))
-            .unwrap_or(0);
-        ordered.push(unordered.remove(next));
+        let next = left.iter().position(|one| !is_replaced(one)).unwrap_or(0);
+        ordered.push(left.remove(next));
     }
     ordered
 }

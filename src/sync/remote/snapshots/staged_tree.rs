@@ -41,8 +41,8 @@ impl StagedTree {
     /// The Codex home is on another disk, so that every run would have to copy all conversations.
     pub(super) fn create(root: &Path, config: &SyncConfig) -> Result<Self, RemoteError> {
         let device = |path: &Path| file_id::read_device_and_inode(path).map(|(device, _)| device);
-        let (staging_device, home_device) = (device(root), device(&config.local));
-        if staging_device.is_some() && home_device.is_some() && staging_device != home_device {
+        let (own, home) = (device(root), device(&config.local));
+        if own.is_some() && home.is_some() && own != home {
             return Err(RemoteError::OtherDisk(config.local.clone()));
         }
         let tree = Self {
@@ -186,7 +186,7 @@ impl StagedTree {
 
     /// Lists all files, without the manifests.
     pub(super) fn list(&self) -> Result<StagedFiles, IoError> {
-        let mut staged_files = StagedFiles::new();
+        let mut found = StagedFiles::new();
         let mut folders = vec![(self.home(), String::new())];
         while let Some((folder, relative)) = folders.pop() {
             for (name, kind) in tree::list_if_exists(&folder)? {
@@ -202,12 +202,12 @@ impl StagedTree {
                 {
                     let path = folder.join(&name);
                     let meta = fs::symlink_metadata(&path).at("inspect", &path)?;
-                    let files = staged_files.entry(state_key(&below)).or_default();
+                    let files = found.entry(state_key(&below)).or_default();
                     files.insert(below, Stat::from_metadata(&meta));
                 }
             }
         }
-        Ok(staged_files)
+        Ok(found)
     }
 }
 
