@@ -220,7 +220,7 @@ fn restore_only_and_session_change_no_other_file() {
     let kept = env
         .run(["restore", &archive, "--only", "installation_id"])
         .code(1);
-    let reason = "or the Codex home keeps its own: installation_id";
+    let reason = "the Codex home keeps its own, or --auth skip leaves it out: installation_id";
     assert!(kept.stderr.contains(reason), "{kept}");
     let _ = env
         .run([
