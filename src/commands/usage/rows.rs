@@ -342,14 +342,14 @@ fn read_home(
         (true, true) => UsageDetail::Both,
         (false, _) => UsageDetail::Conversations,
     };
+    let mut rows = usage_query::read_sums(store, slots, detail)?;
     if detail == UsageDetail::Slots {
         return Ok(SelectedUsage {
-            rows: usage_query::read_sums(store, slots, detail)?,
+            rows,
             ..SelectedUsage::default()
         });
     }
-    let (mut rows, mut conversations) =
-        usage_query::read_sums_and_conversations(store, slots, detail)?;
+    let mut conversations = usage_query::read_conversations(store)?;
     if is_filtered {
         let read = |filter: &ThreadFilter| list_threads(filter, context);
         let filter = ConversationFilter::new(filter.clone(), read)?;

@@ -228,11 +228,6 @@ impl IndexStore {
         Ok((version == SCHEMA).then_some(store))
     }
 
-    /// Opens a second connection to an index that is open.
-    pub(super) fn connect_to_read(path: &Path) -> Result<Self, IndexError> {
-        Self::connect(path, Access::Read, LOCK_TIMEOUT)
-    }
-
     fn connect(path: &Path, access: Access, timeout: Duration) -> Result<Self, IndexError> {
         let connect = || {
             let connection = connection::open(path, access)?;

@@ -6,7 +6,6 @@ use super::usage_store;
 pub(crate) use super::usage_tables::SLOT_MS;
 use crate::codex::rollout_lines::TokenUsage;
 use crate::codex::window::Window;
-use crate::io::parallel;
 use chrono::{DateTime, Utc};
 use hashbrown::HashMap;
 use rusqlite::Row;
@@ -177,24 +176,6 @@ pub(crate) fn read_quotas(
             window: usage_store::window_from_row(minutes, row.get(2)?, row.get(3)?),
         })
     })
-}
-
-/// Returns the sums of [`read_sums`], and all conversations that have usage, by their numbers. Reads both at once, each
-/// with its own connection.
-///
-/// # Errors
-/// The index cannot be read.
-pub(crate) fn read_sums_and_conversations(
-    store: &IndexStore,
-    slots: Range<i64>,
-    detail: UsageDetail,
-) -> Result<(Vec<UsageRow>, HashMap<i64, UsageConversation>), IndexError> {
-    let path = &*store.path;
-    let (conversations, sums) = parallel::run_both(
-        || read_conversations(&IndexStore::connect_to_read(path)?),
-        || read_sums(store, slots, detail),
-    );
-    Ok((sums?, conversations?))
 }
 
 /// Returns all conversations that have usage, by their numbers.
