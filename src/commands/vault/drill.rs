@@ -27,12 +27,12 @@ use clap::Args;
 pub(super) struct DrillArgs {
     /// An id from `vault snapshots`, an account, or `latest` [default: latest]
     #[arg(value_name = "SNAPSHOT|ACCOUNT|latest")]
-    what: Option<String>,
+    snapshot: Option<String>,
 }
 
 impl DrillArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
-        let name = self.what.as_deref().unwrap_or(LATEST);
+        let name = self.snapshot.as_deref().unwrap_or(LATEST);
         let CompletedDrill {
             snapshot,
             report,
