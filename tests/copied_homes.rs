@@ -195,6 +195,7 @@ fn i5_a_login_dated_in_the_future_is_replaced_by_its_renewal() {
     let ahead = alice(1).last_refresh(Some(RENEWED + 90 * 86_400));
     write_auth(&env.codex_home(), &ahead);
     let output = env.run(["profile", "save", "work"]).code(0);
+    assert!(output.stderr.contains("the clock was ahead"), "{output}");
     assert!(!output.stdout.contains("renewed in"), "{output}");
     let archive = archive(&env);
     // Renewed after the clock was set.

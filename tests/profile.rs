@@ -460,7 +460,7 @@ fn restore_login_warns_of_an_older_login_and_is_reversible() {
 }
 
 #[test]
-fn purge_asks_before_it_deletes_logins() {
+fn purge_asks_before_it_deletes_logins_of_another_account() {
     let env = world();
     let _ = save(&env, &["work"]).code(0);
     let _ = env.run(["profile", "remove", "work", "--yes"]).code(0);
@@ -488,6 +488,14 @@ fn purge_asks_before_it_deletes_logins() {
     );
     let purge = ["profile", "remove", "work", "--purge", "--yes"];
     let _ = env.run(purge).code(0);
+    // The live login is equally new, so the purge loses nothing.
+    let _ = save(&env, &["work"]).code(0);
+    let _ = env.run(["profile", "remove", "work", "--purge"]).code(0);
+    // The profile has a newer login than the home.
+    write_auth(&env.codex_home(), &alice(2));
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &alice(1));
+    let _ = env.run(["profile", "remove", "work", "--purge"]).code(5);
 }
 
 #[test]

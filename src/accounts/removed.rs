@@ -9,7 +9,7 @@ use super::profile::{
 };
 use super::profile_ops::{check_name_free, find_named, unknown_profile_error};
 use super::save::format_stamp;
-use crate::codex::{AUTH_JSON, AuthFile, Identity, Login};
+use crate::codex::{AUTH_JSON, AuthFile, Freshness, Identity, Login};
 use crate::io::{Document, DocumentState, Timestamp, atomic, document, tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,6 +29,14 @@ struct DeletedFile {
 }
 
 impl Document for DeletedFile {}
+
+/// A login that the permanent deletion of a profile would destroy.
+#[derive(Debug, Clone)]
+pub(crate) struct PurgedLogin {
+    /// The account; `None` if the file cannot be read, or has a login without an account.
+    pub account: Option<Identity>,
+    pub freshness: Freshness,
+}
 
 /// A profile in the trash.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -233,34 +241,34 @@ impl Profiles {
         Ok(folders)
     }
 
-    /// Returns the account of each login in all folders of the profile `name`, including their histories. `None` for a
-    /// login without an account, and for a file that cannot be read.
+    /// Reads the logins in all folders of the profile `name`, including their histories.
     ///
     /// # Errors
     /// No folder belongs to `name`, or an I/O error.
-    pub(crate) fn read_accounts_to_purge(
+    pub(crate) fn read_logins_to_purge(
         &self,
         name: &str,
-    ) -> Result<Vec<Option<Identity>>, ProfileError> {
-        let mut accounts = Vec::new();
+    ) -> Result<Vec<PurgedLogin>, ProfileError> {
+        let mut logins = Vec::new();
         for folder in self.list_folders_of(name)? {
             let history = folder.join(HISTORY);
             let files = tree::list_if_exists(&history)?.into_iter();
             let files = files.map(|(name, _)| history.join(name));
             for path in std::iter::once(folder.join(AUTH_JSON)).chain(files) {
-                accounts.push(match AuthFile::read(&path) {
+                let (account, freshness) = match AuthFile::read(&path) {
                     Ok(AuthFile::Missing) => continue,
                     Ok(AuthFile::Present(snapshot)) => match snapshot.login {
-                        Some(login) => Some(login.identity),
+                        Some(login) => (Some(login.identity), login.freshness),
                         None if snapshot.is_signed_out() => continue,
                         // A key, or a login of a newer Codex.
-                        None => None,
+                        None => (None, Freshness::default()),
                     },
-                    Ok(AuthFile::Unreadable { .. }) | Err(_) => None,
-                });
+                    Ok(AuthFile::Unreadable { .. }) | Err(_) => (None, Freshness::default()),
+                };
+                logins.push(PurgedLogin { account, freshness });
             }
         }
-        Ok(accounts)
+        Ok(logins)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::repair_plan::{self, RepairAction, RepairChange, RepairPlan};
 use crate::history::thread_titles::read_titles;
+use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
 use crate::history::{repair, rollout};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
@@ -50,8 +51,17 @@ impl RepairArgs {
             warn_of_skipped(&plan.skipped, context);
             return Ok(self.show_plan(context, &plan));
         }
-        let find_codex = || find_program(context, plan.recreates_database);
-        let program = plan.needs_codex().then(find_codex).transpose()?;
+        let mut program = None;
+        let mut is_partial = false;
+        if plan.needs_codex() {
+            match find_program(context, plan.recreates_database) {
+                Ok(codex) => program = Some(codex),
+                Err(error) => {
+                    plan = plan_without_codex(context, provider, error)?;
+                    is_partial = true;
+                }
+            }
+        }
         if program.is_some() {
             context.note(if plan.recreates_database {
                 "Codex creates its list of conversations again; this may take minutes"
@@ -75,7 +85,7 @@ impl RepairArgs {
         ));
         context.note("undo it with: codex-manager history undo");
         self.show_json(&plan.changes, Some(&snapshot.folder), remaining, context);
-        if !report_after.needs_no_repair() && plan.skipped.is_empty() {
+        if !report_after.needs_no_repair() && plan.skipped.is_empty() && !is_partial {
             return Err(
                 CommandError::failed("the check after the repair still finds differences")
                     .hint("restore the previous state with: codex-manager history undo"),
@@ -122,6 +132,34 @@ impl RepairArgs {
             .with("dry_run", self.dry_run);
         context.ui.document("history repair", &json);
     }
+}
+
+/// Plans again without the conversations that only Codex can read again, and prints a warning with `error`.
+///
+/// # Errors
+/// Returns `error` if there are no other changes, or if Codex has to recreate the database.
+fn plan_without_codex(
+    context: &Context,
+    provider: &str,
+    error: CommandError,
+) -> Result<RepairPlan, CommandError> {
+    let mut findings = find_differences(context)?;
+    let is_unprojected = |conversation: &UnreadableConversation| {
+        matches!(conversation.cause, UnreadableCause::Unprojected(_))
+    };
+    findings
+        .report
+        .unreadable
+        .retain(|conversation| !is_unprojected(conversation));
+    let plan = repair_plan::plan(findings, provider)?;
+    if plan.changes.is_empty() || plan.needs_codex() {
+        return Err(error);
+    }
+    context.ui.warn(format_args!(
+        "{}; everything else is repaired",
+        error.to_one_line()
+    ));
+    Ok(plan)
 }
 
 fn find_program(context: &Context, recreates_database: bool) -> Result<Program> {

@@ -11,6 +11,12 @@ pub(super) fn signed_in_at(freshness: &Freshness) -> Option<DateTime<Utc>> {
     freshness.last_refresh.or(freshness.issued_at)
 }
 
+/// Returns `last_refresh` if the clock was ahead when Codex wrote it, so that the time is wrong.
+pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<DateTime<Utc>> {
+    let is_ahead = freshness.has_clock_skew();
+    freshness.last_refresh.filter(|_| is_ahead)
+}
+
 pub(super) fn describe_age(at: Option<DateTime<Utc>>, context: &Context) -> String {
     match at {
         Some(at) => {

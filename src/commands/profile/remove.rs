@@ -1,7 +1,10 @@
 //! `profile remove` moves a profile to the trash or deletes it with `--purge`, and `profile undo` puts it back.
 
+use crate::accounts::profile::Profiles;
+use crate::accounts::removed::PurgedLogin;
 use crate::choices::account_choice::choose_profile_name;
-use crate::codex::identity::Identity;
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
 use crate::commands::profile::records::{lock_account, record_profiles_if};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -37,27 +40,27 @@ impl ProfileRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
         let profile = choose_profile_name(self.name, context)?;
-        let (mut trash, mut purged_folders) = (None, 0);
+        let (mut trash, mut purged) = (None, 0);
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
         profiles.check_not_isolated(&profile)?;
         let ui = &context.ui;
         let name = printable(&profile);
         if self.purge {
-            let folders = profiles.list_folders_of(&profile)?;
-            let accounts = profiles.read_accounts_to_purge(&profile)?;
+            let places = profiles.list_folders_of(&profile)?;
+            let logins = profiles.read_logins_to_purge(&profile)?;
             if self.dry_run {
-                purged_folders = folders.len();
+                purged = places.len();
                 ui.prose(format_args!(
                     "would delete {name} permanently: {}, {}",
-                    pluralize(folders.len(), "folder"),
-                    format_accounts(&accounts)
+                    pluralize(places.len(), "folder"),
+                    format_accounts(&logins)
                 ));
             } else {
-                confirm_purge(&profile, &accounts, context)?;
-                purged_folders = profiles.purge(&profile)?;
+                confirm_purge(&profile, context, &profiles, &logins)?;
+                purged = profiles.purge(&profile)?;
                 ui.prose(format_args!(
                     "deleted {name} permanently: {}",
-                    pluralize(purged_folders, "folder")
+                    pluralize(purged, "folder")
                 ));
             }
         } else if self.dry_run {
@@ -70,55 +73,75 @@ impl ProfileRemoveArgs {
                 return Err(CommandError::refused("the profile was not removed")
                     .hint("nothing was changed; to remove it without a question, add --yes"));
             }
-            let trash_folder = profiles.remove(&profile, context.local_now())?;
+            let place = profiles.remove(&profile, context.local_now())?;
             ui.prose(format_args!("moved {name} to the trash"));
             ui.note(format_args!(
                 "undo with: codex-manager profile undo {}",
                 shell::quote_if_needed(&profile)
             ));
-            trash = Some(trash_folder);
+            trash = Some(place);
         }
         let outcome = record_profiles_if(!self.dry_run, context);
         let json = object()
             .with("profile", &profile)
             .with("trash", trash)
-            .with("purged", purged_folders)
+            .with("purged", purged)
             .with("dry_run", self.dry_run);
         ui.document("profile remove", &json);
         Ok(outcome)
     }
 }
 
-/// Asks before a purge that deletes logins.
+/// Asks before a purge that may delete the only copy of a login. Does not ask if there is no login, or if all logins
+/// belong to the live account and none is newer than the live login.
 ///
 /// # Errors
 /// The user does not consent, or cannot be asked.
-fn confirm_purge(profile: &str, accounts: &[Option<Identity>], context: &Context) -> Result<()> {
+fn confirm_purge(
+    profile: &str,
+    context: &Context,
+    profiles: &Profiles,
+    logins: &[PurgedLogin],
+) -> Result<()> {
+    let home = profiles
+        .find_by_name(profile)
+        .ok()
+        .and_then(|p| p.find_live_home(context.codex_home()));
+    let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+    let is_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
+        logins.iter().all(|login| {
+            let is_own = login
+                .account
+                .as_ref()
+                .is_some_and(|account| account.is_same(&live.identity));
+            is_own && !login.freshness.is_newer_than(&live.freshness)
+        })
+    });
     let name = printable(profile);
-    let logins = format_accounts(accounts);
-    let question = format!("delete {name} ({logins}) permanently? This may be the only copy");
-    let is_confirmed = || context.ui.confirm(question) == Some(true);
-    if accounts.is_empty() || context.settings.assume_yes || is_confirmed() {
+    let accounts = format_accounts(logins);
+    let question = format!("delete {name} ({accounts}) permanently? This may be the only copy");
+    let is_safe = logins.is_empty() || is_live;
+    if is_safe || context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
         return Ok(());
     }
     Err(CommandError::refused(format!(
-        "the profile {name} and its copies in the trash may be the only copies of {logins}"
+        "the profile {name} and its copies in the trash may be the only copies of {accounts}"
     ))
     .hint("delete the profile permanently with --yes, or move it to the trash without --purge; nothing was changed"))
 }
 
 /// Formats the accounts as "the logins of a@x.com, b@x.com".
-fn format_accounts(accounts: &[Option<Identity>]) -> String {
-    let label = |account: &Option<Identity>| match account {
+fn format_accounts(logins: &[PurgedLogin]) -> String {
+    let label = |login: &PurgedLogin| match &login.account {
         Some(account) => printable(account.email.as_str()),
         None => "a login without a known account".into(),
     };
-    let labels: BTreeSet<_> = accounts.iter().map(label).collect();
-    if labels.is_empty() {
+    let accounts: BTreeSet<_> = logins.iter().map(label).collect();
+    if accounts.is_empty() {
         return "no login".into();
     }
-    let labels: Vec<_> = labels.into_iter().collect();
-    format!("the logins of {}", labels.join(", "))
+    let accounts: Vec<_> = accounts.into_iter().collect();
+    format!("the logins of {}", accounts.join(", "))
 }
 
 /// Put a removed profile back, with its logins and its history

@@ -8,7 +8,7 @@ use crate::choices::archive_choice::find_archive;
 use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
-use crate::commands::profile::login_age::{describe_age, signed_in_at};
+use crate::commands::profile::login_age::{describe_age, future_last_refresh, signed_in_at};
 use crate::commands::profile::records::record_saved_login;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -69,13 +69,12 @@ impl SaveArgs {
         if !self.dry_run {
             let (now, patience) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
             let _locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
-            let planned_account = login.identity;
+            let before = login.identity;
             // Codex or another codex-manager may have changed the login before the locks were held.
             (snapshot, login) = self.read_source_login(context)?;
-            let account = &login.identity;
-            if !account.is_same(&planned_account) {
-                let message =
-                    format!("the live account changed from {planned_account} to {account}");
+            let found = &login.identity;
+            if !found.is_same(&before) {
+                let message = format!("the live account changed from {before} to {found}");
                 return Err(CommandError::failed(message)
                     .hint("run the same command again; nothing was changed"));
             }
@@ -83,17 +82,14 @@ impl SaveArgs {
             (plan, _) = profiles.save_as(&name, (&snapshot, &login), home, copy, now)?;
             outcome = record_saved_login(&login, context);
         }
-        let made_at = signed_in_at(&login.freshness);
+        let at = signed_in_at(&login.freshness);
         let json = object()
             .with("profile", &plan.profile)
             .with("renamed_from", &plan.renamed_from)
             .with("outcome", plan.outcome)
             .with("email", login.identity.email.as_str())
             .with("account_id", &login.identity.account_id)
-            .with(
-                "last_refresh",
-                made_at.map(|at| local_rfc3339(&at, context)),
-            )
+            .with("last_refresh", at.map(|at| local_rfc3339(&at, context)))
             .with("dry_run", self.dry_run);
         context.ui.document("profile save", &json);
         self.show(&plan, &login, context);
@@ -156,6 +152,13 @@ impl SaveArgs {
             return;
         }
         ui.prose(describe_age(login.freshness.renewed_at(), context));
+        if let Some(written) = future_last_refresh(&login.freshness) {
+            ui.warn(format_args!(
+                "the clock was ahead when Codex wrote this login: last_refresh is {}; its age was taken \
+                from its tokens",
+                local_rfc3339(&written, context)
+            ));
+        }
         match &self.from {
             None => warn_if_live_elsewhere(&plan.profile, context),
             Some(_) if plan.outcome == SaveOutcome::KeptNewer => {}
