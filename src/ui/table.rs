@@ -85,6 +85,32 @@ enum Line {
     Row(Range<usize>),
 }
 
+/// A cell as a part of a line, with its text shortened to `width`, the width of the column.
+struct LineCell<'c> {
+    column: Column,
+    width: usize,
+    style: Style,
+    text: Cow<'c, str>,
+    text_width: usize,
+}
+
+impl<'c> LineCell<'c> {
+    fn new(column: Column, width: usize, style: Style, text: &'c str, text_width: usize) -> Self {
+        let mut cell = Self {
+            column,
+            width,
+            style,
+            text: Cow::Borrowed(text),
+            text_width,
+        };
+        if text_width > width {
+            cell.text = column.shorten_text(text, width);
+            cell.text_width = width_of(&cell.text);
+        }
+        cell
+    }
+}
+
 /// Adds an apostrophe to a text that begins like a formula, so that no spreadsheet computes it.
 fn escape_formula(text: &str) -> Cow<'_, str> {
     // Excel and LibreOffice compute such cells when they open a file. A conversation title may be a hostile formula.
@@ -96,13 +122,25 @@ fn escape_formula(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// The style and the width of a cell, and the end of its text in [`Table::texts`].
+struct StoredCell {
+    style: Style,
+    width: u32,
+    end: usize,
+}
+
+impl StoredCell {
+    fn width(&self) -> usize {
+        self.width as usize
+    }
+}
+
 /// A table with a line of heads, without a frame.
 pub(crate) struct Table {
     columns: Vec<Column>,
     lines: Vec<Line>,
-    /// The style of each cell, and the end of its text in `texts`. This saves an allocation for each cell, because a
-    /// list may have 200,000 rows.
-    cells: Vec<(Style, usize)>,
+    cells: Vec<StoredCell>,
+    /// The texts of all cells. This saves an allocation for each cell, because a list may have 200,000 rows.
     texts: String,
     /// True for tab-separated values, so that the cells contain exact values for programs.
     has_values: bool,
@@ -166,19 +204,26 @@ impl Table {
         for cell in cells {
             let Cell { style, text, value } = cell.into();
             let value = value.filter(|_| self.has_values);
-            self.texts.push_str(&value.unwrap_or(text));
-            self.cells.push((style, self.texts.len()));
+            let text = value.unwrap_or(text);
+            self.texts.push_str(&text);
+            self.cells.push(StoredCell {
+                style,
+                width: u32::try_from(width_of(&text)).unwrap_or(u32::MAX),
+                end: self.texts.len(),
+            });
         }
         self.lines.push(Line::Row(first..self.cells.len()));
     }
 
-    /// Returns the style and the text of the cell of a row in a column.
-    fn cell(&self, row: &Range<usize>, column: usize) -> Option<(Style, &str)> {
+    /// Returns the cell of a row in a column, and its text.
+    fn cell(&self, row: &Range<usize>, column: usize) -> Option<(&StoredCell, &str)> {
         let place = row.start + column;
-        let (style, end) = *self.cells.get(place).filter(|_| place < row.end)?;
+        let cell = self.cells.get(place).filter(|_| place < row.end)?;
         let before = place.checked_sub(1).and_then(|place| self.cells.get(place));
-        let text = self.texts.get(before.map_or(0, |(_, end)| *end)..end)?;
-        Some((style, text))
+        let text = self
+            .texts
+            .get(before.map_or(0, |cell| cell.end)..cell.end)?;
+        Some((cell, text))
     }
 
     /// Adds a heading for the rows that follow, with a remark behind the name. Tab-separated values have no headings.
@@ -284,7 +329,7 @@ impl Table {
             .filter(|(_, column)| column.scope != ColumnScope::Tsv)
             .filter_map(|(index, column)| {
                 let cells = self.rows().filter_map(|row| self.cell(row, index));
-                let widest = cells.map(|(_, text)| width_of(text)).max();
+                let widest = cells.map(|(cell, _)| cell.width()).max();
                 Some(ShownColumn {
                     index,
                     column: *column,
@@ -301,9 +346,10 @@ impl Table {
         put: &mut dyn FnMut(&str),
     ) {
         let kept: Vec<_> = shown.iter().zip(widths).filter(|(_, w)| **w > 0).collect();
-        let heads = kept
-            .iter()
-            .map(|(s, w)| (s.column, **w, Style::Dim, Cow::Borrowed(s.column.head)));
+        let heads = kept.iter().map(|(s, w)| {
+            let head = s.column.head;
+            LineCell::new(s.column, **w, Style::Dim, head, width_of(head))
+        });
         let indent = self.indent();
         let heads = self.format_line(indent, heads);
         put(&heads);
@@ -312,8 +358,8 @@ impl Table {
                 Line::Group(group) => put(&self.format_heading(group)),
                 Line::Row(row) => {
                     let cells = kept.iter().filter_map(|(s, w)| {
-                        let (style, text) = self.cell(row, s.index)?;
-                        Some((s.column, **w, style, s.column.shorten_text(text, **w)))
+                        let (cell, text) = self.cell(row, s.index)?;
+                        Some(LineCell::new(s.column, **w, cell.style, text, cell.width()))
                     });
                     put(&self.format_line(indent, cells));
                 }
@@ -325,17 +371,20 @@ impl Table {
     }
 
     /// Formats a row as one line, or as several lines if its last cell is wrapped.
-    fn format_line<'c>(
-        &self,
-        indent: usize,
-        cells: impl Iterator<Item = (Column, usize, Style, Cow<'c, str>)>,
-    ) -> String {
+    fn format_line<'c>(&self, indent: usize, cells: impl Iterator<Item = LineCell<'c>>) -> String {
         let mut line = String::with_capacity(128);
         // Blanks are added only before the next text, so that a line has none at its end.
         let mut blanks = indent;
         let mut start = indent;
-        for (column, width, style, text) in cells {
-            let free = width.saturating_sub(width_of(&text));
+        for LineCell {
+            column,
+            width,
+            style,
+            text,
+            text_width,
+        } in cells
+        {
+            let free = width.saturating_sub(text_width);
             let (before, after) = if column.is_number {
                 (free, 0)
             } else {
@@ -398,14 +447,14 @@ impl Table {
             }
             put(&paint(self.is_colored, Style::Strong, heading));
             for s in others() {
-                let Some((style, text)) = cell(s) else {
+                let Some((stored, text)) = cell(s) else {
                     continue;
                 };
                 let head = format!("  {:head_width$}", s.column.head);
                 let indent = width_of(&head) + GAP;
                 let free = width.saturating_sub(indent);
                 let text = s.column.shorten_text(text, free);
-                let text = paint(self.is_colored, style, text);
+                let text = paint(self.is_colored, stored.style, text);
                 let head = paint(self.is_colored, Style::Dim, head);
                 put(&wrap::wrap(&format!("{head}  {text}"), indent, width));
             }

@@ -251,6 +251,8 @@ pub(crate) fn signed_out_home(home: &Path, backend: &MockBackend) {
 
 /// Returns a `config.toml` that restricts the real Codex to loopback.
 ///
+/// `shell_snapshot` would start bash and a dozen other programs in each conversation, to record the environment.
+///
 /// Turns use a custom provider, because the built-in one sends `ChatGPT` turns to the https origin that
 /// `wham/accounts/check` names and refuses a loopback origin (Codex 0.169). With `requires_openai_auth`
 /// the custom provider also uses the tokens of `auth.json`.
@@ -276,6 +278,7 @@ enabled = false
 [features]
 apps = false
 plugins = false
+shell_snapshot = false
 
 [otel]
 exporter = "none"
