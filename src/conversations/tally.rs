@@ -66,8 +66,8 @@ impl Tally {
     /// Encodes the tally for [`Tally::from_bytes`].
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let total = self.total.unwrap_or_default();
-        let flags = (u8::from(self.total.is_some()) * HAS_TOTAL)
-            | (u8::from(self.is_already_counted) * IS_ALREADY_COUNTED);
+        let mut flags = u8::from(self.is_already_counted) * IS_ALREADY_COUNTED;
+        flags |= u8::from(self.total.is_some()) * HAS_TOTAL;
         let mut bytes = vec![flags];
         bytes.extend(total.parts().into_iter().flat_map(u64::to_le_bytes));
         bytes
@@ -82,14 +82,9 @@ impl Tally {
         tally.is_already_counted = bytes[0] & IS_ALREADY_COUNTED != 0;
         if bytes[0] & HAS_TOTAL != 0 {
             let (chunks, _) = bytes[1..].as_chunks::<8>();
-            let mut chunks = chunks.iter().map(|bytes| u64::from_le_bytes(*bytes));
-            let mut next_number = || chunks.next().unwrap_or_default();
-            tally.total = Some(TokenUsage::from_parts([
-                next_number(),
-                next_number(),
-                next_number(),
-                next_number(),
-            ]));
+            let mut numbers = chunks.iter().map(|bytes| u64::from_le_bytes(*bytes));
+            let parts = std::array::from_fn(|_| numbers.next().unwrap_or_default());
+            tally.total = Some(TokenUsage::from_parts(parts));
         }
         tally
     }
@@ -155,7 +150,7 @@ mod tests {
         let mut tally = Tally::default();
         let counted = events.iter().map(|(total, last)| {
             tally = Tally::from_bytes(&tally.to_bytes());
-            tally.count(&event(*total, *last)).total_tokens
+            tally.count_event(&event(*total, *last)).total_tokens
         });
         counted.collect()
     }
@@ -204,7 +199,7 @@ mod tests {
         let parts: Vec<u64> = {
             let mut tally = Tally::default();
             let parts = events.iter().map(|(total, last)| {
-                let used = tally.count(&event(*total, *last));
+                let used = tally.count_event(&event(*total, *last));
                 used.input_tokens + used.output_tokens
             });
             parts.collect()
@@ -227,7 +222,7 @@ mod tests {
         );
         assert_eq!(tally.count_request(&record("own", a), "Own"), a);
         // Codex writes the same request as a sum after the record.
-        assert_eq!(tally.count(&event(Some(b), Some(a))).total_tokens, 0);
+        assert_eq!(tally.count_event(&event(Some(b), Some(a))).total_tokens, 0);
         assert_eq!(Tally::from_bytes(b"x"), Tally::default());
     }
 
@@ -239,7 +234,7 @@ mod tests {
         };
         let old = event(Some(usage(9000, 0, 90)), Some(usage(9000, 0, 90)));
         let mut tally = Tally::default();
-        assert_eq!(tally.count(&old).total_tokens, 9090);
+        assert_eq!(tally.count_event(&old).total_tokens, 9090);
         for n in 1..=3 {
             assert_eq!(tally.count_request(&request, "own"), request.usage);
             // The quota is written again with the old sum, then the new sum of the whole conversation.
@@ -250,7 +245,7 @@ mod tests {
             );
             for count in [&before, &sum, &sum] {
                 tally = Tally::from_bytes(&tally.to_bytes());
-                assert_eq!(tally.count(count), TokenUsage::default());
+                assert_eq!(tally.count_event(count), TokenUsage::default());
             }
         }
     }

@@ -75,7 +75,7 @@ pub(crate) struct TranscriptOptions {
 ///
 /// # Errors
 /// A rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
-pub(crate) fn read(
+pub(crate) fn read_entries(
     slices: &[RolloutSlice],
     options: TranscriptOptions,
     mut visit: impl FnMut(TranscriptEntry) -> bool,
@@ -109,8 +109,8 @@ pub(crate) fn read(
 }
 
 /// Returns the last message of the user, and all entries after it. Reads only the last [`MAX_TAIL_BYTES`] of a plain
-/// rollout, so the numbers of turns are not those of [`read`]. A compressed rollout would have to be read completely,
-/// so only its first [`MAX_TAIL_BYTES`] are read instead, and the turn is the last one in that part.
+/// rollout, so the numbers of turns are not those of [`read_entries`]. A compressed rollout would have to be read
+/// completely, so only its first [`MAX_TAIL_BYTES`] are read instead, and the turn is the last one in that part.
 ///
 /// # Errors
 /// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).

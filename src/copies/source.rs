@@ -127,7 +127,7 @@ pub(crate) fn find_rollout_names(
         thread_choice::find_named(&files.iter(), name_or_id, id_of, has_no_title);
     if matching_files.is_empty() {
         // The names are read only if no id matches, because an archive has them near its end.
-        let names = read_conversation_names(source)?;
+        let names = read_names(source)?;
         let has_title = |file: &RolloutName, fits: &dyn Fn(&str) -> bool| {
             names.get(&id_of(file)).is_some_and(|name| fits(name))
         };
@@ -219,9 +219,7 @@ impl Sink for RolloutHeadSink<'_> {
 }
 
 /// Returns the names in `session_index.jsonl` by the id of the conversation. The last line of an id counts.
-fn read_conversation_names(
-    source: &dyn ConversationSource,
-) -> Result<HashMap<String, String>, CommandError> {
+fn read_names(source: &dyn ConversationSource) -> Result<HashMap<String, String>, CommandError> {
     let mut lines = LineReader::new(source.open_session_index()?);
     let mut names = HashMap::new();
     while let Some(line) = lines.next_line().at("read", session_index::FILE_NAME)? {

@@ -83,16 +83,14 @@ pub(crate) fn find_restored_id(
         UnreadableCause::Shortened { rollout_id, bytes } => {
             let entries = rollouts.values().flatten();
             for entry in entries.filter(|entry| has_rollout_id(entry, rollout_id)) {
-                if is_text_longer(archive, entry, *bytes)? {
+                if is_longer(archive, entry, *bytes)? {
                     return Ok(Some(id));
                 }
             }
             Ok(None)
         }
         UnreadableCause::Boundary => {
-            let entry = rollouts
-                .get(&id)
-                .and_then(|rollouts_of_thread| rollouts_of_thread.last());
+            let entry = rollouts.get(&id).and_then(|entries| entries.last());
             let Some(entry) = entry else {
                 return Ok(None);
             };
@@ -107,11 +105,7 @@ pub(crate) fn find_restored_id(
 }
 
 /// Returns true if the plain text of an archived rollout has more than `bytes` bytes.
-fn is_text_longer(
-    archive: &ArchiveReader,
-    entry: &FileEntry,
-    bytes: u64,
-) -> Result<bool, CommandError> {
+fn is_longer(archive: &ArchiveReader, entry: &FileEntry, bytes: u64) -> Result<bool, CommandError> {
     let path = entry.path.as_path();
     if is_plain(path) || entry.size > bytes {
         return Ok(entry.size > bytes);

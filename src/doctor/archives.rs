@@ -165,13 +165,13 @@ fn check_backup_age(
     newest_full_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Check {
-    let archives_text = pluralize(archive_count, "archive");
+    let archives = pluralize(archive_count, "archive");
     let message = match newest_full_at {
         Some(created_at) => format!(
-            "{archives_text}, the newest full archive is {} old",
+            "{archives}, the newest full archive is {} old",
             format_age(created_at, now)
         ),
-        None => format!("{archives_text}, none of them of the whole home"),
+        None => format!("{archives}, none of them of the whole home"),
     };
     if newest_full_at.is_none_or(|created_at| now - created_at > Duration::days(OLD_BACKUP_DAYS)) {
         Check::warn("archives", message)
@@ -240,11 +240,8 @@ fn check_foreign_entries(manager_home: &Path) -> Option<Check> {
 fn check_trash(manager_home: &Path) -> Option<Check> {
     let content = trash::read_content(manager_home).ok()?;
     (content.archives > 0).then(|| {
-        let archives_text = pluralize(content.archives, "pruned archive");
-        let message = format!(
-            "in the trash: {archives_text}, {}",
-            time::bytes(content.bytes)
-        );
+        let archives = pluralize(content.archives, "pruned archive");
+        let message = format!("in the trash: {archives}, {}", time::bytes(content.bytes));
         Check::ok("archives.trash", message).fixed_by("codex-manager prune --empty-trash")
     })
 }

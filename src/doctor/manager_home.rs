@@ -95,17 +95,14 @@ fn check_permissions(context: &Context) -> Check {
                 "use a separate folder: move codex-manager's files there and set CODEX_MANAGER_HOME",
             );
     }
-    let open_paths = permissions::find_accessible_to_others(context.codex_home(), home);
-    if open_paths.is_empty() {
+    let exposed = permissions::find_accessible_to_others(context.codex_home(), home);
+    if exposed.is_empty() {
         return Check::ok("manager.home", home.display().to_string());
     }
-    let message = format!(
-        "accessible to other users: {}",
-        summarize_paths(&open_paths)
-    );
+    let message = format!("accessible to other users: {}", summarize_paths(&exposed));
     let check =
         Check::fail("manager.home", message).because("archives and profiles contain logins");
-    match open_paths
+    match exposed
         .iter()
         .find(|path| permissions::belongs_to_other_user(path))
     {
@@ -165,10 +162,8 @@ fn check_resets(context: &Context) -> Option<Check> {
     let loaded = cooldown::load(context.manager_home(), &now, zone).ok()?;
     let expiring = loaded.file.accounts.iter().filter_map(|entry| {
         let observation = entry.observation.as_ref()?;
-        observation
-            .reset_credits
-            .as_ref()?
-            .next_expiry_if_soon(&now)?;
+        let resets = observation.reset_credits.as_ref()?;
+        resets.next_expiry_if_soon(&now)?;
         let name = entry.profile.as_deref();
         let name = name.unwrap_or(entry.identity.email.as_str());
         Some(format!(
@@ -311,18 +306,17 @@ fn check_launches(context: &Context) -> Option<Check> {
         let is_live = live_login.is_some_and(|login| login.identity.is_same(&record.identity));
         record.run.isolated_home.is_none() && !is_live && record.is_running()
     };
-    let other_emails: Vec<_> = launches
+    let emails: Vec<_> = launches
         .unsettled()
         .filter(has_other_account)
         .map(|record| record.identity.email.to_string())
         .collect();
-    Some(if other_emails.is_empty() {
+    Some(if emails.is_empty() {
         let message = format!("{} recorded", pluralize(launches.len(), "launch"));
         Check::ok(ID, message)
     } else {
-        let other_emails = other_emails.join(", ");
-        let message =
-            format!("a running Codex uses an account that is not the live one: {other_emails}");
+        let emails = emails.join(", ");
+        let message = format!("a running Codex uses an account that is not the live one: {emails}");
         let check = Check::warn(ID, message).because("it cannot renew its login");
         check.fixed_by("codex-manager launches")
     })
@@ -372,15 +366,14 @@ fn kept_folder_warning(folder: &Path, kept: KeptAs) -> Check {
 fn check_leftovers(context: &Context) -> Vec<Check> {
     let folders = pending::find_candidate_folders(context.codex_home(), context.manager_home());
     let mut folders = folders.iter().map(|(folder, _)| folder);
-    let pending_folder = folders.find(|folder| folder.exists());
-    let restore_check = if let Some(folder) =
-        pending_folder.filter(|folder| !journal::is_in_progress(folder))
-    {
+    let pending = folders.find(|folder| folder.exists());
+    let interrupted = pending.filter(|folder| !journal::is_in_progress(folder));
+    let restore_check = if let Some(folder) = interrupted {
         let message = format!("unfinished interrupted restore: {}", folder.display());
         Check::warn("restore", message)
             .because("the home may be a mix of the states before and after")
             .advised("end Codex, then run any codex-manager command")
-    } else if pending_folder.is_some() {
+    } else if pending.is_some() {
         Check::warn("restore", "another process is running a restore")
             .because("it is about to replace the home")
             .advised("wait until it has finished")
@@ -389,14 +382,11 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
     } else {
         Check::ok("restore", "no interrupted restore")
     };
-    let stale_paths = find_stale_temp_files(context);
-    let temp_check = if stale_paths.is_empty() {
+    let stale = find_stale_temp_files(context);
+    let temp_check = if stale.is_empty() {
         Check::ok("temp", "no stale temp files")
     } else {
-        let message = format!(
-            "stale temp files or folders: {}",
-            summarize_paths(&stale_paths)
-        );
+        let message = format!("stale temp files or folders: {}", summarize_paths(&stale));
         Check::warn("temp", message)
             .because("a killed command left them; they only take disk space")
             .fixed_by("codex-manager doctor --fix")

@@ -82,7 +82,7 @@ impl OpenArguments {
         let outcome = parts.read(options, &mut |text| text.to_owned(), |piece| {
             match piece {
                 TranscriptPiece::Mark(mark) => {
-                    page.add(&mark.format_sentence(ToOwned::to_owned), "")
+                    page.add(&mark.format_sentence(ToOwned::to_owned), "");
                 }
                 TranscriptPiece::Entry(_, entry) => {
                     last_turn = last_turn.max(entry.turn);

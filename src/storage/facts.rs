@@ -47,7 +47,7 @@ struct ConversationFacts {
 }
 
 /// Reads the facts from the database, with the titles of the [`MAX_LARGEST`] first of `rollouts`.
-fn read_facts_from_database(
+fn read_database_facts(
     rollouts: &[RolloutUsage],
     state_database: Option<&Path>,
 ) -> ConversationFacts {
@@ -81,7 +81,7 @@ pub(super) fn read_facts(
     rollouts: &[RolloutUsage],
     state_database: Option<&Path>,
 ) -> (Vec<ProjectAndAccount>, Titles) {
-    let mut known = read_facts_from_database(rollouts, state_database);
+    let mut known = read_database_facts(rollouts, state_database);
     let unknown_names = (known.names.intern(""), known.names.intern(""));
     // An empty name is interned as "unknown".
     let mut facts = vec![unknown_names; rollouts.len()];
@@ -92,22 +92,17 @@ pub(super) fn read_facts(
             None => without_row.push(i),
         }
     }
-    let read_from_rollout = |i: usize| {
+    let read_head = |i: usize| {
         let meta = rollout::read_head(&rollouts[i].path).ok().flatten()?;
         let text = |key| meta.text(key).unwrap_or_default().to_owned();
         Some((i, text("cwd"), text("creator_account_id")))
     };
     // Incomplete if the user interrupts; the caller discards it.
-    let _ = parallel::run_each_ordered(
-        MAX_OPEN_ROLLOUTS,
-        without_row,
-        read_from_rollout,
-        |result| {
-            if let Some((i, project, account)) = result {
-                facts[i] = (known.names.intern(&project), known.names.intern(&account));
-            }
-            progress::check_interrupt()
-        },
-    );
+    let _ = parallel::run_each_ordered(MAX_OPEN_ROLLOUTS, without_row, read_head, |result| {
+        if let Some((i, project, account)) = result {
+            facts[i] = (known.names.intern(&project), known.names.intern(&account));
+        }
+        progress::check_interrupt()
+    });
     (facts, known.titles)
 }

@@ -140,13 +140,10 @@ fn merge_forms(
     source: &Path,
     target: &Path,
     former_state: &FileState,
-    target_form: Form,
+    to: Form,
 ) -> Result<Option<u64>, ConversionError> {
     let target_size = target.metadata().at("read", target)?.len();
-    match (
-        rollout::compare(source, target).at("compare", source)?,
-        target_form,
-    ) {
+    match (rollout::compare(source, target).at("compare", source)?, to) {
         // Codex reads the plain file, and appends to it.
         (Relation::Equal, _) | (Relation::SecondExtends, Form::Plain) => {
             remove_old_form(source, former_state)?;
@@ -161,13 +158,13 @@ fn merge_forms(
     }
 }
 
-/// Removes `source`, unless it changed since `former_state`.
+/// Removes `source`, unless it changed since `former`.
 ///
 /// # Errors
 /// `source` changed, or cannot be removed.
-fn remove_old_form(source: &Path, former_state: &FileState) -> Result<(), ConversionError> {
+fn remove_old_form(source: &Path, former: &FileState) -> Result<(), ConversionError> {
     match FileState::read(source)? {
-        Some(current_state) if current_state.is_same(former_state) => {}
+        Some(current) if current.is_same(former) => {}
         _ => return Err(ConversionError::Changed),
     }
     Ok(tree::remove(source)?)
@@ -194,22 +191,16 @@ impl FileState {
 }
 
 /// Returns the error of reading `source`, which may have changed during the read.
-fn to_conversion_error(
-    error: io::Error,
-    source: &Path,
-    former_state: &FileState,
-) -> ConversionError {
+fn to_conversion_error(error: io::Error, source: &Path, former: &FileState) -> ConversionError {
     if progress::is_interrupted() {
         return ConversionError::Interrupted;
     }
     match FileState::read(source) {
-        Ok(Some(current_state)) if current_state.is_same(former_state) => {
-            ConversionError::Io(IoError {
-                action: "convert",
-                path: source.to_path_buf(),
-                source: error,
-            })
-        }
+        Ok(Some(current)) if current.is_same(former) => ConversionError::Io(IoError {
+            action: "convert",
+            path: source.to_path_buf(),
+            source: error,
+        }),
         _ => ConversionError::Changed,
     }
 }
@@ -245,24 +236,19 @@ pub(super) struct FormSizes {
     pub(super) compressed: u64,
 }
 
-/// Converts at most the first `max_text_bytes` of the text of a rollout, without writing. Returns the sizes of that
-/// text.
-pub(super) fn measure_sample(
-    source: &Path,
-    target_form: Form,
-    max_text_bytes: u64,
-) -> io::Result<FormSizes> {
+/// Converts at most the first `max_bytes` of the text of a rollout, without writing. Returns the sizes of that text.
+pub(super) fn measure_sample(source: &Path, target: Form, max_bytes: u64) -> io::Result<FormSizes> {
     let mut file = file_open::open(source)?;
-    match target_form {
+    match target {
         Form::Compressed => {
             let mut compressed_text = Vec::new();
-            let plain = file.metadata()?.len().min(max_text_bytes);
+            let plain = file.metadata()?.len().min(max_bytes);
             compress(&mut file.take(plain), plain, &mut compressed_text, 1)?;
             let compressed = compressed_text.len() as u64;
             Ok(FormSizes { plain, compressed })
         }
         Form::Plain => {
-            let mut text = rollout::decompress(&mut file)?.take(max_text_bytes);
+            let mut text = rollout::decompress(&mut file)?.take(max_bytes);
             let plain = io::copy(&mut text, &mut io::sink())?;
             // Releases the file, whose position is the end of the compressed bytes that were read.
             drop(text);

@@ -33,13 +33,7 @@ pub(super) const LOG_DAYS: i64 = 7;
 
 impl KindSums {
     /// Adds a file to the sums of its kind.
-    pub(super) fn add_file(
-        &mut self,
-        kind: HomeEntryKind,
-        relative: &Path,
-        path: &Path,
-        bytes: u64,
-    ) {
+    pub(super) fn add(&mut self, kind: HomeEntryKind, relative: &Path, path: &Path, bytes: u64) {
         let name = kind_name(kind, relative);
         let (total, files) = self.kinds.entry(name).or_default();
         *total += bytes;

@@ -146,18 +146,13 @@ impl ShrinkPlan {
     /// Sets the sizes after the conversion from a sample of at most [`SAMPLE_BYTES`].
     pub(crate) fn estimate_sizes(&mut self) {
         let to = self.to;
-        let items_to_convert = self.items.iter_mut();
-        let mut items_to_convert: Vec<_> = items_to_convert
-            .filter(|item| item.action.converts())
-            .collect();
-        let paths: Vec<&Path> = items_to_convert
-            .iter()
-            .map(|item| item.path.as_path())
-            .collect();
+        let items = self.items.iter_mut();
+        let mut items: Vec<_> = items.filter(|item| item.action.converts()).collect();
+        let paths: Vec<&Path> = items.iter().map(|item| item.path.as_path()).collect();
         let Some(sizes) = measure_samples(&paths, to, SAMPLE_BYTES) else {
             return;
         };
-        for item in &mut items_to_convert {
+        for item in &mut items {
             let before = item.before_bytes;
             item.after_bytes = match to {
                 Form::Compressed => scale(before, sizes.compressed, sizes.plain),

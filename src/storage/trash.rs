@@ -366,7 +366,7 @@ impl TrashEntry {
     fn remove_from_home(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
         for (path, name) in &conversation.files {
-            if !is_same_file_or_copy(&path.0, &self.folder.join(name))? {
+            if !is_same_or_copy(&path.0, &self.folder.join(name))? {
                 return Err(TrashError::Changed(conversation.id.clone()));
             }
         }
@@ -467,9 +467,7 @@ impl TrashEntry {
         for path in found_paths {
             let listed_file = files.iter().find(|(listed, _)| listed.0 == path);
             let is_trashed_copy = match listed_file {
-                Some((_, entry_name)) => {
-                    is_same_file_or_copy(&path, &self.folder.join(entry_name))?
-                }
+                Some((_, entry_name)) => is_same_or_copy(&path, &self.folder.join(entry_name))?,
                 None => false,
             };
             if path.symlink_metadata().is_ok() && !is_trashed_copy {
@@ -488,7 +486,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
 }
 
 /// Returns true if both files exist, and are links to one file, or copies: of equal size, and with equal mtime or text.
-fn is_same_file_or_copy(first: &Path, second: &Path) -> Result<bool, IoError> {
+fn is_same_or_copy(first: &Path, second: &Path) -> Result<bool, IoError> {
     let (Some((first_id, first_meta)), Some((second_id, second_meta))) =
         (file_id::stat(first)?, file_id::stat(second)?)
     else {

@@ -114,17 +114,17 @@ impl VacuumPlan {
                 .logs_since
                 .filter(|_| is_database_named(&item.path, LOGS));
             let mut compact = CompactCopy::default();
-            let result =
+            let written =
                 exchange.add_replacement(&item.path, |staged| -> Result<(), VacuumError> {
                     compact = write_compact_copy(&item.path, staged, logs_since)?;
                     Ok(())
                 });
-            match result {
+            match written {
                 Err(VacuumError::Database(e)) if e.is_source_defect(&item.path) => {
                     self.unreadable.push(e);
                     continue;
                 }
-                result => result?,
+                written => written?,
             }
             for sidecar in database_sidecars(&item.path) {
                 exchange.add_removal(&sidecar)?;

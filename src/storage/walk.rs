@@ -67,7 +67,7 @@ impl UsageWalk {
             }
             self.files += 1;
             self.total_bytes += meta.len();
-            self.kinds.add_file(kind, relative, path, meta.len());
+            self.kinds.add(kind, relative, path, meta.len());
             if kind.is_rollout_folder() {
                 let archived = kind == HomeEntryKind::ArchivedSessions;
                 self.rollouts

@@ -290,7 +290,10 @@ impl FindArgs {
     ) -> Result<()> {
         let ui = &context.ui;
         let access = IndexAccess::new(context);
-        if !ui.writes_to_terminal() || ui.wants_tsv() || self.no_refresh || !access.is_unfinished()
+        if !ui.writes_to_terminal()
+            || ui.wants_tsv()
+            || self.no_refresh
+            || !access.lacks_complete_update()
         {
             return Ok(());
         }

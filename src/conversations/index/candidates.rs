@@ -73,7 +73,7 @@ fn read_named_ids_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
     (ids, i64::try_from(next_offset).unwrap_or(offset))
 }
 
-fn list_threads(
+fn list_named_threads(
     source: IndexSource<'_>,
     filter: &ThreadFilter,
 ) -> Result<Vec<ListedThread>, IndexError> {
@@ -221,7 +221,7 @@ pub(super) fn find_changed_candidates(
         since_ms: newest_before.map(|newest| newest - OVERLAP_MS),
         ..ThreadFilter::default()
     };
-    let mut changed = list_threads(source, &filter)?;
+    let mut changed = list_named_threads(source, &filter)?;
     // A new name in `session_index.jsonl` does not change the time in Codex's database.
     let (named_ids, names_offset) =
         read_named_ids_since(source.home, store.read_meta(NAMES_OFFSET)?.unwrap_or(0));
@@ -231,13 +231,13 @@ pub(super) fn find_changed_candidates(
             ids: Some(named_ids),
             ..ThreadFilter::default()
         };
-        let named_threads = list_threads(source, &filter_by_ids)?.into_iter();
+        let named_threads = list_named_threads(source, &filter_by_ids)?.into_iter();
         changed.extend(named_threads.filter(|thread| !changed_ids.contains(&thread.id)));
     }
     let mut gone = Vec::new();
     // The whole list is read only if necessary, because in a large home this takes most of the time of an update.
     if has_other_changes(store, source, &changed)? {
-        let all_threads = list_threads(source, &ThreadFilter::default())?;
+        let all_threads = list_named_threads(source, &ThreadFilter::default())?;
         let ids: HashSet<_> = all_threads
             .iter()
             .map(|thread| thread.id.to_lowercase())

@@ -5,7 +5,7 @@
 
 use super::deleted_texts::{delete_conversation_texts, delete_turns_after};
 use super::error::IndexError;
-use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_place};
+use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_project};
 use super::rollout_blocks::{
     IngestStep, ParsedBlock, ParsedLine, ParsedText, RolloutEnd, parse_step, read_rollouts,
 };
@@ -161,9 +161,7 @@ impl<'a> Writer<'a> {
     ) -> Result<(), IndexError> {
         let result = match step {
             IngestStep::Begin(task) => self.begin_conversation(task),
-            IngestStep::Unreadable(task, reason) => {
-                self.keep_unreadable_conversation(&task, reason)
-            }
+            IngestStep::Unreadable(task, reason) => self.keep_unreadable(&task, reason),
             IngestStep::Lines(block) => {
                 progress.add_bytes(block.bytes_read);
                 self.write_block(block)
@@ -200,11 +198,7 @@ impl<'a> Writer<'a> {
 
     /// Keeps the texts that the index has of a conversation whose rollout cannot be opened. Marks the conversation to
     /// be read again, because the stamp of the rollout does not change when its permissions do.
-    fn keep_unreadable_conversation(
-        &mut self,
-        task: &IngestTask,
-        reason: String,
-    ) -> rusqlite::Result<()> {
+    fn keep_unreadable(&mut self, task: &IngestTask, reason: String) -> rusqlite::Result<()> {
         let id = self.find_or_insert_conversation(task)?;
         self.set_shown_fields(id, task)?;
         let path = task.candidate.path.clone();
@@ -296,8 +290,8 @@ impl<'a> Writer<'a> {
             ],
         )?;
         let searched_title = |shown: &ShownFields| {
-            let place = format_place(&shown.cwd, &shown.branch);
-            format!("{}\n{place}", shown.title)
+            let project = format_project(&shown.cwd, &shown.branch);
+            format!("{}\n{project}", shown.title)
         };
         let old_title = task.indexed.as_ref().map(|old| searched_title(&old.shown));
         let title = searched_title(shown);

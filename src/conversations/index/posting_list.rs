@@ -28,8 +28,8 @@ const MAX_DISTANCE_BITS: u32 = 46;
 
 /// The largest values of the two lengths in the first byte of a word. With these values, the length continues in a
 /// variable number.
-const MAX_SHARED_IN_HEAD: usize = 7;
-const MAX_SUFFIX_IN_HEAD: usize = 15;
+const MAX_SHARED: usize = 7;
+const MAX_SUFFIX: usize = 15;
 
 /// A list of the numbers of texts in ascending order.
 #[derive(Debug, Clone, Default)]
@@ -197,16 +197,8 @@ impl<'a> BlockReader<'a> {
         }
         self.remaining = after_head;
         // `head` has 3 bits for the shared length, 4 for the length of the suffix, and 1 if the list has a single text.
-        let shared_len = take_length(
-            &mut self.remaining,
-            usize::from(head >> 5),
-            MAX_SHARED_IN_HEAD,
-        )?;
-        let suffix_len = take_length(
-            &mut self.remaining,
-            usize::from(head >> 1 & 15),
-            MAX_SUFFIX_IN_HEAD,
-        )?;
+        let shared_len = take_length(&mut self.remaining, usize::from(head >> 5), MAX_SHARED)?;
+        let suffix_len = take_length(&mut self.remaining, usize::from(head >> 1 & 15), MAX_SUFFIX)?;
         self.word.truncate(shared_len);
         self.word
             .extend_from_slice(take_bytes(&mut self.remaining, suffix_len)?);
@@ -271,17 +263,15 @@ impl BlockWriter {
         self.last_word = word.to_vec();
         let suffix = &word[shared..];
         let is_single = varint_len(list) == list.len();
-        let (shared_in_head, suffix_in_head) = (
-            shared.min(MAX_SHARED_IN_HEAD),
-            suffix.len().min(MAX_SUFFIX_IN_HEAD),
-        );
+        let (shared_in_head, suffix_in_head) =
+            (shared.min(MAX_SHARED), suffix.len().min(MAX_SUFFIX));
         let head = shared_in_head << 5 | suffix_in_head << 1 | usize::from(is_single);
         self.bytes.push(head.to_le_bytes()[0]);
-        if shared_in_head == MAX_SHARED_IN_HEAD {
-            push_length(&mut self.bytes, shared - MAX_SHARED_IN_HEAD);
+        if shared_in_head == MAX_SHARED {
+            push_length(&mut self.bytes, shared - MAX_SHARED);
         }
-        if suffix_in_head == MAX_SUFFIX_IN_HEAD {
-            push_length(&mut self.bytes, suffix.len() - MAX_SUFFIX_IN_HEAD);
+        if suffix_in_head == MAX_SUFFIX {
+            push_length(&mut self.bytes, suffix.len() - MAX_SUFFIX);
         }
         self.bytes.extend_from_slice(suffix);
         if !is_single {

@@ -81,7 +81,7 @@ pub(crate) fn read_status(store: &IndexStore) -> Result<IndexStatus, IndexError>
 }
 
 /// Returns true if no update has ever checked all rollouts.
-pub(crate) fn is_unfinished(store: &IndexStore) -> Result<bool, IndexError> {
+pub(crate) fn lacks_complete_update(store: &IndexStore) -> Result<bool, IndexError> {
     Ok(store.read_meta(LAST_WALK)?.is_none())
 }
 
@@ -139,7 +139,7 @@ fn update_index(
 ) -> Result<RefreshReport, IndexError> {
     // `secure_delete` overwrites the words of deleted texts. The first update is faster without it, and deletes
     // nothing.
-    let has_texts = !is_unfinished(store)?;
+    let has_texts = !lacks_complete_update(store)?;
     store.run(|connection| connection.pragma_update(None, "secure_delete", has_texts))?;
     let compares_all = max_bytes.is_some();
     let candidates = if compares_all {
@@ -306,7 +306,7 @@ pub(crate) fn rebuild(
     source: IndexSource<'_>,
     progress: &dyn Progress,
 ) -> Result<(IndexStore, RefreshReport), IndexError> {
-    store::remove(path)?;
+    store::remove_index(path)?;
     let mut store = IndexStore::open(path)?;
     let report = refresh(&mut store, source, Thoroughness::All, progress)?;
     Ok((store, report))

@@ -86,7 +86,7 @@ pub(crate) struct TextId(pub i64);
 
 impl TextId {
     /// Returns the smallest of the ids that the text with this number may have, depending on its author.
-    pub(super) fn first_of(number: i64) -> Self {
+    pub(super) fn smallest_of(number: i64) -> Self {
         Self(number << ROLE_BITS)
     }
 
@@ -140,7 +140,7 @@ pub(crate) struct IndexStore {
 }
 
 /// Returns the path of the index of a Codex home. Each Codex home has its own index.
-pub(crate) fn path_of(manager_home: &Path, codex_home: &Path) -> PathBuf {
+pub(crate) fn index_path(manager_home: &Path, codex_home: &Path) -> PathBuf {
     let canonical = codex_home.canonical();
     let canonical = canonical.as_deref().unwrap_or(codex_home);
     // The name is a digest, because a path may be too long for a file name.
@@ -158,7 +158,7 @@ fn index_file_paths(path: &Path) -> [PathBuf; 4] {
 ///
 /// # Errors
 /// A file cannot be deleted.
-pub(crate) fn remove(path: &Path) -> Result<u64, IoError> {
+pub(crate) fn remove_index(path: &Path) -> Result<u64, IoError> {
     let mut freed = 0;
     // The database is deleted first. SQLite ignores logs without a database, but a database without its logs is
     // damaged.
@@ -253,7 +253,7 @@ impl IndexStore {
 
     /// Creates an empty index. Deletes an existing one.
     fn create(path: &Path) -> Result<Self, IndexError> {
-        remove(path)?;
+        remove_index(path)?;
         atomic::create_private_folder(atomic::parent_of(path))?;
         // The database must have mode 0600 from the start, because SQLite gives its other files the same mode.
         drop(atomic::create_private(path)?);

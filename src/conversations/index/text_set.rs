@@ -30,7 +30,7 @@ impl TextSet {
 
     /// Inserts all ids of the text with a number, because its author is unknown. Ignores numbers beyond the end.
     pub(super) fn insert_number(&mut self, number: i64) {
-        let TextId(first_id) = TextId::first_of(number);
+        let TextId(first_id) = TextId::smallest_of(number);
         let all_authors = 0xf;
         self.insert_bits(first_id, all_authors);
     }
@@ -86,7 +86,7 @@ impl TextSet {
     }
 
     /// Returns the texts with ids from `first` to `last`.
-    pub(crate) fn texts(&self, first: i64, last: i64) -> impl Iterator<Item = TextId> {
+    pub(crate) fn texts_between(&self, first: i64, last: i64) -> impl Iterator<Item = TextId> {
         self.bit_groups(first, last).flat_map(|(base, bits)| {
             let places = (0..64).filter(move |place| bits >> place & 1 == 1);
             places.map(move |place| TextId(base + place))
@@ -105,20 +105,20 @@ mod tests {
         for id in ids {
             set.insert_bits(id & !7, 1 << (id & 7));
         }
-        set.insert(2500);
+        set.insert_number(2500);
         for first in 0..200 {
             for last in first..700 {
                 let expected = ids.iter().copied().filter(|id| (first..=last).contains(id));
-                let found: Vec<_> = set.texts(first, last).map(|id| id.0).collect();
+                let found: Vec<_> = set.texts_between(first, last).map(|id| id.0).collect();
                 assert_eq!(found, expected.collect::<Vec<_>>(), "{first} {last}");
             }
         }
         let mut others = TextSet::new(640);
         for number in [0, 17, 18] {
-            others.insert(number);
+            others.insert_number(number);
         }
         set.retain_common(&others);
-        let found: Vec<_> = set.texts(0, 640).map(|id| id.0).collect();
+        let found: Vec<_> = set.texts_between(0, 640).map(|id| id.0).collect();
         assert_eq!((set.len(), found), (2, vec![0, 3]));
     }
 }

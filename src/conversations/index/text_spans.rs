@@ -44,7 +44,7 @@ pub(crate) struct SpanRange {
 impl TextSpans {
     pub(crate) fn read(store: &IndexStore) -> Result<Self, IndexError> {
         let next_text = store.read_meta(NEXT_TEXT)?.unwrap_or(0);
-        let mut texts = TextSet::new(TextId::first_of(next_text).0);
+        let mut texts = TextSet::new(TextId::smallest_of(next_text).0);
         let sql = "SELECT first, roles, conversation FROM span ORDER BY first";
         let ranges = store.query_rows(sql, [], |row| {
             let range = parse_range_row(row)?;
@@ -60,7 +60,7 @@ impl TextSpans {
 
 /// Reads a row with the columns `first`, `roles` and `conversation`.
 fn parse_range_row(row: &Row<'_>) -> rusqlite::Result<SpanRange> {
-    let TextId(first) = TextId::first_of(row.get(0)?);
+    let TextId(first) = TextId::smallest_of(row.get(0)?);
     // Each byte has the bits of two texts, and each text has four possible ids.
     let bytes = i64::try_from(row.get_ref(1)?.as_blob()?.len()).unwrap_or(0);
     Ok(SpanRange {
@@ -192,7 +192,7 @@ pub(super) fn delete_matching_texts(
             };
             let bits = *byte >> shift & 0xf;
             let number = first + i64::try_from(i).unwrap_or(0);
-            let id = TextId(TextId::first_of(number).0 + i64::from(bits.trailing_zeros()));
+            let id = TextId(TextId::smallest_of(number).0 + i64::from(bits.trailing_zeros()));
             if bits != 0 && is_deleted(id.role(), position.turn) {
                 *byte &= !(0xf << shift);
                 deleted.push(number);

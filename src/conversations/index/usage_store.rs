@@ -55,17 +55,8 @@ impl UsageWriter {
         *requests += 1;
         *sum = sum.plus(used);
         let [input, cached, output, reasoning] = used.parts().map(saturating_i64);
-        let (conversation_id, number) = (self.conversation, self.next_request);
-        let row = [
-            conversation_id,
-            number,
-            at,
-            model,
-            input,
-            cached,
-            output,
-            reasoning,
-        ];
+        let (id, number) = (self.conversation, self.next_request);
+        let row = [id, number, at, model, input, cached, output, reasoning];
         store.execute(
             "INSERT INTO request VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             row,
@@ -90,10 +81,10 @@ impl UsageWriter {
                 continue;
             }
             let resets = window.resets_at.map(|at| at.timestamp());
-            let (conversation_id, at) = (self.conversation, at.timestamp_millis());
+            let (id, at) = (self.conversation, at.timestamp_millis());
             store.execute(
                 "INSERT INTO quota VALUES(?1, ?2, ?3, ?4, ?5)",
-                params![conversation_id, at, minutes, window.used_percent, resets],
+                params![id, at, minutes, window.used_percent, resets],
             )?;
             self.windows.insert(minutes, window.clone());
         }
@@ -109,17 +100,8 @@ impl UsageWriter {
         )?;
         for ((slot, model), (requests, sum)) in self.slots {
             let [input, cached, output, reasoning] = sum.parts().map(saturating_i64);
-            let conversation_id = self.conversation;
-            upsert.execute([
-                conversation_id,
-                slot,
-                model,
-                requests,
-                input,
-                cached,
-                output,
-                reasoning,
-            ])?;
+            let id = self.conversation;
+            upsert.execute([id, slot, model, requests, input, cached, output, reasoning])?;
         }
         Ok(())
     }

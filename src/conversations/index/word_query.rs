@@ -15,7 +15,7 @@ use std::rc::Rc;
 pub(crate) enum WordQuery {
     Word(String),
     /// Any word with this prefix.
-    Beginning(String),
+    Prefix(String),
     All(Vec<WordQuery>),
     Any(Vec<WordQuery>),
 }
@@ -110,7 +110,7 @@ impl<'a> WordSearcher<'a> {
                     }
                 }
             }
-            WordQuery::Word(_) | WordQuery::Beginning(_) | WordQuery::Any(_) => {
+            WordQuery::Word(_) | WordQuery::Prefix(_) | WordQuery::Any(_) => {
                 self.insert_matches(connection, runs, query, &mut set)?;
             }
         }
@@ -127,7 +127,7 @@ impl<'a> WordSearcher<'a> {
     ) -> rusqlite::Result<()> {
         let (word, is_prefix) = match query {
             WordQuery::Word(word) => (word, false),
-            WordQuery::Beginning(word) => (word, true),
+            WordQuery::Prefix(word) => (word, true),
             WordQuery::Any(parts) => {
                 let mut parts = parts.iter();
                 return parts.try_for_each(|part| self.insert_matches(connection, runs, part, set));

@@ -6,7 +6,7 @@ use super::query::{CheckedText, Term};
 use super::texts::{LineTexts, TextReader};
 use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{
-    IndexError, TextId, TextPosition, WordQuery, format_place, list_span_ranges, read_position,
+    IndexError, TextId, TextPosition, WordQuery, format_project, list_span_ranges, read_position,
 };
 use std::path::PathBuf;
 
@@ -75,7 +75,7 @@ impl<'a> ConversationTexts<'a> {
         let store = self.index.store;
         let mut ids = Vec::new();
         for range in list_span_ranges(store, self.number)? {
-            ids.extend(texts.texts(range.first, range.last));
+            ids.extend(texts.texts_between(range.first, range.last));
         }
         ids.retain(|id| self.index.role.is_none_or(|role| id.role() == role));
         ids.sort_by_key(|id| id.role() != Role::Title);
@@ -89,8 +89,8 @@ impl<'a> ConversationTexts<'a> {
         id: TextId,
     ) -> Result<(TextPlace, Vec<String>), IndexError> {
         if id.role() == Role::Title {
-            let place = format_place(&self.conversation.cwd, &self.conversation.branch);
-            let texts = vec![self.conversation.title.clone(), place];
+            let project = format_project(&self.conversation.cwd, &self.conversation.branch);
+            let texts = vec![self.conversation.title.clone(), project];
             return Ok((TextPlace::default(), texts));
         }
         let Some(TextPosition { turn, line }) = read_position(self.index.store, id)? else {

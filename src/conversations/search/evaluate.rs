@@ -123,7 +123,7 @@ pub(super) fn search_terms(
         return Ok(result);
     }
     for wanted in rare_terms {
-        wanted.add_beginnings();
+        wanted.add_prefix_query();
     }
     search.rank_and_collect(search.find_candidates()?.candidates)
 }
@@ -140,7 +140,7 @@ pub(super) fn search_most_terms(
     let need = MatchNeed::MostBelow(usize::MAX);
     let mut search = Search::new(store, spans, &words, terms, need, options)?;
     for wanted in &mut search.wanted {
-        wanted.add_beginnings();
+        wanted.add_prefix_query();
     }
     loop {
         let candidates = search.find_candidates()?.candidates;

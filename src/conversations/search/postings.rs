@@ -32,7 +32,7 @@ pub(super) fn build_exact_query(term: &Term) -> WordQuery {
     let words = term.words.iter().map(|word| {
         let text = word.word.clone();
         if word.is_prefix {
-            WordQuery::Beginning(text)
+            WordQuery::Prefix(text)
         } else {
             WordQuery::Word(text)
         }

@@ -310,12 +310,12 @@ impl CheckedText {
 /// Returns true if `text` contains `literal` at word boundaries. With `is_prefix`, a word may continue after the
 /// literal.
 fn contains_literal(text: &str, literal: &str, is_prefix: bool) -> bool {
-    let is_word_end = |c: Option<char>| c.is_some_and(is_word_char);
-    let literal_begins_word = is_word_end(literal.chars().next());
-    let literal_ends_word = is_word_end(literal.chars().next_back()) && !is_prefix;
+    let is_in_word = |c: Option<char>| c.is_some_and(is_word_char);
+    let literal_begins_word = is_in_word(literal.chars().next());
+    let literal_ends_word = is_in_word(literal.chars().next_back()) && !is_prefix;
     text.match_indices(literal).any(|(at, found)| {
-        let has_word_before = is_word_end(text[..at].chars().next_back());
-        let has_word_after = is_word_end(text[at + found.len()..].chars().next());
+        let has_word_before = is_in_word(text[..at].chars().next_back());
+        let has_word_after = is_in_word(text[at + found.len()..].chars().next());
         !(literal_begins_word && has_word_before || literal_ends_word && has_word_after)
     })
 }

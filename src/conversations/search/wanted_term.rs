@@ -3,7 +3,7 @@
 
 use super::postings::build_exact_query;
 use super::query::Term;
-use super::word_forms::{MIN_BEGINNING_CHARS, list_possible_inflections, list_similar_words};
+use super::word_forms::{MIN_PREFIX_CHARS, list_inflections, list_similar_words};
 use crate::conversations::index::tokens::PART_MARK;
 use crate::conversations::index::{IndexError, WordQuery, WordSearcher};
 use std::cmp::Reverse;
@@ -23,23 +23,23 @@ impl<'q> WantedTerm<'q> {
         let mut forms = Vec::new();
         if term.is_plain {
             let word = &term.words[0].word;
-            let inflected_words = list_possible_inflections(word);
-            let candidate_forms = inflected_words
+            let inflected_words = list_inflections(word);
+            let candidates = inflected_words
                 .iter()
                 .chain([word])
                 .flat_map(index_forms_of);
-            let candidate_forms: Vec<_> = candidate_forms.filter(|form| form != word).collect();
+            let candidates: Vec<_> = candidates.filter(|form| form != word).collect();
             forms.extend(
                 words
-                    .find_known(candidate_forms)?
+                    .find_known(candidates)?
                     .into_iter()
                     .map(WordQuery::Word),
             );
             if !term.parts.is_empty() {
                 let parts = term.parts.iter();
                 let parts = parts.map(|part| {
-                    let candidate_forms = index_forms_of(part).map(WordQuery::Word);
-                    WordQuery::Any(candidate_forms.to_vec())
+                    let candidates = index_forms_of(part).map(WordQuery::Word);
+                    WordQuery::Any(candidates.to_vec())
                 });
                 forms.push(WordQuery::All(parts.collect()));
             }
@@ -53,14 +53,12 @@ impl<'q> WantedTerm<'q> {
     }
 
     /// If the term is a plain word, makes it also find longer words that begin with it.
-    pub(super) fn add_beginnings(&mut self) {
+    pub(super) fn add_prefix_query(&mut self) {
         let Some(word) = self.term.words.first().filter(|_| self.term.is_plain) else {
             return;
         };
-        if word.word.chars().count() >= MIN_BEGINNING_CHARS {
-            let mut queries = index_forms_of(&word.word)
-                .map(WordQuery::Beginning)
-                .to_vec();
+        if word.word.chars().count() >= MIN_PREFIX_CHARS {
+            let mut queries = index_forms_of(&word.word).map(WordQuery::Prefix).to_vec();
             queries.push(self.widest_query().clone());
             self.levels.push(WordQuery::Any(queries));
         }
@@ -101,7 +99,7 @@ pub(super) fn find_similar_word(
         return Ok(None);
     }
     let mut wanted = WantedTerm::read(words, term)?;
-    wanted.add_beginnings();
+    wanted.add_prefix_query();
     if words.find(wanted.widest_query())?.len() > 0 {
         return Ok(None);
     }

@@ -25,7 +25,7 @@ const STOP_WORDS: &[&str] = &[
 ];
 
 /// The length in characters of the shortest word that also finds longer words that begin with it.
-pub(super) const MIN_BEGINNING_CHARS: usize = 3;
+pub(super) const MIN_PREFIX_CHARS: usize = 3;
 
 pub(super) fn is_stop_word(word: &str) -> bool {
     STOP_WORDS.binary_search(&word).is_ok()
@@ -39,7 +39,7 @@ fn find_stem(word: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Returns the other words that have the same stem as a folded word.
-pub(super) fn list_possible_inflections(word: &str) -> BTreeSet<String> {
+pub(super) fn list_inflections(word: &str) -> BTreeSet<String> {
     let Some(word_stem) = find_stem(word) else {
         return BTreeSet::new();
     };
@@ -72,7 +72,7 @@ pub(super) fn matches_form(run: &str, word: &str) -> bool {
         } else {
             return false;
         };
-        let is_extension = word.chars().count() >= MIN_BEGINNING_CHARS && folded.starts_with(word);
+        let is_extension = word.chars().count() >= MIN_PREFIX_CHARS && folded.starts_with(word);
         folded == word
             || is_extension
             || find_stem(&folded).is_some_and(|s| Some(s) == find_stem(word))
@@ -119,18 +119,15 @@ mod tests {
 
     #[test]
     fn words_with_one_stem_are_forms_of_each_other() {
-        let forms = list_possible_inflections("migration");
+        let forms = list_inflections("migration");
         for word in ["migrations", "migrate", "migrating", "migrated"] {
             assert!(forms.contains(word), "{word} {forms:?}");
-            assert!(
-                list_possible_inflections(word).contains("migration"),
-                "{word}"
-            );
+            assert!(list_inflections(word).contains("migration"), "{word}");
         }
-        assert!(list_possible_inflections("retry").contains("retries"));
-        assert!(list_possible_inflections("stopped").contains("stop"));
-        assert!(list_possible_inflections("e0502").is_empty());
-        assert!(list_possible_inflections("übung").is_empty());
+        assert!(list_inflections("retry").contains("retries"));
+        assert!(list_inflections("stopped").contains("stop"));
+        assert!(list_inflections("e0502").is_empty());
+        assert!(list_inflections("übung").is_empty());
     }
 
     #[test]

@@ -178,13 +178,13 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
         return Ok(());
     };
     let is_lost = copy.content == NeededContent::LostMessages;
-    let content = if is_lost {
+    let lost_content = if is_lost {
         "messages that a conversation lost"
     } else {
         "turns of a conversation that Codex hides"
     };
     let mut error = CommandError::refused(format!(
-        "the trash has the last copy of {content}; nothing was deleted"
+        "the trash has the last copy of {lost_content}; nothing was deleted"
     ));
     if let Some(command) = place.format_restore_command(&copy.restored_id) {
         error = error.hint(format!("bring them back: {command}"));

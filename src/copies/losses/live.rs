@@ -35,7 +35,7 @@ impl LiveThreads {
             let path = file.path(home);
             let compressed_copy = file.compressed_copy(home);
             if let Ok(meta) = path.metadata() {
-                threads.add_rollout(path, compressed_copy, meta.len(), modified_ns(&meta));
+                threads.add(path, compressed_copy, meta.len(), modified_ns(&meta));
             }
         }
         Ok(threads)
@@ -46,18 +46,12 @@ impl LiveThreads {
         let mut threads = Self::default();
         for (_, file) in rollout_files(files) {
             let path = home.join(file.path.as_path());
-            threads.add_rollout(path, None, file.size, file.mtime);
+            threads.add(path, None, file.size, file.mtime);
         }
         threads
     }
 
-    fn add_rollout(
-        &mut self,
-        path: PathBuf,
-        compressed_copy: Option<PathBuf>,
-        size: u64,
-        mtime: i64,
-    ) {
+    fn add(&mut self, path: PathBuf, compressed_copy: Option<PathBuf>, size: u64, mtime: i64) {
         let Some(file) = RolloutName::parse(&path) else {
             return;
         };
