@@ -31,7 +31,7 @@ impl<'a> IndexAccess<'a> {
     pub(crate) fn new(context: &'a Context) -> Self {
         Self {
             context,
-            path: index::path_of(context.manager_home(), context.codex_home()),
+            path: index::index_path(context.manager_home(), context.codex_home()),
             database: context.state_database(),
             problem: RefCell::new(None),
         }
@@ -65,9 +65,9 @@ impl<'a> IndexAccess<'a> {
     }
 
     /// Returns true if no index of this version can be opened, or if no update has read all rollouts yet.
-    pub(crate) fn is_unfinished(&self) -> bool {
+    pub(crate) fn lacks_complete_update(&self) -> bool {
         match IndexStore::open_existing(&self.path) {
-            Ok(Some(store)) => index::is_unfinished(&store).unwrap_or(true),
+            Ok(Some(store)) => index::lacks_complete_update(&store).unwrap_or(true),
             _ => true,
         }
     }
@@ -143,7 +143,7 @@ impl<'a> IndexAccess<'a> {
             return Ok(0);
         }
         let _lock = self.lock()?;
-        Ok(index::remove(&self.path)?)
+        Ok(index::remove_index(&self.path)?)
     }
 }
 

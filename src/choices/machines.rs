@@ -87,7 +87,7 @@ fn fetch_newest(context: &Context) -> Result<bool> {
     for machine in machines_before {
         let home = machine.context.codex_home();
         if !home.exists() {
-            index::remove(&index::path_of(manager_home, home))?;
+            index::remove_index(&index::index_path(manager_home, home))?;
         }
     }
     let is_complete = failures.is_empty();

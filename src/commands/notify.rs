@@ -1,7 +1,7 @@
 //! `notify`: shows news about accounts, backups and conversations on the desktop, each once.
 
 use crate::context::Context;
-use crate::doctor::find_newest_full;
+use crate::doctor::find_newest_full_time;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::notices::{DesktopNotice, FILE_NAME, LOCK_NAME, NoticeKind, NoticeState};
 use crate::inventory::{losses, observations};
@@ -184,7 +184,7 @@ fn find_expiring_resets(accounts: &[(Account, Verdict)], context: &Context) -> V
 /// is neither. 0 days turn the notice off.
 fn find_old_backup(context: &Context) -> Result<Option<DesktopNotice>> {
     let now = context.now();
-    let archive = find_newest_full(&context.archives()?, now);
+    let archive = find_newest_full_time(&context.archives()?, now);
     let snapshot = state::read(context.manager_home())?.backed_up_at;
     let newest = archive.max(snapshot.map(|at| at.to_utc()));
     let days = context.settings.preferences.notify.backup_days;

@@ -250,7 +250,7 @@ fn check_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32)
 
 fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<()> {
     let mut lines = RawLines::open(&session.rollout, 0)?;
-    while let Some(line) = lines.next()? {
+    while let Some(line) = lines.next_line()? {
         context.ui.print_raw(&[line.bytes, b"\n"].concat());
     }
     Ok(())

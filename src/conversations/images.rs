@@ -12,15 +12,17 @@ pub(super) fn parse_image_urls(line: &[u8]) -> Vec<String> {
     if memmem::find(line, IMAGE_PART.as_bytes()).is_none() {
         return Vec::new();
     }
-    let line: Value = serde_json::from_slice(line).unwrap_or_default();
-    let payload = match &line["payload"] {
+    // Damaged JSON becomes null, which has no parts.
+    let record: Value = serde_json::from_slice(line).unwrap_or_default();
+    let payload = match &record["payload"] {
         // Before Codex 0.32, a line was the item itself, without a payload.
-        Value::Null => &line,
-        payload if line["type"] == "response_item" => payload,
+        Value::Null => &record,
+        payload if record["type"] == "response_item" => payload,
         _ => return Vec::new(),
     };
-    let parts = ["content", "output"].iter();
-    let parts = parts.filter_map(|key| payload[key].as_array()).flatten();
+    let part_lists = ["content", "output"].iter();
+    let part_lists = part_lists.filter_map(|key| payload[key].as_array());
+    let parts = part_lists.flatten();
     let images = parts.filter(|part| part["type"] == IMAGE_PART);
     let urls = images.filter_map(|image| image["image_url"].as_str());
     urls.map(str::to_owned).collect()

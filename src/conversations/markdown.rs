@@ -31,19 +31,19 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
     /// Begins a part of a fork, and returns the Markdown of its heading. Each part numbers its turns anew.
     pub(crate) fn begin_part(&mut self, mark: &PartMark) -> String {
         self.turn = None;
-        format!("\n---\n\n*{}*\n", mark.text(format_code))
+        format!("\n---\n\n*{}*\n", mark.format_sentence(format_inline_code))
     }
 
     /// Returns the Markdown of the next entry. Removes escape sequences, which outputs of tools contain, because a text
     /// must not control the terminal that shows it.
     pub(crate) fn format_entry(&mut self, entry: &TranscriptEntry) -> String {
-        let mut text = String::new();
+        let mut markdown = String::new();
         if self.turn != Some(entry.turn) {
             self.turn = Some(entry.turn);
             self.role = None;
-            let at = entry.at.as_ref().map(&self.format_time);
-            let at = at.map_or(String::new(), |at| format!(" · {at}"));
-            let _ = write!(text, "\n## Turn {}{at}\n", entry.turn);
+            let time = entry.at.as_ref().map(&self.format_time);
+            let time_suffix = time.map_or(String::new(), |time| format!(" · {time}"));
+            let _ = write!(markdown, "\n## Turn {}{time_suffix}\n", entry.turn);
         }
         let heading = match entry.kind {
             EntryKind::User => "### User\n",
@@ -55,42 +55,46 @@ impl<F: Fn(&DateTime<Utc>) -> String> MarkdownWriter<F> {
         if self.role != Some(role) || role == "user" {
             self.role = Some(role);
             let separator = if heading.is_empty() { "" } else { "\n" };
-            let _ = write!(text, "\n{heading}{separator}");
+            let _ = write!(markdown, "\n{heading}{separator}");
         } else if role != "tool" {
-            text.push('\n');
+            markdown.push('\n');
         }
         match entry.kind {
             EntryKind::User | EntryKind::Assistant | EntryKind::Reasoning => {
-                let _ = writeln!(text, "{}", entry.text.trim());
+                let _ = writeln!(markdown, "{}", entry.text.trim());
             }
             EntryKind::ToolCall => {
                 let tool = entry.tool.as_deref().unwrap_or("tool");
                 if self.with_full_calls && entry.text.trim().contains('\n') {
-                    let _ = writeln!(text, "- {tool}:\n\n{}", fence_code(&entry.text));
+                    let _ = writeln!(markdown, "- {tool}:\n\n{}", fence_code(&entry.text));
                 } else {
                     let _ = writeln!(
-                        text,
+                        markdown,
                         "- {tool}: {}",
-                        format_code(&shorten_to_line(&entry.text))
+                        format_inline_code(&shorten_to_line(&entry.text))
                     );
                 }
             }
             EntryKind::Files => {
-                let files = entry.text.lines().map(format_code).collect::<Vec<_>>();
-                let _ = writeln!(text, "- changed: {}", files.join(", "));
+                let files = entry
+                    .text
+                    .lines()
+                    .map(format_inline_code)
+                    .collect::<Vec<_>>();
+                let _ = writeln!(markdown, "- changed: {}", files.join(", "));
             }
             EntryKind::ToolOutput => {
-                let _ = writeln!(text, "\n{}", fence_code(&entry.text));
+                let _ = writeln!(markdown, "\n{}", fence_code(&entry.text));
             }
-            EntryKind::Image => text.push_str("*image*\n"),
+            EntryKind::Image => markdown.push_str("*image*\n"),
             EntryKind::Compaction => {
-                text.push_str("*Codex replaced the messages above by a summary here.*\n");
+                markdown.push_str("*Codex replaced the messages above by a summary here.*\n");
                 if !entry.text.trim().is_empty() {
-                    let _ = writeln!(text, "\n{}", quote_lines(entry.text.trim()));
+                    let _ = writeln!(markdown, "\n{}", quote_lines(entry.text.trim()));
                 }
             }
         }
-        strip_escapes(&text).into_owned()
+        strip_escapes(&markdown).into_owned()
     }
 }
 
@@ -104,19 +108,21 @@ pub(crate) fn shorten_to_line(text: &str) -> String {
     line
 }
 
-fn max_backtick_run(text: &str) -> usize {
+fn longest_backtick_run(text: &str) -> usize {
     let runs = text.split(|c| c != '`').map(str::len);
     runs.max().unwrap_or(0)
 }
 
-fn format_code(text: &str) -> String {
-    let ticks = "`".repeat(max_backtick_run(text) + 1);
-    let pad = if ticks.len() > 1 { " " } else { "" };
-    format!("{ticks}{pad}{text}{pad}{ticks}")
+fn format_inline_code(text: &str) -> String {
+    let ticks = "`".repeat(longest_backtick_run(text) + 1);
+    // A blank separates the marks from backticks at the ends of the text.
+    let padding = if ticks.len() > 1 { " " } else { "" };
+    format!("{ticks}{padding}{text}{padding}{ticks}")
 }
 
 fn fence_code(text: &str) -> String {
-    let fence = "`".repeat((max_backtick_run(text) + 1).max(3));
+    const MIN_FENCE_TICKS: usize = 3;
+    let fence = "`".repeat((longest_backtick_run(text) + 1).max(MIN_FENCE_TICKS));
     format!("{fence}text\n{}\n{fence}", text.trim_end())
 }
 

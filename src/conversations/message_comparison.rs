@@ -1,9 +1,9 @@
 //! Compares two versions of a rollout by their messages. Codex rewrites rollouts, so versions with equal messages may
 //! have different bytes.
 //!
-//! `codex migrate-rollouts --apply` (0.169) rewrites a legacy rollout in place as a paginated one. Each message keeps
-//! its place, text and time. So messages with the same text, but different times, are different messages: the user
-//! wrote them on two machines.
+//! `codex migrate-rollouts --apply` of Codex 0.169 rewrites a legacy rollout in place as a paginated one. Each message
+//! keeps its place, text and time. So messages with the same text, but different times, are different messages: the
+//! user wrote them on two machines.
 
 use super::messages::{MessageReader, RecordedMessage};
 use crate::codex::rollout_lines::{Role, is_injected};
@@ -22,7 +22,7 @@ pub(crate) struct OwnMessages {
 
 impl OwnMessages {
     /// Counts `first` and all messages that `reader` has after it.
-    fn add_all(
+    fn count_remaining(
         &mut self,
         first: Option<RecordedMessage>,
         reader: &mut MessageReader,
@@ -59,7 +59,7 @@ pub(crate) struct MessageComparison {
 
 /// Compares the messages of two versions of a rollout. Holds only one message of each version in memory.
 pub(crate) fn compare_messages(first: &Path, second: &Path) -> io::Result<MessageComparison> {
-    compare(MessageReader::open(first)?, MessageReader::open(second)?)
+    compare_readers(MessageReader::open(first)?, MessageReader::open(second)?)
 }
 
 /// Compares the messages of two branches of a conversation. Each branch consists of several rollouts, in which each one
@@ -69,10 +69,13 @@ pub(crate) fn compare_branches(
     second: &[RolloutSlice],
 ) -> io::Result<MessageComparison> {
     let first = MessageReader::open_all(first)?;
-    compare(first, MessageReader::open_all(second)?)
+    compare_readers(first, MessageReader::open_all(second)?)
 }
 
-fn compare(mut first: MessageReader, mut second: MessageReader) -> io::Result<MessageComparison> {
+fn compare_readers(
+    mut first: MessageReader,
+    mut second: MessageReader,
+) -> io::Result<MessageComparison> {
     let mut comparison = MessageComparison::default();
     loop {
         match (first.next_message()?, second.next_message()?) {
@@ -83,9 +86,10 @@ fn compare(mut first: MessageReader, mut second: MessageReader) -> io::Result<Me
                     comparison.title = first_line(&a.text);
                 }
             }
+            // After the first difference, no later message is common.
             (a, b) => {
-                comparison.first.add_all(a, &mut first)?;
-                comparison.second.add_all(b, &mut second)?;
+                comparison.first.count_remaining(a, &mut first)?;
+                comparison.second.count_remaining(b, &mut second)?;
                 return Ok(comparison);
             }
         }
@@ -123,10 +127,12 @@ pub(crate) fn find_rewritten_version(
     if messages.common == 0 {
         return Ok(None);
     }
-    let wins = |is_paginated, lost: OwnMessages| is_paginated && lost.is_empty();
-    let first_wins = wins(first_is_paginated, messages.second);
-    let second_wins = wins(second_is_paginated, messages.first);
-    Ok(match (first_wins, second_wins) {
+    let contains_other = |is_paginated, messages_only_in_other: OwnMessages| {
+        is_paginated && messages_only_in_other.is_empty()
+    };
+    let first_contains_second = contains_other(first_is_paginated, messages.second);
+    let second_contains_first = contains_other(second_is_paginated, messages.first);
+    Ok(match (first_contains_second, second_contains_first) {
         (true, true) => Some(Both),
         (true, false) => Some(First),
         (false, true) => Some(Second),

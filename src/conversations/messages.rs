@@ -69,12 +69,12 @@ pub(crate) struct Message {
 impl Message {
     /// Returns a digest of the message and its time. Equal messages at different times have different digests.
     pub(crate) fn dated_digest(&self) -> u64 {
-        let dated = format!("{} {}", self.digest, self.at_millis());
+        let dated = format!("{} {}", self.digest, self.millis_or_zero());
         digest(b't', &dated)
     }
 
     /// Returns the time in milliseconds since 1970; zero if it is unknown.
-    fn at_millis(&self) -> i64 {
+    fn millis_or_zero(&self) -> i64 {
         self.at.map_or(0, |at| at.timestamp_millis())
     }
 }
@@ -85,7 +85,7 @@ impl Message {
 ///
 /// # Errors
 /// The file cannot be read, or the user interrupts ([`ErrorKind::Interrupted`]).
-pub(crate) fn read(path: &Path) -> io::Result<Vec<Message>> {
+pub(crate) fn read_messages(path: &Path) -> io::Result<Vec<Message>> {
     let mut reader = MessageReader::open(path)?;
     let mut messages = Vec::new();
     loop {
@@ -97,13 +97,13 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<Message>> {
             }
             Err(e) => return Err(e),
         };
-        let role = if message.role == Role::User {
+        let role_letter = if message.role == Role::User {
             b'u'
         } else {
             b'a'
         };
         messages.push(Message {
-            digest: digest(role, message.text.trim()),
+            digest: digest(role_letter, message.text.trim()),
             at: message.at,
             offset: message.offset,
         });
@@ -121,7 +121,7 @@ impl MessageCounts {
     pub(crate) fn add(&mut self, messages: &[Message]) {
         for message in messages {
             *self.by_digest.entry(message.digest).or_default() += 1;
-            let dated = (message.digest, message.at_millis());
+            let dated = (message.digest, message.millis_or_zero());
             *self.by_digest_and_time.entry(dated).or_default() += 1;
         }
     }
@@ -132,7 +132,7 @@ impl MessageCounts {
         let mut unmatched = self.clone();
         let mut missing: Vec<Message> = copy.to_vec();
         missing.retain(|message| {
-            let dated = (message.digest, message.at_millis());
+            let dated = (message.digest, message.millis_or_zero());
             let is_found = decrement(&mut unmatched.by_digest_and_time, &dated);
             !(is_found && decrement(&mut unmatched.by_digest, &message.digest))
         });

@@ -14,7 +14,7 @@ pub(crate) enum PartMark {
 
 impl PartMark {
     /// Returns the sentence that the transcript shows. `format_id` formats the id of a conversation.
-    pub(crate) fn text(&self, format_id: impl Fn(&str) -> String) -> String {
+    pub(crate) fn format_sentence(&self, format_id: impl Fn(&str) -> String) -> String {
         match self {
             Self::Base(id) => format!("From {}, which this conversation continues:", format_id(id)),
             Self::Own => "This conversation:".to_owned(),

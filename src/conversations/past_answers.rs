@@ -18,20 +18,20 @@ const TOOLS: [&str; 3] = [
 ];
 
 /// Returns true for a call of one of [`TOOLS`], and for an answer of one.
-pub(crate) fn is_past_call_or_answer(kind: &EventKind) -> bool {
+pub(crate) fn is_mcp_call_or_answer(kind: &EventKind) -> bool {
     match kind {
         EventKind::ToolCall { name, .. } => TOOLS.iter().any(|tool| name.ends_with(tool)),
-        EventKind::ToolOutput(text) => has_answer_mark(text),
+        EventKind::ToolOutput(text) => is_mcp_answer(text),
         _ => false,
     }
 }
 
 /// Returns true if the tool output is an answer of `codex-manager mcp`: one of its first lines contains [`FIRST_LINE`].
 /// Another output may quote an answer further down.
-pub(crate) fn has_answer_mark(output: &str) -> bool {
-    let output = output.as_bytes();
-    let end = memchr::memchr_iter(b'\n', output).nth(MAX_LINES_BEFORE);
-    let first_lines = &output[..end.unwrap_or(output.len())];
+pub(crate) fn is_mcp_answer(output: &str) -> bool {
+    let output_bytes = output.as_bytes();
+    let end = memchr::memchr_iter(b'\n', output_bytes).nth(MAX_LINES_BEFORE);
+    let first_lines = &output_bytes[..end.unwrap_or(output_bytes.len())];
     memchr::memmem::find(first_lines, FIRST_LINE.as_bytes()).is_some()
 }
 
@@ -48,7 +48,7 @@ mod tests {
             (MAX_LINES_BEFORE + 1, false),
         ] {
             let output = format!("{}{FIRST_LINE}\n> a quoted line\n", lines(before));
-            assert_eq!(has_answer_mark(&output), is_answer, "{before}");
+            assert_eq!(is_mcp_answer(&output), is_answer, "{before}");
         }
     }
 }

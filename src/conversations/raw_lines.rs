@@ -21,36 +21,37 @@ pub(crate) struct RawLines {
     /// The offset at which reading began.
     start: u64,
     is_compressed: bool,
-    end: u64,
+    end_offset: u64,
     /// The number of lines so far, to check for an interrupt now and then.
-    count: u32,
+    line_count: u32,
 }
 
 impl RawLines {
     /// Opens a plain or compressed rollout at an offset of its uncompressed text.
-    pub(crate) fn open(path: &Path, from: u64) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, start: u64) -> io::Result<Self> {
         let is_compressed = !rollout::is_plain(path);
         let reader: Box<dyn Read + Send> = if is_compressed {
             let mut reader = rollout::open_plain(path)?;
-            io::copy(&mut reader.by_ref().take(from), &mut io::sink())?;
+            // A decompressor cannot seek.
+            io::copy(&mut reader.by_ref().take(start), &mut io::sink())?;
             reader
         } else {
             let mut file = file_open::open(path)?;
-            file.seek(SeekFrom::Start(from))?;
+            file.seek(SeekFrom::Start(start))?;
             Box::new(file)
         };
         Ok(Self {
             lines: LineReader::new(reader),
-            start: from,
+            start,
             is_compressed,
-            end: from,
-            count: 0,
+            end_offset: start,
+            line_count: 0,
         })
     }
 
     /// Returns the offset after the last line that was returned.
-    pub(crate) fn end(&self) -> u64 {
-        self.end
+    pub(crate) fn end_offset(&self) -> u64 {
+        self.end_offset
     }
 
     /// Returns the next complete line, or `None` at the end. A last line without a newline is complete if it is valid
@@ -59,34 +60,34 @@ impl RawLines {
     /// # Errors
     /// The file cannot be read, a compressed rollout is damaged before its first complete line, or the user interrupts
     /// ([`io::ErrorKind::Interrupted`]).
-    pub(crate) fn next(&mut self) -> io::Result<Option<RawLine<'_>>> {
-        self.count = self.count.wrapping_add(1);
-        if self.count.is_multiple_of(256) {
+    pub(crate) fn next_line(&mut self) -> io::Result<Option<RawLine<'_>>> {
+        self.line_count = self.line_count.wrapping_add(1);
+        if self.line_count.is_multiple_of(256) {
             check_interrupt()?;
         }
-        let placed = match self.lines.next_placed() {
-            Ok(Some(placed)) => placed,
+        let placed_line = match self.lines.next_placed() {
+            Ok(Some(placed_line)) => placed_line,
             Ok(None) => return Ok(None),
             // The lines before the end of a truncated compressed rollout are good.
             Err(e)
                 if self.is_compressed
-                    && self.end > self.start
+                    && self.end_offset > self.start
                     && e.kind() != io::ErrorKind::Interrupted =>
             {
                 return Ok(None);
             }
             Err(e) => return Err(e),
         };
-        let bytes = match placed.line {
+        let bytes = match placed_line.line {
             JsonlLine::Whole(bytes) => bytes,
             JsonlLine::TooLong { .. } => &[],
         };
-        if !placed.is_terminated && serde_json::from_slice::<IgnoredAny>(bytes).is_err() {
+        if !placed_line.is_terminated && serde_json::from_slice::<IgnoredAny>(bytes).is_err() {
             return Ok(None);
         }
-        self.end = self.start + placed.end;
+        self.end_offset = self.start + placed_line.end;
         Ok(Some(RawLine {
-            offset: self.start + placed.offset,
+            offset: self.start + placed_line.offset,
             bytes,
         }))
     }

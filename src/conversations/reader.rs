@@ -18,7 +18,7 @@ use std::path::Path;
 pub(crate) struct EventReader {
     lines: RawLines,
     /// The offset at which the slice of the current rollout ends.
-    end: Option<u64>,
+    slice_end: Option<u64>,
     next_slices: VecDeque<RolloutSlice>,
     /// The byte ranges of rolled-back turns in the current rollout. Of these turns, only token counts are returned.
     rolled_back_ranges: Vec<Range<u64>>,
@@ -40,18 +40,22 @@ impl EventReader {
     pub(crate) fn open_all(slices: &[RolloutSlice], selection: LineParts) -> io::Result<Self> {
         let (first, next_slices) = slices.split_first().ok_or(io::ErrorKind::NotFound)?;
         let mut reader = Self::open_at(&first.path, 0, selection)?;
-        reader.end = first.end;
-        reader.rolled_back_ranges = rolled_back::find_ranges(first)?;
+        reader.slice_end = first.end;
+        reader.rolled_back_ranges = rolled_back::find_rolled_back_ranges(first)?;
         reader.next_slices = next_slices.iter().cloned().collect();
         Ok(reader)
     }
 
     /// Opens a rollout at an offset of its uncompressed text. A partial line at the offset is skipped. Turns are
     /// counted from the offset on, and rolled-back turns are not left out.
-    pub(crate) fn open_at(path: &Path, from: u64, selection: LineParts) -> io::Result<Self> {
+    pub(crate) fn open_at(
+        path: &Path,
+        start_offset: u64,
+        selection: LineParts,
+    ) -> io::Result<Self> {
         Ok(Self {
-            lines: RawLines::open(path, from)?,
-            end: None,
+            lines: RawLines::open(path, start_offset)?,
+            slice_end: None,
             next_slices: VecDeque::new(),
             rolled_back_ranges: Vec::new(),
             selection,
@@ -69,15 +73,15 @@ impl EventReader {
             if let Some(event) = self.queue.pop_front() {
                 return Ok(Some(event));
             }
-            let line = self.lines.next()?;
-            let line = line.filter(|line| self.end.is_none_or(|end| line.offset < end));
+            let line = self.lines.next_line()?;
+            let line = line.filter(|line| self.slice_end.is_none_or(|end| line.offset < end));
             let Some(RawLine { offset, bytes }) = line else {
-                let Some(next) = self.next_slices.pop_front() else {
+                let Some(next_slice) = self.next_slices.pop_front() else {
                     return Ok(None);
                 };
-                self.lines = RawLines::open(&next.path, 0)?;
-                self.end = next.end;
-                self.rolled_back_ranges = rolled_back::find_ranges(&next)?;
+                self.lines = RawLines::open(&next_slice.path, 0)?;
+                self.slice_end = next_slice.end;
+                self.rolled_back_ranges = rolled_back::find_rolled_back_ranges(&next_slice)?;
                 continue;
             };
             let is_rolled_back = self
@@ -86,20 +90,20 @@ impl EventReader {
                 .any(|range| range.contains(&offset));
             let items = rollout_lines::parse(bytes, self.selection).unwrap_or_default();
             let at = items.at;
-            let events = self.state.accept(items, offset);
+            let events = self.state.convert_line(items, offset);
             let events = events.into_iter().flatten();
             self.queue
                 .extend(events.filter(|event| !is_rolled_back || event.kind.is_usage_event()));
             if self.selection == LineParts::TEXTS_AND_IMAGES && !is_rolled_back {
                 let turn = self.state.turn;
-                let image = |url| RolloutEvent {
+                let image_event = |url| RolloutEvent {
                     turn,
                     at,
                     offset,
                     kind: EventKind::Image(url),
                 };
                 self.queue
-                    .extend(parse_image_urls(bytes).into_iter().map(image));
+                    .extend(parse_image_urls(bytes).into_iter().map(image_event));
             }
         }
     }
@@ -240,7 +244,7 @@ mod tests {
         assert_eq!(state, reader.state);
         let copy = completed("AgentMessage", "Done.").to_string();
         let copy = rollout_lines::parse(copy.as_bytes(), LineParts::TEXTS).unwrap();
-        assert_eq!(state.accept(copy, 0), [None]);
+        assert_eq!(state.convert_line(copy, 0), [None]);
         assert_eq!(
             ReaderState::from_bytes(&stored[..7]),
             ReaderState::default()
@@ -256,15 +260,15 @@ mod tests {
         std::fs::write(&path, format!("{first}\n{torn}\n{second}\n{torn}")).unwrap();
         let mut lines = RawLines::open(&path, 0).unwrap();
         let mut count = 0;
-        while lines.next().unwrap().is_some() {
+        while lines.next_line().unwrap().is_some() {
             count += 1;
         }
         assert_eq!(count, 3);
         let len = path.metadata().unwrap().len();
-        assert_eq!(lines.end(), len - 40);
+        assert_eq!(lines.end_offset(), len - 40);
         std::fs::write(&path, format!("{first}\n{second}")).unwrap();
         let mut lines = RawLines::open(&path, 0).unwrap();
-        while lines.next().unwrap().is_some() {}
-        assert_eq!(lines.end(), path.metadata().unwrap().len());
+        while lines.next_line().unwrap().is_some() {}
+        assert_eq!(lines.end_offset(), path.metadata().unwrap().len());
     }
 }

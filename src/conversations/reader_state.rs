@@ -35,20 +35,22 @@ impl ReaderState {
     /// apart.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.turn.to_le_bytes().to_vec();
-        let texts = self.texts.len().saturating_sub(MAX_STORED_TEXTS);
-        let texts = self.texts.range(texts..);
+        let first_stored_text = self.texts.len().saturating_sub(MAX_STORED_TEXTS);
+        let texts = self.texts.range(first_stored_text..);
         bytes.push(u8::try_from(texts.len()).unwrap_or(0));
         for text in texts {
             bytes.extend(text.digest.to_le_bytes());
             let counts = [text.returned, text.seen[0], text.seen[1], text.seen[2]];
             // Only the differences between the counts matter, so each count fits into a byte.
-            let least = counts[1..].iter().min().copied().unwrap_or(0);
-            bytes.extend(counts.map(|n| u8::try_from(n - least).unwrap_or(u8::MAX)));
+            let smallest_count = counts[1..].iter().min().copied().unwrap_or(0);
+            bytes.extend(
+                counts.map(|count| u8::try_from(count - smallest_count).unwrap_or(u8::MAX)),
+            );
         }
-        let calls = self.calls.len().saturating_sub(MAX_STORED_CALLS);
+        let first_stored_call = self.calls.len().saturating_sub(MAX_STORED_CALLS);
         bytes.extend(
             self.calls
-                .range(calls..)
+                .range(first_stored_call..)
                 .flat_map(|call| call.to_le_bytes()),
         );
         bytes
@@ -60,13 +62,13 @@ impl ReaderState {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (turn, bytes) = bytes.split_first_chunk()?;
-        let (count, mut bytes) = bytes.split_first()?;
+        let (turn, remaining) = bytes.split_first_chunk()?;
+        let (count, mut remaining) = remaining.split_first()?;
         let mut texts = VecDeque::new();
         for _ in 0..*count {
-            let (digest, after_digest) = bytes.split_first_chunk()?;
+            let (digest, after_digest) = remaining.split_first_chunk()?;
             let (counts, after_counts) = after_digest.split_first_chunk::<4>()?;
-            bytes = after_counts;
+            remaining = after_counts;
             let [returned, seen @ ..] = counts.map(u32::from);
             texts.push_back(RecentText {
                 digest: u64::from_le_bytes(*digest),
@@ -74,7 +76,7 @@ impl ReaderState {
                 seen,
             });
         }
-        let (calls, _) = bytes.as_chunks();
+        let (calls, _) = remaining.as_chunks();
         Some(Self {
             turn: u32::from_le_bytes(*turn),
             texts,
@@ -84,9 +86,13 @@ impl ReaderState {
 
     /// Converts the items of the line at `offset` to events. The result has one element per item: `None` for a copy of
     /// a recent item, and for an empty text.
-    pub(super) fn accept(&mut self, line: LineItems, offset: u64) -> Vec<Option<RolloutEvent>> {
+    pub(super) fn convert_line(
+        &mut self,
+        line: LineItems,
+        offset: u64,
+    ) -> Vec<Option<RolloutEvent>> {
         let LineItems { at, items } = line;
-        let event = |item: LineItem| {
+        let to_event = |item: LineItem| {
             if !self.record_item(&item) {
                 return None;
             }
@@ -102,12 +108,12 @@ impl ReaderState {
                 kind: item.kind,
             })
         };
-        items.into_iter().map(event).collect()
+        items.into_iter().map(to_event).collect()
     }
 
     /// Records an item. Returns false if the item is a copy or has an empty text.
     fn record_item(&mut self, item: &LineItem) -> bool {
-        let (kind, text) = match &item.kind {
+        let (kind_letter, text) = match &item.kind {
             EventKind::User(text) => (b'u', text),
             EventKind::Assistant(text) => (b'a', text),
             EventKind::Reasoning(text) => (b'r', text),
@@ -128,9 +134,9 @@ impl ReaderState {
         if text.is_empty() {
             return false;
         }
-        let digest = digest(kind, text);
-        let place = self.texts.iter().position(|recent| recent.digest == digest);
-        let mut recent = place
+        let digest = digest(kind_letter, text);
+        let position = self.texts.iter().position(|recent| recent.digest == digest);
+        let mut recent = position
             .and_then(|i| self.texts.remove(i))
             .unwrap_or(RecentText {
                 digest,
@@ -170,11 +176,13 @@ impl ReaderState {
     }
 }
 
-/// Returns the FNV-1a hash of a text and its kind. Unlike the hashes of the standard library, it never changes, so it
-/// can be stored.
-pub(super) fn digest(kind: u8, text: &str) -> u64 {
-    let bytes = std::iter::once(kind).chain(text.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+/// Returns the FNV-1a hash of a text and the letter of its kind. Unlike the hashes of the standard library, it never
+/// changes, so it can be stored.
+pub(super) fn digest(kind_letter: u8, text: &str) -> u64 {
+    const FNV_OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const FNV_PRIME: u64 = 0x0100_0000_01b3;
+    let bytes = std::iter::once(kind_letter).chain(text.bytes());
+    bytes.fold(FNV_OFFSET_BASIS, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME)
     })
 }

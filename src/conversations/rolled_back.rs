@@ -15,7 +15,7 @@ use std::ops::Range;
 ///
 /// # Errors
 /// The file cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
-pub(super) fn find_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> {
+pub(super) fn find_rolled_back_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> {
     let mut ranges = Vec::new();
     // Nearly no rollout has a rollback, and looking for one is much cheaper than parsing all messages.
     if !has_rollback(slice)? {
@@ -23,9 +23,9 @@ pub(super) fn find_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> {
     }
     let mut state = ReaderState::default();
     let mut turn_starts: Vec<u64> = Vec::new();
-    for_each_line(slice, |offset, line| {
+    visit_lines(slice, |offset, line| {
         let items = rollout_lines::parse(line, LineParts::TEXTS).unwrap_or_default();
-        for event in state.accept(items, offset).into_iter().flatten() {
+        for event in state.convert_line(items, offset).into_iter().flatten() {
             match event.kind {
                 EventKind::User(_) => turn_starts.push(offset),
                 EventKind::RolledBack(_) => {
@@ -43,7 +43,7 @@ pub(super) fn find_ranges(slice: &RolloutSlice) -> io::Result<Vec<Range<u64>>> {
 
 fn has_rollback(slice: &RolloutSlice) -> io::Result<bool> {
     let mut is_found = false;
-    for_each_line(slice, |_, line| {
+    visit_lines(slice, |_, line| {
         is_found = rollout_lines::may_have(line, LineParts::ROLLBACKS);
         !is_found
     })?;
@@ -51,14 +51,11 @@ fn has_rollback(slice: &RolloutSlice) -> io::Result<bool> {
 }
 
 /// Calls `visit` with the offset and the bytes of each line, until `visit` returns false.
-fn for_each_line(
-    slice: &RolloutSlice,
-    mut visit: impl FnMut(u64, &[u8]) -> bool,
-) -> io::Result<()> {
+fn visit_lines(slice: &RolloutSlice, mut visit: impl FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
     let mut lines = RawLines::open(&slice.path, 0)?;
-    while let Some(line) = lines.next()? {
-        let is_beyond = slice.end.is_some_and(|end| line.offset >= end);
-        if is_beyond || !visit(line.offset, line.bytes) {
+    while let Some(line) = lines.next_line()? {
+        let is_beyond_slice = slice.end.is_some_and(|end| line.offset >= end);
+        if is_beyond_slice || !visit(line.offset, line.bytes) {
             break;
         }
     }

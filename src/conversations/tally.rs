@@ -13,8 +13,12 @@ pub(crate) struct Tally {
     /// The last sum that Codex wrote.
     total: Option<TokenUsage>,
     /// True if the next new sum belongs to a request that was already counted by its record.
-    is_recorded: bool,
+    is_already_counted: bool,
 }
+
+/// The flags in the first byte of an encoded tally.
+const HAS_TOTAL: u8 = 1;
+const IS_ALREADY_COUNTED: u8 = 2;
 
 impl Tally {
     /// The length of [`Tally::to_bytes`].
@@ -22,13 +26,13 @@ impl Tally {
 
     /// Returns the tokens that were used since the previous event. Returns zero for a repeated sum, and for the sum
     /// after a request that [`Self::count_request`] has already counted.
-    pub(crate) fn count(&mut self, event: &TokenEvent) -> TokenUsage {
+    pub(crate) fn count_event(&mut self, event: &TokenEvent) -> TokenUsage {
         let Some(total) = event.total else {
             return event.last.unwrap_or_default();
         };
         let previous = self.total.replace(total);
-        if self.is_recorded && previous != Some(total) {
-            self.is_recorded = false;
+        if self.is_already_counted && previous != Some(total) {
+            self.is_already_counted = false;
             return TokenUsage::default();
         }
         let last = event.last.unwrap_or(total);
@@ -46,7 +50,7 @@ impl Tally {
     pub(crate) fn count_request(&mut self, record: &RequestRecord, thread_id: &str) -> TokenUsage {
         // The record also has a sum, but it cannot be used. In a conversation that an older Codex began, Codex 0.169
         // starts that sum at zero.
-        self.is_recorded = true;
+        self.is_already_counted = true;
         if record.thread_id.eq_ignore_ascii_case(thread_id) {
             record.usage
         } else {
@@ -55,14 +59,16 @@ impl Tally {
     }
 
     /// Stores the sum of an event without counting any tokens, because the event was copied from another conversation.
-    pub(crate) fn skip(&mut self, event: &TokenEvent) {
+    pub(crate) fn skip_copied(&mut self, event: &TokenEvent) {
         self.total = event.total.or(self.total);
     }
 
     /// Encodes the tally for [`Tally::from_bytes`].
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let total = self.total.unwrap_or_default();
-        let mut bytes = vec![u8::from(self.total.is_some()) | u8::from(self.is_recorded) << 1];
+        let mut flags = u8::from(self.is_already_counted) * IS_ALREADY_COUNTED;
+        flags |= u8::from(self.total.is_some()) * HAS_TOTAL;
+        let mut bytes = vec![flags];
         bytes.extend(total.parts().into_iter().flat_map(u64::to_le_bytes));
         bytes
     }
@@ -73,12 +79,12 @@ impl Tally {
         if bytes.len() != Self::STORED_BYTES {
             return tally;
         }
-        tally.is_recorded = bytes[0] & 2 != 0;
-        if bytes[0] & 1 != 0 {
-            let (numbers, _) = bytes[1..].as_chunks::<8>();
-            let mut numbers = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes));
-            let mut next = || numbers.next().unwrap_or_default();
-            tally.total = Some(TokenUsage::from_parts([next(), next(), next(), next()]));
+        tally.is_already_counted = bytes[0] & IS_ALREADY_COUNTED != 0;
+        if bytes[0] & HAS_TOTAL != 0 {
+            let (chunks, _) = bytes[1..].as_chunks::<8>();
+            let mut numbers = chunks.iter().map(|bytes| u64::from_le_bytes(*bytes));
+            let parts = std::array::from_fn(|_| numbers.next().unwrap_or_default());
+            tally.total = Some(TokenUsage::from_parts(parts));
         }
         tally
     }
@@ -144,7 +150,7 @@ mod tests {
         let mut tally = Tally::default();
         let counted = events.iter().map(|(total, last)| {
             tally = Tally::from_bytes(&tally.to_bytes());
-            tally.count(&event(*total, *last)).total_tokens
+            tally.count_event(&event(*total, *last)).total_tokens
         });
         counted.collect()
     }
@@ -193,7 +199,7 @@ mod tests {
         let parts: Vec<u64> = {
             let mut tally = Tally::default();
             let parts = events.iter().map(|(total, last)| {
-                let used = tally.count(&event(*total, *last));
+                let used = tally.count_event(&event(*total, *last));
                 used.input_tokens + used.output_tokens
             });
             parts.collect()
@@ -216,7 +222,7 @@ mod tests {
         );
         assert_eq!(tally.count_request(&record("own", a), "Own"), a);
         // Codex writes the same request as a sum after the record.
-        assert_eq!(tally.count(&event(Some(b), Some(a))).total_tokens, 0);
+        assert_eq!(tally.count_event(&event(Some(b), Some(a))).total_tokens, 0);
         assert_eq!(Tally::from_bytes(b"x"), Tally::default());
     }
 
@@ -228,7 +234,7 @@ mod tests {
         };
         let old = event(Some(usage(9000, 0, 90)), Some(usage(9000, 0, 90)));
         let mut tally = Tally::default();
-        assert_eq!(tally.count(&old).total_tokens, 9090);
+        assert_eq!(tally.count_event(&old).total_tokens, 9090);
         for n in 1..=3 {
             assert_eq!(tally.count_request(&request, "own"), request.usage);
             // The quota is written again with the old sum, then the new sum of the whole conversation.
@@ -239,7 +245,7 @@ mod tests {
             );
             for count in [&before, &sum, &sum] {
                 tally = Tally::from_bytes(&tally.to_bytes());
-                assert_eq!(tally.count(count), TokenUsage::default());
+                assert_eq!(tally.count_event(count), TokenUsage::default());
             }
         }
     }

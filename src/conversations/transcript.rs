@@ -75,7 +75,7 @@ pub(crate) struct TranscriptOptions {
 ///
 /// # Errors
 /// A rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
-pub(crate) fn read(
+pub(crate) fn read_entries(
     slices: &[RolloutSlice],
     options: TranscriptOptions,
     mut visit: impl FnMut(TranscriptEntry) -> bool,
@@ -93,7 +93,7 @@ pub(crate) fn read(
         if options.turn.is_some_and(|turn| event.turn != turn) {
             continue;
         }
-        let Some(entry) = convert_event(event) else {
+        let Some(entry) = to_entry(event) else {
             continue;
         };
         let is_shown = match entry.kind {
@@ -109,33 +109,34 @@ pub(crate) fn read(
 }
 
 /// Returns the last message of the user, and all entries after it. Reads only the last [`MAX_TAIL_BYTES`] of a plain
-/// rollout, so the numbers of turns are not those of [`read`]. A compressed rollout would have to be read completely,
-/// so only its first [`MAX_TAIL_BYTES`] are read instead, and the turn is the last one in that part.
+/// rollout, so the numbers of turns are not those of [`read_entries`]. A compressed rollout would have to be read
+/// completely, so only its first [`MAX_TAIL_BYTES`] are read instead, and the turn is the last one in that part.
 ///
 /// # Errors
 /// The rollout cannot be read, or the user interrupts ([`io::ErrorKind::Interrupted`]).
 pub(crate) fn read_last_turn(path: &Path) -> io::Result<Vec<TranscriptEntry>> {
-    let bytes = path.metadata()?.len();
-    let from = if is_plain(path) {
-        bytes.saturating_sub(MAX_TAIL_BYTES)
+    let rollout_len = path.metadata()?.len();
+    let start_offset = if is_plain(path) {
+        rollout_len.saturating_sub(MAX_TAIL_BYTES)
     } else {
         0
     };
-    let mut reader = EventReader::open_at(path, from, LineParts::TEXTS)?;
+    let mut reader = EventReader::open_at(path, start_offset, LineParts::TEXTS)?;
     let mut entries = Vec::new();
     while let Some(event) = reader.next_event()? {
-        if event.offset > from + MAX_TAIL_BYTES {
+        if event.offset > start_offset + MAX_TAIL_BYTES {
             break;
         }
-        if matches!(event.kind, EventKind::User(_)) {
+        let begins_turn = matches!(event.kind, EventKind::User(_));
+        if begins_turn {
             entries.clear();
         }
-        entries.extend(convert_event(event));
+        entries.extend(to_entry(event));
     }
     Ok(entries)
 }
 
-fn convert_event(event: RolloutEvent) -> Option<TranscriptEntry> {
+fn to_entry(event: RolloutEvent) -> Option<TranscriptEntry> {
     let (kind, tool, text) = match event.kind {
         EventKind::User(text) => (EntryKind::User, None, text),
         EventKind::Assistant(text) => (EntryKind::Assistant, None, text),

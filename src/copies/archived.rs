@@ -12,13 +12,13 @@ use std::path::Path;
 /// Returns the rollouts of each conversation, the oldest first, by the id of the conversation in lower case. If a
 /// rollout has a plain and a compressed form, returns the plain one. A conversation that was rewound has several
 /// rollouts.
-pub(crate) fn group_rollouts(files: &FileList) -> BTreeMap<String, Vec<FileEntry>> {
+pub(crate) fn group_rollouts_by_conversation(files: &FileList) -> BTreeMap<String, Vec<FileEntry>> {
     let mut rollouts: BTreeMap<(String, String), FileEntry> = BTreeMap::new();
     for (name, file) in rollout_files(files) {
         if let (Some(id), Some(rollout)) = (name.id(), name.rollout_id()) {
-            let ids = (id.to_lowercase(), rollout.to_lowercase());
-            if !name.compressed || !rollouts.contains_key(&ids) {
-                rollouts.insert(ids, file);
+            let conversation_and_rollout = (id.to_lowercase(), rollout.to_lowercase());
+            if !name.compressed || !rollouts.contains_key(&conversation_and_rollout) {
+                rollouts.insert(conversation_and_rollout, file);
             }
         }
     }
@@ -44,11 +44,11 @@ pub(crate) fn list_ids_on_disk(home: &Path) -> Result<HashSet<String>, IoError> 
 /// Returns the conversations in the newest state database of a source. Returns none if the database is missing or
 /// unreadable, because each conversation can also be found by its rollouts.
 pub(crate) fn read_threads(source: &dyn ConversationSource) -> Vec<ListedThread> {
-    let read = || {
+    let try_read = || {
         let entry = newest_state_database(source.files())?;
         let database = tempfile::NamedTempFile::new().ok()?;
         source.extract(&entry, database.as_file()).ok()?;
         threads::list(database.path(), &ThreadFilter::default()).ok()
     };
-    read().unwrap_or_default()
+    try_read().unwrap_or_default()
 }

@@ -38,7 +38,7 @@ pub(crate) trait ConversationSource {
     fn open_session_index(&self) -> Result<File, CommandError>;
 
     /// Returns the error for an id or a name that no conversation of the source has.
-    fn not_found(&self, wanted: &str) -> CommandError;
+    fn to_not_found_error(&self, wanted: &str) -> CommandError;
 }
 
 impl ConversationSource for ArchiveReader {
@@ -66,7 +66,7 @@ impl ConversationSource for ArchiveReader {
         )?)
     }
 
-    fn not_found(&self, wanted: &str) -> CommandError {
+    fn to_not_found_error(&self, wanted: &str) -> CommandError {
         RestoreError::NotFound(wanted.to_owned()).into()
     }
 }
@@ -93,7 +93,7 @@ pub(crate) fn read_messages(
     let path = folder.path().join(name);
     let file = File::create_new(&path).at("create", &path)?;
     source.extract(entry, &file)?;
-    Ok(messages::read(&path).at("read", &path)?)
+    Ok(messages::read_messages(&path).at("read", &path)?)
 }
 
 /// Returns the file names of the rollouts of one conversation, then those of the rollouts that they continue. Chooses
@@ -101,18 +101,18 @@ pub(crate) fn read_messages(
 ///
 /// # Errors
 /// No conversation or several ones match, or a file of `source` cannot be read.
-pub(crate) fn require_rollouts(
+pub(crate) fn require_rollout_names(
     source: &dyn ConversationSource,
     name_or_id: &str,
 ) -> Result<Vec<String>, CommandError> {
-    find_rollouts(source, name_or_id)?.ok_or_else(|| source.not_found(name_or_id))
+    find_rollout_names(source, name_or_id)?.ok_or_else(|| source.to_not_found_error(name_or_id))
 }
 
-/// Like [`require_rollouts`], but returns `None` if no conversation matches.
+/// Like [`require_rollout_names`], but returns `None` if no conversation matches.
 ///
 /// # Errors
 /// Several conversations match, or a file of `source` cannot be read.
-pub(crate) fn find_rollouts(
+pub(crate) fn find_rollout_names(
     source: &dyn ConversationSource,
     name_or_id: &str,
 ) -> Result<Option<Vec<String>>, CommandError> {
@@ -123,53 +123,57 @@ pub(crate) fn find_rollouts(
     let files: Vec<_> = files.filter(|name| name.id().is_some()).collect();
     let id_of = |file: &RolloutName| file.id().unwrap_or_default().to_owned();
     let has_no_title = |_: &RolloutName, _: &dyn Fn(&str) -> bool| false;
-    let mut named_files = thread_choice::find_named(&files.iter(), name_or_id, id_of, has_no_title);
-    if named_files.is_empty() {
+    let mut matching_files =
+        thread_choice::find_named(&files.iter(), name_or_id, id_of, has_no_title);
+    if matching_files.is_empty() {
         // The names are read only if no id matches, because an archive has them near its end.
         let names = read_names(source)?;
         let has_title = |file: &RolloutName, fits: &dyn Fn(&str) -> bool| {
             names.get(&id_of(file)).is_some_and(|name| fits(name))
         };
-        named_files = thread_choice::find_named(&files.iter(), name_or_id, id_of, has_title);
+        matching_files = thread_choice::find_named(&files.iter(), name_or_id, id_of, has_title);
     }
-    let ids: BTreeSet<_> = named_files.iter().map(|file| id_of(file)).collect();
-    let rollouts: BTreeSet<_> = named_files.iter().map(|file| file.name.clone()).collect();
-    let rollouts: Vec<_> = rollouts.into_iter().collect();
-    match rollouts.as_slice() {
+    let ids: BTreeSet<_> = matching_files.iter().map(|file| id_of(file)).collect();
+    let rollout_names: BTreeSet<_> = matching_files
+        .iter()
+        .map(|file| file.name.clone())
+        .collect();
+    let rollout_names: Vec<_> = rollout_names.into_iter().collect();
+    match rollout_names.as_slice() {
         [] => Ok(None),
         // A conversation that was rewound has several.
-        _ if ids.len() == 1 => add_parents(source, rollouts).map(Some),
+        _ if ids.len() == 1 => add_continued_rollouts(source, rollout_names).map(Some),
         ambiguous => {
             let message = format!("{name_or_id:?} matches {} conversations", ids.len());
-            let rollouts = similar::join_first(ambiguous);
+            let rollout_names = similar::join_first(ambiguous);
             Err(CommandError::failed(message)
-                .hint(format!("use the id of one of them: {rollouts}")))
+                .hint(format!("use the id of one of them: {rollout_names}")))
         }
     }
 }
 
 /// Adds to `names` the rollouts that these rollouts continue (`history_base`), directly or through other rollouts, if
 /// `source` has them.
-fn add_parents(
+fn add_continued_rollouts(
     source: &dyn ConversationSource,
     mut names: Vec<String>,
 ) -> Result<Vec<String>, CommandError> {
-    let mut index = 0;
+    let mut i = 0;
     // The list grows in the loop, because a parent may continue another rollout.
-    while index < names.len() {
-        let parent = read_parent(source, &names[index])?;
+    while i < names.len() {
+        let continued_id = read_continued_id(source, &names[i])?;
         let mut rollouts = rollout_files(source.files());
-        let parent =
-            parent.and_then(|id| rollouts.find(|(file, _)| file.rollout_id() == Some(&id)));
-        let parent_name = parent.map(|(file, _)| file.name);
-        names.extend(parent_name.filter(|name| !names.contains(name)));
-        index += 1;
+        let continued =
+            continued_id.and_then(|id| rollouts.find(|(file, _)| file.rollout_id() == Some(&id)));
+        let continued_name = continued.map(|(file, _)| file.name);
+        names.extend(continued_name.filter(|name| !names.contains(name)));
+        i += 1;
     }
     Ok(names)
 }
 
 /// Returns the id of the rollout that the rollout with the file name `name` continues, if any.
-fn read_parent(
+fn read_continued_id(
     source: &dyn ConversationSource,
     name: &str,
 ) -> Result<Option<String>, CommandError> {
@@ -205,6 +209,7 @@ impl Sink for RolloutHeadSink<'_> {
     ) -> Result<(), ArchiveError> {
         if let Ok(mut beginning) = self.beginning.lock()
             && beginning.len() < HEAD_BYTES
+            // Chunks after a gap are not a part of the beginning.
             && offset == beginning.len() as u64
         {
             beginning.extend_from_slice(bytes);

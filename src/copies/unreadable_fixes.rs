@@ -4,7 +4,7 @@ use crate::archive::entry::FileEntry;
 use crate::archive::reader::ArchiveReader;
 use crate::codex::rollout::{decompress, is_plain, parse_rollout_id};
 use crate::context::Context;
-use crate::copies::archived::group_rollouts;
+use crate::copies::archived::group_rollouts_by_conversation;
 use crate::copies::source::ConversationSource as _;
 use crate::error::CommandError;
 use crate::history::rollout;
@@ -17,7 +17,7 @@ use std::io::{self, Read as _, Seek as _};
 /// Sets the fix of each conversation that `history repair` cannot repair, or of which a rollout was shortened. The fix
 /// is the command that restores the conversation from the newest archive with its turns. Without such an archive, the
 /// fix stays as it is. Skips archives that cannot be read.
-pub(crate) fn set_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
+pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], context: &Context) {
     if !unreadable.iter().any(needs_archive) {
         return;
     }
@@ -64,11 +64,11 @@ pub(crate) fn find_restored_id(
     archive: &ArchiveReader,
     conversation: &UnreadableConversation,
 ) -> Result<Option<String>, CommandError> {
-    let rollouts = group_rollouts(archive.files());
+    let rollouts = group_rollouts_by_conversation(archive.files());
     let id = conversation.id.to_string();
     match &conversation.cause {
         UnreadableCause::MissingBase(base) => {
-            let is_base = |entry: &FileEntry| is_rollout(entry, base);
+            let is_base = |entry: &FileEntry| has_rollout_id(entry, base);
             let mut threads = rollouts.iter();
             let owner = threads.find(|(_, entries)| entries.iter().any(is_base));
             // An archive from before the fork has only the base.
@@ -82,7 +82,7 @@ pub(crate) fn find_restored_id(
         }
         UnreadableCause::Shortened { rollout_id, bytes } => {
             let entries = rollouts.values().flatten();
-            for entry in entries.filter(|entry| is_rollout(entry, rollout_id)) {
+            for entry in entries.filter(|entry| has_rollout_id(entry, rollout_id)) {
                 if is_longer(archive, entry, *bytes)? {
                     return Ok(Some(id));
                 }
@@ -90,7 +90,7 @@ pub(crate) fn find_restored_id(
             Ok(None)
         }
         UnreadableCause::Boundary => {
-            let entry = rollouts.get(&id).and_then(|all| all.last());
+            let entry = rollouts.get(&id).and_then(|entries| entries.last());
             let Some(entry) = entry else {
                 return Ok(None);
             };
@@ -114,10 +114,10 @@ fn is_longer(archive: &ArchiveReader, entry: &FileEntry, bytes: u64) -> Result<b
     archive.extract(entry, &file)?;
     file.rewind().at("read", path)?;
     let text = decompress(file).at("read", path)?;
-    let read = io::copy(&mut text.take(bytes.saturating_add(1)), &mut io::sink());
-    Ok(read.at("read", path)? > bytes)
+    let copied = io::copy(&mut text.take(bytes.saturating_add(1)), &mut io::sink());
+    Ok(copied.at("read", path)? > bytes)
 }
 
-fn is_rollout(entry: &FileEntry, id: &str) -> bool {
-    parse_rollout_id(entry.path.as_path()).is_some_and(|own| own.eq_ignore_ascii_case(id))
+fn has_rollout_id(entry: &FileEntry, id: &str) -> bool {
+    parse_rollout_id(entry.path.as_path()).is_some_and(|entry_id| entry_id.eq_ignore_ascii_case(id))
 }

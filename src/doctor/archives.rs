@@ -1,7 +1,7 @@
 //! Checks of the archives in the manager home, and of its trash.
 
 use super::check::Check;
-use super::folders::{advice_to_make_readable, no_folder, summarize_paths};
+use super::folders::{advice_to_make_readable, not_a_folder_check, summarize_paths};
 use super::machine::MAX_CLOCK_SKEW_MINUTES;
 use super::permissions::list_entries;
 use crate::archive::metadata::{BackupMode, Metadata};
@@ -25,7 +25,7 @@ const OLD_BACKUP_DAYS: i64 = 14;
 const OLD_VERIFY_DAYS: i64 = 60;
 
 /// The advice for a damaged archive. No command can repair one.
-const REPLACE: &str = "create a new one: codex-manager backup; then remove this one by hand";
+const REPLACE_ADVICE: &str = "create a new one: codex-manager backup; then remove this one by hand";
 
 /// Returns true if there is an archive that `restore latest` would restore.
 pub(super) fn has_archive(context: &Context) -> bool {
@@ -43,7 +43,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
 fn check_archives(context: &Context) -> Vec<Check> {
     let folder = context.backups();
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
-        let check = no_folder("archives", &folder);
+        let check = not_a_folder_check("archives", &folder);
         return vec![check.because("no archive can be created or restored")];
     }
     let records = match context.archives() {
@@ -89,7 +89,7 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
         }
         ArchiveProblem::Damaged(_) | ArchiveProblem::FoundDamaged => damaged()
             .because("it cannot be restored completely")
-            .advised(REPLACE),
+            .advised(REPLACE_ADVICE),
     })
 }
 
@@ -97,19 +97,23 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
 /// has not changed since the last archive. Warns if there is no archive.
 fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
     if store::find_newest(records, |_| true).is_none() {
-        let none = Check::warn("archives", "there is no archive")
+        let no_archive = Check::warn("archives", "there is no archive")
             .because("there is no backup to restore")
             .fixed_by_backup(context.codex_home());
-        return vec![none];
+        return vec![no_archive];
     }
     let now = context.now();
-    let verified = records.iter().filter_map(|r| r.verified.as_ref());
-    let last_verified = verified.map(|v| v.at.to_utc()).max();
+    let verifications = records.iter().filter_map(|r| r.verified.as_ref());
+    let last_verified = verifications.map(|v| v.at.to_utc()).max();
     let archives = records.iter().filter(|r| r.archive.is_some());
-    let created = archives.map(|r| r.metadata.created_at.to_utc());
+    let creation_times = archives.map(|r| r.metadata.created_at.to_utc());
     let mut checks = vec![
-        check_backup_age(created.clone().count(), find_newest_full(records, now), now),
-        check_verify_age(last_verified, created.min(), now),
+        check_backup_age(
+            creation_times.clone().count(),
+            find_newest_full_time(records, now),
+            now,
+        ),
+        check_verify_age(last_verified, creation_times.min(), now),
     ];
     checks.extend(check_future_archives(records, now));
     checks.extend(check_new_codex(records, context));
@@ -118,7 +122,8 @@ fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check
 
 /// Warns if Codex changed since the last archive: a new Codex may rewrite conversations when it starts.
 fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check> {
-    // Compares the file of the program. Starting Codex for its version takes long, and 0.98 then writes to the home.
+    // Compares the file of the program. Starting Codex for its version takes long, and Codex 0.98 then writes to the
+    // home.
     let program = context.find_codex().ok()?;
     let change = describe_codex_change(records, context.codex_home(), &program)?;
     let check = Check::warn("archives.codex", change)
@@ -128,13 +133,13 @@ fn check_new_codex(records: &[ArchiveRecord], context: &Context) -> Option<Check
 
 /// Returns the creation time of the newest full archive. Ignores safety backups, damaged archives, and archives dated
 /// in the future.
-pub(crate) fn find_newest_full(
+pub(crate) fn find_newest_full_time(
     records: &[ArchiveRecord],
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
-    let is_candidate =
+    let counts_as_full =
         |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety() && !is_in_future(m, now);
-    store::find_newest(records, is_candidate).map(|record| record.metadata.created_at.to_utc())
+    store::find_newest(records, counts_as_full).map(|record| record.metadata.created_at.to_utc())
 }
 
 fn is_in_future(metadata: &Metadata, now: DateTime<Utc>) -> bool {
@@ -142,29 +147,33 @@ fn is_in_future(metadata: &Metadata, now: DateTime<Utc>) -> bool {
 }
 
 fn check_future_archives(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
-    let ahead: Vec<_> = records
+    let future_archives: Vec<_> = records
         .iter()
         .filter(|r| r.archive.is_some() && is_in_future(&r.metadata, now))
         .map(|r| PathBuf::from(&r.path))
         .collect();
-    (!ahead.is_empty()).then(|| {
-        let message = format!("dated in the future: {}", summarize_paths(&ahead));
+    (!future_archives.is_empty()).then(|| {
+        let message = format!("dated in the future: {}", summarize_paths(&future_archives));
         Check::warn("archives", message)
             .because("until then, restore latest restores it, and prune keeps it")
             .advised("set the clock; if the clock is correct, remove the archive by hand")
     })
 }
 
-fn check_backup_age(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Check {
-    let archives = pluralize(count, "archive");
-    let message = match full {
-        Some(made) => format!(
+fn check_backup_age(
+    archive_count: usize,
+    newest_full_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Check {
+    let archives = pluralize(archive_count, "archive");
+    let message = match newest_full_at {
+        Some(created_at) => format!(
             "{archives}, the newest full archive is {} old",
-            format_age(made, now)
+            format_age(created_at, now)
         ),
         None => format!("{archives}, none of them of the whole home"),
     };
-    if full.is_none_or(|made| now - made > Duration::days(OLD_BACKUP_DAYS)) {
+    if newest_full_at.is_none_or(|created_at| now - created_at > Duration::days(OLD_BACKUP_DAYS)) {
         Check::warn("archives", message)
             .because("newer conversations are not backed up")
             .fixed_by("codex-manager backup")
@@ -175,7 +184,7 @@ fn check_backup_age(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc
 
 fn check_verify_age(
     last_verified: Option<DateTime<Utc>>,
-    first_made: Option<DateTime<Utc>>,
+    first_created_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Check {
     const ID: &str = "archives.verified";
@@ -187,8 +196,8 @@ fn check_verify_age(
         None => "no archive has been verified yet".to_owned(),
     };
     // `backup` reads each new archive back, so its creation counts as a verification.
-    let since = last_verified.or(first_made).unwrap_or(now);
-    if now - since > Duration::days(OLD_VERIFY_DAYS) {
+    let counted_from = last_verified.or(first_created_at).unwrap_or(now);
+    if now - counted_from > Duration::days(OLD_VERIFY_DAYS) {
         Check::warn(ID, message)
             .because("disks can lose data without an error")
             .fixed_by("codex-manager verify --all")
@@ -207,7 +216,7 @@ fn format_age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 }
 
 /// Reports unknown entries of `backups/`, which no command lists or prunes.
-fn check_foreign_entries(home: &Path) -> Option<Check> {
+fn check_foreign_entries(manager_home: &Path) -> Option<Check> {
     let is_known = |name: &str| {
         names::is_archive_name(name)
             || names::is_sidecar_name(name)
@@ -217,18 +226,19 @@ fn check_foreign_entries(home: &Path) -> Option<Check> {
             // The trash, and the folders of the Python codex-manager.
             || [".trash", "auth", "sessions"].contains(&name)
     };
-    let found = list_entries(&store::backups_folder(home), |name| !is_known(name));
-    (!found.is_empty()).then(|| {
+    let foreign_entries =
+        list_entries(&store::backups_folder(manager_home), |name| !is_known(name));
+    (!foreign_entries.is_empty()).then(|| {
         let message = format!(
             "not an archive, left unchanged: {}",
-            summarize_paths(&found)
+            summarize_paths(&foreign_entries)
         );
         Check::ok("archives.foreign", message)
     })
 }
 
-fn check_trash(home: &Path) -> Option<Check> {
-    let content = trash::read_content(home).ok()?;
+fn check_trash(manager_home: &Path) -> Option<Check> {
+    let content = trash::read_content(manager_home).ok()?;
     (content.archives > 0).then(|| {
         let archives = pluralize(content.archives, "pruned archive");
         let message = format!("in the trash: {archives}, {}", time::bytes(content.bytes));

@@ -95,8 +95,8 @@ impl Check {
     }
 
     /// Adds a description of the fix, for a problem that no single command fixes.
-    pub(crate) fn advised(mut self, words: impl Into<String>) -> Self {
-        self.fix = Some(Remedy::Advice(words.into()));
+    pub(crate) fn advised(mut self, advice: impl Into<String>) -> Self {
+        self.fix = Some(Remedy::Advice(advice.into()));
         self
     }
 
@@ -111,7 +111,7 @@ impl Check {
     }
 
     /// Adds the fix for a file that cannot be read: permissions, or the renaming of a folder, pipe or device.
-    pub(super) fn fixed_by_access(self, error: &IoError) -> Self {
+    pub(super) fn fixed_by_making_readable(self, error: &IoError) -> Self {
         let source = &error.source;
         // Only errors of the system have a number. An error without a number means that the path is no regular file.
         if source.raw_os_error().is_some() && source.kind() != ErrorKind::IsADirectory {

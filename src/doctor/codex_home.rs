@@ -3,8 +3,8 @@
 use super::archives::has_archive;
 use super::check::{Check, Status};
 use super::databases;
-use super::folders::no_folder;
-use super::permissions::removable_mode;
+use super::folders::not_a_folder_check;
+use super::permissions::mode_to_restrict;
 use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{CodexConfig, CredentialStore};
@@ -29,11 +29,11 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     let (program, version) = check_program(context);
     let mut checks = vec![program];
     let home = context.codex_home();
-    if let Some(unusable) = check_home_usable(context) {
-        checks.push(unusable);
+    if let Some(problem) = find_home_problem(context) {
+        checks.push(problem);
         return checks;
     }
-    checks.push(check_access(home));
+    checks.push(check_home_permissions(home));
     let config = CodexConfig::read(home);
     checks.push(check_config_file(context, &config));
     checks.push(check_store_setting(&config));
@@ -47,7 +47,7 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     checks.extend(databases::run_checks(context, &config));
     checks.push(check_conversations(context));
     checks.extend(check_losses(context));
-    checks.extend(check_compressed(home, version.as_deref()));
+    checks.extend(check_compressed_support(home, version.as_deref()));
     checks.extend(check_daemon(context));
     checks
 }
@@ -72,20 +72,20 @@ fn check_losses(context: &Context) -> Option<Check> {
     let count = pluralize(record.losses.len(), "conversation");
     let message = format!("{count} lost {}", pluralize(messages, "message"));
     let in_vault = record.losses.iter().any(|loss| !loss.snapshots.is_empty());
-    let option = if in_vault { " --vault" } else { "" };
+    let vault_option = if in_vault { " --vault" } else { "" };
     let check = Check::warn(ID, message).because("the messages exist only in copies");
     Some(check.advised(format!(
-        "list them, with the commands that bring them back: codex-manager history losses{option}"
+        "list them, with the commands that bring them back: codex-manager history losses{vault_option}"
     )))
 }
 
 /// Returns a finding if the home is missing or cannot be read.
-fn check_home_usable(context: &Context) -> Option<Check> {
+fn find_home_problem(context: &Context) -> Option<Check> {
     let home = context.codex_home();
     let path_text = home.display();
-    let why = "Codex and backups cannot use it";
+    let consequence = "Codex and backups cannot use it";
     if !home.is_dir() && home.symlink_metadata().is_ok() {
-        let check = no_folder("home", home).because(why);
+        let check = not_a_folder_check("home", home).because(consequence);
         return Some(check.advised("mount its disk, or move it away and start codex once"));
     }
     if !home.is_dir() {
@@ -102,13 +102,14 @@ fn check_home_usable(context: &Context) -> Option<Check> {
         });
     }
     let e = fs::read_dir(home).err()?;
-    let check = Check::fail("home", format!("cannot be read ({e}): {path_text}")).because(why);
+    let check =
+        Check::fail("home", format!("cannot be read ({e}): {path_text}")).because(consequence);
     Some(check.fixed_by_chmod("u+rwx", home))
 }
 
-fn check_access(home: &Path) -> Check {
+fn check_home_permissions(home: &Path) -> Check {
     let path_text = home.display().to_string();
-    match removable_mode(home) {
+    match mode_to_restrict(home) {
         Some(mode) => {
             let message = format!("accessible to other users (mode {mode:o}): {path_text}");
             Check::warn("home", message)
@@ -221,7 +222,7 @@ fn check_login(context: &Context, store: CredentialStore) -> Check {
     if let Some(problem) = status::find_obstacle(&path, store, auth.as_ref()) {
         return describe_login_problem(&problem, context);
     }
-    if let Some(mode) = removable_mode(&path) {
+    if let Some(mode) = mode_to_restrict(&path) {
         let message = format!("auth.json is accessible to other users (mode {mode:o})");
         return Check::warn(ID, message)
             .because("a user who reads it can act as you")
@@ -281,18 +282,18 @@ fn check_other_files(home: &Path) -> Vec<Check> {
 fn check_conversations(context: &Context) -> Check {
     const ID: &str = "home.conversations";
     let home = context.codex_home();
-    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
-    let unreadable = folders
+    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| home.join(name));
+    let unreadable_folder = folders
         .iter()
         .find(|folder| folder.symlink_metadata().is_ok() && fs::read_dir(folder).is_err());
-    if let Some(folder) = unreadable {
+    if let Some(folder) = unreadable_folder {
         let path_text = folder.display();
         let message = format!("not a folder, a dangling link, or not readable: {path_text}");
         return Check::warn(ID, message)
             .because("its conversations are not listed and not backed up")
             .advised("mount its disk, or make it readable");
     }
-    if find_rollouts(home).next().is_none() {
+    if iter_rollouts(home).next().is_none() {
         return Check::ok(ID, "there are no conversations");
     }
     let Some(database) = context.state_database() else {
@@ -300,25 +301,25 @@ fn check_conversations(context: &Context) -> Check {
             .because("Codex reads all of them at its next start")
             .advised("start codex, which creates the database again");
     };
-    let unlisted = |message: String| {
+    let unlisted_warning = |message: String| {
         Check::warn(ID, message)
             .because("Codex cannot show or resume conversations that are not listed")
             .advised("find the fix with: codex-manager history check")
     };
     match threads::fold_rows(&database, || 0_usize, |rows, _| *rows += 1) {
         Ok(Some(1..)) => Check::ok(ID, "Codex's database lists at least one conversation"),
-        Ok(_) => unlisted(format!(
+        Ok(_) => unlisted_warning(format!(
             "there are conversations, but none is listed in {}",
             database.display()
         )),
-        Err(e) => unlisted(format!(
+        Err(e) => unlisted_warning(format!(
             "cannot read the list of conversations: {}",
             CommandError::wrap(ErrorKind::Failed, &e).to_one_line()
         )),
     }
 }
 
-fn find_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
+fn iter_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
     let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
     let entries = folders
         .into_iter()
@@ -335,9 +336,9 @@ fn find_rollouts(home: &Path) -> impl Iterator<Item = (PathBuf, RolloutName)> {
 
 /// Reports compressed conversations if the installed Codex does not read them. Returns `None` if the version of Codex
 /// is not known.
-fn check_compressed(home: &Path, version: Option<&str>) -> Option<Check> {
+fn check_compressed_support(home: &Path, version: Option<&str>) -> Option<Check> {
     let version = version.filter(|version| !rollout::supports_zst(version))?;
-    let (path, _) = find_rollouts(home).find(|(_, rollout)| rollout.compressed)?;
+    let (path, _) = iter_rollouts(home).find(|(_, rollout)| rollout.compressed)?;
     let path = path.display();
     let message = format!("Codex {version} does not read compressed conversations: {path}");
     let check = Check::fail("home.compressed", message).because("it does not find them");

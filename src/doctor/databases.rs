@@ -14,12 +14,12 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// The table with the completed migrations. Codex runs all migrations on a database without this table.
-const MIGRATIONS: &str = "_sqlx_migrations";
+const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Tables that the migrations create. Codex 0.169 does not start if one of them is missing from a migrated database,
-/// because it does not create them again. It does not start either if they exist without [`MIGRATIONS`], because it
-/// cannot create them then.
-const MIGRATED: [&str; 2] = ["threads", "backfill_state"];
+/// because it does not create them again. It does not start either if they exist without [`MIGRATIONS_TABLE`], because
+/// it cannot create them then.
+const MIGRATED_TABLES: [&str; 2] = ["threads", "backfill_state"];
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum DatabaseFault {
@@ -44,8 +44,9 @@ enum DatabaseFault {
 pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> {
     const ID: &str = "home.databases";
     let files = find_database_files(context, config);
-    let faults = files.iter();
-    let faults = faults.filter_map(|path| Some((path, find_fault(path)?)));
+    let faults = files
+        .iter()
+        .filter_map(|path| Some((path, find_fault(path)?)));
     let faults: Vec<_> = faults.collect();
     if faults.is_empty() {
         let message = match files.len() {
@@ -54,7 +55,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
         };
         return vec![Check::ok(ID, message)];
     }
-    let check = |(path, fault): (&PathBuf, DatabaseFault)| {
+    let to_check = |(path, fault): (&PathBuf, DatabaseFault)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let check = Check::fail(ID, format!("{fault}: {}", path.display()))
             .because("Codex does not start, or loses its list of conversations");
@@ -72,7 +73,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
             _ => check.advised("start codex, which moves it aside and creates a new one"),
         }
     };
-    faults.into_iter().map(check).collect()
+    faults.into_iter().map(to_check).collect()
 }
 
 /// Returns the paths of all databases in the home and in the configured database folder, sorted.
@@ -94,21 +95,21 @@ fn find_database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> 
 
 /// Returns the fault of a database file that its length, its header or its list of tables shows.
 fn find_fault(path: &Path) -> Option<DatabaseFault> {
-    let mut head = [0; 18];
-    let read = file_open::open(path).and_then(|mut file| {
+    let mut header = [0; 18];
+    let file_len = file_open::open(path).and_then(|mut file| {
         let bytes = file.metadata()?.len();
         // SQLite treats an empty file as an empty database.
         if bytes > 0 {
-            file.read_exact(&mut head)?;
+            file.read_exact(&mut header)?;
         }
         Ok(bytes)
     });
-    let truncated = || Some(DatabaseFault::Damaged("truncated".to_owned()));
-    match read {
+    let truncated_fault = || Some(DatabaseFault::Damaged("truncated".to_owned()));
+    match file_len {
         Ok(0) => None,
-        Ok(bytes) if is_truncated(head, bytes) => truncated(),
+        Ok(bytes) if is_truncated(header, bytes) => truncated_fault(),
         Ok(_) => find_schema_fault(path),
-        Err(e) if e.kind() == ErrorKind::UnexpectedEof => truncated(),
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => truncated_fault(),
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
             Some(DatabaseFault::NotAFile)
         }
@@ -118,13 +119,14 @@ fn find_fault(path: &Path) -> Option<DatabaseFault> {
 
 /// Returns true if the length of a database, in bytes, is no multiple of the page size in its header. SQLite opens such
 /// a file if the missing pages are not those of the schema.
-fn is_truncated(head: [u8; 18], bytes: u64) -> bool {
-    let page_size = match u16::from_be_bytes([head[16], head[17]]) {
+fn is_truncated(header: [u8; 18], file_len: u64) -> bool {
+    // The page size is in the bytes 16 and 17.
+    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
         // The largest page does not fit in two bytes, so SQLite writes 1 for it.
         1 => 65_536,
         size => u64::from(size),
     };
-    head.starts_with(b"SQLite format 3\0") && page_size > 0 && !bytes.is_multiple_of(page_size)
+    header.starts_with(b"SQLite format 3\0") && page_size > 0 && !file_len.is_multiple_of(page_size)
 }
 
 /// Returns the fault in the schema of a database. Reads the schema with the changes in the `-wal`, as Codex does at its
@@ -145,11 +147,14 @@ fn find_schema_fault(path: &Path) -> Option<DatabaseFault> {
 
 /// Returns a table that Codex needs to start and that is not among `tables`, the tables of a state database.
 fn find_missing_table(tables: &[String]) -> Option<&'static str> {
-    let has = |table: &str| tables.iter().any(|name| name == table);
-    if has(MIGRATIONS) {
-        MIGRATED.into_iter().find(|table| !has(table))
+    let has_table = |table: &str| tables.iter().any(|name| name == table);
+    if has_table(MIGRATIONS_TABLE) {
+        MIGRATED_TABLES.into_iter().find(|table| !has_table(table))
     } else {
-        MIGRATED.into_iter().any(has).then_some(MIGRATIONS)
+        MIGRATED_TABLES
+            .into_iter()
+            .any(has_table)
+            .then_some(MIGRATIONS_TABLE)
     }
 }
 
@@ -164,14 +169,14 @@ mod tests {
             let tables: Vec<_> = tables.iter().map(|&table| table.to_owned()).collect();
             find_missing_table(&tables)
         };
-        let [threads, backfill] = MIGRATED;
+        let [threads, backfill] = MIGRATED_TABLES;
         assert_eq!(missing(&[]), None);
         assert_eq!(missing(&["of another program"]), None);
-        assert_eq!(missing(&[threads, MIGRATIONS, backfill]), None);
-        assert_eq!(missing(&[MIGRATIONS, backfill]), Some(threads));
-        assert_eq!(missing(&[threads, MIGRATIONS]), Some(backfill));
-        assert_eq!(missing(&[threads, backfill]), Some(MIGRATIONS));
-        assert_eq!(missing(&[threads]), Some(MIGRATIONS));
+        assert_eq!(missing(&[threads, MIGRATIONS_TABLE, backfill]), None);
+        assert_eq!(missing(&[MIGRATIONS_TABLE, backfill]), Some(threads));
+        assert_eq!(missing(&[threads, MIGRATIONS_TABLE]), Some(backfill));
+        assert_eq!(missing(&[threads, backfill]), Some(MIGRATIONS_TABLE));
+        assert_eq!(missing(&[threads]), Some(MIGRATIONS_TABLE));
     }
 
     #[test]

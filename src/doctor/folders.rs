@@ -11,7 +11,7 @@ pub(super) fn advice_to_make_readable(path: &Path) -> String {
 }
 
 /// Returns the finding that a file or a dangling link is in the place of a folder.
-pub(super) fn no_folder(id: &'static str, path: &Path) -> Check {
+pub(super) fn not_a_folder_check(id: &'static str, path: &Path) -> Check {
     let message = format!("not a folder, or a dangling link: {}", path.display());
     Check::fail(id, message).advised("mount its disk, or move it away")
 }

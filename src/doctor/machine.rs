@@ -39,30 +39,33 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         ("manager.cloud", "manager.disk", context.manager_home()),
     ];
     let mut checks = Vec::new();
-    for (cloud, disk, home) in homes {
-        let real = home.canonical_or_self();
-        checks.extend(check_sync_service(cloud, &real));
+    for (cloud_id, disk_id, home) in homes {
+        let real_home = home.canonical_or_self();
+        checks.extend(check_sync_service(cloud_id, &real_home));
         // FAT, exFAT and most mounts of Windows disks have one mode for all files.
-        if modes::is_shared(&real) {
-            checks.push(modes_warning(disk, &real));
+        if modes::is_shared(&real_home) {
+            checks.push(missing_modes_warning(disk_id, &real_home));
         } else {
-            checks.extend(space::network_fs(&real).map(|kind| network_warning(disk, &real, kind)));
+            checks.extend(
+                space::network_fs(&real_home)
+                    .map(|kind| network_file_system_warning(disk_id, &real_home, kind)),
+            );
         }
     }
-    let modified = |name: &str| context.codex_home().join(name).metadata()?.modified();
-    let recent = ["auth.json", "history.jsonl"].map(|name| modified(name).ok());
-    let recent = recent.into_iter().flatten();
-    let newest = recent.filter_map(clock::file_time).max();
+    let read_mtime = |name: &str| context.codex_home().join(name).metadata()?.modified();
+    let mtimes = ["auth.json", "history.jsonl"].map(|name| read_mtime(name).ok());
+    let mtimes = mtimes.into_iter().flatten();
+    let newest_file_time = mtimes.filter_map(clock::file_time).max();
     #[allow(
         clippy::disallowed_methods,
         reason = "files are stamped by the system's clock, whatever the time of the run is"
     )]
-    let system = DateTime::<Utc>::from(SystemTime::now());
-    let live = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
-    let live = live.as_ref().and_then(AuthFile::login);
+    let system_now = DateTime::<Utc>::from(SystemTime::now());
+    let live_auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
+    let live_login = live_auth.as_ref().and_then(AuthFile::login);
     // Codex stamps a login by the clock of this machine, the server stamps the tokens by its own clock.
-    let ahead = live.is_some_and(|login| login.freshness.has_clock_skew());
-    checks.push(check_clock(system, newest, ahead));
+    let login_ahead = live_login.is_some_and(|login| login.freshness.has_clock_skew());
+    checks.push(check_clock(system_now, newest_file_time, login_ahead));
     // A zone set by flag or configuration takes precedence over TZ.
     let tz = context
         .env
@@ -90,14 +93,14 @@ fn check_sync_service(id: &'static str, path: &Path) -> Option<Check> {
     Some(check.advised("move it to a folder that is not synced"))
 }
 
-fn network_warning(id: &'static str, path: &Path, kind: &str) -> Check {
+fn network_file_system_warning(id: &'static str, path: &Path, kind: &str) -> Check {
     let message = format!("on a network file system ({kind}): {}", path.display());
     Check::warn(id, message)
         .because("locks and databases are unreliable there")
         .advised("move it to a local disk")
 }
 
-fn modes_warning(id: &'static str, path: &Path) -> Check {
+fn missing_modes_warning(id: &'static str, path: &Path) -> Check {
     let kind = space::file_system_type(path).map_or(String::new(), |kind| format!(" ({kind})"));
     let setting = shell::quote_if_needed(&format!("shared_logins.{}", path.display()));
     let message = format!("on a disk without file modes{kind}: {}", path.display());
@@ -112,13 +115,13 @@ fn modes_warning(id: &'static str, path: &Path) -> Check {
 /// must not have been ahead when Codex wrote the live login (`login_ahead`).
 fn check_clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bool) -> Check {
     const ID: &str = "clock";
-    let release = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
-    let too_far = |ahead: &Duration| *ahead > Duration::minutes(MAX_CLOCK_SKEW_MINUTES);
-    let ahead = newest_file.map(|at| at - now).filter(too_far);
-    let check = if release.is_some_and(|release| now < release) {
+    let earliest_time = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
+    let is_too_far = |skew: &Duration| *skew > Duration::minutes(MAX_CLOCK_SKEW_MINUTES);
+    let file_ahead_by = newest_file.map(|at| at - now).filter(is_too_far);
+    let check = if earliest_time.is_some_and(|earliest| now < earliest) {
         Check::fail(ID, format!("the clock is wrong: {}", now.to_rfc3339()))
-    } else if let Some(ahead) = ahead {
-        let minutes = ahead.num_minutes();
+    } else if let Some(file_ahead_by) = file_ahead_by {
+        let minutes = file_ahead_by.num_minutes();
         let message = format!("a file of the Codex home is {minutes} min ahead of the clock");
         Check::warn(ID, message)
     } else if login_ahead {
@@ -161,22 +164,23 @@ fn check_free_space(context: &Context) -> Option<Check> {
     let free = space::free_bytes(existing)?;
     let archive = newest.and_then(|record| record.archive.as_ref());
     Some(if let Some(archive) = archive {
-        compare_space("the newest full archive takes", archive.bytes, free)
+        check_space("the newest full archive takes", archive.bytes, free)
     } else {
         let estimate = tree::measure(context.codex_home()).bytes / TYPICAL_COMPRESSION_RATIO;
-        compare_space("a full archive takes about", estimate, free)
+        check_space("a full archive takes about", estimate, free)
     })
 }
 
 /// The typical size of a home divided by the size of its archive.
 const TYPICAL_COMPRESSION_RATIO: u64 = 4;
 
-fn compare_space(subject: &str, needed: u64, free: u64) -> Check {
+fn check_space(subject: &str, needed: u64, free: u64) -> Check {
     const ID: &str = "space";
     let message = format!("{} free, {subject} {}", bytes(free), bytes(needed));
     let check = if free < needed {
         Check::fail(ID, message)
     } else if free / 3 < needed {
+        // Space for three archives is enough.
         Check::warn(ID, message)
     } else {
         return Check::ok(ID, "there is enough free space for the next archive");
@@ -233,9 +237,9 @@ mod tests {
 
     #[test]
     fn free_space_is_compared_with_the_newest_archive() {
-        assert_eq!(compare_space("", 100, 99).status, Status::Fail);
-        assert_eq!(compare_space("", 100, 299).status, Status::Warn);
-        assert_eq!(compare_space("", 100, 300).status, Status::Ok);
-        assert_eq!(compare_space("", 0, 0).status, Status::Ok);
+        assert_eq!(check_space("", 100, 99).status, Status::Fail);
+        assert_eq!(check_space("", 100, 299).status, Status::Warn);
+        assert_eq!(check_space("", 100, 300).status, Status::Ok);
+        assert_eq!(check_space("", 0, 0).status, Status::Ok);
     }
 }

@@ -1,7 +1,7 @@
 //! Checks of the manager home: permissions, documents, profiles, leftovers and unknown files.
 
 use super::check::{Check, Remedy};
-use super::folders::{advice_to_make_readable, no_folder, summarize_paths};
+use super::folders::{advice_to_make_readable, not_a_folder_check, summarize_paths};
 use super::permissions::{is_manager_file, list_entries};
 use super::{archives, permissions};
 use crate::accounts::profile::{Profile, Profiles};
@@ -42,8 +42,10 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         checks.extend(check_launches(context));
         checks.extend(check_foreign_files(home));
     } else if home.symlink_metadata().is_ok() {
-        checks
-            .push(no_folder("manager.home", home).because("no backup can be created or restored"));
+        checks.push(
+            not_a_folder_check("manager.home", home)
+                .because("no backup can be created or restored"),
+        );
     } else {
         let message = format!("does not exist yet: {}", home.display());
         checks.push(
@@ -60,14 +62,14 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
 
 fn check_config_file(home: &Path) -> Check {
     const ID: &str = "manager.config";
-    let read = ConfigFile::read(home).and_then(|file| file.values().map(|_| file));
-    match read {
+    let result = ConfigFile::read(home).and_then(|file| file.values().map(|_| file));
+    match result {
         Err(e @ SettingsError::Newer { .. }) => Check::fail(ID, e.to_string())
             .because("other commands fail on it")
             .advised(UPGRADE),
         Err(SettingsError::Io(e)) => Check::fail(ID, format!("{e}: {}", e.source))
             .because("other commands fail on it")
-            .fixed_by_access(&e),
+            .fixed_by_making_readable(&e),
         Err(e) => Check::fail(ID, e.to_string())
             .because("other commands fail on it")
             .advised("fix it: codex-manager config edit"),
@@ -93,14 +95,14 @@ fn check_permissions(context: &Context) -> Check {
                 "use a separate folder: move codex-manager's files there and set CODEX_MANAGER_HOME",
             );
     }
-    let open = permissions::find_accessible_to_others(context.codex_home(), home);
-    if open.is_empty() {
+    let exposed = permissions::find_accessible_to_others(context.codex_home(), home);
+    if exposed.is_empty() {
         return Check::ok("manager.home", home.display().to_string());
     }
-    let message = format!("accessible to other users: {}", summarize_paths(&open));
+    let message = format!("accessible to other users: {}", summarize_paths(&exposed));
     let check =
         Check::fail("manager.home", message).because("archives and profiles contain logins");
-    match open
+    match exposed
         .iter()
         .find(|path| permissions::belongs_to_other_user(path))
     {
@@ -115,7 +117,7 @@ fn check_writable(home: &Path) -> Option<Check> {
     let folder = folders
         .iter()
         .find(|folder| folder.is_dir() && !permissions::is_writable(folder))?;
-    let word = shell::quote_if_needed(&folder.to_string_lossy());
+    let quoted_folder = shell::quote_if_needed(&folder.to_string_lossy());
     let message = format!("not writable: {}", folder.display());
     let check =
         Check::warn("manager.home", message).because("no backup can be created and no login saved");
@@ -123,7 +125,7 @@ fn check_writable(home: &Path) -> Option<Check> {
         check.fixed_by_chmod("u+rwx", folder)
     } else {
         check.advised(format!(
-            "make it writable (chmod u+rwx {word}), or mount its disk read-write"
+            "make it writable (chmod u+rwx {quoted_folder}), or mount its disk read-write"
         ))
     })
 }
@@ -157,22 +159,24 @@ fn check_cooldown_file(context: &Context) -> Check {
 /// Warns of banked resets that are about to expire; `None` if no account has one.
 fn check_resets(context: &Context) -> Option<Check> {
     let (now, zone) = (context.now(), context.zone());
-    let known = cooldown::load(context.manager_home(), &now, zone).ok()?;
-    let expiring = known.file.accounts.iter().filter_map(|entry| {
-        let seen = entry.observation.as_ref()?;
-        seen.reset_credits.as_ref()?.next_expiry_if_soon(&now)?;
+    let loaded = cooldown::load(context.manager_home(), &now, zone).ok()?;
+    let expiring = loaded.file.accounts.iter().filter_map(|entry| {
+        let observation = entry.observation.as_ref()?;
+        let resets = observation.reset_credits.as_ref()?;
+        resets.next_expiry_if_soon(&now)?;
         let name = entry.profile.as_deref();
         let name = name.unwrap_or(entry.identity.email.as_str());
         Some(format!(
             "{name}: {}",
-            windows::format_resets(seen, zone, &now)?
+            windows::format_resets(observation, zone, &now)?
         ))
     });
     let expiring: Vec<_> = expiring.collect();
-    let check = Check::warn("manager.resets", expiring.join("; "))
-        .because("a banked reset that is not spent is lost")
-        .advised("spend it in Codex when the weekly window is used up: /usage");
-    (!expiring.is_empty()).then_some(check)
+    (!expiring.is_empty()).then(|| {
+        Check::warn("manager.resets", expiring.join("; "))
+            .because("a banked reset that is not spent is lost")
+            .advised("spend it in Codex when the weekly window is used up: /usage")
+    })
 }
 
 fn check_profiles(context: &Context) -> Vec<Check> {
@@ -230,14 +234,16 @@ fn find_profile_fault(
     codex_home: &Path,
 ) -> Option<(String, Remedy)> {
     let name = &profile.name;
-    let word = shell::quote_if_needed(name);
-    let sign_in = || Remedy::Command(format!("codex-manager profile login {word}"));
+    let quoted_name = shell::quote_if_needed(name);
+    let sign_in = || Remedy::Command(format!("codex-manager profile login {quoted_name}"));
     if let Some(reason) = &profile.damaged {
         let fault = format!("the profile.json of {name} is damaged: {reason}");
-        let login = profiles.folder_of(name).join(AUTH_JSON);
+        let login_path = profiles.folder_of(name).join(AUTH_JSON);
         let fix = if profile.login().is_some() {
-            let login = shell::quote_if_needed(&login.to_string_lossy());
-            Remedy::Command(format!("codex-manager profile save {word} --from {login}"))
+            let login_path = shell::quote_if_needed(&login_path.to_string_lossy());
+            Remedy::Command(format!(
+                "codex-manager profile save {quoted_name} --from {login_path}"
+            ))
         } else {
             sign_in()
         };
@@ -250,12 +256,12 @@ fn find_profile_fault(
     let dry_run = true;
     // If the account is live, the newest login is the one in the Codex home.
     let fix = if profile.find_live_home(codex_home).is_some() {
-        Remedy::Command(format!("codex-manager profile save {word}"))
+        Remedy::Command(format!("codex-manager profile save {quoted_name}"))
     } else if profiles
         .restore_login(name, None, codex_home, Timestamp::default(), dry_run)
         .is_ok()
     {
-        Remedy::Command(format!("codex-manager profile restore-login {word}"))
+        Remedy::Command(format!("codex-manager profile restore-login {quoted_name}"))
     } else {
         sign_in()
     };
@@ -266,7 +272,7 @@ fn find_profile_fault(
 fn with_document_fix(check: Check, error: &DocumentError) -> Check {
     match error {
         DocumentError::Newer { .. } => check.advised(UPGRADE),
-        DocumentError::Io(e) => check.fixed_by_access(e),
+        DocumentError::Io(e) => check.fixed_by_making_readable(e),
     }
 }
 
@@ -294,23 +300,23 @@ fn check_launches(context: &Context) -> Option<Check> {
     if launches.is_empty() {
         return None;
     }
-    let live = read_login(context.codex_home()).ok();
-    let live = live.as_ref().and_then(|live| live.login());
+    let live_auth = read_login(context.codex_home()).ok();
+    let live_login = live_auth.as_ref().and_then(|auth| auth.login());
     let has_other_account = |record: &LaunchRecord| {
-        let is_live = live.is_some_and(|live| live.identity.is_same(&record.identity));
+        let is_live = live_login.is_some_and(|login| login.identity.is_same(&record.identity));
         record.run.isolated_home.is_none() && !is_live && record.is_running()
     };
-    let others: Vec<_> = launches
+    let emails: Vec<_> = launches
         .unsettled()
         .filter(has_other_account)
         .map(|record| record.identity.email.to_string())
         .collect();
-    Some(if others.is_empty() {
+    Some(if emails.is_empty() {
         let message = format!("{} recorded", pluralize(launches.len(), "launch"));
         Check::ok(ID, message)
     } else {
-        let others = others.join(", ");
-        let message = format!("a running Codex uses an account that is not the live one: {others}");
+        let emails = emails.join(", ");
+        let message = format!("a running Codex uses an account that is not the live one: {emails}");
         let check = Check::warn(ID, message).because("it cannot renew its login");
         check.fixed_by("codex-manager launches")
     })
@@ -330,8 +336,8 @@ fn check_foreign_files(home: &Path) -> Option<Check> {
 
 /// Finds archives of the Python codex-manager 1.x or 2.0, which used a separate home.
 fn check_python_home(context: &Context) -> Option<Check> {
-    let (folder, archives) = find_unimported(&context.env, context.manager_home())?;
-    let (archives, folder) = (pluralize(archives, "archive"), folder.display());
+    let (folder, archive_count) = find_unimported(&context.env, context.manager_home())?;
+    let (archives, folder) = (pluralize(archive_count, "archive"), folder.display());
     let message = format!("{archives} of the Python codex-manager: {folder}");
     let check = Check::warn("manager.python", message)
         .because("they are not listed and cannot be restored until they are imported");
@@ -361,7 +367,8 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
     let folders = pending::find_candidate_folders(context.codex_home(), context.manager_home());
     let mut folders = folders.iter().map(|(folder, _)| folder);
     let pending = folders.find(|folder| folder.exists());
-    let restore = if let Some(folder) = pending.filter(|folder| !journal::is_in_progress(folder)) {
+    let interrupted = pending.filter(|folder| !journal::is_in_progress(folder));
+    let restore_check = if let Some(folder) = interrupted {
         let message = format!("unfinished interrupted restore: {}", folder.display());
         Check::warn("restore", message)
             .because("the home may be a mix of the states before and after")
@@ -376,7 +383,7 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
         Check::ok("restore", "no interrupted restore")
     };
     let stale = find_stale_temp_files(context);
-    let temp = if stale.is_empty() {
+    let temp_check = if stale.is_empty() {
         Check::ok("temp", "no stale temp files")
     } else {
         let message = format!("stale temp files or folders: {}", summarize_paths(&stale));
@@ -384,7 +391,7 @@ fn check_leftovers(context: &Context) -> Vec<Check> {
             .because("a killed command left them; they only take disk space")
             .fixed_by("codex-manager doctor --fix")
     };
-    vec![restore, temp]
+    vec![restore_check, temp_check]
 }
 
 /// Returns temp files and folders of killed commands that no process uses.

@@ -13,7 +13,7 @@ mod vault;
 
 use crate::context::Context;
 
-pub(crate) use archives::find_newest_full;
+pub(crate) use archives::find_newest_full_time;
 pub(crate) use check::{Check, Remedy, Status};
 
 /// Runs all checks except those of `sync`.

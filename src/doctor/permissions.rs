@@ -80,28 +80,31 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
         .cloned()
         .collect();
     let mut manager_paths = vec![home.clone()];
-    manager_paths.extend(list_matching_entries(&home, is_manager_file));
+    manager_paths.extend(list_entries_unless_link(&home, is_manager_file));
     for folder in [observations::FOLDER, index::FOLDER] {
-        manager_paths.extend(list_matching_entries(&home.join(folder), |_| true));
+        manager_paths.extend(list_entries_unless_link(&home.join(folder), |_| true));
     }
-    let is_password = |name: &str| name == vault::password::FILE_NAME;
-    manager_paths.extend(list_matching_entries(
+    let is_password_file = |name: &str| name == vault::password::FILE_NAME;
+    manager_paths.extend(list_entries_unless_link(
         &home.join(vault::FOLDER),
-        is_password,
+        is_password_file,
     ));
     if let Some(backups) = backups.filter(|backups| !homes_overlap(codex_home, backups)) {
         manager_paths.push(backups.clone());
         let trash = backups.join(trash::FOLDER);
-        manager_paths.extend(list_matching_entries(&backups, is_archive_file));
-        for discarded in list_matching_entries(&trash, |_| true) {
-            manager_paths.extend(list_matching_entries(&discarded, is_archive_file));
+        manager_paths.extend(list_entries_unless_link(&backups, is_archive_file));
+        for discarded in list_entries_unless_link(&trash, |_| true) {
+            manager_paths.extend(list_entries_unless_link(&discarded, is_archive_file));
             manager_paths.push(discarded);
         }
     }
-    for profile in list_matching_entries(&home.join("profiles"), |_| true) {
-        manager_paths.extend(list_matching_entries(&profile, is_profile_file));
-        let is_login = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
-        manager_paths.extend(list_matching_entries(&profile.join("history"), is_login));
+    for profile in list_entries_unless_link(&home.join("profiles"), |_| true) {
+        manager_paths.extend(list_entries_unless_link(&profile, is_profile_file));
+        let is_login_file = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
+        manager_paths.extend(list_entries_unless_link(
+            &profile.join("history"),
+            is_login_file,
+        ));
         manager_paths.push(profile);
     }
     manager_paths.retain(|path| {
@@ -118,7 +121,7 @@ pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) 
 }
 
 /// Returns the entries of a folder with names that pass `accepts`, sorted. Returns none if `folder` is a link.
-fn list_matching_entries(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+fn list_entries_unless_link(folder: &Path, accepts: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Vec::new();
     }
@@ -161,7 +164,7 @@ fn is_private_entry(meta: &Metadata) -> bool {
 }
 
 /// Returns the mode and the owner of a path; always `None` on Windows.
-fn read_access(path: &Path) -> Option<(u32, u32)> {
+fn read_mode_and_owner(path: &Path) -> Option<(u32, u32)> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -178,18 +181,18 @@ fn read_access(path: &Path) -> Option<(u32, u32)> {
 /// Returns the permission bits of `path` if the group or other users have any permission, else `None`. Also returns
 /// `None` if `path` cannot be inspected, and on Windows.
 pub(crate) fn mode_open_to_others(path: &Path) -> Option<u32> {
-    let mode = read_access(path)?.0 & 0o777;
+    let mode = read_mode_and_owner(path)?.0 & 0o777;
     Some(mode).filter(|mode| mode & 0o077 != 0)
 }
 
 /// Returns true if other users can replace files in a folder: they may write to the folder, and it is not sticky.
 fn is_writable_by_others(folder: &Path) -> bool {
     const STICKY: u32 = 0o1000;
-    read_access(folder).is_some_and(|(mode, _)| mode & 0o022 != 0 && mode & STICKY == 0)
+    read_mode_and_owner(folder).is_some_and(|(mode, _)| mode & 0o022 != 0 && mode & STICKY == 0)
 }
 
 /// Like [`mode_open_to_others`], but returns `None` on a disk without file modes, about which another check warns.
-pub(super) fn removable_mode(path: &Path) -> Option<u32> {
+pub(super) fn mode_to_restrict(path: &Path) -> Option<u32> {
     mode_open_to_others(path).filter(|_| !modes::is_shared(path))
 }
 
@@ -230,8 +233,8 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
     #[cfg(unix)]
     {
         // Under sudo, the files of the calling user belong to another user.
-        let user = rustix::process::geteuid().as_raw();
-        read_access(path).is_some_and(|(_, owner)| owner != user)
+        let own_uid = rustix::process::geteuid().as_raw();
+        read_mode_and_owner(path).is_some_and(|(_, owner)| owner != own_uid)
     }
     #[cfg(not(unix))]
     {
@@ -242,9 +245,10 @@ pub(crate) fn belongs_to_other_user(path: &Path) -> bool {
 
 /// Returns the advice for a path that another user owns; `None` if the user owns it, and on Windows.
 pub(super) fn advice_to_take_ownership(path: &Path) -> Option<String> {
-    let word = shell::quote_if_needed(&path.to_string_lossy());
-    belongs_to_other_user(path)
-        .then(|| format!("another user owns it; take ownership: sudo chown -R \"$USER\" {word}"))
+    let quoted_path = shell::quote_if_needed(&path.to_string_lossy());
+    belongs_to_other_user(path).then(|| {
+        format!("another user owns it; take ownership: sudo chown -R \"$USER\" {quoted_path}")
+    })
 }
 
 /// Removes the permissions of other users from a manager home in which other users could replace files, such as logins.
@@ -282,16 +286,17 @@ pub(crate) fn refuse_links_of_others(home: &Path) -> Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let user = rustix::process::geteuid().as_raw();
+        let own_uid = rustix::process::geteuid().as_raw();
         let folders = ["", index::FOLDER, "tmp", "backups", "profiles"];
         for folder in folders.map(|name| home.join(name)) {
             // Removes the separator at the end, with which the system would follow a link.
             let folder: PathBuf = folder.components().collect();
             let meta = folder.symlink_metadata();
-            if meta.is_ok_and(|m| m.is_symlink() && m.uid() != user && m.uid() != 0) {
-                let shown = folder.display();
+            if meta.is_ok_and(|meta| meta.is_symlink() && meta.uid() != own_uid && meta.uid() != 0)
+            {
+                let folder_text = folder.display();
                 return Err(CommandError::refused(format!(
-                    "a link of another user is in the place of a folder of codex-manager: {shown}"
+                    "a link of another user is in the place of a folder of codex-manager: {folder_text}"
                 ))
                 .hint("run the command as that user, or remove the link; nothing was changed"));
             }

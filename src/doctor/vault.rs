@@ -25,20 +25,20 @@ pub(super) fn run_checks(context: &Context) -> Vec<Check> {
     if settings.repository.is_none() {
         return Vec::new();
     }
-    let password = check_password_file(context, &settings);
+    let password_check = check_password_file(context, &settings);
     let vault_state = match state::read(context.manager_home()) {
         Ok(vault_state) => vault_state,
         Err(e) => {
             let check = Check::fail("vault.backup", e.to_string());
             let check = check.because("the age of its snapshots is unknown");
-            return [check].into_iter().chain(password).collect();
+            return [check].into_iter().chain(password_check).collect();
         }
     };
     let checks = [
         check_last_backup(&vault_state, context.now()),
         check_last_drill(&vault_state, context.now()),
     ];
-    checks.into_iter().chain(password).collect()
+    checks.into_iter().chain(password_check).collect()
 }
 
 fn check_last_backup(state: &VaultState, now: DateTime<Utc>) -> Check {
@@ -65,9 +65,9 @@ fn is_recent(at: Option<Timestamp>, max_days: i64, now: DateTime<Utc>) -> bool {
 /// Checks the mode of the password file. Returns `None` if the password has another source.
 fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Check> {
     const ID: &str = "vault.password";
-    let flags = NamedPassword::default();
+    let no_flags = NamedPassword::default();
     let password = Password::find(
-        &flags,
+        &no_flags,
         &settings.password,
         &context.env,
         &folder(context.manager_home()),
@@ -78,8 +78,9 @@ fn check_password_file(context: &Context, settings: &VaultSettings) -> Option<Ch
     Some(match mode_open_to_others(&path) {
         None => Check::ok(ID, "only you can read the password file"),
         Some(mode) => {
-            let shown = path.display();
-            let message = format!("other users can access the password file ({mode:o}): {shown}");
+            let path_text = path.display();
+            let message =
+                format!("other users can access the password file ({mode:o}): {path_text}");
             Check::warn(ID, message)
                 .because("the password opens every snapshot, with the logins in it")
                 .fixed_by_chmod("600", &path)

@@ -5,7 +5,7 @@ use super::call::{CallContext, parse_cursor};
 use crate::choices::conversation_choice::find_conversation;
 use crate::context::Context;
 use crate::conversations::markdown::shorten_to_line;
-use crate::conversations::past_answers::has_answer_mark;
+use crate::conversations::past_answers::is_mcp_answer;
 use crate::conversations::transcript::{EntryKind, TranscriptEntry, TranscriptOptions};
 use crate::error::{CommandError, Result};
 use crate::io::quantity::pluralize;
@@ -81,7 +81,9 @@ impl OpenArguments {
         // Redacts only the lines that are shown.
         let outcome = parts.read(options, &mut |text| text.to_owned(), |piece| {
             match piece {
-                TranscriptPiece::Mark(mark) => page.add(&mark.text(ToOwned::to_owned), ""),
+                TranscriptPiece::Mark(mark) => {
+                    page.add(&mark.format_sentence(ToOwned::to_owned), "");
+                }
                 TranscriptPiece::Entry(_, entry) => {
                     last_turn = last_turn.max(entry.turn);
                     if turns.contains(&entry.turn) {
@@ -114,7 +116,7 @@ fn shorten(text: &str) -> &str {
 impl ConversationPage {
     fn add_entry(&mut self, entry: &TranscriptEntry, context: &Context) {
         // The answer of an earlier call repeats another conversation, which can be opened itself.
-        if entry.kind == EntryKind::ToolOutput && has_answer_mark(&entry.text) {
+        if entry.kind == EntryKind::ToolOutput && is_mcp_answer(&entry.text) {
             return;
         }
         let mut text = redact(shorten(&entry.text));

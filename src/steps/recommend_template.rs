@@ -232,7 +232,7 @@ struct UsageToday {
 impl UsageToday {
     /// Reads the sums from the index. Opens no rollout and changes nothing.
     fn read(context: &Context) -> Self {
-        let path = index::path_of(context.manager_home(), context.codex_home());
+        let path = index::index_path(context.manager_home(), context.codex_home());
         let today = Period::Day.first_day(&context.now(), context.zone());
         let slot_of = |day| start_of_day(day, context.zone()).timestamp_millis() / SLOT_MS;
         let read = || {

@@ -43,7 +43,7 @@ pub(crate) fn describe_replaced_messages(count: usize, kept_in: &str) -> Option<
 
 /// Counts the messages of the live rollout at `path` that the archive does not have.
 fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandError> {
-    let live = messages::read(path).at("read", path)?;
+    let live = messages::read_messages(path).at("read", path)?;
     let id = parse_rollout_id(path);
     let mut archived = rollout_files(archive.files());
     let archived_rollout = archived

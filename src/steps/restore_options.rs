@@ -281,7 +281,7 @@ impl RestoreOptions {
                 CHOOSE_SESSION => pick_archived(source, context)?,
                 wanted => wanted.to_owned(),
             };
-            selection.conversations = source::require_rollouts(source, &wanted)?;
+            selection.conversations = source::require_rollout_names(source, &wanted)?;
         }
         Ok(selection)
     }

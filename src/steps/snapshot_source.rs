@@ -154,7 +154,7 @@ impl ConversationSource for SnapshotSource {
         Ok(file)
     }
 
-    fn not_found(&self, wanted: &str) -> CommandError {
+    fn to_not_found_error(&self, wanted: &str) -> CommandError {
         self.snapshot.no_path_error(wanted).into()
     }
 }

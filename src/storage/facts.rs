@@ -47,54 +47,58 @@ struct ConversationFacts {
 }
 
 /// Reads the facts from the database, with the titles of the [`MAX_LARGEST`] first of `rollouts`.
-fn read_rows(rollouts: &[RolloutUsage], state_database: Option<&Path>) -> ConversationFacts {
+fn read_database_facts(
+    rollouts: &[RolloutUsage],
+    state_database: Option<&Path>,
+) -> ConversationFacts {
     let largest = rollouts
         .iter()
         .take(MAX_LARGEST)
-        .filter_map(|found| found.id.as_ref());
+        .filter_map(|rollout| rollout.id.as_ref());
     let largest: HashSet<_> = largest.cloned().collect();
-    let folded = state_database.map(|path| {
+    let facts_from_rows = state_database.map(|path| {
         threads::fold_rows(path, ConversationFacts::default, |known, row| {
             let id = ConversationId::of(&row.id);
             if largest.contains(&id) {
                 known.titles.insert(id.clone(), title_of(&row));
             }
-            let facts = (
+            let project_and_account = (
                 known.names.intern(&row.cwd),
                 known.names.intern(&row.account_id),
             );
-            known.rows.insert(id, facts);
+            known.rows.insert(id, project_and_account);
         })
     });
     // Without a readable database, the facts come from the rollouts.
-    folded
+    facts_from_rows
         .and_then(|table| table.ok().flatten())
         .unwrap_or_default()
 }
 
 /// Returns the project and account of each rollout, from the row of its conversation or else its metadata, and the
 /// titles of the [`MAX_LARGEST`] first ones. Facts that cannot be read are "unknown".
-pub(super) fn read(
+pub(super) fn read_facts(
     rollouts: &[RolloutUsage],
     state_database: Option<&Path>,
 ) -> (Vec<ProjectAndAccount>, Titles) {
-    let mut known = read_rows(rollouts, state_database);
-    let nothing = (known.names.intern(""), known.names.intern(""));
-    let mut facts = vec![nothing; rollouts.len()];
-    let mut unknown = Vec::new();
-    for (i, found) in rollouts.iter().enumerate() {
-        match found.id.as_ref().and_then(|id| known.rows.get(id)) {
+    let mut known = read_database_facts(rollouts, state_database);
+    let unknown_names = (known.names.intern(""), known.names.intern(""));
+    // An empty name is interned as "unknown".
+    let mut facts = vec![unknown_names; rollouts.len()];
+    let mut without_row = Vec::new();
+    for (i, rollout) in rollouts.iter().enumerate() {
+        match rollout.id.as_ref().and_then(|id| known.rows.get(id)) {
             Some(row) => facts[i] = row.clone(),
-            None => unknown.push(i),
+            None => without_row.push(i),
         }
     }
-    let read = |i: usize| {
+    let read_head = |i: usize| {
         let meta = rollout::read_head(&rollouts[i].path).ok().flatten()?;
         let text = |key| meta.text(key).unwrap_or_default().to_owned();
         Some((i, text("cwd"), text("creator_account_id")))
     };
     // Incomplete if the user interrupts; the caller discards it.
-    let _ = parallel::run_each_ordered(MAX_OPEN_ROLLOUTS, unknown, read, |result| {
+    let _ = parallel::run_each_ordered(MAX_OPEN_ROLLOUTS, without_row, read_head, |result| {
         if let Some((i, project, account)) = result {
             facts[i] = (known.names.intern(&project), known.names.intern(&account));
         }

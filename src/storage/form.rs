@@ -15,7 +15,7 @@ use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// The compression level, which is the default of `zstd`.
-const LEVEL: i32 = 3;
+const COMPRESSION_LEVEL: i32 = 3;
 
 /// The base-2 logarithm of the window. Images repeat at each compaction of a conversation, megabytes
 /// apart. Codex reads windows of up to 27 bits.
@@ -54,16 +54,16 @@ pub(crate) enum ConversionError {
 }
 
 impl Form {
-    /// Returns the path in this form of a rollout at `path` in the other form.
-    pub(crate) fn path_of(self, path: &Path) -> PathBuf {
+    /// Returns the path of a rollout in this form, if `path_in_other_form` is its path in the other form.
+    pub(crate) fn path_from_other_form(self, path_in_other_form: &Path) -> PathBuf {
         match self {
-            Self::Plain => path.with_extension(""),
-            Self::Compressed => atomic::with_suffix(path, ZST),
+            Self::Plain => path_in_other_form.with_extension(""),
+            Self::Compressed => atomic::with_suffix(path_in_other_form, ZST),
         }
     }
 }
 
-/// Converts the rollout `source` of the conversation `id` in `home` to the form `to`, with the same
+/// Converts the rollout `source` of the conversation `conversation_id` in `home` to `target_form`, with the same
 /// modification time and permissions. Returns the size of the new file. Durable on return.
 /// `workers` is the number of threads that compress.
 ///
@@ -72,47 +72,47 @@ impl Form {
 /// the removal of the old one is not durable.
 pub(crate) fn convert(
     home: &Path,
-    id: &str,
+    conversation_id: &str,
     source: &Path,
-    to: Form,
+    target_form: Form,
     workers: u32,
     progress: &dyn Progress,
 ) -> Result<u64, ConversionError> {
     // Codex takes the same lock before it opens a rollout to append.
-    let _lock = WriterLock::take(home, id)?.ok_or(ConversionError::Busy)?;
+    let _lock = WriterLock::take(home, conversation_id)?.ok_or(ConversionError::Busy)?;
     let former_state = FileState::read(source)?.ok_or(ConversionError::Changed)?;
-    let new_path = to.path_of(source);
+    let new_path = target_form.path_from_other_form(source);
     if new_path.symlink_metadata().is_ok()
-        && let Some(bytes) = merge_forms(source, &new_path, &former_state, to)?
+        && let Some(new_size) = merge_forms(source, &new_path, &former_state, target_form)?
     {
-        return Ok(bytes);
+        return Ok(new_size);
     }
     let mut temp = TempFile::create_beside(&new_path)?;
-    if to == Form::Plain && former_state.meta.len() == 0 {
+    if target_form == Form::Plain && former_state.meta.len() == 0 {
         // An empty file has no frame, and the decoder would accept it.
         return Err(io::Error::new(ErrorKind::InvalidData, "the file is empty"))
             .at("expand", source)?;
     }
-    let reader: io::Result<Box<dyn Read + Send>> = match to {
+    let reader: io::Result<Box<dyn Read + Send>> = match target_form {
         Form::Compressed => file_open::open(source).map(|file| Box::new(file) as _),
         Form::Plain => rollout::open_plain(source),
     };
     let reader = reader.at("open", source)?;
     let mut reader = ReportingReader { reader, progress };
-    let written = match to {
+    let result = match target_form {
         Form::Compressed => compress(&mut reader, former_state.meta.len(), temp.file(), workers),
         Form::Plain => io::copy(&mut reader, temp.file()).map(drop),
     };
-    written.map_err(|e| conversion_error(e, source, &former_state))?;
-    let file = temp.file();
-    let bytes = file.metadata().at("read", &new_path)?.len();
-    if to == Form::Compressed && bytes >= former_state.meta.len() {
+    result.map_err(|e| to_conversion_error(e, source, &former_state))?;
+    let new_file = temp.file();
+    let new_size = new_file.metadata().at("read", &new_path)?.len();
+    if target_form == Form::Compressed && new_size >= former_state.meta.len() {
         return Err(ConversionError::Incompressible);
     }
-    copy_attributes(&former_state.meta, file).at("set the attributes of", &new_path)?;
+    copy_attributes(&former_state.meta, new_file).at("set the attributes of", &new_path)?;
     // The new form has to survive a power failure before the old one is removed.
     temp.sync()?;
-    let (plain, compressed) = match to {
+    let (plain, compressed) = match target_form {
         Form::Plain => (temp.path(), source),
         Form::Compressed => (source, temp.path()),
     };
@@ -130,7 +130,7 @@ pub(crate) fn convert(
         return Err(e);
     }
     atomic::sync_folder(atomic::parent_of(source))?;
-    Ok(bytes)
+    Ok(new_size)
 }
 
 /// Removes the superfluous file of a rollout that exists in both forms. Returns the size of `target` if that file
@@ -139,16 +139,16 @@ pub(crate) fn convert(
 fn merge_forms(
     source: &Path,
     target: &Path,
-    before: &FileState,
+    former_state: &FileState,
     to: Form,
 ) -> Result<Option<u64>, ConversionError> {
-    let bytes = target.metadata().at("read", target)?.len();
+    let target_size = target.metadata().at("read", target)?.len();
     match (rollout::compare(source, target).at("compare", source)?, to) {
         // Codex reads the plain file, and appends to it.
         (Relation::Equal, _) | (Relation::SecondExtends, Form::Plain) => {
-            remove_old_form(source, before)?;
+            remove_old_form(source, former_state)?;
             atomic::sync_folder(atomic::parent_of(source))?;
-            Ok(Some(bytes))
+            Ok(Some(target_size))
         }
         (Relation::FirstExtends, Form::Compressed) => {
             tree::remove(target)?;
@@ -158,13 +158,13 @@ fn merge_forms(
     }
 }
 
-/// Removes `source`, unless it changed since `before`.
+/// Removes `source`, unless it changed since `former`.
 ///
 /// # Errors
 /// `source` changed, or cannot be removed.
-fn remove_old_form(source: &Path, before: &FileState) -> Result<(), ConversionError> {
+fn remove_old_form(source: &Path, former: &FileState) -> Result<(), ConversionError> {
     match FileState::read(source)? {
-        Some(now) if now.is_same(before) => {}
+        Some(current) if current.is_same(former) => {}
         _ => return Err(ConversionError::Changed),
     }
     Ok(tree::remove(source)?)
@@ -191,12 +191,12 @@ impl FileState {
 }
 
 /// Returns the error of reading `source`, which may have changed during the read.
-fn conversion_error(error: io::Error, source: &Path, before: &FileState) -> ConversionError {
+fn to_conversion_error(error: io::Error, source: &Path, former: &FileState) -> ConversionError {
     if progress::is_interrupted() {
         return ConversionError::Interrupted;
     }
     match FileState::read(source) {
-        Ok(Some(now)) if now.is_same(before) => ConversionError::Io(IoError {
+        Ok(Some(current)) if current.is_same(former) => ConversionError::Io(IoError {
             action: "convert",
             path: source.to_path_buf(),
             source: error,
@@ -205,11 +205,16 @@ fn conversion_error(error: io::Error, source: &Path, before: &FileState) -> Conv
     }
 }
 
-/// Compresses the `size` bytes of `reader` into `to`.
-fn compress(reader: &mut dyn Read, size: u64, to: &mut dyn Write, workers: u32) -> io::Result<()> {
-    let mut encoder = zstd::Encoder::new(to, LEVEL)?;
+/// Compresses the `text_size` bytes of `reader` into `output`.
+fn compress(
+    reader: &mut dyn Read,
+    text_size: u64,
+    output: &mut dyn Write,
+    workers: u32,
+) -> io::Result<()> {
+    let mut encoder = zstd::Encoder::new(output, COMPRESSION_LEVEL)?;
     // If the rollout grows during the compression, zstd fails instead of writing a wrong size into the header.
-    encoder.set_pledged_src_size(Some(size))?;
+    encoder.set_pledged_src_size(Some(text_size))?;
     encoder.include_contentsize(true)?;
     // `zstd -t` and the decoder of Codex check it.
     encoder.include_checksum(true)?;
@@ -231,20 +236,21 @@ pub(super) struct FormSizes {
     pub(super) compressed: u64,
 }
 
-/// Converts at most the first `limit` bytes of text of a rollout, without writing. Returns the sizes of that text.
-pub(super) fn sample(source: &Path, to: Form, limit: u64) -> io::Result<FormSizes> {
+/// Converts at most the first `max_bytes` of the text of a rollout, without writing. Returns the sizes of that text.
+pub(super) fn measure_sample(source: &Path, target: Form, max_bytes: u64) -> io::Result<FormSizes> {
     let mut file = file_open::open(source)?;
-    match to {
+    match target {
         Form::Compressed => {
-            let mut packed = Vec::new();
-            let plain = file.metadata()?.len().min(limit);
-            compress(&mut file.take(plain), plain, &mut packed, 1)?;
-            let compressed = packed.len() as u64;
+            let mut compressed_text = Vec::new();
+            let plain = file.metadata()?.len().min(max_bytes);
+            compress(&mut file.take(plain), plain, &mut compressed_text, 1)?;
+            let compressed = compressed_text.len() as u64;
             Ok(FormSizes { plain, compressed })
         }
         Form::Plain => {
-            let mut text = rollout::decompress(&mut file)?.take(limit);
+            let mut text = rollout::decompress(&mut file)?.take(max_bytes);
             let plain = io::copy(&mut text, &mut io::sink())?;
+            // Releases the file, whose position is the end of the compressed bytes that were read.
             drop(text);
             let compressed = file.stream_position()?;
             Ok(FormSizes { plain, compressed })

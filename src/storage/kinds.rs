@@ -35,8 +35,8 @@ impl KindSums {
     /// Adds a file to the sums of its kind.
     pub(super) fn add(&mut self, kind: HomeEntryKind, relative: &Path, path: &Path, bytes: u64) {
         let name = kind_name(kind, relative);
-        let (sum, files) = self.kinds.entry(name).or_default();
-        *sum += bytes;
+        let (total, files) = self.kinds.entry(name).or_default();
+        *total += bytes;
         *files += 1;
         if kind == HomeEntryKind::Database {
             let databases = match name {
@@ -49,26 +49,29 @@ impl KindSums {
 
     /// Returns the kinds, largest first. `shrink_gain` is the number of bytes that compressing the
     /// conversations frees.
-    pub(super) fn finish(
+    pub(super) fn into_kind_usages(
         self,
         home: &Path,
         shrink_gain: u64,
         now: DateTime<Utc>,
     ) -> Vec<KindUsage> {
-        let since = now - TimeDelta::days(LOG_DAYS);
+        let logs_since = now - TimeDelta::days(LOG_DAYS);
         let vacuum_gain = |paths: &[PathBuf]| -> u64 {
             paths
                 .iter()
-                .map(|path| vacuum::estimate_gain(path, since))
+                .map(|path| vacuum::estimate_gain(path, logs_since))
                 .sum()
         };
-        let storage_command = |verb: String| Some(format!("codex-manager storage {verb}"));
+        let storage_command =
+            |arguments: String| Some(format!("codex-manager storage {arguments}"));
         let mut kinds: Vec<_> = self
             .kinds
             .into_iter()
             .map(|(kind, (bytes, files))| {
                 let removal_command = |names: &[&str]| {
-                    let paths = names.iter().map(|n| home.join(n).display().to_string());
+                    let paths = names
+                        .iter()
+                        .map(|name| home.join(name).display().to_string());
                     let paths: Vec<_> = paths.map(|path| shell::quote_if_needed(&path)).collect();
                     Some(if cfg!(windows) {
                         format!("Remove-Item -Recurse -Force {}", paths.join(", "))
@@ -106,13 +109,13 @@ impl KindSums {
 }
 
 fn kind_name(kind: HomeEntryKind, relative: &Path) -> &'static str {
-    let top = relative.iter().next().and_then(|top| top.to_str());
-    let name = relative.file_name().and_then(|name| name.to_str());
+    let top_folder = relative.iter().next().and_then(|name| name.to_str());
+    let file_name = relative.file_name().and_then(|name| name.to_str());
     match kind {
         HomeEntryKind::Sessions => "rollouts",
         HomeEntryKind::ArchivedSessions => "archived",
         HomeEntryKind::Database | HomeEntryKind::DatabaseSidecar => {
-            if name.is_some_and(|name| name.starts_with("logs_")) {
+            if file_name.is_some_and(|name| name.starts_with("logs_")) {
                 "logs"
             } else {
                 "databases"
@@ -120,7 +123,7 @@ fn kind_name(kind: HomeEntryKind, relative: &Path) -> &'static str {
         }
         HomeEntryKind::Tmp => "caches",
         HomeEntryKind::Worktrees => "worktrees",
-        _ => match top {
+        _ => match top_folder {
             Some("packages") => "packages",
             Some(DB_BACKUPS) => "set aside",
             Some("log") => "logs",

@@ -31,7 +31,7 @@ use std::path::Path;
 
 /// Measures `home`. If `state_database` is missing or unreadable, the rollouts are read instead. Databases in
 /// `database_folder` are counted too if it is outside of the home.
-pub(crate) fn measure(
+pub(crate) fn measure_home(
     home: &Path,
     manager_home: &Path,
     database_folder: Option<&Path>,
@@ -39,7 +39,8 @@ pub(crate) fn measure(
     now: DateTime<Utc>,
 ) -> StorageReport {
     let mut walk = UsageWalk::default();
-    walk.add_folder(home, |_| true);
+    let counts_all = |_| true;
+    walk.add_folder(home, counts_all);
     if let Some(folder) = database_folder.filter(|folder| !folder.starts_with(home)) {
         walk.add_folder(folder, |kind| {
             matches!(
@@ -55,7 +56,7 @@ pub(crate) fn measure(
     let mut report = StorageReport {
         total_bytes: walk.total_bytes,
         files: walk.files,
-        kinds: walk.kinds.finish(home, shrink_gain, now),
+        kinds: walk.kinds.into_kind_usages(home, shrink_gain, now),
         projects: Vec::new(),
         months: Vec::new(),
         accounts: Vec::new(),

@@ -83,36 +83,38 @@ pub(crate) struct Growth {
     pub bytes_per_day: u64,
 }
 
-/// Measures the conversations that began in the last 30 days. Returns `None` if there are no
-/// conversations, or all are of today.
+/// Measures the conversations that began in the last [`GROWTH_DAYS`]. Returns `None` if there are no conversations, or
+/// all are of today.
 pub(super) fn measure_growth(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> Option<Growth> {
     let today = now.date_naive();
-    let first = today - TimeDelta::days(GROWTH_DAYS);
-    let recent: Vec<_> = rollouts
+    let day_before_period = today - TimeDelta::days(GROWTH_DAYS);
+    let recent_rollouts: Vec<_> = rollouts
         .iter()
-        .filter_map(|found| {
-            let day = found.began.or(found.changed.map(|at| at.date_naive()))?;
-            (day > first && day <= today).then_some((day, found.bytes))
+        .filter_map(|rollout| {
+            let day = rollout
+                .began
+                .or(rollout.changed.map(|at| at.date_naive()))?;
+            (day > day_before_period && day <= today).then_some((day, rollout.bytes))
         })
         .collect();
-    let oldest = rollouts
+    let first_day = rollouts
         .iter()
-        .filter_map(|found| found.began)
+        .filter_map(|rollout| rollout.began)
         .min()
-        .or_else(|| recent.iter().map(|(day, _)| *day).min())?;
-    let days = (today - oldest.max(first)).num_days();
-    let bytes: u64 = recent.iter().map(|(_, bytes)| bytes).sum();
-    let divisor = u64::try_from(days).ok().filter(|days| *days > 0)?;
+        .or_else(|| recent_rollouts.iter().map(|(day, _)| *day).min())?;
+    let days = (today - first_day.max(day_before_period)).num_days();
+    let bytes: u64 = recent_rollouts.iter().map(|(_, bytes)| bytes).sum();
+    let positive_days = u64::try_from(days).ok().filter(|days| *days > 0)?;
     Some(Growth {
         days,
         bytes,
-        bytes_per_day: bytes / divisor,
+        bytes_per_day: bytes / positive_days,
     })
 }
 
 /// Returns the usage of the manager home by top-level entry, largest first. The trash of archives is a separate entry.
 pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
-    let trash = Path::new("backups/.trash");
+    let trash_of_archives = Path::new("backups/.trash");
     let mut sums: BTreeMap<String, u64> = BTreeMap::new();
     for entry in WalkDir::new(manager_home)
         .follow_root_links(true)
@@ -123,15 +125,15 @@ pub(super) fn measure_manager_home(manager_home: &Path) -> Vec<ManagerUsage> {
             .path()
             .strip_prefix(manager_home)
             .unwrap_or(entry.path());
-        let top = if relative.starts_with(trash) {
-            Some(trash)
+        let top_entry = if relative.starts_with(trash_of_archives) {
+            Some(trash_of_archives)
         } else {
             relative.iter().next().map(Path::new)
         };
-        if let (Some(top), Ok(meta)) = (top, entry.metadata())
+        if let (Some(top_entry), Ok(meta)) = (top_entry, entry.metadata())
             && meta.is_file()
         {
-            *sums.entry(top.display().to_string()).or_default() += meta.len();
+            *sums.entry(top_entry.display().to_string()).or_default() += meta.len();
         }
     }
     let usage = sums
@@ -149,25 +151,25 @@ pub(super) fn add_shares(
     report: &mut StorageReport,
 ) {
     rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-    let (facts, mut titles) = facts::read(&rollouts, state_database);
+    let (facts, mut titles) = facts::read_facts(&rollouts, state_database);
     let (mut projects, mut months, mut accounts) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for (i, (found, (project, account))) in rollouts.into_iter().zip(facts).enumerate() {
-        add_to_share(&mut projects, &project, found.bytes);
-        add_to_share(&mut accounts, &account, found.bytes);
-        let changed = found.changed.map(|at| at.date_naive());
-        let month = found.began.or(changed);
-        let month = month.map_or("unknown".into(), |day| day.format("%Y-%m").to_string());
-        add_to_share(&mut months, &month, found.bytes);
+    for (i, (rollout, (project, account))) in rollouts.into_iter().zip(facts).enumerate() {
+        add_to_share(&mut projects, &project, rollout.bytes);
+        add_to_share(&mut accounts, &account, rollout.bytes);
+        let changed_day = rollout.changed.map(|at| at.date_naive());
+        let day = rollout.began.or(changed_day);
+        let month = day.map_or("unknown".into(), |day| day.format("%Y-%m").to_string());
+        add_to_share(&mut months, &month, rollout.bytes);
         if i < MAX_LARGEST {
-            let title = found.id.as_ref().and_then(|id| titles.remove(id));
+            let title = rollout.id.as_ref().and_then(|id| titles.remove(id));
             report.largest.push(LargeConversation {
-                id: found.id,
-                path: found.path.into(),
-                bytes: found.bytes,
+                id: rollout.id,
+                path: rollout.path.into(),
+                bytes: rollout.bytes,
                 project: project.to_string(),
                 title: title.unwrap_or_default(),
-                archived: found.archived,
+                archived: rollout.archived,
             });
         }
     }
@@ -176,8 +178,8 @@ pub(super) fn add_shares(
     report.months = months.into_values().collect();
 }
 
-fn add_to_share(to: &mut BTreeMap<String, UsageShare>, name: &str, bytes: u64) {
-    let share = to.entry(name.to_owned()).or_default();
+fn add_to_share(shares: &mut BTreeMap<String, UsageShare>, name: &str, bytes: u64) {
+    let share = shares.entry(name.to_owned()).or_default();
     name.clone_into(&mut share.name);
     share.bytes += bytes;
     share.conversations += 1;

@@ -39,7 +39,7 @@ pub(crate) struct TrashSelection {
     pub(crate) conversations: Vec<SelectedConversation>,
     pub(crate) names: ResolvedNames,
     /// The forks that are not chosen and begin with the history of a chosen conversation.
-    pub(crate) needed_by: Vec<DependentFork>,
+    pub(crate) dependent_forks: Vec<DependentFork>,
 }
 
 /// A conversation that begins with the history of another one.
@@ -87,7 +87,7 @@ impl TrashSelection {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub(crate) fn new(
+    pub(crate) fn select(
         home: &Path,
         state_database: Option<&Path>,
         filter: &TrashFilter,
@@ -95,7 +95,7 @@ impl TrashSelection {
     ) -> Result<Self, DatabaseError> {
         let mut rollouts = find_rollouts(home);
         rollouts.retain(|rollout| rollout.id.is_some());
-        let rows = read_rows(state_database)?;
+        let rows = read_rows_by_id(state_database)?;
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
         let subagents: Option<HashSet<ConversationId>> =
             match (&filter.subagents_of, state_database) {
@@ -106,7 +106,7 @@ impl TrashSelection {
                 }
                 (Some(_), None) => Some(HashSet::new()),
             };
-        let (facts, _) = facts::read(&rollouts, state_database);
+        let (facts, _) = facts::read_facts(&rollouts, state_database);
         let mut chosen: BTreeMap<String, SelectedConversation> = BTreeMap::new();
         for (rollout, (project, _)) in rollouts.iter().zip(facts) {
             let Some(id) = &rollout.id else { continue };
@@ -114,12 +114,12 @@ impl TrashSelection {
             let age = rollout.changed.map(|at| now - at);
             let is_old = |limit| age.is_some_and(|age| age >= limit);
             let is_below = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
-            let passes = (filter.sessions.is_empty() || names.ids.contains(id))
+            let is_selected = (filter.sessions.is_empty() || names.ids.contains(id))
                 && subagents.as_ref().is_none_or(|ids| ids.contains(id))
                 && filter.older_than.is_none_or(is_old)
                 && (filter.projects.is_empty() || filter.projects.iter().any(is_below))
                 && (!filter.no_turns || row.is_some_and(|row| has_no_turn(row, &rollout.path)));
-            if !passes {
+            if !is_selected {
                 continue;
             }
             let selected = chosen.entry(id.to_string()).or_default();
@@ -130,14 +130,14 @@ impl TrashSelection {
         }
         let conversations: Vec<_> = chosen.into_values().collect();
         Ok(Self {
-            needed_by: find_dependent_forks(&rollouts, &conversations),
+            dependent_forks: find_dependent_forks(&rollouts, &conversations),
             conversations,
             names,
         })
     }
 }
 
-pub(super) fn read_rows(
+pub(super) fn read_rows_by_id(
     state_database: Option<&Path>,
 ) -> Result<HashMap<ConversationId, ThreadRow>, DatabaseError> {
     let Some(state_database) = state_database else {
@@ -155,9 +155,9 @@ fn has_no_turn(row: &ThreadRow, path: &Path) -> bool {
     // The row of a subagent has no message either, although it has turns.
     row.first_user_message.is_empty()
         && rollout::scan(path, Depth::Turns, |_| ()).is_ok_and(|scan| {
-            let is_begun = scan.meta.is_some_and(|meta| meta.base_id().is_none());
-            let is_empty = scan.messages.is_empty() && scan.turn.context.is_none();
-            is_begun && is_empty && scan.bad_lines == 0
+            let has_no_base = scan.meta.is_some_and(|meta| meta.base_id().is_none());
+            let has_no_entries = scan.messages.is_empty() && scan.turn.context.is_none();
+            has_no_base && has_no_entries && scan.bad_lines == 0
         })
 }
 
@@ -170,11 +170,11 @@ fn find_dependent_forks(
         return Vec::new();
     }
     // A fork names the rollout that it continues; a conversation that was rewound has several.
-    let mut bases: HashMap<ConversationId, &str> = HashMap::new();
+    let mut chosen_rollouts: HashMap<ConversationId, &str> = HashMap::new();
     for selected in chosen {
         for path in &selected.rollouts {
             let id = parse_rollout_id(path).map(|id| ConversationId::of(&id));
-            bases.extend(id.map(|id| (id, &*selected.id)));
+            chosen_rollouts.extend(id.map(|id| (id, &*selected.id)));
         }
     }
     let chosen_ids = chosen
@@ -183,11 +183,11 @@ fn find_dependent_forks(
     let chosen_ids: HashSet<_> = chosen_ids.collect();
     let forks = rollouts.iter().filter_map(|rollout| {
         let id = rollout.id.as_ref().filter(|id| !chosen_ids.contains(id))?;
-        let base = rollout::read_head(&rollout.path)
+        let base_id = rollout::read_head(&rollout.path)
             .ok()
             .flatten()?
             .base_id()?;
-        let parent_id = bases.get(&ConversationId::of(&base))?;
+        let parent_id = chosen_rollouts.get(&ConversationId::of(&base_id))?;
         Some(DependentFork {
             id: id.to_string(),
             parent_id: (*parent_id).to_owned(),

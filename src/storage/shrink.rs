@@ -2,7 +2,7 @@
 
 use super::facts;
 use super::form::{self, ConversionError, Form, FormSizes};
-use super::selection::{ResolvedNames, read_rows};
+use super::selection::{ResolvedNames, read_rows_by_id};
 use super::walk::{self, RolloutUsage, find_rollouts};
 use crate::codex::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::history::ConversationId;
@@ -86,7 +86,7 @@ pub(crate) struct ShrinkPlan {
 impl ShrinkPlan {
     /// Plans the conversion of the rollouts of `home` that `filter` matches. Skips rollouts that are open in another
     /// process. Titles in the filter match nothing if `state_database` cannot be read.
-    pub(crate) fn new(
+    pub(crate) fn read(
         home: &Path,
         state_database: Option<&Path>,
         filter: &ShrinkFilter,
@@ -94,17 +94,17 @@ impl ShrinkPlan {
     ) -> Self {
         let mut rollouts = find_rollouts(home);
         // Without a readable database, ids still name conversations.
-        let rows = state_database.filter(|_| !filter.sessions.is_empty());
-        let rows = read_rows(rows).unwrap_or_default();
+        let has_names = !filter.sessions.is_empty();
+        let rows = read_rows_by_id(state_database.filter(|_| has_names)).unwrap_or_default();
         let names = ResolvedNames::resolve(&filter.sessions, &rollouts, &rows);
         rollouts.retain(|rollout| filter.matches(rollout, &names, now));
         rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-        let (facts, _) = facts::read(&rollouts, state_database);
+        let (facts, _) = facts::read_facts(&rollouts, state_database);
         let open_files = list_open_files(home);
         let mut items = Vec::new();
         for (rollout, (project, _)) in rollouts.into_iter().zip(facts) {
-            let is_below = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
-            if !filter.projects.is_empty() && !filter.projects.iter().any(is_below) {
+            let is_in_folder = |folder: &PathBuf| Path::new(&*project).starts_with(folder);
+            if !filter.projects.is_empty() && !filter.projects.iter().any(is_in_folder) {
                 continue;
             }
             let Some(session_id) = rollout.id else {
@@ -138,21 +138,21 @@ impl ShrinkPlan {
     }
 
     /// Returns the size in bytes of the rollouts to convert.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes_to_convert(&self) -> u64 {
         let items = self.items.iter().filter(|item| item.action.converts());
         items.map(|item| item.before_bytes).sum()
     }
 
     /// Sets the sizes after the conversion from a sample of at most [`SAMPLE_BYTES`].
-    pub(crate) fn estimate(&mut self) {
+    pub(crate) fn estimate_sizes(&mut self) {
         let to = self.to;
-        let converted = self.items.iter_mut();
-        let mut converted: Vec<_> = converted.filter(|item| item.action.converts()).collect();
-        let paths: Vec<&Path> = converted.iter().map(|item| item.path.as_path()).collect();
-        let Some(sizes) = sample(&paths, to, SAMPLE_BYTES) else {
+        let items = self.items.iter_mut();
+        let mut items: Vec<_> = items.filter(|item| item.action.converts()).collect();
+        let paths: Vec<&Path> = items.iter().map(|item| item.path.as_path()).collect();
+        let Some(sizes) = measure_samples(&paths, to, SAMPLE_BYTES) else {
             return;
         };
-        for item in &mut converted {
+        for item in &mut items {
             let before = item.before_bytes;
             item.after_bytes = match to {
                 Form::Compressed => scale(before, sizes.compressed, sizes.plain),
@@ -169,41 +169,53 @@ impl ShrinkPlan {
         deadline: Option<Instant>,
         progress: &dyn Progress,
     ) -> bool {
-        let to = self.to;
+        let target_form = self.to;
         walk::remove_temps_of_killed_conversions(home);
         let workers = parallel::thread_count();
-        let large = self
+        let large_count = self
             .items
             .partition_point(|item| item.before_bytes >= LARGE_BYTES);
-        let work = |item: &ShrinkItem, workers: usize| -> Option<Result<u64, ConversionError>> {
-            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if !item.action.converts() || is_over || progress::is_interrupted() {
-                return None;
-            }
-            let workers = u32::try_from(workers).unwrap_or(1);
-            let id = item.session_id.to_string();
-            Some(form::convert(home, &id, &item.path, to, workers, progress))
-        };
-        let (large, small) = self.items.split_at_mut(large);
-        for item in large {
-            let result = work(item, workers);
-            item.finish(result);
+        let convert_item =
+            |item: &ShrinkItem, workers: usize| -> Option<Result<u64, ConversionError>> {
+                let is_past_deadline = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                if !item.action.converts() || is_past_deadline || progress::is_interrupted() {
+                    return None;
+                }
+                let workers = u32::try_from(workers).unwrap_or(1);
+                let id = item.session_id.to_string();
+                Some(form::convert(
+                    home,
+                    &id,
+                    &item.path,
+                    target_form,
+                    workers,
+                    progress,
+                ))
+            };
+        let (large_items, small_items) = self.items.split_at_mut(large_count);
+        for item in large_items {
+            let result = convert_item(item, workers);
+            item.record_result(result);
         }
-        let mut results = Vec::with_capacity(small.len());
+        let mut results = Vec::with_capacity(small_items.len());
         let Ok(()) = parallel::run_each_ordered::<_, _, std::convert::Infallible>(
             2 * workers,
-            small.iter(),
-            |item: &ShrinkItem| work(item, 1),
+            small_items.iter(),
+            |item: &ShrinkItem| convert_item(item, 1),
             |result| {
                 results.push(result);
                 Ok(())
             },
         );
-        for (item, result) in small.iter_mut().zip(results) {
+        for (item, result) in small_items.iter_mut().zip(results) {
             // The rollouts of a rewound conversation share a lock, so two threads met there.
             let is_busy = matches!(result, Some(Err(ConversionError::Busy)));
-            let result = if is_busy { work(item, 1) } else { result };
-            item.finish(result);
+            let result = if is_busy {
+                convert_item(item, 1)
+            } else {
+                result
+            };
+            item.record_result(result);
         }
         !progress::is_interrupted()
     }
@@ -211,7 +223,7 @@ impl ShrinkPlan {
 
 impl ShrinkItem {
     /// Records the result of the conversion; `None` if it was not begun.
-    fn finish(&mut self, result: Option<Result<u64, ConversionError>>) {
+    fn record_result(&mut self, result: Option<Result<u64, ConversionError>>) {
         let error = match result {
             None if self.action.converts() => {
                 self.action = ShrinkAction::Skip;
@@ -275,20 +287,20 @@ pub(super) fn estimate_gain(rollouts: &[RolloutUsage], now: DateTime<Utc>) -> u6
         .filter(|rollout| filter.matches(rollout, &ResolvedNames::default(), now));
     let selected: Vec<_> = selected.collect();
     let paths: Vec<&Path> = selected.iter().map(|rollout| &*rollout.path).collect();
-    let before: u64 = selected.iter().map(|rollout| rollout.bytes).sum();
-    sample(&paths, Form::Compressed, REPORT_SAMPLE_BYTES).map_or(0, |sizes| {
-        before.saturating_sub(scale(before, sizes.compressed, sizes.plain))
+    let before_bytes: u64 = selected.iter().map(|rollout| rollout.bytes).sum();
+    measure_samples(&paths, Form::Compressed, REPORT_SAMPLE_BYTES).map_or(0, |sizes| {
+        before_bytes.saturating_sub(scale(before_bytes, sizes.compressed, sizes.plain))
     })
 }
 
-/// Converts the beginnings of some of the rollouts without writing: at most `bytes` bytes of text in total. Returns the
-/// total sizes of these parts; `None` if nothing could be read.
-fn sample(rollouts: &[&Path], to: Form, bytes: u64) -> Option<FormSizes> {
+/// Converts the beginnings of some of the rollouts without writing: at most `max_bytes` bytes of text in total. Returns
+/// the total sizes of these parts; `None` if nothing could be read.
+fn measure_samples(rollouts: &[&Path], to: Form, max_bytes: u64) -> Option<FormSizes> {
     let step = rollouts.len().div_ceil(SAMPLE_ROLLOUTS).max(1);
     let sampled = rollouts.iter().step_by(step);
-    let each = bytes / (sampled.len() as u64).max(1);
+    let bytes_of_each = max_bytes / (sampled.len() as u64).max(1);
     // A file that cannot be read adds nothing.
-    let parts = sampled.filter_map(|path| form::sample(path, to, each).ok());
+    let parts = sampled.filter_map(|path| form::measure_sample(path, to, bytes_of_each).ok());
     let total = parts.fold(FormSizes::default(), |total, part| FormSizes {
         plain: total.plain + part.plain,
         compressed: total.compressed + part.compressed,
@@ -296,9 +308,9 @@ fn sample(rollouts: &[&Path], to: Form, bytes: u64) -> Option<FormSizes> {
     Some(total).filter(|sizes| sizes.plain > 0 && sizes.compressed > 0)
 }
 
-/// Returns `bytes` × `into` / `from`.
-fn scale(bytes: u64, into: u64, from: u64) -> u64 {
-    let scaled = u128::from(bytes) * u128::from(into) / u128::from(from.max(1));
+/// Returns `bytes` × `numerator` / `denominator`.
+fn scale(bytes: u64, numerator: u64, denominator: u64) -> u64 {
+    let scaled = u128::from(bytes) * u128::from(numerator) / u128::from(denominator.max(1));
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 

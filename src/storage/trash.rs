@@ -100,12 +100,12 @@ pub(crate) enum TrashError {
 }
 
 /// Returns the rollouts, each with its file name in the entry. The names are unique.
-fn name_files(rollouts: &[PathBuf]) -> Vec<(ListedPath, String)> {
-    let files = rollouts.iter().enumerate().map(|(n, path)| {
+fn assign_entry_names(rollouts: &[PathBuf]) -> Vec<(ListedPath, String)> {
+    let files = rollouts.iter().enumerate().map(|(i, path)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = match n {
+        let name = match i {
             0 => name.into_owned(),
-            _ => format!("{n}-{name}"),
+            _ => format!("{i}-{name}"),
         };
         (ListedPath(path.clone()), name)
     });
@@ -127,9 +127,14 @@ pub(crate) struct TrashEntry {
 
 impl TrashEntry {
     /// Returns the size of the rollouts in bytes. A missing file counts as empty.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(crate) fn rollout_bytes(&self) -> u64 {
         let files = self.conversation.files.iter();
-        let sizes = files.map(|(_, name)| self.folder.join(name).metadata().map_or(0, |m| m.len()));
+        let sizes = files.map(|(_, name)| {
+            self.folder
+                .join(name)
+                .metadata()
+                .map_or(0, |meta| meta.len())
+        });
         sizes.sum()
     }
 }
@@ -186,7 +191,7 @@ impl ConversationTrash {
                 .map(|path| ListedPath(path.to_path_buf())),
             row,
             names,
-            files: name_files(&selected.rollouts),
+            files: assign_entry_names(&selected.rollouts),
             modes: metas.iter().map(modes::of).collect(),
         };
         // Two homes may have the conversation, and trash it in one second.
@@ -198,10 +203,10 @@ impl ConversationTrash {
             folder: pending,
             conversation,
         };
-        let done = entry.write().and_then(|()| entry.remove_from_home());
-        if let Err(e) = done {
+        let result = entry.write_entry().and_then(|()| entry.remove_from_home());
+        if let Err(e) = result {
             // The writer lock is still held, so Codex has not touched the home since.
-            entry.settle(&self.folder)?;
+            entry.finish_or_undo(&self.folder)?;
             return Err(e);
         }
         atomic::rename_new(&entry.folder, &target)?;
@@ -221,7 +226,7 @@ impl ConversationTrash {
         let home = &conversation.home.0;
         let busy = || TrashError::Busy(conversation.id.clone());
         let _writer = WriterLock::take(home, &conversation.id)?.ok_or_else(busy)?;
-        entry.check_absent()?;
+        entry.refuse_other_copies()?;
         // The rollouts before the row, for the same reason as in `remove_from_home_unchecked`.
         entry.restore_into_home()?;
         tree::remove(&entry.folder)?;
@@ -237,17 +242,17 @@ impl ConversationTrash {
         age: TimeDelta,
         now: DateTime<Utc>,
     ) -> Result<Vec<TrashEntry>, TrashError> {
-        let mut entries = list(&self.folder, |name| !name.starts_with(b"."))?;
+        let mut entries = list_entries_in(&self.folder, is_complete_entry)?;
         entries.reverse();
-        let dated = entries.iter().map(|entry| Dated {
+        let dated_entries = entries.iter().map(|entry| Dated {
             path: entry.folder.join(DOCUMENT),
             at: entry.conversation.trashed_at,
         });
-        let dated: Vec<_> = dated.collect();
+        let dated_entries: Vec<_> = dated_entries.collect();
         // A wrong clock would let fresh entries expire, and their removal cannot be undone.
-        let ages = disk_clock::confirmed_ages(&self.folder, now, age, &dated)?;
+        let ages = disk_clock::confirmed_ages(&self.folder, now, age, &dated_entries)?;
         let entries = entries.into_iter().zip(ages);
-        let expired = entries.filter(|(_, known)| *known > age);
+        let expired = entries.filter(|(_, confirmed_age)| *confirmed_age > age);
         Ok(expired.map(|(entry, _)| entry).collect())
     }
 
@@ -269,7 +274,7 @@ impl ConversationTrash {
 /// # Errors
 /// The trash cannot be listed, or an entry cannot be read or was written by a newer version.
 pub(crate) fn list_entries(manager_home: &Path) -> Result<Vec<TrashEntry>, TrashError> {
-    list(&manager_home.join(FOLDER), |name| !name.starts_with(b"."))
+    list_entries_in(&manager_home.join(FOLDER), is_complete_entry)
 }
 
 /// Returns the rollouts of `home` in the trash, the newest first.
@@ -286,17 +291,25 @@ pub(crate) fn list_rollouts(manager_home: &Path, home: &Path) -> Result<Vec<Path
     Ok(rollouts.collect())
 }
 
-fn list(folder: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<TrashEntry>, TrashError> {
+/// Returns true for the name of an entry, but not of the lock or of an incomplete entry.
+fn is_complete_entry(name: &[u8]) -> bool {
+    !name.starts_with(b".")
+}
+
+fn list_entries_in(
+    folder: &Path,
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<TrashEntry>, TrashError> {
     let mut entries = Vec::new();
     for (name, kind) in tree::list_if_exists(folder)? {
-        let entry = folder.join(&name);
+        let entry_folder = folder.join(&name);
         if kind.is_dir()
             && is_wanted(name.as_encoded_bytes())
-            && let DocumentState::Good(conversation) = document::read(&entry.join(DOCUMENT))?
+            && let DocumentState::Good(conversation) = document::read(&entry_folder.join(DOCUMENT))?
             && TrashedConversation::is_within_home(&conversation)
         {
             entries.push(TrashEntry {
-                folder: entry,
+                folder: entry_folder,
                 conversation,
             });
         }
@@ -321,9 +334,9 @@ pub(crate) fn recover(manager_home: &Path) -> Result<usize, TrashError> {
         return Ok(0);
     }
     let trash = ConversationTrash::lock(manager_home)?;
-    let pending = list(&folder, is_pending)?;
+    let pending = list_entries_in(&folder, is_pending)?;
     for entry in &pending {
-        entry.settle(&trash.folder)?;
+        entry.finish_or_undo(&trash.folder)?;
     }
     // As long as an entry has no document, nothing was taken out of the home.
     for (name, _) in tree::list(&folder).at("list", &folder)? {
@@ -338,7 +351,7 @@ pub(crate) fn recover(manager_home: &Path) -> Result<usize, TrashError> {
 
 impl TrashEntry {
     /// Writes the entry. The rollouts are linked, or copied from another file system.
-    fn write(&self) -> Result<(), TrashError> {
+    fn write_entry(&self) -> Result<(), TrashError> {
         atomic::create_private_folder(&self.folder)?;
         for (path, name) in &self.conversation.files {
             links::publish_copy(&path.0, &self.folder.join(name))?;
@@ -353,7 +366,7 @@ impl TrashEntry {
     fn remove_from_home(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
         for (path, name) in &conversation.files {
-            if !is_same_file(&path.0, &self.folder.join(name))? {
+            if !is_same_or_copy(&path.0, &self.folder.join(name))? {
                 return Err(TrashError::Changed(conversation.id.clone()));
             }
         }
@@ -365,8 +378,8 @@ impl TrashEntry {
     fn remove_from_home_unchecked(&self) -> Result<(), TrashError> {
         let conversation = &self.conversation;
         if let Some(database) = &conversation.database {
-            // The row before the rollout: Codex indexes a rollout without a row again, but keeps a row
-            // without a rollout (0.169).
+            // The row before the rollout: Codex 0.169 indexes a rollout without a row again, but keeps a row without a
+            // rollout.
             saved_row::delete(&database.0, &conversation.id)?;
         }
         session_index::remove_lines(&conversation.home.0, &ConversationId::of(&conversation.id))?;
@@ -405,17 +418,17 @@ impl TrashEntry {
     }
 
     /// Undoes an interrupted move if all rollouts are in the home, else finishes it.
-    fn settle(&self, trash: &Path) -> Result<(), TrashError> {
+    fn finish_or_undo(&self, trash: &Path) -> Result<(), TrashError> {
         if self.folder.symlink_metadata().is_err() {
             return Ok(());
         }
         let files = &self.conversation.files;
-        let is_whole = self.folder.join(DOCUMENT).symlink_metadata().is_ok();
+        let has_document = self.folder.join(DOCUMENT).symlink_metadata().is_ok();
         // The rollouts decide because they are removed last. Row and names can be written again in any state.
-        let all_live = files
+        let all_in_home = files
             .iter()
             .all(|(path, _)| path.0.symlink_metadata().is_ok());
-        if is_whole && !all_live {
+        if has_document && !all_in_home {
             self.remove_from_home_unchecked()?;
             let name = self
                 .folder
@@ -425,7 +438,7 @@ impl TrashEntry {
             let target = trash.join(name.trim_start_matches(PENDING));
             return Ok(atomic::rename_new(&self.folder, &target)?);
         }
-        if is_whole {
+        if has_document {
             self.restore_into_home()?;
         }
         tree::remove(&self.folder)?;
@@ -433,25 +446,28 @@ impl TrashEntry {
     }
 
     /// Fails if the home has another file of this conversation, in plain or compressed form, archived or not. If there
-    /// are two files, Codex's next move replaces one by the other (0.169).
+    /// are two files, the next move by Codex 0.169 replaces one by the other.
     ///
     /// # Errors
     /// Another file is found, or it cannot be compared.
-    pub(crate) fn check_absent(&self) -> Result<(), TrashError> {
+    pub(crate) fn refuse_other_copies(&self) -> Result<(), TrashError> {
         let files = &self.conversation.files;
-        let name = |path: &Path| Some(RolloutName::parse(path)?.name);
-        let names: Vec<_> = files.iter().filter_map(|(path, _)| name(&path.0)).collect();
-        let mut candidates = Vec::new();
+        let rollout_name = |path: &Path| Some(RolloutName::parse(path)?.name);
+        let own_names: Vec<_> = files
+            .iter()
+            .filter_map(|(path, _)| rollout_name(&path.0))
+            .collect();
+        let mut found_paths = Vec::new();
         files::visit_rollouts(&self.conversation.home.0, &mut |entry, path, _| {
-            if name(&path).is_some_and(|name| names.contains(&name)) {
-                candidates.push(entry.path());
+            if rollout_name(&path).is_some_and(|name| own_names.contains(&name)) {
+                found_paths.push(entry.path());
             }
         });
-        candidates.extend(files.iter().map(|(path, _)| path.0.clone()));
-        for path in candidates {
+        found_paths.extend(files.iter().map(|(path, _)| path.0.clone()));
+        for path in found_paths {
             let listed_file = files.iter().find(|(listed, _)| listed.0 == path);
             let is_trashed_copy = match listed_file {
-                Some((_, name)) => is_same_file(&path, &self.folder.join(name))?,
+                Some((_, entry_name)) => is_same_or_copy(&path, &self.folder.join(entry_name))?,
                 None => false,
             };
             if path.symlink_metadata().is_ok() && !is_trashed_copy {
@@ -463,22 +479,24 @@ impl TrashEntry {
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
-    let set = modes::set(mode, |mode| {
+    let result = modes::set(mode, |mode| {
         std::fs::set_permissions(beneath::resolve(path)?, mode)
     });
-    set.at("set the mode of", path)
+    result.at("set the mode of", path)
 }
 
 /// Returns true if both files exist, and are links to one file, or copies: of equal size, and with equal mtime or text.
-fn is_same_file(first: &Path, second: &Path) -> Result<bool, IoError> {
-    let (Some((a, one)), Some((b, other))) = (file_id::stat(first)?, file_id::stat(second)?) else {
+fn is_same_or_copy(first: &Path, second: &Path) -> Result<bool, IoError> {
+    let (Some((first_id, first_meta)), Some((second_id, second_meta))) =
+        (file_id::stat(first)?, file_id::stat(second)?)
+    else {
         return Ok(false);
     };
-    if a.is_same(b) || one.len() != other.len() {
-        return Ok(a.is_same(b));
+    if first_id.is_same(second_id) || first_meta.len() != second_meta.len() {
+        return Ok(first_id.is_same(second_id));
     }
     // Disks keep times with different precision.
-    let is_copy = one.modified().ok() == other.modified().ok()
+    let is_copy = first_meta.modified().ok() == second_meta.modified().ok()
         || rollout::compare(first, second).at("compare", first)? == Relation::Equal;
     Ok(is_copy)
 }

@@ -65,7 +65,7 @@ pub(crate) struct VacuumPlan {
 
 impl VacuumPlan {
     /// Examines the databases of `home`. With `keep_logs`, log entries older than that are deleted.
-    pub(crate) fn new(
+    pub(crate) fn read(
         home: &Path,
         env: &Environment,
         keep_logs: Option<TimeDelta>,
@@ -76,7 +76,7 @@ impl VacuumPlan {
             ..Self::default()
         };
         for path in find_databases(home, env) {
-            match examine(&path, plan.logs_since) {
+            match examine_database(&path, plan.logs_since) {
                 Ok(item) if item.after_bytes < item.before_bytes => plan.items.push(item),
                 Ok(_) => {}
                 Err(e) => plan.unreadable.push(e),
@@ -110,13 +110,13 @@ impl VacuumPlan {
         }
         let mut exchange = FileExchange::begin(manager_home, JOURNAL, home, &policy)?;
         for mut item in std::mem::take(&mut self.items) {
-            let since = self
+            let logs_since = self
                 .logs_since
                 .filter(|_| is_database_named(&item.path, LOGS));
             let mut compact = CompactCopy::default();
             let written =
                 exchange.add_replacement(&item.path, |staged| -> Result<(), VacuumError> {
-                    compact = write_compact(&item.path, staged, since)?;
+                    compact = write_compact_copy(&item.path, staged, logs_since)?;
                     Ok(())
                 });
             match written {
@@ -165,21 +165,33 @@ fn find_databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
     databases
 }
 
-fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem, DatabaseError> {
-    let since = logs_since.filter(|_| is_database_named(path, LOGS));
+fn examine_database(
+    path: &Path,
+    logs_since: Option<DateTime<Utc>>,
+) -> Result<VacuumItem, DatabaseError> {
+    let logs_since = logs_since.filter(|_| is_database_named(path, LOGS));
     let (pages, free, page_size, rows, old_rows) = database_view::read(path, |connection| {
-        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let (rows, old_rows) = match since {
+        let query_number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let (rows, old_rows) = match logs_since {
             None => (0, 0),
-            Some(since) => {
-                let before = since.timestamp();
-                let old_rows = format!("SELECT count(*) FROM logs WHERE ts < {before}");
-                (number("SELECT count(*) FROM logs")?, number(&old_rows)?)
+            Some(logs_since) => {
+                let first_kept_time = logs_since.timestamp();
+                let old_rows = format!("SELECT count(*) FROM logs WHERE ts < {first_kept_time}");
+                (
+                    query_number("SELECT count(*) FROM logs")?,
+                    query_number(&old_rows)?,
+                )
             }
         };
-        let pages = number("PRAGMA page_count")?;
-        let free = number("PRAGMA freelist_count")?;
-        Ok((pages, free, number("PRAGMA page_size")?, rows, old_rows))
+        let pages = query_number("PRAGMA page_count")?;
+        let free = query_number("PRAGMA freelist_count")?;
+        Ok((
+            pages,
+            free,
+            query_number("PRAGMA page_size")?,
+            rows,
+            old_rows,
+        ))
     })?;
     let before_bytes = size_with_sidecars(path);
     let used_pages = (pages - free).max(1);
@@ -202,7 +214,7 @@ fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem,
 /// Returns the number of bytes that a vacuum of a database frees if it deletes log entries from before `logs_since`;
 /// 0 if the database cannot be read.
 pub(super) fn estimate_gain(path: &Path, logs_since: DateTime<Utc>) -> u64 {
-    let item = examine(path, Some(logs_since));
+    let item = examine_database(path, Some(logs_since));
     item.map_or(0, |item| item.before_bytes - item.after_bytes)
 }
 
@@ -213,19 +225,19 @@ struct CompactCopy {
     deleted_rows: u64,
 }
 
-/// Writes a compact copy of the database `source`, without the log entries before `since`.
-fn write_compact(
+/// Writes a compact copy of the database `source`, without the log entries before `logs_since`.
+fn write_compact_copy(
     source: &Path,
     staged: &Path,
-    since: Option<DateTime<Utc>>,
+    logs_since: Option<DateTime<Utc>>,
 ) -> Result<CompactCopy, VacuumError> {
     database::write_snapshot(source, staged)?;
     let rows_before = database::count_rows(staged)?;
-    let deleted_rows = database::compact(staged, since.map(|since| since.timestamp()))?;
+    let deleted_rows = database::compact(staged, logs_since.map(|since| since.timestamp()))?;
     // The copy is checked although SQLite wrote it, because the disk may be full or faulty.
     database::check_integrity(staged)?;
     let rows_after = database::count_rows(staged)?;
-    let is_complete = rows_before.len() == rows_after.len()
+    let keeps_other_rows = rows_before.len() == rows_after.len()
         && rows_before
             .iter()
             .zip(&rows_after)
@@ -233,7 +245,7 @@ fn write_compact(
                 let deleted = if table == "logs" { deleted_rows } else { 0 };
                 *before == *after + deleted
             });
-    if !is_complete {
+    if !keeps_other_rows {
         return Err(VacuumError::Different(source.to_path_buf()));
     }
     copy_permissions(source, staged)?;

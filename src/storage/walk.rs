@@ -44,9 +44,9 @@ pub(super) struct UsageWalk {
 }
 
 impl UsageWalk {
-    /// Adds the files below `top` of the kinds that pass `accepts`. Ends early if the user interrupts.
-    pub(super) fn add_folder(&mut self, top: &Path, accepts: impl Fn(HomeEntryKind) -> bool) {
-        let walk = WalkDir::new(top).follow_root_links(true).into_iter();
+    /// Adds the files below `folder` of the kinds that pass `counts`. Ends early if the user interrupts.
+    pub(super) fn add_folder(&mut self, folder: &Path, counts: impl Fn(HomeEntryKind) -> bool) {
+        let walk = WalkDir::new(folder).follow_root_links(true).into_iter();
         for entry in walk.take_while(|_| !progress::is_interrupted()) {
             let Ok(entry) = entry else {
                 self.unreadable += 1;
@@ -60,9 +60,9 @@ impl UsageWalk {
                 continue;
             };
             let path = entry.path();
-            let relative = path.strip_prefix(top).unwrap_or(path);
+            let relative = path.strip_prefix(folder).unwrap_or(path);
             let kind = kind_of(relative);
-            if !accepts(kind) {
+            if !counts(kind) {
                 continue;
             }
             self.files += 1;

@@ -72,7 +72,7 @@ impl ConversationParts {
             if !goes_on {
                 break;
             }
-            transcript::read(&part.slices, options, |mut entry| {
+            transcript::read_entries(&part.slices, options, |mut entry| {
                 entry.map_texts(&mut *redact);
                 goes_on = each(TranscriptPiece::Entry(&part.id, entry));
                 goes_on

@@ -4,7 +4,7 @@ use crate::choices::conversation_picker::rows::{OfferedConversation, QUESTION, r
 use crate::codex::home::ARCHIVED_SESSIONS;
 use crate::codex::threads::ListedThread;
 use crate::context::Context;
-use crate::copies::archived::{group_rollouts, list_ids_on_disk, read_threads};
+use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk, read_threads};
 use crate::copies::source::ConversationSource;
 use crate::error::{CommandError, Result};
 use crate::ui::picker::{Picker, PickerOptions, PickerScope};
@@ -61,7 +61,7 @@ fn list_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversatio
         is_unlisted,
         is_running: false,
     };
-    let mut rollouts = group_rollouts(source.files());
+    let mut rollouts = group_rollouts_by_conversation(source.files());
     let listed = read_threads(source).into_iter();
     let listed = listed.filter(|thread| rollouts.remove(&thread.id.to_lowercase()).is_some());
     let mut rows: Vec<_> = listed.map(|thread| offer(thread, false)).collect();

@@ -64,7 +64,7 @@ fn describe_match(
         turn: Some(turn),
     };
     let mut entries = Vec::new();
-    let read = transcript::read(&chain.parts.last()?.slices, options, |entry| {
+    let read = transcript::read_entries(&chain.parts.last()?.slices, options, |entry| {
         entries.push(entry);
         true
     });

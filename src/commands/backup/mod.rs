@@ -286,13 +286,15 @@ fn find_losses_since(
     manifest: &ArchiveManifest,
     context: &Context,
 ) -> Vec<LossJson> {
-    archived::find_lost_since(previous, &file_name(new), manifest, context).unwrap_or_else(|e| {
-        context.ui.warn(format_args!(
-            "the new archive was not compared with earlier ones for lost messages: {}",
-            e.to_one_line()
-        ));
-        Vec::new()
-    })
+    archived::find_and_record_losses(previous, &file_name(new), manifest, context).unwrap_or_else(
+        |e| {
+            context.ui.warn(format_args!(
+                "the new archive was not compared with earlier ones for lost messages: {}",
+                e.to_one_line()
+            ));
+            Vec::new()
+        },
+    )
 }
 
 fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {

@@ -6,7 +6,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::archive::scan::HomeScan;
 use crate::commands::diff::content::Change;
 use crate::conversations::messages::{self, MessageCounts};
-use crate::copies::archived::group_rollouts;
+use crate::copies::archived::group_rollouts_by_conversation;
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result};
 use crate::io::IoContext;
@@ -38,7 +38,10 @@ pub(super) fn compare(
     live: &HomeScan,
     home: &Path,
 ) -> Result<Vec<ConversationDiff>> {
-    let (archived, live) = (group_rollouts(archive.files()), group_rollouts(&live.files));
+    let (archived, live) = (
+        group_rollouts_by_conversation(archive.files()),
+        group_rollouts_by_conversation(&live.files),
+    );
     let ids: BTreeSet<_> = archived.keys().chain(live.keys()).collect();
     let mut changed = Vec::new();
     for id in ids {
@@ -91,17 +94,17 @@ fn count_messages(
     let (mut live, mut archived) = (Vec::new(), Vec::new());
     for file in new {
         let path = home.join(file.path.as_path());
-        live.extend(messages::read(&path).at("read", &path)?);
+        live.extend(messages::read_messages(&path).at("read", &path)?);
     }
     for file in old {
-        // `messages::read` takes a path, because the file name shows whether a rollout is compressed.
+        // `read_messages` takes a path, because the file name shows whether a rollout is compressed.
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
         let path = folder
             .path()
             .join(file.path.as_path().file_name().unwrap_or_default());
         let copy = File::create_new(&path).at("create", &path)?;
         file_extract::extract_entry(archive, file, &copy)?;
-        archived.extend(messages::read(&path).at("read", &path)?);
+        archived.extend(messages::read_messages(&path).at("read", &path)?);
     }
     let missing = |held: &[_], all: &[_]| {
         let mut counts = MessageCounts::default();

@@ -12,7 +12,7 @@ use crate::commands::find::found::{Found, FoundArchive};
 use crate::context::Context;
 use crate::conversations::search::conversation_filter::ConversationFilter;
 use crate::conversations::search::evaluate::SearchResult;
-use crate::copies::archived::{group_rollouts, list_ids_on_disk};
+use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk};
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result};
 use crate::history::session_index;
@@ -93,7 +93,7 @@ fn search_archive(
     search: impl Fn(&SearchedHome<'_>) -> Result<SearchResult>,
 ) -> Result<(Vec<String>, SearchResult)> {
     let archive = ArchiveReader::open(path)?;
-    let mut searched_rollouts = group_rollouts(archive.files());
+    let mut searched_rollouts = group_rollouts_by_conversation(archive.files());
     searched_rollouts.retain(|id, _| !known_ids.contains(id));
     if searched_rollouts.is_empty() {
         let no_hits = SearchResult {

@@ -122,14 +122,14 @@ impl HitRow<'_> {
         ];
         let mut lines = vec![wrap(2, head.join("  "))];
         if self.nearby.is_empty() && in_title.is_none() {
-            let place = format_place(self.hit.turn, self.hit.role.name());
+            let place = format_project(self.hit.turn, self.hit.role.name());
             let place = ui.paint(Style::Dim, place);
             let text = highlight_matches(&self.hit.snippet, context);
             lines.push(wrap(4, format!("    {place} {text}")));
         }
         let mut last = None;
         for line in &self.nearby {
-            let place = format_place(Some(line.turn), line.role.name());
+            let place = format_project(Some(line.turn), line.role.name());
             if last.as_ref() != Some(&place) {
                 lines.push(format!("    {}", ui.paint(Style::Dim, &place)));
                 last = Some(place);
@@ -207,7 +207,7 @@ impl HitRow<'_> {
     }
 }
 
-fn format_place(turn: Option<u32>, author: &str) -> String {
+fn format_project(turn: Option<u32>, author: &str) -> String {
     match turn {
         Some(turn) => format!("turn {turn}, {author}:"),
         None => format!("{author}:"),

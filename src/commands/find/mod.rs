@@ -290,7 +290,10 @@ impl FindArgs {
     ) -> Result<()> {
         let ui = &context.ui;
         let access = IndexAccess::new(context);
-        if !ui.writes_to_terminal() || ui.wants_tsv() || self.no_refresh || !access.is_unfinished()
+        if !ui.writes_to_terminal()
+            || ui.wants_tsv()
+            || self.no_refresh
+            || !access.lacks_complete_update()
         {
             return Ok(());
         }
@@ -346,10 +349,10 @@ impl FindArgs {
         let is_miss = result.hits.is_empty() || result.relaxation.is_some();
         if is_miss && !report.is_complete && access.problem.borrow().is_none() {
             // The text may be in a conversation that Codex's database does not list.
-            let read = report.read;
+            let read = report.conversations_read;
             drop(store);
             (store, report) = access.open_updated(Thoroughness::All)?;
-            report.read += read;
+            report.conversations_read += read;
             result = self.evaluate(&store, query, filter)?;
         }
         let problem = access.problem.borrow_mut().take();
@@ -362,7 +365,7 @@ impl FindArgs {
         }
         warn_skipped(&report.skipped, context);
         Ok(Found {
-            refreshed: report.read,
+            refreshed: report.conversations_read,
             conversations: store.count_conversations()?,
             is_partial: !report.skipped.is_empty() || is_stale && result.hits.is_empty(),
             result,

@@ -4,7 +4,7 @@ use crate::codex::auth::AuthFile;
 use crate::codex::config::CredentialStore;
 use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
-use crate::copies::unreadable_fixes::set_fixes;
+use crate::copies::unreadable_fixes::set_restore_fixes;
 use crate::history::check::{Findings, compare};
 use crate::history::repair_plan::RepairContext;
 use crate::history::{HistoryError, SkippedFile};
@@ -39,6 +39,6 @@ pub(super) fn find_differences(context: &Context) -> Result<Findings, HistoryErr
     let auth = auth.filter(|_| reads_auth);
     let live = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
     let mut findings = compare(home, database.as_deref(), live.as_deref())?;
-    set_fixes(&mut findings.report.unreadable, context);
+    set_restore_fixes(&mut findings.report.unreadable, context);
     Ok(findings)
 }

@@ -4,7 +4,9 @@ use crate::context::Context;
 use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::places;
-use crate::copies::losses::report::{CheckExtent, LossJson, describe, record, warn_of_failures};
+use crate::copies::losses::report::{
+    CheckExtent, LossJson, record_losses, to_json_rows, warn_of_failures,
+};
 use crate::copies::losses::search::{FoundLosses, LossSearch};
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::thread_choice;
@@ -51,13 +53,13 @@ impl LossesArgs {
         if self.vault {
             add_vault(&mut search, context)?;
         }
-        places::add_files(&mut search, context)?;
+        places::add_single_files(&mut search, context)?;
         let acceptance = LossAcceptance::read(search.live(), context)?;
         acceptance.withdraw_returned(context);
-        let report = search.run(&acceptance.accepted)?;
+        let report = search.find_losses(&acceptance.accepted)?;
         warn_of_failures(&report, context);
         is_whole &= report.failures.is_empty();
-        let mut listed = describe(&report.losses, &search.places, context);
+        let mut listed = to_json_rows(&report.losses, &search.places, context);
         let accepted = self.accept(&report, &listed, context)?;
         listed.retain(|loss| !accepted.contains(&loss.session_id));
         if self.accept.is_empty() {
@@ -66,7 +68,7 @@ impl LossesArgs {
             } else {
                 CheckExtent::WithoutVault
             };
-            record(&report, &listed, &search.places, &extent, context);
+            record_losses(&report, &listed, &search.places, &extent, context);
         }
         show(&listed, context);
         let json = object()
@@ -145,7 +147,7 @@ fn show(losses: &[LossJson], context: &Context) {
     for loss in losses {
         let title = ui.paint(Style::Strong, printable(&loss.title));
         ui.line(format_args!("\n{title}  {}", loss.session_id));
-        let since = loss.first_lost_text(context);
+        let since = loss.format_first_lost(context);
         ui.line(format_args!(
             "  {}{since}, in {}",
             pluralize(loss.lost_messages, "message"),

@@ -59,7 +59,7 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
     // `sqlite_home` or CODEX_SQLITE_HOME may have the databases on another disk.
     let databases = CodexConfig::read(home).database_folder(home, &context.env);
     let state = context.state_database();
-    let report = storage::measure(
+    let report = storage::measure_home(
         home,
         context.manager_home(),
         databases.as_deref(),

@@ -133,10 +133,10 @@ impl ScopeArgs {
             .max_time
             .map(|limit| Instant::now() + limit.to_std().unwrap_or_default());
         let state = context.state_database();
-        let mut plan = ShrinkPlan::new(home, state.as_deref(), filter, context.now());
+        let mut plan = ShrinkPlan::read(home, state.as_deref(), filter, context.now());
         check_names(&plan.names)?;
         let completed = if self.dry_run {
-            plan.estimate();
+            plan.estimate_sizes();
             true
         } else {
             refuse_during_restore(context)?;
@@ -145,7 +145,7 @@ impl ScopeArgs {
                 Form::Compressed => "compressing",
                 Form::Plain => "expanding",
             };
-            let bar = context.ui.bar(action, plan.bytes());
+            let bar = context.ui.bar(action, plan.bytes_to_convert());
             plan.apply(home, deadline, &bar)
         };
         self.show(context, filter.to, &plan.items);

@@ -112,7 +112,7 @@ impl TrashItem {
     }
 
     fn of_entry(entry: &TrashEntry, action: &'static str) -> Self {
-        let size = entry.bytes();
+        let size = entry.rollout_bytes();
         Self {
             session_id: entry.conversation.id.clone(),
             title: entry.conversation.title.clone(),
@@ -224,7 +224,7 @@ impl TrashArgs {
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let entries = trash::list_entries(manager_home)?;
-        let size = entries.iter().map(TrashEntry::bytes).sum();
+        let size = entries.iter().map(TrashEntry::rollout_bytes).sum();
         let contents = format!(
             "{}, {}",
             pluralize(entries.len(), "conversation"),
@@ -286,7 +286,7 @@ impl UndeleteArgs {
             let mut item = TrashItem::of_entry(entry, "undelete");
             let result = match &trash {
                 Some(trash) => trash.put_back(entry),
-                None => entry.check_absent(),
+                None => entry.refuse_other_copies(),
             };
             if let Err(e) = result {
                 item.action = "skip";
@@ -421,7 +421,7 @@ fn select_conversations(
     context: &Context,
 ) -> Result<TrashSelection> {
     let state = context.state_database();
-    let selection = TrashSelection::new(home, state.as_deref(), filter, context.now());
+    let selection = TrashSelection::select(home, state.as_deref(), filter, context.now());
     Ok(selection.map_err(TrashError::from)?)
 }
 
@@ -457,7 +457,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
 /// Fails if a name is unknown or ambiguous, or if a fork that is not chosen needs a chosen conversation.
 fn check_selection(selection: &TrashSelection) -> Result<()> {
     check_names(&selection.names)?;
-    if selection.needed_by.is_empty() {
+    if selection.dependent_forks.is_empty() {
         return Ok(());
     }
     let mut error =
@@ -465,7 +465,7 @@ fn check_selection(selection: &TrashSelection) -> Result<()> {
     for DependentFork {
         id: child,
         parent_id: parent,
-    } in &selection.needed_by
+    } in &selection.dependent_forks
     {
         error = error.hint(format!(
             "{child} begins with the history of {parent}: move both, or neither"

@@ -45,7 +45,7 @@ impl VacuumArgs {
         require_codex_home(context)?;
         let home = context.codex_home();
         // Codex deletes old entries of its log at each start, and never gives the space back (0.169).
-        let mut plan = VacuumPlan::new(home, &context.env, self.keep_logs, context.now());
+        let mut plan = VacuumPlan::read(home, &context.env, self.keep_logs, context.now());
         if !self.dry_run && !plan.items.is_empty() {
             refuse_during_restore(context)?;
             let manager_home = context.manager_home();

@@ -68,7 +68,7 @@ fn keep_last_copies(
     let (search, losses) = find_losses(restic, snapshots.to_vec(), context)?;
     for loss in losses {
         let is_snapshot = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::Snapshot;
-        for places in loss.needed_places(&search.places, is_snapshot) {
+        for places in loss.find_needed_places(&search.places, is_snapshot) {
             let names: Vec<_> = places.into_iter().map(|place| place.name).collect();
             plan.keep_one_of(&names, &describe_last_copy(&loss.id));
         }
@@ -89,7 +89,7 @@ fn find_losses(
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     add_snapshots(&mut search, restic, snapshots, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
-    let found_losses = search.run(&acceptance.accepted)?;
+    let found_losses = search.find_losses(&acceptance.accepted)?;
     match found_losses.failures.into_iter().next() {
         Some((_, e)) => Err(e),
         None => Ok((search, found_losses.losses)),

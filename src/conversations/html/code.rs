@@ -4,7 +4,7 @@
 //! choose wrong colours, but it never changes the text. Libraries for highlighting are large (syntect takes 40 MB and
 //! 0.3 s for the first block) or compile a parser in C for each language.
 
-use super::escape::{escape_html, push_escape_html, push_span};
+use super::escape::{escape_html, push_escaped, push_span};
 use std::fmt::Write as _;
 
 struct Language {
@@ -147,28 +147,28 @@ const LANGUAGES: [Language; 12] = [
 ];
 
 /// Appends a block of code. `info` is the text after ```` ``` ````; its first word is the language.
-pub(super) fn push_code_block(page: &mut String, code: &str, info: &str) {
+pub(super) fn push_code_block(html: &mut String, code: &str, info: &str) {
     let language = info.split([' ', ',', '{']).next().unwrap_or_default();
     let language = language.to_ascii_lowercase();
-    page.push_str("<pre><code");
+    html.push_str("<pre><code");
     if !language.is_empty() && language != "text" {
-        let _ = write!(page, " data-language=\"{}\"", escape_html(&language));
+        let _ = write!(html, " data-language=\"{}\"", escape_html(&language));
     }
-    page.push('>');
-    page.push_str(&highlight_code(code, &language));
-    page.push_str("</code></pre>\n");
+    html.push('>');
+    html.push_str(&highlight_code(code, &language));
+    html.push_str("</code></pre>\n");
 }
 
 /// Returns `code` as HTML, highlighted if the language is known.
 pub(super) fn highlight_code(code: &str, language: &str) -> String {
     let mut html = String::with_capacity(code.len() * 2);
-    let is_named = |known: &&Language| known.names.split(' ').any(|name| name == language);
+    let has_name = |candidate: &&Language| candidate.names.split(' ').any(|name| name == language);
     if matches!(language, "diff" | "patch") {
         push_diff(&mut html, code);
-    } else if let Some(language) = LANGUAGES.iter().find(is_named) {
-        CodeScanner { language, code }.push_to(&mut html);
+    } else if let Some(language) = LANGUAGES.iter().find(has_name) {
+        CodeScanner { language, code }.push_tokens(&mut html);
     } else {
-        push_escape_html(&mut html, code);
+        push_escaped(&mut html, code);
     }
     html
 }
@@ -176,9 +176,9 @@ pub(super) fn highlight_code(code: &str, language: &str) -> String {
 /// Highlights the lines of a diff, or of a patch in Codex's own format.
 fn push_diff(html: &mut String, diff: &str) {
     for line in diff.split_inclusive('\n') {
-        let heads = ["+++", "---", "***", "@@", "diff ", "index "];
+        let head_marks = ["+++", "---", "***", "@@", "diff ", "index "];
         let class = match line.as_bytes().first() {
-            _ if heads.iter().any(|head| line.starts_with(head)) => "hunk",
+            _ if head_marks.iter().any(|mark| line.starts_with(mark)) => "hunk",
             Some(b'+') => "added",
             Some(b'-') => "removed",
             _ => "",
@@ -194,7 +194,7 @@ struct CodeScanner<'a> {
 }
 
 impl CodeScanner<'_> {
-    fn push_to(mut self, html: &mut String) {
+    fn push_tokens(mut self, html: &mut String) {
         let mut before = '\n';
         while let Some(first) = self.code.chars().next() {
             let (len, class) = self.scan_token(first, before);
@@ -237,7 +237,8 @@ impl CodeScanner<'_> {
         }
         if first == '\'' && language.names.starts_with("rust") {
             let len = rust_char_len(code);
-            return (len, if len > 1 { "string" } else { "" });
+            let is_lifetime = len == 1;
+            return (len, if is_lifetime { "" } else { "string" });
         }
         if first.is_ascii_digit() {
             let is_number = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
@@ -249,7 +250,8 @@ impl CodeScanner<'_> {
         (first.len_utf8(), "")
     }
 
-    /// Scans a string that begins with `quote`. A string without a closing quote ends at `limit`.
+    /// Returns the length and the CSS class of the string that begins with `quote`. A string without a closing quote
+    /// ends at `limit`.
     fn scan_string(&self, quote: &str, limit: usize) -> (usize, &'static str) {
         let code = &self.code[..limit];
         let mut is_escaped = false;
@@ -261,7 +263,8 @@ impl CodeScanner<'_> {
             }
             is_escaped = c == '\\' && !is_escaped;
         }
-        (end, if self.is_key(end) { "key" } else { "string" })
+        let is_key = self.is_before_key_mark(end);
+        (end, if is_key { "key" } else { "string" })
     }
 
     fn scan_word(&self, first: char) -> (usize, &'static str) {
@@ -271,16 +274,16 @@ impl CodeScanner<'_> {
         let after = &code[first.len_utf8()..];
         let len = first.len_utf8() + after.find(|c| !is_part(c)).unwrap_or(after.len());
         let word = &code[..len];
-        let folded = word.to_ascii_lowercase();
+        let lower_word = word.to_ascii_lowercase();
         let is_sql = self.language.names.starts_with("sql");
-        let known = if is_sql { &*folded } else { word };
-        let class = if self.is_key(len) {
+        let keyword_form = if is_sql { &*lower_word } else { word };
+        let class = if self.is_before_key_mark(len) {
             "key"
         } else if self
             .language
             .keywords
             .split(' ')
-            .any(|keyword| keyword == known)
+            .any(|keyword| keyword == keyword_form)
         {
             "keyword"
         } else if first == '$' {
@@ -296,7 +299,7 @@ impl CodeScanner<'_> {
     }
 
     /// Returns true if the next character after `end`, apart from blanks, makes the text before `end` a key.
-    fn is_key(&self, end: usize) -> bool {
+    fn is_before_key_mark(&self, end: usize) -> bool {
         let after = self.code[end..].trim_start_matches([' ', '\t']);
         let next = after.chars().next();
         next.is_some_and(|next| self.language.key_marks.contains(next))
@@ -312,6 +315,7 @@ fn rust_char_len(code: &str) -> usize {
     let mut chars = code.char_indices().skip(1);
     let is_escape = chars.next().is_some_and(|(_, c)| c == '\\');
     if is_escape {
+        // The third byte is the escaped character, which may itself be a quote. `\u{10ffff}` is the longest escape.
         let end = code.bytes().skip(3).take(10).position(|b| b == b'\'');
         return end.map_or(1, |at| at + 4);
     }

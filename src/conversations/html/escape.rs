@@ -4,38 +4,38 @@ use std::fmt::Write as _;
 
 /// Appends text to HTML. Leaves out carriage returns. HTML forbids most other control characters, so they become
 /// replacement characters.
-pub(crate) fn push_escape_html(page: &mut String, text: &str) {
-    page.reserve(text.len());
+pub(crate) fn push_escaped(html: &mut String, text: &str) {
+    html.reserve(text.len());
     for c in text.chars() {
         match c {
-            '&' => page.push_str("&amp;"),
-            '<' => page.push_str("&lt;"),
-            '>' => page.push_str("&gt;"),
-            '"' => page.push_str("&quot;"),
-            '\'' => page.push_str("&#39;"),
-            '\n' | '\t' => page.push(c),
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            '\n' | '\t' => html.push(c),
             '\r' => {}
-            c if c.is_control() => page.push('\u{fffd}'),
-            c => page.push(c),
+            c if c.is_control() => html.push('\u{fffd}'),
+            c => html.push(c),
         }
     }
 }
 
 pub(crate) fn escape_html(text: &str) -> String {
     let mut html = String::new();
-    push_escape_html(&mut html, text);
+    push_escaped(&mut html, text);
     html
 }
 
 /// Appends text in a span of a CSS class. If the class is empty, appends the text without a span.
-pub(super) fn push_span(page: &mut String, class: &str, text: &str) {
+pub(super) fn push_span(html: &mut String, class: &str, text: &str) {
     if class.is_empty() {
-        push_escape_html(page, text);
+        push_escaped(html, text);
         return;
     }
-    let _ = write!(page, "<span class=\"{class}\">");
-    push_escape_html(page, text);
-    page.push_str("</span>");
+    let _ = write!(html, "<span class=\"{class}\">");
+    push_escaped(html, text);
+    html.push_str("</span>");
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Writes an HTML page entry by entry, so that a conversation of any length fits into memory.
 
 use super::code::{highlight_code, push_code_block};
-use super::escape::{escape_html, push_escape_html};
+use super::escape::{escape_html, push_escaped};
 use super::image::format_image;
 use super::message::{render_markdown, render_typed_text};
 use super::page::format_page_end;
@@ -41,126 +41,130 @@ impl<F: Fn(&DateTime<Utc>) -> String> HtmlWriter<F> {
 
     /// Begins a part of a fork, and returns the HTML of its heading. Only the turns of the fork itself get anchors.
     pub(crate) fn begin_part(&mut self, mark: &PartMark) -> String {
-        let mut page = String::new();
-        self.close_calls(&mut page);
+        let mut html = String::new();
+        self.close_open_calls(&mut html);
         self.turn = None;
         self.is_base = matches!(mark, PartMark::Base(_));
-        let text = mark.text(|id| format!("<code>{}</code>", escape_html(id)));
-        let _ = writeln!(page, "<p class=\"part\">{text}</p>");
-        page
+        let sentence = mark.format_sentence(|id| format!("<code>{}</code>", escape_html(id)));
+        let _ = writeln!(html, "<p class=\"part\">{sentence}</p>");
+        html
     }
 
     /// Adds an entry, and returns the HTML that is complete now. A tool call waits for its output, so the result may be
     /// empty.
     pub(crate) fn format_entry(&mut self, entry: TranscriptEntry) -> String {
-        let mut page = String::new();
+        let mut html = String::new();
         if self.turn != Some(entry.turn) {
-            self.close_calls(&mut page);
+            self.close_open_calls(&mut html);
             self.turn = Some(entry.turn);
-            let at = entry.at.as_ref().map(&self.format_time);
-            let at = at.map_or(String::new(), |at| {
-                format!("<time>{}</time>", escape_html(&at))
+            let time = entry.at.as_ref().map(&self.format_time);
+            let time_element = time.map_or(String::new(), |time| {
+                format!("<time>{}</time>", escape_html(&time))
             });
             let turn = entry.turn;
             let _ = if self.is_base {
-                writeln!(page, "<h2>Turn {turn}{at}</h2>")
+                writeln!(html, "<h2>Turn {turn}{time_element}</h2>")
             } else {
                 writeln!(
-                    page,
-                    "<h2 id=\"turn-{turn}\"><a href=\"#turn-{turn}\">Turn {turn}</a>{at}</h2>"
+                    html,
+                    "<h2 id=\"turn-{turn}\"><a href=\"#turn-{turn}\">Turn {turn}</a>{time_element}</h2>"
                 )
             };
         }
         let text = entry.text.trim();
         match entry.kind {
             EntryKind::ToolCall => {
-                self.flush_call(&mut page);
+                self.flush_pending_call(&mut html);
                 self.open_calls += 1;
                 // With several open calls, it is unknown to which call the next output belongs.
                 if self.open_calls == 1 {
                     self.pending_call = Some(entry);
                 } else {
-                    push_call(&mut page, &entry, None);
+                    push_collapsed_call(&mut html, &entry, None);
                 }
-                return page;
+                return html;
             }
             EntryKind::ToolOutput => {
                 self.open_calls = self.open_calls.saturating_sub(1);
                 match self.pending_call.take() {
-                    Some(call) => push_call(&mut page, &call, Some(&entry.text)),
-                    None => push_output(&mut page, &entry.text),
+                    Some(call) => push_collapsed_call(&mut html, &call, Some(&entry.text)),
+                    None => push_unmatched_output(&mut html, &entry.text),
                 }
-                return page;
+                return html;
             }
             EntryKind::Image => {
-                self.flush_call(&mut page);
-                page.push_str(&format_image(text, self.with_images));
-                return page;
+                self.flush_pending_call(&mut html);
+                html.push_str(&format_image(text, self.with_images));
+                return html;
             }
-            _ => self.close_calls(&mut page),
+            _ => self.close_open_calls(&mut html),
         }
         let _ = match entry.kind {
             EntryKind::User => writeln!(
-                page,
+                html,
                 "<div class=\"user\">\n{}</div>",
                 render_typed_text(text)
             ),
             EntryKind::Reasoning => {
                 let text = render_markdown(text);
-                writeln!(page, "<div class=\"reasoning\">\n{text}</div>")
+                writeln!(html, "<div class=\"reasoning\">\n{text}</div>")
             }
             EntryKind::Files => {
                 let files = text
                     .lines()
                     .map(|file| format!("<code>{}</code>", escape_html(file)));
                 let files = files.collect::<Vec<_>>().join(", ");
-                writeln!(page, "<p class=\"note\">changed {files}</p>")
+                writeln!(html, "<p class=\"note\">changed {files}</p>")
             }
-            EntryKind::Compaction => writeln!(page, "{}", format_compaction(text)),
+            EntryKind::Compaction => writeln!(html, "{}", format_compaction(text)),
             _ => writeln!(
-                page,
+                html,
                 "<div class=\"assistant\">\n{}</div>",
                 render_markdown(text)
             ),
         };
-        page
+        html
     }
 
     /// Returns the end of the page, which names the number of redacted secrets.
-    pub(crate) fn finish_page(&mut self, redacted: usize) -> String {
-        let mut page = String::new();
-        self.close_calls(&mut page);
-        let note = (redacted > 0).then(|| format!("{redacted} redacted"));
-        page.push_str(&format_page_end(&note.unwrap_or_default()));
-        page
+    pub(crate) fn finish_page(&mut self, redacted_count: usize) -> String {
+        let mut html = String::new();
+        self.close_open_calls(&mut html);
+        let note = match redacted_count {
+            0 => String::new(),
+            _ => format!("{redacted_count} redacted"),
+        };
+        html.push_str(&format_page_end(&note));
+        html
     }
 
-    fn flush_call(&mut self, page: &mut String) {
+    fn flush_pending_call(&mut self, html: &mut String) {
         if let Some(call) = self.pending_call.take() {
-            push_call(page, &call, None);
+            push_collapsed_call(html, &call, None);
         }
     }
 
     /// Ends the wait for outputs of tool calls.
-    fn close_calls(&mut self, page: &mut String) {
-        self.flush_call(page);
+    fn close_open_calls(&mut self, html: &mut String) {
+        self.flush_pending_call(html);
         self.open_calls = 0;
     }
 }
 
 fn format_compaction(summary: &str) -> String {
-    let text = "Codex replaced the messages above by a summary";
+    let heading = "Codex replaced the messages above by a summary";
     if summary.is_empty() {
-        return format!("<p class=\"compaction\">{text}</p>");
+        return format!("<p class=\"compaction\">{heading}</p>");
     }
     let summary = render_markdown(summary);
-    format!("<details class=\"compaction\"><summary>{text}</summary>\n{summary}</details>")
+    format!("<details class=\"compaction\"><summary>{heading}</summary>\n{summary}</details>")
 }
 
-fn detect_language(tool: &str, text: &str) -> &'static str {
-    if text.starts_with('{') || text.starts_with('[') {
+/// Returns the language for the highlighting of a tool call; empty if it is not recognized.
+fn detect_language(tool: &str, call_text: &str) -> &'static str {
+    if call_text.starts_with('{') || call_text.starts_with('[') {
         "json"
-    } else if text.starts_with("*** Begin Patch") {
+    } else if call_text.starts_with("*** Begin Patch") {
         "diff"
     } else if matches!(
         tool,
@@ -174,14 +178,14 @@ fn detect_language(tool: &str, text: &str) -> &'static str {
 
 /// Returns the summary line of a collapsed tool call. For a patch it has the names of the changed files.
 fn summarize_call(text: &str) -> String {
-    let marks = ["*** Update File: ", "*** Add File: ", "*** Delete File: "];
-    let file = |line: &str| {
-        marks
+    let file_marks = ["*** Update File: ", "*** Add File: ", "*** Delete File: "];
+    let changed_file = |line: &str| {
+        file_marks
             .iter()
             .find_map(|mark| line.strip_prefix(mark).map(str::to_owned))
     };
     let files: Vec<_> = if text.starts_with("*** Begin Patch") {
-        text.lines().filter_map(file).collect()
+        text.lines().filter_map(changed_file).collect()
     } else {
         Vec::new()
     };
@@ -192,47 +196,47 @@ fn summarize_call(text: &str) -> String {
     }
 }
 
-fn push_call(page: &mut String, call: &TranscriptEntry, output: Option<&str>) {
-    let text = call.text.trim();
+fn push_collapsed_call(html: &mut String, call: &TranscriptEntry, output: Option<&str>) {
+    let call_text = call.text.trim();
     let tool = call.tool.as_deref().unwrap_or("tool");
-    let language = detect_language(tool, text);
-    let line = summarize_call(text);
-    page.push_str("<details class=\"tool\"><summary><b>");
-    push_escape_html(page, tool);
-    page.push_str("</b> <code>");
-    let shown = if language == "sh" { "sh" } else { "" };
-    page.push_str(&highlight_code(&line, shown));
-    page.push_str("</code></summary>\n");
-    if line != text {
-        push_code_block(page, text, language);
+    let language = detect_language(tool, call_text);
+    let summary = summarize_call(call_text);
+    html.push_str("<details class=\"tool\"><summary><b>");
+    push_escaped(html, tool);
+    html.push_str("</b> <code>");
+    let summary_language = if language == "sh" { "sh" } else { "" };
+    html.push_str(&highlight_code(&summary, summary_language));
+    html.push_str("</code></summary>\n");
+    if summary != call_text {
+        push_code_block(html, call_text, language);
     }
     if let Some(output) = output.filter(|output| !output.trim().is_empty()) {
-        push_output_block(page, output);
+        push_output_block(html, output);
     }
-    page.push_str("</details>\n");
+    html.push_str("</details>\n");
 }
 
-fn push_output(page: &mut String, output: &str) {
-    let first = output.trim().lines().next().unwrap_or_default();
-    let line = escape_html(&shorten_to_line(first));
+fn push_unmatched_output(html: &mut String, output: &str) {
+    let first_line = output.trim().lines().next().unwrap_or_default();
+    let summary = escape_html(&shorten_to_line(first_line));
     let _ = writeln!(
-        page,
-        "<details class=\"tool output\"><summary><b>output</b> <code>{line}</code></summary>"
+        html,
+        "<details class=\"tool output\"><summary><b>output</b> <code>{summary}</code></summary>"
     );
-    push_output_block(page, output);
-    page.push_str("</details>\n");
+    push_output_block(html, output);
+    html.push_str("</details>\n");
 }
 
-fn push_output_block(page: &mut String, output: &str) {
+fn push_output_block(html: &mut String, output: &str) {
     let output = output.trim_matches(['\n', '\r']);
-    let shown = truncate_bytes(output, MAX_OUTPUT_BYTES);
-    let is_diff = shown.starts_with("diff --git ") || shown.starts_with("--- a/");
-    push_code_block(page, shown, if is_diff { "diff" } else { "" });
-    let left_out = output.len() - shown.len();
-    if left_out > 0 {
-        let kilobytes = left_out.div_ceil(1000);
+    let shown_output = truncate_bytes(output, MAX_OUTPUT_BYTES);
+    let is_diff = shown_output.starts_with("diff --git ") || shown_output.starts_with("--- a/");
+    push_code_block(html, shown_output, if is_diff { "diff" } else { "" });
+    let left_out_bytes = output.len() - shown_output.len();
+    if left_out_bytes > 0 {
+        let kilobytes = left_out_bytes.div_ceil(1000);
         let _ = writeln!(
-            page,
+            html,
             "<p class=\"note\">{kilobytes} kB more are left out</p>"
         );
     }

@@ -4,7 +4,7 @@ use super::escape::escape_html;
 use std::fmt::Write as _;
 
 /// The kinds of images that a page shows. SVG is not one of them, because it may contain scripts and links.
-const KINDS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
+const SHOWN_KINDS: [&str; 4] = ["png", "jpeg", "gif", "webp"];
 
 /// Returns the HTML of an image. If `with_images` is false, or the URL does not contain the data of the image, returns
 /// a note instead, because a page never loads anything.
@@ -16,16 +16,17 @@ pub(super) fn format_image(url: &str, with_images: bool) -> String {
             "<figure><img alt=\"image\" src=\"data:image/{kind};base64,{data}\"></figure>"
         ),
         Some((kind, data)) => {
+            // Four characters of base64 encode three bytes.
             let kilobytes = (data.len() / 4 * 3).div_ceil(1000);
             writeln!(html, "<p class=\"note\">image: {kind}, {kilobytes} kB</p>")
         }
         None => {
             let shown_url = if url.starts_with("http") { url } else { "" };
-            let text = format!("image, not in the conversation {shown_url}");
+            let note = format!("image, not in the conversation {shown_url}");
             writeln!(
                 html,
                 "<p class=\"note\">{}</p>",
-                escape_html(text.trim_end())
+                escape_html(note.trim_end())
             )
         }
     };
@@ -35,7 +36,9 @@ pub(super) fn format_image(url: &str, with_images: bool) -> String {
 /// Returns the kind and the base64 text of the image in a data URL. `None` for another URL or another kind of image.
 fn parse_data_url(url: &str) -> Option<(&'static str, &str)> {
     let (kind, data) = url.strip_prefix("data:image/")?.split_once(";base64,")?;
-    let kind = KINDS.into_iter().find(|shown_kind| *shown_kind == kind)?;
+    let kind = SHOWN_KINDS
+        .into_iter()
+        .find(|shown_kind| *shown_kind == kind)?;
     let is_base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
     data.bytes().all(is_base64).then_some((kind, data))
 }

@@ -1,39 +1,39 @@
 //! Converts messages to HTML: Markdown of the assistant, and text that the user typed.
 
 use super::code::push_code_block;
-use super::escape::{escape_html, push_escape_html};
+use super::escape::{escape_html, push_escaped};
 use pulldown_cmark::{
     CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html,
 };
 
 /// The URL schemes that become links. Others could run scripts or open programs.
-const PROTOCOLS: [&str; 3] = ["https://", "http://", "mailto:"];
+const LINK_SCHEMES: [&str; 3] = ["https://", "http://", "mailto:"];
 
 /// Converts Markdown to HTML. Shows HTML tags in the Markdown as text, and images as links.
 pub(super) fn render_markdown(text: &str) -> String {
     let text = replace_control_chars(text);
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    let mut page = String::with_capacity(text.len() * 2);
+    let mut html = String::with_capacity(text.len() * 2);
     html::push_html(
-        &mut page,
+        &mut html,
         SafeEvents {
             events: Parser::new_ext(&text, options),
             link_ends: Vec::new(),
         },
     );
-    page
+    html
 }
 
 /// Converts a message of the user to HTML. Keeps the text as it was typed, except fenced blocks of code.
 pub(super) fn render_typed_text(text: &str) -> String {
-    let mut page = String::with_capacity(text.len() * 2);
-    let mut shown_to = 0;
-    let push_text = |page: &mut String, part: &str| {
+    let mut html = String::with_capacity(text.len() * 2);
+    let mut shown_end = 0;
+    let push_paragraph = |html: &mut String, part: &str| {
         if !part.trim().is_empty() {
-            page.push_str("<p class=\"typed\">");
-            push_escape_html(page, part.trim_matches('\n').trim_end());
-            page.push_str("</p>\n");
+            html.push_str("<p class=\"typed\">");
+            push_escaped(html, part.trim_matches('\n').trim_end());
+            html.push_str("</p>\n");
         }
     };
     let mut depth = 0_usize;
@@ -42,17 +42,17 @@ pub(super) fn render_typed_text(text: &str) -> String {
         match event {
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) if depth == 0 => {
                 let code = collect_code(events.by_ref().map(|(event, _)| event));
-                push_text(&mut page, &text[shown_to..range.start]);
-                shown_to = range.end;
-                push_code_block(&mut page, &code, &language);
+                push_paragraph(&mut html, &text[shown_end..range.start]);
+                shown_end = range.end;
+                push_code_block(&mut html, &code, &language);
             }
             Event::Start(_) => depth += 1,
             Event::End(_) => depth -= 1,
             _ => {}
         }
     }
-    push_text(&mut page, &text[shown_to..]);
-    page
+    push_paragraph(&mut html, &text[shown_end..]);
+    html
 }
 
 /// Returns the text of the code block that the events are in, and consumes the events up to its end.
@@ -65,12 +65,15 @@ fn collect_code<'a>(events: impl Iterator<Item = Event<'a>>) -> String {
 }
 
 fn replace_control_chars(text: &str) -> String {
-    let shown = |c: char| match c {
+    let to_shown_char = |c: char| match c {
         '\n' | '\t' => c,
         c if c.is_control() => '\u{fffd}',
         c => c,
     };
-    text.replace("\r\n", "\n").chars().map(shown).collect()
+    text.replace("\r\n", "\n")
+        .chars()
+        .map(to_shown_char)
+        .collect()
 }
 
 /// Rewrites the events of a Markdown parser for a page. HTML tags become text, unsafe links become spans, headings get
@@ -106,7 +109,7 @@ impl<'a> Iterator for SafeEvents<'a> {
             Event::End(TagEnd::Link | TagEnd::Image) => {
                 Event::InlineHtml(self.link_ends.pop().unwrap_or_default().into())
             }
-            Event::Start(Tag::CodeBlock(kind)) => self.read_code_block(&kind),
+            Event::Start(Tag::CodeBlock(kind)) => self.convert_code_block(&kind),
             event => event,
         })
     }
@@ -114,22 +117,25 @@ impl<'a> Iterator for SafeEvents<'a> {
 
 impl<'a> SafeEvents<'a> {
     fn begin_link(&mut self, target: &str) -> Event<'a> {
-        let lower = target.trim_start().to_ascii_lowercase();
+        let lower_target = target.trim_start().to_ascii_lowercase();
         let target = escape_html(target);
-        let (begin, end) = if PROTOCOLS.iter().any(|known| lower.starts_with(known)) {
-            let begin = format!("<a href=\"{target}\" rel=\"noopener noreferrer nofollow\">");
-            (begin, "</a>")
+        let (begin_tag, end_tag) = if LINK_SCHEMES
+            .iter()
+            .any(|scheme| lower_target.starts_with(scheme))
+        {
+            let begin_tag = format!("<a href=\"{target}\" rel=\"noopener noreferrer nofollow\">");
+            (begin_tag, "</a>")
         } else {
             (
                 format!("<span class=\"target\" title=\"{target}\">"),
                 "</span>",
             )
         };
-        self.link_ends.push(end);
-        Event::InlineHtml(begin.into())
+        self.link_ends.push(end_tag);
+        Event::InlineHtml(begin_tag.into())
     }
 
-    fn read_code_block(&mut self, kind: &CodeBlockKind<'_>) -> Event<'a> {
+    fn convert_code_block(&mut self, kind: &CodeBlockKind<'_>) -> Event<'a> {
         let code = collect_code(self.events.by_ref());
         let language = match kind {
             CodeBlockKind::Fenced(language) => language,

@@ -24,13 +24,13 @@ const OVERLAP_MS: i64 = 10 * 60 * 1000;
 pub(super) const NEWEST_CHANGE: &str = "newest_change_ms";
 
 /// The key in `meta` of the number of bytes of `session_index.jsonl` that were read.
-pub(super) const NAMES_END: &str = "names_end";
+pub(super) const NAMES_OFFSET: &str = "names_end";
 
 /// The key in `meta` of the number of rows in Codex's database that have no rollout.
-pub(super) const MISSING: &str = "missing_rollouts";
+pub(super) const MISSING_ROLLOUTS: &str = "missing_rollouts";
 
-/// The key in `meta` of the number of archived rows among those of [`MISSING`].
-pub(super) const MISSING_ARCHIVED: &str = "missing_archived_rollouts";
+/// The key in `meta` of the number of archived rows among those of [`MISSING_ROLLOUTS`].
+pub(super) const MISSING_ARCHIVED_ROLLOUTS: &str = "missing_archived_rollouts";
 
 /// The files that the index is built from.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +53,7 @@ pub(super) struct Candidates {
     /// The time of the newest change in Codex's database, in milliseconds since 1970.
     pub newest: Option<i64>,
     /// The number of bytes of `session_index.jsonl` that were read.
-    pub names_end: i64,
+    pub names_offset: i64,
 }
 
 /// Returns the size of `session_index.jsonl` in bytes, or 0 if the file does not exist.
@@ -64,16 +64,16 @@ pub(super) fn session_index_len(home: &Path) -> i64 {
 
 /// Returns the ids of the conversations that `session_index.jsonl` names from `offset` on, and the offset for the next
 /// call. If the file cannot be read, returns no ids and the same offset, so that the next update tries again.
-fn read_names_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
+fn read_named_ids_since(home: &Path, offset: i64) -> (Vec<String>, i64) {
     let from = u64::try_from(offset).unwrap_or(0);
-    let Ok((ids, end)) = session_index::read_ids_since(home, from) else {
+    let Ok((ids, next_offset)) = session_index::read_ids_since(home, from) else {
         return (Vec::new(), offset);
     };
     let ids = ids.iter().map(ToString::to_string).collect();
-    (ids, i64::try_from(end).unwrap_or(offset))
+    (ids, i64::try_from(next_offset).unwrap_or(offset))
 }
 
-fn list_threads(
+fn list_named_threads(
     source: IndexSource<'_>,
     filter: &ThreadFilter,
 ) -> Result<Vec<ListedThread>, IndexError> {
@@ -96,8 +96,8 @@ pub(crate) fn list_candidates(
 ) -> Result<(Vec<IndexCandidate>, Vec<SkippedFile>), IndexError> {
     let titles = ThreadTitles::read(home);
     let (files, unlistable) = files::find_with_documents(home);
-    let newest = thread_rollouts::select_newest_of_each_thread(files).into_iter();
-    let candidates = newest.map(|(session, file)| IndexCandidate {
+    let newest_files = thread_rollouts::select_newest_of_each_thread(files).into_iter();
+    let candidates = newest_files.map(|(session, file)| IndexCandidate {
         path: file.path(home),
         archived: file.is_archived,
         session,
@@ -111,10 +111,10 @@ pub(crate) fn list_candidates(
         // Each row is moved into its candidate while the rows are read. A list of 200,000 rows would take 40 MB.
         threads::list_as(database, &ThreadFilter::default(), |mut thread| {
             let id = thread.id.to_lowercase();
-            let place = by_session.binary_search_by(|at| candidates[*at].session.cmp(&id));
-            if let Ok(place) = place {
+            let position = by_session.binary_search_by(|i| candidates[*i].session.cmp(&id));
+            if let Ok(position) = position {
                 titles.apply(&mut thread);
-                candidates[by_session[place]].thread = Some(ShownFields::from_thread(thread));
+                candidates[by_session[position]].thread = Some(ShownFields::from_thread(thread));
             }
         })?;
     }
@@ -130,10 +130,10 @@ pub(super) fn find_all_candidates(
     source: IndexSource<'_>,
 ) -> Result<Candidates, IndexError> {
     // The end is read before the names, so that the next update reads the names that Codex appends meanwhile.
-    let (_, names_end) = read_names_since(source.home, 0);
+    let (_, names_offset) = read_named_ids_since(source.home, 0);
     let (mut on_disk, unlistable) = list_candidates(source.home, source.database)?;
     // The newest conversations come first, so that an interrupted first update has indexed these.
-    on_disk.sort_by(|a, b| b.recency().cmp(&a.recency()));
+    on_disk.sort_by(|a, b| b.recency_key().cmp(&a.recency_key()));
     let ids_on_disk: HashSet<&String> = on_disk.iter().map(|c| &c.session).collect();
     // A conversation in an unreadable folder may still exist.
     let is_unlistable = |path: &str| {
@@ -149,10 +149,10 @@ pub(super) fn find_all_candidates(
         .filter(|(id, path)| !ids_on_disk.contains(id) && !is_unlistable(path));
     Ok(Candidates {
         gone: gone_ids.map(|(id, _)| id).collect(),
-        newest: on_disk.first().and_then(|first| first.recency().0),
+        newest: on_disk.first().and_then(|newest| newest.recency_key().0),
         on_disk,
         unlistable,
-        names_end,
+        names_offset,
     })
 }
 
@@ -165,21 +165,22 @@ pub(super) fn has_exactly_indexed_files(
     // The sums of the hashes are equal if the files are, in any order. The hashes have a random key, so different files
     // cannot be made to have equal sums.
     let hasher = RandomState::new();
-    let hash = |path: &Path, stamp: Option<RolloutStamp>| {
+    let hash_file = |path: &Path, stamp: Option<RolloutStamp>| {
         let path = path.as_os_str().as_encoded_bytes();
         stamp.map_or(0, |stamp| hasher.hash_one((path, stamp)))
     };
     let sum_files_on_disk = || {
         let mut sum = 0_u64;
-        let mut add = |entry: &DirEntry| {
+        let mut add_file = |entry: &DirEntry| {
             let path = entry.path();
-            let plain = without_zst(&path);
-            if plain.as_os_str() == path.as_os_str() || !plain.exists() {
-                sum = sum.wrapping_add(hash(&path, RolloutStamp::of_entry(entry, &path)));
+            let plain_path = without_zst(&path);
+            // A compressed rollout beside its plain form is not indexed.
+            if plain_path.as_os_str() == path.as_os_str() || !plain_path.exists() {
+                sum = sum.wrapping_add(hash_file(&path, RolloutStamp::read_entry(entry, &path)));
             }
         };
-        let errors = files::visit_rollouts(home, &mut |entry, _, _| add(entry));
-        files::list_documents(home).for_each(|entry| add(&entry));
+        let errors = files::visit_rollouts(home, &mut |entry, _, _| add_file(entry));
+        files::list_documents(home).for_each(|entry| add_file(&entry));
         errors.is_empty().then_some(sum)
     };
     let hash_row = |row: &Row<'_>| {
@@ -189,23 +190,24 @@ pub(super) fn has_exactly_indexed_files(
             size: row.get(2)?,
             mtime: row.get(3)?,
         };
-        let rollouts = row.get_ref(4)?.as_str_or_null()?;
-        let rollouts: Option<Vec<PathBuf>> =
-            rollouts.and_then(|list| serde_json::from_str(list).ok());
+        let rollout_paths = row.get_ref(4)?.as_str_or_null()?;
+        let rollout_paths: Option<Vec<PathBuf>> =
+            rollout_paths.and_then(|list| serde_json::from_str(list).ok());
         // The earlier rollouts of a rewound conversation never change, so their stamps are not in the index.
-        let earlier = rollouts
+        let earlier_paths = rollout_paths
             .into_iter()
             .flatten()
             .filter(|rollout| rollout != path);
-        let earlier = earlier.map(|path| hash(&path, RolloutStamp::read(&path)));
-        Ok(earlier.fold(hash(path, Some(stamp)), u64::wrapping_add))
+        let earlier_hashes = earlier_paths.map(|path| hash_file(&path, RolloutStamp::read(&path)));
+        Ok(earlier_hashes.fold(hash_file(path, Some(stamp)), u64::wrapping_add))
     };
     let sql = "SELECT path, file, size, mtime, rollouts FROM conversation";
-    let (on_disk, indexed) = parallel::run_both(sum_files_on_disk, || {
+    let (sum_on_disk, row_hashes) = parallel::run_both(sum_files_on_disk, || {
         store.query_rows::<_, Vec<u64>>(sql, [], hash_row)
     });
-    let indexed = indexed?.into_iter().fold(0, u64::wrapping_add);
-    Ok(on_disk == Some(indexed))
+    let sum_of_rows = row_hashes?.into_iter().fold(0, u64::wrapping_add);
+    // Without a sum, a folder cannot be listed, so the files are unknown.
+    Ok(sum_on_disk == Some(sum_of_rows))
 }
 
 /// Returns the conversations that changed according to Codex's database or `session_index.jsonl`, and those that were
@@ -214,41 +216,44 @@ pub(super) fn find_changed_candidates(
     store: &IndexStore,
     source: IndexSource<'_>,
 ) -> Result<Candidates, IndexError> {
-    let newest = store.read_meta(NEWEST_CHANGE)?;
+    let newest_before = store.read_meta(NEWEST_CHANGE)?;
     let filter = ThreadFilter {
-        since_ms: newest.map(|newest| newest - OVERLAP_MS),
+        since_ms: newest_before.map(|newest| newest - OVERLAP_MS),
         ..ThreadFilter::default()
     };
-    let mut changed = list_threads(source, &filter)?;
+    let mut changed = list_named_threads(source, &filter)?;
     // A new name in `session_index.jsonl` does not change the time in Codex's database.
-    let (named_ids, names_end) =
-        read_names_since(source.home, store.read_meta(NAMES_END)?.unwrap_or(0));
+    let (named_ids, names_offset) =
+        read_named_ids_since(source.home, store.read_meta(NAMES_OFFSET)?.unwrap_or(0));
     if !named_ids.is_empty() {
         let changed_ids: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
         let filter_by_ids = ThreadFilter {
             ids: Some(named_ids),
             ..ThreadFilter::default()
         };
-        let named_threads = list_threads(source, &filter_by_ids)?.into_iter();
+        let named_threads = list_named_threads(source, &filter_by_ids)?.into_iter();
         changed.extend(named_threads.filter(|thread| !changed_ids.contains(&thread.id)));
     }
     let mut gone = Vec::new();
     // The whole list is read only if necessary, because in a large home this takes most of the time of an update.
     if has_other_changes(store, source, &changed)? {
-        let all = list_threads(source, &ThreadFilter::default())?;
-        let ids: HashSet<_> = all.iter().map(|thread| thread.id.to_lowercase()).collect();
-        let indexed = plan::read_indexed(store, None)?;
-        let is_gone = |(id, old): &(&String, &plan::IndexedConversation)| {
-            !ids.contains(*id) && matches!(Path::new(&old.path).try_exists(), Ok(false))
+        let all_threads = list_named_threads(source, &ThreadFilter::default())?;
+        let ids: HashSet<_> = all_threads
+            .iter()
+            .map(|thread| thread.id.to_lowercase())
+            .collect();
+        let indexed = plan::read_indexed_conversations(store, None)?;
+        let is_gone = |(id, indexed_row): &(&String, &plan::IndexedConversation)| {
+            !ids.contains(*id) && matches!(Path::new(&indexed_row.path).try_exists(), Ok(false))
         };
         gone.extend(indexed.iter().filter(is_gone).map(|(id, _)| id.clone()));
         let changed_ids: HashSet<_> = changed.iter().map(|thread| thread.id.clone()).collect();
-        let differs = |thread: &ListedThread| {
+        let is_also_changed = |thread: &ListedThread| {
             let indexed = indexed.get(&thread.id.to_lowercase());
             !changed_ids.contains(&thread.id)
-                && indexed.is_none_or(|old| old.shown.archived != thread.archived)
+                && indexed.is_none_or(|row| row.shown.archived != thread.archived)
         };
-        changed.extend(all.into_iter().filter(differs));
+        changed.extend(all_threads.into_iter().filter(is_also_changed));
     }
     let newest_now = changed.iter().filter_map(|thread| thread.updated_ms).max();
     let candidates = changed.into_iter().filter_map(|thread| {
@@ -264,8 +269,8 @@ pub(super) fn find_changed_candidates(
         on_disk: candidates.collect(),
         gone,
         unlistable: Vec::new(),
-        newest: newest_now.max(newest),
-        names_end,
+        newest: newest_now.max(newest_before),
+        names_offset,
     })
 }
 
@@ -284,22 +289,22 @@ fn has_other_changes(
         .map(|thread| thread.id.to_lowercase())
         .collect();
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    let indexed = plan::read_indexed(store, Some(&ids))?;
-    let mut expected = count_listed(store)?;
-    expected.all += store.read_meta(MISSING)?.unwrap_or(0);
-    expected.archived += store.read_meta(MISSING_ARCHIVED)?.unwrap_or(0);
+    let indexed = plan::read_indexed_conversations(store, Some(&ids))?;
+    let mut expected = count_listed_conversations(store)?;
+    expected.all += store.read_meta(MISSING_ROLLOUTS)?.unwrap_or(0);
+    expected.archived += store.read_meta(MISSING_ARCHIVED_ROLLOUTS)?.unwrap_or(0);
     for thread in changed {
-        let old = indexed.get(&thread.id.to_lowercase());
-        let old = old.filter(|old| old.shown.listed);
-        expected.all += i64::from(old.is_none());
-        let was_archived = old.is_some_and(|old| old.shown.archived);
+        let indexed_row = indexed.get(&thread.id.to_lowercase());
+        let indexed_row = indexed_row.filter(|row| row.shown.listed);
+        expected.all += i64::from(indexed_row.is_none());
+        let was_archived = indexed_row.is_some_and(|row| row.shown.archived);
         expected.archived += i64::from(thread.archived) - i64::from(was_archived);
     }
     Ok(expected != threads::count(database)?)
 }
 
 /// Counts the conversations in the index that have a row in Codex's database.
-pub(super) fn count_listed(store: &IndexStore) -> Result<ThreadCounts, IndexError> {
+pub(super) fn count_listed_conversations(store: &IndexStore) -> Result<ThreadCounts, IndexError> {
     let sql = "SELECT count(*), coalesce(sum(archived), 0) FROM conversation WHERE listed=1";
     store.run(|connection| {
         connection.query_row(sql, [], |row| {

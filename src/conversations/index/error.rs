@@ -22,7 +22,7 @@ pub(crate) enum IndexError {
 
 impl IndexError {
     /// Returns a function that adds the path of the index to an error of SQLite.
-    pub(super) fn of_index(path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
+    pub(super) fn in_index_at(path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| Self::Sqlite {
             path: path.to_path_buf(),
             source,

@@ -3,14 +3,14 @@
 //! One thread reads blocks of lines, several threads parse them and split their texts into words
 //! ([`super::rollout_blocks`]), and one thread writes. Memory holds a few blocks, however large a rollout is.
 
-use super::deleted_texts::{delete_texts, delete_turns_after};
+use super::deleted_texts::{delete_conversation_texts, delete_turns_after};
 use super::error::IndexError;
-use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_place};
+use super::plan::{IngestTask, NOT_INDEXED, ShownFields, format_project};
 use super::rollout_blocks::{
     IngestStep, ParsedBlock, ParsedLine, ParsedText, RolloutEnd, parse_step, read_rollouts,
 };
 use super::store::{IndexStore, Place};
-use super::text_spans::{NEXT_TEXT, NewSpan, TextPosition, delete_chosen};
+use super::text_spans::{NEXT_TEXT, NewSpan, TextPosition, delete_matching_texts};
 use super::text_words::TextWords;
 use super::usage_ingest::ConversationUsage;
 use super::word_buffer::WordBuffer;
@@ -36,7 +36,7 @@ const BUFFER_BYTES: usize = 40 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct RefreshReport {
     /// The number of conversations whose rollouts were read.
-    pub read: usize,
+    pub conversations_read: usize,
     /// True if the update compared all rollouts of the home with the index.
     pub is_complete: bool,
     /// The rollouts and folders that could not be read.
@@ -65,12 +65,12 @@ pub(super) fn ingest(
             Ok(())
         },
     );
-    writer.finish(result)
+    writer.commit_or_roll_back(result)
 }
 
-/// Returns true if the next text of the parent is the text of `event`. Returns false at the end of the parent, or if its
-/// rollout cannot be read any more.
-fn is_next_text_of_parent(parent: &mut EventReader, event: &RolloutEvent) -> bool {
+/// Reads the next text of the parent. Returns true if it is the text of `event`. Returns false at the end of the parent,
+/// or if its rollout cannot be read any more.
+fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent) -> bool {
     while let Ok(Some(original)) = parent.next_event() {
         if original.kind.text().is_some() {
             return original.kind == event.kind;
@@ -99,7 +99,7 @@ struct Writer<'a> {
     open: Option<OpenConversation>,
     report: RefreshReport,
     /// The number of bytes of rollouts since the last commit.
-    uncommitted: u64,
+    uncommitted_bytes: u64,
     words: WordBuffer,
     /// The number that the next text gets.
     next_text: i64,
@@ -112,7 +112,7 @@ impl<'a> Writer<'a> {
             store,
             open: None,
             report: RefreshReport::default(),
-            uncommitted: 0,
+            uncommitted_bytes: 0,
             words: WordBuffer::default(),
             next_text: 0,
             span: NewSpan::default(),
@@ -132,13 +132,18 @@ impl<'a> Writer<'a> {
     }
 
     fn commit(&mut self) -> Result<(), IndexError> {
-        self.store.run(|connection| self.words.write(connection))?;
+        self.store
+            .run(|connection| self.words.write_run(connection))?;
         self.store.set_meta(NEXT_TEXT, self.next_text)?;
         self.execute_batch("COMMIT")?;
+        // Each commit adds a run. The merge has transactions of its own.
         merge_runs(self.store)
     }
 
-    fn finish(mut self, result: Result<(), IndexError>) -> Result<RefreshReport, IndexError> {
+    fn commit_or_roll_back(
+        mut self,
+        result: Result<(), IndexError>,
+    ) -> Result<RefreshReport, IndexError> {
         match result.and_then(|()| self.commit()) {
             Ok(()) => Ok(self.report),
             Err(e) => {
@@ -154,19 +159,19 @@ impl<'a> Writer<'a> {
         step: IngestStep<ParsedBlock>,
         progress: &dyn Progress,
     ) -> Result<(), IndexError> {
-        let written = match step {
+        let result = match step {
             IngestStep::Begin(task) => self.begin_conversation(task),
-            IngestStep::Unreadable(task, reason) => self.skip_conversation(&task, reason),
+            IngestStep::Unreadable(task, reason) => self.keep_unreadable(&task, reason),
             IngestStep::Lines(block) => {
-                progress.add_bytes(block.read);
+                progress.add_bytes(block.bytes_read);
                 self.write_block(block)
             }
             IngestStep::End(end) => self.finish_conversation(end),
         };
-        written.map_err(IndexError::of_index(&self.store.path))?;
+        result.map_err(IndexError::in_index_at(&self.store.path))?;
         // A commit between conversations lets an interrupted first update keep the conversations that it has read.
-        if self.open.is_none() && self.uncommitted >= COMMIT_BYTES {
-            self.uncommitted = 0;
+        if self.open.is_none() && self.uncommitted_bytes >= COMMIT_BYTES {
+            self.uncommitted_bytes = 0;
             self.commit()?;
             self.begin_transaction()?;
         }
@@ -174,31 +179,35 @@ impl<'a> Writer<'a> {
     }
 
     fn write_block(&mut self, block: ParsedBlock) -> rusqlite::Result<()> {
-        let ParsedBlock { lines, words, read } = block;
-        self.uncommitted += read;
-        let mut numbers = vec![None; words.text_count];
+        let ParsedBlock {
+            lines,
+            words,
+            bytes_read,
+        } = block;
+        self.uncommitted_bytes += bytes_read;
+        let mut text_numbers = vec![None; words.text_count];
         for line in lines {
-            self.write_line(line, &mut numbers)?;
+            self.write_line(line, &mut text_numbers)?;
         }
-        self.words.add(&words, &numbers);
-        if self.words.bytes >= BUFFER_BYTES {
-            self.words.write(&self.store.connection)?;
+        self.words.add_words(&words, &text_numbers);
+        if self.words.memory_bytes >= BUFFER_BYTES {
+            self.words.write_run(&self.store.connection)?;
         }
         Ok(())
     }
 
     /// Keeps the texts that the index has of a conversation whose rollout cannot be opened. Marks the conversation to
     /// be read again, because the stamp of the rollout does not change when its permissions do.
-    fn skip_conversation(&mut self, task: &IngestTask, reason: String) -> rusqlite::Result<()> {
-        let id = self.find_or_insert(task)?;
-        self.set_fields(id, task)?;
+    fn keep_unreadable(&mut self, task: &IngestTask, reason: String) -> rusqlite::Result<()> {
+        let id = self.find_or_insert_conversation(task)?;
+        self.set_shown_fields(id, task)?;
         let path = task.candidate.path.clone();
         self.report.skipped.push(SkippedFile { path, reason });
         let sql = "UPDATE conversation SET size=?2 WHERE id=?1";
         self.store.execute(sql, params![id, NOT_INDEXED])
     }
 
-    fn find_or_insert(&self, task: &IngestTask) -> rusqlite::Result<i64> {
+    fn find_or_insert_conversation(&self, task: &IngestTask) -> rusqlite::Result<i64> {
         match &task.indexed {
             Some(indexed) => Ok(indexed.id),
             None => self.insert_conversation(task),
@@ -206,24 +215,24 @@ impl<'a> Writer<'a> {
     }
 
     fn begin_conversation(&mut self, task: Box<IngestTask>) -> rusqlite::Result<()> {
-        let id = self.find_or_insert(&task)?;
-        let Some(from) = task.from else {
-            return self.set_fields(id, &task);
+        let id = self.find_or_insert_conversation(&task)?;
+        let Some(start_offset) = task.start_offset else {
+            return self.set_shown_fields(id, &task);
         };
         let state = match &task.indexed {
-            Some(old) if from > 0 => old.state.clone(),
+            Some(indexed) if start_offset > 0 => indexed.state.clone(),
             Some(_) => {
                 // Even if the last read has failed, it may have stored texts.
-                delete_texts(self.store, id)?;
+                delete_conversation_texts(self.store, id)?;
                 ReaderState::default()
             }
             None => ReaderState::default(),
         };
-        let parent = task.parent.as_ref();
-        let parent =
-            parent.and_then(|parent| EventReader::open(&parent.path, LineParts::TEXTS).ok());
-        if from == 0 && (task.indexed.is_some() || !task.earlier.is_empty()) {
-            self.set_rollouts(id, &task)?;
+        let parent_rollout = task.parent.as_ref();
+        let parent = parent_rollout
+            .and_then(|rollout| EventReader::open(&rollout.path, LineParts::TEXTS).ok());
+        if start_offset == 0 && (task.indexed.is_some() || !task.earlier_rollouts.is_empty()) {
+            self.set_rollout_paths(id, &task)?;
         }
         self.open = Some(OpenConversation {
             id,
@@ -250,17 +259,20 @@ impl<'a> Writer<'a> {
 
     /// Stores the paths of the rollouts of a rewound conversation, because a [`Place`] has only the number of its
     /// rollout. A conversation with one rollout has no such list.
-    fn set_rollouts(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
-        let newest = &task.candidate.path;
-        let all = task.earlier.iter().map(|slice| &slice.path).chain([newest]);
-        let all: Vec<_> = all.map(|path| path.to_string_lossy()).collect();
-        let rollouts = (all.len() > 1).then(|| serde_json::to_string(&all).unwrap_or_default());
+    fn set_rollout_paths(&self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
+        let newest_path = &task.candidate.path;
+        let earlier_paths = task.earlier_rollouts.iter().map(|slice| &slice.path);
+        let paths: Vec<_> = earlier_paths
+            .chain([newest_path])
+            .map(|path| path.to_string_lossy())
+            .collect();
+        let rollouts = (paths.len() > 1).then(|| serde_json::to_string(&paths).unwrap_or_default());
         let sql = "UPDATE conversation SET rollouts=?2 WHERE id=?1";
         self.store.execute(sql, params![id, rollouts])
     }
 
     /// Stores the fields that lists display, and the words of those that are searched.
-    fn set_fields(&mut self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
+    fn set_shown_fields(&mut self, id: i64, task: &IngestTask) -> rusqlite::Result<()> {
         let shown = &task.shown;
         self.store.execute(
             "UPDATE conversation SET path=?2, title=?3, cwd=?4, created=?5, updated=?6, archived=?7, \
@@ -277,43 +289,46 @@ impl<'a> Writer<'a> {
                 shown.branch,
             ],
         )?;
-        let title_text = |shown: &ShownFields| {
-            let place = format_place(&shown.cwd, &shown.branch);
-            format!("{}\n{place}", shown.title)
+        let searched_title = |shown: &ShownFields| {
+            let project = format_project(&shown.cwd, &shown.branch);
+            format!("{}\n{project}", shown.title)
         };
-        let old = task.indexed.as_ref().map(|old| title_text(&old.shown));
-        let new = title_text(shown);
-        if old.is_none_or(|old| old != new) || task.from == Some(0) {
-            self.set_title(id, &new)?;
+        let old_title = task.indexed.as_ref().map(|old| searched_title(&old.shown));
+        let title = searched_title(shown);
+        let is_read_anew = task.start_offset == Some(0);
+        if is_read_anew || old_title.is_none_or(|old_title| old_title != title) {
+            self.index_title(id, &title)?;
         }
         self.write_span(id)
     }
 
     /// Stores the words of a title, which includes the folder and the branch of the conversation.
-    fn set_title(&mut self, id: i64, title: &str) -> rusqlite::Result<()> {
-        delete_chosen(self.store, id, |role, _| role == Role::Title)?;
+    fn index_title(&mut self, id: i64, title: &str) -> rusqlite::Result<()> {
+        delete_matching_texts(self.store, id, |role, _| role == Role::Title)?;
         let mut words = TextWords::default();
         if words.add_text(title).is_some() {
-            let number = self.number_text(id, Role::Title, None)?;
-            self.words.add(&words.into_lists(), &[Some(number)]);
+            let number = self.assign_text_number(id, Role::Title, None)?;
+            self.words.add_words(&words.into_lists(), &[Some(number)]);
         }
         Ok(())
     }
 
-    fn write_span(&mut self, conversation: i64) -> rusqlite::Result<()> {
-        self.next_text = self.span.write(self.store, conversation, self.next_text)?;
+    fn write_span(&mut self, conversation_id: i64) -> rusqlite::Result<()> {
+        self.next_text = self
+            .span
+            .write(self.store, conversation_id, self.next_text)?;
         Ok(())
     }
 
     /// Records the role and the place of a text, and returns its number.
-    fn number_text(
+    fn assign_text_number(
         &mut self,
-        conversation: i64,
+        conversation_id: i64,
         role: Role,
         position: Option<TextPosition>,
     ) -> rusqlite::Result<i64> {
         if self.span.is_full() {
-            self.write_span(conversation)?;
+            self.write_span(conversation_id)?;
         }
         let number = self.next_text;
         self.next_text += 1;
@@ -321,16 +336,16 @@ impl<'a> Writer<'a> {
         Ok(number)
     }
 
-    /// Stores the events of a line. Writes the number of each stored text to `numbers`, at its index in the block.
+    /// Stores the events of a line. Writes the number of each stored text to `text_numbers`, at its index in the block.
     fn write_line(
         &mut self,
         line: ParsedLine,
-        numbers: &mut [Option<i64>],
+        text_numbers: &mut [Option<i64>],
     ) -> rusqlite::Result<()> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
-        let events = open.state.accept(line.items, line.place.offset);
+        let events = open.state.convert_line(line.items, line.place.offset);
         for (event, text) in events.into_iter().zip(line.texts) {
             let Some(event) = event else {
                 continue;
@@ -341,12 +356,12 @@ impl<'a> Writer<'a> {
                 continue;
             }
             let Some(ParsedText { role, number }) = text else {
-                open.usage.add(self.store, &event)?;
+                open.usage.add_event(self.store, &event)?;
                 continue;
             };
             if let Some(parent) = &mut open.parent {
                 // A fork begins with copies of all texts of its parent. A search should not find these texts twice.
-                if is_next_text_of_parent(parent, &event) {
+                if consume_copied_text(parent, &event) {
                     open.has_copies = true;
                     continue;
                 }
@@ -362,7 +377,8 @@ impl<'a> Writer<'a> {
                     turn: event.turn,
                     line: line.place,
                 };
-                numbers[number as usize] = Some(self.number_text(open.id, role, Some(position))?);
+                text_numbers[number as usize] =
+                    Some(self.assign_text_number(open.id, role, Some(position))?);
             }
         }
         // An error returns earlier and leaves no open conversation, because the transaction is rolled back.
@@ -370,12 +386,12 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish_conversation(&mut self, end: Result<RolloutEnd, String>) -> rusqlite::Result<()> {
+    fn finish_conversation(&mut self, result: Result<RolloutEnd, String>) -> rusqlite::Result<()> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
-        self.report.read += 1;
-        let RolloutEnd { place, tail } = match end {
+        self.report.conversations_read += 1;
+        let RolloutEnd { place, tail } = match result {
             Ok(end) => end,
             Err(reason) => {
                 let path = open.task.candidate.path.clone();
@@ -393,9 +409,10 @@ impl<'a> Writer<'a> {
         if open.task.shown.title.is_empty() {
             open.task.shown.title = open.title.take().unwrap_or_default();
         }
-        let usage = open.usage.end(self.store)?;
-        self.set_fields(open.id, &open.task)?;
+        let usage = open.usage.finish(self.store)?;
+        self.set_shown_fields(open.id, &open.task)?;
         let stamp = &open.task.stamp;
+        // `parent` is kept if reading continued after the indexed part, because the copies are at the beginning.
         self.store.execute(
             "UPDATE conversation SET file=?2, size=?3, mtime=?4, end=?5, tail=?6, \
              state=?7, parent=coalesce(?8, CASE WHEN ?9 THEN parent END), usage=?10 WHERE id=?1",
@@ -404,11 +421,11 @@ impl<'a> Writer<'a> {
                 stamp.file,
                 stamp.size,
                 stamp.mtime,
-                place.number(),
+                place.to_number(),
                 tail,
                 open.state.to_bytes(),
                 parent_id,
-                open.task.from.is_some_and(|from| from > 0),
+                open.task.start_offset.is_some_and(|offset| offset > 0),
                 usage,
             ],
         )

@@ -30,10 +30,12 @@ mod word_runs;
 pub(crate) use candidates::{IndexSource, list_candidates};
 pub(crate) use error::IndexError;
 pub(crate) use ingest::RefreshReport;
-pub(crate) use plan::{IndexCandidate, format_place};
-pub(crate) use refresh::{IndexStatus, Thoroughness, is_unfinished, read_status, rebuild, refresh};
-pub(crate) use rollout_blocks::searched_part;
-pub(crate) use store::{FOLDER, IndexStore, TextId, disk_size, path_of, remove};
-pub(crate) use text_set::role_bits;
-pub(crate) use text_spans::{TextPosition, TextSpans, list_ranges, read_position};
+pub(crate) use plan::{IndexCandidate, format_project};
+pub(crate) use refresh::{
+    IndexStatus, Thoroughness, lacks_complete_update, read_status, rebuild, refresh,
+};
+pub(crate) use rollout_blocks::searchable_part;
+pub(crate) use store::{FOLDER, IndexStore, TextId, disk_size, index_path, remove_index};
+pub(crate) use text_set::role_mask;
+pub(crate) use text_spans::{TextPosition, TextSpans, list_span_ranges, read_position};
 pub(crate) use word_query::{WordQuery, WordSearcher};

@@ -21,6 +21,8 @@ use std::time::UNIX_EPOCH;
 /// appended to.
 const TAIL_BYTES: u64 = 64;
 
+const NANOS_PER_MILLI: i64 = 1_000_000;
+
 /// The size in the index of a conversation that has to be read from its beginning, because it is new, could not be
 /// read, or repeats texts of a conversation that was removed.
 pub(super) const NOT_INDEXED: i64 = -1;
@@ -40,7 +42,7 @@ pub(crate) struct IndexCandidate {
 
 impl IndexCandidate {
     /// Returns a sort key that is larger for a conversation that changed later.
-    pub(super) fn recency(&self) -> (Option<i64>, &OsStr) {
+    pub(super) fn recency_key(&self) -> (Option<i64>, &OsStr) {
         let updated = self.thread.as_ref().and_then(|thread| thread.updated);
         (updated, self.path.as_os_str())
     }
@@ -60,17 +62,17 @@ impl RolloutStamp {
     /// Returns the stamp of a file. `None` if there is no such file, or its metadata cannot be read.
     pub(super) fn read(path: &Path) -> Option<Self> {
         let (id, meta) = file_id::stat(path).ok().flatten()?;
-        Self::of(&id, &meta)
+        Self::from_metadata(&id, &meta)
     }
 
     /// Returns the stamp of the file at `path` in a listed folder. `None` if the file is gone, or its metadata cannot be
     /// read.
-    pub(super) fn of_entry(entry: &DirEntry, path: &Path) -> Option<Self> {
+    pub(super) fn read_entry(entry: &DirEntry, path: &Path) -> Option<Self> {
         let (id, meta) = file_id::stat_entry(entry, path).ok()?;
-        Self::of(&id, &meta)
+        Self::from_metadata(&id, &meta)
     }
 
-    fn of(id: &FileId, meta: &Metadata) -> Option<Self> {
+    fn from_metadata(id: &FileId, meta: &Metadata) -> Option<Self> {
         let mtime = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         meta.is_file().then(|| Self {
             file: serde_json::to_string(id).unwrap_or_default(),
@@ -126,7 +128,7 @@ impl ShownFields {
 
 /// Returns the text by which a search finds the project of a conversation: the last two folders of its path, and the
 /// branch. The folders above are left out, because they are the same for most conversations.
-pub(crate) fn format_place(cwd: &str, branch: &str) -> String {
+pub(crate) fn format_project(cwd: &str, branch: &str) -> String {
     let mut folders = cwd.rsplit(['/', '\\']).filter(|name| !name.is_empty());
     let (folder, parent) = (folders.next(), folders.next());
     let folders: Vec<_> = parent.into_iter().chain(folder).collect();
@@ -143,11 +145,12 @@ pub(super) struct IngestTask {
     /// The row of the conversation in the index; `None` if it is new.
     pub indexed: Option<IndexedConversation>,
     /// The offset from which the rollout is read; `None` if only the fields have changed.
-    pub from: Option<u64>,
-    /// The earlier rollouts of a rewound conversation, which are read first. Empty if [`Self::from`] is not zero.
-    pub earlier: Vec<RolloutSlice>,
+    pub start_offset: Option<u64>,
+    /// The earlier rollouts of a rewound conversation, which are read first. Empty if [`Self::start_offset`] is not
+    /// zero.
+    pub earlier_rollouts: Vec<RolloutSlice>,
     /// The number of the newest rollout among the rollouts of the conversation.
-    pub number: usize,
+    pub newest_number: usize,
     /// The conversation whose texts this one may repeat at its beginning.
     pub parent: Option<ParentRollout>,
     /// The time at which Codex copied the texts of the parent; `None` if it copied nothing.
@@ -165,17 +168,19 @@ const COLUMNS: &str = "id, session, path, file, size, mtime, end, tail, state, t
                        updated, archived, listed, usage, branch";
 
 /// Returns the conversations with these ids from the index, or all conversations if `sessions` is `None`.
-pub(super) fn read_indexed(
+pub(super) fn read_indexed_conversations(
     store: &IndexStore,
     sessions: Option<&[&str]>,
 ) -> Result<HashMap<String, IndexedConversation>, IndexError> {
     let filter = match sessions {
         Some(_) => "WHERE session IN (SELECT value FROM json_each(?1))",
+        // A statement must have each parameter that it gets.
         None => "WHERE ?1 IS NULL",
     };
-    let list = sessions.map(|list| serde_json::to_string(list).unwrap_or_default());
+    let session_list = sessions.map(|ids| serde_json::to_string(ids).unwrap_or_default());
     let sql = format!("SELECT {COLUMNS} FROM conversation {filter}");
-    store.query_rows(&sql, [list], |row| {
+    store.query_rows(&sql, [session_list], |row| {
+        // The columns are numbered as in `COLUMNS`.
         let state: Option<Vec<u8>> = row.get(8)?;
         let state = state.map(|state| ReaderState::from_bytes(&state));
         let conversation = IndexedConversation {
@@ -217,11 +222,11 @@ pub(super) struct HomeRollouts<'a> {
 impl HomeRollouts<'_> {
     /// Returns the rollout of a conversation. `None` if neither the disk nor the index is known to have the
     /// conversation.
-    fn find(&self, id: &str) -> Option<PathBuf> {
+    fn find_rollout(&self, id: &str) -> Option<PathBuf> {
         if let Some(path) = self.paths.get(id) {
             return Some(path.to_path_buf());
         }
-        let indexed = read_indexed(self.store, Some(&[id])).ok()?;
+        let indexed = read_indexed_conversations(self.store, Some(&[id])).ok()?;
         Some(PathBuf::from(&indexed.get(id)?.path))
     }
 
@@ -239,37 +244,41 @@ pub(super) fn plan_task(
 ) -> Option<IngestTask> {
     let stamp = RolloutStamp::read(&candidate.path)?;
     let is_rewind = RolloutName::parse(&candidate.path).is_some_and(|file| file.is_rewind());
-    let from = find_start(&candidate, &stamp, indexed.as_ref(), is_rewind);
-    let earlier = if from == Some(0) && is_rewind {
+    let start_offset = find_start_offset(&candidate, &stamp, indexed.as_ref(), is_rewind);
+    let earlier_rollouts = if start_offset == Some(0) && is_rewind {
         rollouts.find_earlier_rollouts(&candidate)
     } else {
         Vec::new()
     };
-    let number = match &indexed {
-        Some(old) if from.is_some_and(|from| from > 0) => old.end.rollout,
-        _ => earlier.len(),
+    let newest_number = match &indexed {
+        Some(old_row) if start_offset.is_some_and(|offset| offset > 0) => old_row.end.rollout,
+        _ => earlier_rollouts.len(),
     };
     // The first line of a rollout never changes, so it is read only if the whole rollout is read.
-    let first = earlier.first().map_or(&candidate.path, |first| &first.path);
-    let head = (from == Some(0))
-        .then(|| rollout::read_head(first).ok().flatten())
+    let oldest_path = earlier_rollouts
+        .first()
+        .map_or(&candidate.path, |slice| &slice.path);
+    let oldest_head = (start_offset == Some(0))
+        .then(|| rollout::read_head(oldest_path).ok().flatten())
         .flatten();
-    let shown = build_shown_fields(&candidate, &stamp, head.as_ref(), indexed.as_ref());
-    let is_shown_like =
-        |old: &IndexedConversation| old.shown == shown && Path::new(&old.path) == candidate.path;
-    if from.is_none() && indexed.as_ref().is_some_and(is_shown_like) {
+    let shown = build_shown_fields(&candidate, &stamp, oldest_head.as_ref(), indexed.as_ref());
+    let has_same_fields =
+        |row: &IndexedConversation| row.shown == shown && Path::new(&row.path) == candidate.path;
+    if start_offset.is_none() && indexed.as_ref().is_some_and(has_same_fields) {
         return None;
     }
-    let parent_id = head.as_ref().and_then(parse_parent_id);
-    let created = head.as_ref().and_then(SessionMeta::created);
+    let parent_id = oldest_head.as_ref().and_then(parse_parent_id);
+    let created = oldest_head.as_ref().and_then(SessionMeta::created);
     // A conversation that only refers to its base has no copies.
-    let has_copies =
-        parent_id.is_some() && head.as_ref().is_some_and(|head| head.base_id().is_none());
+    let has_copies = parent_id.is_some()
+        && oldest_head
+            .as_ref()
+            .is_some_and(|head| head.base_id().is_none());
     let copied_at = created
         .filter(|_| has_copies)
         .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
     let parent = parent_id.and_then(|id| {
-        let path = rollouts.find(&id)?;
+        let path = rollouts.find_rollout(&id)?;
         Some(ParentRollout { id, path })
     });
     // `shown` has the same fields. The first update of a large home has a task for each conversation, so memory
@@ -280,58 +289,58 @@ pub(super) fn plan_task(
         stamp,
         shown,
         indexed,
-        from,
-        earlier,
-        number,
+        start_offset,
+        earlier_rollouts,
+        newest_number,
         parent,
         copied_at,
     })
 }
 
 /// Returns the offset from which a rollout has to be read; `None` if it has not changed.
-fn find_start(
+fn find_start_offset(
     candidate: &IndexCandidate,
     stamp: &RolloutStamp,
     indexed: Option<&IndexedConversation>,
     is_rewind: bool,
 ) -> Option<u64> {
-    let Some(old) = indexed else {
+    let Some(old_row) = indexed else {
         return Some(0);
     };
     // Codex moves all rollouts of a rewound conversation together, so the index needs all their paths again.
-    if is_rewind && Path::new(&old.path) != candidate.path {
+    if is_rewind && Path::new(&old_row.path) != candidate.path {
         return Some(0);
     }
-    if old.stamp == *stamp {
+    if old_row.stamp == *stamp {
         return None;
     }
     // In the usual case Codex has appended turns, and only these are read.
-    let has_grown = has_only_grown(old, stamp, &candidate.path);
-    Some(if has_grown { old.end.offset } else { 0 })
+    let has_grown = has_only_grown(old_row, stamp, &candidate.path);
+    Some(if has_grown { old_row.end.offset } else { 0 })
 }
 
 /// Returns true if a plain rollout was at most appended to: it is the same file, is not shorter, and has the same bytes
 /// before the end of the indexed part.
-fn has_only_grown(old: &IndexedConversation, now: &RolloutStamp, path: &Path) -> bool {
-    if old.stamp.size == NOT_INDEXED
-        || now.size < old.stamp.size
-        || now.file != old.stamp.file
+fn has_only_grown(old_row: &IndexedConversation, new_stamp: &RolloutStamp, path: &Path) -> bool {
+    if old_row.stamp.size == NOT_INDEXED
+        || new_stamp.size < old_row.stamp.size
+        || new_stamp.file != old_row.stamp.file
         || !is_plain(path)
     {
         return false;
     }
-    read_tail(path, old.end.offset).is_ok_and(|tail| tail == old.tail)
+    read_tail(path, old_row.end.offset).is_ok_and(|tail| tail == old_row.tail)
 }
 
 /// Returns the last [`TAIL_BYTES`] before an offset of a plain rollout. Returns nothing for a compressed rollout.
-pub(super) fn read_tail(path: &Path, end: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_tail(path: &Path, end_offset: u64) -> io::Result<Vec<u8>> {
     if !is_plain(path) {
         return Ok(Vec::new());
     }
-    let len = end.min(TAIL_BYTES);
+    let len = end_offset.min(TAIL_BYTES);
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     let file = file_open::open(path)?;
-    position::read_exact_at(&file, &mut bytes, end - len)?;
+    position::read_exact_at(&file, &mut bytes, end_offset - len)?;
     Ok(bytes)
 }
 
@@ -341,11 +350,11 @@ fn build_shown_fields(
     head: Option<&SessionMeta>,
     indexed: Option<&IndexedConversation>,
 ) -> ShownFields {
-    let old = indexed.map(|old| old.shown.clone()).unwrap_or_default();
+    let old_fields = indexed.map(|row| row.shown.clone()).unwrap_or_default();
     if let Some(thread) = &candidate.thread {
         let mut shown = thread.clone();
         if shown.title.is_empty() {
-            shown.title = old.title;
+            shown.title = old_fields.title;
         }
         return shown;
     }
@@ -353,22 +362,22 @@ fn build_shown_fields(
     let branch = head.and_then(|head| head.payload.pointer("/git/branch")?.as_str());
     let created = head.and_then(SessionMeta::created).map(|at| at.millis());
     ShownFields {
-        cwd: cwd.map_or(old.cwd, str::to_owned),
-        branch: branch.map_or(old.branch, str::to_owned),
-        created: created.or(old.created),
-        updated: Some(stamp.mtime / 1_000_000),
+        cwd: cwd.map_or(old_fields.cwd, str::to_owned),
+        branch: branch.map_or(old_fields.branch, str::to_owned),
+        created: created.or(old_fields.created),
+        updated: Some(stamp.mtime / NANOS_PER_MILLI),
         archived: candidate.archived,
         listed: false,
         // Without a name, the ingestion sets the title from the first message.
-        title: candidate.name.clone().unwrap_or(old.title),
+        title: candidate.name.clone().unwrap_or(old_fields.title),
     }
 }
 
 /// Returns the id of the parent, whose texts older versions of Codex copied into the conversation. The parent is the
 /// original of a fork, or the conversation that started a subagent.
 fn parse_parent_id(head: &SessionMeta) -> Option<String> {
-    let fork = head.text("forked_from_id").map(str::to_lowercase);
-    fork.or_else(|| {
+    let original_id = head.text("forked_from_id").map(str::to_lowercase);
+    original_id.or_else(|| {
         let spawn = head.payload.pointer("/source/subagent/thread_spawn")?;
         let parent = spawn.get("parent_thread_id")?.as_str()?;
         Some(parent.to_lowercase())

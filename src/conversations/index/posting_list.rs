@@ -10,7 +10,7 @@
 //! length that is too large for its bits continues in a variable number. Then follow the suffix, the length of the list
 //! (unless it has only one text), and the list.
 
-use super::variable_numbers::{number_len, push_number, take_number};
+use super::variable_numbers::{push_varint, take_varint, varint_len};
 use std::iter::Peekable;
 
 /// The size of a block in bytes, with which a row of an SQLite table fills a page. All blocks are padded with zeros to
@@ -28,8 +28,8 @@ const MAX_DISTANCE_BITS: u32 = 46;
 
 /// The largest values of the two lengths in the first byte of a word. With these values, the length continues in a
 /// variable number.
-const SHARED_MAX: usize = 7;
-const SUFFIX_MAX: usize = 15;
+const MAX_SHARED: usize = 7;
+const MAX_SUFFIX: usize = 15;
 
 /// A list of the numbers of texts in ascending order.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +48,7 @@ impl PostingList {
     /// far from the last one.
     pub(super) fn push(&mut self, number: i64) {
         if self.is_empty() {
-            push_number(&mut self.bytes, number);
+            push_varint(&mut self.bytes, number);
             self.last = number;
             return;
         }
@@ -58,25 +58,27 @@ impl PostingList {
             return;
         }
         self.last = number;
-        let len = u64::BITS - distance.leading_zeros();
-        let len_bits = u32::BITS - len.leading_zeros();
-        // The code has a zero for each bit of `len` except the first, then `len`, then the distance without its first
-        // bit, which is always a 1.
-        let code = u64::from(len) << (len - 1) | distance & !(1 << (len - 1));
-        let count = 2 * len_bits - 1 + len - 1;
-        if count > u64::BITS - self.pending_bits {
+        let distance_bits = u64::BITS - distance.leading_zeros();
+        let length_bits = u32::BITS - distance_bits.leading_zeros();
+        // The code has a zero for each bit of `distance_bits` except the first, then `distance_bits`, then the distance
+        // without its first bit, which is always a 1.
+        let code = u64::from(distance_bits) << (distance_bits - 1)
+            | distance & !(1 << (distance_bits - 1));
+        let code_bits = 2 * length_bits - 1 + distance_bits - 1;
+        if code_bits > u64::BITS - self.pending_bits {
             self.move_whole_bytes();
         }
-        self.pending_bits += count;
+        self.pending_bits += code_bits;
         self.pending |= code << (u64::BITS - self.pending_bits);
     }
 
     /// Moves all complete bytes of `pending` to `bytes`, so that at most 7 bits remain.
     fn move_whole_bytes(&mut self) {
-        let whole = self.pending_bits / 8;
+        let whole_bytes = self.pending_bits / 8;
         let pending = self.pending.to_be_bytes();
-        self.bytes.extend_from_slice(&pending[..whole as usize]);
-        self.pending = self.pending.checked_shl(8 * whole).unwrap_or(0);
+        self.bytes
+            .extend_from_slice(&pending[..whole_bytes as usize]);
+        self.pending = self.pending.checked_shl(8 * whole_bytes).unwrap_or(0);
         self.pending_bits %= 8;
     }
 
@@ -85,7 +87,7 @@ impl PostingList {
     }
 
     /// Returns the size of the encoded list in bytes.
-    fn len(&self) -> usize {
+    fn encoded_len(&self) -> usize {
         self.bytes.len() + self.pending_bits.div_ceil(8) as usize
     }
 
@@ -105,12 +107,12 @@ impl FromIterator<i64> for PostingList {
 }
 
 /// Decodes a list into the numbers of its texts. A damaged list ends early.
-pub(super) fn decode_texts(mut bytes: &[u8]) -> impl Iterator<Item = i64> {
-    let first = take_number(&mut bytes);
+pub(super) fn decode_text_numbers(mut bytes: &[u8]) -> impl Iterator<Item = i64> {
+    let first = take_varint(&mut bytes);
     let mut distances = DistanceReader {
         bytes,
         bits: 0,
-        count: 0,
+        bit_count: 0,
     };
     std::iter::successors(first, move |last| {
         Some(last.wrapping_add(distances.next_distance()?))
@@ -122,16 +124,17 @@ struct DistanceReader<'a> {
     /// The next bits, beginning with the highest bit. The bits after them are zero.
     bits: u64,
     /// The number of bits in `bits`.
-    count: u32,
+    bit_count: u32,
 }
 
 impl DistanceReader<'_> {
     fn next_distance(&mut self) -> Option<i64> {
-        while self.count <= 56
+        // Fills `bits` as long as another byte fits into its 64 bits.
+        while self.bit_count <= 56
             && let Some((byte, after_byte)) = self.bytes.split_first()
         {
-            self.bits |= u64::from(*byte) << (56 - self.count);
-            self.count += 8;
+            self.bits |= u64::from(*byte) << (56 - self.bit_count);
+            self.bit_count += 8;
             self.bytes = after_byte;
         }
         let zeros = self.bits.leading_zeros();
@@ -139,17 +142,19 @@ impl DistanceReader<'_> {
         if zeros > MAX_DISTANCE_BITS.ilog2() {
             return None;
         }
-        let len_end = 2 * zeros + 1;
-        let len = u32::try_from(self.bits >> (u64::BITS - len_end)).ok()?;
-        let end = len_end + len - 1;
-        if end > self.count {
+        let length_end = 2 * zeros + 1;
+        let distance_bits = u32::try_from(self.bits >> (u64::BITS - length_end)).ok()?;
+        let code_end = length_end + distance_bits - 1;
+        if code_end > self.bit_count {
             return None;
         }
-        let suffix = self.bits << len_end;
-        let suffix = suffix.checked_shr(u64::BITS + 1 - len).unwrap_or(0);
-        self.bits <<= end;
-        self.count -= end;
-        Some((1 << (len - 1) | suffix).cast_signed())
+        let suffix = self.bits << length_end;
+        let suffix = suffix
+            .checked_shr(u64::BITS + 1 - distance_bits)
+            .unwrap_or(0);
+        self.bits <<= code_end;
+        self.bit_count -= code_end;
+        Some((1 << (distance_bits - 1) | suffix).cast_signed())
     }
 }
 
@@ -159,13 +164,13 @@ fn take_bytes<'a>(bytes: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// Decodes a length. `in_head` is its value in the first byte of the word. If that is `max`, the length continues in
-/// `bytes`.
-fn take_length(bytes: &mut &[u8], in_head: usize, max: usize) -> Option<usize> {
-    if in_head < max {
-        return Some(in_head);
+/// Decodes a length. `head_value` is its value in the first byte of the word. If that is `max_head_value`, the length
+/// continues in `bytes`.
+fn take_length(bytes: &mut &[u8], head_value: usize, max_head_value: usize) -> Option<usize> {
+    if head_value < max_head_value {
+        return Some(head_value);
     }
-    in_head.checked_add(usize::try_from(take_number(bytes)?).ok()?)
+    head_value.checked_add(usize::try_from(take_varint(bytes)?).ok()?)
 }
 
 /// Reads the words of a block in order.
@@ -186,21 +191,24 @@ impl<'a> BlockReader<'a> {
     /// Moves to the next word and returns its list. Returns `None` at the end of the block, and at damage.
     pub(super) fn next_list(&mut self) -> Option<&'a [u8]> {
         let (head, after_head) = self.remaining.split_first()?;
+        // Zeros fill the end of a block.
         if *head == 0 {
             return None;
         }
         self.remaining = after_head;
-        let shared = take_length(&mut self.remaining, usize::from(head >> 5), SHARED_MAX)?;
-        let suffix = take_length(&mut self.remaining, usize::from(head >> 1 & 15), SUFFIX_MAX)?;
-        self.word.truncate(shared);
+        // `head` has 3 bits for the shared length, 4 for the length of the suffix, and 1 if the list has a single text.
+        let shared_len = take_length(&mut self.remaining, usize::from(head >> 5), MAX_SHARED)?;
+        let suffix_len = take_length(&mut self.remaining, usize::from(head >> 1 & 15), MAX_SUFFIX)?;
+        self.word.truncate(shared_len);
         self.word
-            .extend_from_slice(take_bytes(&mut self.remaining, suffix)?);
-        let len = if head & 1 == 1 {
-            number_len(self.remaining)
+            .extend_from_slice(take_bytes(&mut self.remaining, suffix_len)?);
+        let is_single = head & 1 == 1;
+        let list_len = if is_single {
+            varint_len(self.remaining)
         } else {
-            usize::try_from(take_number(&mut self.remaining)?).ok()?
+            usize::try_from(take_varint(&mut self.remaining)?).ok()?
         };
-        take_bytes(&mut self.remaining, len)
+        take_bytes(&mut self.remaining, list_len)
     }
 }
 
@@ -214,7 +222,7 @@ pub(super) struct BlockWriter {
 
 impl BlockWriter {
     /// Returns the number of bytes that are left for the list of a new word.
-    pub(super) fn space(&self, word: &[u8]) -> usize {
+    pub(super) fn list_space(&self, word: &[u8]) -> usize {
         let shared = self.shared_len(word);
         // Five bytes for the lengths: the first byte, one more for each length of the word, and two for that of the
         // list.
@@ -223,18 +231,18 @@ impl BlockWriter {
 
     /// Appends a word with as many of `texts` as fit into the block, and removes them from `texts`. Appends nothing if
     /// fewer than [`MIN_LIST_BYTES`] are left for the list.
-    pub(super) fn push_first(
+    pub(super) fn push_fitting(
         &mut self,
         word: &[u8],
         texts: &mut Peekable<impl Iterator<Item = i64>>,
     ) {
-        let space = self.space(word);
+        let space = self.list_space(word);
         if space < MIN_LIST_BYTES {
             return;
         }
         let mut list = PostingList::default();
-        // The number of the first text has at most ten bytes, a distance has fewer.
-        while let Some(text) = texts.next_if(|_| list.len() + 10 <= space) {
+        // The first number has at most ten bytes, a distance has fewer.
+        while let Some(text) = texts.next_if(|_| list.encoded_len() + 10 <= space) {
             list.push(text);
         }
         self.append(word, &list.into_bytes());
@@ -254,27 +262,27 @@ impl BlockWriter {
         }
         self.last_word = word.to_vec();
         let suffix = &word[shared..];
-        let is_single = number_len(list) == list.len();
+        let is_single = varint_len(list) == list.len();
         let (shared_in_head, suffix_in_head) =
-            (shared.min(SHARED_MAX), suffix.len().min(SUFFIX_MAX));
+            (shared.min(MAX_SHARED), suffix.len().min(MAX_SUFFIX));
         let head = shared_in_head << 5 | suffix_in_head << 1 | usize::from(is_single);
         self.bytes.push(head.to_le_bytes()[0]);
-        if shared_in_head == SHARED_MAX {
-            push_len(&mut self.bytes, shared - SHARED_MAX);
+        if shared_in_head == MAX_SHARED {
+            push_length(&mut self.bytes, shared - MAX_SHARED);
         }
-        if suffix_in_head == SUFFIX_MAX {
-            push_len(&mut self.bytes, suffix.len() - SUFFIX_MAX);
+        if suffix_in_head == MAX_SUFFIX {
+            push_length(&mut self.bytes, suffix.len() - MAX_SUFFIX);
         }
         self.bytes.extend_from_slice(suffix);
         if !is_single {
-            push_len(&mut self.bytes, list.len());
+            push_length(&mut self.bytes, list.len());
         }
         self.bytes.extend_from_slice(list);
     }
 }
 
-fn push_len(bytes: &mut Vec<u8>, len: usize) {
-    push_number(bytes, i64::try_from(len).unwrap_or(i64::MAX));
+fn push_length(bytes: &mut Vec<u8>, len: usize) {
+    push_varint(bytes, i64::try_from(len).unwrap_or(i64::MAX));
 }
 
 #[cfg(test)]
@@ -300,7 +308,7 @@ mod tests {
         for (word, ids) in words {
             let mut rest = ids.iter().copied().peekable();
             loop {
-                blocks.last_mut().unwrap().push_first(word, &mut rest);
+                blocks.last_mut().unwrap().push_fitting(word, &mut rest);
                 if rest.peek().is_none() {
                     break;
                 }
@@ -313,7 +321,7 @@ mod tests {
             assert!(block.bytes.len() <= BLOCK_BYTES);
             let mut reader = BlockReader::new(&block.bytes);
             while let Some(list) = reader.next_list() {
-                let ids = decode_texts(list);
+                let ids = decode_text_numbers(list);
                 match read.last_mut() {
                     Some((word, before)) if *word == reader.word => before.extend(ids),
                     _ => read.push((reader.word.clone(), ids.collect())),
@@ -332,6 +340,6 @@ mod tests {
             let mut reader = BlockReader::new(&block.bytes[..len]);
             assert_eq!(reader.next_list(), None, "{len}");
         }
-        assert_eq!(decode_texts(&[0xff; 20]).count(), 0);
+        assert_eq!(decode_text_numbers(&[0xff; 20]).count(), 0);
     }
 }

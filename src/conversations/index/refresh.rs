@@ -5,10 +5,11 @@
 //! conversations that a sync has made longer.
 
 use super::candidates::{
-    IndexSource, MISSING, MISSING_ARCHIVED, NAMES_END, NEWEST_CHANGE, count_listed,
-    find_all_candidates, find_changed_candidates, has_exactly_indexed_files, session_index_len,
+    IndexSource, MISSING_ARCHIVED_ROLLOUTS, MISSING_ROLLOUTS, NAMES_OFFSET, NEWEST_CHANGE,
+    count_listed_conversations, find_all_candidates, find_changed_candidates,
+    has_exactly_indexed_files, session_index_len,
 };
-use super::deleted_texts::{ERASING, delete_texts};
+use super::deleted_texts::{ERASE_NEEDED, delete_conversation_texts};
 use super::error::IndexError;
 use super::ingest::{self, RefreshReport};
 use super::plan::{self, HomeRollouts, IndexCandidate, IngestTask, NOT_INDEXED};
@@ -72,6 +73,7 @@ pub(crate) fn read_status(store: &IndexStore) -> Result<IndexStatus, IndexError>
     Ok(IndexStatus {
         conversations: store.count_conversations()?,
         texts: i64::try_from(TextSpans::read(store)?.texts.len()).unwrap_or(i64::MAX),
+        // The lowest 48 bits of `end` are the offset in the rollout.
         rollout_bytes: store
             .query_number("SELECT coalesce(sum(end & 0xffffffffffff), 0) FROM conversation")?,
         last_walk_ms: store.read_meta(LAST_WALK)?,
@@ -79,7 +81,7 @@ pub(crate) fn read_status(store: &IndexStore) -> Result<IndexStatus, IndexError>
 }
 
 /// Returns true if no update has ever checked all rollouts.
-pub(crate) fn is_unfinished(store: &IndexStore) -> Result<bool, IndexError> {
+pub(crate) fn lacks_complete_update(store: &IndexStore) -> Result<bool, IndexError> {
     Ok(store.read_meta(LAST_WALK)?.is_none())
 }
 
@@ -93,34 +95,34 @@ pub(crate) fn refresh(
     thoroughness: Thoroughness,
     progress: &dyn Progress,
 ) -> Result<RefreshReport, IndexError> {
-    let is_within = |key: &str, interval: TimeDelta| -> Result<bool, IndexError> {
+    let is_recent = |key: &str, interval: TimeDelta| -> Result<bool, IndexError> {
         let at = store
             .read_meta(key)?
             .and_then(DateTime::from_timestamp_millis);
         Ok(at.is_some_and(|at| source.now - at < interval && at <= source.now))
     };
-    let is_recent = is_within(LAST_WALK, WALK_INTERVAL)?;
-    let is_compared = is_within(LAST_COMPARISON, COMPARISON_INTERVAL)?;
-    let names_end = store.read_meta(NAMES_END)?.unwrap_or(0);
+    let has_recent_walk = is_recent(LAST_WALK, WALK_INTERVAL)?;
+    let has_recent_comparison = is_recent(LAST_COMPARISON, COMPARISON_INTERVAL)?;
+    let names_offset = store.read_meta(NAMES_OFFSET)?.unwrap_or(0);
     let can_find_changes = source.database.is_some()
         // Codex only appends names. If the file has become shorter, another program has rewritten it.
-        && session_index_len(source.home) >= names_end;
-    if !can_find_changes || !is_compared {
+        && session_index_len(source.home) >= names_offset;
+    if !can_find_changes || !has_recent_comparison {
         let max_bytes = match thoroughness {
             Thoroughness::Newest => NEWEST_BYTES,
             _ => u64::MAX,
         };
-        return update(store, source, Some(max_bytes), progress);
+        return update_index(store, source, Some(max_bytes), progress);
     }
-    let mut report = update(store, source, None, progress)?;
-    if thoroughness == Thoroughness::All || !is_recent {
+    let mut report = update_index(store, source, None, progress)?;
+    if thoroughness == Thoroughness::All || !has_recent_walk {
         if has_exactly_indexed_files(store, source.home)? {
             store.set_meta(LAST_WALK, source.now.timestamp_millis())?;
             report.is_complete = true;
         } else {
-            let read_before = report.read;
-            report = update(store, source, Some(u64::MAX), progress)?;
-            report.read += read_before;
+            let read_before = report.conversations_read;
+            report = update_index(store, source, Some(u64::MAX), progress)?;
+            report.conversations_read += read_before;
         }
     }
     Ok(report)
@@ -129,7 +131,7 @@ pub(crate) fn refresh(
 /// Compares conversations with the index, and reads those that have changed. Without `max_bytes`, compares only the
 /// conversations that changed according to Codex's database. With `max_bytes`, compares all conversations, and reads no
 /// more bytes of rollouts than that, but at least one rollout.
-fn update(
+fn update_index(
     store: &mut IndexStore,
     source: IndexSource<'_>,
     max_bytes: Option<u64>,
@@ -137,23 +139,23 @@ fn update(
 ) -> Result<RefreshReport, IndexError> {
     // `secure_delete` overwrites the words of deleted texts. The first update is faster without it, and deletes
     // nothing.
-    let has_texts = !is_unfinished(store)?;
+    let has_texts = !lacks_complete_update(store)?;
     store.run(|connection| connection.pragma_update(None, "secure_delete", has_texts))?;
-    let is_complete = max_bytes.is_some();
-    let candidates = if is_complete {
+    let compares_all = max_bytes.is_some();
+    let candidates = if compares_all {
         find_all_candidates(store, source)?
     } else {
         find_changed_candidates(store, source)?
     };
-    let has_copies = remove_conversations(store, &candidates.gone)?;
-    if has_copies && !is_complete {
+    let must_read_copies = remove_conversations(store, &candidates.gone)?;
+    if must_read_copies && !compares_all {
         // Codex's database does not show that the conversations with copies have to be read again.
-        return update(store, source, Some(u64::MAX), progress);
+        return update_index(store, source, Some(u64::MAX), progress);
     }
     let on_disk = &candidates.on_disk;
-    let (total, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
+    let (unread_bytes, mut report) = ingest_all(store, source.home, on_disk, max_bytes, progress)?;
     report.skipped.extend(candidates.unlistable);
-    if max_bytes.is_some_and(|max| total > max) {
+    if max_bytes.is_some_and(|max| unread_bytes > max) {
         // LAST_WALK stays unset, so the next update compares all conversations again and reads the missing ones.
         return Ok(report);
     }
@@ -161,27 +163,33 @@ fn update(
         store.set_meta(NEWEST_CHANGE, newest)?;
     }
     // The end is stored after the ingestion, so that the next update repeats one that was interrupted.
-    store.set_meta(NAMES_END, candidates.names_end)?;
+    store.set_meta(NAMES_OFFSET, candidates.names_offset)?;
     if let Some(database) = source.database {
-        let (rows, listed) = (threads::count(database)?, count_listed(store)?);
-        store.set_meta(MISSING, rows.all - listed.all)?;
-        store.set_meta(MISSING_ARCHIVED, rows.archived - listed.archived)?;
+        let (threads, listed_conversations) = (
+            threads::count(database)?,
+            count_listed_conversations(store)?,
+        );
+        store.set_meta(MISSING_ROLLOUTS, threads.all - listed_conversations.all)?;
+        store.set_meta(
+            MISSING_ARCHIVED_ROLLOUTS,
+            threads.archived - listed_conversations.archived,
+        )?;
     }
-    if is_complete {
+    if compares_all {
         for key in [LAST_WALK, LAST_COMPARISON] {
             store.set_meta(key, source.now.timestamp_millis())?;
         }
     }
     store.run(|connection| connection.pragma_update(None, "secure_delete", true))?;
-    let is_erasing = store.read_meta(ERASING)?.unwrap_or(0) != 0;
-    if is_erasing {
+    let must_erase = store.read_meta(ERASE_NEEDED)?.unwrap_or(0) != 0;
+    if must_erase {
         erase_deleted_texts(store)?;
-        store.set_meta(ERASING, 0)?;
+        store.set_meta(ERASE_NEEDED, 0)?;
     }
-    if is_erasing || total >= VACUUM_BYTES {
-        vacuum(store)?;
+    if must_erase || unread_bytes >= VACUUM_BYTES {
+        remove_free_pages(store)?;
     }
-    report.is_complete = is_complete;
+    report.is_complete = compares_all;
     Ok(report)
 }
 
@@ -201,7 +209,7 @@ fn ingest_all(
         paths.extend(candidates.iter().map(|c| (&*c.session, &*c.path)));
     }
     let rewound = OnceCell::new();
-    let mut total = 0;
+    let mut total_bytes = 0;
     let mut report = RefreshReport::default();
     for batch in candidates.chunks(PLANNED_CONVERSATIONS) {
         let rollouts = HomeRollouts {
@@ -210,42 +218,43 @@ fn ingest_all(
             paths: &paths,
             rewound: &rewound,
         };
-        if total > max_bytes.unwrap_or(u64::MAX) {
+        if total_bytes > max_bytes.unwrap_or(u64::MAX) {
             break;
         }
         let mut tasks = plan_tasks(store, batch.to_vec(), &rollouts)?;
         if !tasks.is_empty() {
             // The task that exceeds the limit is not done, unless it is the first one.
-            let mut is_within = |task: &IngestTask| {
-                let is_first = total == 0;
-                total += unread_bytes(task);
-                is_first || max_bytes.is_none_or(|max| total <= max)
+            let mut fits_limit = |task: &IngestTask| {
+                let is_first = total_bytes == 0;
+                total_bytes += count_unread_bytes(task);
+                is_first || max_bytes.is_none_or(|max| total_bytes <= max)
             };
-            let count = tasks.iter().take_while(|task| is_within(task)).count();
-            tasks.truncate(count);
-            progress.expect_bytes(total);
+            let fitting_count = tasks.iter().take_while(|task| fits_limit(task)).count();
+            tasks.truncate(fitting_count);
+            progress.expect_bytes(total_bytes);
             let batch_report = ingest::ingest(store, tasks, progress)?;
-            report.read += batch_report.read;
+            report.conversations_read += batch_report.conversations_read;
             report.skipped.extend(batch_report.skipped);
         }
     }
-    Ok((total, report))
+    Ok((total_bytes, report))
 }
 
 /// Removes free pages from the file of the index, which makes the file shorter.
-fn vacuum(store: &IndexStore) -> Result<(), IndexError> {
+fn remove_free_pages(store: &IndexStore) -> Result<(), IndexError> {
     store.run(|connection| {
         // SQLite removes one page for each row that is read.
-        let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
-        let mut rows = vacuum.query([])?;
+        let mut statement = connection.prepare("PRAGMA incremental_vacuum")?;
+        let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}
         Ok(())
     })
 }
 
-fn unread_bytes(task: &IngestTask) -> u64 {
+fn count_unread_bytes(task: &IngestTask) -> u64 {
     let size = u64::try_from(task.stamp.size).unwrap_or(0);
-    task.from.map_or(0, |from| size.saturating_sub(from))
+    task.start_offset
+        .map_or(0, |from| size.saturating_sub(from))
 }
 
 /// Removes conversations from the index. If other conversations repeat their texts, marks these to be read again, and
@@ -258,14 +267,14 @@ fn remove_conversations(store: &IndexStore, sessions: &[String]) -> Result<bool,
     store.run(|connection| {
         let transaction = connection.unchecked_transaction()?;
         for session in sessions {
-            let find = "SELECT id FROM conversation WHERE session=?1";
+            let find_sql = "SELECT id FROM conversation WHERE session=?1";
             let id: i64 = connection
-                .prepare_cached(find)?
+                .prepare_cached(find_sql)?
                 .query_row([session], |row| row.get(0))?;
-            delete_texts(store, id)?;
+            delete_conversation_texts(store, id)?;
             store.execute("DELETE FROM conversation WHERE id=?1", [id])?;
-            let sql = "UPDATE conversation SET size=?2 WHERE parent=?1";
-            has_copies |= connection.execute(sql, params![session, NOT_INDEXED])? > 0;
+            let mark_sql = "UPDATE conversation SET size=?2 WHERE parent=?1";
+            has_copies |= connection.execute(mark_sql, params![session, NOT_INDEXED])? > 0;
         }
         transaction.commit()
     })?;
@@ -278,7 +287,7 @@ fn plan_tasks(
     rollouts: &HomeRollouts<'_>,
 ) -> Result<Vec<IngestTask>, IndexError> {
     let ids: Vec<_> = candidates.iter().map(|c| &*c.session).collect();
-    let mut indexed = plan::read_indexed(store, Some(&ids))?;
+    let mut indexed = plan::read_indexed_conversations(store, Some(&ids))?;
     let mut tasks = Vec::new();
     for candidate in candidates {
         check_interrupt().map_err(|_| IndexError::Interrupted)?;
@@ -297,7 +306,7 @@ pub(crate) fn rebuild(
     source: IndexSource<'_>,
     progress: &dyn Progress,
 ) -> Result<(IndexStore, RefreshReport), IndexError> {
-    store::remove(path)?;
+    store::remove_index(path)?;
     let mut store = IndexStore::open(path)?;
     let report = refresh(&mut store, source, Thoroughness::All, progress)?;
     Ok((store, report))

@@ -6,7 +6,7 @@ use super::store::Place;
 use super::text_words::{TextWords, WordLists};
 use super::tokens::truncate_output;
 use crate::codex::rollout_lines::{self, EventKind, LineItems, LineParts, Role};
-use crate::conversations::past_answers::is_past_call_or_answer;
+use crate::conversations::past_answers::is_mcp_call_or_answer;
 use crate::conversations::raw_lines::RawLines;
 use crate::history::thread_rollouts::RolloutSlice;
 use crate::io::file_open;
@@ -45,15 +45,15 @@ pub(super) struct LineBlock {
     /// Texts from this offset on are skipped, because Codex does not show them. Their requests still count.
     pub(super) shown_end: Option<u64>,
     /// The number of bytes of the rollout that were read for this block.
-    pub(super) read: u64,
+    pub(super) bytes_read: u64,
 }
 
 pub(super) struct ParsedBlock {
     pub(super) lines: Vec<ParsedLine>,
     /// The words of all texts of the lines, in order.
     pub(super) words: WordLists,
-    /// See [`LineBlock::read`].
-    pub(super) read: u64,
+    /// See [`LineBlock::bytes_read`].
+    pub(super) bytes_read: u64,
 }
 
 pub(super) struct ParsedLine {
@@ -74,9 +74,9 @@ pub(super) type SubmitStep<'a> = dyn Fn(IngestStep<LineBlock>) -> bool + 'a;
 
 /// Reads the rollouts of a task. Returns false if `submit` did.
 pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result<bool, IndexError> {
-    let from = task.from;
+    let start_offset = task.start_offset;
     // This check comes before the step `Begin`, which deletes the conversation's texts from the index.
-    if from.is_some()
+    if start_offset.is_some()
         && let Err(e) = file_open::open(&task.candidate.path)
     {
         return Ok(submit(IngestStep::Unreadable(
@@ -84,16 +84,16 @@ pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result
             e.to_string(),
         )));
     }
-    let first_number = task.number - task.earlier.len();
-    let mut slices = task.earlier.clone();
+    let first_rollout = task.newest_number - task.earlier_rollouts.len();
+    let mut slices = task.earlier_rollouts.clone();
     slices.push(RolloutSlice::whole(&task.candidate.path));
     if !submit(IngestStep::Begin(Box::new(task))) {
         return Ok(false);
     }
-    let Some(from) = from else {
+    let Some(start_offset) = start_offset else {
         return Ok(true);
     };
-    let end = match read_slices(&slices, first_number, from, submit) {
+    let end = match submit_slices(&slices, first_rollout, start_offset, submit) {
         Ok(Some(end)) => Ok(end),
         Ok(None) => return Ok(false),
         Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(IndexError::Interrupted),
@@ -102,22 +102,22 @@ pub(super) fn read_rollouts(task: IngestTask, submit: &SubmitStep<'_>) -> Result
     Ok(submit(IngestStep::End(end)))
 }
 
-/// Submits the lines of rollouts that continue each other; the first one has the number `first_number`. `from` is the
-/// offset at which reading begins, which is 0 if there are several rollouts. Returns `None` if `submit` returned false.
-fn read_slices(
+/// Submits the lines of rollouts that continue each other; the first one has the number `first_rollout`. `start_offset`
+/// is 0 if there are several rollouts. Returns `None` if `submit` returned false.
+fn submit_slices(
     slices: &[RolloutSlice],
-    first_number: usize,
-    from: u64,
+    first_rollout: usize,
+    start_offset: u64,
     submit: &SubmitStep<'_>,
 ) -> io::Result<Option<RolloutEnd>> {
     let mut end = None;
-    for (rollout, slice) in (first_number..).zip(slices) {
+    for (rollout, slice) in (first_rollout..).zip(slices) {
         let block = LineBlock {
             rollout,
             shown_end: slice.end,
             ..LineBlock::default()
         };
-        let Some(offset) = read_lines(&slice.path, from, &block, submit)? else {
+        let Some(offset) = submit_lines(&slice.path, start_offset, &block, submit)? else {
             return Ok(None);
         };
         let tail = plan::read_tail(&slice.path, offset)?;
@@ -127,36 +127,36 @@ fn read_slices(
     Ok(end)
 }
 
-/// Submits the lines of a rollout in blocks, each of which begins as a copy of `empty`. Returns the end of the last
+/// Submits the lines of a rollout in blocks, each of which begins as a copy of `template`. Returns the end of the last
 /// line, or `None` if `submit` returned false.
-fn read_lines(
+fn submit_lines(
     path: &Path,
-    from: u64,
-    empty: &LineBlock,
+    start_offset: u64,
+    template: &LineBlock,
     submit: &SubmitStep<'_>,
 ) -> io::Result<Option<u64>> {
-    let mut lines = RawLines::open(path, from)?;
-    let mut block = empty.clone();
-    let mut block_start = from;
-    while let Some(line) = lines.next()? {
+    let mut lines = RawLines::open(path, start_offset)?;
+    let mut block = template.clone();
+    let mut block_start = start_offset;
+    while let Some(line) = lines.next_line()? {
         // The check looks only at the beginning of a line, so most bytes are neither copied nor parsed.
         if rollout_lines::may_have(line.bytes, LineParts::INDEXED) {
             block.bytes.extend_from_slice(line.bytes);
             block.lines.push((line.offset, block.bytes.len()));
         }
         if block.bytes.len() >= BLOCK_BYTES {
-            block.read = lines.end() - block_start;
-            block_start = lines.end();
+            block.bytes_read = lines.end_offset() - block_start;
+            block_start = lines.end_offset();
             if !submit(IngestStep::Lines(std::mem::replace(
                 &mut block,
-                empty.clone(),
+                template.clone(),
             ))) {
                 return Ok(None);
             }
         }
     }
-    block.read = lines.end() - block_start;
-    Ok(submit(IngestStep::Lines(block)).then(|| lines.end()))
+    block.bytes_read = lines.end_offset() - block_start;
+    Ok(submit(IngestStep::Lines(block)).then(|| lines.end_offset()))
 }
 
 pub(super) fn parse_step(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock> {
@@ -169,21 +169,22 @@ pub(super) fn parse_step(step: IngestStep<LineBlock>) -> IngestStep<ParsedBlock>
 }
 
 fn parse_block(block: &LineBlock) -> ParsedBlock {
-    let mut start = 0;
+    let mut line_start = 0;
     let mut lines = Vec::new();
-    let mut words = TextWords::of_many_texts();
-    for (offset, end) in &block.lines {
-        let bytes = &block.bytes[start..*end];
-        start = *end;
-        let Some(mut items) = rollout_lines::parse(bytes, LineParts::INDEXED) else {
+    let mut words = TextWords::with_block_capacity();
+    for (offset, line_end) in &block.lines {
+        let line = &block.bytes[line_start..*line_end];
+        line_start = *line_end;
+        let Some(mut items) = rollout_lines::parse(line, LineParts::INDEXED) else {
             continue;
         };
-        if block.shown_end.is_some_and(|end| *offset >= end) {
+        let is_hidden = block.shown_end.is_some_and(|end| *offset >= end);
+        if is_hidden {
             items.items.retain(|item| item.kind.is_usage_event());
         }
         let texts = items.items.iter().map(|item| {
             let (role, text) = item.kind.text()?;
-            let number = words.add_text(searched_part(&item.kind, text));
+            let number = words.add_text(searchable_part(&item.kind, text));
             Some(ParsedText { role, number })
         });
         let texts = texts.collect();
@@ -199,15 +200,15 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
     ParsedBlock {
         lines,
         words: words.into_lists(),
-        read: block.read,
+        bytes_read: block.bytes_read,
     }
 }
 
 /// Returns the searchable part of a text: the beginning of a tool output, nothing of calls of `codex-manager mcp` and
 /// their answers, and all of any other text.
-pub(crate) fn searched_part<'a>(kind: &EventKind, text: &'a str) -> &'a str {
+pub(crate) fn searchable_part<'a>(kind: &EventKind, text: &'a str) -> &'a str {
     match kind {
-        _ if is_past_call_or_answer(kind) => "",
+        _ if is_mcp_call_or_answer(kind) => "",
         EventKind::ToolOutput(_) => truncate_output(text),
         _ => text,
     }

@@ -14,7 +14,7 @@
 //! title is indexed together with the project's folder and the branch.
 
 use super::error::IndexError;
-use super::usage_tables::TABLES as USAGE_TABLES;
+use super::usage_tables::CREATE_USAGE_TABLES;
 use crate::codex::connection::{self, Access};
 use crate::codex::rollout_lines::Role;
 use crate::io::{IoContext as _, IoError, OrdinaryPath, atomic, hash, sharing};
@@ -29,7 +29,7 @@ pub(crate) const FOLDER: &str = "index";
 
 /// The version of the tables. An index of another version is created again. The version is also raised when the reader
 /// of rollouts returns more than before, because unchanged rollouts are not read again.
-const SCHEMA: i64 = 10;
+const SCHEMA_VERSION: i64 = 10;
 
 /// The longest time to wait for another process that writes the index.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait of a reader that must not delay a shell prompt.
 const PROMPT_LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
-const CONVERSATIONS: &str = "
+const CREATE_CONVERSATIONS: &str = "
 CREATE TABLE conversation(
     id INTEGER PRIMARY KEY,
     session TEXT NOT NULL UNIQUE,
@@ -61,13 +61,13 @@ CREATE TABLE conversation(
 );
 ";
 
-const CONVERSATION_INDEXES: &str = "
+const CREATE_CONVERSATION_INDEXES: &str = "
 CREATE INDEX conversation_listed ON conversation(listed, archived);
 CREATE INDEX conversation_updated ON conversation(id, updated);
 CREATE INDEX conversation_parent ON conversation(parent) WHERE parent IS NOT NULL;
 ";
 
-const TABLES: &str = "
+const CREATE_TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE span(first INTEGER PRIMARY KEY, conversation INTEGER NOT NULL, roles BLOB NOT NULL, places BLOB NOT NULL);
 CREATE INDEX span_conversation ON span(conversation);
@@ -86,7 +86,7 @@ pub(crate) struct TextId(pub i64);
 
 impl TextId {
     /// Returns the smallest of the ids that the text with this number may have, depending on its author.
-    pub(super) fn first_of(number: i64) -> Self {
+    pub(super) fn smallest_of(number: i64) -> Self {
         Self(number << ROLE_BITS)
     }
 
@@ -126,7 +126,7 @@ impl Place {
         }
     }
 
-    pub(crate) fn number(self) -> i64 {
+    pub(crate) fn to_number(self) -> i64 {
         let number = ((self.rollout as u64) << OFFSET_BITS) | self.offset;
         i64::try_from(number).unwrap_or(i64::MAX)
     }
@@ -140,7 +140,7 @@ pub(crate) struct IndexStore {
 }
 
 /// Returns the path of the index of a Codex home. Each Codex home has its own index.
-pub(crate) fn path_of(manager_home: &Path, codex_home: &Path) -> PathBuf {
+pub(crate) fn index_path(manager_home: &Path, codex_home: &Path) -> PathBuf {
     let canonical = codex_home.canonical();
     let canonical = canonical.as_deref().unwrap_or(codex_home);
     // The name is a digest, because a path may be too long for a file name.
@@ -150,7 +150,7 @@ pub(crate) fn path_of(manager_home: &Path, codex_home: &Path) -> PathBuf {
 }
 
 /// Returns the file of an index, and the files that SQLite may keep beside it.
-fn index_files(path: &Path) -> [PathBuf; 4] {
+fn index_file_paths(path: &Path) -> [PathBuf; 4] {
     ["", "-wal", "-shm", "-journal"].map(|suffix| atomic::with_suffix(path, suffix))
 }
 
@@ -158,11 +158,11 @@ fn index_files(path: &Path) -> [PathBuf; 4] {
 ///
 /// # Errors
 /// A file cannot be deleted.
-pub(crate) fn remove(path: &Path) -> Result<u64, IoError> {
+pub(crate) fn remove_index(path: &Path) -> Result<u64, IoError> {
     let mut freed = 0;
     // The database is deleted first. SQLite ignores logs without a database, but a database without its logs is
     // damaged.
-    for file in index_files(path) {
+    for file in index_file_paths(path) {
         let len = file.symlink_metadata().map_or(0, |meta| meta.len());
         match sharing::remove_file(&file) {
             Ok(()) => freed += len,
@@ -174,16 +174,17 @@ pub(crate) fn remove(path: &Path) -> Result<u64, IoError> {
 }
 
 /// Returns the statements that write the table of conversations again, into other pages of the file.
-pub(super) fn rewrite_conversations() -> String {
+pub(super) fn rewrite_conversations_sql() -> String {
     format!(
-        "ALTER TABLE conversation RENAME TO old; {CONVERSATIONS} INSERT INTO conversation SELECT * FROM old ORDER BY id; \
-         DROP TABLE old; {CONVERSATION_INDEXES}"
+        "ALTER TABLE conversation RENAME TO old; {CREATE_CONVERSATIONS} INSERT INTO conversation SELECT * FROM old ORDER BY id; \
+         DROP TABLE old; {CREATE_CONVERSATION_INDEXES}"
     )
 }
 
 /// Returns the total size in bytes of an index and the files that SQLite keeps beside it.
 pub(crate) fn disk_size(path: &Path) -> u64 {
-    let sizes = index_files(path).map(|file| file.symlink_metadata().map_or(0, |meta| meta.len()));
+    let sizes =
+        index_file_paths(path).map(|file| file.symlink_metadata().map_or(0, |meta| meta.len()));
     sizes.iter().sum()
 }
 
@@ -220,16 +221,17 @@ impl IndexStore {
     }
 
     fn open_as(path: &Path, access: Access, timeout: Duration) -> Result<Option<Self>, IndexError> {
+        // An interrupted creation leaves an empty file.
         if path.symlink_metadata().map_or(true, |meta| meta.len() == 0) {
             return Ok(None);
         }
         let store = Self::connect(path, access, timeout)?;
         let version = store.query_number("PRAGMA user_version")?;
-        Ok((version == SCHEMA).then_some(store))
+        Ok((version == SCHEMA_VERSION).then_some(store))
     }
 
     fn connect(path: &Path, access: Access, timeout: Duration) -> Result<Self, IndexError> {
-        let connect = || {
+        let open_connection = || {
             let connection = connection::open(path, access)?;
             connection.busy_timeout(timeout)?;
             // The default is 16, but the ingestion alternates between more statements.
@@ -244,30 +246,30 @@ impl IndexStore {
             Ok(connection)
         };
         Ok(Self {
-            connection: connect().map_err(IndexError::of_index(path))?,
+            connection: open_connection().map_err(IndexError::in_index_at(path))?,
             path: path.to_path_buf(),
         })
     }
 
     /// Creates an empty index. Deletes an existing one.
     fn create(path: &Path) -> Result<Self, IndexError> {
-        remove(path)?;
+        remove_index(path)?;
         atomic::create_private_folder(atomic::parent_of(path))?;
         // The database must have mode 0600 from the start, because SQLite gives its other files the same mode.
         drop(atomic::create_private(path)?);
         let store = Self::connect(path, Access::Write, LOCK_TIMEOUT)?;
         // The index has a rollback journal instead of a WAL, so it can be read on a full or read-only disk.
-        let created = store.connection.execute_batch(&format!(
-            "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; {CONVERSATIONS} {CONVERSATION_INDEXES} {TABLES} {USAGE_TABLES} \
-             PRAGMA user_version={SCHEMA}; COMMIT;"
+        let result = store.connection.execute_batch(&format!(
+            "PRAGMA auto_vacuum=INCREMENTAL; BEGIN IMMEDIATE; {CREATE_CONVERSATIONS} {CREATE_CONVERSATION_INDEXES} {CREATE_TABLES} {CREATE_USAGE_TABLES} \
+             PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
         ));
-        created.map_err(IndexError::of_index(path))?;
+        result.map_err(IndexError::in_index_at(path))?;
         Ok(store)
     }
 
     /// Begins a write transaction. Takes the write lock at once, because a transaction that reads first fails with
     /// `SQLITE_BUSY` instead of waiting for another process.
-    pub(super) fn begin(&self) -> Result<Transaction<'_>, IndexError> {
+    pub(super) fn begin_write(&self) -> Result<Transaction<'_>, IndexError> {
         self.run(|connection| {
             Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
         })
@@ -278,33 +280,33 @@ impl IndexStore {
         &'a self,
         query: impl FnOnce(&'a Connection) -> rusqlite::Result<T>,
     ) -> Result<T, IndexError> {
-        query(&self.connection).map_err(IndexError::of_index(&self.path))
+        query(&self.connection).map_err(IndexError::in_index_at(&self.path))
     }
 
-    /// Returns the rows of a query, converted by `read`.
+    /// Returns the rows of a query, converted by `convert`.
     pub(crate) fn query_rows<T, B: FromIterator<T>>(
         &self,
         sql: &str,
         values: impl Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+        convert: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<B, IndexError> {
         self.run(|connection| {
             let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map(values, read)?;
+            let rows = statement.query_map(values, convert)?;
             rows.collect()
         })
     }
 
-    /// Returns the first row of a query, converted by `read`. `None` if the query has no rows.
+    /// Returns the first row of a query, converted by `convert`. `None` if the query has no rows.
     pub(crate) fn query_optional<T>(
         &self,
         sql: &str,
         values: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+        convert: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, IndexError> {
         self.run(|connection| {
             let mut statement = connection.prepare_cached(sql)?;
-            statement.query_row(values, read).optional()
+            statement.query_row(values, convert).optional()
         })
     }
 
@@ -325,13 +327,13 @@ impl IndexStore {
     }
 
     pub(super) fn set_meta(&self, key: &str, value: i64) -> Result<(), IndexError> {
-        let set = self.execute("INSERT OR REPLACE INTO meta VALUES(?1, ?2)", (key, value));
-        set.map_err(IndexError::of_index(&self.path))
+        let result = self.execute("INSERT OR REPLACE INTO meta VALUES(?1, ?2)", (key, value));
+        result.map_err(IndexError::in_index_at(&self.path))
     }
 
     /// Returns the number that a query returns.
     pub(super) fn query_number(&self, sql: &str) -> Result<i64, IndexError> {
         let value = self.connection.query_row(sql, [], |row| row.get(0));
-        value.map_err(IndexError::of_index(&self.path))
+        value.map_err(IndexError::in_index_at(&self.path))
     }
 }

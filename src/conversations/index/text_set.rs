@@ -10,7 +10,7 @@ pub(crate) struct TextSet {
 }
 
 /// Returns a mask of the bits of texts by one author, for 64 bits of a [`TextSet`].
-pub(crate) const fn role_bits(role: Role) -> u64 {
+pub(crate) const fn role_mask(role: Role) -> u64 {
     0x1111_1111_1111_1111 << role as u32
 }
 
@@ -23,34 +23,35 @@ impl TextSet {
     }
 
     /// Returns an empty set for the same text ids as this set.
-    pub(super) fn new_empty(&self) -> Self {
+    pub(super) fn empty_copy(&self) -> Self {
         let bits = vec![0; self.bits.len()];
         Self { bits }
     }
 
     /// Inserts all ids of the text with a number, because its author is unknown. Ignores numbers beyond the end.
-    pub(super) fn insert(&mut self, number: i64) {
-        let TextId(id) = TextId::first_of(number);
-        self.insert_bits(id, 0xf);
+    pub(super) fn insert_number(&mut self, number: i64) {
+        let TextId(first_id) = TextId::smallest_of(number);
+        let all_authors = 0xf;
+        self.insert_bits(first_id, all_authors);
     }
 
     /// Inserts the text id `id + n` for each bit `n` that is set in `bits`. Ignores ids beyond the end.
     pub(super) fn insert_bits(&mut self, id: i64, bits: u8) {
-        let at = usize::try_from(id >> 6).unwrap_or(usize::MAX);
-        if let Some(group) = self.bits.get_mut(at) {
+        let group_number = usize::try_from(id >> 6).unwrap_or(usize::MAX);
+        if let Some(group) = self.bits.get_mut(group_number) {
             *group |= u64::from(bits) << (id & 63);
         }
     }
 
     pub(super) fn retain_common(&mut self, other: &Self) {
-        for (bits, others) in self.bits.iter_mut().zip(&other.bits) {
-            *bits &= others;
+        for (bits, other_bits) in self.bits.iter_mut().zip(&other.bits) {
+            *bits &= other_bits;
         }
     }
 
     pub(super) fn insert_all(&mut self, other: &Self) {
-        for (bits, others) in self.bits.iter_mut().zip(&other.bits) {
-            *bits |= others;
+        for (bits, other_bits) in self.bits.iter_mut().zip(&other.bits) {
+            *bits |= other_bits;
         }
     }
 
@@ -66,13 +67,13 @@ impl TextSet {
     pub(crate) fn bit_groups(&self, first: i64, last: i64) -> impl Iterator<Item = (i64, u64)> {
         let start = usize::try_from(first >> 6).unwrap_or(0);
         let end = usize::try_from(last >> 6)
-            .map_or(0, |at| at + 1)
+            .map_or(0, |group_number| group_number + 1)
             .min(self.bits.len());
         let groups = (first >> 6..).zip(self.bits.get(start..end).unwrap_or_default());
         groups
             .filter(|(_, bits)| **bits != 0)
-            .map(move |(at, bits)| {
-                let base = at << 6;
+            .map(move |(group_number, bits)| {
+                let base = group_number << 6;
                 let mut bits = *bits;
                 if base < first {
                     bits &= u64::MAX << (first - base);
@@ -85,7 +86,7 @@ impl TextSet {
     }
 
     /// Returns the texts with ids from `first` to `last`.
-    pub(crate) fn texts(&self, first: i64, last: i64) -> impl Iterator<Item = TextId> {
+    pub(crate) fn texts_between(&self, first: i64, last: i64) -> impl Iterator<Item = TextId> {
         self.bit_groups(first, last).flat_map(|(base, bits)| {
             let places = (0..64).filter(move |place| bits >> place & 1 == 1);
             places.map(move |place| TextId(base + place))
@@ -104,20 +105,20 @@ mod tests {
         for id in ids {
             set.insert_bits(id & !7, 1 << (id & 7));
         }
-        set.insert(2500);
+        set.insert_number(2500);
         for first in 0..200 {
             for last in first..700 {
                 let expected = ids.iter().copied().filter(|id| (first..=last).contains(id));
-                let found: Vec<_> = set.texts(first, last).map(|id| id.0).collect();
+                let found: Vec<_> = set.texts_between(first, last).map(|id| id.0).collect();
                 assert_eq!(found, expected.collect::<Vec<_>>(), "{first} {last}");
             }
         }
         let mut others = TextSet::new(640);
         for number in [0, 17, 18] {
-            others.insert(number);
+            others.insert_number(number);
         }
         set.retain_common(&others);
-        let found: Vec<_> = set.texts(0, 640).map(|id| id.0).collect();
+        let found: Vec<_> = set.texts_between(0, 640).map(|id| id.0).collect();
         assert_eq!((set.len(), found), (2, vec![0, 3]));
     }
 }

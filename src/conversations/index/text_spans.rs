@@ -12,7 +12,7 @@
 use super::error::IndexError;
 use super::store::{IndexStore, Place, TextId};
 use super::text_set::TextSet;
-use super::variable_numbers::{push_number, take_number};
+use super::variable_numbers::{push_varint, take_varint};
 use crate::codex::rollout_lines::Role;
 use rusqlite::{Row, params};
 
@@ -43,11 +43,11 @@ pub(crate) struct SpanRange {
 
 impl TextSpans {
     pub(crate) fn read(store: &IndexStore) -> Result<Self, IndexError> {
-        let next = store.read_meta(NEXT_TEXT)?.unwrap_or(0);
-        let mut texts = TextSet::new(TextId::first_of(next).0);
+        let next_text = store.read_meta(NEXT_TEXT)?.unwrap_or(0);
+        let mut texts = TextSet::new(TextId::smallest_of(next_text).0);
         let sql = "SELECT first, roles, conversation FROM span ORDER BY first";
         let ranges = store.query_rows(sql, [], |row| {
-            let range = read_range(row)?;
+            let range = parse_range_row(row)?;
             let roles = row.get_ref(1)?.as_blob()?;
             for (id, bits) in (range.first..).step_by(8).zip(roles) {
                 texts.insert_bits(id, *bits);
@@ -59,8 +59,8 @@ impl TextSpans {
 }
 
 /// Reads a row with the columns `first`, `roles` and `conversation`.
-fn read_range(row: &Row<'_>) -> rusqlite::Result<SpanRange> {
-    let TextId(first) = TextId::first_of(row.get(0)?);
+fn parse_range_row(row: &Row<'_>) -> rusqlite::Result<SpanRange> {
+    let TextId(first) = TextId::smallest_of(row.get(0)?);
     // Each byte has the bits of two texts, and each text has four possible ids.
     let bytes = i64::try_from(row.get_ref(1)?.as_blob()?.len()).unwrap_or(0);
     Ok(SpanRange {
@@ -71,12 +71,12 @@ fn read_range(row: &Row<'_>) -> rusqlite::Result<SpanRange> {
 }
 
 /// Returns the ranges of the spans of a conversation, in order.
-pub(crate) fn list_ranges(
+pub(crate) fn list_span_ranges(
     store: &IndexStore,
-    conversation: i64,
+    conversation_id: i64,
 ) -> Result<Vec<SpanRange>, IndexError> {
     let sql = "SELECT first, roles, conversation FROM span WHERE conversation=?1 ORDER BY first";
-    store.query_rows(sql, [conversation], read_range)
+    store.query_rows(sql, [conversation_id], parse_range_row)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -93,20 +93,20 @@ pub(crate) fn read_position(
     let sql = "SELECT first, places FROM span WHERE first<=?1 ORDER BY first DESC LIMIT 1";
     let position = store.query_optional(sql, [id.number()], |row| {
         let first: i64 = row.get(0)?;
-        let at = usize::try_from(id.number() - first).unwrap_or(usize::MAX);
-        Ok(decode_positions(row.get_ref(1)?.as_blob()?).nth(at))
+        let i = usize::try_from(id.number() - first).unwrap_or(usize::MAX);
+        Ok(decode_positions(row.get_ref(1)?.as_blob()?).nth(i))
     })?;
     Ok(position.flatten())
 }
 
 fn decode_positions(mut bytes: &[u8]) -> impl Iterator<Item = TextPosition> {
-    let (mut line, mut turn) = (0i64, 0i64);
+    let (mut line_number, mut turn) = (0i64, 0i64);
     std::iter::from_fn(move || {
-        line = line.wrapping_add(take_number(&mut bytes)?);
-        turn = turn.wrapping_add(take_number(&mut bytes)?);
+        line_number = line_number.wrapping_add(take_varint(&mut bytes)?);
+        turn = turn.wrapping_add(take_varint(&mut bytes)?);
         Some(TextPosition {
             turn: u32::try_from(turn).ok()?,
-            line: Place::from_number(line),
+            line: Place::from_number(line_number),
         })
     })
 }
@@ -139,10 +139,10 @@ impl NewSpan {
             *byte |= bit;
         }
         self.count += 1;
-        let line = position.map_or(self.last_line, |position| position.line.number());
+        let line = position.map_or(self.last_line, |position| position.line.to_number());
         let turn = position.map_or(self.last_turn, |position| i64::from(position.turn));
-        push_number(&mut self.places, line.wrapping_sub(self.last_line));
-        push_number(&mut self.places, turn.wrapping_sub(self.last_turn));
+        push_varint(&mut self.places, line.wrapping_sub(self.last_line));
+        push_varint(&mut self.places, turn.wrapping_sub(self.last_turn));
         (self.last_line, self.last_turn) = (line, turn);
     }
 
@@ -151,7 +151,7 @@ impl NewSpan {
     pub(super) fn write(
         &mut self,
         store: &IndexStore,
-        conversation: i64,
+        conversation_id: i64,
         next_text: i64,
     ) -> rusqlite::Result<i64> {
         let Self {
@@ -163,36 +163,36 @@ impl NewSpan {
         let sql = "INSERT INTO span VALUES(?1, ?2, ?3, ?4)";
         if count > 0 {
             let first = next_text - i64::try_from(count).unwrap_or(0);
-            store.execute(sql, params![first, conversation, roles, places])?;
+            store.execute(sql, params![first, conversation_id, roles, places])?;
         }
         Ok(next_text + next_text % 2)
     }
 }
 
 /// Deletes the texts of a conversation that `is_deleted` selects by author and turn. Returns true if it deleted any.
-pub(super) fn delete_chosen(
+pub(super) fn delete_matching_texts(
     store: &IndexStore,
-    conversation: i64,
+    conversation_id: i64,
     is_deleted: impl Fn(Role, u32) -> bool,
 ) -> rusqlite::Result<bool> {
     let connection = &store.connection;
     let sql = "SELECT first, roles, places FROM span WHERE conversation=?1";
     let mut statement = connection.prepare_cached(sql)?;
-    let spans = statement.query_map([conversation], |row| {
+    let spans = statement.query_map([conversation_id], |row| {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?))
     })?;
     let spans: Vec<(i64, Vec<u8>, Vec<u8>)> = spans.collect::<Result<_, _>>()?;
-    let mut has_deleted = false;
+    let mut has_deleted_any = false;
     for (first, mut roles, place_bytes) in spans {
         let mut deleted = Vec::new();
-        for (at, position) in decode_positions(&place_bytes).enumerate() {
-            let shift = 4 * (at % 2);
-            let Some(byte) = roles.get_mut(at / 2) else {
+        for (i, position) in decode_positions(&place_bytes).enumerate() {
+            let shift = 4 * (i % 2);
+            let Some(byte) = roles.get_mut(i / 2) else {
                 break;
             };
             let bits = *byte >> shift & 0xf;
-            let number = first + i64::try_from(at).unwrap_or(0);
-            let id = TextId(TextId::first_of(number).0 + i64::from(bits.trailing_zeros()));
+            let number = first + i64::try_from(i).unwrap_or(0);
+            let id = TextId(TextId::smallest_of(number).0 + i64::from(bits.trailing_zeros()));
             if bits != 0 && is_deleted(id.role(), position.turn) {
                 *byte &= !(0xf << shift);
                 deleted.push(number);
@@ -201,7 +201,7 @@ pub(super) fn delete_chosen(
         if deleted.is_empty() {
             continue;
         }
-        has_deleted = true;
+        has_deleted_any = true;
         store.execute(
             "UPDATE span SET roles=?2 WHERE first=?1",
             params![first, roles],
@@ -210,5 +210,5 @@ pub(super) fn delete_chosen(
             store.execute("INSERT INTO dead VALUES(?1)", [number])?;
         }
     }
-    Ok(has_deleted)
+    Ok(has_deleted_any)
 }

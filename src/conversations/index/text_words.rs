@@ -1,8 +1,8 @@
 //! Collects the words of the texts in a block of lines, in the form in which the index stores them.
 
 use super::tokens::{
-    MIN_PART_LETTERS, PART_MARK, TextRun, find_parts, fold, split_grams, split_runs, truncate_word,
-    without_base64,
+    MIN_PART_LETTERS, PART_MARK, TextRun, find_word_parts, fold_text, split_grams, split_runs,
+    truncate_word, without_base64,
 };
 use super::vocabulary::Vocabulary;
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ pub(super) struct TextWords {
     /// For each word, the number of the last text with that word plus 1; 0 before the first text.
     last_text: Vec<u32>,
     /// The number of texts so far.
-    texts: u32,
+    text_count: u32,
     /// A buffer for a word with [`PART_MARK`], which saves an allocation for each.
     marked_part: String,
 }
@@ -49,7 +49,7 @@ impl WordLists {
 
 impl TextWords {
     /// Creates an empty collection with space for the words of a block of lines.
-    pub(super) fn of_many_texts() -> Self {
+    pub(super) fn with_block_capacity() -> Self {
         Self {
             vocabulary: Vocabulary::with_capacity(BLOCK_WORDS),
             ..Self::default()
@@ -58,23 +58,23 @@ impl TextWords {
 
     /// Adds the words of the next text. Returns the number of the text, or `None` if the text has no words.
     pub(super) fn add_text(&mut self, text: &str) -> Option<u32> {
-        let before = self.pairs.len();
-        self.texts += 1;
+        let pairs_before = self.pairs.len();
+        self.text_count += 1;
         self.add_words(text);
-        (self.pairs.len() > before).then_some(self.texts - 1)
+        (self.pairs.len() > pairs_before).then_some(self.text_count - 1)
     }
 
     /// Adds the words of a text, and the parts of these words with the prefix [`PART_MARK`].
     fn add_words(&mut self, text: &str) {
         let text = without_base64(text);
-        let folded = fold(&text);
+        let folded = fold_text(&text);
         for run in split_runs(&folded) {
             match run {
                 TextRun::Word(word) => self.add_word(truncate_word(word)),
                 TextRun::Unspaced(run) => split_grams(run).for_each(|gram| self.add_word(gram)),
             }
         }
-        let parts = find_parts(&text);
+        let parts = find_word_parts(&text);
         if parts.is_empty() {
             return;
         }
@@ -100,18 +100,19 @@ impl TextWords {
 
     fn add_word(&mut self, word: &str) {
         let number = self.vocabulary.intern(word.as_bytes());
-        let at = number as usize;
-        if at == self.last_text.len() {
+        let word_index = number as usize;
+        if word_index == self.last_text.len() {
             self.last_text.push(0);
         }
-        if self.last_text[at] != self.texts {
-            self.last_text[at] = self.texts;
-            self.pairs.push((number, self.texts - 1));
+        if self.last_text[word_index] != self.text_count {
+            self.last_text[word_index] = self.text_count;
+            self.pairs.push((number, self.text_count - 1));
         }
     }
 
     /// Groups the texts by word.
     pub(super) fn into_lists(self) -> WordLists {
+        // A counting sort: `ends` has the number of texts of each word, then the starts of the lists, then their ends.
         let mut ends = vec![0; self.vocabulary.len() + 1];
         for (word, _) in &self.pairs {
             ends[*word as usize + 1] += 1;
@@ -129,14 +130,14 @@ impl TextWords {
             vocabulary: self.vocabulary,
             ends,
             texts,
-            text_count: self.texts as usize,
+            text_count: self.text_count as usize,
         }
     }
 
     /// Returns true if the last added text has this word.
     fn has_word(&self, word: &str) -> bool {
         let number = self.vocabulary.find(word.as_bytes());
-        number.is_some_and(|number| self.last_text[number as usize] == self.texts)
+        number.is_some_and(|number| self.last_text[number as usize] == self.text_count)
     }
 }
 

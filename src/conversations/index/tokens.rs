@@ -21,7 +21,7 @@ pub(crate) const PART_MARK: char = '.';
 pub(super) const MIN_PART_LETTERS: usize = 3;
 
 /// The number of characters of a script without blanks that are indexed as one word.
-const GRAM_CHARS: usize = 3;
+pub(crate) const GRAM_CHARS: usize = 3;
 
 /// Only this many bytes at the beginning of a tool output are indexed.
 const MAX_OUTPUT_BYTES: usize = 16 << 10;
@@ -70,7 +70,7 @@ pub(crate) fn without_base64(text: &str) -> Cow<'_, str> {
 }
 
 /// Folds letter case, accents and compatibility forms.
-pub(crate) fn fold(text: &str) -> String {
+pub(crate) fn fold_text(text: &str) -> String {
     // ASCII is the usual case, and needs no normalization, which is many times slower.
     if text.is_ascii() {
         return text.to_ascii_lowercase();
@@ -94,13 +94,14 @@ enum CharClass {
     Symbol,
 }
 
-fn classify(c: char) -> CharClass {
+fn classify_char(c: char) -> CharClass {
     match c {
         _ if c.is_ascii_alphanumeric() => CharClass::Word,
         // Skin tones and variation selectors only change the look of the symbol before them.
         '\0'..='\u{7f}' | '\u{fe00}'..='\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}' => {
             CharClass::Separator
         }
+        // Thai, Lao, Burmese, Khmer, kana, Chinese characters and Hangul.
         '\u{e00}'..='\u{eff}'
         | '\u{1000}'..='\u{109f}'
         | '\u{1780}'..='\u{17ff}'
@@ -112,6 +113,7 @@ fn classify(c: char) -> CharClass {
         | '\u{ac00}'..='\u{d7af}'
         | '\u{f900}'..='\u{faff}'
         | '\u{20000}'..='\u{3ffff}' => CharClass::Unspaced,
+        // Arrows, technical symbols, dingbats and emoji.
         '\u{2190}'..='\u{21ff}'
         | '\u{2300}'..='\u{23ff}'
         | '\u{2600}'..='\u{27bf}'
@@ -124,7 +126,7 @@ fn classify(c: char) -> CharClass {
 
 /// Returns true for the characters of words. Symbols and characters of scripts without blanks are not among them.
 pub(crate) fn is_word_char(c: char) -> bool {
-    classify(c) == CharClass::Word
+    classify_char(c) == CharClass::Word
 }
 
 /// A run of characters of one class in a folded text.
@@ -150,18 +152,19 @@ pub(crate) fn split_runs(folded: &str) -> impl Iterator<Item = TextRun<'_>> {
             remaining = after;
             return Some(TextRun::Word(word));
         }
-        let start = remaining.find(|c| classify(c) != CharClass::Separator)?;
+        let start = remaining.find(|c| classify_char(c) != CharClass::Separator)?;
         remaining = &remaining[start..];
-        let first = classify(remaining.chars().next()?);
-        let end = match first {
+        let first_class = classify_char(remaining.chars().next()?);
+        let end = match first_class {
+            // Each symbol is a word of its own.
             CharClass::Symbol => remaining.chars().next().map_or(0, char::len_utf8),
             _ => remaining
-                .find(|c| classify(c) != first)
+                .find(|c| classify_char(c) != first_class)
                 .unwrap_or(remaining.len()),
         };
         let (run, after) = remaining.split_at(end);
         remaining = after;
-        Some(match first {
+        Some(match first_class {
             CharClass::Unspaced => TextRun::Unspaced(run),
             _ => TextRun::Word(run),
         })
@@ -184,7 +187,7 @@ pub(crate) fn split_grams(run: &str) -> impl Iterator<Item = &str> {
 
 /// Returns the byte ranges of the parts of words in camel case, and of words with letters and digits. `HTTPServer` has
 /// the parts `HTTP` and `Server`, `utf8` has `utf` and `8`, and `server` has none.
-pub(crate) fn find_parts(text: &str) -> Vec<Range<usize>> {
+pub(crate) fn find_word_parts(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let mut parts = Vec::new();
     let mut at = 0;
@@ -211,10 +214,11 @@ pub(crate) fn find_parts(text: &str) -> Vec<Range<usize>> {
 }
 
 fn begins_part(bytes: &[u8], at: usize) -> bool {
-    let (before, here) = (bytes[at - 1], bytes[at]);
+    let (before, current) = (bytes[at - 1], bytes[at]);
     let begins_word =
         || before.is_ascii_lowercase() || bytes.get(at + 1).is_some_and(u8::is_ascii_lowercase);
-    before.is_ascii_digit() != here.is_ascii_digit() || here.is_ascii_uppercase() && begins_word()
+    before.is_ascii_digit() != current.is_ascii_digit()
+        || current.is_ascii_uppercase() && begins_word()
 }
 
 #[cfg(test)]

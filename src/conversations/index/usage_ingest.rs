@@ -34,10 +34,11 @@ impl ConversationUsage {
         task: &IngestTask,
         conversation: i64,
     ) -> rusqlite::Result<Self> {
-        let is_continued = task.from.is_some_and(|from| from > 0);
+        let is_continued = task.start_offset.is_some_and(|from| from > 0);
         let indexed = task.indexed.as_ref().filter(|_| is_continued);
-        let state = indexed.map_or(&[][..], |indexed| &indexed.usage);
-        let (tally, model) = state
+        let stored_state = indexed.map_or(&[][..], |indexed| &indexed.usage);
+        // Without a stored state, both parts are empty: a new tally, and no model.
+        let (tally, model) = stored_state
             .split_at_checked(Tally::STORED_BYTES)
             .unwrap_or_default();
         let model = match &*String::from_utf8_lossy(model) {
@@ -53,7 +54,11 @@ impl ConversationUsage {
         })
     }
 
-    pub(super) fn add(&mut self, store: &IndexStore, event: &RolloutEvent) -> rusqlite::Result<()> {
+    pub(super) fn add_event(
+        &mut self,
+        store: &IndexStore,
+        event: &RolloutEvent,
+    ) -> rusqlite::Result<()> {
         let (at, used) = match (&event.kind, event.at) {
             (EventKind::TurnContext(context), _) => {
                 if let Some(model) = &context.model {
@@ -67,17 +72,18 @@ impl ConversationUsage {
             (EventKind::Tokens(tokens), Some(at)) => {
                 if let Some(copied) = &mut self.copied {
                     if copied.consume_copy(tokens, at) {
-                        self.tally.skip(tokens);
+                        self.tally.skip_copied(tokens);
                         return Ok(());
                     }
                     self.copied = None;
                 }
                 self.writer.add_windows(store, at, &tokens.count.windows)?;
-                (at, self.tally.count(tokens))
+                (at, self.tally.count_event(tokens))
             }
             _ => return Ok(()),
         };
-        if used.parts() == [0; 4] {
+        let uses_no_tokens = used.parts() == [0; 4];
+        if uses_no_tokens {
             return Ok(());
         }
         let model = usage_store::find_or_insert_model(store, &self.model)?;
@@ -85,7 +91,7 @@ impl ConversationUsage {
     }
 
     /// Writes the sums. Returns the state from which a later update can continue.
-    pub(super) fn end(self, store: &IndexStore) -> rusqlite::Result<Vec<u8>> {
+    pub(super) fn finish(self, store: &IndexStore) -> rusqlite::Result<Vec<u8>> {
         let mut state = self.tally.to_bytes();
         state.extend(self.model.bytes());
         self.writer.write_sums(store)?;
@@ -104,11 +110,10 @@ struct CopiedCounts {
 
 impl CopiedCounts {
     fn open(task: &IngestTask, copied_at: DateTime<Utc>) -> Self {
-        let parent = task.parent.as_ref();
-        let parent =
-            parent.and_then(|parent| EventReader::open(&parent.path, LineParts::INDEXED).ok());
+        let rollout = task.parent.as_ref();
         Self {
-            parent,
+            parent: rollout
+                .and_then(|rollout| EventReader::open(&rollout.path, LineParts::INDEXED).ok()),
             last_copied_at: copied_at,
         }
     }
@@ -121,7 +126,7 @@ impl CopiedCounts {
             return false;
         }
         let is_copy = match &mut self.parent {
-            Some(parent) => read_next_count(parent).is_some_and(|original| {
+            Some(parent) => read_next_token_count(parent).is_some_and(|original| {
                 original.total == tokens.total && original.last == tokens.last
             }),
             None => true,
@@ -131,7 +136,7 @@ impl CopiedCounts {
     }
 }
 
-fn read_next_count(reader: &mut EventReader) -> Option<TokenEvent> {
+fn read_next_token_count(reader: &mut EventReader) -> Option<TokenEvent> {
     while let Ok(Some(event)) = reader.next_event() {
         if let EventKind::Tokens(tokens) = event.kind {
             return Some(*tokens);

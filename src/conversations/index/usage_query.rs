@@ -79,13 +79,13 @@ pub(crate) fn read_sums(
     };
     // The table is in the order of conversations. If all times are selected, SQLite should neither use the index by
     // time nor sort. A plus sign before the column forbids the use of the index.
-    let is_all = slots == (i64::MIN..i64::MAX) && detail != UsageDetail::Slots;
-    let sign = if is_all { "+" } else { "" };
+    let selects_all_times = slots == (i64::MIN..i64::MAX) && detail != UsageDetail::Slots;
+    let sign = if selects_all_times { "+" } else { "" };
     let sql = format!(
         "SELECT {columns}, model, requests, input, cached, output, reasoning \
          FROM slot WHERE {sign}slot>=?1 AND {sign}slot<?2 ORDER BY {order}"
     );
-    let models = read_models(store)?;
+    let models = read_model_names(store)?;
     store.run(|connection| {
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query([slots.start, slots.end])?;
@@ -100,14 +100,14 @@ pub(crate) fn read_sums(
             {
                 start = sums.len();
             }
-            add_sum(&mut sums, start, key, row, &models)?;
+            add_row_to_sums(&mut sums, start, key, row, &models)?;
         }
         Ok(sums)
     })
 }
 
 /// Adds a row to the sum of its model among `sums[start..]`. Appends a new sum if there is none.
-fn add_sum(
+fn add_row_to_sums(
     sums: &mut Vec<UsageRow>,
     start: usize,
     (conversation, slot): (i64, i64),
@@ -118,7 +118,7 @@ fn add_sum(
         .get(&row.get::<_, i64>(2)?)
         .cloned()
         .unwrap_or_default();
-    let (requests, tokens) = (read_count(row, 3)?, read_tokens(row, 4)?);
+    let (requests, tokens) = (parse_count(row, 3)?, parse_tokens(row, 4)?);
     match sums[start..].iter_mut().find(|sum| sum.model == model) {
         Some(sum) => {
             sum.requests = sum.requests.saturating_add(requests);
@@ -143,7 +143,7 @@ pub(crate) fn read_requests(
     store: &IndexStore,
     period: &Range<DateTime<Utc>>,
 ) -> Result<Vec<UsageRequest>, IndexError> {
-    let models = read_models(store)?;
+    let models = read_model_names(store)?;
     let sql = "SELECT conversation, at, model, input, cached, output, reasoning FROM request \
                WHERE at>=?1 AND at<?2 ORDER BY at";
     store.query_rows(sql, to_millis(period), |row| {
@@ -152,7 +152,7 @@ pub(crate) fn read_requests(
             conversation: row.get(0)?,
             at: time_from_millis(row.get(1)?),
             model: model.unwrap_or_default(),
-            tokens: read_tokens(row, 3)?,
+            tokens: parse_tokens(row, 3)?,
         })
     })
 }
@@ -186,7 +186,7 @@ pub(crate) fn read_conversations(
     store: &IndexStore,
 ) -> Result<HashMap<i64, UsageConversation>, IndexError> {
     let sql = "SELECT id, session, title, cwd, listed FROM conversation";
-    store.query_rows(sql, [], read_conversation)
+    store.query_rows(sql, [], parse_conversation_row)
 }
 
 /// Returns the conversations with these numbers, by their numbers.
@@ -199,11 +199,11 @@ pub(crate) fn find_conversations(
 ) -> Result<HashMap<i64, UsageConversation>, IndexError> {
     let sql = "SELECT id, session, title, cwd, listed FROM conversation WHERE id=?1";
     let conversations =
-        numbers.map(|number| store.query_optional(sql, [number], read_conversation));
+        numbers.map(|number| store.query_optional(sql, [number], parse_conversation_row));
     conversations.filter_map(Result::transpose).collect()
 }
 
-fn read_conversation(row: &Row<'_>) -> rusqlite::Result<(i64, UsageConversation)> {
+fn parse_conversation_row(row: &Row<'_>) -> rusqlite::Result<(i64, UsageConversation)> {
     let conversation = UsageConversation {
         session: row.get(1)?,
         title: row.get(2)?,
@@ -213,7 +213,7 @@ fn read_conversation(row: &Row<'_>) -> rusqlite::Result<(i64, UsageConversation)
     Ok((row.get(0)?, conversation))
 }
 
-fn read_models(store: &IndexStore) -> Result<HashMap<i64, Rc<str>>, IndexError> {
+fn read_model_names(store: &IndexStore) -> Result<HashMap<i64, Rc<str>>, IndexError> {
     store.query_rows("SELECT id, name FROM model", [], |row| {
         let name: String = row.get(1)?;
         Ok((row.get(0)?, name.into()))
@@ -228,15 +228,16 @@ fn time_from_millis(millis: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(millis).unwrap_or_default()
 }
 
-fn read_tokens(row: &Row<'_>, first: usize) -> rusqlite::Result<TokenUsage> {
+fn parse_tokens(row: &Row<'_>, first_column: usize) -> rusqlite::Result<TokenUsage> {
     let mut parts = [0; 4];
     for (i, part) in parts.iter_mut().enumerate() {
-        *part = read_count(row, first + i)?;
+        *part = parse_count(row, first_column + i)?;
     }
     Ok(TokenUsage::from_parts(parts))
 }
 
-fn read_count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+/// Returns the number in a column; 0 for a negative one, which only a damaged index has.
+fn parse_count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let number: i64 = row.get(column)?;
     Ok(u64::try_from(number).unwrap_or_default())
 }

@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension as _, params};
 use std::collections::HashMap;
 
-pub(super) fn delete_usage(store: &IndexStore, conversation: i64) -> rusqlite::Result<()> {
+pub(super) fn delete_usage(store: &IndexStore, conversation_id: i64) -> rusqlite::Result<()> {
     for table in ["request", "slot", "quota"] {
         let sql = format!("DELETE FROM {table} WHERE conversation=?1");
-        store.execute(&sql, [conversation])?;
+        store.execute(&sql, [conversation_id])?;
     }
     Ok(())
 }
@@ -50,8 +50,8 @@ impl UsageWriter {
         used: TokenUsage,
     ) -> rusqlite::Result<()> {
         let at = at.timestamp_millis();
-        let slot = (at.div_euclid(SLOT_MS), model);
-        let (requests, sum) = self.slots.entry(slot).or_default();
+        let slot_and_model = (at.div_euclid(SLOT_MS), model);
+        let (requests, sum) = self.slots.entry(slot_and_model).or_default();
         *requests += 1;
         *sum = sum.plus(used);
         let [input, cached, output, reasoning] = used.parts().map(saturating_i64);
@@ -77,7 +77,7 @@ impl UsageWriter {
                 continue;
             };
             let last_window = self.windows.get(&minutes);
-            if last_window.is_some_and(|last| is_same(last, window)) {
+            if last_window.is_some_and(|last| is_same_observation(last, window)) {
                 continue;
             }
             let resets = window.resets_at.map(|at| at.timestamp());
@@ -93,7 +93,7 @@ impl UsageWriter {
 
     /// Adds the sums of the new requests to the stored sums.
     pub(super) fn write_sums(self, store: &IndexStore) -> rusqlite::Result<()> {
-        let mut add = store.connection.prepare_cached(
+        let mut upsert = store.connection.prepare_cached(
             "INSERT INTO slot VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET \
              requests=requests+?4, input=input+?5, cached=cached+?6, output=output+?7, \
              reasoning=reasoning+?8",
@@ -101,7 +101,7 @@ impl UsageWriter {
         for ((slot, model), (requests, sum)) in self.slots {
             let [input, cached, output, reasoning] = sum.parts().map(saturating_i64);
             let id = self.conversation;
-            add.execute([id, slot, model, requests, input, cached, output, reasoning])?;
+            upsert.execute([id, slot, model, requests, input, cached, output, reasoning])?;
         }
         Ok(())
     }
@@ -109,12 +109,13 @@ impl UsageWriter {
 
 /// Returns true if two observations have the same use and reset. Resets may differ by [`SAME_WINDOW`], because servers
 /// report them with jitter.
-fn is_same(a: &Window, b: &Window) -> bool {
-    let is_same_reset = match (a.resets_at, b.resets_at) {
+fn is_same_observation(a: &Window, b: &Window) -> bool {
+    let has_same_reset = match (a.resets_at, b.resets_at) {
         (Some(a), Some(b)) => (a - b).abs() <= SAME_WINDOW,
+        // Equal if the reset is unknown in both.
         (a, b) => a == b,
     };
-    is_same_reset && (a.used_percent - b.used_percent).abs() < f64::EPSILON
+    has_same_reset && (a.used_percent - b.used_percent).abs() < f64::EPSILON
 }
 
 fn saturating_i64(number: u64) -> i64 {
@@ -124,12 +125,12 @@ fn saturating_i64(number: u64) -> i64 {
 /// Returns the last stored observation of each window in a conversation.
 fn read_last_windows(
     store: &IndexStore,
-    conversation: i64,
+    conversation_id: i64,
 ) -> rusqlite::Result<HashMap<u32, Window>> {
     let mut statement = store.connection.prepare_cached(
         "SELECT minutes, used, resets, max(at) FROM quota WHERE conversation=?1 GROUP BY minutes",
     )?;
-    let windows = statement.query_map([conversation], |row| {
+    let windows = statement.query_map([conversation_id], |row| {
         let minutes = row.get(0)?;
         Ok((minutes, window_from_row(minutes, row.get(1)?, row.get(2)?)))
     })?;

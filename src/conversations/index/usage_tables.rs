@@ -14,7 +14,7 @@
 pub(crate) const SLOT_MS: i64 = 15 * 60 * 1000;
 
 /// The statements that create the tables.
-pub(super) const TABLES: &str = "
+pub(super) const CREATE_USAGE_TABLES: &str = "
 CREATE TABLE model(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE request(
     conversation INTEGER NOT NULL,

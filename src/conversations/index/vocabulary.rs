@@ -44,9 +44,9 @@ impl Vocabulary {
             bytes,
             ends,
         } = self;
-        let is_word = |place: &WordPlace| place.word(bytes) == word;
-        let hash = |place: &WordPlace| hasher.hash_one(place.word(bytes));
-        let place_entry = places.entry(hasher.hash_one(word), is_word, hash);
+        let has_word = |place: &WordPlace| place.word(bytes) == word;
+        let hash_place = |place: &WordPlace| hasher.hash_one(place.word(bytes));
+        let place_entry = places.entry(hasher.hash_one(word), has_word, hash_place);
         let to_u32 = |len| u32::try_from(len).unwrap_or(u32::MAX);
         let new_place = WordPlace {
             number: to_u32(ends.len()),
@@ -63,8 +63,8 @@ impl Vocabulary {
 
     /// Returns the number of a word, or `None` if the word is unknown.
     pub(super) fn find(&self, word: &[u8]) -> Option<u32> {
-        let is_word = |place: &WordPlace| place.word(&self.bytes) == word;
-        let place = self.places.find(self.hasher.hash_one(word), is_word);
+        let has_word = |place: &WordPlace| place.word(&self.bytes) == word;
+        let place = self.places.find(self.hasher.hash_one(word), has_word);
         place.map(|place| place.number)
     }
 
@@ -78,14 +78,16 @@ impl Vocabulary {
     }
 
     /// Returns the words in ascending order, with their numbers.
-    pub(super) fn sorted(&self) -> impl Iterator<Item = (usize, &[u8])> {
+    pub(super) fn iter_sorted(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let words: Vec<_> = self.words().collect();
         // The first bytes of most words differ, and comparing these as numbers is faster.
         let numbered = words.iter().zip(0u32..);
-        let mut order: Vec<_> = numbered.map(|(word, n)| (beginning(word), n)).collect();
+        let mut order: Vec<_> = numbered
+            .map(|(word, number)| (prefix_key(word), number))
+            .collect();
         order.sort_unstable_by(|(a, a_number), (b, b_number)| {
-            let whole = || words[*a_number as usize].cmp(words[*b_number as usize]);
-            a.cmp(b).then_with(whole)
+            let compare_whole = || words[*a_number as usize].cmp(words[*b_number as usize]);
+            a.cmp(b).then_with(compare_whole)
         });
         let numbers = order.into_iter().map(|(_, number)| number as usize);
         numbers.map(move |number| (number, words[number]))
@@ -97,7 +99,7 @@ impl Vocabulary {
 }
 
 /// Returns the first eight bytes of a word as a number. The numbers have the same order as the bytes.
-fn beginning(word: &[u8]) -> u64 {
+fn prefix_key(word: &[u8]) -> u64 {
     let mut bytes = [0; 8];
     let len = word.len().min(bytes.len());
     bytes[..len].copy_from_slice(&word[..len]);

@@ -15,35 +15,35 @@ pub(super) struct WordBuffer {
     /// The texts of each word, by the number of the word.
     lists: Vec<PostingList>,
     /// The approximate memory of the buffer in bytes.
-    pub(super) bytes: usize,
+    pub(super) memory_bytes: usize,
 }
 
 impl WordBuffer {
-    /// Adds the words of the texts of a block. `numbers` has the number of each text in ascending order, or `None` for
-    /// a text that is not indexed.
-    pub(super) fn add(&mut self, words: &WordLists, numbers: &[Option<i64>]) {
+    /// Adds the words of the texts of a block. `text_numbers` has the number of each text in ascending order, or `None`
+    /// for a text that is not indexed.
+    pub(super) fn add_words(&mut self, words: &WordLists, text_numbers: &[Option<i64>]) {
         for (word, texts) in words.iter() {
-            let number = self.vocabulary.intern(word) as usize;
-            if number == self.lists.len() {
+            let word_number = self.vocabulary.intern(word) as usize;
+            if word_number == self.lists.len() {
                 self.lists.push(PostingList::default());
-                self.bytes += WORD_BYTES;
+                self.memory_bytes += WORD_BYTES;
             }
-            let list = &mut self.lists[number];
-            let numbers = texts.iter().filter_map(|text| numbers[*text as usize]);
-            numbers.for_each(|number| list.push(number));
-            self.bytes += texts.len();
+            let list = &mut self.lists[word_number];
+            let indexed_texts = texts.iter().filter_map(|text| text_numbers[*text as usize]);
+            indexed_texts.for_each(|number| list.push(number));
+            self.memory_bytes += texts.len();
         }
     }
 
     /// Writes the words to the index as a run, and empties the buffer.
-    pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn write_run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let Self {
             vocabulary,
             mut lists,
             ..
         } = std::mem::take(self);
         let mut writer = RunWriter::new(connection)?;
-        for (number, word) in vocabulary.sorted() {
+        for (number, word) in vocabulary.iter_sorted() {
             let list = std::mem::take(&mut lists[number]);
             if !list.is_empty() {
                 writer.push(word, &list.into_bytes())?;

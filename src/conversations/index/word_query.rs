@@ -1,7 +1,7 @@
 //! Finds the texts of the index that have given words.
 
 use super::error::IndexError;
-use super::posting_list::{BlockReader, decode_texts};
+use super::posting_list::{BlockReader, decode_text_numbers};
 use super::store::IndexStore;
 use super::text_set::TextSet;
 use super::word_runs::{self, WordRun};
@@ -15,7 +15,7 @@ use std::rc::Rc;
 pub(crate) enum WordQuery {
     Word(String),
     /// Any word with this prefix.
-    Beginning(String),
+    Prefix(String),
     All(Vec<WordQuery>),
     Any(Vec<WordQuery>),
 }
@@ -24,15 +24,15 @@ pub(crate) enum WordQuery {
 pub(crate) struct WordSearcher<'a> {
     store: &'a IndexStore,
     /// All texts except deleted ones.
-    all: &'a TextSet,
+    all_texts: &'a TextSet,
     cache: RefCell<HashMap<WordQuery, Rc<TextSet>>>,
 }
 
 impl<'a> WordSearcher<'a> {
-    pub(crate) fn new(store: &'a IndexStore, all: &'a TextSet) -> Self {
+    pub(crate) fn new(store: &'a IndexStore, all_texts: &'a TextSet) -> Self {
         Self {
             store,
-            all,
+            all_texts,
             cache: RefCell::default(),
         }
     }
@@ -42,7 +42,7 @@ impl<'a> WordSearcher<'a> {
         if let Some(cached_texts) = self.cache.borrow().get(query) {
             return Ok(Rc::clone(cached_texts));
         }
-        let texts = Rc::new(self.read(query)?);
+        let texts = Rc::new(self.find_uncached(query)?);
         let mut cache = self.cache.borrow_mut();
         cache.insert(query.clone(), Rc::clone(&texts));
         Ok(texts)
@@ -52,41 +52,41 @@ impl<'a> WordSearcher<'a> {
     pub(crate) fn find_known(&self, mut words: Vec<String>) -> Result<Vec<String>, IndexError> {
         // In sorted order, words are often in the same block as the previous word.
         words.sort_unstable();
-        self.in_transaction(|connection, runs| {
+        self.run_in_transaction(|connection, runs| {
             let mut is_indexed = vec![false; words.len()];
             for run in runs {
                 let mut cached = BlockWords::default();
-                let missing = words
+                let missing_words = words
                     .iter()
                     .zip(&mut is_indexed)
-                    .filter(|(_, found)| !**found);
-                for (word, found) in missing {
-                    *found = has_word(connection, *run, word.as_bytes(), &mut cached)?;
+                    .filter(|(_, is_found)| !**is_found);
+                for (word, is_found) in missing_words {
+                    *is_found = has_word(connection, *run, word.as_bytes(), &mut cached)?;
                 }
             }
             let words = words.into_iter().zip(is_indexed);
             Ok(words
-                .filter_map(|(word, found)| found.then_some(word))
+                .filter_map(|(word, is_found)| is_found.then_some(word))
                 .collect())
         })
     }
 
-    fn read(&self, query: &WordQuery) -> Result<TextSet, IndexError> {
-        self.in_transaction(|connection, runs| {
+    fn find_uncached(&self, query: &WordQuery) -> Result<TextSet, IndexError> {
+        self.run_in_transaction(|connection, runs| {
             let mut set = self.evaluate(connection, runs, query)?;
-            set.retain_common(self.all);
+            set.retain_common(self.all_texts);
             Ok(set)
         })
     }
 
-    /// Calls `read` in one transaction, because another process may merge the runs at the same time.
-    fn in_transaction<T>(
+    /// Calls `find` in one transaction, because another process may merge the runs at the same time.
+    fn run_in_transaction<T>(
         &self,
-        read: impl FnOnce(&Connection, &[WordRun]) -> rusqlite::Result<T>,
+        find: impl FnOnce(&Connection, &[WordRun]) -> rusqlite::Result<T>,
     ) -> Result<T, IndexError> {
         self.store.run(|connection| {
             let transaction = connection.unchecked_transaction()?;
-            let result = read(connection, &word_runs::list_runs(connection)?)?;
+            let result = find(connection, &word_runs::list_runs(connection)?)?;
             transaction.commit()?;
             Ok(result)
         })
@@ -98,7 +98,7 @@ impl<'a> WordSearcher<'a> {
         runs: &[WordRun],
         query: &WordQuery,
     ) -> rusqlite::Result<TextSet> {
-        let mut set = self.all.new_empty();
+        let mut set = self.all_texts.empty_copy();
         match query {
             WordQuery::All(parts) => {
                 for (i, part) in parts.iter().enumerate() {
@@ -110,15 +110,15 @@ impl<'a> WordSearcher<'a> {
                     }
                 }
             }
-            WordQuery::Word(_) | WordQuery::Beginning(_) | WordQuery::Any(_) => {
-                self.insert_found(connection, runs, query, &mut set)?;
+            WordQuery::Word(_) | WordQuery::Prefix(_) | WordQuery::Any(_) => {
+                self.insert_matches(connection, runs, query, &mut set)?;
             }
         }
         Ok(set)
     }
 
     /// Inserts the texts that a query finds into `set`, which saves a set for each word of [`WordQuery::Any`].
-    fn insert_found(
+    fn insert_matches(
         &self,
         connection: &Connection,
         runs: &[WordRun],
@@ -127,10 +127,10 @@ impl<'a> WordSearcher<'a> {
     ) -> rusqlite::Result<()> {
         let (word, is_prefix) = match query {
             WordQuery::Word(word) => (word, false),
-            WordQuery::Beginning(word) => (word, true),
+            WordQuery::Prefix(word) => (word, true),
             WordQuery::Any(parts) => {
                 let mut parts = parts.iter();
-                return parts.try_for_each(|part| self.insert_found(connection, runs, part, set));
+                return parts.try_for_each(|part| self.insert_matches(connection, runs, part, set));
             }
             WordQuery::All(_) => {
                 let texts = self.evaluate(connection, runs, query)?;
@@ -139,8 +139,8 @@ impl<'a> WordSearcher<'a> {
             }
         };
         for run in runs {
-            visit_lists(connection, *run, word.as_bytes(), is_prefix, &mut |list| {
-                decode_texts(list).for_each(|number| set.insert(number));
+            visit_posting_lists(connection, *run, word.as_bytes(), is_prefix, &mut |list| {
+                decode_text_numbers(list).for_each(|number| set.insert_number(number));
             })?;
         }
         Ok(())
@@ -155,35 +155,38 @@ struct BlockWords {
     words: Vec<Vec<u8>>,
 }
 
-/// Returns true if a run has a word.
+/// Returns true if a run has a word. Keeps the words of the block that it reads in `last_block`.
 fn has_word(
     connection: &Connection,
     run: WordRun,
     word: &[u8],
-    cached: &mut BlockWords,
+    last_block: &mut BlockWords,
 ) -> rusqlite::Result<bool> {
+    // A word can only be in the last block whose first word is not larger.
     let sql = "SELECT block FROM block_word WHERE run=?1 AND word<=?2 ORDER BY word DESC, block DESC LIMIT 1";
     let mut find = connection.prepare_cached(sql)?;
     let block = find.query_row(params![run.id, word], |row| row.get(0));
     let Some(block) = block.optional()? else {
         return Ok(false);
     };
-    if cached.block != block {
+    if last_block.block != block {
         let block_bytes = word_runs::read_block(connection, block)?;
         let mut reader = BlockReader::new(&block_bytes);
         let mut words = Vec::new();
         while reader.next_list().is_some() {
             words.push(reader.word.clone());
         }
-        *cached = BlockWords { block, words };
+        *last_block = BlockWords { block, words };
     }
-    let place = cached.words.binary_search_by(|other| (**other).cmp(word));
-    Ok(place.is_ok())
+    let position = last_block
+        .words
+        .binary_search_by(|other| (**other).cmp(word));
+    Ok(position.is_ok())
 }
 
 /// Calls `visit` with the lists of a word in a run. If `is_prefix`, also visits the lists of longer words that begin
 /// with the word.
-fn visit_lists(
+fn visit_posting_lists(
     connection: &Connection,
     run: WordRun,
     word: &[u8],
@@ -194,7 +197,7 @@ fn visit_lists(
     let sql = "SELECT block FROM block_word WHERE run=?1 AND word<?2 ORDER BY word DESC, block DESC LIMIT 1";
     let mut find = connection.prepare_cached(sql)?;
     let first_block = find.query_row(params![run.id, word], |row| row.get(0));
-    for block in first_block.optional()?.unwrap_or(run.first)..=run.last {
+    for block in first_block.optional()?.unwrap_or(run.first_block)..=run.last_block {
         let block_bytes = word_runs::read_block(connection, block)?;
         let mut reader = BlockReader::new(&block_bytes);
         while let Some(list) = reader.next_list() {

@@ -6,8 +6,10 @@
 //! until they are merged or erased; until then, the table `dead` has its number.
 
 use super::error::IndexError;
-use super::posting_list::{BLOCK_BYTES, BlockReader, BlockWriter, PostingList, decode_texts};
-use super::store::{IndexStore, rewrite_conversations};
+use super::posting_list::{
+    BLOCK_BYTES, BlockReader, BlockWriter, PostingList, decode_text_numbers,
+};
+use super::store::{IndexStore, rewrite_conversations_sql};
 use crate::io::progress::{check_interrupt, is_interrupted};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::cmp::Reverse;
@@ -17,12 +19,11 @@ use std::collections::{BinaryHeap, HashSet};
 /// The number of runs of about the same size that are merged.
 const MERGED_RUNS: usize = if cfg!(test) { 3 } else { 16 };
 
-/// A run. `first` and `last` are the numbers of its blocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WordRun {
     pub(super) id: i64,
-    pub(super) first: i64,
-    pub(super) last: i64,
+    pub(super) first_block: i64,
+    pub(super) last_block: i64,
 }
 
 /// Returns the runs, the oldest first.
@@ -32,8 +33,8 @@ pub(super) fn list_runs(connection: &Connection) -> rusqlite::Result<Vec<WordRun
     let runs = statement.query_map([], |row| {
         Ok(WordRun {
             id: row.get(0)?,
-            first: row.get(1)?,
-            last: row.get(2)?,
+            first_block: row.get(1)?,
+            last_block: row.get(2)?,
         })
     })?;
     runs.collect()
@@ -65,26 +66,26 @@ impl<'a> RunWriter<'a> {
         // The numbers come from `run`, because the last blocks of a run may have been removed.
         let sql = "SELECT coalesce(max(id), 0) + 1, coalesce(max(last), 0) + 1 FROM run";
         let next = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
-        let (id, first) = next?;
+        let (id, first_block) = next?;
         Ok(Self {
             connection,
             run: WordRun {
                 id,
-                first,
-                last: first - 1,
+                first_block,
+                last_block: first_block - 1,
             },
             block: BlockWriter::default(),
         })
     }
 
     pub(super) fn push(&mut self, word: &[u8], list: &[u8]) -> rusqlite::Result<()> {
-        if list.len() <= self.block.space(word) {
+        if list.len() <= self.block.list_space(word) {
             self.block.append(word, list);
             return Ok(());
         }
-        let mut texts = decode_texts(list).peekable();
+        let mut texts = decode_text_numbers(list).peekable();
         loop {
-            self.block.push_first(word, &mut texts);
+            self.block.push_fitting(word, &mut texts);
             if texts.peek().is_none() {
                 return Ok(());
             }
@@ -97,35 +98,39 @@ impl<'a> RunWriter<'a> {
         if block.bytes.is_empty() {
             return Ok(());
         }
-        self.run.last += 1;
-        let id = self.run.last;
-        let mut data = block.bytes;
-        data.resize(BLOCK_BYTES, 0);
+        self.run.last_block += 1;
+        let block_number = self.run.last_block;
+        let mut block_bytes = block.bytes;
+        block_bytes.resize(BLOCK_BYTES, 0);
         let mut insert = (self.connection).prepare_cached("INSERT INTO block VALUES(?1, ?2)")?;
-        insert.execute(params![id, data])?;
-        insert_first_word(self.connection, self.run, id, &block.first_word)
+        insert.execute(params![block_number, block_bytes])?;
+        insert_block_word(self.connection, self.run, block_number, &block.first_word)
     }
 
     pub(super) fn finish(mut self) -> rusqlite::Result<()> {
         self.write_block()?;
-        let WordRun { id, first, last } = self.run;
-        if last >= first {
+        let WordRun {
+            id,
+            first_block,
+            last_block,
+        } = self.run;
+        if last_block >= first_block {
             let mut insert =
                 (self.connection).prepare_cached("INSERT INTO run VALUES(?1, ?2, ?3)")?;
-            insert.execute(params![id, first, last])?;
+            insert.execute(params![id, first_block, last_block])?;
         }
         Ok(())
     }
 }
 
-fn insert_first_word(
+fn insert_block_word(
     connection: &Connection,
     run: WordRun,
-    block: i64,
-    word: &[u8],
+    block_number: i64,
+    first_word: &[u8],
 ) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached("INSERT INTO block_word VALUES(?1, ?2, ?3)")?;
-    insert.execute(params![run.id, word, block])?;
+    insert.execute(params![run.id, first_word, block_number])?;
     Ok(())
 }
 
@@ -143,16 +148,16 @@ impl<'a> RunCursor<'a> {
         let mut cursor = Self {
             connection,
             run,
-            next_block: run.first,
+            next_block: run.first_block,
             words: Vec::new(),
         };
-        cursor.fill()?;
+        cursor.fill_if_empty()?;
         Ok(cursor)
     }
 
     /// Reads the next block if the current one has no more words.
-    fn fill(&mut self) -> rusqlite::Result<()> {
-        while self.words.is_empty() && self.next_block <= self.run.last {
+    fn fill_if_empty(&mut self) -> rusqlite::Result<()> {
+        while self.words.is_empty() && self.next_block <= self.run.last_block {
             let data = read_block(self.connection, self.next_block)?;
             self.next_block += 1;
             let mut reader = BlockReader::new(&data);
@@ -174,7 +179,7 @@ impl<'a> RunCursor<'a> {
     /// Returns the list of the current word, and moves to the next word.
     fn take_list(&mut self) -> rusqlite::Result<Vec<u8>> {
         let list = self.words.pop().map(|(_, list)| list);
-        self.fill()?;
+        self.fill_if_empty()?;
         Ok(list.unwrap_or_default())
     }
 }
@@ -182,23 +187,23 @@ impl<'a> RunCursor<'a> {
 /// Merges the newest runs while the oldest of them is not larger than the others together.
 pub(super) fn merge_runs(store: &IndexStore) -> Result<(), IndexError> {
     loop {
-        let transaction = store.begin()?;
+        let transaction = store.begin_write()?;
         let runs = store.run(list_runs)?;
-        let Some(start) = runs.len().checked_sub(MERGED_RUNS) else {
+        let Some(first_merged) = runs.len().checked_sub(MERGED_RUNS) else {
             return Ok(());
         };
-        let size = |run: &WordRun| run.last - run.first + 1;
-        let newer: i64 = runs[start + 1..].iter().map(size).sum();
-        if size(&runs[start]) > newer {
+        let block_count = |run: &WordRun| run.last_block - run.first_block + 1;
+        let newer_blocks: i64 = runs[first_merged + 1..].iter().map(block_count).sum();
+        if block_count(&runs[first_merged]) > newer_blocks {
             return Ok(());
         }
-        merge(store, &runs[start..])?;
+        merge_into_one_run(store, &runs[first_merged..])?;
         store.run(|_| transaction.commit())?;
     }
 }
 
 /// Writes the words of `runs` as one new run, without deleted texts, and removes `runs`.
-fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
+fn merge_into_one_run(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
     let connection = &store.connection;
     let deleted_texts = store.run(list_deleted_texts)?;
     let mut cursors: Vec<_> = store.run(|_| {
@@ -207,40 +212,40 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
     })?;
     let mut writer = store.run(RunWriter::new)?;
     // The next word of each run. Of equal words, the word of the oldest run comes first, because texts must ascend.
-    let heads = cursors.iter_mut().enumerate();
-    let mut heads: BinaryHeap<_> = heads
+    let next_words = cursors.iter_mut().enumerate();
+    let mut next_words: BinaryHeap<_> = next_words
         .filter_map(|(run, cursor)| cursor.take_word(run))
         .collect();
     let mut word_count = 0u32;
-    while let Some(Reverse((word, mut run))) = heads.pop() {
+    while let Some(Reverse((word, mut run))) = next_words.pop() {
         word_count = word_count.wrapping_add(1);
         if word_count.is_multiple_of(1024) && is_interrupted() {
             return Err(IndexError::Interrupted);
         }
-        let mut list = PostingList::default();
+        let mut kept_list = PostingList::default();
         store.run(|_| {
             loop {
                 let posting_list = cursors[run].take_list()?;
-                let kept_texts = decode_texts(&posting_list)
+                let kept_texts = decode_text_numbers(&posting_list)
                     .filter(|number| deleted_texts.is_empty() || !deleted_texts.contains(number));
-                kept_texts.for_each(|number| list.push(number));
-                heads.extend(cursors[run].take_word(run));
+                kept_texts.for_each(|number| kept_list.push(number));
+                next_words.extend(cursors[run].take_word(run));
                 // The next word may be the same: a long list continues in the next block or in another run.
-                match heads.peek_mut() {
-                    Some(next) if next.0.0 == word => run = PeekMut::pop(next).0.1,
+                match next_words.peek_mut() {
+                    Some(next_word) if next_word.0.0 == word => run = PeekMut::pop(next_word).0.1,
                     _ => break,
                 }
             }
-            if list.is_empty() {
+            if kept_list.is_empty() {
                 return Ok(());
             }
-            writer.push(&word, &list.into_bytes())
+            writer.push(&word, &kept_list.into_bytes())
         })?;
     }
     store.run(|connection| {
         writer.finish()?;
         for run in runs {
-            let range = [run.first, run.last];
+            let range = [run.first_block, run.last_block];
             connection.execute("DELETE FROM block WHERE id BETWEEN ?1 AND ?2", range)?;
             connection.execute("DELETE FROM block_word WHERE run=?1", [run.id])?;
             connection.execute("DELETE FROM run WHERE id=?1", [run.id])?;
@@ -253,18 +258,18 @@ fn merge(store: &IndexStore, runs: &[WordRun]) -> Result<(), IndexError> {
 /// SQLite overwrite removed rows. Tables with rows of different lengths are written again, because SQLite moves such
 /// rows between pages, and leaves copies in the free parts of the pages.
 pub(super) fn erase_deleted_texts(store: &IndexStore) -> Result<(), IndexError> {
-    let transaction = store.begin()?;
+    let transaction = store.begin_write()?;
     let deleted_texts = store.run(list_deleted_texts)?;
     store.run(|connection| connection.execute("DELETE FROM block_word", []))?;
     for run in store.run(list_runs)? {
-        for block in run.first..=run.last {
+        for block in run.first_block..=run.last_block {
             check_interrupt().map_err(|_| IndexError::Interrupted)?;
             store.run(|connection| erase_in_block(connection, run, block, &deleted_texts))?;
         }
     }
     store.run(|connection| {
         connection.execute("DELETE FROM dead", [])?;
-        connection.execute_batch(&rewrite_conversations())?;
+        connection.execute_batch(&rewrite_conversations_sql())?;
         transaction.commit()
     })
 }
@@ -280,24 +285,24 @@ fn erase_in_block(
     let mut reader = BlockReader::new(&data);
     let mut kept_words = BlockWriter::default();
     let mut has_deleted = false;
-    while let Some(list) = reader.next_list() {
-        if !decode_texts(list).any(|number| deleted_texts.contains(&number)) {
-            kept_words.append(&reader.word, list);
+    while let Some(posting_list) = reader.next_list() {
+        if !decode_text_numbers(posting_list).any(|number| deleted_texts.contains(&number)) {
+            kept_words.append(&reader.word, posting_list);
             continue;
         }
         has_deleted = true;
-        let remaining: PostingList = decode_texts(list)
+        let kept_texts: PostingList = decode_text_numbers(posting_list)
             .filter(|n| !deleted_texts.contains(n))
             .collect();
-        if !remaining.is_empty() {
-            kept_words.append(&reader.word, &remaining.into_bytes());
+        if !kept_texts.is_empty() {
+            kept_words.append(&reader.word, &kept_texts.into_bytes());
         }
     }
     if kept_words.bytes.is_empty() {
         connection.execute("DELETE FROM block WHERE id=?1", [block])?;
         return Ok(());
     }
-    insert_first_word(connection, run, block, &kept_words.first_word)?;
+    insert_block_word(connection, run, block, &kept_words.first_word)?;
     if has_deleted {
         // A list may become longer when a text is removed, but too rarely for blocks of another size to matter.
         kept_words
@@ -322,7 +327,10 @@ mod tests {
             let mut cursor = RunCursor::open(&store.connection, run).unwrap();
             while let Some(Reverse((word, _))) = cursor.take_word(0) {
                 let list = cursor.take_list().unwrap();
-                lists.entry(word).or_default().extend(decode_texts(&list));
+                lists
+                    .entry(word)
+                    .or_default()
+                    .extend(decode_text_numbers(&list));
             }
         }
         lists

@@ -4,7 +4,7 @@
 //! about the same score, the newer one comes first.
 
 use super::found_conversation::FoundConversation;
-use super::postings::{Posting, PostingReader, exact_query};
+use super::postings::{Posting, PostingReader, build_exact_query};
 use super::query::Term;
 use super::wanted_term::{WantedTerm, join_queries};
 use crate::conversations::index::{IndexError, TextId};
@@ -53,15 +53,15 @@ pub(super) struct RankedCandidate {
 
 impl RankedCandidate {
     /// Returns the bit of a term in [`Self::matched`]. A query has at most 64 terms.
-    fn term_bit(number: usize) -> u64 {
-        1 << number
+    fn term_bit(term_index: usize) -> u64 {
+        1 << term_index
     }
 
-    pub(super) fn has_term(&self, number: usize) -> bool {
-        self.matched & Self::term_bit(number) != 0
+    pub(super) fn has_term(&self, term_index: usize) -> bool {
+        self.matched & Self::term_bit(term_index) != 0
     }
 
-    pub(super) fn count_matched(&self) -> usize {
+    pub(super) fn count_matched_terms(&self) -> usize {
         self.matched.count_ones() as usize
     }
 }
@@ -92,20 +92,20 @@ pub(super) struct CandidateFinder<'a> {
 }
 
 impl CandidateFinder<'_> {
-    pub(super) fn find(&self) -> Result<FoundCandidates, IndexError> {
-        let queries = self.wanted.iter().map(WantedTerm::widest_query);
-        let lists = queries.map(|query| self.reader.read(query));
+    pub(super) fn find_candidates(&self) -> Result<FoundCandidates, IndexError> {
+        let widest_queries = self.wanted.iter().map(WantedTerm::widest_query);
+        let lists = widest_queries.map(|query| self.reader.read_postings(query));
         let lists: Vec<_> = lists.collect::<Result<_, _>>()?;
-        let mut candidates = self.join(&lists);
+        let mut candidates = self.join_lists(&lists);
         self.remove_excluded(&mut candidates)?;
         if let MatchNeed::MostBelow(limit) = self.need {
-            candidates.retain(|candidate| candidate.count_matched() < limit);
-            candidates = self.keep_most(candidates)?;
+            candidates.retain(|candidate| candidate.count_matched_terms() < limit);
+            candidates = self.keep_accepted_with_most_terms(candidates)?;
         }
         self.add_scores(&lists, &mut candidates)?;
-        self.find_close(&mut candidates)?;
-        self.set_times(&mut candidates)?;
-        prefer_newer(&mut candidates);
+        self.mark_single_texts(&mut candidates)?;
+        self.read_times(&mut candidates)?;
+        raise_scores_of_newer(&mut candidates);
         Ok(FoundCandidates {
             candidates,
             conversations_per_term: lists.iter().map(Vec::len).collect(),
@@ -113,25 +113,25 @@ impl CandidateFinder<'_> {
     }
 
     /// Returns the conversations that have enough terms, in the order of their numbers.
-    fn join(&self, lists: &[Vec<Posting>]) -> Vec<RankedCandidate> {
+    fn join_lists(&self, lists: &[Vec<Posting>]) -> Vec<RankedCandidate> {
         let needs_all = self.need == MatchNeed::All;
         let mut matched: HashMap<i64, (u64, TextId)> = HashMap::new();
-        let mut required = 0;
-        for (number, (list, wanted)) in lists.iter().zip(self.wanted).enumerate() {
-            let bit = RankedCandidate::term_bit(number);
+        let mut required_bits = 0;
+        for (term_index, (list, wanted)) in lists.iter().zip(self.wanted).enumerate() {
+            let bit = RankedCandidate::term_bit(term_index);
             if needs_all || !wanted.term.is_plain {
-                required |= bit;
+                required_bits |= bit;
             }
             for posting in list {
                 let matched_before = matched.get_mut(&posting.conversation);
                 if let Some((bits, _)) = matched_before {
                     *bits |= bit;
-                } else if number == 0 || !needs_all {
+                } else if term_index == 0 || !needs_all {
                     matched.insert(posting.conversation, (bit, posting.best));
                 }
             }
         }
-        matched.retain(|_, (bits, _)| *bits & required == required);
+        matched.retain(|_, (bits, _)| *bits & required_bits == required_bits);
         let candidates = matched.into_iter();
         let candidates = candidates.map(|(number, (matched, best))| RankedCandidate {
             number,
@@ -148,15 +148,15 @@ impl CandidateFinder<'_> {
     }
 
     /// Drops candidates that the filter rejects. Of the others, keeps those with the largest number of terms.
-    fn keep_most(
+    fn keep_accepted_with_most_terms(
         &self,
         mut candidates: Vec<RankedCandidate>,
     ) -> Result<Vec<RankedCandidate>, IndexError> {
-        candidates.sort_by_key(|candidate| Reverse(candidate.count_matched()));
+        candidates.sort_by_key(|candidate| Reverse(candidate.count_matched_terms()));
         let mut accepted: Vec<RankedCandidate> = Vec::new();
         for candidate in candidates {
-            let most = accepted.first().map(RankedCandidate::count_matched);
-            if most.is_some_and(|most| candidate.count_matched() < most) {
+            let most_terms = accepted.first().map(RankedCandidate::count_matched_terms);
+            if most_terms.is_some_and(|most_terms| candidate.count_matched_terms() < most_terms) {
                 break;
             }
             if (self.accepts)(candidate.number)? {
@@ -169,11 +169,11 @@ impl CandidateFinder<'_> {
 
     fn remove_excluded(&self, candidates: &mut Vec<RankedCandidate>) -> Result<(), IndexError> {
         for term in self.excluded.iter().filter(|term| term.check.is_none()) {
-            let with_term = self.reader.read(&exact_query(term))?;
+            let with_term = self.reader.read_postings(&build_exact_query(term))?;
             candidates.retain(|candidate| {
                 let number = candidate.number;
-                let place = with_term.binary_search_by_key(&number, |p| p.conversation);
-                place.is_err()
+                let position = with_term.binary_search_by_key(&number, |p| p.conversation);
+                position.is_err()
             });
         }
         Ok(())
@@ -189,34 +189,35 @@ impl CandidateFinder<'_> {
         // The score of the term whose text is currently the best text of each candidate.
         let mut best_scores = vec![0.0; candidates.len()];
         for (list, wanted) in lists.iter().zip(self.wanted) {
-            let narrower = wanted.narrower_queries().iter();
-            let narrower: Vec<_> = narrower
-                .map(|level| self.reader.read(level))
+            let narrower_queries = wanted.narrower_queries().iter();
+            let narrower_lists: Vec<_> = narrower_queries
+                .map(|query| self.reader.read_postings(query))
                 .collect::<Result<_, _>>()?;
             let rarity = rarity_weight(total, list.len());
             for posting in list {
                 let number = posting.conversation;
-                let Ok(at) = numbers.binary_search(&number) else {
+                let Ok(i) = numbers.binary_search(&number) else {
                     continue;
                 };
-                let is_missing_in = |level: &&Vec<Posting>| {
-                    let found = level.binary_search_by_key(&number, |p| p.conversation);
+                let is_missing_in = |narrower_list: &&Vec<Posting>| {
+                    let found = narrower_list.binary_search_by_key(&number, |p| p.conversation);
                     found.is_err()
                 };
-                let level = narrower.iter().take_while(is_missing_in).count();
+                let wider_steps = narrower_lists.iter().take_while(is_missing_in).count();
                 let texts = f64::from(posting.texts);
+                // Many texts count almost as much as a title, but never more.
                 let frequency = if posting.has_title {
                     2.0
                 } else {
                     2.0 * texts / (texts + 1.0)
                 };
-                let form = FORM_FACTOR.powi(i32::try_from(level).unwrap_or(i32::MAX));
-                let score = rarity * form * frequency;
-                candidates[at].score += score;
+                let form_factor = FORM_FACTOR.powi(i32::try_from(wider_steps).unwrap_or(i32::MAX));
+                let score = rarity * form_factor * frequency;
+                candidates[i].score += score;
                 // A text with a rarer word is better to show.
-                if score > best_scores[at] {
-                    best_scores[at] = score;
-                    candidates[at].best = posting.best;
+                if score > best_scores[i] {
+                    best_scores[i] = score;
+                    candidates[i].best = posting.best;
                 }
             }
         }
@@ -224,7 +225,7 @@ impl CandidateFinder<'_> {
     }
 
     /// Marks the candidates that have all their terms in one text. That text becomes the best text of the candidate.
-    fn find_close(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
+    fn mark_single_texts(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
         let sets_of_terms: BTreeSet<u64> = candidates.iter().map(|c| c.matched).collect();
         for matched in sets_of_terms {
             let has_these_terms = |candidate: &RankedCandidate| candidate.matched == matched;
@@ -238,9 +239,9 @@ impl CandidateFinder<'_> {
             let terms =
                 terms.filter(|(number, _)| matched & RankedCandidate::term_bit(*number) != 0);
             let expression = join_queries(terms.map(|(_, wanted)| wanted));
-            for posting in self.reader.read(&expression)? {
-                let place = candidates.binary_search_by_key(&posting.conversation, |c| c.number);
-                if let Ok(at) = place
+            for posting in self.reader.read_postings(&expression)? {
+                let position = candidates.binary_search_by_key(&posting.conversation, |c| c.number);
+                if let Ok(at) = position
                     && has_these_terms(&candidates[at])
                 {
                     candidates[at].closeness = Closeness::Text;
@@ -252,7 +253,7 @@ impl CandidateFinder<'_> {
     }
 
     /// Sets the times of the candidates, which must be in the order of their numbers.
-    fn set_times(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
+    fn read_times(&self, candidates: &mut [RankedCandidate]) -> Result<(), IndexError> {
         let store = self.reader.store;
         if candidates.len() < MAX_LOOKUPS {
             let sql = "SELECT updated FROM conversation WHERE id=?1";
@@ -282,13 +283,13 @@ impl CandidateFinder<'_> {
 
 /// Returns the weight of a term. Rarer terms have a higher weight.
 #[allow(clippy::cast_precision_loss, reason = "the score is an estimate")]
-fn rarity_weight(conversations: i64, with_word: usize) -> f64 {
-    (1.0 + conversations as f64 / (with_word as f64 + 1.0)).ln()
+fn rarity_weight(total_count: i64, count_with_word: usize) -> f64 {
+    (1.0 + total_count as f64 / (count_with_word as f64 + 1.0)).ln()
 }
 
 /// Raises the scores of newer conversations. The age of a conversation counts relative to the newest candidate.
 #[allow(clippy::cast_precision_loss, reason = "the score is an estimate")]
-fn prefer_newer(candidates: &mut [RankedCandidate]) {
+fn raise_scores_of_newer(candidates: &mut [RankedCandidate]) {
     let newest = candidates.iter().filter_map(|c| c.updated_ms).max();
     for candidate in candidates {
         if let (Some(newest), Some(updated)) = (newest, candidate.updated_ms) {

@@ -1,12 +1,12 @@
 //! Reads texts of one conversation from its rollouts, at the places that the index has recorded.
 
 use super::found_conversation::FoundConversation;
-use super::postings::{PostingReader, exact_query};
+use super::postings::{PostingReader, build_exact_query};
 use super::query::{CheckedText, Term};
 use super::texts::{LineTexts, TextReader};
 use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{
-    IndexError, TextId, TextPosition, WordQuery, format_place, list_ranges, read_position,
+    IndexError, TextId, TextPosition, WordQuery, format_project, list_span_ranges, read_position,
 };
 use std::path::PathBuf;
 
@@ -64,8 +64,8 @@ impl<'a> ConversationTexts<'a> {
     }
 
     /// Returns the first text that has a term exactly as it is written.
-    pub(super) fn find_term(&mut self, term: &Term) -> Result<Option<TextId>, IndexError> {
-        self.find_first_match(&[term], &exact_query(term))
+    pub(super) fn find_exact_match(&mut self, term: &Term) -> Result<Option<TextId>, IndexError> {
+        self.find_first_match(&[term], &build_exact_query(term))
     }
 
     /// Returns the ids of the texts that a query of the index finds. The title comes first, then the other texts in the
@@ -74,8 +74,8 @@ impl<'a> ConversationTexts<'a> {
         let texts = self.index.words.find(expression)?;
         let store = self.index.store;
         let mut ids = Vec::new();
-        for range in list_ranges(store, self.number)? {
-            ids.extend(texts.texts(range.first, range.last));
+        for range in list_span_ranges(store, self.number)? {
+            ids.extend(texts.texts_between(range.first, range.last));
         }
         ids.retain(|id| self.index.role.is_none_or(|role| id.role() == role));
         ids.sort_by_key(|id| id.role() != Role::Title);
@@ -89,8 +89,8 @@ impl<'a> ConversationTexts<'a> {
         id: TextId,
     ) -> Result<(TextPlace, Vec<String>), IndexError> {
         if id.role() == Role::Title {
-            let place = format_place(&self.conversation.cwd, &self.conversation.branch);
-            let texts = vec![self.conversation.title.clone(), place];
+            let project = format_project(&self.conversation.cwd, &self.conversation.branch);
+            let texts = vec![self.conversation.title.clone(), project];
             return Ok((TextPlace::default(), texts));
         }
         let Some(TextPosition { turn, line }) = read_position(self.index.store, id)? else {
@@ -102,8 +102,8 @@ impl<'a> ConversationTexts<'a> {
         };
         let mut line_texts = LineTexts::default();
         if let Some(mut reader) = reader {
-            let read = reader.read_texts(line.offset, id.role());
-            line_texts = read.unwrap_or_default();
+            let result = reader.read_texts(line.offset, id.role());
+            line_texts = result.unwrap_or_default();
             self.reader = Some((line.rollout, reader));
         }
         let place = TextPlace {
@@ -113,16 +113,18 @@ impl<'a> ConversationTexts<'a> {
         Ok((place, line_texts.texts))
     }
 
-    fn read_rollout_path(&self, number: usize) -> Result<PathBuf, IndexError> {
+    fn read_rollout_path(&self, rollout_number: usize) -> Result<PathBuf, IndexError> {
         let sql = "SELECT rollouts FROM conversation WHERE id=?1";
         let store = self.index.store;
-        let list: Option<Option<String>> =
+        let paths: Option<Option<String>> =
             store.query_optional(sql, [self.number], |row| row.get(0))?;
-        let list = list
+        let paths = paths
             .flatten()
-            .and_then(|list| serde_json::from_str::<Vec<PathBuf>>(&list).ok());
-        let path =
-            list.and_then(|mut list| (number < list.len()).then(|| list.swap_remove(number)));
+            .and_then(|paths| serde_json::from_str::<Vec<PathBuf>>(&paths).ok());
+        let path = paths.and_then(|mut paths| {
+            (rollout_number < paths.len()).then(|| paths.swap_remove(rollout_number))
+        });
+        // A conversation with one rollout has no list.
         Ok(path.unwrap_or_else(|| self.conversation.path.clone()))
     }
 }

@@ -78,7 +78,7 @@ pub(crate) struct SearchOptions<'a> {
     pub redact: &'a dyn Fn(String) -> String,
 }
 
-/// Returns the conversations in the index that were not in Codex's list when the index was last updated.
+/// Returns the conversations of the index that were not in Codex's list when the index was last updated.
 ///
 /// # Errors
 /// The index cannot be read.
@@ -110,26 +110,27 @@ pub(super) fn search_terms(
 ) -> Result<SearchResult, IndexError> {
     let words = WordSearcher::new(store, &spans.texts);
     let mut search = Search::new(store, spans, &words, terms, MatchNeed::All, options)?;
-    let found = search.find()?;
-    let result = search.collect(found.candidates)?;
+    let found = search.find_candidates()?;
+    let result = search.rank_and_collect(found.candidates)?;
     if result.total.is_none_or(|total| total >= FEW_CONVERSATIONS) {
         return Ok(result);
     }
     let terms = search.wanted.iter_mut().zip(found.conversations_per_term);
-    let rare = terms.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
-    let rare: Vec<_> = rare.map(|(wanted, _)| wanted).collect();
-    if rare.is_empty() {
+    let rare_terms =
+        terms.filter(|(wanted, count)| wanted.term.is_plain && *count < FEW_CONVERSATIONS);
+    let rare_terms: Vec<_> = rare_terms.map(|(wanted, _)| wanted).collect();
+    if rare_terms.is_empty() {
         return Ok(result);
     }
-    for wanted in rare {
-        wanted.add_beginnings();
+    for wanted in rare_terms {
+        wanted.add_prefix_query();
     }
-    search.collect(search.find()?.candidates)
+    search.rank_and_collect(search.find_candidates()?.candidates)
 }
 
 /// Searches for the conversations with the largest number of terms, among those that pass all checks of their texts.
 /// Also returns that number of terms.
-pub(super) fn search_most(
+pub(super) fn search_most_terms(
     store: &IndexStore,
     spans: &TextSpans,
     terms: &[Term],
@@ -139,16 +140,18 @@ pub(super) fn search_most(
     let need = MatchNeed::MostBelow(usize::MAX);
     let mut search = Search::new(store, spans, &words, terms, need, options)?;
     for wanted in &mut search.wanted {
-        wanted.add_beginnings();
+        wanted.add_prefix_query();
     }
     loop {
-        let candidates = search.find()?.candidates;
-        let matched = candidates.first().map_or(0, RankedCandidate::count_matched);
-        let result = search.collect(candidates)?;
-        if matched == 0 || !result.hits.is_empty() {
-            return Ok((result, matched));
+        let candidates = search.find_candidates()?.candidates;
+        let matched_count = candidates
+            .first()
+            .map_or(0, RankedCandidate::count_matched_terms);
+        let result = search.rank_and_collect(candidates)?;
+        if matched_count == 0 || !result.hits.is_empty() {
+            return Ok((result, matched_count));
         }
-        search.need = MatchNeed::MostBelow(matched);
+        search.need = MatchNeed::MostBelow(matched_count);
     }
 }
 
@@ -169,8 +172,8 @@ impl<'a> Search<'a> {
         need: MatchNeed,
         options: &'a SearchOptions<'a>,
     ) -> Result<Self, IndexError> {
-        let positive = terms.iter().filter(|term| !term.is_negated);
-        let wanted = positive.map(|term| WantedTerm::new(words, term));
+        let positive_terms = terms.iter().filter(|term| !term.is_negated);
+        let wanted = positive_terms.map(|term| WantedTerm::read(words, term));
         Ok(Self {
             reader: PostingReader {
                 store,
@@ -185,8 +188,8 @@ impl<'a> Search<'a> {
         })
     }
 
-    fn find(&self) -> Result<FoundCandidates, IndexError> {
-        let accepts = |number| Ok(self.read_accepted(number)?.is_some());
+    fn find_candidates(&self) -> Result<FoundCandidates, IndexError> {
+        let accepts = |number| Ok(self.read_if_accepted(number)?.is_some());
         let finder = CandidateFinder {
             reader: self.reader,
             wanted: &self.wanted,
@@ -194,21 +197,24 @@ impl<'a> Search<'a> {
             need: self.need,
             accepts: &accepts,
         };
-        finder.find()
+        finder.find_candidates()
     }
 
     /// Orders and checks the candidates, and returns the best ones as hits.
-    fn collect(&self, mut candidates: Vec<RankedCandidate>) -> Result<SearchResult, IndexError> {
-        candidates.sort_by(|a, b| self.compare(a, b));
+    fn rank_and_collect(
+        &self,
+        mut candidates: Vec<RankedCandidate>,
+    ) -> Result<SearchResult, IndexError> {
+        candidates.sort_by(|a, b| self.compare_rank(a, b));
         if self.options.order == HitOrder::Best && self.wanted.len() > 1 {
             candidates = self.mark_sentences(candidates)?;
-            candidates.sort_by(|a, b| self.compare(a, b));
+            candidates.sort_by(|a, b| self.compare_rank(a, b));
         }
         self.collect_hits(candidates)
     }
 
     /// Returns the terms that a candidate has, and the query for texts with all these terms.
-    fn matched_terms(&self, candidate: &RankedCandidate) -> (Vec<&Term>, WordQuery) {
+    fn matched_terms_and_query(&self, candidate: &RankedCandidate) -> (Vec<&Term>, WordQuery) {
         let terms = self.wanted.iter().enumerate();
         let matched = terms.filter(|(number, _)| candidate.has_term(*number));
         let matched = matched.map(|(_, wanted)| wanted);
@@ -217,7 +223,7 @@ impl<'a> Search<'a> {
     }
 
     /// Returns the conversation with this number, if it passes the filter.
-    fn read_accepted(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
+    fn read_if_accepted(&self, number: i64) -> Result<Option<FoundConversation>, IndexError> {
         let columns = FoundConversation::COLUMNS;
         let sql = format!("SELECT {columns} FROM conversation WHERE id=?1");
         let store = self.reader.store;
@@ -225,16 +231,16 @@ impl<'a> Search<'a> {
         Ok(conversation.filter(|c| (self.options.accepts)(c)))
     }
 
-    fn compare(&self, a: &RankedCandidate, b: &RankedCandidate) -> Ordering {
-        let newest = b.updated_ms.cmp(&a.updated_ms);
-        let best = || {
+    fn compare_rank(&self, a: &RankedCandidate, b: &RankedCandidate) -> Ordering {
+        let newest_first = b.updated_ms.cmp(&a.updated_ms);
+        let best_first = || {
             b.closeness
                 .cmp(&a.closeness)
                 .then(b.score.total_cmp(&a.score))
         };
         match self.options.order {
-            HitOrder::Best => best().then(newest),
-            HitOrder::Newest => newest.then_with(best),
+            HitOrder::Best => best_first().then(newest_first),
+            HitOrder::Newest => newest_first.then_with(best_first),
         }
         .then(b.number.cmp(&a.number))
     }
@@ -249,13 +255,13 @@ impl<'a> Search<'a> {
         let mut accepted = Vec::with_capacity(candidates.len());
         for mut candidate in candidates {
             if candidate.closeness == Closeness::Text && read_count < MAX_REFINED {
-                let Some(conversation) = self.read_accepted(candidate.number)? else {
+                let Some(conversation) = self.read_if_accepted(candidate.number)? else {
                     continue;
                 };
                 read_count += 1;
                 // A compressed rollout would have to be read from its beginning.
                 if is_plain(&conversation.path) {
-                    self.find_sentence(&mut candidate, &conversation)?;
+                    self.mark_if_in_sentence(&mut candidate, &conversation)?;
                 }
                 candidate.conversation = Some(conversation);
             }
@@ -264,12 +270,12 @@ impl<'a> Search<'a> {
         Ok(accepted)
     }
 
-    fn find_sentence(
+    fn mark_if_in_sentence(
         &self,
         candidate: &mut RankedCandidate,
         conversation: &FoundConversation,
     ) -> Result<(), IndexError> {
-        let (terms, expression) = self.matched_terms(candidate);
+        let (terms, expression) = self.matched_terms_and_query(candidate);
         let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
         for id in texts
             .find_ids(&expression)?
@@ -299,15 +305,15 @@ impl<'a> Search<'a> {
         let mut in_one_text_count = 0;
         let mut unchecked = candidates.into_iter();
         while let Some(next_candidate) = unchecked.as_slice().first() {
-            // If `check_texts` finds the terms of a candidate only in several texts, the candidate moves behind others.
-            // So only hits that certainly rank before the next candidate count towards the limit.
-            let certainly_before = match self.options.order {
+            // A candidate moves behind others if the check of its texts finds the terms only in several texts. So only
+            // hits that certainly rank before the next candidate count towards the limit.
+            let certain_count = match self.options.order {
                 HitOrder::Best if next_candidate.closeness > Closeness::Scattered => {
                     in_one_text_count
                 }
                 HitOrder::Best | HitOrder::Newest => matches.len(),
             };
-            if certainly_before >= self.options.limit {
+            if certain_count >= self.options.limit {
                 break;
             }
             check_interrupt().map_err(|_| IndexError::Interrupted)?;
@@ -315,13 +321,13 @@ impl<'a> Search<'a> {
                 break;
             };
             let conversation = match candidate.conversation.take() {
-                None => self.read_accepted(candidate.number)?,
-                known => known,
+                None => self.read_if_accepted(candidate.number)?,
+                read_conversation => read_conversation,
             };
             let Some(conversation) = conversation else {
                 continue;
             };
-            if needs_check && !self.check_texts(&mut candidate, &conversation)? {
+            if needs_check && !self.check_and_correct_by_texts(&mut candidate, &conversation)? {
                 continue;
             }
             in_one_text_count += usize::from(candidate.closeness > Closeness::Scattered);
@@ -333,11 +339,11 @@ impl<'a> Search<'a> {
             _ => None,
         };
         let total = more_count.map(|more_count| matches.len() + more_count);
-        matches.sort_by(|(a, _), (b, _)| self.compare(a, b));
+        matches.sort_by(|(a, _), (b, _)| self.compare_rank(a, b));
         matches.truncate(self.options.limit);
         let hits = matches
             .into_iter()
-            .map(|(candidate, conversation)| self.make_hit(&candidate, conversation));
+            .map(|(candidate, conversation)| self.read_hit(&candidate, conversation));
         Ok(SearchResult {
             hits: hits.collect::<Result<_, _>>()?,
             total,
@@ -352,28 +358,28 @@ impl<'a> Search<'a> {
     ) -> Result<usize, IndexError> {
         let mut count = 0;
         for candidate in candidates {
-            count += usize::from(self.read_accepted(candidate.number)?.is_some());
+            count += usize::from(self.read_if_accepted(candidate.number)?.is_some());
         }
         Ok(count)
     }
 
     /// Returns true if a candidate passes the checks of its texts. Corrects the closeness and the best text of the
     /// candidate.
-    fn check_texts(
+    fn check_and_correct_by_texts(
         &self,
         candidate: &mut RankedCandidate,
         conversation: &FoundConversation,
     ) -> Result<bool, IndexError> {
         // Excluded terms come first, because one match ends the check.
         let mut texts = ConversationTexts::new(self.reader, candidate.number, conversation);
-        let checked = self.terms.iter().filter(|term| term.check.is_some());
-        for term in checked.clone().filter(|term| term.is_negated) {
-            if texts.find_term(term)?.is_some() {
+        let checked_terms = self.terms.iter().filter(|term| term.check.is_some());
+        for term in checked_terms.clone().filter(|term| term.is_negated) {
+            if texts.find_exact_match(term)?.is_some() {
                 return Ok(false);
             }
         }
         if candidate.closeness > Closeness::Scattered {
-            let (terms, expression) = self.matched_terms(candidate);
+            let (terms, expression) = self.matched_terms_and_query(candidate);
             if let Some(best) = texts.find_first_match(&terms, &expression)? {
                 candidate.best = best;
                 return Ok(true);
@@ -385,8 +391,8 @@ impl<'a> Search<'a> {
             candidate.closeness = Closeness::Scattered;
         }
         let mut best = None;
-        for term in checked.filter(|term| !term.is_negated) {
-            match texts.find_term(term)? {
+        for term in checked_terms.filter(|term| !term.is_negated) {
+            match texts.find_exact_match(term)? {
                 Some(id) => best = best.or(Some(id)),
                 None => return Ok(false),
             }
@@ -395,14 +401,14 @@ impl<'a> Search<'a> {
         Ok(true)
     }
 
-    fn make_hit(
+    fn read_hit(
         &self,
         candidate: &RankedCandidate,
         conversation: FoundConversation,
     ) -> Result<Hit, IndexError> {
         let mut texts = ConversationTexts::new(self.reader, candidate.number, &conversation);
-        let (place, texts_of_line) = texts.read_texts(candidate.best)?;
-        let snippets = texts_of_line.into_iter().rev();
+        let (place, line_texts) = texts.read_texts(candidate.best)?;
+        let snippets = line_texts.into_iter().rev();
         let best_snippet = snippets
             .map(|text| snippet::make_snippet(&(self.options.redact)(text), self.terms))
             .max_by_key(|snippet| snippet.matches.len());

@@ -1,9 +1,9 @@
 //! Searches for a part of the query, if no conversation has all of it.
 
-use super::evaluate::{SearchOptions, SearchResult, search_most, search_terms};
+use super::evaluate::{SearchOptions, SearchResult, search_most_terms, search_terms};
 use super::query::{Query, Term};
 use super::relaxation::Relaxation;
-use super::wanted_term::find_spelling;
+use super::wanted_term::find_similar_word;
 use crate::conversations::index::{IndexError, IndexStore, TextSpans, WordSearcher};
 use std::collections::BTreeMap;
 
@@ -33,27 +33,30 @@ pub(crate) fn search_forgiving(
         }
     }
     let mut terms = query.as_words.as_ref().unwrap_or(&query.terms).clone();
-    let spellings = correct_words(store, &spans, &mut terms)?;
-    let positive = terms.iter().filter(|term| !term.is_negated);
-    let total = positive.clone().count();
+    let spellings = correct_spellings(store, &spans, &mut terms)?;
+    let positive_terms = terms.iter().filter(|term| !term.is_negated);
+    let term_count = positive_terms.clone().count();
     // A query with a single word cannot do without that word.
-    if positive.filter(|term| term.is_plain).count() < 2 {
+    if positive_terms.filter(|term| term.is_plain).count() < 2 {
         return Ok(SearchResult {
             spellings,
             ..SearchResult::default()
         });
     }
-    let (found, matched) = search_most(store, &spans, &terms, options)?;
-    let has_fewer = matched < total && !found.hits.is_empty();
+    let (found, matched_count) = search_most_terms(store, &spans, &terms, options)?;
+    let is_relaxed = matched_count < term_count && !found.hits.is_empty();
     Ok(SearchResult {
-        relaxation: has_fewer.then_some(Relaxation::FewerWords { matched, total }),
+        relaxation: is_relaxed.then_some(Relaxation::FewerWords {
+            matched: matched_count,
+            total: term_count,
+        }),
         spellings,
         ..found
     })
 }
 
 /// Replaces words without a match by words with a similar spelling. Returns the replacements by the replaced words.
-fn correct_words(
+fn correct_spellings(
     store: &IndexStore,
     spans: &TextSpans,
     terms: &mut [Term],
@@ -61,7 +64,7 @@ fn correct_words(
     let mut spellings = BTreeMap::new();
     let words = WordSearcher::new(store, &spans.texts);
     for term in terms.iter_mut().filter(|term| term.is_plain) {
-        if let Some(similar_word) = find_spelling(&words, term)? {
+        if let Some(similar_word) = find_similar_word(&words, term)? {
             let word = std::mem::replace(&mut term.words[0].word, similar_word.clone());
             term.parts.clear();
             spellings.insert(word, similar_word);

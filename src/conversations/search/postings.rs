@@ -3,7 +3,7 @@
 use super::query::Term;
 use crate::codex::rollout_lines::Role;
 use crate::conversations::index::{
-    IndexError, IndexStore, TextId, TextSpans, WordQuery, WordSearcher, role_bits,
+    IndexError, IndexStore, TextId, TextSpans, WordQuery, WordSearcher, role_mask,
 };
 
 /// The texts of one conversation that a query finds.
@@ -28,11 +28,11 @@ pub(super) struct PostingReader<'a> {
 }
 
 /// Returns the query for texts that have all words of a term as they are written.
-pub(super) fn exact_query(term: &Term) -> WordQuery {
+pub(super) fn build_exact_query(term: &Term) -> WordQuery {
     let words = term.words.iter().map(|word| {
         let text = word.word.clone();
         if word.is_prefix {
-            WordQuery::Beginning(text)
+            WordQuery::Prefix(text)
         } else {
             WordQuery::Word(text)
         }
@@ -43,29 +43,30 @@ pub(super) fn exact_query(term: &Term) -> WordQuery {
 impl PostingReader<'_> {
     /// Returns one posting for each conversation with texts that a query finds, in the order of the conversations'
     /// numbers.
-    pub(super) fn read(self, query: &WordQuery) -> Result<Vec<Posting>, IndexError> {
+    pub(super) fn read_postings(self, query: &WordQuery) -> Result<Vec<Posting>, IndexError> {
         let texts = self.words.find(query)?;
-        let mask = self.role.map_or(u64::MAX, role_bits);
+        let role_bits = self.role.map_or(u64::MAX, role_mask);
         let postings = self.spans.ranges.iter().filter_map(|range| {
             let groups = texts.bit_groups(range.first, range.last);
-            let groups = groups.map(|(base, bits)| (base, bits & mask));
-            summarize(range.conversation, groups)
+            let groups = groups.map(|(base, bits)| (base, bits & role_bits));
+            summarize_span(range.conversation, groups)
         });
-        Ok(merge(postings.collect()))
+        Ok(merge_by_conversation(postings.collect()))
     }
 }
 
 /// Returns the posting of one span, given the bits of its found texts. `None` if no text was found.
-fn summarize(conversation: i64, groups: impl Iterator<Item = (i64, u64)>) -> Option<Posting> {
-    let messages = role_bits(Role::User) | role_bits(Role::Assistant);
+fn summarize_span(conversation: i64, groups: impl Iterator<Item = (i64, u64)>) -> Option<Posting> {
+    const TITLE_KIND: usize = 1;
+    let message_mask = role_mask(Role::User) | role_mask(Role::Assistant);
     // The kinds of texts, the best one to show first.
-    let kinds = [messages, role_bits(Role::Title), role_bits(Role::Tool)];
+    let kind_masks = [message_mask, role_mask(Role::Title), role_mask(Role::Tool)];
     let mut first_of_kinds = [None; 3];
-    let mut texts = 0;
+    let mut text_count = 0;
     for (base, bits) in groups {
-        texts += bits.count_ones();
-        for (first, kind) in first_of_kinds.iter_mut().zip(kinds) {
-            let bits_of_kind = bits & kind;
+        text_count += bits.count_ones();
+        for (first, kind_mask) in first_of_kinds.iter_mut().zip(kind_masks) {
+            let bits_of_kind = bits & kind_mask;
             if first.is_none() && bits_of_kind != 0 {
                 *first = Some(TextId(base + i64::from(bits_of_kind.trailing_zeros())));
             }
@@ -73,19 +74,19 @@ fn summarize(conversation: i64, groups: impl Iterator<Item = (i64, u64)>) -> Opt
     }
     Some(Posting {
         conversation,
-        texts,
+        texts: text_count,
         best: first_of_kinds.into_iter().flatten().next()?,
-        has_title: first_of_kinds[1].is_some(),
+        has_title: first_of_kinds[TITLE_KIND].is_some(),
     })
 }
 
 /// Merges the postings of each conversation, and orders them by the conversations' numbers.
-fn merge(mut postings: Vec<Posting>) -> Vec<Posting> {
+fn merge_by_conversation(mut postings: Vec<Posting>) -> Vec<Posting> {
     postings.sort_by_key(|posting| posting.conversation);
     postings.dedup_by(|later, first| {
         let is_same = later.conversation == first.conversation;
         if is_same {
-            first.append(*later);
+            first.add_later(*later);
         }
         is_same
     });
@@ -94,7 +95,7 @@ fn merge(mut postings: Vec<Posting>) -> Vec<Posting> {
 
 impl Posting {
     /// Adds the posting of later texts of the same conversation.
-    fn append(&mut self, later: Self) {
+    fn add_later(&mut self, later: Self) {
         self.texts += later.texts;
         let preference = |posting: &Self| display_preference(posting.best.role());
         if preference(&later) > preference(self) {

@@ -7,7 +7,8 @@
 
 use super::word_forms::is_stop_word;
 use crate::conversations::index::tokens::{
-    self, TextRun, find_parts, fold, is_word_char, truncate_word, without_base64,
+    self, GRAM_CHARS, TextRun, find_word_parts, fold_text, is_word_char, truncate_word,
+    without_base64,
 };
 
 /// A parsed query. It has at least one term that is not negated.
@@ -126,9 +127,12 @@ fn parse_terms(
         return Err(QueryError::Empty);
     }
     // Stop words are ignored, unless the query has no other words.
-    let is_stop = |term: &Term| term.is_plain && is_stop_word(&term.words[0].word);
-    if terms.iter().any(|term| !term.is_negated && !is_stop(term)) {
-        terms.retain(|term| !is_stop(term));
+    let is_ignored = |term: &Term| term.is_plain && is_stop_word(&term.words[0].word);
+    if terms
+        .iter()
+        .any(|term| !term.is_negated && !is_ignored(term))
+    {
+        terms.retain(|term| !is_ignored(term));
     }
     if terms.len() > MAX_TERMS {
         return Err(QueryError::TooMany);
@@ -141,14 +145,16 @@ fn parse_terms(
 fn split_argument(argument: &str, written: &mut Vec<WrittenTerm>) {
     let mut remaining = argument.trim_start();
     while !remaining.is_empty() {
-        let (unsigned, is_negated) = strip_negation(remaining);
-        let (text, is_phrase, after) = if let Some(quoted) = unsigned.strip_prefix('"') {
-            let (text, after) = quoted.split_once('"').unwrap_or((quoted, ""));
-            (text, true, after)
+        let (unnegated, is_negated) = strip_negation(remaining);
+        let (text, is_phrase, after_term) = if let Some(quoted) = unnegated.strip_prefix('"') {
+            let (text, after_term) = quoted.split_once('"').unwrap_or((quoted, ""));
+            (text, true, after_term)
         } else {
-            let end = unsigned.find(char::is_whitespace).unwrap_or(unsigned.len());
-            let (text, after) = unsigned.split_at(end);
-            (text, false, after)
+            let end = unnegated
+                .find(char::is_whitespace)
+                .unwrap_or(unnegated.len());
+            let (text, after_term) = unnegated.split_at(end);
+            (text, false, after_term)
         };
         if !text.trim().is_empty() {
             written.push(WrittenTerm {
@@ -157,7 +163,7 @@ fn split_argument(argument: &str, written: &mut Vec<WrittenTerm>) {
                 is_negated,
             });
         }
-        remaining = after.trim_start();
+        remaining = after_term.trim_start();
     }
 }
 
@@ -175,49 +181,48 @@ fn strip_negation(text: &str) -> (&str, bool) {
 }
 
 fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
-    let stem = written
+    let prefix = written
         .text
         .strip_suffix('*')
         .filter(|_| !written.is_phrase);
-    let is_prefix = stem.is_some();
-    let folded = fold(stem.unwrap_or(&written.text));
+    let is_prefix = prefix.is_some();
+    let folded = fold_text(prefix.unwrap_or(&written.text));
     let runs: Vec<_> = tokens::split_runs(&folded).collect();
-    let Some(last) = runs.len().checked_sub(1) else {
+    let Some(last_run) = runs.len().checked_sub(1) else {
         return Err(QueryError::NoWords(written.text.clone()));
     };
     let mut words = Vec::new();
-    let mut is_exact = runs.len() == 1;
+    let mut words_decide = runs.len() == 1;
     for (i, run) in runs.iter().enumerate() {
         match run {
             TextRun::Word(word) => {
-                let indexed = truncate_word(word);
-                is_exact &= indexed.len() == word.len();
+                let indexed_word = truncate_word(word);
+                words_decide &= indexed_word.len() == word.len();
                 words.push(IndexWord {
-                    word: indexed.to_owned(),
-                    is_prefix: is_prefix && i == last && indexed.len() == word.len(),
+                    word: indexed_word.to_owned(),
+                    is_prefix: is_prefix && i == last_run && indexed_word.len() == word.len(),
                 });
             }
             TextRun::Unspaced(run) => {
                 let chars = run.chars().count();
-                is_exact &= chars <= 3;
-                words.extend(
-                    tokens::split_grams(run)
-                        .take((chars.max(3)) - 2)
-                        .map(|gram| IndexWord {
-                            word: gram.to_owned(),
-                            is_prefix: chars < 3,
-                        }),
-                );
+                words_decide &= chars <= GRAM_CHARS;
+                // The shorter grams at the end of a run add nothing, unless the whole run is that short.
+                let gram_count = chars.max(GRAM_CHARS) - GRAM_CHARS + 1;
+                let grams = tokens::split_grams(run).take(gram_count);
+                words.extend(grams.map(|gram| IndexWord {
+                    word: gram.to_owned(),
+                    is_prefix: chars < GRAM_CHARS,
+                }));
             }
         }
     }
-    let covers_all = match runs[0] {
+    let run_is_whole_text = match runs[0] {
         TextRun::Word(run) | TextRun::Unspaced(run) => run.len() == folded.len(),
     };
     let check = if written.is_phrase {
-        (!is_exact).then(|| TextCheck::Phrase(join_runs(&runs)))
+        (!words_decide).then(|| TextCheck::Phrase(format_phrase(&runs)))
     } else {
-        (!is_exact || !covers_all).then(|| TextCheck::Literal {
+        (!words_decide || !run_is_whole_text).then(|| TextCheck::Literal {
             text: folded.clone(),
             is_prefix,
         })
@@ -225,10 +230,13 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
     let is_word = matches!(runs[0], TextRun::Word(word) if word.starts_with(char::is_alphanumeric));
     let is_plain =
         is_word && check.is_none() && !written.is_phrase && !written.is_negated && !is_prefix;
-    let parts = find_parts(&written.text).into_iter();
-    let parts = parts
-        .filter(|_| is_plain)
-        .map(|part| fold(&written.text[part]));
+    let part_ranges = if is_plain {
+        find_word_parts(&written.text)
+    } else {
+        Vec::new()
+    };
+    let parts = part_ranges.into_iter();
+    let parts = parts.map(|range| fold_text(&written.text[range]));
     Ok(Term {
         is_negated: written.is_negated,
         words,
@@ -240,26 +248,26 @@ fn compile_term(written: &WrittenTerm) -> Result<Term, QueryError> {
 
 /// Joins runs by blanks. A blank before or after the result marks the boundary of a word. A run of a script without
 /// blanks has none there, because it may be a part of a longer run.
-fn join_runs(runs: &[TextRun<'_>]) -> String {
-    let mut text = String::new();
+fn format_phrase(runs: &[TextRun<'_>]) -> String {
+    let mut phrase = String::new();
     for (i, run) in runs.iter().enumerate() {
         match run {
             TextRun::Word(word) => {
-                text.push(' ');
-                text.push_str(word);
+                phrase.push(' ');
+                phrase.push_str(word);
                 if i + 1 == runs.len() {
-                    text.push(' ');
+                    phrase.push(' ');
                 }
             }
             TextRun::Unspaced(run) => {
                 if i > 0 {
-                    text.push(' ');
+                    phrase.push(' ');
                 }
-                text.push_str(run);
+                phrase.push_str(run);
             }
         }
     }
-    text
+    phrase
 }
 
 /// A text that is prepared for [`TextCheck`]s.
@@ -272,7 +280,7 @@ pub(crate) struct CheckedText {
 impl CheckedText {
     pub(crate) fn new(text: &str) -> Self {
         Self {
-            folded: fold(&without_base64(text)),
+            folded: fold_text(&without_base64(text)),
             joined: None,
         }
     }
@@ -302,13 +310,13 @@ impl CheckedText {
 /// Returns true if `text` contains `literal` at word boundaries. With `is_prefix`, a word may continue after the
 /// literal.
 fn contains_literal(text: &str, literal: &str, is_prefix: bool) -> bool {
-    let is_word = |c: Option<char>| c.is_some_and(is_word_char);
-    let begins_word = is_word(literal.chars().next());
-    let ends_word = is_word(literal.chars().next_back()) && !is_prefix;
+    let is_in_word = |c: Option<char>| c.is_some_and(is_word_char);
+    let literal_begins_word = is_in_word(literal.chars().next());
+    let literal_ends_word = is_in_word(literal.chars().next_back()) && !is_prefix;
     text.match_indices(literal).any(|(at, found)| {
-        let before = is_word(text[..at].chars().next_back());
-        let after = is_word(text[at + found.len()..].chars().next());
-        !(begins_word && before || ends_word && after)
+        let has_word_before = is_in_word(text[..at].chars().next_back());
+        let has_word_after = is_in_word(text[at + found.len()..].chars().next());
+        !(literal_begins_word && has_word_before || literal_ends_word && has_word_after)
     })
 }
 

@@ -33,25 +33,28 @@ pub(crate) fn list_conversations(
     database: Option<&Path>,
 ) -> Result<(Vec<FoundConversation>, Vec<SkippedFile>), IndexError> {
     let (candidates, skipped) = list_candidates(home, database)?;
-    let conversation = |candidate: IndexCandidate| {
+    let to_conversation = |candidate: IndexCandidate| {
         let listed = candidate.thread.is_some();
         let shown = candidate.thread.unwrap_or_default();
-        let changed = || {
-            let changed = candidate.path.metadata().ok()?.modified().ok()?;
-            clock::file_time(changed).map(|at| at.timestamp_millis())
+        let mtime = || {
+            let mtime = candidate.path.metadata().ok()?.modified().ok()?;
+            clock::file_time(mtime).map(|at| at.timestamp_millis())
         };
         FoundConversation {
             title: candidate.name.unwrap_or(shown.title),
             cwd: shown.cwd,
             branch: shown.branch,
-            updated_ms: shown.updated.or_else(changed),
+            updated_ms: shown.updated.or_else(mtime),
             archived: candidate.archived,
             listed,
             session: candidate.session,
             path: candidate.path,
         }
     };
-    Ok((candidates.into_iter().map(conversation).collect(), skipped))
+    Ok((
+        candidates.into_iter().map(to_conversation).collect(),
+        skipped,
+    ))
 }
 
 /// Searches `conversations` of a home in parallel. With a `role`, searches only texts of this author. A
@@ -101,8 +104,11 @@ fn find_first_match(
     role: Option<Role>,
 ) -> io::Result<Option<Hit>> {
     let is_searched = |author: Role| role.is_none_or(|role| role == author);
-    let hit = |text: &str, author, turn, at_ms| {
-        let matches: Vec<_> = pattern.find_iter(text).map(|found| found.range()).collect();
+    let find_in = |text: &str, author, turn, at_ms| {
+        let matches: Vec<_> = pattern
+            .find_iter(text)
+            .map(|found_match| found_match.range())
+            .collect();
         (!matches.is_empty()).then(|| Hit {
             conversation: conversation.clone(),
             turn,
@@ -112,7 +118,7 @@ fn find_first_match(
             score: 1.0,
         })
     };
-    let mut first: Option<Hit> = None;
+    let mut first_hit: Option<Hit> = None;
     let chain = ThreadChain::read(home, &conversation.session, &conversation.path);
     let mut reader = EventReader::open_all(chain.rollouts(), LineParts::TEXTS)?;
     while let Some(event) = reader.next_event()? {
@@ -122,17 +128,17 @@ fn find_first_match(
         if !is_searched(author) {
             continue;
         }
-        match &mut first {
-            Some(first) if pattern.is_match(text) => first.score += 1.0,
+        match &mut first_hit {
+            Some(first_hit) if pattern.is_match(text) => first_hit.score += 1.0,
             Some(_) => {}
             None => {
                 let at = event.at.map(|at| at.timestamp_millis());
-                first = hit(text, author, Some(event.turn), at);
+                first_hit = find_in(text, author, Some(event.turn), at);
             }
         }
     }
-    if first.is_none() && is_searched(Role::Title) {
-        first = hit(&conversation.title, Role::Title, None, None);
+    if first_hit.is_none() && is_searched(Role::Title) {
+        first_hit = find_in(&conversation.title, Role::Title, None, None);
     }
-    Ok(first)
+    Ok(first_hit)
 }

@@ -1,8 +1,8 @@
 //! Cuts the part around a match out of a text, and marks the matches in it.
 
 use super::query::{IndexWord, Term};
-use super::word_forms::is_form;
-use crate::conversations::index::tokens::{self, TextRun, fold, is_word_char};
+use super::word_forms::matches_form;
+use crate::conversations::index::tokens::{self, TextRun, fold_text, is_word_char};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -11,6 +11,10 @@ const SNIPPET_CHARS: usize = 200;
 
 /// The number of characters of a snippet before the first match.
 const CHARS_BEFORE: usize = 50;
+
+/// The largest distance from the first word of a match to further words of it, in a script without blanks. Four Chinese
+/// characters take this many bytes.
+const NEARBY_BYTES: usize = 12;
 
 /// A part of a text, in one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,45 +28,49 @@ pub(crate) struct Snippet {
 /// Returns the part of `text` with the most different matches of `terms`. Of several such parts, returns the first one.
 pub(crate) fn make_snippet(text: &str, terms: &[Term]) -> Snippet {
     let matches = find_matches(text, terms);
-    let count_words_near = |first: usize| {
-        let end = matches[first].start + SNIPPET_CHARS - CHARS_BEFORE;
-        let nearby_matches = matches[first..].iter().take_while(|range| range.end <= end);
+    // Counts the different words that a snippet around the match at this index would have.
+    let count_words_near = |first_match: usize| {
+        let end = matches[first_match].start + SNIPPET_CHARS - CHARS_BEFORE;
+        let nearby_matches = matches[first_match..]
+            .iter()
+            .take_while(|range| range.end <= end);
         let words: HashSet<_> = nearby_matches
-            .map(|range| fold(&text[range.clone()]))
+            .map(|range| fold_text(&text[range.clone()]))
             .collect();
         words.len()
     };
     let best_start = (0..matches.len())
         .rev()
-        .max_by_key(|first| count_words_near(*first));
+        .max_by_key(|first_match| count_words_near(*first_match));
     cut_around(text, &matches[best_start.unwrap_or(0)..])
 }
 
 /// Returns true if one sentence of `text` has all `terms`.
 pub(super) fn has_all_in_sentence(text: &str, terms: &[&Term]) -> bool {
-    let mut before = ' ';
+    let mut previous_char = ' ';
     let mut sentences = text.split(|c: char| {
-        let ends_sentence = c == '\n' || c.is_whitespace() && ".!?;:".contains(before);
-        before = c;
+        let ends_sentence = c == '\n' || c.is_whitespace() && ".!?;:".contains(previous_char);
+        previous_char = c;
         ends_sentence
     });
     sentences.any(|sentence| {
-        let has = |term: &&Term| !find_matches(sentence, std::slice::from_ref(*term)).is_empty();
-        terms.iter().all(has)
+        let is_found =
+            |term: &&Term| !find_matches(sentence, std::slice::from_ref(*term)).is_empty();
+        terms.iter().all(is_found)
     })
 }
 
 /// Returns the part of `text` around the first of `matches`, which must be in order.
 pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     let first = matches.first().map_or(0, |first| first.start);
-    let before = text[..first].char_indices().rev().take(CHARS_BEFORE).last();
-    let start = before.map_or(first, |(offset, _)| offset);
+    let first_char_before = text[..first].char_indices().rev().take(CHARS_BEFORE).last();
+    let start = first_char_before.map_or(first, |(offset, _)| offset);
     let mut snippet = Snippet::default();
     if start > 0 {
         snippet.text.push('…');
     }
-    let mut chars = 0;
-    let mut is_blank = true;
+    let mut char_count = 0;
+    let mut after_blank = true;
     let mut end = text.len();
     // The start in the snippet of a match that has begun, but not ended.
     let mut open_start: Option<usize> = None;
@@ -73,11 +81,11 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
     for (offset, c) in text[start..].char_indices() {
         let offset = start + offset;
         if remaining.next_if(|range| offset >= range.end).is_some()
-            && let Some(from) = open_start.take()
+            && let Some(match_start) = open_start.take()
         {
-            snippet.matches.push(from..snippet.text.len());
+            snippet.matches.push(match_start..snippet.text.len());
         }
-        if chars >= SNIPPET_CHARS && open_start.is_none() {
+        if char_count >= SNIPPET_CHARS && open_start.is_none() {
             end = offset;
             break;
         }
@@ -85,19 +93,19 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
             open_start = Some(snippet.text.len());
         }
         if c.is_whitespace() || c.is_control() {
-            if !is_blank {
+            if !after_blank {
                 snippet.text.push(' ');
-                chars += 1;
+                char_count += 1;
             }
-            is_blank = true;
+            after_blank = true;
         } else {
             snippet.text.push(c);
-            chars += 1;
-            is_blank = false;
+            char_count += 1;
+            after_blank = false;
         }
     }
-    if let Some(from) = open_start {
-        snippet.matches.push(from..snippet.text.len());
+    if let Some(match_start) = open_start {
+        snippet.matches.push(match_start..snippet.text.len());
     }
     let len = snippet.text.trim_end().len();
     snippet.text.truncate(len);
@@ -114,12 +122,13 @@ pub(crate) fn cut_around(text: &str, matches: &[Range<usize>]) -> Snippet {
 fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
     let terms = || terms.iter().filter(|term| !term.is_negated);
     let exact_terms = terms().filter(|term| !term.is_plain);
-    let words: Vec<_> = exact_terms.flat_map(|term| &term.words).collect();
+    let exact_words: Vec<_> = exact_terms.flat_map(|term| &term.words).collect();
     let is_form_of_any = |part: &str| {
         let mut plain_terms = terms().filter(|term| term.is_plain);
         plain_terms.any(|term| {
+            // The index does not have shorter parts.
             let mut parts = term.parts.iter().filter(|word| word.len() > 2);
-            is_form(part, &term.words[0].word) || parts.any(|word| fold(part) == *word)
+            matches_form(part, &term.words[0].word) || parts.any(|word| fold_text(part) == *word)
         })
     };
     let mut matches = Vec::new();
@@ -132,19 +141,19 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
         let end = end.unwrap_or(remaining.len());
         let part = &remaining[..end];
         let is_match = |run: TextRun<'_>| match run {
-            TextRun::Word(run) => words
+            TextRun::Word(run) => exact_words
                 .iter()
                 .any(|word| run == word.word || word.is_prefix && run.starts_with(&word.word)),
-            TextRun::Unspaced(run) => words.iter().any(|word| run.contains(&word.word)),
+            TextRun::Unspaced(run) => exact_words.iter().any(|word| run.contains(&word.word)),
         };
         let is_text = |c: char| !c.is_ascii_punctuation() && !c.is_whitespace();
         if is_word && is_form_of_any(part) {
             matches.push(at..at + end);
-        } else if !words.is_empty()
+        } else if !exact_words.is_empty()
             && part.chars().any(is_text)
-            && tokens::split_runs(&fold(part)).any(is_match)
+            && tokens::split_runs(&fold_text(part)).any(is_match)
         {
-            matches.extend(narrow_match(part, at, &words));
+            matches.extend(narrow_match(part, at, &exact_words));
         }
         at += end;
     }
@@ -153,14 +162,14 @@ fn find_matches(text: &str, terms: &[Term]) -> Vec<Range<usize>> {
 
 /// Returns the byte range of a match in `part`, which begins at `at` in the text. In a script without blanks, `part`
 /// may be a whole sentence. So the range covers only the first of `words` in it, and those of `words` that begin at
-/// most 12 bytes (four Chinese characters) later. Returns the range of the whole part if it is a single word, or if
-/// folding changes its length. Returns `None` if the part has none of `words`.
+/// most [`NEARBY_BYTES`] later. Returns the range of the whole part if it is a single word, or if folding changes its
+/// length. Returns `None` if the part has none of `words`.
 fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usize>> {
     let whole = at..at + part.len();
     if part.chars().all(is_word_char) {
         return Some(whole);
     }
-    let folded = fold(part);
+    let folded = fold_text(part);
     if folded.len() != part.len() {
         return Some(whole);
     }
@@ -171,7 +180,7 @@ fn narrow_match(part: &str, at: usize, words: &[&IndexWord]) -> Option<Range<usi
     let start = ranges.iter().map(|range| range.start).min()?;
     let end = ranges
         .iter()
-        .filter(|range| range.start <= start + 12)
+        .filter(|range| range.start <= start + NEARBY_BYTES)
         .map(|range| range.end)
         .max()?;
     Some(at + start..at + end)

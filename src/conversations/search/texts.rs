@@ -2,7 +2,7 @@
 
 use crate::codex::rollout_lines::{LineItems, LineParts, Role};
 use crate::codex::{rollout, rollout_lines};
-use crate::conversations::index::searched_part;
+use crate::conversations::index::searchable_part;
 use crate::conversations::raw_lines::RawLines;
 use crate::history::lines::{JsonlLine, LineReader};
 use crate::io::file_open;
@@ -51,7 +51,7 @@ impl TextReader {
                 }
             }
             Self::Compressed(lines) => loop {
-                match lines.next()? {
+                match lines.next_line()? {
                     Some(line) if line.offset < offset => {}
                     Some(line) if line.offset == offset => {
                         break rollout_lines::parse(line.bytes, LineParts::TEXTS);
@@ -65,7 +65,7 @@ impl TextReader {
         };
         let texts = items.iter().filter_map(|item| {
             let (author, text) = item.kind.text()?;
-            (author == role).then(|| searched_part(&item.kind, text).to_owned())
+            (author == role).then(|| searchable_part(&item.kind, text).to_owned())
         });
         Ok(LineTexts {
             at_ms: at.map(|at| at.timestamp_millis()),

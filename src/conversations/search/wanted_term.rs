@@ -1,9 +1,9 @@
 //! The queries of the index for one term, each wider than the one before: for the term as it is written, for its other
 //! forms, and for words that begin with it.
 
-use super::postings::exact_query;
+use super::postings::build_exact_query;
 use super::query::Term;
-use super::word_forms::{MIN_BEGINNING_CHARS, list_inflections, list_spellings};
+use super::word_forms::{MIN_PREFIX_CHARS, list_inflections, list_similar_words};
 use crate::conversations::index::tokens::PART_MARK;
 use crate::conversations::index::{IndexError, WordQuery, WordSearcher};
 use std::cmp::Reverse;
@@ -18,25 +18,33 @@ pub(super) struct WantedTerm<'q> {
 }
 
 impl<'q> WantedTerm<'q> {
-    pub(super) fn new(words: &WordSearcher<'_>, term: &'q Term) -> Result<Self, IndexError> {
-        let exact = exact_query(term);
+    pub(super) fn read(words: &WordSearcher<'_>, term: &'q Term) -> Result<Self, IndexError> {
+        let exact_query = build_exact_query(term);
         let mut forms = Vec::new();
         if term.is_plain {
             let word = &term.words[0].word;
-            let inflections = list_inflections(word);
-            let tokens = inflections.iter().chain([word]).flat_map(with_mark);
-            let tokens: Vec<_> = tokens.filter(|token| token != word).collect();
-            forms.extend(words.find_known(tokens)?.into_iter().map(WordQuery::Word));
+            let inflected_words = list_inflections(word);
+            let candidates = inflected_words
+                .iter()
+                .chain([word])
+                .flat_map(index_forms_of);
+            let candidates: Vec<_> = candidates.filter(|form| form != word).collect();
+            forms.extend(
+                words
+                    .find_known(candidates)?
+                    .into_iter()
+                    .map(WordQuery::Word),
+            );
             if !term.parts.is_empty() {
                 let parts = term.parts.iter();
                 let parts = parts.map(|part| {
-                    let tokens = with_mark(part).map(WordQuery::Word);
-                    WordQuery::Any(tokens.to_vec())
+                    let candidates = index_forms_of(part).map(WordQuery::Word);
+                    WordQuery::Any(candidates.to_vec())
                 });
                 forms.push(WordQuery::All(parts.collect()));
             }
         }
-        let mut levels = vec![exact];
+        let mut levels = vec![exact_query];
         if !forms.is_empty() {
             forms.insert(0, levels[0].clone());
             levels.push(WordQuery::Any(forms));
@@ -45,12 +53,12 @@ impl<'q> WantedTerm<'q> {
     }
 
     /// If the term is a plain word, makes it also find longer words that begin with it.
-    pub(super) fn add_beginnings(&mut self) {
+    pub(super) fn add_prefix_query(&mut self) {
         let Some(word) = self.term.words.first().filter(|_| self.term.is_plain) else {
             return;
         };
-        if word.word.chars().count() >= MIN_BEGINNING_CHARS {
-            let mut queries = with_mark(&word.word).map(WordQuery::Beginning).to_vec();
+        if word.word.chars().count() >= MIN_PREFIX_CHARS {
+            let mut queries = index_forms_of(&word.word).map(WordQuery::Prefix).to_vec();
             queries.push(self.widest_query().clone());
             self.levels.push(WordQuery::Any(queries));
         }
@@ -73,7 +81,7 @@ pub(super) fn join_queries<'t>(terms: impl IntoIterator<Item = &'t WantedTerm<'t
 }
 
 /// Returns the two forms in which the index may have a word: as a whole word, and marked as a part of another word.
-fn with_mark(word: &String) -> [String; 2] {
+fn index_forms_of(word: &String) -> [String; 2] {
     [word.clone(), format!("{PART_MARK}{word}")]
 }
 
@@ -82,7 +90,7 @@ fn with_mark(word: &String) -> [String; 2] {
 ///
 /// # Errors
 /// The index cannot be read.
-pub(super) fn find_spelling(
+pub(super) fn find_similar_word(
     words: &WordSearcher<'_>,
     term: &Term,
 ) -> Result<Option<String>, IndexError> {
@@ -90,15 +98,15 @@ pub(super) fn find_spelling(
     if !term.is_plain || word.len() < MIN_CORRECTED_BYTES {
         return Ok(None);
     }
-    let mut wanted = WantedTerm::new(words, term)?;
-    wanted.add_beginnings();
+    let mut wanted = WantedTerm::read(words, term)?;
+    wanted.add_prefix_query();
     if words.find(wanted.widest_query())?.len() > 0 {
         return Ok(None);
     }
     let mut spellings = Vec::new();
-    for spelling in words.find_known(list_spellings(word).into_iter().collect())? {
-        let texts = words.find(&WordQuery::Word(spelling.clone()))?.len();
-        spellings.extend((texts > 0).then_some((Reverse(texts), spelling)));
+    for spelling in words.find_known(list_similar_words(word).into_iter().collect())? {
+        let text_count = words.find(&WordQuery::Word(spelling.clone()))?.len();
+        spellings.extend((text_count > 0).then_some((Reverse(text_count), spelling)));
     }
     Ok(spellings.into_iter().min().map(|(_, spelling)| spelling))
 }

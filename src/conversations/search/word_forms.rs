@@ -3,7 +3,7 @@
 //! The index has words as they are written, without their stems, which keeps it small. So a query asks for all forms of
 //! a word.
 
-use crate::conversations::index::tokens::{find_parts, fold};
+use crate::conversations::index::tokens::{find_word_parts, fold_text};
 use rust_stemmers::{Algorithm, Stemmer};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ const STOP_WORDS: &[&str] = &[
 ];
 
 /// The length in characters of the shortest word that also finds longer words that begin with it.
-pub(super) const MIN_BEGINNING_CHARS: usize = 3;
+pub(super) const MIN_PREFIX_CHARS: usize = 3;
 
 pub(super) fn is_stop_word(word: &str) -> bool {
     STOP_WORDS.binary_search(&word).is_ok()
@@ -33,46 +33,52 @@ pub(super) fn is_stop_word(word: &str) -> bool {
 
 /// Returns the stem of a folded word. `None` if the word has other letters than `a` to `z`, or fewer than 3 or more
 /// than 24 letters.
-fn stem(word: &str) -> Option<Cow<'_, str>> {
+fn find_stem(word: &str) -> Option<Cow<'_, str>> {
     let is_english = (3..=24).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase());
     is_english.then(|| Stemmer::create(Algorithm::English).stem(word))
 }
 
 /// Returns the other words that have the same stem as a folded word.
 pub(super) fn list_inflections(word: &str) -> BTreeSet<String> {
-    let Some(word_stem) = stem(word) else {
+    let Some(word_stem) = find_stem(word) else {
         return BTreeSet::new();
     };
-    let mut bases = vec![word_stem.to_string()];
+    let mut stems = vec![word_stem.to_string()];
     if let Some(last) = word_stem.chars().next_back() {
         let shorter = &word_stem[..word_stem.len() - 1];
         // "hoping" comes from "hope", "stopped" from "stop", and "cry" has the stem "cri".
-        bases.extend([shorter.to_owned(), format!("{word_stem}{last}")]);
-        bases.extend((last == 'i').then(|| format!("{shorter}y")));
+        stems.extend([shorter.to_owned(), format!("{word_stem}{last}")]);
+        stems.extend((last == 'i').then(|| format!("{shorter}y")));
     }
     let endings = || ENDINGS.split_whitespace().chain([""]);
-    let words = bases
+    let words = stems
         .iter()
         .flat_map(|base| endings().map(move |ending| format!("{base}{ending}")));
     words
-        .filter(|form| form != word && stem(form).as_ref() == Some(&word_stem))
+        .filter(|form| form != word && find_stem(form).as_ref() == Some(&word_stem))
         .collect()
 }
 
 /// Returns true if the word `run` of a text, or one of its parts, is a form of the folded `word` or begins with it.
-pub(super) fn is_form(run: &str, word: &str) -> bool {
+pub(super) fn matches_form(run: &str, word: &str) -> bool {
     let matches = |run: &str| {
         // All forms of a word begin with the same letter. This check excludes most of the thousands of words of a text.
-        let is_near = word
+        let may_match = word
             .chars()
             .next()
             .is_some_and(|first| may_begin_with(run, first));
-        let folded = if is_near { fold(run) } else { return false };
-        let begins = word.chars().count() >= MIN_BEGINNING_CHARS && folded.starts_with(word);
-        folded == word || begins || stem(&folded).is_some_and(|s| Some(s) == stem(word))
+        let folded = if may_match {
+            fold_text(run)
+        } else {
+            return false;
+        };
+        let is_extension = word.chars().count() >= MIN_PREFIX_CHARS && folded.starts_with(word);
+        folded == word
+            || is_extension
+            || find_stem(&folded).is_some_and(|s| Some(s) == find_stem(word))
     };
     let is_part = |part| matches(&run[part]);
-    matches(run) || find_parts(run).into_iter().any(is_part)
+    matches(run) || find_word_parts(run).into_iter().any(is_part)
 }
 
 /// Returns true if the folded form of `run` may begin with `first`.
@@ -83,7 +89,7 @@ fn may_begin_with(run: &str, first: char) -> bool {
 
 /// Returns the words that differ from `word` by one letter that is added, removed, replaced, or swapped with the next
 /// one. Returns none if `word` has other letters than `a` to `z`.
-pub(super) fn list_spellings(word: &str) -> BTreeSet<String> {
+pub(super) fn list_similar_words(word: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     if !word.bytes().all(|b| b.is_ascii_lowercase()) {
         return words;
@@ -134,7 +140,7 @@ mod tests {
             ("retire", "retry", false),
             ("Übung", "ub", false),
         ] {
-            assert_eq!(is_form(run, word), expected, "{run} {word}");
+            assert_eq!(matches_form(run, word), expected, "{run} {word}");
         }
     }
 
@@ -146,9 +152,9 @@ mod tests {
 
     #[test]
     fn spelling_suggestions_differ_by_one_letter() {
-        let spellings = list_spellings("kubernets");
+        let spellings = list_similar_words("kubernets");
         assert!(spellings.contains("kubernetes") && !spellings.contains("kubernets"));
-        let spellings = list_spellings("lok");
+        let spellings = list_similar_words("lok");
         for word in ["lock", "lo", "olk", "lot"] {
             assert!(spellings.contains(word), "{word}");
         }

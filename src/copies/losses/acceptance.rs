@@ -27,13 +27,14 @@ impl LossAcceptance {
         for id in accepted.ids() {
             // In a rollout that cannot be read, no message is live again.
             let rollouts = live.0.get(id).into_iter().flatten();
-            let messages = rollouts.flat_map(|one| messages::read(&one.path).unwrap_or_default());
-            let digests = messages.map(|one| one.dated_digest());
-            let live: BTreeSet<_> = digests
+            let messages = rollouts
+                .flat_map(|rollout| messages::read_messages(&rollout.path).unwrap_or_default());
+            let digests = messages.map(|message| message.dated_digest());
+            let live_digests: BTreeSet<_> = digests
                 .filter(|digest| accepted.contains(id, *digest))
                 .collect();
-            if !live.is_empty() {
-                returned.add(id, live);
+            if !live_digests.is_empty() {
+                returned.add(id, live_digests);
             }
         }
         accepted.remove_all(&returned);

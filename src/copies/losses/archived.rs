@@ -8,7 +8,9 @@ use crate::copies::losses::acceptance::LossAcceptance;
 use crate::copies::losses::hidden_turns::find_hidden_turns;
 use crate::copies::losses::live::LiveThreads;
 use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
-use crate::copies::losses::report::{CheckExtent, LossJson, describe, record, warn_of_failures};
+use crate::copies::losses::report::{
+    CheckExtent, LossJson, record_losses, to_json_rows, warn_of_failures,
+};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::losses::{describe_last_copy, places, short_id};
 use crate::copies::source::{ConversationSource as _, rollout_files};
@@ -45,7 +47,7 @@ enum NeededContent {
 
 impl NeededCopy {
     /// Returns the reason to keep an archive with the copy, as a clause.
-    fn describe(&self) -> String {
+    fn describe_reason(&self) -> String {
         let id = short_id(&self.id);
         match self.content {
             NeededContent::LostMessages => describe_last_copy(&self.id),
@@ -90,12 +92,12 @@ impl NeededArchives {
         for codex_home in homes {
             let mut context = context.clone();
             context.settings.codex_home = codex_home;
-            needed.extend(Self::find_of_home(records, &context, &is_wanted)?);
+            needed.extend(Self::find_in_home(records, &context, &is_wanted)?);
         }
         Ok(Self(needed))
     }
 
-    fn find_of_home(
+    fn find_in_home(
         records: &[ArchiveRecord],
         context: &Context,
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
@@ -103,11 +105,11 @@ impl NeededArchives {
         let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
         places::add_archives(&mut search, records, context)?;
         let acceptance = LossAcceptance::read(search.live(), context)?;
-        let found = search.run(&acceptance.accepted)?;
+        let found = search.find_losses(&acceptance.accepted)?;
         warn_of_failures(&found, context);
         let mut needed = Vec::new();
         for (id, _) in found.failures {
-            for places in search.places_of(&id) {
+            for places in search.list_places_of_versions(&id) {
                 needed.push(NeededCopy {
                     id: id.clone(),
                     places,
@@ -117,7 +119,7 @@ impl NeededArchives {
             }
         }
         for loss in found.losses {
-            for places in loss.needed_places(&search.places, &is_wanted) {
+            for places in loss.find_needed_places(&search.places, &is_wanted) {
                 needed.push(NeededCopy {
                     id: loss.id.clone(),
                     places,
@@ -145,7 +147,7 @@ impl NeededArchives {
     pub(crate) fn keep_last_copies(&self, plan: &mut RetentionPlan) {
         for copy in &self.0 {
             let names: Vec<_> = copy.places.iter().map(|place| place.name.clone()).collect();
-            plan.keep_one_of(&names, &copy.describe());
+            plan.keep_one_of(&names, &copy.describe_reason());
         }
     }
 }
@@ -157,31 +159,34 @@ impl NeededArchives {
 /// The trash has such a copy, the home or the archives cannot be listed, or the user interrupts.
 pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), CommandError> {
     let is_trashed = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::TrashedArchive;
-    let trashed = trash::list_archives(context.manager_home())?.into_iter();
-    let trashed = trashed.filter_map(|path| ArchiveReader::open(&path).ok());
-    let homes = trashed.map(|archive| PathBuf::from(&archive.metadata().source_codex_home));
+    let trashed_archives = trash::list_archives(context.manager_home())?.into_iter();
+    let trashed_archives = trashed_archives.filter_map(|path| ArchiveReader::open(&path).ok());
+    let homes =
+        trashed_archives.map(|archive| PathBuf::from(&archive.metadata().source_codex_home));
+    let is_anywhere = |_: &CopyPlaceKind| true;
     let needed =
-        NeededArchives::find_among(homes.collect(), &context.archives()?, |_| true, context)?;
+        NeededArchives::find_among(homes.collect(), &context.archives()?, is_anywhere, context)?;
     let only_in_trash = needed.0.iter().find(|copy| {
         // An archive that cannot be read must not keep the trash full for ever.
         let is_compared = copy.content != NeededContent::NotCompared;
         let mut places = copy.places.iter();
-        is_compared && places.len() > 0 && places.all(|place| is_trashed(&place.kind))
+        let has_places = places.len() > 0;
+        is_compared && has_places && places.all(|place| is_trashed(&place.kind))
     });
     let Some((copy, place)) = only_in_trash.and_then(|copy| Some((copy, copy.places.first()?)))
     else {
         return Ok(());
     };
     let is_lost = copy.content == NeededContent::LostMessages;
-    let what = if is_lost {
+    let lost_content = if is_lost {
         "messages that a conversation lost"
     } else {
         "turns of a conversation that Codex hides"
     };
     let mut error = CommandError::refused(format!(
-        "the trash has the last copy of {what}; nothing was deleted"
+        "the trash has the last copy of {lost_content}; nothing was deleted"
     ));
-    if let Some(command) = place.restore_command(&copy.restored_id) {
+    if let Some(command) = place.format_restore_command(&copy.restored_id) {
         error = error.hint(format!("bring them back: {command}"));
     }
     Err(error.hint(if is_lost {
@@ -201,7 +206,7 @@ pub(crate) fn refuse_last_copy_in_trash(context: &Context) -> Result<(), Command
 ///
 /// # Errors
 /// The archives cannot be listed, the record of accepted losses cannot be read, or the user interrupts.
-pub(crate) fn find_lost_since(
+pub(crate) fn find_and_record_losses(
     previous: Option<ArchiveReader>,
     name: &str,
     new: &ArchiveManifest,
@@ -209,11 +214,11 @@ pub(crate) fn find_lost_since(
 ) -> Result<Vec<LossJson>, CommandError> {
     let live = LiveThreads::from_archive(context.codex_home(), &new.files);
     let mut search = LossSearch::new(live);
-    let mut wanted = list_rollout_ids(&new.files);
+    let mut uncompared_ids = list_rollout_ids(&new.files);
     let mut compared_names = vec![name.to_owned()];
     if let Some(previous) = previous {
         for id in list_rollout_ids(previous.files()) {
-            wanted.remove(&id);
+            uncompared_ids.remove(&id);
         }
         let name = file_name(previous.path());
         compared_names.push(name.clone());
@@ -223,14 +228,14 @@ pub(crate) fn find_lost_since(
         };
         search.add_source(place, Box::new(previous));
     }
-    places::add_newest_copies(&mut search, wanted, &compared_names, context)?;
+    places::add_newest_copies(&mut search, uncompared_ids, &compared_names, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
     acceptance.withdraw_returned(context);
-    let found = search.run(&acceptance.accepted)?;
+    let found = search.find_losses(&acceptance.accepted)?;
     warn_of_failures(&found, context);
-    let listed = describe(&found.losses, &search.places, context);
+    let listed = to_json_rows(&found.losses, &search.places, context);
     let extent = CheckExtent::LastArchive;
-    record(&found, &listed, &search.places, &extent, context);
+    record_losses(&found, &listed, &search.places, &extent, context);
     Ok(listed)
 }
 
@@ -246,12 +251,12 @@ pub(crate) fn recheck_after_restore(
     context: &Context,
 ) -> Result<(), CommandError> {
     let home = context.codex_home().display().to_string();
-    let recorded = losses::read(context.manager_home())?;
-    let recorded_losses = recorded.losses.iter().filter(|loss| loss.home == home);
+    let record = losses::read(context.manager_home())?;
+    let recorded_losses = record.losses.iter().filter(|loss| loss.home == home);
     let recorded_ids: Vec<_> = recorded_losses
         .map(|loss| loss.session_id.clone())
         .collect();
-    if recorded_ids.is_empty() && recorded.accepted_in(&home).is_empty() && !has_new_losses {
+    if recorded_ids.is_empty() && record.accepted_in(&home).is_empty() && !has_new_losses {
         return Ok(());
     }
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
@@ -260,11 +265,11 @@ pub(crate) fn recheck_after_restore(
     acceptance.withdraw_returned(context);
     let mut checked_ids = changed;
     checked_ids.extend(recorded_ids);
-    let found = search.run_for(&acceptance.accepted, |id| checked_ids.contains(id))?;
+    let found = search.find_losses_of(&acceptance.accepted, |id| checked_ids.contains(id))?;
     warn_of_failures(&found, context);
-    let listed = describe(&found.losses, &search.places, context);
+    let listed = to_json_rows(&found.losses, &search.places, context);
     let extent = CheckExtent::Conversations(checked_ids);
-    record(&found, &listed, &search.places, &extent, context);
+    record_losses(&found, &listed, &search.places, &extent, context);
     Ok(())
 }
 

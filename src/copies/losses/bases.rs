@@ -18,23 +18,25 @@ pub(super) type MissingBases = BTreeMap<String, HashMap<String, u64>>;
 ///
 /// # Errors
 /// The user interrupts.
-pub(super) fn find(
+pub(super) fn find_missing_bases(
     live: &LiveThreads,
     copies: &BTreeMap<String, Vec<RolloutCopy>>,
     sources: &[Option<CopyOrigin>],
 ) -> Result<MissingBases, CommandError> {
-    let deleted = copies.iter().filter(|(id, _)| !live.0.contains_key(*id));
-    let deleted = deleted.flat_map(|(_, copies)| copies);
-    let deleted: HashMap<String, &RolloutCopy> =
-        deleted.map(|copy| (copy.rollout_id(), copy)).collect();
+    let deleted_threads = copies.iter().filter(|(id, _)| !live.0.contains_key(*id));
+    let deleted_copies: HashMap<String, &RolloutCopy> = deleted_threads
+        .flat_map(|(_, copies)| copies)
+        .map(|copy| (copy.rollout_id(), copy))
+        .collect();
     let mut bases = MissingBases::new();
-    if deleted.is_empty() {
+    if deleted_copies.is_empty() {
         return Ok(bases);
     }
     let rollouts = live.0.iter();
-    let rollouts = rollouts.flat_map(|(id, rollouts)| rollouts.iter().map(move |one| (id, one)));
+    let rollouts =
+        rollouts.flat_map(|(id, rollouts)| rollouts.iter().map(move |rollout| (id, rollout)));
     // For an unreadable rollout, no base is found.
-    let read = |(id, rollout): (&String, &LiveRollout)| {
+    let read_base = |(id, rollout): (&String, &LiveRollout)| {
         let meta = rollout::read_head(&rollout.path).unwrap_or_default();
         (id.clone(), meta.and_then(|meta| meta.base()))
     };
@@ -44,10 +46,10 @@ pub(super) fn find(
         }
         let mut next_base = base;
         while let Some(cut) = next_base
-            && let Some(copy) = deleted.get(&cut.rollout_id)
+            && let Some(copy) = deleted_copies.get(&cut.rollout_id)
         {
-            let of_thread: &mut HashMap<_, _> = bases.entry(id.clone()).or_default();
-            let continued_end = of_thread.entry(cut.rollout_id).or_default();
+            let bases_of_thread: &mut HashMap<_, _> = bases.entry(id.clone()).or_default();
+            let continued_end = bases_of_thread.entry(cut.rollout_id).or_default();
             // Damaged rollouts could continue each other in a circle.
             if *continued_end >= cut.offset {
                 break;
@@ -57,7 +59,7 @@ pub(super) fn find(
         }
         Ok(())
     };
-    parallel::run_each_ordered(parallel::thread_count() * 2, rollouts, read, add_bases)?;
+    parallel::run_each_ordered(parallel::thread_count() * 2, rollouts, read_base, add_bases)?;
     Ok(bases)
 }
 

@@ -41,18 +41,18 @@ pub(crate) struct ComparedThread<'a> {
 impl ComparedThread<'_> {
     /// Returns the number of bytes at the beginning of a copy's plain text whose messages are compared.
     fn compared_len(&self, copy: &RolloutCopy) -> u64 {
-        let len = copy.text_len().unwrap_or(u64::MAX);
+        let len = copy.known_text_len().unwrap_or(u64::MAX);
         let cut = self.bases.get(&copy.rollout_id());
         cut.map_or(len, |cut| len.min(*cut))
     }
 
     /// Counts the messages of a live rollout. Counts none if the rollout is not live.
-    fn count_live(&self, rollout_id: &str) -> Result<MessageCounts, CommandError> {
+    fn count_live_messages(&self, rollout_id: &str) -> Result<MessageCounts, CommandError> {
         let mut counts = MessageCounts::default();
         for rollout in self.live {
-            let id = rollout.file.rollout_id();
-            if id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id)) {
-                counts.add(&messages::read(&rollout.path).at("read", &rollout.path)?);
+            let live_id = rollout.file.rollout_id();
+            if live_id.is_some_and(|id| id.eq_ignore_ascii_case(rollout_id)) {
+                counts.add(&messages::read_messages(&rollout.path).at("read", &rollout.path)?);
             }
         }
         Ok(counts)
@@ -78,7 +78,7 @@ pub(crate) struct Loss {
 
 impl Loss {
     /// Creates the loss of those messages in `lost` whose loss the user did not accept. Returns `None` if none is left.
-    pub(crate) fn from_lost(
+    pub(crate) fn from_lost_messages(
         id: String,
         mut lost: LostMessages,
         accepted: &AcceptedLosses,
@@ -100,7 +100,7 @@ impl Loss {
     }
 
     /// Returns the time of the oldest missing message; `None` if no missing message has a time.
-    pub(crate) fn first_lost(&self) -> Option<DateTime<Utc>> {
+    pub(crate) fn first_lost_at(&self) -> Option<DateTime<Utc>> {
         self.messages
             .iter()
             .filter_map(|lost| lost.message.at)
@@ -115,7 +115,7 @@ impl Loss {
 
     /// Returns sets of places, the newest place first in each set. As long as one place of each set stays, each lost
     /// message can be restored, if a place that `is_wanted` selects has it.
-    pub(crate) fn needed_places(
+    pub(crate) fn find_needed_places(
         &self,
         places: &[CopyPlace],
         is_wanted: impl Fn(&CopyPlaceKind) -> bool,
@@ -126,7 +126,7 @@ impl Loss {
             .map(|(place, lost)| (&places[*place], lost));
         let wanted = lost_by_place.filter(|(place, _)| is_wanted(&place.kind));
         let places: Vec<_> = wanted
-            .map(|(place, lost)| (place, number_occurrences(lost)))
+            .map(|(place, lost)| (place, to_numbered_occurrences(lost)))
             .collect();
         let occurrences = places.iter().flat_map(|(_, occurrences)| occurrences);
         let mut uncovered: BTreeSet<LostOccurrence<'_>> = occurrences.copied().collect();
@@ -140,17 +140,21 @@ impl Loss {
             let Some(covered) = covered.filter(|covered| !covered.is_empty()) else {
                 break;
             };
-            let able = places
+            let alternatives = places
                 .iter()
                 .filter(|(_, occurrences)| occurrences.is_superset(&covered));
-            needed.push(able.map(|(place, _)| CopyPlace::clone(place)).collect());
+            needed.push(
+                alternatives
+                    .map(|(place, _)| CopyPlace::clone(place))
+                    .collect(),
+            );
             uncovered.retain(|occurrence| !covered.contains(occurrence));
         }
         needed
     }
 }
 
-fn number_occurrences(messages: &[LostMessage]) -> BTreeSet<LostOccurrence<'_>> {
+fn to_numbered_occurrences(messages: &[LostMessage]) -> BTreeSet<LostOccurrence<'_>> {
     let mut occurrences = BTreeSet::new();
     let mut counts: HashMap<(&str, u64), usize> = HashMap::new();
     for lost in messages {
@@ -174,6 +178,7 @@ pub(crate) fn find_lost_messages(
     sources: &[Option<CopyOrigin>],
 ) -> Result<LostMessages, CommandError> {
     let mut uncompared = thread.copies.clone();
+    // The live rollouts have all messages of their prefixes.
     for rollout in thread.live {
         let _ = remove_prefixes(&mut uncompared, &rollout.file, &rollout.path)?;
     }
@@ -183,17 +188,17 @@ pub(crate) fn find_lost_messages(
         let copy = uncompared.remove(0);
         let rollout_id = copy.rollout_id();
         if !counts.contains_key(&rollout_id) {
-            counts.insert(rollout_id.clone(), thread.count_live(&rollout_id)?);
+            counts.insert(rollout_id.clone(), thread.count_live_messages(&rollout_id)?);
         }
         let folder = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
         let extracted = extract_copy(copy, sources, folder.path())?;
         let path = &extracted.path;
-        let copied_messages = messages::read(path).at("read", path)?;
+        let copied_messages = messages::read_messages(path).at("read", path)?;
         // A copy that is a prefix of this one has the same messages up to its end, so it is not extracted.
-        let shorter = remove_prefixes(&mut uncompared, &copy.file, path)?;
-        let shorter = shorter.into_iter().map(|copy| (copy, &copy.places[..]));
-        for (copy, places) in shorter.chain([(copy, extracted.places)]) {
-            let len = thread.compared_len(copy);
+        let prefixes = remove_prefixes(&mut uncompared, &copy.file, path)?;
+        let prefixes = prefixes.into_iter().map(|copy| (copy, &copy.places[..]));
+        for (version, places) in prefixes.chain([(copy, extracted.places)]) {
+            let len = thread.compared_len(version);
             let count = copied_messages.partition_point(|message| message.offset < len);
             let missing = counts[&rollout_id].find_missing(&copied_messages[..count]);
             let missing = missing.into_iter().map(|message| LostMessage {
@@ -231,22 +236,22 @@ fn extract_copy<'a>(
     };
     let name = entry.path.as_path().file_name().unwrap_or_default();
     let path = folder.join(name);
-    let mut failure = None;
-    for (number, place) in copy.places.iter().enumerate() {
+    let mut last_error = None;
+    for (i, place) in copy.places.iter().enumerate() {
         let Some(source) = &sources[*place] else {
             continue;
         };
         let file = File::create(&path).at("create", &path)?;
         match source.extract(entry, &file) {
             Ok(()) => {
-                let places = &copy.places[number..];
+                let places = &copy.places[i..];
                 return Ok(ExtractedCopy { path, places });
             }
             Err(e) if is_interrupted() => return Err(e),
-            Err(e) => failure = Some(e),
+            Err(e) => last_error = Some(e),
         }
     }
-    Err(failure.unwrap_or_else(|| CommandError::failed("no archive has the copy")))
+    Err(last_error.unwrap_or_else(|| CommandError::failed("no archive has the copy")))
 }
 
 /// Removes the copies of the rollout `file` from `copies` that are equal to the file at `path`, or a prefix of that
@@ -256,27 +261,28 @@ fn remove_prefixes<'a>(
     file: &RolloutName,
     path: &Path,
 ) -> Result<Vec<&'a RolloutCopy>, CommandError> {
-    let digests = |of_compressed: bool| -> Vec<SizedDigest> {
-        let of_rollout = copies
-            .iter()
-            .filter(|copy| copy.file.name == file.name && copy.file.compressed == of_compressed);
+    let digests_where = |is_wanted: &dyn Fn(&RolloutName) -> bool| -> Vec<SizedDigest> {
+        let of_rollout = copies.iter().filter(|copy| copy.file.name == file.name);
         of_rollout
+            .filter(|copy| is_wanted(&copy.file))
             .filter_map(|copy| size_and_digest(copy))
             .collect()
     };
+    let plain_digests = digests_where(&|copy| !copy.compressed);
+    let compressed_digests = digests_where(&|copy| copy.compressed);
     // If a rollout cannot be decompressed to the end, its messages are compared instead.
-    let text = || rollout::open_plain(path);
-    let plain = prefix::find_prefixes(text, digests(false)).unwrap_or_default();
-    let compressed = if file.compressed {
-        prefix::find_prefixes(|| file_open::open(path), digests(true)).at("read", path)?
+    let open_text = || rollout::open_plain(path);
+    let plain_prefixes = prefix::find_prefixes(open_text, plain_digests).unwrap_or_default();
+    let compressed_prefixes = if file.compressed {
+        prefix::find_prefixes(|| file_open::open(path), compressed_digests).at("read", path)?
     } else {
         Vec::new()
     };
     let is_prefix = |copy: &mut &RolloutCopy| {
         let prefixes = if copy.file.compressed {
-            &compressed
+            &compressed_prefixes
         } else {
-            &plain
+            &plain_prefixes
         };
         copy.file.name == file.name
             && match &copy.content {

@@ -22,39 +22,39 @@ struct CopyCounts {
     /// The id of the conversation, once an archive with it was found. In an older archive, another conversation may
     /// have the same name.
     id: Option<String>,
-    known: HashMap<RolloutDigests, usize>,
+    counts_by_version: HashMap<RolloutDigests, usize>,
     /// The number of archives with the conversation.
-    archives: usize,
+    archive_count: usize,
 }
 
 impl CopyCounts {
     /// Returns the number of messages of the conversation in an archive; `None` if the archive does not have it.
-    fn count_in(
+    fn count_messages_in(
         &mut self,
         archive: &ArchiveReader,
         name_or_id: &str,
     ) -> Result<Option<usize>, CommandError> {
         let name_or_id = self.id.as_deref().unwrap_or(name_or_id);
-        let Some(names) = source::find_rollouts(archive, name_or_id)? else {
+        let Some(names) = source::find_rollout_names(archive, name_or_id)? else {
             return Ok(None);
         };
         let own_id = names
             .first()
             .and_then(|name| RolloutName::parse(Path::new(name)));
         let own_id = own_id.as_ref().and_then(RolloutName::id);
-        let rollouts = list_rollouts_of(archive, own_id.unwrap_or_default());
+        let rollouts = list_own_rollouts(archive, own_id.unwrap_or_default());
         self.id = own_id.map(str::to_owned);
-        self.archives += 1;
+        self.archive_count += 1;
         let digests = rollouts
             .iter()
             .map(|entry| (entry.size, entry.digest.ok_or(entry.mtime)));
         let digests: RolloutDigests = digests.collect();
         // Successive archives often have the same version of a conversation, and extracting it takes long.
-        if let Some(count) = self.known.get(&digests) {
+        if let Some(count) = self.counts_by_version.get(&digests) {
             return Ok(Some(*count));
         }
         let count = count_messages(archive, &rollouts)?;
-        self.known.insert(digests, count);
+        self.counts_by_version.insert(digests, count);
         Ok(Some(count))
     }
 }
@@ -80,10 +80,13 @@ pub(crate) fn find_fullest_archive(
         }
         check_interrupt().map_err(|_| CommandError::interrupted())?;
         let path = context.backups().join(&record.path);
-        let Some(count) = copies.count_in(&ArchiveReader::open(&path)?, wanted)? else {
+        let Some(count) = copies.count_messages_in(&ArchiveReader::open(&path)?, wanted)? else {
             continue;
         };
-        if fullest.as_ref().is_none_or(|(most, ..)| count > *most) {
+        if fullest
+            .as_ref()
+            .is_none_or(|(most_messages, ..)| count > *most_messages)
+        {
             fullest = Some((count, path, shortest_name(record)));
         }
     }
@@ -92,10 +95,10 @@ pub(crate) fn find_fullest_archive(
         let hint = "list the archives with: codex-manager list-backups";
         return Err(CommandError::failed(message).hint(hint));
     };
-    if copies.archives > 1 {
+    if copies.archive_count > 1 {
         context.ui.note(format_args!(
             "{name} has the most complete of {}, with {}",
-            pluralize(copies.archives, "archived copy"),
+            pluralize(copies.archive_count, "archived copy"),
             pluralize(count, "message")
         ));
     }
@@ -103,7 +106,7 @@ pub(crate) fn find_fullest_archive(
 }
 
 /// Returns the rollouts of the conversation itself, without the rollouts of other conversations that it continues.
-fn list_rollouts_of(archive: &ArchiveReader, id: &str) -> Vec<FileEntry> {
+fn list_own_rollouts(archive: &ArchiveReader, id: &str) -> Vec<FileEntry> {
     rollout_files(archive.files())
         .filter(|(file, _)| file.id().is_some_and(|own| own.eq_ignore_ascii_case(id)))
         .map(|(_, entry)| entry)

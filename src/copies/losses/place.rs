@@ -26,14 +26,14 @@ pub(crate) enum CopyPlaceKind {
 }
 
 impl CopyPlace {
-    pub(crate) fn archive(record: &ArchiveRecord) -> Self {
+    pub(crate) fn for_archive(record: &ArchiveRecord) -> Self {
         Self {
             name: record.path.clone(),
             kind: CopyPlaceKind::Archive(shortest_name(record)),
         }
     }
 
-    pub(crate) fn file(path: &Path, kind: CopyPlaceKind) -> Self {
+    pub(crate) fn for_file(path: &Path, kind: CopyPlaceKind) -> Self {
         Self {
             name: path.display().to_string(),
             kind,
@@ -41,7 +41,7 @@ impl CopyPlace {
     }
 
     /// Returns the name for output: the beginning of the id of a snapshot, otherwise the full name.
-    pub(crate) fn label(&self) -> &str {
+    pub(crate) fn display_name(&self) -> &str {
         match self.kind {
             CopyPlaceKind::Snapshot => short_id(&self.name),
             _ => &self.name,
@@ -49,16 +49,16 @@ impl CopyPlace {
     }
 
     /// Returns the command that restores the conversation `id` from this place; `None` for [`CopyPlaceKind::File`].
-    pub(crate) fn restore_command(&self, id: &str) -> Option<String> {
-        let restore = match &self.kind {
+    pub(crate) fn format_restore_command(&self, id: &str) -> Option<String> {
+        let arguments = match &self.kind {
             CopyPlaceKind::Archive(name) => format!("restore {}", shell::quote_if_needed(name)),
             CopyPlaceKind::TrashedArchive => {
                 format!("restore {}", shell::quote_if_needed(&self.name))
             }
-            CopyPlaceKind::Snapshot => format!("vault restore {}", self.label()),
+            CopyPlaceKind::Snapshot => format!("vault restore {}", self.display_name()),
             CopyPlaceKind::ConflictCopy => return Some(format!("codex-manager sync resolve {id}")),
             CopyPlaceKind::File => return None,
         };
-        Some(format!("codex-manager {restore} --session {id}"))
+        Some(format!("codex-manager {arguments} --session {id}"))
     }
 }

@@ -32,7 +32,7 @@ fn may_have_copies(metadata: &Metadata, home: &str) -> bool {
 }
 
 /// Returns the usable archives of the Codex home with their times, the newest first.
-fn filter_archives(
+fn list_usable_archives(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Vec<(ArchivedCopies, DateTime<Utc>)> {
@@ -43,7 +43,7 @@ fn filter_archives(
         usable.filter(|record| record.is_usable() && may_have_copies(&record.metadata, &home));
     let copies = usable.map(|record| {
         let copies = ArchivedCopies {
-            place: CopyPlace::archive(record),
+            place: CopyPlace::for_archive(record),
             path: backups.join(&record.path),
         };
         (copies, record.metadata.created_at.to_utc())
@@ -59,40 +59,41 @@ pub(crate) fn list_archived_copies(
     records: &[ArchiveRecord],
     context: &Context,
 ) -> Result<Vec<ArchivedCopies>, CommandError> {
-    let files = filter_archives(records, context)
+    let files = list_usable_archives(records, context)
         .into_iter()
         .map(|(file, _)| file);
     let trashed = trash::list_archives(context.manager_home())?;
     let trashed = trashed.into_iter().map(|path| ArchivedCopies {
-        place: CopyPlace::file(&path, CopyPlaceKind::TrashedArchive),
+        place: CopyPlace::for_file(&path, CopyPlaceKind::TrashedArchive),
         path,
     });
     Ok(files.chain(trashed).collect())
 }
 
-/// Adds the newest archived copy of each wanted rollout, but none from the archives in `excluded`. Opens the newest
-/// archive first, and stops when all rollouts are found or the remaining archives are older than the missing rollouts.
+/// Adds the newest archived copy of each rollout in `wanted_ids`, but none from the archives `excluded_names`. Opens the
+/// newest archive first, and stops when all rollouts are found or the remaining archives are older than the missing
+/// rollouts.
 ///
 /// # Errors
 /// The archives cannot be listed, or the user interrupts.
 pub(crate) fn add_newest_copies(
     search: &mut LossSearch,
-    mut wanted: BTreeSet<String>,
-    excluded: &[String],
+    mut wanted_ids: BTreeSet<String>,
+    excluded_names: &[String],
     context: &Context,
 ) -> Result<(), CommandError> {
     let may_be_in_archive_of = |time: &DateTime<Utc>, id: &String| {
         rollout::uuid_time_ms(id).is_none_or(|created| created < time.timestamp_millis())
     };
-    if wanted.is_empty() {
+    if wanted_ids.is_empty() {
         return Ok(());
     }
-    for (file, time) in filter_archives(&context.archives()?, context) {
+    for (file, time) in list_usable_archives(&context.archives()?, context) {
         check_interrupt().map_err(|_| CommandError::interrupted())?;
-        if excluded.contains(&file.place.name) {
+        if excluded_names.contains(&file.place.name) {
             continue;
         }
-        if !wanted.iter().any(|id| may_be_in_archive_of(&time, id)) {
+        if !wanted_ids.iter().any(|id| may_be_in_archive_of(&time, id)) {
             return Ok(());
         }
         // No warning, because `history losses` names archives that cannot be read.
@@ -101,7 +102,7 @@ pub(crate) fn add_newest_copies(
         };
         let found: BTreeSet<_> = rollout_files(archive.files())
             .filter_map(|(name, _)| name.rollout_id().map(str::to_lowercase))
-            .filter(|id| wanted.remove(id))
+            .filter(|id| wanted_ids.remove(id))
             .collect();
         if !found.is_empty() {
             let is_found = |name: &RolloutName| {
@@ -125,10 +126,10 @@ pub(crate) fn add_archives(
     context: &Context,
 ) -> Result<bool, CommandError> {
     let home = context.codex_home().display().to_string();
-    let files = list_archived_copies(records, context)?;
+    let archives = list_archived_copies(records, context)?;
     let mut are_all_readable = true;
-    let add_opened = |(file, opened): (ArchivedCopies, Result<ArchiveReader, _>)| {
-        match opened {
+    let add_opened = |(file, result): (ArchivedCopies, Result<ArchiveReader, _>)| {
+        match result {
             _ if is_interrupted() => return Err(CommandError::interrupted()),
             Ok(archive) if may_have_copies(archive.metadata(), &home) => {
                 search.add_source(file.place, Box::new(archive));
@@ -144,11 +145,11 @@ pub(crate) fn add_archives(
         }
         Ok(())
     };
-    let open = |file: ArchivedCopies| {
-        let opened = ArchiveReader::open(&file.path);
-        (file, opened)
+    let open_archive = |file: ArchivedCopies| {
+        let result = ArchiveReader::open(&file.path);
+        (file, result)
     };
-    parallel::run_each_ordered(parallel::thread_count(), files, open, add_opened)?;
+    parallel::run_each_ordered(parallel::thread_count(), archives, open_archive, add_opened)?;
     Ok(are_all_readable)
 }
 
@@ -157,7 +158,10 @@ pub(crate) fn add_archives(
 ///
 /// # Errors
 /// A folder cannot be listed.
-pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<(), CommandError> {
+pub(crate) fn add_single_files(
+    search: &mut LossSearch,
+    context: &Context,
+) -> Result<(), CommandError> {
     for folder in Replica::find_folders(context.manager_home(), context.codex_home())? {
         // The cloud folder is not read: its copies are in the local folder too, or belong to other machines.
         let copies = ConflictCopies::read(&folder, &folder)?;
@@ -166,7 +170,7 @@ pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<()
             let name = PathBuf::from(format!("{}.jsonl", copy.conversation()));
             if let Some(file) = RolloutName::parse(&name) {
                 search.add_file(
-                    CopyPlace::file(&path, CopyPlaceKind::ConflictCopy),
+                    CopyPlace::for_file(&path, CopyPlaceKind::ConflictCopy),
                     file,
                     path,
                 );
@@ -174,12 +178,12 @@ pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<()
         }
     }
     let trashed = storage::trash::list_rollouts(context.manager_home(), context.codex_home())?;
-    for path in search.compressed_copies().into_iter().chain(trashed) {
+    for path in search.list_compressed_copies().into_iter().chain(trashed) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // In the trash, the names of the further rollouts of a conversation begin with a number.
         let name = name.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
         if let Some(file) = RolloutName::parse(Path::new(name)) {
-            search.add_file(CopyPlace::file(&path, CopyPlaceKind::File), file, path);
+            search.add_file(CopyPlace::for_file(&path, CopyPlaceKind::File), file, path);
         }
     }
     Ok(())

@@ -20,9 +20,9 @@ pub(crate) fn find_prefixes<R: Read>(
     candidates.sort_by_key(|(size, _)| *size);
     let mut hashers: Vec<ContentHasher> = Vec::new();
     for hasher in candidates.iter().map(|(_, digest)| digest.hasher()) {
-        let is_same =
+        let has_same_algorithm =
             |known: &ContentHasher| mem::discriminant(known) == mem::discriminant(&hasher);
-        if !hashers.iter().any(is_same) {
+        if !hashers.iter().any(has_same_algorithm) {
             hashers.push(hasher);
         }
     }
@@ -33,14 +33,14 @@ pub(crate) fn find_prefixes<R: Read>(
         while len < size {
             let missing_len = usize::try_from(size - len).unwrap_or(usize::MAX);
             let missing_len = missing_len.min(buffer.len());
-            let n = reader.read(&mut buffer[..missing_len])?;
-            if n == 0 {
+            let read_len = reader.read(&mut buffer[..missing_len])?;
+            if read_len == 0 {
                 return Ok(prefixes);
             }
             for hasher in &mut hashers {
-                hasher.update(&buffer[..n]);
+                hasher.update(&buffer[..read_len]);
             }
-            len += n as u64;
+            len += read_len as u64;
         }
         // The hashers continue after this candidate, so that one pass over the file serves all candidates.
         if hashers.iter().any(|hasher| hasher.digest() == digest) {

@@ -33,7 +33,7 @@ pub(crate) struct LossJson {
 impl LossJson {
     /// Returns a text such as ` since Tue 24 Nov 14:10`, with the time of the oldest missing message; empty if the time
     /// is unknown.
-    pub(crate) fn first_lost_text(&self, context: &Context) -> String {
+    pub(crate) fn format_first_lost(&self, context: &Context) -> String {
         let zone = context.settings.zone;
         let at = self.first_lost_at.as_ref();
         at.map_or_else(String::new, |at| {
@@ -43,24 +43,28 @@ impl LossJson {
 }
 
 /// Converts losses to rows of the JSON output, with the titles of their conversations.
-pub(crate) fn describe(losses: &[Loss], places: &[CopyPlace], context: &Context) -> Vec<LossJson> {
+pub(crate) fn to_json_rows(
+    losses: &[Loss],
+    places: &[CopyPlace],
+    context: &Context,
+) -> Vec<LossJson> {
     let ids = losses.iter().map(|loss| loss.id.clone()).collect();
     let titles = read_titles(context.codex_home(), &context.env, ids);
-    let describe = |loss: &Loss| {
+    let to_json_row = |loss: &Loss| {
         let place = &places[loss.place];
-        let first_lost_at = loss.first_lost();
+        let first_lost_at = loss.first_lost_at();
         LossJson {
             session_id: loss.id.clone(),
             title: titles.get(&loss.id).cloned().unwrap_or_default(),
             rollout_path: loss.rollout_path.clone(),
             lost_messages: loss.messages.len(),
             first_lost: first_lost_at.map(|at| rfc3339(&at, context.settings.zone)),
-            place: place.label().to_owned(),
-            command: place.restore_command(&loss.restored_id),
+            place: place.display_name().to_owned(),
+            command: place.format_restore_command(&loss.restored_id),
             first_lost_at,
         }
     };
-    losses.iter().map(describe).collect()
+    losses.iter().map(to_json_row).collect()
 }
 
 /// Warns of the conversations that could not be compared.
@@ -76,34 +80,38 @@ pub(crate) fn warn_of_failures(found: &FoundLosses, context: &Context) {
 /// Records losses for `doctor` and `vault forget`. Removes the recorded losses that are not among `found`, unless they
 /// are outside of the `extent` of this check, or their conversation could not be compared. Prints a warning if the
 /// record cannot be written.
-pub(crate) fn record(
+pub(crate) fn record_losses(
     found: &FoundLosses,
     listed: &[LossJson],
     places: &[CopyPlace],
     extent: &CheckExtent,
     context: &Context,
 ) {
-    let manager = context.manager_home();
+    let manager_home = context.manager_home();
     let home = context.codex_home().display().to_string();
-    let former_record = losses::read(manager).unwrap_or_default();
+    let former_record = losses::read(manager_home).unwrap_or_default();
     if found.losses.is_empty()
         && (former_record.losses.is_empty() || *extent == CheckExtent::LastArchive)
     {
         return;
     }
-    let written = losses::update(manager, |record| {
-        let (recorded_here, elsewhere): (Vec<_>, Vec<_>) = std::mem::take(&mut record.losses)
-            .into_iter()
-            .partition(|recorded| recorded.home == home);
+    let result = losses::update(manager_home, |record| {
+        let (former_losses, losses_of_other_homes): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut record.losses)
+                .into_iter()
+                .partition(|recorded| recorded.home == home);
         for (loss, listed) in found.losses.iter().zip(listed) {
-            let mut recorded = recorded_here.iter();
-            let recorded = recorded.find(|recorded| recorded.session_id == loss.id);
+            let former_loss = former_losses
+                .iter()
+                .find(|former| former.session_id == loss.id);
             let snapshots = if *extent == CheckExtent::All {
-                let needed = loss.needed_places(places, |kind| *kind == CopyPlaceKind::Snapshot);
-                let ids = |places: Vec<CopyPlace>| places.into_iter().map(|one| one.name).collect();
+                let needed =
+                    loss.find_needed_places(places, |kind| *kind == CopyPlaceKind::Snapshot);
+                let ids =
+                    |places: Vec<CopyPlace>| places.into_iter().map(|place| place.name).collect();
                 needed.into_iter().map(ids).collect()
             } else {
-                recorded.map_or_else(Vec::new, |recorded| recorded.snapshots.clone())
+                former_loss.map_or_else(Vec::new, |former| former.snapshots.clone())
             };
             record.losses.push(KnownLoss {
                 home: home.clone(),
@@ -114,8 +122,8 @@ pub(crate) fn record(
             });
         }
         let is_found = |id: &str| found.losses.iter().any(|loss| loss.id == id);
-        let is_failed = |id: &String| found.failures.iter().any(|(failed, _)| failed == id);
-        let stays = recorded_here.into_iter().filter(|recorded| {
+        let has_failed = |id: &String| found.failures.iter().any(|(failed, _)| failed == id);
+        let kept_losses = former_losses.into_iter().filter(|recorded| {
             let is_checked = match extent {
                 CheckExtent::All => true,
                 // The snapshots were not read, so they may still have messages that no other place has.
@@ -123,14 +131,14 @@ pub(crate) fn record(
                 CheckExtent::LastArchive => false,
                 CheckExtent::Conversations(ids) => ids.contains(&recorded.session_id),
             };
-            let is_compared = is_checked && !is_failed(&recorded.session_id);
+            let is_compared = is_checked && !has_failed(&recorded.session_id);
             !is_compared && !is_found(&recorded.session_id)
         });
-        record.losses.extend(stays);
-        record.losses.extend(elsewhere);
+        record.losses.extend(kept_losses);
+        record.losses.extend(losses_of_other_homes);
         record.checked_at = Some(Timestamp::from(context.local_now()));
     });
-    if let Err(e) = written {
+    if let Err(e) = result {
         context.warn(format_args!("cannot record the lost messages: {e}"));
     }
 }

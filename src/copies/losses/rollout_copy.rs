@@ -27,7 +27,7 @@ impl RolloutCopy {
     }
 
     /// Returns the length of the plain text; `None` for a compressed copy and for a file.
-    pub(crate) fn text_len(&self) -> Option<u64> {
+    pub(crate) fn known_text_len(&self) -> Option<u64> {
         match &self.content {
             CopyContent::Entry(entry) if !self.file.compressed => Some(entry.size),
             _ => None,
@@ -35,11 +35,11 @@ impl RolloutCopy {
     }
 
     pub(crate) fn is_equal_to_entry(&self, file: &RolloutName, entry: &FileEntry) -> bool {
-        let CopyContent::Entry(own) = &self.content else {
+        let CopyContent::Entry(own_entry) = &self.content else {
             return false;
         };
-        let content = |entry: &FileEntry| (entry.size, entry.digest.ok_or(entry.mtime));
-        self.file == *file && content(own) == content(entry)
+        let version = |entry: &FileEntry| (entry.size, entry.digest.ok_or(entry.mtime));
+        self.file == *file && version(own_entry) == version(entry)
     }
 }
 

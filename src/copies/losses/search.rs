@@ -109,13 +109,14 @@ impl LossSearch {
     }
 
     /// Returns the compressed rollouts that have a plain form beside them.
-    pub(crate) fn compressed_copies(&self) -> Vec<PathBuf> {
+    pub(crate) fn list_compressed_copies(&self) -> Vec<PathBuf> {
         let live = self.live.0.values().flatten();
-        live.filter_map(|r| r.compressed_copy.clone()).collect()
+        live.filter_map(|rollout| rollout.compressed_copy.clone())
+            .collect()
     }
 
     /// Returns the places of each version among the copies of a conversation.
-    pub(crate) fn places_of(&self, id: &str) -> impl Iterator<Item = Vec<CopyPlace>> {
+    pub(crate) fn list_places_of_versions(&self, id: &str) -> impl Iterator<Item = Vec<CopyPlace>> {
         let copies = self.copies.get(id).into_iter().flatten();
         copies.map(|copy| {
             copy.places
@@ -129,21 +130,24 @@ impl LossSearch {
     ///
     /// # Errors
     /// The user interrupts.
-    pub(crate) fn run(&self, accepted: &AcceptedLosses) -> Result<FoundLosses, CommandError> {
-        self.run_for(accepted, |_| true)
+    pub(crate) fn find_losses(
+        &self,
+        accepted: &AcceptedLosses,
+    ) -> Result<FoundLosses, CommandError> {
+        self.find_losses_of(accepted, |_| true)
     }
 
-    /// Like [`LossSearch::run`], for the conversations whose ids `is_wanted` selects.
+    /// Like [`LossSearch::find_losses`], for the conversations whose ids `is_wanted` selects.
     ///
     /// # Errors
     /// The user interrupts.
-    pub(crate) fn run_for(
+    pub(crate) fn find_losses_of(
         &self,
         accepted: &AcceptedLosses,
         is_wanted: impl Fn(&String) -> bool,
     ) -> Result<FoundLosses, CommandError> {
         let mut found = FoundLosses::default();
-        let bases = bases::find(&self.live, &self.copies, &self.sources)?;
+        let bases = bases::find_missing_bases(&self.live, &self.copies, &self.sources)?;
         let compare = |id: &String| {
             let thread = self.collect_copies(id, &bases);
             (
@@ -156,7 +160,9 @@ impl LossSearch {
                 return Err(CommandError::interrupted());
             }
             match result {
-                Ok(lost) => found.losses.extend(Loss::from_lost(id, lost, accepted)),
+                Ok(lost) => found
+                    .losses
+                    .extend(Loss::from_lost_messages(id, lost, accepted)),
                 Err(e) => found.failures.push((id, e)),
             }
             Ok(())
@@ -212,11 +218,11 @@ impl LossSearch {
         if self.sources[loss.place].as_ref().is_some_and(has_thread) {
             return loss.id.clone();
         }
-        let base = loss.messages.first().map(|lost| lost.rollout_id.as_str());
+        let base_id = loss.messages.first().map(|lost| lost.rollout_id.as_str());
         let mut copies = self.copies.iter();
         let owner = copies.find(|(_, copies)| {
             let mut copies = copies.iter();
-            copies.any(|copy| Some(copy.rollout_id().as_str()) == base)
+            copies.any(|copy| Some(copy.rollout_id().as_str()) == base_id)
         });
         owner.map_or_else(|| loss.id.clone(), |(id, _)| id.clone())
     }
