@@ -61,7 +61,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let live = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
     let live = live.as_ref().and_then(AuthFile::login);
     // Codex stamps a login by the clock of this machine, the server stamps the tokens by its own clock.
-    let ahead = live.is_some_and(|login| login.freshness.has_clock_skew());
+    let ahead = live.is_some_and(|login| login.freshness.was_clock_ahead());
     checks.push(check_clock(system, newest, ahead));
     // A zone set by flag or configuration takes precedence over TZ.
     let tz = context

@@ -37,7 +37,7 @@ pub(crate) fn show_launches(
             .is_none_or(|account| record.identity.is_same(account))
     };
     let limit = if all { usize::MAX } else { DEFAULT_LAUNCHES };
-    let mut newest_launches = launches.newest().filter(matches_account);
+    let mut newest_launches = launches.iter_newest_first().filter(matches_account);
     let mut shown: Vec<_> = newest_launches.by_ref().take(limit).collect();
     // Without a chosen account, older launches are counted without parsing them.
     let total = match account {
@@ -47,7 +47,7 @@ pub(crate) fn show_launches(
     // Running launches are shown even if they are older than the limit.
     let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);
     let older_running: Vec<_> = launches
-        .unsettled()
+        .iter_unsettled()
         .filter(|record| matches_account(record) && !is_shown(&record.launch_id))
         .collect();
     shown.extend(older_running);
@@ -65,13 +65,13 @@ pub(crate) fn show_launches(
     let json: Vec<_> = listed.iter().map(|launch| launch.json(context)).collect();
     context.ui.list_document(command, "sessions", &json);
     show(&listed, total, profile, context);
-    if launches.damaged_lines() > 0 {
+    if launches.count_damaged_lines() > 0 {
         context.warn(format_args!(
             "{} of launches.jsonl cannot be read and were skipped",
-            crate::io::quantity::pluralize(launches.damaged_lines(), "line")
+            crate::io::quantity::pluralize(launches.count_damaged_lines(), "line")
         ));
     }
-    Ok(Outcome::partial_if(launches.damaged_lines() > 0))
+    Ok(Outcome::partial_if(launches.count_damaged_lines() > 0))
 }
 
 const COLUMNS: [Column; 6] = [

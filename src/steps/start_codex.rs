@@ -76,7 +76,7 @@ impl StartArgs {
     ) -> Result<Outcome> {
         check_credential_store(context)?;
         check_not_isolated(context)?;
-        if self.then.is_some() && !Arguments::parse(args).is_exec() {
+        if self.then.is_some() && !Arguments::parse(args).is_continuable_exec() {
             return Err(
                 CommandError::usage("--then needs a conversation of codex exec")
                     .hint("continue one: codex-manager resume SESSION --wait --then PROMPT")
@@ -123,7 +123,7 @@ impl StartArgs {
                 return Ok(Outcome::UsageLimit(code));
             };
             wait::wait_until(until.max(context.local_now() + RETRY_PAUSE), context);
-            run_args = Arguments::parse(args).continue_with(id, prompt);
+            run_args = Arguments::parse(args).to_exec_resume(id, prompt);
             run_session = Some(id.clone());
         }
     }

@@ -79,7 +79,7 @@ pub(crate) fn convert(
     progress: &dyn Progress,
 ) -> Result<u64, ConversionError> {
     // Codex takes the same lock before it opens a rollout to append.
-    let _lock = WriterLock::take(home, id)?.ok_or(ConversionError::Busy)?;
+    let _lock = WriterLock::acquire_if_free(home, id)?.ok_or(ConversionError::Busy)?;
     let former_state = FileState::read(source)?.ok_or(ConversionError::Changed)?;
     let new_path = to.path_of(source);
     if new_path.symlink_metadata().is_ok()

@@ -105,6 +105,6 @@ impl<'a> IdleLogin<'a> {
 fn find_possible_renewers(codex_home: &Path) -> Vec<Holder> {
     let mut holders = find_codex(codex_home);
     let daemon = daemon::find(codex_home).filter(|_| !find_daemon_turns(codex_home).is_empty());
-    holders.extend(daemon.map(|daemon| Holder::of_daemon(daemon.pid)));
+    holders.extend(daemon.map(|daemon| Holder::from_daemon_pid(daemon.pid)));
     holders
 }

@@ -8,7 +8,7 @@ mod checks;
 mod encoded_text;
 mod search;
 
-use encoded_text::{UnescapedText, find_base64};
+use encoded_text::{UnescapedText, decode_base64_candidates};
 use regex::{Captures, Regex};
 use search::TextKind;
 use std::ffi::OsString;
@@ -58,19 +58,23 @@ pub(crate) fn redact_and_count(text: &str) -> (String, usize) {
     };
     let mut secret_places = find_places(text);
     let unescaped = UnescapedText::decode(text);
-    let mut decoded: Vec<Range<usize>> = find_base64(&unescaped.text)
+    let mut decoded_places: Vec<Range<usize>> = decode_base64_candidates(&unescaped.text)
         .filter(|(_, hidden)| find_secret(hidden).is_some())
         .map(|(place, _)| place)
         .collect();
-    if !unescaped.is_original() {
-        decoded.extend(find_places(&unescaped.text));
+    if unescaped.has_escapes() {
+        decoded_places.extend(find_places(&unescaped.text));
     }
-    secret_places.extend(decoded.iter().map(|place| unescaped.original_range(place)));
-    replace(text, secret_places)
+    secret_places.extend(
+        decoded_places
+            .iter()
+            .map(|place| unescaped.original_range(place)),
+    );
+    replace_places(text, secret_places)
 }
 
 /// Replaces the parts of a text at `places`. Returns the text and the number of replacements.
-fn replace(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
+fn replace_places(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
     places.sort_by_key(|place| (place.start, place.end));
     let mut redacted = String::with_capacity(text.len());
     let (mut at, mut count) = (0, 0);
@@ -90,7 +94,7 @@ fn replace(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
 /// examples.
 pub(crate) fn redact_message(text: &str) -> String {
     let secrets = search::find_secrets(text.as_bytes(), TextKind::Message);
-    replace(text, secrets.map(|secret| secret.place).collect()).0
+    replace_places(text, secrets.map(|secret| secret.place).collect()).0
 }
 
 /// Returns `text` on one line, without possible secrets. Of more than 300 characters the middle is left out:
@@ -306,7 +310,7 @@ mod tests {
             "密码 password=?，然后",
             "(password: ?)",
         ] {
-            let (redacted, _) = redact_and_count(&text.replace('?', &password));
+            let (redacted, _) = redact_and_count(&text.replace_places('?', &password));
             assert!(!redacted.contains(&password), "{redacted}");
         }
     }
@@ -330,19 +334,19 @@ mod tests {
         let key = format!("sk-proj-{}", random(40));
         let base64 = base64::engine::general_purpose::STANDARD.encode(format!("user:{key}\n"));
         for hidden in [
-            key.replace('-', r"\u002d"),
-            key.replace('-', r"\\u002D"),
-            key.replace('-', "&#45;"),
-            key.replace('-', "&#x2d;"),
-            key.replace('-', "%2D"),
-            key.replace('-', r"\-"),
-            key.replace("proj", "\u{1b}[31mproj\u{1b}[0m"),
-            key.replace('-', "-\u{200b}"),
+            key.replace_places('-', r"\u002d"),
+            key.replace_places('-', r"\\u002D"),
+            key.replace_places('-', "&#45;"),
+            key.replace_places('-', "&#x2d;"),
+            key.replace_places('-', "%2D"),
+            key.replace_places('-', r"\-"),
+            key.replace_places("proj", "\u{1b}[31mproj\u{1b}[0m"),
+            key.replace_places('-', "-\u{200b}"),
             format!(r"x\n{key}"),
             base64.clone(),
-            base64.replace('=', ""),
+            base64.replace_places('=', ""),
             format!("/path/{base64}/b?key={base64}"),
-            base64.replace('=', r"\u003d"),
+            base64.replace_places('=', r"\u003d"),
         ] {
             let (text, count) = redact_and_count(&format!("ü {{\"a\": \"{hidden}\"}} ü"));
             let expected = hidden.matches(&base64).count().max(1);

@@ -99,7 +99,7 @@ pub(crate) struct TokenEvent {
     pub last: Option<TokenUsage>,
 }
 
-/// The tokens of one request to the model, which Codex records once (0.169). Copies of a conversation lack
+/// The tokens of one request to the model, which Codex 0.169 records once. Copies of a conversation lack
 /// these records or have them with the id of the original.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub(crate) struct RequestRecord {

@@ -48,7 +48,7 @@ pub(crate) fn may_have(line: &[u8], wanted: LineParts) -> bool {
 }
 
 fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
-    let payload = envelope.payload();
+    let payload = envelope.payload_type_and_rest();
     let after_type = payload.map_or(&b""[..], |(_, after_type)| after_type);
     matching_forms(envelope.kind, payload.map(|(kind, _)| kind))
         .any(|form| form.may_have(wanted, after_type))
@@ -106,9 +106,9 @@ pub(crate) fn classify(line: &[u8], wanted: LineParts) -> LineContent<'_> {
 }
 
 fn parse_items(kind: &str, payload: &PayloadText<'_>) -> Vec<LineItem> {
-    let payload_type = payload.kind();
-    let typed = payload_type.as_deref().unwrap_or_default();
-    let form = matching_forms(kind.as_bytes(), Some(typed.as_bytes())).next();
+    let payload_type = payload.payload_type();
+    let type_text = payload_type.as_deref().unwrap_or_default();
+    let form = matching_forms(kind.as_bytes(), Some(type_text.as_bytes())).next();
     let form = form.filter(|form| payload.wanted.intersects(form.parts));
     let items = form.and_then(|form| (form.parse)(payload).ok());
     items.unwrap_or_default()

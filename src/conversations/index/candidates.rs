@@ -113,13 +113,13 @@ pub(crate) fn list_candidates(
             let id = thread.id.to_lowercase();
             let place = by_session.binary_search_by(|at| candidates[*at].session.cmp(&id));
             if let Ok(place) = place {
-                titles.apply(&mut thread);
+                titles.replace_title(&mut thread);
                 candidates[by_session[place]].thread = Some(ShownFields::from_thread(thread));
             }
         })?;
     }
     for unlisted in candidates.iter_mut().filter(|c| c.thread.is_none()) {
-        unlisted.name = titles.name(&unlisted.session);
+        unlisted.name = titles.find_name(&unlisted.session);
     }
     Ok((candidates, unlistable))
 }

@@ -133,7 +133,7 @@ fn check_home_uses(
     let configs = [CodexConfig::read(home), CodexConfig::default()];
     let mut own = configs
         .iter()
-        .filter_map(|config| config.database_folder(home, request.env));
+        .filter_map(|config| config.configured_database_folder(home, request.env));
     let is_own = own.any(|path| links::resolve_links(&path) == folder);
     if is_own || request.may_write_outside {
         Ok(())
@@ -163,7 +163,7 @@ fn check_space(
 
 /// Returns the folder of the databases by `config` or the environment, if it is outside of the home.
 fn outside_folder(config: &CodexConfig, home: &Path, env: &Environment) -> Option<PathBuf> {
-    let databases = links::resolve_links(&config.database_folder(home, env)?);
+    let databases = links::resolve_links(&config.configured_database_folder(home, env)?);
     Some(databases).filter(|databases| !databases.starts_with(links::resolve_links(home)))
 }
 
@@ -234,7 +234,7 @@ fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
 
 /// Removes `sqlite_home` from a staged config.toml and keeps the rest of the text.
 fn remove_sqlite_home_setting(path: &Path) -> Result<(), IoError> {
-    let text = config::read_text(path).at("read", path)?;
+    let text = config::read_config_text(path).at("read", path)?;
     if let Ok(mut document) = text.parse::<toml_edit::DocumentMut>() {
         document.remove("sqlite_home");
         atomic::write(path, document.to_string().as_bytes())?;
