@@ -126,9 +126,7 @@ fn database_bytes(archive: &ArchiveReader) -> u64 {
 /// # Errors
 /// The copy could not be checked, which does not prove damage of the archive.
 fn check_database(copy: &Path) -> Result<Result<(), DatabaseError>, ArchiveError> {
-    let has_wal = home::database_sidecar_paths(copy)
-        .iter()
-        .any(|p| p.exists());
+    let has_wal = home::database_sidecars(copy).iter().any(|p| p.exists());
     let checkpointed = if has_wal {
         database::checkpoint_wal(copy)
     } else {

@@ -243,9 +243,8 @@ impl ProbeSession<'_> {
     /// Initializes app-server, waits for a renewal that is due, sends the questions, and waits for all replies.
     fn collect_replies(&mut self, questions: &[Question]) -> Result<(), ProbeFailure> {
         let apis = questions.iter().map(|question| question.api);
-        let sent = self
-            .server
-            .request_initialization(apis.max().unwrap_or(Api::Stable));
+        let api = apis.max().unwrap_or(Api::Stable);
+        let sent = self.server.send_initialize(api);
         let initialize_id = self.or_finish_crashed(sent)?;
         if self.is_renewing {
             // Codex renews the login between the request `initialize` and its answer.
@@ -265,7 +264,7 @@ impl ProbeSession<'_> {
             self.is_renewing = false;
             self.deadline = Instant::now() + self.options.timeout;
         }
-        let sent = self.server.confirm_initialization();
+        let sent = self.server.send_initialized();
         self.or_finish_crashed(sent)?;
         let mut request_ids = Vec::new();
         for question in questions {

@@ -137,11 +137,7 @@ pub(crate) struct CodexConfig {
 impl CodexConfig {
     /// Returns the configured folder of Codex's databases: `sqlite_home` of this configuration of `home`, else
     /// `CODEX_SQLITE_HOME`. The folder may be the home itself. `None` if neither is set.
-    pub(crate) fn configured_database_folder(
-        &self,
-        home: &Path,
-        env: &Environment,
-    ) -> Option<PathBuf> {
+    pub(crate) fn database_folder(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
         // Codex 0.169 takes a relative path in config.toml from the home, but a relative variable from the current folder.
         let from_config = self.sqlite_home.as_deref().map(|folder| {
             if folder.starts_with("~") {
@@ -193,16 +189,16 @@ impl CodexConfig {
 }
 
 fn parse_history_max_bytes(document: &toml_edit::DocumentMut) -> Result<Option<u64>, String> {
-    let setting = document.get("history").and_then(|t| t.get("max_bytes"));
-    let Some(setting) = setting else {
+    let value = document.get("history").and_then(|t| t.get("max_bytes"));
+    let Some(value) = value else {
         return Ok(None);
     };
-    let limit = setting.as_integer().and_then(|n| u64::try_from(n).ok());
+    let limit = value.as_integer().and_then(|n| u64::try_from(n).ok());
     match limit.filter(|n| *n > 0) {
         Some(limit) => Ok(Some(limit)),
         None => Err(format!(
             "history.max_bytes is not a positive whole number: {}",
-            setting.to_string().trim()
+            value.to_string().trim()
         )),
     }
 }
@@ -252,7 +248,7 @@ mod tests {
                 sqlite_home: sqlite_home.map(PathBuf::from),
                 ..CodexConfig::default()
             };
-            let folder = config.configured_database_folder(home, &env);
+            let folder = config.database_folder(home, &env);
             assert_eq!(folder.as_deref(), Some(Path::new(expected)));
         }
     }

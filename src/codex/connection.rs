@@ -72,12 +72,8 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
     let mut connection = match access.uri_parameters() {
         Some(parameters) => {
             // In a URI `?` and `#` end the path, and `%` begins an escape.
-            let escaped_path =
-                percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
-            Connection::open_with_flags(
-                format!("file:{escaped_path}?{parameters}"),
-                access.open_flags(),
-            )
+            let escaped = percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
+            Connection::open_with_flags(format!("file:{escaped}?{parameters}"), access.open_flags())
         }
         None => Connection::open_with_flags(path, access.open_flags()),
     }?;
@@ -115,11 +111,8 @@ pub(super) fn require_ordinary_threads_table(connection: &Connection) -> rusqlit
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if let Some(wrong_form) = row.get::<_, Option<String>>(0)? {
-            return Err(sqlite_error(
-                ffi::SQLITE_AUTH,
-                format!("threads is {wrong_form}"),
-            ));
+        if let Some(form) = row.get::<_, Option<String>>(0)? {
+            return Err(sqlite_error(ffi::SQLITE_AUTH, format!("threads is {form}")));
         }
     }
     Ok(())

@@ -70,11 +70,9 @@ impl DatabaseError {
         match self {
             Self::Damaged { .. } | Self::NotOfCodex { .. } => true,
             Self::Sqlite {
-                path,
-                source: error,
-                ..
+                path, source: e, ..
             } => {
-                let code = error.sqlite_error().map(|e| e.extended_code);
+                let code = e.sqlite_error().map(|e| e.extended_code);
                 path == source && code.is_some_and(|code| READ_ERRORS.contains(&code))
             }
         }
@@ -171,10 +169,9 @@ pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), Databas
     for attempt in 1.. {
         // An immutable database is read without locks and without a `-shm`, which matters in a
         // read-only folder. The last attempt takes the locks, so it ends also beside a busy writer.
-        let stat_before = match attempt {
-            MAX_ATTEMPTS => None,
-            _ => stat_without_wal(source),
-        };
+        let stat_before = (attempt < MAX_ATTEMPTS)
+            .then(|| stat_without_wal(source))
+            .flatten();
         let connection = open_source(source, stat_before.is_some())?;
         let result = copy_pages(&connection, source, target);
         drop(connection);
@@ -222,7 +219,7 @@ fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
 
 /// Returns size and mtime of a database; `None` if one of its sidecar files has content, or the database is missing.
 pub(super) fn stat_without_wal(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
-    let has_sidecar_content = home::database_sidecar_paths(path)
+    let has_sidecar_content = home::database_sidecars(path)
         .iter()
         .any(|p| p.symlink_metadata().is_ok_and(|m| m.len() > 0));
     if has_sidecar_content {
@@ -232,22 +229,15 @@ pub(super) fn stat_without_wal(path: &Path) -> Option<(u64, Option<std::time::Sy
     Some((meta.len(), meta.modified().ok()))
 }
 
-fn copy_pages(
-    source_connection: &Connection,
-    source: &Path,
-    target: &Path,
-) -> Result<(), DatabaseError> {
-    source_connection
+fn copy_pages(connection: &Connection, source: &Path, target: &Path) -> Result<(), DatabaseError> {
+    connection
         .busy_timeout(WRITER_TIMEOUT)
         .sqlite_context("open", source)?;
-    let mut target_connection =
-        connection::open(target, Access::Create).sqlite_context("create", target)?;
+    let mut copy = connection::open(target, Access::Create).sqlite_context("create", target)?;
     // No other process sees the copy before it is renamed into place, so it needs no journal on the disk.
-    target_connection
-        .execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
+    copy.execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
         .sqlite_context("create", target)?;
-    let backup =
-        Backup::new(source_connection, &mut target_connection).sqlite_context("copy", source)?;
+    let backup = Backup::new(connection, &mut copy).sqlite_context("copy", source)?;
     let deadline = std::time::Instant::now() + WRITER_TIMEOUT;
     loop {
         // All pages in one step are one read transaction, so the copy shows one moment in time.
@@ -264,7 +254,7 @@ fn copy_pages(
         }
     }
     drop(backup);
-    close(target_connection, target)
+    close(copy, target)
 }
 
 /// Closes a database, and returns the error of the last writes, which dropping the connection would hide.
@@ -306,7 +296,7 @@ pub(crate) fn checkpoint_wal(path: &Path) -> Result<(), DatabaseError> {
         .execute_batch("PRAGMA schema_version; PRAGMA wal_checkpoint(TRUNCATE);")
         .sqlite_context("checkpoint", path)?;
     close(connection, path)?;
-    for sidecar in home::database_sidecar_paths(path) {
+    for sidecar in home::database_sidecars(path) {
         let _ = sharing::remove_file(sidecar);
     }
     Ok(())
@@ -434,7 +424,7 @@ mod tests {
         let source = folder.path().join("state_5.sqlite");
         let writer = Connection::open(&source).unwrap();
         writer.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x); INSERT INTO t VALUES(7)").unwrap();
-        let wal = fs::read(home::database_sidecar_paths(&source)[0].clone()).unwrap();
+        let wal = fs::read(home::database_sidecars(&source)[0].clone()).unwrap();
         assert!(!wal.is_empty());
         let copy = folder.path().join("copy");
         write_snapshot(&source, &copy).unwrap();
@@ -443,10 +433,7 @@ mod tests {
             .query_row("SELECT x FROM t", [], |r| r.get(0))
             .unwrap();
         assert_eq!(value, 7);
-        assert_eq!(
-            fs::read(&home::database_sidecar_paths(&source)[0]).unwrap(),
-            wal
-        );
+        assert_eq!(fs::read(&home::database_sidecars(&source)[0]).unwrap(), wal);
     }
 
     #[test]

@@ -20,7 +20,7 @@ const MAX_ATTEMPTS: u32 = 4;
 ///
 /// Creates and changes no file beside the database. The index of a WAL (`-shm`) is opened read-only; if
 /// there is none, `query` runs on a temporary copy. `query` may run several times.
-pub(crate) fn read<T>(
+pub(crate) fn run_query<T>(
     path: &Path,
     mut query: impl FnMut(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, DatabaseError> {
@@ -29,10 +29,9 @@ pub(crate) fn read<T>(
         query(connection)
     };
     for attempt in 1.. {
-        let stat_before = match attempt {
-            MAX_ATTEMPTS => None,
-            _ => stat_without_wal(path),
-        };
+        let stat_before = (attempt < MAX_ATTEMPTS)
+            .then(|| stat_without_wal(path))
+            .flatten();
         if stat_before.is_some() {
             let result = connection::open(path, Access::ReadImmutable)
                 .and_then(|connection| query(&connection));
@@ -47,7 +46,7 @@ pub(crate) fn read<T>(
             let transaction = connection.unchecked_transaction()?;
             query(&transaction)
         });
-        let [wal, shm, _] = home::database_sidecar_paths(path);
+        let [wal, shm, _] = home::database_sidecars(path);
         let lacks_wal_index = result
             .as_ref()
             .is_err_and(|e| e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen));
@@ -80,7 +79,7 @@ pub(crate) fn read<T>(
 /// Returns the names of all tables. Fails with [`DatabaseError::Damaged`] if SQLite cannot parse the
 /// schema. Creates no file beside the database.
 pub(crate) fn read_table_names(path: &Path) -> Result<Vec<String>, DatabaseError> {
-    read(path, |connection| {
+    run_query(path, |connection| {
         connection
             .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?
             .query_map([], |row| row.get(0))?

@@ -251,7 +251,7 @@ fn classify_database(name: &str) -> HomeEntryKind {
 pub(crate) const SIDECAR_SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Returns the paths of the sidecar files that SQLite may keep beside the database at `path`.
-pub(crate) fn database_sidecar_paths(path: &Path) -> [PathBuf; 3] {
+pub(crate) fn database_sidecars(path: &Path) -> [PathBuf; 3] {
     SIDECAR_SUFFIXES.map(|suffix| with_suffix(path, suffix))
 }
 

@@ -123,9 +123,7 @@ impl Identity {
     /// Creates the identity of a login that only its secret distinguishes: the label has the kind and the first six hex
     /// digits of the SHA-256 of `secret`.
     pub(crate) fn from_secret(kind: LoginKind, secret: &[u8]) -> Self {
-        let label = LoginKind::LABELS
-            .iter()
-            .find(|(labelled, _)| *labelled == kind);
+        let label = LoginKind::LABELS.iter().find(|(known, _)| *known == kind);
         let label_prefix = label.map_or("", |(_, prefix)| prefix);
         Self {
             kind,

@@ -172,7 +172,7 @@ impl HomeUsage {
 /// Returns the folders outside of `home` in which Codex keeps its data: the targets of a linked `sessions/` or
 /// `archived_sessions/`, and the folder of the databases.
 pub fn find_outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
-    let database_folder = CodexConfig::read(home).configured_database_folder(home, env);
+    let database_folder = CodexConfig::read(home).database_folder(home, env);
     let home = home.canonical_or_self();
     [SESSIONS, ARCHIVED_SESSIONS]
         .map(|name| home.join(name))
@@ -217,7 +217,7 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
 ///
 /// A held writer lock is not enough, because the daemon of Codex 0.169 also keeps the locks of conversations that wait
 /// for the user. A conversation waits if the daemon has its rollout open, and the rollout has the end of the last turn.
-pub fn find_daemon_turns(home: &Path) -> Vec<String> {
+pub fn find_busy_conversations(home: &Path) -> Vec<String> {
     let home = home.canonical_or_self();
     let table = ProcessTable::read();
     let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
@@ -230,7 +230,7 @@ pub fn find_daemon_turns(home: &Path) -> Vec<String> {
             let rollout = open_files
                 .iter()
                 .find(|path| RolloutName::parse(path).is_some_and(|name| name.id() == Some(id)));
-            !rollout.is_some_and(|path| rollout::is_idle(path))
+            !rollout.is_some_and(|path| rollout::has_no_running_turn(path))
         })
         .collect()
 }
@@ -409,10 +409,8 @@ fn home_process_of_daemon(pid: u32) -> HomeProcess {
 
 fn is_named(name: &OsStr, names: &[String]) -> bool {
     let name = name.to_string_lossy().to_lowercase();
-    let without_exe = |name: &str| name.strip_suffix(".exe").unwrap_or(name).to_owned();
-    names
-        .iter()
-        .any(|program| without_exe(program) == without_exe(&name))
+    let stem = |name: &str| name.strip_suffix(".exe").unwrap_or(name).to_owned();
+    names.iter().any(|program| stem(program) == stem(&name))
 }
 
 /// Returns the Codex home of a process: its `CODEX_HOME`, else `.codex` in its home folder. `None` if

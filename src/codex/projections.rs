@@ -26,7 +26,7 @@ pub(crate) struct RolloutCut {
 pub(crate) struct Projections {
     /// The database; `None` if the home has none.
     pub database: Option<PathBuf>,
-    projected_offsets: HashMap<String, u64>,
+    offsets: HashMap<String, u64>,
 }
 
 impl Projections {
@@ -39,20 +39,16 @@ impl Projections {
     /// Like [`Projections::read_beside`], for the folder of the databases.
     pub(crate) fn read_folder(folder: &Path) -> Self {
         let database = threads::list_databases(folder, home::HISTORY_DATABASE_PREFIX).pop();
-        let projected_offsets = database
-            .as_deref()
-            .and_then(|path| read_projected_offsets(path).ok());
+        let offsets = database.as_deref().and_then(|path| read_offsets(path).ok());
         Self {
             database,
-            projected_offsets: projected_offsets.unwrap_or_default(),
+            offsets: offsets.unwrap_or_default(),
         }
     }
 
     /// Returns the offset up to which Codex has projected a rollout; `None` if it has projected nothing of it.
     pub(crate) fn projected_offset(&self, rollout_id: &str) -> Option<u64> {
-        self.projected_offsets
-            .get(&rollout_id.to_lowercase())
-            .copied()
+        self.offsets.get(&rollout_id.to_lowercase()).copied()
     }
 }
 
@@ -60,14 +56,14 @@ impl Projections {
 /// lower case.
 pub(crate) fn count_turns(database: &Path, rollout_id: &str) -> usize {
     let sql = "SELECT count(*) FROM thread_turns WHERE lower(thread_id)=?1";
-    let count = database_view::read(database, |connection| {
+    let count = database_view::run_query(database, |connection| {
         connection.query_row(sql, [rollout_id], |row| row.get::<_, i64>(0))
     });
     count.map_or(0, |count| usize::try_from(count).unwrap_or(0))
 }
 
-fn read_projected_offsets(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
-    database_view::read(path, |connection| {
+fn read_offsets(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
+    database_view::run_query(path, |connection| {
         let sql = "SELECT lower(thread_id), next_rollout_byte_offset FROM thread_history_projection_state";
         let mut select = connection.prepare(sql)?;
         let rows = select.query_map([], |row| {
@@ -80,7 +76,7 @@ fn read_projected_offsets(path: &Path) -> Result<HashMap<String, u64>, DatabaseE
 
 /// Cuts the projections in a private database at `cuts`: sets their ends back, and deletes their rows after the cut.
 /// Codex has made them from copies of the rollouts, and may have appended lines to these copies.
-pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
+pub(crate) fn cut_projections(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
     let connection = database::open_private(database)?;
     database::run_in_transaction(connection, database, |transaction| {
         for cut in cuts {
@@ -104,7 +100,11 @@ pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseEr
 ///
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.
-pub(crate) fn add(database: &Path, from: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
+pub(crate) fn replace_projections(
+    database: &Path,
+    from: &Path,
+    cuts: &[RolloutCut],
+) -> Result<(), DatabaseError> {
     let ids: HashSet<String> = cuts.iter().map(|cut| cut.rollout_id.clone()).collect();
     staged::add_projections(database, from, &ids)
 }

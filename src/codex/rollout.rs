@@ -143,12 +143,12 @@ pub(crate) fn split_uuid(text: &str) -> Option<(&str, &str)> {
 /// The first bytes of a compressed file.
 const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// The number of bytes at the end of a rollout in which [`is_idle`] searches for the end of a turn.
+/// The number of bytes at the end of a rollout in which [`has_no_running_turn`] searches for the end of a turn.
 const TURN_TAIL_BYTES: u64 = 1024 * 1024;
 
 /// Returns true if no turn is running in a plain rollout: the last turn event in its last MiB is the
 /// end of a turn. False if that part has no turn event, or the file cannot be read.
-pub(crate) fn is_idle(path: &Path) -> bool {
+pub(crate) fn has_no_running_turn(path: &Path) -> bool {
     let read_tail = || -> io::Result<Vec<u8>> {
         let mut file = file_open::open(path)?;
         let end = file.seek(SeekFrom::End(0))?;

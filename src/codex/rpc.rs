@@ -39,7 +39,7 @@ pub(crate) enum AppServerError {
     Interrupted,
 }
 
-fn to_printable_failure(reason: impl Display) -> AppServerError {
+fn to_failure(reason: impl Display) -> AppServerError {
     AppServerError::Failed(printable(&reason.to_string()))
 }
 
@@ -82,19 +82,15 @@ impl AppServer {
     ) -> Result<Self, AppServerError> {
         // The variable would name the databases of another home.
         let env = env.without("CODEX_SQLITE_HOME");
-        let mut server = Self::start(program, home, &env).map_err(to_printable_failure)?;
-        let id = server
-            .request_initialization(Api::Stable)
-            .map_err(to_printable_failure)?;
+        let mut server = Self::start(program, home, &env).map_err(to_failure)?;
+        let id = server.send_initialize(Api::Stable).map_err(to_failure)?;
         server.wait_for_result(id, find_problem)?;
-        server
-            .confirm_initialization()
-            .map_err(to_printable_failure)?;
+        server.send_initialized().map_err(to_failure)?;
         Ok(server)
     }
 
     /// Sends the first request, and returns its id.
-    pub(super) fn request_initialization(&mut self, api: Api) -> io::Result<u64> {
+    pub(super) fn send_initialize(&mut self, api: Api) -> io::Result<u64> {
         let info = json!({
             "name": "codex-manager",
             "title": "codex-manager",
@@ -108,7 +104,7 @@ impl AppServer {
     }
 
     /// Confirms the reply to the first request. Codex accepts other requests only afterwards.
-    pub(super) fn confirm_initialization(&mut self) -> io::Result<()> {
+    pub(super) fn send_initialized(&mut self) -> io::Result<()> {
         let message = json!({ "method": "initialized" });
         self.child.send(&message.to_string())
     }
@@ -144,7 +140,7 @@ impl AppServer {
         params: &Value,
         find_problem: &mut dyn FnMut() -> Option<String>,
     ) -> Result<Value, AppServerError> {
-        let id = self.request(method, params).map_err(to_printable_failure)?;
+        let id = self.request(method, params).map_err(to_failure)?;
         self.wait_for_result(id, find_problem)
     }
 
@@ -158,16 +154,16 @@ impl AppServer {
                 return Err(AppServerError::Interrupted);
             }
             if let Some(problem) = find_problem() {
-                return Err(to_printable_failure(problem));
+                return Err(to_failure(problem));
             }
             match self.receive(Instant::now() + INTERRUPT_POLL_INTERVAL) {
                 Received::Reply(request, reply) if request == id => {
-                    return reply.map_err(|error| to_printable_failure(error.message));
+                    return reply.map_err(|error| to_failure(error.message));
                 }
                 Received::Reply(..) | Received::Nothing => {}
                 Received::Closed => {
                     self.finish();
-                    return Err(to_printable_failure(self.child.stderr().trim()));
+                    return Err(to_failure(self.child.stderr().trim()));
                 }
             }
         }

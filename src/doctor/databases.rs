@@ -79,7 +79,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
 fn find_database_files(context: &Context, config: &CodexConfig) -> Vec<PathBuf> {
     let home = context.codex_home();
     let mut folders = vec![home.to_path_buf(), home.join("sqlite")];
-    folders.extend(config.configured_database_folder(home, &context.env));
+    folders.extend(config.database_folder(home, &context.env));
     folders.sort();
     folders.dedup();
     let mut database_files: Vec<_> = folders

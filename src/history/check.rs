@@ -42,7 +42,7 @@ pub(crate) fn compare(
     live_account: Option<&str>,
 ) -> Result<Findings, HistoryError> {
     let projections = database.map(Projections::read_beside).unwrap_or_default();
-    let files = files::find(home)?;
+    let files = files::find_rollouts(home)?;
     compare_files(home, database, live_account, files, Some(projections))
 }
 
@@ -140,9 +140,12 @@ fn read_conversations(
                 Some(meta) if !meta.has_envelope => conversations.old_format += 1,
                 Some(meta) => conversations.files.push(ConversationRollout {
                     file: files[i].clone(),
-                    other_account: meta.account().filter(is_other_account).map(Into::into),
+                    other_account: meta
+                        .creator_account_id()
+                        .filter(is_other_account)
+                        .map(Into::into),
                     is_paginated: meta.is_paginated(),
-                    base: meta.base().map(Box::new),
+                    base: meta.base_cut().map(Box::new),
                     subagent_start: meta.subagent_start(),
                     id: meta.id,
                 }),
@@ -369,8 +372,8 @@ impl Differences {
             let rollout_of_row = self.rollout_of_row[start];
             start += files.len();
             report.on_disk += 1;
-            let used_position = rollout_of_row.unwrap_or(0);
-            let used_rollout = &files[used_position];
+            let used = rollout_of_row.unwrap_or(0);
+            let used_rollout = &files[used];
             if rollout_of_row.is_none() {
                 report.missing.push(MissingRow {
                     id: used_rollout.id.clone(),
@@ -378,13 +381,10 @@ impl Differences {
                     archived: used_rollout.file.is_archived,
                 });
             }
-            let other_rollouts = files
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| *i != used_position);
+            let others = files.iter().enumerate().filter(|(i, _)| *i != used);
             let ordered: Vec<_> = [used_rollout]
                 .into_iter()
-                .chain(other_rollouts.map(|(_, c)| c))
+                .chain(others.map(|(_, c)| c))
                 .collect();
             let mut rollout_ids: Vec<_> = ordered.iter().map(|c| c.rollout_id()).collect();
             rollout_ids.sort_unstable();

@@ -43,12 +43,12 @@ pub(crate) fn without_zst(path: &Path) -> &Path {
 ///
 /// # Errors
 /// A folder cannot be listed. A missing folder counts as empty.
-pub(crate) fn find(home: &Path) -> Result<Vec<RolloutFile>, IoError> {
+pub(crate) fn find_rollouts(home: &Path) -> Result<Vec<RolloutFile>, IoError> {
     let (files, errors) = list_rollouts(home);
     errors.into_iter().next().map_or(Ok(files), Err)
 }
 
-/// Like [`find`], but leaves out folders that cannot be listed, and returns those too.
+/// Like [`find_rollouts`], but leaves out folders that cannot be listed, and returns those too.
 pub(crate) fn find_readable(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>) {
     let (files, errors) = list_rollouts(home);
     let skipped = errors.into_iter().map(|e| SkippedFile {

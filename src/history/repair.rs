@@ -15,7 +15,7 @@ use super::{HistoryError, JOURNAL, SkippedFile, for_each_file};
 use crate::codex::threads::live;
 use crate::codex::{
     CodexConfig, Holder, Program, Projections, RolloutCut, RolloutName, RowChange, RowValues,
-    database_sidecar_paths, projections, threads,
+    database_sidecars, projections, threads,
 };
 use crate::io::{Environment, atomic};
 use crate::journal::{FileExchange, IdleHome, Recovery, RecoveryPolicy};
@@ -110,7 +110,7 @@ fn project_rollouts(
         return Ok(None);
     }
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
-    scratch_projection::create(context, program, &plan.unprojected).map(Some)
+    scratch_projection::create_scratch_projections(context, program, &plan.unprojected).map(Some)
 }
 
 /// Adds the projections to Codex's database, and deletes the projections of rollouts that became shorter.
@@ -149,7 +149,11 @@ fn add_projections(
             .is_none_or(|offset| offset < cut.offset)
     };
     let longer_cuts: Vec<_> = projected.cuts.iter().filter(is_new).cloned().collect();
-    Ok(projections::add(database, source, &longer_cuts)?)
+    Ok(projections::replace_projections(
+        database,
+        source,
+        &longer_cuts,
+    )?)
 }
 
 /// Returns the rollouts that the conversations `threads` continue. Leaves out conversations of which Codex has
@@ -183,7 +187,7 @@ pub(crate) fn project_continued_rollouts(
     program: &Program,
     rollouts: &[ContinuedRollout],
 ) -> Result<(), HistoryError> {
-    let projected = scratch_projection::create(context, program, rollouts)?;
+    let projected = scratch_projection::create_scratch_projections(context, program, rollouts)?;
     require_unused_home(context)?;
     let folder = threads::find_state_folder(context.home, context.env);
     let database = Projections::read_folder(&folder).database;
@@ -239,7 +243,7 @@ fn build_rows(
     let paths = added_indices
         .iter()
         .map(|i| find_existing_path(i).unwrap_or_else(|| recorded_path(*i).into()));
-    let read_rollout = |path: &Path| {
+    let read = |path: &Path| {
         // A rollout that vanished after the plan is skipped with a warning, like an unreadable one.
         let modified = path.metadata().map_err(io::Error::other)?.modified()?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH);
@@ -253,25 +257,19 @@ fn build_rows(
         Ok((scan, millis))
     };
     let mut rows = HashMap::new();
-    for_each_file(
-        paths,
-        1,
-        skipped,
-        read_rollout,
-        |nth, (scan, modified_ms)| {
-            let i = added_indices[nth];
-            let facts = RowFacts {
-                path: recorded_path(i),
-                is_archived: changes[i].archived,
-                modified_ms,
-                provider,
-            };
-            if let Some(meta) = &scan.meta {
-                rows.insert(i, row::build(meta, &scan, &facts));
-            }
-            Ok(())
-        },
-    )?;
+    for_each_file(paths, 1, skipped, read, |n, (scan, modified_ms)| {
+        let i = added_indices[n];
+        let facts = RowFacts {
+            path: recorded_path(i),
+            is_archived: changes[i].archived,
+            modified_ms,
+            provider,
+        };
+        if let Some(meta) = &scan.meta {
+            rows.insert(i, row::build_row(meta, &scan, &facts));
+        }
+        Ok(())
+    })?;
     Ok(rows)
 }
 
@@ -315,7 +313,7 @@ pub(crate) fn register_rollouts(
 
 /// Returns the paths of a database and of the files that SQLite keeps beside it.
 fn database_and_sidecar_paths(database: &Path) -> Vec<PathBuf> {
-    let [wal, shm, journal] = database_sidecar_paths(database);
+    let [wal, shm, journal] = database_sidecars(database);
     vec![database.to_path_buf(), wal, shm, journal]
 }
 
@@ -327,7 +325,12 @@ fn recreate_database(
 ) -> Result<RepairSnapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
     // Codex itself creates the tables: their schema changes with its version.
-    let scratch = scratch_database::create(context, &plan.home, program, &plan.conversations)?;
+    let scratch = scratch_database::create_scratch_database(
+        context,
+        &plan.home,
+        program,
+        &plan.conversations,
+    )?;
     threads::apply_changes(&scratch.database, |apply_change| {
         let mut changes = plan.changes.iter().filter_map(RepairChange::to_row_change);
         changes.try_for_each(|change| apply_change(&change))
@@ -361,7 +364,7 @@ fn install_database(
     policy: &dyn RecoveryPolicy,
 ) -> Result<(), HistoryError> {
     // SQLite would apply the log of the old database to the new one.
-    for sidecar in database_sidecar_paths(target) {
+    for sidecar in database_sidecars(target) {
         exchange.add_removal(&sidecar)?;
     }
     exchange.add_replacement(target, |staged| snapshot::copy_file(created, staged))?;
@@ -424,7 +427,7 @@ mod tests {
         let rollout = sessions.join(format!("rollout-2026-11-22T18-07-30-{id}.jsonl"));
         let line = format!(r#"{{"type":"session_meta","payload":{{"id":"{id}"}}}}"#);
         fs::write(&rollout, line + "\n").unwrap();
-        let files = files::find(home).unwrap();
+        let files = files::find_rollouts(home).unwrap();
         let findings =
             crate::history::check::compare_rollouts(home, Some(&database), files).unwrap();
         let mut plan = plan(findings, "openai").unwrap();

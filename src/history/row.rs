@@ -21,7 +21,7 @@ pub(crate) struct RowFacts<'a> {
     pub provider: &'a str,
 }
 
-pub(crate) fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> RowValues {
+pub(crate) fn build_row(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> RowValues {
     let mut row = RowValues::default();
     add_texts(&mut row, meta, scan, facts);
     add_numbers(&mut row, meta, scan, facts);
@@ -31,45 +31,45 @@ pub(crate) fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>
 fn add_texts(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) {
     let context = scan.turn.context.clone().unwrap_or_default();
     let first_message = scan.turn.first_message.as_deref().unwrap_or_default();
-    let meta_text = |key: &str| meta.text(key).map(str::to_owned);
+    let from_meta = |key: &str| meta.text(key).map(str::to_owned);
     let source = to_text_or_json(meta.payload.get("source"));
     let sandbox = context.permission_profile.or(context.sandbox_policy);
     for (column, value, default) in [
         ("source", source, "vscode"),
         (
             "model_provider",
-            meta_text("model_provider"),
+            from_meta("model_provider"),
             facts.provider,
         ),
-        ("cwd", meta_text("cwd").or(context.cwd), ""),
+        ("cwd", from_meta("cwd").or(context.cwd), ""),
         ("title", None, first_message.trim()),
         ("first_user_message", None, first_message.trim()),
         ("preview", None, first_message.trim()),
         ("sandbox_policy", sandbox, READ_ONLY),
         ("approval_mode", context.approval_policy, "on-request"),
-        ("cli_version", meta_text("cli_version"), ""),
-        ("memory_mode", meta_text("memory_mode"), "enabled"),
+        ("cli_version", from_meta("cli_version"), ""),
+        ("memory_mode", from_meta("memory_mode"), "enabled"),
         ("history_mode", None, meta.history_mode()),
     ] {
         row.set(column, value.unwrap_or_else(|| default.to_owned()));
     }
     row.set("id", meta.id.to_string());
     row.set("rollout_path", facts.path.to_string_lossy().into_owned());
-    let git_text = |key: &str| to_text_or_json(meta.payload.get("git")?.get(key));
+    let from_git = |key: &str| to_text_or_json(meta.payload.get("git")?.get(key));
     // Codex leaves these null if the rollout does not have them.
     for (column, value) in [
         ("model", context.model),
         ("reasoning_effort", context.effort),
-        ("git_sha", git_text("commit_hash")),
-        ("git_branch", git_text("branch")),
-        ("git_origin_url", git_text("repository_url")),
-        ("agent_nickname", meta_text("agent_nickname")),
-        ("agent_role", meta_text("agent_role")),
-        ("agent_path", meta_text("agent_path")),
-        ("thread_source", meta_text("thread_source")),
-        ("originator", meta_text("originator")),
-        ("creator_user_id", meta_text("creator_user_id")),
-        ("creator_account_id", meta_text("creator_account_id")),
+        ("git_sha", from_git("commit_hash")),
+        ("git_branch", from_git("branch")),
+        ("git_origin_url", from_git("repository_url")),
+        ("agent_nickname", from_meta("agent_nickname")),
+        ("agent_role", from_meta("agent_role")),
+        ("agent_path", from_meta("agent_path")),
+        ("thread_source", from_meta("thread_source")),
+        ("originator", from_meta("originator")),
+        ("creator_user_id", from_meta("creator_user_id")),
+        ("creator_account_id", from_meta("creator_account_id")),
     ] {
         if let Some(value) = value {
             row.set(column, value);

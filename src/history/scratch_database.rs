@@ -65,7 +65,7 @@ impl staged::RolloutLocations for DiskRollouts<'_> {
 /// # Errors
 /// Codex cannot be started, fails, has no database, adds nothing to it for 30 s, or takes more than
 /// 10 minutes.
-pub(crate) fn create(
+pub(crate) fn create_scratch_database(
     context: &RepairContext<'_>,
     rows_home: &Path,
     program: &Program,
@@ -174,7 +174,7 @@ struct BackfillProgress {
 
 fn read_backfill_progress(scratch: &Path) -> Option<BackfillProgress> {
     let database = threads::find_state_database(scratch, &Environment::default())?;
-    let progress = database_view::read(&database, |connection| {
+    let progress = database_view::run_query(&database, |connection| {
         let sql = "SELECT status, (SELECT count(*) FROM threads) FROM backfill_state";
         connection.query_row(sql, [], |row| {
             let (status, rows) = (row.get(0)?, row.get(1)?);

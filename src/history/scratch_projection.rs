@@ -33,7 +33,7 @@ pub(crate) struct ScratchProjections {
 ///
 /// # Errors
 /// A rollout cannot be copied, Codex cannot be started or opens no rollout, or the user interrupts.
-pub(crate) fn create(
+pub(crate) fn create_scratch_projections(
     context: &RepairContext<'_>,
     program: &Program,
     rollouts: &[ContinuedRollout],
@@ -78,7 +78,7 @@ pub(crate) fn create(
         database.ok_or_else(|| HistoryError::NotRebuilt("it recorded no turns".into()))?;
     // Codex 0.169 leaves its log behind when it ends, and the database file alone is copied.
     database::checkpoint_wal(&database)?;
-    projections::cut(&database, &cuts)?;
+    projections::cut_projections(&database, &cuts)?;
     database::check_integrity(&database)?;
     Ok(ScratchProjections {
         scratch: ScratchDatabase {
@@ -96,10 +96,8 @@ fn copy_as_own_conversation(rollout: &ContinuedRollout, folder: &Path) -> Result
     let unusable_error =
         || HistoryError::NotRebuilt(format!("cannot use the rollout {}", source.display()));
     let name = RolloutName::parse(source).ok_or_else(unusable_error)?;
-    let (rollout_id, thread_id) = (
-        &rollout.cut.rollout_id,
-        name.id().ok_or_else(unusable_error)?,
-    );
+    let rollout_id = &rollout.cut.rollout_id;
+    let thread_id = name.id().ok_or_else(unusable_error)?;
     let id_position = name.name.find(thread_id).ok_or_else(unusable_error)?;
     let target = folder.join(format!("{}{rollout_id}.jsonl", &name.name[..id_position]));
     let mut reader = BufReader::new(open_plain(source).at("read", source)?);
@@ -112,7 +110,7 @@ fn copy_as_own_conversation(rollout: &ContinuedRollout, folder: &Path) -> Result
     let first_text = std::str::from_utf8(&first_line).map_err(|_| unusable_error())?;
     // A name without `.zst`, because the line is unpacked already.
     let base = rollout::parse_prefix(&first_line, Path::new("head.jsonl")).at("read", source)?;
-    let base = base.and_then(|meta| meta.base());
+    let base = base.and_then(|meta| meta.base_cut());
     let mut copied_line = first_text.to_owned();
     for key in ["id", "session_id"] {
         let field = |id: &str| format!("\"{key}\":\"{id}\"");

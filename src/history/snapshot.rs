@@ -210,7 +210,7 @@ impl RepairSnapshot {
 
 /// Returns the snapshot `name`, which may be of another home. Without a name, returns the newest snapshot from before a
 /// repair of `codex_home` that was not undone yet.
-pub(crate) fn find(
+pub(crate) fn find_snapshot(
     manager_home: &Path,
     codex_home: &Path,
     name: Option<&str>,
@@ -279,7 +279,7 @@ fn stage_file(
     staged: &Path,
 ) -> Result<(), HistoryError> {
     let copy_of = |content: &SnapshotContent| snapshot.folder.join(&content.name);
-    copy_out_of_snapshot(&copy_of(content), content, staged)?;
+    copy_out(&copy_of(content), content, staged)?;
     let mut has_logs = false;
     // The `-shm` is an index of the `-wal`, which SQLite creates again.
     for suffix in ["-wal", "-journal"] {
@@ -287,7 +287,7 @@ fn stage_file(
         let mut files = snapshot.document.files.iter();
         let log = files.find(|file| file.path == path);
         if let Some(log) = log.and_then(|file| file.content.as_ref()) {
-            copy_out_of_snapshot(&copy_of(log), log, &atomic::with_suffix(staged, suffix))?;
+            copy_out(&copy_of(log), log, &atomic::with_suffix(staged, suffix))?;
             has_logs = true;
         }
     }
@@ -317,11 +317,7 @@ fn set_attributes(file: &File, content: &SnapshotContent) -> io::Result<()> {
 }
 
 /// Copies a file out of a snapshot, with its mode and mtime.
-fn copy_out_of_snapshot(
-    from: &Path,
-    content: &SnapshotContent,
-    target: &Path,
-) -> Result<(), HistoryError> {
+fn copy_out(from: &Path, content: &SnapshotContent, target: &Path) -> Result<(), HistoryError> {
     copy_file_with(from, target, |copy| set_attributes(copy, content))
 }
 

@@ -35,7 +35,7 @@ impl ThreadTitles {
 }
 
 /// Sets the titles of conversations whose rows have no names to their names in the index.
-pub(crate) fn apply_names(home: &Path, threads: &mut [ListedThread]) {
+pub(crate) fn replace_titles(home: &Path, threads: &mut [ListedThread]) {
     let unnamed = threads.iter().filter(|thread| !thread.has_name);
     let unnamed: HashSet<_> = unnamed.map(|t| ConversationId::of(&t.id)).collect();
     if unnamed.is_empty() {
@@ -64,7 +64,7 @@ pub(crate) fn read_titles(
     let database = threads::find_state_database(home, env);
     let listed = database.and_then(|database| threads::list(&database, &filter).ok());
     let mut listed = listed.unwrap_or_default();
-    apply_names(home, &mut listed);
+    replace_titles(home, &mut listed);
     let titles = listed.into_iter().filter_map(|thread| {
         let title = thread.title.lines().next()?;
         Some((thread.id.to_lowercase(), title.to_owned()))

@@ -261,7 +261,7 @@ pub(super) fn find_unprojected_bases(
         rollout::read_head(path)
             .ok()
             .flatten()
-            .and_then(|m| m.base())
+            .and_then(|m| m.base_cut())
     };
     let chain = follow_bases(read_base(leaf), projections, |cut| {
         let path = rollout::resolve_rollout_in_home(home, &find_rollout(home, &cut.rollout_id)?)?;

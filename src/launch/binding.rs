@@ -46,10 +46,9 @@ impl OpenRollouts {
         // If the folder is missing, no rollout is open.
         let real_sessions = sessions.canonical_or_self();
         // Only files open for writing: at its start Codex reads other rollouts to fill its database.
-        let open_files = process
-            .files_open_for_writing(&[&real_sessions])?
-            .into_iter();
+        let open_files = process.files_open_for_writing(&[&real_sessions])?;
         let rollouts = open_files
+            .into_iter()
             .filter(|path| RolloutName::parse(path).is_some_and(|file| file.id().is_some()))
             .filter_map(|path| Some(sessions.join(path.strip_prefix(&real_sessions).ok()?)));
         Some(rollouts.collect())
@@ -69,12 +68,7 @@ fn find_codex_started_by(table: &ProcessTable, child: ProcessId) -> Option<Proce
         return Some(child);
     }
     // The closest descendant, because the agent may itself start a Codex, which is further below.
-    let distance = |pid: u32| {
-        table
-            .ancestors(pid)
-            .iter()
-            .position(|ancestor| *ancestor == child.pid)
-    };
+    let distance = |pid: u32| table.ancestors(pid).iter().position(|id| *id == child.pid);
     let codex_pids = table.iter().map(Process::pid).filter(|pid| is_codex(*pid));
     let descendants = codex_pids.filter_map(|pid| Some((distance(pid)?, pid)));
     descendants.min().map(|(_, pid)| ProcessId::read(pid))
@@ -145,16 +139,20 @@ pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<S
     if may_be_by_account(&meta, record) {
         return None;
     }
-    let creator = meta.account().or_else(|| meta.text("creator_user_id"));
+    let creator = meta
+        .creator_account_id()
+        .or_else(|| meta.text("creator_user_id"));
     creator.map(str::to_owned)
 }
 
 /// Returns true if the rollout at `path` names the account of the launch as its creator. Codex up to 0.150
 /// records no creator, so any Codex may have made such a rollout.
-pub(crate) fn names_account_of_launch(path: &Path, record: &LaunchRecord) -> bool {
+pub(crate) fn names_account(path: &Path, record: &LaunchRecord) -> bool {
     let meta = rollout::read_head(path).ok().flatten();
     meta.is_some_and(|meta| {
-        let account = meta.account().zip(record.identity.account_id.as_deref());
+        let account = meta
+            .creator_account_id()
+            .zip(record.identity.account_id.as_deref());
         let user = meta.text("creator_user_id");
         let user = user.zip(record.identity.user_id.as_deref());
         (account.is_some() || user.is_some()) && may_be_by_account(&meta, record)
@@ -168,11 +166,13 @@ fn may_be_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
         (Some(written), Some(recorded)) => written == recorded,
         _ => true,
     };
-    agrees(meta.account(), record.identity.account_id.as_ref())
-        && agrees(
-            meta.text("creator_user_id"),
-            record.identity.user_id.as_ref(),
-        )
+    agrees(
+        meta.creator_account_id(),
+        record.identity.account_id.as_ref(),
+    ) && agrees(
+        meta.text("creator_user_id"),
+        record.identity.user_id.as_ref(),
+    )
 }
 
 /// Returns true unless a rollout names another folder or another account than those of the launch.
@@ -204,7 +204,7 @@ pub(crate) fn find_resumed_conversation(
 /// is not set. Leaves `conversation` unchanged if the rollout is missing or compressed.
 pub(crate) fn read_usage_into(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     // The binding is more important than its figures, so an error is ignored.
-    let _ = try_read_usage_into(conversation, since);
+    let _ = try_read_usage(conversation, since);
 }
 
 /// The number of bytes at the end of a running rollout that are searched for the newest token counts.
@@ -220,10 +220,7 @@ pub(crate) fn read_latest_usage_into(conversation: &mut BoundConversation, since
     read_usage_into(conversation, since);
 }
 
-fn try_read_usage_into(
-    conversation: &mut BoundConversation,
-    since: DateTime<Utc>,
-) -> io::Result<()> {
+fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) -> io::Result<()> {
     let path = Path::new(&conversation.rollout_path);
     if !path.exists() && with_suffix(path, ZST).exists() {
         return Ok(());
@@ -261,10 +258,8 @@ fn try_read_usage_into(
 pub(crate) fn read_creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
     let meta = rollout::read_head(path).ok().flatten()?;
     let meta_text = |key| meta.text(key).map(str::to_owned);
-    let (user, account) = (
-        meta_text("creator_user_id"),
-        meta_text("creator_account_id"),
-    );
+    let user = meta_text("creator_user_id");
+    let account = meta_text("creator_account_id");
     (user.is_some() || account.is_some()).then_some((user, account))
 }
 

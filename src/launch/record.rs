@@ -179,7 +179,7 @@ impl LaunchRecord {
         }
     }
 
-    pub(crate) fn conversation(&self) -> Option<&BoundConversation> {
+    pub(crate) fn last_conversation(&self) -> Option<&BoundConversation> {
         self.binding.conversations.last()
     }
 

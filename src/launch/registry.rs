@@ -196,7 +196,7 @@ impl Launches {
         }
     }
 
-    fn parse(&self, line: &IndexedLine) -> Option<LaunchRecord> {
+    fn parse_record(&self, line: &IndexedLine) -> Option<LaunchRecord> {
         serde_json::from_slice(&self.bytes[line.range.clone()]).ok()
     }
 
@@ -214,14 +214,17 @@ impl Launches {
     }
 
     /// Iterates over the launches, the newest first.
-    pub(crate) fn iter_newest_first(&self) -> impl Iterator<Item = LaunchRecord> {
-        self.lines.iter().rev().filter_map(|line| self.parse(line))
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = LaunchRecord> {
+        self.lines
+            .iter()
+            .rev()
+            .filter_map(|line| self.parse_record(line))
     }
 
     /// Iterates over the launches that are not settled, the oldest first.
     pub(crate) fn iter_unsettled(&self) -> impl Iterator<Item = LaunchRecord> {
         let unsettled_lines = self.lines.iter().filter(|line| !line.is_settled);
-        unsettled_lines.filter_map(|line| self.parse(line))
+        unsettled_lines.filter_map(|line| self.parse_record(line))
     }
 
     /// Returns the newest launch that ran the conversation with this id.
@@ -231,7 +234,7 @@ impl Launches {
         let mut newest_lines = self.lines.iter().rev();
         newest_lines.find_map(|line| {
             finder.find(&self.bytes[line.range.clone()])?;
-            self.parse(line)
+            self.parse_record(line)
                 .filter(|record| record.has_conversation(session_id))
         })
     }
@@ -343,13 +346,10 @@ mod tests {
         fs::write(&registry.path, text).unwrap();
         let launches = registry.read().unwrap();
         assert_eq!(
-            ids(launches.iter_newest_first()),
+            ids(launches.newest_first()),
             ["20260104-d", "20260102-b", "20260101-a"]
         );
-        assert_eq!(
-            launches.iter_newest_first().nth(1).unwrap().profile,
-            "other"
-        );
+        assert_eq!(launches.newest_first().nth(1).unwrap().profile, "other");
         assert!(ids(launches.iter_unsettled()).is_empty());
         assert_eq!(
             launches.count_damaged_lines(),
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(ids(appended.into_iter()), ["20260102-b"]);
         let launches = registry.read().unwrap();
         assert_eq!(
-            launches.iter_newest_first().nth(1).unwrap().run.exit_code,
+            launches.newest_first().nth(1).unwrap().run.exit_code,
             Some(3)
         );
         assert!(ids(launches.iter_unsettled()).is_empty());
@@ -404,10 +404,7 @@ mod tests {
         let after = fs::read_to_string(&registry.path).unwrap();
         assert_eq!(after.lines().count(), 3, "{after}");
         let launches = registry.read().unwrap();
-        assert_eq!(
-            ids(launches.iter_newest_first()),
-            ["20260102-b", "20260101-a"]
-        );
+        assert_eq!(ids(launches.newest_first()), ["20260102-b", "20260101-a"]);
         assert_eq!(ids(launches.iter_unsettled()), ["20260101-a"]);
         assert_eq!(launches.count_damaged_lines(), 1);
     }

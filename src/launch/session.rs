@@ -119,7 +119,7 @@ impl Launch<'_> {
 ///
 /// # Errors
 /// The launch is not possible; see [`LaunchError`].
-pub(crate) fn plan(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
+pub(crate) fn plan_launch(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
     let has_no_daemon_flag = program::read_cached_no_daemon_flag(&program, request.manager_home);
     // Planning runs no Codex. If the answer is not cached, the plan assumes a current Codex, which has the flag.
@@ -153,11 +153,9 @@ fn plan_with_program(
         let is_needed = !plan.is_current;
         (plan.profile.clone(), is_needed.then_some(plan), None)
     };
-    let daemon = if is_isolated {
-        None
-    } else {
-        daemon::find(request.codex_home)
-    };
+    let daemon = (!is_isolated)
+        .then(|| daemon::find(request.codex_home))
+        .flatten();
     let may_use_daemon = arguments.mode == InvocationMode::Interactive
         && !Arguments::parse(&args).has_option(NO_DAEMON)
         && !arguments.has_option("--remote");
@@ -219,7 +217,7 @@ fn switch_request<'a>(request: &LaunchRequest<'a>, daemon: DaemonPolicy<'a>) -> 
 ///
 /// # Errors
 /// See [`LaunchError`].
-pub(crate) fn prepare(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchError> {
+pub(crate) fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
     let arguments = Arguments::parse(request.args);
     let has_no_daemon_flag = arguments.mode == InvocationMode::Interactive
@@ -289,8 +287,8 @@ fn build_codex_command(
     // Always set, because `--codex-home` may name another home than the variable does.
     command.env("CODEX_HOME", isolated_home.unwrap_or(request.codex_home));
     if isolated_home.is_some() {
-        let database_folder = CodexConfig::read(request.codex_home)
-            .configured_database_folder(request.codex_home, request.env);
+        let database_folder =
+            CodexConfig::read(request.codex_home).database_folder(request.codex_home, request.env);
         let database_folder = database_folder.unwrap_or_else(|| request.codex_home.to_path_buf());
         command.env("CODEX_SQLITE_HOME", database_folder);
     }

@@ -120,7 +120,7 @@ pub(crate) fn complete_record(
         };
         match resumed.filter(has_grown).filter(has_late_write) {
             Some(resumed) => record.binding.conversations.push(resumed),
-            None => bind_created_conversation(record, end, other_launches),
+            None => bind_created(record, end, other_launches),
         }
     }
     let since = record.run.started_at.to_utc();
@@ -140,11 +140,7 @@ fn has_grown(conversation: &BoundConversation) -> bool {
 
 /// Binds the conversation that was created during the launch if only this launch can have created it, else records the
 /// reason.
-fn bind_created_conversation(
-    record: &mut LaunchRecord,
-    end: LaunchEnd,
-    other_launches: &OtherLaunches<'_>,
-) {
+fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &OtherLaunches<'_>) {
     if record.binding.resumed.is_some() || record.binding.unbound_because.is_some() {
         return;
     }
@@ -162,10 +158,7 @@ fn bind_created_conversation(
         // Between the last check and the end there is no time for another Codex.
         [conversation]
             if end.last_check.is_none()
-                && !binding::names_account_of_launch(
-                    Path::new(&conversation.rollout_path),
-                    record,
-                ) =>
+                && !binding::names_account(Path::new(&conversation.rollout_path), record) =>
         {
             "its rollout names no account, so another Codex may have made it".to_owned()
         }

@@ -3,8 +3,8 @@
 //! SQLite writes a compact copy, which is checked. Then the files are exchanged as a whole.
 
 use crate::codex::{
-    DatabaseError, SQLITE_FOLDER, database, database_sidecar_paths, database_view,
-    is_database_named, is_versioned_database, threads,
+    DatabaseError, SQLITE_FOLDER, database, database_sidecars, database_view, is_database_named,
+    is_versioned_database, threads,
 };
 use crate::io::{
     ClockDoubt, Environment, IoContext, IoError, atomic, disk_clock, modes, serialize_displayed,
@@ -126,7 +126,7 @@ impl VacuumPlan {
                 }
                 written => written?,
             }
-            for sidecar in database_sidecar_paths(&item.path) {
+            for sidecar in database_sidecars(&item.path) {
                 exchange.add_removal(&sidecar)?;
             }
             item.after_bytes = compact.bytes;
@@ -167,7 +167,7 @@ fn find_databases(home: &Path, env: &Environment) -> Vec<PathBuf> {
 
 fn examine(path: &Path, logs_since: Option<DateTime<Utc>>) -> Result<VacuumItem, DatabaseError> {
     let since = logs_since.filter(|_| is_database_named(path, LOGS));
-    let (pages, free, page_size, rows, old_rows) = database_view::read(path, |connection| {
+    let (pages, free, page_size, rows, old_rows) = database_view::run_query(path, |connection| {
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let (rows, old_rows) = match since {
             None => (0, 0),
@@ -256,6 +256,6 @@ fn copy_permissions(from: &Path, to: &Path) -> Result<(), VacuumError> {
 
 fn size_with_sidecars(database: &Path) -> u64 {
     let size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
-    let sidecars = database_sidecar_paths(database);
+    let sidecars = database_sidecars(database);
     size(database) + sidecars.iter().map(|path| size(path)).sum::<u64>()
 }

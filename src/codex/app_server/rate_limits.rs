@@ -123,24 +123,22 @@ fn parse_window(limit_id: &str, object: &Value, now: DateTime<Utc>, zone: Zone) 
 /// Returns the limit on spending that is used up, if any. `individualLimit` is the maximum that an
 /// administrator or the user has set. Bought credits have no reset.
 fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
-    let reached_type = text_field(limit, "rateLimitReachedType").unwrap_or_default();
+    let reached = text_field(limit, "rateLimitReachedType").unwrap_or_default();
     let individual_limit = limit.get("individualLimit");
     let remaining_percent = individual_limit.and_then(|cap| cap.get("remainingPercent")?.as_f64());
     let is_capped = remaining_percent.is_some_and(|percent| percent <= 0.0)
         || limit.get("spendControlReached").and_then(Value::as_bool) == Some(true)
-        || (reached_type.ends_with("_limit_reached") && reached_type != WINDOWS_REACHED);
+        || (reached.ends_with("_limit_reached") && reached != WINDOWS_REACHED);
     if is_capped {
         return Some(SpendCap {
             kind: CapKind::SpendLimit,
             resets_at: individual_limit.and_then(|cap| parse_time(cap, "resetsAt", zone)?),
         });
     }
-    reached_type
-        .ends_with("_credits_depleted")
-        .then_some(SpendCap {
-            kind: CapKind::Credits,
-            resets_at: None,
-        })
+    reached.ends_with("_credits_depleted").then_some(SpendCap {
+        kind: CapKind::Credits,
+        resets_at: None,
+    })
 }
 
 /// Parses the banked resets; `None` if their number is unknown. The server sends only the number if it cannot list

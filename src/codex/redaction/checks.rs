@@ -338,9 +338,7 @@ impl<'a> NamedValue<'a> {
         let is_plain_literal = next_byte.is_none_or(is_end) && !is_path && !is_type_annotation;
         // A field, as in `token=c.tokenOf` or `c.token=c.key2=void` of minified code.
         let value = self.value;
-        let is_assignment = value
-            .windows(2)
-            .any(|pair| pair[0] == b'=' && pair[1] != b'=');
+        let is_assignment = value.windows(2).any(|two| two[0] == b'=' && two[1] != b'=');
         let has_digit = token.iter().any(u8::is_ascii_digit);
         let is_field = value.contains(&b'.') && (!has_digit || is_assignment);
         let is_call = next_byte == Some(b'(');

@@ -48,14 +48,13 @@ impl<'a> UnescapedText<'a> {
     /// colours and characters without a width. Other text stays.
     pub(super) fn decode(original: &'a str) -> Self {
         // The last three begin the characters without a width.
-        let may_begin_escape =
-            |b: u8| matches!(b, b'\\' | b'&' | b'%' | b'\x1b' | 0xe2 | 0xef | 0xc2);
+        let begins_escape = |b: u8| matches!(b, b'\\' | b'&' | b'%' | b'\x1b' | 0xe2 | 0xef | 0xc2);
         let mut text = String::new();
         let mut escape_ends = Vec::new();
         let (mut copied_to, mut at) = (0, 0);
         while let Some(offset) = original.as_bytes()[at..]
             .iter()
-            .position(|b| may_begin_escape(*b))
+            .position(|b| begins_escape(*b))
         {
             at += offset;
             let Some((len, decoded_char)) = parse_escape(&original.as_bytes()[at..]) else {
@@ -184,15 +183,11 @@ fn colour_len(parameters: &[u8]) -> Option<usize> {
 
 /// Returns the ranges of texts that may be base64, with the decoded bytes. Tries each of the first four characters as
 /// the beginning, because `key=` may be a part of the base64 or stand before it.
-pub(super) fn decode_base64_candidates(
-    text: &str,
-) -> impl Iterator<Item = (Range<usize>, Vec<u8>)> {
+pub(super) fn decode_base64_parts(text: &str) -> impl Iterator<Item = (Range<usize>, Vec<u8>)> {
     let mut at = 0;
     let places = std::iter::from_fn(move || {
         loop {
-            let offset = text.as_bytes()[at..]
-                .iter()
-                .position(|b| is_base64_char(*b))?;
+            let offset = text.as_bytes()[at..].iter().position(|b| is_base64(*b))?;
             let start = at + offset;
             at = find_base64_end(text.as_bytes(), start);
             if at - start >= MIN_BASE64_BYTES {
@@ -206,14 +201,14 @@ pub(super) fn decode_base64_candidates(
     })
 }
 
-fn is_base64_char(byte: u8) -> bool {
+fn is_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_')
 }
 
 /// Returns the end of a base64 text, which may have several lines.
 fn find_base64_end(text: &[u8], start: usize) -> usize {
     let find_line_end = |from: usize| {
-        let len = text[from..].iter().position(|b| !is_base64_char(*b));
+        let len = text[from..].iter().position(|b| !is_base64(*b));
         len.map_or(text.len(), |len| from + len)
     };
     let (mut line_start, mut line_end) = (start, find_line_end(start));
@@ -240,7 +235,7 @@ fn decode_at_four_offsets(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use
         b'=' => b'A',
         b => b,
     };
-    let standard_chars = encoded.iter().copied().filter(|b| is_base64_char(*b));
+    let standard_chars = encoded.iter().copied().filter(|b| is_base64(*b));
     let standard_chars: Vec<u8> = standard_chars.map(to_standard_char).collect();
     (0..4).filter_map(move |skipped| {
         let encoded_part = standard_chars.get(skipped..)?;
@@ -295,10 +290,10 @@ mod tests {
             format!("/path/{encoded}/b"),
             lines,
         ] {
-            let mut found = decode_base64_candidates(&text);
+            let mut found = decode_base64_parts(&text);
             let has_it = |decoded: &[u8]| decoded.windows(plain.len()).any(|part| part == plain);
             assert!(found.any(|(_, decoded)| has_it(&decoded)), "{text}");
         }
-        assert_eq!(decode_base64_candidates("short words only").count(), 0);
+        assert_eq!(decode_base64_parts("short words only").count(), 0);
     }
 }

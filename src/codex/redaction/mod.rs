@@ -8,7 +8,7 @@ mod checks;
 mod encoded_text;
 mod search;
 
-use encoded_text::{UnescapedText, decode_base64_candidates};
+use encoded_text::{UnescapedText, decode_base64_parts};
 use regex::{Captures, Regex};
 use search::TextKind;
 use std::ffi::OsString;
@@ -58,18 +58,16 @@ pub(crate) fn redact_and_count(text: &str) -> (String, usize) {
     };
     let mut secret_places = find_places(text);
     let unescaped = UnescapedText::decode(text);
-    let mut decoded_places: Vec<Range<usize>> = decode_base64_candidates(&unescaped.text)
+    let mut decoded_places: Vec<Range<usize>> = decode_base64_parts(&unescaped.text)
         .filter(|(_, hidden)| find_secret(hidden).is_some())
         .map(|(place, _)| place)
         .collect();
     if unescaped.has_escapes() {
         decoded_places.extend(find_places(&unescaped.text));
     }
-    secret_places.extend(
-        decoded_places
-            .iter()
-            .map(|place| unescaped.original_range(place)),
-    );
+    for place in decoded_places {
+        secret_places.push(unescaped.original_range(&place));
+    }
     replace_places(text, secret_places)
 }
 

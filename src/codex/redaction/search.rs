@@ -152,17 +152,12 @@ impl SecretForm {
 
     /// Returns the place of the secret of this form at a keyword. `None` if the text there has not this form, or
     /// is no secret.
-    fn find_secret_at(
-        &self,
-        text: &[u8],
-        keyword_start: usize,
-        kind: TextKind,
-    ) -> Option<Range<usize>> {
+    fn find_secret_at(&self, text: &[u8], at: usize, kind: TextKind) -> Option<Range<usize>> {
         let start = match self.place {
-            FormPlace::Start if is_inside_word(text, keyword_start) => return None,
-            FormPlace::Name if continues_word(text, keyword_start) => return None,
-            FormPlace::Within => find_word_start(text, keyword_start)?,
-            _ => keyword_start,
+            FormPlace::Start if is_inside_word(text, at) => return None,
+            FormPlace::Name if continues_word(text, at) => return None,
+            FormPlace::Within => find_word_start(text, at)?,
+            _ => at,
         };
         if self.check == FormCheck::Message && kind != TextKind::Message {
             return None;

@@ -174,7 +174,7 @@ impl EventKind {
     }
 
     /// Returns the author and the text; `None` for events that have no text to search.
-    pub(crate) fn text(&self) -> Option<(Role, &str)> {
+    pub(crate) fn author_and_text(&self) -> Option<(Role, &str)> {
         match self {
             Self::User(text) => Some((Role::User, text)),
             Self::Assistant(text) | Self::Reasoning(text) => Some((Role::Assistant, text)),

@@ -3,9 +3,7 @@
 use super::command_line::CommandLine;
 use super::content::{ContentPart, PayloadText, join_texts};
 use super::event::{EventKind, TokenEvent, TokenUsage};
-use super::line_item::{
-    ItemOrigin, ParsedItems, item_with_call_id, item_without_call_id, single_item,
-};
+use super::line_item::{ItemOrigin, ParsedItems, call_item, item_without_call_id, one_item};
 use crate::codex::token_count;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -28,7 +26,7 @@ pub(super) fn parse_text_event(
 
     let event: TextEvent<'_> = serde_json::from_str(payload.json)?;
     let text = event.message.or(event.text).unwrap_or_default();
-    Ok(single_item(ItemOrigin::Event, to_kind(text.into_owned())))
+    Ok(one_item(ItemOrigin::Event, to_kind(text.into_owned())))
 }
 
 pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
@@ -38,7 +36,7 @@ pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
     }
 
     let event: RollbackEvent = serde_json::from_str(payload.json)?;
-    Ok(single_item(
+    Ok(one_item(
         ItemOrigin::Event,
         EventKind::RolledBack(event.num_turns),
     ))
@@ -72,7 +70,7 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
     let parse_content = |to_kind: fn(String) -> EventKind| -> ParsedItems {
         let content = completed.content.map_or("[]", RawValue::get);
         let parts: Vec<ContentPart<'_>> = serde_json::from_str(content)?;
-        Ok(single_item(origin, to_kind(join_texts(&parts))))
+        Ok(one_item(origin, to_kind(join_texts(&parts))))
     };
     match &*completed.kind {
         "UserMessage" => parse_content(EventKind::User),
@@ -112,10 +110,10 @@ fn parse_execution_json(payload: &str, origin: ItemOrigin) -> ParsedItems {
             name: "exec_command".to_owned(),
             text: command.into_text(),
         };
-        items.push(item_with_call_id(origin, id.clone(), kind));
+        items.push(call_item(origin, id.clone(), kind));
         if let Some(output) = execution.aggregated_output {
             let kind = EventKind::ToolOutput(output.into_owned());
-            items.push(item_with_call_id(origin, id, kind));
+            items.push(call_item(origin, id, kind));
         }
     }
     if let Some(changes) = execution.changes {
@@ -149,7 +147,7 @@ pub(super) fn parse_tokens(payload: &PayloadText<'_>) -> ParsedItems {
         total: info.total_token_usage,
         last: info.last_token_usage,
     };
-    Ok(single_item(
+    Ok(one_item(
         ItemOrigin::Event,
         EventKind::Tokens(Box::new(tokens)),
     ))

@@ -32,7 +32,7 @@ const USER: LineParts = LineParts::USER_ITEMS
 impl LineForm {
     /// Returns true if a line of this form may have a part that is wanted. `after_type` is the text after the type of
     /// the payload.
-    pub(super) fn may_have(&self, wanted: LineParts, after_type: &[u8]) -> bool {
+    pub(super) fn may_have_parts(&self, wanted: LineParts, after_type: &[u8]) -> bool {
         let has_other_parts = wanted.intersects(self.parts.without(USER));
         has_other_parts || (wanted.intersects(self.parts) && (self.may_be_user)(after_type))
     }

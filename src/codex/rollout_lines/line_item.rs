@@ -34,15 +34,15 @@ pub(crate) struct LineItems {
 pub(super) type ParsedItems = serde_json::Result<Vec<LineItem>>;
 pub(super) type ParseItems = fn(&PayloadText<'_>) -> ParsedItems;
 
-pub(super) fn single_item(origin: ItemOrigin, kind: EventKind) -> Vec<LineItem> {
+pub(super) fn one_item(origin: ItemOrigin, kind: EventKind) -> Vec<LineItem> {
     vec![item_without_call_id(origin, kind)]
 }
 
 pub(super) fn item_without_call_id(origin: ItemOrigin, kind: EventKind) -> LineItem {
-    item_with_call_id(origin, None, kind)
+    call_item(origin, None, kind)
 }
 
-pub(super) fn item_with_call_id(
+pub(super) fn call_item(
     origin: ItemOrigin,
     call_id: Option<Cow<'_, str>>,
     kind: EventKind,

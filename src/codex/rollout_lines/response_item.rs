@@ -3,9 +3,7 @@
 use super::command_line::{CommandLine, extract_command};
 use super::content::{ContentPart, PayloadText, extract_output, is_injected, join_texts};
 use super::event::EventKind;
-use super::line_item::{
-    ItemOrigin, ParsedItems, item_with_call_id, item_without_call_id, single_item,
-};
+use super::line_item::{ItemOrigin, ParsedItems, call_item, item_without_call_id, one_item};
 use super::line_parts::LineParts;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -63,7 +61,7 @@ pub(super) fn parse_message(payload: &PayloadText<'_>) -> ParsedItems {
         "assistant" => EventKind::Assistant(text),
         _ => return Ok(Vec::new()),
     };
-    Ok(single_item(ItemOrigin::Item, kind))
+    Ok(one_item(ItemOrigin::Item, kind))
 }
 
 pub(super) fn parse_reasoning(payload: &PayloadText<'_>) -> ParsedItems {
@@ -92,20 +90,12 @@ pub(super) fn parse_tool_call(payload: &PayloadText<'_>) -> ParsedItems {
     let name = call.name.or_else(|| payload.payload_type());
     let name = name.unwrap_or_default().into_owned();
     let kind = EventKind::ToolCall { name, text };
-    Ok(vec![item_with_call_id(
-        ItemOrigin::Item,
-        call.call_id,
-        kind,
-    )])
+    Ok(vec![call_item(ItemOrigin::Item, call.call_id, kind)])
 }
 
 pub(super) fn parse_tool_result(payload: &PayloadText<'_>) -> ParsedItems {
     let result: ToolResult<'_> = serde_json::from_str(payload.json)?;
     let text = result.output.map(extract_output).unwrap_or_default();
     let kind = EventKind::ToolOutput(text);
-    Ok(vec![item_with_call_id(
-        ItemOrigin::Item,
-        result.call_id,
-        kind,
-    )])
+    Ok(vec![call_item(ItemOrigin::Item, result.call_id, kind)])
 }

@@ -2,7 +2,7 @@
 
 use super::content::PayloadText;
 use super::event::{EventKind, SessionMetaLine};
-use super::line_item::{ItemOrigin, ParsedItems, single_item};
+use super::line_item::{ItemOrigin, ParsedItems, one_item};
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -11,20 +11,17 @@ pub(super) fn parse_session_meta(payload: &PayloadText<'_>) -> ParsedItems {
         payload: serde_json::from_str(payload.json)?,
         has_envelope: payload.has_envelope,
     });
-    Ok(single_item(ItemOrigin::Item, EventKind::Meta(meta)))
+    Ok(one_item(ItemOrigin::Item, EventKind::Meta(meta)))
 }
 
 pub(super) fn parse_turn_context(payload: &PayloadText<'_>) -> ParsedItems {
     let context = serde_json::from_str(payload.json)?;
-    Ok(single_item(
-        ItemOrigin::Item,
-        EventKind::TurnContext(context),
-    ))
+    Ok(one_item(ItemOrigin::Item, EventKind::TurnContext(context)))
 }
 
 pub(super) fn parse_request(payload: &PayloadText<'_>) -> ParsedItems {
     let record = serde_json::from_str(payload.json)?;
-    Ok(single_item(ItemOrigin::Item, EventKind::Request(record)))
+    Ok(one_item(ItemOrigin::Item, EventKind::Request(record)))
 }
 
 pub(super) fn parse_compaction(payload: &PayloadText<'_>) -> ParsedItems {
@@ -36,5 +33,5 @@ pub(super) fn parse_compaction(payload: &PayloadText<'_>) -> ParsedItems {
     // The history that replaces the messages repeats them, so it is not read.
     let Compacted { message } = serde_json::from_str(payload.json)?;
     let kind = EventKind::Compaction(message.unwrap_or_default().into_owned());
-    Ok(single_item(ItemOrigin::Item, kind))
+    Ok(one_item(ItemOrigin::Item, kind))
 }

@@ -66,14 +66,14 @@ impl ResetContext {
             return now.checked_add_signed(span).map(|at| zone.at(&at));
         }
         let WallTime { day, time } = time_format::parse(text)?;
-        let window_length = minutes.map(|m| Duration::minutes(i64::from(m)));
+        let length = minutes.map(|m| Duration::minutes(i64::from(m)));
         match (day, time) {
             (None, Some(time)) => {
                 let next = zone.next_occurrence(time, None, &now);
-                let latest = window_length
-                    .filter(|window_length| *window_length < Duration::hours(24))
+                let latest = length
+                    .filter(|length| *length < Duration::hours(24))
                     // A window cannot reset later than its length from now; clocks may differ by ten minutes.
-                    .map(|window_length| now + window_length + Duration::minutes(10));
+                    .map(|length| now + length + Duration::minutes(10));
                 if latest.is_some_and(|latest| next > latest) {
                     let day_before = now.checked_sub_signed(Duration::hours(24))?;
                     return Some(zone.next_occurrence(time, None, &day_before));
@@ -85,10 +85,8 @@ impl ResetContext {
             }
             (Some(Day::Date { year, month, day }), time) => {
                 let time = time.unwrap_or(NaiveTime::MIN);
-                let window_length = window_length
-                    .unwrap_or(Duration::days(31))
-                    .max(Duration::days(1));
-                resolve_date(year, (month, day), time, window_length, &now, zone)
+                let length = length.unwrap_or(Duration::days(31)).max(Duration::days(1));
+                resolve_date(year, (month, day), time, length, &now, zone)
             }
             (None, None) => None,
         }

@@ -62,7 +62,7 @@ pub(crate) fn list_as<T>(
     mut convert: impl FnMut(ListedThread) -> T,
 ) -> Result<Vec<T>, DatabaseError> {
     let names: Vec<_> = VALUES.split(' ').collect();
-    database_view::read(path, |connection| {
+    database_view::run_query(path, |connection| {
         let schema = Schema::read(connection)?;
         if !schema.has_threads() {
             return Ok(Vec::new());
@@ -91,7 +91,7 @@ pub(crate) struct ThreadCounts {
 /// # Errors
 /// The database cannot be read.
 pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
-    database_view::read(path, |connection| {
+    database_view::run_query(path, |connection| {
         let schema = Schema::read(connection)?;
         if !schema.has_threads() {
             return Ok(ThreadCounts::default());

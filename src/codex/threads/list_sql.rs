@@ -13,7 +13,7 @@ const MAX_LOOKUPS: usize = 2000;
 
 impl Schema {
     fn subagent_condition_sql(&self) -> String {
-        let (source, kind) = (self.column_sql("source"), self.column_sql("thread_source"));
+        let (source, kind) = (self.column("source"), self.column("thread_source"));
         format!(
             "(coalesce({kind}, '') = 'subagent' OR coalesce({source}, '') LIKE '%\"subagent\"%')"
         )
@@ -45,17 +45,15 @@ impl Schema {
     }
 
     fn order_sql(&self, order: ThreadOrder) -> String {
-        let (updated, created) = (
-            self.updated_column_and_unit().0,
-            self.created_column_and_unit().0,
-        );
+        let (updated, _) = self.updated_column_and_unit();
+        let (created, _) = self.created_column_and_unit();
         match order {
             ThreadOrder::Updated => format!("{updated} DESC, t.id DESC"),
             ThreadOrder::Created => format!("{created} DESC, t.id DESC"),
-            ThreadOrder::Tokens => format!("{} DESC, t.id DESC", self.column_sql("tokens_used")),
-            ThreadOrder::Title => format!("{}, t.id", self.column_sql("title")),
+            ThreadOrder::Tokens => format!("{} DESC, t.id DESC", self.column("tokens_used")),
+            ThreadOrder::Title => format!("{}, t.id", self.column("title")),
             ThreadOrder::Project => {
-                format!("{}, {updated} DESC, t.id DESC", self.column_sql("cwd"))
+                format!("{}, {updated} DESC, t.id DESC", self.column("cwd"))
             }
         }
     }
@@ -85,19 +83,17 @@ impl Schema {
             }
         }
         if filter.without_archived {
-            let archived = self.column_sql("archived");
+            let archived = self.column("archived");
             clauses.sql.push(format!("coalesce({archived}, 0) = 0"));
         }
         if filter.only_archived {
-            clauses
-                .sql
-                .push(format!("{} = 1", self.column_sql("archived")));
+            clauses.sql.push(format!("{} = 1", self.column("archived")));
         }
         if filter.only_subagents {
             clauses.sql.push(self.subagent_condition_sql());
         }
         if let Some(branch) = &filter.branch {
-            let condition = format!("{} = ?", self.column_sql("git_branch"));
+            let condition = format!("{} = ?", self.column("git_branch"));
             clauses.add(&condition, [branch.clone()]);
         }
         if filter.without_subagents {
@@ -123,7 +119,7 @@ impl Schema {
     }
 
     fn add_folder_condition(&self, clauses: &mut Clauses, folders: &[String]) {
-        let cwd = self.column_sql("cwd");
+        let cwd = self.column("cwd");
         let prefixes: Vec<_> = folders
             .iter()
             .map(|folder| with_separator(folder))
@@ -143,11 +139,11 @@ impl Schema {
         let mut values = Vec::new();
         let (account_id, user_id) = (&account.account_id, &account.user_id);
         if let Some(id) = account_id {
-            creator_conditions.push(format!("{} = ?", self.column_sql("creator_account_id")));
+            creator_conditions.push(format!("{} = ?", self.column("creator_account_id")));
             values.push(id.clone());
         }
         if let Some(id) = user_id {
-            let user_column = self.column_sql("creator_user_id");
+            let user_column = self.column("creator_user_id");
             // Older versions recorded no user. Such a conversation matches by its account, if that is known.
             let may_be_unknown = account_id.is_some();
             let default_user = if may_be_unknown { "?" } else { "''" };

@@ -72,7 +72,7 @@ pub(crate) fn fold_rows<T>(
     mut add_row: impl FnMut(&mut T, ThreadRow),
 ) -> Result<Option<T>, DatabaseError> {
     let names: Vec<_> = VALUES.split(' ').collect();
-    database_view::read(path, |connection| {
+    database_view::run_query(path, |connection| {
         let schema = Schema::read(connection)?;
         if !schema.has_threads() {
             return Ok(None);
@@ -96,7 +96,7 @@ pub(crate) fn fold_rows<T>(
 /// # Errors
 /// The database cannot be read.
 pub(crate) fn find_subagent_ids(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
-    database_view::read(path, |connection| {
+    database_view::run_query(path, |connection| {
         if !Schema::read(connection)?.has_edges {
             return Ok(Vec::new());
         }

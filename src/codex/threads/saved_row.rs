@@ -16,7 +16,7 @@ use std::path::Path;
 /// # Errors
 /// The database cannot be read, or has no table `threads`.
 pub(crate) fn read(path: &Path, id: &str) -> Result<Option<RowValues>, DatabaseError> {
-    database_view::read(path, |connection| {
+    database_view::run_query(path, |connection| {
         let mut select = connection.prepare("SELECT * FROM threads WHERE id=?1 COLLATE NOCASE")?;
         let names: Vec<String> = select.column_names().map(Into::into).collect();
         let mut rows = select.query([id])?;

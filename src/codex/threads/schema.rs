@@ -27,10 +27,8 @@ impl Schema {
             })?;
             rows.collect::<rusqlite::Result<HashMap<String, bool>>>()
         };
-        let (threads, edges) = (
-            read_columns("threads")?,
-            read_columns("thread_spawn_edges")?,
-        );
+        let threads = read_columns("threads")?;
+        let edges = read_columns("thread_spawn_edges")?;
         Ok(Self {
             columns: threads,
             has_edges: edges.contains_key("child_thread_id")
@@ -54,7 +52,7 @@ impl Schema {
     }
 
     /// Returns the SQL of a column: `NULL` if this version of Codex does not have the column.
-    pub(super) fn column_sql(&self, name: &str) -> String {
+    pub(super) fn column(&self, name: &str) -> String {
         if self.has_column(name) {
             format!("t.{name}")
         } else {
@@ -66,9 +64,9 @@ impl Schema {
     /// could not use Codex's index.
     fn time_column_and_unit(&self, millis: &str, seconds: &str) -> (String, i64) {
         if self.has_column(millis) {
-            (self.column_sql(millis), 1)
+            (self.column(millis), 1)
         } else {
-            (self.column_sql(seconds), 1000)
+            (self.column(seconds), 1000)
         }
     }
 
@@ -88,7 +86,7 @@ impl Schema {
 
     /// Returns the SQL of a time in milliseconds. A row of an older version has its times in seconds only.
     fn millis_sql(&self, millis: &str, seconds: &str) -> String {
-        let (millis, seconds) = (self.column_sql(millis), self.column_sql(seconds));
+        let (millis, seconds) = (self.column(millis), self.column(seconds));
         format!("coalesce(nullif({millis}, 0), {seconds} * 1000)")
     }
 
@@ -98,13 +96,13 @@ impl Schema {
             "created_ms" => self.millis_sql("created_at_ms", "created_at"),
             "updated_ms" => self.millis_sql("updated_at_ms", "updated_at"),
             // Only first lines are shown, and a title may be a whole first message.
-            "title_line" => format!("substr({}, 1, {MAX_LINE_CHARS})", self.column_sql("title")),
-            "message_line" => format!("substr({}, 1, {MAX_LINE_CHARS})", self.column_sql("first_user_message")),
+            "title_line" => format!("substr({}, 1, {MAX_LINE_CHARS})", self.column("title")),
+            "message_line" => format!("substr({}, 1, {MAX_LINE_CHARS})", self.column("first_user_message")),
             "parent" if self.has_edges => {
                 "(SELECT e.parent_thread_id FROM thread_spawn_edges e WHERE e.child_thread_id = t.id)"
                     .to_owned()
             }
-            column => self.column_sql(column),
+            column => self.column(column),
         }
     }
 }

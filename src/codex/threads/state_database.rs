@@ -16,7 +16,7 @@ pub(crate) fn find_state_database(home: &Path, env: &Environment) -> Option<Path
 
 /// Returns the folder in which Codex keeps the databases of `home`.
 pub(crate) fn find_state_folder(home: &Path, env: &Environment) -> PathBuf {
-    let configured = CodexConfig::read(home).configured_database_folder(home, env);
+    let configured = CodexConfig::read(home).database_folder(home, env);
     configured.unwrap_or_else(|| home.to_path_buf())
 }
 

@@ -57,7 +57,7 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
     require_codex_home(context)?;
     let home = context.codex_home();
     // `sqlite_home` or CODEX_SQLITE_HOME may have the databases on another disk.
-    let databases = CodexConfig::read(home).configured_database_folder(home, &context.env);
+    let databases = CodexConfig::read(home).database_folder(home, &context.env);
     let state = context.state_database();
     let report = storage::measure(
         home,

@@ -5,7 +5,7 @@ use super::plan::{self, IndexCandidate, RolloutStamp, ShownFields};
 use super::store::IndexStore;
 use crate::codex::threads::{self, ListedThread, ThreadCounts, ThreadFilter};
 use crate::history::files::{self, without_zst};
-use crate::history::thread_titles::{ThreadTitles, apply_names};
+use crate::history::thread_titles::{ThreadTitles, replace_titles};
 use crate::history::{SkippedFile, rollout, session_index, thread_rollouts};
 use crate::io::parallel;
 use chrono::{DateTime, Utc};
@@ -81,7 +81,7 @@ fn list_threads(
         return Ok(Vec::new());
     };
     let mut threads = threads::list(database, filter)?;
-    apply_names(source.home, &mut threads);
+    replace_titles(source.home, &mut threads);
     Ok(threads)
 }
 

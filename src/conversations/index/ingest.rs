@@ -72,7 +72,7 @@ pub(super) fn ingest(
 /// rollout cannot be read any more.
 fn is_next_text_of_parent(parent: &mut EventReader, event: &RolloutEvent) -> bool {
     while let Ok(Some(original)) = parent.next_event() {
-        if original.kind.text().is_some() {
+        if original.kind.author_and_text().is_some() {
             return original.kind == event.kind;
         }
     }

@@ -160,7 +160,7 @@ pub(super) fn gather_conversations(
         orphans: 0,
         without_id: 0,
     };
-    let mut files = files::find(home)?;
+    let mut files = files::find_rollouts(home)?;
     // A file name has the id of its conversation, so archived rollouts are not read.
     for file in files.extract_if(.., |file| file.is_archived) {
         let name = RolloutName::parse(&file.relative);

@@ -38,7 +38,7 @@ impl SessionMeta {
 
     /// Returns the workspace account that created the conversation. `None` if Codex recorded none: then every account
     /// sees the conversation.
-    pub(crate) fn account(&self) -> Option<&str> {
+    pub(crate) fn creator_account_id(&self) -> Option<&str> {
         self.text("creator_account_id")
     }
 
@@ -50,7 +50,7 @@ impl SessionMeta {
 
     /// Returns the rollout that this one continues, and the position at which this one branches off. `None` if the
     /// metadata lacks a part of these facts.
-    pub(crate) fn base(&self) -> Option<RolloutCut> {
+    pub(crate) fn base_cut(&self) -> Option<RolloutCut> {
         let ordinal = self.payload.pointer("/history_base/end_ordinal_exclusive");
         Some(RolloutCut {
             rollout_id: self.base_id()?.to_lowercase(),

@@ -195,7 +195,7 @@ fn search_from_end<T>(
 /// text. Codex records a message as an item, an event, or both, so items count only if there are no events.
 pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
     let mut lines = LineReader::new(open(path)?);
-    let (mut item_count, mut event_count) = (0, 0);
+    let (mut items, mut events) = (0, 0);
     let parts = LineParts::USER_ITEMS.union(LineParts::USER_EVENTS);
     while let Some(placed) = lines.next_placed()? {
         if end.is_some_and(|end| placed.offset >= end) {
@@ -207,15 +207,11 @@ pub(crate) fn count_turns(path: &Path, end: Option<u64>) -> io::Result<usize> {
         let line_items = rollout_lines::parse(line, parts).unwrap_or_default().items;
         for item in line_items {
             match (item.kind, item.origin) {
-                (EventKind::User(_), ItemOrigin::Item) => item_count += 1,
-                (EventKind::User(_), _) => event_count += 1,
+                (EventKind::User(_), ItemOrigin::Item) => items += 1,
+                (EventKind::User(_), _) => events += 1,
                 _ => {}
             }
         }
     }
-    Ok(if event_count > 0 {
-        event_count
-    } else {
-        item_count
-    })
+    Ok(if events > 0 { events } else { items })
 }

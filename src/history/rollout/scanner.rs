@@ -82,9 +82,9 @@ impl Scanner {
         if bytes.is_empty() {
             return;
         }
-        match rollout_lines::classify(bytes, self.wanted_parts()) {
+        match rollout_lines::parse_wanted(bytes, self.wanted_parts()) {
             LineContent::Skipped { timestamp }
-                if known_to_be_complete.unwrap_or_else(|| json::is_complete(bytes)) =>
+                if known_to_be_complete.unwrap_or_else(|| json::is_complete_object(bytes)) =>
             {
                 self.note_time(timestamp);
             }

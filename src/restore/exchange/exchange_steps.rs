@@ -75,7 +75,7 @@ fn plan_outside_databases(
     for name in names {
         let live = folder.join(&name);
         // SQLite would apply an old `-wal` to the new database.
-        for sidecar in home::database_sidecar_paths(&live)
+        for sidecar in home::database_sidecars(&live)
             .into_iter()
             .filter(|p| p.exists())
         {

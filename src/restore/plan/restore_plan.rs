@@ -191,7 +191,7 @@ impl RestorePlan {
         let mut sidecars = Vec::new();
         for database in changed.filter(|name| is_database(name) && !name.is_reserved()) {
             let is_new = self.added.contains(database.as_path());
-            let paths = home::database_sidecar_paths(database.as_path()).into_iter();
+            let paths = home::database_sidecars(database.as_path()).into_iter();
             let removed = paths.filter(|path| !is_new || live_names.contains(path));
             sidecars.extend(removed.filter_map(|path| EntryName::from_path(&path).ok()));
         }

@@ -3,7 +3,7 @@
 use super::live_files::read_stored_target;
 use super::restore_plan::RestorePlan;
 use crate::archive::{ArchiveManifest, FileEntry, NameSet};
-use crate::codex::home::database_sidecar_paths;
+use crate::codex::home::database_sidecars;
 use crate::codex::{HomeEntryKind, kind_of};
 use crate::io::{Progress, ReportingReader, file_open, modified_ns};
 use std::path::Path;
@@ -34,7 +34,7 @@ fn is_equal(path: &Path, file: &FileEntry) -> bool {
     // A `-wal` can have changes that the database file does not have yet.
     let has_log = |path: &Path| path.metadata().is_ok_and(|meta| meta.len() > 0);
     let is_database = kind_of(file.path.as_path()) == HomeEntryKind::Database;
-    let has_changes = is_database && database_sidecar_paths(path).iter().any(|log| has_log(log));
+    let has_changes = is_database && database_sidecars(path).iter().any(|log| has_log(log));
     let meta = path.symlink_metadata();
     meta.is_ok_and(|meta| {
         meta.is_file()

@@ -35,7 +35,7 @@ pub(crate) fn check_python_copies(work: &mut Workspace<'_>) -> Result<(), Restor
             continue;
         }
         // Only the `-wal` is used: SQLite deletes files that a rollback journal names.
-        let [_, shm, journal] = home::database_sidecar_paths(&path);
+        let [_, shm, journal] = home::database_sidecars(&path);
         // The `-shm` is of the process that had the database open when it was copied. SQLite creates a new one.
         tree::remove(&shm)?;
         if journal.metadata().is_ok_and(|m| m.len() > 0) {
@@ -274,7 +274,7 @@ impl DatabaseAdapter<'_, '_> {
             return;
         };
         let plan = &mut self.work.plan;
-        let sidecars = home::database_sidecar_paths(name.as_path()).into_iter();
+        let sidecars = home::database_sidecars(name.as_path()).into_iter();
         plan.removed
             .extend(sidecars.filter_map(|path| EntryName::from_path(&path).ok()));
         if database.staged.exists() {

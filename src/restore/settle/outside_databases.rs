@@ -133,7 +133,7 @@ fn check_home_uses(
     let configs = [CodexConfig::read(home), CodexConfig::default()];
     let mut own = configs
         .iter()
-        .filter_map(|config| config.configured_database_folder(home, request.env));
+        .filter_map(|config| config.database_folder(home, request.env));
     let is_own = own.any(|path| links::resolve_links(&path) == folder);
     if is_own || request.may_write_outside {
         Ok(())
@@ -163,7 +163,7 @@ fn check_space(
 
 /// Returns the folder of the databases by `config` or the environment, if it is outside of the home.
 fn outside_folder(config: &CodexConfig, home: &Path, env: &Environment) -> Option<PathBuf> {
-    let databases = links::resolve_links(&config.configured_database_folder(home, env)?);
+    let databases = links::resolve_links(&config.database_folder(home, env)?);
     Some(databases).filter(|databases| !databases.starts_with(links::resolve_links(home)))
 }
 

@@ -264,7 +264,7 @@ fn keep_damaged_database(
         live_copy.symlink_metadata().is_err() && !stage.staged_path(name).exists()
     };
     let folder = names.find(is_free).unwrap_or_default();
-    for path in std::iter::once(live.to_path_buf()).chain(home::database_sidecar_paths(live)) {
+    for path in std::iter::once(live.to_path_buf()).chain(home::database_sidecars(live)) {
         if path.symlink_metadata().is_err() {
             continue;
         }
