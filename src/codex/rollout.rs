@@ -359,7 +359,7 @@ mod tests {
             (format!("rollout-x_{own}"), Some((own, own)), false),
         ] {
             let file = RolloutName::parse(Path::new(&format!("{name}.jsonl.zst"))).unwrap();
-            assert_eq!(file.ids(), ids, "{name}");
+            assert_eq!(file.thread_and_rollout_id(), ids, "{name}");
             assert_eq!(file.is_rewind(), is_rewind, "{name}");
         }
     }
@@ -380,7 +380,7 @@ mod tests {
             let mut reader = SizeLimitedReader {
                 reader: bytes,
                 limit: left,
-                left,
+                remaining: left,
             };
             let mut all = Vec::new();
             reader.read_to_end(&mut all).map(|_| all)

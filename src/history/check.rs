@@ -83,7 +83,7 @@ fn compare_files(
     let fold_result = database.map(|path| {
         let start = || Differences::new(conversations.files.len());
         threads::fold_rows(path, start, |differences, row| {
-            differences.add_row(&input, &row)
+            differences.add_row(&input, &row);
         })
     });
     let (differences, database_problem) = match fold_result {

@@ -323,7 +323,7 @@ mod tests {
         let index = ThreadNameIndex::read_some(home.path(), &ids).unwrap();
         assert_eq!(name(&index, one), "new");
         assert_eq!(name(&index, "a"), "escaped");
-        assert!(!index.has(&ConversationId::of(two)));
+        assert!(!index.has_line(&ConversationId::of(two)));
     }
 
     #[test]

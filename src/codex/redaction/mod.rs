@@ -308,7 +308,7 @@ mod tests {
             "密码 password=?，然后",
             "(password: ?)",
         ] {
-            let (redacted, _) = redact_and_count(&text.replace_places('?', &password));
+            let (redacted, _) = redact_and_count(&text.replace('?', &password));
             assert!(!redacted.contains(&password), "{redacted}");
         }
     }
@@ -332,19 +332,19 @@ mod tests {
         let key = format!("sk-proj-{}", random(40));
         let base64 = base64::engine::general_purpose::STANDARD.encode(format!("user:{key}\n"));
         for hidden in [
-            key.replace_places('-', r"\u002d"),
-            key.replace_places('-', r"\\u002D"),
-            key.replace_places('-', "&#45;"),
-            key.replace_places('-', "&#x2d;"),
-            key.replace_places('-', "%2D"),
-            key.replace_places('-', r"\-"),
-            key.replace_places("proj", "\u{1b}[31mproj\u{1b}[0m"),
-            key.replace_places('-', "-\u{200b}"),
+            key.replace('-', r"\u002d"),
+            key.replace('-', r"\\u002D"),
+            key.replace('-', "&#45;"),
+            key.replace('-', "&#x2d;"),
+            key.replace('-', "%2D"),
+            key.replace('-', r"\-"),
+            key.replace("proj", "\u{1b}[31mproj\u{1b}[0m"),
+            key.replace('-', "-\u{200b}"),
             format!(r"x\n{key}"),
             base64.clone(),
-            base64.replace_places('=', ""),
+            base64.replace('=', ""),
             format!("/path/{base64}/b?key={base64}"),
-            base64.replace_places('=', r"\u003d"),
+            base64.replace('=', r"\u003d"),
         ] {
             let (text, count) = redact_and_count(&format!("ü {{\"a\": \"{hidden}\"}} ü"));
             let expected = hidden.matches(&base64).count().max(1);

@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> Vec<String> {
-        let fields = split(text);
+        let fields = split_fields(text);
         let line = |field: &StatusField| format!("{}={}", field.text, field.lines.join("|"));
         fields.iter().map(line).collect()
     }
@@ -293,7 +293,7 @@ on 24 Nov)
     #[test]
     fn the_lines_of_an_unclosed_bracket_are_limited() {
         let text = format!("Weekly limit: (\n{}", "x\n".repeat(100_000));
-        let fields = split(&text);
+        let fields = split_fields(&text);
         assert_eq!((fields.len(), fields[0].lines.len()), (1, MAX_LINES));
     }
 

@@ -126,15 +126,15 @@ fn parse_reset_time(rest: &str) -> Option<Option<&str>> {
     if rest.is_empty() {
         return Some(None);
     }
-    let reset = match rest.strip_prefix('(') {
-        Some(reset) => {
-            let (reset, after) = reset.split_once(')')?;
+    let inner = match rest.strip_prefix('(') {
+        Some(inner) => {
+            let (inner, after) = inner.split_once(')')?;
             // Text of another program after the bracket is harmless, but a second figure is not.
-            (!after.contains('%')).then_some(reset)?
+            (!after.contains('%')).then_some(inner)?
         }
         None => rest,
     };
-    let time = strip_prefix_ignoring_case(reset.trim(), "resets")?;
+    let time = strip_prefix_ignoring_case(inner.trim(), "resets")?;
     Some(Some(time.trim_start_matches([':', ' ']).trim_end()))
 }
 

@@ -167,7 +167,7 @@ pub(super) fn gather_conversations(
         let id = name.and_then(|name| name.id().map(ConversationId::of));
         set.excluded.extend(id);
     }
-    let includes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
+    let takes_orphans = include_orphans || set.source == RebuildSource::Rollouts;
     let mut orphans = BTreeMap::new();
     let paths = files.iter().map(|file| file.path(home));
     let read = rollout::read_head;
@@ -183,7 +183,7 @@ pub(super) fn gather_conversations(
         let new_orphan = || RebuildConversation::new(meta.id.clone(), None);
         match set.position(&meta.id) {
             Some(place) => set.conversations[place].add_rollout(files[i].clone(), &meta),
-            None if includes_orphans => {
+            None if takes_orphans => {
                 let orphan = orphans.entry(meta.id.clone()).or_insert_with(new_orphan);
                 orphan.add_rollout(files[i].clone(), &meta);
             }
