@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// The number of bytes of a first line that are examined. Codex writes the keys before the instructions.
 const FORM_BYTES: u64 = 4096;
 
-/// Returns the rollout at a path that Codex recorded, if it [is one of the home](resolve_rollout_in_home). The path may name
-/// the plain form, and the file be compressed, or the reverse.
+/// Returns the rollout at a path that Codex recorded, if it [is one of the home](resolve_rollout_in_home). The path may
+/// name the plain form, and the file be compressed, or the reverse.
 pub(crate) fn find_recorded_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
     find_existing_below(home, recorded).filter(|path| may_be_conversation(path))
 }
