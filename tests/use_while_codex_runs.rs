@@ -11,7 +11,7 @@ use crate::support::sign_in::{
     SignIn, expired_auth, read_refresh_token, write_auth, write_auth_text,
 };
 use crate::support::terminal::{LINES, Terminal};
-use codex_manager::testing::codex::process::find_daemon_turns;
+use codex_manager::testing::codex::process::find_busy_conversations;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -98,7 +98,7 @@ fn the_daemon_of_the_tui_keeps_its_account_until_it_is_stopped() {
     assert_same_tree(&before, &lab.world.tree("home/.codex-manager"));
     // The manager sees a turn only after Codex has recorded its beginning.
     wait_until("a turn of the daemon is recorded", || {
-        !find_daemon_turns(&home).is_empty()
+        !find_busy_conversations(&home).is_empty()
     });
     let refused = lab.manager(["use", "bob", "--stop-daemon"]).code(3);
     assert!(refused.stderr.contains("at work on"), "{refused}");

@@ -66,7 +66,7 @@ fn is_beneath(home: &Path, folder: &Path) -> bool {
 /// Returns the Codex programs that run on an isolated home, its background daemon included.
 fn find_users(home: &Path) -> Vec<Holder> {
     let mut users = find_codex(home);
-    users.extend(daemon::find(home).map(|daemon| Holder::of_daemon(daemon.pid)));
+    users.extend(daemon::find(home).map(|daemon| Holder::from_daemon_pid(daemon.pid)));
     users
 }
 

@@ -244,7 +244,7 @@ impl Profiles {
             bytes
         };
         let home = self.scratch_home(account);
-        let config = config::scratch_config(codex_home, config::SERVER_KEYS);
+        let config = config::format_scratch_config(codex_home, config::SERVER_KEYS);
         atomic::write(&home.join(CONFIG_TOML), config.as_bytes())?;
         // Reuse the installation id, so that the servers do not see a new installation per probe.
         if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {

@@ -107,7 +107,7 @@ impl LoginHome {
             note,
             _lock: lock,
         };
-        sign_in::prepare(&home.codex_home(), codex_home)?;
+        sign_in::create_login_home(&home.codex_home(), codex_home)?;
         Ok(home)
     }
 

@@ -57,7 +57,7 @@ impl CaptureScope {
         }
         match self.mode {
             BackupMode::Full => true,
-            BackupMode::Auth => kind.is_account(),
+            BackupMode::Auth => kind.is_login_or_setting(),
             BackupMode::Sessions => kind.is_conversation(),
         }
     }

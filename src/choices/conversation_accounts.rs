@@ -59,7 +59,7 @@ impl ConversationAccounts {
     pub(crate) fn read_all(context: &Context) -> Result<Self> {
         let mut accounts = Self::read(context)?;
         let mut launched = HashMap::new();
-        for record in accounts.launches.newest() {
+        for record in accounts.launches.newest_first() {
             let account = launch_account(&record);
             for conversation in record.binding.conversations {
                 // The newest launch of a conversation decides.

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::conversations::named_conversation::NamedConversation;
 use crate::error::{CommandError, Result};
 use crate::history::id::ConversationId;
-use crate::history::rollout::{recorded_rollout, require_in_home};
+use crate::history::rollout::{find_recorded_rollout, resolve_rollout_in_home};
 use crate::history::session_index::ThreadNameIndex;
 use crate::history::{thread_choice, thread_rollouts};
 use crate::io::{shell, similar};
@@ -48,7 +48,7 @@ impl<'r> ChosenConversation<'r> {
                 ));
             }
         }
-        let id = thread_choice::parse_id_in_path(text).unwrap_or_else(|| text.to_owned());
+        let id = thread_choice::parse_thread_id_in_path(text).unwrap_or_else(|| text.to_owned());
         if let Some(rollout) = locate_rollout(home, &id, "") {
             let (row, rollout) = (None, Some(rollout));
             return Ok(Self { id, row, rollout });
@@ -117,7 +117,7 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     // A path may name an older rollout of a rewound conversation, which Codex does not show.
     let named = context.env.absolute(Path::new(text));
     let named = RolloutName::parse(&named)
-        .and_then(|_| require_in_home(&context.settings.codex_home, &named));
+        .and_then(|_| resolve_rollout_in_home(&context.settings.codex_home, &named));
     let rollout = named.or(rollout).ok_or_else(|| {
         let recorded = row.map_or("", |row| &row.rollout_path);
         let message = format!("the home has no rollout of the conversation: {recorded}");
@@ -260,9 +260,10 @@ fn explain_trashed(text: &str, context: &Context) -> Option<CommandError> {
 /// Returns the rollout of a conversation: at the path that Codex recorded, else by its id.
 fn locate_rollout(home: &Path, id: &str, recorded: &str) -> Option<PathBuf> {
     let by_id = || {
-        thread_rollouts::find_newest_rollout(home, id).and_then(|path| require_in_home(home, &path))
+        thread_rollouts::find_newest_rollout(home, id)
+            .and_then(|path| resolve_rollout_in_home(home, &path))
     };
-    recorded_rollout(home, recorded).or_else(by_id)
+    find_recorded_rollout(home, recorded).or_else(by_id)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::conversations::index::Thoroughness;
 use crate::conversations::search::evaluate::{self, FoundConversation};
 use crate::error::{CommandError, Result};
-use crate::history::thread_titles::apply_names;
+use crate::history::thread_titles::replace_titles;
 use crate::io::progress::is_interrupted;
 use std::collections::HashSet;
 use std::path::Path;
@@ -21,7 +21,7 @@ use std::path::Path;
 /// The database cannot be read.
 pub(crate) fn list_threads(filter: &ThreadFilter, context: &Context) -> Result<Vec<ListedThread>> {
     let mut threads = list_threads_as(filter, context, |thread| thread)?;
-    apply_names(context.codex_home(), &mut threads);
+    replace_titles(context.codex_home(), &mut threads);
     Ok(threads)
 }
 

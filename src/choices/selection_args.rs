@@ -167,7 +167,7 @@ impl KindArgs {
         if self.launched {
             let launches = LaunchRegistry::of(context.manager_home()).read()?;
             let conversations = launches
-                .newest()
+                .newest_first()
                 .flat_map(|record| record.binding.conversations);
             filter.ids = Some(conversations.map(|found| found.session_id).collect());
         }
@@ -188,7 +188,7 @@ pub(crate) fn read_account_filter(identity: &Identity, context: &Context) -> Res
         ..AccountFilter::default()
     };
     let mut decided_ids = std::collections::HashSet::new();
-    for record in launches.newest() {
+    for record in launches.newest_first() {
         let is_same = record.identity.is_same(identity);
         for conversation in &record.binding.conversations {
             // The newest launch of a conversation decides.

@@ -39,9 +39,11 @@ pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// an inconvenience, but an interrupted renewal loses the login.
 pub const RENEWAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The time in which app-server has to end by itself, reserved at the end of the time limit. It is four times as long
-/// after a complete answer.
+/// The time in which app-server has to end by itself after a failure, reserved at the end of the time limit.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The time in which app-server has to end by itself after it has answered all questions.
+const ANSWERED_EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeOptions<'a> {
@@ -200,18 +202,21 @@ pub(crate) fn ask<const N: usize>(
         options,
         deadline: started + options.timeout,
     };
-    let failure = session.run(&questions).err();
+    let failure = session.collect_replies(&questions).err();
     // With its input closed Codex 0.169 ends within some 15 ms, unless a request is still pending.
-    let grace = EXIT_TIMEOUT * if failure.is_some() { 1 } else { 4 };
+    let exit_timeout = match failure {
+        Some(_) => EXIT_TIMEOUT,
+        None => ANSWERED_EXIT_TIMEOUT,
+    };
     if session.is_renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
         // Codex may have spent the refresh token and not stored the new one yet. It ends by itself.
         session.server.child.detach();
     } else {
-        let end = session.deadline.min(Instant::now() + grace);
-        session.server.child.finish(end);
+        let exit_deadline = session.deadline.min(Instant::now() + exit_timeout);
+        session.server.child.finish(exit_deadline);
     }
     std::array::from_fn(|i| match (session.replies[i].take(), &failure) {
-        (Some(reply), _) => reply.map_err(|error| classify(&error)),
+        (Some(reply), _) => reply.map_err(|error| to_probe_failure(&error)),
         (None, Some(failure)) => Err(failure.clone()),
         (None, None) => Err(ProbeFailure::Protocol("no answer".into())),
     })
@@ -236,10 +241,11 @@ struct ProbeSession<'a> {
 
 impl ProbeSession<'_> {
     /// Initializes app-server, waits for a renewal that is due, sends the questions, and waits for all replies.
-    fn run(&mut self, questions: &[Question]) -> Result<(), ProbeFailure> {
+    fn collect_replies(&mut self, questions: &[Question]) -> Result<(), ProbeFailure> {
         let apis = questions.iter().map(|question| question.api);
-        let initialize = self.server.initialize(apis.max().unwrap_or(Api::Stable));
-        let initialize = self.map_send_error(initialize)?;
+        let api = apis.max().unwrap_or(Api::Stable);
+        let sent = self.server.send_initialize(api);
+        let initialize_id = self.or_finish_crashed(sent)?;
         if self.is_renewing {
             // Codex renews the login between the request `initialize` and its answer.
             self.deadline = self
@@ -248,8 +254,8 @@ impl ProbeSession<'_> {
         }
         loop {
             match self.next_reply()? {
-                (id, Ok(_)) if id == initialize => break,
-                (id, Err(error)) if id == initialize => return Err(classify(&error)),
+                (id, Ok(_)) if id == initialize_id => break,
+                (id, Err(error)) if id == initialize_id => return Err(to_probe_failure(&error)),
                 _ => {}
             }
         }
@@ -258,24 +264,24 @@ impl ProbeSession<'_> {
             self.is_renewing = false;
             self.deadline = Instant::now() + self.options.timeout;
         }
-        let confirmed = self.server.confirm();
-        self.map_send_error(confirmed)?;
-        let mut ids = Vec::new();
+        let sent = self.server.send_initialized();
+        self.or_finish_crashed(sent)?;
+        let mut request_ids = Vec::new();
         for question in questions {
             let sent = self.server.request(question.method, &question.params);
-            ids.push(self.map_send_error(sent)?);
+            request_ids.push(self.or_finish_crashed(sent)?);
         }
         while self.replies.iter().any(Option::is_none) {
             let (id, reply) = self.next_reply()?;
-            if let Some(i) = ids.iter().position(|asked| *asked == id) {
+            if let Some(i) = request_ids.iter().position(|asked| *asked == id) {
                 self.replies[i] = Some(reply);
             }
         }
         Ok(())
     }
 
-    /// Converts the error of a failed request to [`ProbeFailure::Crashed`]: only a Codex that has ended accepts none.
-    fn map_send_error<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
+    /// Converts a failure to send a request to [`ProbeFailure::Crashed`]: only a Codex that has ended accepts none.
+    fn or_finish_crashed<T>(&mut self, result: io::Result<T>) -> Result<T, ProbeFailure> {
         result.map_err(|_| self.finish_crashed())
     }
 
@@ -285,15 +291,14 @@ impl ProbeSession<'_> {
             if is_interrupted() && !self.is_renewing {
                 return Err(ProbeFailure::Interrupted);
             }
-            let limit = self
-                .deadline
-                // A part of the time is kept for Codex to end, also with a very short limit.
-                .checked_sub(EXIT_TIMEOUT.min(self.options.timeout / 5));
-            let limit = limit.unwrap_or(self.deadline);
-            if Instant::now() >= limit {
+            // The end of the time is kept for Codex to exit: of a very short time limit a fifth.
+            let reserved = EXIT_TIMEOUT.min(self.options.timeout / 5);
+            let reply_deadline = self.deadline.checked_sub(reserved);
+            let reply_deadline = reply_deadline.unwrap_or(self.deadline);
+            if Instant::now() >= reply_deadline {
                 return Err(ProbeFailure::TimedOut(self.options.timeout));
             }
-            match self.server.receive(limit) {
+            match self.server.receive(reply_deadline) {
                 Received::Nothing => {}
                 Received::Closed => return Err(self.finish_crashed()),
                 Received::Reply(id, reply) => return Ok((id, reply)),
@@ -306,13 +311,13 @@ impl ProbeSession<'_> {
     fn finish_crashed(&mut self) -> ProbeFailure {
         let child = &mut self.server.child;
         child.finish(self.deadline.min(Instant::now() + EXIT_TIMEOUT));
-        ProbeFailure::Crashed(printable(&crash_reason(&child.stderr())))
+        ProbeFailure::Crashed(printable(&find_crash_reason(&child.stderr())))
     }
 }
 
 /// Returns the first error line on the standard error of Codex, without its prefix. If there is none,
 /// returns the last three lines before the backtrace.
-fn crash_reason(stderr: &str) -> String {
+fn find_crash_reason(stderr: &str) -> String {
     let lines: Vec<_> = stderr
         .lines()
         .take_while(|line| line.trim() != "Stack backtrace:")
@@ -330,21 +335,21 @@ fn crash_reason(stderr: &str) -> String {
 
 /// Classifies an error of Codex 0.169 by its code and text. -32600 is about the login or the request. All other
 /// errors have the code -32603, and the status and body of the failed request in their text.
-fn classify(error: &RpcError) -> ProbeFailure {
-    let output = error.message.to_lowercase();
+fn to_probe_failure(error: &RpcError) -> ProbeFailure {
+    let message = error.message.to_lowercase();
     let detail = printable(&error.message);
-    if error.code == -32600 && output.contains("authentication required") {
-        return if output.starts_with("chatgpt") {
+    if error.code == -32600 && message.contains("authentication required") {
+        return if message.starts_with("chatgpt") {
             ProbeFailure::ApiKey
         } else {
             ProbeFailure::NotSignedIn
         };
     }
     // Codex names all requests that it knows.
-    if error.code == -32600 && output.contains("unknown variant") {
+    if error.code == -32600 && message.contains("unknown variant") {
         return ProbeFailure::Unsupported;
     }
-    let status = output
+    let status = message
         .split("failed: ")
         .filter_map(|rest| rest.get(..3)?.parse::<u16>().ok())
         .find(|status| (100..600).contains(status));
@@ -355,22 +360,22 @@ fn classify(error: &RpcError) -> ProbeFailure {
         _ => {}
     }
     // Digits in a URL or within a longer number are no HTTP status.
-    let plain: Vec<_> = output
+    let words: Vec<_> = message
         .split_whitespace()
-        .filter(|w| !w.contains("://"))
+        .filter(|word| !word.contains("://"))
         .collect();
-    let plain = plain.join(" ");
+    let text_without_urls = words.join(" ");
     let is_status = |code: &str| {
-        plain
+        text_without_urls
             .split(|c: char| !c.is_ascii_alphanumeric())
             .any(|word| word == code)
     };
-    let says = |words: &[&str]| words.iter().any(|word| plain.contains(word));
-    if is_status("401") || says(&["unauthorized", "token_expired", "refresh token"]) {
+    let mentions_any = |words: &[&str]| words.iter().any(|word| text_without_urls.contains(word));
+    if is_status("401") || mentions_any(&["unauthorized", "token_expired", "refresh token"]) {
         ProbeFailure::Unauthorized(detail)
-    } else if is_status("429") || says(&["too many requests"]) {
+    } else if is_status("429") || mentions_any(&["too many requests"]) {
         ProbeFailure::RateLimited(detail)
-    } else if says(&[
+    } else if mentions_any(&[
         "error sending request",
         "routing discovery",
         "timed out",
@@ -379,7 +384,7 @@ fn classify(error: &RpcError) -> ProbeFailure {
     ]) {
         ProbeFailure::Network(detail)
     } else if ["500", "502", "503", "504"].into_iter().any(is_status)
-        || says(&["internal server error"])
+        || mentions_any(&["internal server error"])
     {
         ProbeFailure::Server(detail)
     } else {
@@ -407,7 +412,7 @@ mod tests {
     use super::*;
 
     fn kind_of(message: &str) -> ProbeFailure {
-        classify(&RpcError {
+        to_probe_failure(&RpcError {
             code: -32603,
             message: message.to_owned(),
         })

@@ -1,4 +1,4 @@
-//! Parses the command line of Codex (0.169): the selected mode, and the position for flags.
+//! Parses the command line of Codex 0.169: the selected mode, and the position for flags.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -35,8 +35,8 @@ pub(crate) enum InvocationMode {
 }
 
 /// Returns true if the arguments ask for the help or the version, so that Codex does nothing else.
-pub(crate) fn asks_for_help_or_version(all: &[OsString]) -> bool {
-    iter_options(all)
+pub(crate) fn asks_for_help_or_version(arguments: &[OsString]) -> bool {
+    iter_options(arguments)
         .any(|option| matches!(option.to_str(), Some("-h" | "--help" | "-V" | "--version")))
 }
 
@@ -55,16 +55,16 @@ impl<'a> Arguments<'a> {
     /// Parses the arguments as clap does in Codex: the first positional argument selects the mode if it
     /// is a subcommand, and is a prompt otherwise.
     pub(crate) fn parse(all: &'a [OsString]) -> Self {
-        let positional = find_positionals(all);
-        let word = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
-        let (mode, subcommand_count) = match word(0) {
+        let positional = find_positional_indices(all);
+        let positional_text = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
+        let (mode, subcommand_count) = match positional_text(0) {
             _ if asks_for_help_or_version(all) => (InvocationMode::Administrative, 0),
             Some(first) if is_among(INTERACTIVE_SUBCOMMANDS, first) => {
                 (InvocationMode::Interactive, 1)
             }
             Some(first) if is_among(BATCH_SUBCOMMANDS, first) => {
                 // `exec resume` and `exec review` have a subcommand of their own.
-                let is_nested = matches!(word(1), Some("resume" | "fork" | "review"));
+                let is_nested = matches!(positional_text(1), Some("resume" | "fork" | "review"));
                 (InvocationMode::Batch, 1 + usize::from(is_nested))
             }
             Some(first) if is_among(ADMINISTRATIVE_SUBCOMMANDS, first) => {
@@ -82,22 +82,21 @@ impl<'a> Arguments<'a> {
 
     /// Returns the subcommand, if there is one: `resume`, `exec`, `login`.
     pub(crate) fn subcommand(&self) -> Option<&'a str> {
-        let first = self
-            .positional
-            .first()
-            .filter(|_| self.subcommand_count > 0)?;
-        self.all[*first].to_str()
+        if self.subcommand_count == 0 {
+            return None;
+        }
+        self.all[*self.positional.first()?].to_str()
     }
 
     /// Returns the id or name of the conversation that `resume` or `exec resume` names. `None` for
     /// `--last` and the picker, where Codex itself chooses one.
     pub(crate) fn resumed_conversation(&self) -> Option<&'a str> {
-        let last_subcommand = self.subcommand_count.checked_sub(1)?;
-        let is_resume = self.all[*self.positional.get(last_subcommand)?] == *"resume";
+        let subcommand_index = self.subcommand_count.checked_sub(1)?;
+        let is_resume = self.all[*self.positional.get(subcommand_index)?] == *"resume";
         let is_chosen_by_codex = iter_options(self.all).any(|option| option == "--last");
-        let session = self.positional.get(self.subcommand_count)?;
+        let conversation = self.positional.get(self.subcommand_count)?;
         (is_resume && !is_chosen_by_codex)
-            .then(|| self.all[*session].to_str())
+            .then(|| self.all[*conversation].to_str())
             .flatten()
     }
 
@@ -108,25 +107,25 @@ impl<'a> Arguments<'a> {
     }
 
     /// Returns true for `exec` with a prompt or with `resume`: a conversation that `exec resume` can continue.
-    pub(crate) fn is_exec(&self) -> bool {
+    pub(crate) fn is_continuable_exec(&self) -> bool {
         matches!(self.subcommand(), Some("exec" | "e"))
             && (self.subcommand_count == 1 || self.is_resume())
     }
 
     /// Returns the arguments of an `exec` that continues the conversation `id` with `prompt`. All options stay but
     /// `--last` and `--all`, which choose a conversation.
-    pub(crate) fn continue_with(&self, id: &str, prompt: &str) -> Vec<OsString> {
+    pub(crate) fn to_exec_resume(&self, id: &str, prompt: &str) -> Vec<OsString> {
         let is_kept = |at: &usize| {
-            let is_exec = self.positional.first() == Some(at);
-            let is_choice = ["--", "--last", "--all"]
+            let is_subcommand = self.positional.first() == Some(at);
+            let is_dropped_option = ["--", "--last", "--all"]
                 .iter()
                 .any(|word| self.all[*at] == *word);
-            is_exec || !is_choice && !self.positional.contains(at)
+            is_subcommand || !is_dropped_option && !self.positional.contains(at)
         };
         let kept_positions = (0..self.all.len()).filter(is_kept);
-        let mut all: Vec<OsString> = kept_positions.map(|at| self.all[at].clone()).collect();
-        all.extend(["resume", id, "--", prompt].map(OsString::from));
-        all
+        let mut arguments: Vec<OsString> = kept_positions.map(|at| self.all[at].clone()).collect();
+        arguments.extend(["resume", id, "--", prompt].map(OsString::from));
+        arguments
     }
 
     /// Returns the folder of the last `-C` or `--cd`, as it was typed.
@@ -135,10 +134,11 @@ impl<'a> Arguments<'a> {
         let mut arguments = self.all.iter().take_while(|argument| *argument != "--");
         while let Some(argument) = arguments.next() {
             let text = argument.to_string_lossy();
-            let attached = ["--cd=", "-C=", "-C"];
+            let prefixes = ["--cd=", "-C=", "-C"];
             if is_among("-C --cd", &text) {
                 folder = arguments.next().map(PathBuf::from);
-            } else if let Some(value) = attached.iter().find_map(|name| text.strip_prefix(name)) {
+            } else if let Some(value) = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix))
+            {
                 folder = Some(PathBuf::from(value));
             }
         }
@@ -146,7 +146,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// Returns true if the arguments contain this option, with or without `=value`.
-    pub(crate) fn has(&self, option: &str) -> bool {
+    pub(crate) fn has_option(&self, option: &str) -> bool {
         iter_options(self.all).any(|argument| {
             let text = argument.to_string_lossy();
             text.split_once('=').map_or(&*text, |(name, _)| name) == option
@@ -156,42 +156,43 @@ impl<'a> Arguments<'a> {
     /// Returns the arguments with `flag` inserted after the subcommand, where Codex accepts the flags of
     /// a mode.
     pub(crate) fn with_flag(&self, flag: &str) -> Vec<OsString> {
-        let at = match self.subcommand_count {
+        let insert_at = match self.subcommand_count {
             0 => 0,
-            n => self.positional[n - 1] + 1,
+            count => self.positional[count - 1] + 1,
         };
-        let mut all = self.all.to_vec();
-        all.insert(at, flag.into());
-        all
+        let mut arguments = self.all.to_vec();
+        arguments.insert(insert_at, flag.into());
+        arguments
     }
 }
 
 /// Returns the options before a `--`.
-fn iter_options(all: &[OsString]) -> impl Iterator<Item = &OsStr> {
-    all.iter()
+fn iter_options(arguments: &[OsString]) -> impl Iterator<Item = &OsStr> {
+    arguments
+        .iter()
         .map(OsString::as_os_str)
         .take_while(|argument| *argument != "--")
         .filter(|argument| argument.as_encoded_bytes().starts_with(b"-"))
 }
 
-fn find_positionals(all: &[OsString]) -> Vec<usize> {
-    let mut positions = Vec::new();
-    let mut at = 0;
-    while at < all.len() {
-        let argument = all[at].to_string_lossy();
+fn find_positional_indices(arguments: &[OsString]) -> Vec<usize> {
+    let mut indices = Vec::new();
+    let mut index = 0;
+    while index < arguments.len() {
+        let argument = arguments[index].to_string_lossy();
         if argument == "--" {
             // Everything after `--` is a prompt, even with a dash.
-            positions.extend(at + 1..all.len());
+            indices.extend(index + 1..arguments.len());
             break;
         }
         if is_among(VALUE_OPTIONS, &argument) {
-            at += 1;
+            index += 1;
         } else if argument == "-" || !argument.starts_with('-') {
-            positions.push(at);
+            indices.push(index);
         }
-        at += 1;
+        index += 1;
     }
-    positions
+    indices
 }
 
 #[cfg(test)]
@@ -262,8 +263,8 @@ mod tests {
         ] {
             let words = words(line);
             let parsed = Arguments::parse(&words);
-            assert!(parsed.is_exec(), "{line}");
-            let continued_words = parsed.continue_with("id", "go");
+            assert!(parsed.is_continuable_exec(), "{line}");
+            let continued_words = parsed.to_exec_resume("id", "go");
             assert_eq!(continued_words.join(OsStr::new(" ")), continued);
             assert_eq!(
                 Arguments::parse(&continued_words).resumed_conversation(),
@@ -278,7 +279,10 @@ mod tests {
             "review",
             "resume x",
         ] {
-            assert!(!Arguments::parse(&words(line)).is_exec(), "{line}");
+            assert!(
+                !Arguments::parse(&words(line)).is_continuable_exec(),
+                "{line}"
+            );
         }
     }
 
@@ -299,6 +303,6 @@ mod tests {
         }
         let words = words("--cd=/a");
         let parsed = Arguments::parse(&words);
-        assert!(parsed.has("--cd") && !parsed.has("--worktree"));
+        assert!(parsed.has_option("--cd") && !parsed.has_option("--worktree"));
     }
 }

@@ -41,7 +41,7 @@ const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(1);
 impl Freshness {
     /// Compares two logins; the newer one is `Greater`. An absent time is older than any time.
     pub(crate) fn compare(&self, other: &Self) -> Ordering {
-        let key = |login: &Self| {
+        let sort_key = |login: &Self| {
             let renewed_at = login.renewed_at();
             (
                 renewed_at,
@@ -50,12 +50,12 @@ impl Freshness {
                 login.last_refresh,
             )
         };
-        key(self).cmp(&key(other))
+        sort_key(self).cmp(&sort_key(other))
     }
 
     /// Returns true if the clock of the machine was ahead when Codex wrote `last_refresh`: the tokens
     /// of that renewal are more than an hour older.
-    pub(crate) fn has_clock_skew(&self) -> bool {
+    pub(crate) fn was_clock_ahead(&self) -> bool {
         let (refreshed, issued) = (self.last_refresh, self.issued_at);
         refreshed
             .zip(issued)
@@ -65,7 +65,7 @@ impl Freshness {
     /// Returns the time of the last renewal: `last_refresh`, or the time of its tokens if the clock of
     /// the machine was ahead or behind.
     pub(crate) fn renewed_at(&self) -> Option<DateTime<Utc>> {
-        if self.has_clock_skew() {
+        if self.was_clock_ahead() {
             self.issued_at
         } else {
             self.last_refresh.max(self.issued_at)
@@ -165,6 +165,7 @@ impl AuthFile {
     /// Returns true if [`AuthFile::read`] failed because the path can never be a login: a folder, a
     /// pipe, a file that is far too large. After any other error the next read may succeed.
     pub(crate) fn cannot_be_login(error: &IoError) -> bool {
+        // An error of the system has an OS code; those that `read` makes have none.
         error.source.kind() == ErrorKind::InvalidData && error.source.raw_os_error().is_none()
     }
 
@@ -241,25 +242,25 @@ impl AuthSnapshot {
 /// key precedes the tokens of a browser login. An API key always follows these tokens, because a browser login of
 /// older versions stores one beside its tokens.
 fn choose_login(auth: &Value) -> Option<Login> {
-    let secret = |(kind, _, secret): &(LoginKind, &str, String)| Login {
+    let to_login = |(kind, _, secret): &(LoginKind, &str, String)| Login {
         identity: Identity::from_secret(*kind, secret.as_bytes()),
         plan: None,
         freshness: Freshness::default(),
     };
     let mode = auth.get("auth_mode").and_then(Value::as_str);
     let secrets = list_secrets(auth);
-    let precedes_tokens = |(kind, of_mode, _): &&(LoginKind, &str, String)| match mode {
-        Some(mode) => mode == *of_mode && *kind != LoginKind::ApiKey,
+    let precedes_tokens = |(kind, secret_mode, _): &&(LoginKind, &str, String)| match mode {
+        Some(mode) => mode == *secret_mode && *kind != LoginKind::ApiKey,
         None => matches!(kind, LoginKind::AccessToken | LoginKind::BedrockKey),
     };
     if let Some(first) = secrets.iter().find(precedes_tokens) {
-        return Some(secret(first));
+        return Some(to_login(first));
     }
     let tokens = auth.get("tokens").filter(|tokens| tokens.is_object());
     let named_login = tokens.and_then(|tokens| parse_named_login(auth, tokens));
-    let other_secret = || secrets.first().filter(|_| mode != Some("chatgpt"));
+    let fallback_secret = || secrets.first().filter(|_| mode != Some("chatgpt"));
     named_login
-        .or_else(|| other_secret().map(secret))
+        .or_else(|| fallback_secret().map(to_login))
         .or_else(|| parse_undecoded_login(auth, tokens?))
 }
 
@@ -267,18 +268,19 @@ fn choose_login(auth: &Value) -> Option<Login> {
 /// in which Codex 0.169 chooses without a mode.
 fn list_secrets(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
     use LoginKind::{AccessToken, Agent, ApiKey, BedrockKey};
-    let text = |name: &str| text_field(auth, name);
-    let inside = |key: &str, name: &str| text_field(&auth[key], name);
-    let access_token = text("personal_access_token");
-    let api_key = inside("bedrock_api_key", "api_key");
-    let access_key = inside("bedrock_access_keys", "access_key_id");
+    let top_level = |name: &str| text_field(auth, name);
+    let nested = |key: &str, name: &str| text_field(&auth[key], name);
+    let access_token = top_level("personal_access_token");
+    let api_key = nested("bedrock_api_key", "api_key");
+    let access_key_id = nested("bedrock_access_keys", "access_key_id");
     // Not the whole record of an agent: the id of its task changes.
-    let agent = text("agent_identity").or_else(|| inside("agent_identity", "agent_runtime_id"));
+    let agent =
+        top_level("agent_identity").or_else(|| nested("agent_identity", "agent_runtime_id"));
     let secrets = [
         (AccessToken, "personalAccessToken", access_token),
         (BedrockKey, "bedrockApiKey", api_key),
-        (BedrockKey, "bedrockAccessKeys", access_key),
-        (ApiKey, "apikey", text("OPENAI_API_KEY")),
+        (BedrockKey, "bedrockAccessKeys", access_key_id),
+        (ApiKey, "apikey", top_level("OPENAI_API_KEY")),
         (Agent, "agentIdentity", agent),
     ];
     let present = secrets.into_iter();
@@ -290,38 +292,40 @@ fn list_secrets(auth: &Value) -> Vec<(LoginKind, &'static str, String)> {
 /// Returns the login of tokens whose id token names the account.
 fn parse_named_login(auth: &Value, tokens: &Value) -> Option<Login> {
     let token = |name| tokens.get(name).and_then(Value::as_str);
-    let id = token("id_token").and_then(decode_claims)?;
-    let access = token("access_token").and_then(decode_claims);
-    let access = access.unwrap_or(Value::Null);
+    let id_claims = token("id_token").and_then(decode_claims)?;
+    let access_claims = token("access_token").and_then(decode_claims);
+    let access_claims = access_claims.unwrap_or(Value::Null);
     Some(Login {
-        identity: parse_identity(auth, token("account_id"), &id, &access)?,
-        plan: text_field(openai_claims(&id), "chatgpt_plan_type"),
-        freshness: parse_freshness(auth, &access, &id),
+        identity: parse_identity(auth, token("account_id"), &id_claims, &access_claims)?,
+        plan: text_field(openai_claims(&id_claims), "chatgpt_plan_type"),
+        freshness: parse_freshness(auth, &access_claims, &id_claims),
     })
 }
 
 /// Returns the login of tokens whose id token names no account.
 fn parse_undecoded_login(auth: &Value, tokens: &Value) -> Option<Login> {
-    let access = text_field(tokens, "access_token").and_then(|token| decode_claims(&token));
-    let access = access.unwrap_or(Value::Null);
-    let openai = openai_claims(&access);
-    let user = text_field(openai, "chatgpt_user_id").or_else(|| text_field(&access, "sub"));
+    let access_claims = text_field(tokens, "access_token").and_then(|token| decode_claims(&token));
+    let access_claims = access_claims.unwrap_or(Value::Null);
+    let account_claims = openai_claims(&access_claims);
+    let user_id =
+        text_field(account_claims, "chatgpt_user_id").or_else(|| text_field(&access_claims, "sub"));
     // The ids stay the same when Codex renews the tokens. One of them alone does not identify an account.
-    let ids = text_field(tokens, "account_id").zip(user);
-    let ids = ids.map(|(account, user)| format!("{account}\n{user}"));
-    let token = || {
+    let ids = text_field(tokens, "account_id").zip(user_id);
+    let joined_ids = ids.map(|(account_id, user_id)| format!("{account_id}\n{user_id}"));
+    let any_token = || {
         let names = ["refresh_token", "access_token", "id_token"];
         names.into_iter().find_map(|name| text_field(tokens, name))
     };
+    let secret = joined_ids.or_else(any_token)?;
     Some(Login {
-        identity: Identity::from_secret(LoginKind::UndecodedToken, ids.or_else(token)?.as_bytes()),
+        identity: Identity::from_secret(LoginKind::UndecodedToken, secret.as_bytes()),
         plan: None,
-        freshness: parse_freshness(auth, &access, &Value::Null),
+        freshness: parse_freshness(auth, &access_claims, &Value::Null),
     })
 }
 
-fn parse_freshness(auth: &Value, access: &Value, id: &Value) -> Freshness {
-    let time = |claims: &Value, name: &str| {
+fn parse_freshness(auth: &Value, access_claims: &Value, id_claims: &Value) -> Freshness {
+    let time_claim = |claims: &Value, name: &str| {
         let seconds = claims.get(name).and_then(Value::as_i64);
         seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0))
     };
@@ -329,31 +333,33 @@ fn parse_freshness(auth: &Value, access: &Value, id: &Value) -> Freshness {
     let refreshed = refreshed.and_then(|at| DateTime::parse_from_rfc3339(&at).ok());
     Freshness {
         last_refresh: refreshed.map(|at| at.to_utc()),
-        issued_at: time(access, "iat").or_else(|| time(id, "iat")),
-        expires_at: time(access, "exp"),
+        issued_at: time_claim(access_claims, "iat").or_else(|| time_claim(id_claims, "iat")),
+        expires_at: time_claim(access_claims, "exp"),
     }
 }
 
 fn parse_identity(
     auth: &Value,
     account_id: Option<&str>,
-    id: &Value,
-    access: &Value,
+    id_claims: &Value,
+    access_claims: &Value,
 ) -> Option<Identity> {
-    let profile = |claims: &Value| text_field(&claims["https://api.openai.com/profile"], "email");
-    let email = text_field(id, "email")
-        .or_else(|| profile(id))
-        .or_else(|| profile(access))
-        .or_else(|| text_field(access, "email"))
+    let profile_email =
+        |claims: &Value| text_field(&claims["https://api.openai.com/profile"], "email");
+    let email = text_field(id_claims, "email")
+        .or_else(|| profile_email(id_claims))
+        .or_else(|| profile_email(access_claims))
+        .or_else(|| text_field(access_claims, "email"))
         .or_else(|| text_field(auth, "email"))?;
-    let openai = openai_claims(id);
+    let account_claims = openai_claims(id_claims);
     Some(Identity {
         email: Email::new(email),
         account_id: account_id
-            .filter(|a| !a.is_empty())
+            .filter(|id| !id.is_empty())
             .map(Into::into)
-            .or_else(|| text_field(openai, "chatgpt_account_id")),
-        user_id: text_field(openai, "chatgpt_user_id").or_else(|| text_field(openai, "user_id")),
+            .or_else(|| text_field(account_claims, "chatgpt_account_id")),
+        user_id: text_field(account_claims, "chatgpt_user_id")
+            .or_else(|| text_field(account_claims, "user_id")),
         kind: LoginKind::Chatgpt,
     })
 }

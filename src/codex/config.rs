@@ -16,16 +16,17 @@ const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Returns the message of a syntax error with the number of its line.
 fn format_toml_error(error: &toml_edit::TomlError, text: &str) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1));
-    line.unwrap_or_default() + error.message()
+    let text_before = error.span().and_then(|span| text.get(..span.start));
+    let line_prefix =
+        text_before.map(|text_before| format!("line {}: ", text_before.matches('\n').count() + 1));
+    line_prefix.unwrap_or_default() + error.message()
 }
 
 /// Reads the text of a `config.toml`.
 ///
 /// # Errors
 /// The file cannot be read, is not UTF-8, or is larger than 1 MiB.
-pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
+pub(crate) fn read_config_text(path: &Path) -> std::io::Result<String> {
     file_open::read_small_to_string(path, MAX_BYTES)
 }
 
@@ -66,9 +67,9 @@ impl CredentialStore {
 
     /// Reads the store of a home. A missing key and an unreadable file mean the default.
     pub(crate) fn read(home: &Path) -> Self {
-        let text = read_text(&home.join(CONFIG_TOML));
+        let config = read_config_text(&home.join(CONFIG_TOML));
         // Shell prompts wait for this, and most files do not contain the key: skip the TOML parser.
-        if text.is_ok_and(|text| text.contains(STORE_KEY)) {
+        if config.is_ok_and(|text| text.contains(STORE_KEY)) {
             CodexConfig::read(home).store
         } else {
             Self::File
@@ -96,7 +97,7 @@ pub(crate) const SERVER_KEYS: &str = "chatgpt_base_url openai_base_url model_pro
 
 /// The key that Codex needs for conversations of other providers: it opens none of a provider that it does not know.
 pub(crate) const PROVIDER_KEYS: &str = "model_providers";
-/// The keys that decide how and where Codex signs in (0.169).
+/// The keys that decide how and where Codex 0.169 signs in.
 pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace_id forced_login_method analytics \
     check_for_update_on_startup";
 
@@ -104,8 +105,8 @@ pub(crate) const SIGN_IN_KEYS: &str = "chatgpt_base_url forced_chatgpt_workspace
 /// `config.toml` in `home`. A missing or invalid file contributes no keys. `keys` are separated by blanks.
 ///
 /// None of the lists above has keys with effects outside of a scratch home: the folder of the databases, tools.
-pub(crate) fn scratch_config(home: &Path, keys: &str) -> String {
-    let text = read_text(&home.join(CONFIG_TOML)).unwrap_or_default();
+pub(crate) fn format_scratch_config(home: &Path, keys: &str) -> String {
+    let text = read_config_text(&home.join(CONFIG_TOML)).unwrap_or_default();
     let home_config = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
     let mut config = toml_edit::DocumentMut::new();
     // Also if the home uses the keyring: a login in a scratch home has to be a file that this
@@ -138,21 +139,21 @@ impl CodexConfig {
     /// `CODEX_SQLITE_HOME`. The folder may be the home itself. `None` if neither is set.
     pub(crate) fn database_folder(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
         // Codex 0.169 takes a relative path in config.toml from the home, but a relative variable from the current folder.
-        let configured = self.sqlite_home.as_deref().map(|folder| {
+        let from_config = self.sqlite_home.as_deref().map(|folder| {
             if folder.starts_with("~") {
                 env.absolute(folder)
             } else {
                 home.join(folder)
             }
         });
-        let variable = || Some(env.absolute(Path::new(env.get("CODEX_SQLITE_HOME")?)));
-        configured.or_else(variable)
+        let from_variable = || Some(env.absolute(Path::new(env.get("CODEX_SQLITE_HOME")?)));
+        from_config.or_else(from_variable)
     }
 
     /// Reads `config.toml` of `home`. A missing file means the defaults. So does an unreadable or invalid one, with
     /// `problem` set; Codex itself would not start with it.
     pub(crate) fn read(home: &Path) -> Self {
-        let text = match read_text(&home.join(CONFIG_TOML)) {
+        let text = match read_config_text(&home.join(CONFIG_TOML)) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Self::default(),
             Err(e) => return Self::with_problem(e.to_string()),
@@ -161,19 +162,19 @@ impl CodexConfig {
             Ok(document) => document,
             Err(e) => return Self::with_problem(format_toml_error(&e, &text)),
         };
-        let text = |key: &str| document.get(key).and_then(|item| item.as_str());
+        let string_value = |key: &str| document.get(key).and_then(|item| item.as_str());
         Self {
-            store: match text(STORE_KEY) {
+            store: match string_value(STORE_KEY) {
                 Some("keyring") => CredentialStore::Keyring,
                 Some("auto") => CredentialStore::Auto,
                 Some("ephemeral") => CredentialStore::Ephemeral,
                 // Codex refuses other words, so no other store can be in use.
                 _ => CredentialStore::File,
             },
-            sqlite_home: text("sqlite_home")
+            sqlite_home: string_value("sqlite_home")
                 .filter(|folder| !folder.is_empty())
                 .map(PathBuf::from),
-            model_provider: text("model_provider").map(str::to_owned),
+            model_provider: string_value("model_provider").map(str::to_owned),
             history_max_bytes: parse_history_max_bytes(&document),
             problem: None,
         }
@@ -188,14 +189,16 @@ impl CodexConfig {
 }
 
 fn parse_history_max_bytes(document: &toml_edit::DocumentMut) -> Result<Option<u64>, String> {
-    let set = document.get("history").and_then(|t| t.get("max_bytes"));
-    let Some(set) = set else { return Ok(None) };
-    let limit = set.as_integer().and_then(|n| u64::try_from(n).ok());
+    let value = document.get("history").and_then(|t| t.get("max_bytes"));
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    let limit = value.as_integer().and_then(|n| u64::try_from(n).ok());
     match limit.filter(|n| *n > 0) {
         Some(limit) => Ok(Some(limit)),
         None => Err(format!(
             "history.max_bytes is not a positive whole number: {}",
-            set.to_string().trim()
+            value.to_string().trim()
         )),
     }
 }
@@ -211,7 +214,7 @@ mod tests {
             forced_login_method = \"api\"\ncli_auth_credentials_store = \"keyring\"\n\
             [model_providers.p]\nbase_url = \"https://y\"\n[mcp_servers.z]\ncommand = \"z\"\n";
         crate::io::atomic::write(&home.path().join("config.toml"), text.as_bytes()).unwrap();
-        let servers = scratch_config(home.path(), SERVER_KEYS);
+        let servers = format_scratch_config(home.path(), SERVER_KEYS);
         for kept in [
             "model_provider = \"p\"",
             "https://x",
@@ -226,7 +229,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         crate::io::atomic::write(&scratch.path().join("config.toml"), servers.as_bytes()).unwrap();
         assert!(CodexConfig::read(scratch.path()).problem.is_none());
-        assert!(scratch_config(Path::new("/nonexistent"), SERVER_KEYS).contains("file"));
+        assert!(format_scratch_config(Path::new("/nonexistent"), SERVER_KEYS).contains("file"));
     }
 
     #[test]
@@ -256,14 +259,14 @@ mod tests {
         let text = "model = \"x\"\ncli_auth_credentials_store = \"keyring\"\n\
             chatgpt_base_url = \"http://127.0.0.1:1\"\n[analytics]\nenabled = false\n[tui]\na = 1\n";
         std::fs::write(home.path().join("config.toml"), text).unwrap();
-        let config = scratch_config(home.path(), SIGN_IN_KEYS);
+        let config = format_scratch_config(home.path(), SIGN_IN_KEYS);
         assert_eq!(
             config,
             "cli_auth_credentials_store = \"file\"\nchatgpt_base_url = \"http://127.0.0.1:1\"\n\
              [analytics]\nenabled = false\n"
         );
         std::fs::write(home.path().join("config.toml"), "= broken").unwrap();
-        let config = scratch_config(home.path(), SIGN_IN_KEYS);
+        let config = format_scratch_config(home.path(), SIGN_IN_KEYS);
         assert_eq!(config, "cli_auth_credentials_store = \"file\"\n");
     }
 }

@@ -24,7 +24,7 @@ pub(crate) enum Access {
 }
 
 impl Access {
-    fn flags(self) -> OpenFlags {
+    fn open_flags(self) -> OpenFlags {
         let access = match self {
             Self::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
             Self::ReadInPlace | Self::ReadImmutable => {
@@ -72,10 +72,10 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
     let mut connection = match access.uri_parameters() {
         Some(parameters) => {
             // In a URI `?` and `#` end the path, and `%` begins an escape.
-            let name = percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
-            Connection::open_with_flags(format!("file:{name}?{parameters}"), access.flags())
+            let escaped = percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
+            Connection::open_with_flags(format!("file:{escaped}?{parameters}"), access.open_flags())
         }
-        None => Connection::open_with_flags(path, access.flags()),
+        None => Connection::open_with_flags(path, access.open_flags()),
     }?;
     for (setting, is_on) in [
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
@@ -86,13 +86,13 @@ pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> 
         connection.set_db_config(setting, is_on)?;
     }
     if access.is_read_only() {
-        end_query_after(MAX_PROGRESS_CALLS, &mut connection)?;
+        limit_queries(MAX_PROGRESS_CALLS, &mut connection)?;
     }
     events::trace!("opened {}", path.display());
     Ok(connection)
 }
 
-fn end_query_after(progress_calls: u64, connection: &mut Connection) -> rusqlite::Result<()> {
+fn limit_queries(progress_calls: u64, connection: &mut Connection) -> rusqlite::Result<()> {
     let mut calls_left = progress_calls;
     let should_end = move || {
         calls_left = calls_left.saturating_sub(1);
@@ -101,8 +101,8 @@ fn end_query_after(progress_calls: u64, connection: &mut Connection) -> rusqlite
     connection.progress_handler(PROGRESS_INTERVAL, Some(should_end))
 }
 
-/// Fails with [`ffi::SQLITE_AUTH`] if the list of conversations is not an ordinary table, as Codex creates it.
-pub(super) fn check_threads(connection: &Connection) -> rusqlite::Result<()> {
+/// Fails with [`ffi::SQLITE_AUTH`] unless the list of conversations is an ordinary table, as Codex creates it.
+pub(super) fn require_ordinary_threads_table(connection: &Connection) -> rusqlite::Result<()> {
     let sql = "SELECT CASE WHEN type = 'view' THEN 'a view' WHEN rootpage = 0 THEN 'a virtual table' \
                       WHEN EXISTS (SELECT 1 FROM pragma_table_xinfo('threads') WHERE hidden <> 0) \
                       THEN 'a table that computes columns' END \
@@ -169,7 +169,7 @@ mod tests {
             ),
         ] {
             let (_folder, path) = database(sql);
-            let checked = check_threads(&open(&path, Access::Read).unwrap());
+            let checked = require_ordinary_threads_table(&open(&path, Access::Read).unwrap());
             let message = checked.err().map(|e| e.to_string());
             assert_eq!(message.as_deref(), expected, "{sql}");
         }
@@ -193,7 +193,7 @@ mod tests {
     fn an_endless_query_is_interrupted() {
         let (_folder, path) = database("CREATE TABLE t(x);");
         let mut connection = open(&path, Access::ReadImmutable).unwrap();
-        end_query_after(100, &mut connection).unwrap();
+        limit_queries(100, &mut connection).unwrap();
         let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
         let ended = connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let code = ended.unwrap_err().sqlite_error_code();

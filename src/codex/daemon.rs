@@ -3,7 +3,7 @@
 //!
 //! The daemon keeps the account it was started with. Replacing auth.json while the daemon runs switches
 //! nothing. Codex records the daemon in `app-server-daemon/daemon.pid`:
-//! `{"pid","processIdentity":{"bootId","startTicks"},…}` (0.169). The system reuses process ids, so the
+//! `{"pid","processIdentity":{"bootId","startTicks"},…}` (Codex 0.169). The system reuses process ids, so the
 //! id counts only together with the start time of the process.
 
 use super::program::Program;
@@ -28,7 +28,7 @@ pub struct Daemon {
     /// The start time in clock ticks since boot.
     start_ticks: Option<u64>,
     /// The mtime of the pid file. An mtime that is out of range counts as the latest time, so that the daemon is found.
-    noted_at: DateTime<Utc>,
+    pid_file_written_at: DateTime<Utc>,
 }
 
 /// The reason why the daemon was not stopped.
@@ -57,12 +57,12 @@ pub fn find(home: &Path) -> Option<Daemon> {
     let daemon = Daemon {
         pid: u32::try_from(pid).ok().filter(|pid| *pid > 0)?,
         start_ticks: pid_file["processIdentity"]["startTicks"].as_u64(),
-        noted_at: clock::file_time(path.metadata().ok()?.modified().ok()?)
+        pid_file_written_at: clock::file_time(path.metadata().ok()?.modified().ok()?)
             .unwrap_or(DateTime::<Utc>::MAX_UTC),
     };
-    let boot = pid_file["processIdentity"]["bootId"].as_str();
+    let recorded_boot_id = pid_file["processIdentity"]["bootId"].as_str();
     // After a restart of the machine the same id and start time can belong to another process.
-    (is_this_boot(boot) && daemon.is_alive()).then_some(daemon)
+    (may_be_this_boot(recorded_boot_id) && daemon.is_alive()).then_some(daemon)
 }
 
 /// Stops the daemon of `home` with Codex's own command, and checks that it has ended. Running turns are
@@ -78,7 +78,7 @@ pub fn stop(
     env: &Environment,
     timeout: Duration,
 ) -> Result<bool, DaemonError> {
-    let end = Instant::now() + timeout;
+    let deadline = Instant::now() + timeout;
     let Some(daemon) = find(home) else {
         return Ok(false);
     };
@@ -88,26 +88,26 @@ pub fn stop(
         .map_err(|e| DaemonError::NotStarted(program.path().to_path_buf(), e))?;
     child.close_input();
     // The answer is the last line; Codex may print an installation notice before it.
-    let mut answer = Vec::new();
-    while let ChildOutput::Line(line) = child.read_line(end) {
-        answer = line;
+    let mut last_line = Vec::new();
+    while let ChildOutput::Line(line) = child.read_line(deadline) {
+        last_line = line;
     }
-    child.finish(end);
-    while daemon.is_alive() && Instant::now() < end {
+    child.finish(deadline);
+    while daemon.is_alive() && Instant::now() < deadline {
         std::thread::sleep(EXIT_POLL_INTERVAL);
     }
     // Another Codex may have started a new daemon already.
     match find(home).or_else(|| daemon.is_alive().then_some(daemon)) {
         None => Ok(true),
-        Some(left) => Err(DaemonError::StillRunning {
-            pid: left.pid,
-            answer: format_answer(&answer, &child.stderr()),
+        Some(running) => Err(DaemonError::StillRunning {
+            pid: running.pid,
+            answer: format_stop_answer(&last_line, &child.stderr()),
         }),
     }
 }
 
-fn format_answer(answer: &[u8], stderr: &str) -> String {
-    let status = serde_json::from_slice::<Value>(answer)
+fn format_stop_answer(last_line: &[u8], stderr: &str) -> String {
+    let status = serde_json::from_slice::<Value>(last_line)
         .ok()
         .and_then(|answer| Some(answer.get("status")?.as_str()?.to_owned()));
     printable(&status.unwrap_or_else(|| stderr.lines().last().unwrap_or_default().to_owned()))
@@ -120,16 +120,17 @@ impl Daemon {
             return started.is_some() && started == self.start_ticks;
         }
         // A process that is younger than the file got a reused id.
-        processes::started_at(self.pid).is_some_and(|at| at - CLOCK_TOLERANCE <= self.noted_at)
+        processes::started_at(self.pid)
+            .is_some_and(|at| at - CLOCK_TOLERANCE <= self.pid_file_written_at)
     }
 }
 
-/// Returns false if `recorded` is the id of another boot than the current one. Only Linux has such an id, and Codex may
-/// have recorded none.
-fn is_this_boot(recorded: Option<&str>) -> bool {
-    let current = file_open::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    match (recorded, current) {
-        (Some(recorded), Some(current)) => recorded.trim() == current.trim(),
+/// Returns false if `recorded_id` is the id of another boot than the current one. Only Linux has such an id, and Codex
+/// may have recorded none.
+fn may_be_this_boot(recorded_id: Option<&str>) -> bool {
+    let current_id = file_open::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    match (recorded_id, current_id) {
+        (Some(recorded_id), Some(current_id)) => recorded_id.trim() == current_id.trim(),
         // Without both ids, only the start time identifies the daemon.
         _ => true,
     }

@@ -59,7 +59,7 @@ impl DatabaseError {
     pub(crate) fn is_source_defect(&self, source: &Path) -> bool {
         use rusqlite::ffi;
         // Errors of writing a copy have other codes.
-        const READING: [i32; 6] = [
+        const READ_ERRORS: [i32; 6] = [
             ffi::SQLITE_IOERR_READ,
             ffi::SQLITE_IOERR_SHORT_READ,
             ffi::SQLITE_IOERR_FSTAT,
@@ -70,10 +70,10 @@ impl DatabaseError {
         match self {
             Self::Damaged { .. } | Self::NotOfCodex { .. } => true,
             Self::Sqlite {
-                path, source: why, ..
+                path, source: e, ..
             } => {
-                let code = why.sqlite_error().map(|e| e.extended_code);
-                path == source && code.is_some_and(|code| READING.contains(&code))
+                let code = e.sqlite_error().map(|e| e.extended_code);
+                path == source && code.is_some_and(|code| READ_ERRORS.contains(&code))
             }
         }
     }
@@ -85,7 +85,7 @@ impl DatabaseError {
     }
 
     /// Returns true if SQLite could not write because the disk is full.
-    pub(crate) fn is_no_space(&self) -> bool {
+    pub(crate) fn is_disk_full(&self) -> bool {
         matches!(self, Self::Sqlite { source, .. }
             if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
     }
@@ -122,7 +122,7 @@ impl<T> SqliteContext<T> for rusqlite::Result<T> {
                 path: path.to_path_buf(),
                 detail: source.to_string(),
             },
-            // The error of `connection::check_threads`.
+            // The error of `connection::require_ordinary_threads_table`.
             Some(Code::AuthorizationForStatementDenied) => DatabaseError::NotOfCodex {
                 path: path.to_path_buf(),
                 reason: source.to_string(),
@@ -165,16 +165,18 @@ pub(crate) fn has_sqlite_header(path: &Path) -> std::io::Result<bool> {
 /// A database without a `-wal` is read as immutable, which creates no file beside it, and the copy is repeated if a
 /// writer appeared during it. With a `-wal`, and at the last attempt, SQLite creates a missing `-shm`.
 pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
-    const ATTEMPTS: u32 = 5;
+    const MAX_ATTEMPTS: u32 = 5;
     for attempt in 1.. {
         // An immutable database is read without locks and without a `-shm`, which matters in a
         // read-only folder. The last attempt takes the locks, so it ends also beside a busy writer.
-        let stat = stat_without_wal(source).filter(|_| attempt < ATTEMPTS);
-        let connection = open_source(source, stat.is_some())?;
+        let stat_before = (attempt < MAX_ATTEMPTS)
+            .then(|| stat_without_wal(source))
+            .flatten();
+        let connection = open_source(source, stat_before.is_some())?;
         let result = copy_pages(&connection, source, target);
         drop(connection);
         // A writer may have started during the copy, which then mixes two states.
-        if stat.is_some() && stat != stat_without_wal(source) {
+        if stat_before.is_some() && stat_before != stat_without_wal(source) {
             continue;
         }
         return match result.and_then(|()| check_integrity(target)) {
@@ -188,8 +190,8 @@ pub(crate) fn write_snapshot(source: &Path, target: &Path) -> Result<(), Databas
     unreachable!("the loop above has no end")
 }
 
-fn open_source(source: &Path, has_no_wal: bool) -> Result<Connection, DatabaseError> {
-    let access = if has_no_wal {
+fn open_source(source: &Path, is_immutable: bool) -> Result<Connection, DatabaseError> {
+    let access = if is_immutable {
         Access::ReadImmutable
     } else {
         Access::Read
@@ -200,7 +202,7 @@ fn open_source(source: &Path, has_no_wal: bool) -> Result<Connection, DatabaseEr
 /// Finds the cause of a damaged copy of `source`: damage of the source, or an error of copying.
 fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
     let opened = open_source(source, stat_without_wal(source).is_some());
-    match opened.and_then(|connection| check_connection(&connection, source)) {
+    match opened.and_then(|connection| run_integrity_check(&connection, source)) {
         Ok(()) => DatabaseError::Sqlite {
             action: "copy",
             path: source.to_path_buf(),
@@ -217,21 +219,25 @@ fn diagnose_damaged_copy(source: &Path, detail: &str) -> DatabaseError {
 
 /// Returns size and mtime of a database; `None` if one of its sidecar files has content, or the database is missing.
 pub(super) fn stat_without_wal(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
-    let busy = home::database_sidecars(path)
+    let has_sidecar_content = home::database_sidecars(path)
         .iter()
         .any(|p| p.symlink_metadata().is_ok_and(|m| m.len() > 0));
-    let meta = path.metadata().ok().filter(|_| !busy)?;
+    if has_sidecar_content {
+        return None;
+    }
+    let meta = path.metadata().ok()?;
     Some((meta.len(), meta.modified().ok()))
 }
 
-fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), DatabaseError> {
-    from.busy_timeout(WRITER_TIMEOUT)
+fn copy_pages(connection: &Connection, source: &Path, target: &Path) -> Result<(), DatabaseError> {
+    connection
+        .busy_timeout(WRITER_TIMEOUT)
         .sqlite_context("open", source)?;
-    let mut to = connection::open(target, Access::Create).sqlite_context("create", target)?;
+    let mut copy = connection::open(target, Access::Create).sqlite_context("create", target)?;
     // No other process sees the copy before it is renamed into place, so it needs no journal on the disk.
-    to.execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
+    copy.execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
         .sqlite_context("create", target)?;
-    let backup = Backup::new(from, &mut to).sqlite_context("copy", source)?;
+    let backup = Backup::new(connection, &mut copy).sqlite_context("copy", source)?;
     let deadline = std::time::Instant::now() + WRITER_TIMEOUT;
     loop {
         // All pages in one step are one read transaction, so the copy shows one moment in time.
@@ -248,10 +254,10 @@ fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), Dat
         }
     }
     drop(backup);
-    close(to, target)
+    close(copy, target)
 }
 
-/// Closes a database. Fails if SQLite cannot write what it writes at the end.
+/// Closes a database, and returns the error of the last writes, which dropping the connection would hide.
 fn close(connection: Connection, path: &Path) -> Result<(), DatabaseError> {
     let closed = connection.close().map_err(|(_, e)| e);
     closed.sqlite_context("close", path)
@@ -259,7 +265,7 @@ fn close(connection: Connection, path: &Path) -> Result<(), DatabaseError> {
 
 /// Runs SQLite's full integrity check on a database that no other process uses.
 pub(crate) fn check_integrity(path: &Path) -> Result<(), DatabaseError> {
-    check_connection(&open_immutable(path)?, path)
+    run_integrity_check(&open_immutable(path)?, path)
 }
 
 /// Opens a database that no other process uses, for reading.
@@ -267,7 +273,7 @@ pub(super) fn open_immutable(path: &Path) -> Result<Connection, DatabaseError> {
     connection::open(path, Access::ReadImmutable).sqlite_context("open", path)
 }
 
-fn check_connection(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
+fn run_integrity_check(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
     let detail: String = connection
         // The first error is enough to refuse a database.
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
@@ -314,8 +320,8 @@ pub(crate) fn count_rows(path: &Path) -> Result<Vec<(String, u64)>, DatabaseErro
     counts().sqlite_context("read", path)
 }
 
-/// Rewrites a private (staged) database without unused pages. Before that, deletes the log entries from before
-/// `logs_since`, in seconds since 1970. Returns the number of deleted entries.
+/// Rewrites a private (staged) database without unused pages. Before that, deletes the log entries that are older
+/// than `logs_since`, in seconds since 1970. Returns the number of deleted entries.
 pub(crate) fn compact(path: &Path, logs_since: Option<i64>) -> Result<u64, DatabaseError> {
     let connection = open_private(path)?;
     let deleted = match logs_since {
@@ -338,7 +344,7 @@ pub(super) fn open_for_changes(path: &Path) -> Result<Connection, DatabaseError>
     connection
         .busy_timeout(LOCK_TIMEOUT)
         .sqlite_context("open", path)?;
-    connection::check_threads(&connection).sqlite_context("open", path)?;
+    connection::require_ordinary_threads_table(&connection).sqlite_context("open", path)?;
     Ok(connection)
 }
 
@@ -366,6 +372,7 @@ pub(super) fn try_in_transaction<T, E: From<DatabaseError>>(
         .sqlite_context("change", path)?;
     let result = change(&transaction)?;
     transaction.commit().sqlite_context(COMMIT, path)?;
+    // Closing merges the WAL into the database, so its failure counts as that of the commit.
     let closed = connection.close().map_err(|(_, e)| e);
     closed.sqlite_context(COMMIT, path)?;
     Ok(result)

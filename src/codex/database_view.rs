@@ -1,6 +1,6 @@
 //! Reads a live database in place, without creating or changing any file.
 
-use super::connection::{self, Access, check_threads};
+use super::connection::{self, Access, require_ordinary_threads_table};
 use super::database::{DatabaseError, SqliteContext, stat_without_wal};
 use super::home;
 use crate::io::file_open;
@@ -20,20 +20,22 @@ const MAX_ATTEMPTS: u32 = 4;
 ///
 /// Creates and changes no file beside the database. The index of a WAL (`-shm`) is opened read-only; if
 /// there is none, `query` runs on a temporary copy. `query` may run several times.
-pub(crate) fn read<T>(
+pub(crate) fn run_query<T>(
     path: &Path,
     mut query: impl FnMut(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, DatabaseError> {
     let mut query = |connection: &Connection| {
-        check_threads(connection)?;
+        require_ordinary_threads_table(connection)?;
         query(connection)
     };
     for attempt in 1.. {
-        let stat = stat_without_wal(path).filter(|_| attempt < MAX_ATTEMPTS);
-        if stat.is_some() {
+        let stat_before = (attempt < MAX_ATTEMPTS)
+            .then(|| stat_without_wal(path))
+            .flatten();
+        if stat_before.is_some() {
             let result = connection::open(path, Access::ReadImmutable)
                 .and_then(|connection| query(&connection));
-            if stat != stat_without_wal(path) {
+            if stat_before != stat_without_wal(path) {
                 continue;
             }
             return result.sqlite_context("read", path);
@@ -45,16 +47,16 @@ pub(crate) fn read<T>(
             query(&transaction)
         });
         let [wal, shm, _] = home::database_sidecars(path);
-        let has_no_index = result
+        let lacks_wal_index = result
             .as_ref()
             .is_err_and(|e| e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen));
         // The last process that closes a database removes the `-shm` before the WAL.
-        if has_no_index && !wal.exists() && attempt < MAX_ATTEMPTS {
+        if lacks_wal_index && !wal.exists() && attempt < MAX_ATTEMPTS {
             continue;
         }
         // Without `-shm` SQLite has to build the index of the WAL, and a connection that reads in
         // place must not.
-        if !has_no_index || shm.exists() || !wal.exists() {
+        if !lacks_wal_index || shm.exists() || !wal.exists() {
             return result.sqlite_context("read", path);
         }
         // A process with the WAL open would have created its index or locked the whole database, which
@@ -77,7 +79,7 @@ pub(crate) fn read<T>(
 /// Returns the names of all tables. Fails with [`DatabaseError::Damaged`] if SQLite cannot parse the
 /// schema. Creates no file beside the database.
 pub(crate) fn read_table_names(path: &Path) -> Result<Vec<String>, DatabaseError> {
-    read(path, |connection| {
+    run_query(path, |connection| {
         connection
             .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?
             .query_map([], |row| row.get(0))?

@@ -1,6 +1,6 @@
 //! Classifies the files of a Codex home.
 //!
-//! This is the only list of Codex's own names (0.169). Rules for transient files apply to Codex's own
+//! This is the only list of the names of Codex 0.169. Rules for transient files apply to Codex's own
 //! paths only: inside `skills/`, `prompts/`, `rules/`, `memories/` and `plugins/` everything belongs to
 //! the user.
 
@@ -69,7 +69,7 @@ pub enum HomeEntryKind {
 
 impl HomeEntryKind {
     /// Returns true if the path belongs to the login and the settings.
-    pub(crate) fn is_account(self) -> bool {
+    pub(crate) fn is_login_or_setting(self) -> bool {
         matches!(
             self,
             Self::Auth
@@ -100,7 +100,7 @@ impl HomeEntryKind {
 
     /// Returns true if the path holds user data, so a socket, pipe or device at its place is reported.
     pub(crate) fn is_expected_file(self) -> bool {
-        self.is_account() || self.is_conversation() || self == Self::LegacyAuth
+        self.is_login_or_setting() || self.is_conversation() || self == Self::LegacyAuth
     }
 
     /// Returns true if a link at this path is replaced by the content of its target, wherever that is.
@@ -141,17 +141,17 @@ pub(crate) fn kind_of(relative: &Path) -> HomeEntryKind {
     };
     let second = parts.next();
     // If a top-level folder is a mount point, a restore has its working folder inside it.
-    let is_of_restore = |name: &OsStr| {
+    let is_restore_folder = |name: &OsStr| {
         // Any suffix: a restore renames a working folder that it cannot remove.
-        let ours = [
+        let prefixes = [
             &b".codex-manager-undone-"[..],
             b".codex-manager-restore",
             b".codex-manager-journal",
         ];
         let name = name.as_encoded_bytes();
-        ours.iter().any(|begin| name.starts_with(begin))
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
     };
-    if is_manager_name(top) || second.is_some_and(is_of_restore) {
+    if is_manager_name(top) || second.is_some_and(is_restore_folder) {
         return HomeEntryKind::Transient;
     }
     let Some(top) = top.to_str() else {
@@ -207,10 +207,10 @@ pub(crate) fn is_codex_name(top: &OsStr) -> bool {
 /// Returns true if a top-level name is reserved for files and folders of this program, in any letter case. Their
 /// content is trusted, so no other file may get such a name.
 pub(crate) fn is_manager_name(top: &OsStr) -> bool {
-    const OURS: &[u8] = b".codex-manager";
+    const MANAGER_PREFIX: &[u8] = b".codex-manager";
     top.as_encoded_bytes()
-        .get(..OURS.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+        .get(..MANAGER_PREFIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(MANAGER_PREFIX))
 }
 
 fn classify_top_level(name: &str) -> HomeEntryKind {
@@ -221,8 +221,8 @@ fn classify_top_level(name: &str) -> HomeEntryKind {
     // Codex locks a file by another one beside it. A lock is of no use in a backup.
     let is_lock = name.strip_suffix(".lock").is_some_and(|locked| {
         let kind = kind_of(Path::new(locked));
-        let is_other = matches!(kind, HomeEntryKind::Unknown | HomeEntryKind::UserContent);
-        locked == "auth" || !is_other
+        let is_of_user = matches!(kind, HomeEntryKind::Unknown | HomeEntryKind::UserContent);
+        locked == "auth" || !is_of_user
     });
     // A new login on its way to auth.json, left by a Codex that was killed.
     if is_lock || name.starts_with(".auth-") {

@@ -39,7 +39,7 @@ impl fmt::Display for Email {
     }
 }
 
-/// The kind of login of an account (Codex 0.169).
+/// The kind of login of an account, as Codex 0.169 has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginKind {
@@ -70,12 +70,12 @@ impl LoginKind {
 
     /// Returns the kind of the account with this label: an email, or a label made by [`Identity::from_secret`].
     pub(crate) fn from_label(label: &str) -> Self {
-        let has_beginning = |(_, beginning): &&(Self, &str)| {
+        let has_prefix = |(_, label_prefix): &&(Self, &str)| {
             // An email may begin with the same words.
-            let digest = label.strip_prefix(beginning);
+            let digest = label.strip_prefix(label_prefix);
             digest.is_some_and(|digest| !digest.contains('@'))
         };
-        let labelled_kind = Self::LABELS.iter().find(has_beginning);
+        let labelled_kind = Self::LABELS.iter().find(has_prefix);
         labelled_kind.map_or(Self::Chatgpt, |(kind, _)| *kind)
     }
 
@@ -123,11 +123,11 @@ impl Identity {
     /// Creates the identity of a login that only its secret distinguishes: the label has the kind and the first six hex
     /// digits of the SHA-256 of `secret`.
     pub(crate) fn from_secret(kind: LoginKind, secret: &[u8]) -> Self {
-        let beginning = LoginKind::LABELS.iter().find(|(one, _)| *one == kind);
-        let beginning = beginning.map_or("", |(_, beginning)| beginning);
+        let label = LoginKind::LABELS.iter().find(|(known, _)| *known == kind);
+        let label_prefix = label.map_or("", |(_, prefix)| prefix);
         Self {
             kind,
-            ..Self::from_email(format!("{beginning}{}", &hash::sha256(secret)[..6]))
+            ..Self::from_email(format!("{label_prefix}{}", &hash::sha256(secret)[..6]))
         }
     }
 
@@ -140,7 +140,7 @@ impl Identity {
     /// be equal, and the other id unless it is missing as well. Accounts of other kinds than ChatGPT are the same if
     /// kind and label are equal.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        fn both_equal(a: Option<&String>, b: Option<&String>) -> Option<bool> {
+        fn equal_if_known(a: Option<&String>, b: Option<&String>) -> Option<bool> {
             Some(a? == b?)
         }
         if self.kind != other.kind {
@@ -149,13 +149,13 @@ impl Identity {
         if self.kind != LoginKind::Chatgpt {
             return self.email == other.email;
         }
-        let ids = [
-            both_equal(self.account_id.as_ref(), other.account_id.as_ref()),
-            both_equal(self.user_id.as_ref(), other.user_id.as_ref()),
+        let equalities = [
+            equal_if_known(self.account_id.as_ref(), other.account_id.as_ref()),
+            equal_if_known(self.user_id.as_ref(), other.user_id.as_ref()),
         ];
-        match ids {
+        match equalities {
             // A user can have several workspaces, and a workspace several users.
-            [Some(account), Some(user)] => account && user,
+            [Some(same_account), Some(same_user)] => same_account && same_user,
             [Some(false), _] | [_, Some(false)] => false,
             _ => self.email == other.email,
         }

@@ -33,7 +33,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    pub(crate) fn of_daemon(pid: u32) -> Self {
+    pub(crate) fn from_daemon_pid(pid: u32) -> Self {
         Self {
             pid: Some(pid),
             name: "codex".into(),
@@ -119,8 +119,8 @@ pub struct HomeProcess {
     pub role: ProcessRole,
 }
 
-fn serialize_role<S: Serializer>(role: &ProcessRole, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(role)
+fn serialize_role<S: Serializer>(role: &ProcessRole, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(role)
 }
 
 impl fmt::Display for HomeProcess {
@@ -172,12 +172,12 @@ impl HomeUsage {
 /// Returns the folders outside of `home` in which Codex keeps its data: the targets of a linked `sessions/` or
 /// `archived_sessions/`, and the folder of the databases.
 pub fn find_outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
-    let databases = CodexConfig::read(home).database_folder(home, env);
+    let database_folder = CodexConfig::read(home).database_folder(home, env);
     let home = home.canonical_or_self();
     [SESSIONS, ARCHIVED_SESSIONS]
         .map(|name| home.join(name))
         .into_iter()
-        .chain(databases)
+        .chain(database_folder)
         .map(|folder| folder.canonical_or_self())
         .filter(|folder| !folder.starts_with(&home))
         .collect()
@@ -194,10 +194,10 @@ pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
 /// loop. The npm launcher counts while it runs, because it may be about to start Codex.
 pub fn find_codex(home: &Path) -> Vec<Holder> {
     let home = home.canonical_or_self();
-    let daemon = daemon::find(&home).map(|daemon| daemon.pid);
+    let daemon_pid = daemon::find(&home).map(|daemon| daemon.pid);
     let mut codex_processes: Vec<_> = ProcessTable::read()
         .iter()
-        .filter(|process| daemon != Some(process.pid()))
+        .filter(|process| daemon_pid != Some(process.pid()))
         .filter_map(|process| {
             let name = process.name()?;
             let is_counted =
@@ -215,22 +215,22 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
 
 /// Returns the ids of the conversations in which the daemon of `home` may be running a turn.
 ///
-/// A held writer lock is not enough, because the daemon also keeps the locks of conversations that wait for the user
-/// (0.169). A conversation waits if the daemon has its rollout open, and the rollout has the end of the last turn.
-pub fn find_daemon_turns(home: &Path) -> Vec<String> {
+/// A held writer lock is not enough, because the daemon of Codex 0.169 also keeps the locks of conversations that wait
+/// for the user. A conversation waits if the daemon has its rollout open, and the rollout has the end of the last turn.
+pub fn find_busy_conversations(home: &Path) -> Vec<String> {
     let home = home.canonical_or_self();
     let table = ProcessTable::read();
     let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
-    let open = daemon.map(|daemon| daemon.open_files_beneath(&[&home]));
-    let open = open.unwrap_or_default();
+    let open_files = daemon.map(|daemon| daemon.open_files_beneath(&[&home]));
+    let open_files = open_files.unwrap_or_default();
     find_held_thread_locks(&home)
         .iter()
         .map(|lock| locked_conversation_id(lock))
         .filter(|id| {
-            let rollout = open
+            let rollout = open_files
                 .iter()
-                .find(|path| RolloutName::parse(path).is_some_and(|c| c.id() == Some(id)));
-            !rollout.is_some_and(|path| rollout::is_idle(path))
+                .find(|path| RolloutName::parse(path).is_some_and(|name| name.id() == Some(id)));
+            !rollout.is_some_and(|path| rollout::has_no_running_turn(path))
         })
         .collect()
 }
@@ -258,29 +258,29 @@ pub(crate) fn can_list_processes() -> bool {
 pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> HomeUsage {
     let home = home.canonical_or_self();
     let table = ProcessTable::read();
-    let this = std::process::id();
-    let daemon = daemon::find(&home).map(|daemon| daemon.pid);
+    let own_pid = std::process::id();
+    let daemon_pid = daemon::find(&home).map(|daemon| daemon.pid);
     let folders: Vec<&Path> = std::iter::once(home.as_path())
         .chain(outside.iter().map(PathBuf::as_path))
         .collect();
     let lock_folder = home.join(THREAD_LOCKS);
     let mut open_locks = BTreeSet::new();
     let mut processes = Vec::new();
-    for process in table.iter().filter(|process| process.pid() != this) {
+    for process in table.iter().filter(|process| process.pid() != own_pid) {
         // Zombies, kernel threads and processes of other users show no program name.
         let Some(name) = process.name() else { continue };
-        let open = process.open_files_beneath(&folders);
-        let role = if daemon == Some(process.pid()) {
+        let open_files = process.open_files_beneath(&folders);
+        let role = if daemon_pid == Some(process.pid()) {
             ProcessRole::Daemon
         } else if is_named(&name, &names.background)
-            && read_codex_home(process).is_none_or(|used| used == home)
+            && read_codex_home(process).is_none_or(|process_home| process_home == home)
         {
             ProcessRole::Background
         } else if is_named(&name, &names.codex)
-            && read_codex_home(process).is_some_and(|used| used == home)
+            && read_codex_home(process).is_some_and(|process_home| process_home == home)
         {
             ProcessRole::Codex
-        } else if let Some(file) = open.first() {
+        } else if let Some(file) = open_files.first() {
             let relative = folders.iter().find_map(|f| file.strip_prefix(f).ok());
             ProcessRole::OtherProgram {
                 open: relative.unwrap_or(file).to_path_buf(),
@@ -292,18 +292,20 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
             continue;
         }
         open_locks.extend(
-            open.into_iter()
+            open_files
+                .into_iter()
                 .filter(|file| file.starts_with(&lock_folder)),
         );
-        processes.push(describe(process, &name, role));
+        processes.push(to_home_process(process, &name, role));
     }
-    if let Some(pid) = daemon.filter(|pid| processes.iter().all(|process| process.pid != *pid)) {
-        processes.push(describe_daemon(pid));
+    if let Some(pid) = daemon_pid.filter(|pid| processes.iter().all(|process| process.pid != *pid))
+    {
+        processes.push(home_process_of_daemon(pid));
     }
     assign_relations(&table, &mut processes);
     let held_locks = find_held_thread_locks(&home);
     HomeUsage {
-        codex_ancestor: table.ancestors(this).into_iter().find(|pid| {
+        codex_ancestor: table.ancestors(own_pid).into_iter().find(|pid| {
             let is_codex =
                 |p: &HomeProcess| matches!(p.role, ProcessRole::Codex | ProcessRole::Daemon);
             processes.iter().any(|p| p.pid == *pid && is_codex(p))
@@ -324,7 +326,7 @@ pub(crate) fn inspect_home(home: &Path, outside: &[PathBuf], names: &ProgramName
 /// Adds the npm launchers of the Codex processes to `processes`, and marks descendants of Codex as
 /// [`ProcessRole::CodexChild`].
 fn assign_relations(table: &ProcessTable, processes: &mut Vec<HomeProcess>) {
-    let codex: Vec<u32> = processes
+    let codex_pids: Vec<u32> = processes
         .iter()
         .filter(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Daemon))
         .map(|process| process.pid)
@@ -334,19 +336,19 @@ fn assign_relations(table: &ProcessTable, processes: &mut Vec<HomeProcess>) {
             && table
                 .ancestors(process.pid)
                 .iter()
-                .any(|pid| codex.contains(pid))
+                .any(|pid| codex_pids.contains(pid))
         {
             process.role = ProcessRole::CodexChild { open: open.clone() };
         }
     }
-    for pid in codex {
+    for pid in codex_pids {
         let parent = table.get(pid).and_then(Process::parent);
         if let Some(parent) = parent.and_then(|pid| table.get(pid))
             && is_launcher(parent)
             && let Some(name) = parent.name()
         {
             processes.retain(|process| process.pid != parent.pid());
-            processes.push(describe(parent, &name, ProcessRole::Launcher));
+            processes.push(to_home_process(parent, &name, ProcessRole::Launcher));
         }
     }
     processes.sort_by_key(|process| process.pid);
@@ -355,8 +357,8 @@ fn assign_relations(table: &ProcessTable, processes: &mut Vec<HomeProcess>) {
 /// Returns true if a process runs Codex, or is npm's launcher, which may be about to start it.
 pub(crate) fn is_codex(process: &Process) -> bool {
     let name = process.name().unwrap_or_default();
-    let is = |program: &str| is_named(&name, &[program.to_owned()]);
-    is("codex") || (is("node") && is_launcher(process))
+    let has_name = |program: &str| is_named(&name, &[program.to_owned()]);
+    has_name("codex") || (has_name("node") && is_launcher(process))
 }
 
 /// Returns true for npm's `codex` script in Node. Below Node 22.15 it keeps running beside Codex.
@@ -376,11 +378,11 @@ fn is_update_loop(process: &Process) -> bool {
 
 /// Returns the id of the conversation that a lock file protects.
 fn locked_conversation_id(lock: &Path) -> String {
-    let name = lock.file_stem().unwrap_or_default();
-    name.to_string_lossy().into_owned()
+    let id = lock.file_stem().unwrap_or_default();
+    id.to_string_lossy().into_owned()
 }
 
-fn describe(process: &Process, name: &OsStr, role: ProcessRole) -> HomeProcess {
+fn to_home_process(process: &Process, name: &OsStr, role: ProcessRole) -> HomeProcess {
     HomeProcess {
         pid: process.pid(),
         started: process.start_time(),
@@ -392,8 +394,8 @@ fn describe(process: &Process, name: &OsStr, role: ProcessRole) -> HomeProcess {
     }
 }
 
-/// Describes a daemon that is known from its pid file only.
-fn describe_daemon(pid: u32) -> HomeProcess {
+/// Returns the entry of a daemon that is known from its pid file only.
+fn home_process_of_daemon(pid: u32) -> HomeProcess {
     HomeProcess {
         pid,
         started: processes::start_time(pid),
@@ -407,8 +409,8 @@ fn describe_daemon(pid: u32) -> HomeProcess {
 
 fn is_named(name: &OsStr, names: &[String]) -> bool {
     let name = name.to_string_lossy().to_lowercase();
-    let bare = |name: &str| name.strip_suffix(".exe").unwrap_or(name).to_owned();
-    names.iter().any(|program| bare(program) == bare(&name))
+    let stem = |name: &str| name.strip_suffix(".exe").unwrap_or(name).to_owned();
+    names.iter().any(|program| stem(program) == stem(&name))
 }
 
 /// Returns the Codex home of a process: its `CODEX_HOME`, else `.codex` in its home folder. `None` if
@@ -419,8 +421,8 @@ fn read_codex_home(process: &Process) -> Option<PathBuf> {
         home.map(|home| Path::new(&home).join(".codex").into_os_string())
     };
     let home: OsString = process.variable("CODEX_HOME").or_else(default_home)?;
-    let folder = process.working_folder().unwrap_or_default();
-    Some(folder.join(home).canonical_or_self())
+    let working_folder = process.working_folder().unwrap_or_default();
+    Some(working_folder.join(home).canonical_or_self())
 }
 
 /// Returns the paths of the held locks on conversations, sorted.

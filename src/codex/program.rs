@@ -74,11 +74,12 @@ impl Program {
     /// mtime of its file. A start takes long, and 0.98 writes into the home. `None` if the file cannot be read.
     pub(crate) fn build_id(&self) -> Option<String> {
         let file = self.path.canonical().ok()?;
-        let above = file.ancestors().skip(1).take(3).map(Path::to_path_buf);
+        // The script or program is in a subfolder of its npm package.
+        let parents = file.ancestors().skip(1).take(3).map(Path::to_path_buf);
         // The script for Windows is beside `node_modules`.
-        let beside = file.parent()?.join("node_modules").join(NPM_PACKAGE);
-        let mut folders = above.chain([beside]);
-        folders
+        let windows_package = file.parent()?.join("node_modules").join(NPM_PACKAGE);
+        let mut package_candidates = parents.chain([windows_package]);
+        package_candidates
             .find_map(|folder| read_npm_version(&folder))
             .or_else(|| {
                 let meta = file.metadata().ok()?;
@@ -117,10 +118,10 @@ fn read_npm_version(folder: &Path) -> Option<String> {
     let text =
         file_open::read_small_to_string(folder.join("package.json"), MAX_PACKAGE_BYTES).ok()?;
     let package: Value = serde_json::from_str(&text).ok()?;
-    let version = package["version"].as_str();
-    version
-        .filter(|_| package["name"] == NPM_PACKAGE)
-        .map(str::to_owned)
+    if package["name"] != NPM_PACKAGE {
+        return None;
+    }
+    package["version"].as_str().map(str::to_owned)
 }
 
 /// Returns true if a version of Codex, such as "0.169.0", is earlier than `first`, given by its first two
@@ -128,6 +129,6 @@ fn read_npm_version(folder: &Path) -> Option<String> {
 pub(crate) fn is_version_before(version: &str, first: (u32, u32)) -> bool {
     let mut numbers = version.split(['.', '-']).map(|part| part.parse().ok());
     let mut next_number = || numbers.next().flatten();
-    let version: Option<(u32, u32)> = next_number().zip(next_number());
-    version.is_none_or(|version| version < first)
+    let major_minor: Option<(u32, u32)> = next_number().zip(next_number());
+    major_minor.is_none_or(|major_minor| major_minor < first)
 }

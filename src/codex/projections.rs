@@ -1,4 +1,4 @@
-//! Codex's projections of rollouts: the tables from which it shows the turns of paginated conversations (0.169).
+//! Codex's projections of rollouts: the tables from which it shows the turns of paginated conversations in Codex 0.169.
 //!
 //! A projection has the id of a *rollout*. Codex makes it when a conversation is resumed, from its last rollout
 //! only. The turns of the rollouts that this one continues are shown from their own projections.
@@ -26,7 +26,7 @@ pub(crate) struct RolloutCut {
 pub(crate) struct Projections {
     /// The database; `None` if the home has none.
     pub database: Option<PathBuf>,
-    ends: HashMap<String, u64>,
+    offsets: HashMap<String, u64>,
 }
 
 impl Projections {
@@ -39,16 +39,16 @@ impl Projections {
     /// Like [`Projections::read_beside`], for the folder of the databases.
     pub(crate) fn read_folder(folder: &Path) -> Self {
         let database = threads::list_databases(folder, home::HISTORY_DATABASE_PREFIX).pop();
-        let ends = database.as_deref().and_then(|path| read_ends(path).ok());
+        let offsets = database.as_deref().and_then(|path| read_offsets(path).ok());
         Self {
             database,
-            ends: ends.unwrap_or_default(),
+            offsets: offsets.unwrap_or_default(),
         }
     }
 
     /// Returns the offset up to which Codex has projected a rollout; `None` if it has projected nothing of it.
-    pub(crate) fn end(&self, rollout_id: &str) -> Option<u64> {
-        self.ends.get(&rollout_id.to_lowercase()).copied()
+    pub(crate) fn projected_offset(&self, rollout_id: &str) -> Option<u64> {
+        self.offsets.get(&rollout_id.to_lowercase()).copied()
     }
 }
 
@@ -56,19 +56,19 @@ impl Projections {
 /// lower case.
 pub(crate) fn count_turns(database: &Path, rollout_id: &str) -> usize {
     let sql = "SELECT count(*) FROM thread_turns WHERE lower(thread_id)=?1";
-    let count = database_view::read(database, |connection| {
+    let count = database_view::run_query(database, |connection| {
         connection.query_row(sql, [rollout_id], |row| row.get::<_, i64>(0))
     });
     count.map_or(0, |count| usize::try_from(count).unwrap_or(0))
 }
 
-fn read_ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
-    database_view::read(path, |connection| {
+fn read_offsets(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
+    database_view::run_query(path, |connection| {
         let sql = "SELECT lower(thread_id), next_rollout_byte_offset FROM thread_history_projection_state";
         let mut select = connection.prepare(sql)?;
         let rows = select.query_map([], |row| {
-            let end = u64::try_from(row.get::<_, i64>(1)?);
-            Ok((row.get(0)?, end.unwrap_or(0)))
+            let offset = u64::try_from(row.get::<_, i64>(1)?);
+            Ok((row.get(0)?, offset.unwrap_or(0)))
         })?;
         rows.collect()
     })
@@ -76,14 +76,14 @@ fn read_ends(path: &Path) -> Result<HashMap<String, u64>, DatabaseError> {
 
 /// Cuts the projections in a private database at `cuts`: sets their ends back, and deletes their rows after the cut.
 /// Codex has made them from copies of the rollouts, and may have appended lines to these copies.
-pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
+pub(crate) fn cut_projections(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
     let connection = database::open_private(database)?;
     database::run_in_transaction(connection, database, |transaction| {
         for cut in cuts {
             let offset = i64::try_from(cut.offset).unwrap_or(i64::MAX);
-            let set = "UPDATE thread_history_projection_state SET next_rollout_byte_offset=?2, \
+            let update = "UPDATE thread_history_projection_state SET next_rollout_byte_offset=?2, \
                        next_rollout_ordinal=?3 WHERE thread_id=?1";
-            transaction.execute(set, params![cut.rollout_id, offset, cut.ordinal])?;
+            transaction.execute(update, params![cut.rollout_id, offset, cut.ordinal])?;
             // Rows after the cut show turns that the rollout does not have.
             for table in ["thread_turns", "thread_items", "thread_realtime_items"] {
                 let delete =
@@ -100,7 +100,11 @@ pub(crate) fn cut(database: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseEr
 ///
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.
-pub(crate) fn add(database: &Path, from: &Path, cuts: &[RolloutCut]) -> Result<(), DatabaseError> {
+pub(crate) fn replace_projections(
+    database: &Path,
+    from: &Path,
+    cuts: &[RolloutCut],
+) -> Result<(), DatabaseError> {
     let ids: HashSet<String> = cuts.iter().map(|cut| cut.rollout_id.clone()).collect();
     staged::add_projections(database, from, &ids)
 }

@@ -1,6 +1,6 @@
 //! Rollouts: the files of each conversation.
 //!
-//! The first is named `rollout-<local time>-<thread id>.jsonl`. A rewind (Esc Esc; 0.169) begins another one,
+//! The first is named `rollout-<local time>-<thread id>.jsonl`. A rewind (Esc Esc in Codex 0.169) begins another one,
 //! `rollout-<local time>-<thread id>_<rollout id>.jsonl`, whose first line has the position at which it branches off.
 //! The name of a compressed rollout ends in `.zst`. Both forms are the same rollout; if both exist, the plain
 //! file counts, as in Codex.
@@ -80,26 +80,26 @@ impl RolloutName {
 
     /// Returns the id of the thread that the rollout belongs to.
     pub(crate) fn id(&self) -> Option<&str> {
-        self.ids().map(|(thread, _)| thread)
+        self.thread_and_rollout_id().map(|(thread, _)| thread)
     }
 
     /// Returns the id of the rollout, which a rollout that continues it has as its base. The first rollout of a thread
     /// has the id of the thread.
     pub(crate) fn rollout_id(&self) -> Option<&str> {
-        self.ids().map(|(_, rollout)| rollout)
+        self.thread_and_rollout_id().map(|(_, rollout)| rollout)
     }
 
     /// Returns true if a rewind began this rollout.
     pub(crate) fn is_rewind(&self) -> bool {
-        self.ids()
+        self.thread_and_rollout_id()
             .is_some_and(|(thread, rollout)| thread != rollout)
     }
 
-    fn ids(&self) -> Option<(&str, &str)> {
+    fn thread_and_rollout_id(&self) -> Option<(&str, &str)> {
         let stem = self.name.strip_suffix(".jsonl");
         let stem = stem.or_else(|| self.name.strip_suffix(DOCUMENT))?;
-        let (before, rollout) = split_uuid(stem)?;
-        let thread = before.strip_suffix('_').and_then(split_uuid);
+        let (text_before, rollout) = split_uuid(stem)?;
+        let thread = text_before.strip_suffix('_').and_then(split_uuid);
         Some((thread.map_or(rollout, |(_, thread)| thread), rollout))
     }
 }
@@ -121,8 +121,12 @@ pub(crate) fn is_later_rollout(path: &Path, other: &Path) -> bool {
 
 /// Returns the time in an id, in milliseconds since 1970; `None` if its UUID is not of version 7.
 pub(crate) fn uuid_time_ms(id: &str) -> Option<i64> {
-    let is_of_version_7 = id.as_bytes().get(14) == Some(&b'7');
-    let time = id.get(..13).filter(|_| is_of_version_7)?.replace('-', "");
+    // `tttttttt-tttt-7…`: the hex digits of the time, then the version.
+    const TIME_CHARS: usize = 13;
+    if id.as_bytes().get(TIME_CHARS + 1) != Some(&b'7') {
+        return None;
+    }
+    let time = id.get(..TIME_CHARS)?.replace('-', "");
     i64::from_str_radix(&time, 16).ok()
 }
 
@@ -139,13 +143,13 @@ pub(crate) fn split_uuid(text: &str) -> Option<(&str, &str)> {
 /// The first bytes of a compressed file.
 const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// The number of bytes at the end of a rollout in which [`is_idle`] searches for the end of a turn.
+/// The number of bytes at the end of a rollout in which [`has_no_running_turn`] searches for the end of a turn.
 const TURN_TAIL_BYTES: u64 = 1024 * 1024;
 
 /// Returns true if no turn is running in a plain rollout: the last turn event in its last MiB is the
 /// end of a turn. False if that part has no turn event, or the file cannot be read.
-pub(crate) fn is_idle(path: &Path) -> bool {
-    let tail = || -> io::Result<Vec<u8>> {
+pub(crate) fn has_no_running_turn(path: &Path) -> bool {
+    let read_tail = || -> io::Result<Vec<u8>> {
         let mut file = file_open::open(path)?;
         let end = file.seek(SeekFrom::End(0))?;
         // The first line of the part is cut, and is then no JSON.
@@ -155,7 +159,7 @@ pub(crate) fn is_idle(path: &Path) -> bool {
         Ok(bytes)
     };
     // Without a tail the conversation counts as running, and callers leave it alone.
-    let tail = tail().unwrap_or_default();
+    let tail = read_tail().unwrap_or_default();
     let is_turn_over = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
         let line: serde_json::Value = serde_json::from_slice(line).ok()?;
         match line.get("payload")?.get("type")?.as_str()? {
@@ -174,7 +178,7 @@ pub(crate) fn is_idle(path: &Path) -> bool {
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     if RolloutName::parse_document(path).is_some() {
         let text = file_open::read_small_to_string(path, MIN_UNPACKED_LIMIT)?;
-        return Ok(Box::new(io::Cursor::new(convert_document(&text)?)));
+        return Ok(Box::new(io::Cursor::new(document_to_lines(&text)?)));
     }
     let file = file_open::open(path)?;
     let size = file.metadata()?.len();
@@ -184,7 +188,7 @@ pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(SizeLimitedReader {
             reader: decompress(file)?,
             limit,
-            left: limit,
+            remaining: limit,
         }))
     } else {
         Ok(Box::new(file))
@@ -193,7 +197,7 @@ pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read + Send>> {
 
 /// Converts a document to a rollout in the form of Codex before 0.32: a line with the metadata, then a line for each
 /// item.
-fn convert_document(text: &str) -> io::Result<Vec<u8>> {
+fn document_to_lines(text: &str) -> io::Result<Vec<u8>> {
     #[derive(serde::Deserialize)]
     struct Document {
         session: serde_json::Value,
@@ -218,13 +222,13 @@ const MAX_UNPACKED_RATIO: u64 = 1000;
 struct SizeLimitedReader<R> {
     reader: R,
     limit: u64,
-    left: u64,
+    remaining: u64,
 }
 
 impl<R: Read> Read for SizeLimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.reader.read(buffer)?;
-        let Some(left) = self.left.checked_sub(n as u64) else {
+        let Some(remaining) = self.remaining.checked_sub(n as u64) else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!(
@@ -233,7 +237,7 @@ impl<R: Read> Read for SizeLimitedReader<R> {
                 ),
             ));
         };
-        self.left = left;
+        self.remaining = remaining;
         Ok(n)
     }
 }
@@ -259,18 +263,18 @@ pub(crate) enum Relation {
 /// Compares the plain text of two rollouts, in constant memory.
 pub(crate) fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
     let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
-    let (mut a, mut b) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let (mut first_chunk, mut second_chunk) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
-        let n = read_full(&mut *first, &mut a)?;
-        let m = read_full(&mut *second, &mut b)?;
-        let common = n.min(m);
-        if a[..common] != b[..common] {
+        let first_len = read_full(&mut *first, &mut first_chunk)?;
+        let second_len = read_full(&mut *second, &mut second_chunk)?;
+        let common_len = first_len.min(second_len);
+        if first_chunk[..common_len] != second_chunk[..common_len] {
             return Ok(Relation::Diverged);
         }
-        match n.cmp(&m) {
+        match first_len.cmp(&second_len) {
             std::cmp::Ordering::Less => return Ok(Relation::SecondExtends),
             std::cmp::Ordering::Greater => return Ok(Relation::FirstExtends),
-            std::cmp::Ordering::Equal if n == 0 => return Ok(Relation::Equal),
+            std::cmp::Ordering::Equal if first_len == 0 => return Ok(Relation::Equal),
             std::cmp::Ordering::Equal => {}
         }
     }
@@ -295,10 +299,10 @@ pub(crate) fn complete_lines_len(file: &mut File, len: u64) -> io::Result<u64> {
     // Backwards from the end: a partial line is short compared to the rollout.
     let mut end = len;
     while end > 0 {
-        let take = end.min(buffer.len() as u64);
-        let start = end - take;
+        let chunk_len = end.min(buffer.len() as u64);
+        let start = end - chunk_len;
         file.seek(SeekFrom::Start(start))?;
-        let chunk = &mut buffer[..usize::try_from(take).unwrap_or(0)];
+        let chunk = &mut buffer[..usize::try_from(chunk_len).unwrap_or(0)];
         file.read_exact(chunk)?;
         if let Some(at) = chunk.iter().rposition(|b| *b == b'\n') {
             return Ok(start + at as u64 + 1);
@@ -355,7 +359,7 @@ mod tests {
             (format!("rollout-x_{own}"), Some((own, own)), false),
         ] {
             let file = RolloutName::parse(Path::new(&format!("{name}.jsonl.zst"))).unwrap();
-            assert_eq!(file.ids(), ids, "{name}");
+            assert_eq!(file.thread_and_rollout_id(), ids, "{name}");
             assert_eq!(file.is_rewind(), is_rewind, "{name}");
         }
     }
@@ -376,7 +380,7 @@ mod tests {
             let mut reader = SizeLimitedReader {
                 reader: bytes,
                 limit: left,
-                left,
+                remaining: left,
             };
             let mut all = Vec::new();
             reader.read_to_end(&mut all).map(|_| all)

@@ -39,7 +39,7 @@ pub(crate) enum AppServerError {
     Interrupted,
 }
 
-fn sanitized_failure(reason: impl Display) -> AppServerError {
+fn to_failure(reason: impl Display) -> AppServerError {
     AppServerError::Failed(printable(&reason.to_string()))
 }
 
@@ -73,24 +73,24 @@ impl AppServer {
     }
 
     /// Starts an app-server on `home`, without `CODEX_SQLITE_HOME`, and initializes it. While this waits for the reply,
-    /// it polls `problem` like [`call`](Self::call).
-    pub(crate) fn open(
+    /// it polls `find_problem` like [`call`](Self::call).
+    pub(crate) fn start_initialized(
         program: &Program,
         home: &Path,
         env: &Environment,
-        problem: &mut dyn FnMut() -> Option<String>,
+        find_problem: &mut dyn FnMut() -> Option<String>,
     ) -> Result<Self, AppServerError> {
         // The variable would name the databases of another home.
         let env = env.without("CODEX_SQLITE_HOME");
-        let mut server = Self::start(program, home, &env).map_err(sanitized_failure)?;
-        let id = server.initialize(Api::Stable).map_err(sanitized_failure)?;
-        server.wait_for_result(id, problem)?;
-        server.confirm().map_err(sanitized_failure)?;
+        let mut server = Self::start(program, home, &env).map_err(to_failure)?;
+        let id = server.send_initialize(Api::Stable).map_err(to_failure)?;
+        server.wait_for_result(id, find_problem)?;
+        server.send_initialized().map_err(to_failure)?;
         Ok(server)
     }
 
     /// Sends the first request, and returns its id.
-    pub(super) fn initialize(&mut self, api: Api) -> io::Result<u64> {
+    pub(super) fn send_initialize(&mut self, api: Api) -> io::Result<u64> {
         let info = json!({
             "name": "codex-manager",
             "title": "codex-manager",
@@ -104,7 +104,7 @@ impl AppServer {
     }
 
     /// Confirms the reply to the first request. Codex accepts other requests only afterwards.
-    pub(super) fn confirm(&mut self) -> io::Result<()> {
+    pub(super) fn send_initialized(&mut self) -> io::Result<()> {
         let message = json!({ "method": "initialized" });
         self.child.send(&message.to_string())
     }
@@ -121,10 +121,10 @@ impl AppServer {
         Ok(id)
     }
 
-    /// Waits for a reply to any request, until `limit` or the next check for Ctrl-C.
-    pub(super) fn receive(&self, limit: Instant) -> Received {
+    /// Waits for a reply to any request, until `deadline` or the next check for Ctrl-C.
+    pub(super) fn receive(&self, deadline: Instant) -> Received {
         let next_check = Instant::now() + INTERRUPT_POLL_INTERVAL;
-        match self.child.read_line(limit.min(next_check)) {
+        match self.child.read_line(deadline.min(next_check)) {
             ChildOutput::TimedOut => Received::Nothing,
             ChildOutput::Closed => Received::Closed,
             ChildOutput::Line(line) => parse_reply(&line)
@@ -132,38 +132,38 @@ impl AppServer {
         }
     }
 
-    /// Sends a request and returns its result. While this waits, it polls `problem`. A text that `problem` returns ends
-    /// the wait and becomes the error.
+    /// Sends a request and returns its result. While this waits, it polls `find_problem`. A text that
+    /// `find_problem` returns ends the wait and becomes the error.
     pub(crate) fn call(
         &mut self,
         method: &str,
         params: &Value,
-        problem: &mut dyn FnMut() -> Option<String>,
+        find_problem: &mut dyn FnMut() -> Option<String>,
     ) -> Result<Value, AppServerError> {
-        let id = self.request(method, params).map_err(sanitized_failure)?;
-        self.wait_for_result(id, problem)
+        let id = self.request(method, params).map_err(to_failure)?;
+        self.wait_for_result(id, find_problem)
     }
 
     fn wait_for_result(
         &mut self,
         id: u64,
-        problem: &mut dyn FnMut() -> Option<String>,
+        find_problem: &mut dyn FnMut() -> Option<String>,
     ) -> Result<Value, AppServerError> {
         loop {
             if is_interrupted() {
                 return Err(AppServerError::Interrupted);
             }
-            if let Some(problem) = problem() {
-                return Err(sanitized_failure(problem));
+            if let Some(problem) = find_problem() {
+                return Err(to_failure(problem));
             }
             match self.receive(Instant::now() + INTERRUPT_POLL_INTERVAL) {
                 Received::Reply(request, reply) if request == id => {
-                    return reply.map_err(|error| sanitized_failure(error.message));
+                    return reply.map_err(|error| to_failure(error.message));
                 }
                 Received::Reply(..) | Received::Nothing => {}
                 Received::Closed => {
                     self.finish();
-                    return Err(sanitized_failure(self.child.stderr().trim()));
+                    return Err(to_failure(self.child.stderr().trim()));
                 }
             }
         }

@@ -60,11 +60,11 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
     let mut reader = StatusReader {
         status: StatusText::default(),
         slots: Vec::new(),
-        earlier: 0,
-        heading: CODEX_LIMIT.to_owned(),
+        earlier_windows: 0,
+        heading_limit_id: CODEX_LIMIT.to_owned(),
         context: ResetContext { now, zone },
     };
-    for field in fields::split(&ansi::to_plain_text(text)) {
+    for field in fields::split_fields(&ansi::to_plain_text(text)) {
         reader.read_field(&field)?;
     }
     let status = reader.status;
@@ -79,9 +79,9 @@ struct StatusReader {
     /// The slot of each window in `status.windows`, in the same order.
     slots: Vec<Slot>,
     /// The number of windows that come from earlier screens of the text.
-    earlier: usize,
+    earlier_windows: usize,
     /// The limit id of the last heading.
-    heading: String,
+    heading_limit_id: String,
     context: ResetContext,
 }
 
@@ -117,17 +117,17 @@ impl StatusReader {
     /// Begins a new screen, and stores its account.
     fn read_account(&mut self, field: &StatusField) -> Result<(), StatusTextError> {
         // The account line is the first of a screen.
-        self.heading = CODEX_LIMIT.into();
-        self.earlier = self.status.windows.len();
+        self.heading_limit_id = CODEX_LIMIT.into();
+        self.earlier_windows = self.status.windows.len();
         self.status.spend_cap = None;
         let Some((email, plan)) = parse_account_value(&field.lines) else {
             self.status.unreadable_account = Some(excerpt(&field.value()));
             return Ok(());
         };
-        if let Some(known) = &self.status.email
-            && known.to_lowercase() != email.to_lowercase()
+        if let Some(known_email) = &self.status.email
+            && known_email.to_lowercase() != email.to_lowercase()
         {
-            return Err(StatusTextError::TwoAccounts(known.clone(), email));
+            return Err(StatusTextError::TwoAccounts(known_email.clone(), email));
         }
         self.status.email = Some(email);
         self.status.plan = plan.or(self.status.plan.take());
@@ -145,7 +145,7 @@ impl StatusReader {
             if limit.is_window() || limit.name.is_empty() {
                 return Err(StatusTextError::CutOff(excerpt(field.text)));
             }
-            self.heading = build_limit_id(&limit.name);
+            self.heading_limit_id = build_limit_id(&limit.name);
             return Ok(());
         }
         let is_remark = if limit.is_window() {
@@ -159,7 +159,7 @@ impl StatusReader {
             return Ok(());
         }
         if limit.is_monthly_credit() {
-            let figure = self.context.read(&field.lines, None)?;
+            let figure = self.context.parse_figure(&field.lines, None)?;
             self.status.spend_cap = (figure.used_percent >= 100.0).then_some(SpendCap {
                 kind: CapKind::SpendLimit,
                 resets_at: figure.resets_at,
@@ -167,7 +167,7 @@ impl StatusReader {
             return Ok(());
         }
         let limit_id = if limit.name.is_empty() {
-            self.heading.clone()
+            self.heading_limit_id.clone()
         } else {
             build_limit_id(&limit.name)
         };
@@ -184,20 +184,20 @@ impl StatusReader {
         let WindowFigure {
             used_percent,
             resets_at,
-        } = self.context.read(&field.lines, slot.minutes)?;
+        } = self.context.parse_figure(&field.lines, slot.minutes)?;
         let window = Window {
             limit_id: slot.limit_id.clone(),
             minutes: slot.minutes,
             used_percent,
             resets_at,
         };
-        match self.slots.iter().position(|known| *known == slot) {
+        match self.slots.iter().position(|known_slot| *known_slot == slot) {
             None => {
                 self.status.windows.push(window);
                 self.slots.push(slot);
             }
             // A later screen replaces the figures of an earlier one.
-            Some(i) if i < self.earlier || self.status.windows[i] == window => {
+            Some(i) if i < self.earlier_windows || self.status.windows[i] == window => {
                 self.status.windows[i] = window;
             }
             Some(_) => return Err(StatusTextError::TwoFigures(window.label())),
@@ -228,7 +228,8 @@ fn parse_account_value(lines: &[&str]) -> Option<(String, Option<String>)> {
 }
 
 fn is_email(word: &str) -> bool {
-    word.len() <= 320
+    const MAX_EMAIL_BYTES: usize = 320;
+    word.len() <= MAX_EMAIL_BYTES
         && !word.chars().any(char::is_control)
         && word
             .split_once('@')

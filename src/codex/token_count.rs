@@ -1,6 +1,6 @@
 //! Parses `token_count` events of rollouts: their time, and the quota windows at that time.
 //!
-//! The windows name no account (0.169), so a caller has to attribute them by other evidence.
+//! The windows of Codex 0.169 name no account, so a caller has to attribute them by other evidence.
 
 use super::window::Window;
 use crate::io::clock::Timestamp;
@@ -52,9 +52,9 @@ struct RateLimitWindow {
 
 /// Parses a line of a rollout; `None` if it is no `token_count` event.
 pub(crate) fn parse(line: &[u8]) -> Option<TokenCount> {
-    let start = &line[..line.len().min(TYPE_BYTES)];
+    let line_start = &line[..line.len().min(TYPE_BYTES)];
     // Before the parser: a rollout has thousands of other lines.
-    memmem::find(start, b"\"token_count\"")?;
+    memmem::find(line_start, b"\"token_count\"")?;
     let line: RolloutLine = serde_json::from_slice(line).ok()?;
     if line.payload.kind != "token_count" {
         return None;

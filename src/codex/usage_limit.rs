@@ -9,9 +9,9 @@ const TYPE_BYTES: usize = 256;
 /// Returns true if the line ends a turn because of a usage limit, false if it begins a turn or ends one
 /// otherwise; `None` for any other line.
 pub(crate) fn turn_hit_limit(line: &[u8]) -> Option<bool> {
-    let start = &line[..line.len().min(TYPE_BYTES)];
+    let line_start = &line[..line.len().min(TYPE_BYTES)];
     // Before the parser: a rollout has thousands of other lines.
-    memmem::find(start, b"\"task_")?;
+    memmem::find(line_start, b"\"task_")?;
     let line: Value = serde_json::from_slice(line).ok()?;
     let event = &line["payload"];
     match event["type"].as_str()? {

@@ -60,7 +60,7 @@ pub struct ResetCredits {
 
 impl ResetCredits {
     /// Returns the resets that have not expired at `now`.
-    pub(crate) fn left_at(&self, now: &DateTime<Utc>) -> Self {
+    pub(crate) fn unexpired_at(&self, now: &DateTime<Utc>) -> Self {
         let expired = self.expires_at.partition_point(|at| *at <= *now);
         let expired_count = u32::try_from(expired).unwrap_or(u32::MAX);
         Self {
@@ -104,9 +104,9 @@ impl Window {
         match self.minutes {
             None => "window".into(),
             Some(WEEKLY_MINUTES) => WEEKLY_LABEL.into(),
-            Some(m) if m > 0 && m % 1440 == 0 => format!("{}d", m / 1440),
-            Some(m) if m > 0 && m % 60 == 0 => format!("{}h", m / 60),
-            Some(m) => format!("{m}min"),
+            Some(minutes) if minutes > 0 && minutes % 1440 == 0 => format!("{}d", minutes / 1440),
+            Some(minutes) if minutes > 0 && minutes % 60 == 0 => format!("{}h", minutes / 60),
+            Some(minutes) => format!("{minutes}min"),
         }
     }
 

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The lock under which lock files are created and removed.
-const COORDINATION: &str = ".coordination.lock";
+const COORDINATION_LOCK: &str = ".coordination.lock";
 
 /// The longest wait for the coordination lock, which Codex holds for milliseconds.
-const COORDINATION_LIMIT: Duration = Duration::from_secs(5);
+const COORDINATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The held lock of a conversation. Dropping it removes the lock file, as Codex does.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl WriterLock {
     ///
     /// # Errors
     /// The folder or a lock file cannot be created.
-    pub(crate) fn take(home: &Path, id: &str) -> Result<Option<Self>, IoError> {
+    pub(crate) fn acquire_if_free(home: &Path, id: &str) -> Result<Option<Self>, IoError> {
         let folder = home.join(THREAD_LOCKS);
         atomic::create_private_folder(&folder)?;
         let Some(_coordination) = lock_coordination(&folder)? else {
@@ -50,7 +50,7 @@ impl Drop for WriterLock {
 }
 
 fn lock_coordination(folder: &Path) -> Result<Option<FileLock>, IoError> {
-    FileLock::acquire_if_free(&folder.join(COORDINATION), COORDINATION_LIMIT)
+    FileLock::acquire_if_free(&folder.join(COORDINATION_LOCK), COORDINATION_TIMEOUT)
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
     fn a_held_writer_lock_cannot_be_taken_again() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join(THREAD_LOCKS).join("a.lock");
-        let take = |id| WriterLock::take(home.path(), id).unwrap();
+        let take = |id| WriterLock::acquire_if_free(home.path(), id).unwrap();
         let first = take("a").unwrap();
         assert!(lock::is_held(&file));
         assert!(take("a").is_none());

@@ -76,9 +76,9 @@ impl ResumeArgs {
         };
         let args = resume_args(&conversation.id, &self.args);
         let args = match &self.start.then {
-            Some(prompt) if !Arguments::parse(&args).is_exec() => {
+            Some(prompt) if !Arguments::parse(&args).is_continuable_exec() => {
                 let exec = [&["exec".into()], self.args.as_slice()].concat();
-                Arguments::parse(&exec).continue_with(&conversation.id, prompt)
+                Arguments::parse(&exec).to_exec_resume(&conversation.id, prompt)
             }
             _ => args,
         };

@@ -131,7 +131,7 @@ mod tests {
         let text = joined(lines);
         let events = events(text.as_bytes(), "rollout.jsonl");
         let texts = events.iter().filter_map(|event| {
-            let (_, text) = event.kind.text()?;
+            let (_, text) = event.kind.author_and_text()?;
             Some((event.turn, text.to_owned()))
         });
         texts.collect()

@@ -44,7 +44,7 @@ pub(super) fn find_rolled_back_ranges(slice: &RolloutSlice) -> io::Result<Vec<Ra
 fn has_rollback(slice: &RolloutSlice) -> io::Result<bool> {
     let mut is_found = false;
     visit_lines(slice, |_, line| {
-        is_found = rollout_lines::may_have(line, LineParts::ROLLBACKS);
+        is_found = rollout_lines::may_have_parts(line, LineParts::ROLLBACKS);
         !is_found
     })?;
     Ok(is_found)

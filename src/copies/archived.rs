@@ -34,7 +34,7 @@ pub(crate) fn group_rollouts_by_conversation(files: &FileList) -> BTreeMap<Strin
 /// # Errors
 /// A folder cannot be listed.
 pub(crate) fn list_ids_on_disk(home: &Path) -> Result<HashSet<String>, IoError> {
-    let files = files::find(home)?.into_iter();
+    let files = files::find_rollouts(home)?.into_iter();
     let names = files.filter_map(|file| RolloutName::parse(&file.relative));
     Ok(names
         .filter_map(|name| name.id().map(str::to_lowercase))

@@ -224,7 +224,7 @@ fn read_names(source: &dyn ConversationSource) -> Result<HashMap<String, String>
     let mut names = HashMap::new();
     while let Some(line) = lines.next_line().at("read", session_index::FILE_NAME)? {
         if let JsonlLine::Whole(line) = line
-            && let Some(entry) = session_index::parse(line)
+            && let Some(entry) = session_index::parse_entry(line)
         {
             names.insert(entry.id, entry.thread_name);
         }

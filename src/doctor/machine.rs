@@ -64,7 +64,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let live_auth = AuthFile::read(&context.codex_home().join(AUTH_JSON)).ok();
     let live_login = live_auth.as_ref().and_then(AuthFile::login);
     // Codex stamps a login by the clock of this machine, the server stamps the tokens by its own clock.
-    let login_ahead = live_login.is_some_and(|login| login.freshness.has_clock_skew());
+    let login_ahead = live_login.is_some_and(|login| login.freshness.was_clock_ahead());
     checks.push(check_clock(system_now, newest_file_time, login_ahead));
     // A zone set by flag or configuration takes precedence over TZ.
     let tz = context

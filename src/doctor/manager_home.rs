@@ -291,8 +291,8 @@ fn check_launches(context: &Context) -> Option<Check> {
             return Some(Check::fail(ID, e.to_string()).because(why));
         }
     };
-    if launches.damaged_lines() > 0 {
-        let lines = pluralize(launches.damaged_lines(), "line");
+    if launches.count_damaged_lines() > 0 {
+        let lines = pluralize(launches.count_damaged_lines(), "line");
         let check = Check::warn(ID, format!("{lines} of launches.jsonl cannot be read"));
         let check = check.because("those launches are not listed");
         return Some(check.advised("no action is needed: the other lines are used"));
@@ -307,7 +307,7 @@ fn check_launches(context: &Context) -> Option<Check> {
         record.run.isolated_home.is_none() && !is_live && record.is_running()
     };
     let emails: Vec<_> = launches
-        .unsettled()
+        .iter_unsettled()
         .filter(has_other_account)
         .map(|record| record.identity.email.to_string())
         .collect();

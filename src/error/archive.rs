@@ -24,7 +24,7 @@ impl Advised for crate::archive::ArchiveError {
 
 impl Advised for crate::codex::database::DatabaseError {
     fn advice(&self) -> CommandError {
-        if self.is_no_space() {
+        if self.is_disk_full() {
             return self.hint(Failed, FREE_SPACE);
         }
         CommandError::wrap(Failed, self)

@@ -42,8 +42,8 @@ pub(crate) fn compare(
     live_account: Option<&str>,
 ) -> Result<Findings, HistoryError> {
     let projections = database.map(Projections::read_beside).unwrap_or_default();
-    let files = files::find(home)?;
-    compare_with(home, database, live_account, files, Some(projections))
+    let files = files::find_rollouts(home)?;
+    compare_files(home, database, live_account, files, Some(projections))
 }
 
 /// Like [`compare`], for the rollouts in `files` only. Compares paths and names, and does not look for
@@ -56,10 +56,10 @@ pub(crate) fn compare_rollouts(
     database: Option<&Path>,
     files: Vec<RolloutFile>,
 ) -> Result<Findings, HistoryError> {
-    compare_with(home, database, None, files, None)
+    compare_files(home, database, None, files, None)
 }
 
-fn compare_with(
+fn compare_files(
     home: &Path,
     database: Option<&Path>,
     live_account: Option<&str>,
@@ -80,25 +80,27 @@ fn compare_with(
             .as_ref()
             .map(|projections| ReadabilityCheck::new(home, &conversations, projections)),
     };
-    let folded = database.map(|path| {
+    let fold_result = database.map(|path| {
         let start = || Differences::new(conversations.files.len());
-        threads::fold_rows(path, start, |rows, row| rows.add_row(&input, &row))
+        threads::fold_rows(path, start, |differences, row| {
+            differences.add_row(&input, &row);
+        })
     });
-    let (rows, problem) = match folded {
+    let (differences, database_problem) = match fold_result {
         None => (None, None),
-        Some(Ok(Some(rows))) => (Some(rows), None),
+        Some(Ok(Some(differences))) => (Some(differences), None),
         Some(Ok(None)) => (None, Some("it has no table of conversations".into())),
         Some(Err(e @ DatabaseError::Damaged { .. })) => (None, Some(e.to_string())),
         // Not a difference: the database may be sound but locked, or unreadable for this user.
         Some(Err(e)) => return Err(e.into()),
     };
-    let has_table = rows.is_some();
-    let rows = rows.unwrap_or_else(|| Differences::new(conversations.files.len()));
-    let mut report = rows.into_report(&input)?;
+    let has_table = differences.is_some();
+    let differences = differences.unwrap_or_else(|| Differences::new(conversations.files.len()));
+    let mut report = differences.into_report(&input)?;
     report.damaged = damaged;
     report.old_format = conversations.old_format;
     report.database = database.map(Path::to_path_buf);
-    report.problem = problem;
+    report.problem = database_problem;
     let home = input.real_home.to_path_buf();
     drop(input);
     Ok(Findings {
@@ -121,7 +123,7 @@ fn read_conversations(
     let mut conversations = Conversations::default();
     conversations.files.reserve_exact(files.len());
     let mut without_meta = Vec::new();
-    let is_other = |account: &&str| live_account.is_some_and(|live| live != *account);
+    let is_other_account = |account: &&str| live_account.is_some_and(|live| live != *account);
     let paths = files.iter().map(|file| file.path(home));
     let damaged = &mut conversations.damaged;
     for_each_file(
@@ -138,9 +140,12 @@ fn read_conversations(
                 Some(meta) if !meta.has_envelope => conversations.old_format += 1,
                 Some(meta) => conversations.files.push(ConversationRollout {
                     file: files[i].clone(),
-                    other_account: meta.account().filter(is_other).map(Into::into),
+                    other_account: meta
+                        .creator_account_id()
+                        .filter(is_other_account)
+                        .map(Into::into),
                     is_paginated: meta.is_paginated(),
-                    base: meta.base().map(Box::new),
+                    base: meta.base_cut().map(Box::new),
                     subagent_start: meta.subagent_start(),
                     id: meta.id,
                 }),
@@ -282,9 +287,9 @@ struct Differences {
 }
 
 impl Differences {
-    fn new(rollouts: usize) -> Self {
+    fn new(rollout_count: usize) -> Self {
         Self {
-            rollout_of_row: vec![None; rollouts],
+            rollout_of_row: vec![None; rollout_count],
             report: CheckReport::default(),
             problem: None,
         }
@@ -293,18 +298,15 @@ impl Differences {
     fn add_row(&mut self, input: &CheckInput<'_>, row: &ThreadRow) {
         let id = ConversationId::of(&row.id);
         let range = input.conversations.index_range(&id);
-        let Some(rollout_of_row) = self
-            .rollout_of_row
-            .get_mut(range.start)
-            .filter(|_| !range.is_empty())
-        else {
+        if range.is_empty() {
             self.report.orphan_rows.push(OrphanRow {
                 id,
                 recorded: row.rollout_path.clone(),
                 title: title_of(row),
             });
             return;
-        };
+        }
+        let rollout_of_row = &mut self.rollout_of_row[range.start];
         // Two rows may name one conversation in different case. Rows come in descending order of
         // their ids, so Codex's spelling, in lower case, comes first.
         if rollout_of_row.is_some() {
@@ -317,21 +319,22 @@ impl Differences {
                 || recorded == c.file.plain_path(input.real_home)
         };
         // Codex continues the rollout that the last rewind began, so a row that names another rollout is out of date.
-        let newest = files.first().and_then(ConversationRollout::rewind_id);
-        let place = files.iter().position(is_recorded);
-        let place = place.filter(|place| newest.is_none() || files[*place].rewind_id() == newest);
-        *rollout_of_row = Some(place.unwrap_or(0));
-        let rollout = &files[place.unwrap_or(0)];
-        let used = &rollout.file;
+        let last_rewind = files.first().and_then(ConversationRollout::rewind_id);
+        let is_current = |i: &usize| last_rewind.is_none() || files[*i].rewind_id() == last_rewind;
+        let recorded_position = files.iter().position(is_recorded).filter(is_current);
+        let position = recorded_position.unwrap_or(0);
+        *rollout_of_row = Some(position);
+        let rollout = &files[position];
+        let used_file = &rollout.file;
         let row_id = || (id.to_string() != row.id).then(|| row.id.as_str().into());
-        if place.is_some() && row.archived == used.is_archived {
+        if recorded_position.is_some() && row.archived == used_file.is_archived {
             self.report.listed += 1;
         } else {
             self.report.stale_path.push(StalePath {
                 recorded: row.rollout_path.clone(),
-                path: used.path(input.home),
-                foreign: place.is_none() && !recorded.starts_with(input.real_home),
-                archived: used.is_archived,
+                path: used_file.path(input.home),
+                foreign: recorded_position.is_none() && !recorded.starts_with(input.real_home),
+                archived: used_file.is_archived,
                 row_id: row_id(),
                 id: id.clone(),
             });
@@ -369,34 +372,37 @@ impl Differences {
             let rollout_of_row = self.rollout_of_row[start];
             start += files.len();
             report.on_disk += 1;
-            let first = rollout_of_row.unwrap_or(0);
-            let used = &files[first];
+            let used = rollout_of_row.unwrap_or(0);
+            let used_rollout = &files[used];
             if rollout_of_row.is_none() {
                 report.missing.push(MissingRow {
-                    id: used.id.clone(),
-                    path: used.file.path(input.home),
-                    archived: used.file.is_archived,
+                    id: used_rollout.id.clone(),
+                    path: used_rollout.file.path(input.home),
+                    archived: used_rollout.file.is_archived,
                 });
             }
-            let others = files.iter().enumerate().filter(|(i, _)| *i != first);
-            let ordered: Vec<_> = [used].into_iter().chain(others.map(|(_, c)| c)).collect();
-            let mut ids: Vec<_> = ordered.iter().map(|c| c.rollout_id()).collect();
-            ids.sort_unstable();
-            let are_distinct = ids.windows(2).all(|pair| pair[0] != pair[1])
+            let others = files.iter().enumerate().filter(|(i, _)| *i != used);
+            let ordered: Vec<_> = [used_rollout]
+                .into_iter()
+                .chain(others.map(|(_, c)| c))
+                .collect();
+            let mut rollout_ids: Vec<_> = ordered.iter().map(|c| c.rollout_id()).collect();
+            rollout_ids.sort_unstable();
+            let are_distinct = rollout_ids.windows(2).all(|pair| pair[0] != pair[1])
                 && !ordered.iter().any(|c| c.file.has_compressed_copy);
             if !are_distinct {
                 let paths = ordered.iter().map(|c| c.file.path(input.home));
-                let twins = ordered
+                let compressed_copies = ordered
                     .iter()
                     .filter_map(|c| c.file.compressed_copy(input.home));
                 report.duplicates.push(DuplicateRollouts {
-                    id: used.id.clone(),
-                    paths: paths.chain(twins).collect(),
+                    id: used_rollout.id.clone(),
+                    paths: paths.chain(compressed_copies).collect(),
                 });
             }
-            if let Some(account_id) = &used.other_account {
+            if let Some(account_id) = &used_rollout.other_account {
                 report.hidden.push(HiddenConversation {
-                    id: used.id.clone(),
+                    id: used_rollout.id.clone(),
                     account_id: account_id.to_string(),
                 });
             }

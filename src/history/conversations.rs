@@ -31,8 +31,10 @@ impl ConversationRollout {
 
     /// Returns the id of the rollout if a rewind began it.
     pub(super) fn rewind_id(&self) -> Option<String> {
-        let file = RolloutName::parse(&self.file.relative)?;
-        self.rollout_id().filter(|_| file.is_rewind())
+        if !RolloutName::parse(&self.file.relative)?.is_rewind() {
+            return None;
+        }
+        self.rollout_id()
     }
 }
 
@@ -52,11 +54,11 @@ impl Conversations {
         // Codex continues the rollout that the last rewind began, also if a kill or a sync left only a part of the
         // rollouts archived. Else it uses one that is not archived, the last by name.
         self.files.sort_unstable_by(|a, b| {
-            let order = |c: &ConversationRollout| {
+            let sort_key = |c: &ConversationRollout| {
                 let name = Reverse(c.file.relative.clone());
                 (Reverse(c.rewind_id()), c.file.is_archived, name)
             };
-            a.id.cmp(&b.id).then_with(|| order(a).cmp(&order(b)))
+            a.id.cmp(&b.id).then_with(|| sort_key(a).cmp(&sort_key(b)))
         });
     }
 

@@ -43,14 +43,14 @@ pub(crate) fn without_zst(path: &Path) -> &Path {
 ///
 /// # Errors
 /// A folder cannot be listed. A missing folder counts as empty.
-pub(crate) fn find(home: &Path) -> Result<Vec<RolloutFile>, IoError> {
-    let (files, errors) = walk(home);
+pub(crate) fn find_rollouts(home: &Path) -> Result<Vec<RolloutFile>, IoError> {
+    let (files, errors) = list_rollouts(home);
     errors.into_iter().next().map_or(Ok(files), Err)
 }
 
-/// Like [`find`], but leaves out folders that cannot be listed, and returns those too.
+/// Like [`find_rollouts`], but leaves out folders that cannot be listed, and returns those too.
 pub(crate) fn find_readable(home: &Path) -> (Vec<RolloutFile>, Vec<SkippedFile>) {
-    let (files, errors) = walk(home);
+    let (files, errors) = list_rollouts(home);
     let skipped = errors.into_iter().map(|e| SkippedFile {
         path: e.path,
         reason: format!("cannot {}: {}", e.action, e.source),
@@ -84,20 +84,20 @@ pub(crate) fn visit_rollouts(
     visit: &mut dyn FnMut(&DirEntry, PathBuf, bool),
 ) -> Vec<IoError> {
     let mut errors = Vec::new();
-    for top in [SESSIONS, ARCHIVED_SESSIONS] {
-        if !home.join(top).exists() {
+    for top_folder in [SESSIONS, ARCHIVED_SESSIONS] {
+        if !home.join(top_folder).exists() {
             continue;
         }
-        let mut folders = vec![PathBuf::from(top)];
+        let mut folders = vec![PathBuf::from(top_folder)];
         while let Some(folder) = folders.pop() {
-            let listed = visit_folder(home, &folder, &mut |entry, path, is_folder| {
+            let visited = visit_folder(home, &folder, &mut |entry, path, is_folder| {
                 if is_folder {
                     folders.push(path);
                 } else {
-                    visit(entry, path, top == ARCHIVED_SESSIONS);
+                    visit(entry, path, top_folder == ARCHIVED_SESSIONS);
                 }
             });
-            errors.extend(listed.at("list", home.join(&folder)).err());
+            errors.extend(visited.at("list", home.join(&folder)).err());
         }
     }
     errors.sort_by(|a, b| a.path.cmp(&b.path));
@@ -122,7 +122,7 @@ fn visit_folder(
     Ok(())
 }
 
-fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
+fn list_rollouts(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
     let mut files = Vec::new();
     let errors = visit_rollouts(home, &mut |_, path, is_archived| {
         files.push(RolloutFile {
@@ -134,13 +134,13 @@ fn walk(home: &Path) -> (Vec<RolloutFile>, Vec<IoError>) {
     // By bytes: a comparison of paths splits both into their components each time.
     files.sort_unstable_by(|a, b| {
         let [a, b] = [a, b].map(|file| file.relative.as_os_str().as_encoded_bytes());
-        let plain = |path: &'_ [u8]| path.strip_suffix(ZST.as_bytes()).unwrap_or(path).len();
-        a[..plain(a)].cmp(&b[..plain(b)]).then(a.cmp(b))
+        let plain_len = |path: &'_ [u8]| path.strip_suffix(ZST.as_bytes()).unwrap_or(path).len();
+        a[..plain_len(a)].cmp(&b[..plain_len(b)]).then(a.cmp(b))
     });
-    files.dedup_by(|zst, plain| {
-        let is_twin = without_zst(&zst.relative) == &*plain.relative;
-        plain.has_compressed_copy |= is_twin;
-        is_twin
+    files.dedup_by(|compressed, plain| {
+        let is_same_rollout = without_zst(&compressed.relative) == &*plain.relative;
+        plain.has_compressed_copy |= is_same_rollout;
+        is_same_rollout
     });
     files.shrink_to_fit();
     (files, errors)

@@ -11,7 +11,7 @@ const MAX_PARSED_BYTES: usize = 512;
 /// line follows, or a crash left zeros. So a long line counts as complete if it is UTF-8 without
 /// control characters and ends with the two braces that close payload and line. The text between is
 /// not parsed.
-pub(crate) fn is_complete(line: &[u8]) -> bool {
+pub(crate) fn is_complete_object(line: &[u8]) -> bool {
     if line.len() > MAX_PARSED_BYTES && line.ends_with(b"}}") {
         // No early exit: the compiler vectorizes this loop to 32 bytes at a time.
         let (mut lowest, mut all_bits) = (u8::MAX, 0);
@@ -42,25 +42,25 @@ mod tests {
 
     #[test]
     fn a_long_line_is_incomplete_where_a_write_was_interrupted() {
-        assert!(is_complete(&long(b"", b"\"}}")));
-        assert!(is_complete(&long("ü".as_bytes(), b"\"}}")));
-        assert!(is_complete(&long(b"", b"\"} }")));
-        assert!(!is_complete(&long(b"", b"")));
-        assert!(!is_complete(&long(b"", b"\"}")));
-        assert!(!is_complete(&long(b"\0\0\0", b"\"}}")));
-        assert!(!is_complete(&long(b"\xff", b"\"}}")));
+        assert!(is_complete_object(&long(b"", b"\"}}")));
+        assert!(is_complete_object(&long("ü".as_bytes(), b"\"}}")));
+        assert!(is_complete_object(&long(b"", b"\"} }")));
+        assert!(!is_complete_object(&long(b"", b"")));
+        assert!(!is_complete_object(&long(b"", b"\"}")));
+        assert!(!is_complete_object(&long(b"\0\0\0", b"\"}}")));
+        assert!(!is_complete_object(&long(b"\xff", b"\"}}")));
     }
 
     #[test]
     fn a_short_line_is_parsed() {
-        assert!(is_complete(b"{\"a\":{}}"));
+        assert!(is_complete_object(b"{\"a\":{}}"));
         for broken in [
             "{\"a\":}",
             "{\"a\":1}{\"b\":{}}",
             "{\"a\":{]}}",
             "{\"a\":{}",
         ] {
-            assert!(!is_complete(broken.as_bytes()), "{broken}");
+            assert!(!is_complete_object(broken.as_bytes()), "{broken}");
         }
     }
 }

@@ -52,7 +52,7 @@ pub(crate) struct LineReader<R> {
     /// Bytes `start..end` of the buffer are read but not yet returned.
     start: usize,
     end: usize,
-    at_end: bool,
+    reader_is_at_end: bool,
     bytes_read: u64,
     /// True if the last returned line ended in a newline.
     is_terminated: bool,
@@ -63,15 +63,15 @@ impl<R: Read> LineReader<R> {
         Self::with_chunk_size(reader, READ_BYTES)
     }
 
-    /// Like [`new`](Self::new), but begins with reads of `chunk` bytes. For callers that want only the first lines and
-    /// know the typical length of these lines.
-    pub(crate) fn with_chunk_size(reader: R, chunk: usize) -> Self {
+    /// Like [`new`](Self::new), but begins with reads of `chunk_size` bytes. For callers that want only the first lines
+    /// and know the typical length of these lines.
+    pub(crate) fn with_chunk_size(reader: R, chunk_size: usize) -> Self {
         Self {
             reader,
-            buffer: vec![0; chunk],
+            buffer: vec![0; chunk_size],
             start: 0,
             end: 0,
-            at_end: false,
+            reader_is_at_end: false,
             bytes_read: 0,
             is_terminated: true,
         }
@@ -116,26 +116,27 @@ impl<R: Read> LineReader<R> {
 
     fn take_line(&mut self) -> io::Result<Option<BufferedLine>> {
         self.is_terminated = true;
-        let mut searched = self.start;
+        let mut searched_to = self.start;
         loop {
-            if let Some(at) = memchr(b'\n', &self.buffer[searched..self.end]) {
-                let line = self.start..searched + at;
+            if let Some(at) = memchr(b'\n', &self.buffer[searched_to..self.end]) {
+                let line = self.start..searched_to + at;
                 self.start = line.end + 1;
                 return Ok(Some(BufferedLine::Whole(line)));
             }
-            searched = self.end;
-            if self.at_end {
+            searched_to = self.end;
+            if self.reader_is_at_end {
                 let line = self.start..self.end;
                 self.start = self.end;
                 self.is_terminated = false;
                 return Ok((!line.is_empty()).then_some(BufferedLine::Whole(line)));
             }
             if self.end - self.start > MAX_LINE_BYTES {
-                return self.skip_rest().map(Some);
+                return self.skip_rest_of_long_line().map(Some);
             }
             if self.start > 0 {
+                // Makes room at the end of the buffer.
                 self.buffer.copy_within(self.start..self.end, 0);
-                searched -= self.start;
+                searched_to -= self.start;
                 self.end -= self.start;
                 self.start = 0;
             }
@@ -143,17 +144,17 @@ impl<R: Read> LineReader<R> {
                 let longer = (self.buffer.len() * 2).min(MAX_LINE_BYTES + READ_BYTES);
                 self.buffer.resize(longer, 0);
             }
-            self.fill()?;
+            self.fill_buffer()?;
         }
     }
 
-    fn fill(&mut self) -> io::Result<()> {
+    fn fill_buffer(&mut self) -> io::Result<()> {
         loop {
             match self.reader.read(&mut self.buffer[self.end..]) {
                 Ok(n) => {
                     self.end += n;
                     self.bytes_read += n as u64;
-                    self.at_end = n == 0;
+                    self.reader_is_at_end = n == 0;
                     return Ok(());
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -163,21 +164,21 @@ impl<R: Read> LineReader<R> {
     }
 
     /// Skips the rest of a line that is too long and keeps its prefix at the start of the buffer.
-    fn skip_rest(&mut self) -> io::Result<BufferedLine> {
+    fn skip_rest_of_long_line(&mut self) -> io::Result<BufferedLine> {
         self.buffer
             .copy_within(self.start..self.start + PREFIX_BYTES, 0);
         let mut last_byte = last_non_space(&self.buffer[self.start + PREFIX_BYTES..self.end]);
         loop {
             self.start = PREFIX_BYTES;
             self.end = PREFIX_BYTES;
-            self.fill()?;
-            let read = &self.buffer[PREFIX_BYTES..self.end];
-            let newline = memchr(b'\n', read);
-            let rest_of_line = &read[..newline.unwrap_or(read.len())];
+            self.fill_buffer()?;
+            let read_bytes = &self.buffer[PREFIX_BYTES..self.end];
+            let newline = memchr(b'\n', read_bytes);
+            let rest_of_line = &read_bytes[..newline.unwrap_or(read_bytes.len())];
             last_byte = last_non_space(rest_of_line).or(last_byte);
             if let Some(at) = newline {
                 self.start = PREFIX_BYTES + at + 1;
-            } else if self.at_end {
+            } else if self.reader_is_at_end {
                 self.start = self.end;
                 self.is_terminated = false;
             } else {

@@ -10,7 +10,7 @@
 //! - read a rollout's metadata, prompts, title or last time → [`rollout`]; its messages and tools →
 //!   `conversations::reader`
 //! - list the rollouts of a home → [`files`]; those of one thread, with its rewinds → [`thread_rollouts`]
-//! - follow the path in a row to a file → [`rollout::recorded_rollout`], never directly
+//! - follow the path in a row to a file → [`rollout::find_recorded_rollout`], never directly
 //! - know the name of a conversation → [`thread_titles`], [`session_index`]
 //! - report another difference → [`check`], and [`unreadable`] for turns that Codex does not show
 //! - correct it → [`repair_plan`], then [`repair`]; build a row as Codex does → [`row`]
@@ -138,29 +138,29 @@ pub struct SkippedFile {
     pub reason: String,
 }
 
-/// Runs `work` for each path on all processors. `take` receives the results in the order of the
+/// Runs `read` for each path on all processors. `handle` receives the results in the order of the
 /// paths, each with the index of its path. Paths that no longer exist are ignored; paths that
-/// cannot be read are added to `skipped`. A thread takes `batch` paths at a time.
+/// cannot be read are added to `skipped`. A thread takes `batch_size` paths at a time.
 fn for_each_file<T: Send>(
     paths: impl Iterator<Item = PathBuf>,
-    batch: usize,
+    batch_size: usize,
     skipped: &mut Vec<SkippedFile>,
-    work: impl Fn(&Path) -> io::Result<T> + Sync,
-    mut take: impl FnMut(usize, T) -> Result<(), HistoryError> + Send,
+    read: impl Fn(&Path) -> io::Result<T> + Sync,
+    mut handle: impl FnMut(usize, T) -> Result<(), HistoryError> + Send,
 ) -> Result<(), HistoryError> {
-    let mut number = 0;
+    let mut next_index = 0;
     let mut paths = paths.take_while(|_| !is_interrupted());
     let batches = std::iter::from_fn(|| {
-        let batch: Vec<_> = paths.by_ref().take(batch).collect();
+        let batch: Vec<_> = paths.by_ref().take(batch_size).collect();
         Some(batch).filter(|batch| !batch.is_empty())
     });
-    let read_one = |path: PathBuf| (work(&path), path);
-    let read = |batch: Vec<_>| batch.into_iter().map(&read_one).collect::<Vec<_>>();
-    let mut take_one = |(result, path): (io::Result<T>, PathBuf)| {
-        let this = number;
-        number += 1;
+    let read_one = |path: PathBuf| (read(&path), path);
+    let read_batch = |batch: Vec<_>| batch.into_iter().map(&read_one).collect::<Vec<_>>();
+    let mut handle_one = |(result, path): (io::Result<T>, PathBuf)| {
+        let index = next_index;
+        next_index += 1;
         match result {
-            Ok(value) => take(this, value),
+            Ok(value) => handle(index, value),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(HistoryError::Interrupted),
             Err(e) => {
@@ -170,8 +170,8 @@ fn for_each_file<T: Send>(
             }
         }
     };
-    parallel::run_each_ordered(MAX_OPEN_FILES, batches, read, |results: Vec<_>| {
-        results.into_iter().try_for_each(&mut take_one)
+    parallel::run_each_ordered(MAX_OPEN_FILES, batches, read_batch, |results: Vec<_>| {
+        results.into_iter().try_for_each(&mut handle_one)
     })?;
     check_interrupt().map_err(|_| HistoryError::Interrupted)?;
     Ok(())

@@ -20,9 +20,12 @@ pub(crate) struct HistoryEntry {
     pub text: String,
 }
 
-/// Calls `each` with every line of a home's history, in order, and returns the number of lines that
+/// Calls `visit` with every line of a home's history, in order, and returns the number of lines that
 /// cannot be parsed. UUIDs are passed in lower case. A missing file has no lines. Memory holds one line at a time.
-pub(crate) fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u64, IoError> {
+pub(crate) fn visit_entries(
+    home: &Path,
+    mut visit: impl FnMut(HistoryEntry),
+) -> Result<u64, IoError> {
     let path = home.join(FILE_NAME);
     let Some(file) = file_open::open_if_exists(&path)? else {
         return Ok(0);
@@ -38,7 +41,7 @@ pub(crate) fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u6
         match parsed {
             Some(mut entry) => {
                 entry.session_id = ConversationId::of(&entry.session_id).to_string();
-                each(entry);
+                visit(entry);
             }
             None => bad_lines += 1,
         }

@@ -62,17 +62,17 @@ pub(crate) fn apply(
         .ok_or_else(|| HistoryError::NotRebuilt("the home has no database".into()))?;
     // Before the snapshot: Codex may take minutes for a large home, and if it fails there is nothing to undo.
     let projected = project_rollouts(context, plan, program)?;
-    let mut files = database_files(&database);
+    let mut files = database_and_sidecar_paths(&database);
     if projected.is_some() || !plan.shortened.is_empty() {
         let projections_database = plan.projections.clone();
         let projections = projections_database.unwrap_or_else(|| new_projections_path(context));
-        files.extend(database_files(&projections));
+        files.extend(database_and_sidecar_paths(&projections));
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let snapshot = snapshots.create(context.home, SnapshotReason::Repair, files, now)?;
     // Again, because Codex may have been started meanwhile.
-    let changed = require_unused_home(context).and_then(|()| change_rows(&database, plan));
-    changed.inspect_err(|error| {
+    let result = require_unused_home(context).and_then(|()| change_rows(&database, plan));
+    result.inspect_err(|error| {
         // The transaction may be complete, so the snapshot stays for `history undo`.
         if matches!(error, HistoryError::Database(e) if e.is_failed_commit()) {
             return;
@@ -110,7 +110,7 @@ fn project_rollouts(
         return Ok(None);
     }
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
-    scratch_projection::create(context, program, &plan.unprojected).map(Some)
+    scratch_projection::create_scratch_projections(context, program, &plan.unprojected).map(Some)
 }
 
 /// Adds the projections to Codex's database, and deletes the projections of rollouts that became shorter.
@@ -125,9 +125,10 @@ fn change_projections(
             live::delete_projections(database, &shortened)?;
         }
     }
-    projected.map_or(Ok(()), |projected| {
-        add_projections(plan.projections.as_deref(), context, projected)
-    })
+    match projected {
+        Some(projected) => add_projections(plan.projections.as_deref(), context, projected),
+        None => Ok(()),
+    }
 }
 
 /// Adds projections to the database of the home, or creates it if there is none.
@@ -144,16 +145,20 @@ fn add_projections(
     let live_projections = Projections::read_beside(database);
     let is_new = |cut: &&RolloutCut| {
         live_projections
-            .end(&cut.rollout_id)
-            .is_none_or(|e| e < cut.offset)
+            .projected_offset(&cut.rollout_id)
+            .is_none_or(|offset| offset < cut.offset)
     };
     let longer_cuts: Vec<_> = projected.cuts.iter().filter(is_new).cloned().collect();
-    Ok(projections::add(database, source, &longer_cuts)?)
+    Ok(projections::replace_projections(
+        database,
+        source,
+        &longer_cuts,
+    )?)
 }
 
-/// Returns the rollouts that conversations among `threads` continue, of the conversations of which Codex has not
-/// projected all. Ignores unreadable rollouts.
-pub(crate) fn find_unprojected(
+/// Returns the rollouts that the conversations `threads` continue. Leaves out conversations of which Codex has
+/// projected all rollouts, and unreadable rollouts.
+pub(crate) fn find_unprojected_rollouts(
     context: &RepairContext<'_>,
     threads: &BTreeSet<String>,
 ) -> Vec<ContinuedRollout> {
@@ -163,8 +168,8 @@ pub(crate) fn find_unprojected(
     let folder = threads::find_state_folder(context.home, context.env);
     let projections = Projections::read_folder(&folder);
     let (files, _) = files::find_readable(context.home);
-    let newest = select_newest_of_each_thread(files).into_iter();
-    let paths = newest
+    let newest_rollouts = select_newest_of_each_thread(files).into_iter();
+    let paths = newest_rollouts
         .filter(|(id, _)| threads.contains(id))
         .map(|(_, file)| file.path(context.home));
     paths
@@ -182,7 +187,7 @@ pub(crate) fn project_continued_rollouts(
     program: &Program,
     rollouts: &[ContinuedRollout],
 ) -> Result<(), HistoryError> {
-    let projected = scratch_projection::create(context, program, rollouts)?;
+    let projected = scratch_projection::create_scratch_projections(context, program, rollouts)?;
     require_unused_home(context)?;
     let folder = threads::find_state_folder(context.home, context.env);
     let database = Projections::read_folder(&folder).database;
@@ -195,20 +200,20 @@ const ROWS_PER_BATCH: usize = 256;
 /// Changes and adds the rows of the plan in one transaction. If the rollout of a new row cannot be read, removes all
 /// changes of that conversation from the plan, and adds the rollout to `skipped`.
 fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
-    let mut failed = HashSet::new();
+    let mut failed_ids = HashSet::new();
     let mut skipped = Vec::new();
-    threads::apply_changes(database, |apply| {
+    threads::apply_changes(database, |apply_change| {
         for changes in plan.changes.chunks(ROWS_PER_BATCH) {
             let mut rows = build_rows(&plan.home, changes, &plan.provider, &mut skipped)?;
             for (i, change) in changes.iter().enumerate() {
                 match rows.remove(&i) {
-                    Some(row) => apply(&RowChange::Insert(row))?,
+                    Some(row) => apply_change(&RowChange::Insert(row))?,
                     None if change.action == RepairAction::Row => {
-                        failed.insert(change.id.clone());
+                        failed_ids.insert(change.id.clone());
                     }
                     None => {
                         if let Some(change) = change.to_row_change() {
-                            apply(&change)?;
+                            apply_change(&change)?;
                         }
                     }
                 }
@@ -216,7 +221,8 @@ fn change_rows(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryErro
         }
         Ok::<_, HistoryError>(())
     })?;
-    plan.changes.retain(|change| !failed.contains(&change.id));
+    plan.changes
+        .retain(|change| !failed_ids.contains(&change.id));
     skipped.retain(|skipped| !plan.skipped.contains(skipped));
     plan.skipped.append(&mut skipped);
     Ok(())
@@ -230,13 +236,13 @@ fn build_rows(
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<HashMap<usize, RowValues>, HistoryError> {
     let adds_row = |i: &usize| changes[*i].action == RepairAction::Row;
-    let added: Vec<_> = (0..changes.len()).filter(adds_row).collect();
-    // Codex records the path of the plain form, also of a compressed rollout (0.169).
-    let recorded = |i: usize| Path::new(&changes[i].to);
-    let existing = |i: &usize| rollout::find_existing_below(home, &changes[*i].to);
-    let paths = added
+    let added_indices: Vec<_> = (0..changes.len()).filter(adds_row).collect();
+    // Codex 0.169 records the path of the plain form, also of a compressed rollout.
+    let recorded_path = |i: usize| Path::new(&changes[i].to);
+    let find_existing_path = |i: &usize| rollout::find_existing_below(home, &changes[*i].to);
+    let paths = added_indices
         .iter()
-        .map(|i| existing(i).unwrap_or_else(|| recorded(*i).into()));
+        .map(|i| find_existing_path(i).unwrap_or_else(|| recorded_path(*i).into()));
     let read = |path: &Path| {
         // A rollout that vanished after the plan is skipped with a warning, like an unreadable one.
         let modified = path.metadata().map_err(io::Error::other)?.modified()?;
@@ -252,15 +258,15 @@ fn build_rows(
     };
     let mut rows = HashMap::new();
     for_each_file(paths, 1, skipped, read, |n, (scan, modified_ms)| {
-        let i = added[n];
+        let i = added_indices[n];
         let facts = RowFacts {
-            path: recorded(i),
+            path: recorded_path(i),
             is_archived: changes[i].archived,
             modified_ms,
             provider,
         };
         if let Some(meta) = &scan.meta {
-            rows.insert(i, row::build(meta, &scan, &facts));
+            rows.insert(i, row::build_row(meta, &scan, &facts));
         }
         Ok(())
     })?;
@@ -297,6 +303,7 @@ pub(crate) fn register_rollouts(
         return Ok(Vec::new());
     }
     let provider = CodexConfig::read(home).model_provider;
+    // `openai` is the provider of a Codex without settings.
     let mut plan = plan(findings, provider.as_deref().unwrap_or("openai"))?;
     if !plan.changes.is_empty() {
         change_rows(&database, &mut plan)?;
@@ -305,7 +312,7 @@ pub(crate) fn register_rollouts(
 }
 
 /// Returns the paths of a database and of the files that SQLite keeps beside it.
-fn database_files(database: &Path) -> Vec<PathBuf> {
+fn database_and_sidecar_paths(database: &Path) -> Vec<PathBuf> {
     let [wal, shm, journal] = database_sidecars(database);
     vec![database.to_path_buf(), wal, shm, journal]
 }
@@ -318,19 +325,24 @@ fn recreate_database(
 ) -> Result<RepairSnapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("Codex was not found".into()))?;
     // Codex itself creates the tables: their schema changes with its version.
-    let scratch = scratch_database::create(context, &plan.home, program, &plan.conversations)?;
-    threads::apply_changes(&scratch.database, |apply| {
+    let scratch = scratch_database::create_scratch_database(
+        context,
+        &plan.home,
+        program,
+        &plan.conversations,
+    )?;
+    threads::apply_changes(&scratch.database, |apply_change| {
         let mut changes = plan.changes.iter().filter_map(RepairChange::to_row_change);
-        changes.try_for_each(|change| apply(&change))
+        changes.try_for_each(|change| apply_change(&change))
     })?;
     let folder = threads::find_state_folder(context.home, context.env);
     let target = folder.join(scratch.database.file_name().unwrap_or_default());
     // The snapshot gets the logs too, because the old database may be complete only with them.
-    let mut copied_files = database_files(&target);
+    let mut copied_files = database_and_sidecar_paths(&target);
     if let Some(old_database) = &plan.database
         && *old_database != target
     {
-        copied_files.extend(database_files(old_database));
+        copied_files.extend(database_and_sidecar_paths(old_database));
     }
     let snapshots = RepairSnapshots::lock(context.manager_home)?;
     let policy = &IdleHome { env: context.env };
@@ -375,14 +387,14 @@ pub(crate) fn undo(
     let paths = files.map(|f| f.path.clone()).collect();
     let policy = &IdleHome { env: context.env };
     let exchange = FileExchange::begin(context.manager_home, JOURNAL, context.home, policy)?;
-    let present = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
-    let restored = snapshot::restore(snapshot, exchange, policy, now);
-    restored.inspect_err(|_| {
+    let current_snapshot = snapshots.create(context.home, SnapshotReason::Undo, paths, now)?;
+    let result = snapshot::restore(snapshot, exchange, policy, now);
+    result.inspect_err(|_| {
         if !FileExchange::is_pending(context.manager_home, JOURNAL) {
-            present.discard();
+            current_snapshot.discard();
         }
     })?;
-    Ok(present)
+    Ok(current_snapshot)
 }
 
 /// Finishes or undoes an exchange of files that was killed, by an undo or by a repair that recreates
@@ -415,7 +427,7 @@ mod tests {
         let rollout = sessions.join(format!("rollout-2026-11-22T18-07-30-{id}.jsonl"));
         let line = format!(r#"{{"type":"session_meta","payload":{{"id":"{id}"}}}}"#);
         fs::write(&rollout, line + "\n").unwrap();
-        let files = files::find(home).unwrap();
+        let files = files::find_rollouts(home).unwrap();
         let findings =
             crate::history::check::compare_rollouts(home, Some(&database), files).unwrap();
         let mut plan = plan(findings, "openai").unwrap();

@@ -174,7 +174,7 @@ pub(crate) fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, His
                 ..RepairChange::new(missing.id.clone(), RepairAction::Row, None, path)
             });
         }
-        if let Some((_, name)) = names.next_if(|(named, _)| *named == i) {
+        if let Some((_, name)) = names.next_if(|(named_index, _)| *named_index == i) {
             let change = RepairChange::new(missing.id, RepairAction::Name, None, name);
             plan.changes.push(change);
         }
@@ -196,8 +196,8 @@ impl RepairPlan {
             .into_iter()
             .filter(UnreadableConversation::is_repairable)
         {
-            let shown = conversation.turns_shown.to_string();
-            let turns = || pluralize(conversation.turns_on_disk, "turn");
+            let turns_shown = conversation.turns_shown.to_string();
+            let turns_on_disk = || pluralize(conversation.turns_on_disk, "turn");
             let (action, from, to) = match conversation.cause {
                 UnreadableCause::Mode => (
                     RepairAction::Mode,
@@ -206,11 +206,11 @@ impl RepairPlan {
                 ),
                 UnreadableCause::Unprojected(rollouts) => {
                     self.unprojected.extend(rollouts);
-                    (RepairAction::Turns, shown, turns())
+                    (RepairAction::Turns, turns_shown, turns_on_disk())
                 }
                 UnreadableCause::Shortened { rollout_id, .. } => {
                     self.shortened.push(rollout_id);
-                    (RepairAction::Turns, shown, turns())
+                    (RepairAction::Turns, turns_shown, turns_on_disk())
                 }
                 UnreadableCause::Boundary | UnreadableCause::MissingBase(_) => continue,
             };
@@ -244,23 +244,27 @@ fn find_given_names(
     index: &ThreadNameIndex,
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<Vec<(usize, String)>, HistoryError> {
-    let with_line: Vec<_> = (0..missing.len())
-        .filter(|i| index.has(&missing[*i].id))
+    let indexed: Vec<_> = (0..missing.len())
+        .filter(|i| index.has_line(&missing[*i].id))
         .collect();
-    let paths = with_line.iter().map(|i| missing[*i].path.clone());
+    let paths = indexed.iter().map(|i| missing[*i].path.clone());
     let scan = |path: &Path| rollout::scan(path, Depth::Turns, |_| ());
     let mut names = Vec::new();
-    for_each_file(paths, 1, skipped, scan, |n, scan| {
+    for_each_file(paths, 1, skipped, scan, |nth, scan| {
         // Codex reads the name of a conversation that is not paginated from the index, not from its
         // row.
         let meta = scan.meta.as_ref();
         let is_paginated = meta.is_some_and(SessionMeta::is_paginated);
-        let id = &missing[with_line[n]].id;
-        let line = index.get(id)?.filter(|_| is_paginated);
-        let derived = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
+        let id = &missing[indexed[nth]].id;
+        let line = index.get(id)?;
+        if !is_paginated {
+            return Ok(());
+        }
+        let derived_names = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
         let name = line.map(|line| line.thread_name);
-        let given_name = name.filter(|name| is_given_name(name, id, derived.into_iter().flatten()));
-        names.extend(given_name.map(|name| (with_line[n], name)));
+        let given_name =
+            name.filter(|name| is_given_name(name, id, derived_names.into_iter().flatten()));
+        names.extend(given_name.map(|name| (indexed[nth], name)));
         Ok(())
     })?;
     Ok(names)

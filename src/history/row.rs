@@ -21,7 +21,7 @@ pub(crate) struct RowFacts<'a> {
     pub provider: &'a str,
 }
 
-pub(crate) fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> RowValues {
+pub(crate) fn build_row(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) -> RowValues {
     let mut row = RowValues::default();
     add_texts(&mut row, meta, scan, facts);
     add_numbers(&mut row, meta, scan, facts);
@@ -30,42 +30,46 @@ pub(crate) fn build(meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>
 
 fn add_texts(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) {
     let context = scan.turn.context.clone().unwrap_or_default();
-    let first = scan.turn.first_message.as_deref().unwrap_or_default();
-    let of_meta = |key: &str| meta.text(key).map(str::to_owned);
-    let source = json_text(meta.payload.get("source"));
+    let first_message = scan.turn.first_message.as_deref().unwrap_or_default();
+    let from_meta = |key: &str| meta.text(key).map(str::to_owned);
+    let source = to_text_or_json(meta.payload.get("source"));
     let sandbox = context.permission_profile.or(context.sandbox_policy);
     for (column, value, default) in [
         ("source", source, "vscode"),
-        ("model_provider", of_meta("model_provider"), facts.provider),
-        ("cwd", of_meta("cwd").or(context.cwd), ""),
-        ("title", None, first.trim()),
-        ("first_user_message", None, first.trim()),
-        ("preview", None, first.trim()),
+        (
+            "model_provider",
+            from_meta("model_provider"),
+            facts.provider,
+        ),
+        ("cwd", from_meta("cwd").or(context.cwd), ""),
+        ("title", None, first_message.trim()),
+        ("first_user_message", None, first_message.trim()),
+        ("preview", None, first_message.trim()),
         ("sandbox_policy", sandbox, READ_ONLY),
         ("approval_mode", context.approval_policy, "on-request"),
-        ("cli_version", of_meta("cli_version"), ""),
-        ("memory_mode", of_meta("memory_mode"), "enabled"),
+        ("cli_version", from_meta("cli_version"), ""),
+        ("memory_mode", from_meta("memory_mode"), "enabled"),
         ("history_mode", None, meta.history_mode()),
     ] {
         row.set(column, value.unwrap_or_else(|| default.to_owned()));
     }
     row.set("id", meta.id.to_string());
     row.set("rollout_path", facts.path.to_string_lossy().into_owned());
-    let in_git = |key: &str| json_text(meta.payload.get("git")?.get(key));
+    let from_git = |key: &str| to_text_or_json(meta.payload.get("git")?.get(key));
     // Codex leaves these null if the rollout does not have them.
     for (column, value) in [
         ("model", context.model),
         ("reasoning_effort", context.effort),
-        ("git_sha", in_git("commit_hash")),
-        ("git_branch", in_git("branch")),
-        ("git_origin_url", in_git("repository_url")),
-        ("agent_nickname", of_meta("agent_nickname")),
-        ("agent_role", of_meta("agent_role")),
-        ("agent_path", of_meta("agent_path")),
-        ("thread_source", of_meta("thread_source")),
-        ("originator", of_meta("originator")),
-        ("creator_user_id", of_meta("creator_user_id")),
-        ("creator_account_id", of_meta("creator_account_id")),
+        ("git_sha", from_git("commit_hash")),
+        ("git_branch", from_git("branch")),
+        ("git_origin_url", from_git("repository_url")),
+        ("agent_nickname", from_meta("agent_nickname")),
+        ("agent_role", from_meta("agent_role")),
+        ("agent_path", from_meta("agent_path")),
+        ("thread_source", from_meta("thread_source")),
+        ("originator", from_meta("originator")),
+        ("creator_user_id", from_meta("creator_user_id")),
+        ("creator_account_id", from_meta("creator_account_id")),
     ] {
         if let Some(value) = value {
             row.set(column, value);
@@ -74,16 +78,16 @@ fn add_texts(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, facts:
 }
 
 fn add_numbers(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, facts: &RowFacts<'_>) {
-    let modified = facts.modified_ms;
-    let created = meta.created().as_ref().map(Rfc3339Time::millis);
-    let created = created.unwrap_or(modified);
+    let modified_ms = facts.modified_ms;
+    let created_ms = meta.created().as_ref().map(Rfc3339Time::millis);
+    let created_ms = created_ms.unwrap_or(modified_ms);
     for (column, number) in [
-        ("created_at", created.div_euclid(1000)),
-        ("created_at_ms", created),
-        ("updated_at", modified.div_euclid(1000)),
-        ("updated_at_ms", modified),
-        ("recency_at", modified.div_euclid(1000)),
-        ("recency_at_ms", modified),
+        ("created_at", created_ms.div_euclid(1000)),
+        ("created_at_ms", created_ms),
+        ("updated_at", modified_ms.div_euclid(1000)),
+        ("updated_at_ms", modified_ms),
+        ("recency_at", modified_ms.div_euclid(1000)),
+        ("recency_at_ms", modified_ms),
         ("tokens_used", scan.turn.tokens.unwrap_or(0)),
         ("has_user_event", 0),
         ("archived", i64::from(facts.is_archived)),
@@ -91,12 +95,12 @@ fn add_numbers(row: &mut RowValues, meta: &SessionMeta, scan: &RolloutScan, fact
         row.set(column, number);
     }
     if facts.is_archived {
-        row.set("archived_at", modified.div_euclid(1000));
+        row.set("archived_at", modified_ms.div_euclid(1000));
     }
 }
 
 /// Returns a string's text, any other value as compact JSON, and `None` for null.
-fn json_text(value: Option<&Value>) -> Option<String> {
+fn to_text_or_json(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),

@@ -2,7 +2,7 @@
 //!
 //! Only Codex can create a lost or damaged database, because the tables record its own migrations.
 //! So Codex is started once on an empty home whose `sessions/` link to the real ones. It indexes
-//! them without a login and without contacting a server (0.169). The paths in the new database are
+//! them in Codex 0.169 without a login and without contacting a server. The paths in the new database are
 //! then rewritten to the real home.
 
 use super::HistoryError;
@@ -45,7 +45,7 @@ pub(crate) struct ScratchDatabase {
 /// The real locations of rollouts, for rewriting the rows.
 struct DiskRollouts<'a> {
     conversations: &'a Conversations,
-    all: HashSet<&'a Path>,
+    relative_paths: HashSet<&'a Path>,
 }
 
 impl staged::RolloutLocations for DiskRollouts<'_> {
@@ -55,7 +55,7 @@ impl staged::RolloutLocations for DiskRollouts<'_> {
     }
 
     fn has(&self, path: &Path) -> bool {
-        self.all.contains(path)
+        self.relative_paths.contains(path)
     }
 }
 
@@ -65,7 +65,7 @@ impl staged::RolloutLocations for DiskRollouts<'_> {
 /// # Errors
 /// Codex cannot be started, fails, has no database, adds nothing to it for 30 s, or takes more than
 /// 10 minutes.
-pub(crate) fn create(
+pub(crate) fn create_scratch_database(
     context: &RepairContext<'_>,
     rows_home: &Path,
     program: &Program,
@@ -73,10 +73,10 @@ pub(crate) fn create(
 ) -> Result<ScratchDatabase, HistoryError> {
     let RepairContext { home, env, .. } = *context;
     let staging = Staging::create_in(&context.manager_home.join("tmp"))?;
-    let scratch = staging.path("home");
-    atomic::create_private_folder(&scratch)?;
-    // Even `codex --version` writes into its home (0.98).
-    let scratch_env = env.clone().with("CODEX_HOME", &scratch);
+    let scratch_home = staging.path("home");
+    atomic::create_private_folder(&scratch_home)?;
+    // Codex 0.98 writes into its home even for `codex --version`.
+    let scratch_env = env.clone().with("CODEX_HOME", &scratch_home);
     let version = program.version(&scratch_env, VERSION_TIMEOUT);
     if let Some(version) =
         version.filter(|version| is_version_before(version, FIRST_VERSION_WITH_LIST))
@@ -84,20 +84,20 @@ pub(crate) fn create(
         return Err(HistoryError::NoList(version));
     }
     for name in [SESSIONS, ARCHIVED_SESSIONS] {
-        let real = home.join(name);
-        if real.exists() {
-            links::make_link(&real, &scratch.join(name))?;
+        let real_folder = home.join(name);
+        if real_folder.exists() {
+            links::make_link(&real_folder, &scratch_home.join(name))?;
         }
     }
-    run_backfill(&scratch, program, env)?;
-    let database = threads::find_state_database(&scratch, &Environment::default())
+    run_backfill(&scratch_home, program, env)?;
+    let database = threads::find_state_database(&scratch_home, &Environment::default())
         .ok_or_else(|| HistoryError::NotRebuilt("it created no database".into()))?;
     database::checkpoint_wal(&database)?;
-    let places = DiskRollouts {
+    let disk_rollouts = DiskRollouts {
         conversations,
-        all: conversations.iter().map(|c| &*c.file.relative).collect(),
+        relative_paths: conversations.iter().map(|c| &*c.file.relative).collect(),
     };
-    staged::rewrite_rollout_paths(&database, rows_home, &places, UnmatchedRows::Rebase)?;
+    staged::rewrite_rollout_paths(&database, rows_home, &disk_rollouts, UnmatchedRows::Rebase)?;
     database::check_integrity(&database)?;
     Ok(ScratchDatabase {
         database,
@@ -107,12 +107,12 @@ pub(crate) fn create(
 
 /// Starts Codex in the scratch home, and waits until it has indexed all rollouts.
 fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<(), HistoryError> {
-    let failed = |text: &str| HistoryError::NotRebuilt(text.to_owned());
+    let to_error = |text: &str| HistoryError::NotRebuilt(text.to_owned());
     let deadline = Instant::now() + BACKFILL_TIMEOUT;
-    run_app_server(scratch, program, env, |ask| {
+    run_app_server(scratch, program, env, |send_request| {
         let (mut last_progress, mut changed_at) = (None, Instant::now());
         loop {
-            ask("thread/list", &json!({"limit": 1}))?;
+            send_request("thread/list", &json!({"limit": 1}))?;
             let progress = read_backfill_progress(scratch);
             if progress
                 .as_ref()
@@ -125,12 +125,12 @@ fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<
                 (last_progress, changed_at) = (progress, now);
             }
             if now > deadline {
-                return Err(failed(
+                return Err(to_error(
                     "it did not index the conversations within 10 minutes",
                 ));
             }
             if now - changed_at > STALL_TIMEOUT {
-                return Err(failed("it indexed nothing for 30 s"));
+                return Err(to_error("it indexed nothing for 30 s"));
             }
             // Codex 0.110 answers at once, and indexes in the background.
             std::thread::sleep(BACKFILL_POLL_INTERVAL);
@@ -141,24 +141,24 @@ fn run_backfill(scratch: &Path, program: &Program, env: &Environment) -> Result<
 /// Sends a request and waits for its answer.
 pub(super) type Ask<'a> = dyn FnMut(&str, &Value) -> Result<(), HistoryError> + 'a;
 
-/// Starts the app-server of `program` in a scratch home, and ends it after `work`.
+/// Starts the app-server of `program` in a scratch home, and ends it after `use_server`.
 ///
 /// # Errors
-/// Codex cannot be started, or `work` fails. An answer is an error, or takes more than 10 minutes.
+/// Codex cannot be started, or `use_server` fails. An answer is an error, or takes more than 10 minutes.
 pub(super) fn run_app_server(
     scratch: &Path,
     program: &Program,
     env: &Environment,
-    work: impl FnOnce(&mut Ask<'_>) -> Result<(), HistoryError>,
+    use_server: impl FnOnce(&mut Ask<'_>) -> Result<(), HistoryError>,
 ) -> Result<(), HistoryError> {
     let deadline = Instant::now() + BACKFILL_TIMEOUT;
-    let mut problem = || {
+    let mut find_problem = || {
         let is_over = Instant::now() > deadline;
         is_over.then(|| "it did not answer within 10 minutes".to_owned())
     };
-    let mut server = AppServer::open(program, scratch, env, &mut problem)?;
-    work(&mut |method, params| {
-        server.call(method, params, &mut problem)?;
+    let mut server = AppServer::start_initialized(program, scratch, env, &mut find_problem)?;
+    use_server(&mut |method, params| {
+        server.call(method, params, &mut find_problem)?;
         Ok(())
     })?;
     server.finish();
@@ -174,7 +174,7 @@ struct BackfillProgress {
 
 fn read_backfill_progress(scratch: &Path) -> Option<BackfillProgress> {
     let database = threads::find_state_database(scratch, &Environment::default())?;
-    let progress = database_view::read(&database, |connection| {
+    let progress = database_view::run_query(&database, |connection| {
         let sql = "SELECT status, (SELECT count(*) FROM threads) FROM backfill_state";
         connection.query_row(sql, [], |row| {
             let (status, rows) = (row.get(0)?, row.get(1)?);

@@ -3,7 +3,7 @@
 //! Codex projects only the last rollout of a conversation, when it resumes the conversation. So each earlier rollout
 //! is copied into a scratch home as a conversation of its own, with the id of the rollout in place of the id of the
 //! conversation. Both ids have the same length, so all offsets stay. Codex opens the copy without a login and without
-//! contacting a server (0.169).
+//! contacting a server (Codex 0.169).
 
 use super::repair_plan::RepairContext;
 use super::scratch_database::{ScratchDatabase, run_app_server};
@@ -33,7 +33,7 @@ pub(crate) struct ScratchProjections {
 ///
 /// # Errors
 /// A rollout cannot be copied, Codex cannot be started or opens no rollout, or the user interrupts.
-pub(crate) fn create(
+pub(crate) fn create_scratch_projections(
     context: &RepairContext<'_>,
     program: &Program,
     rollouts: &[ContinuedRollout],
@@ -45,19 +45,21 @@ pub(crate) fn create(
         atomic::create_private_folder(folder)?;
     }
     let config = scratch.join("config.toml");
-    let settings = config::scratch_config(context.home, PROVIDER_KEYS);
+    let settings = config::format_scratch_config(context.home, PROVIDER_KEYS);
     atomic::write(&config, settings.as_bytes())?;
     // Several conversations may continue one rollout, at different places.
-    let mut longest: HashMap<&str, &ContinuedRollout> = HashMap::new();
+    let mut longest_rollouts: HashMap<&str, &ContinuedRollout> = HashMap::new();
     for rollout in rollouts {
-        let longest_so_far = longest.entry(&rollout.cut.rollout_id).or_insert(rollout);
+        let longest_so_far = longest_rollouts
+            .entry(&rollout.cut.rollout_id)
+            .or_insert(rollout);
         if longest_so_far.cut.offset < rollout.cut.offset {
             *longest_so_far = rollout;
         }
     }
     let mut cuts = Vec::new();
-    for rollout in longest.values() {
-        copy_as_own(rollout, &folder)?;
+    for rollout in longest_rollouts.values() {
+        copy_as_own_conversation(rollout, &folder)?;
         cuts.push(rollout.cut.clone());
     }
     run_app_server(&scratch, program, context.env, |ask| {
@@ -74,9 +76,9 @@ pub(crate) fn create(
     let database = state.and_then(|state| Projections::read_beside(&state).database);
     let database =
         database.ok_or_else(|| HistoryError::NotRebuilt("it recorded no turns".into()))?;
-    // Codex leaves its log behind when it ends (0.169), and the database file alone is copied.
+    // Codex 0.169 leaves its log behind when it ends, and the database file alone is copied.
     database::checkpoint_wal(&database)?;
-    projections::cut(&database, &cuts)?;
+    projections::cut_projections(&database, &cuts)?;
     database::check_integrity(&database)?;
     Ok(ScratchProjections {
         scratch: ScratchDatabase {
@@ -89,13 +91,14 @@ pub(crate) fn create(
 
 /// Copies a rollout up to its cut, with the id of the rollout in place of the id of its conversation. Codex reads the
 /// copy as a conversation with one rollout.
-fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryError> {
+fn copy_as_own_conversation(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryError> {
     let source = &rollout.path;
-    let unusable =
+    let unusable_error =
         || HistoryError::NotRebuilt(format!("cannot use the rollout {}", source.display()));
-    let name = RolloutName::parse(source).ok_or_else(unusable)?;
-    let (rollout_id, thread) = (&rollout.cut.rollout_id, name.id().ok_or_else(unusable)?);
-    let id_position = name.name.find(thread).ok_or_else(unusable)?;
+    let name = RolloutName::parse(source).ok_or_else(unusable_error)?;
+    let rollout_id = &rollout.cut.rollout_id;
+    let thread_id = name.id().ok_or_else(unusable_error)?;
+    let id_position = name.name.find(thread_id).ok_or_else(unusable_error)?;
     let target = folder.join(format!("{}{rollout_id}.jsonl", &name.name[..id_position]));
     let mut reader = BufReader::new(open_plain(source).at("read", source)?);
     let mut first_line = Vec::new();
@@ -104,24 +107,25 @@ fn copy_as_own(rollout: &ContinuedRollout, folder: &Path) -> Result<(), HistoryE
         .take(MAX_FIRST_LINE_BYTES)
         .read_until(b'\n', &mut first_line)
         .at("read", source)?;
-    let first_text = std::str::from_utf8(&first_line).map_err(|_| unusable())?;
+    let first_text = std::str::from_utf8(&first_line).map_err(|_| unusable_error())?;
+    // A name without `.zst`, because the line is unpacked already.
     let base = rollout::parse_prefix(&first_line, Path::new("head.jsonl")).at("read", source)?;
-    let base = base.and_then(|meta| meta.base());
-    let mut renamed = first_text.to_owned();
+    let base = base.and_then(|meta| meta.base_cut());
+    let mut copied_line = first_text.to_owned();
     for key in ["id", "session_id"] {
         let field = |id: &str| format!("\"{key}\":\"{id}\"");
         // In the text and not as JSON: the projection stores byte offsets, so the line must keep its length.
-        renamed = renamed.replacen(&field(thread), &field(rollout_id), 1);
+        copied_line = copied_line.replacen(&field(thread_id), &field(rollout_id), 1);
     }
-    let keeps_base = base.is_none_or(|base| renamed.contains(&base.rollout_id));
-    if renamed.len() != first_line.len() || !keeps_base {
-        return Err(unusable());
+    let keeps_base = base.is_none_or(|base| copied_line.contains(&base.rollout_id));
+    if copied_line.len() != first_line.len() || !keeps_base {
+        return Err(unusable_error());
     }
     let rest_bytes = rollout.cut.offset.saturating_sub(first_line.len() as u64);
     let mut file = atomic::TempFile::create_beside(&target)?;
     let written = file
         .file()
-        .write_all(renamed.as_bytes())
+        .write_all(copied_line.as_bytes())
         .and_then(|()| io::copy(&mut reader.take(rest_bytes), file.file()));
     written.at("write", &target)?;
     Ok(file.replace(&target)?)

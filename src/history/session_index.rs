@@ -3,7 +3,7 @@
 //! Each line is `{"id","thread_name","updated_at"}`. Codex appends to the file under the lock
 //! `session_index.jsonl.lock` and uses the last line of an id. If several conversations have one
 //! name, `codex resume NAME` takes the one whose rollout was changed last, wherever its line is
-//! (0.169).
+//! in the index (Codex 0.169).
 
 use super::HistoryError;
 use super::id::ConversationId;
@@ -56,17 +56,17 @@ impl ThreadNameIndex {
     /// Reads the lines of these conversations from the index of a home. Faster than [`ThreadNameIndex::read`] for few
     /// conversations, because other lines that Codex wrote are not parsed.
     pub(crate) fn read_some(home: &Path, ids: &HashSet<ConversationId>) -> Result<Self, IoError> {
-        Self::open_where(&home.join(FILE_NAME), |line| {
+        Self::read_lines_where(&home.join(FILE_NAME), |line| {
             parse_leading_id(line).is_none_or(|id| ids.contains(&ConversationId::of(id)))
         })
     }
 
     /// Reads the index at `path`. Lines that cannot be parsed are counted.
     pub(crate) fn open(path: &Path) -> Result<Self, IoError> {
-        Self::open_where(path, |_| true)
+        Self::read_lines_where(path, |_| true)
     }
 
-    fn open_where(path: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Self, IoError> {
+    fn read_lines_where(path: &Path, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Self, IoError> {
         let mut index = Self {
             path: path.to_path_buf(),
             ..Self::default()
@@ -84,7 +84,7 @@ impl ThreadNameIndex {
                 JsonlLine::Whole(line) if line.trim_ascii().is_empty() || !is_wanted(line) => {
                     continue;
                 }
-                JsonlLine::Whole(line) => parse(line).map(|entry| (entry, line.len())),
+                JsonlLine::Whole(line) => parse_entry(line).map(|entry| (entry, line.len())),
                 JsonlLine::TooLong { .. } => None,
             };
             let Some((entry, len)) = parsed else {
@@ -104,7 +104,7 @@ impl ThreadNameIndex {
         Ok(index)
     }
 
-    pub(crate) fn has(&self, id: &ConversationId) -> bool {
+    pub(crate) fn has_line(&self, id: &ConversationId) -> bool {
         self.lines.contains_key(id)
     }
 
@@ -119,7 +119,7 @@ impl ThreadNameIndex {
         let mut line = vec![0; *len as usize];
         position::read_exact_at(file, &mut line, *at).at("read", &self.path)?;
         // Codex only appends. If another program changed the line, the conversation has no name.
-        Ok(parse(&line).map(|entry| IndexEntry {
+        Ok(parse_entry(&line).map(|entry| IndexEntry {
             id: id.to_string(),
             ..entry
         }))
@@ -150,7 +150,7 @@ pub(crate) fn read_ids_since(
             end = offset + placed.end;
         }
         if let JsonlLine::Whole(line) = placed.line
-            && let Some(entry) = parse(line)
+            && let Some(entry) = parse_entry(line)
         {
             ids.insert(ConversationId::of(entry.id.trim()));
         }
@@ -158,7 +158,7 @@ pub(crate) fn read_ids_since(
     Ok((ids, end))
 }
 
-/// Returns the id at the beginning of a line, where Codex writes it (0.169). `None` if another field comes first, or if
+/// Returns the id at the beginning of a line, where Codex 0.169 writes it. `None` if another field comes first, or if
 /// the id has an escape.
 fn parse_leading_id(line: &[u8]) -> Option<&str> {
     let after_key = line.strip_prefix(b"{\"id\":\"")?;
@@ -168,7 +168,7 @@ fn parse_leading_id(line: &[u8]) -> Option<&str> {
     (!id.contains('\\')).then_some(id.trim())
 }
 
-pub(crate) fn parse(line: &[u8]) -> Option<IndexEntry> {
+pub(crate) fn parse_entry(line: &[u8]) -> Option<IndexEntry> {
     serde_json::from_slice(line.trim_ascii()).ok()
 }
 
@@ -204,7 +204,7 @@ pub(crate) fn put_lines_if_absent(
 
 /// Returns the lines of a conversation unchanged, without a lock.
 pub(crate) fn read_lines_of(home: &Path, id: &ConversationId) -> Result<Vec<String>, HistoryError> {
-    let text = read_text(&home.join(FILE_NAME))?;
+    let text = read_index_text(&home.join(FILE_NAME))?;
     let lines = text.lines().filter(|line| is_line_of(line, id));
     Ok(lines.map(Into::into).collect())
 }
@@ -217,17 +217,17 @@ fn change_lines(home: &Path, change: impl FnOnce(&mut Vec<String>)) -> Result<()
     // The whole file is written again, so a line that Codex appends meanwhile would be lost without its lock.
     let _lock = FileLock::acquire_within(&home.join(LOCK_NAME), LOCK_TIMEOUT)?;
     let path = home.join(FILE_NAME);
-    let before: Vec<String> = read_text(&path)?.lines().map(Into::into).collect();
-    let mut after = before.clone();
-    change(&mut after);
-    if after == before {
+    let old_lines: Vec<String> = read_index_text(&path)?.lines().map(Into::into).collect();
+    let mut new_lines = old_lines.clone();
+    change(&mut new_lines);
+    if new_lines == old_lines {
         return Ok(());
     }
-    let mut text = after.join("\n");
-    if !after.is_empty() {
+    let mut text = new_lines.join("\n");
+    if !new_lines.is_empty() {
         text.push('\n');
     }
-    if before.is_empty() {
+    if old_lines.is_empty() {
         atomic::write(&path, text.as_bytes())?;
     } else {
         atomic::write_keeping_mode(&path, text.as_bytes())?;
@@ -236,7 +236,7 @@ fn change_lines(home: &Path, change: impl FnOnce(&mut Vec<String>)) -> Result<()
 }
 
 /// Reads the index. A missing file is an empty one.
-fn read_text(path: &Path) -> Result<String, IoError> {
+fn read_index_text(path: &Path) -> Result<String, IoError> {
     let bytes = file_open::read_if_exists(path)?.unwrap_or_default();
     let text = String::from_utf8(bytes);
     text.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
@@ -248,12 +248,12 @@ pub(crate) fn append_entries(mut bytes: Vec<u8>, entries: &[IndexEntry]) -> Vec<
     if bytes.last().is_some_and(|last| *last != b'\n') {
         bytes.push(b'\n');
     }
-    bytes.extend(render(entries));
+    bytes.extend(format_entries(entries));
     bytes
 }
 
 /// Formats entries as compact JSON, one a line, in the given order.
-pub(crate) fn render(entries: &[IndexEntry]) -> Vec<u8> {
+pub(crate) fn format_entries(entries: &[IndexEntry]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in entries {
         // Cannot fail: all fields are strings.
@@ -323,7 +323,7 @@ mod tests {
         let index = ThreadNameIndex::read_some(home.path(), &ids).unwrap();
         assert_eq!(name(&index, one), "new");
         assert_eq!(name(&index, "a"), "escaped");
-        assert!(!index.has(&ConversationId::of(two)));
+        assert!(!index.has_line(&ConversationId::of(two)));
     }
 
     #[test]

@@ -148,10 +148,10 @@ impl RepairSnapshots {
                 ..RepairSnapshotFile::default()
             },
         };
-        let taken = snapshot
+        let result = snapshot
             .copy_files(files)
             .and_then(|()| Ok(atomic::sync_folder(&self.folder)?));
-        taken.inspect_err(|_| snapshot.discard())?;
+        result.inspect_err(|_| snapshot.discard())?;
         Ok(snapshot)
     }
 }
@@ -165,15 +165,16 @@ pub(super) fn restore(
     now: DateTime<Utc>,
 ) -> Result<(), HistoryError> {
     // All copies are checked first, so that none is staged in vain if another one is damaged.
-    verify(snapshot)?;
+    check_digests(snapshot)?;
     // Part of the exchange, so that a kill cannot leave an undo that is not recorded.
     snapshot.document.undone_at = Some(now);
     let (folder, document) = (&snapshot.folder, &snapshot.document);
     for file in &document.files {
         match &file.content {
             Some(content) if !is_sidecar(&file.path) => {
-                exchange
-                    .add_replacement(&file.path, |staged| stage(snapshot, file, content, staged))?;
+                exchange.add_replacement(&file.path, |staged| {
+                    stage_file(snapshot, file, content, staged)
+                })?;
             }
             _ => exchange.add_removal(&file.path)?,
         }
@@ -189,7 +190,7 @@ impl RepairSnapshot {
     /// Copies the files into the folder. The document comes last: a folder without it is no snapshot.
     fn copy_files(&mut self, files: Vec<PathBuf>) -> Result<(), HistoryError> {
         for (i, path) in files.into_iter().enumerate() {
-            let content = copy_into(&path, &self.folder, &i.to_string())?;
+            let content = copy_into_snapshot(&path, &self.folder, &i.to_string())?;
             self.document.files.push(SnapshotEntry { path, content });
         }
         Ok(document::write(
@@ -200,7 +201,7 @@ impl RepairSnapshot {
 
     /// Removes the snapshot of a change that was not made, `snapshot.json` first. Ignores errors.
     pub(crate) fn discard(&self) {
-        if remove(&self.folder.join(DOCUMENT)).is_ok() {
+        if remove_file_durably(&self.folder.join(DOCUMENT)).is_ok() {
             // A failure only wastes disk space: the next `lock` removes the rest.
             let _ = tree::remove(&self.folder);
         }
@@ -209,17 +210,17 @@ impl RepairSnapshot {
 
 /// Returns the snapshot `name`, which may be of another home. Without a name, returns the newest snapshot from before a
 /// repair of `codex_home` that was not undone yet.
-pub(crate) fn find(
+pub(crate) fn find_snapshot(
     manager_home: &Path,
     codex_home: &Path,
     name: Option<&str>,
 ) -> Result<RepairSnapshot, HistoryError> {
-    let mut found = Vec::new();
+    let mut candidates = Vec::new();
     for folder in tree::list_folders(&manager_home.join(FOLDER))? {
         if let DocumentState::Good(document) =
             document::read::<RepairSnapshotFile>(&folder.join(DOCUMENT))?
         {
-            found.push(RepairSnapshot { folder, document });
+            candidates.push(RepairSnapshot { folder, document });
         }
     }
     let can_be_undone = |document: &RepairSnapshotFile| {
@@ -227,21 +228,21 @@ pub(crate) fn find(
             && document.undone_at.is_none()
             && document.codex_home == codex_home
     };
-    found.retain(|snapshot| match name {
+    candidates.retain(|snapshot| match name {
         Some(name) => snapshot.name() == name,
         None => can_be_undone(&snapshot.document),
     });
     // `find_free_path` numbers the folders of one second, and `-10` comes after `-9`.
-    let newest = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
-    let missing = || name.unwrap_or("no repair of this home to undo").to_owned();
-    found
+    let creation_order = |s: &RepairSnapshot| (s.document.created_at, s.name().len(), s.name());
+    let describe_missing = || name.unwrap_or("no repair of this home to undo").to_owned();
+    candidates
         .into_iter()
-        .max_by_key(newest)
-        .ok_or_else(|| HistoryError::NoSnapshot(missing()))
+        .max_by_key(creation_order)
+        .ok_or_else(|| HistoryError::NoSnapshot(describe_missing()))
 }
 
 /// Checks the digest of every copy.
-fn verify(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
+fn check_digests(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
     for file in &snapshot.document.files {
         if let Some(content) = &file.content {
             let source_path = snapshot.folder.join(&content.name);
@@ -266,12 +267,12 @@ pub(crate) fn remove_new_logs(snapshot: &RepairSnapshot) -> Result<(), HistoryEr
         name.ends_with(b"-wal") || name.ends_with(b"-shm")
     };
     let files = snapshot.document.files.iter();
-    let mut new = files.filter(|f| f.content.is_none() && is_log(&f.path));
-    new.try_for_each(|file| remove(&file.path))
+    let mut new_logs = files.filter(|f| f.content.is_none() && is_log(&f.path));
+    new_logs.try_for_each(|file| remove_file_durably(&file.path))
 }
 
 /// Stages a file of a snapshot. Applies the logs of a database to it.
-fn stage(
+fn stage_file(
     snapshot: &RepairSnapshot,
     file: &SnapshotEntry,
     content: &SnapshotContent,
@@ -339,7 +340,7 @@ fn copy_file_with(
 }
 
 /// Removes a file. A folder that took its place stays.
-fn remove(path: &Path) -> Result<(), HistoryError> {
+fn remove_file_durably(path: &Path) -> Result<(), HistoryError> {
     match sharing::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).at("remove", path)?,
         _ => {}
@@ -348,7 +349,7 @@ fn remove(path: &Path) -> Result<(), HistoryError> {
 }
 
 /// Copies a file into a snapshot. Returns `None` if it does not exist.
-fn copy_into(
+fn copy_into_snapshot(
     path: &Path,
     folder: &Path,
     name: &str,

@@ -7,38 +7,41 @@ use std::path::Path;
 /// likely a typing error, and `storage trash` acts on the selected conversation.
 const MIN_TITLE_CHARS: usize = 3;
 
-/// Returns the conversations in `all` that `wanted` names: by an id or the path of a rollout, else by the beginning of
-/// an id, else by a title, else by the beginning of a title. Ids and beginnings are compared without regard to case.
+/// Returns the conversations in `threads` that `wanted` names: by an id or the path of a rollout, else by the beginning
+/// of an id, else by a title, else by the beginning of a title. Ids and beginnings are compared without regard to case.
 /// `has_title` returns true if a title of the conversation passes the test.
 pub(crate) fn find_named<T: Copy>(
-    all: &(impl Iterator<Item = T> + Clone),
+    threads: &(impl Iterator<Item = T> + Clone),
     wanted: &str,
-    id: impl Fn(T) -> String,
+    id_of: impl Fn(T) -> String,
     has_title: impl Fn(T, &dyn Fn(&str) -> bool) -> bool,
 ) -> Vec<T> {
     if wanted.trim().is_empty() {
         return Vec::new();
     }
-    let path_id = parse_id_in_path(wanted);
+    let path_id = parse_thread_id_in_path(wanted);
     let key = path_id.unwrap_or_else(|| wanted.to_owned()).to_lowercase();
-    let is_long = key.chars().count() >= MIN_TITLE_CHARS;
+    let is_long_enough = key.chars().count() >= MIN_TITLE_CHARS;
     let begins = |title: &str| title.to_lowercase().starts_with(&key);
-    let tests: [&dyn Fn(T) -> bool; 4] = [
-        &|thread| id(thread).to_lowercase() == key,
-        &|thread| id(thread).to_lowercase().starts_with(&key),
+    let conditions: [&dyn Fn(T) -> bool; 4] = [
+        &|thread| id_of(thread).to_lowercase() == key,
+        &|thread| id_of(thread).to_lowercase().starts_with(&key),
         &|thread| has_title(thread, &|title| title == wanted),
-        &|thread| is_long && has_title(thread, &begins),
+        &|thread| is_long_enough && has_title(thread, &begins),
     ];
-    let mut matching = tests.iter().map(|test| {
-        all.clone()
-            .filter(|thread| test(*thread))
+    let mut matches_by_condition = conditions.iter().map(|condition| {
+        threads
+            .clone()
+            .filter(|thread| condition(*thread))
             .collect::<Vec<_>>()
     });
-    matching.find(|found| !found.is_empty()).unwrap_or_default()
+    matches_by_condition
+        .find(|matches| !matches.is_empty())
+        .unwrap_or_default()
 }
 
 /// Returns the id of the thread in the path or the file name of a rollout.
-pub(crate) fn parse_id_in_path(text: &str) -> Option<String> {
+pub(crate) fn parse_thread_id_in_path(text: &str) -> Option<String> {
     let file = RolloutName::parse_any(Path::new(text))?;
     file.id().map(str::to_owned)
 }

@@ -1,9 +1,10 @@
 //! The rollouts that a thread consists of.
 //!
-//! A rewind (Esc Esc, `thread/revert`; 0.169) begins another rollout of the thread. Its first line names its base,
-//! which is the rollout that it continues, and the position in the base at which it branches off (`history_base`, which
-//! has the id of a *rollout* under the key `thread_id`). A fork does the same in a thread of its own. Codex shows the
-//! base up to that position, then the new rollout. Later lines of the base are shown nowhere, but their requests count.
+//! A rewind (Esc Esc, `thread/revert` in Codex 0.169) begins another rollout of the thread. Its first line names its
+//! base, which is the rollout that it continues, and the position in the base at which it branches off (`history_base`,
+//! which has the id of a *rollout* under the key `thread_id`). A fork does the same in a thread of its own. Codex shows
+//! the base up to that position, then the new rollout. Later lines of the base are shown nowhere, but their requests
+//! count.
 
 use super::files::{self, RolloutFile};
 use super::id::ConversationId;
@@ -67,9 +68,9 @@ impl ThreadChain {
         let mut missing = None;
         let mut head = rollout::read_head(newest).ok().flatten();
         let mut followed_paths = vec![newest.to_path_buf()];
-        while let Some((base, end)) = head.as_ref().and_then(parse_base) {
-            let base_rollout =
-                find_rollout(home, &base).and_then(|path| rollout::require_in_home(home, &path));
+        while let Some((base, end)) = head.as_ref().and_then(parse_base_id_and_end) {
+            let base_rollout = find_rollout(home, &base)
+                .and_then(|path| rollout::resolve_rollout_in_home(home, &path));
             // A rollout that cannot be read is as good as missing, and the newer ones can still be shown.
             let base_rollout =
                 base_rollout.and_then(|path| Some((rollout::read_head(&path).ok()?, path)));
@@ -81,14 +82,14 @@ impl ThreadChain {
                 break;
             }
             let file = RolloutName::parse(&path);
-            let thread = file.as_ref().and_then(RolloutName::id).unwrap_or(&base);
+            let thread_id = file.as_ref().and_then(RolloutName::id).unwrap_or(&base);
             head = base_head;
             followed_paths.push(path.clone());
             let slice = RolloutSlice { path, end };
             match parts.last_mut() {
-                Some(part) if part.id.eq_ignore_ascii_case(thread) => part.slices.push(slice),
+                Some(part) if part.id.eq_ignore_ascii_case(thread_id) => part.slices.push(slice),
                 _ => parts.push(ThreadPart {
-                    id: thread.to_owned(),
+                    id: thread_id.to_owned(),
                     slices: vec![slice],
                 }),
             }
@@ -106,8 +107,8 @@ impl ThreadChain {
     }
 }
 
-fn parse_base(head: &SessionMeta) -> Option<(String, Option<u64>)> {
-    Some((head.base_id()?, head.base_end()))
+fn parse_base_id_and_end(head: &SessionMeta) -> Option<(String, Option<u64>)> {
+    Some((head.base_id()?, head.base_end_offset()))
 }
 
 /// All rollouts of each rewound thread, the oldest first. Other threads have a single rollout, and are left out.
@@ -119,7 +120,7 @@ impl RewoundThreads {
     pub(crate) fn read(home: &Path) -> Self {
         let (files, _) = files::find_readable(home);
         let mut threads: HashMap<ConversationId, Vec<PathBuf>> = HashMap::new();
-        let mut others = HashMap::new();
+        let mut first_rollouts = HashMap::new();
         for file in files {
             let Some(name) = RolloutName::parse(&file.relative) else {
                 continue;
@@ -130,11 +131,11 @@ impl RewoundThreads {
             if name.is_rewind() {
                 threads.entry(id).or_default().push(file.path(home));
             } else {
-                others.entry(id).or_insert(file);
+                first_rollouts.entry(id).or_insert(file);
             }
         }
         for (id, rollouts) in &mut threads {
-            rollouts.extend(others.remove(id).map(|file| file.path(home)));
+            rollouts.extend(first_rollouts.remove(id).map(|file| file.path(home)));
             // The ids are UUIDs of version 7, so they sort by the time of creation.
             rollouts.sort_by_key(|path| parse_rollout_id(path));
             rollouts.dedup_by_key(|path| parse_rollout_id(path));
@@ -157,7 +158,7 @@ impl RewoundThreads {
         // Each rollout is continued at most once.
         for _ in 0..earlier.len() {
             let head = rollout::read_head(&newer).ok().flatten();
-            let Some((base, end)) = head.as_ref().and_then(parse_base) else {
+            let Some((base, end)) = head.as_ref().and_then(parse_base_id_and_end) else {
                 break;
             };
             let base_slice = earlier
@@ -177,20 +178,20 @@ impl RewoundThreads {
 pub(crate) fn select_newest_of_each_thread(files: Vec<RolloutFile>) -> Vec<(String, RolloutFile)> {
     // A killed Codex or a sync leaves one rollout of a thread archived and another one not.
     let rank = |file: &RolloutFile| (parse_rollout_id(&file.relative), !file.is_archived);
-    let mut places: HashMap<ConversationId, usize> = HashMap::new();
+    let mut positions: HashMap<ConversationId, usize> = HashMap::new();
     let mut newest: Vec<(String, RolloutFile)> = Vec::new();
     for file in files {
         let name = RolloutName::parse_any(&file.relative);
         let Some(id) = name.as_ref().and_then(RolloutName::id) else {
             continue;
         };
-        match places.entry(ConversationId::of(id)) {
-            Entry::Vacant(place) => {
-                place.insert(newest.len());
+        match positions.entry(ConversationId::of(id)) {
+            Entry::Vacant(entry) => {
+                entry.insert(newest.len());
                 newest.push((id.to_lowercase(), file));
             }
-            Entry::Occupied(place) => {
-                let newest_so_far = &mut newest[*place.get()].1;
+            Entry::Occupied(entry) => {
+                let newest_so_far = &mut newest[*entry.get()].1;
                 if rank(&file) > rank(newest_so_far) {
                     *newest_so_far = file;
                 }
@@ -217,7 +218,7 @@ pub(crate) fn find_newest_rollout(home: &Path, id: &str) -> Option<PathBuf> {
 /// Finds a rollout by its id, in the day folders that match the time in the id, else in `archived_sessions/`. Lists at
 /// most four folders, and none for an id without a time.
 pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
-    let created = created_at(rollout_id)?;
+    let created = parse_creation_time(rollout_id)?;
     let folders = day_folders(home, created, created);
     // `archived_sessions/` has no day folders.
     let folders = folders.into_iter().chain([home.join(ARCHIVED_SESSIONS)]);
@@ -233,7 +234,7 @@ pub(crate) fn find_rollout(home: &Path, rollout_id: &str) -> Option<PathBuf> {
 }
 
 /// Returns the creation time in an id of a thread or rollout, which is a UUID of version 7; `None` for any other id.
-pub(crate) fn created_at(id: &str) -> Option<DateTime<Utc>> {
+pub(crate) fn parse_creation_time(id: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(uuid_time_ms(id)?)
 }
 
@@ -255,10 +256,13 @@ mod tests {
 
     #[test]
     fn a_version_7_id_contains_the_creation_time() {
-        let at = created_at("01a1fd26-1481-7d60-a846-d943381f26dc").unwrap();
+        let at = parse_creation_time("01a1fd26-1481-7d60-a846-d943381f26dc").unwrap();
         assert_eq!(at.format("%Y-%m-%d %H:%M").to_string(), "2026-11-21 08:08");
-        assert_eq!(created_at("01a1fd26-1481-4d60-a846-d943381f26dc"), None);
-        assert_eq!(created_at("short"), None);
+        assert_eq!(
+            parse_creation_time("01a1fd26-1481-4d60-a846-d943381f26dc"),
+            None
+        );
+        assert_eq!(parse_creation_time("short"), None);
     }
 
     #[test]

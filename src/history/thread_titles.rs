@@ -1,5 +1,5 @@
 //! The titles of conversations, including the names in `session_index.jsonl`: Codex keeps the names of older
-//! conversations nowhere else (0.169).
+//! conversations nowhere else (Codex 0.169).
 
 use super::id::ConversationId;
 use super::rollout::first_line;
@@ -19,15 +19,15 @@ impl ThreadTitles {
     }
 
     /// Returns the first line of the name of a conversation.
-    pub(crate) fn name(&self, id: &str) -> Option<String> {
+    pub(crate) fn find_name(&self, id: &str) -> Option<String> {
         let entry = self.0.get(&ConversationId::of(id)).ok().flatten()?;
         entry.first_line().map(str::to_owned)
     }
 
     /// Sets the title of a conversation whose row has no name to its name in the index, if there is one.
-    pub(crate) fn apply(&self, thread: &mut ListedThread) {
+    pub(crate) fn replace_title(&self, thread: &mut ListedThread) {
         if !thread.has_name
-            && let Some(name) = self.name(&thread.id)
+            && let Some(name) = self.find_name(&thread.id)
         {
             thread.title = name;
         }
@@ -35,7 +35,7 @@ impl ThreadTitles {
 }
 
 /// Sets the titles of conversations whose rows have no names to their names in the index.
-pub(crate) fn apply_names(home: &Path, threads: &mut [ListedThread]) {
+pub(crate) fn replace_titles(home: &Path, threads: &mut [ListedThread]) {
     let unnamed = threads.iter().filter(|thread| !thread.has_name);
     let unnamed: HashSet<_> = unnamed.map(|t| ConversationId::of(&t.id)).collect();
     if unnamed.is_empty() {
@@ -43,7 +43,7 @@ pub(crate) fn apply_names(home: &Path, threads: &mut [ListedThread]) {
     }
     let titles = ThreadTitles(ThreadNameIndex::read_some(home, &unnamed).unwrap_or_default());
     for thread in threads {
-        titles.apply(thread);
+        titles.replace_title(thread);
     }
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn read_titles(
     let database = threads::find_state_database(home, env);
     let listed = database.and_then(|database| threads::list(&database, &filter).ok());
     let mut listed = listed.unwrap_or_default();
-    apply_names(home, &mut listed);
+    replace_titles(home, &mut listed);
     let titles = listed.into_iter().filter_map(|thread| {
         let title = thread.title.lines().next()?;
         Some((thread.id.to_lowercase(), title.to_owned()))

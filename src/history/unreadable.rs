@@ -1,8 +1,8 @@
 //! Conversations that Codex lists, but cannot open or shows without some of their turns.
 //!
 //! Codex shows a paginated conversation from its projections of the rollouts, and does not say when they lack
-//! turns (0.169). The check reads only first lines, sizes and the projections, and counts turns only in the rollouts
-//! of conversations with a problem.
+//! turns (Codex 0.169). The check reads only first lines, sizes and the projections, and counts turns only in the
+//! rollouts of conversations with a problem.
 
 use super::conversations::{ConversationRollout, Conversations};
 use super::id::ConversationId;
@@ -71,7 +71,7 @@ impl UnreadableCause {
         }
     }
 
-    fn reason(&self) -> String {
+    fn describe(&self) -> String {
         match self {
             Self::Mode => {
                 "Codex's list has it in the old form, but its rollout was migrated".to_owned()
@@ -118,11 +118,14 @@ impl<'a> ReadabilityCheck<'a> {
         projections: &'a Projections,
     ) -> Self {
         let has_bases = conversations.iter().any(|rollout| rollout.base.is_some());
-        let all = conversations.iter().filter(|_| has_bases);
-        let by_id = all.filter_map(|rollout| Some((rollout.rollout_id()?, rollout)));
+        let mut rollouts = HashMap::new();
+        if has_bases {
+            let all = conversations.iter();
+            rollouts.extend(all.filter_map(|rollout| Some((rollout.rollout_id()?, rollout))));
+        }
         Self {
             home,
-            rollouts: by_id.collect(),
+            rollouts,
             projections,
         }
     }
@@ -134,31 +137,32 @@ impl<'a> ReadabilityCheck<'a> {
         leaf: &ConversationRollout,
     ) -> Option<UnreadableConversation> {
         let cause = self.find_cause(row, leaf)?;
-        let chain = self.follow_chain(leaf).rollouts;
+        let bases = self.follow_chain(leaf).rollouts;
         // A rollout that cannot be read counts as one without turns: the cause is reported anyway.
-        let count_in_file = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
-        let leaf_turns = count_in_file(&leaf.file.path(self.home), None);
-        let turns_of = |is_counted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
-            let rollouts = chain.iter().filter(|rollout| is_counted(rollout));
-            let counts = rollouts.map(|r| count_in_file(&r.path, Some(r.cut.offset)));
+        let count_turns_in = |path: &Path, end| rollout::count_turns(path, end).unwrap_or(0);
+        let leaf_turns = count_turns_in(&leaf.file.path(self.home), None);
+        let count_turns_of = |is_counted: &dyn Fn(&ContinuedRollout) -> bool| -> usize {
+            let rollouts = bases.iter().filter(|rollout| is_counted(rollout));
+            let counts = rollouts.map(|r| count_turns_in(&r.path, Some(r.cut.offset)));
             counts.sum()
         };
         let turns_shown = match &cause {
             UnreadableCause::Unprojected(_) => {
-                leaf_turns + turns_of(&|rollout| rollout.is_projected)
+                leaf_turns + count_turns_of(&|rollout| rollout.is_projected)
             }
             UnreadableCause::Shortened { rollout_id, .. } => {
                 let database = self.projections.database.as_deref();
-                let shown = database.map_or(0, |path| projections::count_turns(path, rollout_id));
-                shown + turns_of(&|_| true)
+                let leaf_shown =
+                    database.map_or(0, |path| projections::count_turns(path, rollout_id));
+                leaf_shown + count_turns_of(&|_| true)
             }
             _ => 0,
         };
         Some(UnreadableConversation {
             id: leaf.id.clone(),
             title: title_of(row),
-            reason: cause.reason(),
-            turns_on_disk: leaf_turns + turns_of(&|_| true),
+            reason: cause.describe(),
+            turns_on_disk: leaf_turns + count_turns_of(&|_| true),
             turns_shown,
             fix: cause.is_repairable().then(|| REPAIR.to_owned()),
             cause,
@@ -171,9 +175,9 @@ impl<'a> ReadabilityCheck<'a> {
             return None;
         }
         let path = leaf.file.path(self.home);
-        let is_hidden =
+        let ends_before =
             |start: u64| rollout::read_last_ordinal(&path).is_some_and(|last| last < start);
-        if leaf.subagent_start.is_some_and(is_hidden) {
+        if leaf.subagent_start.is_some_and(ends_before) {
             return Some(UnreadableCause::Boundary);
         }
         let chain = self.follow_chain(leaf);
@@ -187,9 +191,13 @@ impl<'a> ReadabilityCheck<'a> {
             return Some(UnreadableCause::Unprojected(chain.rollouts));
         }
         let rollout_id = leaf.rollout_id()?;
-        let end = self.projections.end(&rollout_id)?;
-        let bytes = path.metadata().ok().filter(|_| is_plain(&path))?.len();
-        (bytes < end).then_some(UnreadableCause::Shortened { rollout_id, bytes })
+        let projected_offset = self.projections.projected_offset(&rollout_id)?;
+        // The size of a compressed file says nothing about the length of its text.
+        if !is_plain(&path) {
+            return None;
+        }
+        let bytes = path.metadata().ok()?.len();
+        (bytes < projected_offset).then_some(UnreadableCause::Shortened { rollout_id, bytes })
     }
 
     /// Follows the bases of a rollout; see [`follow_bases`]. A base that was replaced counts as not found.
@@ -199,9 +207,9 @@ impl<'a> ReadabilityCheck<'a> {
             let rollout = self.rollouts.get(&cut.rollout_id)?;
             let path = rollout.file.path(self.home);
             // A compressed rollout is not checked, because reading it up to the cut would take long.
-            let is_other =
+            let was_replaced =
                 is_plain(&path) && rollout::ends_line_at(&path, cut.offset).is_ok_and(|ends| !ends);
-            (!is_other).then(|| (path, rollout.base.as_deref().cloned()))
+            (!was_replaced).then(|| (path, rollout.base.as_deref().cloned()))
         })
     }
 }
@@ -214,22 +222,25 @@ struct BaseChain {
     missing: Option<String>,
 }
 
-/// Follows a chain of rollouts, from `base` back to the first one. `find` returns the path and the base of a rollout.
+/// Follows a chain of rollouts, from `base` back to the first one. `find_base` returns the path and the
+/// base of a rollout.
 fn follow_bases(
     base: Option<RolloutCut>,
     projections: &Projections,
-    find: impl Fn(&RolloutCut) -> Option<(PathBuf, Option<RolloutCut>)>,
+    find_base: impl Fn(&RolloutCut) -> Option<(PathBuf, Option<RolloutCut>)>,
 ) -> BaseChain {
     let mut rollouts = Vec::new();
     let mut next_base = base;
-    while let Some(cut) = next_base.filter(|_| rollouts.len() < MAX_ROLLOUTS) {
-        let Some((path, base)) = find(&cut) else {
+    while rollouts.len() < MAX_ROLLOUTS
+        && let Some(cut) = next_base
+    {
+        let Some((path, base)) = find_base(&cut) else {
             let missing = Some(cut.rollout_id);
             return BaseChain { rollouts, missing };
         };
-        let end = projections.end(&cut.rollout_id);
+        let projected_offset = projections.projected_offset(&cut.rollout_id);
         rollouts.push(ContinuedRollout {
-            is_projected: end.is_some_and(|end| end >= cut.offset),
+            is_projected: projected_offset.is_some_and(|offset| offset >= cut.offset),
             path,
             cut,
         });
@@ -246,15 +257,15 @@ pub(super) fn find_unprojected_bases(
     leaf: &Path,
     projections: &Projections,
 ) -> Vec<ContinuedRollout> {
-    let base_of = |path: &Path| {
+    let read_base = |path: &Path| {
         rollout::read_head(path)
             .ok()
             .flatten()
-            .and_then(|m| m.base())
+            .and_then(|m| m.base_cut())
     };
-    let chain = follow_bases(base_of(leaf), projections, |cut| {
-        let path = rollout::require_in_home(home, &find_rollout(home, &cut.rollout_id)?)?;
-        let base = base_of(&path);
+    let chain = follow_bases(read_base(leaf), projections, |cut| {
+        let path = rollout::resolve_rollout_in_home(home, &find_rollout(home, &cut.rollout_id)?)?;
+        let base = read_base(&path);
         Some((path, base))
     });
     let is_projected = |rollout: &ContinuedRollout| rollout.is_projected;

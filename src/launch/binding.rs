@@ -25,7 +25,7 @@ pub(crate) struct OpenRollouts {
 
 impl OpenRollouts {
     /// Observes the started process `child`, or the Codex that it has started.
-    pub(crate) fn observe(child: ProcessId, codex_home: &Path) -> Self {
+    pub(crate) fn of_process(child: ProcessId, codex_home: &Path) -> Self {
         Self {
             child,
             codex: None,
@@ -39,23 +39,24 @@ impl OpenRollouts {
         let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
             // npm's launcher needs a moment to start Codex, which may also update and start itself again.
-            self.codex = find_codex_of(&table, self.child);
+            self.codex = find_codex_started_by(&table, self.child);
         }
         let sessions = self.codex_home.join(SESSIONS);
         let process = table.get(self.codex?.pid)?;
         // If the folder is missing, no rollout is open.
-        let real = sessions.canonical_or_self();
+        let real_sessions = sessions.canonical_or_self();
         // Only files open for writing: at its start Codex reads other rollouts to fill its database.
-        let open = process.files_open_for_writing(&[&real])?.into_iter();
-        let rollouts = open
+        let open_files = process.files_open_for_writing(&[&real_sessions])?;
+        let rollouts = open_files
+            .into_iter()
             .filter(|path| RolloutName::parse(path).is_some_and(|file| file.id().is_some()))
-            .filter_map(|path| Some(sessions.join(path.strip_prefix(&real).ok()?)));
+            .filter_map(|path| Some(sessions.join(path.strip_prefix(&real_sessions).ok()?)));
         Some(rollouts.collect())
     }
 }
 
 /// Returns the Codex that is `child` or that it started; `None` if there is none.
-fn find_codex_of(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
+fn find_codex_started_by(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
     let is_codex = |pid: u32| {
         let name = table.get(pid).and_then(Process::name);
         name.is_some_and(|name| name == OsStr::new(CODEX))
@@ -67,10 +68,10 @@ fn find_codex_of(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
         return Some(child);
     }
     // The closest descendant, because the agent may itself start a Codex, which is further below.
-    let distance = |pid: u32| table.ancestors(pid).iter().position(|at| *at == child.pid);
-    let all = table.iter().map(Process::pid).filter(|pid| is_codex(*pid));
-    let below = all.filter_map(|pid| Some((distance(pid)?, pid)));
-    below.min().map(|(_, pid)| ProcessId::read(pid))
+    let distance = |pid: u32| table.ancestors(pid).iter().position(|id| *id == child.pid);
+    let codex_pids = table.iter().map(Process::pid).filter(|pid| is_codex(*pid));
+    let descendants = codex_pids.filter_map(|pid| Some((distance(pid)?, pid)));
+    descendants.min().map(|(_, pid)| ProcessId::read(pid))
 }
 
 /// Returns true if a rollout is a conversation of the user, and not one of a subagent.
@@ -80,17 +81,14 @@ fn is_main_thread(meta: &SessionMeta) -> bool {
         && meta.text("thread_source") != Some("subagent")
 }
 
-/// Describes the open rollout at `path` as a conversation that begins at `start_offset`. `None` for a
-/// subagent, and while the first line is incomplete.
-pub(crate) fn describe_open_conversation(
-    path: &Path,
-    start_offset: u64,
-) -> Option<BoundConversation> {
+/// Returns the conversation of the open rollout at `path`, of which the launch writes the bytes from `start_offset` on.
+/// `None` for a subagent, and while the first line is incomplete.
+pub(crate) fn bind_open_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
     let meta = rollout::read_head(path).ok().flatten()?;
-    is_main_thread(&meta).then(|| build_conversation(path, start_offset))?
+    is_main_thread(&meta).then(|| to_bound_conversation(path, start_offset))?
 }
 
-fn build_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
+fn to_bound_conversation(path: &Path, start_offset: u64) -> Option<BoundConversation> {
     Some(BoundConversation {
         session_id: RolloutName::parse(path)?.id()?.to_owned(),
         rollout_path: path.to_string_lossy().into_owned(),
@@ -101,13 +99,14 @@ fn build_conversation(path: &Path, start_offset: u64) -> Option<BoundConversatio
 
 /// Finds the rollouts that were created between the start of a launch and `until`, in its folder and by
 /// its account. Opens only rollouts with a creation time in that range, according to their id.
-pub(crate) fn find_created_during(
+pub(crate) fn find_conversations_created_until(
     record: &LaunchRecord,
     until: DateTime<Utc>,
 ) -> Vec<BoundConversation> {
-    let from = record.run.started_at.to_utc();
+    let started_at = record.run.started_at.to_utc();
     let folders =
-        thread_rollouts::day_folders(Path::new(&record.run.codex_home), from, until).into_iter();
+        thread_rollouts::day_folders(Path::new(&record.run.codex_home), started_at, until)
+            .into_iter();
     let mut conversations: Vec<_> = folders
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flatten()
@@ -117,14 +116,14 @@ pub(crate) fn find_created_during(
             let file = RolloutName::parse(path);
             // The id of the rollout: a rewind of an older thread is new too.
             let id = file.as_ref().and_then(RolloutName::rollout_id);
-            let created = id.and_then(thread_rollouts::created_at);
-            created.is_some_and(|at| at >= from && at <= until)
+            let created = id.and_then(thread_rollouts::parse_creation_time);
+            created.is_some_and(|at| at >= started_at && at <= until)
         })
         .filter(|path| {
             let meta = rollout::read_head(path).ok().flatten();
-            meta.is_some_and(|meta| is_main_thread(&meta) && matches_launch(&meta, record))
+            meta.is_some_and(|meta| is_main_thread(&meta) && may_be_of_launch(&meta, record))
         })
-        .filter_map(|path| build_conversation(&path, 0))
+        .filter_map(|path| to_bound_conversation(&path, 0))
         .collect();
     conversations.sort_by(|a, b| a.session_id.cmp(&b.session_id));
     // A rewind during the launch makes another rollout of the same conversation.
@@ -137,8 +136,13 @@ pub(crate) fn find_created_during(
 /// Codex read the login.
 pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
     let meta = rollout::read_head(path).ok().flatten()?;
-    let creator = meta.account().or_else(|| meta.text("creator_user_id"));
-    (!is_by_account(&meta, record)).then(|| creator.unwrap_or_default().to_owned())
+    if may_be_by_account(&meta, record) {
+        return None;
+    }
+    let creator = meta
+        .creator_account_id()
+        .or_else(|| meta.text("creator_user_id"));
+    creator.map(str::to_owned)
 }
 
 /// Returns true if the rollout at `path` names the account of the launch as its creator. Codex up to 0.150
@@ -146,37 +150,41 @@ pub(crate) fn find_other_creator(path: &Path, record: &LaunchRecord) -> Option<S
 pub(crate) fn names_account(path: &Path, record: &LaunchRecord) -> bool {
     let meta = rollout::read_head(path).ok().flatten();
     meta.is_some_and(|meta| {
-        let account = meta.account().zip(record.identity.account_id.as_deref());
+        let account = meta
+            .creator_account_id()
+            .zip(record.identity.account_id.as_deref());
         let user = meta.text("creator_user_id");
         let user = user.zip(record.identity.user_id.as_deref());
-        (account.is_some() || user.is_some()) && is_by_account(&meta, record)
+        (account.is_some() || user.is_some()) && may_be_by_account(&meta, record)
     })
 }
 
 /// Returns true unless the rollout names a creator other than the account of the launch. An id that the rollout or the
 /// record lacks is no difference.
-fn is_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
+fn may_be_by_account(meta: &SessionMeta, record: &LaunchRecord) -> bool {
     let agrees = |written: Option<&str>, recorded: Option<&String>| match (written, recorded) {
         (Some(written), Some(recorded)) => written == recorded,
         _ => true,
     };
-    agrees(meta.account(), record.identity.account_id.as_ref())
-        && agrees(
-            meta.text("creator_user_id"),
-            record.identity.user_id.as_ref(),
-        )
+    agrees(
+        meta.creator_account_id(),
+        record.identity.account_id.as_ref(),
+    ) && agrees(
+        meta.text("creator_user_id"),
+        record.identity.user_id.as_ref(),
+    )
 }
 
 /// Returns true unless a rollout names another folder or another account than those of the launch.
-fn matches_launch(meta: &SessionMeta, record: &LaunchRecord) -> bool {
+fn may_be_of_launch(meta: &SessionMeta, record: &LaunchRecord) -> bool {
     let is_same_folder = match (&record.run.working_root, meta.text("cwd")) {
         (Some(root), Some(cwd)) => file_id::is_same_folder(Path::new(root), Path::new(cwd)),
         _ => true,
     };
-    is_same_folder && is_by_account(meta, record)
+    is_same_folder && may_be_by_account(meta, record)
 }
 
-/// Describes the conversation `session_id` before it is resumed. `None` if it has no rollout.
+/// Returns the conversation `session_id` as it is before it is resumed. `None` if it has no rollout.
 pub(crate) fn find_resumed_conversation(
     codex_home: &Path,
     session_id: &str,
@@ -186,14 +194,15 @@ pub(crate) fn find_resumed_conversation(
     // old bytes from new ones, but the times of the token counts can.
     let is_plain = path.extension().is_none_or(|e| e != "zst");
     let length = path.metadata().map_or(0, |meta| meta.len());
-    let plain = path.with_file_name(RolloutName::parse(&path)?.name);
-    build_conversation(&plain, if is_plain { length } else { 0 })
+    let start_offset = if is_plain { length } else { 0 };
+    let plain_path = path.with_file_name(RolloutName::parse(&path)?.name);
+    to_bound_conversation(&plain_path, start_offset)
 }
 
 /// Reads the token counts that the launch wrote to the rollout since `since`, and whether the last turn hit a usage
 /// limit. Only the bytes between the offsets of `conversation` count. Sets `end_offset` to the end of the rollout if it
 /// is not set. Leaves `conversation` unchanged if the rollout is missing or compressed.
-pub(crate) fn read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
+pub(crate) fn read_usage_into(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     // The binding is more important than its figures, so an error is ignored.
     let _ = try_read_usage(conversation, since);
 }
@@ -203,12 +212,12 @@ const USAGE_TAIL_BYTES: u64 = 1 << 20;
 
 /// Reads the newest token counts of a running launch. Reads only the last MiB, because a rollout may be
 /// large. Moves `start_offset` there, so the result must not be recorded.
-pub(crate) fn read_latest_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
+pub(crate) fn read_latest_usage_into(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     let length = Path::new(&conversation.rollout_path).metadata();
     let length = length.map_or(0, |meta| meta.len());
     let start = length.saturating_sub(USAGE_TAIL_BYTES);
     conversation.start_offset = conversation.start_offset.max(start);
-    read_usage(conversation, since);
+    read_usage_into(conversation, since);
 }
 
 fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) -> io::Result<()> {
@@ -248,8 +257,9 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
 /// neither.
 pub(crate) fn read_creator(path: &Path) -> Option<(Option<String>, Option<String>)> {
     let meta = rollout::read_head(path).ok().flatten()?;
-    let id = |key| meta.text(key).map(str::to_owned);
-    let (user, account) = (id("creator_user_id"), id("creator_account_id"));
+    let meta_text = |key| meta.text(key).map(str::to_owned);
+    let user = meta_text("creator_user_id");
+    let account = meta_text("creator_account_id");
     (user.is_some() || account.is_some()).then_some((user, account))
 }
 
@@ -273,9 +283,9 @@ mod tests {
         let before = line(1, 10);
         let own = format!("{}{}", line(10, 20), line(11, 30));
         fs::write(&path, format!("{before}{own}{}", line(20, 90))).unwrap();
-        let mut bound = build_conversation(&path, before.len() as u64).unwrap();
+        let mut bound = to_bound_conversation(&path, before.len() as u64).unwrap();
         bound.end_offset = Some((before.len() + own.len()) as u64);
-        read_usage(&mut bound, "2026-11-21T08:09:00Z".parse().unwrap());
+        read_usage_into(&mut bound, "2026-11-21T08:09:00Z".parse().unwrap());
         let minute = |at: Option<crate::io::clock::Timestamp>| at.unwrap().format("%M").to_string();
         assert_eq!(minute(bound.first_token_count_at), "10");
         assert_eq!(minute(bound.last_token_count_at), "11");

@@ -20,7 +20,7 @@ pub(crate) struct FolderSettings {
 impl FolderSettings {
     /// Returns true if the user allows logins in `home`, which others can read.
     pub(crate) fn allows_logins_in(&self, home: &Path, home_dir: Option<&Path>) -> bool {
-        let setting = find_nearest(home, &self.shared_logins, home_dir);
+        let setting = find_nearest_setting(home, &self.shared_logins, home_dir);
         setting.is_some_and(|(_, is_allowed)| *is_allowed)
     }
 
@@ -31,7 +31,7 @@ impl FolderSettings {
         cwd: &Path,
         home_dir: Option<&Path>,
     ) -> Option<(&String, &String)> {
-        find_nearest(cwd, &self.folders, home_dir)
+        find_nearest_setting(cwd, &self.folders, home_dir)
     }
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn logical_dir(current_dir: &Path, pwd: Option<&OsStr>) -> PathBuf {
 }
 
 /// Finds the entry of the nearest folder at or above `folder`.
-fn find_nearest<'a, T>(
+fn find_nearest_setting<'a, T>(
     folder: &Path,
     settings: &'a BTreeMap<String, T>,
     home_dir: Option<&Path>,
@@ -73,24 +73,24 @@ fn find_nearest<'a, T>(
         Some(([Some(path), real], name, value))
     });
     let entries: Vec<_> = entries.collect();
-    let nearest = |chain: &Vec<PathBuf>| {
-        chain.iter().enumerate().find_map(|(steps, above)| {
+    let nearest = |folders: &Vec<PathBuf>| {
+        folders.iter().enumerate().find_map(|(steps, ancestor)| {
             let mut entries = entries.iter();
             let (_, name, value) =
-                entries.find(|(paths, ..)| paths.iter().flatten().any(|path| path == above))?;
+                entries.find(|(paths, ..)| paths.iter().flatten().any(|path| path == ancestor))?;
             Some((steps, *name, *value))
         })
     };
     let chains = ancestor_chains(folder);
-    let found = chains.iter().filter_map(nearest);
-    let (_, name, value) = found.min_by_key(|(steps, ..)| *steps)?;
+    let nearest_by_chain = chains.iter().filter_map(nearest);
+    let (_, name, value) = nearest_by_chain.min_by_key(|(steps, ..)| *steps)?;
     Some((name, value))
 }
 
 /// Returns up to two lists of `cwd` and the folders above it, nearest first: one of the path as given, unless it
 /// contains `..`, and one of the path with symbolic links resolved, if that differs. Empty for a relative path.
 fn ancestor_chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
-    let above = |path: &Path| path.ancestors().map(Path::to_path_buf).collect::<Vec<_>>();
+    let list_ancestors = |path: &Path| path.ancestors().map(Path::to_path_buf).collect::<Vec<_>>();
     let has_parent_dir = cwd.components().any(|part| part == Component::ParentDir);
     if !cwd.is_absolute() {
         return Vec::new();
@@ -98,12 +98,12 @@ fn ancestor_chains(cwd: &Path) -> Vec<Vec<PathBuf>> {
     let mut chains = Vec::new();
     // `Path::ancestors` would take `a` for the parent of `a/..`.
     if !has_parent_dir {
-        chains.push(above(cwd));
+        chains.push(list_ancestors(cwd));
     }
     if let Ok(real) = cwd.canonical()
         && real != cwd
     {
-        chains.push(above(&real));
+        chains.push(list_ancestors(&real));
     }
     chains
 }

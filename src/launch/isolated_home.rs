@@ -35,7 +35,7 @@ const SHARED_FILES: [&str; 4] = [
     "session_index.jsonl.lock",
 ];
 
-/// The logins of MCP servers (0.169). Their tokens rotate too, so all homes share one copy.
+/// The logins of MCP servers in Codex 0.169. Their tokens rotate too, so all homes share one copy.
 const MCP_CREDENTIALS: &str = ".credentials.json";
 
 /// The reason why an isolated home cannot be prepared.
@@ -63,7 +63,7 @@ pub(crate) enum IsolationError {
 
 /// Returns true if an entry at the top of the real home is shared with isolated homes. The user's own
 /// files are shared; logins, databases, caches and files of running processes are not.
-fn is_shared(name: &Path) -> bool {
+fn is_shared_entry(name: &Path) -> bool {
     let mut created_by_codex = SHARED_FOLDERS.iter().chain(&SHARED_FILES);
     if created_by_codex.any(|shared| name == Path::new(shared))
         || name == Path::new(MCP_CREDENTIALS)
@@ -89,64 +89,66 @@ fn is_shared(name: &Path) -> bool {
 ///
 /// # Errors
 /// [`IsolationError::RelativeDatabases`].
-pub(crate) fn check_database_folder(real: &Path) -> Result<(), IsolationError> {
-    let Some(folder) = CodexConfig::read(real).sqlite_home else {
+pub(crate) fn refuse_unshared_database_folder(real_home: &Path) -> Result<(), IsolationError> {
+    let Some(folder) = CodexConfig::read(real_home).sqlite_home else {
         return Ok(());
     };
     // A folder of databases at the top of the real home is linked like any other folder.
     let is_linked = match folder.components().next() {
         Some(Component::Normal(first)) => {
             let mut components = folder.components();
-            is_shared(Path::new(first))
+            is_shared_entry(Path::new(first))
                 && components.all(|component| matches!(component, Component::Normal(_)))
-                && real.join(&folder).is_dir()
+                && real_home.join(&folder).is_dir()
         }
         _ => false,
     };
     if folder.is_absolute() || folder.starts_with("~") || is_linked {
         return Ok(());
     }
-    Err(IsolationError::RelativeDatabases(real.join(CONFIG_TOML)))
+    Err(IsolationError::RelativeDatabases(
+        real_home.join(CONFIG_TOML),
+    ))
 }
 
-/// Creates the links of the shared entries from `isolated` to `real`. Correct links stay. Links to
+/// Creates the links of the shared entries from `isolated_home` to `real_home`. Correct links stay. Links to
 /// another home are replaced if no login is in the isolated home.
 ///
 /// # Errors
 /// A link cannot be created, a folder is at the path of a link, or the isolated home has a login and
 /// links to another Codex home.
-pub(crate) fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError> {
+pub(crate) fn prepare(isolated_home: &Path, real_home: &Path) -> Result<(), IsolationError> {
     if !cfg!(unix) {
         return Err(IsolationError::Unsupported);
     }
-    let real = &real.canonical().at("inspect", real)?;
-    atomic::create_private_folder(isolated)?;
-    if isolated.join(AUTH_JSON).exists()
-        && let Ok(linked) = fs::read_link(isolated.join(SESSIONS))
-        && linked != real.join(SESSIONS)
+    let real_home = &real_home.canonical().at("inspect", real_home)?;
+    atomic::create_private_folder(isolated_home)?;
+    if isolated_home.join(AUTH_JSON).exists()
+        && let Ok(linked_sessions) = fs::read_link(isolated_home.join(SESSIONS))
+        && linked_sessions != real_home.join(SESSIONS)
     {
-        let other_home = atomic::parent_of(&linked).to_path_buf();
+        let other_home = atomic::parent_of(&linked_sessions).to_path_buf();
         return Err(IsolationError::OtherHome(other_home));
     }
     for folder in SHARED_FOLDERS {
-        atomic::create_private_folder(&real.join(folder))?;
+        atomic::create_private_folder(&real_home.join(folder))?;
     }
-    let mut names: Vec<PathBuf> = fs::read_dir(real)
-        .at("list", real)?
+    let mut names: Vec<PathBuf> = fs::read_dir(real_home)
+        .at("list", real_home)?
         .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())))
-        .filter(|name| is_shared(name))
+        .filter(|name| is_shared_entry(name))
         .collect();
     names.extend(SHARED_FILES.map(PathBuf::from));
     names.sort();
     names.dedup();
     for name in names {
-        link(&real.join(&name), &isolated.join(&name))?;
+        ensure_link(&real_home.join(&name), &isolated_home.join(&name))?;
     }
     Ok(())
 }
 
 /// Makes `path` a link to `target`. Replaces a link to another target, and keeps a file.
-fn link(target: &Path, path: &Path) -> Result<(), IsolationError> {
+fn ensure_link(target: &Path, path: &Path) -> Result<(), IsolationError> {
     match fs::read_link(path) {
         Ok(current) if current == target => return Ok(()),
         Ok(_) => sharing::remove_file(path).at("remove", path)?,
@@ -269,7 +271,7 @@ mod tests {
         ] {
             let text = format!("sqlite_home = \"{value}\"\n");
             fs::write(real.join("config.toml"), text).unwrap();
-            let checked = check_database_folder(&real);
+            let checked = refuse_unshared_database_folder(&real);
             assert_eq!(checked.is_ok(), is_shared, "{value}: {checked:?}");
         }
     }

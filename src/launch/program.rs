@@ -31,28 +31,32 @@ impl Document for CachedProgram {}
 
 /// Returns true if `program` has `--no-daemon`, from the cache. `None` if the program file has changed since the answer
 /// was cached, or no answer is cached. Runs nothing.
-pub(crate) fn read_cached_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
+pub(crate) fn read_cached_no_daemon_flag(program: &Program, manager_home: &Path) -> Option<bool> {
     let cached = document::read::<CachedProgram>(&manager_home.join(FILE_NAME)).ok()?;
     let cached = cached.good()?;
-    let current = stamp(program.path(), cached.has_no_daemon)?;
+    let current = read_program_state(program.path(), cached.has_no_daemon)?;
     (current == cached).then_some(cached.has_no_daemon)
 }
 
 /// Returns true if the terminal interface of `program` has `--no-daemon`. Runs `codex --help` if the
 /// program file has changed. A failure to store the answer is ignored.
-pub(crate) fn has_no_daemon(program: &Program, env: &Environment, manager_home: &Path) -> bool {
-    if let Some(answer) = read_cached_no_daemon(program, manager_home) {
+pub(crate) fn has_no_daemon_flag(
+    program: &Program,
+    env: &Environment,
+    manager_home: &Path,
+) -> bool {
+    if let Some(answer) = read_cached_no_daemon_flag(program, manager_home) {
         return answer;
     }
     let has_no_daemon = help_lists_no_daemon(program, env);
-    if let Some(record) = stamp(program.path(), has_no_daemon) {
+    if let Some(cached) = read_program_state(program.path(), has_no_daemon) {
         let _ = atomic::create_private_folder(manager_home)
-            .and_then(|()| document::write(&manager_home.join(FILE_NAME), &record));
+            .and_then(|()| document::write(&manager_home.join(FILE_NAME), &cached));
     }
     has_no_daemon
 }
 
-fn stamp(path: &Path, has_no_daemon: bool) -> Option<CachedProgram> {
+fn read_program_state(path: &Path, has_no_daemon: bool) -> Option<CachedProgram> {
     let meta = path.metadata().ok()?;
     Some(CachedProgram {
         path: path.to_string_lossy().into_owned(),
@@ -70,12 +74,12 @@ fn help_lists_no_daemon(program: &Program, env: &Environment) -> bool {
     };
     child.close_input();
     let deadline = Instant::now() + HELP_TIMEOUT;
-    let mut is_named = false;
+    let mut is_listed = false;
     while let ChildOutput::Line(line) = child.read_line(deadline) {
-        is_named |= String::from_utf8_lossy(&line)
+        is_listed |= String::from_utf8_lossy(&line)
             .split_whitespace()
             .any(|word| word == NO_DAEMON);
     }
     child.finish(deadline);
-    is_named
+    is_listed
 }

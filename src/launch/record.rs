@@ -152,21 +152,21 @@ impl LaunchRecord {
         !self.settled
             && (self.run.wrapper.is_alive()
                 || self.run.child.is_some_and(ProcessId::is_alive)
-                || self.has_codex())
+                || self.is_codex_running())
     }
 
     /// Returns true if a Codex of this launch runs, or npm's launcher is starting it. The process that the
     /// wrapper started may have ended.
-    pub(crate) fn has_codex(&self) -> bool {
+    pub(crate) fn is_codex_running(&self) -> bool {
         // npm's launcher starts Codex as a child and may be killed alone. Children inherit the variable.
-        let is_own = |process: &Process| {
-            let id = process.variable(LAUNCH_VARIABLE);
-            id.is_some_and(|id| id == *self.launch_id)
+        let is_of_launch = |process: &Process| {
+            let launch_id = process.variable(LAUNCH_VARIABLE);
+            launch_id.is_some_and(|launch_id| launch_id == *self.launch_id)
         };
         let table = ProcessTable::read();
         table
             .iter()
-            .any(|process| is_codex(process) && is_own(process))
+            .any(|process| is_codex(process) && is_of_launch(process))
     }
 
     /// Returns the state; `is_running` is the result of [`LaunchRecord::is_running`].
@@ -179,13 +179,13 @@ impl LaunchRecord {
         }
     }
 
-    pub(crate) fn conversation(&self) -> Option<&BoundConversation> {
+    pub(crate) fn last_conversation(&self) -> Option<&BoundConversation> {
         self.binding.conversations.last()
     }
 
     pub(crate) fn has_conversation(&self, session_id: &str) -> bool {
-        let mut all = self.binding.conversations.iter();
-        all.any(|conversation| conversation.session_id == session_id)
+        let mut conversations = self.binding.conversations.iter();
+        conversations.any(|conversation| conversation.session_id == session_id)
     }
 
     /// Returns the home that Codex ran on: the isolated one, else the real one.

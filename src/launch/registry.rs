@@ -60,14 +60,15 @@ impl LaunchRegistry {
     ///
     /// # Errors
     /// See [`LaunchRegistry::append`].
-    pub(crate) fn settle(
+    pub(crate) fn append_settled(
         &self,
         mut records: Vec<LaunchRecord>,
     ) -> Result<Vec<LaunchRecord>, IoError> {
         let _lock = self.lock()?;
         // Under the lock: two commands that find an ended launch would both append it.
-        let open: HashSet<_> = self.read()?.unsettled().map(|r| r.launch_id).collect();
-        records.retain(|record| open.contains(&record.launch_id));
+        let unsettled_ids: HashSet<_> =
+            self.read()?.iter_unsettled().map(|r| r.launch_id).collect();
+        records.retain(|record| unsettled_ids.contains(&record.launch_id));
         if !records.is_empty() {
             self.append_locked(&records)?;
         }
@@ -84,9 +85,10 @@ impl LaunchRegistry {
         let mut lines = Vec::new();
         if !is_new {
             // A line that a power failure cut off would swallow the next one.
-            let is_torn = file_open::open(&self.path)
-                .and_then(|mut file| file_open::ends_in_partial_line(&mut file));
-            if is_torn.at("read", &self.path)? {
+            let ends_in_partial_line = file_open::open(&self.path)
+                .and_then(|mut file| file_open::ends_in_partial_line(&mut file))
+                .at("read", &self.path)?;
+            if ends_in_partial_line {
                 lines.push(b'\n');
             }
         }
@@ -167,7 +169,7 @@ impl Launches {
     fn index_lines(bytes: Vec<u8>) -> Self {
         let mut last_lines: BTreeMap<Cow<'_, [u8]>, IndexedLine> = BTreeMap::new();
         let mut damaged = Vec::new();
-        let mut total = 0;
+        let mut line_count = 0;
         let mut start = 0;
         while start < bytes.len() {
             let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
@@ -177,7 +179,7 @@ impl Launches {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            total += 1;
+            line_count += 1;
             match parse_own_head(line).or_else(|| parse_foreign_head(line)) {
                 Some((id, is_settled)) => {
                     last_lines.insert(id, IndexedLine { range, is_settled });
@@ -187,14 +189,14 @@ impl Launches {
         }
         let lines: Vec<_> = last_lines.into_values().collect();
         Self {
-            superseded: total - lines.len() - damaged.len(),
+            superseded: line_count - lines.len() - damaged.len(),
             bytes,
             lines,
             damaged,
         }
     }
 
-    fn parse(&self, line: &IndexedLine) -> Option<LaunchRecord> {
+    fn parse_record(&self, line: &IndexedLine) -> Option<LaunchRecord> {
         serde_json::from_slice(&self.bytes[line.range.clone()]).ok()
     }
 
@@ -207,29 +209,32 @@ impl Launches {
     }
 
     /// Returns the number of lines that this version cannot parse.
-    pub(crate) fn damaged_lines(&self) -> usize {
+    pub(crate) fn count_damaged_lines(&self) -> usize {
         self.damaged.len()
     }
 
     /// Iterates over the launches, the newest first.
-    pub(crate) fn newest(&self) -> impl Iterator<Item = LaunchRecord> {
-        self.lines.iter().rev().filter_map(|line| self.parse(line))
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = LaunchRecord> {
+        self.lines
+            .iter()
+            .rev()
+            .filter_map(|line| self.parse_record(line))
     }
 
     /// Iterates over the launches that are not settled, the oldest first.
-    pub(crate) fn unsettled(&self) -> impl Iterator<Item = LaunchRecord> {
-        let open = self.lines.iter().filter(|line| !line.is_settled);
-        open.filter_map(|line| self.parse(line))
+    pub(crate) fn iter_unsettled(&self) -> impl Iterator<Item = LaunchRecord> {
+        let unsettled_lines = self.lines.iter().filter(|line| !line.is_settled);
+        unsettled_lines.filter_map(|line| self.parse_record(line))
     }
 
     /// Returns the newest launch that ran the conversation with this id.
     pub(crate) fn find_by_session(&self, session_id: &str) -> Option<LaunchRecord> {
         // Most lines name other conversations, and a search in the bytes is much cheaper than the parser.
         let finder = memmem::Finder::new(session_id.as_bytes());
-        let mut newest = self.lines.iter().rev();
-        newest.find_map(|line| {
+        let mut newest_lines = self.lines.iter().rev();
+        newest_lines.find_map(|line| {
             finder.find(&self.bytes[line.range.clone()])?;
-            self.parse(line)
+            self.parse_record(line)
                 .filter(|record| record.has_conversation(session_id))
         })
     }
@@ -239,15 +244,15 @@ impl Launches {
 /// any other line.
 fn parse_own_head(line: &[u8]) -> Option<(Cow<'_, [u8]>, bool)> {
     let rest = line.strip_prefix(LINE_START)?;
-    let end = memchr(b'"', rest)?;
-    let (id, rest) = rest.split_at(end);
+    let id_len = memchr(b'"', rest)?;
+    let (id, rest) = rest.split_at(id_len);
     let (rest, is_settled) = match rest.strip_prefix(SETTLED_FIELD) {
         Some(rest) => (rest, true),
         None => (rest.strip_prefix(UNSETTLED_FIELD)?, false),
     };
-    let is_plain = id.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
-    let is_whole = rest.starts_with(SCHEMA_FIELD) && rest.ends_with(b"}");
-    (is_whole && is_plain).then_some((Cow::Borrowed(id), is_settled))
+    let has_plain_id = id.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+    let is_complete = rest.starts_with(SCHEMA_FIELD) && rest.ends_with(b"}");
+    (is_complete && has_plain_id).then_some((Cow::Borrowed(id), is_settled))
 }
 
 /// Returns the launch id and `settled` of a line with another order of fields, which another program has written.
@@ -341,13 +346,13 @@ mod tests {
         fs::write(&registry.path, text).unwrap();
         let launches = registry.read().unwrap();
         assert_eq!(
-            ids(launches.newest()),
+            ids(launches.newest_first()),
             ["20260104-d", "20260102-b", "20260101-a"]
         );
-        assert_eq!(launches.newest().nth(1).unwrap().profile, "other");
-        assert!(ids(launches.unsettled()).is_empty());
+        assert_eq!(launches.newest_first().nth(1).unwrap().profile, "other");
+        assert!(ids(launches.iter_unsettled()).is_empty());
         assert_eq!(
-            launches.damaged_lines(),
+            launches.count_damaged_lines(),
             2,
             "the torn line and the newer schema"
         );
@@ -359,18 +364,21 @@ mod tests {
         let registry = LaunchRegistry::of(home.path());
         registry.append(&record("20260101-a", false)).unwrap();
         registry.append(&record("20260102-b", false)).unwrap();
-        let late: Vec<_> = registry.read().unwrap().unsettled().collect();
+        let late: Vec<_> = registry.read().unwrap().iter_unsettled().collect();
         let mut own = record("20260101-a", true);
         own.run.exit_code = Some(3);
         registry.append(&own).unwrap();
         let late = late
             .into_iter()
             .map(|r| LaunchRecord { settled: true, ..r });
-        let appended = registry.settle(late.collect()).unwrap();
+        let appended = registry.append_settled(late.collect()).unwrap();
         assert_eq!(ids(appended.into_iter()), ["20260102-b"]);
         let launches = registry.read().unwrap();
-        assert_eq!(launches.newest().nth(1).unwrap().run.exit_code, Some(3));
-        assert!(ids(launches.unsettled()).is_empty());
+        assert_eq!(
+            launches.newest_first().nth(1).unwrap().run.exit_code,
+            Some(3)
+        );
+        assert!(ids(launches.iter_unsettled()).is_empty());
     }
 
     #[test]
@@ -396,9 +404,9 @@ mod tests {
         let after = fs::read_to_string(&registry.path).unwrap();
         assert_eq!(after.lines().count(), 3, "{after}");
         let launches = registry.read().unwrap();
-        assert_eq!(ids(launches.newest()), ["20260102-b", "20260101-a"]);
-        assert_eq!(ids(launches.unsettled()), ["20260101-a"]);
-        assert_eq!(launches.damaged_lines(), 1);
+        assert_eq!(ids(launches.newest_first()), ["20260102-b", "20260101-a"]);
+        assert_eq!(ids(launches.iter_unsettled()), ["20260101-a"]);
+        assert_eq!(launches.count_damaged_lines(), 1);
     }
 
     #[test]

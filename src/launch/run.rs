@@ -73,11 +73,11 @@ impl Launch<'_> {
         self.account_locks = None;
         let watcher = Watcher::start(&self.record, codex, registry.clone());
         let started = self.record.run.started_at;
-        let recorded =
+        let noted =
             store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
                 file.record_use(&self.record.identity, started);
             });
-        warn_on_error(recorded, &mut warnings);
+        warn_on_error(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
         let (binding, last_check) = watcher.finish().unzip();
         if let Some(binding) = binding {
@@ -125,8 +125,8 @@ impl Launch<'_> {
         let now = end.at;
         let profiles = Profiles::of(self.request.manager_home);
         // If npm's launcher was killed, Codex itself still runs.
-        let is_over = !self.record.has_codex();
-        if is_over {
+        let has_ended = !self.record.is_codex_running();
+        if has_ended {
             // An unreadable registry counts as empty here; the append below reports the error.
             let launches = registry.read().unwrap_or_default();
             let other_launches = OtherLaunches::select(&launches, &self.record);
@@ -185,19 +185,20 @@ type WatchResult = (ConversationBinding, Option<SystemTime>);
 impl Watcher {
     /// Watches the process `codex`, and appends the record once its conversation is known.
     fn start(record: &LaunchRecord, codex: ProcessId, registry: LaunchRegistry) -> Self {
-        let (stop, stopped) = mpsc::channel();
+        let (stop, stop_receiver) = mpsc::channel();
         let mut record = record.clone();
         let watch = move || {
             let (mut last_check, mut last_open) = (None, Vec::new());
-            let mut open = OpenRollouts::observe(codex, Path::new(&record.run.codex_home));
+            let mut open_rollouts =
+                OpenRollouts::of_process(codex, Path::new(&record.run.codex_home));
             let mut polls = 0;
             loop {
                 let is_found = !record.binding.conversations.is_empty();
                 let now = read_file_clock();
-                if let Some(listed) = open.list_open_rollouts() {
+                if let Some(listed) = open_rollouts.list_open_rollouts() {
                     (last_check, last_open) = (Some(now), listed);
                 }
-                if add_opened(&mut record, &last_open) {
+                if add_open_conversations(&mut record, &last_open) {
                     // Codex owns the terminal now, so an error is reported after its end.
                     let _ = registry.append(&record);
                 }
@@ -207,9 +208,9 @@ impl Watcher {
                 } else {
                     BINDING_POLL_INTERVAL
                 };
-                if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                if stop_receiver.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     // Codex may have written the first line since the last check.
-                    add_opened(&mut record, &last_open);
+                    add_open_conversations(&mut record, &last_open);
                     return (record.binding, last_check);
                 }
             }
@@ -223,6 +224,7 @@ impl Watcher {
 
     /// Stops watching. `None` if no thread could be started.
     fn finish(self) -> Option<WatchResult> {
+        // The thread stops when the channel is closed.
         drop(self.stop);
         self.thread.and_then(|thread| thread.join().ok())
     }
@@ -234,21 +236,23 @@ fn read_file_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Adds the conversations of the `open` rollouts to the record, unless it has them. Returns true if it added any. If
+/// Adds the conversations of these open rollouts to the record, unless it has them. Returns true if it added any. If
 /// another account created a rollout, only notes in the record why the rollout is not bound.
-fn add_opened(record: &mut LaunchRecord, open: &[PathBuf]) -> bool {
-    let before = record.binding.conversations.len();
-    for path in open {
-        let text = path.to_string_lossy();
-        let mut bound = record.binding.conversations.iter();
-        if bound.any(|c| c.rollout_path == text) {
+fn add_open_conversations(record: &mut LaunchRecord, open_rollouts: &[PathBuf]) -> bool {
+    let old_count = record.binding.conversations.len();
+    for path in open_rollouts {
+        let path_text = path.to_string_lossy();
+        let mut bound_conversations = record.binding.conversations.iter();
+        if bound_conversations.any(|c| c.rollout_path == path_text) {
             continue;
         }
         let resumed = record.binding.resumed.as_ref();
-        let start_offset = match resumed.filter(|resumed| resumed.rollout_path == text) {
+        let start_offset = match resumed.filter(|resumed| resumed.rollout_path == path_text) {
             Some(resumed) => resumed.start_offset,
             // A conversation that is older than the launch is resumed at its current end.
-            None if is_older(path, record) => path.metadata().map_or(0, |meta| meta.len()),
+            None if is_older_than_launch(path, record) => {
+                path.metadata().map_or(0, |meta| meta.len())
+            }
             None => match binding::find_other_creator(path, record) {
                 Some(other_account) => {
                     record.binding.unbound_because = Some(format!(
@@ -259,16 +263,16 @@ fn add_opened(record: &mut LaunchRecord, open: &[PathBuf]) -> bool {
                 None => 0,
             },
         };
-        let conversation = binding::describe_open_conversation(path, start_offset);
+        let conversation = binding::bind_open_conversation(path, start_offset);
         record.binding.conversations.extend(conversation);
     }
-    record.binding.conversations.len() > before
+    record.binding.conversations.len() > old_count
 }
 
 /// Returns true if the rollout is older than the launch, or its id has no time.
-fn is_older(path: &Path, record: &LaunchRecord) -> bool {
+fn is_older_than_launch(path: &Path, record: &LaunchRecord) -> bool {
     let name = RolloutName::parse(path);
     let id = name.as_ref().and_then(RolloutName::rollout_id);
-    let created = id.and_then(thread_rollouts::created_at);
+    let created = id.and_then(thread_rollouts::parse_creation_time);
     created.is_none_or(|at| at < record.run.started_at.to_utc())
 }

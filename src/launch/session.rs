@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Environment variables that name another login than the home has; a launch removes them. `OPENAI_API_KEY` is passed
-/// on, because Codex does not sign in with it (0.169), and projects need it.
+/// on, because Codex 0.169 does not sign in with it, and projects need it.
 const DROPPED_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
 
 #[derive(Debug, Clone, Copy)]
@@ -108,8 +108,8 @@ pub(crate) struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Returns true if Codex itself chooses the conversation to resume. Its picker and `--last` hide
-    /// conversations of other accounts (0.169).
+    /// Returns true if Codex itself chooses the conversation to resume. The picker and `--last` of Codex 0.169 hide
+    /// conversations of other accounts.
     pub(crate) fn codex_chooses(&self) -> bool {
         self.record.binding.codex_chose
     }
@@ -119,24 +119,24 @@ impl Launch<'_> {
 ///
 /// # Errors
 /// The launch is not possible; see [`LaunchError`].
-pub(crate) fn plan(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
+pub(crate) fn plan_launch(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
-    let has_no_daemon = program::read_cached_no_daemon(&program, request.manager_home);
+    let has_no_daemon_flag = program::read_cached_no_daemon_flag(&program, request.manager_home);
     // Planning runs no Codex. If the answer is not cached, the plan assumes a current Codex, which has the flag.
-    plan_with_program(request, &program, has_no_daemon.unwrap_or(true))
+    plan_with_program(request, &program, has_no_daemon_flag.unwrap_or(true))
 }
 
 fn plan_with_program(
     request: &LaunchRequest<'_>,
     program: &Program,
-    has_no_daemon: bool,
+    has_no_daemon_flag: bool,
 ) -> Result<LaunchPlan, LaunchError> {
     let arguments = Arguments::parse(request.args);
     if arguments.mode == InvocationMode::Administrative {
-        let shown = arguments.subcommand().unwrap_or("--help").to_owned();
-        return Err(LaunchError::NoConversation(shown));
+        let subcommand = arguments.subcommand().unwrap_or("--help").to_owned();
+        return Err(LaunchError::NoConversation(subcommand));
     }
-    let args = codex_args(&arguments, request.args, has_no_daemon);
+    let args = build_codex_args(&arguments, request.args, has_no_daemon_flag);
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
     let is_live = live
         .login()
@@ -144,7 +144,7 @@ fn plan_with_program(
     let is_isolated = request.isolated && !is_live;
     let profiles = Profiles::of(request.manager_home);
     let (profile, switch, isolated_home) = if is_isolated {
-        isolated_home::check_database_folder(request.codex_home)?;
+        isolated_home::refuse_unshared_database_folder(request.codex_home)?;
         let profile = profiles.find_profile_to_isolate(request.account, request.codex_home)?;
         let home = profiles.isolated_home(request.account)?;
         (profile, None, Some(home))
@@ -153,13 +153,15 @@ fn plan_with_program(
         let is_needed = !plan.is_current;
         (plan.profile.clone(), is_needed.then_some(plan), None)
     };
-    let daemon = daemon::find(request.codex_home).filter(|_| !is_isolated);
-    let is_in_daemon = arguments.mode == InvocationMode::Interactive
-        && !Arguments::parse(&args).has(NO_DAEMON)
-        && !arguments.has("--remote");
-    if let Some(daemon) = daemon
-        .as_ref()
-        .filter(|_| is_in_daemon && !request.stop_daemon)
+    let daemon = (!is_isolated)
+        .then(|| daemon::find(request.codex_home))
+        .flatten();
+    let may_use_daemon = arguments.mode == InvocationMode::Interactive
+        && !Arguments::parse(&args).has_option(NO_DAEMON)
+        && !arguments.has_option("--remote");
+    if may_use_daemon
+        && !request.stop_daemon
+        && let Some(daemon) = &daemon
     {
         return Err(LaunchError::Daemon(daemon.pid));
     }
@@ -183,12 +185,16 @@ fn plan_with_program(
 }
 
 /// Returns the arguments, with `--no-daemon` if Codex has it and the mode needs it.
-fn codex_args(arguments: &Arguments<'_>, args: &[OsString], has_no_daemon: bool) -> Vec<OsString> {
-    let is_wanted = arguments.mode == InvocationMode::Interactive
-        && has_no_daemon
-        && !arguments.has(NO_DAEMON)
-        && !arguments.has("--remote");
-    if is_wanted {
+fn build_codex_args(
+    arguments: &Arguments<'_>,
+    args: &[OsString],
+    has_no_daemon_flag: bool,
+) -> Vec<OsString> {
+    let needs_flag = arguments.mode == InvocationMode::Interactive
+        && has_no_daemon_flag
+        && !arguments.has_option(NO_DAEMON)
+        && !arguments.has_option("--remote");
+    if needs_flag {
         arguments.with_flag(NO_DAEMON)
     } else {
         args.to_vec()
@@ -211,26 +217,26 @@ fn switch_request<'a>(request: &LaunchRequest<'a>, daemon: DaemonPolicy<'a>) -> 
 ///
 /// # Errors
 /// See [`LaunchError`].
-pub(crate) fn prepare(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchError> {
+pub(crate) fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchError> {
     let program = Program::find(request.codex_bin, request.env)?;
     let arguments = Arguments::parse(request.args);
-    let has_no_daemon = arguments.mode == InvocationMode::Interactive
-        && program::has_no_daemon(&program, request.env, request.manager_home);
-    let plan = plan_with_program(&request, &program, has_no_daemon)?;
-    let args = codex_args(&arguments, request.args, has_no_daemon);
-    let (mut isolated, mut account_locks, mut report) = (None, None, None);
+    let has_no_daemon_flag = arguments.mode == InvocationMode::Interactive
+        && program::has_no_daemon_flag(&program, request.env, request.manager_home);
+    let plan = plan_with_program(&request, &program, has_no_daemon_flag)?;
+    let args = build_codex_args(&arguments, request.args, has_no_daemon_flag);
+    let (mut isolated, mut account_locks, mut switch_report) = (None, None, None);
     let fingerprint = if plan.isolated_home.is_some() {
         let profiles = Profiles::of(request.manager_home);
-        let lock =
+        let locks =
             profiles.lock_accounts(&[request.account], request.now, login_lock::REFRESH_TIMEOUT)?;
         isolated_home::prepare(
             &profiles.isolated_home(request.account)?,
             request.codex_home,
         )?;
-        let login = profiles.isolate(request.account, &lock, request.codex_home, request.now)?;
+        let login = profiles.isolate(request.account, &locks, request.codex_home, request.now)?;
         events::info!("moved the login to the isolated home");
         let fingerprint = login.fingerprint.clone();
-        (isolated, account_locks) = (Some(login), Some(lock));
+        (isolated, account_locks) = (Some(login), Some(locks));
         fingerprint
     } else {
         let policy = if request.stop_daemon {
@@ -243,7 +249,7 @@ pub(crate) fn prepare(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
             DaemonPolicy::Leave
         };
         // Applied even if the account was live already, because the plan was made without locks.
-        report = Some(switch::apply(&switch_request(&request, policy))?);
+        switch_report = Some(switch::apply(&switch_request(&request, policy))?);
         let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
         live.snapshot()
             .map(AuthSnapshot::fingerprint)
@@ -251,9 +257,9 @@ pub(crate) fn prepare(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
     };
     let launch_id = new_launch_id(request.now);
     let isolated_home = isolated.as_ref().map(|login| login.home.as_path());
-    let mut command = codex_command(&request, &program, isolated_home);
+    let mut command = build_codex_command(&request, &program, isolated_home);
     command.env(LAUNCH_VARIABLE, &launch_id).args(&args);
-    let dropped_variables = login_variables(request.env).collect();
+    let dropped_variables = find_login_variables(request.env).collect();
     let record = new_record(&request, &plan, launch_id, fingerprint);
     Ok(Launch {
         request,
@@ -261,36 +267,36 @@ pub(crate) fn prepare(request: LaunchRequest<'_>) -> Result<Launch<'_>, LaunchEr
         record,
         isolated,
         account_locks,
-        switch: report,
+        switch: switch_report,
         dropped_variables,
     })
 }
 
 /// Returns the command that starts Codex with the variables of `request`, without those that name another
 /// login, on the isolated home if there is one.
-fn codex_command(
+fn build_codex_command(
     request: &LaunchRequest<'_>,
     program: &Program,
     isolated_home: Option<&Path>,
 ) -> Command {
     let mut command = Command::new(program.path());
     command.env_clear().envs(request.env.variables());
-    for name in login_variables(request.env) {
+    for name in find_login_variables(request.env) {
         command.env_remove(name);
     }
     // Always set, because `--codex-home` may name another home than the variable does.
     command.env("CODEX_HOME", isolated_home.unwrap_or(request.codex_home));
     if isolated_home.is_some() {
-        let databases =
+        let database_folder =
             CodexConfig::read(request.codex_home).database_folder(request.codex_home, request.env);
-        let databases = databases.unwrap_or_else(|| request.codex_home.to_path_buf());
-        command.env("CODEX_SQLITE_HOME", databases);
+        let database_folder = database_folder.unwrap_or_else(|| request.codex_home.to_path_buf());
+        command.env("CODEX_SQLITE_HOME", database_folder);
     }
     command
 }
 
 /// Returns the variables of [`DROPPED_VARIABLES`] that `env` has.
-fn login_variables(env: &Environment) -> impl Iterator<Item = &'static str> {
+fn find_login_variables(env: &Environment) -> impl Iterator<Item = &'static str> {
     let names = DROPPED_VARIABLES.into_iter();
     names.filter(|name| env.get(name).is_some())
 }
@@ -302,14 +308,15 @@ fn new_record(
     auth_fingerprint: String,
 ) -> LaunchRecord {
     let arguments = Arguments::parse(request.args);
-    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let to_text = |path: &Path| path.to_string_lossy().into_owned();
     let cwd = &request.env.current_dir;
-    let root = arguments.working_root();
-    let root = root.map_or_else(|| cwd.clone(), |root| cwd.join(root));
-    let named = request
+    let given_root = arguments.working_root();
+    let working_root = given_root.map_or_else(|| cwd.clone(), |root| cwd.join(root));
+    let resumed_id = request
         .session_id
         .or_else(|| arguments.resumed_conversation());
-    let resumed = named.and_then(|id| binding::find_resumed_conversation(request.codex_home, id));
+    let resumed =
+        resumed_id.and_then(|id| binding::find_resumed_conversation(request.codex_home, id));
     LaunchRecord {
         launch_id,
         settled: false,
@@ -320,15 +327,15 @@ fn new_record(
             started_at: request.now,
             ended_at: None,
             exit_code: None,
-            cwd: text(cwd),
-            working_root: (!arguments.has("--worktree")).then(|| text(&root)),
+            cwd: to_text(cwd),
+            working_root: (!arguments.has_option("--worktree")).then(|| to_text(&working_root)),
             args: request
                 .args
                 .iter()
                 .map(|arg| redaction::printable(&arg.to_string_lossy()))
                 .collect(),
-            codex_home: text(request.codex_home),
-            isolated_home: plan.isolated_home.as_deref().map(text),
+            codex_home: to_text(request.codex_home),
+            isolated_home: plan.isolated_home.as_deref().map(to_text),
             wrapper: ProcessId::read(std::process::id()),
             child: None,
         },
@@ -344,5 +351,6 @@ fn new_record(
 /// Returns a unique id that sorts by time.
 fn new_launch_id(now: Timestamp) -> String {
     let time = now.to_utc().format("%Y%m%dT%H%M%S%3fZ");
+    // Eight random characters tell launches of the same millisecond apart.
     format!("{time}-{}", &random_id()[..8])
 }

@@ -35,18 +35,19 @@ impl LaunchEnd {
             return true;
         };
         time.is_some_and(|time| {
-            let before = last_check.duration_since(time);
-            before.map_or(true, |before| before <= CLOCK_TICK)
+            let time_before_check = last_check.duration_since(time);
+            time_before_check.map_or(true, |time_before_check| time_before_check <= CLOCK_TICK)
         })
     }
 }
 
 /// Returns the time at which the rollout was created; on disks that do not record it, the time in the id of the
 /// conversation.
-fn read_birth(conversation: &BoundConversation) -> Option<SystemTime> {
+fn read_creation_time(conversation: &BoundConversation) -> Option<SystemTime> {
     let meta = Path::new(&conversation.rollout_path).metadata().ok()?;
-    let of_id = || thread_rollouts::created_at(&conversation.session_id).map(SystemTime::from);
-    meta.created().ok().or_else(of_id)
+    let time_in_id =
+        || thread_rollouts::parse_creation_time(&conversation.session_id).map(SystemTime::from);
+    meta.created().ok().or_else(time_in_id)
 }
 
 /// The other launches of the same account and home, which may have started a conversation.
@@ -60,7 +61,7 @@ pub(crate) struct OtherLaunches<'a> {
 impl<'a> OtherLaunches<'a> {
     /// Selects the unsettled launches of the same home and account as `record`, except `record`.
     pub(crate) fn select(launches: &'a Launches, record: &LaunchRecord) -> Self {
-        let unsettled = launches.unsettled().filter(|launch| {
+        let unsettled = launches.iter_unsettled().filter(|launch| {
             launch.launch_id != record.launch_id
                 && launch.run.codex_home == record.run.codex_home
                 && launch.identity.is_same(&record.identity)
@@ -86,7 +87,7 @@ impl<'a> OtherLaunches<'a> {
     /// Returns true if another launch ran at the creation of the conversation, so that it may have
     /// started it.
     fn may_have_started(&self, session_id: &str) -> bool {
-        let created = thread_rollouts::created_at(session_id);
+        let created = thread_rollouts::parse_creation_time(session_id);
         let mut launches = self.unsettled.iter();
         launches.any(|launch| {
             let since = launch.run.started_at.to_utc();
@@ -124,8 +125,8 @@ pub(crate) fn complete_record(
     }
     let since = record.run.started_at.to_utc();
     for conversation in &mut record.binding.conversations {
-        update_if_archived(conversation, &record.run.codex_home);
-        binding::read_usage(conversation, since);
+        update_archived_path(conversation, &record.run.codex_home);
+        binding::read_usage_into(conversation, since);
     }
     record.run.ended_at = Some(end.at);
     record.run.exit_code = end.exit_code;
@@ -143,14 +144,15 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &Othe
     if record.binding.resumed.is_some() || record.binding.unbound_because.is_some() {
         return;
     }
-    let mut created = binding::find_created_during(record, end.at.to_utc());
+    let mut created = binding::find_conversations_created_until(record, end.at.to_utc());
     created.retain(|conversation| !other_launches.have_started(&conversation.session_id));
-    created.retain(|conversation| end.may_be_after_check(read_birth(conversation)));
-    let may_be_anothers = |c: &BoundConversation| other_launches.may_have_started(&c.session_id);
+    created.retain(|conversation| end.may_be_after_check(read_creation_time(conversation)));
+    let may_be_of_other_launch =
+        |c: &BoundConversation| other_launches.may_have_started(&c.session_id);
     let reason = match created.as_slice() {
         [] if record.binding.codex_chose => "Codex itself chose the conversation".to_owned(),
         [] => return,
-        [conversation] if may_be_anothers(conversation) => {
+        [conversation] if may_be_of_other_launch(conversation) => {
             "another launch of this account ran at the same time".to_owned()
         }
         // Between the last check and the end there is no time for another Codex.
@@ -173,16 +175,16 @@ fn bind_created(record: &mut LaunchRecord, end: LaunchEnd, other_launches: &Othe
 }
 
 /// Updates the path of a conversation that was archived meanwhile: it keeps its file name.
-fn update_if_archived(conversation: &mut BoundConversation, codex_home: &str) {
+fn update_archived_path(conversation: &mut BoundConversation, codex_home: &str) {
     let path = Path::new(&conversation.rollout_path);
     if path.exists() {
         return;
     }
-    let archived = path
+    let archived_path = path
         .file_name()
         .map(|name| Path::new(codex_home).join(ARCHIVED_SESSIONS).join(name));
-    if let Some(archived) = archived.filter(|path| path.exists()) {
-        conversation.rollout_path = archived.to_string_lossy().into_owned();
+    if let Some(archived_path) = archived_path.filter(|path| path.exists()) {
+        conversation.rollout_path = archived_path.to_string_lossy().into_owned();
     }
 }
 
@@ -209,7 +211,7 @@ pub(crate) fn rebase_isolated_rollouts(
 }
 
 /// Returns the newest usage of a launch; `None` if no conversation of the launch has a token count.
-pub(crate) fn newest_usage(record: &LaunchRecord) -> Option<SessionUsage> {
+pub(crate) fn find_newest_usage(record: &LaunchRecord) -> Option<SessionUsage> {
     let all = record.binding.conversations.iter();
     let newest = all.max_by_key(|conversation| conversation.last_token_count_at)?;
     Some(SessionUsage {
@@ -223,7 +225,7 @@ pub(crate) fn newest_usage(record: &LaunchRecord) -> Option<SessionUsage> {
 /// Records the time of use of a launch's account, and its newest usage.
 pub(crate) fn record_usage(file: &mut CooldownFile, record: &LaunchRecord) {
     file.record_use(&record.identity, record.run.started_at);
-    let Some(usage) = newest_usage(record) else {
+    let Some(usage) = find_newest_usage(record) else {
         return;
     };
     file.record_use(&record.identity, usage.captured_at);
@@ -249,7 +251,7 @@ pub(crate) fn settle_ended(
     let launches = registry.read()?;
     let mut settled = Vec::new();
     let mut warnings = Vec::new();
-    for mut record in launches.unsettled() {
+    for mut record in launches.iter_unsettled() {
         // Only codex-manager was killed: Codex goes on, and its record is not complete.
         if record.is_running() {
             continue;
@@ -273,7 +275,7 @@ pub(crate) fn settle_ended(
         return Ok((launches, warnings));
     }
     // Another process may have settled a launch since the registry was read.
-    let settled = registry.settle(settled)?;
+    let settled = registry.append_settled(settled)?;
     let ((), notes) = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
         for record in &settled {
             record_usage(file, record);

@@ -21,7 +21,7 @@ pub(crate) fn project_continued_rollouts(
         manager_home: &context.settings.manager_home,
         env: &context.env,
     };
-    let rollouts = repair::find_unprojected(&target, threads);
+    let rollouts = repair::find_unprojected_rollouts(&target, threads);
     if rollouts.is_empty() {
         return;
     }

@@ -37,7 +37,7 @@ pub(crate) fn show_launches(
             .is_none_or(|account| record.identity.is_same(account))
     };
     let limit = if all { usize::MAX } else { DEFAULT_LAUNCHES };
-    let mut newest_launches = launches.newest().filter(matches_account);
+    let mut newest_launches = launches.newest_first().filter(matches_account);
     let mut shown: Vec<_> = newest_launches.by_ref().take(limit).collect();
     // Without a chosen account, older launches are counted without parsing them.
     let total = match account {
@@ -47,7 +47,7 @@ pub(crate) fn show_launches(
     // Running launches are shown even if they are older than the limit.
     let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);
     let older_running: Vec<_> = launches
-        .unsettled()
+        .iter_unsettled()
         .filter(|record| matches_account(record) && !is_shown(&record.launch_id))
         .collect();
     shown.extend(older_running);
@@ -58,20 +58,20 @@ pub(crate) fn show_launches(
         .map(|l| &l.identity);
     let ids = shown
         .iter()
-        .filter_map(|record| Some(record.conversation()?.session_id.to_lowercase()));
+        .filter_map(|record| Some(record.last_conversation()?.session_id.to_lowercase()));
     let titles = read_titles(context.codex_home(), &context.env, ids.collect());
     let to_listed = |record| ListedLaunch::new(record, live, &titles);
     let listed: Vec<_> = shown.into_iter().map(to_listed).collect();
     let json: Vec<_> = listed.iter().map(|launch| launch.json(context)).collect();
     context.ui.list_document(command, "sessions", &json);
     show(&listed, total, profile, context);
-    if launches.damaged_lines() > 0 {
+    if launches.count_damaged_lines() > 0 {
         context.warn(format_args!(
             "{} of launches.jsonl cannot be read and were skipped",
-            crate::io::quantity::pluralize(launches.damaged_lines(), "line")
+            crate::io::quantity::pluralize(launches.count_damaged_lines(), "line")
         ));
     }
-    Ok(Outcome::partial_if(launches.damaged_lines() > 0))
+    Ok(Outcome::partial_if(launches.count_damaged_lines() > 0))
 }
 
 const COLUMNS: [Column; 6] = [
@@ -115,7 +115,7 @@ impl ListedLaunch {
         } else {
             record.binding.unbound_because.clone()
         };
-        let conversation = record.conversation();
+        let conversation = record.last_conversation();
         let title = conversation.and_then(|c| titles.get(&c.session_id.to_lowercase()));
         Self {
             state,
@@ -128,7 +128,7 @@ impl ListedLaunch {
     /// Returns the JSON object of the launch. Its keys are an interface.
     fn json(&self, context: &Context) -> impl Serialize {
         let LaunchRecord { run, identity, .. } = &self.record;
-        let conversation = self.record.conversation();
+        let conversation = self.record.last_conversation();
         let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
         let earlier_ids = self.record.binding.conversations.iter().rev().skip(1);
         let earlier_ids: Vec<_> = earlier_ids.map(|c| &c.session_id).collect();
@@ -174,7 +174,10 @@ impl ListedLaunch {
         let isolated = run.isolated_home.as_ref().map_or("", |_| ", isolated");
         let folder = Path::new(&run.cwd).file_name();
         let folder = folder.map_or(run.cwd.as_str().into(), |name| name.to_string_lossy());
-        let id = self.record.conversation().map_or("", |c| &c.session_id);
+        let id = self
+            .record
+            .last_conversation()
+            .map_or("", |c| &c.session_id);
         [
             Cell::new(style, format!("{}{isolated}", self.state.name())),
             Cell::plain(&self.record.profile),

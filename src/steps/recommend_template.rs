@@ -197,7 +197,7 @@ impl TemplateField {
 /// Returns the banked resets that an account has left; `None` if their number is not known.
 fn read_resets(entry: &AccountEntry, context: &Context) -> Option<ResetCredits> {
     let resets = entry.observation.as_ref()?.reset_credits.as_ref()?;
-    Some(resets.left_at(&context.now()))
+    Some(resets.unexpired_at(&context.now()))
 }
 
 fn format_day(at: &Timestamp, context: &Context) -> String {

@@ -76,7 +76,7 @@ impl StartArgs {
     ) -> Result<Outcome> {
         check_credential_store(context)?;
         check_not_isolated(context)?;
-        if self.then.is_some() && !Arguments::parse(args).is_exec() {
+        if self.then.is_some() && !Arguments::parse(args).is_continuable_exec() {
             return Err(
                 CommandError::usage("--then needs a conversation of codex exec")
                     .hint("continue one: codex-manager resume SESSION --wait --then PROMPT")
@@ -84,7 +84,7 @@ impl StartArgs {
             );
         }
         // Plans before a long wait, so that a start that cannot work fails at once.
-        let plan = session::plan(&self.request(account, args, session_id, context))?;
+        let plan = session::plan_launch(&self.request(account, args, session_id, context))?;
         if self.dry_run {
             let until = if self.wait {
                 wait::find_reset(account, context)?
@@ -110,7 +110,7 @@ impl StartArgs {
             let code = report.exit.code();
             // Only a batch run ends at the limit; the terminal interface continues after such a turn.
             let is_batch = Arguments::parse(args).mode == InvocationMode::Batch;
-            let conversation = report.record.conversation();
+            let conversation = report.record.last_conversation();
             let Some(ended) = conversation.filter(|c| is_batch && code != 0 && c.hit_limit) else {
                 return Ok(Outcome::Codex(code));
             };
@@ -123,7 +123,7 @@ impl StartArgs {
                 return Ok(Outcome::UsageLimit(code));
             };
             wait::wait_until(until.max(context.local_now() + RETRY_PAUSE), context);
-            run_args = Arguments::parse(args).continue_with(id, prompt);
+            run_args = Arguments::parse(args).to_exec_resume(id, prompt);
             run_session = Some(id.clone());
         }
     }
@@ -158,14 +158,14 @@ impl StartArgs {
         context: &Context,
     ) -> Result<LaunchReport> {
         let request = self.request(account, args, session_id, context);
-        let plan = session::plan(&request)?;
+        let plan = session::plan_launch(&request)?;
         if plan.switch.is_some() || plan.isolated_home.is_some() {
             let isolated = plan.isolated_home.as_deref();
             let home = isolated.unwrap_or(request.codex_home);
             check_logins_allowed(context, &[home, request.manager_home])?;
         }
         before_new_codex::archive_if_codex_changed(context)?;
-        let launch = session::prepare(request)?;
+        let launch = session::prepare_launch(request)?;
         announce(&plan, &launch, context);
         let switched = launch.switch.as_ref().filter(|s| !s.plan.is_current);
         let replaced = switched.and_then(|switch| switch.plan.from.clone());

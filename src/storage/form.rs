@@ -79,7 +79,7 @@ pub(crate) fn convert(
     progress: &dyn Progress,
 ) -> Result<u64, ConversionError> {
     // Codex takes the same lock before it opens a rollout to append.
-    let _lock = WriterLock::take(home, conversation_id)?.ok_or(ConversionError::Busy)?;
+    let _lock = WriterLock::acquire_if_free(home, conversation_id)?.ok_or(ConversionError::Busy)?;
     let former_state = FileState::read(source)?.ok_or(ConversionError::Changed)?;
     let new_path = target_form.path_from_other_form(source);
     if new_path.symlink_metadata().is_ok()

@@ -101,7 +101,7 @@ impl TrashSelection {
             match (&filter.subagents_of, state_database) {
                 (None, _) => None,
                 (Some(parent), Some(state_database)) => {
-                    let ids = threads::find_subagents(state_database, parent)?;
+                    let ids = threads::find_subagent_ids(state_database, parent)?;
                     Some(ids.iter().map(|id| ConversationId::of(id)).collect())
                 }
                 (Some(_), None) => Some(HashSet::new()),

@@ -168,7 +168,7 @@ impl ConversationTrash {
     ) -> Result<TrashEntry, TrashError> {
         let id = &*selected.id;
         let busy = || TrashError::Busy(id.to_owned());
-        let _writer = WriterLock::take(home, id)?.ok_or_else(busy)?;
+        let _writer = WriterLock::acquire_if_free(home, id)?.ok_or_else(busy)?;
         let rollouts = selected.rollouts.iter();
         let metas: Vec<_> = rollouts.flat_map(|path| path.metadata()).collect();
         let bytes: u64 = metas.iter().map(Metadata::len).sum();
@@ -225,7 +225,7 @@ impl ConversationTrash {
         let conversation = &entry.conversation;
         let home = &conversation.home.0;
         let busy = || TrashError::Busy(conversation.id.clone());
-        let _writer = WriterLock::take(home, &conversation.id)?.ok_or_else(busy)?;
+        let _writer = WriterLock::acquire_if_free(home, &conversation.id)?.ok_or_else(busy)?;
         entry.refuse_other_copies()?;
         // The rollouts before the row, for the same reason as in `remove_from_home_unchecked`.
         entry.restore_into_home()?;

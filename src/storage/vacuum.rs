@@ -170,7 +170,7 @@ fn examine_database(
     logs_since: Option<DateTime<Utc>>,
 ) -> Result<VacuumItem, DatabaseError> {
     let logs_since = logs_since.filter(|_| is_database_named(path, LOGS));
-    let (pages, free, page_size, rows, old_rows) = database_view::read(path, |connection| {
+    let (pages, free, page_size, rows, old_rows) = database_view::run_query(path, |connection| {
         let query_number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let (rows, old_rows) = match logs_since {
             None => (0, 0),

@@ -16,8 +16,10 @@ use super::rewind_knowledge::{self, RewindKnowledge};
 use super::state::{Replica, SyncState};
 use super::{conflict_copies, resolutions, rollouts};
 use crate::codex::rollout::{open_plain, parse_rollout_id};
-use crate::history::rollout::{read_last_ordinal, require_in_home};
-use crate::history::thread_rollouts::{ThreadChain, created_at, find_newest_rollout, find_rollout};
+use crate::history::rollout::{read_last_ordinal, resolve_rollout_in_home};
+use crate::history::thread_rollouts::{
+    ThreadChain, find_newest_rollout, find_rollout, parse_creation_time,
+};
 use crate::io::atomic::TempFile;
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
@@ -109,7 +111,8 @@ impl Branch {
     fn read(home: &Path, record: String) -> Option<Self> {
         let name = format!("{}.jsonl", record.strip_suffix(RECORD_SUFFIX)?);
         let (thread, rollout) = (rollouts::id(&name)?, rollouts::rollout_id(&name)?);
-        let file = find_rollout(home, &rollout).and_then(|path| require_in_home(home, &path))?;
+        let file =
+            find_rollout(home, &rollout).and_then(|path| resolve_rollout_in_home(home, &path))?;
         let shown = find_newest_rollout(home, &thread)?;
         let slices = |newest: &Path| -> Vec<_> {
             let parts = ThreadChain::read(home, &thread, newest).parts.into_iter();
@@ -217,7 +220,7 @@ impl Branch {
         let ordinal = read_last_ordinal(&self.file).ok_or_else(no_number)? + 1;
         let end = end_of_lines(&self.file)?;
         // Codex continues the rollout with the greatest id, which begins with the time in milliseconds.
-        let time = created_at(&shown).ok_or_else(no_id)? + TimeDelta::milliseconds(1);
+        let time = parse_creation_time(&shown).ok_or_else(no_id)? + TimeDelta::milliseconds(1);
         let digits = format!("{:012x}", time.timestamp_millis());
         let base = Sha256Digest::of(format!("{id} {end} {shown}").as_bytes());
         let new_id = rollouts::derive_id(&format!("{}-{}", &digits[..8], &digits[8..]), &base);

@@ -58,7 +58,7 @@ impl ConflictingVersions {
 
     fn new(home: &Path, id: &str, messages: MessageComparison, places: [&'static str; 2]) -> Self {
         Self {
-            title: ThreadTitles::read(home).name(id).or(messages.title),
+            title: ThreadTitles::read(home).find_name(id).or(messages.title),
             session_id: id.to_owned(),
             local_prompts: messages.first.prompts,
             local_answers: messages.first.answers,

@@ -47,7 +47,7 @@ pub(crate) fn quota_json(
     });
     let resets = quota.and_then(|quota| quota.reset_credits.as_ref());
     let resets = resets.map(|resets| {
-        let unexpired = resets.left_at(now);
+        let unexpired = resets.unexpired_at(now);
         let expires_at: Vec<_> = unexpired.expires_at.iter().map(time).collect();
         object()
             .with("available", unexpired.available)
@@ -92,7 +92,7 @@ pub(crate) fn format_resets(
     zone: Zone,
     now: &DateTime<Utc>,
 ) -> Option<String> {
-    let unexpired = observation.reset_credits.as_ref()?.left_at(now);
+    let unexpired = observation.reset_credits.as_ref()?.unexpired_at(now);
     let (available, expires_at) = (unexpired.available, unexpired.expires_at);
     let count = pluralize(available, "reset");
     let day = |at: &Timestamp| time::format_day(&at.to_utc(), zone, now);

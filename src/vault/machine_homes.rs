@@ -242,7 +242,7 @@ impl MachineRefresh<'_> {
     /// Removes the rollouts that are no longer wanted.
     fn remove_others(&self, wanted: &ManifestFiles) -> Result<(), VaultError> {
         let home = self.folder.join(HOME);
-        for file in files::find(&home)? {
+        for file in files::find_rollouts(&home)? {
             let path = file.path(&home);
             let relative = path.strip_prefix(&home).unwrap_or(&path);
             if !wanted.contains_key(&*relative.to_string_lossy().replace('\\', "/")) {
@@ -255,7 +255,7 @@ impl MachineRefresh<'_> {
 
 fn read_local_times(home: &Path) -> Result<RolloutTimes, IoError> {
     let mut times = RolloutTimes::new();
-    for file in files::find(home)? {
+    for file in files::find_rollouts(home)? {
         let path = file.path(home);
         let meta = path.metadata().at("inspect", &path)?;
         let relative = path.strip_prefix(home).unwrap_or(&path);

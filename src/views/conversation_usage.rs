@@ -37,12 +37,12 @@ impl LaunchedUsages {
     pub(crate) fn read(context: &Context) -> Self {
         match settle_launches(context) {
             Ok(launches) => {
-                let mut running: Vec<_> = launches.unsettled().collect();
+                let mut running: Vec<_> = launches.iter_unsettled().collect();
                 for record in &mut running {
                     let since = record.run.started_at.to_utc();
                     // Codex writes the figures of the server into the rollout (`token_count`), so no query is needed.
                     for conversation in &mut record.binding.conversations {
-                        binding::read_latest_usage(conversation, since);
+                        binding::read_latest_usage_into(conversation, since);
                     }
                 }
                 Self { running }
@@ -58,7 +58,7 @@ impl LaunchedUsages {
         self.running
             .iter()
             .filter(|record| record.identity.is_same(&entry.identity))
-            .filter_map(settle::newest_usage)
+            .filter_map(settle::find_newest_usage)
             .chain(entry.session.clone())
             .max_by_key(|usage| usage.captured_at)
     }

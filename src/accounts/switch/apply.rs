@@ -6,7 +6,7 @@ use super::plan::{SwitchPlan, plan};
 use super::request::{DaemonPolicy, SwitchRequest};
 use super::switch_record::remember;
 use crate::accounts::{LeaseError, LoginOwner, LoginToKeep, OwnerLocation, Profiles, SaveReport};
-use crate::codex::process::find_daemon_turns;
+use crate::codex::process::find_busy_conversations;
 use crate::codex::{AuthFile, AuthSnapshot, Daemon, Holder, Login, Program, daemon, find_codex};
 use crate::io::{atomic, events};
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ pub(crate) fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchErro
         DaemonPolicy::Refuse => return Err(SwitchError::Daemon(pid)),
         DaemonPolicy::Stop { force, .. } => force,
     };
-    let turns = find_daemon_turns(request.codex_home);
+    let turns = find_busy_conversations(request.codex_home);
     if turns.is_empty() || force {
         Ok(())
     } else {
@@ -213,7 +213,7 @@ fn stop_daemon(request: &SwitchRequest<'_>, plan: &SwitchPlan) -> Result<bool, S
     if daemon::find(request.codex_home).is_none() {
         return Ok(false);
     }
-    let timeout = if find_daemon_turns(request.codex_home).is_empty() {
+    let timeout = if find_busy_conversations(request.codex_home).is_empty() {
         DAEMON_STOP_TIMEOUT
     } else {
         BUSY_DAEMON_STOP_TIMEOUT

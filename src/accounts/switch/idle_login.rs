@@ -5,7 +5,7 @@ use super::error::SwitchError;
 use super::plan::{SwitchPlan, plan_switch};
 use super::request::SwitchRequest;
 use crate::accounts::{Profile, Profiles};
-use crate::codex::process::find_daemon_turns;
+use crate::codex::process::find_busy_conversations;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Holder, LoginLock, daemon, find_codex};
 use crate::io::{IoError, LockError, atomic, is_interrupted};
 use std::path::Path;
@@ -104,7 +104,8 @@ impl<'a> IdleLogin<'a> {
 /// Returns the Codex processes that may be renewing the login of `codex_home`.
 fn find_possible_renewers(codex_home: &Path) -> Vec<Holder> {
     let mut holders = find_codex(codex_home);
-    let daemon = daemon::find(codex_home).filter(|_| !find_daemon_turns(codex_home).is_empty());
-    holders.extend(daemon.map(|daemon| Holder::of_daemon(daemon.pid)));
+    let daemon =
+        daemon::find(codex_home).filter(|_| !find_busy_conversations(codex_home).is_empty());
+    holders.extend(daemon.map(|daemon| Holder::from_daemon_pid(daemon.pid)));
     holders
 }

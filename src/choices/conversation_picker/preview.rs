@@ -3,7 +3,7 @@
 use crate::choices::conversation_picker::rows::{OfferedConversation, SharedConversations};
 use crate::context::Context;
 use crate::conversations::transcript::{self, EntryKind, TranscriptEntry, TranscriptOptions};
-use crate::history::rollout::recorded_rollout;
+use crate::history::rollout::find_recorded_rollout;
 use crate::history::thread_rollouts::ThreadChain;
 use crate::io::clock::Zone;
 use crate::ui::picker::{ContentMatch, PreviewQuery, Task};
@@ -55,7 +55,7 @@ fn describe_match(
 ) -> Option<Vec<(Style, String)>> {
     let turn = found.turn?;
     let (home, thread) = (context.codex_home(), &row.thread);
-    let rollout = recorded_rollout(home, &thread.rollout_path)?;
+    let rollout = find_recorded_rollout(home, &thread.rollout_path)?;
     let chain = ThreadChain::read(home, &thread.id, &rollout);
     let options = TranscriptOptions {
         outputs: true,
@@ -124,7 +124,7 @@ fn describe_conversation(
     now: &DateTime<Utc>,
 ) -> Vec<(Style, String)> {
     let thread = &row.thread;
-    let rollout = recorded_rollout(home, &thread.rollout_path);
+    let rollout = find_recorded_rollout(home, &thread.rollout_path);
     let size = rollout.as_deref().and_then(|path| path.metadata().ok());
     let size = size.map(|meta| time::bytes(meta.len()));
     let place = join_facts([Some(thread.cwd.clone()), Some(thread.git_branch.clone())]);

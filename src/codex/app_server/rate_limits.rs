@@ -12,6 +12,12 @@ use std::ops::RangeInclusive;
 /// milliseconds.
 const LAST_SECOND: f64 = 7_258_118_399.0;
 
+/// The longest accepted window: ten years.
+const MAX_WINDOW_MINUTES: f64 = 5_256_000.0;
+
+/// The largest accepted percentage. Some servers report slightly more than 100 % used.
+const MAX_USED_PERCENT: f64 = 10_000.0;
+
 /// The `rateLimitReachedType` of the windows; other types name a limit on spending.
 const WINDOWS_REACHED: &str = "rate_limit_reached";
 
@@ -52,17 +58,17 @@ impl AccountLimits {
             account_id: text_field(result, "accountId"),
             ..Self::default()
         };
-        let mut parsed_ids = Vec::new();
-        let by_id = answer.get("rateLimitsByLimitId").and_then(Value::as_object);
-        let named_limits = by_id.into_iter().flatten();
-        let all = main
+        let mut seen_ids = Vec::new();
+        let limits_by_id = answer.get("rateLimitsByLimitId").and_then(Value::as_object);
+        let named_limits = limits_by_id.into_iter().flatten();
+        let all_limits = main
             .map(|limit| (CODEX_LIMIT, limit))
             .into_iter()
             .chain(named_limits.map(|(id, limit)| (id.as_str(), limit)));
-        for (id, limit) in all {
-            let id = text_field(limit, "limitId").unwrap_or_else(|| id.to_owned());
+        for (key, limit) in all_limits {
+            let id = text_field(limit, "limitId").unwrap_or_else(|| key.to_owned());
             // `rateLimitsByLimitId` repeats the limit in `rateLimits`.
-            if parsed_ids.contains(&id) {
+            if seen_ids.contains(&id) {
                 continue;
             }
             limits.add_windows(&id, limit, now, zone);
@@ -72,7 +78,7 @@ impl AccountLimits {
                     limits.usage_allowed = Some(false);
                 }
             }
-            parsed_ids.push(id);
+            seen_ids.push(id);
         }
         Ok(limits)
     }
@@ -92,13 +98,12 @@ impl AccountLimits {
     }
 }
 
-/// Parses one window; `None` if a figure is no number or out of range. Slightly more than 100 % used is
-/// valid, because some servers report it. Times in milliseconds are out of range.
+/// Parses one window; `None` if a figure is no number or out of range. Times in milliseconds are out of range.
 fn parse_window(limit_id: &str, object: &Value, now: DateTime<Utc>, zone: Zone) -> Option<Window> {
     let used_percent = object["usedPercent"].as_f64();
-    let minutes = parse_optional_number(object, "windowDurationMins", 1.0..=5_256_000.0)?;
-    // Codex 0.4x sends the time until the reset.
-    let in_seconds = parse_optional_number(object, "resetsInSeconds", 0.0..=LAST_SECOND)?;
+    let minutes = parse_optional_number(object, "windowDurationMins", 1.0..=MAX_WINDOW_MINUTES)?;
+    // Codex 0.4x sends no time of the reset, but the time until then.
+    let seconds_until_reset = parse_optional_number(object, "resetsInSeconds", 0.0..=LAST_SECOND)?;
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -107,9 +112,9 @@ fn parse_window(limit_id: &str, object: &Value, now: DateTime<Utc>, zone: Zone) 
     Some(Window {
         limit_id: limit_id.to_owned(),
         minutes: minutes.map(|minutes| minutes as u32),
-        used_percent: used_percent.filter(|used| (0.0..=10_000.0).contains(used))?,
+        used_percent: used_percent.filter(|used| (0.0..=MAX_USED_PERCENT).contains(used))?,
         resets_at: parse_time(object, "resetsAt", zone)?.or_else(|| {
-            let at = now.checked_add_signed(Duration::seconds(in_seconds? as i64))?;
+            let at = now.checked_add_signed(Duration::seconds(seconds_until_reset? as i64))?;
             Some(zone.at(&at))
         }),
     })
@@ -119,15 +124,15 @@ fn parse_window(limit_id: &str, object: &Value, now: DateTime<Utc>, zone: Zone) 
 /// administrator or the user has set. Bought credits have no reset.
 fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
     let reached = text_field(limit, "rateLimitReachedType").unwrap_or_default();
-    let individual = limit.get("individualLimit");
-    let left_percent = individual.and_then(|cap| cap.get("remainingPercent")?.as_f64());
-    let is_capped = left_percent.is_some_and(|percent| percent <= 0.0)
+    let individual_limit = limit.get("individualLimit");
+    let remaining_percent = individual_limit.and_then(|cap| cap.get("remainingPercent")?.as_f64());
+    let is_capped = remaining_percent.is_some_and(|percent| percent <= 0.0)
         || limit.get("spendControlReached").and_then(Value::as_bool) == Some(true)
         || (reached.ends_with("_limit_reached") && reached != WINDOWS_REACHED);
     if is_capped {
         return Some(SpendCap {
             kind: CapKind::SpendLimit,
-            resets_at: individual.and_then(|cap| parse_time(cap, "resetsAt", zone)?),
+            resets_at: individual_limit.and_then(|cap| parse_time(cap, "resetsAt", zone)?),
         });
     }
     reached.ends_with("_credits_depleted").then_some(SpendCap {
@@ -139,29 +144,29 @@ fn parse_spend_cap(limit: &Value, zone: Zone) -> Option<SpendCap> {
 /// Parses the banked resets; `None` if their number is unknown. The server sends only the number if it cannot list
 /// the resets. The list also has spent resets, and resets that expired after the server counted.
 fn parse_reset_credits(credits: &Value, now: DateTime<Utc>, zone: Zone) -> Option<ResetCredits> {
-    let available = credits.get("availableCount")?.as_u64()?;
-    let available = u32::try_from(available).ok()?;
+    let available_count = u32::try_from(credits.get("availableCount")?.as_u64()?).ok()?;
     let listed = credits.get("credits").and_then(Value::as_array);
-    let is_spendable =
+    let is_available =
         |credit: &&Value| text_field(credit, "status").as_deref() == Some("available");
-    let expiries = listed.into_iter().flatten().filter(is_spendable);
-    let expiries: Vec<_> = expiries
+    let available = listed.into_iter().flatten().filter(is_available);
+    let expiry_times: Vec<_> = available
         .map(|credit| parse_time(credit, "expiresAt", zone).flatten())
         .collect();
-    let mut spendable = available;
-    if expiries.len() >= available as usize {
-        let is_left = |expiry: &&Option<Timestamp>| expiry.is_none_or(|at| at > now);
-        let count = expiries.iter().filter(is_left).count();
-        spendable = spendable.min(u32::try_from(count).unwrap_or(u32::MAX));
+    let mut spendable_count = available_count;
+    // Only a complete list shows how many of the counted resets have expired since.
+    if expiry_times.len() >= available_count as usize {
+        let is_unexpired = |expiry: &&Option<Timestamp>| expiry.is_none_or(|at| at > now);
+        let unexpired_count = expiry_times.iter().filter(is_unexpired).count();
+        spendable_count = spendable_count.min(u32::try_from(unexpired_count).unwrap_or(u32::MAX));
     }
-    let mut expires_at: Vec<_> = expiries
+    let mut expires_at: Vec<_> = expiry_times
         .into_iter()
         .flatten()
         .filter(|at| *at > now)
         .collect();
     expires_at.sort_unstable();
     Some(ResetCredits {
-        available: spendable,
+        available: spendable_count,
         expires_at,
     })
 }

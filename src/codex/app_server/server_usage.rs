@@ -13,7 +13,7 @@ pub(crate) struct ServerUsage {
 }
 
 impl ServerUsage {
-    /// Skips days without a valid date or number of tokens.
+    /// Parses an answer. Skips days without a valid date or number of tokens.
     pub(crate) fn parse(result: &Value) -> Self {
         let days = result["dailyUsageBuckets"].as_array();
         let days = days.into_iter().flatten().filter_map(|bucket| {
@@ -37,29 +37,31 @@ pub(crate) struct ThreadEstimate {
 }
 
 impl ThreadEstimate {
-    /// Returns `None` if the server has no estimate of the conversation.
+    /// Parses an answer; `None` if the server has no estimate of the conversation.
     pub(crate) fn parse(result: &Value) -> Option<Self> {
         let usage = result.get("threadUsage")?;
         let mut estimate = Self {
-            credits: read_millionths(usage, "estimatedUsageCreditsMicros")?,
-            usd: read_millionths(usage, "estimatedUsageUsdMicros"),
+            credits: parse_millionths(usage, "estimatedUsageCreditsMicros")?,
+            usd: parse_millionths(usage, "estimatedUsageUsdMicros"),
             ..Self::default()
         };
         // A group for each model, reasoning effort and speed.
         let groups = usage.get("groups").and_then(Value::as_array);
         for group in groups.into_iter().flatten() {
-            let number = |key: &str| group.get(key).and_then(Value::as_u64);
-            let tokens = number("totalTokens")
-                .or_else(|| number("inputTokens")?.checked_add(number("outputTokens")?));
+            let count = |key: &str| group.get(key).and_then(Value::as_u64);
+            let tokens = count("totalTokens")
+                .or_else(|| count("inputTokens")?.checked_add(count("outputTokens")?));
             let model = text_field(group, "model").unwrap_or_default();
-            let sum = estimate.models.entry(model).or_insert((Some(0), 0.0));
-            sum.0 = sum.0.zip(tokens).and_then(|(a, b)| a.checked_add(b));
-            sum.1 += read_millionths(group, "estimatedUsageCreditsMicros").unwrap_or(0.0);
+            let totals = estimate.models.entry(model).or_insert((Some(0), 0.0));
+            let (token_sum, credit_sum) = totals;
+            // One group without tokens makes the sum of its model unknown.
+            *token_sum = token_sum.zip(tokens).and_then(|(a, b)| a.checked_add(b));
+            *credit_sum += parse_millionths(group, "estimatedUsageCreditsMicros").unwrap_or(0.0);
         }
         Some(estimate)
     }
 }
 
-fn read_millionths(object: &Value, key: &str) -> Option<f64> {
+fn parse_millionths(object: &Value, key: &str) -> Option<f64> {
     object.get(key).and_then(Value::as_f64).map(|n| n / 1e6)
 }

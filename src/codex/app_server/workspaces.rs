@@ -21,12 +21,12 @@ pub(crate) fn parse_workspaces(result: &Value) -> Vec<LoginWorkspace> {
     let Some(session) = sessions.find(|session| session["isActive"] == true) else {
         return Vec::new();
     };
-    let selected = text_field(session, "selectedWorkspaceAccountId");
+    let selected_id = text_field(session, "selectedWorkspaceAccountId");
     let rows = session["workspaces"].as_array().into_iter().flatten();
     let rows = rows.filter_map(|row| {
         let account_id = text_field(row, "accountId")?;
         Some(LoginWorkspace {
-            active: selected.as_ref() == Some(&account_id),
+            active: selected_id.as_ref() == Some(&account_id),
             account_id,
             name: text_field(row, "name"),
             kind: text_field(row, "kind"),

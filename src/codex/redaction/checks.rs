@@ -6,11 +6,11 @@ use serde::Deserialize;
 /// The shortest value that counts as random.
 pub(super) const MIN_RANDOM_BYTES: usize = 16;
 
-/// Only the beginning of a value is searched for words of placeholders.
+/// The length of the beginning of a value that is searched for [`PLACEHOLDER_WORDS`].
 const MAX_PLACEHOLDER_BYTES: usize = 80;
 
-/// Words of placeholders, in lower case.
-const PLACEHOLDERS: &str =
+/// Words that mark a value as a placeholder, in lower case.
+const PLACEHOLDER_WORDS: &str =
     "example xxxxx placeholder changeme change_me redacted ... **** dummy insert ____ …";
 
 /// The condition for a match in a document to be a secret. In a message every match is one.
@@ -40,7 +40,7 @@ pub(super) enum FormCheck {
 
 impl FormCheck {
     /// Returns true if the form is a name with a value.
-    pub(super) fn has_name(self) -> bool {
+    pub(super) fn is_name_with_value(self) -> bool {
         matches!(self, Self::Password | Self::Named | Self::Provider)
     }
 
@@ -59,7 +59,7 @@ impl FormCheck {
             Self::Human => is_human_password(password_part(value)),
             Self::Url => is_url_password(password_part(value)),
             Self::Password | Self::Named | Self::Provider => {
-                NamedValue::new(before, value, after).is_secret(self)
+                NamedValue::parse(before, value, after).is_secret(self)
             }
         }
     }
@@ -73,8 +73,9 @@ fn password_part(value: &[u8]) -> &[u8] {
 fn is_placeholder(value: &[u8]) -> bool {
     // A long random value contains such a word by chance.
     let beginning = &value[..value.len().min(MAX_PLACEHOLDER_BYTES)];
-    contains_any(beginning, PLACEHOLDERS)
+    contains_any(beginning, PLACEHOLDER_WORDS)
         || contains_your(beginning)
+        // Zeros are runs of `A` in base64, and ones runs of `/`.
         || value
             .chunk_by(|a, b| a == b)
             .any(|run| run.len() >= 8 && !b"A/".contains(&run[0]))
@@ -103,65 +104,66 @@ fn looks_random(value: &[u8]) -> bool {
         b'0'..=b'9' => 3,
         _ => 0,
     };
-    let (mut changes, mut run, mut letters, mut longest) = (0, 0, 0, 0);
-    let (mut digits, mut numbers, mut lower, mut upper) = (0, 0, false, false);
-    let mut capitals = 0;
-    let mut previous_kind = 0;
+    let (mut kind_changes, mut adjacent_capitals) = (0, 0);
+    let (mut vowelless_run, mut letters_in_run, mut longest_run) = (0, 0, 0);
+    let (mut digits, mut numbers, mut has_lower, mut has_upper) = (0, 0, false, false);
+    let mut previous = b' ';
     for b in value {
-        let kind = kind(*b);
-        changes += usize::from(kind != 0 && previous_kind != 0 && kind != previous_kind);
-        digits += usize::from(kind == 3);
-        numbers += usize::from(kind == 3 && previous_kind != 3);
-        lower |= kind == 1;
-        upper |= kind == 2;
-        capitals += usize::from(kind == 2 && previous_kind == 2);
-        let is_vowel = b"aeiouyAEIOUY".contains(b);
-        (run, letters) = match kind {
-            0 => (0, 0),
-            _ if is_vowel => (0, 0),
-            3 => (run + 1, letters),
-            _ => (run + 1, letters + 1),
-        };
-        if letters >= 3 {
-            longest = longest.max(run);
+        let kinds = [previous, *b].map(kind);
+        kind_changes += usize::from(!kinds.contains(&0) && kinds[0] != kinds[1]);
+        digits += usize::from(b.is_ascii_digit());
+        numbers += usize::from(b.is_ascii_digit() && !previous.is_ascii_digit());
+        has_lower |= b.is_ascii_lowercase();
+        has_upper |= b.is_ascii_uppercase();
+        adjacent_capitals += usize::from(b.is_ascii_uppercase() && previous.is_ascii_uppercase());
+        if b.is_ascii_alphanumeric() && !b"aeiouyAEIOUY".contains(b) {
+            vowelless_run += 1;
+            letters_in_run += usize::from(b.is_ascii_alphabetic());
+        } else {
+            (vowelless_run, letters_in_run) = (0, 0);
         }
-        previous_kind = kind;
+        if letters_in_run >= 3 {
+            longest_run = longest_run.max(vowelless_run);
+        }
+        previous = *b;
     }
     let mut words = value.split(|b| !b.is_ascii_alphanumeric());
     let has_long_word = words.any(|word| word.len() >= 14);
     if digits == 0 {
         // Names such as `getUserName` have as many changes, but no capital beside another.
         return has_long_word
-            && if lower && upper {
-                capitals >= 2 || changes * 4 >= value.len() && (capitals >= 1 || longest >= 5)
+            && if has_lower && has_upper {
+                adjacent_capitals >= 2
+                    || kind_changes * 4 >= value.len()
+                        && (adjacent_capitals >= 1 || longest_run >= 5)
             } else {
-                lower && longest >= 5
+                has_lower && longest_run >= 5
             };
     }
     let is_hex = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'-' | b':');
     digits < value.len()
-        && (changes * 3 >= value.len()
-            || longest >= 5
+        && (kind_changes * 3 >= value.len()
+            || longest_run >= 5
             || has_long_word && numbers >= 2
             || value.iter().all(is_hex)
-            || has_numbers_in_words(value))
+            || has_three_inner_numbers(value))
 }
 
 /// Returns true if three numbers are between letters.
-fn has_numbers_in_words(value: &[u8]) -> bool {
+fn has_three_inner_numbers(value: &[u8]) -> bool {
+    // Each number is one part, and so is every other character.
     let parts: Vec<_> = value
         .chunk_by(|a, b| a.is_ascii_digit() && b.is_ascii_digit())
         .collect();
-    let is_between = |three: &&[&[u8]]| {
-        three[1][0].is_ascii_digit()
-            && three[0][0].is_ascii_alphabetic()
-            && three[2][0].is_ascii_alphabetic()
+    let is_between_letters = |parts: &&[&[u8]]| {
+        parts[1][0].is_ascii_digit()
+            && parts[0][0].is_ascii_alphabetic()
+            && parts[2][0].is_ascii_alphabetic()
     };
-    parts.windows(3).filter(is_between).count() >= 3
+    parts.windows(3).filter(is_between_letters).count() >= 3
 }
 
-/// Returns true if a value has only characters of tokens.
-fn is_token(value: &[u8]) -> bool {
+fn has_only_token_chars(value: &[u8]) -> bool {
     value
         .iter()
         .all(|b| b.is_ascii_alphanumeric() || b"-_.+/=~:|%".contains(b))
@@ -186,13 +188,13 @@ fn is_human_password(value: &[u8]) -> bool {
         .any(|b| b.is_ascii_digit() || b"!#%^&@~|".contains(b));
     value.len() >= 6
         && !is_code(value)
-        && !is_number(value)
+        && !is_version_or_date(value)
         && (has_mark || looks_random(value))
         && !is_placeholder(value)
         && !contains_any(value, COMMON)
 }
 
-/// Returns true if one of `words`, which are in lower case, is in the value.
+/// Returns true if the value contains one of `words`, which are in lower case and separated by blanks.
 fn contains_any(value: &[u8], words: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let mut words = words.split(' ');
@@ -211,7 +213,7 @@ fn is_code(value: &[u8]) -> bool {
 }
 
 /// Returns true for the name of a constant: `WIN32_ERROR`.
-fn is_constant(value: &[u8]) -> bool {
+fn is_constant_name(value: &[u8]) -> bool {
     let is_name = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
     value.contains(&b'_') && value.iter().all(is_name)
 }
@@ -229,7 +231,7 @@ fn is_type_name(value: &[u8]) -> bool {
 }
 
 /// Returns true for versions, dates and times: `^3.1.0`, `2026-11-20T13:00:00Z`.
-fn is_number(value: &[u8]) -> bool {
+fn is_version_or_date(value: &[u8]) -> bool {
     let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
     let letters = value.iter().filter(|b| b.is_ascii_alphabetic()).count();
     letters <= 2 && digits < value.len()
@@ -248,18 +250,19 @@ struct NamedValue<'a> {
 }
 
 impl<'a> NamedValue<'a> {
-    fn new(before: &'a [u8], value: &'a [u8], after: &'a [u8]) -> Self {
-        let is_blank = |b: &u8| b.is_ascii_whitespace() || b"\"'`\\[*".contains(b);
-        let operator = before.iter().rposition(|b| !is_blank(b)).unwrap_or(0);
+    fn parse(before: &'a [u8], value: &'a [u8], after: &'a [u8]) -> Self {
+        let may_follow_operator = |b: &u8| b.is_ascii_whitespace() || b"\"'`\\[*".contains(b);
+        let operator_at = before.iter().rposition(|b| !may_follow_operator(b));
+        let operator_at = operator_at.unwrap_or(0);
         let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         let name_end = before.iter().rposition(is_name).map_or(0, |at| at + 1);
         Self {
             name: &before[..name_end],
             value,
             after,
-            operator: before.get(operator).copied().unwrap_or_default(),
+            operator: before.get(operator_at).copied().unwrap_or_default(),
             is_quoted: before.last().is_some_and(|b| b"\"'`".contains(b)),
-            is_tight: operator == name_end && operator + 1 == before.len(),
+            is_tight: operator_at == name_end && operator_at + 1 == before.len(),
         }
     }
 
@@ -271,7 +274,7 @@ impl<'a> NamedValue<'a> {
         {
             return false;
         }
-        let is_upper = self
+        let has_upper_case_name = self
             .name
             .last()
             .is_some_and(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
@@ -282,72 +285,74 @@ impl<'a> NamedValue<'a> {
         let next_byte = value.get(token.len()).or(self.after.first()).copied();
         let token = token.strip_suffix(b".").unwrap_or(token);
         let has_digit = token.iter().any(u8::is_ascii_digit);
-        let is_variable = self.is_tight && self.operator == b'=' && is_upper;
+        let is_variable_assignment = self.is_tight && self.operator == b'=' && has_upper_case_name;
         let is_argument = matches!(self.operator, b',' | b'(');
-        let is_text = if self.is_quoted {
+        let is_literal = if self.is_quoted {
+            // Not the code between two strings: `"…"+name+"…"`.
             !(self.value.starts_with(b"+") && self.value.ends_with(b"+"))
         } else {
             !is_argument && !self.is_name_in_code(token, next_byte)
         };
-        let is_random_text = is_token(token)
+        let is_random_literal = has_only_token_chars(token)
             && looks_random(token)
-            && is_text
+            && is_literal
             // A list may have the names of classes.
             && !(is_argument && is_type_name(token))
             && (self.is_quoted || has_digit || token.len() >= 28);
-        let is_human_text = is_text && is_human_password(value);
+        let is_human_literal = is_literal && is_human_password(value);
         match check {
             FormCheck::Provider => {
                 // With the name of a provider, letters alone are rarely code.
-                let is_opaque = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-                let is_word = (!is_argument || is_upper) && token.iter().all(is_opaque);
-                let is_random_text = is_token(token) && looks_random(token);
-                token.len() >= 14 && is_text && (is_random_text || is_word)
+                let is_lower_or_digit = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+                let is_lower_word =
+                    (!is_argument || has_upper_case_name) && token.iter().all(is_lower_or_digit);
+                let is_random_literal = has_only_token_chars(token) && looks_random(token);
+                token.len() >= 14 && is_literal && (is_random_literal || is_lower_word)
             }
-            FormCheck::Password if is_argument => is_human_text && is_upper,
+            FormCheck::Password if is_argument => is_human_literal && has_upper_case_name,
             FormCheck::Password => {
-                is_human_text || is_variable && value.len() >= 6 && !is_code(value)
+                is_human_literal || is_variable_assignment && value.len() >= 6 && !is_code(value)
             }
             _ => {
-                token.len() >= MIN_RANDOM_BYTES && is_random_text
+                token.len() >= MIN_RANDOM_BYTES && is_random_literal
                     || value.len() >= 8
-                        && is_human_text
+                        && is_human_literal
                         && !is_argument
-                        && (self.is_quoted || is_variable)
+                        && (self.is_quoted || is_variable_assignment)
             }
         }
     }
 
     /// Returns true if a value without quotes is an identifier in code.
-    fn is_name_in_code(&self, token: &[u8], next: Option<u8>) -> bool {
+    fn is_name_in_code(&self, token: &[u8], next_byte: Option<u8>) -> bool {
         let is_end = |b: u8| b"<>\\\"'`),*&".contains(&b) || !b.is_ascii_graphic();
         let is_path = token.iter().any(|b| b".?".contains(b));
         // A type, as in `const PASSWORD: WIN32_ERROR = …` or `(password: Uint8Array | string)`.
-        let is_type = match self.after {
+        let is_type_annotation = match self.after {
             [b' ', b'|' | b'=' | b'{', ..] | [b',' | b')', ..] => {
-                is_constant(token) || is_type_name(token)
+                is_constant_name(token) || is_type_name(token)
             }
-            [b' ', ..] => is_constant(token),
+            [b' ', ..] => is_constant_name(token),
             _ => false,
         };
-        let is_loose = next.is_none_or(is_end) && !is_path && !is_type;
+        let is_plain_literal = next_byte.is_none_or(is_end) && !is_path && !is_type_annotation;
         // A field, as in `token=c.tokenOf` or `c.token=c.key2=void` of minified code.
         let value = self.value;
-        let is_chain = value.windows(2).any(|two| two[0] == b'=' && two[1] != b'=');
+        let is_assignment = value.windows(2).any(|two| two[0] == b'=' && two[1] != b'=');
         let has_digit = token.iter().any(u8::is_ascii_digit);
-        let is_field = value.contains(&b'.') && (!has_digit || is_chain);
-        let is_call = next == Some(b'(');
-        is_call || (is_field || !self.is_tight) && !is_loose
+        let is_field = value.contains(&b'.') && (!has_digit || is_assignment);
+        let is_call = next_byte == Some(b'(');
+        is_call || (is_field || !self.is_tight) && !is_plain_literal
     }
 
     /// Returns true if a name ends in a word that makes its value no secret: `token_type`, `secret_name`.
     fn is_harmless_name(&self) -> bool {
-        const OTHER: &str = "hash digest key_id keyid name type url uri path file count len length checksum sha256 \
+        const HARMLESS_ENDINGS: &str = "hash digest key_id keyid name type url uri path file count len length checksum sha256 \
             integrity expires _at time date used publickeytoken commit version pubkey fingerprint public_key endpoint \
             encryption sha method author email fix manager class";
         let lower = self.name.to_ascii_lowercase();
         let lower = lower.strip_suffix(b"__").unwrap_or(&lower);
-        OTHER
+        HARMLESS_ENDINGS
             .split(' ')
             .any(|word| lower.ends_with(word.as_bytes()))
     }

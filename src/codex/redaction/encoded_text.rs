@@ -11,8 +11,14 @@ const MIN_BASE64_BYTES: usize = 24;
 /// The shortest line of a base64 text that goes on in the next line, in bytes.
 const MIN_BASE64_LINE_BYTES: usize = 60;
 
-/// The most marks before an escaped character: the backslashes of text that is escaped six times.
+/// The largest number of marks before an escaped character: the backslashes of text that is escaped six times.
 const MAX_REPEATED: usize = 64;
+
+/// The longest decoded character reference, from `&` to `;`.
+const MAX_REFERENCE_BYTES: usize = 10;
+
+/// The longest terminal colour, without `ESC [`.
+const MAX_COLOUR_BYTES: usize = 17;
 
 /// The ways of writing `ESC [` after a backslash.
 const ESCAPE_CODES: [&str; 6] = ["u001b[", "u001B[", "x1b[", "x1B[", "033[", "e["];
@@ -26,7 +32,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Characters without a width, which web pages and chats leave in copied text: zero-width space, non-joiner and joiner,
 /// word joiner, byte order mark, soft hyphen.
-const WITHOUT_WIDTH: [&str; 6] = [
+const ZERO_WIDTH_CHARS: [&str; 6] = [
     "\u{200b}", "\u{200c}", "\u{200d}", "\u{2060}", "\u{feff}", "\u{ad}",
 ];
 
@@ -34,53 +40,56 @@ const WITHOUT_WIDTH: [&str; 6] = [
 pub(super) struct UnescapedText<'a> {
     pub text: Cow<'a, str>,
     /// For each escape, the offset after it in `text` and in the original.
-    breaks: Vec<(usize, usize)>,
+    escape_ends: Vec<(usize, usize)>,
 }
 
 impl<'a> UnescapedText<'a> {
     /// Decodes backslash escapes, character references and percent signs that encode ASCII, and removes terminal
     /// colours and characters without a width. Other text stays.
     pub(super) fn decode(original: &'a str) -> Self {
-        let is_mark = |b: u8| matches!(b, b'\\' | b'&' | b'%' | b'\x1b' | 0xe2 | 0xef | 0xc2);
+        // The last three begin the characters without a width.
+        let begins_escape = |b: u8| matches!(b, b'\\' | b'&' | b'%' | b'\x1b' | 0xe2 | 0xef | 0xc2);
         let mut text = String::new();
-        let mut breaks = Vec::new();
-        let (mut copied, mut at) = (0, 0);
-        while let Some(offset) = original.as_bytes()[at..].iter().position(|b| is_mark(*b)) {
+        let mut escape_ends = Vec::new();
+        let (mut copied_to, mut at) = (0, 0);
+        while let Some(offset) = original.as_bytes()[at..]
+            .iter()
+            .position(|b| begins_escape(*b))
+        {
             at += offset;
-            let Some((len, c)) = parse_escape(&original.as_bytes()[at..]) else {
+            let Some((len, decoded_char)) = parse_escape(&original.as_bytes()[at..]) else {
                 at += 1;
                 continue;
             };
-            text.push_str(&original[copied..at]);
-            text.extend(c);
+            text.push_str(&original[copied_to..at]);
+            text.extend(decoded_char);
             at += len;
-            copied = at;
-            breaks.push((text.len(), at));
+            copied_to = at;
+            escape_ends.push((text.len(), at));
         }
-        if breaks.is_empty() {
+        if escape_ends.is_empty() {
             return Self {
                 text: Cow::Borrowed(original),
-                breaks,
+                escape_ends,
             };
         }
-        text.push_str(&original[copied..]);
+        text.push_str(&original[copied_to..]);
         Self {
             text: Cow::Owned(text),
-            breaks,
+            escape_ends,
         }
     }
 
-    /// Returns true if the text has no escapes.
-    pub(super) fn is_original(&self) -> bool {
-        self.breaks.is_empty()
+    pub(super) fn has_escapes(&self) -> bool {
+        !self.escape_ends.is_empty()
     }
 
     /// Returns the range of the original text from which a range of `text` was decoded.
     pub(super) fn original_range(&self, range: &Range<usize>) -> Range<usize> {
         // An escape that ends at the end of the range belongs to it.
         let original_offset = |offset: usize| {
-            let before = self.breaks.partition_point(|(at, _)| *at <= offset);
-            match before.checked_sub(1).map(|i| self.breaks[i]) {
+            let escapes_before = self.escape_ends.partition_point(|(at, _)| *at <= offset);
+            match escapes_before.checked_sub(1).map(|i| self.escape_ends[i]) {
                 Some((at, original)) => original + offset - at,
                 None => offset,
             }
@@ -92,18 +101,20 @@ impl<'a> UnescapedText<'a> {
 /// Returns the length of the escape at the beginning of a text, and the character that it encodes, if any. `None` if
 /// the text does not begin with an escape.
 fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
-    let ascii = |digits: &[u8], radix: u32| {
+    let parse_ascii = |digits: &[u8], radix: u32| {
         let digits = std::str::from_utf8(digits).ok()?;
         let code = u8::from_str_radix(digits, radix).ok()?;
         (code.is_ascii_graphic() || code.is_ascii_whitespace()).then_some(char::from(code))
     };
     match text[0] {
         b'%' => {
-            // Escaped text may be escaped again.
-            let again = text[1..].chunks_exact(2).take_while(|two| two == b"25");
-            let len = 1 + 2 * again.take(MAX_REPEATED).count();
-            let inner = text.get(len..len + 2).and_then(|digits| ascii(digits, 16));
-            match inner {
+            // Text may be escaped several times: `%252F` is `%2F`, which is `/`.
+            let escaped_percents = text[1..].chunks_exact(2).take_while(|two| two == b"25");
+            let len = 1 + 2 * escaped_percents.take(MAX_REPEATED).count();
+            let encoded_char = text
+                .get(len..len + 2)
+                .and_then(|digits| parse_ascii(digits, 16));
+            match encoded_char {
                 Some(c) => Some((len + 2, Some(c))),
                 None => (len > 1).then_some((len, Some('%'))),
             }
@@ -123,11 +134,8 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
                 return Some((len, None));
             }
             let (len, c) = match tail.first()? {
-                b'u' => (
-                    5,
-                    ascii(tail.get(3..5).filter(|_| tail[1..].starts_with(b"00"))?, 16)?,
-                ),
-                b'x' => (3, ascii(tail.get(1..3)?, 16)?),
+                b'u' => (5, parse_ascii(tail.strip_prefix(b"u00")?.get(..2)?, 16)?),
+                b'x' => (3, parse_ascii(tail.get(1..3)?, 16)?),
                 b'n' | b'r' | b't' => (1, '\n'),
                 other if other.is_ascii_punctuation() => (1, char::from(*other)),
                 _ => return None,
@@ -135,10 +143,13 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
             Some((slashes + len, Some(c)))
         }
         b'&' => {
-            let end = text.iter().take(10).position(|b| *b == b';')?;
+            let end = text
+                .iter()
+                .take(MAX_REFERENCE_BYTES)
+                .position(|b| *b == b';')?;
             let c = match &text[1..end] {
-                [b'#', b'x' | b'X', digits @ ..] => ascii(digits, 16)?,
-                [b'#', digits @ ..] => ascii(digits, 10)?,
+                [b'#', b'x' | b'X', digits @ ..] => parse_ascii(digits, 16)?,
+                [b'#', digits @ ..] => parse_ascii(digits, 10)?,
                 b"amp" => '&',
                 b"lowbar" => '_',
                 b"period" => '.',
@@ -155,8 +166,8 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
             Some((len + 2, None))
         }
         _ => {
-            let mut without_width = WITHOUT_WIDTH.iter();
-            let invisible = without_width.find(|c| text.starts_with(c.as_bytes()))?;
+            let mut zero_width_chars = ZERO_WIDTH_CHARS.iter();
+            let invisible = zero_width_chars.find(|c| text.starts_with(c.as_bytes()))?;
             Some((invisible.len(), None))
         }
     }
@@ -164,7 +175,7 @@ fn parse_escape(text: &[u8]) -> Option<(usize, Option<char>)> {
 
 /// Returns the length of the parameters and the final byte of a terminal colour, which follow `ESC [`.
 fn colour_len(parameters: &[u8]) -> Option<usize> {
-    let mut bytes = parameters.iter().take(17);
+    let mut bytes = parameters.iter().take(MAX_COLOUR_BYTES);
     bytes
         .position(|b| (0x40..0x7f).contains(b))
         .map(|end| end + 1)
@@ -172,7 +183,7 @@ fn colour_len(parameters: &[u8]) -> Option<usize> {
 
 /// Returns the ranges of texts that may be base64, with the decoded bytes. Tries each of the first four characters as
 /// the beginning, because `key=` may be a part of the base64 or stand before it.
-pub(super) fn find_base64(text: &str) -> impl Iterator<Item = (Range<usize>, Vec<u8>)> {
+pub(super) fn decode_base64_parts(text: &str) -> impl Iterator<Item = (Range<usize>, Vec<u8>)> {
     let mut at = 0;
     let places = std::iter::from_fn(move || {
         loop {
@@ -185,7 +196,7 @@ pub(super) fn find_base64(text: &str) -> impl Iterator<Item = (Range<usize>, Vec
         }
     });
     places.flat_map(move |place| {
-        let decoded = decode_base64(&text.as_bytes()[place.clone()]);
+        let decoded = decode_at_four_offsets(&text.as_bytes()[place.clone()]);
         decoded.map(move |decoded| (place.clone(), decoded))
     })
 }
@@ -196,38 +207,38 @@ fn is_base64(byte: u8) -> bool {
 
 /// Returns the end of a base64 text, which may have several lines.
 fn find_base64_end(text: &[u8], start: usize) -> usize {
-    let line_end = |from: usize| {
+    let find_line_end = |from: usize| {
         let len = text[from..].iter().position(|b| !is_base64(*b));
         len.map_or(text.len(), |len| from + len)
     };
-    let (mut begin, mut end) = (start, line_end(start));
-    while end - begin >= MIN_BASE64_LINE_BYTES {
-        let gap = text[end..]
+    let (mut line_start, mut line_end) = (start, find_line_end(start));
+    while line_end - line_start >= MIN_BASE64_LINE_BYTES {
+        let gap = text[line_end..]
             .iter()
             .take_while(|b| b.is_ascii_whitespace())
             .count();
-        let next_end = line_end(end + gap);
-        if !text[end..end + gap].contains(&b'\n') || next_end == end + gap {
+        let next_line_end = find_line_end(line_end + gap);
+        if !text[line_end..line_end + gap].contains(&b'\n') || next_line_end == line_end + gap {
             break;
         }
-        (begin, end) = (end + gap, next_end);
+        (line_start, line_end) = (line_end + gap, next_line_end);
     }
-    end
+    line_end
 }
 
 /// Returns the bytes that a base64 text encodes, once for each of its first four characters as the beginning.
-fn decode_base64(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
-    let standard = |b: u8| match b {
+fn decode_at_four_offsets(encoded: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
+    let to_standard_char = |b: u8| match b {
         b'-' => b'+',
         b'_' => b'/',
         // Padding, or the `=` of `key=`. A letter in its place keeps the positions of the others.
         b'=' => b'A',
         b => b,
     };
-    let plain = encoded.iter().copied().filter(|b| is_base64(*b));
-    let plain: Vec<u8> = plain.map(standard).collect();
-    (0..4).filter_map(move |first| {
-        let encoded_part = plain.get(first..)?;
+    let standard_chars = encoded.iter().copied().filter(|b| is_base64(*b));
+    let standard_chars: Vec<u8> = standard_chars.map(to_standard_char).collect();
+    (0..4).filter_map(move |skipped| {
+        let encoded_part = standard_chars.get(skipped..)?;
         // A single last character encodes no byte.
         let len = encoded_part.len() - usize::from(encoded_part.len() % 4 == 1);
         BASE64.decode(&encoded_part[..len]).ok()
@@ -279,10 +290,10 @@ mod tests {
             format!("/path/{encoded}/b"),
             lines,
         ] {
-            let mut found = find_base64(&text);
+            let mut found = decode_base64_parts(&text);
             let has_it = |decoded: &[u8]| decoded.windows(plain.len()).any(|part| part == plain);
             assert!(found.any(|(_, decoded)| has_it(&decoded)), "{text}");
         }
-        assert_eq!(find_base64("short words only").count(), 0);
+        assert_eq!(decode_base64_parts("short words only").count(), 0);
     }
 }

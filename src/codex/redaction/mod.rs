@@ -8,7 +8,7 @@ mod checks;
 mod encoded_text;
 mod search;
 
-use encoded_text::{UnescapedText, find_base64};
+use encoded_text::{UnescapedText, decode_base64_parts};
 use regex::{Captures, Regex};
 use search::TextKind;
 use std::ffi::OsString;
@@ -58,19 +58,21 @@ pub(crate) fn redact_and_count(text: &str) -> (String, usize) {
     };
     let mut secret_places = find_places(text);
     let unescaped = UnescapedText::decode(text);
-    let mut decoded: Vec<Range<usize>> = find_base64(&unescaped.text)
+    let mut decoded_places: Vec<Range<usize>> = decode_base64_parts(&unescaped.text)
         .filter(|(_, hidden)| find_secret(hidden).is_some())
         .map(|(place, _)| place)
         .collect();
-    if !unescaped.is_original() {
-        decoded.extend(find_places(&unescaped.text));
+    if unescaped.has_escapes() {
+        decoded_places.extend(find_places(&unescaped.text));
     }
-    secret_places.extend(decoded.iter().map(|place| unescaped.original_range(place)));
-    replace(text, secret_places)
+    for place in decoded_places {
+        secret_places.push(unescaped.original_range(&place));
+    }
+    replace_places(text, secret_places)
 }
 
 /// Replaces the parts of a text at `places`. Returns the text and the number of replacements.
-fn replace(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
+fn replace_places(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
     places.sort_by_key(|place| (place.start, place.end));
     let mut redacted = String::with_capacity(text.len());
     let (mut at, mut count) = (0, 0);
@@ -90,7 +92,7 @@ fn replace(text: &str, mut places: Vec<Range<usize>>) -> (String, usize) {
 /// examples.
 pub(crate) fn redact_message(text: &str) -> String {
     let secrets = search::find_secrets(text.as_bytes(), TextKind::Message);
-    replace(text, secrets.map(|secret| secret.place).collect()).0
+    replace_places(text, secrets.map(|secret| secret.place).collect()).0
 }
 
 /// Returns `text` on one line, without possible secrets. Of more than 300 characters the middle is left out:

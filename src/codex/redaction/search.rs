@@ -72,14 +72,14 @@ struct FormTable {
     forms: Vec<SecretForm>,
     keywords: AhoCorasick,
     /// The index in `forms` of the form of each keyword.
-    form_of: Vec<usize>,
+    form_of_keyword: Vec<usize>,
 }
 
 /// The forms of secrets in `forms.txt`; `None` if a line of it is malformed, which a unit test excludes.
 static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
     let mut forms = Vec::new();
     let mut keywords: Vec<String> = Vec::new();
-    let mut form_of = Vec::new();
+    let mut form_of_keyword = Vec::new();
     let lines = include_str!("forms.txt").lines();
     for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let [kind, place, check, words, pattern_text, _source] =
@@ -89,7 +89,7 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
         };
         for word in words.split(',') {
             keywords.push(word.replace(r"\x20", " "));
-            form_of.push(forms.len());
+            form_of_keyword.push(forms.len());
         }
         forms.push(SecretForm {
             kind,
@@ -107,7 +107,7 @@ static TABLE: LazyLock<Option<FormTable>> = LazyLock::new(|| {
     Some(FormTable {
         forms,
         keywords,
-        form_of,
+        form_of_keyword,
     })
 });
 
@@ -120,28 +120,28 @@ fn parse_variant<T: DeserializeOwned>(name: &str) -> Option<T> {
 /// may overlap.
 pub(crate) fn find_secrets(text: &[u8], kind: TextKind) -> impl Iterator<Item = FoundSecret> {
     let table = TABLE.as_ref();
-    // Without the table, everything is a secret.
-    let all = (table.is_none() && !text.is_empty()).then_some(FoundSecret {
+    // If the table is malformed, the whole text counts as secret.
+    let whole_text = (table.is_none() && !text.is_empty()).then_some(FoundSecret {
         kind: "text",
         place: 0..text.len(),
     });
-    let mut end = 0;
-    let found = table.into_iter().flat_map(move |table| {
+    let mut last_end = 0;
+    let matches = table.into_iter().flat_map(move |table| {
         let hits = table.keywords.find_overlapping_iter(text);
         hits.filter_map(move |hit| {
-            if hit.start() < end {
+            if hit.start() < last_end {
                 return None;
             }
-            let form = &table.forms[table.form_of[hit.pattern().as_usize()]];
-            let place = form.match_secret_at(text, hit.start(), kind)?;
-            end = place.end;
+            let form = &table.forms[table.form_of_keyword[hit.pattern().as_usize()]];
+            let place = form.find_secret_at(text, hit.start(), kind)?;
+            last_end = place.end;
             Some(FoundSecret {
                 kind: form.kind,
                 place,
             })
         })
     });
-    all.into_iter().chain(found)
+    whole_text.into_iter().chain(matches)
 }
 
 impl SecretForm {
@@ -152,26 +152,27 @@ impl SecretForm {
 
     /// Returns the place of the secret of this form at a keyword. `None` if the text there has not this form, or
     /// is no secret.
-    fn match_secret_at(&self, text: &[u8], keyword: usize, kind: TextKind) -> Option<Range<usize>> {
+    fn find_secret_at(&self, text: &[u8], at: usize, kind: TextKind) -> Option<Range<usize>> {
         let start = match self.place {
-            FormPlace::Start if is_inside_word(text, keyword) => return None,
-            FormPlace::Name if continues_word(text, keyword) => return None,
-            FormPlace::Within => find_word_start(text, keyword)?,
-            _ => keyword,
+            FormPlace::Start if is_inside_word(text, at) => return None,
+            FormPlace::Name if continues_word(text, at) => return None,
+            FormPlace::Within => find_word_start(text, at)?,
+            _ => at,
         };
         if self.check == FormCheck::Message && kind != TextKind::Message {
             return None;
         }
-        let max_bytes = if self.check.has_name() {
+        let max_bytes = if self.check.is_name_with_value() {
             MAX_NAMED_BYTES
         } else {
             MAX_FORM_BYTES
         };
         let searched = &text[start..text.len().min(start + max_bytes)];
         let pattern = self.pattern.get_or_init(|| self.compile());
-        let groups = pattern.as_ref()?.captures(searched)?;
-        let secret = groups.iter().skip(1).flatten().next();
-        let secret = secret.or(groups.get(0))?.range();
+        let captures = pattern.as_ref()?.captures(searched)?;
+        // A pattern without groups matches the secret alone.
+        let secret = captures.iter().skip(1).flatten().next();
+        let secret = secret.or(captures.get(0))?.range();
         if searched[secret.start..].starts_with(b"[redacted") {
             return None;
         }
@@ -203,8 +204,8 @@ fn is_key_footer(before: &[u8]) -> bool {
 /// as in the line `-token` of a diff.
 fn is_inside_word(text: &[u8], at: usize) -> bool {
     let is_alphanumeric = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphanumeric);
-    let before = at.checked_sub(1).map(|before| text[before]);
-    match before {
+    let previous_byte = at.checked_sub(1).map(|i| text[i]);
+    match previous_byte {
         Some(b'-') => at >= 2 && (is_alphanumeric(at - 2) || matches!(text[at - 2], b'_' | b'-')),
         Some(byte) => byte.is_ascii_alphanumeric() || byte == b'_',
         None => false,
@@ -213,18 +214,19 @@ fn is_inside_word(text: &[u8], at: usize) -> bool {
 
 /// Returns true if the letters at `at` continue a word: `lob` in `global`, but not in `myLobKey`.
 fn continues_word(text: &[u8], at: usize) -> bool {
-    let before = at.checked_sub(1).map_or(b' ', |before| text[before]);
-    before.is_ascii_alphabetic() && !(before.is_ascii_lowercase() && text[at].is_ascii_uppercase())
+    let previous_byte = at.checked_sub(1).map_or(b' ', |i| text[i]);
+    previous_byte.is_ascii_alphabetic()
+        && !(previous_byte.is_ascii_lowercase() && text[at].is_ascii_uppercase())
 }
 
 /// Returns the beginning of the word that a keyword continues. `None` if the keyword begins the word, or if the word
 /// begins [`MAX_BEFORE_KEYWORD_BYTES`] or more before it.
 fn find_word_start(text: &[u8], keyword: usize) -> Option<usize> {
-    let before = text[..keyword].iter().rev().take(MAX_BEFORE_KEYWORD_BYTES);
-    let len = before
+    let bytes_before = text[..keyword].iter().rev().take(MAX_BEFORE_KEYWORD_BYTES);
+    let prefix_len = bytes_before
         .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'~' | b'-'))
         .count();
-    (len > 0 && len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - len)
+    (prefix_len > 0 && prefix_len < MAX_BEFORE_KEYWORD_BYTES).then_some(keyword - prefix_len)
 }
 
 /// Returns the end of a secret of which a pattern matches the part up to `end`. The result is a character boundary.
@@ -244,26 +246,26 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
     const MAX_MARK_BYTES: usize = 32;
     let text = &text[..text.len().min(start + MAX_KEY_BYTES)];
     let body = &text[start..];
-    let last_line = memchr::memmem::find(body, b"----");
-    let body = &body[..last_line.unwrap_or(body.len())];
+    let footer_at = memchr::memmem::find(body, b"----");
+    let body = &body[..footer_at.unwrap_or(body.len())];
     let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
-    let mut end = None;
-    let (mut at, mut longest) = (0, 0);
-    for run in body.split(|b| !is_base64(b)) {
-        longest = longest.max(run.len());
-        let gap = end.map_or(at, |end: usize| at - end);
-        let is_next = gap
-            <= if end.is_none() {
+    let mut key_end = None;
+    let (mut at, mut longest_run) = (0, 0);
+    for base64_run in body.split(|b| !is_base64(b)) {
+        longest_run = longest_run.max(base64_run.len());
+        let gap = key_end.map_or(at, |key_end: usize| at - key_end);
+        let is_near = gap
+            <= if key_end.is_none() {
                 MAX_HEADER_BYTES
             } else {
                 MAX_MARK_BYTES
             };
-        if run.len() >= MIN_LINE_BYTES && is_next {
-            end = Some(at + run.len());
+        if base64_run.len() >= MIN_LINE_BYTES && is_near {
+            key_end = Some(at + base64_run.len());
         }
-        at += run.len() + 1;
+        at += base64_run.len() + 1;
     }
-    let is_complete = last_line.is_some_and(|at| {
+    let is_complete = footer_at.is_some_and(|at| {
         let line = text[start + at..].trim_ascii_start();
         line.iter()
             .skip_while(|b| matches!(b, b'-' | b' '))
@@ -271,9 +273,9 @@ fn find_key_block_end(text: &[u8], start: usize) -> Option<usize> {
             .eq(b"END")
     });
     if is_complete {
-        return (longest >= checks::MIN_RANDOM_BYTES).then_some(start + body.len());
+        return (longest_run >= checks::MIN_RANDOM_BYTES).then_some(start + body.len());
     }
-    end.map(|end| start + end)
+    key_end.map(|key_end| start + key_end)
 }
 
 #[cfg(test)]

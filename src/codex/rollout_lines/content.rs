@@ -17,7 +17,7 @@ pub(super) struct PayloadText<'a> {
 
 impl PayloadText<'_> {
     /// Returns the type of the payload; `None` if it has none.
-    pub(super) fn kind(&self) -> Option<Cow<'_, str>> {
+    pub(super) fn payload_type(&self) -> Option<Cow<'_, str>> {
         #[derive(Deserialize)]
         struct PayloadType<'a> {
             #[serde(borrow, default, rename = "type")]
@@ -43,11 +43,11 @@ pub(super) fn join_texts(parts: &[ContentPart<'_>]) -> String {
     texts.join("\n")
 }
 
-/// Returns true for the texts that Codex writes before and after an image (0.169). The `event_msg` of the same message
+/// Returns true for the texts that Codex 0.169 writes before and after an image. The `event_msg` of the same message
 /// lacks these texts.
 fn is_image_mark(text: &str) -> bool {
-    let is_named = || text.starts_with("<image name=") && text.ends_with('>');
-    matches!(text, "<image>" | "</image>") || is_named()
+    let is_named_image = || text.starts_with("<image name=") && text.ends_with('>');
+    matches!(text, "<image>" | "</image>") || is_named_image()
 }
 
 /// Returns the text of an output: a string, a string of JSON with the text in `output`, a list of parts, or an object.

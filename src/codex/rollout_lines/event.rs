@@ -99,7 +99,7 @@ pub(crate) struct TokenEvent {
     pub last: Option<TokenUsage>,
 }
 
-/// The tokens of one request to the model, which Codex records once (0.169). Copies of a conversation lack
+/// The tokens of one request to the model, which Codex 0.169 records once. Copies of a conversation lack
 /// these records or have them with the id of the original.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub(crate) struct RequestRecord {
@@ -174,7 +174,7 @@ impl EventKind {
     }
 
     /// Returns the author and the text; `None` for events that have no text to search.
-    pub(crate) fn text(&self) -> Option<(Role, &str)> {
+    pub(crate) fn author_and_text(&self) -> Option<(Role, &str)> {
         match self {
             Self::User(text) => Some((Role::User, text)),
             Self::Assistant(text) | Self::Reasoning(text) => Some((Role::Assistant, text)),

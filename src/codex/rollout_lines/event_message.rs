@@ -3,7 +3,7 @@
 use super::command_line::CommandLine;
 use super::content::{ContentPart, PayloadText, join_texts};
 use super::event::{EventKind, TokenEvent, TokenUsage};
-use super::line_item::{ItemOrigin, ParsedItems, call_item, one_item, plain_item};
+use super::line_item::{ItemOrigin, ParsedItems, call_item, item_without_call_id, one_item};
 use crate::codex::token_count;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -11,7 +11,10 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-pub(super) fn parse_text(payload: &PayloadText<'_>, kind: fn(String) -> EventKind) -> ParsedItems {
+pub(super) fn parse_text_event(
+    payload: &PayloadText<'_>,
+    to_kind: fn(String) -> EventKind,
+) -> ParsedItems {
     #[derive(Deserialize)]
     struct TextEvent<'a> {
         #[serde(borrow, default)]
@@ -23,7 +26,7 @@ pub(super) fn parse_text(payload: &PayloadText<'_>, kind: fn(String) -> EventKin
 
     let event: TextEvent<'_> = serde_json::from_str(payload.json)?;
     let text = event.message.or(event.text).unwrap_or_default();
-    Ok(one_item(ItemOrigin::Event, kind(text.into_owned())))
+    Ok(one_item(ItemOrigin::Event, to_kind(text.into_owned())))
 }
 
 pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
@@ -40,7 +43,7 @@ pub(super) fn parse_rollback(payload: &PayloadText<'_>) -> ParsedItems {
 }
 
 pub(super) fn parse_execution(payload: &PayloadText<'_>) -> ParsedItems {
-    read_execution(payload.json, ItemOrigin::Event)
+    parse_execution_json(payload.json, ItemOrigin::Event)
 }
 
 /// Parses the item of an `item_completed` event.
@@ -61,29 +64,31 @@ pub(super) fn parse_completed(payload: &PayloadText<'_>) -> ParsedItems {
     }
 
     let event: CompletedEvent<'_> = serde_json::from_str(payload.json)?;
-    let payload = event.item.get();
-    let completed: Completed<'_> = serde_json::from_str(payload)?;
+    let item_json = event.item.get();
+    let completed: Completed<'_> = serde_json::from_str(item_json)?;
     let origin = ItemOrigin::Completed;
-    let text = |kind: fn(String) -> EventKind| -> ParsedItems {
+    let parse_content = |to_kind: fn(String) -> EventKind| -> ParsedItems {
         let content = completed.content.map_or("[]", RawValue::get);
         let parts: Vec<ContentPart<'_>> = serde_json::from_str(content)?;
-        Ok(one_item(origin, kind(join_texts(&parts))))
+        Ok(one_item(origin, to_kind(join_texts(&parts))))
     };
     match &*completed.kind {
-        "UserMessage" => text(EventKind::User),
-        "AgentMessage" => text(EventKind::Assistant),
+        "UserMessage" => parse_content(EventKind::User),
+        "AgentMessage" => parse_content(EventKind::Assistant),
         "Reasoning" => {
             let texts = completed.summary_text.into_iter().map(EventKind::Reasoning);
-            Ok(texts.map(|kind| plain_item(origin, kind)).collect())
+            Ok(texts
+                .map(|kind| item_without_call_id(origin, kind))
+                .collect())
         }
-        "CommandExecution" | "FileChange" => read_execution(payload, origin),
+        "CommandExecution" | "FileChange" => parse_execution_json(item_json, origin),
         _ => Ok(Vec::new()),
     }
 }
 
-/// Parses a finished command or patch, with its output. Code mode runs commands that are recorded nowhere
-/// else (0.169).
-fn read_execution(payload: &str, origin: ItemOrigin) -> ParsedItems {
+/// Parses a finished command or patch, with its output. Code mode of Codex 0.169 runs commands that are
+/// recorded nowhere else.
+fn parse_execution_json(payload: &str, origin: ItemOrigin) -> ParsedItems {
     #[allow(clippy::zero_sized_map_values, reason = "JSON has a map there")]
     #[derive(Deserialize)]
     struct Execution<'a> {
@@ -115,7 +120,7 @@ fn read_execution(payload: &str, origin: ItemOrigin) -> ParsedItems {
         let paths: Vec<_> = changes.into_keys().collect();
         // Without an id: the patch itself may name the files in another form.
         let kind = EventKind::FilesTouched(paths.join("\n"));
-        items.push(plain_item(origin, kind));
+        items.push(item_without_call_id(origin, kind));
     }
     Ok(items)
 }

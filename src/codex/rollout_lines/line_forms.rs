@@ -2,7 +2,7 @@
 
 use super::event::EventKind;
 use super::event_message::{
-    parse_completed, parse_execution, parse_rollback, parse_text, parse_tokens,
+    parse_completed, parse_execution, parse_rollback, parse_text_event, parse_tokens,
 };
 use super::line_item::ParseItems;
 use super::line_parts::LineParts;
@@ -18,7 +18,7 @@ const AUTHOR_BYTES: usize = 512;
 pub(super) struct LineForm {
     kind: &'static str,
     /// The types of the payload; empty for a payload without a type.
-    payloads: &'static [&'static str],
+    payload_types: &'static [&'static str],
     pub(super) parts: LineParts,
     /// Returns false if the bytes after the type of the payload show that this is no message of the user.
     may_be_user: fn(&[u8]) -> bool,
@@ -30,23 +30,23 @@ const USER: LineParts = LineParts::USER_ITEMS
     .union(LineParts::INJECTED);
 
 impl LineForm {
-    /// Returns true if a line of this form may have a part that is wanted. `rest` is the text after the type of the
-    /// payload.
-    pub(super) fn may_have(&self, wanted: LineParts, rest: &[u8]) -> bool {
-        let has_others = wanted.intersects(self.parts.without(USER));
-        has_others || (wanted.intersects(self.parts) && (self.may_be_user)(rest))
+    /// Returns true if a line of this form may have a part that is wanted. `after_type` is the text after the type of
+    /// the payload.
+    pub(super) fn may_have_parts(&self, wanted: LineParts, after_type: &[u8]) -> bool {
+        let has_other_parts = wanted.intersects(self.parts.without(USER));
+        has_other_parts || (wanted.intersects(self.parts) && (self.may_be_user)(after_type))
     }
 }
 
 const fn typed_form(
     kind: &'static str,
-    payloads: &'static [&'static str],
+    payload_types: &'static [&'static str],
     parts: LineParts,
     parse: ParseItems,
 ) -> LineForm {
     LineForm {
         kind,
-        payloads,
+        payload_types,
         parts,
         may_be_user: |_| true,
         parse,
@@ -83,7 +83,7 @@ const FORMS: [LineForm; 15] = [
     untyped_form("token_usage_record", LineParts::REQUESTS, parse_request),
     untyped_form("compacted", LineParts::COMPACTIONS, parse_compaction),
     LineForm {
-        may_be_user: is_by_user,
+        may_be_user: may_be_by_user,
         ..typed_form(ITEM, &["message"], MESSAGE, parse_message)
     },
     typed_form(ITEM, &["reasoning"], LineParts::ASSISTANT, parse_reasoning),
@@ -93,19 +93,19 @@ const FORMS: [LineForm; 15] = [
         EVENT,
         &["user_message"],
         LineParts::USER_EVENTS,
-        |payload| parse_text(payload, EventKind::User),
+        |payload| parse_text_event(payload, EventKind::User),
     ),
     typed_form(EVENT, &["agent_message"], LineParts::ASSISTANT, |payload| {
-        parse_text(payload, EventKind::Assistant)
+        parse_text_event(payload, EventKind::Assistant)
     }),
     typed_form(
         EVENT,
         &["agent_reasoning"],
         LineParts::ASSISTANT,
-        |payload| parse_text(payload, EventKind::Reasoning),
+        |payload| parse_text_event(payload, EventKind::Reasoning),
     ),
     LineForm {
-        may_be_user: is_completed_by_user,
+        may_be_user: is_completed_user_message,
         ..typed_form(EVENT, &["item_completed"], COMPLETED, parse_completed)
     },
     typed_form(EVENT, EXECUTIONS, LineParts::TOOLS, parse_execution),
@@ -118,29 +118,31 @@ const FORMS: [LineForm; 15] = [
     ),
 ];
 
-/// Returns the forms of a kind that match the type of a payload; all forms of the kind if `payload` is `None`.
+/// Returns the forms of a kind that match the type of a payload; all forms of the kind if `payload_type` is
+/// `None`.
 pub(super) fn matching_forms<'a>(
     kind: &'a [u8],
-    payload: Option<&'a [u8]>,
+    payload_type: Option<&'a [u8]>,
 ) -> impl Iterator<Item = &'static LineForm> + use<'a> {
     FORMS.iter().filter(move |form| {
-        let mut payloads = form.payloads.iter();
+        let mut payload_types = form.payload_types.iter();
         // Without a type in sight any form of the kind may match.
-        let fits = |name| form.payloads.is_empty() || payloads.any(|p| p.as_bytes() == name);
-        form.kind.as_bytes() == kind && payload.is_none_or(fits)
+        let has_type =
+            |name| form.payload_types.is_empty() || payload_types.any(|p| p.as_bytes() == name);
+        form.kind.as_bytes() == kind && payload_type.is_none_or(has_type)
     })
 }
 
-fn is_by_user(rest: &[u8]) -> bool {
+fn may_be_by_user(after_type: &[u8]) -> bool {
     const ROLE: &[u8] = b"\"role\":\"";
-    memmem::find(author_prefix(rest), ROLE)
-        .is_none_or(|at| rest[at + ROLE.len()..].starts_with(b"user\""))
+    memmem::find(author_prefix(after_type), ROLE)
+        .is_none_or(|at| after_type[at + ROLE.len()..].starts_with(b"user\""))
 }
 
-fn is_completed_by_user(rest: &[u8]) -> bool {
-    memmem::find(author_prefix(rest), b"\"UserMessage\"").is_some()
+fn is_completed_user_message(after_type: &[u8]) -> bool {
+    memmem::find(author_prefix(after_type), b"\"UserMessage\"").is_some()
 }
 
-fn author_prefix(rest: &[u8]) -> &[u8] {
-    &rest[..rest.len().min(AUTHOR_BYTES)]
+fn author_prefix(after_type: &[u8]) -> &[u8] {
+    &after_type[..after_type.len().min(AUTHOR_BYTES)]
 }

@@ -12,7 +12,7 @@ pub(crate) enum ItemOrigin {
     Item = 0,
     /// An `event_msg` of older versions.
     Event = 1,
-    /// An `item_completed` event of newer versions (0.169).
+    /// An `item_completed` event of newer versions, such as Codex 0.169.
     Completed = 2,
 }
 
@@ -35,10 +35,10 @@ pub(super) type ParsedItems = serde_json::Result<Vec<LineItem>>;
 pub(super) type ParseItems = fn(&PayloadText<'_>) -> ParsedItems;
 
 pub(super) fn one_item(origin: ItemOrigin, kind: EventKind) -> Vec<LineItem> {
-    vec![plain_item(origin, kind)]
+    vec![item_without_call_id(origin, kind)]
 }
 
-pub(super) fn plain_item(origin: ItemOrigin, kind: EventKind) -> LineItem {
+pub(super) fn item_without_call_id(origin: ItemOrigin, kind: EventKind) -> LineItem {
     call_item(origin, None, kind)
 }
 

@@ -40,7 +40,7 @@ pub(crate) enum LineContent<'a> {
 }
 
 /// Returns false if a line certainly has no wanted part. Examines only the beginning.
-pub(crate) fn may_have(line: &[u8], wanted: LineParts) -> bool {
+pub(crate) fn may_have_parts(line: &[u8], wanted: LineParts) -> bool {
     match Envelope::parse(line) {
         Some(envelope) => envelope_may_have(&envelope, wanted),
         None => !line.is_empty(),
@@ -48,16 +48,16 @@ pub(crate) fn may_have(line: &[u8], wanted: LineParts) -> bool {
 }
 
 fn envelope_may_have(envelope: &Envelope<'_>, wanted: LineParts) -> bool {
-    let payload = envelope.payload();
+    let payload = envelope.payload_type_and_rest();
     let after_type = payload.map_or(&b""[..], |(_, after_type)| after_type);
     matching_forms(envelope.kind, payload.map(|(kind, _)| kind))
-        .any(|form| form.may_have(wanted, after_type))
+        .any(|form| form.may_have_parts(wanted, after_type))
 }
 
 /// Parses a line. The result has all items that are wanted, and maybe others. `None` if it has no items, or the line is
 /// damaged.
 pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
-    match classify(line, wanted) {
+    match parse_wanted(line, wanted) {
         LineContent::Read { timestamp, items } if !items.is_empty() => Some(LineItems {
             at: timestamp.as_deref().and_then(rfc3339::parse_instant),
             items,
@@ -67,7 +67,7 @@ pub(crate) fn parse(line: &[u8], wanted: LineParts) -> Option<LineItems> {
 }
 
 /// Parses a line, unless its beginning shows that it has no wanted parts.
-pub(crate) fn classify(line: &[u8], wanted: LineParts) -> LineContent<'_> {
+pub(crate) fn parse_wanted(line: &[u8], wanted: LineParts) -> LineContent<'_> {
     if let Some(envelope) = Envelope::parse(line)
         && !envelope_may_have(&envelope, wanted)
     {
@@ -106,9 +106,9 @@ pub(crate) fn classify(line: &[u8], wanted: LineParts) -> LineContent<'_> {
 }
 
 fn parse_items(kind: &str, payload: &PayloadText<'_>) -> Vec<LineItem> {
-    let payload_type = payload.kind();
-    let typed = payload_type.as_deref().unwrap_or_default();
-    let form = matching_forms(kind.as_bytes(), Some(typed.as_bytes())).next();
+    let payload_type = payload.payload_type();
+    let type_text = payload_type.as_deref().unwrap_or_default();
+    let form = matching_forms(kind.as_bytes(), Some(type_text.as_bytes())).next();
     let form = form.filter(|form| payload.wanted.intersects(form.parts));
     let items = form.and_then(|form| (form.parse)(payload).ok());
     items.unwrap_or_default()

@@ -26,5 +26,5 @@ pub(crate) use event::{
     TurnContext,
 };
 pub(crate) use line_item::{ItemOrigin, LineItem, LineItems};
-pub(crate) use line_parse::{LineContent, classify, may_have, parse};
+pub(crate) use line_parse::{LineContent, may_have_parts, parse, parse_wanted};
 pub(crate) use line_parts::LineParts;

@@ -3,7 +3,7 @@
 use super::command_line::{CommandLine, extract_command};
 use super::content::{ContentPart, PayloadText, extract_output, is_injected, join_texts};
 use super::event::EventKind;
-use super::line_item::{ItemOrigin, ParsedItems, call_item, one_item, plain_item};
+use super::line_item::{ItemOrigin, ParsedItems, call_item, item_without_call_id, one_item};
 use super::line_parts::LineParts;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -69,7 +69,7 @@ pub(super) fn parse_reasoning(payload: &PayloadText<'_>) -> ParsedItems {
     // The content itself is encrypted; only the summary can be read.
     let parts = reasoning.summary.into_iter().filter_map(|part| part.text);
     Ok(parts
-        .map(|text| plain_item(ItemOrigin::Item, EventKind::Reasoning(text.into_owned())))
+        .map(|text| item_without_call_id(ItemOrigin::Item, EventKind::Reasoning(text.into_owned())))
         .collect())
 }
 
@@ -87,7 +87,7 @@ pub(super) fn parse_tool_call(payload: &PayloadText<'_>) -> ParsedItems {
         (None, None, None) => String::new(),
     };
     // The type of the payload names a tool that has no name of its own.
-    let name = call.name.or_else(|| payload.kind());
+    let name = call.name.or_else(|| payload.payload_type());
     let name = name.unwrap_or_default().into_owned();
     let kind = EventKind::ToolCall { name, text };
     Ok(vec![call_item(ItemOrigin::Item, call.call_id, kind)])

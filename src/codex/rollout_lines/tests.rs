@@ -1,6 +1,6 @@
 //! All forms of items in lines.
 
-use super::{EventKind, LineParts, may_have, parse};
+use super::{EventKind, LineParts, may_have_parts, parse};
 
 fn kinds(line: &str) -> Vec<EventKind> {
     let items = parse(line.as_bytes(), LineParts::INDEXED).unwrap_or_default();
@@ -170,10 +170,10 @@ fn a_line_without_wanted_parts_is_skipped() {
         ("world_state", r#"{"type":"message""#, false),
     ] {
         let line = line(kind, payload);
-        assert_eq!(may_have(line.as_bytes(), user), of_user, "{line}");
+        assert_eq!(may_have_parts(line.as_bytes(), user), of_user, "{line}");
         let is_read = kind != "world_state" && kind != "session_meta";
         assert_eq!(
-            may_have(line.as_bytes(), LineParts::INDEXED),
+            may_have_parts(line.as_bytes(), LineParts::INDEXED),
             is_read,
             "{line}"
         );

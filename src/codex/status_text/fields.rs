@@ -10,6 +10,9 @@ use crate::codex::window::WEEKLY_MINUTES;
 /// the work on a bracket that is never closed.
 const MAX_LINES: usize = 128;
 
+/// The longest accepted window: ten years.
+const MAX_WINDOW_MINUTES: u32 = 5_256_000;
+
 /// A label and its value, of one or more lines.
 #[derive(Debug)]
 pub(super) struct StatusField<'a> {
@@ -43,7 +46,7 @@ pub(super) struct LimitLabel<'a> {
 }
 
 /// Returns the labelled values of a status text in the order of the text. Lines that belong to no value are skipped.
-pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
+pub(super) fn split_fields(text: &str) -> Vec<StatusField<'_>> {
     let mut fields: Vec<StatusField> = Vec::new();
     let mut may_continue = false;
     let mut after_blank = false;
@@ -58,14 +61,15 @@ pub(super) fn split(text: &str) -> Vec<StatusField<'_>> {
             continue;
         }
         if let Some((label, text, value)) = parse_label(content) {
+            let has_value = !value.is_empty();
             fields.push(StatusField {
                 label,
                 text,
-                lines: Some(value).filter(|v| !v.is_empty()).into_iter().collect(),
+                lines: has_value.then_some(value).into_iter().collect(),
                 column,
             });
             may_continue = true;
-        } else if let Some(field) = fields.last_mut().filter(|_| may_continue) {
+        } else if may_continue && let Some(field) = fields.last_mut() {
             may_continue = field.is_continued_by(content, column, after_blank);
             if may_continue {
                 field.lines.push(content);
@@ -91,24 +95,26 @@ impl StatusField<'_> {
     /// missing, or by its column.
     fn is_continued_by(&self, line: &str, column: usize, after_blank: bool) -> bool {
         let is_too_long = self.lines.len() >= MAX_LINES;
-        if is_too_long || (column <= self.column && has_other_label(line)) {
+        if is_too_long || (column <= self.column && begins_with_other_label(line)) {
             return false;
         }
         let value = self.value();
-        let count = |bracket: char| value.matches(bracket).count();
-        if count('(') > count(')') || count('[') > count(']') {
+        let bracket_count = |bracket: char| value.matches(bracket).count();
+        if bracket_count('(') > bracket_count(')') || bracket_count('[') > bracket_count(']') {
             return true;
         }
+        // A reset or a plan in brackets is the end of a value.
         if value.ends_with(')') {
             return false;
         }
         let is_limit = matches!(self.label, Label::Quota | Label::Limit(_));
         let lacks_figure = is_limit && !value.contains('%');
         let is_figure = line.starts_with(|c: char| c.is_ascii_digit() || c == '[');
-        let is_reset = line.starts_with('(') || strip_word(line, "resets").is_some();
+        let is_reset =
+            line.starts_with('(') || strip_prefix_ignoring_case(line, "resets").is_some();
         // Codex may break an email at any character, so its rest may begin in any column.
-        let is_within = column > self.column || self.label == Label::Account;
-        (is_within && !after_blank)
+        let is_indented = column > self.column || self.label == Label::Account;
+        (is_indented && !after_blank)
             || is_reset
             || (lacks_figure && is_figure)
             || value.ends_with('%')
@@ -127,10 +133,10 @@ impl LimitLabel<'_> {
     }
 }
 
-/// Removes the prefix `word` in any letter case; `None` if `text` does not begin with it.
-pub(super) fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
-    let (head, rest) = text.split_at_checked(word.len())?;
-    head.eq_ignore_ascii_case(word).then_some(rest)
+/// Removes `prefix` in any letter case; `None` if `text` does not begin with it.
+pub(super) fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (beginning, rest) = text.split_at_checked(prefix.len())?;
+    beginning.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 /// Returns the column in which the content of a line begins, and the content without borders.
@@ -149,8 +155,8 @@ fn parse_label(content: &str) -> Option<(Label<'_>, &str, &str)> {
     let Some((text, value)) = content.split_once(':') else {
         // The usage page has no colons.
         let label = parse_limit_label(content)?;
-        let is_of_page = label.is_usage && label.minutes.is_some() && label.name.is_empty();
-        return is_of_page.then_some((Label::Limit(label), content, ""));
+        let is_on_usage_page = label.is_usage && label.minutes.is_some() && label.name.is_empty();
+        return is_on_usage_page.then_some((Label::Limit(label), content, ""));
     };
     let text = text.trim();
     let label = match text.to_lowercase().as_str() {
@@ -164,7 +170,7 @@ fn parse_label(content: &str) -> Option<(Label<'_>, &str, &str)> {
 
 /// Returns true if a line begins with an unused label, such as `Session:`. A digit before the colon means
 /// a time, not a label.
-fn has_other_label(line: &str) -> bool {
+fn begins_with_other_label(line: &str) -> bool {
     let text = line.split_once(':').map_or("", |(text, _)| text);
     let is_allowed = |c: char| is_label_char(c) && !c.is_numeric();
     text.starts_with(char::is_alphabetic) && text.chars().all(is_allowed)
@@ -181,24 +187,25 @@ fn parse_limit_label(text: &str) -> Option<LimitLabel<'_>> {
         return None;
     }
     let mut name: Vec<_> = text.split_whitespace().collect();
-    let ends_with = |name: &mut Vec<&str>, word: &str| {
-        let found = name.last().is_some_and(|w| w.eq_ignore_ascii_case(word));
-        name.truncate(name.len() - usize::from(found));
-        found
+    let take_last_word = |name: &mut Vec<&str>, word: &str| {
+        let is_last = name.last().is_some_and(|w| w.eq_ignore_ascii_case(word));
+        name.truncate(name.len() - usize::from(is_last));
+        is_last
     };
-    if !ends_with(&mut name, "limit") {
+    if !take_last_word(&mut name, "limit") {
         return None;
     }
-    let is_usage = ends_with(&mut name, "usage");
-    let length = (1..=name.len().min(2)).find_map(|words| {
-        let minutes = parse_window_minutes(&name[name.len() - words..].concat())?;
-        Some((minutes, words))
+    let is_usage = take_last_word(&mut name, "usage");
+    let minutes_and_word_count = (1..=name.len().min(2)).find_map(|word_count| {
+        let minutes = parse_window_minutes(&name[name.len() - word_count..].concat())?;
+        Some((minutes, word_count))
     });
-    name.truncate(name.len() - length.map_or(0, |(_, words)| words));
-    let is_secondary = is_usage && length.is_none() && ends_with(&mut name, "secondary");
+    name.truncate(name.len() - minutes_and_word_count.map_or(0, |(_, word_count)| word_count));
+    let is_secondary =
+        is_usage && minutes_and_word_count.is_none() && take_last_word(&mut name, "secondary");
     Some(LimitLabel {
         name,
-        minutes: length.map(|(minutes, _)| minutes),
+        minutes: minutes_and_word_count.map(|(minutes, _)| minutes),
         is_secondary,
         is_usage,
     })
@@ -212,9 +219,9 @@ fn parse_window_minutes(word: &str) -> Option<u32> {
         "monthly" => Some(43_200),
         "annual" => Some(525_600),
         word => {
-            let digits = word.find(|c: char| !c.is_ascii_digit())?;
-            let amount: u32 = word[..digits].parse().ok()?;
-            match word[digits..].trim_start_matches('-') {
+            let digit_count = word.find(|c: char| !c.is_ascii_digit())?;
+            let amount: u32 = word[..digit_count].parse().ok()?;
+            match word[digit_count..].trim_start_matches('-') {
                 "m" | "min" => Some(amount),
                 "h" | "hour" | "hours" => amount.checked_mul(60),
                 "d" | "day" | "days" => amount.checked_mul(1_440),
@@ -222,7 +229,7 @@ fn parse_window_minutes(word: &str) -> Option<u32> {
             }
         }
     }
-    .filter(|minutes| (1..=5_256_000).contains(minutes))
+    .filter(|minutes| (1..=MAX_WINDOW_MINUTES).contains(minutes))
 }
 
 #[cfg(test)]
@@ -230,7 +237,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> Vec<String> {
-        let fields = split(text);
+        let fields = split_fields(text);
         let line = |field: &StatusField| format!("{}={}", field.text, field.lines.join("|"));
         fields.iter().map(line).collect()
     }
@@ -286,7 +293,7 @@ on 24 Nov)
     #[test]
     fn the_lines_of_an_unclosed_bracket_are_limited() {
         let text = format!("Weekly limit: (\n{}", "x\n".repeat(100_000));
-        let fields = split(&text);
+        let fields = split_fields(&text);
         assert_eq!((fields.len(), fields[0].lines.len()), (1, MAX_LINES));
     }
 

@@ -1,7 +1,7 @@
 //! Parses the figures in a status text: percentages, reset times.
 
 use super::error::StatusTextError;
-use super::fields::strip_word;
+use super::fields::strip_prefix_ignoring_case;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::time_format::{self, Day, WallTime};
 use chrono::{DateTime, Datelike, Duration, NaiveDate, NaiveTime, Utc};
@@ -24,37 +24,38 @@ impl ResetContext {
     ///
     /// Lines of a value may end inside a word. The lines are first joined by blanks; if that gives no
     /// valid value, they are joined without blanks.
-    pub(super) fn read(
+    pub(super) fn parse_figure(
         self,
         lines: &[&str],
         minutes: Option<u32>,
     ) -> Result<WindowFigure, StatusTextError> {
-        self.read_value(&lines.join(" "), minutes).or_else(|error| {
-            let is_wrapped = lines.len() > 1;
-            // A narrow terminal breaks lines within words.
-            let unbroken = is_wrapped.then(|| insert_blanks(&lines.concat()));
-            unbroken
-                .and_then(|value| self.read_value(&value, minutes).ok())
-                .ok_or(error)
-        })
+        self.parse_unwrapped_figure(&lines.join(" "), minutes)
+            .or_else(|error| {
+                let is_wrapped = lines.len() > 1;
+                // A narrow terminal breaks lines within words.
+                let joined_value = is_wrapped.then(|| separate_letters_and_digits(&lines.concat()));
+                joined_value
+                    .and_then(|value| self.parse_unwrapped_figure(&value, minutes).ok())
+                    .ok_or(error)
+            })
     }
 
-    fn read_value(
+    fn parse_unwrapped_figure(
         self,
         value: &str,
         minutes: Option<u32>,
     ) -> Result<WindowFigure, StatusTextError> {
-        let bad_time = |text: &str| StatusTextError::BadTime(excerpt(text));
+        let bad_time_error = |text: &str| StatusTextError::BadTime(excerpt(text));
         let (used_percent, rest) =
             parse_used_percent(value).ok_or_else(|| StatusTextError::BadFigure(excerpt(value)))?;
-        let time = parse_reset_time(rest).ok_or_else(|| bad_time(rest.trim()))?;
-        let instant = |time| {
+        let time = parse_reset_time(rest).ok_or_else(|| bad_time_error(rest.trim()))?;
+        let to_instant = |time| {
             self.resolve_reset(time, minutes)
-                .ok_or_else(|| bad_time(time))
+                .ok_or_else(|| bad_time_error(time))
         };
         Ok(WindowFigure {
             used_percent,
-            resets_at: time.map(instant).transpose()?,
+            resets_at: time.map(to_instant).transpose()?,
         })
     }
 
@@ -71,11 +72,11 @@ impl ResetContext {
                 let next = zone.next_occurrence(time, None, &now);
                 let latest = length
                     .filter(|length| *length < Duration::hours(24))
-                    // Ten minutes for clocks that differ.
+                    // A window cannot reset later than its length from now; clocks may differ by ten minutes.
                     .map(|length| now + length + Duration::minutes(10));
                 if latest.is_some_and(|latest| next > latest) {
-                    let from = now.checked_sub_signed(Duration::hours(24))?;
-                    return Some(zone.next_occurrence(time, None, &from));
+                    let day_before = now.checked_sub_signed(Duration::hours(24))?;
+                    return Some(zone.next_occurrence(time, None, &day_before));
                 }
                 Some(next)
             }
@@ -94,16 +95,17 @@ impl ResetContext {
 
 /// Parses `[bar] 88% left` or `12 % used`. Returns the used percentage and the rest of the value.
 fn parse_used_percent(value: &str) -> Option<(f64, &str)> {
-    let is_block = |c: char| c.is_whitespace() || ('\u{2580}'..='\u{259f}').contains(&c);
+    let is_bar_char = |c: char| c.is_whitespace() || ('\u{2580}'..='\u{259f}').contains(&c);
     let figure = match value.strip_prefix('[') {
         Some(bar) => bar.split_once(']')?.1.trim_start(),
-        None => value.trim_start_matches(is_block),
+        None => value.trim_start_matches(is_bar_char),
     };
-    let end = figure.find(|c: char| !c.is_ascii_digit() && !".,".contains(c))?;
-    let percent: f64 = figure[..end].replace(',', ".").parse().ok()?;
-    let rest = figure[end..].trim_start().strip_prefix('%')?.trim_start();
-    let end = rest.find(|c: char| !c.is_alphabetic());
-    let (word, rest) = rest.split_at(end.unwrap_or(rest.len()));
+    let number_end = figure.find(|c: char| !c.is_ascii_digit() && !".,".contains(c))?;
+    let percent: f64 = figure[..number_end].replace(',', ".").parse().ok()?;
+    let after_number = figure[number_end..].trim_start();
+    let words = after_number.strip_prefix('%')?.trim_start();
+    let word_end = words.find(|c: char| !c.is_alphabetic());
+    let (word, rest) = words.split_at(word_end.unwrap_or(words.len()));
     let used = match word.to_lowercase().as_str() {
         "left" | "remaining" => 100.0 - percent,
         "used" => percent,
@@ -119,8 +121,8 @@ fn parse_used_percent(value: &str) -> Option<(f64, &str)> {
     reason = "no reset and no grammar are two cases"
 )]
 fn parse_reset_time(rest: &str) -> Option<Option<&str>> {
-    let is_between = |c: char| !c.is_alphanumeric() && !"()".contains(c);
-    let rest = rest.trim_start_matches(is_between);
+    let is_separator = |c: char| !c.is_alphanumeric() && !"()".contains(c);
+    let rest = rest.trim_start_matches(is_separator);
     if rest.is_empty() {
         return Some(None);
     }
@@ -132,7 +134,7 @@ fn parse_reset_time(rest: &str) -> Option<Option<&str>> {
         }
         None => rest,
     };
-    let time = strip_word(inner.trim(), "resets")?;
+    let time = strip_prefix_ignoring_case(inner.trim(), "resets")?;
     Some(Some(time.trim_start_matches([':', ' ']).trim_end()))
 }
 
@@ -142,7 +144,7 @@ fn resolve_date(
     year: Option<i32>,
     (month, day): (u32, u32),
     time: NaiveTime,
-    length: Duration,
+    window_length: Duration,
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> Option<Timestamp> {
@@ -152,40 +154,45 @@ fn resolve_date(
         .filter_map(|year| NaiveDate::from_ymd_opt(year, month, day))
         .map(|date| {
             let (first, second) = zone.resolve_local(date.and_time(time));
-            second.filter(|_| first < *now).unwrap_or(first)
+            match second {
+                // Daylight saving repeats the time, and its first occurrence has passed.
+                Some(second) if first < *now => second,
+                _ => first,
+            }
         })
         .collect();
     if year.is_some() {
         return candidates.first().copied();
     }
     // Two days of tolerance: clocks differ, and the zone may have changed since the user copied the text.
-    let latest = *now + length + Duration::days(2);
-    let mut in_reach = candidates
+    let latest = *now + window_length + Duration::days(2);
+    let mut reachable = candidates
         .iter()
         .filter(|at| **at >= *now && **at <= latest);
-    let passed = candidates.iter().rev().find(|at| **at < *now);
-    in_reach.next().or(passed).copied()
+    let last_passed = candidates.iter().rev().find(|at| **at < *now);
+    reachable.next().or(last_passed).copied()
 }
 
-/// Inserts blanks between letters and digits, as in `resets08:06on24Nov`.
-fn insert_blanks(text: &str) -> String {
+/// Inserts blanks between letters and digits: `resets08:06on24Nov` becomes `resets 08:06 on 24 Nov`.
+fn separate_letters_and_digits(text: &str) -> String {
     let mut separated = String::with_capacity(text.len() * 2);
-    let mut before = ' ';
+    let mut previous = ' ';
     for c in text.chars() {
-        let is_boundary = (before.is_alphabetic() && c.is_ascii_digit())
-            || (before.is_ascii_digit() && c.is_alphabetic());
+        let is_boundary = (previous.is_alphabetic() && c.is_ascii_digit())
+            || (previous.is_ascii_digit() && c.is_alphabetic());
         if is_boundary {
             separated.push(' ');
         }
         separated.push(c);
-        before = c;
+        previous = c;
     }
     separated
 }
 
-/// Returns the first 60 characters of `text`, for an error message.
+/// Returns the beginning of `text`, for an error message.
 pub(super) fn excerpt(text: &str) -> String {
-    let mut short: String = text.chars().take(60).collect();
+    const MAX_CHARS: usize = 60;
+    let mut short: String = text.chars().take(MAX_CHARS).collect();
     if short.len() < text.len() {
         short.push('…');
     }

@@ -43,11 +43,17 @@ pub(crate) fn apply_changes<E: From<DatabaseError>>(
     let connection = database::open_for_changes(path)?;
     database::try_in_transaction(connection, path, |transaction| {
         let schema = Schema::read(transaction).sqlite_context("read", path)?;
-        changes(&mut |change| apply(transaction, &schema, change).sqlite_context("change", path))
+        changes(&mut |change| {
+            apply_change(transaction, &schema, change).sqlite_context("change", path)
+        })
     })
 }
 
-fn apply(connection: &Connection, schema: &Schema, change: &RowChange) -> rusqlite::Result<()> {
+fn apply_change(
+    connection: &Connection,
+    schema: &Schema,
+    change: &RowChange,
+) -> rusqlite::Result<()> {
     match change {
         RowChange::Path { id, path, archived } => {
             connection
@@ -55,7 +61,7 @@ fn apply(connection: &Connection, schema: &Schema, change: &RowChange) -> rusqli
                 .execute([id, path])?;
             set_archived(connection, schema, id, *archived)
         }
-        RowChange::Insert(row) => insert(connection, schema, row),
+        RowChange::Insert(row) => insert_row(connection, schema, row),
         RowChange::Name { id, name } => set_name(connection, schema, id, name),
         RowChange::Mode { id, mode } => {
             let sql = "UPDATE threads SET history_mode=?2 WHERE id=?1";
@@ -71,12 +77,12 @@ pub(super) fn set_archived(
     id: &str,
     archived: bool,
 ) -> rusqlite::Result<()> {
-    if schema.has("archived") {
+    if schema.has_column("archived") {
         connection
             .prepare_cached("UPDATE threads SET archived=?2 WHERE id=?1 AND archived<>?2")?
             .execute(params![id, archived])?;
     }
-    if schema.has("archived_at") {
+    if schema.has_column("archived_at") {
         connection
             .prepare_cached(
                 "UPDATE threads SET archived_at=CASE WHEN ?2 THEN \
@@ -87,8 +93,8 @@ pub(super) fn set_archived(
     Ok(())
 }
 
-fn insert(connection: &Connection, schema: &Schema, row: &RowValues) -> rusqlite::Result<()> {
-    match schema.required_columns().find(|name| !row.has(name)) {
+fn insert_row(connection: &Connection, schema: &Schema, row: &RowValues) -> rusqlite::Result<()> {
+    match schema.required_columns().find(|name| !row.has_column(name)) {
         Some(missing) => Err(rusqlite::Error::InvalidColumnName(missing.to_owned())),
         None => row.insert_into(connection, schema).map(|_| ()),
     }
@@ -100,8 +106,8 @@ fn set_name(
     id: &str,
     name: &str,
 ) -> rusqlite::Result<()> {
-    // Codex lists an old conversation by its title, a paginated one by its name (0.169).
-    let mode: Option<String> = if schema.has("history_mode") {
+    // Codex 0.169 lists an old conversation by its title, a paginated one by its name.
+    let mode: Option<String> = if schema.has_column("history_mode") {
         connection.query_row(
             "SELECT history_mode FROM threads WHERE id=?1",
             [id],
@@ -111,8 +117,8 @@ fn set_name(
         None
     };
     let column = match mode.as_deref() {
-        Some(PAGINATED) if schema.has("name") => "name",
-        _ if schema.has("title") => "title",
+        Some(PAGINATED) if schema.has_column("name") => "name",
+        _ if schema.has_column("title") => "title",
         _ => return Ok(()),
     };
     connection

@@ -2,7 +2,7 @@
 //! rows is not read as a whole.
 
 use super::filter::ThreadFilter;
-use super::list_sql::find_few_in_folder;
+use super::list_sql::find_few_ids_in_folder;
 use super::rows::PAGINATED;
 use super::schema::{Schema, Values};
 use crate::codex::database::DatabaseError;
@@ -62,16 +62,16 @@ pub(crate) fn list_as<T>(
     mut convert: impl FnMut(ListedThread) -> T,
 ) -> Result<Vec<T>, DatabaseError> {
     let names: Vec<_> = VALUES.split(' ').collect();
-    database_view::read(path, |connection| {
+    database_view::run_query(path, |connection| {
         let schema = Schema::read(connection)?;
         if !schema.has_threads() {
             return Ok(Vec::new());
         }
-        let few = match filter.folders.as_deref() {
-            Some([folder]) => find_few_in_folder(connection, folder)?,
+        let ids_in_folder = match filter.folders.as_deref() {
+            Some([folder]) => find_few_ids_in_folder(connection, folder)?,
             _ => None,
         };
-        let (sql, values) = schema.build_query(&names, filter, few.as_deref());
+        let (sql, values) = schema.build_list_query(&names, filter, ids_in_folder.as_deref());
         let mut statement = connection.prepare(&sql)?;
         let rows = statement.query_map(params_from_iter(values), |row| {
             Ok(convert(build_listed_thread(&Values::new(&names, row))))
@@ -91,26 +91,26 @@ pub(crate) struct ThreadCounts {
 /// # Errors
 /// The database cannot be read.
 pub(crate) fn count(path: &Path) -> Result<ThreadCounts, DatabaseError> {
-    database_view::read(path, |connection| {
+    database_view::run_query(path, |connection| {
         let schema = Schema::read(connection)?;
         if !schema.has_threads() {
             return Ok(ThreadCounts::default());
         }
-        let number = |sql: &str| connection.query_row(sql, [], |row| row.get(0));
-        let archived = if schema.has("archived") {
+        let query_number = |sql: &str| connection.query_row(sql, [], |row| row.get(0));
+        let archived = if schema.has_column("archived") {
             // By an index of Codex.
-            number("SELECT count(*) FROM threads WHERE archived = 1")?
+            query_number("SELECT count(*) FROM threads WHERE archived = 1")?
         } else {
             0
         };
         Ok(ThreadCounts {
-            all: number("SELECT count(*) FROM threads")?,
+            all: query_number("SELECT count(*) FROM threads")?,
             archived,
         })
     })
 }
 
-/// The values from which a [`ListedThread`] is made; see [`Schema::select`].
+/// The values from which a [`ListedThread`] is made; see [`Schema::select_sql`].
 const VALUES: &str = "id rollout_path name title_line message_line history_mode cwd git_branch \
     model source thread_source creator_account_id creator_user_id parent agent_nickname created_ms updated_ms \
     tokens_used archived";
@@ -123,7 +123,7 @@ fn build_listed_thread(values: &Values<'_>) -> ListedThread {
     ListedThread {
         id: text("id"),
         rollout_path: text("rollout_path"),
-        // Codex takes the name of a conversation in the old form from its index of names only (0.169).
+        // Codex 0.169 takes the name of a conversation in the old form from its index of names only.
         has_name: is_paginated && !name.trim().is_empty(),
         title: choose_title(
             &name,
@@ -161,9 +161,9 @@ fn choose_title(name: &str, title: &str, first_message: &str, is_paginated: bool
     line.unwrap_or_default().to_owned()
 }
 
-/// Codex records the source of a subagent as JSON, that of other conversations as a word (0.169).
-fn normalize_source(source: &str, kind: &str) -> String {
-    if kind == "subagent" || source.contains("\"subagent\"") {
+/// Returns the source as one word. Codex 0.169 records that of a subagent as JSON, that of others as a word.
+fn normalize_source(source: &str, thread_source: &str) -> String {
+    if thread_source == "subagent" || source.contains("\"subagent\"") {
         "subagent".to_owned()
     } else {
         source.trim_matches('"').to_owned()

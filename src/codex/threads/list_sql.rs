@@ -5,14 +5,14 @@ use super::schema::Schema;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-/// Codex's index of conversations by folder (0.169).
+/// The index of conversations by folder in Codex 0.169.
 pub(super) const FOLDER_INDEX: &str = "idx_threads_archived_cwd_updated_at_ms";
 
 /// The number of conversations below which it is faster to find each by its id than to read the list in its order.
 const MAX_LOOKUPS: usize = 2000;
 
 impl Schema {
-    fn subagent_condition(&self) -> String {
+    fn subagent_condition_sql(&self) -> String {
         let (source, kind) = (self.column("source"), self.column("thread_source"));
         format!(
             "(coalesce({kind}, '') = 'subagent' OR coalesce({source}, '') LIKE '%\"subagent\"%')"
@@ -20,22 +20,22 @@ impl Schema {
     }
 
     /// Returns the statement that lists the conversations selected by `filter`, and the values of its parameters. It
-    /// selects `columns`; see [`Schema::select`]. `in_folder` has the ids of the conversations in the filter's folder,
-    /// if they are known.
-    pub(super) fn build_query(
+    /// selects `columns`; see [`Schema::select_sql`]. `ids_in_folder` has the ids of the conversations in the filter's
+    /// folder, if they are known.
+    pub(super) fn build_list_query(
         &self,
         columns: &[&str],
         filter: &ThreadFilter,
-        in_folder: Option<&[String]>,
+        ids_in_folder: Option<&[String]>,
     ) -> (String, Vec<Value>) {
-        let mut clauses = self.build_conditions(filter, in_folder);
-        let mut sql = self.select(columns);
+        let mut clauses = self.build_conditions(filter, ids_in_folder);
+        let mut sql = self.select_sql(columns);
         if !clauses.sql.is_empty() {
             sql.push_str(" WHERE ");
             sql.push_str(&clauses.sql.join(" AND "));
         }
         sql.push_str(" ORDER BY ");
-        sql.push_str(&self.order_clause(filter.order));
+        sql.push_str(&self.order_sql(filter.order));
         if let Some(limit) = filter.limit {
             sql.push_str(" LIMIT ?");
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -44,35 +44,38 @@ impl Schema {
         (sql, clauses.values)
     }
 
-    fn order_clause(&self, order: ThreadOrder) -> String {
-        let (updated, created) = (self.updated_column().0, self.created_column().0);
+    fn order_sql(&self, order: ThreadOrder) -> String {
+        let (updated, _) = self.updated_column_and_unit();
+        let (created, _) = self.created_column_and_unit();
         match order {
             ThreadOrder::Updated => format!("{updated} DESC, t.id DESC"),
             ThreadOrder::Created => format!("{created} DESC, t.id DESC"),
             ThreadOrder::Tokens => format!("{} DESC, t.id DESC", self.column("tokens_used")),
             ThreadOrder::Title => format!("{}, t.id", self.column("title")),
-            ThreadOrder::Project => format!("{}, {updated} DESC, t.id DESC", self.column("cwd")),
+            ThreadOrder::Project => {
+                format!("{}, {updated} DESC, t.id DESC", self.column("cwd"))
+            }
         }
     }
 
-    fn build_conditions(&self, filter: &ThreadFilter, in_folder: Option<&[String]>) -> Clauses {
+    fn build_conditions(&self, filter: &ThreadFilter, ids_in_folder: Option<&[String]>) -> Clauses {
         let mut clauses = Clauses::default();
         if let Some(ids) = &filter.ids {
             clauses.add_ids(ids);
         }
         if let Some(parents) = &filter.parents {
-            self.add_parents(&mut clauses, parents);
+            self.add_parent_condition(&mut clauses, parents);
         }
-        match (in_folder, &filter.folders) {
+        match (ids_in_folder, &filter.folders) {
             // SQLite would choose the index of the order and check the folder of each row.
             (Some(ids), _) => clauses.add_ids(ids),
-            (None, Some(folders)) => self.add_folders(&mut clauses, folders),
+            (None, Some(folders)) => self.add_folder_condition(&mut clauses, folders),
             (None, None) => {}
         }
         if let Some(account) = &filter.account {
-            self.add_account(&mut clauses, account);
+            self.add_account_condition(&mut clauses, account);
         }
-        let (updated, unit) = self.updated_column();
+        let (updated, unit) = self.updated_column_and_unit();
         for (time, sign) in [(filter.since_ms, ">="), (filter.until_ms, "<")] {
             if let Some(time) = time {
                 clauses.sql.push(format!("{updated} {sign} ?"));
@@ -87,7 +90,7 @@ impl Schema {
             clauses.sql.push(format!("{} = 1", self.column("archived")));
         }
         if filter.only_subagents {
-            clauses.sql.push(self.subagent_condition());
+            clauses.sql.push(self.subagent_condition_sql());
         }
         if let Some(branch) = &filter.branch {
             let condition = format!("{} = ?", self.column("git_branch"));
@@ -96,12 +99,12 @@ impl Schema {
         if filter.without_subagents {
             clauses
                 .sql
-                .push(format!("NOT {}", self.subagent_condition()));
+                .push(format!("NOT {}", self.subagent_condition_sql()));
         }
         clauses
     }
 
-    fn add_parents(&self, clauses: &mut Clauses, parents: &[String]) {
+    fn add_parent_condition(&self, clauses: &mut Clauses, parents: &[String]) {
         let ids = "(SELECT value FROM json_each(?))";
         let condition = if self.has_edges {
             format!(
@@ -109,12 +112,13 @@ impl Schema {
                  WHERE parent_thread_id IN {ids})"
             )
         } else {
+            // Matches no conversation: this version of Codex records no parents.
             format!("NULL IN {ids}")
         };
         clauses.add(&condition, [to_json_array(parents)]);
     }
 
-    fn add_folders(&self, clauses: &mut Clauses, folders: &[String]) {
+    fn add_folder_condition(&self, clauses: &mut Clauses, folders: &[String]) {
         let cwd = self.column("cwd");
         let prefixes: Vec<_> = folders
             .iter()
@@ -130,37 +134,37 @@ impl Schema {
         );
     }
 
-    fn add_account(&self, clauses: &mut Clauses, account: &AccountFilter) {
-        let mut same = Vec::new();
+    fn add_account_condition(&self, clauses: &mut Clauses, account: &AccountFilter) {
+        let mut creator_conditions = Vec::new();
         let mut values = Vec::new();
         let (account_id, user_id) = (&account.account_id, &account.user_id);
         if let Some(id) = account_id {
-            same.push(format!("{} = ?", self.column("creator_account_id")));
+            creator_conditions.push(format!("{} = ?", self.column("creator_account_id")));
             values.push(id.clone());
         }
         if let Some(id) = user_id {
-            let user = self.column("creator_user_id");
-            // Older versions recorded no user.
-            let is_optional = account_id.is_some();
-            let unknown = if is_optional { "?" } else { "''" };
-            same.push(format!("coalesce({user}, {unknown}) = ?"));
-            values.extend(is_optional.then(|| id.clone()));
+            let user_column = self.column("creator_user_id");
+            // Older versions recorded no user. Such a conversation matches by its account, if that is known.
+            let may_be_unknown = account_id.is_some();
+            let default_user = if may_be_unknown { "?" } else { "''" };
+            creator_conditions.push(format!("coalesce({user_column}, {default_user}) = ?"));
+            values.extend(may_be_unknown.then(|| id.clone()));
             values.push(id.clone());
         }
-        let created = if same.is_empty() {
+        let is_creator = if creator_conditions.is_empty() {
             "0".to_owned()
         } else {
             format!(
                 "({} AND t.id NOT IN (SELECT value FROM json_each(?)))",
-                same.join(" AND ")
+                creator_conditions.join(" AND ")
             )
         };
-        if !same.is_empty() {
+        if !creator_conditions.is_empty() {
             values.push(to_json_array(&account.launched_by_others));
         }
         values.push(to_json_array(&account.launched));
         clauses.add(
-            &format!("({created} OR t.id IN (SELECT value FROM json_each(?)))"),
+            &format!("({is_creator} OR t.id IN (SELECT value FROM json_each(?)))"),
             values,
         );
     }
@@ -168,34 +172,34 @@ impl Schema {
 
 /// Returns a folder with one separator at its end: `\` for a path of Windows, else `/`.
 fn with_separator(folder: &str) -> String {
-    let is_of_windows = folder.get(1..3) == Some(":\\") || folder.starts_with("\\\\");
-    let separator = if is_of_windows { '\\' } else { '/' };
+    let is_windows_path = folder.get(1..3) == Some(":\\") || folder.starts_with("\\\\");
+    let separator = if is_windows_path { '\\' } else { '/' };
     format!("{}{separator}", folder.trim_end_matches(separator))
 }
 
 /// Returns the ids of the conversations in a folder or below it, from an index of Codex's table. `None` if there are
 /// many or the table has no such index: then reading the whole list in order is faster.
-pub(super) fn find_few_in_folder(
+pub(super) fn find_few_ids_in_folder(
     connection: &Connection,
     folder: &str,
 ) -> rusqlite::Result<Option<Vec<String>>> {
-    let find = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?1";
-    let count: i64 = connection.query_row(find, [FOLDER_INDEX], |row| row.get(0))?;
+    let count_sql = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?1";
+    let index_count: i64 = connection.query_row(count_sql, [FOLDER_INDEX], |row| row.get(0))?;
     // `INDEXED BY` fails without the index, which older versions do not have.
-    if count == 0 {
+    if index_count == 0 {
         return Ok(None);
     }
     let prefix = with_separator(folder);
     let (parent, separator) = prefix.split_at(prefix.len() - 1);
     // `0` follows `/`, and `]` follows `\`, so this is the range of the paths that begin with the folder.
-    let end = format!("{parent}{}", if separator == "/" { '0' } else { ']' });
+    let range_end = format!("{parent}{}", if separator == "/" { '0' } else { ']' });
     let sql = format!(
         "SELECT id FROM threads INDEXED BY {FOLDER_INDEX} WHERE archived IN (0, 1) AND cwd = ?1 AND cwd <> '' \
          UNION ALL SELECT id FROM threads INDEXED BY {FOLDER_INDEX} \
          WHERE archived IN (0, 1) AND cwd >= ?2 AND cwd < ?3 LIMIT {MAX_LOOKUPS}"
     );
     let mut statement = connection.prepare(&sql)?;
-    let rows = statement.query_map([parent, &prefix, &end], |row| row.get(0))?;
+    let rows = statement.query_map([parent, &prefix, &range_end], |row| row.get(0))?;
     let ids: Vec<String> = rows.collect::<rusqlite::Result<_>>()?;
     Ok(Some(ids).filter(|ids| ids.len() < MAX_LOOKUPS))
 }

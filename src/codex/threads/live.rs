@@ -58,12 +58,12 @@ pub(crate) fn rebase_rollout_paths(
     to: &Path,
 ) -> Result<usize, DatabaseError> {
     // With the separator, so that `/home/a` does not match `/home/ab`.
-    let beginning = |folder: &Path| format!("{}{MAIN_SEPARATOR}", folder.display());
+    let with_separator = |folder: &Path| format!("{}{MAIN_SEPARATOR}", folder.display());
     change_in_transaction(database, |transaction| {
         transaction.execute(
             "UPDATE threads SET rollout_path = ?2 || substr(rollout_path, length(?1) + 1) \
              WHERE substr(rollout_path, 1, length(?1)) = ?1",
-            params![beginning(from), beginning(to)],
+            params![with_separator(from), with_separator(to)],
         )
     })
 }
@@ -77,19 +77,19 @@ pub(crate) fn set_names(
     is_given: impl Fn(&str, &str, [&str; 2]) -> bool,
 ) -> Result<usize, DatabaseError> {
     change_in_transaction(database, |transaction| {
-        let listed_rows = "SELECT title, first_user_message FROM threads \
+        let sql = "SELECT title, first_user_message FROM threads \
                      WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2";
         // On a schema without these columns Codex reads names from `session_index.jsonl` only.
-        let Ok(mut listed_rows) = transaction.prepare(listed_rows) else {
+        let Ok(mut select) = transaction.prepare(sql) else {
             return Ok(0);
         };
         let mut changed = 0;
         for (id, name) in names {
-            let row = listed_rows.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
+            let row = select.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
             let row: Option<[String; 2]> = row.optional()?;
             if row.is_some_and(|row| is_given(id, name, row.each_ref().map(String::as_str))) {
-                let sql = "UPDATE threads SET name=?2 WHERE id=?1";
-                changed += transaction.execute(sql, [id, name])?;
+                let update = "UPDATE threads SET name=?2 WHERE id=?1";
+                changed += transaction.execute(update, [id, name])?;
             }
         }
         Ok(changed)
@@ -124,7 +124,7 @@ pub(crate) fn delete_projections(
     rollout_ids: &[&str],
 ) -> Result<(), DatabaseError> {
     change_in_transaction(database, |transaction| {
-        staged::delete_projections_in(transaction, rollout_ids)
+        staged::delete_projection_rows(transaction, rollout_ids)
     })
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn map_project_folders(
     let from = from.trim_end_matches(['/', '\\']);
     let to = to.trim_end_matches(['/', '\\']);
     // Without its separator, the root of a file system has no name, and `C:` is the current folder of the drive.
-    let folder = match to {
+    let target_folder = match to {
         "" => "/".to_owned(),
         drive if drive.ends_with(':') => format!("{drive}\\"),
         _ => to.to_owned(),
@@ -151,7 +151,7 @@ pub(crate) fn map_project_folders(
                             ELSE ?2 || replace(substr(cwd, length(?1) + 1), '\\', '/') END \
              WHERE (cwd = ?1 OR substr(cwd, 1, length(?1) + 1) IN (?1 || '/', ?1 || '\\')) \
              AND ?1 <> '' AND ?1 <> ?2",
-            params![from, to, folder],
+            params![from, to, target_folder],
         )
     })
 }

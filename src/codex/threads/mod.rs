@@ -24,7 +24,7 @@ pub(crate) use self::changes::{RowChange, apply_changes};
 pub(crate) use self::filter::{AccountFilter, ThreadFilter, ThreadOrder};
 pub(crate) use self::list::{ListedThread, ThreadCounts, count, list, list_as};
 pub(crate) use self::row_values::RowValues;
-pub(crate) use self::rows::{PAGINATED, ThreadRow, find_subagents, fold_rows};
+pub(crate) use self::rows::{PAGINATED, ThreadRow, find_subagent_ids, fold_rows};
 pub(crate) use self::state_database::{
     find_databases, find_state_database, find_state_folder, list_databases,
 };

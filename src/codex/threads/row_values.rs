@@ -27,7 +27,7 @@ impl RowValues {
         self.0.insert(column.to_owned(), RowValue(value.into()));
     }
 
-    pub(super) fn has(&self, column: &str) -> bool {
+    pub(super) fn has_column(&self, column: &str) -> bool {
         self.0.contains_key(column)
     }
 
@@ -43,14 +43,14 @@ impl RowValues {
         connection: &Connection,
         schema: &Schema,
     ) -> rusqlite::Result<usize> {
-        let existing_columns = self.0.iter().filter(|(name, _)| schema.has(name));
+        let existing_columns = self.0.iter().filter(|(name, _)| schema.has_column(name));
         let (names, values): (Vec<_>, Vec<_>) = existing_columns
             .map(|(name, RowValue(value))| (format!("\"{name}\""), value))
             .unzip();
-        let places = vec!["?"; names.len()].join(",");
+        let placeholders = vec!["?"; names.len()].join(",");
         let sql = format!(
             // Codex may have added the row in the meantime. Its row is newer.
-            "INSERT OR IGNORE INTO threads({}) VALUES({places})",
+            "INSERT OR IGNORE INTO threads({}) VALUES({placeholders})",
             names.join(",")
         );
         connection

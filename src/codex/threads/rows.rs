@@ -62,31 +62,32 @@ impl ThreadRow {
     }
 }
 
-/// Folds the rows of the table with `each`, in descending order of their ids. Rows are read one by one,
-/// because a table may be larger than memory. The fold starts with `start()`, and starts again if the database
-/// changed during the walk. `None` if the database has no table of conversations. Creates no file beside the database.
+/// Folds the rows of the table with `add_row`, in descending order of their ids. Rows are read one by one,
+/// because a table may be larger than memory. The fold starts with `new_accumulator()`, and starts again if the
+/// database changed during the walk. `None` if the database has no table of conversations. Creates no file beside the
+/// database.
 pub(crate) fn fold_rows<T>(
     path: &Path,
-    start: impl Fn() -> T,
-    mut each: impl FnMut(&mut T, ThreadRow),
+    new_accumulator: impl Fn() -> T,
+    mut add_row: impl FnMut(&mut T, ThreadRow),
 ) -> Result<Option<T>, DatabaseError> {
     let names: Vec<_> = VALUES.split(' ').collect();
-    database_view::read(path, |connection| {
+    database_view::run_query(path, |connection| {
         let schema = Schema::read(connection)?;
         if !schema.has_threads() {
             return Ok(None);
         }
-        let sql = format!("{} ORDER BY t.id DESC", schema.select(&names));
+        let sql = format!("{} ORDER BY t.id DESC", schema.select_sql(&names));
         let mut statement = connection.prepare(&sql)?;
         let mut rows = statement.query([])?;
-        let mut gathered = start();
+        let mut accumulator = new_accumulator();
         while let Some(row) = rows.next()? {
             let row = build_thread_row(&Values::new(&names, row));
             if !row.id.is_empty() {
-                each(&mut gathered, row);
+                add_row(&mut accumulator, row);
             }
         }
-        Ok(Some(gathered))
+        Ok(Some(accumulator))
     })
 }
 
@@ -94,8 +95,8 @@ pub(crate) fn fold_rows<T>(
 ///
 /// # Errors
 /// The database cannot be read.
-pub(crate) fn find_subagents(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
-    database_view::read(path, |connection| {
+pub(crate) fn find_subagent_ids(path: &Path, id: &str) -> Result<Vec<String>, DatabaseError> {
+    database_view::run_query(path, |connection| {
         if !Schema::read(connection)?.has_edges {
             return Ok(Vec::new());
         }
@@ -110,7 +111,7 @@ pub(crate) fn find_subagents(path: &Path, id: &str) -> Result<Vec<String>, Datab
     })
 }
 
-/// The values from which a [`ThreadRow`] is made; see [`Schema::select`].
+/// The values from which a [`ThreadRow`] is made; see [`Schema::select_sql`].
 const VALUES: &str = "id rollout_path created_ms updated_ms title name first_user_message archived \
     history_mode cwd creator_account_id";
 

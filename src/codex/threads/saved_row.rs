@@ -16,7 +16,7 @@ use std::path::Path;
 /// # Errors
 /// The database cannot be read, or has no table `threads`.
 pub(crate) fn read(path: &Path, id: &str) -> Result<Option<RowValues>, DatabaseError> {
-    database_view::read(path, |connection| {
+    database_view::run_query(path, |connection| {
         let mut select = connection.prepare("SELECT * FROM threads WHERE id=?1 COLLATE NOCASE")?;
         let names: Vec<String> = select.column_names().map(Into::into).collect();
         let mut rows = select.query([id])?;
@@ -36,7 +36,7 @@ pub(crate) fn read(path: &Path, id: &str) -> Result<Option<RowValues>, DatabaseE
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.
 pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
-    database::run_in_transaction(open(path)?, path, |transaction| {
+    database::run_in_transaction(open_without_foreign_keys(path)?, path, |transaction| {
         let sql = "DELETE FROM threads WHERE id=?1 COLLATE NOCASE";
         transaction.execute(sql, [id]).map(drop)
     })
@@ -48,7 +48,7 @@ pub(crate) fn delete(path: &Path, id: &str) -> Result<(), DatabaseError> {
 /// # Errors
 /// SQLite fails, or another process locks the database for more than five seconds.
 pub(crate) fn insert(path: &Path, row: &RowValues) -> Result<(), DatabaseError> {
-    database::run_in_transaction(open(path)?, path, |transaction| {
+    database::run_in_transaction(open_without_foreign_keys(path)?, path, |transaction| {
         if row.insert_into(transaction, &Schema::read(transaction)?)? > 0 {
             staged::fill_missing_times(transaction);
         }
@@ -56,7 +56,7 @@ pub(crate) fn insert(path: &Path, row: &RowValues) -> Result<(), DatabaseError> 
     })
 }
 
-fn open(path: &Path) -> Result<Connection, DatabaseError> {
+fn open_without_foreign_keys(path: &Path) -> Result<Connection, DatabaseError> {
     let connection = database::open_for_changes(path)?;
     // Rows of other tables that belong to the conversation must stay for its return.
     connection

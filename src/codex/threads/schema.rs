@@ -4,6 +4,9 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
 
+/// The number of characters that are read of a text of which only the first line is shown.
+const MAX_LINE_CHARS: usize = 500;
+
 /// The tables and columns that this version of Codex has.
 pub(super) struct Schema {
     /// The columns of the table `threads`; true for those in which a new row needs a value.
@@ -16,7 +19,7 @@ impl Schema {
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let sql = "SELECT name, \"notnull\", dflt_value IS NULL, pk > 0 FROM pragma_table_info(?1)";
         let mut statement = connection.prepare(sql)?;
-        let mut columns = |table: &str| {
+        let mut read_columns = |table: &str| {
             let rows = statement.query_map([table], |row| {
                 let (not_null, no_default, is_key): (bool, bool, bool) =
                     (row.get(1)?, row.get(2)?, row.get(3)?);
@@ -24,7 +27,8 @@ impl Schema {
             })?;
             rows.collect::<rusqlite::Result<HashMap<String, bool>>>()
         };
-        let (threads, edges) = (columns("threads")?, columns("thread_spawn_edges")?);
+        let threads = read_columns("threads")?;
+        let edges = read_columns("thread_spawn_edges")?;
         Ok(Self {
             columns: threads,
             has_edges: edges.contains_key("child_thread_id")
@@ -34,10 +38,10 @@ impl Schema {
 
     /// Returns true if the database has a table of conversations.
     pub(super) fn has_threads(&self) -> bool {
-        self.has("id")
+        self.has_column("id")
     }
 
-    pub(super) fn has(&self, column: &str) -> bool {
+    pub(super) fn has_column(&self, column: &str) -> bool {
         self.columns.contains_key(column)
     }
 
@@ -49,7 +53,7 @@ impl Schema {
 
     /// Returns the SQL of a column: `NULL` if this version of Codex does not have the column.
     pub(super) fn column(&self, name: &str) -> String {
-        if self.has(name) {
+        if self.has_column(name) {
             format!("t.{name}")
         } else {
             "NULL".to_owned()
@@ -58,42 +62,42 @@ impl Schema {
 
     /// Returns a time column and its unit in milliseconds. An expression of both columns would not do, because SQLite
     /// could not use Codex's index.
-    fn time_column(&self, millis: &str, seconds: &str) -> (String, i64) {
-        if self.has(millis) {
+    fn time_column_and_unit(&self, millis: &str, seconds: &str) -> (String, i64) {
+        if self.has_column(millis) {
             (self.column(millis), 1)
         } else {
             (self.column(seconds), 1000)
         }
     }
 
-    pub(super) fn updated_column(&self) -> (String, i64) {
-        self.time_column("updated_at_ms", "updated_at")
+    pub(super) fn updated_column_and_unit(&self) -> (String, i64) {
+        self.time_column_and_unit("updated_at_ms", "updated_at")
     }
 
-    pub(super) fn created_column(&self) -> (String, i64) {
-        self.time_column("created_at_ms", "created_at")
+    pub(super) fn created_column_and_unit(&self) -> (String, i64) {
+        self.time_column_and_unit("created_at_ms", "created_at")
     }
 
     /// Returns the beginning of a query for rows of the table, whose values [`Values`] reads.
-    pub(super) fn select(&self, values: &[&str]) -> String {
-        let values: Vec<_> = values.iter().map(|value| self.expression(value)).collect();
+    pub(super) fn select_sql(&self, values: &[&str]) -> String {
+        let values: Vec<_> = values.iter().map(|value| self.value_sql(value)).collect();
         format!("SELECT {} FROM threads t", values.join(", "))
     }
 
     /// Returns the SQL of a time in milliseconds. A row of an older version has its times in seconds only.
-    fn millis_expression(&self, millis: &str, seconds: &str) -> String {
+    fn millis_sql(&self, millis: &str, seconds: &str) -> String {
         let (millis, seconds) = (self.column(millis), self.column(seconds));
         format!("coalesce(nullif({millis}, 0), {seconds} * 1000)")
     }
 
     /// Returns the SQL of a value. Most values are columns, and not every version of Codex has all of them.
-    fn expression(&self, value: &str) -> String {
+    fn value_sql(&self, value: &str) -> String {
         match value {
-            "created_ms" => self.millis_expression("created_at_ms", "created_at"),
-            "updated_ms" => self.millis_expression("updated_at_ms", "updated_at"),
+            "created_ms" => self.millis_sql("created_at_ms", "created_at"),
+            "updated_ms" => self.millis_sql("updated_at_ms", "updated_at"),
             // Only first lines are shown, and a title may be a whole first message.
-            "title_line" => format!("substr({}, 1, 500)", self.column("title")),
-            "message_line" => format!("substr({}, 1, 500)", self.column("first_user_message")),
+            "title_line" => format!("substr({}, 1, {MAX_LINE_CHARS})", self.column("title")),
+            "message_line" => format!("substr({}, 1, {MAX_LINE_CHARS})", self.column("first_user_message")),
             "parent" if self.has_edges => {
                 "(SELECT e.parent_thread_id FROM thread_spawn_edges e WHERE e.child_thread_id = t.id)"
                     .to_owned()
@@ -103,7 +107,7 @@ impl Schema {
     }
 }
 
-/// The values of a row that [`Schema::select`] reads. A missing column, NULL and an unexpected type have no value.
+/// The values of a row that [`Schema::select_sql`] reads. A missing column, NULL and an unexpected type have no value.
 pub(super) struct Values<'a> {
     names: &'a [&'a str],
     row: &'a Row<'a>,
@@ -116,7 +120,7 @@ impl<'a> Values<'a> {
 
     // Not by `Row::get_ref(name)`, which asks SQLite for the name of each column.
     fn get(&self, name: &str) -> Option<ValueRef<'_>> {
-        let index = self.names.iter().position(|read| *read == name)?;
+        let index = self.names.iter().position(|selected| *selected == name)?;
         self.row.get_ref(index).ok()
     }
 

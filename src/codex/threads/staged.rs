@@ -3,7 +3,7 @@
 
 use super::changes::set_archived;
 use super::schema::Schema;
-use crate::codex::connection::check_threads;
+use crate::codex::connection::require_ordinary_threads_table;
 use crate::codex::database::{
     DatabaseError, SqliteContext as _, open_for_changes, open_immutable, open_private,
     run_in_transaction,
@@ -13,13 +13,13 @@ use rusqlite::{Connection, ErrorCode, params};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// Returns true if the database has this table. Fails if its `threads` is not an ordinary table.
-fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
-    check_threads(connection)?;
+/// Returns true if the database has a table of threads. Fails if it is not an ordinary table.
+fn has_threads_table(connection: &Connection) -> rusqlite::Result<bool> {
+    require_ordinary_threads_table(connection)?;
     connection
         .query_row(
             "SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?1",
-            [name],
+            ["threads"],
             |row| row.get::<_, i64>(0),
         )
         .map(|n| n > 0)
@@ -28,7 +28,7 @@ fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
 /// Returns the id and rollout path of each thread in a state database. Empty if the database has no table of threads.
 pub(crate) fn read_rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
     let connection = open_immutable(path)?;
-    if !has_table(&connection, "threads").sqlite_context("read", path)? {
+    if !has_threads_table(&connection).sqlite_context("read", path)? {
         return Ok(Vec::new());
     }
     let mut rows = Vec::new();
@@ -70,19 +70,20 @@ pub(crate) fn rewrite_rollout_paths(
     rollouts: &dyn RolloutLocations,
     unmatched: UnmatchedRows,
 ) -> Result<usize, DatabaseError> {
-    let update = |id: &str, old: &str| {
-        let (relative, moved) = choose_target_path(id, Path::new(old), rollouts, unmatched)?;
+    let plan_update = |id: &str, old: &str| {
+        let (relative, is_found_by_id) =
+            choose_target_path(id, Path::new(old), rollouts, unmatched)?;
         let new = home.join(&relative);
-        let archived = moved.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
-        (Path::new(old) != new).then_some((new, archived))
+        let new_archived = is_found_by_id.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
+        (Path::new(old) != new).then_some((new, new_archived))
     };
     let mut is_needed = false;
     let connection = open_immutable(database)?;
-    if !has_table(&connection, "threads").sqlite_context("read", database)? {
+    if !has_threads_table(&connection).sqlite_context("read", database)? {
         return Ok(0);
     }
     for_each_thread(&connection, |id, old| {
-        is_needed |= update(id, old).is_some();
+        is_needed |= plan_update(id, old).is_some();
         Ok(())
     })
     .sqlite_context("read", database)?;
@@ -95,7 +96,7 @@ pub(crate) fn rewrite_rollout_paths(
         let mut changed = 0;
         // Updating rows during the walk is safe: neither their key nor the order of the walk changes.
         for_each_thread(transaction, |id, old| {
-            let Some((new, archived)) = update(id, old) else {
+            let Some((new, new_archived)) = plan_update(id, old) else {
                 return Ok(());
             };
             changed += 1;
@@ -103,9 +104,10 @@ pub(crate) fn rewrite_rollout_paths(
             transaction
                 .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
                 .execute(params![id, new.to_string_lossy()])?;
-            archived.map_or(Ok(()), |archived| {
-                set_archived(transaction, &schema, id, archived)
-            })
+            match new_archived {
+                Some(archived) => set_archived(transaction, &schema, id, archived),
+                None => Ok(()),
+            }
         })?;
         Ok(changed)
     })
@@ -134,28 +136,30 @@ fn choose_target_path(
     unmatched: UnmatchedRows,
 ) -> Option<(PathBuf, bool)> {
     // Codex records the name of the plain file, even while the rollout is compressed.
-    let plain = |path: PathBuf| {
+    let without_zst = |path: PathBuf| {
         let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
         text.map(PathBuf::from).unwrap_or(path)
     };
     let is_known = |path: &Path| {
-        let mut zst = path.as_os_str().to_owned();
-        zst.push(rollout::ZST);
+        let mut compressed = path.as_os_str().to_owned();
+        compressed.push(rollout::ZST);
         let is_plain = path.extension().is_none_or(|e| e != "zst");
-        is_plain && (rollouts.has(path) || rollouts.has(Path::new(&zst)))
+        is_plain && (rollouts.has(path) || rollouts.has(Path::new(&compressed)))
     };
-    let is_rewound = |tail: &Path, by_id: &Option<PathBuf>| {
-        let newest = by_id.as_ref();
-        newest.is_some_and(|newest| rollout::is_later_rollout(newest, tail))
+    let is_rewound = |relative: &Path, by_id: &Option<PathBuf>| {
+        let path_by_id = by_id.as_ref();
+        path_by_id.is_some_and(|path| rollout::is_later_rollout(path, relative))
     };
     match (path_within_home(old), rollouts.path_of(id)) {
-        (Some(tail), by_id) if is_known(&tail) && !is_rewound(&tail, &by_id) => match unmatched {
-            UnmatchedRows::Keep => None,
-            UnmatchedRows::Rebase => Some((tail, false)),
-        },
-        (_, Some(by_id)) => Some((plain(by_id), true)),
+        (Some(relative), by_id) if is_known(&relative) && !is_rewound(&relative, &by_id) => {
+            match unmatched {
+                UnmatchedRows::Keep => None,
+                UnmatchedRows::Rebase => Some((relative, false)),
+            }
+        }
+        (_, Some(by_id)) => Some((without_zst(by_id), true)),
         (None | Some(_), None) if unmatched == UnmatchedRows::Keep => None,
-        (Some(tail), None) => Some((tail, false)),
+        (Some(relative), None) => Some((relative, false)),
         // A row without any rollout must not point outside of the home: it gets the name of no file.
         (None, None) => {
             let name = format!("missing-{}.jsonl", sanitize_for_file_name(id));
@@ -174,15 +178,15 @@ fn sanitize_for_file_name(id: &str) -> String {
 /// counts, because the home may itself be below a folder of that name.
 fn path_within_home(path: &Path) -> Option<PathBuf> {
     let parts: Vec<_> = path.components().collect();
-    let at = parts.iter().rposition(|part| {
+    let top_index = parts.iter().rposition(|part| {
         let name = part.as_os_str();
         name == home::SESSIONS || name == home::ARCHIVED_SESSIONS
     })?;
-    let tail: PathBuf = parts[at..].iter().collect();
-    let stays = tail
+    let relative: PathBuf = parts[top_index..].iter().collect();
+    let is_normal = relative
         .components()
         .all(|c| matches!(c, std::path::Component::Normal(_)));
-    stays.then_some(tail)
+    is_normal.then_some(relative)
 }
 
 /// The rows that [`copy_rows`] copies.
@@ -201,9 +205,9 @@ pub(crate) fn copy_rows(
     staged: &Path,
     live: &Path,
     ids: &HashSet<String>,
-    rows: RowGroup,
+    group: RowGroup,
 ) -> Result<usize, DatabaseError> {
-    copy_rows_into(open_private(staged)?, staged, live, ids, rows)
+    copy_rows_into(open_private(staged)?, staged, live, ids, group)
 }
 
 /// Copies the projections of the rollouts in `ids` from the database `from` to the `database` of a home, where they
@@ -225,57 +229,57 @@ fn copy_rows_into(
     staged: &Path,
     live: &Path,
     ids: &HashSet<String>,
-    rows: RowGroup,
+    group: RowGroup,
 ) -> Result<usize, DatabaseError> {
     connection
         .execute("ATTACH DATABASE ?1 AS live", [&*live.to_string_lossy()])
         .sqlite_context("open", live)?;
     run_in_transaction(connection, staged, |transaction| {
-        let (tables, key) = match rows {
+        let (tables, key) = match group {
             RowGroup::Threads => (vec!["threads".to_owned()], "id"),
-            RowGroup::Projections => (tables_with_thread_id(transaction)?, "thread_id"),
+            RowGroup::Projections => (list_tables_with_thread_id(transaction)?, "thread_id"),
         };
-        let mut copied = 0;
+        let mut copied_count = 0;
         for table in tables {
-            let list = common_columns(transaction, &table)?;
-            if !list.contains(&quote_identifier(key)) {
+            let columns = quoted_common_columns(transaction, &table)?;
+            if !columns.contains(&quote_identifier(key)) {
                 continue;
             }
-            let (table, list) = (quote_identifier(&table), list.join(","));
+            let (table, columns) = (quote_identifier(&table), columns.join(","));
             let delete = format!("DELETE FROM main.{table} WHERE \"{key}\"=?1");
             let mut delete = transaction.prepare(&delete)?;
             let mut insert = transaction.prepare(&format!(
-                "INSERT OR IGNORE INTO main.{table}({list}) \
-                 SELECT {list} FROM live.{table} WHERE \"{key}\"=?1"
+                "INSERT OR IGNORE INTO main.{table}({columns}) \
+                 SELECT {columns} FROM live.{table} WHERE \"{key}\"=?1"
             ))?;
             for id in ids {
-                if rows == RowGroup::Projections {
+                if group == RowGroup::Projections {
                     delete.execute([id])?;
                 }
-                let rows_of_id = match insert.execute([id]) {
+                let copied_rows = match insert.execute([id]) {
                     // Codex creates a row again from the rollout if the staged schema rejects it, or if it is damaged.
-                    Err(e) if is_of_row(&e) => 0,
+                    Err(e) if is_row_error(&e) => 0,
                     inserted => inserted?,
                 };
-                if rows == RowGroup::Threads && rows_of_id > 0 {
+                if group == RowGroup::Threads && copied_rows > 0 {
                     fill_missing_times(transaction);
                 }
-                copied += rows_of_id;
+                copied_count += copied_rows;
             }
         }
-        Ok(copied)
+        Ok(copied_count)
     })
 }
 
 /// Returns true if the error is that of a row, and not of the disk or of the transaction.
-fn is_of_row(error: &rusqlite::Error) -> bool {
+fn is_row_error(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::DatabaseCorrupt)
     )
 }
 
-/// Fills in the times of the row that was added last, as triggers of Codex (0.169) do: no trigger fires on a
+/// Fills in the times of the row that was added last, as triggers of Codex 0.169 do: no trigger fires on a
 /// connection of this program.
 pub(super) fn fill_missing_times(connection: &Connection) {
     for change in [
@@ -290,19 +294,19 @@ pub(super) fn fill_missing_times(connection: &Connection) {
 }
 
 /// Returns the quoted names of the columns of `table` that the database and the attached `live` share.
-fn common_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
-    let columns = |schema: &str| -> rusqlite::Result<Vec<String>> {
+fn quoted_common_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let read_columns = |schema: &str| -> rusqlite::Result<Vec<String>> {
         let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1, ?2)")?;
         let rows = statement.query_map([table, schema], |row| row.get::<_, String>(0))?;
         rows.collect()
     };
-    let (staged, live) = (columns("main")?, columns("live")?);
+    let (staged, live) = (read_columns("main")?, read_columns("live")?);
     let common = staged.iter().filter(|c| live.contains(c));
     Ok(common.map(|c| quote_identifier(c)).collect())
 }
 
 /// Returns the names of the tables with a column `thread_id`.
-fn tables_with_thread_id(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+fn list_tables_with_thread_id(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(
         "SELECT m.name FROM main.sqlite_master m WHERE m.type='table' AND EXISTS \
          (SELECT 1 FROM pragma_table_info(m.name, 'main') c WHERE c.name='thread_id')",
@@ -323,15 +327,15 @@ pub(crate) fn delete_projections(
 ) -> Result<(), DatabaseError> {
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     run_in_transaction(open_private(database)?, database, |transaction| {
-        delete_projections_in(transaction, &ids)
+        delete_projection_rows(transaction, &ids)
     })
 }
 
-pub(super) fn delete_projections_in(
+pub(super) fn delete_projection_rows(
     transaction: &Connection,
     ids: &[&str],
 ) -> rusqlite::Result<()> {
-    for table in tables_with_thread_id(transaction)? {
+    for table in list_tables_with_thread_id(transaction)? {
         let sql = format!(
             "DELETE FROM {} WHERE thread_id=?1",
             quote_identifier(&table)

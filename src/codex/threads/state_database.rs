@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 /// else in the home's `sqlite/`.
 pub(crate) fn find_state_database(home: &Path, env: &Environment) -> Option<PathBuf> {
     let folder = find_state_folder(home, env);
-    find_newest_state(&folder).or_else(|| find_newest_state(&home.join(home::SQLITE_FOLDER)))
+    find_newest_state_database(&folder)
+        .or_else(|| find_newest_state_database(&home.join(home::SQLITE_FOLDER)))
 }
 
 /// Returns the folder in which Codex keeps the databases of `home`.
@@ -19,11 +20,11 @@ pub(crate) fn find_state_folder(home: &Path, env: &Environment) -> PathBuf {
     configured.unwrap_or_else(|| home.to_path_buf())
 }
 
-fn find_newest_state(folder: &Path) -> Option<PathBuf> {
+fn find_newest_state_database(folder: &Path) -> Option<PathBuf> {
     let numbered = tree::list_entries(folder).filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
-        let number = name.strip_prefix(home::STATE_DATABASE_PREFIX)?;
-        let number: u32 = number.strip_suffix(".sqlite")?.parse().ok()?;
+        let after_prefix = name.strip_prefix(home::STATE_DATABASE_PREFIX)?;
+        let number: u32 = after_prefix.strip_suffix(".sqlite")?.parse().ok()?;
         Some((number, entry.path()))
     });
     numbered.max().map(|(_, path)| path)

@@ -91,7 +91,7 @@ pub(super) fn compare_settings(archive: &ArchiveReader, home: &Path) -> Result<V
         .at("read the archived", CONFIG_TOML)?;
     let archived = parse_settings(&text, "the archived config.toml")?;
     let path = home.join(CONFIG_TOML);
-    let text = match config::read_text(&path) {
+    let text = match config::read_config_text(&path) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).at("read", &path)?,
         text => text.unwrap_or_default(),
     };

@@ -38,7 +38,7 @@ pub(super) fn read_nearby_lines(
     // The number of lines to read after that of the match; `None` before the match.
     let mut lines_to_read: Option<usize> = None;
     while let Some(event) = reader.next_event()? {
-        let Some((role, text)) = event.kind.text() else {
+        let Some((role, text)) = event.kind.author_and_text() else {
             continue;
         };
         let at_ms = event.at.map(|at| at.timestamp_millis());

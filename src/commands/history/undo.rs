@@ -36,7 +36,7 @@ impl UndoArgs {
         require_codex_home(context)?;
         let target = repair_context(context);
         let name = self.snapshot.as_deref();
-        let mut snapshot = snapshot::find(target.manager_home, target.home, name)?;
+        let mut snapshot = snapshot::find_snapshot(target.manager_home, target.home, name)?;
         if snapshot.document.codex_home != target.home {
             let home = snapshot.document.codex_home.display();
             return Err(CommandError::refused(format!(

@@ -69,8 +69,8 @@ impl LoginArgs {
             context.local_now(),
         )?;
         let login_home = home.codex_home();
-        let exit =
-            sign_in::run(&program, &login_home, &context.env, &self.arguments).map_err(|e| {
+        let exit = sign_in::run_codex_login(&program, &login_home, &context.env, &self.arguments)
+            .map_err(|e| {
                 CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
             });
         let new_login = home.finish(

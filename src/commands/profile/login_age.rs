@@ -13,7 +13,7 @@ pub(super) fn signed_in_at(freshness: &Freshness) -> Option<DateTime<Utc>> {
 
 /// Returns `last_refresh` if the clock was ahead when Codex wrote it, so that the time is wrong.
 pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<DateTime<Utc>> {
-    let is_ahead = freshness.has_clock_skew();
+    let is_ahead = freshness.was_clock_ahead();
     freshness.last_refresh.filter(|_| is_ahead)
 }
 

@@ -5,7 +5,7 @@ use crate::codex::home::THREAD_LOCKS;
 use crate::codex::rollout::{RolloutName, ZST};
 use crate::codex::threads::ListedThread;
 use crate::context::Context;
-use crate::history::rollout::recorded_rollout;
+use crate::history::rollout::find_recorded_rollout;
 use crate::history::thread_rollouts::ThreadChain;
 use crate::io::lock;
 use crate::io::quantity::pluralize;
@@ -180,7 +180,7 @@ fn earlier_rollouts_size(thread: &ListedThread, home: &Path) -> u64 {
     if !RolloutName::parse(newest).is_some_and(|file| file.is_rewind()) {
         return 0;
     }
-    let Some(newest) = recorded_rollout(home, &thread.rollout_path) else {
+    let Some(newest) = find_recorded_rollout(home, &thread.rollout_path) else {
         return 0;
     };
     let chain = ThreadChain::read(home, &thread.id, &newest);

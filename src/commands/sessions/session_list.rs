@@ -136,7 +136,7 @@ impl<'a> ConversationList<'a> {
         let mut titles = (sort == SortOrder::Title).then(|| ThreadTitles::read(home));
         let mut entries = list_threads_as(&filter, context, |mut thread| {
             if let Some(titles) = &titles {
-                titles.apply(&mut thread);
+                titles.replace_title(&mut thread);
             }
             ListEntry::new(&thread, sort)
         })?;
@@ -180,7 +180,7 @@ impl<'a> ConversationList<'a> {
         let read = |filter: &ThreadFilter| match &self.titles {
             None => list_threads(filter, self.context),
             Some(titles) => list_threads_as(filter, self.context, |mut thread| {
-                titles.apply(&mut thread);
+                titles.replace_title(&mut thread);
                 thread
             }),
         };

@@ -5,7 +5,7 @@ use super::plan::{self, IndexCandidate, RolloutStamp, ShownFields};
 use super::store::IndexStore;
 use crate::codex::threads::{self, ListedThread, ThreadCounts, ThreadFilter};
 use crate::history::files::{self, without_zst};
-use crate::history::thread_titles::{ThreadTitles, apply_names};
+use crate::history::thread_titles::{ThreadTitles, replace_titles};
 use crate::history::{SkippedFile, rollout, session_index, thread_rollouts};
 use crate::io::parallel;
 use chrono::{DateTime, Utc};
@@ -81,7 +81,7 @@ fn list_named_threads(
         return Ok(Vec::new());
     };
     let mut threads = threads::list(database, filter)?;
-    apply_names(source.home, &mut threads);
+    replace_titles(source.home, &mut threads);
     Ok(threads)
 }
 
@@ -113,13 +113,13 @@ pub(crate) fn list_candidates(
             let id = thread.id.to_lowercase();
             let position = by_session.binary_search_by(|i| candidates[*i].session.cmp(&id));
             if let Ok(position) = position {
-                titles.apply(&mut thread);
+                titles.replace_title(&mut thread);
                 candidates[by_session[position]].thread = Some(ShownFields::from_thread(thread));
             }
         })?;
     }
     for unlisted in candidates.iter_mut().filter(|c| c.thread.is_none()) {
-        unlisted.name = titles.name(&unlisted.session);
+        unlisted.name = titles.find_name(&unlisted.session);
     }
     Ok((candidates, unlistable))
 }

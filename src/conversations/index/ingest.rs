@@ -72,7 +72,7 @@ pub(super) fn ingest(
 /// or if its rollout cannot be read any more.
 fn consume_copied_text(parent: &mut EventReader, event: &RolloutEvent) -> bool {
     while let Ok(Some(original)) = parent.next_event() {
-        if original.kind.text().is_some() {
+        if original.kind.author_and_text().is_some() {
             return original.kind == event.kind;
         }
     }

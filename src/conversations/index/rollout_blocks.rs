@@ -140,7 +140,7 @@ fn submit_lines(
     let mut block_start = start_offset;
     while let Some(line) = lines.next_line()? {
         // The check looks only at the beginning of a line, so most bytes are neither copied nor parsed.
-        if rollout_lines::may_have(line.bytes, LineParts::INDEXED) {
+        if rollout_lines::may_have_parts(line.bytes, LineParts::INDEXED) {
             block.bytes.extend_from_slice(line.bytes);
             block.lines.push((line.offset, block.bytes.len()));
         }
@@ -183,7 +183,7 @@ fn parse_block(block: &LineBlock) -> ParsedBlock {
             items.items.retain(|item| item.kind.is_usage_event());
         }
         let texts = items.items.iter().map(|item| {
-            let (role, text) = item.kind.text()?;
+            let (role, text) = item.kind.author_and_text()?;
             let number = words.add_text(searchable_part(&item.kind, text));
             Some(ParsedText { role, number })
         });

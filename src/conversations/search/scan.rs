@@ -122,7 +122,7 @@ fn find_first_match(
     let chain = ThreadChain::read(home, &conversation.session, &conversation.path);
     let mut reader = EventReader::open_all(chain.rollouts(), LineParts::TEXTS)?;
     while let Some(event) = reader.next_event()? {
-        let Some((author, text)) = event.kind.text() else {
+        let Some((author, text)) = event.kind.author_and_text() else {
             continue;
         };
         if !is_searched(author) {

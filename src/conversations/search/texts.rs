@@ -64,7 +64,7 @@ impl TextReader {
             return Ok(LineTexts::default());
         };
         let texts = items.iter().filter_map(|item| {
-            let (author, text) = item.kind.text()?;
+            let (author, text) = item.kind.author_and_text()?;
             (author == role).then(|| searchable_part(&item.kind, text).to_owned())
         });
         Ok(LineTexts {

@@ -38,7 +38,7 @@ pub(super) fn find_missing_bases(
     // For an unreadable rollout, no base is found.
     let read_base = |(id, rollout): (&String, &LiveRollout)| {
         let meta = rollout::read_head(&rollout.path).unwrap_or_default();
-        (id.clone(), meta.and_then(|meta| meta.base()))
+        (id.clone(), meta.and_then(|meta| meta.base_cut()))
     };
     let add_bases = |(id, base): (String, Option<RolloutCut>)| {
         if is_interrupted() {
@@ -74,5 +74,5 @@ fn read_copied_base(copy: &RolloutCopy, sources: &[Option<CopyOrigin>]) -> Optio
             rollout::parse_prefix(&beginning, entry.path.as_path()).ok()?
         }
     };
-    meta.and_then(|meta| meta.base())
+    meta.and_then(|meta| meta.base_cut())
 }

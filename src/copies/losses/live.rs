@@ -31,7 +31,7 @@ impl LiveThreads {
     /// A folder cannot be listed. Its conversations would seem to be deleted.
     pub(crate) fn read(home: &Path) -> Result<Self, IoError> {
         let mut threads = Self::default();
-        for file in files::find(home)? {
+        for file in files::find_rollouts(home)? {
             let path = file.path(home);
             let compressed_copy = file.compressed_copy(home);
             if let Ok(meta) = path.metadata() {

@@ -41,27 +41,29 @@ pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, 
 /// Returns true if the file at `path` begins with the planned text. Lines appended since the plan
 /// may follow.
 fn is_up_to_date(path: &Path, planned: &mut PlannedHistoryFile) -> Result<bool, HistoryError> {
+    // Of another length, the file that was read has other content.
     if planned.bytes != planned.read_bytes || !path.exists() {
         return Ok(false);
     }
-    let mut present = BufReader::with_capacity(64 << 10, file_open::open(path).at("read", path)?);
+    let mut current_file =
+        BufReader::with_capacity(64 << 10, file_open::open(path).at("read", path)?);
     planned.text.rewind().at("read a temp file for", path)?;
-    let mut left = planned.bytes;
-    let mut wanted = vec![0; 64 << 10];
-    while left > 0 {
-        let current = present.fill_buf().at("read", path)?;
-        let n = current
+    let mut remaining = planned.bytes;
+    let mut planned_chunk = vec![0; 64 << 10];
+    while remaining > 0 {
+        let current_chunk = current_file.fill_buf().at("read", path)?;
+        let len = current_chunk
             .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
+            .min(usize::try_from(remaining).unwrap_or(usize::MAX));
         planned
             .text
-            .read_exact(&mut wanted[..n])
+            .read_exact(&mut planned_chunk[..len])
             .at("read a temp file for", path)?;
-        if n == 0 || current[..n] != wanted[..n] {
+        if len == 0 || current_chunk[..len] != planned_chunk[..len] {
             return Ok(false);
         }
-        present.consume(n);
-        left -= n as u64;
+        current_file.consume(len);
+        remaining -= len as u64;
     }
     Ok(true)
 }
@@ -85,16 +87,16 @@ pub fn apply(
 ) -> Result<Vec<RebuiltFile>, HistoryError> {
     // Remove temp files of killed commands.
     atomic::remove_stale_temps(home);
-    let mut done = Vec::new();
+    let mut rebuilt_files = Vec::new();
     for file in &mut plan.files {
         let path = home.join(file.name);
         // Codex locks the index by a file beside it, and the history by the file itself.
-        let lock = match file.name {
+        let lock_path = match file.name {
             session_index::FILE_NAME => Some(home.join(session_index::LOCK_NAME)),
             _ => path.exists().then(|| path.clone()),
         };
-        let mut held = lock
-            .map(|lock| FileLock::acquire_within(&lock, session_index::LOCK_TIMEOUT))
+        let mut held_lock = lock_path
+            .map(|lock_path| FileLock::acquire_within(&lock_path, session_index::LOCK_TIMEOUT))
             .transpose()?;
         // Codex only appends to both files. A shorter one was replaced, and the offset means nothing in it.
         if file_len(&path) < file.read_bytes {
@@ -108,7 +110,7 @@ pub fn apply(
                 let suffix = now.format(".bak.%Y%m%dT%H%M%SZ").to_string();
                 backup = Some(atomic::keep_copy(&path, &suffix)?);
             }
-            if let Err(e) = write(&path, file, &mut held) {
+            if let Err(e) = replace_file(&path, file, &mut held_lock) {
                 if let Some(copy) = &backup {
                     // The original is unchanged, so the copy is superfluous.
                     let _ = sharing::remove_file(copy);
@@ -116,18 +118,18 @@ pub fn apply(
                 return Err(e);
             }
         }
-        done.push(RebuiltFile {
+        rebuilt_files.push(RebuiltFile {
             path,
             lines: file.lines,
             written,
             backup,
         });
     }
-    Ok(done)
+    Ok(rebuilt_files)
 }
 
 /// Writes the planned text, followed by the lines appended since the plan.
-fn write(
+fn replace_file(
     path: &Path,
     file: &mut PlannedHistoryFile,
     lock: &mut Option<FileLock>,
@@ -136,11 +138,11 @@ fn write(
     file.text.rewind().at("read a temp file for", path)?;
     io::copy(&mut file.text, temp.file()).at("write", path)?;
     if file_len(path) > file.read_bytes {
-        let mut present = file_open::open(path).at("read", path)?;
-        present
+        let mut current_file = file_open::open(path).at("read", path)?;
+        current_file
             .seek(SeekFrom::Start(file.read_bytes))
             .at("read", path)?;
-        io::copy(&mut present, temp.file()).at("write", path)?;
+        io::copy(&mut current_file, temp.file()).at("write", path)?;
     }
     Ok(temp.replace_locked(path, lock)?)
 }

@@ -86,14 +86,14 @@ impl RebuildConversation {
     }
 
     /// Sets the time of the last change: the later of rollout and row, else the time of creation.
-    pub(super) fn set_updated(&mut self, last: Option<Rfc3339Time>) {
-        let of_row = |millis: fn(&TableRow) -> i64| {
+    pub(super) fn set_updated(&mut self, rollout_time: Option<Rfc3339Time>) {
+        let row_time = |millis: fn(&TableRow) -> i64| {
             let millis = self.row.as_ref().map(millis).filter(|millis| *millis != 0);
             millis.and_then(Rfc3339Time::from_millis)
         };
-        let updated = Rfc3339Time::later_of(last, of_row(|row| row.updated_ms));
+        let updated = Rfc3339Time::later_of(rollout_time, row_time(|row| row.updated_ms));
         self.updated = updated
-            .or_else(|| of_row(|row| row.created_ms))
+            .or_else(|| row_time(|row| row.created_ms))
             .or_else(|| self.created.clone());
     }
 
@@ -142,7 +142,7 @@ impl ConversationSet {
 }
 
 /// Collects the conversations to rebuild, each with its rollouts.
-pub(super) fn gather(
+pub(super) fn gather_conversations(
     home: &Path,
     table: Option<Vec<TableRow>>,
     include_orphans: bool,
@@ -160,7 +160,7 @@ pub(super) fn gather(
         orphans: 0,
         without_id: 0,
     };
-    let mut files = files::find(home)?;
+    let mut files = files::find_rollouts(home)?;
     // A file name has the id of its conversation, so archived rollouts are not read.
     for file in files.extract_if(.., |file| file.is_archived) {
         let name = RolloutName::parse(&file.relative);
@@ -180,11 +180,11 @@ pub(super) fn gather(
         if archived.contains(&meta.id) || !meta.has_envelope {
             return Ok(());
         }
-        let new = || RebuildConversation::new(meta.id.clone(), None);
+        let new_orphan = || RebuildConversation::new(meta.id.clone(), None);
         match set.position(&meta.id) {
             Some(place) => set.conversations[place].add_rollout(files[i].clone(), &meta),
             None if takes_orphans => {
-                let orphan = orphans.entry(meta.id.clone()).or_insert_with(new);
+                let orphan = orphans.entry(meta.id.clone()).or_insert_with(new_orphan);
                 orphan.add_rollout(files[i].clone(), &meta);
             }
             None => {

@@ -14,7 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 #[derive(Default)]
 pub(super) struct IndexLines {
     lines: Vec<IndexLine>,
-    given: GivenNames,
+    given_names: GivenNames,
     /// The number of conversations that are left out, but keep their name in the index.
     pub(super) names_kept: usize,
 }
@@ -46,18 +46,19 @@ impl IndexLines {
         for conversation in &set.conversations {
             if conversation.is_restored {
                 lines.add_restored(conversation, index)?;
-            } else if let Some((name, time)) = name_to_keep(conversation) {
+            } else if let Some((name, time)) = find_name_to_keep(conversation) {
                 lines.keep_name(&conversation.id, time, name);
             }
         }
         for id in index.ids() {
-            let known = set.find(id);
-            if known.is_some_and(|known| known.is_restored || name_to_keep(known).is_some()) {
+            let conversation = set.find(id);
+            // These conversations have a line already.
+            if conversation.is_some_and(|c| c.is_restored || find_name_to_keep(c).is_some()) {
                 continue;
             }
-            let known = known.and_then(|known| known.updated.clone());
+            let updated = conversation.and_then(|c| c.updated.clone());
             if let Some(line) = index.get(id)?
-                && let Some(time) = known.or_else(|| line.time())
+                && let Some(time) = updated.or_else(|| line.time())
             {
                 lines.keep_name(id, &time, &line.thread_name);
             }
@@ -73,23 +74,24 @@ impl IndexLines {
         let Some(time) = &conversation.updated else {
             return Ok(());
         };
-        let given = find_given_name(conversation, index)?;
+        let given_name = find_given_name(conversation, index)?;
         let title = conversation.row_title().or(conversation.title.as_deref());
         let id = conversation.id.to_string();
-        let name = given.as_deref().or(title).unwrap_or(&id);
-        self.push(&conversation.id, time, name, given.is_some());
+        let name = given_name.as_deref().or(title).unwrap_or(&id);
+        self.push(&conversation.id, time, name, given_name.is_some());
         Ok(())
     }
 
     /// Adds the given name of a conversation that is left out.
     fn keep_name(&mut self, id: &ConversationId, time: &Rfc3339Time, name: &str) {
         self.names_kept += 1;
-        self.push(id, time, name, true);
+        let is_given = true;
+        self.push(id, time, name, is_given);
     }
 
     fn push(&mut self, id: &ConversationId, time: &Rfc3339Time, name: &str, is_given: bool) {
         if is_given {
-            self.given.add(name);
+            self.given_names.add(name);
         }
         self.lines.push(IndexLine {
             at: Reverse(time.at),
@@ -101,14 +103,14 @@ impl IndexLines {
     }
 
     /// Writes the lines, newest first. A derived title that equals the given name of another
-    /// conversation is replaced by the id: otherwise `codex resume NAME`, which takes the
-    /// conversation that was changed last (0.169), could open the wrong one.
+    /// conversation is replaced by the id: otherwise `codex resume NAME`, which in Codex 0.169 takes
+    /// the conversation that was changed last, could open the wrong one.
     /// Returns the number of these titles.
     pub(super) fn write(mut self, file: &mut PlannedHistoryFile) -> Result<usize, HistoryError> {
         self.lines.sort_unstable();
         let mut titles_taken = 0;
         for record in self.lines {
-            let is_taken = !record.is_given && self.given.has(&record.name);
+            let is_taken = !record.is_given && self.given_names.has(&record.name);
             titles_taken += usize::from(is_taken);
             let Reverse(id) = record.id;
             file.push(&IndexEntry {
@@ -122,7 +124,7 @@ impl IndexLines {
 }
 
 /// Returns the name and time with which a conversation stays in the index although the rebuild does not restore it.
-fn name_to_keep(conversation: &RebuildConversation) -> Option<(&str, &Rfc3339Time)> {
+fn find_name_to_keep(conversation: &RebuildConversation) -> Option<(&str, &Rfc3339Time)> {
     let name = conversation.row.as_ref()?.given_name.as_deref()?;
     Some((name, conversation.updated.as_ref()?))
 }
@@ -141,12 +143,12 @@ fn find_given_name(
         return Ok(None);
     };
     let name = line.thread_name;
-    let derived = row.into_iter().flat_map(|row| {
+    let derived_names = row.into_iter().flat_map(|row| {
         let first_message = row.first_message.as_deref();
         [Some(&*row.title), first_message].into_iter().flatten()
     });
     let is_given =
-        !conversation.is_index_derived && is_given_name(&name, &conversation.id, derived);
+        !conversation.is_index_derived && is_given_name(&name, &conversation.id, derived_names);
     Ok(is_given.then_some(name))
 }
 

@@ -21,10 +21,10 @@ pub use plan::{
     RebuildSource, RebuildTarget, UnusedCounts,
 };
 
-use self::conversations::{ConversationSet, gather};
+use self::conversations::{ConversationSet, gather_conversations};
 use self::index::IndexLines;
 use self::prompts::Prompts;
-use self::scan::{Contents, apply_limit, scan};
+use self::scan::{Contents, apply_limit, read_rollouts};
 use super::HistoryError;
 use super::session_index::{self, ThreadNameIndex};
 use crate::io::Progress;
@@ -47,14 +47,14 @@ pub fn plan(
         .map_or(0, |m| m.len());
     let index = ThreadNameIndex::read(home)?;
     let mut skipped = Vec::new();
-    let mut set = gather(home, table, options.include_orphans, &mut skipped)?;
+    let mut set = gather_conversations(home, table, options.include_orphans, &mut skipped)?;
     let beyond_limit = apply_limit(home, &mut set, options.max_threads, &mut skipped)?;
     let mut prompts = options.only.wants_history().then(Prompts::default);
     let mut contents = Contents {
         index: &index,
         prompts: prompts.as_mut(),
     };
-    let bad_lines = scan(home, &mut set, &mut contents, &mut skipped, progress)?;
+    let bad_lines = read_rollouts(home, &mut set, &mut contents, &mut skipped, progress)?;
     let restored = set.conversations.iter().filter(|c| c.is_restored);
     let without_time = restored.clone().filter(|c| c.updated.is_none()).count();
     let refreshed = restored.filter(|c| c.updated.is_some());
@@ -111,7 +111,7 @@ impl RebuildPlan {
         prompts: Prompts,
         read_bytes: u64,
     ) -> Result<(), HistoryError> {
-        self.unused.bad_lines += prompts.compare(home, set, &mut self.prompts)?;
+        self.unused.bad_lines += prompts.count_removed_lines(home, set, &mut self.prompts)?;
         let mut file = PlannedHistoryFile::new(super::prompts::FILE_NAME, read_bytes);
         self.prompts.trimmed = prompts.write(&mut file, self.max_bytes)?;
         self.prompts.entries = file.lines;

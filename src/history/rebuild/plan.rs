@@ -81,32 +81,32 @@ impl PlannedHistoryFile {
         // Cannot fail: all fields of entries are strings and numbers.
         let mut line = serde_json::to_vec(entry).unwrap_or_default();
         line.push(b'\n');
-        at_temp_folder(self.text.write_all(&line))?;
+        name_temp_folder(self.text.write_all(&line))?;
         self.bytes += line.len() as u64;
         self.lines += 1;
         Ok(line.len() as u64)
     }
 
-    /// Removes the first lines until the content is at most `target` bytes long. Returns the number of these lines.
-    pub(super) fn trim(&mut self, target: u64) -> Result<usize, IoError> {
-        let mut trimmed = 0;
-        if self.bytes <= target {
-            return Ok(trimmed);
+    /// Removes the first lines until the content is at most `max_bytes` bytes long. Returns the number of these lines.
+    pub(super) fn trim(&mut self, max_bytes: u64) -> Result<usize, IoError> {
+        let mut removed_lines = 0;
+        if self.bytes <= max_bytes {
+            return Ok(removed_lines);
         }
-        at_temp_folder(self.text.rewind())?;
+        name_temp_folder(self.text.rewind())?;
         let text = std::mem::replace(&mut self.text, SpooledTempFile::new(SPOOL_BYTES));
-        let mut whole = BufReader::new(text);
-        while self.bytes > target {
-            self.bytes -= at_temp_folder(whole.skip_until(b'\n'))? as u64;
-            trimmed += 1;
+        let mut reader = BufReader::new(text);
+        while self.bytes > max_bytes {
+            self.bytes -= name_temp_folder(reader.skip_until(b'\n'))? as u64;
+            removed_lines += 1;
         }
-        at_temp_folder(io::copy(&mut whole, &mut self.text))?;
-        self.lines -= trimmed;
-        Ok(trimmed)
+        name_temp_folder(io::copy(&mut reader, &mut self.text))?;
+        self.lines -= removed_lines;
+        Ok(removed_lines)
     }
 }
 
-fn at_temp_folder<T>(result: io::Result<T>) -> Result<T, IoError> {
+fn name_temp_folder<T>(result: io::Result<T>) -> Result<T, IoError> {
     result.at("use a temp file in", std::env::temp_dir())
 }
 

@@ -36,7 +36,7 @@ impl Prompts {
 
     /// Counts the lines of the current history that the new one lacks. Returns the number
     /// of bad lines of the current history.
-    pub(super) fn compare(
+    pub(super) fn count_removed_lines(
         &self,
         home: &Path,
         set: &ConversationSet,
@@ -44,7 +44,7 @@ impl Prompts {
     ) -> Result<u64, HistoryError> {
         let lines = self.lines.iter();
         let texts: HashSet<_> = lines.map(|line| (&*line.session_id, &*line.text)).collect();
-        let bad_lines = prompts::read(home, |line| {
+        let bad_lines = prompts::visit_entries(home, |line| {
             let text = line.text.trim_end_matches(['\n', '\r']);
             if texts.contains(&(&*line.session_id, text)) {
                 return;
@@ -73,14 +73,15 @@ impl Prompts {
             (a.ts, &a.session_id, &a.text).cmp(&(b.ts, &b.session_id, &b.text))
         });
         self.lines.dedup();
-        let mut newest = 0;
+        let mut newest_line_len = 0;
         for entry in self.lines {
-            newest = file.push(&entry)?;
+            newest_line_len = file.push(&entry)?;
         }
         match max_bytes.filter(|max| file.bytes > *max) {
             Some(max) => {
+                // In two parts, because `max * 4` could overflow.
                 let four_fifths = max / 5 * 4 + max % 5 * 4 / 5;
-                Ok(file.trim(four_fifths.max(newest))?)
+                Ok(file.trim(four_fifths.max(newest_line_len))?)
             }
             None => Ok(0),
         }

@@ -21,37 +21,37 @@ pub(super) fn apply_limit(
         return Ok(0);
     };
     let all: Vec<usize> = (0..set.conversations.len()).collect();
-    read_ends(home, set, &all, skipped)?;
+    read_last_times(home, set, &all, skipped)?;
     let conversations = &mut set.conversations;
-    let at = |c: &RebuildConversation| c.updated.as_ref().map(|time| time.at);
+    let updated_at = |c: &RebuildConversation| c.updated.as_ref().map(|time| time.at);
     let mut newest_first = all;
     newest_first.sort_unstable_by(|a, b| {
         let (a, b) = (&conversations[*a], &conversations[*b]);
-        (at(b), &b.id).cmp(&(at(a), &a.id))
+        (updated_at(b), &b.id).cmp(&(updated_at(a), &a.id))
     });
-    for beyond in &newest_first[max..] {
-        conversations[*beyond].is_restored = false;
+    for left_out in &newest_first[max..] {
+        conversations[*left_out].is_restored = false;
     }
     Ok(conversations.len() - max)
 }
 
 /// Sets the times of the conversations at `places` from the ends of their rollouts.
-fn read_ends(
+fn read_last_times(
     home: &Path,
     set: &mut ConversationSet,
     places: &[usize],
     skipped: &mut Vec<SkippedFile>,
 ) -> Result<(), HistoryError> {
-    let owners: Vec<usize> = set.rollouts(places).map(|(place, _)| place).collect();
-    let mut last: Vec<Option<Rfc3339Time>> = vec![None; set.conversations.len()];
+    let owner_of_rollout: Vec<usize> = set.rollouts(places).map(|(place, _)| place).collect();
+    let mut last_times: Vec<Option<Rfc3339Time>> = vec![None; set.conversations.len()];
     let paths = set.rollouts(places).map(|(_, file)| file.path(home));
-    for_each_file(paths, 1, skipped, rollout::read_last_time, |n, time| {
-        let known = &mut last[owners[n]];
-        *known = Rfc3339Time::later_of(known.take(), time);
+    for_each_file(paths, 1, skipped, rollout::read_last_time, |i, time| {
+        let last_time = &mut last_times[owner_of_rollout[i]];
+        *last_time = Rfc3339Time::later_of(last_time.take(), time);
         Ok(())
     })?;
     for place in places {
-        set.conversations[*place].set_updated(last[*place].take());
+        set.conversations[*place].set_updated(last_times[*place].take());
     }
     Ok(())
 }
@@ -78,7 +78,9 @@ impl Contents<'_> {
             }
         }
         found.last = Rfc3339Time::later_of(found.last.take(), scan.last);
-        if let Some(title) = scan.title.filter(|_| !found.has_title) {
+        if !found.has_title
+            && let Some(title) = scan.title
+        {
             found.has_title = true;
             let line = self.index.get(&conversation.id)?;
             found.is_index_derived = line.is_some_and(|line| line.thread_name == title);
@@ -92,44 +94,44 @@ impl Contents<'_> {
 
 /// Reads the rollouts of the selected conversations. They are read completely if prompts are wanted or their row has no
 /// title, else from their ends, for the time of the last change. Returns the number of bad lines.
-pub(super) fn scan(
+pub(super) fn read_rollouts(
     home: &Path,
     set: &mut ConversationSet,
     contents: &mut Contents<'_>,
     skipped: &mut Vec<SkippedFile>,
     progress: &dyn Progress,
 ) -> Result<u64, HistoryError> {
-    let (mut whole, mut ends) = (Vec::new(), Vec::new());
+    let (mut read_whole, mut read_ends_only) = (Vec::new(), Vec::new());
     let restored = set.conversations.iter().enumerate();
     for (place, conversation) in restored.filter(|(_, c)| c.is_restored) {
         if contents.prompts.is_some() || conversation.row_title().is_none() {
-            whole.push(place);
+            read_whole.push(place);
         } else {
-            ends.push(place);
+            read_ends_only.push(place);
         }
     }
-    let owners: Vec<usize> = set.rollouts(&whole).map(|(place, _)| place).collect();
-    let paths = || set.rollouts(&whole).map(|(_, file)| file.path(home));
+    let owner_of_rollout: Vec<usize> = set.rollouts(&read_whole).map(|(place, _)| place).collect();
+    let paths = || set.rollouts(&read_whole).map(|(_, file)| file.path(home));
     let lengths = paths().map(|path| path.metadata().map_or(0, |m| m.len()));
     progress.expect_bytes(lengths.sum());
     let mut bad_lines = 0;
     let mut found: HashMap<usize, ScanResult> = HashMap::new();
     let read =
         |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
-    for_each_file(paths(), 1, skipped, read, |n, scan| {
-        let place = owners[n];
+    for_each_file(paths(), 1, skipped, read, |i, scan| {
+        let place = owner_of_rollout[i];
         bad_lines += scan.bad_lines;
         let found = found.entry(place).or_default();
         contents.add(&set.conversations[place], scan, found)
     })?;
-    for place in whole {
+    for place in read_whole {
         let found = found.remove(&place).unwrap_or_default();
         let conversation = &mut set.conversations[place];
         conversation.set_updated(found.last);
         conversation.title = found.title;
         conversation.is_index_derived = found.is_index_derived;
     }
-    read_ends(home, set, &ends, skipped)?;
+    read_last_times(home, set, &read_ends_only, skipped)?;
     Ok(bad_lines)
 }
 

@@ -38,7 +38,7 @@ impl SessionMeta {
 
     /// Returns the workspace account that created the conversation. `None` if Codex recorded none: then every account
     /// sees the conversation.
-    pub(crate) fn account(&self) -> Option<&str> {
+    pub(crate) fn creator_account_id(&self) -> Option<&str> {
         self.text("creator_account_id")
     }
 
@@ -50,11 +50,11 @@ impl SessionMeta {
 
     /// Returns the rollout that this one continues, and the position at which this one branches off. `None` if the
     /// metadata lacks a part of these facts.
-    pub(crate) fn base(&self) -> Option<RolloutCut> {
+    pub(crate) fn base_cut(&self) -> Option<RolloutCut> {
         let ordinal = self.payload.pointer("/history_base/end_ordinal_exclusive");
         Some(RolloutCut {
             rollout_id: self.base_id()?.to_lowercase(),
-            offset: self.base_end()?,
+            offset: self.base_end_offset()?,
             ordinal: ordinal?.as_i64()?,
         })
     }
@@ -71,7 +71,7 @@ impl SessionMeta {
     }
 
     /// Returns the offset in the rollout [`SessionMeta::base_id`] at which this one branches off.
-    pub(crate) fn base_end(&self) -> Option<u64> {
+    pub(crate) fn base_end_offset(&self) -> Option<u64> {
         let end = self.payload.pointer("/history_base/end_byte_offset")?;
         end.as_u64()
     }
@@ -143,9 +143,9 @@ pub(super) fn retain_used_fields(payload: Value) -> Value {
         "creator_account_id",
     ];
     match payload {
-        Value::Object(mut all) => {
-            let used = USED.iter().filter_map(|key| all.remove_entry(*key));
-            Value::Object(used.collect())
+        Value::Object(mut fields) => {
+            let used_fields = USED.iter().filter_map(|key| fields.remove_entry(*key));
+            Value::Object(used_fields.collect())
         }
         other => other,
     }

@@ -9,33 +9,33 @@ use std::path::{Path, PathBuf};
 /// The number of bytes of a first line that are examined. Codex writes the keys before the instructions.
 const FORM_BYTES: u64 = 4096;
 
-/// Returns the rollout at a path that Codex recorded, if it [is one of the home](require_in_home). The path may name
-/// the plain form, and the file be compressed, or the reverse.
-pub(crate) fn recorded_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
-    find_existing_below(home, recorded).filter(|path| is_conversation(path))
+/// Returns the rollout at a path that Codex recorded, if it [is one of the home](resolve_rollout_in_home). The path may
+/// name the plain form, and the file be compressed, or the reverse.
+pub(crate) fn find_recorded_rollout(home: &Path, recorded: &str) -> Option<PathBuf> {
+    find_existing_below(home, recorded).filter(|path| may_be_conversation(path))
 }
 
 /// Resolves the links in `path`, and returns the path below `home` if it leads to a rollout in `sessions/` or
 /// `archived_sessions/` of the home. The two folders themselves may be links that the user made.
-pub(crate) fn require_in_home(home: &Path, path: &Path) -> Option<PathBuf> {
-    find_place_below(home, path).filter(|path| is_conversation(path))
+pub(crate) fn resolve_rollout_in_home(home: &Path, path: &Path) -> Option<PathBuf> {
+    resolve_in_session_folders(home, path).filter(|path| may_be_conversation(path))
 }
 
-/// Like [`recorded_rollout`], without reading the file.
+/// Like [`find_recorded_rollout`], without reading the file.
 pub(crate) fn find_existing_below(home: &Path, recorded: &str) -> Option<PathBuf> {
     let plain = recorded.strip_suffix(ZST).unwrap_or(recorded);
     let forms = [plain.to_owned(), format!("{plain}{ZST}")];
     let mut forms = forms.into_iter().map(PathBuf::from);
     forms.find_map(|path| {
         let is_rollout = RolloutName::parse(&path).is_some() && path.is_file();
-        is_rollout.then(|| find_place_below(home, &path))?
+        is_rollout.then(|| resolve_in_session_folders(home, &path))?
     })
 }
 
 /// Returns the path of the same file below `sessions/` or `archived_sessions/` of `home`; `None` for a file outside of
 /// these folders. Until a launch is settled, Codex records the path by which the isolated home links to the file, and
 /// files are not opened through such links.
-fn find_place_below(home: &Path, path: &Path) -> Option<PathBuf> {
+fn resolve_in_session_folders(home: &Path, path: &Path) -> Option<PathBuf> {
     let real = path.canonical().ok()?;
     [SESSIONS, ARCHIVED_SESSIONS].iter().find_map(|name| {
         let folder = home.join(name);
@@ -44,21 +44,24 @@ fn find_place_below(home: &Path, path: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Returns true if the file begins with the first line of a rollout, as written by any version of Codex.
-fn is_conversation(path: &Path) -> bool {
+/// Returns true if the file begins with the first line of a rollout, as written by any version of Codex, or cannot be
+/// read.
+fn may_be_conversation(path: &Path) -> bool {
     let mut bytes = Vec::new();
-    let read = super::open(path).and_then(|file| file.take(FORM_BYTES).read_to_end(&mut bytes));
+    let read_result =
+        super::open(path).and_then(|file| file.take(FORM_BYTES).read_to_end(&mut bytes));
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let line = lines.next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     // Some editors write a byte order mark. Only the first line cannot be read then.
     let line = line.trim_start_matches('\u{feff}');
-    let has = |key: &str| line.contains(&format!("\"{key}\":"));
+    let has_key = |key: &str| line.contains(&format!("\"{key}\":"));
     // Codex wrote the metadata without an envelope before 0.32, and other lines with `record_type`.
-    let is_known =
-        has("payload") || has("record_type") || (has("timestamp") && (has("type") || has("id")));
+    let is_known_form = has_key("payload")
+        || has_key("record_type")
+        || (has_key("timestamp") && (has_key("type") || has_key("id")));
     // The reader of a damaged file reports the damage.
-    read.is_err() || (line.starts_with('{') && is_known)
+    read_result.is_err() || (line.starts_with('{') && is_known_form)
 }
 
 #[cfg(test)]
@@ -79,7 +82,7 @@ mod tests {
     }
 
     fn found(home: &Path, path: &Path) -> Option<PathBuf> {
-        recorded_rollout(home, &path.to_string_lossy())
+        find_recorded_rollout(home, &path.to_string_lossy())
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod location;
 mod scanner;
 
 pub(crate) use content::{Depth, RolloutScan, SessionMeta, UserMessage, first_line};
-pub(crate) use location::{find_existing_below, recorded_rollout, require_in_home};
+pub(crate) use location::{find_existing_below, find_recorded_rollout, resolve_rollout_in_home};
 
 use super::lines::{JsonlLine, LineReader};
 use crate::codex::{EventKind, ItemOrigin, LineParts, rollout, rollout_lines};
@@ -16,6 +16,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+/// The number of bytes between two reports of progress.
+const PROGRESS_STEP_BYTES: u64 = 1 << 20;
+
 /// Reads a whole rollout, plain or compressed, in bounded memory. `progress` receives the bytes
 /// read since its last call.
 ///
@@ -24,12 +27,12 @@ use std::path::Path;
 pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Result<RolloutScan> {
     let mut scanner = Scanner::new(depth);
     let mut lines = LineReader::new(open(path)?);
-    let mut reported = 0;
+    let mut reported_bytes = 0;
     loop {
-        let read = lines.bytes_read();
-        if read - reported >= 1 << 20 {
-            progress(read - reported);
-            reported = read;
+        let bytes_read = lines.bytes_read();
+        if bytes_read - reported_bytes >= PROGRESS_STEP_BYTES {
+            progress(bytes_read - reported_bytes);
+            reported_bytes = bytes_read;
             check_interrupt()?;
         }
         match lines.next_line() {
@@ -37,13 +40,13 @@ pub(crate) fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Res
             Ok(None) => break,
             // A truncated compressed rollout: the lines before the end are good.
             Err(e) if needs_conversion(path) && e.kind() != io::ErrorKind::Interrupted => {
-                scanner.count_broken();
+                scanner.count_unreadable_line();
                 break;
             }
             Err(e) => return Err(e),
         }
     }
-    progress(lines.bytes_read() - reported);
+    progress(lines.bytes_read() - reported_bytes);
     Ok(scanner.finish())
 }
 
@@ -80,8 +83,8 @@ fn parse_head(reader: impl Read) -> io::Result<Option<SessionMeta>> {
     Ok(scan_head(reader, Scanner::has_meta)?.meta)
 }
 
-/// Evaluates the first lines of a rollout, until `ends` returns true.
-fn scan_head(reader: impl Read, ends: impl Fn(&Scanner) -> bool) -> io::Result<RolloutScan> {
+/// Evaluates the first lines of a rollout, until `is_done` returns true.
+fn scan_head(reader: impl Read, is_done: impl Fn(&Scanner) -> bool) -> io::Result<RolloutScan> {
     /// Forked conversations may begin with a few other lines.
     const MAX_HEAD_LINES: usize = 64;
     /// Bytes per read. The first line holds the instructions, 10–25 kB.
@@ -93,7 +96,7 @@ fn scan_head(reader: impl Read, ends: impl Fn(&Scanner) -> bool) -> io::Result<R
             Some(line) => scanner.scan_line(line),
             None => break,
         }
-        if ends(&scanner) {
+        if is_done(&scanner) {
             break;
         }
     }
@@ -102,7 +105,8 @@ fn scan_head(reader: impl Read, ends: impl Fn(&Scanner) -> bool) -> io::Result<R
 
 /// Returns the title from the first lines of a rollout; `None` if they have no message of the user or cannot be read.
 pub(crate) fn read_title(path: &Path) -> Option<String> {
-    scan_head(open(path).ok()?, |_| false).ok()?.title
+    let reads_all_lines = |_: &Scanner| false;
+    scan_head(open(path).ok()?, reads_all_lines).ok()?.title
 }
 
 /// Returns the time of the last line that has a time. Reads a plain rollout from its end.
@@ -121,20 +125,20 @@ pub(crate) fn read_last_time(path: &Path) -> io::Result<Option<Rfc3339Time>> {
 
 /// Returns true if a line ends at this offset of the plain text. Reads one byte of a plain rollout.
 pub(crate) fn ends_line_at(path: &Path, offset: u64) -> io::Result<bool> {
-    let Some(before) = offset.checked_sub(1) else {
+    let Some(last_byte_offset) = offset.checked_sub(1) else {
         return Ok(true);
     };
     let mut byte = [0];
-    let read = if needs_conversion(path) {
+    let read_count = if needs_conversion(path) {
         let mut text = open(path)?;
-        io::copy(&mut (&mut text).take(before), &mut io::sink())?;
+        io::copy(&mut (&mut text).take(last_byte_offset), &mut io::sink())?;
         text.read(&mut byte)?
     } else {
         let mut file = file_open::open(path)?;
-        file.seek(SeekFrom::Start(before))?;
+        file.seek(SeekFrom::Start(last_byte_offset))?;
         file.read(&mut byte)?
     };
-    Ok(read == 1 && byte == *b"\n")
+    Ok(read_count == 1 && byte == *b"\n")
 }
 
 /// Returns the number of the last numbered line. `None` for a legacy rollout, whose lines have no numbers, and for an
@@ -161,25 +165,26 @@ fn find_last_ordinal<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<u6
     Ok(last_ordinal)
 }
 
-/// Calls `find` with the last lines of a plain rollout, and again with more of them until `find` returns a value or has
-/// seen all lines.
+/// Calls `find_in` with the last lines of a plain rollout, and again with more of them until `find_in` returns a value
+/// or has seen all lines.
 fn search_from_end<T>(
     path: &Path,
-    find: impl Fn(&mut LineReader<io::Take<File>>) -> io::Result<Option<T>>,
+    find_in: impl Fn(&mut LineReader<io::Take<File>>) -> io::Result<Option<T>>,
 ) -> io::Result<Option<T>> {
     let mut file = file_open::open(path)?;
     let len = file.metadata()?.len();
     let mut tail_len = 64 << 10;
     loop {
-        let from = len.saturating_sub(tail_len);
-        file.seek(SeekFrom::Start(from))?;
-        let mut lines = LineReader::with_chunk_size(file.try_clone()?.take(len - from), 64 << 10);
-        if from > 0 {
+        let tail_start = len.saturating_sub(tail_len);
+        file.seek(SeekFrom::Start(tail_start))?;
+        let mut lines =
+            LineReader::with_chunk_size(file.try_clone()?.take(len - tail_start), 64 << 10);
+        if tail_start > 0 {
             // The beginning of the first line is most likely missing.
             let _ = lines.next_line()?;
         }
-        let value = find(&mut lines)?;
-        if value.is_some() || from == 0 {
+        let value = find_in(&mut lines)?;
+        if value.is_some() || tail_start == 0 {
             return Ok(value);
         }
         tail_len *= 16;

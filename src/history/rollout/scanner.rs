@@ -18,19 +18,19 @@ use serde_json::Value;
 pub(super) struct Scanner {
     scan: RolloutScan,
     depth: Depth,
-    newest: Option<DateTime<Utc>>,
-    last_text: String,
-    last_at: Option<DateTime<Utc>>,
+    newest_time: Option<DateTime<Utc>>,
+    last_time_text: String,
+    last_time: Option<DateTime<Utc>>,
     /// The user's first message that is a response item, if no message event precedes it. Used for the title only.
     first_item_text: Option<String>,
     /// The first text that Codex inserted as a user message. Used as the title if there is no other text.
-    injected: Option<String>,
-    has_event: bool,
+    injected_text: Option<String>,
+    has_message_event: bool,
     /// The messages that a paginated rollout has as completed items. Used if there are no message events.
     completed_messages: Vec<UserMessage>,
     /// The messages that a rollout of Codex before 0.32 has as items. Used if there are no other messages.
     item_messages: Vec<UserMessage>,
-    first_event: Option<String>,
+    first_event_text: Option<String>,
 }
 
 impl Scanner {
@@ -47,7 +47,7 @@ impl Scanner {
     }
 
     /// Counts a line that cannot be read at all.
-    pub(super) fn count_broken(&mut self) {
+    pub(super) fn count_unreadable_line(&mut self) {
         self.scan.bad_lines += 1;
     }
 
@@ -62,7 +62,7 @@ impl Scanner {
         if self.scan.meta.is_none() {
             parts = parts.union(LineParts::META);
         }
-        if (self.first_item_text.is_none() && !self.has_event) || self.has_items_only() {
+        if (self.first_item_text.is_none() && !self.has_message_event) || self.has_items_only() {
             parts = parts
                 .union(LineParts::USER_ITEMS)
                 .union(LineParts::INJECTED);
@@ -74,7 +74,7 @@ impl Scanner {
     }
 
     pub(super) fn scan_line(&mut self, line: JsonlLine<'_>) {
-        let (bytes, is_complete) = match line {
+        let (bytes, known_to_be_complete) = match line {
             JsonlLine::Whole(bytes) => (bytes.trim_ascii(), None),
             // A message of the user is never that long.
             JsonlLine::TooLong { prefix, last } => (prefix, Some(last == b'}')),
@@ -82,9 +82,9 @@ impl Scanner {
         if bytes.is_empty() {
             return;
         }
-        match rollout_lines::classify(bytes, self.wanted_parts()) {
+        match rollout_lines::parse_wanted(bytes, self.wanted_parts()) {
             LineContent::Skipped { timestamp }
-                if is_complete.unwrap_or_else(|| json::is_complete(bytes)) =>
+                if known_to_be_complete.unwrap_or_else(|| json::is_complete_object(bytes)) =>
             {
                 self.note_time(timestamp);
             }
@@ -104,10 +104,10 @@ impl Scanner {
         let Some(at) = rfc3339::parse_instant(timestamp) else {
             return;
         };
-        self.newest = self.newest.max(Some(at));
-        self.last_text.clear();
-        self.last_text.push_str(timestamp);
-        self.last_at = Some(at);
+        self.newest_time = self.newest_time.max(Some(at));
+        self.last_time_text.clear();
+        self.last_time_text.push_str(timestamp);
+        self.last_time = Some(at);
     }
 
     fn note_item(&mut self, item: LineItem) {
@@ -115,18 +115,18 @@ impl Scanner {
             EventKind::Meta(meta) if self.scan.meta.is_none() => {
                 self.scan.meta = parse_session_meta(*meta);
             }
-            EventKind::User(text) if item.origin == ItemOrigin::Item => self.note_text(text),
+            EventKind::User(text) if item.origin == ItemOrigin::Item => self.note_user_item(text),
             EventKind::Injected(text) => {
-                self.injected.get_or_insert(text);
+                self.injected_text.get_or_insert(text);
             }
             EventKind::User(text) => {
-                self.has_event = true;
+                self.has_message_event = true;
                 let messages = match item.origin {
                     ItemOrigin::Completed => &mut self.completed_messages,
                     _ => &mut self.scan.messages,
                 };
-                push_message(messages, self.newest, &text);
-                self.first_event.get_or_insert(text);
+                push_message(messages, self.newest_time, &text);
+                self.first_event_text.get_or_insert(text);
             }
             EventKind::TurnContext(context) => self.scan.turn.context = Some(*context),
             EventKind::Tokens(tokens) => {
@@ -138,24 +138,28 @@ impl Scanner {
         }
     }
 
-    fn note_text(&mut self, text: String) {
+    fn note_user_item(&mut self, text: String) {
         if text.trim().is_empty() {
             return;
         }
         if self.has_items_only() {
-            push_message(&mut self.item_messages, self.newest, &text);
+            push_message(&mut self.item_messages, self.newest_time, &text);
         }
-        if !self.has_event {
+        if !self.has_message_event {
             self.first_item_text.get_or_insert(text);
         }
     }
 
     pub(super) fn finish(mut self) -> RolloutScan {
-        let injected = self.injected.as_ref().filter(|_| !self.has_event);
+        let injected_title = if self.has_message_event {
+            None
+        } else {
+            self.injected_text.as_ref()
+        };
         let texts = [
             self.first_item_text.as_ref(),
-            self.first_event.as_ref(),
-            injected,
+            self.first_event_text.as_ref(),
+            injected_title,
         ];
         self.scan.title = texts
             .into_iter()
@@ -166,12 +170,12 @@ impl Scanner {
                 self.scan.messages = messages;
             }
         }
-        self.scan.last = self.last_at.map(|at| Rfc3339Time {
-            text: self.last_text,
+        self.scan.last = self.last_time.map(|at| Rfc3339Time {
+            text: self.last_time_text,
             at,
         });
         if self.depth == Depth::Turns {
-            self.scan.turn.first_message = self.first_event;
+            self.scan.turn.first_message = self.first_event_text;
         }
         self.scan
     }
@@ -187,12 +191,12 @@ fn parse_session_meta(meta: SessionMetaLine) -> Option<SessionMeta> {
     })
 }
 
-fn push_message(to: &mut Vec<UserMessage>, newest: Option<DateTime<Utc>>, text: &str) {
+fn push_message(messages: &mut Vec<UserMessage>, newest_time: Option<DateTime<Utc>>, text: &str) {
     let text = text.trim_end_matches(['\n', '\r']);
     // The history is ordered by time, so a message without one has no position in it.
-    if let Some(newest) = newest {
-        to.push(UserMessage {
-            ts: newest.timestamp(),
+    if let Some(newest_time) = newest_time {
+        messages.push(UserMessage {
+            ts: newest_time.timestamp(),
             text: text.to_owned(),
         });
     }

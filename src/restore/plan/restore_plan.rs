@@ -253,7 +253,7 @@ fn removes_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
         | HomeEntryKind::DatabaseSidecar => false,
         _ => match mode {
             BackupMode::Full => true,
-            BackupMode::Auth => kind.is_account(),
+            BackupMode::Auth => kind.is_login_or_setting(),
             BackupMode::Sessions => kind.is_conversation(),
         },
     }

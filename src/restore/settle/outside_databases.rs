@@ -234,7 +234,7 @@ fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
 
 /// Removes `sqlite_home` from a staged config.toml and keeps the rest of the text.
 fn remove_sqlite_home_setting(path: &Path) -> Result<(), IoError> {
-    let text = config::read_text(path).at("read", path)?;
+    let text = config::read_config_text(path).at("read", path)?;
     if let Ok(mut document) = text.parse::<toml_edit::DocumentMut>() {
         document.remove("sqlite_home");
         atomic::write(path, document.to_string().as_bytes())?;

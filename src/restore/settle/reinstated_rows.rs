@@ -72,7 +72,7 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
     let live_index = ThreadNameIndex::open(&path)?;
     let mut new_entries = Vec::new();
     for id in ids.iter().map(|id| ConversationId::of(id)) {
-        if !live_index.has(&id) {
+        if !live_index.has_line(&id) {
             new_entries.extend(archived_index.get(&id)?);
         }
     }

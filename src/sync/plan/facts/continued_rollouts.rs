@@ -84,7 +84,7 @@ impl FactReader<'_> {
         let arriving = arriving.flat_map(|step| step.ops.iter().flat_map(Op::sources));
         let arriving = arriving.map(|seen| seen.full_path(self.config));
         let base = |path: PathBuf| {
-            let base = read_head(&path).ok().flatten()?.base()?;
+            let base = read_head(&path).ok().flatten()?.base_cut()?;
             Some((base.rollout_id, base.offset))
         };
         local.chain(arriving).filter_map(base).collect()
