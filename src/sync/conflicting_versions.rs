@@ -33,7 +33,7 @@ pub struct ConflictingVersions {
 impl ConflictingVersions {
     /// Compares the local version of a conversation with another version. `place` describes the place of the other
     /// version for output, such as "in the cloud folder". Reads the name of the conversation from the Codex home.
-    pub(crate) fn read(
+    pub(crate) fn compare(
         home: &Path,
         id: &str,
         local: &Path,
@@ -41,11 +41,11 @@ impl ConflictingVersions {
         place: &'static str,
     ) -> io::Result<Self> {
         let messages = compare_messages(local, other)?;
-        Ok(Self::new(home, id, messages, ["on this machine", place]))
+        Ok(Self::with_title(home, id, messages, ["on this machine", place]))
     }
 
     /// Compares the branch of a conversation that Codex shows with another branch.
-    pub(crate) fn of_branches(
+    pub(crate) fn compare_branch_messages(
         home: &Path,
         id: &str,
         shown: &[RolloutSlice],
@@ -53,10 +53,15 @@ impl ConflictingVersions {
     ) -> io::Result<Self> {
         let places = ["in the branch that Codex shows", "in the other branch"];
         let messages = compare_branches(shown, other)?;
-        Ok(Self::new(home, id, messages, places))
+        Ok(Self::with_title(home, id, messages, places))
     }
 
-    fn new(home: &Path, id: &str, messages: MessageComparison, places: [&'static str; 2]) -> Self {
+    fn with_title(
+        home: &Path,
+        id: &str,
+        messages: MessageComparison,
+        places: [&'static str; 2],
+    ) -> Self {
         Self {
             title: ThreadTitles::read(home).name(id).or(messages.title),
             session_id: id.to_owned(),
@@ -77,19 +82,19 @@ impl ConflictingVersions {
     /// Returns a text such as "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10". It
     /// counts the answers that only one version has, or the prompts if a version has no such answer.
     pub(crate) fn describe(&self, format_time: impl Fn(&DateTime<Utc>) -> String) -> String {
-        let count = |prompts, answers| match (prompts, answers) {
+        let describe_count = |prompts, answers| match (prompts, answers) {
             (0, 0) => "no message".to_owned(),
             (prompts, 0) => pluralize(prompts, "prompt"),
             (_, answers) => pluralize(answers, "answer"),
         };
-        let local = count(self.local_prompts, self.local_answers);
-        let remote = count(self.remote_prompts, self.remote_answers);
-        let [here, there] = self.places;
-        let since = self.since.as_ref();
-        let since = since.map(|at| format!(" since {}", format_time(at)));
+        let local = describe_count(self.local_prompts, self.local_answers);
+        let remote = describe_count(self.remote_prompts, self.remote_answers);
+        let [local_place, other_place] = self.places;
+        let since_text = self.since.as_ref();
+        let since_text = since_text.map(|at| format!(" since {}", format_time(at)));
         format!(
-            "{local} {here}, {remote} {there}{}",
-            since.unwrap_or_default()
+            "{local} {local_place}, {remote} {other_place}{}",
+            since_text.unwrap_or_default()
         )
     }
 }

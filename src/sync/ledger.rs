@@ -35,7 +35,7 @@ impl Ledger {
     }
 
     /// Adds a version that is about to be written to the cloud folder. Durable after [`Ledger::sync`].
-    pub(crate) fn record(&mut self, path: &str, entry: &ManifestEntry) -> Result<(), IoError> {
+    pub(crate) fn record_upload(&mut self, path: &str, entry: &ManifestEntry) -> Result<(), IoError> {
         let line = LedgerLine::File(path.to_owned(), entry.clone());
         self.lines.push(&line)
     }
@@ -61,8 +61,8 @@ impl Ledger {
         for line in json_lines::read(&folder.join(LEDGER_FILE))? {
             match line {
                 LedgerLine::File(path, entry) => {
-                    if let Some(before) = contents.files.insert(path.clone(), entry) {
-                        contents.earlier.push((path, before));
+                    if let Some(earlier_entry) = contents.files.insert(path.clone(), entry) {
+                        contents.earlier.push((path, earlier_entry));
                     }
                 }
                 LedgerLine::Taken(path, entry) => contents.downloaded.push((path, entry)),

@@ -127,7 +127,7 @@ impl ResolveArgs {
             let versions = decided.versions();
             OpenDecision::ConflictCopy(copy, versions)
         });
-        let branches = branches::find_open(&config.local, &branch_records).into_iter();
+        let branches = branches::find_undecided_branches(&config.local, &branch_records).into_iter();
         let branches = branches.map(OpenDecision::Branch);
         let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
         let apply = |what: &str, decision: &OpenDecision, keep| {
@@ -147,7 +147,7 @@ impl ResolveArgs {
             Ok(self.print_result(context, what, keep, resolved))
         };
         if let Some(named) = &self.what {
-            let decided = branches::find_decided(&config.local, &branch_records).into_iter();
+            let decided = branches::find_decided_branches(&config.local, &branch_records).into_iter();
             let decided: Vec<_> = decided.map(OpenDecision::Branch).collect();
             let decision = find_decision(named, &open);
             // The user may choose again between branches that are decided.
@@ -227,7 +227,7 @@ impl ResolveArgs {
                 }
                 OpenDecision::ConflictCopy(copy, versions) => forks.push(ConflictCopyJson {
                     name: copy.name.clone(),
-                    conversation: copy.conversation().to_owned(),
+                    conversation: copy.conversation_label().to_owned(),
                     bytes: copy.local.or(copy.remote).map_or(0, |stat| stat.size),
                     versions: versions.as_ref().map(|of| VersionsJson::of(of, context)),
                 }),
@@ -419,7 +419,7 @@ impl ReplicaContext<'_> {
         let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;
         let resolutions = identity::read_remote_manifests(config, &state)?.resolutions;
-        branch.decide(keep, &config.local, replica, &mut state, &resolutions)?;
+        branch.record_decision(keep, &config.local, replica, &mut state, &resolutions)?;
         update_codex_index(self.context, config, replica)?;
         Ok(DecisionOutcome::default())
     }

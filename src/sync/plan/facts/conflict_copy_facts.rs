@@ -81,7 +81,7 @@ impl<'a> FactReader<'a> {
         let path = self.records.conflict_copies.folders.path(side, &copy.name);
         let file = file_open::open(&path);
         let is_uncompressed = file.and_then(|file| contents::is_uncompressed(&file));
-        is_uncompressed.unwrap_or_default() && copy.matches(&path).unwrap_or_default()
+        is_uncompressed.unwrap_or_default() && copy.matches_digest_of(&path).unwrap_or_default()
     }
 
     /// Returns the index of the step that downloads a version containing all lines of the copy.
@@ -95,7 +95,7 @@ impl<'a> FactReader<'a> {
         };
         steps
             .iter()
-            .position(|step| copy.belongs_to(&step.key) && step.ops.iter().any(contains_copy))
+            .position(|step| copy.is_version_of(&step.key) && step.ops.iter().any(contains_copy))
     }
 
     /// Returns true if the local conversation contains all lines of the copy, for example because the user continued
@@ -105,14 +105,14 @@ impl<'a> FactReader<'a> {
         // other machines without its lines.
         let Some(last) = copy
             .local
-            .and_then(|_| copy.last_synced(&self.records.state))
+            .and_then(|_| copy.find_last_synced(&self.records.state))
         else {
             return false;
         };
         let main = self.config.local.join(&last.local.path);
         // A step that replaces the conversation removes the lines that it has now.
         let is_replaced =
-            |step: &SyncStep| step.change == ContentChange::Replaced && copy.belongs_to(&step.key);
+            |step: &SyncStep| step.change == ContentChange::Replaced && copy.is_version_of(&step.key);
         !steps.iter().any(is_replaced) && main.is_file() && self.contains_all(&main, copy)
     }
 

@@ -152,18 +152,18 @@ impl FolderReader<'_> {
             return false;
         };
         let ManifestEntry { size, digest, .. } = &version.entry;
-        let name = conflict_copies::file_name(&key, digest);
+        let name = conflict_copies::format_file_name(&key, digest);
         let copies = &self.records.conflict_copies.all;
         if copies.contains_key(&name) || resolutions::is_known(&name, self.records.resolutions()) {
             return true;
         }
-        let mut copies = copies.values().filter(|copy| copy.belongs_to(&key));
+        let mut copies = copies.values().filter(|copy| copy.is_version_of(&key));
         copies.any(|copy| {
             let path = self
                 .records
                 .conflict_copies
                 .folders
-                .path(copy.side(), &copy.name);
+                .path(copy.source_side(), &copy.name);
             contents::text_begins_with(&path, *size, digest).unwrap_or_default()
         })
     }
