@@ -58,7 +58,7 @@ pub(crate) fn find_leftovers(
 ) -> Vec<PathBuf> {
     let mut leftovers = staging::find_stale(&manager_home.join("tmp"), staging::STAGING_PREFIX);
     leftovers.extend(
-        backup::list_unfinished_snapshots(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
+        backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
     );
     for folder in temp_file_folders(manager_home).iter().chain(other_folders) {
         leftovers.extend(atomic::find_stale_temps(folder, Some(now)));

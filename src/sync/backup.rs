@@ -232,7 +232,7 @@ pub(super) fn open_zip(snapshot: &SyncSnapshot) -> Result<zip::ZipArchive<File>,
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub(crate) fn list_unfinished_snapshots(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
+pub(crate) fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.at("list", folder)?,
@@ -265,8 +265,8 @@ pub(crate) fn list_unfinished_snapshots(folder: &Path, now: SystemTime) -> Resul
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
-pub(crate) fn remove_unfinished_snapshots(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
-    let unfinished = list_unfinished_snapshots(folder, now)?.into_iter();
+pub(crate) fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
+    let unfinished = list_unfinished(folder, now)?.into_iter();
     Ok(unfinished.filter(|path| tree::remove(path).is_ok()).count())
 }
 
@@ -282,7 +282,7 @@ pub(crate) fn prune_snapshots(
     just_created: Option<&str>,
 ) -> Result<(Vec<String>, Option<ClockDoubt>), BackupError> {
     let options = &config.backup;
-    remove_unfinished_snapshots(&config.backup.folder, SystemTime::from(now))?;
+    remove_unfinished(&config.backup.folder, SystemTime::from(now))?;
     let mut policy = RetentionPolicy {
         max_count: usize::try_from(options.max_backups).unwrap_or(usize::MAX),
         max_age: i64::try_from(options.retention_days)
@@ -296,38 +296,38 @@ pub(crate) fn prune_snapshots(
         return Ok((Vec::new(), None));
     }
     let own_snapshots = list_own_snapshots(config)?;
-    let dated = own_snapshots.iter().map(|own_snapshot| Dated {
-        path: own_snapshot.snapshot.path.clone(),
-        at: own_snapshot.made_at.and_utc(),
+    let dated = own_snapshots.iter().map(|own| Dated {
+        path: own.snapshot.path.clone(),
+        at: own.made_at.and_utc(),
     });
     let dated: Vec<_> = dated.collect();
     let age_limit = policy.max_age.unwrap_or(TimeDelta::MAX);
     let ages = disk_clock::confirmed_ages(&options.folder, now, age_limit, &dated);
-    let (ages, clock_doubt) = match ages {
+    let (ages, doubt) = match ages {
         Ok(ages) => (ages, None),
-        Err(clock_doubt) => {
+        Err(doubt) => {
             policy.max_age = None;
             // Without a maximum age, the ages decide nothing.
-            (vec![TimeDelta::zero(); own_snapshots.len()], Some(clock_doubt))
+            (vec![TimeDelta::zero(); own_snapshots.len()], Some(doubt))
         }
     };
     let items = own_snapshots
         .iter()
         .zip(ages)
-        .map(|(own_snapshot, age)| RetentionItem {
+        .map(|(own, age)| RetentionItem {
             age,
-            date: own_snapshot.made_at.date(),
+            date: own.made_at.date(),
         });
     let keep_reasons = policy.apply(&items.collect::<Vec<_>>());
     let mut removed = Vec::new();
-    for (index, (own_snapshot, keep_reasons)) in own_snapshots.into_iter().zip(keep_reasons).enumerate() {
+    for (index, (own, keep_reasons)) in own_snapshots.into_iter().zip(keep_reasons).enumerate() {
         // The newest snapshot is needed to undo the last run.
-        let is_needed = index == 0 || Some(&*own_snapshot.snapshot.name) == just_created;
-        if keep_reasons.is_none() && !is_needed && tree::remove(&own_snapshot.snapshot.path).is_ok() {
-            removed.push(own_snapshot.snapshot.name);
+        let is_needed = index == 0 || Some(&*own.snapshot.name) == just_created;
+        if keep_reasons.is_none() && !is_needed && tree::remove(&own.snapshot.path).is_ok() {
+            removed.push(own.snapshot.name);
         }
     }
-    Ok((removed, clock_doubt))
+    Ok((removed, doubt))
 }
 
 /// Parses the time in the file name of a snapshot of `machine`; `None` for any other name.

@@ -62,15 +62,15 @@ pub(crate) fn collect_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<St
     learned.chain(&state.resolutions).cloned().collect()
 }
 
-/// Returns the conflicts of the [undecided](find_undecided_branches) branches.
+/// Returns the conflicts of the [undecided](find_undecided) branches.
 pub(crate) fn find_undecided_conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Conflict> {
-    let undecided = find_undecided_branches(home, records).into_iter();
+    let undecided = find_undecided(home, records).into_iter();
     undecided.map(|branch| branch.conflict).collect()
 }
 
 /// Returns the branches among these records that wait for a decision: they have messages that Codex does not show, and
 /// the user did not leave them on purpose by a rewind.
-pub(crate) fn find_undecided_branches(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
+pub(crate) fn find_undecided(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
     let mut undecided = read_branches(home, records, |name| {
         !resolutions::is_dropped(name, [records])
     });
@@ -80,7 +80,7 @@ pub(crate) fn find_undecided_branches(home: &Path, records: &BTreeSet<String>) -
 
 /// Returns the branches among these records for which a user has made a decision, if they have messages that Codex does
 /// not show.
-pub(crate) fn find_decided_branches(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
+pub(crate) fn find_decided(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
     read_branches(home, records, |name| {
         resolutions::is_dropped(name, [records])
     })
@@ -115,8 +115,8 @@ impl Branch {
             let parts = ThreadChain::read(home, &thread, newest).parts.into_iter();
             parts.flat_map(|part| part.slices).collect()
         };
-        let (shown_slices, branch_slices) = (read_slices(&shown), read_slices(&file));
-        let versions = ConflictingVersions::compare_branch_messages(home, &thread, &shown_slices, &branch_slices).ok()?;
+        let (first, second) = (read_slices(&shown), read_slices(&file));
+        let versions = ConflictingVersions::of_branches(home, &thread, &first, &second).ok()?;
         let path = file.strip_prefix(home).ok()?.to_str()?.replace('\\', "/");
         versions.has_hidden_messages().then(|| Self {
             record,
@@ -218,9 +218,9 @@ impl Branch {
         let end_offset = find_end_of_lines(&self.file)?;
         // Codex continues the rollout with the greatest id, which begins with the time in milliseconds.
         let created = created_at(&shown).ok_or_else(no_id)? + TimeDelta::milliseconds(1);
-        let hex_millis = format!("{:012x}", created.timestamp_millis());
+        let millis = format!("{:012x}", created.timestamp_millis());
         let seed = Sha256Digest::of(format!("{id} {end_offset} {shown}").as_bytes());
-        let new_id = rollouts::derive_id(&format!("{}-{}", &hex_millis[..8], &hex_millis[8..]), &seed);
+        let new_id = rollouts::derive_id(&format!("{}-{}", &millis[..8], &millis[8..]), &seed);
         let name = self.shown.file_name().and_then(|name| name.to_str());
         let stem = name.and_then(rollouts::thread_stem).ok_or_else(no_id)?;
 
@@ -229,8 +229,7 @@ impl Branch {
         meta["ordinal"] = json!(ordinal);
         meta["timestamp"] = created.clone();
         meta["payload"]["timestamp"] = created;
-        meta["payload"]["history_base"] =
-            json!({"thread_id": id, "end_ordinal_exclusive": ordinal, "end_byte_offset": end_offset});
+        meta["payload"]["history_base"] = json!({"thread_id": id, "end_ordinal_exclusive": ordinal, "end_byte_offset": end_offset});
         let line = format!("{meta}\n").into_bytes();
         Ok((format!("{stem}_{new_id}.jsonl"), line))
     }

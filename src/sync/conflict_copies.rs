@@ -53,14 +53,14 @@ impl ConflictCopy {
     }
 
     /// Returns true if the copy is a version of the file with this key.
-    pub(crate) fn is_version_of(&self, key: &str) -> bool {
+    pub(crate) fn belongs_to(&self, key: &str) -> bool {
         rollouts::is_key(key) && conversation_label(key) == self.conversation_label()
     }
 
     /// Returns the conversation as of the last sync; `None` if the state does not have it.
-    pub(crate) fn find_last_synced<'s>(&self, state: &'s SyncState) -> Option<&'s SyncedFile> {
+    pub(crate) fn last_synced<'s>(&self, state: &'s SyncState) -> Option<&'s SyncedFile> {
         let mut files = state.files.iter();
-        let (_, last) = files.find(|(key, _)| self.is_version_of(key))?;
+        let (_, last) = files.find(|(key, _)| self.belongs_to(key))?;
         Some(last)
     }
 
@@ -161,7 +161,7 @@ pub(crate) fn conversation_label(key: &str) -> String {
     format!("{short_stem}-{}", &path_digest[..PATH_DIGEST_CHARS])
 }
 
-pub(crate) fn is_conflict_copy_name(name: &str) -> bool {
+pub(crate) fn is_copy_name(name: &str) -> bool {
     parse_file_name(name).is_some()
 }
 
@@ -237,16 +237,16 @@ mod tests {
     fn a_name_identifies_conversation_and_version() {
         let digest = Sha256Digest::of(b"x");
         let key = "conversation:sessions/a/rollout-1.jsonl";
-        let own = file_name(key, &digest);
+        let own = format_file_name(key, &digest);
         assert_eq!(
             parse_file_name(&own),
             Some((&*conversation_label(key), &*digest_prefix(&digest)))
         );
         assert!(own.starts_with("rollout-1-"), "{own}");
-        let elsewhere = file_name("conversation:sessions/b/rollout-1.jsonl", &digest);
+        let elsewhere = format_file_name("conversation:sessions/b/rollout-1.jsonl", &digest);
         assert_ne!(own, elsewhere);
         let long = format!("conversation:sessions/{}.jsonl", "\u{e9}".repeat(124));
-        assert!(file_name(&long, &digest).len() < 255);
+        assert!(format_file_name(&long, &digest).len() < 255);
         for foreign in [
             "rollout-1.0123456789abcdef (1).fork",
             "rollout-1.0123.fork",

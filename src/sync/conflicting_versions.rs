@@ -41,11 +41,11 @@ impl ConflictingVersions {
         place: &'static str,
     ) -> io::Result<Self> {
         let messages = compare_messages(local, other)?;
-        Ok(Self::with_title(home, id, messages, ["on this machine", place]))
+        Ok(Self::new(home, id, messages, ["on this machine", place]))
     }
 
     /// Compares the branch of a conversation that Codex shows with another branch.
-    pub(crate) fn compare_branch_messages(
+    pub(crate) fn of_branches(
         home: &Path,
         id: &str,
         shown: &[RolloutSlice],
@@ -53,15 +53,10 @@ impl ConflictingVersions {
     ) -> io::Result<Self> {
         let places = ["in the branch that Codex shows", "in the other branch"];
         let messages = compare_branches(shown, other)?;
-        Ok(Self::with_title(home, id, messages, places))
+        Ok(Self::new(home, id, messages, places))
     }
 
-    fn with_title(
-        home: &Path,
-        id: &str,
-        messages: MessageComparison,
-        places: [&'static str; 2],
-    ) -> Self {
+    fn new(home: &Path, id: &str, messages: MessageComparison, places: [&'static str; 2]) -> Self {
         Self {
             title: ThreadTitles::read(home).name(id).or(messages.title),
             session_id: id.to_owned(),

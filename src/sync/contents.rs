@@ -11,7 +11,7 @@ use std::path::Path;
 /// Number of bytes at each end of a file that are checked for the traces of a crash or an incomplete download.
 const TAIL_BYTES: u64 = 512;
 /// A complete binary file may end in fewer zeros.
-const MIN_SUSPICIOUS_ZEROS: usize = 64;
+const MANY_ZEROS: usize = 64;
 /// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
@@ -81,14 +81,14 @@ fn count_trailing_zeros(tail: &[u8]) -> usize {
 ///
 /// A crash leaves zeros at the end, and so does a cloud client that allocates the space of a file first. An incomplete
 /// file of lines ends within a line; an incomplete compressed file cannot be decompressed.
-pub(crate) fn find_torn_reason(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
+pub(crate) fn find_tear(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
     let is_lines = format == ContentFormat::Lines;
     let Ends { head, tail, size } = Ends::read(&file_open::open(path)?)?;
     if size == 0 {
         return Ok(None);
     }
     let zeros = count_trailing_zeros(&tail);
-    if zeros >= MIN_SUSPICIOUS_ZEROS || zeros == tail.len() || (is_lines && zeros > 0 && !is_zstd(&head)) {
+    if zeros >= MANY_ZEROS || zeros == tail.len() || (is_lines && zeros > 0 && !is_zstd(&head)) {
         return Ok(Some("ends in zero bytes"));
     }
     if is_lines {
@@ -140,7 +140,7 @@ pub(crate) fn is_zero_filled(
         .map_or(0, |last| last + 1);
     // A binary file, such as a tar archive, may end in zeros.
     let is_text = !head[..text_len].contains(&0);
-    Ok(is_text && (zeros >= MIN_SUSPICIOUS_ZEROS || zeros * 2 >= tail.len()))
+    Ok(is_text && (zeros >= MANY_ZEROS || zeros * 2 >= tail.len()))
 }
 
 /// Returns true if the file has `min_len` consecutive zero bytes after its current position.
@@ -165,7 +165,7 @@ fn has_zero_run(file: &mut File, min_len: usize) -> io::Result<bool> {
 /// not a text. A truncated text has a sector of zeros, a partial character at the end, no final newline at a block
 /// boundary, or an unterminated JSON or TOML value. These signs are needed while no machine has published the digest of
 /// the complete file.
-pub(crate) fn find_truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
+pub(crate) fn find_truncation(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
     /// A missing sector reads as zeros.
     const SECTOR: usize = 512;
@@ -311,7 +311,7 @@ mod tests {
         ] {
             let path = folder.path().join(name);
             fs::write(&path, &bytes).unwrap();
-            let found = find_truncation_reason(&path).unwrap();
+            let found = find_truncation(&path).unwrap();
             assert_eq!(found.is_some(), cut, "{name} {}: {found:?}", bytes.len());
         }
     }
@@ -332,7 +332,7 @@ mod tests {
             (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true, true),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = find_torn_reason(&path, format(of_lines)).unwrap();
+            let found = find_tear(&path, format(of_lines)).unwrap();
             assert_eq!(found.is_some(), torn, "{bytes:?}: {found:?}");
         }
     }

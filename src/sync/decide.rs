@@ -102,7 +102,7 @@ impl CopyReason {
     /// Returns the reason for output, for a copy of the version on the side `source`.
     pub(crate) fn describe(self, source: Side, remote: SyncRemote) -> String {
         const LOCAL: &str = "on this machine";
-        let (remote_name, remote_place) = (remote.label(), remote.place());
+        let (remote_name, remote_place) = (remote.label(), remote.describe_place());
         let is_local = source == Side::Local;
         let (source_place, other_place) = if is_local {
             (LOCAL, remote_place)
@@ -136,13 +136,13 @@ impl CopyReason {
 /// Returns the action for a file; docs/sync-protocol.md has the table that this function implements.
 pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Absent, Changed, New, Unchanged};
-    let propagates_deletions = rules.delete == DeletePolicy::Propagate;
+    let propagates = rules.delete == DeletePolicy::Propagate;
     match (facts.local, facts.remote) {
         (Absent, Absent) | (Unchanged, Unchanged) => FileDecision::Nothing,
         (Absent, New) => FileDecision::Copy(Side::Remote, CopyReason::OnlyOneSide),
         (New, Absent) => FileDecision::Copy(Side::Local, CopyReason::OnlyOneSide),
-        (Absent, Unchanged) if propagates_deletions => FileDecision::DeleteCloud,
-        (Unchanged, Absent) if propagates_deletions && facts.deletion_requested => FileDecision::DeleteLocal,
+        (Absent, Unchanged) if propagates => FileDecision::DeleteCloud,
+        (Unchanged, Absent) if propagates && facts.deletion_requested => FileDecision::DeleteLocal,
         (Absent, Unchanged | Changed) => {
             FileDecision::Copy(Side::Remote, CopyReason::AbsentIsNotDeleted)
         }
@@ -223,7 +223,7 @@ fn decide_conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
 pub(crate) fn describe_winner(winner: Side, remote: SyncRemote) -> String {
     match winner {
         Side::Local => "the version of this machine wins".to_owned(),
-        Side::Remote => format!("the version {} wins", remote.place()),
+        Side::Remote => format!("the version {} wins", remote.describe_place()),
     }
 }
 

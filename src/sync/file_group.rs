@@ -23,7 +23,7 @@ impl FileGroup {
     /// Returns true if each side has exactly the file of the last sync, by path, size and mtime, and there is no client
     /// copy and no placeholder.
     pub(crate) fn matches_last_sync(&self, last: &SyncedFile) -> bool {
-        let is_only_file = |files: &[ListedFile], synced: &SideFile| matches!(files, [file] if synced.matches(&file.path, file.stat));
+        let is_only_file = |files: &[ListedFile], last: &SideFile| matches!(files, [file] if last.matches(&file.path, file.stat));
         self.client_copies.is_empty()
             && !self.has_placeholder
             && is_only_file(&self.local, &last.local)

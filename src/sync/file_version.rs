@@ -39,7 +39,7 @@ impl FileVersion {
     pub(crate) fn compare_to(&self, other: &Self) -> Result<VersionRelation, IoError> {
         let (first, second) = (&*self.full_path, &*other.full_path);
         compare_texts(first, second).map_err(|source| {
-            // The error of `compare_texts` has no path. Reading the second file again shows which of the two files failed.
+            // The error has no path. Reading the second file again shows which of the two files failed.
             let is_second = contents::read_text_digest(second).is_err();
             IoError {
                 action: "read",
@@ -76,8 +76,8 @@ impl FileVersion {
     /// file if it can be decompressed.
     pub(crate) fn has_complete_lines(&self) -> Result<bool, IoError> {
         let path = &self.full_path;
-        let torn_reason = contents::find_torn_reason(path, ContentFormat::Lines).at("read", path)?;
-        Ok(self.seen.stat.size > 0 && torn_reason.is_none())
+        let tear = contents::find_tear(path, ContentFormat::Lines).at("read", path)?;
+        Ok(self.seen.stat.size > 0 && tear.is_none())
     }
 
     /// Returns true if this file is a shorter, non-empty prefix of `whole` that ends within a line. Such a file is a

@@ -53,20 +53,20 @@ pub(crate) fn rename_if_cloned(
         state.own.former.extend(end_digests);
     }
     let path = own_manifest_path(config, state);
-    let end_digest = match manifest::read_end_digest(&path) {
-        Ok(end_digest) => end_digest,
+    let digest = match manifest::read_end_digest(&path) {
+        Ok(digest) => digest,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", &path),
     };
     // A state that has published no manifest cannot recognize one of another machine, so this one counts as its own.
-    if state.own.published.is_empty() || end_digest.is_some_and(|end_digest| state.own.published.contains(&end_digest)) {
+    if state.own.published.is_empty() || digest.is_some_and(|d| state.own.published.contains(&d)) {
         return Ok(None);
     }
-    if end_digest.is_none() && is_own_remainder(&path, state, config, replica)? {
+    if digest.is_none() && is_own_remainder(&path, state, config, replica)? {
         return Ok(None);
     }
     // Sync never waits for the machine of this manifest, which may be this machine before its disk was restored.
-    state.own.former.extend(end_digest);
+    state.own.former.extend(digest);
     state.rename_manifest();
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
     let why = "was written by a clone of this machine, or by this machine before it was restored from a \
@@ -108,11 +108,14 @@ fn is_own_remainder(
         mut files, earlier, ..
     } = Ledger::read(replica.run_folder())?;
     let encode = |files: &_| manifest::encode(&config.machine_id, files, state).at("encode", path);
-    let latest_manifest = encode(&files)?;
+    let latest = encode(&files)?;
     // Includes versions that a killed run recorded without publishing them.
     files.extend(earlier);
-    let with_unpublished = encode(&files)?;
-    Ok(manifest::is_remainder_of(&remainder, &[latest_manifest, with_unpublished]))
+    let with_earlier = encode(&files)?;
+    Ok(manifest::is_remainder_of(
+        &remainder,
+        &[latest, with_earlier],
+    ))
 }
 
 /// Encodes the next manifest of this machine and records its digest in `state`. The caller writes the state before the

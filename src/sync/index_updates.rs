@@ -88,8 +88,8 @@ pub(crate) struct CodexIndex<'a> {
 
 impl CodexIndex<'_> {
     /// Updates Codex's lists of conversations while Codex does not run. Skips files in `updates` that a killed run
-    /// never wrote. `renamed_ids` has the ids of the conversations whose names came from another machine. Returns notes for
-    /// the user.
+    /// never wrote. `renamed_ids` has the ids of the conversations whose names came from another machine. Returns notes
+    /// for the user.
     ///
     /// # Errors
     /// The index of names or a database cannot be read or written. The files are in place.
@@ -111,7 +111,7 @@ impl CodexIndex<'_> {
             notes.push(format!("added to Codex's index: {conversations}"));
         }
         let mut renamed_ids = renamed_ids.clone();
-        renamed_ids.extend(self.update_history_modes(updates)?);
+        renamed_ids.extend(self.update_modes(updates)?);
         if !renamed_ids.is_empty() {
             let changed = self.update_names(&renamed_ids)?;
             if changed > 0 {
@@ -159,7 +159,7 @@ impl CodexIndex<'_> {
     /// Copies the history mode of replaced and rewound conversations from their rollouts to their rows. Codex 0.169
     /// shows no turn of a migrated rollout whose row has the legacy mode. Returns the ids of the changed rows, because
     /// Codex reads the names of conversations of the other mode from another place.
-    fn update_history_modes(&self, updates: &[IndexUpdate]) -> Result<Vec<String>, IndexUpdateError> {
+    fn update_modes(&self, updates: &[IndexUpdate]) -> Result<Vec<String>, IndexUpdateError> {
         let mut modes = Vec::new();
         let is_rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);
         let rewound = updates.iter().filter(is_rewound);

@@ -35,7 +35,11 @@ impl Ledger {
     }
 
     /// Adds a version that is about to be written to the cloud folder. Durable after [`Ledger::sync`].
-    pub(crate) fn record_upload(&mut self, path: &str, entry: &ManifestEntry) -> Result<(), IoError> {
+    pub(crate) fn record_upload(
+        &mut self,
+        path: &str,
+        entry: &ManifestEntry,
+    ) -> Result<(), IoError> {
         let line = LedgerLine::File(path.to_owned(), entry.clone());
         self.lines.push(&line)
     }
@@ -124,8 +128,8 @@ mod tests {
             digest: Sha256Digest::of(text.as_bytes()),
         };
         let mut ledger = Ledger::open(folder.path()).unwrap();
-        ledger.record("a", &version("1")).unwrap();
-        ledger.record("a", &version("12")).unwrap();
+        ledger.record_upload("a", &version("1")).unwrap();
+        ledger.record_upload("a", &version("12")).unwrap();
         ledger.sync().unwrap();
         drop(ledger);
         let path = folder.path().join(LEDGER_FILE);
@@ -133,7 +137,7 @@ mod tests {
         torn.extend(b"{\"file\":[\"a\",{\"si");
         std::fs::write(&path, torn).unwrap();
         let mut ledger = Ledger::open(folder.path()).unwrap();
-        ledger.record("a", &version("123")).unwrap();
+        ledger.record_upload("a", &version("123")).unwrap();
         ledger.sync().unwrap();
         // As before the state is published: not every system replaces an open file.
         drop(ledger);

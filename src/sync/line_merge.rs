@@ -204,9 +204,9 @@ mod tests {
                 path
             })
             .collect();
-        let merge = merge(&paths).unwrap();
+        let merge = merge_versions(&paths).unwrap();
         let mut out = Vec::new();
-        merge.write(0, &mut out).unwrap();
+        merge.write_from(0, &mut out).unwrap();
         assert_eq!(out.len() as u64, merge.bytes);
         for (version, text) in versions.iter().enumerate() {
             // A version without a final newline differs from the merge.
@@ -246,13 +246,13 @@ mod tests {
         let paths = ["own", "there"].map(|name| folder.path().join(name));
         std::fs::write(&paths[0], &own).unwrap();
         std::fs::write(&paths[1], &all).unwrap();
-        let merge = merge(&paths).unwrap();
+        let merge = merge_versions(&paths).unwrap();
         let size = all.len() as u64;
         for (max_bytes, first) in [(size, 0), (size - 1, 2), (1, 2)] {
             assert_eq!(merge.first_line_within(max_bytes, 0), first, "{max_bytes}");
         }
         let mut kept = Vec::new();
-        merge.write(2, &mut kept).unwrap();
+        merge.write_from(2, &mut kept).unwrap();
         assert_eq!(kept, (3..=6).map(line).collect::<String>().into_bytes());
         assert_eq!(merge.bytes_from(2), kept.len() as u64);
         assert!(

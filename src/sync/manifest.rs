@@ -39,7 +39,7 @@ impl ManifestEntry {
     }
 
     /// Returns length and digest of the text, if the file at `path` is not compressed.
-    pub(crate) fn plain_text_digest(&self, path: &str) -> Option<(u64, Sha256Digest)> {
+    pub(crate) fn text_digest(&self, path: &str) -> Option<(u64, Sha256Digest)> {
         (!path.ends_with(rollout::ZST)).then_some((self.size, self.digest))
     }
 }
@@ -140,7 +140,7 @@ impl EncodedManifest {
     pub(crate) fn write(&self, cloud: &Path, path: &Path) -> Result<(), IoError> {
         let current_size = path.metadata().map(|meta| meta.len());
         // A manifest that did not change keeps its time, so that clients do not upload it again.
-        let is_as_large = current_size.is_ok_and(|current_size| current_size == self.bytes.len() as u64);
+        let is_as_large = current_size.is_ok_and(|size| size == self.bytes.len() as u64);
         if is_as_large && file_open::read(path).is_ok_and(|old| old == self.bytes) {
             return Ok(());
         }

@@ -47,29 +47,29 @@ pub(crate) fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config
     for (thread, changed) in &changed {
         let no_rollouts = Rollouts::new();
         let local_rollouts = local_rollouts.get(thread).unwrap_or(&no_rollouts);
-        let mut added_records = Vec::new();
+        let mut added = Vec::new();
         let mut knowledge = knowledge_by_thread.remove(thread).unwrap_or_default();
         for (id, (key, _)) in local_rollouts {
-            let previous_id = local_rollouts.range(..id.clone()).next_back();
+            let previous = local_rollouts.range(..id.clone()).next_back();
             // A rollout without a sync and without a record began on this machine, where the user knew the one before.
             let began_here = !state.files.contains_key(key) && !knowledge.has_records(id);
-            let Some((previous_id, (_, previous_path))) = previous_id.filter(|_| began_here) else {
+            let Some((previous, (_, previous_path))) = previous.filter(|_| began_here) else {
                 continue;
             };
             let last_ordinal = read_last_ordinal(previous_path).unwrap_or(0);
-            knowledge.add(id, previous_id, last_ordinal);
+            knowledge.add(id, previous, last_ordinal);
             if changed.first_uploads.contains(id) {
-                added_records.push(rewind_knowledge::record_name(key, previous_id, last_ordinal));
+                added.push(rewind_knowledge::record_name(key, previous, last_ordinal));
             }
         }
-        own_records.extend(added_records.iter().cloned());
+        own_records.extend(added.iter().cloned());
         for key in find_new_branches(local_rollouts, changed, &knowledge) {
             let name = branches::record_name(&key);
-            added_records.extend(resolutions::record_keep(&name, &mut own_records, &learned));
+            added.extend(resolutions::record_keep(&name, &mut own_records, &learned));
         }
         for key in &changed.keys {
             let published = plan.records.published_records.entry(key.clone());
-            published.or_default().extend(added_records.iter().cloned());
+            published.or_default().extend(added.iter().cloned());
         }
     }
 }

@@ -24,13 +24,14 @@ struct RenamedConversation {
     named: String,
 }
 
-/// Returns the ids of the conversations that have another name in `new_path` than in `old_path`, sorted. Both are paths of
-/// `session_index.jsonl` files; a missing file counts as empty.
+/// Returns the sorted ids of the conversations that have another name in the `session_index.jsonl` at `new_path` than
+/// in the one at `old_path`. A missing file counts as empty.
 ///
 /// # Errors
 /// A file cannot be read.
 pub(crate) fn find_renamed_ids(old_path: &Path, new_path: &Path) -> Result<Vec<String>, IoError> {
-    let (old, new) = (ThreadNameIndex::open(old_path)?, ThreadNameIndex::open(new_path)?);
+    let old = ThreadNameIndex::open(old_path)?;
+    let new = ThreadNameIndex::open(new_path)?;
     let mut ids = Vec::new();
     for id in new.ids() {
         let read_name = |index: &ThreadNameIndex| Ok(index.get(id)?.map(|line| line.thread_name));

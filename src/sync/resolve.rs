@@ -88,7 +88,7 @@ impl<'a> DecidedCopy<'a> {
         replica: &'a Replica,
         state: &SyncState,
     ) -> Self {
-        let last = copy.find_last_synced(state).map(|last| last.local.path.clone());
+        let last = copy.last_synced(state).map(|last| last.local.path.clone());
         Self {
             folders: ConflictCopyFolders::of(&replica.folder, &config.cloud),
             current: last.filter(|path| config.local.join(path).is_file()),
@@ -273,7 +273,7 @@ impl<'a> DecidedCopy<'a> {
         self.record_update(plain, ContentChange::Replaced)?;
         let target = home.join(plain);
         let mut file = file_open::open(copy).at("open", copy)?;
-        stage_copy(copy, &[], &mut file, &target)?.replace(&target)?;
+        stage(copy, &[], &mut file, &target)?.replace(&target)?;
         if plain != current {
             sharing::remove_file(&old_path).at("remove", &old_path)?;
         }
@@ -313,7 +313,7 @@ impl<'a> DecidedCopy<'a> {
         let target = self.config.local.join(&path);
         self.record_update(&path, ContentChange::New)?;
         atomic::create_private_folder(atomic::parent_of(&target))?;
-        let temp = stage_copy(copy, &first, &mut reader, &target)?;
+        let temp = stage(copy, &first, &mut reader, &target)?;
         if fs::symlink_metadata(&target).is_ok() {
             // A decision that was killed before it was recorded created this file, and it may have been continued
             // since.
@@ -346,7 +346,7 @@ fn new_path(current: &str, name: &str, id: &str) -> Option<String> {
 
 /// Writes `first_line` and the remaining bytes of `from`, a reader of the file `source`, to a temp file beside `to`.
 /// The temp file gets the mtime of `source`.
-fn stage_copy(
+fn stage(
     source: &Path,
     first_line: &[u8],
     from: &mut dyn Read,

@@ -127,7 +127,7 @@ impl ResolveArgs {
             let versions = decided.versions();
             OpenDecision::ConflictCopy(copy, versions)
         });
-        let branches = branches::find_undecided_branches(&config.local, &branch_records).into_iter();
+        let branches = branches::find_undecided(&config.local, &branch_records).into_iter();
         let branches = branches.map(OpenDecision::Branch);
         let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
         let apply = |what: &str, decision: &OpenDecision, keep| {
@@ -147,7 +147,7 @@ impl ResolveArgs {
             Ok(self.print_result(context, what, keep, resolved))
         };
         if let Some(named) = &self.what {
-            let decided = branches::find_decided_branches(&config.local, &branch_records).into_iter();
+            let decided = branches::find_decided(&config.local, &branch_records).into_iter();
             let decided: Vec<_> = decided.map(OpenDecision::Branch).collect();
             let decision = find_decision(named, &open);
             // The user may choose again between branches that are decided.
@@ -257,7 +257,7 @@ impl ResolveArgs {
                 "codex-manager sync resolve {what} --keep {}",
                 keep.unwrap_or_default()
             );
-            ui.line(ui.command_line(2, &command));
+            ui.line(ui.indent_command(2, &command));
         }
         for decision in open {
             if let OpenDecision::Branch(branch) = decision {

@@ -27,11 +27,11 @@ pub(super) fn attest_unlisted(
     own: &mut BTreeMap<String, ManifestEntry>,
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
-    let is_attested_here = |last: &SyncedFile| {
+    let is_listed = |last: &SyncedFile| {
         let entry = own.get(&last.remote.path);
         entry.is_some_and(|entry| matches_last_sync(entry, last))
     };
-    let unattested = state.files.iter().filter(|(_, last)| !is_attested_here(last));
+    let unattested = state.files.iter().filter(|(_, last)| !is_listed(last));
     let mut unattested: Vec<String> = unattested.map(|(key, _)| key.clone()).collect();
     if unattested.is_empty() {
         return Ok(());
@@ -73,7 +73,7 @@ pub(super) fn attest_unlisted(
 
 /// Removes the entries of plain files whose digest differs from the one at the last sync. Other machines would wait for
 /// the replaced versions that these entries list.
-pub(super) fn remove_replaced_entries(files: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
+pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
     files.retain(|path, entry| {
         let synced_contents = state.files.get(path).and_then(|last| last.contents);
         rollouts::key(path).is_some()
@@ -175,7 +175,7 @@ pub(super) fn correct_unwritten_entries(
         if Some(recorded.digest) == digest {
             continue;
         }
-        match versions.iter().find(|version| Some(version.digest) == digest) {
+        match versions.iter().find(|entry| Some(entry.digest) == digest) {
             Some(found) => *recorded = found.clone(),
             None => undelivered.extend(versions.into_iter().map(|entry| (path.clone(), entry))),
         }
@@ -211,7 +211,7 @@ fn build_verified_entry(
         let remote_text = read_text(&remote)?;
         if remote_text == read_text(&local)? {
             last.contents = Some(remote_text);
-        } else if contents::find_torn_reason(&remote, ContentFormat::Any)
+        } else if contents::find_tear(&remote, ContentFormat::Any)
             .at("read", &remote)?
             .is_some()
         {

@@ -9,7 +9,7 @@ use super::copying::{PlacedFile, StagedCopy};
 use super::error::{ApplyError, StepFailure};
 use super::report::ApplyReport;
 use super::run::ApplyRun;
-use super::targets::{NewFolders, create_folders_above, clear_target_path, rename_new};
+use super::targets::{NewFolders, clear_target_path, create_folders_above, rename_new};
 use crate::io::parallel::{self, ConsumerFailed};
 use crate::io::{atomic, limits, tree_sync};
 use crate::sync::plan::{CopyOp, Op, SyncStep};
@@ -66,15 +66,15 @@ impl ApplyRun<'_> {
         let copies: Vec<&CopyOp> = steps.iter().filter_map(as_copy_to_new_path).collect();
         let mut outcome = Ok(());
         let is_small = copies.len() <= MAX_SMALL_BATCH_FILES;
-        let mut staged_copies = self.stage_copies(&copies, is_small)?;
-        let temp_paths = staged_copies.iter().flatten().map(|staged| staged.temp.path());
+        let mut results = self.stage_copies(&copies, is_small)?;
+        let temp_paths = results.iter().flatten().map(|staged| staged.temp.path());
         if !is_small && !tree_sync::sync_file_systems(temp_paths) {
-            staged_copies = sync_each_copy(staged_copies);
+            results = sync_each_copy(results);
         }
         // A full disk ends the run, but copies that are complete by then keep their names.
-        let staged_copies = take_until_abort(staged_copies, &mut outcome);
+        let results = take_until_abort(results, &mut outcome);
         // All ledger lines are durable before the first name: a file that no machine attests would stop other machines.
-        for ((step, copy), staged) in steps.iter().zip(&copies).zip(&staged_copies) {
+        for ((step, copy), staged) in steps.iter().zip(&copies).zip(&results) {
             if let Ok(staged) = staged {
                 self.record_resolutions(step)?;
                 self.record_in_ledger(copy, &staged.entry)?;
@@ -82,7 +82,7 @@ impl ApplyRun<'_> {
             }
         }
         self.ledger.sync()?;
-        let named_files = staged_copies.into_iter().map(|staged| self.rename_to_target(staged?));
+        let named_files = results.into_iter().map(|staged| self.place_copy(staged?));
         let mut named_files = take_until_abort(named_files, &mut outcome);
         self.sync_folders(&mut named_files, is_small, &mut outcome);
         // The files have their names now, so an interruption is reported only after they are recorded.
@@ -132,7 +132,7 @@ impl ApplyRun<'_> {
         Ok(run_in_threads(
             jobs,
             |(copy, target): (&CopyOp, Result<PathBuf, StepFailure>)| {
-                let staged = copier.stage_copy(copy, target?)?;
+                let staged = copier.stage(copy, target?)?;
                 if is_small {
                     staged.temp.sync()?;
                 }
@@ -142,7 +142,7 @@ impl ApplyRun<'_> {
     }
 
     /// Renames a durable copy to its target. The name is durable once the folder is synced.
-    fn rename_to_target(&self, staged: StagedCopy) -> Result<NamedFile, StepFailure> {
+    fn place_copy(&self, staged: StagedCopy) -> Result<NamedFile, StepFailure> {
         self.request.check_interrupt()?;
         rename_new(staged.temp, &staged.target)?;
         Ok(NamedFile {

@@ -40,7 +40,7 @@ pub(super) struct PlacedFile {
 
 impl StagedCopy {
     /// Sets the mtime of the temp file to that of `entry`, and records the stat of the temp file.
-    pub(super) fn with_entry_mtime(
+    pub(super) fn new(
         mut temp: TempFile,
         target: PathBuf,
         to: (Side, String),
@@ -85,10 +85,10 @@ impl Copier<'_> {
 
     /// Copies a file to a temp file beside `target`, with the mtime of the plan. The mode is that of the file that the
     /// copy replaces, else that of the source; see [`copy_mode`]. The temp file is not durable yet.
-    pub(super) fn stage_copy(&self, copy: &CopyOp, target: PathBuf) -> Result<StagedCopy, StepFailure> {
+    pub(super) fn stage(&self, copy: &CopyOp, target: PathBuf) -> Result<StagedCopy, StepFailure> {
         let source = self.require_unchanged(&copy.from)?;
         let mut reader = file_open::open(&source).at("open", &source)?;
-        let hard_link = self.try_link_conversation(copy, &source, &target);
+        let hard_link = self.link_conversation(copy, &source, &target);
         let is_linked = hard_link.is_some();
         let mut temp = match hard_link {
             Some(hard_link) => hard_link,
@@ -132,7 +132,7 @@ impl Copier<'_> {
             mtime_ns: copy.mtime_ns,
             digest,
         };
-        StagedCopy::with_entry_mtime(temp, target, copy.to.clone(), entry, text_digest)
+        StagedCopy::new(temp, target, copy.to.clone(), entry, text_digest)
     }
 
     /// Creates a hard link to a conversation instead of a copy, in a sync through the vault: copies in the staged
@@ -141,7 +141,7 @@ impl Copier<'_> {
     /// - a file other than a conversation, because an editor may write it in place while the folder is published;
     /// - a file whose mtime or mode has to differ from that of the source;
     /// - a file that cannot be linked.
-    fn try_link_conversation(&self, copy: &CopyOp, source: &Path, target: &Path) -> Option<TempFile> {
+    fn link_conversation(&self, copy: &CopyOp, source: &Path, target: &Path) -> Option<TempFile> {
         let keeps_target_mode = copy.over.is_some() && copy.to.0 == Side::Local;
         let is_exact = !keeps_target_mode && copy.mtime_ns == copy.from.stat.mtime_ns;
         let is_conversation = rollouts::key(&copy.to.1).is_some();

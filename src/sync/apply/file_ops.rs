@@ -23,7 +23,7 @@ impl ApplyRun<'_> {
     pub(super) fn apply_copy(&mut self, copy: &CopyOp) -> Result<(), StepFailure> {
         let target = prepare_target(self.request.config, self.plan, &copy.to)?;
         // The copy is complete before the ledger lists it: the entry of a version that never exists would stay forever.
-        let staged = self.copier.stage_copy(copy, target)?;
+        let staged = self.copier.stage(copy, target)?;
         self.record_in_ledger(copy, &staged.entry)?;
         self.record_name_changes(&staged)?;
         self.publish_copy(staged, copy.over)
@@ -45,8 +45,8 @@ impl ApplyRun<'_> {
         };
         let paths = require_all_unchanged(self)?;
         let merge = line_merge::merge_versions(&paths)?;
-        for ((_, planned_digest), (path, read_digest)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
-            if planned_digest != read_digest {
+        for ((_, planned), (path, found)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
+            if planned != found {
                 return Err(changed_file_failure(path));
             }
         }
@@ -76,8 +76,8 @@ impl ApplyRun<'_> {
             };
             // A replaced file keeps its mode. A new merged file has no single source, so it gets 0600.
             copy_mode(temp.file(), &target).at("set mode", &target)?;
-            let recorded_text = is_one_text.then_some((entry.size, entry.digest));
-            staged.push(StagedCopy::with_entry_mtime(temp, target, place.clone(), entry, recorded_text)?);
+            let text = is_one_text.then_some((entry.size, entry.digest));
+            staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
         }
         require_all_unchanged(self)?;
         // Both sides are staged before the first one is replaced, so a merge that fails changes neither.
@@ -93,7 +93,11 @@ impl ApplyRun<'_> {
 
     /// Makes the ledger and a complete copy durable, and then renames the copy to its target. Fails if the target is no
     /// longer the file that the plan observed, or if a file is there although the plan found none (`None`).
-    fn publish_copy(&mut self, staged: StagedCopy, planned_stat: Option<Stat>) -> Result<(), StepFailure> {
+    fn publish_copy(
+        &mut self,
+        staged: StagedCopy,
+        planned_stat: Option<Stat>,
+    ) -> Result<(), StepFailure> {
         self.request.check_interrupt()?;
         self.ledger.sync()?;
         self.request.check_interrupt()?;
@@ -110,9 +114,13 @@ impl ApplyRun<'_> {
         Ok(())
     }
 
-    pub(super) fn apply_rename(&mut self, from: &ObservedFile, new_path: &str) -> Result<(), StepFailure> {
+    pub(super) fn apply_rename(
+        &mut self,
+        from: &ObservedFile,
+        to: &str,
+    ) -> Result<(), StepFailure> {
         let source = self.copier.require_unchanged(from)?;
-        let to = (from.side, new_path.to_owned());
+        let to = (from.side, to.to_owned());
         let target = prepare_target(self.request.config, self.plan, &to)?;
         check_target_unchanged(&target, None)?;
         if from.side == Side::Remote {
@@ -158,7 +166,7 @@ impl ApplyRun<'_> {
             expect: None,
             replaced: None,
         };
-        let staged = self.copier.stage_copy(&copy, target)?;
+        let staged = self.copier.stage(&copy, target)?;
         let planned_stat = None;
         self.publish_copy(staged, planned_stat)?;
         self.apply_remove(from)

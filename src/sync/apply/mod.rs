@@ -26,7 +26,7 @@ pub use report::ApplyReport;
 pub use request::ApplyRequest;
 
 use self::copying::Copier;
-use self::run::{ApplyRun, index_update_for_step};
+use self::run::{ApplyRun, index_update_of};
 use self::targets::check_mounted;
 use super::ledger::Ledger;
 use super::pending_index_updates::PendingIndexUpdates;
@@ -82,7 +82,7 @@ fn apply_and_fill_report(
     }
     publish::publish_deletions(plan, &mut state, request)?;
     // Before the first file: after a kill, the next run finds both sides equal and no reason to update Codex's index.
-    let updates: Vec<_> = plan.steps.iter().filter_map(index_update_for_step).collect();
+    let updates: Vec<_> = plan.steps.iter().filter_map(index_update_of).collect();
     PendingIndexUpdates::new(request.replica).record(&updates)?;
     {
         let mut run = ApplyRun {

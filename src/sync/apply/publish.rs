@@ -68,8 +68,9 @@ pub(super) fn publish_manifest(
     let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(request.replica.run_folder())?;
-    let earlier = attestation::correct_unwritten_entries(&mut files, earlier, &request.config.cloud);
-    attestation::remove_replaced_entries(&mut files, &state);
+    let earlier =
+        attestation::correct_unwritten_entries(&mut files, earlier, &request.config.cloud);
+    attestation::remove_replaced(&mut files, &state);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
     let has_changes = !plan.steps.is_empty() || has_changed(state_before, &state);
     let published = attestation::select_published_entries(&files, &state, request.config)?;
@@ -113,12 +114,13 @@ fn record_findings(
     if plan.is_complete {
         state.notes_digest = plan.notes_digest();
         // The state has no gaps any more after a complete run that leaves nothing to do.
-        let unfinished_lists = [
+        let unfinished = [
             &plan.notices.waiting,
             &plan.notices.skipped,
             &report.skipped,
         ];
-        state.has_gaps &= !plan.conflicts.is_empty() || unfinished_lists.iter().any(|list| !list.is_empty());
+        state.has_gaps &=
+            !plan.conflicts.is_empty() || unfinished.iter().any(|list| !list.is_empty());
     }
     for key in &plan.records.forgotten {
         state.files.remove(key);

@@ -75,7 +75,7 @@ impl ApplyRun<'_> {
             StateUpdate::None => {}
         }
         // Not earlier, because Codex's index must not name a file that the step did not write.
-        report.index_updates.extend(index_update_for_step(step));
+        report.index_updates.extend(index_update_of(step));
         Ok(())
     }
 
@@ -87,7 +87,7 @@ impl ApplyRun<'_> {
         local: &Placement,
         remote: &Placement,
     ) -> Result<(), StepFailure> {
-        let to_side_file = |side, placement: &Placement| {
+        let to_file = |side, placement: &Placement| {
             let mut placed = self.placed.iter();
             let placed =
                 placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &placement.path));
@@ -97,7 +97,8 @@ impl ApplyRun<'_> {
                 stat,
             })
         };
-        let (Some(local), Some(remote)) = (to_side_file(Side::Local, local), to_side_file(Side::Remote, remote))
+        let (Some(local), Some(remote)) =
+            (to_file(Side::Local, local), to_file(Side::Remote, remote))
         else {
             return Ok(());
         };
@@ -161,7 +162,7 @@ impl ApplyRun<'_> {
 }
 
 /// Returns the update of Codex's index that a step requires; `None` unless the step changes a local conversation.
-pub(super) fn index_update_for_step(step: &SyncStep) -> Option<IndexUpdate> {
+pub(super) fn index_update_of(step: &SyncStep) -> Option<IndexUpdate> {
     let StateUpdate::Synced { local, .. } = &step.state_update else {
         return None;
     };

@@ -35,7 +35,8 @@ impl ApplyRun<'_> {
     fn apply_step(&mut self, step: &SyncStep, report: &mut ApplyReport) -> Result<(), StepFailure> {
         self.placed.clear();
         for target in step.ops.iter().flat_map(Op::targets) {
-            let is_target = |file: &SnapshotFile| file.side() == target.side && file.path == target.path;
+            let is_target =
+                |file: &SnapshotFile| file.side() == target.side && file.path == target.path;
             // A file that is overwritten without a backup could not be restored.
             if let Some((_, why)) = self.not_backed_up.iter().find(|(file, _)| is_target(file)) {
                 let path = self.request.config.file_path(target.side, &target.path);

@@ -83,7 +83,10 @@ pub(super) fn clear_target_path(config: &SyncConfig, to: &(Side, String)) -> Pat
 }
 
 /// Fails if the target is no longer the file that the plan observed, or exists although the plan found none (`None`).
-pub(super) fn check_target_unchanged(path: &Path, planned_stat: Option<Stat>) -> Result<(), StepFailure> {
+pub(super) fn check_target_unchanged(
+    path: &Path,
+    planned_stat: Option<Stat>,
+) -> Result<(), StepFailure> {
     let is_special = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
     if !is_special && Stat::read(path)? == planned_stat {
         Ok(())

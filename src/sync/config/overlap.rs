@@ -55,7 +55,7 @@ fn is_same_folder(a: &Path, b: &Path) -> bool {
 }
 
 /// Fails if the folders of a configuration overlap.
-pub(super) fn check_overlap(config: &SyncConfig, manager_home: &Path) -> Result<(), SyncConfigError> {
+pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), SyncConfigError> {
     let home = NamedFolder::resolve("the Codex home", &config.local);
     let cloud = NamedFolder::resolve("the cloud folder", &config.cloud);
     let backups = NamedFolder::resolve("the backup folder", &config.backup.folder);

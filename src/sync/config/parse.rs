@@ -51,7 +51,7 @@ impl SyncConfig {
             }
         }
         let config = Self::from_file(&file, context, warnings)?;
-        overlap::check_overlap(&config, context.manager_home)?;
+        overlap::check(&config, context.manager_home)?;
         Ok(config)
     }
 
@@ -93,7 +93,7 @@ impl SyncConfig {
             ),
             path_rules: values.structure("paths.map").unwrap_or_default(),
             scope: ScopeOptions {
-                roots: parse_roots(file, values)?,
+                roots: parse_include_roots(file, values)?,
                 exclude: values.texts("filters.exclude_globs"),
                 session_mode: values.choice("sync.session_mode"),
             },
@@ -201,7 +201,7 @@ pub fn sanitize_machine_name(text: &str) -> String {
     }
 }
 
-fn parse_roots(
+fn parse_include_roots(
     file: &SettingsFile,
     values: SettingValues<'_>,
 ) -> Result<Vec<String>, SettingsError> {
@@ -223,8 +223,8 @@ fn parse_shutdown(values: SettingValues<'_>) -> ShutdownSettings {
     let seconds = |name: &str| Duration::from_secs(values.count(name).into());
     let background_names: Option<BTreeMap<String, Vec<String>>> =
         values.structure("process_detection.background_process_names");
-    let background_names =
-        background_names.map(|mut systems| systems.remove(std::env::consts::OS).unwrap_or_default());
+    let background_names = background_names
+        .map(|mut systems| systems.remove(std::env::consts::OS).unwrap_or_default());
     ShutdownSettings {
         names: ProgramNames {
             codex: normalize_program_names(&values.texts("process_detection.process_names")),

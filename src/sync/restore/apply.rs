@@ -187,7 +187,7 @@ fn stage(
             mtime_ns: snapshot_file.mtime_ns.max(least),
             digest,
         };
-        ledger.record(&snapshot_file.path, &entry)?;
+        ledger.record_upload(&snapshot_file.path, &entry)?;
         ledger.sync()?;
     }
     Ok(StagedFile { temp, path })

@@ -95,7 +95,7 @@ impl<'a> FactReader<'a> {
         };
         steps
             .iter()
-            .position(|step| copy.is_version_of(&step.key) && step.ops.iter().any(contains_copy))
+            .position(|step| copy.belongs_to(&step.key) && step.ops.iter().any(contains_copy))
     }
 
     /// Returns true if the local conversation contains all lines of the copy, for example because the user continued
@@ -105,14 +105,14 @@ impl<'a> FactReader<'a> {
         // other machines without its lines.
         let Some(last) = copy
             .local
-            .and_then(|_| copy.find_last_synced(&self.records.state))
+            .and_then(|_| copy.last_synced(&self.records.state))
         else {
             return false;
         };
         let main = self.config.local.join(&last.local.path);
         // A step that replaces the conversation removes the lines that it has now.
         let is_replaced =
-            |step: &SyncStep| step.change == ContentChange::Replaced && copy.is_version_of(&step.key);
+            |step: &SyncStep| step.change == ContentChange::Replaced && copy.belongs_to(&step.key);
         !steps.iter().any(is_replaced) && main.is_file() && self.contains_all(&main, copy)
     }
 

@@ -203,7 +203,7 @@ impl<'a> FactReader<'a> {
     ) -> Result<Option<ConflictingVersions>, IoError> {
         let (local, remote) = (&local.full_path, &remote.full_path);
         let home = &self.config.local;
-        let place = self.config.remote.place();
+        let place = self.config.remote.describe_place();
         let read = |id: String| ConflictingVersions::compare(home, &id, local, remote, place);
         rollouts::id(key).map(read).transpose().at("read", local)
     }

@@ -33,7 +33,7 @@ pub(crate) fn record_contained(
         let mut keys = conflicts
             .iter()
             .filter_map(|conflict| rollouts::key(&conflict.path));
-        keys.any(|key| copy.is_version_of(&key))
+        keys.any(|key| copy.belongs_to(&key))
     };
     let contained = copies.iter().filter(|(copy, state)| {
         let is_obsolete = matches!(

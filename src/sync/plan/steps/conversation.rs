@@ -251,7 +251,10 @@ impl<'a> ConversationDraft<'a> {
             _ => None,
         });
         match moves {
-            Some(Side::Local) => (SyncAction::MoveLocal, format!("moved {}", remote.place())),
+            Some(Side::Local) => (
+                SyncAction::MoveLocal,
+                format!("moved {}", remote.describe_place()),
+            ),
             Some(Side::Remote) => (SyncAction::MoveCloud, "moved on this machine".to_owned()),
             None if self.count_new_copies() > 0 => {
                 (SyncAction::KeepConflictCopy, DIVERGED_COPY.to_owned())

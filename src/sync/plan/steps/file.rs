@@ -2,7 +2,7 @@
 //! (skills, prompts, settings) are copied as a whole; line-based files are merged.
 
 use super::conversation::plan_conversation;
-use crate::sync::decide::{CopyReason, FileDecision, describe_conflict, decide, describe_winner};
+use crate::sync::decide::{CopyReason, FileDecision, decide, describe_conflict, describe_winner};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::NoticeList;

@@ -178,7 +178,7 @@ impl FolderReader<'_> {
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
         let (path, size) = (&version.full_path, version.seen.stat.size);
-        let why = contents::find_torn_reason(path, kind.content_format()).at("read", path)?;
+        let why = contents::find_tear(path, kind.content_format()).at("read", path)?;
         if why.is_some() {
             return Ok(why);
         }
@@ -191,7 +191,7 @@ impl FolderReader<'_> {
             // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
             // no manifest will ever attest it.
             return match kind {
-                FileKind::Plain => contents::find_truncation_reason(path).at("read", path),
+                FileKind::Plain => contents::find_truncation(path).at("read", path),
                 FileKind::Rollout | FileKind::Lines => Ok(None),
             };
         }
@@ -301,6 +301,6 @@ impl FolderReader<'_> {
         let may_be_truncated = kind == FileKind::Plain && !self.is_resolving;
         let why = "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
                    to copy the local file there again";
-        Ok((may_be_truncated && remote.is_truncated(local)?).then_some(why))
+        Ok((may_be_truncated && remote.is_truncated_copy_of(local)?).then_some(why))
     }
 }

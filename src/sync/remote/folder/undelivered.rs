@@ -157,7 +157,7 @@ impl FolderReader<'_> {
         if copies.contains_key(&name) || resolutions::is_known(&name, self.records.resolutions()) {
             return true;
         }
-        let mut copies = copies.values().filter(|copy| copy.is_version_of(&key));
+        let mut copies = copies.values().filter(|copy| copy.belongs_to(&key));
         copies.any(|copy| {
             let path = self
                 .records
