@@ -273,8 +273,8 @@ fn record_after_save(
 }
 
 /// Returns true if a save must not change the recorded owner: saving a copy or an older login neither undoes a move nor
-/// replaces a live owner. `has_same_login` is true if the profile has the same login, `is_newer` if the saved login is newer
-/// than all observed ones.
+/// replaces a live owner. `has_same_login` is true if the profile has the same login, `is_newer` if the saved login is
+/// newer than all observed ones.
 fn keeps_recorded_owner(
     profile: &Profile,
     outcome: SaveOutcome,

@@ -203,8 +203,8 @@ impl<'a> Ranking<'a> {
 
     /// Returns the first ready account with a saved login that is better than the live account. If no live account is
     /// ready, every such account is better. If the live account is ready, a better one has at least
-    /// [`MIN_QUOTA_ADVANTAGE`] more weekly quota left; there is none with [`Strategy::Stay`], or if the weekly quota of the live account is
-    /// unknown.
+    /// [`MIN_QUOTA_ADVANTAGE`] more weekly quota left; there is none with [`Strategy::Stay`], or if the weekly quota of
+    /// the live account is unknown.
     pub(crate) fn find_better(&self) -> Option<&RankedAccount<'a>> {
         let live = self.live().filter(|live| live.is_ready());
         let has_more = |c: &RankedAccount<'_>| match (live, live.and_then(|l| l.weekly_left)) {

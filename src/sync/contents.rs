@@ -208,11 +208,11 @@ pub(crate) fn find_truncation(path: &Path) -> io::Result<Option<&'static str>> {
 /// Returns true if a file with this beginning is a text: UTF-8 without control characters except white space and
 /// escape.
 fn is_text(head: &[u8]) -> bool {
+    const ESCAPE: u8 = 0x1b;
     let is_valid = match std::str::from_utf8(head) {
         Ok(_) => true,
         Err(e) => e.error_len().is_none(),
     };
-    const ESCAPE: u8 = 0x1b;
     let is_control = |b: &u8| *b < b' ' && !b.is_ascii_whitespace() && *b != ESCAPE;
     is_valid && !head.iter().any(is_control)
 }

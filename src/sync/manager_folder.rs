@@ -26,7 +26,7 @@ pub(super) fn manifest_path(name: &str) -> String {
     format!("{MANAGER_FOLDER}/{MACHINES_FOLDER}/{name}")
 }
 
-/// Returns the program's list_folders in the cloud folder, the outermost first: the whole folder, the manifests, the
+/// Returns the program's folders in the cloud folder, the outermost first: the whole folder, the manifests, the
 /// conflict copies.
 pub(super) fn list_folders(cloud: &Path) -> [PathBuf; 3] {
     [
@@ -36,7 +36,7 @@ pub(super) fn list_folders(cloud: &Path) -> [PathBuf; 3] {
     ]
 }
 
-/// Returns the first of the program's list_folders in the cloud folder that is a link or a file. Writing through a
+/// Returns the first of the program's folders in the cloud folder that is a link or a file. Writing through a
 /// link would put files elsewhere.
 pub(super) fn find_unusable_folder(cloud: &Path) -> Option<PathBuf> {
     let is_no_folder = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());

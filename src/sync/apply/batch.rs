@@ -128,11 +128,11 @@ impl ApplyRun<'_> {
             }
             jobs.push((*copy, result.map(|()| clear_target_path(config, &copy.to))));
         }
-        let copier = self.copier;
+        let shared_copier = self.copier;
         Ok(run_in_threads(
             jobs,
             |(copy, target): (&CopyOp, Result<PathBuf, StepFailure>)| {
-                let staged = copier.stage(copy, target?)?;
+                let staged = shared_copier.stage(copy, target?)?;
                 if is_small {
                     staged.temp.sync()?;
                 }
