@@ -55,7 +55,7 @@ impl IsolatedLogin {
 }
 
 /// Returns true if `home` is an isolated home of this manager home.
-pub(crate) fn is_isolated(home: &Path, manager_home: &Path) -> bool {
+pub(crate) fn is_isolated_home(home: &Path, manager_home: &Path) -> bool {
     is_beneath(home, &manager_home.join("profiles").join(ISOLATED))
 }
 
@@ -64,7 +64,7 @@ fn is_beneath(home: &Path, folder: &Path) -> bool {
 }
 
 /// Returns the Codex programs that run on an isolated home, its background daemon included.
-fn find_users(home: &Path) -> Vec<Holder> {
+fn find_codex_using(home: &Path) -> Vec<Holder> {
     let mut users = find_codex(home);
     users.extend(daemon::find(home).map(|daemon| Holder::from_daemon_pid(daemon.pid)));
     users
@@ -76,12 +76,12 @@ impl Profiles {
     ///
     /// # Errors
     /// The profiles cannot be read.
-    pub(crate) fn isolated_home(&self, account: &Identity) -> Result<PathBuf, ProfileError> {
-        Ok(self.protected_home(&self.recorded_identity(account)?))
+    pub(crate) fn isolated_home_path(&self, account: &Identity) -> Result<PathBuf, ProfileError> {
+        Ok(self.protect_isolated_home(&self.recorded_identity(account)?))
     }
 
     /// Returns the path of the isolated home, and registers it with [`beneath`] like any Codex home.
-    fn protected_home(&self, recorded_account: &Identity) -> PathBuf {
+    fn protect_isolated_home(&self, recorded_account: &Identity) -> PathBuf {
         let home = self.isolated_folder(recorded_account).join("home");
         beneath::protect(&home, FollowedLinks::AT_TOP);
         home
@@ -89,11 +89,11 @@ impl Profiles {
 
     /// Returns the error for a login of `profile` that is in `home`, if `home` is an isolated home.
     pub(super) fn isolation_error(&self, profile: &str, home: &Path) -> Option<LeaseError> {
-        let is_isolated = is_beneath(home, &self.folder.join(ISOLATED));
-        is_isolated.then(|| LeaseError::Isolated {
+        let is_isolated_home = is_beneath(home, &self.folder.join(ISOLATED));
+        is_isolated_home.then(|| LeaseError::Isolated {
             profile: profile.to_owned(),
             home: home.to_path_buf(),
-            holders: find_users(home),
+            holders: find_codex_using(home),
         })
     }
 
@@ -101,9 +101,9 @@ impl Profiles {
     /// isolated home where no Codex runs is back in the profile. The content of the login stays that of the profile,
     /// which may be older.
     pub(super) fn simulate_isolation_return(&self, mut profile: Profile) -> Profile {
-        let home = profile.file.live_home.as_deref();
-        if home.is_some_and(|home| {
-            is_beneath(home, &self.folder.join(ISOLATED)) && find_users(home).is_empty()
+        let live_home = profile.file.live_home.as_deref();
+        if live_home.is_some_and(|home| {
+            is_beneath(home, &self.folder.join(ISOLATED)) && find_codex_using(home).is_empty()
         }) {
             profile.file.live_home = None;
             profile.file.owner = LoginOwner::Profile;
@@ -133,11 +133,11 @@ impl Profiles {
         self.folder.join(ISOLATED).join(account_key(account))
     }
 
-    /// Checks, without the lock on the account, that [`Profiles::isolate`] can use the login of
+    /// Checks, without the lock on the account, that [`Profiles::isolate_login`] can use the login of
     /// `account`. Returns the name of the profile.
     ///
     /// # Errors
-    /// See [`Profiles::isolate`].
+    /// See [`Profiles::isolate_login`].
     pub(crate) fn find_profile_to_isolate(
         &self,
         account: &Identity,
@@ -161,7 +161,7 @@ impl Profiles {
     /// # Errors
     /// The profile does not own the login, or has an older login than the newest observed one; a Codex that runs in the
     /// isolated home was signed in to another account there.
-    pub(crate) fn isolate(
+    pub(crate) fn isolate_login(
         &self,
         account: &Identity,
         _lock: &AccountLocks,
@@ -169,7 +169,7 @@ impl Profiles {
         now: Timestamp,
     ) -> Result<IsolatedLogin, LeaseError> {
         let account = &self.recorded_identity(account)?;
-        let home = self.protected_home(account);
+        let home = self.protect_isolated_home(account);
         atomic::create_private_folder(&home)?;
         // Shared: several launches of one account use one login, which Codex allows within one home.
         let launch_lock =
@@ -210,38 +210,38 @@ impl Profiles {
 
     /// Moves the login of an isolated home back to its profile, unless a launch or a Codex uses the home. The
     /// caller holds the lock on `account`.
-    pub(super) fn return_from_isolation(
+    pub(super) fn return_isolated_login(
         &self,
         account: &Identity,
         now: Timestamp,
     ) -> Result<(), LeaseError> {
-        let home = self.protected_home(account);
+        let home = self.protect_isolated_home(account);
         if !home.is_dir() {
             return Ok(());
         }
         // Looking for processes is not enough, because a launch takes the lock before its Codex starts.
-        let lock = self.isolated_folder(account).join(LAUNCH_LOCK);
-        let Some(_unused) = FileLock::acquire_if_free(&lock, Duration::ZERO)? else {
+        let launch_lock = self.isolated_folder(account).join(LAUNCH_LOCK);
+        let Some(_exclusive_lock) = FileLock::acquire_if_free(&launch_lock, Duration::ZERO)? else {
             return Ok(());
         };
-        if !find_users(&home).is_empty() {
+        if !find_codex_using(&home).is_empty() {
             return Ok(());
         }
         let path = home.join(AUTH_JSON);
         match self.extract_login_or_quarantine(&AuthFile::read(&path)?)? {
             LoginToKeep::Missing => {}
-            LoginToKeep::Quarantined(_) => remove_login(&path)?,
+            LoginToKeep::Quarantined(_) => remove_auth_file(&path)?,
             LoginToKeep::Login(snapshot, login) => {
                 // The profile gets the login before the only other copy is removed, and becomes the owner after that,
                 // so that there are never two owners.
                 self.save_back(snapshot, login, OwnerLocation::Live(&home), now)?;
-                remove_login(&path)?;
+                remove_auth_file(&path)?;
                 self.save_back(snapshot, login, OwnerLocation::Profile, now)?;
             }
         }
         // The user may have signed in to another account there.
         let home = home.canonical_or_self();
-        self.mark_as_owner(account, |file| {
+        self.mark_profile_as_owner(account, |file| {
             file.owner == LoginOwner::Live && file.live_home.as_ref() == Some(&home)
         })
     }
@@ -252,7 +252,7 @@ fn is_login_of(snapshot: &AuthSnapshot, account: &Identity) -> bool {
     login.is_some_and(|login| login.identity.is_same(account))
 }
 
-fn remove_login(path: &Path) -> Result<(), LeaseError> {
+fn remove_auth_file(path: &Path) -> Result<(), LeaseError> {
     sharing::remove_file(path).at("remove", path)?;
     atomic::sync_folder(atomic::parent_of(path))?;
     Ok(())

@@ -29,6 +29,9 @@ const PROBE_HOMES: &str = ".probes";
 /// Codex's file with the id of the installation, which its servers receive.
 const INSTALLATION_ID: &str = "installation_id";
 
+/// The number of hex digits of a hash in the file names of an account.
+const ACCOUNT_KEY_CHARS: usize = 16;
+
 /// The free disk space that a scratch home needs. Codex loses a login that it renews but cannot
 /// store.
 const MIN_FREE_BYTES: u64 = 32 << 20;
@@ -151,8 +154,8 @@ impl Profiles {
         now: Timestamp,
         patience: Duration,
     ) -> Result<AccountLocks, LeaseError> {
-        let end = Instant::now() + patience;
-        let time_left = || end.saturating_duration_since(Instant::now());
+        let deadline = Instant::now() + patience;
+        let time_left = || deadline.saturating_duration_since(Instant::now());
         let accounts: Vec<_> = accounts
             .iter()
             .map(|account| self.recorded_identity(account))
@@ -173,7 +176,7 @@ impl Profiles {
             })?;
             locks.push(lock);
             self.recover_lease(account, now, time_left())?;
-            self.return_from_isolation(account, now)?;
+            self.return_isolated_login(account, now)?;
         }
         Ok(AccountLocks { _locks: locks })
     }
@@ -224,16 +227,16 @@ impl Profiles {
         self.check_disk_space()?;
         // Unlike the lock on the account, the lock on all profiles is released at once, so that logins of other
         // accounts can be saved during the lease.
-        let bytes = {
+        let auth_bytes = {
             let _lock = FileLock::acquire(&self.lock)?;
             let Some(profile) = self.find(account)? else {
                 return Err(LeaseError::NoLogin(account.to_string()));
             };
-            let Some(bytes) = self.read_owner_login(&profile, codex_home)? else {
+            let Some(auth_bytes) = self.read_owner_login(&profile, codex_home)? else {
                 return Err(LeaseError::NoLogin(profile.name));
             };
             // Created before the lease is recorded: recovery looks for this folder.
-            atomic::create_private_folder(&self.scratch_home(account))?;
+            atomic::create_private_folder(&self.scratch_home_path(account))?;
             // Recorded before Codex can renew the login.
             let mut file = profile.file.clone();
             // So that an older copy is recognized as old, even if a killed probe leaves no login in the scratch home.
@@ -241,16 +244,16 @@ impl Profiles {
             file.owner = LoginOwner::Probe;
             file.live_home = None;
             write_profile_json(&self.folder.join(&profile.name), &file)?;
-            bytes
+            auth_bytes
         };
-        let home = self.scratch_home(account);
+        let home = self.scratch_home_path(account);
         let config = config::format_scratch_config(codex_home, config::SERVER_KEYS);
         atomic::write(&home.join(CONFIG_TOML), config.as_bytes())?;
         // Reuse the installation id, so that the servers do not see a new installation per probe.
         if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
             atomic::write(&home.join(INSTALLATION_ID), &id)?;
         }
-        atomic::write(&home.join(AUTH_JSON), bytes.expose())?;
+        atomic::write(&home.join(AUTH_JSON), auth_bytes.expose())?;
         Ok(Lease {
             profiles: self,
             identity: account.clone(),
@@ -269,7 +272,7 @@ impl Profiles {
     }
 
     /// Returns the scratch home of an account. It exists only during a lease.
-    fn scratch_home(&self, account: &Identity) -> PathBuf {
+    fn scratch_home_path(&self, account: &Identity) -> PathBuf {
         self.folder.join(PROBE_HOMES).join(account_key(account))
     }
 
@@ -281,18 +284,18 @@ impl Profiles {
         now: Timestamp,
         patience: Duration,
     ) -> Result<(), LeaseError> {
-        let home = self.scratch_home(account);
+        let home = self.scratch_home_path(account);
         if !home.is_dir() {
             return Ok(());
         }
-        wait_until_idle(&home, account, now, patience)?;
+        wait_until_codex_ends(&home, account, now, patience)?;
         match self.extract_login_or_quarantine(&AuthFile::read(&home.join(AUTH_JSON))?)? {
             LoginToKeep::Login(snapshot, login) => {
                 self.save_back(snapshot, login, OwnerLocation::Profile, now)?;
             }
             // The manager was killed before it wrote the login.
             LoginToKeep::Missing | LoginToKeep::Quarantined(_) => {
-                self.mark_as_owner(account, |file| file.owner == LoginOwner::Probe)?;
+                self.mark_profile_as_owner(account, |file| file.owner == LoginOwner::Probe)?;
             }
         }
         // Last: while the scratch home exists, the next lock on the account repeats this.
@@ -300,7 +303,7 @@ impl Profiles {
     }
 
     /// Records the profile of `account` as the owner of its login, if `is_outdated` accepts the present record.
-    pub(super) fn mark_as_owner(
+    pub(super) fn mark_profile_as_owner(
         &self,
         account: &Identity,
         is_outdated: impl Fn(&ProfileFile) -> bool,
@@ -324,17 +327,17 @@ impl Profiles {
         profile: &Profile,
         codex_home: &Path,
     ) -> Result<Option<SecretBytes>, LeaseError> {
-        let name = || profile.name.clone();
+        let profile_name = || profile.name.clone();
         if let Some(reason) = profile.damaged.clone() {
-            let profile = name();
+            let profile = profile_name();
             return Err(LeaseError::Damaged { profile, reason });
         }
         if profile.file.owner == LoginOwner::Moved {
-            return Err(LeaseError::Moved(name()));
+            return Err(LeaseError::Moved(profile_name()));
         }
         // The auth.json of Codex homes comes before the record, which may be outdated after a kill.
         if let Some(home) = profile.find_live_home(codex_home) {
-            let profile = name();
+            let profile = profile_name();
             if let Some(isolated) = self.isolation_error(&profile, &home) {
                 return Err(isolated);
             }
@@ -345,21 +348,21 @@ impl Profiles {
             });
         }
         if let Some(home) = profile.unreadable_home().map(Path::to_path_buf) {
-            let profile = name();
+            let profile = profile_name();
             return Err(LeaseError::HomeUnreadable { profile, home });
         }
         if let Some(home) = &profile.file.live_home
             && profile.file.owner == LoginOwner::Live
             && !CodexConfig::read(home).store.reads_auth_json()
         {
-            let (profile, home) = (name(), home.clone());
+            let (profile, home) = (profile_name(), home.clone());
             return Err(LeaseError::InKeyring { profile, home });
         }
         let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
             return Ok(None);
         };
         if profile.newest().is_newer_than(&login.freshness) {
-            return Err(LeaseError::Stale(name()));
+            return Err(LeaseError::Stale(profile_name()));
         }
         Ok(Some(snapshot.bytes.clone()))
     }
@@ -367,7 +370,7 @@ impl Profiles {
 
 /// Waits at most `patience` until no Codex runs on the scratch home. After [`CODEX_EXIT_GRACE`], kills a Codex that has
 /// finished the renewal, because the probe that started this Codex has ended.
-fn wait_until_idle(
+fn wait_until_codex_ends(
     home: &Path,
     account: &Identity,
     now: Timestamp,
@@ -401,13 +404,17 @@ fn wait_until_idle(
 /// Returns the file name for an account: a hash of its ids, which stay the same when the email changes, or of the email
 /// if the account has no ids.
 pub(super) fn account_key(account: &Identity) -> String {
-    let id = |id: &Option<String>| id.clone().unwrap_or_default();
-    let mut text = format!("{}\n{}", id(&account.account_id), id(&account.user_id));
-    if text == "\n" {
+    let or_empty = |id: &Option<String>| id.clone().unwrap_or_default();
+    let mut hashed = format!(
+        "{}\n{}",
+        or_empty(&account.account_id),
+        or_empty(&account.user_id)
+    );
+    if hashed == "\n" {
         // API keys and older logins have no ids.
-        text = account.email.key();
+        hashed = account.email.key();
     }
-    hash::sha256(text.as_bytes())[..16].to_owned()
+    hash::sha256(hashed.as_bytes())[..ACCOUNT_KEY_CHARS].to_owned()
 }
 
 #[cfg(test)]
@@ -469,7 +476,7 @@ mod tests {
             let profile = self.profile();
             let mut file = profile.file;
             change(&mut file);
-            self.profiles.write_note(&profile.name, &file).unwrap();
+            self.profiles.write_record(&profile.name, &file).unwrap();
         }
 
         fn lease(&self) -> Result<Lease<'_>, LeaseError> {

@@ -63,16 +63,16 @@ pub(crate) struct LoginDecision {
 
 /// Selects a login by `policy`. Among logins of equal age the live one wins, then the one in the profile, then the one
 /// in the archive. The farther a copy is from Codex, the likelier another copy was renewed since.
-pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> LoginDecision {
-    let of_archive = if candidates.is_spent {
+pub(crate) fn select_login(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> LoginDecision {
+    let archived_freshness = if candidates.is_spent {
         // A spent login is the oldest, even if its timestamp is newer.
         Freshness::default()
     } else {
         freshness_or_default(candidates.archive.login.as_ref())
     };
-    let age = |snapshot: &AuthSnapshot| {
+    let freshness_of = |snapshot: &AuthSnapshot| {
         if snapshot.bytes == candidates.archive.bytes {
-            of_archive
+            archived_freshness
         } else {
             freshness_or_default(snapshot.login.as_ref())
         }
@@ -81,27 +81,28 @@ pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> Lo
         AuthPolicy::Skip => LoginChoice::KeepLive,
         AuthPolicy::Archive => LoginChoice::Archive,
         AuthPolicy::Newest => {
-            let mut best = (LoginChoice::Archive, age(candidates.archive));
+            let (mut best_choice, mut best_freshness) =
+                (LoginChoice::Archive, freshness_of(candidates.archive));
             for (choice, candidate) in [
                 (LoginChoice::Profile, candidates.profile),
                 (LoginChoice::KeepLive, candidates.live),
             ] {
                 if let Some(candidate) = candidate
-                    && !best.1.is_newer_than(&age(candidate))
+                    && !best_freshness.is_newer_than(&freshness_of(candidate))
                 {
-                    best = (choice, age(candidate));
+                    (best_choice, best_freshness) = (choice, freshness_of(candidate));
                 }
             }
-            best.0
+            best_choice
         }
     };
-    let activated = match choice {
+    let activated_login = match choice {
         LoginChoice::KeepLive if policy == AuthPolicy::Skip => None,
         LoginChoice::KeepLive => candidates.live,
         LoginChoice::Profile => candidates.profile,
         LoginChoice::Archive => Some(candidates.archive),
     };
-    let outcome = match activated {
+    let outcome = match activated_login {
         None => AuthOutcome::Skipped,
         Some(login) if login.bytes == candidates.archive.bytes => AuthOutcome::Restored,
         Some(_) => AuthOutcome::KeptNewer,
@@ -109,11 +110,12 @@ pub(crate) fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> Lo
     let newest_known = [candidates.live, candidates.profile]
         .into_iter()
         .flatten()
-        .map(age)
+        .map(freshness_of)
         .fold(candidates.newest_seen, |a, b| {
             if b.is_newer_than(&a) { b } else { a }
         });
-    let is_stale = activated.is_some_and(|login| newest_known.is_newer_than(&age(login)));
+    let is_stale =
+        activated_login.is_some_and(|login| newest_known.is_newer_than(&freshness_of(login)));
     LoginDecision {
         choice,
         outcome,
@@ -159,7 +161,7 @@ mod tests {
     ) -> LoginDecision {
         let some = |day: u32| (day > 0).then(|| snapshot(day));
         let (live, profile, archive) = (some(live), some(profile), snapshot(archive));
-        choose(
+        select_login(
             policy,
             &LoginCandidates {
                 live: live.as_ref(),

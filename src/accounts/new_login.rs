@@ -7,7 +7,7 @@
 use super::lease::LeaseError;
 use super::owner::OwnerLocation;
 use super::profile::{LoginCopy, ProfileError, Profiles};
-use super::profile_ops::check_name;
+use super::profile_ops::check_profile_name;
 use super::save::{LoginToKeep, SaveReport};
 use crate::codex::{
     AUTH_JSON, AuthFile, AuthSnapshot, CodexConfig, Identity, Login, LoginLock, find_codex, sign_in,
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// The prefix of login homes in `tmp/`.
 const LOGIN_HOME_PREFIX: &str = "login-";
 
-const NOTE: &str = "login.json";
+const NOTE_FILE: &str = "login.json";
 
 /// The age after which a sign-in counts as abandoned on systems where the processes of a home
 /// cannot be found.
@@ -84,24 +84,24 @@ pub(crate) enum LoginHomeContent {
 }
 
 impl LoginHome {
-    /// Creates a login home for the profile `name`, with the sign-in settings of `codex_home`.
+    /// Creates a login home for the profile `profile_name`, with the sign-in settings of `codex_home`.
     ///
     /// # Errors
-    /// `name` is not a valid profile name, or an I/O error.
-    pub(crate) fn new(
+    /// `profile_name` is not a valid profile name, or an I/O error.
+    pub(crate) fn create(
         manager_home: &Path,
-        name: &str,
+        profile_name: &str,
         codex_home: &Path,
         now: Timestamp,
     ) -> Result<Self, ProfileError> {
-        check_name(name)?;
+        check_profile_name(profile_name)?;
         let (folder, lock) = staging::create_locked(&manager_home.join("tmp"), LOGIN_HOME_PREFIX)?;
         let note = LoginNote {
-            profile: name.to_owned(),
+            profile: profile_name.to_owned(),
             codex_home: codex_home.to_path_buf(),
             started_at: Some(now),
         };
-        document::write(&folder.join(NOTE), &note)?;
+        document::write(&folder.join(NOTE_FILE), &note)?;
         let home = Self {
             folder,
             note,
@@ -130,7 +130,7 @@ impl LoginHome {
     /// # Errors
     /// A profile cannot be written, or another process uses the login. The home stays for the next
     /// attempt.
-    pub(crate) fn finish(
+    pub(crate) fn adopt_and_remove(
         self,
         manager_home: &Path,
         now: Timestamp,
@@ -141,7 +141,7 @@ impl LoginHome {
             LoginToKeep::Missing => None,
             LoginToKeep::Quarantined(path) => Some(LoginHomeContent::Quarantined(path)),
             LoginToKeep::Login(snapshot, login) => {
-                let adopted = adopt(&profiles, &self.note, (snapshot, login), now, patience)?;
+                let adopted = adopt_login(&profiles, &self.note, (snapshot, login), now, patience)?;
                 Some(LoginHomeContent::Login(Box::new(adopted)))
             }
         };
@@ -152,6 +152,7 @@ impl LoginHome {
 
     /// Returns true if a Codex may still be signing in, because it can survive a kill of the manager.
     fn may_be_in_use(&self, now: Timestamp) -> bool {
+        // Other systems do not show which home a process uses.
         if cfg!(target_os = "linux") {
             return !find_codex(&self.codex_home()).is_empty();
         }
@@ -165,7 +166,7 @@ impl LoginHome {
 ///
 /// # Errors
 /// A profile cannot be written, or another process uses a login. The next call tries again.
-pub(crate) fn recover(
+pub(crate) fn recover_login_homes(
     manager_home: &Path,
     now: Timestamp,
     patience: Duration,
@@ -178,7 +179,7 @@ pub(crate) fn recover(
         let Ok(lock) = FileLock::try_acquire(&folder.join(".lock")) else {
             continue;
         };
-        let note = document::read::<LoginNote>(&folder.join(NOTE))
+        let note = document::read::<LoginNote>(&folder.join(NOTE_FILE))
             .map_err(ProfileError::from)?
             .good();
         let home = LoginHome {
@@ -190,13 +191,13 @@ pub(crate) fn recover(
         if matches!(home.read_auth()?, AuthFile::Missing) && home.may_be_in_use(now) {
             continue;
         }
-        recovered.extend(home.finish(manager_home, now, patience)?);
+        recovered.extend(home.adopt_and_remove(manager_home, now, patience)?);
     }
     Ok(recovered)
 }
 
 /// Saves a new login under the lock on its account, and replaces an older login in the Codex home that the note names.
-fn adopt(
+fn adopt_login(
     profiles: &Profiles,
     note: &LoginNote,
     (snapshot, login): (&AuthSnapshot, &Login),
@@ -206,9 +207,9 @@ fn adopt(
     let home = &note.codex_home;
     // A probe or a launch may hold an older login of the account, and would later replace the new one by it.
     let _account_locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
-    let (saved, taken_by) = save_new(profiles, &note.profile, (snapshot, login), home, now)?;
+    let (saved, taken_by) = save_new_login(profiles, &note.profile, (snapshot, login), home, now)?;
     Ok(AdoptedLogin {
-        live: renew_live(profiles, home, (snapshot, login), now, patience)?,
+        live: renew_live_login(profiles, home, (snapshot, login), now, patience)?,
         wanted: note.profile.clone(),
         login: login.clone(),
         saved,
@@ -216,12 +217,12 @@ fn adopt(
     })
 }
 
-/// Saves a new login: into the profile of its account, which keeps its name; else as `name`; if that is taken or
-/// invalid, under the account's email. In the last case also returns the account that has the name, or "something
+/// Saves a new login: into the profile of its account, which keeps its name; else as `profile_name`; if that is taken
+/// or invalid, under the account's email. In the last case also returns the account that has the name, or "something
 /// else".
-pub(crate) fn save_new(
+pub(crate) fn save_new_login(
     profiles: &Profiles,
-    name: &str,
+    profile_name: &str,
     (snapshot, login): (&AuthSnapshot, &Login),
     codex_home: &Path,
     now: Timestamp,
@@ -230,7 +231,7 @@ pub(crate) fn save_new(
     let mut taken_by = None;
     if profile.is_none() {
         match profiles.save_as(
-            name,
+            profile_name,
             (snapshot, login),
             codex_home,
             LoginCopy::Ordinary,
@@ -257,7 +258,7 @@ pub(crate) fn save_new(
 
 /// Replaces an older login of the same account in the Codex home, because the older login may be spent and no other
 /// command would replace it. The older login goes to the history of the profile.
-pub(crate) fn renew_live(
+pub(crate) fn renew_live_login(
     profiles: &Profiles,
     home: &Path,
     (snapshot, login): (&AuthSnapshot, &Login),

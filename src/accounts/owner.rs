@@ -18,7 +18,7 @@ pub(crate) enum OwnerLocation<'a> {
 
 impl<'a> OwnerLocation<'a> {
     /// Returns the Codex home that has the owner copy; `None` for the profile.
-    pub(super) fn home(self) -> Option<&'a Path> {
+    pub(super) fn live_home(self) -> Option<&'a Path> {
         match self {
             Self::Live(home) | Self::AssertedLive(home) => Some(home),
             Self::Profile | Self::AssertedProfile => None,

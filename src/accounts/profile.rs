@@ -116,10 +116,10 @@ impl PendingMove {
     pub(crate) fn is_export(&self, path: &Path) -> bool {
         let from_inode = |(_, ino)| FileId::from_inode(ino);
         let recorded = self.id.or_else(|| self.inode.map(from_inode));
-        let found = file_id::stat(path).ok().flatten();
-        found
+        let current_stat = file_id::stat(path).ok().flatten();
+        current_stat
             .zip(recorded)
-            .is_some_and(|((found, _), recorded)| recorded.is_same(found))
+            .is_some_and(|((current_stat, _), recorded)| recorded.is_same(current_stat))
     }
 }
 
@@ -140,7 +140,7 @@ pub(crate) struct Profile {
 
 impl Profile {
     /// Creates a profile for `login` that is not on disk yet.
-    pub(super) fn of(name: &str, login: &Login) -> Self {
+    pub(super) fn unsaved(name: &str, login: &Login) -> Self {
         Self {
             name: name.to_owned(),
             file: ProfileFile {
@@ -234,17 +234,17 @@ impl Profile {
     /// Returns true if another Codex home than that of `owner` may have the login. If the user asserted `owner`, a
     /// home that cannot be read does not count.
     pub(super) fn may_be_live_elsewhere(&self, owner: OwnerLocation<'_>) -> bool {
-        let is_apart = self.other_live_home(owner.home()).is_some();
-        is_apart && !(owner.is_asserted() && self.unreadable_home().is_some())
+        let has_other_home = self.other_live_home(owner.live_home()).is_some();
+        has_other_home && !(owner.is_asserted() && self.unreadable_home().is_some())
     }
 
     /// Returns true if the login in the recorded Codex home is older than `login`. If that home has no login, returns
     /// true if the profile does not have `login` yet.
     pub(super) fn is_live_login_older(&self, login: &Login, is_in_profile: bool) -> bool {
         let recorded_home = self.file.live_home.as_deref();
-        let live = recorded_home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
-        match live.as_ref().and_then(AuthFile::login) {
-            Some(live) => login.freshness.is_newer_than(&live.freshness),
+        let live_auth = recorded_home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+        match live_auth.as_ref().and_then(AuthFile::login) {
+            Some(live_login) => login.freshness.is_newer_than(&live_login.freshness),
             None => !is_in_profile,
         }
     }
@@ -328,7 +328,7 @@ impl Profiles {
 
     /// Writes `profile.json` of the profile `name` and creates its folder if it is missing. The
     /// caller holds the lock.
-    pub(crate) fn write_note(&self, name: &str, file: &ProfileFile) -> Result<(), ProfileError> {
+    pub(crate) fn write_record(&self, name: &str, file: &ProfileFile) -> Result<(), ProfileError> {
         let folder = self.folder.join(name);
         atomic::create_private_folder(&folder)?;
         write_profile_json(&folder, file)
@@ -348,7 +348,7 @@ impl Profiles {
             let mut file = profile.file.clone();
             file.merge_superseded(superseded);
             if file != profile.file {
-                self.write_note(&profile.name, &file)?;
+                self.write_record(&profile.name, &file)?;
             }
         }
         Ok(())
@@ -356,14 +356,14 @@ impl Profiles {
 
     /// Returns all profiles of known accounts, ordered by name.
     pub(crate) fn list(&self) -> Result<Vec<Profile>, ProfileError> {
-        let mut profiles = self.read_all()?;
+        let mut profiles = self.read_all_profiles()?;
         profiles.retain(|profile| profile.identity().is_some());
         Ok(profiles)
     }
 
     /// Returns the profiles whose account is unknown because `profile.json` or `auth.json` is damaged.
     pub(crate) fn list_unidentified(&self) -> Result<Vec<Profile>, ProfileError> {
-        let mut profiles = self.read_all()?;
+        let mut profiles = self.read_all_profiles()?;
         profiles.retain(|profile| {
             let is_unreadable = matches!(profile.auth, AuthFile::Unreadable { .. });
             profile.identity().is_none() && (profile.damaged.is_some() || is_unreadable)
@@ -372,7 +372,7 @@ impl Profiles {
     }
 
     /// Reads every folder in `profiles/` except hidden ones, ordered by name.
-    fn read_all(&self) -> Result<Vec<Profile>, ProfileError> {
+    fn read_all_profiles(&self) -> Result<Vec<Profile>, ProfileError> {
         let entries = tree::list_if_exists(&self.folder)?.into_iter();
         let names = entries.filter_map(|(name, _)| name.into_string().ok());
         let is_profile = |name: &String| !name.starts_with('.') && self.folder.join(name).is_dir();
@@ -383,7 +383,7 @@ impl Profiles {
     }
 
     /// Returns the name of an account for people: its profile, if that can be read, else its identity.
-    pub(crate) fn label(&self, identity: &Identity) -> String {
+    pub(crate) fn describe_account(&self, identity: &Identity) -> String {
         let profile = self.find(identity).ok().flatten();
         profile.map_or_else(|| identity.to_string(), |profile| profile.name)
     }
@@ -395,7 +395,7 @@ impl Profiles {
     pub(crate) fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
         let profile = find_own_profile(&self.list()?, identity)?.cloned();
         if let Some(profile) = &profile {
-            self.check_version(&profile.name)?;
+            self.require_readable_version(&profile.name)?;
         }
         Ok(profile)
     }
@@ -405,9 +405,9 @@ impl Profiles {
         let file = match document::read::<ProfileFile>(&folder.join(PROFILE_JSON)) {
             // Such a profile must not keep the user from using the others.
             Err(e @ DocumentError::Newer { .. }) => {
-                return Ok(read_newer_profile(name, &folder, &e));
+                return Ok(build_newer_profile(name, &folder, &e));
             }
-            found => found?,
+            read_result => read_result?,
         };
         // An unreadable auth.json must not keep the user from seeing the other profiles.
         let auth = AuthFile::read(&folder.join(AUTH_JSON))
@@ -435,14 +435,14 @@ impl Profiles {
     /// lists such profiles but never changes them.
     pub(crate) fn list_newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
         let with_error = |profile: &Profile| {
-            let error = self.check_version(&profile.name).err()?;
+            let error = self.require_readable_version(&profile.name).err()?;
             Some((profile.name.clone(), error))
         };
         profiles.iter().filter_map(with_error).collect()
     }
 
     /// Fails if a newer version of the program wrote this profile.
-    pub(super) fn check_version(&self, name: &str) -> Result<(), DocumentError> {
+    pub(super) fn require_readable_version(&self, name: &str) -> Result<(), DocumentError> {
         let path = self.folder.join(name).join(PROFILE_JSON);
         document::read::<ProfileFile>(&path).map(drop)
     }
@@ -456,20 +456,20 @@ pub(crate) fn find_own_profile<'a>(
     profiles: &'a [Profile],
     account: &Identity,
 ) -> Result<Option<&'a Profile>, ProfileError> {
-    let fits = |p: &&Profile| p.identity().is_some_and(|id| id.is_same(account));
-    let matching: Vec<_> = profiles.iter().filter(fits).collect();
+    let matches_account = |p: &&Profile| p.identity().is_some_and(|id| id.is_same(account));
+    let matching: Vec<_> = profiles.iter().filter(matches_account).collect();
     let ids = |identity: &Identity| (identity.account_id.clone(), identity.user_id.clone());
-    let exact = |p: &&&Profile| p.identity().is_some_and(|id| ids(id) == ids(account));
-    if let Some(exact) = matching.iter().find(exact) {
-        return Ok(Some(exact));
+    let has_same_ids = |p: &&&Profile| p.identity().is_some_and(|id| ids(id) == ids(account));
+    if let Some(profile) = matching.iter().find(has_same_ids) {
+        return Ok(Some(profile));
     }
     let has_other_account = |p: &Profile| {
         // An email with few ids can match several workspaces. Two profiles of the same account are no contradiction.
-        let apart = |q: &&Profile| match (p.identity(), q.identity()) {
+        let is_other_account = |q: &&Profile| match (p.identity(), q.identity()) {
             (Some(p), Some(q)) => !p.is_same(q),
             _ => false,
         };
-        matching.iter().any(apart)
+        matching.iter().any(is_other_account)
     };
     if matching.iter().any(|p| has_other_account(p)) {
         return Err(ProfileError::Ambiguous {
@@ -482,7 +482,7 @@ pub(crate) fn find_own_profile<'a>(
 
 /// Returns true if a folder is empty or contains only temp files of a killed save. Such a folder is not a
 /// profile, and its name is free.
-pub(crate) fn is_unfinished(folder: &Path) -> bool {
+pub(crate) fn is_unfinished_profile(folder: &Path) -> bool {
     let is_temp = |entry: fs::DirEntry| {
         let name = entry.file_name();
         name.to_string_lossy().starts_with(TEMP_PREFIX)
@@ -492,7 +492,7 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
 
 /// Returns a profile that a newer version wrote: with its account, as far as that can be read, and without
 /// a login.
-fn read_newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
+fn build_newer_profile(name: String, folder: &Path, version_error: &DocumentError) -> Profile {
     let recorded_identity = || {
         let bytes = file_open::read(folder.join(PROFILE_JSON)).ok()?;
         let mut document: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
@@ -509,7 +509,7 @@ fn read_newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profi
         },
         auth: AuthFile::Unreadable {
             bytes: SecretBytes::new(Vec::new()),
-            reason: format!("not used: its profile.json was {why}"),
+            reason: format!("not used: its profile.json was {version_error}"),
         },
     }
 }

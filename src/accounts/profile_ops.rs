@@ -3,10 +3,10 @@
 use super::owner::OwnerLocation;
 use super::profile::{
     HISTORY, LoginCopy, LoginOwner, Profile, ProfileError, Profiles, find_own_profile,
-    is_unfinished, write_profile_json,
+    is_unfinished_profile, write_profile_json,
 };
 use super::save::{
-    SaveOutcome, SaveReport, keep_in_history, list_history_names, predict_save_outcome,
+    SaveOutcome, SaveReport, add_to_history_folder, list_history_names, predict_save_outcome,
 };
 use crate::archive::encode_label;
 use crate::codex::{AUTH_JSON, AuthFile, AuthSnapshot, Freshness, Identity, Login};
@@ -48,8 +48,8 @@ pub(crate) struct RestoredLogin {
 ///
 /// # Errors
 /// [`ProfileError::BadName`] with the reason.
-pub(crate) fn check_name(name: &str) -> Result<(), ProfileError> {
-    match name_problem(name) {
+pub(crate) fn check_profile_name(name: &str) -> Result<(), ProfileError> {
+    match find_name_problem(name) {
         None => Ok(()),
         Some(reason) => Err(ProfileError::BadName {
             name: name.to_owned(),
@@ -59,7 +59,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), ProfileError> {
 }
 
 /// Returns the reason why `name` is not a valid profile name; `None` if it is valid.
-pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
+pub(crate) fn find_name_problem(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("empty")
     } else if name.len() > MAX_NAME_BYTES {
@@ -81,7 +81,7 @@ pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// Several profiles match the account.
-pub(crate) fn default_name(
+pub(crate) fn derive_default_name(
     profiles: &[Profile],
     identity: &Identity,
 ) -> Result<String, ProfileError> {
@@ -92,11 +92,11 @@ pub(crate) fn default_name(
     let email = identity.email.as_str().chars().filter(is_allowed);
     let email = email.skip_while(|c| matches!(c, '.' | '-'));
     let email: String = email.collect();
-    let local = email.split('@').next().unwrap_or_default().to_owned();
+    let local_part = email.split('@').next().unwrap_or_default().to_owned();
     let numbered = (2..).map(|number| format!("{email}-{number}"));
-    let names = [local, email.clone()].into_iter().chain(numbered);
+    let names = [local_part, email.clone()].into_iter().chain(numbered);
     let is_free = |name: &String| {
-        name_problem(name).is_none()
+        find_name_problem(name).is_none()
             && check_name_free(profiles, name, None).is_ok()
             && check_not_anothers_email(profiles, name, identity).is_ok()
     };
@@ -118,16 +118,16 @@ pub(crate) fn plan_save(
     (snapshot, login): (&AuthSnapshot, &Login),
     copy: LoginCopy,
 ) -> Result<SavePlan, ProfileError> {
-    check_name(name)?;
+    check_profile_name(name)?;
     let old_profile = find_own_profile(profiles, &login.identity)?;
     check_name_free(profiles, name, old_profile)?;
     check_not_anothers_email(profiles, name, &login.identity)?;
-    let has_left = |p: &&Profile| {
+    let was_moved_away = |p: &&Profile| {
         let is_same = |moved: &AuthSnapshot| moved.fingerprint() == snapshot.fingerprint();
         p.file.owner == LoginOwner::Moved && p.snapshot().is_some_and(is_same)
     };
     let outcome = predict_save_outcome(old_profile, snapshot, login);
-    if let Some(moved) = old_profile.filter(has_left)
+    if let Some(moved) = old_profile.filter(was_moved_away)
         && outcome != SaveOutcome::KeptNewer
         && copy == LoginCopy::Ordinary
     {
@@ -198,29 +198,29 @@ impl Profiles {
         copy: LoginCopy,
         now: Timestamp,
     ) -> Result<(SavePlan, SaveReport), ProfileError> {
-        check_name(name)?;
+        check_profile_name(name)?;
         atomic::create_private_folder(&self.folder)?;
         let _lock = FileLock::acquire(&self.lock)?;
         let profiles = self.list()?;
         let plan = plan_save(&profiles, name, (snapshot, login), copy)?;
-        let old = plan.renamed_from.as_deref().unwrap_or(name);
-        let mut renamed = profiles.into_iter().find(|p| p.name == old);
-        if let Some(renamed) = &renamed {
-            self.check_version(&renamed.name)?;
+        let old_name = plan.renamed_from.as_deref().unwrap_or(name);
+        let mut existing = profiles.into_iter().find(|p| p.name == old_name);
+        if let Some(existing) = &existing {
+            self.require_readable_version(&existing.name)?;
         }
-        if let Some(old) = &plan.renamed_from {
-            self.rename_folder(old, name)?;
-        } else if renamed.is_none() {
-            self.ensure_absent(name)?;
+        if let Some(old_name) = &plan.renamed_from {
+            self.rename_folder(old_name, name)?;
+        } else if existing.is_none() {
+            self.clear_unfinished_folder(name)?;
         }
-        if let Some(renamed) = &mut renamed {
-            name.clone_into(&mut renamed.name);
+        if let Some(existing) = &mut existing {
+            name.clone_into(&mut existing.name);
         }
-        let old_profile = renamed.or_else(|| self.recall_removed(name, login));
+        let old_profile = existing.or_else(|| self.recall_removed_profile(name, login));
         // If the account is live in a Codex home, that home owns the login, also if the saved login is from a file.
         let profile = old_profile
             .clone()
-            .unwrap_or_else(|| Profile::of(name, login));
+            .unwrap_or_else(|| Profile::unsaved(name, login));
         let live_home = profile.find_live_home(codex_home);
         let owner = match (copy, live_home.as_deref()) {
             (LoginCopy::Ordinary, Some(home)) => OwnerLocation::Live(home),
@@ -236,7 +236,7 @@ impl Profiles {
     ///
     /// # Errors
     /// Several profiles match `account`, or an I/O error.
-    pub(crate) fn is_own_file(
+    pub(crate) fn is_saved_auth(
         &self,
         path: &Path,
         account: &Identity,
@@ -251,7 +251,7 @@ impl Profiles {
     /// # Errors
     /// No profile has the name `old`, or `new` is invalid or taken.
     pub(crate) fn rename(&self, old: &str, new: &str, dry_run: bool) -> Result<(), ProfileError> {
-        check_name(new)?;
+        check_profile_name(new)?;
         let _lock = self.lock_unless_dry_run(dry_run)?;
         let profiles = self.list()?;
         let profile = find_named(&profiles, old)?;
@@ -275,8 +275,8 @@ impl Profiles {
         snapshot: &AuthSnapshot,
         now: Timestamp,
     ) -> Result<(), ProfileError> {
-        let _lock = self.lock_existing()?;
-        Ok(keep_in_history(
+        let _lock = self.lock_if_folder_exists()?;
+        Ok(add_to_history_folder(
             &self.folder.join(name),
             &snapshot.bytes,
             now,
@@ -316,7 +316,7 @@ impl Profiles {
     ) -> Result<RestoredLogin, ProfileError> {
         let _lock = self.lock_unless_dry_run(dry_run)?;
         let profile = self.find_by_name(name)?;
-        self.check_version(&profile.name)?;
+        self.require_readable_version(&profile.name)?;
         let name = profile.name.clone();
         if let Some(home) = profile.find_live_home(codex_home) {
             return Err(ProfileError::IsLive { name, home });
@@ -331,14 +331,18 @@ impl Profiles {
             old_login.auth.login().is_some_and(is_of_account)
                 && old_login.auth.snapshot() != profile.snapshot()
         });
-        let age = |old: &&HistoryLogin| old.auth.login().map(|l| l.freshness).unwrap_or_default();
+        let freshness_of =
+            |old: &&HistoryLogin| old.auth.login().map(|l| l.freshness).unwrap_or_default();
         let chosen = match name_start {
             // By the age of the login: the newest file may have the oldest login.
-            None => usable.iter().rev().max_by(|a, b| age(a).compare(&age(b))),
+            None => usable
+                .iter()
+                .rev()
+                .max_by(|a, b| freshness_of(a).compare(&freshness_of(b))),
             Some(name_start) => usable.iter().find(|old| old.name.starts_with(name_start)),
         };
         let Some((old_login, snapshot, login)) =
-            chosen.and_then(|k| Some((k, k.auth.snapshot()?, k.auth.login()?)))
+            chosen.and_then(|old| Some((old, old.auth.snapshot()?, old.auth.login()?)))
         else {
             let choices = usable.into_iter().map(|old_login| old_login.name).collect();
             return Err(ProfileError::NoSuchLogin { name, choices });
@@ -351,7 +355,7 @@ impl Profiles {
             file.newest = profile.newest();
             write_profile_json(&folder, &file)?;
             if let Some(old) = profile.snapshot() {
-                keep_in_history(&folder, &old.bytes, now)?;
+                add_to_history_folder(&folder, &old.bytes, now)?;
             }
             atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
         }
@@ -371,35 +375,36 @@ impl Profiles {
     }
 
     /// Locks the profiles; `None` if the folder of profiles does not exist, because then there is nothing to lock.
-    pub(super) fn lock_existing(&self) -> Result<Option<FileLock>, IoError> {
+    pub(super) fn lock_if_folder_exists(&self) -> Result<Option<FileLock>, IoError> {
         let exists = self.folder.is_dir();
         exists.then(|| FileLock::acquire(&self.lock)).transpose()
     }
 
-    /// Like [`Profiles::lock_existing`]; `None` in a dry run, which must not create a lock file.
+    /// Like [`Profiles::lock_if_folder_exists`]; `None` in a dry run, which must not create a lock file.
     pub(super) fn lock_unless_dry_run(&self, dry_run: bool) -> Result<Option<FileLock>, IoError> {
         if dry_run {
             Ok(None)
         } else {
-            self.lock_existing()
+            self.lock_if_folder_exists()
         }
     }
 
     fn rename_folder(&self, old: &str, new: &str) -> Result<(), ProfileError> {
         // On some disks, names that differ only in letter case name the same folder.
         if old.to_lowercase() != new.to_lowercase() {
-            self.ensure_absent(new)?;
+            self.clear_unfinished_folder(new)?;
         }
         atomic::rename(&self.folder.join(old), &self.folder.join(new))?;
         Ok(())
     }
 
-    fn ensure_absent(&self, name: &str) -> Result<(), ProfileError> {
+    /// Fails if the name of a profile is not free. Removes what a killed save left under the name.
+    fn clear_unfinished_folder(&self, name: &str) -> Result<(), ProfileError> {
         let folder = self.folder.join(name);
         match folder.symlink_metadata() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e).at("read", &folder).map_err(Into::into),
-            Ok(_) if is_unfinished(&folder) => Ok(tree::remove(&folder)?),
+            Ok(_) if is_unfinished_profile(&folder) => Ok(tree::remove(&folder)?),
             Ok(_) => Err(ProfileError::NotAProfile(folder)),
         }
     }
@@ -489,13 +494,13 @@ mod tests {
     #[test]
     fn a_profile_name_must_be_valid_on_every_disk() {
         for good in ["work", "me@example.com", "a+b_c-1.2"] {
-            assert!(check_name(good).is_ok(), "{good}");
+            assert!(check_profile_name(good).is_ok(), "{good}");
         }
         let long = "x".repeat(65);
         for bad in [
             "", ".", "..", ".trash", "-x", "a/b", "a\\b", "a\nb", "a b", &long,
         ] {
-            assert!(check_name(bad).is_err(), "{bad:?}");
+            assert!(check_profile_name(bad).is_err(), "{bad:?}");
         }
     }
 }

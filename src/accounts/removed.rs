@@ -51,8 +51,8 @@ struct TrashedProfile {
 impl Profiles {
     /// Returns a new profile `name` for `login`, with the record of an earlier, removed profile of the
     /// account; `None` if no profile of the account was removed.
-    pub(crate) fn recall_removed(&self, name: &str, login: &Login) -> Option<Profile> {
-        let mut profile = Profile::of(name, login);
+    pub(crate) fn recall_removed_profile(&self, name: &str, login: &Login) -> Option<Profile> {
+        let mut profile = Profile::unsaved(name, login);
         profile.file = self.read_removed_record(&login.identity)?;
         Some(profile)
     }
@@ -64,13 +64,13 @@ impl Profiles {
         let mut records: Vec<_> = trashed
             .filter_map(|TrashedProfile { stamp, folder, .. }| {
                 let profile = self.read(format!("{TRASH}/{folder}")).ok()?;
-                let is_own = profile.identity()?.is_same(identity);
+                let is_of_account = profile.identity()?.is_same(identity);
                 let newest = profile.newest();
                 let record = ProfileFile {
                     newest,
                     ..profile.file
                 };
-                is_own.then_some((stamp, record))
+                is_of_account.then_some((stamp, record))
             })
             .collect();
         let deleted = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
@@ -79,13 +79,13 @@ impl Profiles {
         // An empty stamp sorts before the stamps of folders.
         records.extend(deleted.map(|record| (String::new(), record)));
         let is_moved = |record: &ProfileFile| record.owner == LoginOwner::Moved;
-        records.sort_by(|(a, x), (b, y)| {
-            let by_age = x.newest.compare(&y.newest).then_with(|| a.cmp(b));
-            by_age.then_with(|| is_moved(x).cmp(&is_moved(y)))
+        records.sort_by(|(a_at, a), (b_at, b)| {
+            let by_age = a.newest.compare(&b.newest).then_with(|| a_at.cmp(b_at));
+            by_age.then_with(|| is_moved(a).cmp(&is_moved(b)))
         });
         let superseded: Vec<_> = records
             .iter()
-            .flat_map(|(_, n)| n.superseded.clone())
+            .flat_map(|(_, record)| record.superseded.clone())
             .collect();
         let (_, mut record) = records.pop()?;
         record.merge_superseded(&superseded);
@@ -111,8 +111,12 @@ impl Profiles {
     ///
     /// # Errors
     /// No profile has the name, or an I/O error.
-    pub(crate) fn remove(&self, name: &str, now: Timestamp) -> Result<PathBuf, ProfileError> {
-        let _lock = self.lock_existing()?;
+    pub(crate) fn move_to_trash(
+        &self,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<PathBuf, ProfileError> {
+        let _lock = self.lock_if_folder_exists()?;
         let profiles = self.list()?;
         let name = &find_named(&profiles, name)?.name;
         let trash = self.folder.join(TRASH);
@@ -138,8 +142,8 @@ impl Profiles {
         let is_wanted =
             |name: &str| wanted_name.is_none_or(|w| w.to_lowercase() == name.to_lowercase());
         // The last by its stamp, because a copy of the manager home does not keep the times of folders.
-        let last = trashed.filter(|profile| is_wanted(&profile.name)).max();
-        let Some(TrashedProfile { name, folder, .. }) = last else {
+        let last_removed = trashed.filter(|profile| is_wanted(&profile.name)).max();
+        let Some(TrashedProfile { name, folder, .. }) = last_removed else {
             return Ok(None);
         };
         let profiles = self.list()?;
@@ -175,8 +179,8 @@ impl Profiles {
     ///
     /// # Errors
     /// No folder belongs to `name`, or an I/O error.
-    pub(crate) fn purge(&self, name: &str) -> Result<usize, ProfileError> {
-        let _lock = self.lock_existing()?;
+    pub(crate) fn purge_profile(&self, name: &str) -> Result<usize, ProfileError> {
+        let _lock = self.lock_if_folder_exists()?;
         let folders = self.list_folders_of(name)?;
         // Recorded before the removal, so that an old copy is recognized as old also after a kill in between.
         self.record_deleted(&folders)?;

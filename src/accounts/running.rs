@@ -1,6 +1,6 @@
 //! The account of a running Codex: the one that was live when the process started.
 //!
-//! Codex reads auth.json once, at its start (0.169). The start time of the process is
+//! Codex 0.169 reads auth.json once, at its start. The start time of the process is
 //! therefore compared with the last replacement of auth.json and with the recorded switches.
 //! Sign-ins before the first recorded switch are unknown.
 
@@ -36,22 +36,22 @@ impl AccountHistory {
         live: &AuthFile,
     ) -> Result<Self, ProfileError> {
         // Follows a link, as Codex does.
-        let replaced = codex_home.join(AUTH_JSON).metadata().ok();
+        let auth_meta = codex_home.join(AUTH_JSON).metadata().ok();
         Ok(Self {
             live: live.login().map(|login| login.identity.clone()),
             // The ctime, because a program can set the mtime of a file to an old time.
-            replaced_at: replaced.map(|meta| DateTime::from_timestamp_nanos(changed_ns(&meta))),
-            switch: switch::read_last(manager_home, codex_home)?,
+            replaced_at: auth_meta.map(|meta| DateTime::from_timestamp_nanos(changed_ns(&meta))),
+            switch: switch::read_last_switch(manager_home, codex_home)?,
         })
     }
 
     /// Returns the account of a Codex that started at `start`; `None` if unknown. Pure.
     pub(crate) fn account_at(&self, start: &DateTime<Utc>) -> Option<&Identity> {
         let live = self.live.as_ref()?;
-        let after = |time: DateTime<Utc>| *start > time + START_TIME_TOLERANCE;
-        let before = |time: DateTime<Utc>| *start < time - START_TIME_TOLERANCE;
+        let started_after = |time: DateTime<Utc>| *start > time + START_TIME_TOLERANCE;
+        let started_before = |time: DateTime<Utc>| *start < time - START_TIME_TOLERANCE;
         // auth.json has not changed since.
-        if self.replaced_at.is_some_and(after) {
+        if self.replaced_at.is_some_and(started_after) {
             return Some(live);
         }
         let switch = self.switch.as_ref()?;
@@ -59,12 +59,15 @@ impl AccountHistory {
         if !switch.current.as_ref()?.is_same(live) {
             return None;
         }
-        let at = switch.at?.to_utc();
-        if after(at) {
+        let switched_at = switch.at?.to_utc();
+        if started_after(switched_at) {
             // Codex has only renewed the login since.
             return Some(live);
         }
-        let was_previous = before(at) && switch.before.is_none_or(|time| after(time.to_utc()));
+        let was_previous = started_before(switched_at)
+            && switch
+                .before
+                .is_none_or(|time| started_after(time.to_utc()));
         switch.previous.as_ref().filter(|_| was_previous)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::owner::OwnerLocation;
 use super::profile::{
-    HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, is_unfinished,
+    HISTORY, LoginOwner, Profile, ProfileError, ProfileFile, Profiles, is_unfinished_profile,
     write_profile_json,
 };
 use crate::archive::encode_label;
@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 
 /// The number of older logins that a profile keeps in `history/`.
 pub(crate) const MAX_HISTORY_LOGINS: usize = 5;
+
+/// The number of hex digits of a content hash in file names.
+const FILE_DIGEST_CHARS: usize = 12;
 
 /// The folder in `profiles/` for quarantined files: content of an auth.json that is no login.
 const UNREADABLE: &str = ".unreadable";
@@ -67,9 +70,9 @@ impl Profiles {
         let old_profile = self.find(&login.identity)?;
         let name = match &old_profile {
             Some(profile) => profile.name.clone(),
-            None => self.find_free_name(&login.identity),
+            None => self.find_free_profile_name(&login.identity),
         };
-        let old_profile = old_profile.or_else(|| self.recall_removed(&name, login));
+        let old_profile = old_profile.or_else(|| self.recall_removed_profile(&name, login));
         self.save_into(&name, old_profile.as_ref(), (snapshot, login), owner, now)
     }
 
@@ -90,8 +93,8 @@ impl Profiles {
         let old_snapshot = old_profile.and_then(Profile::snapshot);
         match (outcome, old_snapshot) {
             // An older login may be the only one that works, if the newer one was signed out.
-            (SaveOutcome::KeptNewer, _) => keep_in_history(&folder, &snapshot.bytes, now)?,
-            (SaveOutcome::Updated, Some(old)) => keep_in_history(&folder, &old.bytes, now)?,
+            (SaveOutcome::KeptNewer, _) => add_to_history_folder(&folder, &snapshot.bytes, now)?,
+            (SaveOutcome::Updated, Some(old)) => add_to_history_folder(&folder, &old.bytes, now)?,
             (SaveOutcome::Created, _) if folder.join(AUTH_JSON).exists() => {
                 self.move_to_quarantine(&folder.join(AUTH_JSON), now)?;
             }
@@ -104,7 +107,7 @@ impl Profiles {
         // The record of a removed profile must be written to the new folder, even if it did not change.
         let is_recorded =
             outcome != SaveOutcome::Created && old_profile.is_some_and(|p| p.file == new_record);
-        let record = || {
+        let write_record = || {
             if is_owner_known && !is_recorded {
                 write_profile_json(&folder, &new_record)
             } else {
@@ -115,13 +118,13 @@ impl Profiles {
         // profile after it. A kill in between never makes a copy count as the owner.
         let is_elsewhere = new_record.owner != LoginOwner::Profile;
         if is_elsewhere {
-            record()?;
+            write_record()?;
         }
         if matches!(outcome, SaveOutcome::Created | SaveOutcome::Updated) {
             atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
         }
         if !is_elsewhere {
-            record()?;
+            write_record()?;
         }
         Ok(SaveReport {
             profile: name.to_owned(),
@@ -140,7 +143,7 @@ impl Profiles {
     /// Copies whatever occupies the place of an auth.json and cannot be a login, such as a folder
     /// or a huge file, into quarantine before it is replaced. Returns the path of the copy; `None`
     /// for pipes, sockets and devices, which have no content to keep.
-    pub(crate) fn quarantine_copy(
+    pub(crate) fn copy_to_quarantine(
         &self,
         path: &Path,
         now: Timestamp,
@@ -165,7 +168,8 @@ impl Profiles {
     pub(crate) fn quarantine_bytes(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
-        let path = folder.join(format!("auth-{}.json", &hash::sha256(bytes.expose())[..12]));
+        let digest = &hash::sha256(bytes.expose())[..FILE_DIGEST_CHARS];
+        let path = folder.join(format!("auth-{digest}.json"));
         atomic::write(&path, bytes.expose())?;
         Ok(path)
     }
@@ -188,13 +192,13 @@ impl Profiles {
     }
 
     /// Returns the email as a safe folder name, with a number if the name is taken.
-    fn find_free_name(&self, identity: &Identity) -> String {
-        let base = encode_label(identity.email.as_str());
-        let mut name = base.clone();
+    fn find_free_profile_name(&self, identity: &Identity) -> String {
+        let label = encode_label(identity.email.as_str());
+        let mut name = label.clone();
         let mut number = 1;
-        while self.folder.join(&name).exists() && !is_unfinished(&self.folder.join(&name)) {
+        while self.folder.join(&name).exists() && !is_unfinished_profile(&self.folder.join(&name)) {
             number += 1;
-            name = format!("{base}-{number}");
+            name = format!("{label}-{number}");
         }
         name
     }
@@ -214,31 +218,32 @@ fn record_after_save(
     owner: OwnerLocation<'_>,
     now: Timestamp,
 ) -> ProfileFile {
-    let before = old_profile.map(|p| p.file.clone()).unwrap_or_default();
+    let old_record = old_profile.map(|p| p.file.clone()).unwrap_or_default();
     let newest = old_profile.map(Profile::newest).unwrap_or_default();
     let old_login = old_profile.and_then(|p| Some((p.snapshot()?, p.login()?)));
     // The successor of a login is newer, even if its timestamp is older.
-    let is_behind = outcome == SaveOutcome::Updated
+    let is_successor_of_spent = outcome == SaveOutcome::Updated
         && old_profile.is_some_and(Profile::is_superseded)
         && old_login.is_some_and(|(_, login)| login.freshness == newest);
-    let is_newer = is_behind || login.freshness.is_newer_than(&newest);
-    let digest = snapshot.fingerprint();
-    let is_same = old_login.is_some_and(|(snapshot, _)| snapshot.fingerprint() == digest);
-    let stays = old_profile.is_some_and(|profile| {
-        keeps_recorded_owner(profile, outcome, login, is_same, is_newer, owner)
+    let is_newer = is_successor_of_spent || login.freshness.is_newer_than(&newest);
+    let fingerprint = snapshot.fingerprint();
+    let has_same_login =
+        old_login.is_some_and(|(snapshot, _)| snapshot.fingerprint() == fingerprint);
+    let keeps_owner = old_profile.is_some_and(|profile| {
+        keeps_recorded_owner(profile, outcome, login, has_same_login, is_newer, owner)
     });
     let mut record = ProfileFile {
         identity: Some(login.identity.clone()),
         plan: login.plan.clone(),
         newest: if is_newer { login.freshness } else { newest },
         saved_at: match outcome {
-            SaveOutcome::Unchanged | SaveOutcome::KeptNewer => before.saved_at.or(Some(now)),
+            SaveOutcome::Unchanged | SaveOutcome::KeptNewer => old_record.saved_at.or(Some(now)),
             SaveOutcome::Created | SaveOutcome::Updated => Some(now),
         },
-        ..before
+        ..old_record
     };
     match owner {
-        _ if stays => {}
+        _ if keeps_owner => {}
         OwnerLocation::Live(home) | OwnerLocation::AssertedLive(home) => {
             record.owner = LoginOwner::Live;
             record.live_home = Some(home.canonical_or_self());
@@ -248,19 +253,19 @@ fn record_after_save(
             record.live_home = None;
         }
     }
-    if !stays {
+    if !keeps_owner {
         record.moving = None;
         record.moved_with = None;
     }
-    let old_digest = old_login.map(|(snapshot, _)| snapshot.fingerprint());
+    let old_fingerprint = old_login.map(|(snapshot, _)| snapshot.fingerprint());
     match outcome {
         SaveOutcome::Updated => {
-            if let Some(old_digest) = old_digest.filter(|old_digest| *old_digest != digest) {
-                record.mark_superseded(old_digest);
+            if let Some(old) = old_fingerprint.filter(|old| *old != fingerprint) {
+                record.mark_superseded(old);
             }
         }
-        SaveOutcome::KeptNewer if old_digest.as_ref() != Some(&digest) => {
-            record.mark_superseded(digest);
+        SaveOutcome::KeptNewer if old_fingerprint.as_ref() != Some(&fingerprint) => {
+            record.mark_superseded(fingerprint);
         }
         _ => {}
     }
@@ -268,13 +273,13 @@ fn record_after_save(
 }
 
 /// Returns true if a save must not change the recorded owner: saving a copy or an older login neither undoes a move nor
-/// replaces a live owner. `is_same` is true if the profile has the same login, `is_newer` if the saved login is newer
-/// than all observed ones.
+/// replaces a live owner. `has_same_login` is true if the profile has the same login, `is_newer` if the saved login is
+/// newer than all observed ones.
 fn keeps_recorded_owner(
     profile: &Profile,
     outcome: SaveOutcome,
     login: &Login,
-    is_same: bool,
+    has_same_login: bool,
     is_newer: bool,
     owner: OwnerLocation<'_>,
 ) -> bool {
@@ -284,10 +289,10 @@ fn keeps_recorded_owner(
         // `profile` has the record of a removed profile.
         SaveOutcome::Created => is_moved && !is_newer && owner == OwnerLocation::Profile,
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
-            let is_copy_of_moved = is_moved && is_same && !owner.is_asserted();
+            let is_copy_of_moved = is_moved && has_same_login && !owner.is_asserted();
             is_copy_of_moved
                 || profile.may_be_live_elsewhere(owner)
-                    && !profile.is_live_login_older(login, is_same)
+                    && !profile.is_live_login_older(login, has_same_login)
         }
     }
 }
@@ -333,15 +338,15 @@ pub(super) fn list_history_names(history: &Path) -> Result<Vec<String>, IoError>
 }
 
 /// Adds a login to `history/`, unless it is already there, and removes the oldest of the other logins so that
-/// [`MAX_HISTORY_LOGINS`] remain. The oldest are those with the oldest logins, not the oldest files.
-pub(super) fn keep_in_history(
+/// [`MAX_HISTORY_LOGINS`] remain. The age of a login counts, not that of its file.
+pub(super) fn add_to_history_folder(
     folder: &Path,
     bytes: &SecretBytes,
     now: Timestamp,
 ) -> Result<(), IoError> {
     let history = folder.join(HISTORY);
     atomic::create_private_folder(&history)?;
-    let digest = &hash::sha256(bytes.expose())[..12];
+    let digest = &hash::sha256(bytes.expose())[..FILE_DIGEST_CHARS];
     let names = list_history_names(&history)?;
     // The name has the digest, so that no file of the history is read.
     if names.iter().any(|name| name.contains(digest)) {
@@ -353,12 +358,15 @@ pub(super) fn keep_in_history(
     if surplus == 0 {
         return Ok(());
     }
-    let age = |name: &str| {
+    let read_freshness = |name: &str| {
         let auth = AuthFile::read(&history.join(name)).ok();
         let login = auth.as_ref().and_then(AuthFile::login);
         login.map(|l| l.freshness).unwrap_or_default()
     };
-    let mut by_age: Vec<_> = names.into_iter().map(|name| (age(&name), name)).collect();
+    let mut by_age: Vec<_> = names
+        .into_iter()
+        .map(|name| (read_freshness(&name), name))
+        .collect();
     by_age.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
     for (_, name) in by_age.iter().take(surplus) {
         let path = history.join(name);
@@ -451,7 +459,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let keep = |day: u32, second| {
             let login = login("u", &format!("2026-11-{day:02}T00:00:00Z"));
-            keep_in_history(folder.path(), &login.bytes, at(second)).unwrap();
+            add_to_history_folder(folder.path(), &login.bytes, at(second)).unwrap();
         };
         for (second, day) in [20, 9, 8, 7, 6, 5, 4].into_iter().enumerate() {
             keep(day, u32::try_from(second).unwrap());

@@ -29,10 +29,10 @@ pub(crate) enum SourceError {
 ///
 /// # Errors
 /// The file has no valid auth.json, or an I/O error.
-pub(crate) fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
+pub(crate) fn read_auth_or_archive(path: &Path) -> Result<AuthSnapshot, SourceError> {
     let is_archive = path.to_string_lossy().ends_with(".tar.gz");
     let auth = if is_archive {
-        read_archived(path)?
+        read_archived_auth(path)?
     } else {
         AuthFile::read(path)?
     };
@@ -46,11 +46,12 @@ pub(crate) fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
     }
 }
 
-fn read_archived(path: &Path) -> Result<AuthFile, SourceError> {
+fn read_archived_auth(path: &Path) -> Result<AuthFile, SourceError> {
     let archive = ArchiveReader::open(path)?;
     let mut file = file_extract::extract_to_temp_file(&archive, HomeEntryKind::Auth)?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).at("read", path)?;
+    // The archive has no auth.json.
     if bytes.is_empty() {
         return Ok(AuthFile::Missing);
     }

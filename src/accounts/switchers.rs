@@ -55,15 +55,15 @@ pub(crate) enum SwitcherError {
 impl Switcher {
     /// Returns the folder in which the switcher keeps its logins by default.
     pub(crate) fn default_folder(self, codex_home: &Path, env: &Environment) -> Option<PathBuf> {
-        let in_home = |name: &str| env.home_dir.as_ref().map(|home| home.join(name));
-        let of_variable = |name: &str, folder| Some(PathBuf::from(env.get(name)?).join(folder));
+        let below_home = |name: &str| env.home_dir.as_ref().map(|home| home.join(name));
+        let below_variable = |name: &str, folder| Some(PathBuf::from(env.get(name)?).join(folder));
         match self {
             Self::CodexAuth => Some(codex_home.join("accounts")),
-            Self::CcSwitch => in_home(".cc-switch"),
-            Self::Caam => of_variable("CAAM_HOME", "data")
-                .or_else(|| of_variable("XDG_DATA_HOME", "caam"))
-                .or_else(|| in_home(".local/share/caam")),
-            Self::CodexSwitch => in_home(".codex-switch"),
+            Self::CcSwitch => below_home(".cc-switch"),
+            Self::Caam => below_variable("CAAM_HOME", "data")
+                .or_else(|| below_variable("XDG_DATA_HOME", "caam"))
+                .or_else(|| below_home(".local/share/caam")),
+            Self::CodexSwitch => below_home(".codex-switch"),
         }
     }
 
@@ -125,18 +125,18 @@ fn read_codex_auth(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
         .filter_map(|account| {
             let key = account["account_key"].as_str()?;
             let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            let file = if key.chars().all(is_safe) {
+            let file_stem = if key.chars().all(is_safe) {
                 key.to_owned()
             } else {
                 URL_SAFE_NO_PAD.encode(key)
             };
-            Some((file, account["alias"].as_str()?))
+            Some((file_stem, account["alias"].as_str()?))
         })
         .collect();
     let mut logins = Vec::new();
     for (name, _) in tree::list_if_exists(folder)? {
-        let text = name.to_string_lossy();
-        if let Some(key) = text.strip_suffix(".auth.json") {
+        let file_name = name.to_string_lossy();
+        if let Some(key) = file_name.strip_suffix(".auth.json") {
             logins.push(SwitcherLogin {
                 name: names.get(key).copied().unwrap_or_default().to_owned(),
                 auth: read_auth(&folder.join(&name)),
@@ -152,7 +152,7 @@ fn read_codex_auth(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
 fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     let mut path = folder.join("cc-switch.db");
     let providers = if path.exists() {
-        query_providers(&path).map_err(|source| SwitcherError::Database {
+        query_names_and_settings(&path).map_err(|source| SwitcherError::Database {
             path: path.clone(),
             source,
         })?
@@ -170,9 +170,9 @@ fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
             .as_object()
             .into_iter()
             .flatten();
-        let name = |provider: &Value| provider["name"].as_str().unwrap_or_default().to_owned();
+        let read_name = |provider: &Value| provider["name"].as_str().unwrap_or_default().to_owned();
         providers
-            .map(|(_, p)| (name(p), p["settingsConfig"].clone()))
+            .map(|(_, p)| (read_name(p), p["settingsConfig"].clone()))
             .collect()
     };
     let mut logins = Vec::new();
@@ -195,7 +195,7 @@ fn read_cc_switch(folder: &Path) -> Result<Vec<SwitcherLogin>, SwitcherError> {
     Ok(logins)
 }
 
-fn query_providers(path: &Path) -> rusqlite::Result<Vec<(String, Value)>> {
+fn query_names_and_settings(path: &Path) -> rusqlite::Result<Vec<(String, Value)>> {
     // No index of a WAL is created beside the database.
     let database = connection::open(path, Access::ReadInPlace)?;
     let sql = "SELECT name, settings_config FROM providers WHERE app_type = 'codex'";

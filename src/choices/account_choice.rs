@@ -5,10 +5,10 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::resolve::find_account_position;
 use crate::quota::account::{Account, AccountEntry, LoginState};
-use crate::quota::recommend::rank;
+use crate::quota::recommend::rank_accounts;
 use crate::quota::state;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
-use crate::ui::text_width::without_middle;
+use crate::ui::text_width::elide_middle;
 use crate::ui::{Style, windows};
 use crate::views::account::{
     first_login, label, printable, read_accounts_and_profiles, style_of, with_verdict,
@@ -101,7 +101,7 @@ fn choose_account(
     }
     let preferences = &context.settings.preferences;
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
-    let ranking = rank(&accounts, strategy, include_api_key, &context.now());
+    let ranking = rank_accounts(&accounts, strategy, include_api_key, &context.now());
     let ranked: Vec<_> = ranking.candidates.iter().chain(&ranking.excluded).collect();
     let default_position = ranked.iter().position(|ranked| is_default(ranked.account));
     let picker = Picker {
@@ -136,7 +136,7 @@ fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerI
     let width = if is_narrow { 16 } else { usize::MAX };
     let columns = vec![
         (Style::Strong, current.to_owned()),
-        (Style::Strong, without_middle(&name, width).into_owned()),
+        (Style::Strong, elide_middle(&name, width).into_owned()),
         (style_of(verdict.state), verdict.state.name().to_owned()),
         quota_left,
         (Style::Plain, email.clone()),

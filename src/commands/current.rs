@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::io::processes;
 use crate::quota::account::{Account, AccountEntry};
-use crate::quota::state::judge;
+use crate::quota::state::compute_verdict;
 use crate::steps::refresh;
 use crate::ui::{Style, object};
 use crate::views::account::{
@@ -84,7 +84,7 @@ impl CurrentArgs {
         let usage = live_entry.and_then(|entry| usages.newest_usage(entry));
         let usage_view = usage.as_ref().map(|usage| usage_json(usage, context));
         let (source, observed_at) = live_entry.map_or((None, None), |entry| {
-            source_of(entry, &judge(entry, &context.now()))
+            source_of(entry, &compute_verdict(entry, &context.now()))
         });
         let observation = live_entry.and_then(|entry| entry.observation.as_ref());
         let problem = explain_unknown_account(store, &auth);
@@ -237,7 +237,7 @@ fn show(live: Option<&AccountEntry>, problem: Option<&str>, context: &Context) {
         profile: entry.profile.as_deref(),
         plan: entry.plan.as_deref(),
         observation: entry.observation.as_ref(),
-        next_available_at: judge(entry, &context.now()).next_available_at,
+        next_available_at: compute_verdict(entry, &context.now()).next_available_at,
     });
     report.show(context);
 }

@@ -7,7 +7,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::accounts::recheck_profile_logins;
 use crate::io::signals;
 use crate::quota::account::{Account, LoginState};
-use crate::quota::recommend::{RankedAccount, Ranking, Strategy, rank};
+use crate::quota::recommend::{RankedAccount, Ranking, Strategy, rank_accounts};
 use crate::steps::best_login::{describe_missing_login, note_passed_over, recheck_best};
 use crate::steps::home_checks::check_credential_store;
 use crate::steps::recommend_template::{Template, reason};
@@ -109,7 +109,7 @@ impl RecommendArgs {
             let order = (strategy, include_api_key);
             self.recheck_candidates(&mut accounts, shows_better, order, context);
         }
-        let ranking = rank(&accounts, strategy, include_api_key, &now);
+        let ranking = rank_accounts(&accounts, strategy, include_api_key, &now);
         let Some(best) = self
             .best_candidate(&ranking)
             .filter(|best| !self.ready_only || best.is_ready())
@@ -165,14 +165,14 @@ impl RecommendArgs {
     ) {
         let now = context.now();
         let _ = recheck_best(accounts, context, |accounts| {
-            let ranking = rank(accounts, strategy, include_api_key, &now);
+            let ranking = rank_accounts(accounts, strategy, include_api_key, &now);
             let best = self.best_candidate(&ranking)?;
             accounts.iter().position(|a| a == best.account)
         });
         if shows_better {
             let _ = recheck_best(accounts, context, |accounts| {
-                let ranking = rank(accounts, strategy, include_api_key, &now);
-                let better = ranking.better_than_live()?;
+                let ranking = rank_accounts(accounts, strategy, include_api_key, &now);
+                let better = ranking.find_better()?;
                 accounts.iter().position(|a| a == better.account)
             });
         }

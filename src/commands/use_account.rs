@@ -100,7 +100,8 @@ impl UseArgs {
 
     fn resolve_target(&self, context: &Context) -> Result<Identity> {
         if self.account.as_deref() == Some("-") {
-            let previous = switch::read_previous(context.manager_home(), context.codex_home())?;
+            let previous =
+                switch::read_previous_account(context.manager_home(), context.codex_home())?;
             return previous.ok_or_else(|| {
                 CommandError::failed("there is no previous account")
                     .hint("name an account; list them: codex-manager accounts")

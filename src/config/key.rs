@@ -1,7 +1,7 @@
 //! The table of all settings.
 
 use super::values::{BeforeNewCodex, ColorChoice};
-use crate::accounts::profile_ops::name_problem;
+use crate::accounts::profile_ops::find_name_problem;
 use crate::archive::format::Compression;
 use crate::archive::reuse::VerifyReused;
 use crate::archive::scope::Excludes;
@@ -55,7 +55,7 @@ const GLOBS: ValueKind = ValueKind::Texts {
 /// A valid profile name; the profile need not exist.
 const PROFILE: ValueKind = ValueKind::Text {
     expected: "the name of a profile",
-    is_valid: |name| name_problem(name).is_none(),
+    is_valid: |name| find_name_problem(name).is_none(),
 };
 
 /// Parses a duration above zero.

@@ -230,7 +230,8 @@ fn check_login(context: &Context, store: CredentialStore) -> Check {
     }
     let login = auth.as_ref().ok().and_then(AuthFile::login);
     let message = login.map_or("auth.json contains no login".to_owned(), |login| {
-        format!("signed in as {}", context.profiles().label(&login.identity))
+        let account = context.profiles().describe_account(&login.identity);
+        format!("signed in as {account}")
     });
     Check::ok(ID, message)
 }

@@ -86,7 +86,7 @@ fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
 fn login_state(entry: &AccountEntry, live: Option<&Login>, in_profile: bool) -> LoginState {
     match entry.login {
         LoginState::Expired | LoginState::Moved => {
-            let known_since = entry.expired_since();
+            let known_since = entry.refused_or_observed_at();
             let refreshed = live.and_then(|login| login.freshness.renewed_at());
             match (refreshed, known_since) {
                 (Some(refreshed), Some(since)) if refreshed > since => LoginState::Ok,

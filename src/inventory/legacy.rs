@@ -301,7 +301,7 @@ pub(crate) fn read_record(
         sha256,
         bytes,
     } = read_content(path)?;
-    let inference = legacy::infer(&name, &stamp.modified_at(), options, now, zone);
+    let inference = legacy::infer_quota(&name, &stamp.modified_at(), options, now, zone);
     // A file may be misnamed: a login of another account is never recorded under this one.
     let login = parse_account(bytes);
     let (identity, problem) = match &login {

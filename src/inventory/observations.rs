@@ -42,8 +42,8 @@ pub(crate) struct ObservationSpan {
 
 impl ObservationsFile {
     /// Returns the course of each window over time.
-    pub(crate) fn window_histories(&self) -> Vec<WindowHistory> {
-        reset_history::window_histories(
+    pub(crate) fn build_window_histories(&self) -> Vec<WindowHistory> {
+        reset_history::build_window_histories(
             self.spans
                 .iter()
                 .map(|span| (&span.observation, span.until)),

@@ -97,7 +97,7 @@ fn add_entry(
             // A time in the future, from a wrong clock, would make later observations look older.
             let observed_at = observed_at.min(zone.at(now));
             let observation = Observation::new(QuotaSource::Python, observed_at, vec![weekly]);
-            file.entry(&identity).observe(observation);
+            file.entry(&identity).add_observation(observation);
         }
         _ => warnings.push(format!(
             "ignored in cooldown.json: the quota of {email:?} cannot be read"
@@ -131,7 +131,7 @@ fn has_archive(manager_home: &Path, email: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quota::state::{AccountState, judge};
+    use crate::quota::state::{AccountState, compute_verdict};
 
     fn read(text: &str) -> Option<(CooldownFile, Vec<String>)> {
         let now = DateTime::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap();
@@ -169,7 +169,7 @@ mod tests {
         .unwrap();
         let now = DateTime::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap();
         assert_eq!(
-            judge(&file.accounts[0], &now.to_utc()).state,
+            compute_verdict(&file.accounts[0], &now.to_utc()).state,
             AccountState::Unknown
         );
     }

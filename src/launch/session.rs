@@ -99,7 +99,7 @@ pub(crate) struct Launch<'a> {
     pub(super) record: LaunchRecord,
     /// The login in the isolated home.
     pub(super) isolated: Option<IsolatedLogin>,
-    /// Held until Codex has started; see [`Profiles::isolate`].
+    /// Held until Codex has started; see [`Profiles::isolate_login`].
     pub(super) account_locks: Option<AccountLocks>,
     /// The switch of the real home; `None` for an isolated launch.
     pub switch: Option<SwitchReport>,
@@ -146,10 +146,10 @@ fn plan_with_program(
     let (profile, switch, isolated_home) = if is_isolated {
         isolated_home::refuse_unshared_database_folder(request.codex_home)?;
         let profile = profiles.find_profile_to_isolate(request.account, request.codex_home)?;
-        let home = profiles.isolated_home(request.account)?;
+        let home = profiles.isolated_home_path(request.account)?;
         (profile, None, Some(home))
     } else {
-        let plan = switch::plan(&switch_request(request, DaemonPolicy::Leave))?;
+        let plan = switch::plan_from_disk(&switch_request(request, DaemonPolicy::Leave))?;
         let is_needed = !plan.is_current;
         (plan.profile.clone(), is_needed.then_some(plan), None)
     };
@@ -230,10 +230,11 @@ pub(crate) fn prepare_launch(request: LaunchRequest<'_>) -> Result<Launch<'_>, L
         let locks =
             profiles.lock_accounts(&[request.account], request.now, login_lock::REFRESH_TIMEOUT)?;
         isolated_home::prepare(
-            &profiles.isolated_home(request.account)?,
+            &profiles.isolated_home_path(request.account)?,
             request.codex_home,
         )?;
-        let login = profiles.isolate(request.account, &locks, request.codex_home, request.now)?;
+        let login =
+            profiles.isolate_login(request.account, &locks, request.codex_home, request.now)?;
         events::info!("moved the login to the isolated home");
         let fingerprint = login.fingerprint.clone();
         (isolated, account_locks) = (Some(login), Some(locks));

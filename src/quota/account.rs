@@ -141,26 +141,26 @@ struct EntryOnDisk {
 }
 
 impl From<EntryOnDisk> for AccountEntry {
-    fn from(read: EntryOnDisk) -> Self {
+    fn from(entry: EntryOnDisk) -> Self {
         Self {
-            weekly: read.weekly,
+            weekly: entry.weekly,
             identity: Identity {
-                email: read.email,
-                account_id: read.account_id,
-                user_id: read.user_id,
-                kind: read.kind,
+                email: entry.email,
+                account_id: entry.account_id,
+                user_id: entry.user_id,
+                kind: entry.kind,
             },
-            plan: read.plan,
-            profile: read.profile,
-            login: read.login,
-            expired_at: read.expired_at,
-            archived: read.archived,
-            observation: read.observation,
-            quota_end: read.quota_end,
-            held_until: read.held_until,
-            held_since: read.held_since,
-            last_used_at: read.last_used_at,
-            session: read.session,
+            plan: entry.plan,
+            profile: entry.profile,
+            login: entry.login,
+            expired_at: entry.expired_at,
+            archived: entry.archived,
+            observation: entry.observation,
+            quota_end: entry.quota_end,
+            held_until: entry.held_until,
+            held_since: entry.held_since,
+            last_used_at: entry.last_used_at,
+            session: entry.session,
         }
     }
 }
@@ -168,7 +168,7 @@ impl From<EntryOnDisk> for AccountEntry {
 impl AccountEntry {
     /// Returns the last time at which the server refused the login, or else the time of the last observation. If the
     /// login was renewed after this time, it may be valid again.
-    pub(crate) fn expired_since(&self) -> Option<Timestamp> {
+    pub(crate) fn refused_or_observed_at(&self) -> Option<Timestamp> {
         let observed_at = self.observation.as_ref().map(|seen| seen.observed_at);
         self.expired_at.or(observed_at)
     }
@@ -183,7 +183,7 @@ impl AccountEntry {
 
     /// Records an observation. If the recorded observation is newer, the new one can only change the evidence about the
     /// weekly window.
-    pub(crate) fn observe(&mut self, mut observation: Observation) {
+    pub(crate) fn add_observation(&mut self, mut observation: Observation) {
         if let Some(evidence) = WeeklyEvidence::from_observation(&observation) {
             self.add_evidence(evidence);
         }
@@ -192,7 +192,7 @@ impl AccountEntry {
             .as_ref()
             .is_none_or(|recorded| observation.observed_at >= recorded.observed_at);
         if is_newest {
-            observation.inherit_resets(self.observation.as_ref());
+            observation.inherit_reset_credits(self.observation.as_ref());
             self.observation = Some(observation);
         }
     }
@@ -220,12 +220,12 @@ impl AccountEntry {
             self.weekly = Some(evidence);
         }
         if let Some(resets_at) = evidence.exhausted_until {
-            let replaces = self.quota_end.as_ref().is_none_or(|end| {
-                let is_same = (end.resets_at - resets_at).abs() <= SAME_WINDOW;
+            let is_new_end = self.quota_end.as_ref().is_none_or(|end| {
+                let is_same_window = (end.resets_at - resets_at).abs() <= SAME_WINDOW;
                 // Of the same window the earliest observation at 100 % counts, of different windows the latest.
-                is_same == (observed_at < end.detected_at)
+                is_same_window == (observed_at < end.detected_at)
             });
-            if replaces {
+            if is_new_end {
                 self.quota_end = Some(QuotaEnd {
                     detected_at: observed_at,
                     resets_at,
@@ -263,7 +263,7 @@ mod tests {
     fn observed(observations: &[(&str, f64, &str)]) -> AccountEntry {
         let mut entry = AccountEntry::new(Identity::from_email("a@x.com"));
         for (observed_at, used, resets_at) in observations {
-            entry.observe(observation(observed_at, *used, resets_at));
+            entry.add_observation(observation(observed_at, *used, resets_at));
         }
         entry
     }

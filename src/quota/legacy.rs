@@ -11,6 +11,8 @@ use chrono::{DateTime, Datelike, Duration, NaiveDate, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
 const SUFFIX: &str = "_auth.json";
+/// The length of the name of a month, such as "apr".
+const MONTH_CHARS: usize = 3;
 
 /// A parsed legacy file name: `^(?P<day>\d{1,2})(?P<month>[a-z]{3})_(?P<email>.+)_auth\.json$`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,20 +26,21 @@ impl<'a> LegacyName<'a> {
     /// Parses a file name. Returns `None` if it is no legacy name; the comparison is case-sensitive.
     pub(crate) fn parse(name: &'a str) -> Option<Self> {
         let digits = name.bytes().take_while(u8::is_ascii_digit).count();
-        let letters = name.get(digits..digits + 3)?;
-        if !(1..=2).contains(&digits) || !letters.bytes().all(|b| b.is_ascii_lowercase()) {
+        let month = name.get(digits..digits + MONTH_CHARS)?;
+        if !(1..=2).contains(&digits) || !month.bytes().all(|b| b.is_ascii_lowercase()) {
             return None;
         }
-        let email = name[digits + 3..].strip_prefix('_')?.strip_suffix(SUFFIX)?;
+        let token_end = digits + MONTH_CHARS;
+        let email = name[token_end..].strip_prefix('_')?.strip_suffix(SUFFIX)?;
         (!email.is_empty() && !email.contains('\n')).then_some(Self {
-            token: &name[..digits + 3],
+            token: &name[..token_end],
             email,
         })
     }
 
     /// Returns the date that the token names in `year`, or `None` if the year has no such day.
-    fn date_in(&self, year: i32) -> Option<NaiveDate> {
-        let (day, month) = self.token.split_at(self.token.len() - 3);
+    fn date_in_year(&self, year: i32) -> Option<NaiveDate> {
+        let (day, month) = self.token.split_at(self.token.len() - MONTH_CHARS);
         let month = time_format::parse_month(month)?;
         NaiveDate::from_ymd_opt(year, month, day.parse().ok()?)
     }
@@ -81,30 +84,30 @@ pub(crate) struct LegacyInference {
 ///
 /// Without a year in `options` the day in the name belongs to the current year. If the day matches only in the year of
 /// `next_available_at` (old files, New Year), it belongs to that year.
-pub(crate) fn infer(
+pub(crate) fn infer_quota(
     name: &LegacyName<'_>,
     modified_at: &DateTime<Utc>,
     options: &LegacyOptions,
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> LegacyInference {
-    let ended = modified_at.trunc_subsecs(0);
-    let start = ended - options.session_duration;
+    let quota_ended = modified_at.trunc_subsecs(0);
+    let start = quota_ended - options.session_duration;
     let next_available_at = zone.at(&(start + Duration::days(7)));
     let available_on = next_available_at.date_naive();
     let current_year = options.year.unwrap_or_else(|| zone.at(now).year());
-    let fits = |year| name.date_in(year) == Some(available_on);
-    let year = if fits(current_year) || options.year.is_some() || !fits(available_on.year()) {
+    let agrees = |year| name.date_in_year(year) == Some(available_on);
+    let year = if agrees(current_year) || options.year.is_some() || !agrees(available_on.year()) {
         current_year
     } else {
         available_on.year()
     };
     LegacyInference {
-        quota_end_detected_at: zone.at(&ended),
+        quota_end_detected_at: zone.at(&quota_ended),
         session_start_at: zone.at(&start),
         next_available_at,
         legacy_year: year,
-        validation: if *modified_at <= *now && fits(year) {
+        validation: if *modified_at <= *now && agrees(year) {
             ValidationStatus::Match
         } else {
             ValidationStatus::Mismatch
@@ -144,7 +147,7 @@ mod tests {
 
     fn run(case: &LegacyCase) -> LegacyInference {
         let utc = |text| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
-        infer(
+        infer_quota(
             &LegacyName::parse(case.name).unwrap(),
             &utc(case.mtime),
             &LegacyOptions {
@@ -343,7 +346,7 @@ mod tests {
             let name = format!("{day}{month}_a@x.com_auth.json");
             let at = DateTime::from_timestamp(i64::from(secs) * 4, 0).unwrap();
             let options = LegacyOptions { session_duration: Duration::hours(hours), year };
-            let found = infer(
+            let found = infer_quota(
                 &LegacyName::parse(&name).unwrap(), &at, &options, &DateTime::UNIX_EPOCH, Zone::UTC,
             );
             prop_assert_eq!(found.next_available_at - found.session_start_at, Duration::hours(168));

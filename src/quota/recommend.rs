@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::cmp::{Ordering, Reverse};
 
 /// A switch away from a ready account is worth it for this much more weekly quota, in percentage points.
-const CLEARLY_MORE: f64 = 10.0;
+const MIN_QUOTA_ADVANTAGE: f64 = 10.0;
 
 /// The order of accounts that are equally available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
@@ -50,7 +50,7 @@ pub(crate) struct Ranking<'a> {
 /// by the least recent use. Accounts in cooldown are ordered by the end of the cooldown. Ties are broken by the login,
 /// then by more weekly quota left, then by the label. Accounts with expired or moved logins are excluded. So are API
 /// keys, unless `include_api_key` is set or there is no other account.
-pub(crate) fn rank<'a>(
+pub(crate) fn rank_accounts<'a>(
     accounts: &'a [Account],
     strategy: Strategy,
     include_api_key: bool,
@@ -66,7 +66,7 @@ pub(crate) fn rank<'a>(
         .iter()
         .map(|account| RankedAccount {
             account,
-            verdict: state::judge(&account.entry, now),
+            verdict: state::compute_verdict(&account.entry, now),
             weekly_left: state::weekly_left(&account.entry, now),
         })
         .partition(|c| is_usable(c.account) && (allows_keys || is_billed_by_quota(c.account)));
@@ -106,7 +106,7 @@ impl RankedAccount<'_> {
                 .compare_weekly_left(other)
                 .then_with(|| self.compare_last_use(other)),
         };
-        let label = |c: &Self| {
+        let tie_break_key = |c: &Self| {
             let identity = &c.account.entry.identity;
             (
                 identity.email.key(),
@@ -120,7 +120,7 @@ impl RankedAccount<'_> {
             .then_with(by_strategy)
             .then_with(by_login)
             .then_with(|| self.compare_weekly_left(other))
-            .then_with(|| label(self).cmp(&label(other)))
+            .then_with(|| tie_break_key(self).cmp(&tie_break_key(other)))
     }
 
     /// Returns the rank of the account's login; lower is better.
@@ -135,8 +135,8 @@ impl RankedAccount<'_> {
 
     fn compare_last_use(&self, other: &Self) -> Ordering {
         // `None` sorts before any time, so accounts that were never used come first.
-        let used = |c: &Self| c.account.entry.last_used_at;
-        used(self).cmp(&used(other))
+        let last_used_at = |c: &Self| c.account.entry.last_used_at;
+        last_used_at(self).cmp(&last_used_at(other))
     }
 
     fn compare_expiry(&self, other: &Self, now: &DateTime<Utc>) -> Ordering {
@@ -172,7 +172,7 @@ impl RankedAccount<'_> {
         Some((observation.source, observation.observed_at))
     }
 
-    fn cooldown_reason(
+    fn explain_cooldown(
         &self,
         format_ago: impl Fn(&Timestamp) -> String,
         format_time: impl Fn(&Timestamp) -> String,
@@ -202,21 +202,21 @@ impl<'a> Ranking<'a> {
     }
 
     /// Returns the first ready account with a saved login that is better than the live account. If no live account is
-    /// ready, every such account is better. If the live account is ready, a better one has at least [`CLEARLY_MORE`]
-    /// more weekly quota left; there is none with [`Strategy::Stay`], or if the weekly quota of the live account is
-    /// unknown.
-    pub(crate) fn better_than_live(&self) -> Option<&RankedAccount<'a>> {
+    /// ready, every such account is better. If the live account is ready, a better one has at least
+    /// [`MIN_QUOTA_ADVANTAGE`] more weekly quota left; there is none with [`Strategy::Stay`], or if the weekly quota of
+    /// the live account is unknown.
+    pub(crate) fn find_better(&self) -> Option<&RankedAccount<'a>> {
         let live = self.live().filter(|live| live.is_ready());
         let has_more = |c: &RankedAccount<'_>| match (live, live.and_then(|l| l.weekly_left)) {
             (None, _) => true,
             (Some(_), Some(left)) if self.strategy != Strategy::Stay => c
                 .weekly_left
-                .is_some_and(|more| more >= left + CLEARLY_MORE),
+                .is_some_and(|candidate_left| candidate_left >= left + MIN_QUOTA_ADVANTAGE),
             _ => false,
         };
         self.candidates.iter().find(|c| {
-            let is_other = !c.account.current && c.account.login == LoginState::Ok;
-            is_other && c.is_ready() && has_more(c)
+            let is_saved_elsewhere = !c.account.current && c.account.login == LoginState::Ok;
+            is_saved_elsewhere && c.is_ready() && has_more(c)
         })
     }
 
@@ -228,26 +228,26 @@ impl<'a> Ranking<'a> {
         format_ago: impl Fn(&Timestamp) -> String,
         format_time: impl Fn(&Timestamp) -> String,
     ) -> String {
-        if let Some(exclusion) = self.exclusion_reason(candidate) {
+        if let Some(exclusion) = self.explain_exclusion(candidate) {
             return exclusion.into();
         }
         let entry = &candidate.account.entry;
-        let used = entry.last_used_at.map_or_else(
+        let last_use = entry.last_used_at.map_or_else(
             || "never used".into(),
             |at| format!("last used {}", format_ago(&at)),
         );
         match candidate.verdict.state {
-            AccountState::Ready => self.ready_reason(candidate, &used, format_ago),
-            AccountState::Cooldown => candidate.cooldown_reason(format_ago, format_time),
+            AccountState::Ready => self.explain_ready(candidate, &last_use, format_ago),
+            AccountState::Cooldown => candidate.explain_cooldown(format_ago, format_time),
             AccountState::Unknown if entry.identity.kind.is_billed_by_use() => {
-                format!("an API key, billed by use; {used}")
+                format!("an API key, billed by use; {last_use}")
             }
-            AccountState::Unknown => format!("quota unknown; {used}"),
+            AccountState::Unknown => format!("quota unknown; {last_use}"),
         }
     }
 
     /// Explains why an account is not among the candidates. Returns `None` for a candidate.
-    fn exclusion_reason(&self, candidate: &RankedAccount<'_>) -> Option<&'static str> {
+    fn explain_exclusion(&self, candidate: &RankedAccount<'_>) -> Option<&'static str> {
         match candidate.account.login {
             LoginState::Expired => return Some("never recommended: its login has expired"),
             LoginState::Moved => {
@@ -261,10 +261,10 @@ impl<'a> Ranking<'a> {
             .then_some("not recommended: an API key is billed by use")
     }
 
-    fn ready_reason(
+    fn explain_ready(
         &self,
         candidate: &RankedAccount<'_>,
-        used: &str,
+        last_use: &str,
         format_ago: impl Fn(&Timestamp) -> String,
     ) -> String {
         let figure = match (candidate.weekly_left, candidate.evidence()) {
@@ -278,13 +278,13 @@ impl<'a> Ranking<'a> {
         let observation = candidate.account.entry.observation.as_ref();
         let reset = observation.and_then(|observation| observation.weekly()?.resets_at);
         match (self.strategy, reset) {
-            (Strategy::MostLeft, _) => format!("ready{figure}; {used}"),
+            (Strategy::MostLeft, _) => format!("ready{figure}; {last_use}"),
             (Strategy::Stay, _) if candidate.account.current => format!("ready, in use{figure}"),
             (Strategy::ExpiringFirst | Strategy::Stay, Some(at)) if !figure.is_empty() => {
-                format!("ready{figure}, reset {}; {used}", format_ago(&at))
+                format!("ready{figure}, reset {}; {last_use}", format_ago(&at))
             }
             (Strategy::Lru | Strategy::ExpiringFirst | Strategy::Stay, _) => {
-                format!("ready, {used}{figure}")
+                format!("ready, {last_use}{figure}")
             }
         }
     }
@@ -332,7 +332,7 @@ mod tests {
     }
 
     fn order(accounts: &[Account], strategy: Strategy) -> Vec<String> {
-        rank(accounts, strategy, false, &at(NOW).to_utc())
+        rank_accounts(accounts, strategy, false, &at(NOW).to_utc())
             .candidates
             .iter()
             .map(|c| c.account.entry.identity.email.to_string())
@@ -441,7 +441,7 @@ mod tests {
             with_login(LoginState::Moved, account("moved", Some(0.0), LATE, None)),
         ];
         assert!(order(&accounts, Strategy::Lru).is_empty());
-        let ranking = rank(&accounts, Strategy::Lru, true, &at(NOW).to_utc());
+        let ranking = rank_accounts(&accounts, Strategy::Lru, true, &at(NOW).to_utc());
         assert_eq!(ranking.excluded.len(), 2);
     }
 
@@ -450,7 +450,7 @@ mod tests {
         let both = [api_key(), account("a", Some(100.0), LATE, None)];
         assert_eq!(order(&both, Strategy::Lru), ["a"]);
         assert_eq!(
-            rank(&both, Strategy::Lru, true, &at(NOW).to_utc())
+            rank_accounts(&both, Strategy::Lru, true, &at(NOW).to_utc())
                 .candidates
                 .len(),
             2

@@ -46,41 +46,41 @@ pub(crate) struct ResetShift<'a> {
 
 /// Returns the history of each window in `observations`, ordered by limit and length. The observations must be ordered
 /// by time. Each observation comes with the last time at which another observation confirmed it.
-pub(crate) fn window_histories<'a>(
+pub(crate) fn build_window_histories<'a>(
     observations: impl IntoIterator<Item = (&'a Observation, Timestamp)>,
 ) -> Vec<WindowHistory> {
     let mut histories: Vec<WindowHistory> = Vec::new();
     for (observation, until) in observations {
         for (i, window) in observation.windows.iter().enumerate() {
             let is_of_window = |history: &&mut WindowHistory| {
-                let known = history.samples.last().map(|point| &point.window);
-                known.is_some_and(|known| is_same_kind(known, window))
+                let last_window = history.samples.last().map(|sample| &sample.window);
+                last_window.is_some_and(|last_window| is_same_kind(last_window, window))
             };
             // A status screen may show several windows of unknown length, always in the same order.
-            let before = observation.windows[..i].iter();
-            let nth = before.filter(|other| is_same_kind(other, window)).count();
-            let point = WindowSample {
+            let earlier = observation.windows[..i].iter();
+            let position = earlier.filter(|other| is_same_kind(other, window)).count();
+            let sample = WindowSample {
                 observed_at: observation.observed_at,
                 until,
                 window: window.clone(),
                 change: WindowChange::None,
             };
-            let Some(history) = histories.iter_mut().filter(is_of_window).nth(nth) else {
+            let Some(history) = histories.iter_mut().filter(is_of_window).nth(position) else {
                 histories.push(WindowHistory {
-                    samples: vec![point],
+                    samples: vec![sample],
                 });
                 continue;
             };
             let Some(last) = history.samples.last_mut() else {
                 continue;
             };
-            let change = classify(last, &point);
+            let change = classify_change(last, &sample);
             let is_same = change == WindowChange::None
                 && (last.window.used_percent - window.used_percent).abs() < f64::EPSILON;
             if is_same {
                 last.until = until;
             } else {
-                history.samples.push(WindowSample { change, ..point });
+                history.samples.push(WindowSample { change, ..sample });
             }
         }
     }
@@ -88,7 +88,7 @@ pub(crate) fn window_histories<'a>(
         history
             .samples
             .last()
-            .map(|point| (point.window.limit_id.clone(), point.window.minutes))
+            .map(|sample| (sample.window.limit_id.clone(), sample.window.minutes))
     });
     histories
 }
@@ -97,7 +97,7 @@ fn is_same_kind(a: &Window, b: &Window) -> bool {
     a.limit_id == b.limit_id && a.minutes == b.minutes
 }
 
-fn classify(before: &WindowSample, after: &WindowSample) -> WindowChange {
+fn classify_change(before: &WindowSample, after: &WindowSample) -> WindowChange {
     let (Some(old_reset), Some(new_reset)) = (before.window.resets_at, after.window.resets_at)
     else {
         return WindowChange::None;
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn changes(observations: &[Observation]) -> Vec<WindowChange> {
-        let histories = window_histories(
+        let histories = build_window_histories(
             observations
                 .iter()
                 .map(|observation| (observation, observation.observed_at)),
@@ -224,7 +224,7 @@ mod tests {
         later.observed_at = at("17T13:00");
         later.windows[0].used_percent = 9.0;
         let observations = [both, later];
-        let histories = window_histories(
+        let histories = build_window_histories(
             observations
                 .iter()
                 .map(|observation| (observation, observation.observed_at)),
@@ -253,7 +253,7 @@ mod tests {
             two("17T12:00", "18T12:00", "24T15:55"),
             two("17T13:00", "18T12:00", "24T15:55"),
         ];
-        let histories = window_histories(
+        let histories = build_window_histories(
             observations
                 .iter()
                 .map(|observation| (observation, observation.observed_at)),

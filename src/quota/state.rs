@@ -98,7 +98,7 @@ impl Blocker {
 /// window without a reset causes a cooldown of at most the length of the window. A spend cap without a reset causes a
 /// cooldown until the next observation. Both cooldowns have no known end. If there are several reasons for a cooldown,
 /// including a hold by the user, the reason that ends last counts.
-pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
+pub(crate) fn compute_verdict(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let observation = entry.observation.as_ref();
     let is_future = |at: &Timestamp| *at > *now;
     let weekly_reset = observation
@@ -133,15 +133,15 @@ pub(crate) fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
         None if is_known => (AccountState::Ready, None, None),
         None => (AccountState::Unknown, None, Some(Cause::NeverSeen)),
     };
-    let reset = weekly_reset.or(earlier_reset);
+    let last_reset = weekly_reset.or(earlier_reset);
     Verdict {
         state,
         next_available_at,
-        session_start_at: reset.map(|at| at - Duration::days(7)),
+        session_start_at: last_reset.map(|at| at - Duration::days(7)),
         quota_end_detected_at: entry
             .quota_end
             .as_ref()
-            .filter(|end| reset.is_some_and(|at| (at - end.resets_at).abs() <= SAME_WINDOW))
+            .filter(|end| last_reset.is_some_and(|at| (at - end.resets_at).abs() <= SAME_WINDOW))
             .map(|end| end.detected_at),
         cause,
     }
@@ -184,7 +184,7 @@ fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker>
         ends_at: cap.resets_at,
         latest_end: cap.resets_at,
     };
-    let windows = exhausted_windows(observation, now).map(of_window);
+    let windows = find_exhausted_windows(observation, now).map(of_window);
     let mut blockers: Vec<_> = windows.chain(observation.spend_cap.map(of_cap)).collect();
     blockers.retain(|blocker| blocker.latest_end.is_none_or(|at| at > *now));
     let has_reset = codex_windows(observation).any(|window| window.resets_at.is_some());
@@ -200,7 +200,7 @@ fn find_blockers(observation: &Observation, now: &DateTime<Utc>) -> Vec<Blocker>
 
 /// Returns the windows of Codex at 100 %. If there are none, but the server refuses requests, returns all windows of
 /// Codex with a reset after `now`.
-fn exhausted_windows<'a>(
+fn find_exhausted_windows<'a>(
     observation: &'a Observation,
     now: &'a DateTime<Utc>,
 ) -> impl Iterator<Item = &'a Window> {
@@ -208,8 +208,8 @@ fn exhausted_windows<'a>(
     let is_refused =
         observation.usage_allowed == Some(false) && !codex_windows(observation).any(is_full);
     codex_windows(observation).filter(move |window| {
-        let is_ahead = window.resets_at.is_some_and(|at| at > *now);
-        is_full(window) || (is_refused && is_ahead)
+        let resets_later = window.resets_at.is_some_and(|at| at > *now);
+        is_full(window) || (is_refused && resets_later)
     })
 }
 
@@ -243,13 +243,13 @@ mod tests {
     fn seen(observations: Vec<Observation>) -> AccountEntry {
         let mut entry = AccountEntry::new(Identity::from_email("a@x.com"));
         for observation in observations {
-            entry.observe(observation);
+            entry.add_observation(observation);
         }
         entry
     }
 
     fn state(entry: &AccountEntry) -> (AccountState, Option<String>) {
-        let verdict = judge(entry, &at(NOW).to_utc());
+        let verdict = compute_verdict(entry, &at(NOW).to_utc());
         (
             verdict.state,
             verdict.next_available_at.map(|t| t.to_rfc3339()),
@@ -279,7 +279,7 @@ mod tests {
             ],
         )]);
         assert_eq!(state(&entry), cooldown("2026-11-24T12:00:00Z"));
-        let verdict = judge(&entry, &at(NOW).to_utc());
+        let verdict = compute_verdict(&entry, &at(NOW).to_utc());
         assert_eq!(verdict.session_start_at, Some(at("2026-11-17T12:00:00Z")));
         assert_eq!(
             verdict.quota_end_detected_at,
@@ -469,7 +469,7 @@ mod tests {
         let later = "2026-12-01T00:00:00Z";
         let entry = capped(CapKind::SpendLimit, Some(later));
         assert_eq!(state(&entry), cooldown(later));
-        let verdict = judge(&entry, &at(NOW).to_utc());
+        let verdict = compute_verdict(&entry, &at(NOW).to_utc());
         assert!(matches!(verdict.cause, Some(Cause::Capped(_))));
         let entry = capped(CapKind::Credits, None);
         assert_eq!(state(&entry), (AccountState::Cooldown, None));

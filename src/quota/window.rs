@@ -75,7 +75,7 @@ impl Observation {
 
     /// Copies the banked resets of an earlier observation, unless this observation has its own or is from a probe of
     /// Codex. If Codex's answer to a probe has no banked resets, then the account has none.
-    pub(crate) fn inherit_resets(&mut self, earlier: Option<&Self>) {
+    pub(crate) fn inherit_reset_credits(&mut self, earlier: Option<&Self>) {
         if self.source != QuotaSource::Live && self.reset_credits.is_none() {
             self.reset_credits = earlier.and_then(|seen| seen.reset_credits.clone());
         }

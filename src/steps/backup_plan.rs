@@ -222,7 +222,9 @@ fn find_quota_end(
     let mut figures = cooldown::load(context.manager_home(), &context.now(), context.zone())
         .map(|loaded| loaded.file)
         .unwrap_or_default();
-    figures.entry(identity).observe(report.observation.clone()?);
+    figures
+        .entry(identity)
+        .add_observation(report.observation.clone()?);
     let end = figures.find(identity)?.quota_end.as_ref()?;
     let same = (end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
     same.then(|| context.zone().at(&end.detected_at))

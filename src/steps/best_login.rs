@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::accounts::recheck_profile_logins;
 use crate::quota::account::{Account, LoginState};
-use crate::quota::recommend::{RankedAccount, Ranking, rank};
+use crate::quota::recommend::{RankedAccount, Ranking, rank_accounts};
 use crate::views::account::{label, read_known_accounts};
 
 /// Returns the index of the best account, which `best` chooses; `None` if there is none. Checks the saved login of that
@@ -33,7 +33,7 @@ pub(crate) fn find_best_login(context: &Context) -> Result<Account> {
     let preferences = &context.settings.preferences;
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
     let best = recheck_best(&mut accounts, context, |accounts| {
-        let ranking = rank(accounts, strategy, include_api_key, &context.now());
+        let ranking = rank_accounts(accounts, strategy, include_api_key, &context.now());
         let mut candidates = ranking.candidates.iter();
         let best = candidates.find(|c| c.account.login == LoginState::Ok)?;
         accounts.iter().position(|a| a == best.account)
@@ -42,7 +42,7 @@ pub(crate) fn find_best_login(context: &Context) -> Result<Account> {
         return Err(CommandError::refused("no account has a saved login")
             .hint("sign in to an account: codex-manager profile login NAME"));
     };
-    let ranking = rank(&accounts, strategy, include_api_key, &context.now());
+    let ranking = rank_accounts(&accounts, strategy, include_api_key, &context.now());
     let is_best = |c: &&RankedAccount<'_>| *c.account == accounts[best];
     if let Some(chosen) = ranking.candidates.iter().find(is_best) {
         note_passed_over(&ranking, chosen, context);

@@ -1,6 +1,6 @@
 //! Checks of the Codex home before and after its login changes.
 
-use crate::accounts::isolated::is_isolated;
+use crate::accounts::isolated::is_isolated_home;
 use crate::codex::config::CodexConfig;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -69,7 +69,7 @@ pub(crate) fn check_credential_store(context: &Context) -> Result<()> {
 /// Fails if the Codex home is an isolated home, because an isolated home has a fixed account. `CODEX_HOME` names an
 /// isolated home in the shells that an isolated Codex starts.
 pub(crate) fn check_not_isolated(context: &Context) -> Result<()> {
-    if !is_isolated(context.codex_home(), context.manager_home()) {
+    if !is_isolated_home(context.codex_home(), context.manager_home()) {
         return Ok(());
     }
     Err(CommandError::refused(format!(

@@ -218,7 +218,7 @@ fn format_live_and_better(ranking: &Ranking<'_>, context: &Context) -> String {
         let note = expiry.map(|at| format!(", reset until {}", format_day(&at, context)));
         format!("{}{}", name(live), note.unwrap_or_default())
     });
-    let better = ranking.better_than_live().map(|c| format!("→ {}", name(c)));
+    let better = ranking.find_better().map(|c| format!("→ {}", name(c)));
     let parts: Vec<_> = live.into_iter().chain(better).collect();
     parts.join(" ")
 }

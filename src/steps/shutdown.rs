@@ -107,7 +107,7 @@ impl Prompter for UserPrompter<'_> {
     fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool> {
         let question = format_question(targets, self.request);
         let answer = match self.request.settings.channel {
-            PromptChannel::Gui => dialog::confirm(&question, &self.context.env),
+            PromptChannel::Gui => dialog::ask_in_window(&question, &self.context.env),
             PromptChannel::Console => None,
         };
         answer.or_else(|| self.context.ui.confirm(&question))

@@ -18,7 +18,7 @@ use crate::io::quantity::pluralize;
 use crate::quota::account::LoginState;
 use crate::steps::home_checks::{check_logins_allowed, check_not_isolated, warn_if_live_elsewhere};
 use crate::steps::refresh::find_last_use;
-use crate::ui::text_width::without_end;
+use crate::ui::text_width::elide_end;
 use crate::ui::{Style, object, windows};
 use crate::views::account::{printable, read_known_accounts, warn_all};
 use clap::Args;
@@ -55,7 +55,7 @@ impl SwitchArgs {
     pub(crate) fn check(&self, to: &Identity, context: &Context) -> Result<()> {
         check_not_isolated(context)?;
         let request = self.request(to, context);
-        if !switch::plan(&request)?.is_current {
+        if !switch::plan_from_disk(&request)?.is_current {
             switch::check_daemon(&request)?;
         }
         Ok(())
@@ -65,7 +65,7 @@ impl SwitchArgs {
     pub(crate) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome> {
         check_not_isolated(context)?;
         let request = self.request(to, context);
-        let plan = switch::plan(&request)?;
+        let plan = switch::plan_from_disk(&request)?;
         if !plan.is_current {
             check_logins_allowed(context, &[request.codex_home, request.manager_home])?;
         }
@@ -355,7 +355,7 @@ fn show_quota(to: &Identity, context: &Context) {
     match quota {
         Some(quota) => {
             let (zone, now) = (context.zone(), context.now());
-            for line in windows::format_lines(ui, quota, zone, &now) {
+            for line in windows::format_window_lines(ui, quota, zone, &now) {
                 ui.report(format_args!("  {line}"));
             }
             ui.report(format_args!(
@@ -424,7 +424,7 @@ fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
     }
     let title_of = |thread: &ListedThread| {
         let title = Some(thread.title.trim()).filter(|title| !title.is_empty());
-        let title = without_end(title.unwrap_or(&thread.id), TITLE_CHARS);
+        let title = elide_end(title.unwrap_or(&thread.id), TITLE_CHARS);
         format!("\"{}\"", printable(&title))
     };
     let newest = hidden_threads.iter().take(MAX_TITLES);

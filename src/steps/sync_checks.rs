@@ -223,7 +223,7 @@ fn check_remote_manifests(
     checks: &mut Vec<Check>,
 ) {
     for name in &manifests.incomplete {
-        let path = manifest::path_of_name(&config.cloud, name);
+        let path = manifest::path_of_file(&config.cloud, name);
         let machine = manifest::parse_machine_name(name).unwrap_or(name);
         let at = Stat::read(&path).ok().flatten().map(|stat| stat.mtime_ns);
         let since = at.map_or_else(String::new, |ns| {

@@ -44,7 +44,7 @@ pub(crate) fn find_reset(account: &Identity, context: &Context) -> Result<Option
     let Some(listed) = accounts.find(|listed| listed.entry.identity.is_same(account)) else {
         return Ok(None);
     };
-    let verdict = state::judge(&listed.entry, &context.now());
+    let verdict = state::compute_verdict(&listed.entry, &context.now());
     match (verdict.state, verdict.next_available_at) {
         (AccountState::Cooldown, None) => {
             let message = format!("{} is in cooldown, and its end is unknown", label(listed));

@@ -24,6 +24,7 @@ const CLOUD_FOLDER: &str = ".cloud";
 /// Maximum size of the list in a `.zip`, whose entries can unpack to any size.
 const MAX_ZIPPED_LIST_BYTES: u64 = 64 << 20;
 pub(super) const TIMESTAMP_FORMAT: &str = "%Y%m%dT%H%M%SZ";
+const TIMESTAMP_CHARS: usize = "YYYYMMDDTHHMMSSZ".len();
 pub(super) const UNFINISHED_PREFIX: &str = ".codex-manager-unfinished-";
 /// Name of the lock file in an unfinished snapshot.
 pub(super) const UNFINISHED_LOCK: &str = ".lock";
@@ -100,7 +101,7 @@ impl SnapshotFile {
 }
 
 /// Returns a number above those of all snapshots of this machine with a readable list, for its next snapshot.
-pub(super) fn next_number(config: &SyncConfig) -> Result<u64, IoError> {
+pub(super) fn next_snapshot_number(config: &SyncConfig) -> Result<u64, IoError> {
     let own_snapshots = list_own_snapshots(config)?.into_iter();
     Ok(own_snapshots.map(|own| own.number).max().unwrap_or(0) + 1)
 }
@@ -118,9 +119,9 @@ struct OwnSnapshot {
 /// so that they are never removed.
 fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> {
     let mut own_snapshots = Vec::new();
-    for snapshot in list(&config.backup.folder)? {
-        if let Some(made_at) = parse_timestamp(&config.machine_id, &snapshot.name)
-            && let Ok(Some(list)) = read_list(&snapshot)
+    for snapshot in list_snapshots(&config.backup.folder)? {
+        if let Some(made_at) = parse_snapshot_time(&config.machine_id, &snapshot.name)
+            && let Ok(Some(list)) = read_file_list(&snapshot)
         {
             own_snapshots.push(OwnSnapshot {
                 number: list.number,
@@ -129,8 +130,8 @@ fn list_own_snapshots(config: &SyncConfig) -> Result<Vec<OwnSnapshot>, IoError> 
             });
         }
     }
-    let order = |own: &OwnSnapshot| (own.number, own.made_at, own.snapshot.name.clone());
-    own_snapshots.sort_by_key(|own| Reverse(order(own)));
+    let sort_key = |own: &OwnSnapshot| (own.number, own.made_at, own.snapshot.name.clone());
+    own_snapshots.sort_by_key(|own| Reverse(sort_key(own)));
     Ok(own_snapshots)
 }
 
@@ -152,7 +153,7 @@ impl SyncSnapshot {
 }
 
 /// Returns the snapshots in the backup folder by mtime, the newest first, including those of codexSync.
-pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
+pub(crate) fn list_snapshots(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -189,7 +190,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<SyncSnapshot>, IoError> {
 ///
 /// # Errors
 /// The list cannot be read, is damaged, or is of a newer version.
-pub(crate) fn read_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>, BackupError> {
+pub(crate) fn read_file_list(snapshot: &SyncSnapshot) -> Result<Option<SnapshotList>, BackupError> {
     let unusable = |reason: String| BackupError::List {
         reason,
         path: snapshot.path.clone(),
@@ -245,8 +246,8 @@ pub(crate) fn list_unfinished(folder: &Path, now: SystemTime) -> Result<Vec<Path
             .modified()
             .ok()
             .and_then(|at| now.duration_since(at).ok());
-        let is_young = !lock.exists() && age.is_none_or(|age| age < MIN_UNLOCKED_AGE);
-        meta.is_dir() && !is_young && !lock::is_held(&lock)
+        let may_get_lock = !lock.exists() && age.is_none_or(|age| age < MIN_UNLOCKED_AGE);
+        meta.is_dir() && !may_get_lock && !lock::is_held(&lock)
     };
     let entries = entries.flatten();
     let unfinished = entries
@@ -275,7 +276,7 @@ pub(crate) fn remove_unfinished(folder: &Path, now: SystemTime) -> Result<usize,
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
-pub(crate) fn prune(
+pub(crate) fn prune_snapshots(
     config: &SyncConfig,
     now: DateTime<Utc>,
     just_created: Option<&str>,
@@ -300,12 +301,13 @@ pub(crate) fn prune(
         at: own.made_at.and_utc(),
     });
     let dated: Vec<_> = dated.collect();
-    let limit = policy.max_age.unwrap_or(TimeDelta::MAX);
-    let ages = disk_clock::confirmed_ages(&options.folder, now, limit, &dated);
+    let age_limit = policy.max_age.unwrap_or(TimeDelta::MAX);
+    let ages = disk_clock::confirmed_ages(&options.folder, now, age_limit, &dated);
     let (ages, doubt) = match ages {
         Ok(ages) => (ages, None),
         Err(doubt) => {
             policy.max_age = None;
+            // Without a maximum age, the ages decide nothing.
             (vec![TimeDelta::zero(); own_snapshots.len()], Some(doubt))
         }
     };
@@ -329,12 +331,12 @@ pub(crate) fn prune(
 }
 
 /// Parses the time in the file name of a snapshot of `machine`; `None` for any other name.
-fn parse_timestamp(machine: &str, name: &str) -> Option<NaiveDateTime> {
+fn parse_snapshot_time(machine: &str, name: &str) -> Option<NaiveDateTime> {
     let name = name.strip_suffix(".zip").unwrap_or(name);
     let (stamp, suffix) = name
         .strip_prefix(machine)?
         .strip_prefix('-')?
-        .split_at_checked(16)?;
+        .split_at_checked(TIMESTAMP_CHARS)?;
     let has_number = suffix
         .strip_prefix('-')
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));

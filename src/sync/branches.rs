@@ -64,20 +64,20 @@ pub(crate) fn collect_records(plan: &SyncPlan, state: &SyncState) -> BTreeSet<St
     learned.chain(&state.resolutions).cloned().collect()
 }
 
-/// Returns the conflicts of the [open](find_open) branches.
-pub(crate) fn find_conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Conflict> {
-    let open = find_open(home, records).into_iter();
-    open.map(|branch| branch.conflict).collect()
+/// Returns the conflicts of the [undecided](find_undecided) branches.
+pub(crate) fn find_undecided_conflicts(home: &Path, records: &BTreeSet<String>) -> Vec<Conflict> {
+    let undecided = find_undecided(home, records).into_iter();
+    undecided.map(|branch| branch.conflict).collect()
 }
 
 /// Returns the branches among these records that wait for a decision: they have messages that Codex does not show, and
 /// the user did not leave them on purpose by a rewind.
-pub(crate) fn find_open(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
-    let mut open = read_branches(home, records, |name| {
+pub(crate) fn find_undecided(home: &Path, records: &BTreeSet<String>) -> Vec<Branch> {
+    let mut undecided = read_branches(home, records, |name| {
         !resolutions::is_dropped(name, [records])
     });
-    open.retain(|branch| !branch.was_left_on_purpose(records));
-    open
+    undecided.retain(|branch| !branch.was_left_on_purpose(records));
+    undecided
 }
 
 /// Returns the branches among these records for which a user has made a decision, if they have messages that Codex does
@@ -114,11 +114,11 @@ impl Branch {
         let file =
             find_rollout(home, &rollout).and_then(|path| resolve_rollout_in_home(home, &path))?;
         let shown = find_newest_rollout(home, &thread)?;
-        let slices = |newest: &Path| -> Vec<_> {
+        let read_slices = |newest: &Path| -> Vec<_> {
             let parts = ThreadChain::read(home, &thread, newest).parts.into_iter();
             parts.flat_map(|part| part.slices).collect()
         };
-        let (first, second) = (slices(&shown), slices(&file));
+        let (first, second) = (read_slices(&shown), read_slices(&file));
         let versions = ConflictingVersions::of_branches(home, &thread, &first, &second).ok()?;
         let path = file.strip_prefix(home).ok()?.to_str()?.replace('\\', "/");
         versions.has_hidden_messages().then(|| Self {
@@ -152,32 +152,32 @@ impl Branch {
 
     /// Records the decision of the user, and writes `state`. For [`KeepChoice::ConflictCopy`], makes Codex continue
     /// this branch; for any other choice, Codex goes on with the branch that it shows. The next sync publishes the
-    /// decision. `others` has the records of other machines. The caller holds the lock of the state, and Codex must not
-    /// use the home.
-    pub(crate) fn decide(
+    /// decision. `remote_records` has the records of other machines. The caller holds the lock of the state, and Codex
+    /// must not use the home.
+    pub(crate) fn record_decision(
         &self,
         choice: KeepChoice,
         home: &Path,
         replica: &Replica,
         state: &mut SyncState,
-        others: &BTreeSet<String>,
+        remote_records: &BTreeSet<String>,
     ) -> Result<(), IoError> {
-        let shown = self.shown.strip_prefix(home).ok().and_then(Path::to_str);
-        let shown = shown.and_then(|path| rollouts::key(&path.replace('\\', "/")));
-        let mut newest = shown.clone();
+        let shown_key = self.shown.strip_prefix(home).ok().and_then(Path::to_str);
+        let shown_key = shown_key.and_then(|path| rollouts::key(&path.replace('\\', "/")));
+        let mut continued_key = shown_key.clone();
         if choice == KeepChoice::ConflictCopy {
-            newest = self.write_continuation(home, replica)?;
+            continued_key = self.write_continuation(home, replica)?;
             // With this record, the user can return to the branch that Codex showed.
-            if let Some(key) = &shown {
-                resolutions::record_drop(&record_name(key), &mut state.resolutions, others);
+            if let Some(key) = &shown_key {
+                resolutions::record_drop(&record_name(key), &mut state.resolutions, remote_records);
             }
         }
-        resolutions::record_drop(&self.record, &mut state.resolutions, others);
+        resolutions::record_drop(&self.record, &mut state.resolutions, remote_records);
         // Lines that another machine adds before it knows the decision are a new conflict.
         for file in [&self.file, &self.shown] {
             let last = parse_rollout_id(file).zip(read_last_ordinal(file));
-            if let Some((key, (id, last))) = newest.as_deref().zip(last)
-                && rollouts::rollout_id(key).is_some_and(|newest| newest != id)
+            if let Some((key, (id, last))) = continued_key.as_deref().zip(last)
+                && rollouts::rollout_id(key).is_some_and(|continued_id| continued_id != id)
             {
                 let record = rewind_knowledge::record_name(key, &id, last);
                 state.resolutions.insert(record);
@@ -218,37 +218,36 @@ impl Branch {
         let shown = parse_rollout_id(&self.shown).ok_or_else(no_id)?;
         let no_number = || io::Error::other("the last line has no number (ordinal)");
         let ordinal = read_last_ordinal(&self.file).ok_or_else(no_number)? + 1;
-        let end = end_of_lines(&self.file)?;
+        let end_offset = find_end_of_lines(&self.file)?;
         // Codex continues the rollout with the greatest id, which begins with the time in milliseconds.
-        let time = parse_creation_time(&shown).ok_or_else(no_id)? + TimeDelta::milliseconds(1);
-        let digits = format!("{:012x}", time.timestamp_millis());
-        let base = Sha256Digest::of(format!("{id} {end} {shown}").as_bytes());
-        let new_id = rollouts::derive_id(&format!("{}-{}", &digits[..8], &digits[8..]), &base);
+        let created = parse_creation_time(&shown).ok_or_else(no_id)? + TimeDelta::milliseconds(1);
+        let millis = format!("{:012x}", created.timestamp_millis());
+        let seed = Sha256Digest::of(format!("{id} {end_offset} {shown}").as_bytes());
+        let new_id = rollouts::derive_id(&format!("{}-{}", &millis[..8], &millis[8..]), &seed);
         let name = self.shown.file_name().and_then(|name| name.to_str());
         let stem = name.and_then(rollouts::thread_stem).ok_or_else(no_id)?;
 
         let mut meta = rollouts::read_first_line(&self.file)?;
-        let time = json!(time.to_rfc3339_opts(SecondsFormat::Millis, true));
+        let created = json!(created.to_rfc3339_opts(SecondsFormat::Millis, true));
         meta["ordinal"] = json!(ordinal);
-        meta["timestamp"] = time.clone();
-        meta["payload"]["timestamp"] = time;
-        meta["payload"]["history_base"] =
-            json!({"thread_id": id, "end_ordinal_exclusive": ordinal, "end_byte_offset": end});
+        meta["timestamp"] = created.clone();
+        meta["payload"]["timestamp"] = created;
+        meta["payload"]["history_base"] = json!({"thread_id": id, "end_ordinal_exclusive": ordinal, "end_byte_offset": end_offset});
         let line = format!("{meta}\n").into_bytes();
         Ok((format!("{stem}_{new_id}.jsonl"), line))
     }
 }
 
 /// Returns the offset after the last complete line of the plain text of a rollout.
-fn end_of_lines(path: &Path) -> io::Result<u64> {
+fn find_end_of_lines(path: &Path) -> io::Result<u64> {
     let mut reader = BufReader::new(open_plain(path)?);
     let (mut end, mut line) = (0, Vec::new());
     loop {
         line.clear();
-        let read = reader.read_until(b'\n', &mut line)?;
+        let read_bytes = reader.read_until(b'\n', &mut line)?;
         if !line.ends_with(b"\n") {
             return Ok(end);
         }
-        end += read as u64;
+        end += read_bytes as u64;
     }
 }

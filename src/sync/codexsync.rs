@@ -45,7 +45,7 @@ struct CodexSyncPair {
 
 /// Returns the files that both sides had after codexSync's last sync and still have, by [`state_key`]. Empty if there
 /// is no manifest at `path`.
-pub(super) fn import_state(
+pub(super) fn import_synced_files(
     path: &Path,
     local: &SideListing,
     remote: &SideListing,
@@ -65,31 +65,31 @@ pub(super) fn import_state(
         let found = manifest.data_version;
         return Err(invalid(format!("has version {found}, not {DATA_VERSION}")));
     }
-    let mut known = HashMap::new();
-    let cloud: HashSet<&str> = remote.files.iter().map(|found| &*found.path).collect();
-    for found in &local.files {
+    let mut synced_files = HashMap::new();
+    let cloud_paths: HashSet<&str> = remote.files.iter().map(|listed| &*listed.path).collect();
+    for listed in &local.files {
         let Some(CodexSyncPair {
             local: Some(local),
             cloud: Some(cloud_file),
-        }) = manifest.files.get(&found.path)
+        }) = manifest.files.get(&listed.path)
         else {
             continue;
         };
         // A file that one side has lost since then counts as new on the other side, so that sync copies it back.
-        if !cloud.contains(&*found.path) {
+        if !cloud_paths.contains(&*listed.path) {
             continue;
         }
-        let place = |stat: Stat| SideFile {
-            path: found.path.clone(),
+        let to_side_file = |stat: Stat| SideFile {
+            path: listed.path.clone(),
             stat,
         };
         let last = SyncedFile {
-            local: place(*local),
-            remote: place(*cloud_file),
+            local: to_side_file(*local),
+            remote: to_side_file(*cloud_file),
             // codexSync records no digests, so the files are read when they differ.
             contents: None,
         };
-        known.insert(state_key(&found.path), last);
+        synced_files.insert(state_key(&listed.path), last);
     }
-    Ok(known)
+    Ok(synced_files)
 }

@@ -39,7 +39,7 @@ pub(crate) struct ConflictCopy {
 
 impl ConflictCopy {
     /// Returns the side from which to read the copy: this machine if it has the file, else the cloud folder.
-    pub(crate) fn side(&self) -> Side {
+    pub(crate) fn source_side(&self) -> Side {
         if self.local.is_some() {
             Side::Local
         } else {
@@ -48,13 +48,13 @@ impl ConflictCopy {
     }
 
     /// Returns the part of the file name that identifies the conversation; see [`conversation_label`].
-    pub(crate) fn conversation(&self) -> &str {
+    pub(crate) fn conversation_label(&self) -> &str {
         parse_file_name(&self.name).map_or("", |(conversation, _)| conversation)
     }
 
     /// Returns true if the copy is a version of the file with this key.
     pub(crate) fn belongs_to(&self, key: &str) -> bool {
-        rollouts::is_key(key) && conversation_label(key) == self.conversation()
+        rollouts::is_key(key) && conversation_label(key) == self.conversation_label()
     }
 
     /// Returns the conversation as of the last sync; `None` if the state does not have it.
@@ -66,7 +66,7 @@ impl ConflictCopy {
 
     /// Returns the id of the conversation, if the file name has one.
     pub(crate) fn session_id(&self) -> Option<&str> {
-        let (_, id) = rollout::split_uuid(rollouts::parse_stem(self.conversation())?)?;
+        let (_, id) = rollout::split_uuid(rollouts::parse_stem(self.conversation_label())?)?;
         Some(id)
     }
 
@@ -76,13 +76,13 @@ impl ConflictCopy {
     }
 
     /// Returns true if the bytes of a file match the digest in the name of the copy.
-    pub(crate) fn matches(&self, file: &Path) -> io::Result<bool> {
+    pub(crate) fn matches_digest_of(&self, file: &Path) -> io::Result<bool> {
         Ok(digest_prefix(&contents::read_raw_digest(file)?) == self.digest_prefix())
     }
 
     /// Returns the file name of the version of the same conversation with this digest.
     pub(crate) fn sibling_name(&self, digest: &Sha256Digest) -> String {
-        format_name(self.conversation(), digest)
+        format_name(self.conversation_label(), digest)
     }
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn digest_prefix(digest: &Sha256Digest) -> String {
 }
 
 /// Returns the file name of a version of the conversation with this key.
-pub(crate) fn file_name(key: &str, digest: &Sha256Digest) -> String {
+pub(crate) fn format_file_name(key: &str, digest: &Sha256Digest) -> String {
     format_name(&conversation_label(key), digest)
 }
 
@@ -154,14 +154,14 @@ pub(crate) fn conversation_label(key: &str) -> String {
     if rollouts::id(key).is_some() {
         return stem.to_owned();
     }
-    let mut ends = (0..=MAX_STEM_BYTES.min(stem.len())).rev();
-    let end = ends.find(|end| stem.is_char_boundary(*end));
-    let begin = &stem[..end.unwrap_or_default()];
-    let place = Sha256Digest::of(key.as_bytes()).to_string();
-    format!("{begin}-{}", &place[..PATH_DIGEST_CHARS])
+    let mut prefix_lengths = (0..=MAX_STEM_BYTES.min(stem.len())).rev();
+    let prefix_length = prefix_lengths.find(|prefix_length| stem.is_char_boundary(*prefix_length));
+    let short_stem = &stem[..prefix_length.unwrap_or_default()];
+    let path_digest = Sha256Digest::of(key.as_bytes()).to_string();
+    format!("{short_stem}-{}", &path_digest[..PATH_DIGEST_CHARS])
 }
 
-pub(crate) fn is_file_name(name: &str) -> bool {
+pub(crate) fn is_copy_name(name: &str) -> bool {
     parse_file_name(name).is_some()
 }
 
@@ -170,12 +170,12 @@ pub(crate) fn is_file_name(name: &str) -> bool {
 fn parse_file_name(name: &str) -> Option<(&str, &str)> {
     let (conversation, prefix) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
     // Only lower case: on a case-insensitive disk, two spellings would be one file.
-    let fits = prefix.len() == DIGEST_PREFIX_CHARS
+    let has_digest = prefix.len() == DIGEST_PREFIX_CHARS
         && prefix
             .bytes()
             .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    let plain = !conversation.chars().any(char::is_control);
-    (fits && plain && !conversation.is_empty() && !conversation.starts_with('.'))
+    let is_printable = !conversation.chars().any(char::is_control);
+    (has_digest && is_printable && !conversation.is_empty() && !conversation.starts_with('.'))
         .then_some((conversation, prefix))
 }
 
@@ -196,10 +196,10 @@ impl ConflictCopies {
             for entry in entries {
                 let entry = entry.at("list", folder)?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let target =
+                let placeholder_name =
                     cloud_names::placeholder_target(&name).filter(|_| side == Side::Remote);
-                let is_client_placeholder = target.is_some();
-                let name = target.unwrap_or(name);
+                let is_client_placeholder = placeholder_name.is_some();
+                let name = placeholder_name.unwrap_or(name);
                 // Anyone can write into the cloud folder, and another name could lead out of the folder.
                 if parse_file_name(&name).is_none() {
                     continue;
@@ -237,16 +237,16 @@ mod tests {
     fn a_name_identifies_conversation_and_version() {
         let digest = Sha256Digest::of(b"x");
         let key = "conversation:sessions/a/rollout-1.jsonl";
-        let own = file_name(key, &digest);
+        let own = format_file_name(key, &digest);
         assert_eq!(
             parse_file_name(&own),
             Some((&*conversation_label(key), &*digest_prefix(&digest)))
         );
         assert!(own.starts_with("rollout-1-"), "{own}");
-        let elsewhere = file_name("conversation:sessions/b/rollout-1.jsonl", &digest);
+        let elsewhere = format_file_name("conversation:sessions/b/rollout-1.jsonl", &digest);
         assert_ne!(own, elsewhere);
         let long = format!("conversation:sessions/{}.jsonl", "\u{e9}".repeat(124));
-        assert!(file_name(&long, &digest).len() < 255);
+        assert!(format_file_name(&long, &digest).len() < 255);
         for foreign in [
             "rollout-1.0123456789abcdef (1).fork",
             "rollout-1.0123.fork",

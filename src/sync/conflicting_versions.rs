@@ -33,7 +33,7 @@ pub struct ConflictingVersions {
 impl ConflictingVersions {
     /// Compares the local version of a conversation with another version. `place` describes the place of the other
     /// version for output, such as "in the cloud folder". Reads the name of the conversation from the Codex home.
-    pub(crate) fn read(
+    pub(crate) fn compare(
         home: &Path,
         id: &str,
         local: &Path,
@@ -77,19 +77,19 @@ impl ConflictingVersions {
     /// Returns a text such as "2 answers on this machine, 1 answer in the cloud folder since Tue 24 Nov 14:10". It
     /// counts the answers that only one version has, or the prompts if a version has no such answer.
     pub(crate) fn describe(&self, format_time: impl Fn(&DateTime<Utc>) -> String) -> String {
-        let count = |prompts, answers| match (prompts, answers) {
+        let describe_count = |prompts, answers| match (prompts, answers) {
             (0, 0) => "no message".to_owned(),
             (prompts, 0) => pluralize(prompts, "prompt"),
             (_, answers) => pluralize(answers, "answer"),
         };
-        let local = count(self.local_prompts, self.local_answers);
-        let remote = count(self.remote_prompts, self.remote_answers);
-        let [here, there] = self.places;
-        let since = self.since.as_ref();
-        let since = since.map(|at| format!(" since {}", format_time(at)));
+        let local = describe_count(self.local_prompts, self.local_answers);
+        let remote = describe_count(self.remote_prompts, self.remote_answers);
+        let [local_place, other_place] = self.places;
+        let since_text = self.since.as_ref();
+        let since_text = since_text.map(|at| format!(" since {}", format_time(at)));
         format!(
-            "{local} {here}, {remote} {there}{}",
-            since.unwrap_or_default()
+            "{local} {local_place}, {remote} {other_place}{}",
+            since_text.unwrap_or_default()
         )
     }
 }

@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// Number of bytes at each end of a file that are checked for the traces of a crash or an incomplete download.
 const TAIL_BYTES: u64 = 512;
+/// A complete binary file may end in fewer zeros.
+const MANY_ZEROS: usize = 64;
 /// The largest TOML file that is parsed to check whether it is complete.
 const MAX_PARSED_TOML_BYTES: u64 = 1024 * 1024;
 
@@ -21,14 +23,14 @@ pub(crate) fn read_text_digest(path: &Path) -> io::Result<(u64, Sha256Digest)> {
 
 /// Returns true if the first `len` bytes of the decompressed text of a file have this digest.
 pub(crate) fn text_begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> io::Result<bool> {
-    let mut beginning = rollout::open_plain(path)?.take(len);
-    Ok(Sha256Digest::of_reader(&mut beginning)? == (*digest, len))
+    let mut reader = rollout::open_plain(path)?.take(len);
+    Ok(Sha256Digest::of_reader(&mut reader)? == (*digest, len))
 }
 
 /// Returns true if the first `len` bytes of a file have this digest.
 pub(crate) fn raw_begins_with(path: &Path, len: u64, digest: &Sha256Digest) -> io::Result<bool> {
-    let mut beginning = file_open::open(path)?.take(len);
-    Ok(Sha256Digest::of_reader(&mut beginning)? == (*digest, len))
+    let mut reader = file_open::open(path)?.take(len);
+    Ok(Sha256Digest::of_reader(&mut reader)? == (*digest, len))
 }
 
 pub(crate) fn read_raw_digest(path: &Path) -> io::Result<Sha256Digest> {
@@ -79,18 +81,17 @@ fn count_trailing_zeros(tail: &[u8]) -> usize {
 ///
 /// A crash leaves zeros at the end, and so does a cloud client that allocates the space of a file first. An incomplete
 /// file of lines ends within a line; an incomplete compressed file cannot be decompressed.
-pub(crate) fn torn_reason(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
-    let of_lines = format == ContentFormat::Lines;
+pub(crate) fn find_tear(path: &Path, format: ContentFormat) -> io::Result<Option<&'static str>> {
+    let is_lines = format == ContentFormat::Lines;
     let Ends { head, tail, size } = Ends::read(&file_open::open(path)?)?;
     if size == 0 {
         return Ok(None);
     }
     let zeros = count_trailing_zeros(&tail);
-    // Complete binary files may end in a few zeros.
-    if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_zstd(&head)) {
+    if zeros >= MANY_ZEROS || zeros == tail.len() || (is_lines && zeros > 0 && !is_zstd(&head)) {
         return Ok(Some("ends in zero bytes"));
     }
-    if of_lines {
+    if is_lines {
         if is_zstd(&head) {
             let is_damaged = read_text_digest(path).is_err();
             return Ok(is_damaged.then_some("cannot be decompressed"));
@@ -131,29 +132,29 @@ pub(crate) fn is_zero_filled(
             return Ok(false);
         }
         let is_whole = part == SearchedPart::Whole;
-        return Ok(zeros > 0 || head.contains(&0) || (is_whole && has_zeros(&mut file, 1)?));
+        return Ok(zeros > 0 || head.contains(&0) || (is_whole && has_zero_run(&mut file, 1)?));
     }
-    let text = head
+    let text_len = head
         .iter()
         .rposition(|b| *b != 0)
         .map_or(0, |last| last + 1);
     // A binary file, such as a tar archive, may end in zeros.
-    let is_text = !head[..text].contains(&0);
-    Ok(is_text && (zeros >= 64 || zeros * 2 >= tail.len()))
+    let is_text = !head[..text_len].contains(&0);
+    Ok(is_text && (zeros >= MANY_ZEROS || zeros * 2 >= tail.len()))
 }
 
-/// Returns true if the file has `count` consecutive zero bytes after its current position.
-fn has_zeros(file: &mut File, count: usize) -> io::Result<bool> {
+/// Returns true if the file has `min_len` consecutive zero bytes after its current position.
+fn has_zero_run(file: &mut File, min_len: usize) -> io::Result<bool> {
     let mut buffer = vec![0; 64 * 1024];
-    let mut zeros = 0;
+    let mut run_len = 0;
     loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
+        let read_bytes = file.read(&mut buffer)?;
+        if read_bytes == 0 {
             return Ok(false);
         }
-        for byte in &buffer[..n] {
-            zeros = if *byte == 0 { zeros + 1 } else { 0 };
-            if zeros == count {
+        for byte in &buffer[..read_bytes] {
+            run_len = if *byte == 0 { run_len + 1 } else { 0 };
+            if run_len == min_len {
                 return Ok(true);
             }
         }
@@ -164,7 +165,7 @@ fn has_zeros(file: &mut File, count: usize) -> io::Result<bool> {
 /// not a text. A truncated text has a sector of zeros, a partial character at the end, no final newline at a block
 /// boundary, or an unterminated JSON or TOML value. These signs are needed while no machine has published the digest of
 /// the complete file.
-pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>> {
+pub(crate) fn find_truncation(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
     /// A missing sector reads as zeros.
     const SECTOR: usize = 512;
@@ -173,28 +174,29 @@ pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>>
     if size == 0 || !is_text(&head) {
         return Ok(None);
     }
-    if has_zeros(&mut file, SECTOR)? {
+    if has_zero_run(&mut file, SECTOR)? {
         return Ok(Some("has zeros where its text was"));
     }
-    let continuation = tail.iter().take_while(|b| **b & 0xc0 == 0x80).count();
-    let tail_text = std::str::from_utf8(&tail[continuation.min(3)..]);
+    // The tail may begin within a character, with at most three bytes of its end (0b10xxxxxx).
+    let partial_char = tail.iter().take(3).take_while(|b| **b & 0xc0 == 0x80);
+    let tail_text = std::str::from_utf8(&tail[partial_char.count()..]);
     if tail_text.is_err_and(|e| e.error_len().is_none()) {
         return Ok(Some("ends in the middle of a character"));
     }
-    let has_end = tail.last() == Some(&b'\n');
-    if !has_end && size.is_multiple_of(BLOCK) {
+    let has_final_newline = tail.last() == Some(&b'\n');
+    if !has_final_newline && size.is_multiple_of(BLOCK) {
         return Ok(Some("ends in the middle of a line"));
     }
-    let has_extension = |end: &str| {
+    let has_extension = |extension: &str| {
         path.extension()
-            .is_some_and(|e| e.eq_ignore_ascii_case(end))
+            .is_some_and(|e| e.eq_ignore_ascii_case(extension))
     };
     let is_unterminated = if has_extension("json") {
         let reader = BufReader::new(file_open::open(path)?);
         let value: Result<IgnoredAny, _> = serde_json::from_reader(reader);
         // Other errors are the user's: JSON with comments is complete.
         value.is_err_and(|e| e.is_eof())
-    } else if has_extension("toml") && !has_end && size <= MAX_PARSED_TOML_BYTES {
+    } else if has_extension("toml") && !has_final_newline && size <= MAX_PARSED_TOML_BYTES {
         let text = file_open::read_to_string(path)?;
         text.parse::<toml_edit::DocumentMut>().is_err()
     } else {
@@ -206,16 +208,18 @@ pub(crate) fn truncation_reason(path: &Path) -> io::Result<Option<&'static str>>
 /// Returns true if a file with this beginning is a text: UTF-8 without control characters except white space and
 /// escape.
 fn is_text(head: &[u8]) -> bool {
+    const ESCAPE: u8 = 0x1b;
     let is_valid = match std::str::from_utf8(head) {
         Ok(_) => true,
         Err(e) => e.error_len().is_none(),
     };
-    let is_control = |b: &u8| *b < 0x20 && !b.is_ascii_whitespace() && *b != 0x1b;
+    let is_control = |b: &u8| *b < b' ' && !b.is_ascii_whitespace() && *b != ESCAPE;
     is_valid && !head.iter().any(is_control)
 }
 
 fn is_zstd(head: &[u8]) -> bool {
-    head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+    const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    head.starts_with(&ZSTD_MAGIC)
 }
 
 /// Returns true if the file has no zstd header.
@@ -307,7 +311,7 @@ mod tests {
         ] {
             let path = folder.path().join(name);
             fs::write(&path, &bytes).unwrap();
-            let found = truncation_reason(&path).unwrap();
+            let found = find_truncation(&path).unwrap();
             assert_eq!(found.is_some(), cut, "{name} {}: {found:?}", bytes.len());
         }
     }
@@ -328,7 +332,7 @@ mod tests {
             (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true, true),
         ] {
             fs::write(&path, &bytes).unwrap();
-            let found = torn_reason(&path, format(of_lines)).unwrap();
+            let found = find_tear(&path, format(of_lines)).unwrap();
             assert_eq!(found.is_some(), torn, "{bytes:?}: {found:?}");
         }
     }

@@ -100,33 +100,33 @@ pub(crate) enum CopyReason {
 
 impl CopyReason {
     /// Returns the reason for output, for a copy of the version on the side `source`.
-    pub(crate) fn text(self, source: Side, remote: SyncRemote) -> String {
+    pub(crate) fn describe(self, source: Side, remote: SyncRemote) -> String {
         const LOCAL: &str = "on this machine";
-        let (name, place) = (remote.label(), remote.place());
+        let (remote_name, remote_place) = (remote.label(), remote.describe_place());
         let is_local = source == Side::Local;
-        let (side, other) = if is_local {
-            (LOCAL, place)
+        let (source_place, other_place) = if is_local {
+            (LOCAL, remote_place)
         } else {
-            (place, LOCAL)
+            (remote_place, LOCAL)
         };
         let preferred = if is_local {
             "this machine".to_owned()
         } else {
-            format!("the {name}")
+            format!("the {remote_name}")
         };
         let writer = if is_local { "this" } else { "another" };
         match self {
-            Self::OnlyOneSide => format!("only {side}"),
+            Self::OnlyOneSide => format!("only {source_place}"),
             Self::AbsentIsNotDeleted => {
-                format!("missing {other}; sync.delete_policy does not delete this version")
+                format!("missing {other_place}; sync.delete_policy does not delete this version")
             }
-            Self::Grew => format!("longer {side}"),
+            Self::Grew => format!("longer {source_place}"),
             Self::Rewritten => {
                 format!("has all messages, as Codex rewrote them on {writer} machine")
             }
-            Self::ChangedOneSide => format!("changed {side}"),
-            Self::OlderCloud => format!("the {name} has an older version"),
-            Self::Newer => format!("newer {side}"),
+            Self::ChangedOneSide => format!("changed {source_place}"),
+            Self::OlderCloud => format!("the {remote_name} has an older version"),
+            Self::Newer => format!("newer {source_place}"),
             Self::EqualTimes => format!("equal mtimes; equal_mtime_action prefers {preferred}"),
             Self::Policy => format!("changed on both sides; conflict.policy prefers {preferred}"),
         }
@@ -136,13 +136,13 @@ impl CopyReason {
 /// Returns the action for a file; docs/sync-protocol.md has the table that this function implements.
 pub(crate) fn decide(facts: FileFacts, rules: DecisionRules) -> FileDecision {
     use Presence::{Absent, Changed, New, Unchanged};
-    let propagate = rules.delete == DeletePolicy::Propagate;
+    let propagates = rules.delete == DeletePolicy::Propagate;
     match (facts.local, facts.remote) {
         (Absent, Absent) | (Unchanged, Unchanged) => FileDecision::Nothing,
         (Absent, New) => FileDecision::Copy(Side::Remote, CopyReason::OnlyOneSide),
         (New, Absent) => FileDecision::Copy(Side::Local, CopyReason::OnlyOneSide),
-        (Absent, Unchanged) if propagate => FileDecision::DeleteCloud,
-        (Unchanged, Absent) if propagate && facts.deletion_requested => FileDecision::DeleteLocal,
+        (Absent, Unchanged) if propagates => FileDecision::DeleteCloud,
+        (Unchanged, Absent) if propagates && facts.deletion_requested => FileDecision::DeleteLocal,
         (Absent, Unchanged | Changed) => {
             FileDecision::Copy(Side::Remote, CopyReason::AbsentIsNotDeleted)
         }
@@ -171,12 +171,12 @@ fn decide_both_present(facts: FileFacts, rules: DecisionRules) -> FileDecision {
         _ => None,
     };
     if let Some(side) = longer {
-        let why = if facts.is_rewritten {
+        let reason = if facts.is_rewritten {
             CopyReason::Rewritten
         } else {
             CopyReason::Grew
         };
-        return FileDecision::Copy(side, why);
+        return FileDecision::Copy(side, reason);
     }
     if facts.kind == FileKind::Lines {
         return FileDecision::Merge;
@@ -223,14 +223,14 @@ fn decide_conflict(facts: FileFacts, rules: DecisionRules) -> FileDecision {
 pub(crate) fn describe_winner(winner: Side, remote: SyncRemote) -> String {
     match winner {
         Side::Local => "the version of this machine wins".to_owned(),
-        Side::Remote => format!("the version {} wins", remote.place()),
+        Side::Remote => format!("the version {} wins", remote.describe_place()),
     }
 }
 
 /// Returns the reason for a conflict, as a clause after the path.
-pub(crate) fn conflict_reason(facts: FileFacts) -> String {
-    let was_synced = facts.local != Presence::New && facts.remote != Presence::New;
-    match (facts.kind, was_synced) {
+pub(crate) fn describe_conflict(facts: FileFacts) -> String {
+    let was_synced_before = facts.local != Presence::New && facts.remote != Presence::New;
+    match (facts.kind, was_synced_before) {
         _ if facts.former == FormerVersion::Unlisted => {
             "the cloud folder has an older version that no machine has published"
         }

@@ -23,11 +23,11 @@ impl FileGroup {
     /// Returns true if each side has exactly the file of the last sync, by path, size and mtime, and there is no client
     /// copy and no placeholder.
     pub(crate) fn matches_last_sync(&self, last: &SyncedFile) -> bool {
-        let same = |files: &[ListedFile], place: &SideFile| matches!(files, [one] if place.matches(&one.path, one.stat));
+        let is_only_file = |files: &[ListedFile], last: &SideFile| matches!(files, [file] if last.matches(&file.path, file.stat));
         self.client_copies.is_empty()
             && !self.has_placeholder
-            && same(&self.local, &last.local)
-            && same(&self.remote, &last.remote)
+            && is_only_file(&self.local, &last.local)
+            && is_only_file(&self.remote, &last.remote)
     }
 
     pub(crate) fn files(&self) -> impl Iterator<Item = &ListedFile> {

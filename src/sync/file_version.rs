@@ -38,8 +38,8 @@ impl FileVersion {
     /// version.
     pub(crate) fn compare_to(&self, other: &Self) -> Result<VersionRelation, IoError> {
         let (first, second) = (&*self.full_path, &*other.full_path);
-        compare(first, second).map_err(|source| {
-            // The error of `compare` has no path. Reading the second file again shows which of the two files failed.
+        compare_texts(first, second).map_err(|source| {
+            // The error has no path. Reading the second file again shows which of the two files failed.
             let is_second = contents::read_text_digest(second).is_err();
             IoError {
                 action: "read",
@@ -76,13 +76,13 @@ impl FileVersion {
     /// file if it can be decompressed.
     pub(crate) fn has_complete_lines(&self) -> Result<bool, IoError> {
         let path = &self.full_path;
-        let why = contents::torn_reason(path, ContentFormat::Lines).at("read", path)?;
-        Ok(self.seen.stat.size > 0 && why.is_none())
+        let tear = contents::find_tear(path, ContentFormat::Lines).at("read", path)?;
+        Ok(self.seen.stat.size > 0 && tear.is_none())
     }
 
     /// Returns true if this file is a shorter, non-empty prefix of `whole` that ends within a line. Such a file is a
     /// truncated copy, because editors and Codex end files with a newline.
-    pub(crate) fn is_truncated(&self, whole: &Self) -> Result<bool, IoError> {
+    pub(crate) fn is_truncated_copy_of(&self, whole: &Self) -> Result<bool, IoError> {
         let size = self.seen.stat.size;
         if size == 0 || size >= whole.seen.stat.size {
             return Ok(false);
@@ -95,13 +95,13 @@ impl FileVersion {
     }
 }
 
-fn compare(first: &Path, second: &Path) -> io::Result<VersionRelation> {
+fn compare_texts(first: &Path, second: &Path) -> io::Result<VersionRelation> {
     let relation = rollout::compare(first, second)?;
-    let rewritten = match relation {
+    let rewritten_version = match relation {
         Relation::Diverged => message_comparison::find_rewritten_version(first, second)?,
         _ => None,
     };
-    let relation = match rewritten {
+    let relation = match rewritten_version {
         None => relation,
         Some(RewrittenVersion::First) => Relation::FirstExtends,
         Some(RewrittenVersion::Second) => Relation::SecondExtends,
@@ -116,6 +116,6 @@ fn compare(first: &Path, second: &Path) -> io::Result<VersionRelation> {
     };
     Ok(VersionRelation {
         relation,
-        is_rewritten: rewritten.is_some(),
+        is_rewritten: rewritten_version.is_some(),
     })
 }

@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub(crate) fn own_manifest_path(config: &SyncConfig, state: &SyncState) -> PathBuf {
-    manifest::path_of(&config.cloud, &config.machine_id, &state.own.writer)
+    manifest::path_of_machine(&config.cloud, &config.machine_id, &state.own.writer)
 }
 
 /// Reads the manifests of the other machines.
@@ -45,28 +45,28 @@ pub(crate) fn rename_if_cloned(
         let prefix = format!("{}-", config.machine_id);
         let has_machine_id = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let rest = name.strip_prefix(&prefix);
-            rest.is_some_and(|rest| !rest.contains('-'))
+            let writer = name.strip_prefix(&prefix);
+            writer.is_some_and(|writer| !writer.contains('-'))
         };
         let paths = manifest::list_paths(&config.cloud).filter(has_machine_id);
-        let ends = paths.filter_map(|path| manifest::read_end_digest(&path).ok().flatten());
-        state.own.former.extend(ends);
+        let end_digests = paths.filter_map(|path| manifest::read_end_digest(&path).ok().flatten());
+        state.own.former.extend(end_digests);
     }
     let path = own_manifest_path(config, state);
-    let end = match manifest::read_end_digest(&path) {
-        Ok(end) => end,
+    let digest = match manifest::read_end_digest(&path) {
+        Ok(digest) => digest,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", &path),
     };
     // A state that has published no manifest cannot recognize one of another machine, so this one counts as its own.
-    if state.own.published.is_empty() || end.is_some_and(|end| state.own.published.contains(&end)) {
+    if state.own.published.is_empty() || digest.is_some_and(|d| state.own.published.contains(&d)) {
         return Ok(None);
     }
-    if end.is_none() && is_own_remainder(&path, state, config, replica)? {
+    if digest.is_none() && is_own_remainder(&path, state, config, replica)? {
         return Ok(None);
     }
     // Sync never waits for the machine of this manifest, which may be this machine before its disk was restored.
-    state.own.former.extend(end);
+    state.own.former.extend(digest);
     state.rename_manifest();
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
     let why = "was written by a clone of this machine, or by this machine before it was restored from a \
@@ -99,10 +99,10 @@ fn is_own_remainder(
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<bool, IoError> {
-    let mut torn = Vec::new();
+    let mut remainder = Vec::new();
     let file = file_open::open(path).at("open", path)?;
     file.take(MANIFEST_LIMITS.bytes)
-        .read_to_end(&mut torn)
+        .read_to_end(&mut remainder)
         .at("read", path)?;
     let LedgerContents {
         mut files, earlier, ..
@@ -111,7 +111,11 @@ fn is_own_remainder(
     let latest = encode(&files)?;
     // Includes versions that a killed run recorded without publishing them.
     files.extend(earlier);
-    Ok(manifest::contains_only(&torn, &[latest, encode(&files)?]))
+    let with_earlier = encode(&files)?;
+    Ok(manifest::is_remainder_of(
+        &remainder,
+        &[latest, with_earlier],
+    ))
 }
 
 /// Encodes the next manifest of this machine and records its digest in `state`. The caller writes the state before the

@@ -88,15 +88,15 @@ pub(crate) struct CodexIndex<'a> {
 
 impl CodexIndex<'_> {
     /// Updates Codex's lists of conversations while Codex does not run. Skips files in `updates` that a killed run
-    /// never wrote. `named` has the ids of the conversations whose names came from another machine. Returns notes for
-    /// the user.
+    /// never wrote. `renamed_ids` has the ids of the conversations whose names came from another machine. Returns notes
+    /// for the user.
     ///
     /// # Errors
     /// The index of names or a database cannot be read or written. The files are in place.
     pub(crate) fn update_index(
         &self,
         updates: &[IndexUpdate],
-        named: &BTreeSet<String>,
+        renamed_ids: &BTreeSet<String>,
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
         let rollouts = find_rollouts_of(self.home, updates);
@@ -105,21 +105,21 @@ impl CodexIndex<'_> {
             .map(|(_, file)| file.path(self.home))
             .collect();
         // Rows first: names, modes and paths are columns of the rows.
-        let rows = self.add_rows(rollouts)?;
-        if rows > 0 {
-            let conversations = pluralize(rows, "conversation");
+        let row_count = self.add_rows(rollouts)?;
+        if row_count > 0 {
+            let conversations = pluralize(row_count, "conversation");
             notes.push(format!("added to Codex's index: {conversations}"));
         }
-        let mut named = named.clone();
-        named.extend(self.update_modes(updates)?);
-        if !named.is_empty() {
-            let changed = self.update_names(&named)?;
+        let mut renamed_ids = renamed_ids.clone();
+        renamed_ids.extend(self.update_modes(updates)?);
+        if !renamed_ids.is_empty() {
+            let changed = self.update_names(&renamed_ids)?;
             if changed > 0 {
                 let conversations = pluralize(changed, "conversation");
                 notes.push(format!("renamed in Codex's lists: {conversations}"));
             }
         }
-        notes.extend(self.update_paths(updates, &newest)?);
+        notes.extend(self.update_paths_and_folders(updates, &newest)?);
         self.delete_projections(updates)?;
         Ok(notes)
     }
@@ -130,19 +130,19 @@ impl CodexIndex<'_> {
         let index = ThreadNameIndex::read(self.home).map_err(HistoryError::from)?;
         let mut names = Vec::new();
         for id in ids {
-            let line = index.get(&ConversationId::of(id));
-            if let Some(line) = line.map_err(HistoryError::from)? {
-                names.push((id.clone(), line.thread_name));
+            let name_line = index.get(&ConversationId::of(id));
+            if let Some(name_line) = name_line.map_err(HistoryError::from)? {
+                names.push((id.clone(), name_line.thread_name));
             }
         }
-        let is_given = |id: &str, name: &str, row_texts: [&str; 2]| {
+        let is_name_given = |id: &str, name: &str, row_texts: [&str; 2]| {
             check::is_given_name(name, &ConversationId::of(id), row_texts)
         };
-        let mut changed = 0;
-        for database in self.state_databases() {
-            changed += live::set_names(&database, &names, is_given)?;
+        let mut changed_rows = 0;
+        for database in self.find_state_databases() {
+            changed_rows += live::set_names(&database, &names, is_name_given)?;
         }
-        Ok(changed)
+        Ok(changed_rows)
     }
 
     /// Adds the conversations of these rollouts to Codex's table, and changes the rows of rewound conversations to name
@@ -156,13 +156,13 @@ impl CodexIndex<'_> {
         Ok(rows.count())
     }
 
-    /// Copies the history mode of replaced and rewound conversations from their rollouts to their rows. Codex (0.169)
+    /// Copies the history mode of replaced and rewound conversations from their rollouts to their rows. Codex 0.169
     /// shows no turn of a migrated rollout whose row has the legacy mode. Returns the ids of the changed rows, because
     /// Codex reads the names of conversations of the other mode from another place.
     fn update_modes(&self, updates: &[IndexUpdate]) -> Result<Vec<String>, IndexUpdateError> {
         let mut modes = Vec::new();
-        let rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);
-        let rewound = updates.iter().filter(rewound);
+        let is_rewound = |update: &&IndexUpdate| rollouts::is_rewind(&update.path);
+        let rewound = updates.iter().filter(is_rewound);
         for update in filter_replaced(updates).chain(rewound) {
             let meta = history::rollout::read_head(&self.home.join(&update.path))
                 .ok()
@@ -170,28 +170,28 @@ impl CodexIndex<'_> {
             let mode = meta.map(|meta| meta.history_mode().to_owned());
             modes.extend(mode.map(|mode| (update.id.clone(), mode)));
         }
-        let mut changed = Vec::new();
+        let mut changed_ids = Vec::new();
         if !modes.is_empty() {
-            for database in self.state_databases() {
-                changed.extend(live::set_history_modes(&database, &modes)?);
+            for database in self.find_state_databases() {
+                changed_ids.extend(live::set_history_modes(&database, &modes)?);
             }
         }
-        Ok(changed)
+        Ok(changed_ids)
     }
 
     /// Updates the paths of the moved conversations whose rollout is among the `newest` ones, and maps project folders
     /// by the rules. Returns notes for the user.
-    fn update_paths(
+    fn update_paths_and_folders(
         &self,
         updates: &[IndexUpdate],
         newest: &HashSet<PathBuf>,
     ) -> Result<Vec<String>, IndexUpdateError> {
         let mut notes = Vec::new();
-        let moved = collect_moves(self.home, updates, newest);
+        let moved = collect_rollout_moves(self.home, updates, newest);
         if moved.is_empty() && self.rules.is_empty() {
             return Ok(notes);
         }
-        let databases = self.state_databases();
+        let databases = self.find_state_databases();
         if databases.is_empty() && !(self.rules.is_empty() || updates.is_empty()) {
             let note = "paths.map has no effect yet, because Codex has no index on this machine; start Codex once, then sync again";
             notes.push(note.into());
@@ -219,20 +219,20 @@ impl CodexIndex<'_> {
     /// Deletes the projections of replaced rollouts, which show the former text. The other rollouts of a conversation
     /// keep their projections, because Codex does not read the base of a rewind again.
     fn delete_projections(&self, updates: &[IndexUpdate]) -> Result<(), IndexUpdateError> {
-        let replaced: Vec<_> = filter_replaced(updates)
+        let replaced_ids: Vec<_> = filter_replaced(updates)
             .map(|update| update.rollout_id().unwrap_or_else(|| update.id.clone()))
             .collect();
-        let replaced: Vec<_> = replaced.iter().map(String::as_str).collect();
-        if replaced.is_empty() {
+        let replaced_ids: Vec<_> = replaced_ids.iter().map(String::as_str).collect();
+        if replaced_ids.is_empty() {
             return Ok(());
         }
         for database in find_databases(self.home, self.env, home::HISTORY_DATABASE_PREFIX) {
-            live::delete_projections(&database, &replaced)?;
+            live::delete_projections(&database, &replaced_ids)?;
         }
         Ok(())
     }
 
-    fn state_databases(&self) -> Vec<PathBuf> {
+    fn find_state_databases(&self) -> Vec<PathBuf> {
         find_databases(self.home, self.env, home::STATE_DATABASE_PREFIX)
     }
 }
@@ -262,7 +262,7 @@ fn find_rollouts_of(home: &Path, updates: &[IndexUpdate]) -> Vec<RolloutFile> {
 }
 
 /// Returns the new path of the newest rollout of each moved conversation.
-fn collect_moves<'a>(
+fn collect_rollout_moves<'a>(
     home: &Path,
     updates: &'a [IndexUpdate],
     newest: &HashSet<PathBuf>,
@@ -273,10 +273,10 @@ fn collect_moves<'a>(
     let moved = moved.filter(is_newest);
     let moved = moved.map(|update| {
         // Codex records the path without `.zst`, whichever file exists.
-        let plain = update.path.strip_suffix(rollout::ZST);
+        let uncompressed_path = update.path.strip_suffix(rollout::ZST);
         RolloutMove {
             id: &update.id,
-            path: home.join(plain.unwrap_or(&update.path)),
+            path: home.join(uncompressed_path.unwrap_or(&update.path)),
             archived: rollouts::is_archived(&update.path),
         }
     });

@@ -35,6 +35,7 @@ impl JsonLines {
         Self::from_file(file.at("open", &path)?, path)
     }
 
+    /// Ends a line that a kill or a power cut has torn, so that the next line is not lost too.
     fn from_file(mut file: File, path: PathBuf) -> Result<Self, IoError> {
         if file_open::ends_in_partial_line(&mut file).at("read", &path)? {
             file.write_all(b"\n").at("write", &path)?;

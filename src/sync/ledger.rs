@@ -35,7 +35,11 @@ impl Ledger {
     }
 
     /// Adds a version that is about to be written to the cloud folder. Durable after [`Ledger::sync`].
-    pub(crate) fn record(&mut self, path: &str, entry: &ManifestEntry) -> Result<(), IoError> {
+    pub(crate) fn record_upload(
+        &mut self,
+        path: &str,
+        entry: &ManifestEntry,
+    ) -> Result<(), IoError> {
         let line = LedgerLine::File(path.to_owned(), entry.clone());
         self.lines.push(&line)
     }
@@ -61,8 +65,8 @@ impl Ledger {
         for line in json_lines::read(&folder.join(LEDGER_FILE))? {
             match line {
                 LedgerLine::File(path, entry) => {
-                    if let Some(before) = contents.files.insert(path.clone(), entry) {
-                        contents.earlier.push((path, before));
+                    if let Some(earlier_entry) = contents.files.insert(path.clone(), entry) {
+                        contents.earlier.push((path, earlier_entry));
                     }
                 }
                 LedgerLine::Taken(path, entry) => contents.downloaded.push((path, entry)),
@@ -124,8 +128,8 @@ mod tests {
             digest: Sha256Digest::of(text.as_bytes()),
         };
         let mut ledger = Ledger::open(folder.path()).unwrap();
-        ledger.record("a", &version("1")).unwrap();
-        ledger.record("a", &version("12")).unwrap();
+        ledger.record_upload("a", &version("1")).unwrap();
+        ledger.record_upload("a", &version("12")).unwrap();
         ledger.sync().unwrap();
         drop(ledger);
         let path = folder.path().join(LEDGER_FILE);
@@ -133,7 +137,7 @@ mod tests {
         torn.extend(b"{\"file\":[\"a\",{\"si");
         std::fs::write(&path, torn).unwrap();
         let mut ledger = Ledger::open(folder.path()).unwrap();
-        ledger.record("a", &version("123")).unwrap();
+        ledger.record_upload("a", &version("123")).unwrap();
         ledger.sync().unwrap();
         // As before the state is published: not every system replaces an open file.
         drop(ledger);

@@ -50,7 +50,7 @@ pub(crate) struct Merge {
 ///
 /// # Errors
 /// A version cannot be read.
-pub(crate) fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
+pub(crate) fn merge_versions(versions: &[PathBuf]) -> Result<Merge, IoError> {
     let mut copies_by_digest: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
     let mut version_orders = Vec::new();
     let (mut oldest, mut digests) = (Vec::new(), Vec::new());
@@ -60,11 +60,11 @@ pub(crate) fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
         let times = lines.iter().map(|line| line.time);
         oldest.push(times.filter(|time| *time > i128::MIN).min());
         version_orders.push((lines.iter().map(|line| line.digest).collect(), size));
-        let mut of_version: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
+        let mut copies_in_version: HashMap<[u8; 16], Vec<MergeLine>> = HashMap::new();
         for line in lines {
-            of_version.entry(line.digest).or_default().push(line);
+            copies_in_version.entry(line.digest).or_default().push(line);
         }
-        for (digest, copies) in of_version {
+        for (digest, copies) in copies_in_version {
             let most_copies = copies_by_digest.entry(digest).or_default();
             // The version with the most copies of a line decides how often the line was written.
             if copies.len() > most_copies.len() {
@@ -115,26 +115,26 @@ impl Merge {
     ///
     /// # Errors
     /// A file cannot be read or written, or a line changed since the merge ([`io::ErrorKind::InvalidData`]).
-    pub(crate) fn write(&self, first: usize, to: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn write_from(&self, first: usize, to: &mut dyn Write) -> io::Result<()> {
         let mut files = self
             .versions
             .iter()
             .map(file_open::open)
             .collect::<io::Result<Vec<_>>>()?;
         let mut to = BufWriter::new(to);
-        let mut text = Vec::new();
+        let mut line_text = Vec::new();
         for line in &self.lines[first..] {
             let file = &mut files[line.version];
             file.seek(SeekFrom::Start(line.offset))?;
-            text.clear();
-            file.take(line.len).read_to_end(&mut text)?;
+            line_text.clear();
+            file.take(line.len).read_to_end(&mut line_text)?;
             // The lines were read before; Codex may have truncated the file since.
-            if Sha256Digest::of(&text).beginning() != line.digest {
+            if Sha256Digest::of(&line_text).beginning() != line.digest {
                 let why = "one of its lines changed while it was read";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
-            text.push(b'\n');
-            to.write_all(&text)?;
+            line_text.push(b'\n');
+            to.write_all(&line_text)?;
         }
         to.flush()
     }
@@ -148,8 +148,8 @@ fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, S
     let (mut text, mut offset) = (Vec::new(), 0);
     loop {
         text.clear();
-        let read = reader.read_until(b'\n', &mut text)? as u64;
-        if read == 0 {
+        let read_bytes = reader.read_until(b'\n', &mut text)? as u64;
+        if read_bytes == 0 {
             return Ok((lines, offset, hasher.digest()));
         }
         hasher.update(&text);
@@ -163,7 +163,7 @@ fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, S
                 len: line.len() as u64,
             });
         }
-        offset += read;
+        offset += read_bytes;
     }
 }
 
@@ -176,16 +176,16 @@ fn parse_time_ns(line: &[u8]) -> Option<i128> {
         updated_at: Option<std::borrow::Cow<'a, str>>,
     }
     let times: Times<'_> = serde_json::from_slice(line).ok()?;
-    if let Some(at) = times.updated_at {
-        let at = chrono::DateTime::parse_from_rfc3339(&at).ok()?;
-        return at.timestamp_nanos_opt().map(i128::from);
+    if let Some(updated_at) = times.updated_at {
+        let updated_at = chrono::DateTime::parse_from_rfc3339(&updated_at).ok()?;
+        return updated_at.timestamp_nanos_opt().map(i128::from);
     }
-    let secs = times.ts.filter(|ts| ts.abs() < 1e12)?;
+    let seconds = times.ts.filter(|ts| ts.abs() < 1e12)?;
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the range was checked; parts of a microsecond order nothing"
     )]
-    Some((secs * 1e6) as i128 * 1000)
+    Some((seconds * 1e6) as i128 * 1000)
 }
 
 #[cfg(test)]
@@ -204,9 +204,9 @@ mod tests {
                 path
             })
             .collect();
-        let merge = merge(&paths).unwrap();
+        let merge = merge_versions(&paths).unwrap();
         let mut out = Vec::new();
-        merge.write(0, &mut out).unwrap();
+        merge.write_from(0, &mut out).unwrap();
         assert_eq!(out.len() as u64, merge.bytes);
         for (version, text) in versions.iter().enumerate() {
             // A version without a final newline differs from the merge.
@@ -246,13 +246,13 @@ mod tests {
         let paths = ["own", "there"].map(|name| folder.path().join(name));
         std::fs::write(&paths[0], &own).unwrap();
         std::fs::write(&paths[1], &all).unwrap();
-        let merge = merge(&paths).unwrap();
+        let merge = merge_versions(&paths).unwrap();
         let size = all.len() as u64;
         for (max_bytes, first) in [(size, 0), (size - 1, 2), (1, 2)] {
             assert_eq!(merge.first_line_within(max_bytes, 0), first, "{max_bytes}");
         }
         let mut kept = Vec::new();
-        merge.write(2, &mut kept).unwrap();
+        merge.write_from(2, &mut kept).unwrap();
         assert_eq!(kept, (3..=6).map(line).collect::<String>().into_bytes());
         assert_eq!(merge.bytes_from(2), kept.len() as u64);
         assert!(

@@ -28,7 +28,7 @@ pub(super) fn manifest_path(name: &str) -> String {
 
 /// Returns the program's folders in the cloud folder, the outermost first: the whole folder, the manifests, the
 /// conflict copies.
-pub(super) fn folders(cloud: &Path) -> [PathBuf; 3] {
+pub(super) fn list_folders(cloud: &Path) -> [PathBuf; 3] {
     [
         cloud.join(MANAGER_FOLDER),
         manifests_folder(cloud),
@@ -40,5 +40,5 @@ pub(super) fn folders(cloud: &Path) -> [PathBuf; 3] {
 /// link would put files elsewhere.
 pub(super) fn find_unusable_folder(cloud: &Path) -> Option<PathBuf> {
     let is_no_folder = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
-    folders(cloud).into_iter().find(is_no_folder)
+    list_folders(cloud).into_iter().find(is_no_folder)
 }

@@ -39,7 +39,7 @@ impl ManifestEntry {
     }
 
     /// Returns length and digest of the text, if the file at `path` is not compressed.
-    pub(crate) fn text(&self, path: &str) -> Option<(u64, Sha256Digest)> {
+    pub(crate) fn text_digest(&self, path: &str) -> Option<(u64, Sha256Digest)> {
         (!path.ends_with(rollout::ZST)).then_some((self.size, self.digest))
     }
 }
@@ -62,7 +62,7 @@ pub(crate) struct MachineManifest {
 }
 
 impl MachineManifest {
-    fn add(&mut self, line: ManifestLine) {
+    fn add_line(&mut self, line: ManifestLine) {
         match line {
             ManifestLine::File(path, entry) => {
                 self.files.insert(path, entry);
@@ -119,12 +119,12 @@ pub(crate) fn list_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Returns the path of the manifest with this file name.
-pub(crate) fn path_of_name(cloud: &Path, name: &str) -> PathBuf {
+pub(crate) fn path_of_file(cloud: &Path, name: &str) -> PathBuf {
     manager_folder::manifests_folder(cloud).join(name)
 }
 
 /// Returns the path of a machine's manifest.
-pub(crate) fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
+pub(crate) fn path_of_machine(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
     manager_folder::manifests_folder(cloud).join(format!("{machine}-{writer}.jsonl"))
 }
 
@@ -138,9 +138,9 @@ pub(crate) struct EncodedManifest {
 impl EncodedManifest {
     /// Writes the manifest durably, unless `path` already has these bytes. The cloud folder has to exist.
     pub(crate) fn write(&self, cloud: &Path, path: &Path) -> Result<(), IoError> {
-        let size = path.metadata().map(|meta| meta.len());
+        let current_size = path.metadata().map(|meta| meta.len());
         // A manifest that did not change keeps its time, so that clients do not upload it again.
-        let is_as_large = size.is_ok_and(|size| size == self.bytes.len() as u64);
+        let is_as_large = current_size.is_ok_and(|size| size == self.bytes.len() as u64);
         if is_as_large && file_open::read(path).is_ok_and(|old| old == self.bytes) {
             return Ok(());
         }
@@ -156,14 +156,14 @@ impl EncodedManifest {
 
 /// Returns true if each line of a torn manifest is a line of one of `manifests`, and the torn last line is the
 /// beginning of one. Zeros at the end of `torn` are ignored.
-pub(crate) fn contains_only(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
+pub(crate) fn is_remainder_of(torn: &[u8], manifests: &[EncodedManifest]) -> bool {
     // After a power cut, the rest of the file reads as zeros.
-    let end = torn.iter().position(|byte| *byte == 0);
-    let mut lines = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
+    let first_zero = torn.iter().position(|byte| *byte == 0);
+    let mut lines = torn[..first_zero.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
     let torn_line = lines.next_back().unwrap_or_default();
     let known: HashSet<&[u8]> = manifests.iter().flat_map(EncodedManifest::lines).collect();
-    let begins_known = || known.iter().any(|line| line.starts_with(torn_line));
-    lines.all(|line| known.contains(line)) && begins_known()
+    let begins_known_line = || known.iter().any(|line| line.starts_with(torn_line));
+    lines.all(|line| known.contains(line)) && begins_known_line()
 }
 
 /// Reads the digest in the last line of the manifest at `path`, which identifies its content. `None` if the
@@ -206,8 +206,8 @@ pub(crate) fn encode(
     for (path, entry) in files {
         push(&ManifestLine::File(path.clone(), entry.clone()))?;
     }
-    let deleted: BTreeMap<_, _> = state.deleted.iter().collect();
-    for (path, Deletion { digest, id }) in deleted {
+    let sorted_deletions: BTreeMap<_, _> = state.deleted.iter().collect();
+    for (path, Deletion { digest, id }) in sorted_deletions {
         push(&ManifestLine::Deleted(
             path.clone(),
             digest.clone(),
@@ -246,39 +246,39 @@ pub(crate) fn parse(
     let mut hasher = Hasher::default();
     let mut manifest = MachineManifest::default();
     let mut line = Vec::new();
-    for count in 0.. {
+    for line_index in 0.. {
         line.clear();
         let limit = max_line_bytes.saturating_add(1);
-        let read = (&mut from).take(limit).read_until(b'\n', &mut line)? as u64;
-        let Some(text) = line.strip_suffix(b"\n") else {
+        let read_bytes = (&mut from).take(limit).read_until(b'\n', &mut line)? as u64;
+        let Some(line_text) = line.strip_suffix(b"\n") else {
             // A power cut or a client leaves zeros where the rest of the file belongs.
-            if read > max_line_bytes && line.last() != Some(&0) {
+            if read_bytes > max_line_bytes && line.last() != Some(&0) {
                 let why = "one of its lines is longer than the limit";
                 return Ok(ManifestRead::OverLimit(why));
             }
             break;
         };
         // The header and the end line do not count.
-        if count > max_lines.saturating_add(1) {
+        if line_index > max_lines.saturating_add(1) {
             let why = "it has more lines than the limit";
             return Ok(ManifestRead::OverLimit(why));
         }
-        if count == 0 {
-            let Some(header) = parse_header(text) else {
+        if line_index == 0 {
+            let Some(header) = parse_header(line_text) else {
                 break;
             };
             manifest.former = header.former;
-        } else if !text.is_empty() {
-            match serde_json::from_slice(text) {
+        } else if !line_text.is_empty() {
+            match serde_json::from_slice(line_text) {
                 Ok(ManifestLine::End(digest)) => {
                     if digest != hasher.digest() || !from.fill_buf()?.is_empty() {
                         break;
                     }
                     manifest.end = Some(digest);
-                    manifest.lines = count - 1;
+                    manifest.lines = line_index - 1;
                     return Ok(ManifestRead::Complete(Box::new(manifest)));
                 }
-                Ok(entry) => manifest.add(entry),
+                Ok(entry) => manifest.add_line(entry),
                 Err(_) => break,
             }
         }
@@ -317,13 +317,13 @@ pub(crate) fn is_manifest_name(name: &str) -> bool {
 /// Returns the machine of a name `<machine>-<8 hex>.jsonl`.
 pub(crate) fn parse_machine_name(name: &str) -> Option<&str> {
     let (machine, writer) = name.strip_suffix(".jsonl")?.rsplit_once('-')?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    let fits = !machine.is_empty()
-        && machine.chars().all(plain)
+    let is_name_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let is_manifest_name = !machine.is_empty()
+        && machine.chars().all(is_name_char)
         && writer.len() == 8
-        && writer.bytes().all(hex);
-    fits.then_some(machine)
+        && writer.bytes().all(is_lower_hex);
+    is_manifest_name.then_some(machine)
 }
 
 #[cfg(test)]
@@ -439,15 +439,15 @@ mod tests {
             zeros[cut..].fill(0);
             for torn in [&own.bytes[..cut], &zeros] {
                 assert!(
-                    contains_only(torn, &[manifest_with("skills/mine")]),
+                    is_remainder_of(torn, &[manifest_with("skills/mine")]),
                     "{cut}"
                 );
-                let is_known = contains_only(torn, &[manifest_with("skills/other")]);
+                let is_known = is_remainder_of(torn, &[manifest_with("skills/other")]);
                 assert_eq!(is_known, cut <= shared, "{cut}");
             }
         }
         let torn = own.bytes[..shared + 3].to_vec();
-        assert!(contains_only(&torn, &[other, own]));
+        assert!(is_remainder_of(&torn, &[other, own]));
     }
 
     #[test]

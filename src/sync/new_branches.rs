@@ -40,30 +40,30 @@ pub(crate) fn record_new_branches(plan: &mut SyncPlan, state: &SyncState, config
     if changed.is_empty() {
         return;
     }
-    let local = find_rollouts(&config.local, &changed);
+    let local_rollouts = find_rollouts(&config.local, &changed);
     let mut own_records = state.resolutions.clone();
     let learned: BTreeSet<_> = plan.records.learned_resolutions.iter().cloned().collect();
     let mut knowledge_by_thread = RewindKnowledge::read(&[&own_records, &learned]);
     for (thread, changed) in &changed {
         let no_rollouts = Rollouts::new();
-        let local = local.get(thread).unwrap_or(&no_rollouts);
+        let local_rollouts = local_rollouts.get(thread).unwrap_or(&no_rollouts);
         let mut added = Vec::new();
         let mut knowledge = knowledge_by_thread.remove(thread).unwrap_or_default();
-        for (id, (key, _)) in local {
-            let before = local.range(..id.clone()).next_back();
+        for (id, (key, _)) in local_rollouts {
+            let previous = local_rollouts.range(..id.clone()).next_back();
             // A rollout without a sync and without a record began on this machine, where the user knew the one before.
-            let is_own = !state.files.contains_key(key) && !knowledge.has_records(id);
-            let Some((before, (_, path))) = before.filter(|_| is_own) else {
+            let began_here = !state.files.contains_key(key) && !knowledge.has_records(id);
+            let Some((previous, (_, previous_path))) = previous.filter(|_| began_here) else {
                 continue;
             };
-            let last_ordinal = read_last_ordinal(path).unwrap_or(0);
-            knowledge.add(id, before, last_ordinal);
+            let last_ordinal = read_last_ordinal(previous_path).unwrap_or(0);
+            knowledge.add(id, previous, last_ordinal);
             if changed.first_uploads.contains(id) {
-                added.push(rewind_knowledge::record_name(key, before, last_ordinal));
+                added.push(rewind_knowledge::record_name(key, previous, last_ordinal));
             }
         }
         own_records.extend(added.iter().cloned());
-        for key in find_new_branches(local, changed, &knowledge) {
+        for key in find_new_branches(local_rollouts, changed, &knowledge) {
             let name = branches::record_name(&key);
             added.extend(resolutions::record_keep(&name, &mut own_records, &learned));
         }
@@ -89,11 +89,11 @@ fn find_new_branches(
         return Vec::new();
     };
     // Other branches were hidden before this sync, so an earlier sync has recorded them.
-    let shown = local.last_key_value();
+    let shown_rollout = local.last_key_value();
     let diverged = local
         .iter()
         .filter(|(id, _)| changed.diverged.contains(*id));
-    let local_ends = shown.into_iter().chain(diverged);
+    let local_ends = shown_rollout.into_iter().chain(diverged);
     let local_ends = local_ends.filter(|(id, _)| !arrived.contains_key(*id));
     let hidden = local_ends.chain(arrived).filter(|(id, (_, path))| {
         **id != newest
@@ -119,19 +119,19 @@ fn find_changed_threads(
         let Some((thread, id)) = ids.filter(|_| is_synced) else {
             continue;
         };
-        let source = find_copy(step, Side::Remote);
-        let source = source.filter(|_| step.change != ContentChange::Unchanged);
-        let is_uploaded = find_copy(step, Side::Local).is_some();
-        if source.is_none() && !is_uploaded {
+        let download_source = find_copy_source(step, Side::Remote);
+        let download_source = download_source.filter(|_| step.change != ContentChange::Unchanged);
+        let is_uploaded = find_copy_source(step, Side::Local).is_some();
+        if download_source.is_none() && !is_uploaded {
             continue;
         }
         let changed = threads.entry(thread.to_lowercase()).or_default();
-        if let Some(path) = source {
+        if let Some(path) = download_source {
             let path = config.file_path(Side::Remote, path);
             changed.arrived.insert(id.clone(), (step.key.clone(), path));
         }
-        let is_copy = |op: &Op| matches!(op, Op::KeepConflictCopy { .. });
-        if step.change == ContentChange::Replaced || step.ops.iter().any(is_copy) {
+        let keeps_conflict_copy = |op: &Op| matches!(op, Op::KeepConflictCopy { .. });
+        if step.change == ContentChange::Replaced || step.ops.iter().any(keeps_conflict_copy) {
             changed.diverged.insert(id.clone());
         }
         if is_uploaded && !state.files.contains_key(&step.key) {
@@ -152,7 +152,7 @@ fn find_changed_threads(
 }
 
 /// Returns the path of the file that the step copies from the side `from` to the other side; `None` if it copies none.
-fn find_copy(step: &SyncStep, from: Side) -> Option<&str> {
+fn find_copy_source(step: &SyncStep, from: Side) -> Option<&str> {
     step.ops.iter().find_map(|op| match op {
         Op::Copy(copy) if copy.from.side == from && copy.to.0 != from => Some(&*copy.from.path),
         _ => None,

@@ -39,7 +39,7 @@ impl NoticeList {
 
 /// Returns the reason printed for a file that a run leaves alone because reading it failed. Cloud clients
 /// remove and replace files at any moment, so "not found" does not indicate a disk error.
-pub(super) fn read_failure(error: &io::Error) -> String {
+pub(super) fn describe_read_failure(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::NotFound {
         "it was removed while the sync was running; the next run checks again".to_owned()
     } else {

@@ -24,17 +24,18 @@ struct RenamedConversation {
     named: String,
 }
 
-/// Returns the ids of the conversations that have another name in `new` than in `old`, sorted. Both are paths of
-/// `session_index.jsonl` files; a missing file counts as empty.
+/// Returns the sorted ids of the conversations that have another name in the `session_index.jsonl` at `new_path` than
+/// in the one at `old_path`. A missing file counts as empty.
 ///
 /// # Errors
 /// A file cannot be read.
-pub(crate) fn find_renamed_ids(old: &Path, new: &Path) -> Result<Vec<String>, IoError> {
-    let (old, new) = (ThreadNameIndex::open(old)?, ThreadNameIndex::open(new)?);
+pub(crate) fn find_renamed_ids(old_path: &Path, new_path: &Path) -> Result<Vec<String>, IoError> {
+    let old = ThreadNameIndex::open(old_path)?;
+    let new = ThreadNameIndex::open(new_path)?;
     let mut ids = Vec::new();
     for id in new.ids() {
-        let name = |index: &ThreadNameIndex| Ok(index.get(id)?.map(|line| line.thread_name));
-        if name(&old)? != name(&new)? {
+        let read_name = |index: &ThreadNameIndex| Ok(index.get(id)?.map(|line| line.thread_name));
+        if read_name(&old)? != read_name(&new)? {
             ids.push(id.to_string());
         }
     }
@@ -116,14 +117,14 @@ fn merge_updates(updates: Vec<IndexUpdate>) -> Vec<IndexUpdate> {
     let mut merged: Vec<IndexUpdate> = Vec::new();
     let mut positions: HashMap<(String, Option<String>), usize> = HashMap::new();
     for update in updates {
-        let rollout = (update.id.clone(), update.rollout_id());
-        if let Some(&position) = positions.get(&rollout) {
+        let rollout_key = (update.id.clone(), update.rollout_id());
+        if let Some(&position) = positions.get(&rollout_key) {
             let earlier = &mut merged[position];
             earlier.change = earlier.change.max(update.change);
             earlier.moved |= update.moved || earlier.path != update.path;
             earlier.path = update.path;
         } else {
-            positions.insert(rollout, merged.len());
+            positions.insert(rollout_key, merged.len());
             merged.push(update);
         }
     }

@@ -126,7 +126,7 @@ pub(crate) fn newer_records(records: &BTreeSet<String>, others: &BTreeSet<String
     let mut newer_records = Vec::new();
     for name in names
         .into_iter()
-        .filter(|name| conflict_copies::is_file_name(name))
+        .filter(|name| conflict_copies::is_copy_name(name))
     {
         let own_resolution = Resolution::of(name, [records]);
         let combined = Resolution::of(name, [records, others]);
@@ -153,7 +153,7 @@ fn name_of(record: &str) -> &str {
     parts
         .filter(|(name, rest)| {
             let number = &rest[1..];
-            conflict_copies::is_file_name(name) && number.bytes().all(|b| b.is_ascii_digit())
+            conflict_copies::is_copy_name(name) && number.bytes().all(|b| b.is_ascii_digit())
         })
         .map_or(record, |(name, _)| name)
 }

@@ -119,8 +119,8 @@ impl<'a> DecidedCopy<'a> {
         let id = self.copy.session_id()?;
         let home = &self.config.local;
         let current = home.join(self.current.as_ref()?);
-        let copy = self.file(self.copy.side());
-        ConflictingVersions::read(home, id, &current, &copy, "in the conflict copy").ok()
+        let copy = self.file(self.copy.source_side());
+        ConflictingVersions::compare(home, id, &current, &copy, "in the conflict copy").ok()
     }
 
     fn file(&self, side: Side) -> PathBuf {
@@ -133,7 +133,7 @@ impl<'a> DecidedCopy<'a> {
 
     /// Fails unless the folder of the state has the conflict copy and its content matches its name.
     fn check_complete(&self) -> Result<(), ConflictCopyError> {
-        let matches = || self.copy.matches(&self.file(Side::Local));
+        let matches = || self.copy.matches_digest_of(&self.file(Side::Local));
         if self.copy.local.is_some() && matches().unwrap_or_default() {
             Ok(())
         } else {
@@ -144,7 +144,7 @@ impl<'a> DecidedCopy<'a> {
     /// Returns the path of the conversation, or the one at which Codex would store it.
     fn conversation_path(&self) -> String {
         self.current.clone().unwrap_or_else(|| {
-            let name = self.copy.conversation();
+            let name = self.copy.conversation_label();
             let date = rollouts::parse_stem(name).and_then(|stem| stem.get(8..18));
             let folder = date.map(|date| format!("{}/", date.replace('-', "/")));
             format!("sessions/{}{name}.jsonl", folder.unwrap_or_default())
@@ -170,8 +170,8 @@ impl<'a> DecidedCopy<'a> {
                 (self.config.local.join(&path), path)
             }
             KeepChoice::Local | KeepChoice::Cloud => {
-                let file = self.file(self.copy.side());
-                if !self.copy.matches(&file).at("read", &file)? {
+                let file = self.file(self.copy.source_side());
+                if !self.copy.matches_digest_of(&file).at("read", &file)? {
                     return Err(self.not_downloaded());
                 }
                 let plain = path.strip_suffix(rollout::ZST).unwrap_or(&path);
@@ -258,7 +258,7 @@ impl<'a> DecidedCopy<'a> {
             contents::text_begins_with(dropped, version.size, &version.digest).unwrap_or_default()
         };
         let names = listed.filter(is_beginning);
-        let names = names.map(|version| conflict_copies::file_name(&key, &version.digest));
+        let names = names.map(|version| conflict_copies::format_file_name(&key, &version.digest));
         Ok(names.collect())
     }
 
@@ -273,7 +273,7 @@ impl<'a> DecidedCopy<'a> {
         self.record_update(plain, ContentChange::Replaced)?;
         let target = home.join(plain);
         let mut file = file_open::open(copy).at("open", copy)?;
-        stage_copy(copy, &[], &mut file, &target)?.replace(&target)?;
+        stage(copy, &[], &mut file, &target)?.replace(&target)?;
         if plain != current {
             sharing::remove_file(&old_path).at("remove", &old_path)?;
         }
@@ -313,7 +313,7 @@ impl<'a> DecidedCopy<'a> {
         let target = self.config.local.join(&path);
         self.record_update(&path, ContentChange::New)?;
         atomic::create_private_folder(atomic::parent_of(&target))?;
-        let temp = stage_copy(copy, &first, &mut reader, &target)?;
+        let temp = stage(copy, &first, &mut reader, &target)?;
         if fs::symlink_metadata(&target).is_ok() {
             // A decision that was killed before it was recorded created this file, and it may have been continued
             // since.
@@ -346,7 +346,7 @@ fn new_path(current: &str, name: &str, id: &str) -> Option<String> {
 
 /// Writes `first_line` and the remaining bytes of `from`, a reader of the file `source`, to a temp file beside `to`.
 /// The temp file gets the mtime of `source`.
-fn stage_copy(
+fn stage(
     source: &Path,
     first_line: &[u8],
     from: &mut dyn Read,

@@ -2,7 +2,7 @@
 
 use super::backup::{
     BackupError, LIST_NAME, SnapshotFile, SnapshotList, TIMESTAMP_FORMAT, UNFINISHED_LOCK,
-    UNFINISHED_PREFIX, next_number,
+    UNFINISHED_PREFIX, next_snapshot_number,
 };
 use super::config::{SnapshotCompression, SyncConfig};
 use super::plan::{ObservedFile, Op, SyncPlan};
@@ -91,7 +91,7 @@ fn write_snapshot(
     // The lock shows other processes that the snapshot is being written. It ends with this process.
     let _lock = FileLock::acquire(&unfinished.path().join(UNFINISHED_LOCK))?;
     let list = SnapshotList {
-        number: next_number(config)?,
+        number: next_snapshot_number(config)?,
         files: Vec::new(),
     };
     let base = format!("{}-{}", config.machine_id, now.format(TIMESTAMP_FORMAT));

@@ -106,7 +106,7 @@ pub(crate) fn publish(
     };
     let result = former_profiles.iter().try_for_each(|profile| {
         let moving = moving_record(profile, &pending_move, export_id);
-        profiles.write_note(&profile.name, &moving)
+        profiles.write_record(&profile.name, &moving)
     });
     if let Err(e) = result {
         return_logins(profiles, &former_profiles, file)?;
@@ -205,7 +205,7 @@ fn return_logins(
 ) -> Result<(), TransferError> {
     let result = former_profiles
         .iter()
-        .try_for_each(|profile| profiles.write_note(&profile.name, &profile.file));
+        .try_for_each(|profile| profiles.write_record(&profile.name, &profile.file));
     if let Err(e) = result {
         // The next command needs the file under its temporary name, to see that the export failed.
         file.keep();
@@ -225,7 +225,7 @@ fn record_moved(
             moving: None,
             ..moving_record(profile, note, export_id)
         };
-        profiles.write_note(&profile.name, &moved)?;
+        profiles.write_record(&profile.name, &moved)?;
     }
     Ok(())
 }
@@ -276,7 +276,7 @@ pub(crate) fn finish_interrupted(
             moved_with: profile.file.moved_with.clone().filter(|_| !is_back),
             ..profile.file.clone()
         };
-        profiles.write_note(&profile.name, &file)?;
+        profiles.write_record(&profile.name, &file)?;
         settled.push((profile.name.clone(), outcome));
     }
     // The file is removed last: until all profiles have their logins back, only the file proves that they may have

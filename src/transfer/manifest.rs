@@ -1,6 +1,6 @@
 //! The manifest of an export. It is the first entry of the export, and lists all other entries in order.
 
-use crate::accounts::profile_ops::check_name;
+use crate::accounts::profile_ops::check_profile_name;
 use crate::archive::{EntryName, Metadata, names};
 use crate::codex::AUTH_JSON;
 use crate::inventory::{cooldown, observations, store};
@@ -91,7 +91,7 @@ impl ExportPart {
             [CONFIG] => Self::Config,
             [LAUNCHES] => Self::Launches,
             [observations::FOLDER, name] if observations::is_file_name(name) => Self::Observations,
-            [PROFILES, name, file] if check_name(name).is_ok() => match *file {
+            [PROFILES, name, file] if check_profile_name(name).is_ok() => match *file {
                 PROFILE_JSON => Self::Profile((*name).to_owned()),
                 AUTH_JSON => Self::Login((*name).to_owned()),
                 _ => return None,

@@ -205,7 +205,7 @@ fn list_changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<S
 pub(super) fn merge_entry(file: &mut CooldownFile, exported: &AccountEntry) {
     let identity = &exported.identity;
     if let Some(observation) = &exported.observation {
-        file.entry(identity).observe(observation.clone());
+        file.entry(identity).add_observation(observation.clone());
     }
     if let Some(at) = exported.last_used_at {
         file.record_use(identity, at);

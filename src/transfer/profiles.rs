@@ -9,7 +9,7 @@
 use super::error::TransferError;
 use super::export::NotTransferred;
 use super::reader::{ExportedProfile, Package};
-use crate::accounts::profile::{LoginCopy, is_unfinished};
+use crate::accounts::profile::{LoginCopy, is_unfinished_profile};
 use crate::accounts::profile_ops::check_not_anothers_email;
 use crate::accounts::{
     LiveHomeUpdate, LoginOwner, OwnerLocation, Profile, ProfileFile, Profiles, new_login,
@@ -206,7 +206,7 @@ pub(super) fn plan(
     let entries = entries.into_iter().flatten().flatten();
     // The names in use, in lower case, because some file systems ignore case.
     let mut used_names: BTreeSet<String> = entries
-        .filter(|entry| !is_unfinished(&entry.path()))
+        .filter(|entry| !is_unfinished_profile(&entry.path()))
         .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
         .collect();
     let (mut plans, mut left) = (Vec::new(), Vec::new());
@@ -301,7 +301,7 @@ pub(super) fn apply(
         };
         profiles.save_back(snapshot, login, owner, now)?;
     }
-    Ok(new_login::renew_live(
+    Ok(new_login::renew_live_login(
         &profiles,
         home,
         (snapshot, login),
@@ -334,7 +334,7 @@ fn create_without_login(
         superseded: local_record.superseded,
         ..exported.clone()
     };
-    Ok(profiles.write_note(name, &record)?)
+    Ok(profiles.write_record(name, &record)?)
 }
 
 /// Creates the profile of an account whose exported login must not be used. The profile gets the live login if there is
@@ -360,7 +360,7 @@ fn create_without_exported_login(
             moved_with: None,
             ..exported.clone()
         };
-        profiles.write_note(name, &local.removed.clone().unwrap_or_else(exported))?;
+        profiles.write_record(name, &local.removed.clone().unwrap_or_else(exported))?;
     }
     Ok(())
 }

@@ -7,10 +7,10 @@ const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 
 /// Draws a bar without a background: `whole` is `width` cells long. A part above 0 is visible.
 pub(crate) fn draw_bar(part: f64, whole: f64, width: usize) -> String {
-    let eighths = scale(part, whole, width * EIGHTHS.len());
+    let eighths = to_steps(part, whole, width * EIGHTHS.len());
     let mut bar = "█".repeat(eighths / EIGHTHS.len());
-    if let Some(rest) = (eighths % EIGHTHS.len()).checked_sub(1) {
-        bar.push(EIGHTHS[rest]);
+    if let Some(partial_cell) = (eighths % EIGHTHS.len()).checked_sub(1) {
+        bar.push(EIGHTHS[partial_cell]);
     }
     bar
 }
@@ -37,10 +37,10 @@ pub(crate) fn format_share_bar(part: f64, whole: f64, width: usize) -> String {
         .to_owned()
 }
 
-/// Draws values from 0 to `most` as a line of columns, with a blank for each unknown value.
-pub(crate) fn draw_sparkline(values: impl IntoIterator<Item = Option<f64>>, most: f64) -> String {
-    let level = |value| LEVELS[scale(value, most, LEVELS.len()).saturating_sub(1)];
-    let columns = values.into_iter().map(|value| value.map_or(' ', level));
+/// Draws values from 0 to `max` as a line of columns, with a blank for each unknown value.
+pub(crate) fn draw_sparkline(values: impl IntoIterator<Item = Option<f64>>, max: f64) -> String {
+    let to_level = |value| LEVELS[to_steps(value, max, LEVELS.len()).saturating_sub(1)];
+    let columns = values.into_iter().map(|value| value.map_or(' ', to_level));
     columns.collect()
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn as_length(number: u64) -> f64 {
     clippy::cast_sign_loss,
     reason = "a length in a drawing"
 )]
-fn scale(part: f64, whole: f64, steps: usize) -> usize {
+fn to_steps(part: f64, whole: f64, steps: usize) -> usize {
     if part <= 0.0 || whole <= 0.0 {
         return 0;
     }

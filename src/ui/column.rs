@@ -1,13 +1,13 @@
 //! The columns of a table, and how they share the width of a terminal.
 
-use super::text_width::{columns as width_of, without_end, without_middle};
+use super::text_width::{columns as width_of, elide_end, elide_middle};
 use std::borrow::Cow;
 
 /// The number of spaces between two columns.
 pub(super) const GAP: usize = 2;
 
 /// Below this width, rows that do not fit completely become blocks.
-pub(super) const NARROW: usize = 60;
+pub(super) const NARROW_WIDTH: usize = 60;
 
 /// The way in which cells become shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,8 +115,8 @@ impl Column {
     /// Returns `text` in at most `width` columns, if the column may be shortened.
     pub(super) fn shorten_text<'t>(&self, text: &'t str, width: usize) -> Cow<'t, str> {
         match self.fit {
-            Fit::End(_) => without_end(text, width),
-            Fit::Middle(_) => without_middle(text, width),
+            Fit::End(_) => elide_end(text, width),
+            Fit::Middle(_) => elide_middle(text, width),
             Fit::Whole | Fit::Wrap(_) => Cow::Borrowed(text),
         }
     }
@@ -147,27 +147,28 @@ impl ShownColumn {
 /// Adds the columns by rank, each at its least width, and drops those that do not fit. Before each column, the
 /// earlier ones grow to the widths that they request. The remaining width is distributed in the same order.
 pub(super) fn distribute_widths(
-    shown: &[ShownColumn],
+    columns: &[ShownColumn],
     width: usize,
     is_narrow: bool,
 ) -> Option<Vec<usize>> {
-    let mut by_rank: Vec<_> = (0..shown.len()).collect();
-    by_rank.sort_by_key(|i| shown[*i].column.rank);
-    let mut widths = vec![0; shown.len()];
-    let mut spare = width + GAP;
+    let mut by_rank: Vec<_> = (0..columns.len()).collect();
+    by_rank.sort_by_key(|i| columns[*i].column.rank);
+    let mut widths = vec![0; columns.len()];
+    // The first column has no gap before it.
+    let mut free = width + GAP;
     for (position, &i) in by_rank.iter().enumerate() {
-        let rank = shown[i].column.rank;
+        let rank = columns[i].column.rank;
         for &earlier in &by_rank[..position] {
             if widths[earlier] > 0 {
-                let requested = shown[earlier].requested_width(rank);
-                let growth = requested.saturating_sub(widths[earlier]).min(spare);
+                let requested = columns[earlier].requested_width(rank);
+                let growth = requested.saturating_sub(widths[earlier]).min(free);
                 widths[earlier] += growth;
-                spare -= growth;
+                free -= growth;
             }
         }
-        let least = shown[i].column.min_width(shown[i].natural);
-        match spare.checked_sub(least + GAP) {
-            Some(spare_after) => (widths[i], spare) = (least, spare_after),
+        let min_width = columns[i].column.min_width(columns[i].natural);
+        match free.checked_sub(min_width + GAP) {
+            Some(free_after) => (widths[i], free) = (min_width, free_after),
             None if rank == 0 => return None,
             None => {}
         }
@@ -176,12 +177,12 @@ pub(super) fn distribute_widths(
         if widths[i] == 0 {
             continue;
         }
-        let growth = spare.min(shown[i].natural - widths[i]);
+        let growth = free.min(columns[i].natural - widths[i]);
         widths[i] += growth;
-        spare -= growth;
+        free -= growth;
     }
-    let is_complete = widths.iter().zip(shown).all(|(w, s)| *w == s.natural);
-    (is_complete || !is_narrow).then_some(widths)
+    let is_unshortened = widths.iter().zip(columns).all(|(w, c)| *w == c.natural);
+    (is_unshortened || !is_narrow).then_some(widths)
 }
 
 #[cfg(test)]

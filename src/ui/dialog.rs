@@ -11,14 +11,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const TITLE: &str = "codex-manager";
-const YES: &str = "End Codex";
-const NO: &str = "Leave it";
+const YES_LABEL: &str = "End Codex";
+const NO_LABEL: &str = "Leave it";
 
 /// The time limit for an answer, so that an absent user does not block a job.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The variable that passes the question to PowerShell, which thus never parses it as code.
-const QUESTION: &str = "CODEX_MANAGER_QUESTION";
+const QUESTION_VARIABLE: &str = "CODEX_MANAGER_QUESTION";
 
 const SHOW_SCRIPT: &str = "Add-Type -AssemblyName PresentationFramework; \
     exit [int][System.Windows.MessageBox]::Show($env:CODEX_MANAGER_QUESTION, 'codex-manager', \
@@ -33,7 +33,7 @@ enum DialogProgram {
 }
 
 impl DialogProgram {
-    fn program(self) -> &'static str {
+    fn program_name(self) -> &'static str {
         match self {
             Self::Zenity => "zenity",
             Self::KDialog => "kdialog",
@@ -47,21 +47,21 @@ impl DialogProgram {
             Self::Zenity => command
                 // Paths and command lines may have `<` and `&`. Enter must not end Codex.
                 .args(["--question", "--no-markup", "--default-cancel"])
-                .args(["--title", TITLE, "--ok-label", YES, "--cancel-label", NO])
+                .args(["--title", TITLE, "--ok-label", YES_LABEL, "--cancel-label", NO_LABEL])
                 .args(["--text", question]),
             // kdialog shows a text that contains a tag as HTML.
             Self::KDialog => command
-                .args(["--title", TITLE, "--yes-label", YES, "--no-label", NO])
+                .args(["--title", TITLE, "--yes-label", YES_LABEL, "--no-label", NO_LABEL])
                 .args(["--warningyesno", &question.replace('<', "‹")]),
             Self::OsaScript => command
                 // The question is an argument, because a text in the script would have to be quoted for AppleScript.
                 .args(["-e", "on run argv", "-e"])
                 .arg(format!(
-                    "display dialog (item 1 of argv) with title \"{TITLE}\" buttons {{\"{NO}\", \
-                     \"{YES}\"}} default button 1 cancel button 1 with icon caution"
+                    "display dialog (item 1 of argv) with title \"{TITLE}\" buttons {{\"{NO_LABEL}\", \
+                     \"{YES_LABEL}\"}} default button 1 cancel button 1 with icon caution"
                 ))
                 .args(["-e", "end run", question]),
-            Self::PowerShell => command.env(QUESTION, question).args([
+            Self::PowerShell => command.env(QUESTION_VARIABLE, question).args([
                 "-NoProfile",
                 "-NonInteractive",
                 "-Command",
@@ -88,7 +88,7 @@ impl DialogProgram {
 }
 
 /// Returns the programs to try, in order.
-fn dialog_programs(env: &Environment) -> &'static [DialogProgram] {
+fn list_dialog_programs(env: &Environment) -> &'static [DialogProgram] {
     if cfg!(windows) {
         return &[DialogProgram::PowerShell];
     }
@@ -109,22 +109,22 @@ fn dialog_programs(env: &Environment) -> &'static [DialogProgram] {
 }
 
 /// Finds the first program that can show a question.
-fn find_program(env: &Environment) -> Option<(DialogProgram, Program)> {
-    dialog_programs(env).iter().find_map(|kind| {
-        let program = Program::find(Some(Path::new(kind.program())), env).ok()?;
+fn find_dialog_program(env: &Environment) -> Option<(DialogProgram, Program)> {
+    list_dialog_programs(env).iter().find_map(|kind| {
+        let program = Program::find(Some(Path::new(kind.program_name())), env).ok()?;
         Some((*kind, program))
     })
 }
 
-/// Returns true if a program for [`confirm`] is installed.
+/// Returns true if a program for [`ask_in_window`] is installed.
 pub(crate) fn is_available(env: &Environment) -> bool {
-    find_program(env).is_some()
+    find_dialog_program(env).is_some()
 }
 
 /// Asks in a window; `None` if no window can be shown or the user does not answer within two
 /// minutes.
-pub(crate) fn confirm(question: &str, env: &Environment) -> Option<bool> {
-    let (kind, program) = find_program(env)?;
+pub(crate) fn ask_in_window(question: &str, env: &Environment) -> Option<bool> {
+    let (kind, program) = find_dialog_program(env)?;
     let mut command = env.command(program.path());
     kind.add_arguments(&mut command, question);
     let deadline = Instant::now() + ANSWER_TIMEOUT;
@@ -158,7 +158,7 @@ mod tests {
                 .all(|arg| !arg.to_string_lossy().contains("rm"))
         );
         assert!(command.get_envs().any(|(name, value)| {
-            name == QUESTION && value.is_some_and(|value| value == question)
+            name == QUESTION_VARIABLE && value.is_some_and(|value| value == question)
         }));
     }
 

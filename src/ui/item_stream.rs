@@ -14,15 +14,15 @@ pub(super) struct ItemStream<F, T> {
 }
 
 impl<F, T> ItemStream<F, T> {
-    pub(super) fn new(items: F) -> Self {
+    pub(super) fn new(read_items: F) -> Self {
         Self {
-            items: Cell::new(Some(items)),
+            items: Cell::new(Some(read_items)),
             error: Cell::new(None),
             item: PhantomData,
         }
     }
 
-    /// Returns the error of `items`, if it failed during serialization.
+    /// Returns the error of `read_items`, if it failed during serialization.
     ///
     /// # Errors
     /// The items could not be read to their end.
@@ -38,16 +38,16 @@ where
 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
-        let mut unwritten = None;
-        let mut print = |item: &T| {
-            unwritten = list.serialize_element(item).err();
-            unwritten.is_none()
+        let mut write_error = None;
+        let mut write_item = |item: &T| {
+            write_error = list.serialize_element(item).err();
+            write_error.is_none()
         };
-        let read = self.items.take().map(|items| items(&mut print));
-        if let Some(Err(e)) = read {
+        let read_result = self.items.take().map(|read| read(&mut write_item));
+        if let Some(Err(e)) = read_result {
             self.error.set(Some(e));
             return Err(S::Error::custom("incomplete"));
         }
-        unwritten.map_or_else(|| list.end(), Err)
+        write_error.map_or_else(|| list.end(), Err)
     }
 }

@@ -15,7 +15,7 @@ impl Ui {
                 .collect();
             // CommonMark ends a block with as many backquotes as it began with, so a block can show another one.
             match &fence {
-                Some(open) if ticks == *open && line.trim() == ticks => {
+                Some(opening_ticks) if ticks == *opening_ticks && line.trim() == ticks => {
                     fence = None;
                     continue;
                 }
@@ -53,22 +53,22 @@ impl Ui {
         if let Some(remark) = remark.filter(|text| !text.is_empty() && !text.contains('*')) {
             return self.paint(Style::Dim, self.wrapped(0, remark.replace('`', "")));
         }
-        let item = line.trim_start();
-        let blanks = line.len() - item.len();
-        let hang = match item.strip_prefix("- ").or_else(|| item.strip_prefix("* ")) {
+        let text = line.trim_start();
+        let blanks = line.len() - text.len();
+        let indent = match text.strip_prefix("- ").or_else(|| text.strip_prefix("* ")) {
             Some(_) => blanks + 2,
             None => blanks,
         };
-        self.wrapped(hang, self.render_spans(line))
+        self.wrapped(indent, self.render_spans(line))
     }
 
     /// Renders `code` and **bold** text. A mark without its end stays.
     fn render_spans(&self, line: &str) -> String {
         let mut rendered = String::new();
         let mut rest = line;
-        while let Some(at) = rest.find(['`', '*']) {
-            rendered.push_str(&rest[..at]);
-            rest = &rest[at..];
+        while let Some(mark_position) = rest.find(['`', '*']) {
+            rendered.push_str(&rest[..mark_position]);
+            rest = &rest[mark_position..];
             let ticks = rest.len() - rest.trim_start_matches('`').len();
             let (mark, style) = match ticks {
                 0 if rest.starts_with("**") => ("**", Style::Strong),
@@ -80,9 +80,9 @@ impl Ui {
                 _ => (&rest[..ticks], Style::Warn),
             };
             let inner = &rest[mark.len()..];
-            if let Some(end) = inner.find(mark).filter(|end| *end > 0) {
-                rendered.push_str(&self.paint(style, inner[..end].trim()));
-                rest = &inner[end + mark.len()..];
+            if let Some(inner_end) = inner.find(mark).filter(|inner_end| *inner_end > 0) {
+                rendered.push_str(&self.paint(style, inner[..inner_end].trim()));
+                rest = &inner[inner_end + mark.len()..];
             } else {
                 rendered.push_str(mark);
                 rest = inner;

@@ -103,7 +103,7 @@ struct JsonEnvelope<'a, T> {
     body: &'a T,
 }
 
-fn write_document(document: &impl Serialize) -> io::Result<()> {
+fn write_json_document(document: &impl Serialize) -> io::Result<()> {
     let mut to = io::BufWriter::new(io::stdout().lock());
     write_json(&mut to, document)?;
     to.write_all(b"\n")?;
@@ -118,12 +118,12 @@ fn write_json(to: &mut dyn Write, document: &impl Serialize) -> serde_json::Resu
 impl Ui {
     /// Creates a printer from the flags, the environment and the kinds of stdin, stdout and stderr.
     pub fn new(json: bool, verbosity: Verbosity, color: ColorChoice, env: &Environment) -> Self {
-        let out = io::stdout().is_terminal();
-        let err = io::stderr().is_terminal();
+        let tty_out = io::stdout().is_terminal();
+        let tty_err = io::stderr().is_terminal();
         // Questions are on stderr, because stdout may be a pipe: `codex-manager export ID | less`.
-        let interactive = err && io::stdin().is_terminal();
-        let shows_colors = (out || err) && enable_colors();
-        let colored = |terminal: bool| match color {
+        let interactive = tty_err && io::stdin().is_terminal();
+        let shows_colors = (tty_out || tty_err) && enable_colors();
+        let uses_colors = |terminal: bool| match color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
@@ -134,8 +134,8 @@ impl Ui {
         // COLUMNS is for logs and pictures, which have no terminal to ask. Shells set it without exporting it.
         let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
         // Text of fewer than 40 columns breaks after each word; lines of more than 200 are hard to follow.
-        let width = |detected: Option<usize>| columns.or(detected).unwrap_or(80).clamp(40, 200);
-        let (color_out, color_err) = (colored(out) && !json, colored(err));
+        let bound = |detected: Option<usize>| columns.or(detected).unwrap_or(80).clamp(40, 200);
+        let (color_out, color_err) = (uses_colors(tty_out) && !json, uses_colors(tty_err));
         HAS_COLORS.fetch_or(color_out || color_err, Ordering::Relaxed);
         Self {
             json,
@@ -144,13 +144,13 @@ impl Ui {
             verbosity,
             color_out,
             color_err,
-            terminal_out: out,
-            terminal_err: err,
+            terminal_out: tty_out,
+            terminal_err: tty_err,
             interactive,
             // A picker moves the cursor.
             can_pick: interactive && env.text("TERM") != Some("dumb"),
-            width: width(out.then(|| terminal_width(&io::stdout())).flatten()),
-            width_err: width(err.then(|| terminal_width(&io::stderr())).flatten()),
+            width: bound(tty_out.then(|| terminal_width(&io::stdout())).flatten()),
+            width_err: bound(tty_err.then(|| terminal_width(&io::stderr())).flatten()),
         }
     }
 
@@ -267,9 +267,9 @@ impl Ui {
         }
     }
 
-    /// Returns the number of items that a list shows: all with `--verbose`, else at most `most`.
-    pub(crate) fn limit_items(&self, count: usize, most: usize) -> usize {
-        count.min(if self.is_verbose() { usize::MAX } else { most })
+    /// Returns the number of items that a list shows: all with `--verbose`, else at most `max`.
+    pub(crate) fn limit_items(&self, count: usize, max: usize) -> usize {
+        count.min(if self.is_verbose() { usize::MAX } else { max })
     }
 
     /// Prints the number of items that [`Ui::limit_items`] leaves out.
@@ -280,8 +280,8 @@ impl Ui {
     }
 
     /// Returns a command that people copy as one line, indented by `indent` spaces, or by fewer if it would not fit.
-    pub(crate) fn command_line(&self, indent: usize, command: &str) -> String {
-        wrap::command_line(command, indent, self.width)
+    pub(crate) fn indent_command(&self, indent: usize, command: &str) -> String {
+        wrap::indent_command(command, indent, self.width)
     }
 
     /// Like [`Ui::wrapped`], with each command that a colon introduces alone on a line.
@@ -302,7 +302,7 @@ impl Ui {
         // The first serialization finds errors, so that half a document is never printed. Its text is not kept, because
         // a document may be long.
         let serialized = write_json(&mut io::sink(), &document).map_err(io::Error::from);
-        record_output_error(serialized.and_then(|()| write_document(&document)));
+        record_output_error(serialized.and_then(|()| write_json_document(&document)));
     }
 
     /// Prints the JSON document of a list, `{"schema":1,"command":…,"<key>":[…]}`, in JSON mode.
@@ -325,7 +325,7 @@ impl Ui {
             return Ok(());
         }
         let stream = ItemStream::new(items);
-        let written = write_document(&JsonEnvelope {
+        let written = write_json_document(&JsonEnvelope {
             schema: 1,
             command,
             body: &BTreeMap::from([(key, &stream)]),
@@ -385,12 +385,12 @@ impl Ui {
         if self.json {
             return print_json_error(error);
         }
-        let word = |style, word| paint(self.color_err, style, word);
+        let tag = |style, word| paint(self.color_err, style, word);
         let mut lines = vec![self.wrap_for_stderr(
             2,
             &format!(
                 "{} {}",
-                word(Style::Bad, "error:"),
+                tag(Style::Bad, "error:"),
                 ansi::printable(&error.to_string())
             ),
         )];
@@ -402,7 +402,7 @@ impl Ui {
             lines.push(String::new());
         }
         for hint in &error.hints {
-            let hint = format!("{} {}", word(Style::Strong, "hint:"), ansi::printable(hint));
+            let hint = format!("{} {}", tag(Style::Strong, "hint:"), ansi::printable(hint));
             lines.push(self.wrap_for_stderr(2, &hint));
         }
         // In one write, so that other output does not split the message.
@@ -443,14 +443,14 @@ pub(crate) fn print_help(text: &str) {
 pub(crate) fn print_narrow_help(text: &str) -> bool {
     let stdout = io::stdout();
     let width = stdout.is_terminal().then(|| terminal_width(&stdout));
-    let width = width.flatten().filter(|width| *width < HELP_WIDTH);
-    if let Some(width) = width {
+    let narrow_width = width.flatten().filter(|width| *width < HELP_WIDTH);
+    if let Some(width) = narrow_width {
         print_help(wrap::wrap(text, HELP_INDENT, width).trim_end());
     }
-    width.is_some()
+    narrow_width.is_some()
 }
 
-fn paint(color: bool, style: Style, text: impl Display) -> String {
+fn paint(is_colored: bool, style: Style, text: impl Display) -> String {
     // Only the basic colours: each terminal maps them to colours that are readable on its background.
     let code = match style {
         Style::Plain => "",
@@ -460,7 +460,7 @@ fn paint(color: bool, style: Style, text: impl Display) -> String {
         Style::Strong => "1",
         Style::Dim => "2",
     };
-    if color && !code.is_empty() {
+    if is_colored && !code.is_empty() {
         format!("\x1b[{code}m{text}\x1b[0m")
     } else {
         text.to_string()
@@ -504,19 +504,19 @@ fn write_stderr(text: std::fmt::Arguments<'_>) {
 /// this function, because the names of files, accounts and machines come from outside.
 fn sanitize(text: &str) -> Cow<'_, str> {
     let mut rest = text;
-    let mut tamed = String::new();
-    while let Some(at) = rest.find('\x1b') {
-        tamed.push_str(&ansi::printable(&rest[..at]));
-        let code = COLORS.iter().find(|code| rest[at..].starts_with(**code));
+    let mut sanitized = String::new();
+    while let Some(esc) = rest.find('\x1b') {
+        sanitized.push_str(&ansi::printable(&rest[..esc]));
+        let code = COLORS.iter().find(|code| rest[esc..].starts_with(**code));
         let code = code.filter(|_| HAS_COLORS.load(Ordering::Relaxed));
-        tamed.push_str(code.map_or("\u{fffd}", |code| code));
-        rest = &rest[at + code.map_or(1, |code| code.len())..];
+        sanitized.push_str(code.map_or("\u{fffd}", |code| code));
+        rest = &rest[esc + code.map_or(1, |code| code.len())..];
     }
-    if tamed.is_empty() {
+    if sanitized.is_empty() {
         return ansi::printable(rest);
     }
-    tamed.push_str(&ansi::printable(rest));
-    Cow::Owned(tamed)
+    sanitized.push_str(&ansi::printable(rest));
+    Cow::Owned(sanitized)
 }
 
 /// True if this program colours one of the streams. Otherwise colour codes in foreign text are replaced too.

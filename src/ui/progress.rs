@@ -14,9 +14,9 @@ impl Ui {
     }
 
     /// Creates a counter of `total` tasks, named by a sentence without an end: "asking Codex about accounts".
-    pub fn task_counter(&self, what: &'static str, total: usize) -> ProgressBar {
+    pub fn task_counter(&self, sentence: &'static str, total: usize) -> ProgressBar {
         let line = self.progress_line("{msg}: {pos} of {len}", total as u64);
-        let line = line.with_message(what);
+        let line = line.with_message(sentence);
         line.tick();
         line
     }

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 const ANSWER_COLUMNS: usize = 2;
 
 /// The printer of the open question.
-static OPEN: Mutex<Option<Ui>> = Mutex::new(None);
+static OPEN_QUESTION: Mutex<Option<Ui>> = Mutex::new(None);
 
 impl Ui {
     /// Asks a yes/no question on the terminal; any answer but `y` and `yes` is a no. `None` without a terminal. Ask
@@ -35,11 +35,11 @@ impl Ui {
         let width = self.width_err.saturating_sub(ANSWER_COLUMNS);
         let mut answer = String::new();
         // Printed inside, so that Ctrl-C ends the process as soon as the user sees the question.
-        let read = self.block_with_open_question(|| {
+        let read_result = self.block_with_open_question(|| {
             write_stderr(format_args!("{} ", wrap::wrap(question, 2, width)));
             io::stdin().lock().read_line(&mut answer)
         });
-        read.ok()?;
+        read_result.ok()?;
         Some(answer.trim().to_owned())
     }
 
@@ -51,8 +51,8 @@ impl Ui {
         if !self.interactive {
             return Ok(None);
         }
-        let ask = || write_stderr(format_args!("{question} "));
-        let answer = self.block_with_open_question(|| secret::read_line(ask));
+        let print_question = || write_stderr(format_args!("{question} "));
+        let answer = self.block_with_open_question(|| secret::read_line(print_question));
         write_stderr(format_args!("\n"));
         answer
     }
@@ -87,8 +87,8 @@ impl Ui {
 }
 
 fn replace_open_question(ui: Option<Ui>) -> Option<Ui> {
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    std::mem::replace(&mut *open, ui)
+    let mut open_question = OPEN_QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
+    std::mem::replace(&mut *open_question, ui)
 }
 
 /// Prints the error of a cancelled command if a question is open, and turns echo on again. The handler of Ctrl-C and

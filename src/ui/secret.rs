@@ -9,17 +9,17 @@ use std::sync::{Mutex, PoisonError};
 /// True while the terminal is in raw mode: without echo and line editing, and with Ctrl-C as an ordinary character.
 static IS_RAW: Mutex<bool> = Mutex::new(false);
 
-/// Reads a line from the terminal without echo. Calls `ask` to print the question once echo is off,
+/// Reads a line from the terminal without echo. Calls `print_question` once echo is off,
 /// so that early input is neither shown nor lost. `None` for an empty line or Ctrl-D, and if the terminal cannot be
 /// read. The keys that send signals are read as characters; the handler of other signals calls [`restore_echo`].
 ///
 /// # Errors
 /// The user pressed Ctrl-C.
-pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>> {
+pub(super) fn read_line(print_question: impl FnOnce()) -> Result<Option<SecretBytes>> {
     if turn_echo_off().is_err() {
         return Ok(None);
     }
-    ask();
+    print_question();
     let mut line = Vec::new();
     let mut is_entered = false;
     for byte in stdin().lock().bytes() {
@@ -28,8 +28,9 @@ pub(super) fn read_line(ask: impl FnOnce()) -> Result<Option<SecretBytes>> {
                 is_entered = true;
                 break;
             }
+            // Backspace, which terminals send as DEL or BS.
             Ok(0x7f | 0x08) => {
-                // A whole character, however many bytes it has.
+                // Also the bytes 0b10xxxxxx, with which a character of several bytes ends.
                 while line.pop().is_some_and(|byte: u8| byte & 0xC0 == 0x80) {}
             }
             // Ctrl-U. The terminal does not edit in raw mode.

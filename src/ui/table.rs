@@ -4,8 +4,8 @@
 //! disappear. If even the important columns do not fit, each row becomes a block of lines. In a pipe, each row is one
 //! line with all columns.
 
-use super::column::{ColumnScope, Fit, GAP, NARROW, ShownColumn, distribute_widths};
-use super::text_width::{columns as width_of, without_end};
+use super::column::{ColumnScope, Fit, GAP, NARROW_WIDTH, ShownColumn, distribute_widths};
+use super::text_width::{columns as width_of, elide_end};
 use super::{Style, Ui, Verbosity, paint, time, wrap};
 use crate::io::ansi::to_printable_line;
 use crate::io::clock::Zone;
@@ -154,7 +154,7 @@ pub(crate) struct Table {
 }
 
 /// The number of bytes that are printed at a time.
-const PRINTED_BYTES: usize = 64 * 1024;
+const PRINT_CHUNK_BYTES: usize = 64 * 1024;
 
 /// The number of lines from which on heads are repeated.
 const LONG_TABLE_LINES: usize = 20;
@@ -216,13 +216,13 @@ impl Table {
     }
 
     /// Returns the cell of a row in a column, and its text.
-    fn cell(&self, row: &Range<usize>, column: usize) -> Option<(&StoredCell, &str)> {
-        let place = row.start + column;
-        let cell = self.cells.get(place).filter(|_| place < row.end)?;
-        let before = place.checked_sub(1).and_then(|place| self.cells.get(place));
+    fn find_cell(&self, row: &Range<usize>, column: usize) -> Option<(&StoredCell, &str)> {
+        let index = row.start + column;
+        let cell = self.cells.get(index).filter(|_| index < row.end)?;
+        let previous = index.checked_sub(1).and_then(|index| self.cells.get(index));
         let text = self
             .texts
-            .get(before.map_or(0, |cell| cell.end)..cell.end)?;
+            .get(previous.map_or(0, |cell| cell.end)..cell.end)?;
         Some((cell, text))
     }
 
@@ -232,14 +232,14 @@ impl Table {
         self.lines.push(Line::Group(Box::new((name, remark))));
     }
 
-    fn format_heading(&self, (name, remark): &(Cell, Option<Cell>)) -> String {
+    fn format_group_heading(&self, (name, remark): &(Cell, Option<Cell>)) -> String {
         let remark_width = remark
             .as_ref()
             .map_or(0, |remark| width_of(&remark.text) + GAP);
         let width = self
             .width
             .map_or(usize::MAX, |width| width.saturating_sub(remark_width));
-        let name_text = without_end(&name.text, width);
+        let name_text = elide_end(&name.text, width);
         let mut heading = paint(self.is_colored, name.style, name_text);
         if let Some(remark) = remark {
             heading.push_str(&" ".repeat(GAP));
@@ -254,7 +254,7 @@ impl Table {
         self.for_each_line(&mut |line| {
             part.push_str(line);
             part.push('\n');
-            if part.len() >= PRINTED_BYTES {
+            if part.len() >= PRINT_CHUNK_BYTES {
                 ui.print_part(&part);
                 part.clear();
             }
@@ -269,48 +269,48 @@ impl Table {
         }
     }
 
-    fn for_each_line(&self, put: &mut dyn FnMut(&str)) {
+    fn for_each_line(&self, put_line: &mut dyn FnMut(&str)) {
         if self.has_values {
-            self.put_values(put);
+            self.put_tsv_lines(put_line);
         } else {
-            self.put_text(put);
+            self.put_text_lines(put_line);
         }
     }
 
-    /// Writes tab-separated values, one call of `put` for each line: the heads, then each row.
-    fn put_values(&self, put: &mut dyn FnMut(&str)) {
+    /// Writes tab-separated values, one call of `put_line` for each line: the heads, then each row.
+    fn put_tsv_lines(&self, put_line: &mut dyn FnMut(&str)) {
         let is_shown = |column: &Column| column.scope != ColumnScope::Text;
         let heads = self.columns.iter().filter(|column| is_shown(column));
         let heads: Vec<_> = heads.map(|column| column.head).collect();
-        put(&heads.join("\t"));
+        put_line(&heads.join("\t"));
         for row in self.rows() {
             let columns = self.columns.iter().enumerate();
             let values: Vec<_> = columns
                 .filter(|(_, column)| is_shown(column))
-                .filter_map(|(index, _)| Some(escape_formula(self.cell(row, index)?.1)))
+                .filter_map(|(index, _)| Some(escape_formula(self.find_cell(row, index)?.1)))
                 .collect();
-            put(&values.join("\t"));
+            put_line(&values.join("\t"));
         }
     }
 
-    /// Writes aligned text that fits the terminal, one call of `put` for each line.
-    fn put_text(&self, put: &mut dyn FnMut(&str)) {
-        let shown = self.shown_columns();
+    /// Writes aligned text that fits the terminal, one call of `put_line` for each line.
+    fn put_text_lines(&self, put_line: &mut dyn FnMut(&str)) {
+        let shown = self.find_shown_columns();
         let widths = match self.width {
             None => Some(shown.iter().map(|s| s.natural).collect()),
             Some(width) => {
-                let is_narrow = width < NARROW && !self.keeps_rows;
-                distribute_widths(&shown, width.saturating_sub(self.indent()), is_narrow)
+                let is_narrow = width < NARROW_WIDTH && !self.keeps_rows;
+                distribute_widths(&shown, width.saturating_sub(self.row_indent()), is_narrow)
             }
         };
         match (widths, self.width) {
-            (Some(widths), _) => self.put_aligned_lines(&shown, &widths, put),
-            (None, width) => self.put_blocks(&shown, width.unwrap_or(usize::MAX), put),
+            (Some(widths), _) => self.put_aligned_lines(&shown, &widths, put_line),
+            (None, width) => self.put_blocks(&shown, width.unwrap_or(usize::MAX), put_line),
         }
     }
 
     /// Returns the indentation of the rows: none, unless they are below group headings.
-    fn indent(&self) -> usize {
+    fn row_indent(&self) -> usize {
         let is_group = |line: &Line| matches!(line, Line::Group(..));
         GAP * usize::from(self.lines.iter().any(is_group))
     }
@@ -323,12 +323,12 @@ impl Table {
     }
 
     /// Returns the columns of the table for people, except columns with only empty cells.
-    fn shown_columns(&self) -> Vec<ShownColumn> {
+    fn find_shown_columns(&self) -> Vec<ShownColumn> {
         let columns = self.columns.iter().enumerate();
         columns
             .filter(|(_, column)| column.scope != ColumnScope::Tsv)
             .filter_map(|(index, column)| {
-                let cells = self.rows().filter_map(|row| self.cell(row, index));
+                let cells = self.rows().filter_map(|row| self.find_cell(row, index));
                 let widest = cells.map(|(cell, _)| cell.width()).max();
                 Some(ShownColumn {
                     index,
@@ -343,30 +343,30 @@ impl Table {
         &self,
         shown: &[ShownColumn],
         widths: &[usize],
-        put: &mut dyn FnMut(&str),
+        put_line: &mut dyn FnMut(&str),
     ) {
         let kept: Vec<_> = shown.iter().zip(widths).filter(|(_, w)| **w > 0).collect();
         let heads = kept.iter().map(|(s, w)| {
             let head = s.column.head;
             LineCell::new(s.column, **w, Style::Dim, head, width_of(head))
         });
-        let indent = self.indent();
+        let indent = self.row_indent();
         let heads = self.format_line(indent, heads);
-        put(&heads);
+        put_line(&heads);
         for line in &self.lines {
             match line {
-                Line::Group(group) => put(&self.format_heading(group)),
+                Line::Group(group) => put_line(&self.format_group_heading(group)),
                 Line::Row(row) => {
                     let cells = kept.iter().filter_map(|(s, w)| {
-                        let (cell, text) = self.cell(row, s.index)?;
+                        let (cell, text) = self.find_cell(row, s.index)?;
                         Some(LineCell::new(s.column, **w, cell.style, text, cell.width()))
                     });
-                    put(&self.format_line(indent, cells));
+                    put_line(&self.format_line(indent, cells));
                 }
             }
         }
         if self.repeats_heads && self.width.is_some() && self.lines.len() >= LONG_TABLE_LINES {
-            put(&heads);
+            put_line(&heads);
         }
     }
 
@@ -375,7 +375,7 @@ impl Table {
         let mut line = String::with_capacity(128);
         // Blanks are added only before the next text, so that a line has none at its end.
         let mut blanks = indent;
-        let mut start = indent;
+        let mut cell_start = indent;
         for LineCell {
             column,
             width,
@@ -384,18 +384,18 @@ impl Table {
             text_width,
         } in cells
         {
-            let free = width.saturating_sub(text_width);
+            let free_width = width.saturating_sub(text_width);
             let (before, after) = if column.is_number {
-                (free, 0)
+                (free_width, 0)
             } else {
-                (0, free)
+                (0, free_width)
             };
             if text.is_empty() {
                 blanks += width + GAP;
             } else {
                 line.extend(std::iter::repeat_n(' ', blanks + before));
                 let text = match column.fit {
-                    Fit::Wrap(_) => Cow::Owned(wrap_hanging(&text, start, width)),
+                    Fit::Wrap(_) => Cow::Owned(wrap_hanging(&text, cell_start, width)),
                     _ => text,
                 };
                 // A list of 50,000 rows is printed without a copy of each cell.
@@ -406,65 +406,67 @@ impl Table {
                 }
                 blanks = after + GAP;
             }
-            start += width + GAP;
+            cell_start += width + GAP;
         }
         line
     }
 
     /// Writes each row as a block of lines: first the most important cell, preceded by the marks, which are the cells
     /// of columns without a head; then the other cells with their heads.
-    fn put_blocks(&self, shown: &[ShownColumn], width: usize, put: &mut dyn FnMut(&str)) {
-        let title = shown.iter().min_by_key(|s| s.column.rank).map(|s| s.index);
+    fn put_blocks(&self, shown: &[ShownColumn], width: usize, put_line: &mut dyn FnMut(&str)) {
+        let title_index = shown.iter().min_by_key(|s| s.column.rank).map(|s| s.index);
         let is_mark = |s: &ShownColumn| s.column.head.is_empty();
-        let in_title = |s: &&ShownColumn| Some(s.index) == title || is_mark(s);
-        let others = || shown.iter().filter(|s| !in_title(s));
-        let heads = shown.iter().filter(|s| Some(s.index) == title);
+        let is_in_title = |s: &&ShownColumn| Some(s.index) == title_index || is_mark(s);
+        let others = || shown.iter().filter(|s| !is_in_title(s));
+        let heads = shown.iter().filter(|s| Some(s.index) == title_index);
         for s in heads {
-            put(&paint(self.is_colored, Style::Dim, s.column.head));
+            put_line(&paint(self.is_colored, Style::Dim, s.column.head));
         }
         let head_width = others().map(|s| width_of(s.column.head)).max().unwrap_or(0);
         for line in &self.lines {
             let row = match line {
                 Line::Row(row) => row,
                 Line::Group(group) => {
-                    put(&self.format_heading(group));
+                    put_line(&self.format_group_heading(group));
                     continue;
                 }
             };
             let cell = |s: &ShownColumn| {
-                let cell = self.cell(row, s.index);
+                let cell = self.find_cell(row, s.index);
                 cell.filter(|(_, text)| !text.is_empty())
             };
             let mut heading = String::new();
-            for s in shown.iter().filter(in_title) {
-                let Some((_, text)) = cell(s) else { continue };
+            for s in shown.iter().filter(is_in_title) {
+                let Some((_, text)) = cell(s) else {
+                    continue;
+                };
                 if is_mark(s) {
                     heading = format!("{text} ");
                 } else {
-                    let free = width.saturating_sub(width_of(&heading));
-                    heading.push_str(&s.column.shorten_text(text, free));
+                    let free_width = width.saturating_sub(width_of(&heading));
+                    heading.push_str(&s.column.shorten_text(text, free_width));
                 }
             }
-            put(&paint(self.is_colored, Style::Strong, heading));
+            put_line(&paint(self.is_colored, Style::Strong, heading));
             for s in others() {
                 let Some((stored, text)) = cell(s) else {
                     continue;
                 };
                 let head = format!("  {:head_width$}", s.column.head);
                 let indent = width_of(&head) + GAP;
-                let free = width.saturating_sub(indent);
-                let text = s.column.shorten_text(text, free);
+                let free_width = width.saturating_sub(indent);
+                let text = s.column.shorten_text(text, free_width);
                 let text = paint(self.is_colored, stored.style, text);
                 let head = paint(self.is_colored, Style::Dim, head);
-                put(&wrap::wrap(&format!("{head}  {text}"), indent, width));
+                put_line(&wrap::wrap(&format!("{head}  {text}"), indent, width));
             }
         }
     }
 }
 
-/// Wraps `text` to lines of `width` columns; the lines after the first begin with `start` blanks.
-fn wrap_hanging(text: &str, start: usize, width: usize) -> String {
-    wrap::wrap(text, 0, width).replace('\n', &format!("\n{}", " ".repeat(start)))
+/// Wraps `text` to lines of `width` columns; the lines after the first begin with `indent` blanks.
+fn wrap_hanging(text: &str, indent: usize, width: usize) -> String {
+    wrap::wrap(text, 0, width).replace('\n', &format!("\n{}", " ".repeat(indent)))
 }
 
 #[cfg(test)]

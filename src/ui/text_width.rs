@@ -29,26 +29,26 @@ pub(crate) fn columns(text: &str) -> usize {
 
 /// Returns the longest beginning of `text` that is at most `width` columns wide.
 pub(super) fn fitting_prefix(text: &str, width: usize) -> &str {
-    let mut used = 0;
-    let too_far = text.char_indices().find(|(_, c)| {
-        used += c.width().unwrap_or(0);
-        used > width
+    let mut prefix_width = 0;
+    let first_excess = text.char_indices().find(|(_, c)| {
+        prefix_width += c.width().unwrap_or(0);
+        prefix_width > width
     });
-    too_far.map_or(text, |(end, _)| &text[..end])
+    first_excess.map_or(text, |(end, _)| &text[..end])
 }
 
 /// Returns the longest end of `text` that is at most `width` columns wide.
 fn fitting_suffix(text: &str, width: usize) -> &str {
-    let mut used = 0;
-    let too_far = text.char_indices().rev().find(|(_, c)| {
-        used += c.width().unwrap_or(0);
-        used > width
+    let mut suffix_width = 0;
+    let first_excess = text.char_indices().rev().find(|(_, c)| {
+        suffix_width += c.width().unwrap_or(0);
+        suffix_width > width
     });
-    too_far.map_or(text, |(at, c)| &text[at + c.len_utf8()..])
+    first_excess.map_or(text, |(at, c)| &text[at + c.len_utf8()..])
 }
 
 /// Replaces the end of a text that is wider than `width` columns by "…".
-pub(crate) fn without_end(text: &str, width: usize) -> Cow<'_, str> {
+pub(crate) fn elide_end(text: &str, width: usize) -> Cow<'_, str> {
     if columns(text) <= width {
         return Cow::Borrowed(text);
     }
@@ -57,7 +57,7 @@ pub(crate) fn without_end(text: &str, width: usize) -> Cow<'_, str> {
 }
 
 /// Replaces the middle of a text that is wider than `width` columns by "…".
-pub(crate) fn without_middle(text: &str, width: usize) -> Cow<'_, str> {
+pub(crate) fn elide_middle(text: &str, width: usize) -> Cow<'_, str> {
     if columns(text) <= width {
         return Cow::Borrowed(text);
     }
@@ -73,18 +73,18 @@ mod tests {
 
     #[test]
     fn shortened_text_is_as_wide_as_asked() {
-        assert_eq!(without_end("daniel@example.com", 18), "daniel@example.com");
-        assert_eq!(without_end("daniel@example.com", 8), "daniel@…");
-        assert_eq!(without_end("a b c", 3), "a…");
-        assert_eq!(without_middle("/home/me/auth.json", 13), "/home/…h.json");
-        assert_eq!(without_middle("abcdef", 4), "a…ef");
+        assert_eq!(elide_end("daniel@example.com", 18), "daniel@example.com");
+        assert_eq!(elide_end("daniel@example.com", 8), "daniel@…");
+        assert_eq!(elide_end("a b c", 3), "a…");
+        assert_eq!(elide_middle("/home/me/auth.json", 13), "/home/…h.json");
+        assert_eq!(elide_middle("abcdef", 4), "a…ef");
     }
 
     #[test]
     fn wide_characters_take_two_columns_and_colours_none() {
         assert_eq!(columns("漢字"), 4);
         assert_eq!(columns("\x1b[1mone\x1b[0m"), 3);
-        assert_eq!(without_end("漢字漢字", 5), "漢字…");
-        assert_eq!(without_middle("漢字漢字", 5), "漢…字");
+        assert_eq!(elide_end("漢字漢字", 5), "漢字…");
+        assert_eq!(elide_middle("漢字漢字", 5), "漢…字");
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn format_absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc
 
 /// Formats a day as "Tue 24 Nov", with the year if it is not the current one.
 pub(crate) fn format_day(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
+    // The time of day follows the last blank.
     let text = format_absolute(at, zone, now);
     text.rsplit_once(' ')
         .map_or(text.clone(), |(day, _)| day.to_owned())
@@ -74,17 +75,18 @@ pub(crate) fn rfc3339_of(at: &Timestamp) -> String {
 }
 
 /// Formats a number of bytes as "12 B" or "3.4 MB", with decimal units like the sizes of disks.
-pub(crate) fn bytes(n: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let mut value = n as f64;
+    let mut value = count as f64;
     let mut unit = 0;
+    // Not 1000, so that 999.96 kB is not shown as 1000.0 kB.
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1000.0;
         unit += 1;
     }
     if unit == 0 {
-        format!("{n} B")
+        format!("{count} B")
     } else {
         format!("{value:.1} {}", UNITS[unit])
     }

@@ -60,7 +60,7 @@ pub(crate) fn quota_json(
 }
 
 /// Returns a line for each window (label, bar, percentage, reset), one for banked resets, and one for a spend cap.
-pub(crate) fn format_lines(
+pub(crate) fn format_window_lines(
     ui: &Ui,
     observation: &Observation,
     zone: Zone,
@@ -96,24 +96,24 @@ pub(crate) fn format_resets(
     let (available, expires_at) = (unexpired.available, unexpired.expires_at);
     let count = pluralize(available, "reset");
     let day = |at: &Timestamp| time::format_day(&at.to_utc(), zone, now);
-    let Some(first) = expires_at.first().map(day) else {
+    let Some(first_day) = expires_at.first().map(day) else {
         return (available > 0).then_some(count);
     };
-    let expiring = expires_at.iter().filter(|at| day(at) == first).count();
+    let expiring = expires_at.iter().filter(|at| day(at) == first_day).count();
     Some(match expiring {
-        _ if expiring >= available as usize => format!("{count} until {first}"),
-        1 => format!("{count}, one until {first}"),
-        _ => format!("{count}, {expiring} until {first}"),
+        _ if expiring >= available as usize => format!("{count} until {first_day}"),
+        1 => format!("{count}, one until {first_day}"),
+        _ => format!("{count}, {expiring} until {first_day}"),
     })
 }
 
 fn format_cap(ui: &Ui, cap: SpendCap, zone: Zone, now: &DateTime<Utc>) -> String {
-    let what = cap.describe();
+    let text = cap.describe();
     let when = |at: Timestamp| time::format_full(&at.to_utc(), zone, now);
     match cap.resets_at {
-        Some(at) if cap.is_over(now) => format!("{what}; was reset {}", when(at)),
-        Some(at) => format!("{}, resets {}", ui.paint(Style::Bad, what), when(at)),
-        None => format!("{}; no reset known", ui.paint(Style::Bad, what)),
+        Some(at) if cap.is_over(now) => format!("{text}; was reset {}", when(at)),
+        Some(at) => format!("{}, resets {}", ui.paint(Style::Bad, text), when(at)),
+        None => format!("{}; no reset known", ui.paint(Style::Bad, text)),
     }
 }
 
@@ -136,30 +136,30 @@ pub(crate) fn label(window: &Window) -> String {
 }
 
 fn format_line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> String {
-    let when = window
+    let reset = window
         .resets_at
         .map(|at| time::format_full(&at.to_utc(), zone, now));
-    let percent = (100.0 - window.used_percent).clamp(0.0, 100.0);
+    let left = (100.0 - window.used_percent).clamp(0.0, 100.0);
     // Codex reports a new window only with the next request, so an ended one is shown as free, with its last figure.
     if window.is_over(now) {
         let bar = ui.paint(Style::Dim, draw_bar(100.0));
-        let when = when.unwrap_or_default();
+        let reset = reset.unwrap_or_default();
         return format!(
-            "{bar} 100 % left, reset {when}; before: {} % left",
-            format_percent(percent)
+            "{bar} 100 % left, reset {reset}; before: {} % left",
+            format_percent(left)
         );
     }
-    let state = if percent <= 0.0 { ", exhausted" } else { "" };
-    let bar = ui.paint(style_of(percent), draw_bar(percent));
-    let when = when.map_or(String::new(), |when| format!(", resets {when}"));
-    format!("{bar} {:>3} % left{state}{when}", format_percent(percent))
+    let state = if left <= 0.0 { ", exhausted" } else { "" };
+    let bar = ui.paint(style_of(left), draw_bar(left));
+    let reset = reset.map_or(String::new(), |reset| format!(", resets {reset}"));
+    format!("{bar} {:>3} % left{state}{reset}", format_percent(left))
 }
 
 /// Returns the style for the remaining percentage of a window.
-pub(crate) fn style_of(percent: f64) -> Style {
-    match percent {
-        percent if percent <= 0.0 => Style::Bad,
-        percent if percent <= 20.0 => Style::Warn,
+pub(crate) fn style_of(percent_left: f64) -> Style {
+    match percent_left {
+        percent_left if percent_left <= 0.0 => Style::Bad,
+        percent_left if percent_left <= 20.0 => Style::Warn,
         _ => Style::Good,
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> St
         let mut words = line.split(' ').peekable();
         while let Some(word) = words.next() {
             let last = prose.last().map(|last| last.trim_end_matches("\x1b[0m"));
-            let is_introduced = last.is_some_and(introduces);
+            let is_introduced = last.is_some_and(introduces_command);
             if !is_introduced || !begins_command(word, words.peek().copied()) {
                 prose.push(word);
                 continue;
@@ -39,7 +39,7 @@ pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> St
             lines.push(wrap_line(&prose.join(" "), indent, width));
             let command = command.join(" ");
             let command = command.trim_end_matches([',', ';']);
-            lines.push(command_line(command, indent + 2, width));
+            lines.push(indent_command(command, indent + 2, width));
             prose.clear();
             if words.peek().is_some() {
                 // The words after the command continue the sentence.
@@ -54,14 +54,15 @@ pub(super) fn wrap_commands_apart(text: &str, indent: usize, width: usize) -> St
 }
 
 /// Returns a command as one unbroken line, indented by `indent` spaces, or by fewer if it would not fit.
-pub(super) fn command_line(command: &str, indent: usize, width: usize) -> String {
-    let fits = |blanks: &usize| blanks + columns(command) <= width;
-    let blanks = [indent, 4].into_iter().find(fits).unwrap_or(0);
+pub(super) fn indent_command(command: &str, indent: usize, width: usize) -> String {
+    let fits_width = |blanks: &usize| blanks + columns(command) <= width;
+    // An indentation of 4 is enough to set the command apart.
+    let blanks = [indent, 4].into_iter().find(fits_width).unwrap_or(0);
     format!("{}{command}", " ".repeat(blanks))
 }
 
 /// Returns true if a command may follow the word: it ends with a colon, but is not a label of prose such as "error:".
-fn introduces(word: &str) -> bool {
+fn introduces_command(word: &str) -> bool {
     word.ends_with(':')
         && !["error:", "warning:", "by:"]
             .iter()
@@ -82,39 +83,39 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
         return line.to_owned();
     }
     let mut wrapped = String::with_capacity(line.len() + 16);
-    let mut used = 0;
+    let mut line_width = 0;
     let mut has_words = false;
-    for (i, unit) in split_units(line, width.saturating_sub(indent))
+    for (unit_index, unit) in split_unbreakable_units(line, width.saturating_sub(indent))
         .iter()
         .enumerate()
     {
-        let needed = columns(unit);
-        if has_words && used + 1 + needed > width {
-            if needed == 0 {
+        let unit_width = columns(unit);
+        if has_words && line_width + 1 + unit_width > width {
+            if unit_width == 0 {
                 continue;
             }
             wrapped.truncate(wrapped.trim_end_matches(' ').len());
             wrapped.push('\n');
             wrapped.push_str(&" ".repeat(indent));
-            used = indent;
-        } else if i > 0 {
+            line_width = indent;
+        } else if unit_index > 0 {
             wrapped.push(' ');
-            used += 1;
+            line_width += 1;
         }
-        has_words |= needed > 0;
+        has_words |= unit_width > 0;
         let mut rest = unit.as_str();
         // A text without blanks, such as Japanese, may be broken between any two of its wide characters.
-        while columns(rest) > rest.chars().count() && used + columns(rest) > width {
-            let first = fitting_prefix(rest, width.saturating_sub(used));
+        while columns(rest) > rest.chars().count() && line_width + columns(rest) > width {
+            let first = fitting_prefix(rest, width.saturating_sub(line_width));
             if first.is_empty() {
                 break;
             }
             wrapped.extend([first, "\n", &" ".repeat(indent)]);
-            used = indent;
+            line_width = indent;
             rest = &rest[first.len()..];
         }
         wrapped.push_str(rest);
-        used += columns(rest);
+        line_width += columns(rest);
     }
     wrapped
 }
@@ -131,31 +132,31 @@ fn is_quantity(number: &str, unit: &str) -> bool {
 
 /// Splits a line into units that are not broken: commands of at most `max_command` columns, settings with their
 /// values, numbers with their units, and words.
-fn split_units(line: &str, max_command: usize) -> Vec<String> {
+fn split_unbreakable_units(line: &str, max_command: usize) -> Vec<String> {
     let words: Vec<_> = line.split(' ').collect();
     let mut units = Vec::new();
-    let mut at = 0;
-    while at < words.len() {
-        let is_command = words[at].trim_start_matches(['(', '"', '`']) == PROGRAM;
+    let mut first = 0;
+    while first < words.len() {
+        let is_command = words[first].trim_start_matches(['(', '"', '`']) == PROGRAM;
         let is_last = |word: &&str| word.ends_with([',', ';', ':', ')']);
-        let end = words[at..].iter().position(is_last);
-        let end = end.map_or(words.len(), |last| at + last + 1);
-        let whole = words[at..end].join(" ");
-        if is_command && columns(&whole) <= max_command {
-            units.push(whole);
-            at = end;
-        } else if words.get(at + 1) == Some(&"=") && at + 2 < words.len() {
-            units.push(words[at..at + 3].join(" "));
-            at += 3;
+        let end = words[first..].iter().position(is_last);
+        let end = end.map_or(words.len(), |last| first + last + 1);
+        let command = words[first..end].join(" ");
+        if is_command && columns(&command) <= max_command {
+            units.push(command);
+            first = end;
+        } else if words.get(first + 1) == Some(&"=") && first + 2 < words.len() {
+            units.push(words[first..first + 3].join(" "));
+            first += 3;
         } else if words
-            .get(at + 1)
-            .is_some_and(|next| is_quantity(words[at], next))
+            .get(first + 1)
+            .is_some_and(|next| is_quantity(words[first], next))
         {
-            units.push(words[at..at + 2].join(" "));
-            at += 2;
+            units.push(words[first..first + 2].join(" "));
+            first += 2;
         } else {
-            units.push(words[at].to_owned());
-            at += 1;
+            units.push(words[first].to_owned());
+            first += 1;
         }
     }
     units
@@ -214,10 +215,10 @@ mod tests {
 
     #[test]
     fn a_command_is_indented_as_far_as_it_fits() {
-        assert_eq!(command_line("codex login", 8, 20), "        codex login");
-        assert_eq!(command_line("codex login", 8, 18), "    codex login");
-        assert_eq!(command_line("codex login", 8, 11), "codex login");
-        assert_eq!(command_line("codex login", 8, 5), "codex login");
+        assert_eq!(indent_command("codex login", 8, 20), "        codex login");
+        assert_eq!(indent_command("codex login", 8, 18), "    codex login");
+        assert_eq!(indent_command("codex login", 8, 11), "codex login");
+        assert_eq!(indent_command("codex login", 8, 5), "codex login");
     }
 
     #[test]

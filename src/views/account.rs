@@ -260,6 +260,6 @@ pub(crate) fn warn_not_recorded(
 
 /// Pairs an account with its state at the current time.
 pub(crate) fn with_verdict(account: Account, context: &Context) -> (Account, Verdict) {
-    let verdict = state::judge(&account.entry, &context.now());
+    let verdict = state::compute_verdict(&account.entry, &context.now());
     (account, verdict)
 }

@@ -30,7 +30,7 @@ impl AccountReport<'_> {
             });
             return;
         };
-        for line in windows::format_lines(ui, quota, zone, &now) {
+        for line in windows::format_window_lines(ui, quota, zone, &now) {
             ui.prose(line);
         }
         if quota.windows.is_empty() && quota.spend_cap.is_none() {

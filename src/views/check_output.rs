@@ -40,7 +40,7 @@ pub(crate) fn show(ui: &Ui, check: &Check) {
         Some(Remedy::Advice(words)) => printable(words),
         Some(Remedy::Command(command)) => {
             ui.line(ui.paint(Style::Dim, format_args!("{blank}→ fix it with:")));
-            ui.line(ui.command_line(column + 2, &printable(command)));
+            ui.line(ui.indent_command(column + 2, &printable(command)));
             return;
         }
     };

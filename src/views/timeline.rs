@@ -6,7 +6,7 @@ use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
 use crate::quota::window::Observation;
 use crate::ui::Style;
-use crate::ui::text_width::without_middle;
+use crate::ui::text_width::elide_middle;
 use crate::views::account::label;
 use chrono::{Duration, Timelike};
 
@@ -22,7 +22,7 @@ pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
     let max_name_width = MAX_NAME_WIDTH.min(ui.width() / 3);
     let names: Vec<String> = rows
         .iter()
-        .map(|(account, _)| without_middle(&label(account), max_name_width).into_owned())
+        .map(|(account, _)| elide_middle(&label(account), max_name_width).into_owned())
         .collect();
     let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
     let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(3, 24);

@@ -2,9 +2,9 @@
 
 use super::error::SwitchError;
 use super::idle_login::IdleLogin;
-use super::plan::{SwitchPlan, plan};
+use super::plan::{SwitchPlan, plan_from_disk};
 use super::request::{DaemonPolicy, SwitchRequest};
-use super::switch_record::remember;
+use super::switch_record::record_last_switch;
 use crate::accounts::{LeaseError, LoginOwner, LoginToKeep, OwnerLocation, Profiles, SaveReport};
 use crate::codex::process::find_busy_conversations;
 use crate::codex::{AuthFile, AuthSnapshot, Daemon, Holder, Login, Program, daemon, find_codex};
@@ -61,7 +61,7 @@ pub(crate) fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchErro
 /// See [`SwitchError`], which also describes the login that is live then.
 pub(crate) fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchError> {
     // Checks once before anything, even a lock file, is written.
-    let first = plan(request)?;
+    let first = plan_from_disk(request)?;
     if !first.is_current {
         check_daemon(request)?;
     }
@@ -89,7 +89,7 @@ pub(crate) fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchE
             still_running: Vec::new(),
             unrecorded: None,
         };
-        if report.plan.is_current || replace(request, &profiles, &idle, &mut report)? {
+        if report.plan.is_current || replace_live_login(request, &profiles, &idle, &mut report)? {
             return Ok(report);
         }
         events::info!(
@@ -100,7 +100,7 @@ pub(crate) fn apply(request: &SwitchRequest<'_>) -> Result<SwitchReport, SwitchE
 
 /// Saves the live login and replaces it by the login of the target. Returns false and leaves the old
 /// login live if a Codex that was just started may renew the old login.
-fn replace(
+fn replace_live_login(
     request: &SwitchRequest<'_>,
     profiles: &Profiles,
     idle: &IdleLogin<'_>,
@@ -120,14 +120,14 @@ fn replace(
     }
     // The record is written before the file: a reader looks only at the homes that records name,
     // and the auth.json there decides which login is live.
-    let record = |owner| profiles.save_back(snapshot, login, owner, request.now);
-    record(if request.force_stale {
+    let record_owner = |owner| profiles.save_back(snapshot, login, owner, request.now);
+    record_owner(if request.force_stale {
         OwnerLocation::AssertedLive(request.codex_home)
     } else {
         OwnerLocation::Live(request.codex_home)
     })?;
-    if !idle.replace(snapshot)? {
-        record(OwnerLocation::Profile)?;
+    if !idle.replace_with(snapshot)? {
+        record_owner(OwnerLocation::Profile)?;
         return Ok(false);
     }
     events::info!("activated the login of {}", report.plan.profile);
@@ -174,7 +174,7 @@ fn record_switch(
     let from = idle.plan.from.as_ref();
     // A newer login of the same account is no switch.
     if !from.is_some_and(|from| from.is_same(request.to)) {
-        remember(request, from)?;
+        record_last_switch(request, from)?;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ pub(super) struct IdleLogin<'a> {
 
 impl<'a> IdleLogin<'a> {
     /// Locks the live login and plans the switch. Waits until no Codex can be renewing the login,
-    /// unless the plan leaves the login in place. Codex (0.169) asks the server before it takes the locks,
+    /// unless the plan leaves the login in place. Codex 0.169 asks the server before it takes the locks,
     /// and discards the answer if it then finds the login of another account. An idle daemon renews
     /// nothing.
     ///
@@ -88,7 +88,7 @@ impl<'a> IdleLogin<'a> {
 
     /// Replaces the login by one rename. Restores the old login and returns false if a Codex was started
     /// in that moment, which may have read the old login and whose renewal would then be lost.
-    pub(super) fn replace(&self, new: &AuthSnapshot) -> Result<bool, IoError> {
+    pub(super) fn replace_with(&self, new: &AuthSnapshot) -> Result<bool, IoError> {
         let path = self.codex_home.join(AUTH_JSON);
         atomic::write(&path, new.bytes.expose())?;
         match &self.live {

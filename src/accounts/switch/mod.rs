@@ -13,6 +13,6 @@ mod switch_record;
 
 pub(crate) use apply::{SwitchReport, apply, check_daemon};
 pub(crate) use error::SwitchError;
-pub(crate) use plan::{PlannedSave, SwitchPlan, plan};
+pub(crate) use plan::{PlannedSave, SwitchPlan, plan_from_disk};
 pub(crate) use request::{DaemonPolicy, SwitchRequest};
-pub(crate) use switch_record::{SwitchFile, read_last, read_previous};
+pub(crate) use switch_record::{SwitchFile, read_last_switch, read_previous_account};

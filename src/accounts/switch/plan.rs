@@ -47,9 +47,9 @@ pub(crate) fn plan_switch(
     profiles: &[Profile],
     request: &SwitchRequest<'_>,
 ) -> Result<SwitchPlan, SwitchError> {
-    let profile_of = |account: &Identity| find_own_profile(profiles, account);
+    let find_profile_of = |account: &Identity| find_own_profile(profiles, account);
     let from = live.login().map(|l| l.identity.clone());
-    let target = profile_of(request.to)?;
+    let target = find_profile_of(request.to)?;
     let is_current = from.as_ref().is_some_and(|from| from.is_same(request.to));
     let mut plan = SwitchPlan {
         profile: target.map(|p| p.name.clone()).unwrap_or_default(),
@@ -72,7 +72,7 @@ pub(crate) fn plan_switch(
     let Some(target) = target else {
         return Err(SwitchError::NoProfile(request.to.clone()));
     };
-    check_login(target)?;
+    check_usable_login(target)?;
     check_other_homes(target, is_outdated, request)?;
     plan.is_stale = target.is_stale();
     if plan.is_stale && !request.force_stale {
@@ -82,7 +82,7 @@ pub(crate) fn plan_switch(
     match live {
         AuthFile::Present(snapshot) => match &snapshot.login {
             Some(login) => {
-                let profile_of_live = profile_of(&login.identity)?;
+                let profile_of_live = find_profile_of(&login.identity)?;
                 let outcome = predict_save_outcome(profile_of_live, snapshot, login);
                 let profile = profile_of_live.map(|p| p.name.clone());
                 plan.save_back = Some(PlannedSave { profile, outcome });
@@ -96,7 +96,7 @@ pub(crate) fn plan_switch(
 }
 
 /// Checks that the target's profile has a login that this machine may use.
-fn check_login(target: &Profile) -> Result<(), SwitchError> {
+fn check_usable_login(target: &Profile) -> Result<(), SwitchError> {
     let profile = target.name.clone();
     if let Some(account) = target.other_account().cloned() {
         return Err(SwitchError::OtherAccount { profile, account });
@@ -107,14 +107,15 @@ fn check_login(target: &Profile) -> Result<(), SwitchError> {
     if target.file.owner == LoginOwner::Moved {
         return Err(LeaseError::Moved(profile).into());
     }
-    target.login().map(drop).ok_or_else(|| {
-        let reason = match &target.auth {
-            AuthFile::Missing => "missing".into(),
-            AuthFile::Unreadable { reason, .. } => reason.clone(),
-            AuthFile::Present(_) => "without one".into(),
-        };
-        SwitchError::NoLogin { profile, reason }
-    })
+    if target.login().is_some() {
+        return Ok(());
+    }
+    let reason = match &target.auth {
+        AuthFile::Missing => "missing".into(),
+        AuthFile::Unreadable { reason, .. } => reason.clone(),
+        AuthFile::Present(_) => "without one".into(),
+    };
+    Err(SwitchError::NoLogin { profile, reason })
 }
 
 /// Fails if the target is live in another Codex home, or may be live in a Codex home that cannot be read.
@@ -160,7 +161,7 @@ fn check_other_homes(
 ///
 /// # Errors
 /// See [`SwitchError`].
-pub(crate) fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
+pub(crate) fn plan_from_disk(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
     let profiles = Profiles::of(request.manager_home);
     let all = profiles.list()?.into_iter();

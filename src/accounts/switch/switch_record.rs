@@ -33,15 +33,15 @@ impl SwitchFile {
     /// canonical.
     fn previous_account_in(&self, home: &Path) -> Option<&Identity> {
         // Files of older versions have no `home`, because these versions know only one home.
-        let is_same_home = self.home.as_deref().is_none_or(|noted| noted == home);
-        let last = self.previous.as_ref().filter(|_| is_same_home);
-        self.homes.get(home).or(last)
+        let is_same_home = self.home.as_deref().is_none_or(|recorded| recorded == home);
+        let last_previous = self.previous.as_ref().filter(|_| is_same_home);
+        self.homes.get(home).or(last_previous)
     }
 }
 
 impl Document for SwitchFile {}
 
-fn state_path(manager_home: &Path) -> PathBuf {
+fn switch_file_path(manager_home: &Path) -> PathBuf {
     manager_home.join("profiles").join(FILE_NAME)
 }
 
@@ -49,11 +49,11 @@ fn state_path(manager_home: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The record is unreadable or was written by a newer version.
-pub(crate) fn read_previous(
+pub(crate) fn read_previous_account(
     manager_home: &Path,
     codex_home: &Path,
 ) -> Result<Option<Identity>, ProfileError> {
-    let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
+    let file = document::read::<SwitchFile>(&switch_file_path(manager_home))?.good();
     let home = codex_home.canonical_or_self();
     Ok(file.and_then(|file| file.previous_account_in(&home).cloned()))
 }
@@ -62,27 +62,27 @@ pub(crate) fn read_previous(
 ///
 /// # Errors
 /// The record is unreadable or was written by a newer version.
-pub(crate) fn read_last(
+pub(crate) fn read_last_switch(
     manager_home: &Path,
     codex_home: &Path,
 ) -> Result<Option<SwitchFile>, ProfileError> {
-    let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
+    let file = document::read::<SwitchFile>(&switch_file_path(manager_home))?.good();
     let home = codex_home.canonical_or_self();
     Ok(file.filter(|file| file.home.as_ref() == Some(&home)))
 }
 
 /// Records the switch to `request.to`, from the account `from`, if one was live.
-pub(super) fn remember(
+pub(super) fn record_last_switch(
     request: &SwitchRequest<'_>,
     from: Option<&Identity>,
 ) -> Result<(), ProfileError> {
     let change = |file: &mut SwitchFile| {
         let home = request.codex_home.canonical_or_self();
         // Keeps the entry that an older version wrote for another home.
-        if let (Some(noted), Some(who)) = (&file.home, &file.previous) {
+        if let (Some(recorded_home), Some(account)) = (&file.home, &file.previous) {
             file.homes
-                .entry(noted.clone())
-                .or_insert_with(|| who.clone());
+                .entry(recorded_home.clone())
+                .or_insert_with(|| account.clone());
         }
         // If no account was live before this switch, the earlier previous account stays.
         file.previous = from.or(file.previous_account_in(&home)).cloned();
@@ -95,6 +95,6 @@ pub(super) fn remember(
         file.at = Some(request.now);
     };
     let lock = request.manager_home.canonical_or_self().join(".lock");
-    document::update(&state_path(request.manager_home), &lock, change)?;
+    document::update(&switch_file_path(request.manager_home), &lock, change)?;
     Ok(())
 }

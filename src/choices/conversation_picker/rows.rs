@@ -10,7 +10,7 @@ use crate::error::{CommandError, Result};
 use crate::io::lock;
 use crate::ui::Style;
 use crate::ui::picker::{PickerItem, PickerScope};
-use crate::ui::text_width::without_end;
+use crate::ui::text_width::elide_end;
 use crate::views::account::{first_login, printable, short_id, shown_title};
 use crate::views::age::age_text;
 use std::cmp::Reverse;
@@ -189,9 +189,9 @@ impl OfferedConversation {
             id: self.thread.id.clone(),
             columns: vec![
                 (Style::Dim, age),
-                (style, without_end(&title, TITLE_WIDTH).into_owned()),
-                (Style::Dim, without_end(&project, NAME_WIDTH).into_owned()),
-                (Style::Dim, without_end(&account, NAME_WIDTH).into_owned()),
+                (style, elide_end(&title, TITLE_WIDTH).into_owned()),
+                (Style::Dim, elide_end(&project, NAME_WIDTH).into_owned()),
+                (Style::Dim, elide_end(&account, NAME_WIDTH).into_owned()),
                 (Style::Dim, self.badges()),
             ],
             search: format!("{title} {project} {account} {}", self.thread.git_branch),
@@ -202,7 +202,7 @@ impl OfferedConversation {
         let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
         let id = short_id(&self.thread.id);
         let title = self.title();
-        let title = without_end(&title, TITLE_WIDTH);
+        let title = elide_end(&title, TITLE_WIDTH);
         format!("{}  {age:>6}  {title}", printable(id))
     }
 }

@@ -138,7 +138,7 @@ impl HitRow<'_> {
             lines.push(wrap(6, format!("      {text}")));
         }
         // A separate line that is never wrapped, so that the user can copy the command.
-        lines.push(ui.command_line(4, &self.format_command()));
+        lines.push(ui.indent_command(4, &self.format_command()));
         lines.join("\n") + "\n"
     }
 

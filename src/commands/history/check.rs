@@ -11,7 +11,7 @@ use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::steps::home_checks::require_codex_home;
 use crate::ui::Style;
-use crate::ui::text_width::{columns, without_end};
+use crate::ui::text_width::{columns, elide_end};
 use crate::views::account::{labels_by_workspace, printable, unique_short_id};
 use clap::Args;
 use std::collections::HashMap;
@@ -181,11 +181,11 @@ impl FindingList<'_> {
         if !detail.is_empty() {
             let most = room_after(&line).saturating_sub(GAP + MIN_TITLE);
             let width = detail_width.max(columns(detail)).min(most);
-            let detail = without_end(detail, width);
+            let detail = elide_end(detail, width);
             let blanks = " ".repeat(width.saturating_sub(columns(&detail)));
             line.extend(["  ", &detail, &blanks]);
         }
-        let title = without_end(&title, room_after(&line).max(MIN_TITLE));
+        let title = elide_end(&title, room_after(&line).max(MIN_TITLE));
         format!("{line}  {title}").trim_end().to_owned()
     }
 
@@ -280,7 +280,7 @@ impl FindingList<'_> {
         ));
         for finding in findings.iter().take(self.max_shown) {
             for line in format!("  {}", describe(finding)).lines() {
-                ui.line(without_end(line, ui.width()));
+                ui.line(elide_end(line, ui.width()));
             }
         }
         if findings.len() > self.max_shown {

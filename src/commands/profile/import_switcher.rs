@@ -1,7 +1,7 @@
 //! `profile import --from SWITCHER`: saves the logins that another account switcher keeps.
 
 use crate::accounts::profile::{LoginCopy, Profile};
-use crate::accounts::profile_ops::{default_name, plan_save};
+use crate::accounts::profile_ops::{derive_default_name, plan_save};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switchers::{Switcher, SwitcherLogin};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
@@ -151,7 +151,7 @@ fn plan_import(
     {
         return Ok((preferred.to_owned(), plan.outcome));
     }
-    let name = default_name(saved, &login.identity)?;
+    let name = derive_default_name(saved, &login.identity)?;
     let plan = plan_save(saved, &name, (snapshot, login), LoginCopy::Ordinary)?;
     Ok((name, plan.outcome))
 }

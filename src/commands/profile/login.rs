@@ -1,7 +1,7 @@
 //! `profile login`: lets Codex sign in in an empty home and saves the login as a profile.
 
 use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, LoginHomeContent};
-use crate::accounts::profile_ops::check_name;
+use crate::accounts::profile_ops::check_profile_name;
 use crate::codex::{login_lock, sign_in};
 use crate::commands::profile::login_age::signed_in_at;
 use crate::commands::profile::records::record_saved_login;
@@ -39,7 +39,7 @@ pub(super) struct LoginArgs {
 
 impl LoginArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
-        check_name(&self.name)?;
+        check_profile_name(&self.name)?;
         check_logins_allowed(context, &[context.manager_home()])?;
         let program = context.find_codex().map_err(|e| {
             CommandError::failed("cannot sign in without Codex")
@@ -62,7 +62,7 @@ impl LoginArgs {
         }
         // `codex login` in the Codex home would replace the live login, and `codex logout` revokes it on the server
         // (0.169).
-        let home = LoginHome::new(
+        let home = LoginHome::create(
             context.manager_home(),
             &self.name,
             context.codex_home(),
@@ -73,7 +73,7 @@ impl LoginArgs {
             .map_err(|e| {
                 CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
             });
-        let new_login = home.finish(
+        let new_login = home.adopt_and_remove(
             context.manager_home(),
             context.local_now(),
             login_lock::REFRESH_TIMEOUT,
@@ -216,7 +216,7 @@ fn no_login_error(ended: ForegroundExit) -> CommandError {
 
 /// Saves the logins of finished sign-ins for which the command was killed before it saved them.
 pub(super) fn recover(context: &Context) -> Result<()> {
-    let recovered = new_login::recover(
+    let recovered = new_login::recover_login_homes(
         context.manager_home(),
         context.local_now(),
         login_lock::REFRESH_TIMEOUT,

@@ -57,7 +57,7 @@ impl ProfileRemoveArgs {
                 ));
             } else {
                 confirm_purge(&profile, context, &profiles, &logins)?;
-                purged = profiles.purge(&profile)?;
+                purged = profiles.purge_profile(&profile)?;
                 ui.prose(format_args!(
                     "deleted {name} permanently: {}",
                     pluralize(purged, "folder")
@@ -73,7 +73,7 @@ impl ProfileRemoveArgs {
                 return Err(CommandError::refused("the profile was not removed")
                     .hint("nothing was changed; to remove it without a question, add --yes"));
             }
-            let place = profiles.remove(&profile, context.local_now())?;
+            let place = profiles.move_to_trash(&profile, context.local_now())?;
             ui.prose(format_args!("moved {name} to the trash"));
             ui.note(format_args!(
                 "undo with: codex-manager profile undo {}",

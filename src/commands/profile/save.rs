@@ -1,7 +1,7 @@
 //! `profile save`: saves the live login, or one from a file, as a profile.
 
 use crate::accounts::profile::LoginCopy;
-use crate::accounts::profile_ops::{SavePlan, default_name, plan_save};
+use crate::accounts::profile_ops::{SavePlan, derive_default_name, plan_save};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::source;
 use crate::choices::archive_choice::find_archive;
@@ -53,7 +53,9 @@ impl SaveArgs {
         let profiles = context.profiles();
         let (mut snapshot, mut login) = self.read_source_login(context)?;
         let copy = match &self.from {
-            Some(from) if profiles.is_own_file(&context.env.absolute(from), &login.identity)? => {
+            Some(from)
+                if profiles.is_saved_auth(&context.env.absolute(from), &login.identity)? =>
+            {
                 LoginCopy::Owner
             }
             _ => LoginCopy::Ordinary,
@@ -62,7 +64,7 @@ impl SaveArgs {
         let saved = profiles.list()?;
         let name = match &self.name {
             Some(name) => name.clone(),
-            None => default_name(&saved, &login.identity)?,
+            None => derive_default_name(&saved, &login.identity)?,
         };
         let mut plan = plan_save(&saved, &name, (&snapshot, &login), copy)?;
         let mut outcome = Outcome::Done;
@@ -112,7 +114,7 @@ impl SaveArgs {
             }
             Some(from) => context.env.absolute(from),
         };
-        let snapshot = source::read(&path).map_err(|e| {
+        let snapshot = source::read_auth_or_archive(&path).map_err(|e| {
             let mut error = CommandError::from(e);
             if self.from.is_some() {
                 error.hints = vec![OTHER_FILE.into()];

@@ -33,7 +33,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
     let example = "codex-manager status ACCOUNT --history";
     let account_entry = find_account_or_live(text, example, context)?.entry;
     let file = observations::load(context.manager_home(), &account_entry.identity)?;
-    let histories = file.window_histories();
+    let histories = file.build_window_histories();
     let shifts: Vec<_> = histories
         .iter()
         .flat_map(WindowHistory::reset_shifts)
@@ -201,7 +201,7 @@ pub(super) fn note_moved_resets(report: &StatusReport, context: &Context) -> Res
         return Ok(());
     };
     let file = observations::load(context.manager_home(), identity)?;
-    for history in file.window_histories() {
+    for history in file.build_window_histories() {
         for moved in history
             .reset_shifts()
             .filter(|m| m.after.observed_at == seen.observed_at)

@@ -107,7 +107,7 @@ pub(super) fn show(
             }
             let (mut plan, state) = plan::plan(&plan_flags.request(config, replica))?;
             let records = branches::collect_records(&plan, &state);
-            let branch_conflicts = branches::find_conflicts(&config.local, &records);
+            let branch_conflicts = branches::find_undecided_conflicts(&config.local, &records);
             plan.conflicts.extend(branch_conflicts);
             show_plan(context, config, &plan, shutdown_args, command)
         },

@@ -127,7 +127,7 @@ impl ResolveArgs {
             let versions = decided.versions();
             OpenDecision::ConflictCopy(copy, versions)
         });
-        let branches = branches::find_open(&config.local, &branch_records).into_iter();
+        let branches = branches::find_undecided(&config.local, &branch_records).into_iter();
         let branches = branches.map(OpenDecision::Branch);
         let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
         let apply = |what: &str, decision: &OpenDecision, keep| {
@@ -227,7 +227,7 @@ impl ResolveArgs {
                 }
                 OpenDecision::ConflictCopy(copy, versions) => forks.push(ConflictCopyJson {
                     name: copy.name.clone(),
-                    conversation: copy.conversation().to_owned(),
+                    conversation: copy.conversation_label().to_owned(),
                     bytes: copy.local.or(copy.remote).map_or(0, |stat| stat.size),
                     versions: versions.as_ref().map(|of| VersionsJson::of(of, context)),
                 }),
@@ -257,7 +257,7 @@ impl ResolveArgs {
                 "codex-manager sync resolve {what} --keep {}",
                 keep.unwrap_or_default()
             );
-            ui.line(ui.command_line(2, &command));
+            ui.line(ui.indent_command(2, &command));
         }
         for decision in open {
             if let OpenDecision::Branch(branch) = decision {
@@ -419,7 +419,7 @@ impl ReplicaContext<'_> {
         let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;
         let resolutions = identity::read_remote_manifests(config, &state)?.resolutions;
-        branch.decide(keep, &config.local, replica, &mut state, &resolutions)?;
+        branch.record_decision(keep, &config.local, replica, &mut state, &resolutions)?;
         update_codex_index(self.context, config, replica)?;
         Ok(DecisionOutcome::default())
     }

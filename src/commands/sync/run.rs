@@ -193,7 +193,7 @@ impl RunArgs {
             error = update_codex_index(context, config, replica).err();
         }
         // Now both branches are on this machine.
-        let open = branches::find_conflicts(&config.local, &records);
+        let open = branches::find_undecided_conflicts(&config.local, &records);
         log_conflicts(&open);
         plan.conflicts.extend(open);
         Ok(SyncedRound {

@@ -167,7 +167,7 @@ pub(crate) fn add_single_files(
         let copies = ConflictCopies::read(&folder, &folder)?;
         for copy in copies.all.values().filter(|copy| copy.local.is_some()) {
             let path = copies.folders.path(Side::Local, &copy.name);
-            let name = PathBuf::from(format!("{}.jsonl", copy.conversation()));
+            let name = PathBuf::from(format!("{}.jsonl", copy.conversation_label()));
             if let Some(file) = RolloutName::parse(&name) {
                 search.add_file(
                     CopyPlace::for_file(&path, CopyPlaceKind::ConflictCopy),

@@ -97,7 +97,7 @@ impl CooldownFile {
         if profile.file.plan.is_some() {
             entry.plan.clone_from(&profile.file.plan);
         }
-        let known_since = entry.expired_since();
+        let known_since = entry.refused_or_observed_at();
         let renewed = profile.newest().renewed_at();
         entry.login = match (profile.file.owner, entry.login) {
             _ if profile.damaged.is_some() => LoginState::Unknown,
@@ -150,7 +150,7 @@ impl CooldownFile {
             && implies_quota_end(metadata)
         {
             let observation = legacy::exhausted_observation(ended, next);
-            self.entry(identity).observe(observation);
+            self.entry(identity).add_observation(observation);
         }
     }
 
@@ -168,7 +168,7 @@ impl CooldownFile {
             let at = metadata.windows_observed_at.unwrap_or(metadata.created_at);
             let windows = metadata.windows.clone();
             let observation = Observation::new(QuotaSource::Archive, at, windows);
-            self.entry(&identity).observe(observation);
+            self.entry(&identity).add_observation(observation);
         }
         if exists {
             // The home was signed in to the account when it was backed up.

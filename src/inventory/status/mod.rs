@@ -164,7 +164,7 @@ fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &
     }
     let stored = report.identity.as_ref().and_then(|who| cooldown.find(who));
     if let Some(observation) = &mut report.observation {
-        observation.inherit_resets(stored.and_then(|entry| entry.observation.as_ref()));
+        observation.inherit_reset_credits(stored.and_then(|entry| entry.observation.as_ref()));
     }
     if report.plan.is_none() {
         report.plan = stored.and_then(|entry| entry.plan.clone());
@@ -200,7 +200,7 @@ pub(crate) fn record(
     let ((), warnings) = cooldown::update(manager_home, now, zone, |known| {
         if let Some(observation) = fresh {
             known.entry(identity).remove_future_observations(now);
-            known.entry(identity).observe(observation.clone());
+            known.entry(identity).add_observation(observation.clone());
         }
         if let Some(at) = used_at {
             known.record_use(identity, at);

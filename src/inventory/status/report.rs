@@ -2,7 +2,7 @@
 
 use crate::codex::{CredentialStore, Identity, ProbeFailure};
 use crate::io::Timestamp;
-use crate::quota::state::judge;
+use crate::quota::state::compute_verdict;
 use crate::quota::{AccountEntry, LoginState, Observation};
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ impl StatusReport {
     pub(crate) fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
         let mut entry = AccountEntry::new(self.identity.clone()?);
         entry.observation.clone_from(&self.observation);
-        judge(&entry, now).next_available_at
+        compute_verdict(&entry, now).next_available_at
     }
 }
 

@@ -295,7 +295,7 @@ mod tests {
             window(300, 12.0, "2026-12-01T00:00:00Z"),
             window(10_080, 91.0, MONDAY),
         ]);
-        known.entry(&alice).observe(both.clone());
+        known.entry(&alice).add_observation(both.clone());
         let at_time = |known: &CooldownFile, now: &str| {
             stored_observation(known, Some(&alice), &at(now).to_utc())
         };
@@ -309,7 +309,7 @@ mod tests {
 
         let mut known = CooldownFile::default();
         let first = observation(vec![window(300, 12.0, "2026-11-20T14:00:00Z")]);
-        known.entry(&alice).observe(first);
+        known.entry(&alice).add_observation(first);
         assert!(at_time(&known, NOW).is_some(), "no weekly window");
         assert_eq!(at_time(&known, "2026-11-20T14:00:00Z"), None);
     }

@@ -41,8 +41,8 @@ pub(crate) fn check_same_account(
         Some(live) if !live.identity.is_same(archived) && !request.may_switch_account => {
             let profiles = Profiles::of(request.manager_home);
             Err(RestoreError::AnotherAccount {
-                archive: profiles.label(archived),
-                live: profiles.label(&live.identity),
+                archive: profiles.describe_account(archived),
+                live: profiles.describe_account(&live.identity),
             })
         }
         _ => Ok(()),

@@ -56,7 +56,7 @@ impl AuthJsonState {
     ) -> Result<Option<PathBuf>, IoError> {
         match (self, self.bytes()) {
             (_, Some(bytes)) => profiles.quarantine_bytes(bytes).map(Some),
-            (Self::NotAFile, None) => profiles.quarantine_copy(path, now),
+            (Self::NotAFile, None) => profiles.copy_to_quarantine(path, now),
             (Self::File(_), None) => Ok(None),
         }
     }

@@ -136,7 +136,7 @@ fn choose_login(
     let profile = match profiles.find(&login.identity)? {
         Some(profile) => Some(profile),
         // Records about an account outlive its profile.
-        None => profiles.recall_removed(login.identity.email.as_str(), &login),
+        None => profiles.recall_removed_profile(login.identity.email.as_str(), &login),
     };
     let profile = profile.as_ref();
     let same = |s: &&AuthSnapshot| {
@@ -144,7 +144,7 @@ fn choose_login(
         archived.is_some_and(|l| l.identity.is_same(&login.identity))
     };
     let of_profile = profile.and_then(Profile::snapshot);
-    let decision = login_selection::choose(
+    let decision = login_selection::select_login(
         request.auth,
         &LoginCandidates {
             live: live.snapshot().filter(same),

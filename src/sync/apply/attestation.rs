@@ -27,11 +27,11 @@ pub(super) fn attest_unlisted(
     own: &mut BTreeMap<String, ManifestEntry>,
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
-    let is_own = |last: &SyncedFile| {
+    let is_listed = |last: &SyncedFile| {
         let entry = own.get(&last.remote.path);
         entry.is_some_and(|entry| matches_last_sync(entry, last))
     };
-    let unattested = state.files.iter().filter(|(_, last)| !is_own(last));
+    let unattested = state.files.iter().filter(|(_, last)| !is_listed(last));
     let mut unattested: Vec<String> = unattested.map(|(key, _)| key.clone()).collect();
     if unattested.is_empty() {
         return Ok(());
@@ -59,7 +59,7 @@ pub(super) fn attest_unlisted(
             continue;
         }
         request.check_interrupt()?;
-        let entry = match verify_remote(last, config) {
+        let entry = match build_verified_entry(last, config) {
             // The file was removed in the meantime; the next run checks again.
             Err(e) if e.is_not_found() => None,
             entry => entry?,
@@ -72,13 +72,13 @@ pub(super) fn attest_unlisted(
 }
 
 /// Removes the entries of plain files whose digest differs from the one at the last sync. Other machines would wait for
-/// these former versions.
+/// the replaced versions that these entries list.
 pub(super) fn remove_replaced(files: &mut BTreeMap<String, ManifestEntry>, state: &SyncState) {
     files.retain(|path, entry| {
-        let last = state.files.get(path).and_then(|last| last.contents);
+        let synced_contents = state.files.get(path).and_then(|last| last.contents);
         rollouts::key(path).is_some()
             || line_merge::is_mergeable(path)
-            || last.is_none_or(|(_, digest)| digest == entry.digest)
+            || synced_contents.is_none_or(|(_, digest)| digest == entry.digest)
     });
 }
 
@@ -103,13 +103,13 @@ pub(super) fn select_published_entries(
         !state.files.contains_key(key.as_deref().unwrap_or(path))
             && config.cloud.join(path).symlink_metadata().is_err()
     });
-    let Some(first) = missing.next() else {
+    let Some(first_missing) = missing.next() else {
         return Ok(entries);
     };
     let others = identity::read_remote_manifests(config, state)?;
-    let own = state.files.keys().chain(state.deleted.keys());
-    let known: BTreeSet<String> = own.map(|key| manifest::fold_name(key)).collect();
-    for path in std::iter::once(first).chain(missing) {
+    let recorded_keys = state.files.keys().chain(state.deleted.keys());
+    let known: BTreeSet<String> = recorded_keys.map(|key| manifest::fold_name(key)).collect();
+    for path in std::iter::once(first_missing).chain(missing) {
         let key = manifest::folded_key(path);
         if !known.contains(&key) && others.deletions(&key).next().is_none() {
             entries.remove(path);
@@ -120,9 +120,9 @@ pub(super) fn select_published_entries(
 
 /// Returns true for a version of a conversation that is longer than the text of the last sync.
 fn exceeds_synced_text(path: &str, entry: &ManifestEntry, state: &SyncState) -> bool {
-    let last = rollouts::key(path).and_then(|key| state.files.get(&key)?.contents);
+    let synced_contents = rollouts::key(path).and_then(|key| state.files.get(&key)?.contents);
     // The size of a compressed file says nothing about its text.
-    !path.ends_with(rollout::ZST) && last.is_some_and(|(len, _)| entry.size > len)
+    !path.ends_with(rollout::ZST) && synced_contents.is_some_and(|(len, _)| entry.size > len)
 }
 
 /// Returns the name, size and mtime in nanoseconds of each incomplete manifest. The next run compares these texts to
@@ -133,7 +133,7 @@ fn describe_incomplete_manifests(
 ) -> Result<Vec<String>, IoError> {
     let mut incomplete = Vec::new();
     for name in &others.incomplete {
-        let path = manifest::path_of_name(&config.cloud, name);
+        let path = manifest::path_of_file(&config.cloud, name);
         if let Some(Stat { size, mtime_ns }) = Stat::read(&path)? {
             incomplete.push(format!("{name} {size} {mtime_ns}"));
         }
@@ -146,7 +146,7 @@ fn describe_incomplete_manifests(
 /// recorded a version that it never wrote. Such an entry becomes the version that the cloud folder has. If the cloud
 /// folder has none of the recorded versions, the entry stays, and the function returns the earlier versions of the
 /// file, which the cloud client may still deliver.
-pub(super) fn match_cloud_folder(
+pub(super) fn correct_unwritten_entries(
     files: &mut BTreeMap<String, ManifestEntry>,
     earlier: Vec<(String, ManifestEntry)>,
     cloud: &Path,
@@ -157,26 +157,26 @@ pub(super) fn match_cloud_folder(
     }
     let mut undelivered = Vec::new();
     for (path, versions) in by_path {
-        let Some(last) = files.get_mut(&path) else {
+        let Some(recorded) = files.get_mut(&path) else {
             continue;
         };
-        let full = cloud.join(&path);
+        let full_path = cloud.join(&path);
         // A file that cannot be read matches no version.
-        let size = Stat::read(&full).ok().flatten().map(|stat| stat.size);
+        let size = Stat::read(&full_path).ok().flatten().map(|stat| stat.size);
         let has_size = |entry: &ManifestEntry| size == Some(entry.size);
-        if has_size(last) && !versions.iter().any(has_size) {
+        if has_size(recorded) && !versions.iter().any(has_size) {
             continue;
         }
-        let may_match = has_size(last) || versions.iter().any(has_size);
+        let may_match = has_size(recorded) || versions.iter().any(has_size);
         // Sizes tell most versions apart, so the content is read only if a size is equal.
         let digest = may_match
-            .then(|| contents::read_raw_digest(&full).ok())
+            .then(|| contents::read_raw_digest(&full_path).ok())
             .flatten();
-        if Some(last.digest) == digest {
+        if Some(recorded.digest) == digest {
             continue;
         }
-        match versions.iter().find(|w| Some(w.digest) == digest) {
-            Some(found) => *last = found.clone(),
+        match versions.iter().find(|entry| Some(entry.digest) == digest) {
+            Some(found) => *recorded = found.clone(),
             None => undelivered.extend(versions.into_iter().map(|entry| (path.clone(), entry))),
         }
     }
@@ -190,9 +190,9 @@ fn matches_last_sync(entry: &ManifestEntry, last: &SyncedFile) -> bool {
     entry.size == last.remote.stat.size && digest.is_none_or(|digest| digest == entry.digest)
 }
 
-/// Returns an entry for the remote file if the file is complete and both sides are unchanged since the last sync. Sets
-/// `last.contents` if it was unknown and both sides have the same text.
-fn verify_remote(
+/// Builds an entry for the remote file. Returns `None` if the file is incomplete, or if a side changed since the last
+/// sync. Sets `last.contents` if it was unknown and both sides have the same text.
+fn build_verified_entry(
     last: &mut SyncedFile,
     config: &SyncConfig,
 ) -> Result<Option<ManifestEntry>, IoError> {
@@ -201,17 +201,17 @@ fn verify_remote(
     if !last.is_unchanged(config)? {
         return Ok(None);
     }
-    let text = |path: &Path| contents::read_text_digest(path).at("read", path);
-    let is_packed = last.remote.path.ends_with(rollout::ZST);
-    let raw = match last.contents {
-        Some((len, digest)) if !is_packed && len == last.remote.stat.size => digest,
+    let read_text = |path: &Path| contents::read_text_digest(path).at("read", path);
+    let is_compressed = last.remote.path.ends_with(rollout::ZST);
+    let raw_digest = match last.contents {
+        Some((len, digest)) if !is_compressed && len == last.remote.stat.size => digest,
         _ => contents::read_raw_digest(&remote).at("read", &remote)?,
     };
     if last.contents.is_none() {
-        let found = text(&remote)?;
-        if found == text(&local)? {
-            last.contents = Some(found);
-        } else if contents::torn_reason(&remote, ContentFormat::Any)
+        let remote_text = read_text(&remote)?;
+        if remote_text == read_text(&local)? {
+            last.contents = Some(remote_text);
+        } else if contents::find_tear(&remote, ContentFormat::Any)
             .at("read", &remote)?
             .is_some()
         {
@@ -222,7 +222,7 @@ fn verify_remote(
     Ok(last.is_unchanged(config)?.then_some(ManifestEntry {
         size: last.remote.stat.size,
         mtime_ns: last.local.stat.mtime_ns,
-        digest: raw,
+        digest: raw_digest,
     }))
 }
 
@@ -253,7 +253,7 @@ mod tests {
             }
             let mut files = BTreeMap::from([("a".to_owned(), version("new"))]);
             let earlier = ["older", "old"].map(|text| ("a".to_owned(), version(text)));
-            let left = match_cloud_folder(&mut files, earlier.to_vec(), cloud.path());
+            let left = correct_unwritten_entries(&mut files, earlier.to_vec(), cloud.path());
             assert_eq!(files["a"], version(expected), "{remote:?}");
             assert_eq!(left, earlier[..undelivered], "{remote:?}");
         }

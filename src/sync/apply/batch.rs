@@ -9,7 +9,7 @@ use super::copying::{PlacedFile, StagedCopy};
 use super::error::{ApplyError, StepFailure};
 use super::report::ApplyReport;
 use super::run::ApplyRun;
-use super::targets::{NewFolders, prepare_folder, prepare_place, rename_new};
+use super::targets::{NewFolders, clear_target_path, create_folders_above, rename_new};
 use crate::io::parallel::{self, ConsumerFailed};
 use crate::io::{atomic, limits, tree_sync};
 use crate::sync::plan::{CopyOp, Op, SyncStep};
@@ -28,19 +28,19 @@ const COPY_THREADS: usize = 16;
 
 /// Returns the steps at the beginning of `steps` that form one batch. Each of them only copies one file to a new path.
 /// Empty if the first step does anything else.
-pub(super) fn next_batch(steps: &[SyncStep]) -> &[SyncStep] {
+pub(super) fn select_next_batch(steps: &[SyncStep]) -> &[SyncStep] {
     let mut bytes = 0_u64;
     // A step of a large first sync would otherwise fail with EMFILE: each staged copy keeps its file open.
     let max_files = (limits::max_open_files() / 2).clamp(MAX_SMALL_BATCH_FILES, MAX_BATCH_FILES);
-    let fit = steps.iter().take(max_files).enumerate();
-    let fit = fit.take_while(|(index, step)| {
+    let candidates = steps.iter().take(max_files).enumerate();
+    let batch = candidates.take_while(|(index, step)| {
         bytes = bytes.saturating_add(step.bytes);
-        copy_of_new_file(step).is_some() && (*index == 0 || bytes <= MAX_BATCH_BYTES)
+        as_copy_to_new_path(step).is_some() && (*index == 0 || bytes <= MAX_BATCH_BYTES)
     });
-    &steps[..fit.count()]
+    &steps[..batch.count()]
 }
 
-fn copy_of_new_file(step: &SyncStep) -> Option<&CopyOp> {
+fn as_copy_to_new_path(step: &SyncStep) -> Option<&CopyOp> {
     match step.ops.as_slice() {
         [Op::Copy(copy)] if copy.over.is_none() => Some(copy),
         _ => None,
@@ -54,27 +54,27 @@ struct NamedFile {
 }
 
 impl ApplyRun<'_> {
-    /// Applies the steps of one [`next_batch`]; `first` is the index of the first step in the plan. After an
-    /// interruption, every file that has its final name is durable and recorded. If syncing a folder or writing the
+    /// Applies the steps of one batch; `first_index` is the index of the first step in the plan. After an interruption,
+    /// every file that has its final name is durable and recorded. If syncing a folder or writing the
     /// state fails, such a file may not be recorded; the next run finds both sides equal.
     pub(super) fn apply_batch(
         &mut self,
-        first: usize,
+        first_index: usize,
         steps: &[SyncStep],
         report: &mut ApplyReport,
     ) -> Result<(), ApplyError> {
-        let copies: Vec<&CopyOp> = steps.iter().filter_map(copy_of_new_file).collect();
+        let copies: Vec<&CopyOp> = steps.iter().filter_map(as_copy_to_new_path).collect();
         let mut outcome = Ok(());
         let is_small = copies.len() <= MAX_SMALL_BATCH_FILES;
-        let mut staged = self.stage_all(&copies, is_small)?;
-        let temps = staged.iter().flatten().map(|staged| staged.temp.path());
-        if !is_small && !tree_sync::sync_file_systems(temps) {
-            staged = sync_each(staged);
+        let mut results = self.stage_copies(&copies, is_small)?;
+        let temp_paths = results.iter().flatten().map(|staged| staged.temp.path());
+        if !is_small && !tree_sync::sync_file_systems(temp_paths) {
+            results = sync_each_copy(results);
         }
         // A full disk ends the run, but copies that are complete by then keep their names.
-        let staged = take_until_abort(staged, &mut outcome);
+        let results = take_until_abort(results, &mut outcome);
         // All ledger lines are durable before the first name: a file that no machine attests would stop other machines.
-        for ((step, copy), staged) in steps.iter().zip(&copies).zip(&staged) {
+        for ((step, copy), staged) in steps.iter().zip(&copies).zip(&results) {
             if let Ok(staged) = staged {
                 self.record_resolutions(step)?;
                 self.record_in_ledger(copy, &staged.entry)?;
@@ -82,24 +82,24 @@ impl ApplyRun<'_> {
             }
         }
         self.ledger.sync()?;
-        let named = staged.into_iter().map(|staged| self.publish_name(staged?));
-        let mut named = take_until_abort(named, &mut outcome);
-        self.sync_folders(&mut named, is_small, &mut outcome);
+        let named_files = results.into_iter().map(|staged| self.place_copy(staged?));
+        let mut named_files = take_until_abort(named_files, &mut outcome);
+        self.sync_folders(&mut named_files, is_small, &mut outcome);
         // The files have their names now, so an interruption is reported only after they are recorded.
         outcome = outcome.and_then(|()| self.request.check_interrupt());
-        for ((index, step), named) in (first..).zip(steps).zip(named) {
-            let recorded = named.and_then(|NamedFile { placed, .. }| {
+        for ((index, step), named_file) in (first_index..).zip(steps).zip(named_files) {
+            let recorded = named_file.and_then(|NamedFile { placed, .. }| {
                 self.placed = vec![placed];
                 self.record_step(step, report)
             });
-            report.add(index, step, recorded)?;
+            report.add_result(index, step, recorded)?;
         }
         outcome
     }
 
     /// Copies the files to temp files beside their targets, and returns the results in the order of `copies`. The temp
     /// files of a small batch are durable on return.
-    fn stage_all(
+    fn stage_copies(
         &self,
         copies: &[&CopyOp],
         is_small: bool,
@@ -121,18 +121,18 @@ impl ApplyRun<'_> {
             );
             let mut result = Ok(());
             if !prepared.contains(&folder) {
-                result = prepare_folder(config, self.plan, &copy.to, new_folders);
+                result = create_folders_above(config, self.plan, &copy.to, new_folders);
                 if result.is_ok() {
                     prepared.insert(folder);
                 }
             }
-            jobs.push((*copy, result.map(|()| prepare_place(config, &copy.to))));
+            jobs.push((*copy, result.map(|()| clear_target_path(config, &copy.to))));
         }
-        let shared = self.copier;
+        let shared_copier = self.copier;
         Ok(run_in_threads(
             jobs,
-            |(copy, place): (&CopyOp, Result<PathBuf, StepFailure>)| {
-                let staged = shared.stage(copy, place?)?;
+            |(copy, target): (&CopyOp, Result<PathBuf, StepFailure>)| {
+                let staged = shared_copier.stage(copy, target?)?;
                 if is_small {
                     staged.temp.sync()?;
                 }
@@ -142,7 +142,7 @@ impl ApplyRun<'_> {
     }
 
     /// Renames a durable copy to its target. The name is durable once the folder is synced.
-    fn publish_name(&self, staged: StagedCopy) -> Result<NamedFile, StepFailure> {
+    fn place_copy(&self, staged: StagedCopy) -> Result<NamedFile, StepFailure> {
         self.request.check_interrupt()?;
         rename_new(staged.temp, &staged.target)?;
         Ok(NamedFile {
@@ -152,9 +152,9 @@ impl ApplyRun<'_> {
     }
 
     /// Makes the names of the files durable. The folders of a small batch are synced by one call each, those of a large
-    /// batch by one call per file system; if that call fails, by one call for each folder and for each folder above it,
-    /// which may be new. A file whose folder cannot be synced becomes a failure; an error that ends the run goes to
-    /// `outcome`.
+    /// batch by one call per file system. If the call per file system fails, each folder is synced, and each folder
+    /// above it, which may be new. A file whose folder cannot be synced becomes a failure; an error that ends the run
+    /// goes to `outcome`.
     fn sync_folders(
         &self,
         files: &mut [Result<NamedFile, StepFailure>],
@@ -174,11 +174,12 @@ impl ApplyRun<'_> {
                 continue;
             };
             let root = self.request.config.root(placed.to.0);
-            let above = atomic::parent_of(target).ancestors();
-            let above = above.take_while(|folder| folder.starts_with(root));
-            let parent = std::iter::once(atomic::parent_of(target));
-            let above = above.skip(1).take(if is_small { 0 } else { usize::MAX });
-            for folder in parent.chain(above) {
+            let ancestors = atomic::parent_of(target).ancestors().enumerate();
+            // The new folders above the files of a small batch are durable already.
+            let to_sync = ancestors.take_while(|(level, folder)| {
+                *level == 0 || (!is_small && folder.starts_with(root))
+            });
+            for (_, folder) in to_sync {
                 folders.entry(folder.to_path_buf()).or_default().push(index);
             }
         }
@@ -205,8 +206,8 @@ impl ApplyRun<'_> {
 type StageResult = Result<StagedCopy, StepFailure>;
 
 /// Makes each staged copy durable by its own fsync call. A copy that cannot be synced becomes a failure.
-fn sync_each(staged: Vec<StageResult>) -> Vec<StageResult> {
-    run_in_threads(staged, |staged| {
+fn sync_each_copy(copies: Vec<StageResult>) -> Vec<StageResult> {
+    run_in_threads(copies, |staged| {
         let staged = staged?;
         staged.temp.sync()?;
         Ok(staged)
@@ -216,7 +217,7 @@ fn sync_each(staged: Vec<StageResult>) -> Vec<StageResult> {
 /// Runs `work` for each job, in [`COPY_THREADS`] threads, and returns the results in the order of the jobs.
 fn run_in_threads<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) -> Vec<R> {
     let mut results = Vec::with_capacity(jobs.len());
-    let done = parallel::run_ordered_on(
+    let run_result = parallel::run_ordered_on(
         COPY_THREADS.min(jobs.len()),
         jobs.len(),
         work,
@@ -227,7 +228,7 @@ fn run_in_threads<J: Send, R: Send>(jobs: Vec<J>, work: impl Fn(J) -> R + Sync) 
         |threads| jobs.into_iter().try_for_each(|job| threads.submit(job)),
     );
     debug_assert_eq!(
-        done,
+        run_result,
         Ok::<(), ConsumerFailed>(()),
         "the consumer never fails"
     );
@@ -240,13 +241,13 @@ fn take_until_abort<T>(
     results: impl IntoIterator<Item = Result<T, StepFailure>>,
     outcome: &mut Result<(), ApplyError>,
 ) -> Vec<Result<T, StepFailure>> {
-    let mut before = Vec::new();
+    let mut results_before = Vec::new();
     for result in results {
         if let Err(StepFailure::Abort(error)) = result {
             *outcome = Err(error);
             break;
         }
-        before.push(result);
+        results_before.push(result);
     }
-    before
+    results_before
 }

@@ -61,9 +61,9 @@ impl StagedCopy {
 
 impl Copier<'_> {
     /// Returns the full path of a file, or fails if it changed since the plan.
-    pub(super) fn check_unchanged(&self, seen: &ObservedFile) -> Result<PathBuf, StepFailure> {
-        let path = self.config.file_path(seen.side, &seen.path);
-        if Stat::read(&path)? == Some(seen.stat) {
+    pub(super) fn require_unchanged(&self, planned: &ObservedFile) -> Result<PathBuf, StepFailure> {
+        let path = self.config.file_path(planned.side, &planned.path);
+        if Stat::read(&path)? == Some(planned.stat) {
             Ok(path)
         } else {
             Err(changed_file_failure(&path))
@@ -86,12 +86,12 @@ impl Copier<'_> {
     /// Copies a file to a temp file beside `target`, with the mtime of the plan. The mode is that of the file that the
     /// copy replaces, else that of the source; see [`copy_mode`]. The temp file is not durable yet.
     pub(super) fn stage(&self, copy: &CopyOp, target: PathBuf) -> Result<StagedCopy, StepFailure> {
-        let source = self.check_unchanged(&copy.from)?;
+        let source = self.require_unchanged(&copy.from)?;
         let mut reader = file_open::open(&source).at("open", &source)?;
-        let linked = self.link_conversation(copy, &source, &target);
-        let is_linked = linked.is_some();
-        let mut temp = match linked {
-            Some(linked) => linked,
+        let hard_link = self.link_conversation(copy, &source, &target);
+        let is_linked = hard_link.is_some();
+        let mut temp = match hard_link {
+            Some(hard_link) => hard_link,
             None => self.create_temp(copy.to.0, &target)?,
         };
         let (digest, size) = if is_linked {
@@ -101,7 +101,7 @@ impl Copier<'_> {
         }
         .at("copy", &source)?;
         // If a writer changed the file while it was read, the copy may be a mix of two versions.
-        self.check_unchanged(&copy.from)?;
+        self.require_unchanged(&copy.from)?;
         if size != copy.from.stat.size || copy.expect.is_some_and(|expected| expected != digest) {
             let why = format!(
                 "the content is not the one that the plan expected: {}",
@@ -111,15 +111,15 @@ impl Copier<'_> {
         }
         if !is_linked {
             // A replaced file keeps the mode that its user gave it.
-            let like = copy.over.map_or(&source, |_| &target);
-            copy_mode(temp.file(), like).at("set mode", &target)?;
+            let mode_source = copy.over.map_or(&source, |_| &target);
+            copy_mode(temp.file(), mode_source).at("set mode", &target)?;
         }
-        let text = if contents::is_uncompressed(temp.file()).at("read", &target)? {
+        let text_digest = if contents::is_uncompressed(temp.file()).at("read", &target)? {
             // The text of an uncompressed file is its bytes, so it is not read again.
             Some((size, digest))
         } else {
             match contents::read_text_digest(temp.path()) {
-                Ok(text) => Some(text),
+                Ok(text_digest) => Some(text_digest),
                 Err(e) if rollouts::is_below_sessions(&copy.to.1) => {
                     let why = format!("cannot be decompressed ({e}): {}", source.display());
                     return Err(StepFailure::Skip(why));
@@ -132,7 +132,7 @@ impl Copier<'_> {
             mtime_ns: copy.mtime_ns,
             digest,
         };
-        StagedCopy::new(temp, target, copy.to.clone(), entry, text)
+        StagedCopy::new(temp, target, copy.to.clone(), entry, text_digest)
     }
 
     /// Creates a hard link to a conversation instead of a copy, in a sync through the vault: copies in the staged
@@ -151,7 +151,7 @@ impl Copier<'_> {
             .flatten()
     }
 
-    /// Copies all bytes of `from`. Returns the digest and the number of the bytes.
+    /// Copies all bytes of `from`, and adds them to the progress. Returns their digest and their number.
     pub(super) fn copy_bytes(
         &self,
         from: &mut dyn Read,
@@ -173,15 +173,15 @@ impl Copier<'_> {
     }
 }
 
-/// Gives `file` the permissions of the file at `like`, or 0600 if that does not exist. The result is never writable for
-/// group and others, and always readable and writable for the owner. Does nothing on Windows.
-pub(super) fn copy_mode(file: &File, like: &Path) -> io::Result<()> {
+/// Gives `file` the permissions of the file at `mode_source`, or 0600 if that does not exist. The result is never
+/// writable for group and others, and always readable and writable for the owner. Does nothing on Windows.
+pub(super) fn copy_mode(file: &File, mode_source: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::fs;
         use std::os::unix::fs::PermissionsExt;
         // The user decides on each machine who else may read files. Some cloud folders report 0777 for all files.
-        let mode = match fs::metadata(like) {
+        let mode = match fs::metadata(mode_source) {
             Ok(meta) => meta.permissions().mode() & 0o755 | 0o600,
             Err(_) => 0o600,
         };
@@ -189,7 +189,7 @@ pub(super) fn copy_mode(file: &File, like: &Path) -> io::Result<()> {
     }
     #[cfg(not(unix))]
     {
-        let _ = (file, like);
+        let _ = (file, mode_source);
         Ok(())
     }
 }

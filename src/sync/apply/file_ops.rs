@@ -16,8 +16,11 @@ use crate::sync::{contents, line_merge};
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The steps in which FAT stores mtimes.
+const FAT_MTIME_STEP_NS: i64 = 2_000_000_000;
+
 impl ApplyRun<'_> {
-    pub(super) fn copy(&mut self, copy: &CopyOp) -> Result<(), StepFailure> {
+    pub(super) fn apply_copy(&mut self, copy: &CopyOp) -> Result<(), StepFailure> {
         let target = prepare_target(self.request.config, self.plan, &copy.to)?;
         // The copy is complete before the ledger lists it: the entry of a version that never exists would stay forever.
         let staged = self.copier.stage(copy, target)?;
@@ -28,43 +31,42 @@ impl ApplyRun<'_> {
 
     /// Writes the merged lines of all versions to each target. Fails before it replaces a file if the bytes of a
     /// version differ from those that the plan read, for example because a cloud client truncated the file.
-    pub(super) fn merge(
+    pub(super) fn apply_merge(
         &mut self,
         versions: &[(ObservedFile, Sha256Digest)],
-        to: &[MergeTarget],
+        targets: &[MergeTarget],
         is_one_text: bool,
     ) -> Result<(), StepFailure> {
-        let check_all_unchanged = |run: &Self| {
+        let require_all_unchanged = |run: &Self| {
             let each = versions
                 .iter()
-                .map(|(seen, _)| run.copier.check_unchanged(seen));
+                .map(|(planned, _)| run.copier.require_unchanged(planned));
             each.collect::<Result<Vec<_>, _>>()
         };
-        let paths = check_all_unchanged(self)?;
-        let merge = line_merge::merge(&paths)?;
-        for ((_, planned), (path, read)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
-            if planned != read {
+        let paths = require_all_unchanged(self)?;
+        let merge = line_merge::merge_versions(&paths)?;
+        for ((_, planned), (path, found)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
+            if planned != found {
                 return Err(changed_file_failure(path));
             }
         }
         // Not the time of this run: two machines that merge the same versions have to write the same file.
-        let times = versions.iter().map(|(seen, _)| seen.stat.mtime_ns);
+        let times = versions.iter().map(|(planned, _)| planned.stat.mtime_ns);
         let newest_ns = times.max().unwrap_or(0);
-        // A merged file with the size and mtime of the file that it replaces would look unchanged. FAT stores mtimes in
-        // steps of two seconds.
-        let replaces_equal = to.iter().any(|MergeTarget { over, first, .. }| {
+        // A merged file with the size and mtime of the file that it replaces would look unchanged.
+        let replaces_equal = targets.iter().any(|MergeTarget { over, first, .. }| {
             let merged = Stat {
                 size: merge.bytes_from(*first),
                 mtime_ns: newest_ns,
             };
             *over == Some(merged)
         });
-        let mtime_ns = newest_ns.saturating_add(if replaces_equal { 2_000_000_000 } else { 0 });
+        let mtime_ns = newest_ns.saturating_add(if replaces_equal { FAT_MTIME_STEP_NS } else { 0 });
         let mut staged = Vec::new();
-        for MergeTarget { place, first, .. } in to {
+        for MergeTarget { place, first, .. } in targets {
             let target = prepare_target(self.request.config, self.plan, place)?;
             let mut temp = self.copier.create_temp(place.0, &target)?;
-            merge.write(*first, temp.file()).at("merge", &target)?;
+            merge.write_from(*first, temp.file()).at("merge", &target)?;
             let size = merge.bytes_from(*first);
             self.request.progress.add_bytes(size);
             let entry = ManifestEntry {
@@ -77,11 +79,11 @@ impl ApplyRun<'_> {
             let text = is_one_text.then_some((entry.size, entry.digest));
             staged.push(StagedCopy::new(temp, target, place.clone(), entry, text)?);
         }
-        check_all_unchanged(self)?;
+        require_all_unchanged(self)?;
         // Both sides are staged before the first one is replaced, so a merge that fails changes neither.
-        for (staged, MergeTarget { place, over, .. }) in staged.into_iter().zip(to) {
+        for (staged, MergeTarget { place, over, .. }) in staged.into_iter().zip(targets) {
             if place.0 == Side::Remote {
-                self.ledger.record(&place.1, &staged.entry)?;
+                self.ledger.record_upload(&place.1, &staged.entry)?;
             }
             self.record_name_changes(&staged)?;
             self.publish_copy(staged, *over)?;
@@ -90,15 +92,19 @@ impl ApplyRun<'_> {
     }
 
     /// Makes the ledger and a complete copy durable, and then renames the copy to its target. Fails if the target is no
-    /// longer the file that the plan observed (`over`), or if a file is there although the plan found none (`None`).
-    fn publish_copy(&mut self, staged: StagedCopy, over: Option<Stat>) -> Result<(), StepFailure> {
+    /// longer the file that the plan observed, or if a file is there although the plan found none (`None`).
+    fn publish_copy(
+        &mut self,
+        staged: StagedCopy,
+        planned_stat: Option<Stat>,
+    ) -> Result<(), StepFailure> {
         self.request.check_interrupt()?;
         self.ledger.sync()?;
         self.request.check_interrupt()?;
         staged.temp.sync()?;
-        if over.is_some() {
+        if planned_stat.is_some() {
             // Checked again because fsync can take long.
-            check_target_unchanged(&staged.target, over)?;
+            check_target_unchanged(&staged.target, planned_stat)?;
             staged.temp.replace_synced(&staged.target)?;
         } else {
             rename_new(staged.temp, &staged.target)?;
@@ -108,8 +114,12 @@ impl ApplyRun<'_> {
         Ok(())
     }
 
-    pub(super) fn rename(&mut self, from: &ObservedFile, to: &str) -> Result<(), StepFailure> {
-        let source = self.copier.check_unchanged(from)?;
+    pub(super) fn apply_rename(
+        &mut self,
+        from: &ObservedFile,
+        to: &str,
+    ) -> Result<(), StepFailure> {
+        let source = self.copier.require_unchanged(from)?;
         let to = (from.side, to.to_owned());
         let target = prepare_target(self.request.config, self.plan, &to)?;
         check_target_unchanged(&target, None)?;
@@ -121,8 +131,8 @@ impl ApplyRun<'_> {
                 mtime_ns: from.stat.mtime_ns,
                 digest,
             };
-            self.copier.check_unchanged(from)?;
-            self.ledger.record(&to.1, &entry)?;
+            self.copier.require_unchanged(from)?;
+            self.ledger.record_upload(&to.1, &entry)?;
             self.ledger.sync()?;
         }
         match atomic::rename_new(&source, &target) {
@@ -157,24 +167,25 @@ impl ApplyRun<'_> {
             replaced: None,
         };
         let staged = self.copier.stage(&copy, target)?;
-        self.publish_copy(staged, None)?;
-        self.remove(from)
+        let planned_stat = None;
+        self.publish_copy(staged, planned_stat)?;
+        self.apply_remove(from)
     }
 
-    pub(super) fn remove(&mut self, seen: &ObservedFile) -> Result<(), StepFailure> {
-        let path = match self.copier.check_unchanged(seen) {
+    pub(super) fn apply_remove(&mut self, file: &ObservedFile) -> Result<(), StepFailure> {
+        let path = match self.copier.require_unchanged(file) {
             Ok(path) => path,
             // Removed already, which is the intended result.
             Err(_)
                 if !self
                     .request
                     .config
-                    .file_path(seen.side, &seen.path)
+                    .file_path(file.side, &file.path)
                     .exists() =>
             {
                 return Ok(());
             }
-            Err(left) => return Err(left),
+            Err(failure) => return Err(failure),
         };
         // Another file or the snapshot has the content, so the file may be removed even if a program has it open.
         sharing::remove_file(&path).at("remove", &path)?;
@@ -196,7 +207,7 @@ impl ApplyRun<'_> {
         name: &str,
         digest: &Sha256Digest,
     ) -> Result<(), StepFailure> {
-        let source = self.copier.check_unchanged(from)?;
+        let source = self.copier.require_unchanged(from)?;
         for side in [Side::Local, Side::Remote] {
             self.request.check_interrupt()?;
             self.write_conflict_copy(&source, (side, name), digest, from.stat.mtime_ns)?;
@@ -207,11 +218,11 @@ impl ApplyRun<'_> {
     /// Copies a conflict copy to the other side, if it matches the digest in its name.
     pub(super) fn replicate_conflict_copy(
         &mut self,
-        from: Side,
+        from_side: Side,
         name: &str,
     ) -> Result<(), StepFailure> {
-        let source = self.conflict_copy_folders().path(from, name);
-        let to = match from {
+        let source = self.conflict_copy_folders().path(from_side, name);
+        let to_side = match from_side {
             Side::Local => Side::Remote,
             Side::Remote => Side::Local,
         };
@@ -229,7 +240,7 @@ impl ApplyRun<'_> {
             );
             return Err(StepFailure::Skip(why));
         }
-        self.write_conflict_copy(&source, (to, name), &digest, stat.mtime_ns)
+        self.write_conflict_copy(&source, (to_side, name), &digest, stat.mtime_ns)
     }
 
     /// Writes the uncompressed text of a version as a conflict copy, unless the conflict copy has this text already.
@@ -256,11 +267,11 @@ impl ApplyRun<'_> {
         atomic::create_durable_below(root, atomic::parent_of(target))?;
         let mut temp = TempFile::create_beside(target)?;
         let mut reader = rollout::open_plain(source).at("open", source)?;
-        let (copied, _) = self
+        let (copied_digest, _) = self
             .copier
             .copy_bytes(&mut *reader, temp.file())
             .at("copy", source)?;
-        if copied != *digest {
+        if copied_digest != *digest {
             return Err(changed_file_failure(source));
         }
         set_mtime(temp.file(), mtime_ns).at("set time", target)?;

@@ -45,7 +45,7 @@ pub fn apply(
     request: &ApplyRequest<'_>,
 ) -> Result<ApplyReport, ApplyError> {
     let mut report = ApplyReport::default();
-    match apply_with_report(plan, state, request, &mut report) {
+    match apply_and_fill_report(plan, state, request, &mut report) {
         Ok(()) => Ok(report),
         Err(cause) => Err(match report.snapshot {
             Some(snapshot) => ApplyError::Stopped {
@@ -59,14 +59,14 @@ pub fn apply(
 
 /// Applies a plan. Fills `report` even if an error ends the run, so that the error can name the snapshot of the
 /// replaced files.
-fn apply_with_report(
+fn apply_and_fill_report(
     plan: &SyncPlan,
     mut state: SyncState,
     request: &ApplyRequest<'_>,
     report: &mut ApplyReport,
 ) -> Result<(), ApplyError> {
     // Compared at the end: a run that changes nothing in the state does not write the state file.
-    let before = state.clone();
+    let state_before = state.clone();
     // Only the first run creates the cloud folder. Later, a missing folder means that the disk is not mounted.
     if !state.file.exists && plan.cloud_contents == CloudContents::Empty {
         atomic::create_private_folder(&request.config.cloud)?;
@@ -98,18 +98,18 @@ fn apply_with_report(
             plan,
             placed: Vec::new(),
         };
-        let outcome = run.apply_all(&plan.steps, report);
+        let outcome = run.apply_steps(&plan.steps, report);
         // Even after a failure, because the completed steps have to stay recorded.
         let synced = run.journal.sync();
         outcome?;
         synced?;
     }
-    publish::publish_manifest(plan, report, &before, state, request)?;
+    publish::publish_manifest(plan, report, &state_before, state, request)?;
     if request.config.backup.before_overwrite {
-        match backup::prune(request.config, request.now, report.snapshot.as_deref()) {
-            Ok((pruned, doubt)) => {
+        match backup::prune_snapshots(request.config, request.now, report.snapshot.as_deref()) {
+            Ok((pruned, clock_doubt)) => {
                 report.pruned = pruned;
-                report.prune_error = doubt.map(Into::into);
+                report.prune_error = clock_doubt.map(Into::into);
             }
             Err(error) => report.prune_error = Some(error),
         }

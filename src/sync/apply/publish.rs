@@ -30,7 +30,7 @@ pub(super) fn publish_deletions(
     if deleted.is_empty() {
         return Ok(());
     }
-    let before = state.own.published.clone();
+    let published_before = state.own.published.clone();
     for (key, digest) in deleted {
         let known = state.deleted.get(key);
         // A killed run may have published the same deletion. With another id, it would be a second deletion.
@@ -41,11 +41,11 @@ pub(super) fn publish_deletions(
     let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(request.replica.run_folder())?;
-    attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
+    attestation::correct_unwritten_entries(&mut files, earlier, &request.config.cloud);
     let files = attestation::select_published_entries(&files, state, request.config)?;
     let encoded = identity::encode_next_manifest(&files, state, request.config)?;
     // The state is durable before the manifest; see `publish_manifest`.
-    if state.own.published != before {
+    if state.own.published != published_before {
         request.replica.write(state)?;
     }
     check_mounted(plan, &request.config.cloud)?;
@@ -54,12 +54,12 @@ pub(super) fn publish_deletions(
 }
 
 /// Records the findings of the plan in the state, compacts the ledger, publishes this machine's manifest and removes
-/// leftover temp files. `before` is the state at the beginning of the run. The state is durable before the manifest: a
-/// manifest that the state does not know would look like that of a clone.
+/// leftover temp files. `state_before` is the state at the beginning of the run. The state is durable before the
+/// manifest: a manifest that the state does not know would look like that of a clone.
 pub(super) fn publish_manifest(
     plan: &SyncPlan,
     report: &ApplyReport,
-    before: &SyncState,
+    state_before: &SyncState,
     mut state: SyncState,
     request: &ApplyRequest<'_>,
 ) -> Result<(), ApplyError> {
@@ -68,18 +68,19 @@ pub(super) fn publish_manifest(
     let LedgerContents {
         mut files, earlier, ..
     } = Ledger::read(request.replica.run_folder())?;
-    let earlier = attestation::match_cloud_folder(&mut files, earlier, &request.config.cloud);
+    let earlier =
+        attestation::correct_unwritten_entries(&mut files, earlier, &request.config.cloud);
     attestation::remove_replaced(&mut files, &state);
     attestation::attest_unlisted(&mut state, &mut files, request)?;
-    let changed = !plan.steps.is_empty() || has_changed(before, &state);
+    let has_changes = !plan.steps.is_empty() || has_changed(state_before, &state);
     let published = attestation::select_published_entries(&files, &state, request.config)?;
     let encoded = identity::encode_next_manifest(&published, &mut state, request.config)?;
-    if changed || state.own.published != before.own.published {
+    if has_changes || state.own.published != state_before.own.published {
         request.replica.write(&mut state)?;
     }
     // With gaps, the next runs still need to know that missing files were not deleted.
-    if let Some(mark) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
-        restore_marker::clear(&request.replica.folder, mark)?;
+    if let Some(marker) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
+        restore_marker::clear(&request.replica.folder, marker)?;
     }
     Ledger::compact(request.replica.run_folder(), &files, &earlier)?;
     request.check_interrupt()?;
@@ -113,12 +114,13 @@ fn record_findings(
     if plan.is_complete {
         state.notes_digest = plan.notes_digest();
         // The state has no gaps any more after a complete run that leaves nothing to do.
-        let left = [
+        let unfinished = [
             &plan.notices.waiting,
             &plan.notices.skipped,
             &report.skipped,
         ];
-        state.has_gaps &= !plan.conflicts.is_empty() || left.iter().any(|list| !list.is_empty());
+        state.has_gaps &=
+            !plan.conflicts.is_empty() || unfinished.iter().any(|list| !list.is_empty());
     }
     for key in &plan.records.forgotten {
         state.files.remove(key);
@@ -154,7 +156,7 @@ fn remove_leftover_temps(plan: &SyncPlan, request: &ApplyRequest<'_>) {
         request.replica.folder.clone(),
         request.replica.conflict_copies(),
     ];
-    for folder in manager_folder::folders(&request.config.cloud)
+    for folder in manager_folder::list_folders(&request.config.cloud)
         .iter()
         .chain(&own)
     {

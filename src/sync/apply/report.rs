@@ -25,7 +25,7 @@ pub struct ApplyReport {
 
 impl ApplyReport {
     /// Adds the result of the step with this index in the plan. Returns the error of [`StepFailure::Abort`].
-    pub(super) fn add(
+    pub(super) fn add_result(
         &mut self,
         index: usize,
         step: &SyncStep,

@@ -43,18 +43,18 @@ impl ApplyRun<'_> {
     /// Records the resolutions that a step publishes. The journal is durable before the file is written: once both
     /// sides have the file, no later run would find a reason to record the resolutions.
     pub(super) fn record_resolutions(&mut self, step: &SyncStep) -> Result<(), IoError> {
-        let ids = self
+        let records = self
             .plan
             .records
             .published_records
             .get(&step.key)
             .into_iter()
             .flatten();
-        for id in ids.clone() {
-            self.journal.record_resolution(id)?;
+        for record in records.clone() {
+            self.journal.record_resolution(record)?;
         }
-        self.state.resolutions.extend(ids.clone().cloned());
-        if ids.count() > 0 {
+        self.state.resolutions.extend(records.clone().cloned());
+        if records.count() > 0 {
             self.journal.sync()?;
         }
         Ok(())
@@ -87,7 +87,7 @@ impl ApplyRun<'_> {
         local: &Placement,
         remote: &Placement,
     ) -> Result<(), StepFailure> {
-        let place = |side, placement: &Placement| {
+        let to_file = |side, placement: &Placement| {
             let mut placed = self.placed.iter();
             let placed =
                 placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &placement.path));
@@ -97,7 +97,8 @@ impl ApplyRun<'_> {
                 stat,
             })
         };
-        let (Some(local), Some(remote)) = (place(Side::Local, local), place(Side::Remote, remote))
+        let (Some(local), Some(remote)) =
+            (to_file(Side::Local, local), to_file(Side::Remote, remote))
         else {
             return Ok(());
         };
@@ -147,14 +148,14 @@ impl ApplyRun<'_> {
         if copy.from.side == Side::Remote {
             if copy.expect.is_none() {
                 // No machine attests the remote version, so this machine does from now on.
-                self.ledger.record(&copy.from.path, entry)?;
+                self.ledger.record_upload(&copy.from.path, entry)?;
             }
             if copy.to.0 == Side::Local {
                 self.ledger.record_download(&copy.from.path, entry)?;
             }
         }
         if copy.to.0 == Side::Remote {
-            self.ledger.record(&copy.to.1, entry)?;
+            self.ledger.record_upload(&copy.to.1, entry)?;
         }
         Ok(())
     }

@@ -9,20 +9,20 @@ use crate::sync::plan::{Op, SyncStep};
 
 impl ApplyRun<'_> {
     /// Applies all steps. Stops at the first [`StepFailure::Abort`].
-    pub(super) fn apply_all(
+    pub(super) fn apply_steps(
         &mut self,
         steps: &[SyncStep],
         report: &mut ApplyReport,
     ) -> Result<(), ApplyError> {
         let mut index = 0;
         while let Some(step) = steps.get(index) {
-            let batch = batch::next_batch(&steps[index..]);
+            let batch = batch::select_next_batch(&steps[index..]);
             if batch.is_empty() {
                 let result = self.apply_step(step, report);
                 if result.is_err() {
                     self.withdraw_deletion(step);
                 }
-                report.add(index, step, result)?;
+                report.add_result(index, step, result)?;
                 index += 1;
             } else {
                 self.apply_batch(index, batch, report)?;
@@ -34,11 +34,12 @@ impl ApplyRun<'_> {
 
     fn apply_step(&mut self, step: &SyncStep, report: &mut ApplyReport) -> Result<(), StepFailure> {
         self.placed.clear();
-        for seen in step.ops.iter().flat_map(Op::targets) {
-            let is_seen = |file: &SnapshotFile| file.side() == seen.side && file.path == seen.path;
+        for target in step.ops.iter().flat_map(Op::targets) {
+            let is_target =
+                |file: &SnapshotFile| file.side() == target.side && file.path == target.path;
             // A file that is overwritten without a backup could not be restored.
-            if let Some((_, why)) = self.not_backed_up.iter().find(|(file, _)| is_seen(file)) {
-                let path = self.request.config.file_path(seen.side, &seen.path);
+            if let Some((_, why)) = self.not_backed_up.iter().find(|(file, _)| is_target(file)) {
+                let path = self.request.config.file_path(target.side, &target.path);
                 return Err(StepFailure::Skip(format!("{why}: {}", path.display())));
             }
         }
@@ -53,19 +54,19 @@ impl ApplyRun<'_> {
 
     fn apply_op(&mut self, op: &Op) -> Result<(), StepFailure> {
         match op {
-            Op::Copy(copy) => self.copy(copy),
+            Op::Copy(copy) => self.apply_copy(copy),
             Op::Merge {
                 versions,
                 to,
                 is_one_text,
-            } => self.merge(versions, to, *is_one_text),
-            Op::Rename { from, to } => self.rename(from, to),
+            } => self.apply_merge(versions, to, *is_one_text),
+            Op::Rename { from, to } => self.apply_rename(from, to),
             Op::KeepConflictCopy { from, name, digest } => {
                 self.keep_conflict_copy(from, name, digest)
             }
             Op::ReplicateConflictCopy { from, name } => self.replicate_conflict_copy(*from, name),
             Op::DropConflictCopy { side, name } => self.drop_conflict_copy(*side, name),
-            Op::Remove(seen) => self.remove(seen),
+            Op::Remove(file) => self.apply_remove(file),
         }
     }
 }

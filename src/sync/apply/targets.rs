@@ -11,7 +11,7 @@ use crate::sync::{manager_folder, scope};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// The durability of the folders that [`prepare_folder`] creates.
+/// The durability of the folders that [`create_folders_above`] creates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NewFolders {
     /// New folders are durable on return.
@@ -20,20 +20,20 @@ pub(super) enum NewFolders {
     Unsynced,
 }
 
-/// Creates the folders above a target, durable on return, and returns the full path of the target. See
-/// [`prepare_folder`] and [`prepare_place`].
+/// Makes it possible to rename a file to a target: creates the folders above it, durable on return, and removes an
+/// empty folder at its path. Returns the full path.
 pub(super) fn prepare_target(
     config: &SyncConfig,
     plan: &SyncPlan,
     to: &(Side, String),
 ) -> Result<PathBuf, StepFailure> {
-    prepare_folder(config, plan, to, NewFolders::Durable)?;
-    Ok(prepare_place(config, to))
+    create_folders_above(config, plan, to, NewFolders::Durable)?;
+    Ok(clear_target_path(config, to))
 }
 
 /// Creates the folders above a target. Fails if one of them is a file or a link, except for the links at the top level
 /// of the home that sync follows, or if the cloud folder is no longer mounted.
-pub(super) fn prepare_folder(
+pub(super) fn create_folders_above(
     config: &SyncConfig,
     plan: &SyncPlan,
     to: &(Side, String),
@@ -45,8 +45,8 @@ pub(super) fn prepare_folder(
     } else {
         check_mounted_quickly(plan, root).map_err(ApplyError::from)?;
     }
-    for (end, _) in to.1.match_indices('/') {
-        let relative = &to.1[..end];
+    for (slash, _) in to.1.match_indices('/') {
+        let relative = &to.1[..slash];
         let folder = root.join(relative);
         let is_followed_link = || {
             let is_user_link =
@@ -72,7 +72,7 @@ pub(super) fn prepare_folder(
 }
 
 /// Returns the full path of a target. If a folder without files is at that path, removes the folder.
-pub(super) fn prepare_place(config: &SyncConfig, to: &(Side, String)) -> PathBuf {
+pub(super) fn clear_target_path(config: &SyncConfig, to: &(Side, String)) -> PathBuf {
     let path = config.file_path(to.0, &to.1);
     // A removal in the same run may have emptied the folder.
     if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
@@ -82,11 +82,13 @@ pub(super) fn prepare_place(config: &SyncConfig, to: &(Side, String)) -> PathBuf
     path
 }
 
-/// Fails if the target is no longer the file that the plan observed (`over`), or exists although the plan found none
-/// (`None`).
-pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<(), StepFailure> {
+/// Fails if the target is no longer the file that the plan observed, or exists although the plan found none (`None`).
+pub(super) fn check_target_unchanged(
+    path: &Path,
+    planned_stat: Option<Stat>,
+) -> Result<(), StepFailure> {
     let is_special = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
-    if !is_special && Stat::read(path)? == over {
+    if !is_special && Stat::read(path)? == planned_stat {
         Ok(())
     } else {
         Err(changed_file_failure(path))
@@ -117,7 +119,7 @@ pub(super) fn check_mounted(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanErr
 /// A cheaper, weaker form of [`check_mounted`], called before each file. Its two `stat` calls find a missing cloud
 /// folder or a missing folder of the manifests. Other lost content is found at the end of the run.
 pub(super) fn check_mounted_quickly(plan: &SyncPlan, cloud: &Path) -> Result<(), PlanError> {
-    let [_, manifests, _] = manager_folder::folders(cloud);
+    let [_, manifests, _] = manager_folder::list_folders(cloud);
     let has_expected_manifests =
         plan.cloud_contents < CloudContents::Manifests || manifests.is_dir();
     if has_expected_manifests && cloud.is_dir() {

@@ -20,7 +20,7 @@ struct NamedFolder {
 }
 
 impl NamedFolder {
-    fn new(name: &str, path: &Path) -> Self {
+    fn resolve(name: &str, path: &Path) -> Self {
         Self {
             name: name.to_owned(),
             path: path.to_path_buf(),
@@ -56,10 +56,10 @@ fn is_same_folder(a: &Path, b: &Path) -> bool {
 
 /// Fails if the folders of a configuration overlap.
 pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), SyncConfigError> {
-    let home = NamedFolder::new("the Codex home", &config.local);
-    let cloud = NamedFolder::new("the cloud folder", &config.cloud);
-    let backups = NamedFolder::new("the backup folder", &config.backup.folder);
-    let manager = NamedFolder::new("the manager home", manager_home);
+    let home = NamedFolder::resolve("the Codex home", &config.local);
+    let cloud = NamedFolder::resolve("the cloud folder", &config.cloud);
+    let backups = NamedFolder::resolve("the backup folder", &config.backup.folder);
+    let manager = NamedFolder::resolve("the manager home", manager_home);
     let roots = list_synced_entries(config);
     let pairs = [
         (&home, &cloud),
@@ -73,15 +73,15 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Sync
     ];
     // If `sessions` is a link into the cloud folder, or to a parent of it, both sides would be the same
     // files.
-    let linked = roots
+    let pairs_of_roots = roots
         .iter()
         .flat_map(|root| [(root, &cloud), (&cloud, root)]);
-    let mut pairs = pairs.into_iter().chain(linked);
+    let mut pairs = pairs.into_iter().chain(pairs_of_roots);
     let mut overlap = pairs.find(|(inner, outer)| inner.is_in(outer));
     for inner in [&backups, &manager] {
-        let outer = || roots.iter().find(|root| inner.is_in(root));
-        let whole = || is_synced(config, inner, &home).then_some(&home);
-        overlap = overlap.or_else(|| Some((inner, outer().or_else(whole)?)));
+        let find_outer_root = || roots.iter().find(|root| inner.is_in(root));
+        let home_if_synced = || is_synced_folder(config, inner, &home).then_some(&home);
+        overlap = overlap.or_else(|| Some((inner, find_outer_root().or_else(home_if_synced)?)));
     }
     match overlap {
         None => Ok(()),
@@ -100,15 +100,15 @@ fn list_synced_entries(config: &SyncConfig) -> Vec<NamedFolder> {
     } else {
         config.scope.roots.iter().map(String::as_str).collect()
     };
-    let folder = |root: &str| {
+    let to_named_folder = |root: &str| {
         let name = format!("{root} of the Codex home");
-        NamedFolder::new(&name, &config.local.join(root))
+        NamedFolder::resolve(&name, &config.local.join(root))
     };
-    roots.into_iter().map(folder).collect()
+    roots.into_iter().map(to_named_folder).collect()
 }
 
 /// Returns true if `inner` is in the home, and sync would copy files in it.
-fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bool {
+fn is_synced_folder(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bool {
     let relative = inner.real.strip_prefix(&home.real).ok();
     let Some(relative) = relative.and_then(Path::to_str) else {
         return false;
@@ -125,18 +125,18 @@ fn is_synced(config: &SyncConfig, inner: &NamedFolder, home: &NamedFolder) -> bo
     })
 }
 
-/// The number of folder levels that are tested: more than a conversation in a snapshot has.
-const MAX_DEPTH: usize = 12;
+/// The number of folder levels that [`syncs_any_below`] tests: more than a conversation in a snapshot has.
+const MAX_TESTED_DEPTH: usize = 12;
 
 /// Returns true if sync would copy a file anywhere below a folder. Each level is tested, because a glob may exclude
 /// only one: `bk/*` excludes the files directly in `bk`.
 fn syncs_any_below(scope: &Scope, folder: &str) -> bool {
     let mut folder = folder.to_owned();
-    (0..MAX_DEPTH).any(|_| {
+    (0..MAX_TESTED_DEPTH).any(|_| {
         let mut files = ["any-file", "any-file.jsonl"].into_iter();
-        let is_synced =
+        let syncs_file =
             files.any(|name| scope.classify(&format!("{folder}/{name}")) == ScopeMatch::Synced);
         folder.push_str("/any-folder");
-        is_synced
+        syncs_file
     })
 }

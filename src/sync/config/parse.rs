@@ -62,11 +62,11 @@ impl SyncConfig {
     ) -> Result<Self, SettingsError> {
         let values = SettingValues::validate(file, &KEYS)?;
         let paths = PathBase::new(file.path(), values, context);
-        let local = paths.path("paths.local_state_dir");
-        let local = local.unwrap_or_else(|| context.codex_home.to_path_buf());
+        let codex_home = paths.resolve_setting("paths.local_state_dir");
+        let codex_home = codex_home.unwrap_or_else(|| context.codex_home.to_path_buf());
         let remote: SyncRemote = values.choice("sync.remote");
-        let cloud = match (remote, paths.path("paths.cloud_root_dir")) {
-            (SyncRemote::Folder, Some(cloud)) => cloud,
+        let cloud_folder = match (remote, paths.resolve_setting("paths.cloud_root_dir")) {
+            (SyncRemote::Folder, Some(cloud_folder)) => cloud_folder,
             (SyncRemote::Folder, None) => {
                 return Err(file.invalid("paths.cloud_root_dir", "is missing"));
             }
@@ -83,9 +83,9 @@ impl SyncConfig {
             let why = "has to be \"all\" with sync.remote = \"vault\"";
             return Err(file.invalid("sync.session_mode", why));
         }
-        beneath::protect(&local, FollowedLinks::AT_TOP);
-        beneath::protect(&cloud, FollowedLinks::NONE);
-        let backups = paths.path("paths.backup_dir");
+        beneath::protect(&codex_home, FollowedLinks::AT_TOP);
+        beneath::protect(&cloud_folder, FollowedLinks::NONE);
+        let backup_folder = paths.resolve_setting("paths.backup_dir");
         Ok(Self {
             path: file.path().to_path_buf(),
             machine_id: sanitize_machine_name(
@@ -93,7 +93,7 @@ impl SyncConfig {
             ),
             path_rules: values.structure("paths.map").unwrap_or_default(),
             scope: ScopeOptions {
-                roots: parse_roots(file, values)?,
+                roots: parse_include_roots(file, values)?,
                 exclude: values.texts("filters.exclude_globs"),
                 session_mode: values.choice("sync.session_mode"),
             },
@@ -103,7 +103,7 @@ impl SyncConfig {
                 retention_days: values.count("backup.retention_days").into(),
                 max_backups: values.count("backup.max_backups").into(),
                 compression: values.choice("backup.compression"),
-                folder: backups.unwrap_or_else(|| context.manager_home.join("sync-backups")),
+                folder: backup_folder.unwrap_or_else(|| context.manager_home.join("sync-backups")),
             },
             safety: SafetyOptions {
                 dry_run_default: values.flag("sync.dry_run_default"),
@@ -111,13 +111,13 @@ impl SyncConfig {
                 fail_on_unknown: values.flag("safety.fail_on_unknown"),
                 shutdown: parse_shutdown(values),
             },
-            logging: parse_logging(values, paths.path("logging.file")),
-            codexsync_manifest: paths.path("state.manifest_file"),
+            logging: parse_logging(values, paths.resolve_setting("logging.file")),
+            codexsync_manifest: paths.resolve_setting("state.manifest_file"),
             remote,
             keep_snapshots: usize::try_from(values.count("sync.keep_snapshots"))
                 .unwrap_or(usize::MAX),
-            local,
-            cloud,
+            local: codex_home,
+            cloud: cloud_folder,
             warnings,
         })
     }
@@ -145,19 +145,19 @@ fn collect_warnings(file: &SettingsFile) -> Vec<String> {
     }
     for name in file.names() {
         let table = name.split('.').next().unwrap_or_default();
-        let is_in = |outer: &str| {
+        let is_inside = |outer: &str| {
             name.strip_prefix(outer)
                 .is_some_and(|rest| rest.starts_with('.'))
         };
-        let is_known = |key: &str| key == name || is_in(key);
+        let is_known = |key: &str| key == name || is_inside(key);
         // codexSync's template contains a table of remarks.
         if table == "assumptions" || KEYS.iter().any(|key| is_known(key.name)) {
             continue;
         }
         let is_table = |key: &str| key.split_once('.').is_some_and(|(known, _)| known == table);
         let is_known_table = KEYS.iter().any(|key| is_table(key.name));
-        let unknown = if is_known_table { &*name } else { table };
-        let warning = format!("unknown key in the configuration: {unknown}");
+        let unknown_name = if is_known_table { &*name } else { table };
+        let warning = format!("unknown key in the configuration: {unknown_name}");
         if !warnings.contains(&warning) {
             warnings.push(warning);
         }
@@ -201,18 +201,18 @@ pub fn sanitize_machine_name(text: &str) -> String {
     }
 }
 
-fn parse_roots(
+fn parse_include_roots(
     file: &SettingsFile,
     values: SettingValues<'_>,
 ) -> Result<Vec<String>, SettingsError> {
     let mut roots = Vec::new();
     for root in values.texts("targets.include_roots") {
-        let clean = scope::normalize_root(&root)
+        let normalized = scope::normalize_root(&root)
             .map_err(|problem| file.invalid("targets.include_roots", &problem))?;
-        match clean {
+        match normalized {
             // An entry that includes everything makes the others redundant.
             None => return Ok(Vec::new()),
-            Some(clean) if !roots.contains(&clean) => roots.push(clean),
+            Some(normalized) if !roots.contains(&normalized) => roots.push(normalized),
             Some(_) => {}
         }
     }
@@ -221,16 +221,16 @@ fn parse_roots(
 
 fn parse_shutdown(values: SettingValues<'_>) -> ShutdownSettings {
     let seconds = |name: &str| Duration::from_secs(values.count(name).into());
-    let background: Option<BTreeMap<String, Vec<String>>> =
+    let background_names: Option<BTreeMap<String, Vec<String>>> =
         values.structure("process_detection.background_process_names");
-    let background =
-        background.map(|mut systems| systems.remove(std::env::consts::OS).unwrap_or_default());
+    let background_names = background_names
+        .map(|mut systems| systems.remove(std::env::consts::OS).unwrap_or_default());
     ShutdownSettings {
         names: ProgramNames {
-            codex: normalize_names(&values.texts("process_detection.process_names")),
-            background: background.map_or_else(
+            codex: normalize_program_names(&values.texts("process_detection.process_names")),
+            background: background_names.map_or_else(
                 || ShutdownSettings::default().names.background,
-                |names| normalize_names(&names),
+                |names| normalize_program_names(&names),
             ),
         },
         grace_period: seconds("process_detection.grace_period_seconds"),
@@ -242,7 +242,7 @@ fn parse_shutdown(values: SettingValues<'_>) -> ShutdownSettings {
 }
 
 /// Returns the names of programs in lower case, without blanks around them and without duplicates.
-fn normalize_names(names: &[String]) -> Vec<String> {
+fn normalize_program_names(names: &[String]) -> Vec<String> {
     let mut unique: Vec<String> = Vec::new();
     for name in names {
         let name = name.trim().to_lowercase();
@@ -253,10 +253,10 @@ fn normalize_names(names: &[String]) -> Vec<String> {
     unique
 }
 
-fn parse_logging(values: SettingValues<'_>, file: Option<PathBuf>) -> LogSettings {
+fn parse_logging(values: SettingValues<'_>, log_file: Option<PathBuf>) -> LogSettings {
     LogSettings {
         level: values.choice("logging.level"),
-        file,
+        file: log_file,
         format: values.choice("logging.format"),
         retention_days: values.count("logging.retention_days"),
         archive: values.choice("logging.archive_mode"),

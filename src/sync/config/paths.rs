@@ -33,7 +33,7 @@ impl<'a> PathBase<'a> {
             folder: context.env.current_dir.join(folder),
             workspace: None,
         };
-        if let Some(workspace) = base.path("paths.workspace_root_dir") {
+        if let Some(workspace) = base.resolve_setting("paths.workspace_root_dir") {
             base.folder.clone_from(&workspace);
             base.workspace = Some(workspace);
         }
@@ -41,33 +41,33 @@ impl<'a> PathBase<'a> {
     }
 
     /// Returns the absolute path in a setting, if it is set.
-    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
-        self.values.text(name).map(|text| self.resolve(text))
+    pub(super) fn resolve_setting(&self, name: &str) -> Option<PathBuf> {
+        self.values.text(name).map(|text| self.to_absolute(text))
     }
 
     /// Returns the absolute path for a value, without `.` and `..`.
-    fn resolve(&self, text: &str) -> PathBuf {
-        let text = match &self.workspace {
-            Some(root) => text.replace("${workspace_root}", &root.to_string_lossy()),
-            None => text.to_owned(),
+    fn to_absolute(&self, value: &str) -> PathBuf {
+        let expanded = match &self.workspace {
+            Some(root) => value.replace("${workspace_root}", &root.to_string_lossy()),
+            None => value.to_owned(),
         };
-        let path = Path::new(&text);
+        let path = Path::new(&expanded);
         let full = if path.starts_with("~") {
             self.env.absolute(path)
         } else {
             self.folder.join(path)
         };
         // `a/../b` and `./` would give one folder several names.
-        let mut clean = PathBuf::new();
+        let mut normalized = PathBuf::new();
         for part in full.components() {
             match part {
                 Component::CurDir => {}
                 Component::ParentDir => {
-                    clean.pop();
+                    normalized.pop();
                 }
-                part => clean.push(part),
+                part => normalized.push(part),
             }
         }
-        clean
+        normalized
     }
 }

@@ -122,7 +122,7 @@ impl SyncRemote {
     }
 
     /// Returns the place of the remote version in messages.
-    pub(crate) fn place(self) -> &'static str {
+    pub(crate) fn describe_place(self) -> &'static str {
         match self {
             Self::Folder => "in the cloud folder",
             Self::Vault => "in the vault",

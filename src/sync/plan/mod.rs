@@ -131,7 +131,11 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     guards::report_incomplete(&mut plan, undelivered, &groups.by_key);
     // After the steps that are held back: only paths that this run creates can be blocked.
     let obstacles = reader.find_obstacles(&plan.steps);
-    guards::drop_blocked_steps(&mut plan, &obstacles, request.config.remote.place());
+    guards::drop_blocked_steps(
+        &mut plan,
+        &obstacles,
+        request.config.remote.describe_place(),
+    );
     plan.sort();
     Ok((plan, records.state))
 }

@@ -187,7 +187,7 @@ fn stage(
             mtime_ns: snapshot_file.mtime_ns.max(least),
             digest,
         };
-        ledger.record(&snapshot_file.path, &entry)?;
+        ledger.record_upload(&snapshot_file.path, &entry)?;
         ledger.sync()?;
     }
     Ok(StagedFile { temp, path })
@@ -226,7 +226,7 @@ impl ResolutionRecorder {
             return Ok(());
         };
         let (_, digest) = contents::read_text_digest(file).at("read", file)?;
-        let name = conflict_copies::file_name(&key, &digest);
+        let name = conflict_copies::format_file_name(&key, &digest);
         let added = resolutions::record_keep(&name, &mut self.state.resolutions, &self.others);
         for record in &added {
             self.journal.record_resolution(record)?;

@@ -31,7 +31,7 @@ pub(crate) fn plan(
     target: Option<Side>,
 ) -> Result<SyncRestorePlan, SyncRestoreError> {
     let snapshot = find_snapshot(&config.backup.folder, from)?;
-    let list = backup::read_list(&snapshot)?;
+    let list = backup::read_file_list(&snapshot)?;
     let of_cloud_alone = |list: &backup::SnapshotList| {
         !list.files.is_empty() && list.files.iter().all(|kept| kept.side() == Side::Remote)
     };
@@ -77,7 +77,7 @@ pub(crate) fn plan(
 
 /// Returns the snapshot `name`; if it is `None`, the newest one.
 fn find_snapshot(folder: &Path, name: Option<&str>) -> Result<SyncSnapshot, SyncRestoreError> {
-    let mut snapshots = backup::list(folder)?.into_iter();
+    let mut snapshots = backup::list_snapshots(folder)?.into_iter();
     let snapshot = match name {
         None => snapshots.next(),
         Some(name) => {

@@ -115,7 +115,7 @@ impl HandoverFixture {
         let before = self.profiles.list().unwrap();
         for profile in &before[..noted] {
             let moving = moving_record(profile, &note, "id");
-            self.profiles.write_note(&profile.name, &moving).unwrap();
+            self.profiles.write_record(&profile.name, &moving).unwrap();
         }
         (file, note, before)
     }
@@ -138,7 +138,7 @@ impl HandoverFixture {
                 moving: None,
                 ..profile.file.clone()
             };
-            self.profiles.write_note(&profile.name, &file).unwrap();
+            self.profiles.write_record(&profile.name, &file).unwrap();
         }
     }
 

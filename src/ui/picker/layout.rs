@@ -16,6 +16,9 @@ const MIN_TWO_KEY_LINES: u16 = 10;
 /// The width of a preview beside the list, in percent.
 const PREVIEW_PERCENT: u16 = 45;
 
+/// The rule between the list and the preview beside it, with a blank on each side.
+const RULE_COLUMNS: u16 = 3;
+
 /// The lines of the filter, above the list.
 const FILTER_LINES: u16 = 1;
 
@@ -38,26 +41,26 @@ impl PickerLayout {
         has_scopes: bool,
         has_preview: bool,
     ) -> Self {
-        let lines = if area.height < MIN_TWO_KEY_LINES {
+        let max_key_lines = if area.height < MIN_TWO_KEY_LINES {
             1
         } else {
             2
         };
-        let keys = format_keys(options, has_scopes, area.width.into(), lines);
+        let keys = format_keys(options, has_scopes, area.width.into(), max_key_lines);
         let key_lines = if keys.len() > 1 { 2 } else { 1 };
         let height = area.height.saturating_sub(FILTER_LINES + key_lines);
         let whole = Rect::new(0, FILTER_LINES, area.width, height);
         let (mut list, mut preview) = (whole, None);
         let is_below = area.width + 1 < MIN_BESIDE_COLUMNS;
         if has_preview && !is_below {
-            let width = percent_of(area.width, PREVIEW_PERCENT);
-            list.width = area.width - width - 3;
-            preview = Some(Rect::new(area.width - width, whole.y, width, height));
+            let columns = percent_of(area.width, PREVIEW_PERCENT);
+            list.width = area.width - columns - RULE_COLUMNS;
+            preview = Some(Rect::new(area.width - columns, whole.y, columns, height));
         } else if has_preview && area.height >= MIN_BELOW_LINES {
             // One line separates the list from the preview.
-            let lines = (height - 1) / 2;
-            list.height = height - 1 - lines;
-            preview = Some(Rect::new(0, list.bottom() + 1, area.width, lines));
+            let preview_lines = (height - 1) / 2;
+            list.height = height - 1 - preview_lines;
+            preview = Some(Rect::new(0, list.bottom() + 1, area.width, preview_lines));
         }
         Self {
             area,
@@ -75,12 +78,12 @@ pub(super) fn percent_of(whole: u16, percent: u16) -> u16 {
     u16::try_from(part).unwrap_or(whole)
 }
 
-/// Returns the keys in at most `lines` lines. Keys that do not fit are left out from the end.
+/// Returns the keys in at most `max_lines` lines. Keys that do not fit are left out from the end.
 fn format_keys(
     options: &PickerOptions,
     has_scopes: bool,
     width: usize,
-    lines: usize,
+    max_lines: usize,
 ) -> Vec<String> {
     let enter = match options.enter {
         "" => "choose",
@@ -92,12 +95,12 @@ fn format_keys(
     }
     let command_keys = options.keys.iter();
     keys.extend(command_keys.map(|key| format!("^{} {}", key.letter, key.label)));
-    let (required, optional) = if options.keys.is_empty() {
+    let (required_count, optional_keys) = if options.keys.is_empty() {
         (keys.len(), &["↑↓ move", "esc cancel", "type to filter"][..])
     } else {
         (keys.len() + 1, &["esc", "↑↓ move", "type to search"][..])
     };
-    keys.extend(optional.iter().map(ToString::to_string));
+    keys.extend(optional_keys.iter().map(ToString::to_string));
     let mut key_lines = vec![String::new()];
     for (position, key) in keys.into_iter().enumerate() {
         let last_line = key_lines.len() - 1;
@@ -107,7 +110,7 @@ fn format_keys(
         };
         if columns(&longer_line) <= width {
             key_lines[last_line] = longer_line;
-        } else if key_lines.len() < lines && position > 0 && position < required {
+        } else if key_lines.len() < max_lines && position > 0 && position < required_count {
             key_lines.push(key);
         } else {
             break;

@@ -50,11 +50,11 @@ impl PickerListing {
         }
     }
 
-    pub(super) fn scope_has(&self, scope: usize, item: usize) -> bool {
+    pub(super) fn scope_contains(&self, scope: usize, item: usize) -> bool {
         self.memberships[item] & (1 << scope) != 0
     }
 
-    pub(super) fn find(&self, id: &str) -> Option<usize> {
+    pub(super) fn find_index(&self, id: &str) -> Option<usize> {
         self.by_id.get(id).copied()
     }
 }

@@ -45,8 +45,8 @@ const MAX_HEIGHT: u16 = 20;
 /// The height of a picker with a preview, in percent of the terminal.
 const PREVIEW_HEIGHT_PERCENT: u16 = 60;
 
-/// A picker with a preview fills terminals of at most this many lines.
-const WHOLE_HEIGHT: u16 = 30;
+/// The minimum height of a picker with a preview, in lines; it fills smaller terminals.
+const MIN_PREVIEW_HEIGHT: u16 = 30;
 
 /// The lines around the items: the filter above, the keys below.
 const FRAME_HEIGHT: u16 = 2;
@@ -85,7 +85,7 @@ impl Picker<'_> {
         if !ui.can_pick || !is_usable {
             return Ok(None);
         }
-        match self.choose(ui.color_err) {
+        match self.run_on_terminal(ui.color_err) {
             Ok(Some(picked)) => Ok(Some(picked)),
             // The user cancelled, so no message is needed.
             Ok(None) => Err(CommandError::cancelled().silence()),
@@ -93,22 +93,22 @@ impl Picker<'_> {
         }
     }
 
-    fn choose(mut self, colored: bool) -> io::Result<Option<Picked>> {
+    fn run_on_terminal(mut self, colored: bool) -> io::Result<Option<Picked>> {
         let mut workers = Workers::start(&mut self.options);
         let has_preview = workers.preview.is_some();
         let scopes = std::mem::take(&mut self.options.scopes);
         let mut state = PickerState::new(self.items, self.default, scopes, self.options.scope);
-        state.search_first(std::mem::take(&mut self.options.query));
+        state.set_initial_query(std::mem::take(&mut self.options.query));
         state.set_notice(self.options.notice.take());
-        let total = state.total();
-        let mut area = picker_area(total, has_preview)?;
+        let total = state.entry_count();
+        let mut area = compute_picker_area(total, has_preview)?;
         let mut screen = InlineScreen::open(area.height)?;
         // From here on, a change of the size is an event. Before the first call it would be lost.
         event::poll(Duration::ZERO)?;
         loop {
             let layout = PickerLayout::new(area, &self.options, state.has_scopes(), has_preview);
-            workers.request(&mut state, layout.preview.is_some());
-            state.show_rows(layout.list.height.into());
+            workers.request_missing(&mut state, layout.preview.is_some());
+            state.set_visible_rows(layout.list.height.into());
             let view = PickerView {
                 state: &state,
                 question: self.question,
@@ -118,7 +118,7 @@ impl Picker<'_> {
             };
             let (frame, cursor) = view.render();
             screen.draw(frame, cursor)?;
-            let event = match workers.wait(&mut state)? {
+            let event = match workers.wait_for_event(&mut state)? {
                 Wake::Interrupted => return Ok(None),
                 Wake::Terminal(event) => event,
                 Wake::Answered => continue,
@@ -126,15 +126,15 @@ impl Picker<'_> {
             match event {
                 // Windows, and terminals with the kitty protocol, report the release of a key too.
                 Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    match state.press(key, &self.options.keys) {
+                    match state.handle_key(key, &self.options.keys) {
                         PickerAction::Stay => {}
-                        PickerAction::Copy(id) => screen::copy(&id)?,
+                        PickerAction::Copy(id) => screen::copy_to_clipboard(&id)?,
                         PickerAction::Choose(picked) => return Ok(Some(picked)),
                         PickerAction::Cancel => return Ok(None),
                     }
                 }
                 Event::Resize(..) => {
-                    area = picker_area(total, has_preview)?;
+                    area = compute_picker_area(total, has_preview)?;
                     screen.resize(area.height)?;
                 }
                 _ => {}
@@ -159,14 +159,14 @@ impl Workers {
     }
 
     /// Requests what the state lacks: all entries, the matches in contents, and the preview if it is shown.
-    fn request(&mut self, state: &mut PickerState, shows_preview: bool) {
+    fn request_missing(&mut self, state: &mut PickerState, shows_preview: bool) {
         if let Some(all_entries) = &mut self.all_entries {
             all_entries.request(&());
         }
         if let Some(contents) = &mut self.contents {
             let query = state.content_query();
             if query.text.trim().is_empty() {
-                contents.forget();
+                contents.ignore_answer();
             } else {
                 contents.request(&query);
             }
@@ -209,7 +209,7 @@ impl Workers {
     }
 
     /// Waits for a key, an answer, or an interrupt. Passes answers to the state.
-    fn wait(&mut self, state: &mut PickerState) -> io::Result<Wake> {
+    fn wait_for_event(&mut self, state: &mut PickerState) -> io::Result<Wake> {
         loop {
             if is_interrupted() {
                 return Ok(Wake::Interrupted);
@@ -238,11 +238,11 @@ impl Workers {
 }
 
 /// Returns the area for `items` entries at the current size of the terminal.
-fn picker_area(items: usize, has_preview: bool) -> io::Result<Rect> {
+fn compute_picker_area(items: usize, has_preview: bool) -> io::Result<Rect> {
     let (columns, lines) = crossterm::terminal::size()?;
     let item_lines = u16::try_from(items).unwrap_or(u16::MAX);
     let natural_height = if has_preview {
-        percent_of(lines, PREVIEW_HEIGHT_PERCENT).max(WHOLE_HEIGHT)
+        percent_of(lines, PREVIEW_HEIGHT_PERCENT).max(MIN_PREVIEW_HEIGHT)
     } else {
         item_lines.saturating_add(FRAME_HEIGHT).min(MAX_HEIGHT)
     };

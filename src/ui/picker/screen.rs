@@ -16,17 +16,17 @@ use std::time::Duration;
 /// Erases everything from the line of the cursor on, and shows the cursor.
 const CLEAR: &str = "\r\x1b[J\x1b[?25h";
 
-static OPEN: AtomicBool = AtomicBool::new(false);
+static IS_OPEN: AtomicBool = AtomicBool::new(false);
 
 /// Returns true while a picker has the terminal.
 pub(crate) fn is_open() -> bool {
-    OPEN.load(Ordering::SeqCst)
+    IS_OPEN.load(Ordering::SeqCst)
 }
 
 /// Restores the terminal if a picker has it. May be called from any thread.
 pub(crate) fn restore_terminal() {
-    if OPEN.swap(false, Ordering::SeqCst) {
-        let _ = write(CLEAR);
+    if IS_OPEN.swap(false, Ordering::SeqCst) {
+        let _ = write_to_stderr(CLEAR);
         let _ = disable_raw_mode();
     }
 }
@@ -45,18 +45,18 @@ impl InlineScreen {
     pub fn open(height: u16) -> io::Result<Self> {
         restore_on_panic();
         enable_raw_mode()?;
-        OPEN.store(true, Ordering::SeqCst);
+        IS_OPEN.store(true, Ordering::SeqCst);
         let screen = Self {
             shown: Buffer::default(),
         };
-        write(&encode_reserve_lines(height))?;
+        write_to_stderr(&encode_line_reservation(height))?;
         Ok(screen)
     }
 
     /// Erases everything and reserves `height` lines.
     pub(super) fn resize(&mut self, height: u16) -> io::Result<()> {
         self.shown = Buffer::default();
-        write(&format!("{CLEAR}{}", encode_reserve_lines(height)))
+        write_to_stderr(&format!("{CLEAR}{}", encode_line_reservation(height)))
     }
 
     /// Shows a frame, with the cursor in its first line at the column `cursor`.
@@ -65,30 +65,30 @@ impl InlineScreen {
             self.shown = Buffer::empty(frame.area);
         }
         // One write, so that the cursor is in the first line whenever a signal comes.
-        let mut text = String::from("\x1b[?25l");
+        let mut sequences = String::from("\x1b[?25l");
         let (mut column, mut line) = (u16::MAX, 0);
         for (x, y, cell) in self.shown.diff(&frame) {
             if (x, y) != (column, line) {
-                text.push_str(&encode_vertical_move(line, y));
-                text.push_str(&encode_column_move(x));
+                sequences.push_str(&encode_vertical_move(line, y));
+                sequences.push_str(&encode_column_move(x));
             }
-            text.push_str(&encode_style(cell));
-            text.push_str(&to_printable_line(cell.symbol()));
+            sequences.push_str(&encode_style(cell));
+            sequences.push_str(&to_printable_line(cell.symbol()));
             (column, line) = (x + 1, y);
         }
-        text.push_str("\x1b[0m");
-        text.push_str(&encode_vertical_move(line, 0));
-        text.push_str(&encode_column_move(cursor));
-        text.push_str("\x1b[?25h");
+        sequences.push_str("\x1b[0m");
+        sequences.push_str(&encode_vertical_move(line, 0));
+        sequences.push_str(&encode_column_move(cursor));
+        sequences.push_str("\x1b[?25h");
         self.shown = frame;
-        write(&text)
+        write_to_stderr(&sequences)
     }
 }
 
 /// Copies a text to the clipboard, if the terminal supports OSC 52. Call it only while a screen is open.
-pub(super) fn copy(text: &str) -> io::Result<()> {
+pub(super) fn copy_to_clipboard(text: &str) -> io::Result<()> {
     // The terminal owns the clipboard, also over ssh. tmux passes the sequence on with `set-clipboard on`.
-    write(&format!("\x1b]52;c;{}\x07", BASE64.encode(text)))
+    write_to_stderr(&format!("\x1b]52;c;{}\x07", BASE64.encode(text)))
 }
 
 impl Drop for InlineScreen {
@@ -100,7 +100,7 @@ impl Drop for InlineScreen {
 /// Waits until there is input, at most for `limit`. May return early.
 ///
 /// # Errors
-/// The terminal is gone. crossterm would try to read it without end (0.29).
+/// The terminal is gone. crossterm 0.29 would try to read it without end.
 #[cfg(unix)]
 pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -133,7 +133,7 @@ pub(super) fn wait_for_input(limit: Duration) -> io::Result<()> {
 
 /// Returns the escape sequence that scrolls until `height` lines, from the cursor on, fit on the screen. The cursor is
 /// then in the first of them.
-fn encode_reserve_lines(height: u16) -> String {
+fn encode_line_reservation(height: u16) -> String {
     let below = height.saturating_sub(1);
     format!(
         "\r{}{}",
@@ -178,7 +178,7 @@ fn encode_style(cell: &Cell) -> String {
     codes
 }
 
-fn write(text: &str) -> io::Result<()> {
+fn write_to_stderr(text: &str) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
     stderr.write_all(text.as_bytes())?;
     stderr.flush()
@@ -188,10 +188,10 @@ fn write(text: &str) -> io::Result<()> {
 fn restore_on_panic() {
     static SET: Once = Once::new();
     SET.call_once(|| {
-        let report = std::panic::take_hook();
+        let previous_hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             restore_terminal();
-            report(panic);
+            previous_hook(panic);
         }));
     });
 }

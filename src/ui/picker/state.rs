@@ -53,14 +53,14 @@ pub(super) struct PickerState {
 impl PickerState {
     pub(super) fn new(
         items: Vec<PickerItem>,
-        default: usize,
+        default_position: usize,
         scopes: Vec<PickerScope>,
-        scope: usize,
+        initial_scope: usize,
     ) -> Self {
         let listing = PickerListing::new(items, scopes);
         let mut state = Self {
-            default,
-            scope: scope.min(listing.scopes.len() - 1),
+            default: default_position,
+            scope: initial_scope.min(listing.scopes.len() - 1),
             listing,
             first_query: String::new(),
             query: String::new(),
@@ -77,7 +77,7 @@ impl PickerState {
             notice: None,
             matcher: Matcher::new(Config::DEFAULT),
         };
-        state.list_matching();
+        state.update_matching();
         state.select_default();
         state
     }
@@ -92,13 +92,13 @@ impl PickerState {
         self.content_matches.clear();
         self.filter = TitleFilter::new(&self.query);
         self.examine_entries();
-        if let Some(item) = id.and_then(|id| self.listing.find(&id)) {
+        if let Some(item) = id.and_then(|id| self.listing.find_index(&id)) {
             self.select(Some(item));
         }
     }
 
     /// Returns the number of all entries, of all scopes.
-    pub(super) fn total(&self) -> usize {
+    pub(super) fn entry_count(&self) -> usize {
         self.listing.items.len()
     }
 
@@ -111,13 +111,13 @@ impl PickerState {
     /// shows.
     pub(super) fn format_counts(&self) -> (String, String) {
         let scopes = &self.listing.scopes;
-        let count = |scope: usize| format!("{} {}", scopes[scope].name, self.scope_counts[scope]);
+        let label = |scope: usize| format!("{} {}", scopes[scope].name, self.scope_counts[scope]);
         if scopes.len() == 1 {
-            let count = format!("{}/{}", self.matching.len(), self.total());
+            let count = format!("{}/{}", self.matching.len(), self.entry_count());
             return (count, String::new());
         }
         let next = (self.scope + 1) % scopes.len();
-        (count(self.scope), format!(" · tab: {}", count(next)))
+        (label(self.scope), format!(" · tab: {}", label(next)))
     }
 
     pub(super) fn has_scopes(&self) -> bool {
@@ -132,12 +132,12 @@ impl PickerState {
         ContentQuery {
             text: self.query.clone(),
             scope: self.scope_name(),
-            total: self.total(),
+            total: self.entry_count(),
         }
     }
 
     /// Returns the greatest width of each column, in terminal columns.
-    pub(super) fn widths(&self) -> &[usize] {
+    pub(super) fn column_widths(&self) -> &[usize] {
         &self.listing.widths
     }
 
@@ -178,18 +178,18 @@ impl PickerState {
     pub(super) fn set_content_matches(&mut self, matches: Vec<ContentMatch>) {
         self.apply_query();
         let matches = matches.into_iter();
-        let matches = matches.filter_map(|hit| Some((self.listing.find(&hit.id)?, hit)));
+        let matches = matches.filter_map(|hit| Some((self.listing.find_index(&hit.id)?, hit)));
         self.content_matches = matches.collect();
-        self.list_again();
+        self.update_list();
     }
 
     /// Tells the state if another thread still reads more entries or searches the contents of entries.
     pub(super) fn set_awaiting_entries(&mut self, is_awaiting_entries: bool) {
         if self.is_awaiting_entries != is_awaiting_entries {
             self.is_awaiting_entries = is_awaiting_entries;
-            // Only a list without entries depends on it; see `list_matching`.
+            // Only a list without entries depends on it; see `update_matching`.
             if self.matching.is_empty() || self.scope_counts[self.scope] == 0 {
-                self.list_again();
+                self.update_list();
             } else if !self.has_moved {
                 self.select_default();
             }
@@ -203,7 +203,7 @@ impl PickerState {
 
     /// Returns true if entries have not been examined yet.
     pub(super) fn is_filtering(&self) -> bool {
-        !self.filter.is_for(&self.query) || !self.filter.is_finished(&self.listing)
+        !self.filter.has_query(&self.query) || !self.filter.is_finished(&self.listing)
     }
 
     /// Returns the message for the last line, if there is one.
@@ -216,25 +216,25 @@ impl PickerState {
     }
 
     /// Sets the number of visible entries and scrolls to the selected one.
-    pub(super) fn show_rows(&mut self, rows: usize) {
+    pub(super) fn set_visible_rows(&mut self, rows: usize) {
         self.visible_rows = rows.max(1);
-        let last_first = self.matching.len().saturating_sub(self.visible_rows);
-        let least = (self.selected + 1).saturating_sub(self.visible_rows);
+        let max_first_visible = self.matching.len().saturating_sub(self.visible_rows);
+        let min_first_visible = (self.selected + 1).saturating_sub(self.visible_rows);
         self.first_visible = self
             .first_visible
-            .clamp(least, self.selected)
-            .min(last_first);
+            .clamp(min_first_visible, self.selected)
+            .min(max_first_visible);
     }
 
     /// Returns the visible entries, each with true if it is the selected one.
-    pub(super) fn visible(&self) -> impl Iterator<Item = (&PickerItem, bool)> {
+    pub(super) fn visible_items(&self) -> impl Iterator<Item = (&PickerItem, bool)> {
         let shown = self.matching.iter().enumerate();
         let shown = shown.skip(self.first_visible).take(self.visible_rows);
         shown.map(|(i, item)| (&self.listing.items[*item], i == self.selected))
     }
 
-    /// Changes the filter or the selection by a key. `keys` has the keys of the command.
-    pub(super) fn press(&mut self, key: KeyEvent, keys: &[PickerKey]) -> PickerAction {
+    /// Changes the filter or the selection by a key. `command_keys` has the keys of the command.
+    pub(super) fn handle_key(&mut self, key: KeyEvent, command_keys: &[PickerKey]) -> PickerAction {
         self.notice = None;
         if let Some(query) = self.edit_query(key) {
             // The frame that shows the new filter does not wait for the entries: see `filter_more`.
@@ -243,11 +243,11 @@ impl PickerState {
         }
         self.apply_query();
         if key.modifiers.contains(KeyModifiers::CONTROL) {
-            let command_key = keys
+            let command_key = command_keys
                 .iter()
                 .find(|command_key| key.code == KeyCode::Char(command_key.letter));
             if let Some(command_key) = command_key {
-                return self.press_command_key(command_key);
+                return self.handle_command_key(command_key);
             }
             match key.code {
                 KeyCode::Char('c' | 'g' | 'd') => return PickerAction::Cancel,
@@ -260,7 +260,7 @@ impl PickerState {
         match key.code {
             KeyCode::Esc => return PickerAction::Cancel,
             KeyCode::Enter if self.selected().is_some() => {
-                return PickerAction::Choose(self.pick(None));
+                return PickerAction::Choose(self.build_picked(None));
             }
             KeyCode::Tab => self.show_scope(self.scope + 1),
             KeyCode::BackTab => self.show_scope(self.scope + self.scope_counts.len() - 1),
@@ -296,8 +296,8 @@ impl PickerState {
         }
     }
 
-    fn press_command_key(&mut self, key: &PickerKey) -> PickerAction {
-        let picked = self.pick(Some(key.letter));
+    fn handle_command_key(&mut self, key: &PickerKey) -> PickerAction {
+        let picked = self.build_picked(Some(key.letter));
         match key.effect {
             KeyEffect::Leave => PickerAction::Choose(picked),
             _ if picked.id.is_empty() => PickerAction::Stay,
@@ -310,7 +310,7 @@ impl PickerState {
     }
 
     /// Returns the choice of the selected entry by `key`, or a choice without an entry if none is selected.
-    fn pick(&self, key: Option<char>) -> Picked {
+    fn build_picked(&self, key: Option<char>) -> Picked {
         Picked {
             id: self
                 .selected()
@@ -332,25 +332,25 @@ impl PickerState {
     fn show_scope(&mut self, scope: usize) {
         self.scope = scope % self.scope_counts.len();
         let selected = self.matching.get(self.selected).copied();
-        self.list_matching();
+        self.update_matching();
         self.select(selected);
     }
 
     /// Sets the filter at the start.
-    pub(super) fn search_first(&mut self, query: String) {
+    pub(super) fn set_initial_query(&mut self, query: String) {
         self.first_query.clone_from(&query);
-        self.search(query);
+        self.set_query(query);
     }
 
     /// Changes the filter and the list.
-    pub(super) fn search(&mut self, query: String) {
+    pub(super) fn set_query(&mut self, query: String) {
         self.query = query;
         self.apply_query();
     }
 
     /// Begins to examine the entries if the user has changed the query since the last time.
     fn apply_query(&mut self) {
-        if !self.filter.is_for(&self.query) {
+        if !self.filter.has_query(&self.query) {
             self.content_matches.clear();
             self.filter = TitleFilter::new(&self.query);
             self.has_moved = false;
@@ -370,8 +370,8 @@ impl PickerState {
     /// key does not act on another entry.
     fn select_default(&mut self) {
         self.first_visible = 0;
-        let is_first = self.query == self.first_query;
-        self.selected = if is_first { self.default } else { 0 };
+        let has_first_query = self.query == self.first_query;
+        self.selected = if has_first_query { self.default } else { 0 };
         if !self.may_lack_entries() {
             self.selected = self.selected.min(self.matching.len().saturating_sub(1));
         }
@@ -379,7 +379,7 @@ impl PickerState {
 
     /// Examines a part of the entries that the filter has not examined yet.
     pub(super) fn filter_more(&mut self) {
-        if self.filter.is_for(&self.query) {
+        if self.filter.has_query(&self.query) {
             self.examine_entries();
         } else {
             self.apply_query();
@@ -387,14 +387,14 @@ impl PickerState {
     }
 
     fn examine_entries(&mut self) {
-        self.filter.step(&self.listing, &mut self.matcher, STEP);
-        self.list_again();
+        self.filter.examine(&self.listing, &mut self.matcher, STEP);
+        self.update_list();
     }
 
     /// Lists the entries after a change of matches. The selected entry stays if the user selected it.
-    fn list_again(&mut self) {
+    fn update_list(&mut self) {
         let selected = self.matching.get(self.selected).copied();
-        self.list_matching();
+        self.update_matching();
         if self.has_moved {
             self.select(selected);
         } else {
@@ -404,7 +404,7 @@ impl PickerState {
 
     /// Lists the entries of the scope that match the filter; without a filter, all of them in their order. If no entry
     /// of the scope matches and none can arrive, lists the matching entries of the next scope that has some.
-    fn list_matching(&mut self) {
+    fn update_matching(&mut self) {
         let scopes = &self.listing.scopes;
         if self.query.trim().is_empty() {
             self.scope_counts = scopes.iter().map(|scope| scope.items.len()).collect();
@@ -419,19 +419,19 @@ impl PickerState {
         let letters = self.filter.with_letters();
         let letters = letters.filter(|item| !by_content.contains(item));
         let all: Vec<_> = with_words.chain(contents).chain(letters).collect();
-        let has = |scope: usize, item: usize| self.listing.scope_has(scope, item);
-        let count = |scope| all.iter().filter(|item| has(scope, **item)).count();
+        let is_in = |scope: usize, item: usize| self.listing.scope_contains(scope, item);
+        let count = |scope| all.iter().filter(|item| is_in(scope, **item)).count();
         self.scope_counts = (0..scopes.len()).map(count).collect();
-        let later = (0..scopes.len()).map(|more| (self.scope + more) % scopes.len());
-        let mut later =
-            later.filter(|scope| self.scope_counts[*scope] > 0 && !self.may_lack_entries());
+        let next_scopes = (0..scopes.len()).map(|offset| (self.scope + offset) % scopes.len());
+        let mut next_scopes =
+            next_scopes.filter(|scope| self.scope_counts[*scope] > 0 && !self.may_lack_entries());
         let shown = if self.scope_counts[self.scope] > 0 {
             None
         } else {
-            later.next()
+            next_scopes.next()
         };
         let shown = shown.unwrap_or(self.scope);
-        self.matching = all.into_iter().filter(|item| has(shown, *item)).collect();
+        self.matching = all.into_iter().filter(|item| is_in(shown, *item)).collect();
     }
 }
 

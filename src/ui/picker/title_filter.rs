@@ -32,15 +32,15 @@ impl TitleFilter {
     }
 
     /// Examines the next entries, at most `count`.
-    pub(super) fn step(&mut self, listing: &PickerListing, matcher: &mut Matcher, count: usize) {
-        let id = self.query.trim().to_lowercase();
+    pub(super) fn examine(&mut self, listing: &PickerListing, matcher: &mut Matcher, count: usize) {
+        let id_prefix = self.query.trim().to_lowercase();
         let end = listing.items.len().min(self.examined + count);
         for item in self.examined..end {
-            let text = listing.searched[item].slice(..);
-            let has_words = self.words.score(text, matcher).is_some();
-            if has_words || listing.items[item].id.starts_with(&id) {
+            let searched_text = listing.searched[item].slice(..);
+            let has_words = self.words.score(searched_text, matcher).is_some();
+            if has_words || listing.items[item].id.starts_with(&id_prefix) {
                 self.with_words.push(item);
-            } else if let Some(score) = self.letters.score(text, matcher) {
+            } else if let Some(score) = self.letters.score(searched_text, matcher) {
                 self.with_letters.push((Reverse(score), item));
             }
         }
@@ -49,7 +49,7 @@ impl TitleFilter {
         self.examined = end;
     }
 
-    pub(super) fn is_for(&self, query: &str) -> bool {
+    pub(super) fn has_query(&self, query: &str) -> bool {
         self.query == query
     }
 
@@ -79,7 +79,7 @@ mod tests {
         let mut matcher = Matcher::new(Config::DEFAULT);
         let mut filter = TitleFilter::new("par");
         for _ in names {
-            filter.step(&listing, &mut matcher, 1);
+            filter.examine(&listing, &mut matcher, 1);
         }
         assert_eq!(filter.with_letters().collect::<Vec<_>>(), [3, 1, 0]);
     }

@@ -4,7 +4,7 @@ use super::layout::PickerLayout;
 use super::options::{PickerItem, PickerOptions};
 use super::state::PickerState;
 use crate::ui::Style;
-use crate::ui::text_width::{columns, fitting_prefix, without_end};
+use crate::ui::text_width::{columns, elide_end, fitting_prefix};
 use crate::ui::wrap::wrap;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
@@ -39,7 +39,7 @@ impl PickerView<'_> {
         let mut frame = Buffer::empty(self.layout.area);
         let cursor = self.draw_filter(&mut frame);
         let list = self.layout.list;
-        let mut rows = (list.y..list.bottom()).zip(self.state.visible());
+        let mut rows = (list.y..list.bottom()).zip(self.state.visible_items());
         if let Some(first) = rows.next() {
             for (y, (item, is_selected)) in std::iter::once(first).chain(rows) {
                 self.draw_item(&mut frame, y, list.width, item, is_selected);
@@ -62,12 +62,12 @@ impl PickerView<'_> {
     /// Draws the question, the filter, the facts, and the number of entries. Returns the column of the cursor.
     fn draw_filter(&self, frame: &mut Buffer) -> u16 {
         let (state, width) = (self.state, usize::from(self.layout.area.width));
-        let more = if state.may_lack_entries() { "…" } else { "" };
+        let ellipsis = if state.may_lack_entries() { "…" } else { "" };
         let query = state.query();
-        let (count, next) = state.format_counts();
-        let is_narrow = columns(query) + columns(&count) + columns(&next) + 2 * GAP > width;
-        let next = if is_narrow { "" } else { &next };
-        let count = format!("{count}{next}{more}");
+        let (count, next_scope) = state.format_counts();
+        let is_narrow = columns(query) + columns(&count) + columns(&next_scope) + 2 * GAP > width;
+        let next_scope = if is_narrow { "" } else { &next_scope };
+        let count = format!("{count}{next_scope}{ellipsis}");
         let needed = columns(self.question) + 1 + columns(query) + GAP + columns(&count);
         // What the user types is more important than the question.
         let question = if needed <= width || query.is_empty() && !state.has_scopes() {
@@ -75,30 +75,30 @@ impl PickerView<'_> {
         } else {
             ""
         };
-        let (begin, _) = frame.set_stringn(0, 0, question, width, strong_style());
-        let mut cursor = begin;
+        let (end, _) = frame.set_stringn(0, 0, question, width, strong_style());
+        let mut cursor = end;
         if !query.is_empty() || width > usize::from(cursor) + 1 {
-            let at = if question.is_empty() { 0 } else { begin + 1 };
-            (cursor, _) = frame.set_stringn(at, 0, query, width, CellStyle::new());
+            let start = if question.is_empty() { 0 } else { end + 1 };
+            (cursor, _) = frame.set_stringn(start, 0, query, width, CellStyle::new());
         }
-        let count_at = width.saturating_sub(Span::raw(&*count).width());
-        if count_at <= usize::from(cursor) + 1 {
+        let count_start = width.saturating_sub(Span::raw(&*count).width());
+        if count_start <= usize::from(cursor) + 1 {
             return cursor;
         }
-        frame.set_stringn(to_column(count_at), 0, count, width, dim_style());
-        let first = usize::from(cursor + 1).max(usize::from(begin) + FILTER_WIDTH);
-        let mut room = count_at.saturating_sub(first);
-        let mut shown = Vec::new();
+        frame.set_stringn(to_column(count_start), 0, count, width, dim_style());
+        let facts_start = usize::from(cursor + 1).max(usize::from(end) + FILTER_WIDTH);
+        let mut free_width = count_start.saturating_sub(facts_start);
+        let mut shown_facts = Vec::new();
         for (style, text) in &self.options.facts {
-            let needed = Span::raw(text).width() + GAP;
-            if needed > room {
+            let fact_width = Span::raw(text).width() + GAP;
+            if fact_width > free_width {
                 break;
             }
-            room -= needed;
-            shown.push((*style, text));
+            free_width -= fact_width;
+            shown_facts.push((*style, text));
         }
-        let mut x = first + room;
-        for (style, text) in shown {
+        let mut x = facts_start + free_width;
+        for (style, text) in shown_facts {
             let style = self.cell_style(style);
             let (end, _) = frame.set_stringn(to_column(x), 0, text, width, style);
             x = usize::from(end) + GAP;
@@ -115,28 +115,31 @@ impl PickerView<'_> {
         is_selected: bool,
     ) {
         let width = usize::from(list_width);
-        let base = if is_selected {
+        let row_style = if is_selected {
             CellStyle::new().add_modifier(Modifier::REVERSED)
         } else {
             CellStyle::new()
         };
         let mark = MARKS[usize::from(!is_selected)];
-        let (mut x, _) = frame.set_stringn(0, y, mark, width, base);
-        let widths = column_widths(self.state.widths(), width.saturating_sub(usize::from(x)));
+        let (mut x, _) = frame.set_stringn(0, y, mark, width, row_style);
+        let widths = fit_columns(
+            self.state.column_widths(),
+            width.saturating_sub(usize::from(x)),
+        );
         for ((style, text), needed_width) in item.columns.iter().zip(&widths) {
             let free_width = width.saturating_sub(usize::from(x));
             if free_width < MIN_CELL_WIDTH.min(*needed_width) {
                 break;
             }
             let free_width = free_width.min(*needed_width);
-            let style = base.patch(self.cell_style(*style));
-            frame.set_stringn(x, y, without_end(text, free_width), free_width, style);
+            let style = row_style.patch(self.cell_style(*style));
+            frame.set_stringn(x, y, elide_end(text, free_width), free_width, style);
             // No entry has a text in a column of width 0.
             let gap = if *needed_width > 0 { GAP } else { 0 };
             x = to_column(usize::from(x) + needed_width + gap);
         }
         if is_selected {
-            frame.set_style(Rect::new(0, y, list_width, 1), base);
+            frame.set_style(Rect::new(0, y, list_width, 1), row_style);
         }
     }
 
@@ -154,8 +157,8 @@ impl PickerView<'_> {
         let preview = self.state.preview();
         // The match itself is known before its surroundings are read.
         let match_note = content_match.filter(|_| preview.is_empty());
-        let match_note = match_note.map(|hit| (Style::Plain, hit.note.as_str()));
-        let marks = content_match.map_or(&[][..], |hit| &hit.marks);
+        let match_note = match_note.map(|content| (Style::Plain, content.note.as_str()));
+        let marks = content_match.map_or(&[][..], |content| &content.marks);
         let paragraphs = preview.iter();
         let paragraphs = paragraphs.map(|(style, text)| (*style, text.as_str()));
         let lines = match_note
@@ -196,7 +199,7 @@ impl PickerView<'_> {
         if let Some(notice) = self.state.notice() {
             let last = area.height - 1;
             frame.set_stringn(0, last, " ".repeat(width), width, CellStyle::new());
-            frame.set_stringn(0, last, without_end(notice, width), width, dim_style());
+            frame.set_stringn(0, last, elide_end(notice, width), width, dim_style());
         }
     }
 
@@ -221,22 +224,22 @@ fn dim_style() -> CellStyle {
     CellStyle::new().add_modifier(Modifier::DIM)
 }
 
-/// Returns the widths of columns with the natural widths `needed`, which share `width`. The widest column shrinks
+/// Returns the widths of columns with the widths `natural`, which share `width`. The widest column shrinks
 /// so that as many as possible of the others fit.
-fn column_widths(needed: &[usize], width: usize) -> Vec<usize> {
-    let mut widths = needed.to_vec();
-    let Some(widest) = (0..needed.len()).max_by_key(|i| (needed[*i], usize::MAX - i)) else {
+fn fit_columns(natural: &[usize], width: usize) -> Vec<usize> {
+    let mut widths = natural.to_vec();
+    let Some(widest) = (0..natural.len()).max_by_key(|i| (natural[*i], usize::MAX - i)) else {
         return widths;
     };
-    widths[widest] = needed[widest].min(MIN_WIDEST_COLUMN);
-    let used = |count: usize| widths[..count].iter().sum::<usize>() + GAP * (count - 1);
-    let shown = (1..=needed.len()).rev().find(|count| used(*count) <= width);
+    widths[widest] = natural[widest].min(MIN_WIDEST_COLUMN);
+    let sum = |count: usize| widths[..count].iter().sum::<usize>() + GAP * (count - 1);
+    let shown = (1..=natural.len()).rev().find(|count| sum(*count) <= width);
     widths[widest] = match shown {
         Some(shown) if shown > widest => {
-            let room = width - used(shown);
-            needed[widest].min(widths[widest] + room)
+            let free_width = width - sum(shown);
+            natural[widest].min(widths[widest] + free_width)
         }
-        _ => needed[widest],
+        _ => natural[widest],
     };
     widths
 }
@@ -279,7 +282,7 @@ mod tests {
         let area = Rect::new(0, 0, columns, if has_preview { 8 } else { 4 });
         change(&mut state);
         let layout = PickerLayout::new(area, options, state.has_scopes(), has_preview);
-        state.show_rows(layout.list.height.into());
+        state.set_visible_rows(layout.list.height.into());
         let view = PickerView {
             state: &state,
             question: "which account?",
@@ -337,11 +340,11 @@ mod tests {
 
     #[test]
     fn shortened_cells_measure_wide_characters_as_two_columns() {
-        assert_eq!(without_end("漢字漢字", 8), "漢字漢字");
-        assert_eq!(without_end("漢字漢字", 7), "漢字漢…");
-        assert_eq!(without_end("漢字漢字", 6), "漢字…");
-        assert_eq!(without_end("plain", 5), "plain");
-        assert_eq!(without_end("plain", 4), "pla…");
+        assert_eq!(elide_end("漢字漢字", 8), "漢字漢字");
+        assert_eq!(elide_end("漢字漢字", 7), "漢字漢…");
+        assert_eq!(elide_end("漢字漢字", 6), "漢字…");
+        assert_eq!(elide_end("plain", 5), "plain");
+        assert_eq!(elide_end("plain", 4), "pla…");
     }
 
     #[test]
@@ -409,10 +412,10 @@ mod tests {
 
     #[test]
     fn the_widest_column_shrinks_before_others_are_left_out() {
-        assert_eq!(column_widths(&[3, 50, 8], 70), [3, 50, 8]);
-        assert_eq!(column_widths(&[3, 50, 8], 45), [3, 30, 8]);
-        assert_eq!(column_widths(&[3, 50, 8], 38), [3, 33, 8]);
-        assert_eq!(column_widths(&[3, 50, 8], 20), [3, 50, 8]);
-        assert_eq!(column_widths(&[], 20), [0; 0]);
+        assert_eq!(fit_columns(&[3, 50, 8], 70), [3, 50, 8]);
+        assert_eq!(fit_columns(&[3, 50, 8], 45), [3, 30, 8]);
+        assert_eq!(fit_columns(&[3, 50, 8], 38), [3, 33, 8]);
+        assert_eq!(fit_columns(&[3, 50, 8], 20), [3, 50, 8]);
+        assert_eq!(fit_columns(&[], 20), [0; 0]);
     }
 }

@@ -23,20 +23,20 @@ where
 {
     /// Starts the thread. Returns `None` if the system grants none.
     pub(super) fn start(mut task: Task<Q, A>) -> Option<Self> {
-        let (requests, received) = channel::<Q>();
-        let (answered, answers) = channel();
-        let work = move || {
-            while let Ok(mut request) = received.recv() {
-                while let Ok(newer) = received.try_recv() {
+        let (requests, received_requests) = channel::<Q>();
+        let (answer_sender, answers) = channel();
+        let answer_requests = move || {
+            while let Ok(mut request) = received_requests.recv() {
+                while let Ok(newer) = received_requests.try_recv() {
                     request = newer;
                 }
                 let answer = task(&request);
-                if answered.send((request, answer)).is_err() {
+                if answer_sender.send((request, answer)).is_err() {
                     break;
                 }
             }
         };
-        thread::Builder::new().spawn(work).ok()?;
+        thread::Builder::new().spawn(answer_requests).ok()?;
         Some(Self {
             requests,
             answers,
@@ -54,7 +54,7 @@ where
     }
 
     /// Ignores the answer to the newest request.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn ignore_answer(&mut self) {
         self.newest = None;
         self.is_waiting = false;
     }

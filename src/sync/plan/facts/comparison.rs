@@ -192,7 +192,7 @@ impl<'a> FactReader<'a> {
             return Ok(FormerVersion::Unlisted);
         }
         // A machine may list a partial file that it found before any manifest had arrived.
-        let is_cut = || remote.is_truncated(local);
+        let is_cut = || remote.is_truncated_copy_of(local);
         if is_replaced && is_unlisted || is_earlier && (is_replaced || !is_unlisted && is_cut()?) {
             return Ok(FormerVersion::Older);
         }

@@ -81,7 +81,7 @@ impl<'a> FactReader<'a> {
         let path = self.records.conflict_copies.folders.path(side, &copy.name);
         let file = file_open::open(&path);
         let is_uncompressed = file.and_then(|file| contents::is_uncompressed(&file));
-        is_uncompressed.unwrap_or_default() && copy.matches(&path).unwrap_or_default()
+        is_uncompressed.unwrap_or_default() && copy.matches_digest_of(&path).unwrap_or_default()
     }
 
     /// Returns the index of the step that downloads a version containing all lines of the copy.

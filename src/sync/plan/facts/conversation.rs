@@ -130,7 +130,7 @@ impl<'a> FactReader<'a> {
                     _ => {}
                 }
             }
-            let name = conflict_copies::file_name(fold.key, &copy.digest);
+            let name = conflict_copies::format_file_name(fold.key, &copy.digest);
             if is_contained || fold.creates_copy(&name) || self.is_kept_or_resolved(&name) {
                 continue;
             }
@@ -165,7 +165,7 @@ impl<'a> FactReader<'a> {
         version: &FileVersion,
     ) -> Result<Option<NewConflictCopy>, IoError> {
         let (_, digest) = version.read_text_digest()?;
-        let name = conflict_copies::file_name(fold.key, &digest);
+        let name = conflict_copies::format_file_name(fold.key, &digest);
         let is_known =
             fold.creates_copy(&name) || !fold.is_resolved && self.is_kept_or_resolved(&name);
         Ok((!is_known).then(|| NewConflictCopy {
@@ -188,7 +188,7 @@ impl<'a> FactReader<'a> {
             if listed.size > new.seen.stat.size
                 && old.text_begins_with(listed.size, &listed.digest)?
             {
-                names.push(conflict_copies::file_name(key, &listed.digest));
+                names.push(conflict_copies::format_file_name(key, &listed.digest));
             }
         }
         Ok(names)
@@ -203,8 +203,8 @@ impl<'a> FactReader<'a> {
     ) -> Result<Option<ConflictingVersions>, IoError> {
         let (local, remote) = (&local.full_path, &remote.full_path);
         let home = &self.config.local;
-        let place = self.config.remote.place();
-        let read = |id: String| ConflictingVersions::read(home, &id, local, remote, place);
+        let place = self.config.remote.describe_place();
+        let read = |id: String| ConflictingVersions::compare(home, &id, local, remote, place);
         rollouts::id(key).map(read).transpose().at("read", local)
     }
 }

@@ -10,7 +10,7 @@ use crate::sync::contents::{self, SearchedPart};
 use crate::sync::file_group::{FileGroup, display_path};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
-use crate::sync::notice::{Notice, NoticeList, read_failure};
+use crate::sync::notice::{Notice, NoticeList, describe_read_failure};
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
 use crate::sync::remote::folder::delivery::DeliveredFiles;
 use crate::sync::scan::ListedFile;
@@ -86,7 +86,7 @@ impl<'a> FactReader<'a> {
         let Some(path) = self.find_unreadable_file(group, error) else {
             return reading;
         };
-        let notice = NoticeList::Skipped.notice(path, read_failure(&error.source));
+        let notice = NoticeList::Skipped.notice(path, describe_read_failure(&error.source));
         Ok(FileReading::Settled(Box::new(notice.into())))
     }
 
@@ -306,7 +306,7 @@ impl<'a> FactReader<'a> {
     ) -> Result<LineMergeFacts, IoError> {
         let versions: Vec<_> = sides.iter().copied().chain(copies).collect();
         let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
-        let merge = line_merge::merge(&paths)?;
+        let merge = line_merge::merge_versions(&paths)?;
         let version_on = |side| sides.iter().position(|version| version.seen.side == side);
         let limit = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
         let limit = limit.and_then(|config| config.history_max_bytes.ok().flatten());

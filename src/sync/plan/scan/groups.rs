@@ -58,7 +58,7 @@ pub(crate) fn group_files(
         other_links.extend(listing.unsynced_links.into_iter().map(|path| (side, path)));
     }
     links.extend(select_blocking_links(other_links, &groups));
-    let place = config.remote.place();
+    let place = config.remote.describe_place();
     if !links.is_empty() {
         notices.extend(block_linked_groups(place, links, &mut groups));
     }

@@ -60,7 +60,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let (remote, local) = (remote?, local?);
     let is_first = !state.file.exists && state.file.damage.is_none();
     if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
-        state.files = codexsync::import_state(manifest, &local, &remote)?;
+        state.files = codexsync::import_synced_files(manifest, &local, &remote)?;
     }
     let manifests = identity::read_remote_manifests(config, &state)?;
     if manifests.machines > 0 && !state.has_other_machines {

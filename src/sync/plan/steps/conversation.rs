@@ -3,7 +3,7 @@
 
 use crate::codex::home::ARCHIVED_SESSIONS;
 use crate::codex::rollout::{Relation, ZST};
-use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, describe_winner};
+use crate::sync::decide::{CopyReason, FileDecision, describe_conflict, describe_winner};
 use crate::sync::file_version::FileVersion;
 use crate::sync::index_updates::ContentChange;
 use crate::sync::plan::facts::compared_file::{ComparedFile, NewConflictCopy};
@@ -239,7 +239,7 @@ impl<'a> ConversationDraft<'a> {
         if let Some(chosen) = chosen {
             let side = chosen.from.seen.side;
             if let Some(why) = chosen.why {
-                return (SyncAction::copy_from(side), why.text(side, remote));
+                return (SyncAction::copy_from(side), why.describe(side, remote));
             }
             if self.copied_bytes().is_some() {
                 let why = "the cloud client had renamed it";
@@ -251,7 +251,10 @@ impl<'a> ConversationDraft<'a> {
             _ => None,
         });
         match moves {
-            Some(Side::Local) => (SyncAction::MoveLocal, format!("moved {}", remote.place())),
+            Some(Side::Local) => (
+                SyncAction::MoveLocal,
+                format!("moved {}", remote.describe_place()),
+            ),
             Some(Side::Remote) => (SyncAction::MoveCloud, "moved on this machine".to_owned()),
             None if self.count_new_copies() > 0 => {
                 (SyncAction::KeepConflictCopy, DIVERGED_COPY.to_owned())
@@ -268,7 +271,7 @@ impl<'a> ConversationDraft<'a> {
         let remote = self.file.remote_kind;
         let (why, winner) = match decision {
             FileDecision::Copy(side, CopyReason::Policy) => (
-                conflict_reason(self.file.facts),
+                describe_conflict(self.file.facts),
                 describe_winner(side, remote),
             ),
             FileDecision::Copy(side, _) if self.is_diverged => {

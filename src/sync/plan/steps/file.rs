@@ -2,7 +2,7 @@
 //! (skills, prompts, settings) are copied as a whole; line-based files are merged.
 
 use super::conversation::plan_conversation;
-use crate::sync::decide::{CopyReason, FileDecision, conflict_reason, decide, describe_winner};
+use crate::sync::decide::{CopyReason, FileDecision, decide, describe_conflict, describe_winner};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
 use crate::sync::notice::NoticeList;
@@ -66,7 +66,7 @@ fn new_conflict(file: &ComparedFile<'_>) -> Conflict {
     let seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
     Conflict {
         path: file.path.clone(),
-        reason: conflict_reason(file.facts),
+        reason: describe_conflict(file.facts),
         versions: file.conversation.versions.clone(),
         local: seen(&file.local),
         remote: seen(&file.remote),
@@ -140,7 +140,7 @@ fn plan_copy(
             file.key,
             &file.path,
             action,
-            &why.text(from.seen.side, file.remote_kind),
+            &why.describe(from.seen.side, file.remote_kind),
         )
     });
     FilePlan {
@@ -166,7 +166,7 @@ fn describe_policy_conflict(
         "the other one is overwritten"
     };
     let (why, winner) = (
-        conflict_reason(file.facts),
+        describe_conflict(file.facts),
         describe_winner(from, file.remote_kind),
     );
     Some(format!("{why}: {winner}, {loser}"))

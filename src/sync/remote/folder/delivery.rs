@@ -11,7 +11,7 @@ use crate::io::{IoContext, IoError};
 use crate::sync::contents::{self, SearchedPart};
 use crate::sync::file_kind::FileKind;
 use crate::sync::file_version::FileVersion;
-use crate::sync::notice::{Notice, NoticeList, read_failure};
+use crate::sync::notice::{Notice, NoticeList, describe_read_failure};
 use crate::sync::sides::{ObservedFile, Side};
 use crate::sync::state::SyncedFile;
 
@@ -101,7 +101,7 @@ impl FolderReader<'_> {
         let digest = match version.read_text_digest() {
             Ok((_, digest)) => digest,
             Err(e) => {
-                let why = read_failure(&e.source);
+                let why = describe_read_failure(&e.source);
                 let notice = NoticeList::Waiting.notice(&version.seen.path, why);
                 files.notices.push(notice);
                 return Ok(());
@@ -178,7 +178,7 @@ impl FolderReader<'_> {
         last: Option<&SyncedFile>,
     ) -> Result<Option<&'static str>, IoError> {
         let (path, size) = (&version.full_path, version.seen.stat.size);
-        let why = contents::torn_reason(path, kind.content_format()).at("read", path)?;
+        let why = contents::find_tear(path, kind.content_format()).at("read", path)?;
         if why.is_some() {
             return Ok(why);
         }
@@ -191,7 +191,7 @@ impl FolderReader<'_> {
             // No other machine uses codex-manager: the file comes from codexSync, another mirror tool or the user, and
             // no manifest will ever attest it.
             return match kind {
-                FileKind::Plain => contents::truncation_reason(path).at("read", path),
+                FileKind::Plain => contents::find_truncation(path).at("read", path),
                 FileKind::Rollout | FileKind::Lines => Ok(None),
             };
         }
@@ -301,6 +301,6 @@ impl FolderReader<'_> {
         let may_be_truncated = kind == FileKind::Plain && !self.is_resolving;
         let why = "is the beginning of the local file, cut off within a line; remove it from the cloud folder \
                    to copy the local file there again";
-        Ok((may_be_truncated && remote.is_truncated(local)?).then_some(why))
+        Ok((may_be_truncated && remote.is_truncated_copy_of(local)?).then_some(why))
     }
 }

@@ -152,7 +152,7 @@ impl FolderReader<'_> {
             return false;
         };
         let ManifestEntry { size, digest, .. } = &version.entry;
-        let name = conflict_copies::file_name(&key, digest);
+        let name = conflict_copies::format_file_name(&key, digest);
         let copies = &self.records.conflict_copies.all;
         if copies.contains_key(&name) || resolutions::is_known(&name, self.records.resolutions()) {
             return true;
@@ -163,7 +163,7 @@ impl FolderReader<'_> {
                 .records
                 .conflict_copies
                 .folders
-                .path(copy.side(), &copy.name);
+                .path(copy.source_side(), &copy.name);
             contents::text_begins_with(&path, *size, digest).unwrap_or_default()
         })
     }

@@ -172,7 +172,7 @@ impl<R: Remote> Join<'_, R> {
                     path: path.clone(),
                     stat: entry.stat(),
                 },
-                contents: entry.text(path),
+                contents: entry.text_digest(path),
             };
             state.files.insert(key.clone(), synced);
         }
@@ -193,7 +193,7 @@ fn find_placed(config: &SyncConfig, file: &FileVersions) -> Result<Option<Synced
             return Ok(Some(SyncedFile {
                 local: side_file(stat),
                 remote: side_file(entry.stat()),
-                contents: entry.text(path),
+                contents: entry.text_digest(path),
             }));
         }
     }

@@ -48,7 +48,7 @@ impl FileVersions {
     pub(super) fn is_synced_as(&self, last: &SyncedFile) -> bool {
         let path = &last.remote.path;
         let entry = self.files.get(path);
-        entry.is_some_and(|entry| match (last.contents, entry.text(path)) {
+        entry.is_some_and(|entry| match (last.contents, entry.text_digest(path)) {
             (Some(synced), Some(listed)) => synced == listed,
             _ => entry.stat() == last.remote.stat,
         })
@@ -268,7 +268,7 @@ pub(super) fn copy_name(path: &str) -> Option<&str> {
     let name = name
         .strip_prefix(CONFLICT_COPIES_FOLDER)?
         .strip_prefix('/')?;
-    conflict_copies::is_file_name(name).then_some(name)
+    conflict_copies::is_copy_name(name).then_some(name)
 }
 
 #[cfg(test)]

@@ -147,7 +147,9 @@ impl<R: Remote> Join<'_, R> {
             for (path, stat) in files {
                 let entry = published.and_then(|versions| versions.files.get(&path));
                 let is_published = entry.is_some_and(|entry| {
-                    entry.stat() == stat && contents.is_some() && contents == entry.text(&path)
+                    entry.stat() == stat
+                        && contents.is_some()
+                        && contents == entry.text_digest(&path)
                 });
                 if is_published {
                     usable.insert(path, stat);
@@ -195,7 +197,7 @@ impl<R: Remote> Join<'_, R> {
                 && last.local.stat.size == entry.size
                 && last
                     .contents
-                    .is_some_and(|text| Some(text) == entry.text(path))
+                    .is_some_and(|text| Some(text) == entry.text_digest(path))
         };
         let synced = last.filter(is_synced).map(|last| last.local.stat);
         let moved = last.map(|last| &*last.local.path);
@@ -364,7 +366,7 @@ impl<R: Remote> Join<'_, R> {
         let cloud = &self.config.cloud;
         self.tree.remove_manifests()?;
         let write = |machine: &str, writer: &str, files: &_, state: &SyncState| {
-            let path = manifest::path_of(cloud, machine, writer);
+            let path = manifest::path_of_machine(cloud, machine, writer);
             let encoded = manifest::encode(machine, files, state);
             encoded.at("encode", &path)?.write(cloud, &path)
         };

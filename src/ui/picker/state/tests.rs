@@ -32,21 +32,21 @@ fn choose(id: &str, key: Option<char>, query: &str) -> PickerAction {
 fn state(names: &[&str]) -> PickerState {
     let item = |name: &&str| PickerItem::new(*name, vec![(Style::Plain, (*name).to_owned())]);
     let mut state = PickerState::new(names.iter().map(item).collect(), 1, Vec::new(), 0);
-    state.show_rows(2);
+    state.set_visible_rows(2);
     state
 }
 
 fn press(state: &mut PickerState, code: KeyCode) -> PickerAction {
-    let action = state.press(KeyEvent::new(code, KeyModifiers::NONE), KEYS);
+    let action = state.handle_key(KeyEvent::new(code, KeyModifiers::NONE), KEYS);
     if state.is_filtering() {
         state.filter_more();
     }
-    state.show_rows(2);
+    state.set_visible_rows(2);
     action
 }
 
 fn shown(state: &PickerState) -> Vec<(&str, bool)> {
-    let visible = state.visible();
+    let visible = state.visible_items();
     visible.map(|(item, is)| (item.id.as_str(), is)).collect()
 }
 
@@ -71,18 +71,18 @@ fn fuzzy_filter_ranks_matches_and_clearing_it_restores_the_default() {
 fn a_typed_key_shows_before_entries_are_examined_and_enter_means_the_new_list() {
     let mut state = state(&["apple", "bob", "berry"]);
     let key = |code| KeyEvent::new(code, KeyModifiers::NONE);
-    state.press(key(KeyCode::Char('r')), KEYS);
+    state.handle_key(key(KeyCode::Char('r')), KEYS);
     assert_eq!(state.query(), "r");
     assert_eq!(shown(&state), [("apple", false), ("bob", true)]);
     assert!(state.is_filtering());
-    let PickerAction::Choose(picked) = state.press(key(KeyCode::Enter), KEYS) else {
+    let PickerAction::Choose(picked) = state.handle_key(key(KeyCode::Enter), KEYS) else {
         panic!("nothing is chosen");
     };
     assert_eq!(picked.id, "berry");
     assert!(!state.is_filtering());
     // Matches of the new filter may arrive before its entries are examined.
-    state.press(key(KeyCode::Backspace), KEYS);
-    state.press(key(KeyCode::Char('x')), KEYS);
+    state.handle_key(key(KeyCode::Backspace), KEYS);
+    state.handle_key(key(KeyCode::Char('x')), KEYS);
     state.set_content_matches(vec![found("apple")]);
     assert_eq!(shown(&state), [("apple", true)]);
 }
@@ -93,10 +93,10 @@ fn the_initial_selection_waits_for_its_entry_and_survives_the_first_filter() {
     let mut state = state(&["an apple", "bob", "a pear"]);
     state.set_awaiting_entries(true);
     state.default = 1;
-    state.search_first("a".into());
+    state.set_initial_query("a".into());
     assert_eq!(shown(&state), [("an apple", false), ("a pear", true)]);
     state.default = 2;
-    state.search_first("ap".into());
+    state.set_initial_query("ap".into());
     state.set_awaiting_entries(false);
     state.set_awaiting_entries(true);
     assert_eq!(state.selected().map(|item| &*item.id), None);
@@ -143,7 +143,7 @@ fn escape_and_control_c_cancel() {
     let mut state = state(&["a", "b"]);
     assert_eq!(press(&mut state, KeyCode::Esc), PickerAction::Cancel);
     let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-    assert_eq!(state.press(key, KEYS), PickerAction::Cancel);
+    assert_eq!(state.handle_key(key, KEYS), PickerAction::Cancel);
     assert_eq!(state.query(), "");
 }
 
@@ -167,9 +167,9 @@ fn content_matches_come_before_scattered_letters_and_keep_the_selection() {
     for c in "pars".chars() {
         press(&mut state, KeyCode::Char(c));
     }
-    state.show_rows(5);
+    state.set_visible_rows(5);
     press(&mut state, KeyCode::Down);
-    state.show_rows(5);
+    state.set_visible_rows(5);
     let words = [("parser", false), ("no parser", true)];
     assert_eq!(shown(&state), [&words[..], &[("p-a-r-s", false)]].concat());
     state.set_content_matches(["other", "more", "parser"].map(found).into());
@@ -177,7 +177,7 @@ fn content_matches_come_before_scattered_letters_and_keep_the_selection() {
     assert_eq!(shown(&state), [&words[..], &after].concat());
     // A changed filter forgets them until the next answer.
     press(&mut state, KeyCode::Backspace);
-    state.show_rows(5);
+    state.set_visible_rows(5);
     assert_eq!(shown(&state).len(), 3);
 }
 
@@ -191,7 +191,7 @@ fn a_scope_without_matches_shows_the_matches_of_the_next_scope_once_the_search_e
     let scopes = vec![scope("here", &[0]), scope("all", &[0, 1, 2])];
     let items = ["one", "two", "three"].map(item);
     let mut state = PickerState::new(items.into(), 0, scopes, 0);
-    state.show_rows(5);
+    state.set_visible_rows(5);
     assert_eq!(counts(&state), "here 1 · tab: all 3");
     for c in "invoice".chars() {
         press(&mut state, KeyCode::Char(c));
@@ -220,7 +220,7 @@ fn a_key_examines_a_part_of_50_000_entries_and_later_entries_keep_the_selection(
         (0..count).map(item).collect()
     };
     let mut state = PickerState::new(entries(200), 0, Vec::new(), 0);
-    state.show_rows(5);
+    state.set_visible_rows(5);
     press(&mut state, KeyCode::Down);
     state.replace_entries(PickerListing::new(entries(50_000), Vec::new()));
     assert!(shown(&state).contains(&("question 1", true)));
@@ -242,12 +242,12 @@ fn scopes_keep_the_filter_and_the_selection() {
     };
     let scopes = vec![scope("here", &[1, 2]), scope("all", &[0, 1, 2])];
     let mut state = PickerState::new(names.iter().map(item).collect(), 0, scopes, 0);
-    state.show_rows(5);
+    state.set_visible_rows(5);
     assert_eq!(state.scope_name(), "here");
     assert_eq!(shown(&state), [("b1", true), ("a2", false)]);
     press(&mut state, KeyCode::Down);
     press(&mut state, KeyCode::Tab);
-    state.show_rows(5);
+    state.set_visible_rows(5);
     assert_eq!(shown(&state), [("a1", false), ("b1", false), ("a2", true)]);
     press(&mut state, KeyCode::Char('b'));
     press(&mut state, KeyCode::BackTab);
@@ -259,14 +259,17 @@ fn scopes_keep_the_filter_and_the_selection() {
 fn keys_of_the_command_act_on_the_selected_entry() {
     let mut state = state(&["a", "b"]);
     let key = |letter| KeyEvent::new(KeyCode::Char(letter), KeyModifiers::CONTROL);
-    assert_eq!(state.press(key('y'), KEYS), PickerAction::Copy("b".into()));
-    assert_eq!(state.notice(), Some("copied b"));
-    assert_eq!(state.press(key('e'), KEYS), choose("b", Some('e'), ""));
-    assert_eq!(state.notice(), None);
-    state.search("nothing".into());
-    assert_eq!(state.press(key('e'), KEYS), PickerAction::Stay);
     assert_eq!(
-        state.press(key('z'), KEYS),
+        state.handle_key(key('y'), KEYS),
+        PickerAction::Copy("b".into())
+    );
+    assert_eq!(state.notice(), Some("copied b"));
+    assert_eq!(state.handle_key(key('e'), KEYS), choose("b", Some('e'), ""));
+    assert_eq!(state.notice(), None);
+    state.set_query("nothing".into());
+    assert_eq!(state.handle_key(key('e'), KEYS), PickerAction::Stay);
+    assert_eq!(
+        state.handle_key(key('z'), KEYS),
         choose("", Some('z'), "nothing")
     );
 }
