@@ -156,8 +156,8 @@ pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
         ));
         ThreadNameIndex::default()
     });
-    let is_renamed = |row: &&mut ThreadRow| !row.is_paginated() || row.name.trim().is_empty();
-    for row in rows.iter_mut().filter(is_renamed) {
+    let may_rename = |row: &&mut ThreadRow| !row.is_paginated() || row.name.trim().is_empty();
+    for row in rows.iter_mut().filter(may_rename) {
         if let Some(entry) = names.get(&ConversationId::of(&row.id))? {
             row.name = entry.thread_name;
         }

@@ -9,8 +9,8 @@ use crate::views::account::printable;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-/// Returns the folders that `name_or_path` denotes. A path denotes that folder. A name denotes all folders of conversations
-/// with this name, as in the column PROJECT, unless the current folder has a subfolder of this name.
+/// Returns the folders that `name_or_path` denotes. A path denotes that folder. A name denotes all folders of
+/// conversations with this name, as in the column PROJECT, unless the current folder has a subfolder of this name.
 ///
 /// # Errors
 /// No project has this name, or Codex's list cannot be read.

@@ -34,7 +34,7 @@ impl RetentionArgs {
     ///
     /// # Errors
     /// No rule is given, or a rule is invalid.
-    pub(crate) fn policy(&self, context: &Context, command: &str) -> Result<RetentionPolicy> {
+    pub(crate) fn to_policy(&self, context: &Context, command: &str) -> Result<RetentionPolicy> {
         let configured = context.settings.preferences.keep;
         let rules = RetentionPolicy {
             last: self.keep_last.unwrap_or(configured.last),

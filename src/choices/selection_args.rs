@@ -83,7 +83,7 @@ impl SelectionArgs {
     ///
     /// # Errors
     /// No account or no project has this name, or `launches.jsonl` or Codex's list cannot be read.
-    pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
+    pub(crate) fn to_thread_filter(&self, context: &Context) -> Result<ThreadFilter> {
         let current_folder = self.here.then(|| vec![context.env.current_dir.clone()]);
         let project = self.project.as_deref();
         let project = project.map(|name| find_project_folders(name, context));
@@ -109,8 +109,8 @@ impl FilterArgs {
     /// Returns the filter of the state database.
     ///
     /// # Errors
-    /// A time cannot be parsed; see [`SelectionArgs::resolve`] for the others.
-    pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
+    /// A time cannot be parsed; see [`SelectionArgs::to_thread_filter`] for the others.
+    pub(crate) fn to_thread_filter(&self, context: &Context) -> Result<ThreadFilter> {
         let parse_period = |text: &Option<String>| {
             let text = text.as_deref();
             text.map(|text| parse_millis_range(text, context))
@@ -120,7 +120,7 @@ impl FilterArgs {
             since_ms: parse_period(&self.since)?.map(|period| period.start),
             until_ms: parse_period(&self.until)?.map(|period| period.end),
             branch: self.branch.clone(),
-            ..self.selection.resolve(context)?
+            ..self.selection.to_thread_filter(context)?
         })
     }
 

@@ -73,7 +73,7 @@ impl ConnectionArgs {
     }
 
     /// Returns the values of `--password-file`, as an absolute path, and of `--password-command`.
-    pub(crate) fn named_password(&self, context: &Context) -> (Option<PathBuf>, Option<String>) {
+    pub(crate) fn password_options(&self, context: &Context) -> (Option<PathBuf>, Option<String>) {
         let file = self.password_file.as_ref();
         (
             file.map(|path| context.env.absolute(path)),
@@ -82,7 +82,7 @@ impl ConnectionArgs {
     }
 
     /// Returns the program of `--restic-bin`. A path is made absolute; a name without a folder stays a name.
-    pub(crate) fn named_program(&self, context: &Context) -> Option<PathBuf> {
+    pub(crate) fn program_option(&self, context: &Context) -> Option<PathBuf> {
         let program = self.restic_bin.as_ref()?;
         let is_path = program.components().count() > 1;
         Some(if is_path {
@@ -94,7 +94,7 @@ impl ConnectionArgs {
 
     fn configured_program(&self, context: &Context) -> Option<PathBuf> {
         let configured = &context.settings.preferences.vault.program;
-        self.named_program(context).or_else(|| configured.clone())
+        self.program_option(context).or_else(|| configured.clone())
     }
 
     /// Fails if restic is not installed, without a prompt for the password.

@@ -87,7 +87,7 @@ impl CurrentArgs {
             find_figures_source(entry, &judge(entry, &context.now()))
         });
         let observation = live_entry.and_then(|entry| entry.observation.as_ref());
-        let problem = explain_unknown_account(store, &auth);
+        let problem = describe_account_problem(store, &auth);
         let folder_profile = read_folder_profile(context);
         let json = object()
             .with("email", identity.map(|identity| identity.email.as_str()))
@@ -168,7 +168,7 @@ fn show_workspaces(workspaces: &[LoginWorkspace], context: &Context) {
 }
 
 /// Returns the reason why the live account is unknown; `None` if it is known.
-fn explain_unknown_account(store: CredentialStore, auth: &AuthFile) -> Option<String> {
+fn describe_account_problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
     // With another credential store, Codex ignores auth.json, so its content proves nothing.
     if !store.reads_auth_json() {
         return Some(format!(

@@ -74,7 +74,8 @@ impl LaunchArgs {
         let runs_conversation = Arguments::parse(&self.args).mode != InvocationMode::Administrative;
         if runs_conversation && let Some(account) = self.find_folder_account(context)? {
             let start = self.start.clone().isolated_if_supported();
-            let outcome = start.start(&account, &self.args, None, context)?;
+            let session_id = None;
+            let outcome = start.start(&account, &self.args, session_id, context)?;
             // The shell function replaces Codex, and scripts rely on Codex's exit code.
             return Ok(match outcome {
                 Outcome::UsageLimit(code) => Outcome::Codex(code),

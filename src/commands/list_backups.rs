@@ -104,7 +104,7 @@ impl ListBackupsArgs {
         }
         self.sort_records(&mut records);
         if self.latest {
-            keep_latest(&mut records);
+            retain_latest(&mut records);
         }
         if context.ui.wants_json() {
             let rows: Vec<_> = records
@@ -155,7 +155,7 @@ fn find_account_state(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> A
 
 /// Keeps the newest usable archive of each account and mode; the newest damaged one if none is usable. Keeps a safety
 /// backup or a single login only if the account has no other archive in that mode.
-fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
+fn retain_latest(records: &mut Vec<&ArchiveRecord>) {
     let group_key = |m: &Metadata| {
         let email = m.email.as_ref().map(|e| e.to_lowercase());
         (email, m.user_id.clone(), m.account_id.clone(), m.mode)

@@ -68,12 +68,12 @@ impl NotifyArgs {
             let mut state = document::read::<NoticeState>(&path)?
                 .good()
                 .unwrap_or_default();
-            select_news(&mut state, &accounts, conditions, context)
+            select_unseen(&mut state, &accounts, conditions, context)
         } else {
             let lock = context.manager_path(LOCK_NAME);
             let updated = document::update(&path, &lock, |state: &mut NoticeState| {
-                let mut news = select_news(state, &accounts, conditions, context);
-                news.retain(|notice| match show_notification(&notice.message, context) {
+                let mut unseen = select_unseen(state, &accounts, conditions, context);
+                unseen.retain(|notice| match show_notification(&notice.message, context) {
                     Ok(()) => {
                         state.note_shown(notice);
                         true
@@ -83,7 +83,7 @@ impl NotifyArgs {
                         false
                     }
                 });
-                news
+                unseen
             })?;
             updated.value
         };
@@ -106,21 +106,21 @@ impl NotifyArgs {
 
 /// Returns the notices that the user has not seen. Also records in `state` the accounts that wait for their quota, and
 /// forgets notices whose condition has ended. `conditions` has all current notices except those of ready accounts.
-fn select_news(
+fn select_unseen(
     state: &mut NoticeState,
     accounts: &[(Account, Verdict)],
     conditions: Vec<DesktopNotice>,
     context: &Context,
 ) -> Vec<DesktopNotice> {
     state.retain_holding(&conditions, &context.now());
-    let mut news = Vec::new();
+    let mut unseen = Vec::new();
     for (account, verdict) in accounts {
         let identity = &account.entry.identity;
         if verdict.state == AccountState::Cooldown {
             state.note_cooldown(identity);
         } else if verdict.state == AccountState::Ready && state.is_waiting(identity) {
             let name = label(account);
-            news.push(DesktopNotice {
+            unseen.push(DesktopNotice {
                 kind: NoticeKind::AccountReady,
                 message: format!("{name} is ready again"),
                 account: Some(name),
@@ -128,8 +128,8 @@ fn select_news(
             });
         }
     }
-    news.extend(conditions.into_iter().filter(|notice| state.is_new(notice)));
-    news
+    unseen.extend(conditions.into_iter().filter(|notice| state.is_new(notice)));
+    unseen
 }
 
 fn list_window_notices(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {

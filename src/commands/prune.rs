@@ -86,7 +86,7 @@ impl PruneArgs {
     }
 
     fn prune(&self, context: &Context) -> Result<Outcome> {
-        let rules = self.rules.policy(context, "prune")?;
+        let rules = self.rules.to_policy(context, "prune")?;
         let manager = context.manager_home();
         let mut checks = ArchiveChecks::default();
         let mut rounds = 0..MAX_ROUNDS;

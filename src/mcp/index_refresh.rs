@@ -47,7 +47,7 @@ pub(super) struct IndexRefresh {
 impl IndexRefresh {
     /// Performs the updates that calls ask for, until [`Self::close`].
     pub(super) fn run_updates(&self, context: &Context) {
-        let mut state = self.lock();
+        let mut state = self.lock_state();
         while !state.is_closed {
             let Some(work) = state.wanted_work.take() else {
                 state = self
@@ -67,7 +67,7 @@ impl IndexRefresh {
             let problem = outcome
                 .err()
                 .or_else(|| access.problem.take().map(CommandError::from));
-            state = self.lock();
+            state = self.lock_state();
             state.is_working = false;
             state.problem = problem.map(|problem| problem.to_one_line());
             state.last_update = Some(Instant::now());
@@ -79,7 +79,7 @@ impl IndexRefresh {
     }
 
     pub(super) fn close(&self) {
-        self.lock().is_closed = true;
+        self.lock_state().is_closed = true;
         self.changed.notify_all();
     }
 
@@ -95,7 +95,7 @@ impl IndexRefresh {
         context: &Context,
         read: impl Fn(&IndexStore) -> std::result::Result<T, IndexError>,
     ) -> Result<T> {
-        let state = self.lock();
+        let state = self.lock_state();
         let (last_time, interval) = match work {
             IndexWork::Walk => (state.last_walk, WALK_INTERVAL),
             _ => (state.last_update, UPDATE_INTERVAL),
@@ -115,9 +115,9 @@ impl IndexRefresh {
             Err(e) if e.is_cured_by_rebuild() => IndexWork::Rebuild,
             _ => IndexWork::Update,
         };
-        self.request_and_wait(self.lock(), needed_work);
+        self.request_and_wait(self.lock_state(), needed_work);
         let result = open_and_read();
-        let problem = self.lock().problem.clone();
+        let problem = self.lock_state().problem.clone();
         match (result, problem) {
             (Ok(Some(result)), _) => Ok(result),
             (_, Some(problem)) => Err(CommandError::failed(problem)),
@@ -139,7 +139,7 @@ impl IndexRefresh {
         drop(self.changed.wait_timeout_while(state, MAX_WAIT, is_pending));
     }
 
-    fn lock(&self) -> MutexGuard<'_, RefreshState> {
+    fn lock_state(&self) -> MutexGuard<'_, RefreshState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -83,7 +83,7 @@ impl OpenArguments {
         // Redacts only the lines that are shown.
         let outcome = parts.read(options, &mut |text| text.to_owned(), |piece| {
             match piece {
-                TranscriptPiece::Mark(mark) => page.add(&mark.text(ToOwned::to_owned), ""),
+                TranscriptPiece::Mark(mark) => page.add_section(&mark.text(ToOwned::to_owned), ""),
                 TranscriptPiece::Entry(_, entry) => {
                     last_turn = last_turn.max(entry.turn);
                     if turns.contains(&entry.turn) {
@@ -137,13 +137,13 @@ impl ConversationPage {
         let quoted = quote(&text);
         if !quoted.is_empty() {
             let at = format_time(entry.at.map(|at| at.timestamp_millis()), context);
-            self.add(&format!("turn {}, {at}, {role}:", entry.turn), &quoted);
+            self.add_section(&format!("turn {}, {at}, {role}:", entry.turn), &quoted);
         }
     }
 
     /// Adds a heading and the quoted lines below it, as far as there is room. If the previous page ended within the
     /// lines, repeats the heading.
-    fn add(&mut self, heading: &str, body: &str) {
+    fn add_section(&mut self, heading: &str, body: &str) {
         let heading = format!("\n{heading}\n");
         let mut heading_to_add = &*heading;
         for line in std::iter::once("").chain(body.split_inclusive('\n')) {

@@ -46,9 +46,9 @@ pub fn render(
     context: &JobContext<'_>,
 ) -> Result<Vec<JobFile>, ScheduleError> {
     let texts = match context.scheduler {
-        Scheduler::Systemd => systemd::render(definition),
-        Scheduler::Launchd => vec![launchd::render(definition, context)],
-        Scheduler::Windows => vec![windows::render(definition)],
+        Scheduler::Systemd => systemd::render_units(definition),
+        Scheduler::Launchd => vec![launchd::render_plist(definition, context)],
+        Scheduler::Windows => vec![windows::render_task(definition)],
     };
     let paths = file_paths(definition.options.job, context)?;
     Ok(paths

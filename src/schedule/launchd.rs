@@ -26,7 +26,7 @@ pub(super) fn plist_paths(
     Ok(vec![home.join("Library/LaunchAgents").join(name)])
 }
 
-pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> String {
+pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>) -> String {
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \

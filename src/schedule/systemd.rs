@@ -43,7 +43,7 @@ pub(super) fn is_enabled(job: JobKind, context: &JobContext<'_>) -> Result<bool,
     Ok(link.symlink_metadata().is_ok())
 }
 
-pub(super) fn render(definition: &JobDefinition) -> Vec<String> {
+pub(super) fn render_units(definition: &JobDefinition) -> Vec<String> {
     let name = definition.options.job.name();
     let marker = definition.format_marker_line();
     let mut service = format!(

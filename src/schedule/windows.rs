@@ -14,7 +14,7 @@ pub(super) fn task_file_paths(job: JobKind, context: &JobContext<'_>) -> Vec<Pat
     vec![context.manager_home.join("schedule").join(name)]
 }
 
-pub(super) fn render(definition: &JobDefinition) -> String {
+pub(super) fn render_task(definition: &JobDefinition) -> String {
     let (program, arguments) = definition
         .command
         .split_first()

@@ -134,8 +134,8 @@ fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
     Cell::new(style, format!("{percent_left:.0} %")).value(format_args!("{percent_left:.0}"))
 }
 
-/// Returns the time until [`find_next_change`], and its date. The first cell is `unknown` for a cooldown without a known
-/// end.
+/// Returns the time until [`find_next_change`], and its date. The first cell is `unknown` for a cooldown without a
+/// known end.
 fn next_change_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Cell; 2] {
     match find_next_change(entry, verdict, context) {
         Some(at) => [

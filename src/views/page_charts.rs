@@ -73,7 +73,7 @@ impl AreaChart {
                 let x = to_x(as_length(step as u64) / last_step);
                 format!("{x:.1} {:.1} ", to_y(height))
             };
-            // The outline goes back along the top of the layers below, then along the top of this one.
+            // The outline goes back along the top of the layers below, then forward along the top of this one.
             for (step, height) in below.iter().enumerate().rev() {
                 path.push_str(&format_point(step, *height));
             }

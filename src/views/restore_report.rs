@@ -39,7 +39,8 @@ fn start_json<'a>(
         .with("target", &request.folder)
 }
 
-/// Returns the names of the removed files. Leaves out the side files of databases, because their databases are replaced.
+/// Returns the names of the removed files. Leaves out the side files of databases, because their databases are
+/// replaced.
 pub(crate) fn list_removed_names(removed: &NameSet) -> Vec<String> {
     let names = removed.sorted().into_iter();
     names

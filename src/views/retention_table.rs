@@ -18,7 +18,7 @@ pub(crate) enum RetentionSubject {
     Snapshots,
 }
 
-fn columns(subject: RetentionSubject) -> [Column; 7] {
+fn build_columns(subject: RetentionSubject) -> [Column; 7] {
     let name = match subject {
         // The time and the size identify the archive, even if the name does not fit.
         RetentionSubject::Archives => Column::new("ARCHIVE").shorten_middle(20),
@@ -60,7 +60,7 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
         let newest_first = std::cmp::Reverse(d.candidate.made_at);
         (who.to_lowercase(), d.candidate.class, newest_first)
     });
-    let mut table = Table::new(ui, columns(subject));
+    let mut table = Table::new(ui, build_columns(subject));
     for group in rows.chunk_by(|a, b| a.0 == b.0) {
         table.add_group(group[0].0.clone(), None);
         for (_, decision, is_kept) in group {

@@ -350,7 +350,7 @@ pub(crate) fn print_unsynced<'a>(
     for (path, why) in &plan.notices.warnings {
         ui.warn(format_args!("{path} {why}"));
     }
-    for (path, why) in first_messages(&plan.notices.waiting) {
+    for (path, why) in limit_messages(&plan.notices.waiting) {
         ui.warn(format_args!(
             "not synced until it is complete: {path}: {why}"
         ));
@@ -376,7 +376,7 @@ pub(crate) fn print_unsynced<'a>(
              conflict; before you start Codex on this machine run: codex-manager sync run --apply",
         );
     }
-    for (path, why) in first_messages(&plan.notices.skipped) {
+    for (path, why) in limit_messages(&plan.notices.skipped) {
         ui.warn(format_args!("not synced: {path}: {why}"));
     }
     if plan.notices.held_deletions > 0 {
@@ -400,7 +400,7 @@ pub(crate) fn print_unsynced<'a>(
 
 /// Prints the files that sync leaves alone and that need no action of the user.
 pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
-    for (path, why) in first_messages(&plan.notices.notes) {
+    for (path, why) in limit_messages(&plan.notices.notes) {
         context.ui.note(format_args!("note: {path}: {why}"));
     }
     print_left_out(context, &plan.notices.excluded);
@@ -421,7 +421,7 @@ fn print_left_out(context: &Context, excluded: &[(String, String)]) {
     }
 }
 
-fn first_messages(messages: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
+fn limit_messages(messages: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
     messages.iter().take(MAX_MESSAGES)
 }
 

@@ -18,7 +18,7 @@ const ID_START: &str = "0199a213-81c0-7800-8aa1-bbab2a035a5";
 /// Writes a Codex home like that of Codex 0.169: login, settings, three conversations, the database of
 /// threads.
 pub(super) fn write_codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
-    let write_file = |name: &str, text: &str| write(&home.join(name), text.as_bytes());
+    let write_file = |name: &str, text: &str| write_private(&home.join(name), text.as_bytes());
     sign_in(home, "you", now - Duration::hours(3))?;
     write_file(
         "config.toml",
@@ -56,7 +56,7 @@ pub(super) fn write_codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), Io
 /// Replaces the login by that of `<user>@example.com`.
 pub(super) fn sign_in(home: &Path, user: &str, at: DateTime<Utc>) -> Result<(), IoError> {
     let email = format!("{user}@example.com");
-    write(
+    write_private(
         &home.join("auth.json"),
         format_auth_json(&email, user, at).as_bytes(),
     )
@@ -76,16 +76,16 @@ pub(super) fn write_legacy_dumps(folder: &Path, now: DateTime<Utc>) -> Result<()
         let available_at = exhausted_at - Duration::hours(2) + Duration::days(7);
         let day = available_at.format("%-d%b").to_string().to_lowercase();
         let path = folder.join(format!("{day}_{email}_auth.json"));
-        write(
+        write_private(
             &path,
             format_auth_json(email, user, exhausted_at).as_bytes(),
         )?;
         set_mtime(&path, exhausted_at)?;
     }
-    write(&folder.join("notes.txt"), b"not a login\n")
+    write_private(&folder.join("notes.txt"), b"not a login\n")
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     atomic::create_private_folder(atomic::parent_of(path))?;
     atomic::write(path, bytes)
 }

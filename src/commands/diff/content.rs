@@ -164,8 +164,8 @@ fn compare_versions<T: PartialEq>(
     changes.collect()
 }
 
-/// Returns the keys of a `config.toml` with their values. The keys of an MCP server are one value. `file_name` names the
-/// file in an error.
+/// Returns the keys of a `config.toml` with their values. The keys of an MCP server are one value. `file_name` names
+/// the file in an error.
 fn parse_settings(text: &str, file_name: &str) -> Result<Versions<String>> {
     let document: DocumentMut = text.parse().map_err(|e: TomlError| {
         let problem = e.message().trim_end();

@@ -111,7 +111,7 @@ impl FindArgs {
     /// The query or a filter is invalid, the index cannot be used, or the user interrupts.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let thread_filter = self.filter.resolve(context)?;
+        let thread_filter = self.filter.to_thread_filter(context)?;
         let thread_filter = self.kinds.restrict(thread_filter, context)?;
         if self.words.is_empty() {
             let screen = ConversationPicker {
@@ -517,7 +517,7 @@ impl FindArgs {
                 Matcher::Pattern(pattern) => self.scan(pattern, &filter, machine_context)?,
                 Matcher::Query(query) => self.search_index(query, &filter, machine_context)?,
             };
-            found.add_machine(found_there, |id| FoundMachine {
+            found.merge_machine(found_there, |id| FoundMachine {
                 name: machine.name.clone(),
                 home: machine_context.codex_home().to_path_buf(),
                 is_here_too: ids_of_this_machine.contains(id),

@@ -155,13 +155,13 @@ impl FindingList<'_> {
     }
 
     /// Formats a conversation as its short id and its title; without `title`, takes the title from `titles`.
-    fn describe(&self, id: &ConversationId, title: Option<&str>) -> String {
-        self.describe_with_detail(id, title, "", 0)
+    fn format_conversation(&self, id: &ConversationId, title: Option<&str>) -> String {
+        self.format_with_detail(id, title, "", 0)
     }
 
-    /// Formats a conversation like [`Self::describe`], with `detail` before the title, padded to `detail_width`
-    /// columns.
-    fn describe_with_detail(
+    /// Formats a conversation like [`Self::format_conversation`], with `detail` before the title, padded to
+    /// `detail_width` columns.
+    fn format_with_detail(
         &self,
         id: &ConversationId,
         title: Option<&str>,
@@ -195,20 +195,20 @@ impl FindingList<'_> {
         self.print_group(Style::Warn, heading, &report.missing, |missing| {
             let title = rollout::read_title(&missing.path);
             let folder = self.format_folder(&missing.path);
-            self.describe_with_detail(&missing.id, title.as_deref(), &folder, 0)
+            self.format_with_detail(&missing.id, title.as_deref(), &folder, 0)
         });
         let heading = "listed with a wrong path";
         self.print_group(Style::Warn, heading, &report.stale_path, |stale| {
             let folder = self.format_recorded_folder(&stale.recorded);
-            self.describe_with_detail(&stale.id, None, &format!("in {folder}"), 0)
+            self.format_with_detail(&stale.id, None, &format!("in {folder}"), 0)
         });
         let heading = "named only in session_index.jsonl";
         self.print_group(Style::Warn, heading, &report.names_missing, |unnamed| {
-            self.describe(&unnamed.id, Some(&unnamed.name))
+            self.format_conversation(&unnamed.id, Some(&unnamed.name))
         });
         let heading = "listed, but without a file";
         self.print_group(Style::Bad, heading, &report.orphan_rows, |orphan| {
-            self.describe(&orphan.id, Some(&orphan.title))
+            self.format_conversation(&orphan.id, Some(&orphan.title))
         });
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
         let heading = "in more than one file; Codex uses the first";
@@ -218,7 +218,7 @@ impl FindingList<'_> {
                 let path = self.format_path(path);
                 format!("\n    {}", path.replace(&id, "…"))
             });
-            let name = self.describe(&duplicate.id, None);
+            let name = self.format_conversation(&duplicate.id, None);
             format!("{name}{}", paths.collect::<String>())
         });
         self.print_group(Style::Bad, "damaged", &report.damaged, |damaged| {
@@ -238,7 +238,7 @@ impl FindingList<'_> {
                 .unwrap_or("no archive has the missing turns");
             format!(
                 "{}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
-                self.describe(&unreadable.id, Some(&unreadable.title)),
+                self.format_conversation(&unreadable.id, Some(&unreadable.title)),
                 pluralize(all, "turn")
             )
         });
@@ -259,7 +259,7 @@ impl FindingList<'_> {
             .max();
         self.print_group(Style::Dim, heading, &report.hidden, |hidden| {
             let name = account_label(&hidden.account_id);
-            self.describe_with_detail(&hidden.id, None, &name, names_width.unwrap_or(0))
+            self.format_with_detail(&hidden.id, None, &name, names_width.unwrap_or(0))
         });
     }
 

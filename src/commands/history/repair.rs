@@ -134,8 +134,8 @@ impl RepairArgs {
     }
 }
 
-/// Plans again without the conversations that only Codex can read again. Warns with `error`, the reason why Codex cannot
-/// be started.
+/// Plans again without the conversations that only Codex can read again. Warns with `error`, the reason why Codex
+/// cannot be started.
 ///
 /// # Errors
 /// Returns `error` if there are no other changes, or if Codex has to recreate the database.

@@ -98,7 +98,7 @@ impl SessionsArgs {
             return show_launches("sessions", profile.as_deref(), self.all, context);
         }
         self.filter.selection.select_account(self.named.take());
-        let filter = self.filter.resolve(context)?;
+        let filter = self.filter.to_thread_filter(context)?;
         if self.pick {
             let screen = ConversationPicker {
                 usage: &["name it: codex-manager resume SESSION"],

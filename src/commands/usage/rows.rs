@@ -305,7 +305,7 @@ pub(super) fn read_selected(
     limit: Option<usize>,
     context: &Context,
 ) -> Result<SelectedUsage> {
-    let filter = selection.resolve(context)?;
+    let filter = selection.to_thread_filter(context)?;
     let is_merged = !indexes.others.is_empty();
     let read = |store: &IndexStore, context: &Context| {
         read_home(store, &filter, slots.clone(), by, is_merged, context)

@@ -98,7 +98,7 @@ fn find_losses(
 
 impl ForgetArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
-        let rules = self.rules.policy(context, "vault forget")?;
+        let rules = self.rules.to_policy(context, "vault forget")?;
         let restic = connection.open(context)?;
         let snapshots = snapshot::list(&restic)?;
         let candidates: Vec<_> = snapshots
