@@ -140,12 +140,10 @@ fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerI
     let name = label(&account);
     let is_narrow = context.ui.width() < NARROW_TERMINAL;
     let name_width = if is_narrow { 16 } else { usize::MAX };
+    let short_name = without_middle(&name, name_width);
     let columns = vec![
         (Style::Strong, mark.to_owned()),
-        (
-            Style::Strong,
-            without_middle(&name, name_width).into_owned(),
-        ),
+        (Style::Strong, short_name.into_owned()),
         (state_style(verdict.state), verdict.state.name().to_owned()),
         quota_cell,
         (Style::Plain, email.clone()),

@@ -51,7 +51,7 @@ impl<'a> IndexAccess<'a> {
         FileLock::acquire_unless_interrupted(&lock_path(&self.path))
     }
 
-    fn index_source(&self) -> IndexSource<'_> {
+    fn source(&self) -> IndexSource<'_> {
         IndexSource {
             home: self.context.codex_home(),
             database: self.database.as_deref(),
@@ -85,12 +85,12 @@ impl<'a> IndexAccess<'a> {
             let _lock = self.acquire_lock()?;
             let bar = LateBar::new("indexing", self.context);
             let outcome = IndexStore::open(&self.path).and_then(|mut store| {
-                let report = index::refresh(&mut store, self.index_source(), thoroughness, &bar)?;
+                let report = index::refresh(&mut store, self.source(), thoroughness, &bar)?;
                 Ok((store, report))
             });
             match outcome {
                 Err(e) if e.is_cured_by_rebuild() => {
-                    index::rebuild(&self.path, self.index_source(), &bar)
+                    index::rebuild(&self.path, self.source(), &bar)
                 }
                 outcome => outcome,
             }
@@ -120,12 +120,7 @@ impl<'a> IndexAccess<'a> {
         };
         let mut store = IndexStore::open(&self.path).ok()?;
         // If the update fails, the existing index is searched.
-        let _ = index::refresh(
-            &mut store,
-            self.index_source(),
-            Thoroughness::Changes,
-            &Silent,
-        );
+        let _ = index::refresh(&mut store, self.source(), Thoroughness::Changes, &Silent);
         Some(store)
     }
 
@@ -136,7 +131,7 @@ impl<'a> IndexAccess<'a> {
     pub(crate) fn rebuild(&self) -> Result<(IndexStore, RefreshReport)> {
         let _lock = self.acquire_lock()?;
         let bar = LateBar::new("indexing", self.context);
-        Ok(index::rebuild(&self.path, self.index_source(), &bar)?)
+        Ok(index::rebuild(&self.path, self.source(), &bar)?)
     }
 
     /// Deletes the index. Returns the number of freed bytes.

@@ -92,10 +92,8 @@ fn fetch_newest_conversations(context: &Context) -> Result<bool> {
     }
     let is_complete = failures.is_empty();
     for (machine, e) in failures {
-        let problem = CommandError::from(e).to_one_line();
-        context.warn(format_args!(
-            "{machine} is shown as last fetched: {problem}"
-        ));
+        let error = CommandError::from(e).to_one_line();
+        context.warn(format_args!("{machine} is shown as last fetched: {error}"));
     }
     Ok(is_complete)
 }

@@ -82,7 +82,7 @@ impl ConnectionArgs {
     }
 
     /// Returns the program of `--restic-bin`. A path is made absolute; a name without a folder stays a name.
-    pub(crate) fn program_option(&self, context: &Context) -> Option<PathBuf> {
+    pub(crate) fn named_program(&self, context: &Context) -> Option<PathBuf> {
         let program = self.restic_bin.as_ref()?;
         let is_path = program.components().count() > 1;
         Some(if is_path {
@@ -94,7 +94,7 @@ impl ConnectionArgs {
 
     fn configured_program(&self, context: &Context) -> Option<PathBuf> {
         let configured = &context.settings.preferences.vault.program;
-        self.program_option(context).or_else(|| configured.clone())
+        self.named_program(context).or_else(|| configured.clone())
     }
 
     /// Fails if restic is not installed, without a prompt for the password.
@@ -145,9 +145,8 @@ impl ConnectionArgs {
     /// # Errors
     /// No vault is set up, restic is not installed or too old, or there is no password.
     pub(crate) fn open(&self, context: &Context) -> Result<Restic> {
-        let url = self
-            .repository_url(context)
-            .ok_or(VaultError::NotConfigured)?;
+        let url = self.repository_url(context);
+        let url = url.ok_or(VaultError::NotConfigured)?;
         self.check_program(context)?;
         let password = match self.find_password(context) {
             Some(password) => Some(password),

@@ -141,14 +141,10 @@ impl FixRun<'_> {
 
     fn restrict_permissions(&mut self) {
         let (codex_home, home) = (self.context.codex_home(), self.context.manager_home());
-        let accessible = permissions::find_accessible_to_others(codex_home, home);
+        let paths = permissions::find_accessible_to_others(codex_home, home);
         let participle = "restricted to your user";
-        self.fix_each(
-            "manager.home",
-            &accessible,
-            participle,
-            permissions::restrict_to_owner,
-        );
+        let restrict = permissions::restrict_to_owner;
+        self.fix_each("manager.home", &paths, participle, restrict);
     }
 
     fn remove_temp_files(&mut self) {

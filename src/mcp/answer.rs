@@ -73,9 +73,8 @@ pub(super) fn quote(text: &str) -> String {
         let line = ansi::to_printable_line(line);
         let mut remaining = &*line;
         loop {
-            let end_of_part = remaining.char_indices().nth(MAX_LINE_CHARS);
-            let (part, after_part) =
-                remaining.split_at(end_of_part.map_or(remaining.len(), |(at, _)| at));
+            let end = remaining.char_indices().nth(MAX_LINE_CHARS);
+            let (part, after_part) = remaining.split_at(end.map_or(remaining.len(), |(at, _)| at));
             quoted.push_str("> ");
             quoted.push_str(part);
             quoted.push('\n');

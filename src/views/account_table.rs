@@ -39,10 +39,9 @@ const COLUMNS: [Column; 15] = [
 pub(super) fn print_accounts(rows: &[(Account, Verdict)], context: &Context) {
     // One email can have several workspaces, each with its own quota.
     let names = AccountNames::from_entries(rows.iter().map(|(account, _)| &account.entry));
-    let table_rows = rows.iter();
-    let table_rows =
-        table_rows.map(|(account, verdict)| build_row(account, verdict, &names, context));
-    Table::with_rows(&context.ui, COLUMNS, table_rows).print(&context.ui);
+    let cells = rows.iter();
+    let cells = cells.map(|(account, verdict)| build_row(account, verdict, &names, context));
+    Table::with_rows(&context.ui, COLUMNS, cells).print(&context.ui);
     if rows.iter().any(|(account, _)| lacks_login(account)) {
         context.note(
             "! marks an account without a working saved login; sign in to it: codex-manager profile login NAME",
@@ -124,9 +123,7 @@ fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
     let is_short =
         |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(SHORT_WINDOW_MINUTES);
     let observation = entry.observation.as_ref();
-    let Some(window) =
-        observation.and_then(|observation| observation.windows.iter().find(is_short))
-    else {
+    let Some(window) = observation.and_then(|o| o.windows.iter().find(is_short)) else {
         return Cell::plain("");
     };
     let percent_left = state::percent_left(window, &context.now());

@@ -50,9 +50,7 @@ pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: R
     let decisions = kept.chain(plan.drop.iter().map(|decision| (decision, false)));
     let rows = decisions.map(|(decision, is_kept)| {
         let identity = decision.candidate.identity.as_ref();
-        let who = identity.map_or("signed out".to_owned(), |identity| {
-            names.format_name(identity)
-        });
+        let who = identity.map_or("signed out".to_owned(), |i| names.format_name(i));
         (who, decision, is_kept)
     });
     let mut rows: Vec<_> = rows.collect();

@@ -101,11 +101,9 @@ fn search_typed(
         notice = describe_relaxation(&forgiving_result);
         hits = forgiving_result.hits;
     }
-    let matches = hits
-        .iter()
-        .filter_map(|hit| to_content_match(hit, full_ids));
+    let to_match = |hit| to_content_match(hit, full_ids);
     Ok(ContentAnswer {
-        matches: matches.collect(),
+        matches: hits.iter().filter_map(to_match).collect(),
         notice,
     })
 }

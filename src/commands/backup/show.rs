@@ -173,23 +173,17 @@ pub(super) fn warn_of_unused_globs(context: &Context, globs: &[String], excluded
 }
 
 pub(super) fn show_up_to_date(context: &Context, recent: &PublishedArchive) -> Outcome {
-    let archive_name = file_name(&recent.archive);
+    let name = file_name(&recent.archive);
     let result = BackupResult {
         is_up_to_date: true,
         ..BackupResult::default()
     };
-    show_json(
-        &recent.metadata,
-        &archive_name,
-        Some(recent),
-        &result,
-        context,
-    );
+    show_json(&recent.metadata, &name, Some(recent), &result, context);
     let age = context
         .now()
         .signed_duration_since(recent.metadata.created_at);
     context.note(format_args!(
-        "nothing to do: {archive_name} is {} old",
+        "nothing to do: {name} is {} old",
         format_duration(age),
     ));
     Outcome::Done

@@ -76,10 +76,8 @@ pub(super) fn write_legacy_dumps(folder: &Path, now: DateTime<Utc>) -> Result<()
         let available_at = exhausted_at - Duration::hours(2) + Duration::days(7);
         let day = available_at.format("%-d%b").to_string().to_lowercase();
         let path = folder.join(format!("{day}_{email}_auth.json"));
-        write_private(
-            &path,
-            format_auth_json(email, user, exhausted_at).as_bytes(),
-        )?;
+        let auth_json = format_auth_json(email, user, exhausted_at);
+        write_private(&path, auth_json.as_bytes())?;
         set_mtime(&path, exhausted_at)?;
     }
     write_private(&folder.join("notes.txt"), b"not a login\n")

@@ -38,11 +38,7 @@ pub(super) struct Found {
 impl Found {
     /// Adds the result of a search on another machine, without conversations that already have a hit. `machine` returns
     /// the machine for the id of a conversation.
-    pub(super) fn merge_machine(
-        &mut self,
-        mut other: Self,
-        machine: impl Fn(&str) -> FoundMachine,
-    ) {
+    pub(super) fn add_machine(&mut self, mut other: Self, machine: impl Fn(&str) -> FoundMachine) {
         let (local, remote) = (&mut self.result, &mut other.result);
         let ids_with_hits = local
             .hits

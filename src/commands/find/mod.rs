@@ -432,10 +432,8 @@ impl FindArgs {
         let (mut conversations, skipped) = scan::list_conversations(home.folder, home.database)?;
         conversations.retain(|conversation| home.filter.accepts(conversation));
         let file_size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
-        let total = conversations
-            .iter()
-            .map(|found| file_size(&found.path))
-            .sum();
+        let sizes = conversations.iter().map(|found| file_size(&found.path));
+        let total = sizes.sum();
         let bar = context.ui.bar("searching", total);
         bar.expect_bytes(total);
         let searched_count = conversations.len();
@@ -517,7 +515,7 @@ impl FindArgs {
                 Matcher::Pattern(pattern) => self.scan(pattern, &filter, machine_context)?,
                 Matcher::Query(query) => self.search_index(query, &filter, machine_context)?,
             };
-            found.merge_machine(found_there, |id| FoundMachine {
+            found.add_machine(found_there, |id| FoundMachine {
                 name: machine.name.clone(),
                 home: machine_context.codex_home().to_path_buf(),
                 is_here_too: ids_of_this_machine.contains(id),

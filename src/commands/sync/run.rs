@@ -325,11 +325,8 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
     let ui = &context.ui;
     let done_steps = list_done_steps(plan, report);
     if !done_steps.is_empty() {
-        ui.prose(format_totals(
-            &done_steps,
-            plan.conflicts.len(),
-            config.remote,
-        ));
+        let conflicts = plan.conflicts.len();
+        ui.prose(format_totals(&done_steps, conflicts, config.remote));
     }
     for (path, why) in &report.skipped {
         ui.warn(format_args!("left for the next run: {path}: {why}"));

@@ -200,10 +200,7 @@ fn save_settings(context: &Context, connection: &ConnectionArgs, url: String) ->
         ("vault.repository", Some(url)),
         ("vault.password_file", password_file.map(text)),
         ("vault.password_command", password_command),
-        (
-            "vault.program",
-            connection.program_option(context).map(text),
-        ),
+        ("vault.program", connection.named_program(context).map(text)),
     ];
     file_access::update(context.manager_home(), |file: &mut ConfigFile| {
         for (name, value) in values {
