@@ -117,9 +117,9 @@ fn choose_account(
         default: default_position.unwrap_or(0),
         options: PickerOptions::default(),
     };
-    let picked = picker.run(&context.ui)?;
+    let choice = picker.run(&context.ui)?;
     // The id of an item is its position in `ranked`.
-    let position = picked.and_then(|picked| picked.id.parse::<usize>().ok());
+    let position = choice.and_then(|choice| choice.id.parse::<usize>().ok());
     let chosen = position.and_then(|position| ranked.get(position));
     let entry = chosen.map(|chosen| chosen.account.entry.clone());
     entry.ok_or_else(|| CommandError::usage(question.to_owned()).hint(hint))

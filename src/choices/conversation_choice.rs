@@ -228,9 +228,9 @@ fn choose_row<'a>(
         default: 0,
         options: PickerOptions::default(),
     };
-    let picked = picker.run(&context.ui)?;
+    let choice = picker.run(&context.ui)?;
     // The id of an item is its position in `rows`.
-    let chosen_row = picked.and_then(|picked| rows.get(picked.id.parse::<usize>().ok()?));
+    let chosen_row = choice.and_then(|choice| rows.get(choice.id.parse::<usize>().ok()?));
     chosen_row.copied().ok_or_else(|| {
         let mut error = CommandError::failed(question).hint("give more of the id; the newest are:");
         error.hints.extend(rows.iter().take(MAX_LISTED).map(|row| {
