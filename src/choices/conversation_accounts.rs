@@ -34,11 +34,11 @@ impl ConversationAccounts {
     pub(crate) fn read(context: &Context) -> Result<Self> {
         let launches = LaunchRegistry::of(context.manager_home()).read()?;
         let profiles = context.profiles().list()?;
-        let of_profile = |profile: &Profile| {
+        let to_known_account = |profile: &Profile| {
             let identity = profile.identity()?.clone();
             Some((identity, Some(profile.name.clone())))
         };
-        let mut known: Vec<_> = profiles.iter().filter_map(of_profile).collect();
+        let mut known: Vec<_> = profiles.iter().filter_map(to_known_account).collect();
         // An unreadable login only hides the email of its account.
         if let Ok(live) = read_login(context.codex_home())
             && let Some(login) = live.login()
@@ -60,7 +60,7 @@ impl ConversationAccounts {
         let mut accounts = Self::read(context)?;
         let mut launched = HashMap::new();
         for record in accounts.launches.newest_first() {
-            let account = launch_account(&record);
+            let account = account_of_launch(&record);
             for conversation in record.binding.conversations {
                 // The newest launch of a conversation decides.
                 let account = account.clone();
@@ -73,16 +73,16 @@ impl ConversationAccounts {
 
     /// Returns the account of a conversation; empty if it is unknown.
     pub(crate) fn find(&self, thread: &ListedThread) -> ConversationAccount {
-        let launched = match &self.launched {
-            Some(launched) => launched.get(&thread.id).cloned(),
+        let launched_account = match &self.launched {
+            Some(accounts_by_id) => accounts_by_id.get(&thread.id).cloned(),
             None if self.launches.is_empty() => None,
             None => self
                 .launches
                 .find_by_session(&thread.id)
                 .as_ref()
-                .map(launch_account),
+                .map(account_of_launch),
         };
-        if let Some(account) = launched {
+        if let Some(account) = launched_account {
             return account;
         }
         // Codex up to 0.150 does not record the account of a conversation.
@@ -90,12 +90,12 @@ impl ConversationAccounts {
             return ConversationAccount::default();
         }
         let is_creator = |identity: &Identity| {
-            let user = identity.user_id.as_deref();
+            let user_id = identity.user_id.as_deref();
             identity.account_id.as_deref() == Some(&*thread.account_id)
-                && (thread.user_id.is_empty() || user.is_none_or(|user| user == thread.user_id))
+                && (thread.user_id.is_empty() || user_id.is_none_or(|id| id == thread.user_id))
         };
-        let known = self.known.iter().find(|(identity, _)| is_creator(identity));
-        let Some((identity, profile)) = known else {
+        let creator = self.known.iter().find(|(identity, _)| is_creator(identity));
+        let Some((identity, profile)) = creator else {
             return ConversationAccount::default();
         };
         ConversationAccount {
@@ -105,7 +105,7 @@ impl ConversationAccounts {
     }
 }
 
-fn launch_account(record: &LaunchRecord) -> ConversationAccount {
+fn account_of_launch(record: &LaunchRecord) -> ConversationAccount {
     ConversationAccount {
         profile: Some(record.profile.clone()),
         email: Some(record.identity.email.to_string()),

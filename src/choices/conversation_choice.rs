@@ -1,7 +1,7 @@
 //! The conversation that the user names.
 
 use crate::choices::listed::list_unlisted;
-use crate::choices::machines::{known_machines, machine_of_path};
+use crate::choices::machines::{find_machine_of_path, list_fetched_machines};
 use crate::codex::rollout::RolloutName;
 use crate::codex::threads::{self, ThreadFilter, ThreadRow};
 use crate::context::Context;
@@ -15,8 +15,8 @@ use crate::io::{shell, similar};
 use crate::storage::trash;
 use crate::ui::Style;
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
-use crate::views::account::{absolute_time, first_login, printable, unique_short_id};
-use crate::views::age::age_text;
+use crate::views::account::{absolute_time, printable, suggest_login, unique_short_id};
+use crate::views::age::format_age;
 use std::path::{Path, PathBuf};
 
 /// The number of conversations that an error names.
@@ -53,17 +53,17 @@ impl<'r> ChosenConversation<'r> {
             let (row, rollout) = (None, Some(rollout));
             return Ok(Self { id, row, rollout });
         }
-        if let Some(error) = explain_trashed(text, context) {
+        if let Some(error) = trashed_conversation_error(text, context) {
             return Err(error);
         }
         let message = format!("no conversation has this id or title: {}", printable(text));
         let mut error = CommandError::failed(message);
         let names = rows.iter().filter_map(ThreadRow::given_name);
-        error.hints.extend(suggest_names(text, names));
+        error.hints.extend(suggest_similar_names(text, names));
         Err(if home.is_dir() {
             add_list_hints(error)
         } else {
-            error.hint(first_login(context))
+            error.hint(suggest_login(context))
         })
     }
 
@@ -82,28 +82,29 @@ fn add_list_hints(error: CommandError) -> CommandError {
         .hint("find unlisted conversations: codex-manager history check")
 }
 
-/// Returns the conversation that `text` names, to read its rollout; see [`ChosenConversation::find`]. Includes
+/// Returns the conversation that `name` names, to read its rollout; see [`ChosenConversation::find`]. Includes
 /// conversations of other machines that a search has fetched.
 ///
 /// # Errors
 /// No conversation or several match, it has no rollout, or Codex's list cannot be read.
-pub(crate) fn find_conversation(text: &str, context: &Context) -> Result<NamedConversation> {
-    let path = context.env.absolute(Path::new(text));
-    if let Some(machine) = machine_of_path(&path, context) {
-        return find_in_home(text, &machine.context);
+pub(crate) fn find_conversation(name: &str, context: &Context) -> Result<NamedConversation> {
+    let path = context.env.absolute(Path::new(name));
+    if let Some(machine) = find_machine_of_path(&path, context) {
+        return find_in_home(name, &machine.context);
     }
-    let local_result = find_in_home(text, context);
-    if local_result.is_ok() || find_rows(&list_rows(context)?, text).len() > 1 {
+    let local_result = find_in_home(name, context);
+    // A name that is ambiguous on this machine is not searched on other machines.
+    if local_result.is_ok() || find_rows(&list_rows(context)?, name).len() > 1 {
         return local_result;
     }
-    for machine in known_machines(context) {
-        if let Ok(elsewhere) = find_in_home(text, &machine.context) {
-            let at = absolute_time(&machine.published_at, context);
+    for machine in list_fetched_machines(context) {
+        if let Ok(conversation) = find_in_home(name, &machine.context) {
+            let published_at = absolute_time(&machine.published_at, context);
             context.note(format_args!(
-                "shown as {} published it {at}",
+                "shown as {} published it {published_at}",
                 printable(&machine.name)
             ));
-            return Ok(elsewhere);
+            return Ok(conversation);
         }
     }
     local_result
@@ -115,12 +116,12 @@ fn find_in_home(text: &str, context: &Context) -> Result<NamedConversation> {
     let title = row.map(|row| row.given_name().unwrap_or(&row.title));
     let title = title.and_then(|title| title.lines().next());
     // A path may name an older rollout of a rewound conversation, which Codex does not show.
-    let named = context.env.absolute(Path::new(text));
-    let named = RolloutName::parse(&named)
-        .and_then(|_| resolve_rollout_in_home(&context.settings.codex_home, &named));
-    let rollout = named.or(rollout).ok_or_else(|| {
-        let recorded = row.map_or("", |row| &row.rollout_path);
-        let message = format!("the home has no rollout of the conversation: {recorded}");
+    let named_path = context.env.absolute(Path::new(text));
+    let named_rollout = RolloutName::parse(&named_path)
+        .and_then(|_| resolve_rollout_in_home(&context.settings.codex_home, &named_path));
+    let rollout = named_rollout.or(rollout).ok_or_else(|| {
+        let recorded_path = row.map_or("", |row| &row.rollout_path);
+        let message = format!("the home has no rollout of the conversation: {recorded_path}");
         add_list_hints(CommandError::failed(message))
     })?;
     Ok(NamedConversation {
@@ -155,8 +156,8 @@ pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
         ));
         ThreadNameIndex::default()
     });
-    let takes_name = |row: &&mut ThreadRow| !row.is_paginated() || row.name.trim().is_empty();
-    for row in rows.iter_mut().filter(takes_name) {
+    let may_rename = |row: &&mut ThreadRow| !row.is_paginated() || row.name.trim().is_empty();
+    for row in rows.iter_mut().filter(may_rename) {
         if let Some(entry) = names.get(&ConversationId::of(&row.id))? {
             row.name = entry.thread_name;
         }
@@ -167,20 +168,20 @@ pub(crate) fn list_rows(context: &Context) -> Result<Vec<ThreadRow>> {
 
 fn list_rows_without_database(context: &Context) -> Result<Vec<ThreadRow>> {
     let indexed = list_unlisted(&ThreadFilter::default(), context)?;
-    let rows = indexed.into_iter().map(|session| ThreadRow {
-        id: session.id,
-        rollout_path: session.rollout_path,
-        updated_ms: session.updated_ms,
-        title: session.title,
-        archived: session.archived,
-        cwd: session.cwd,
+    let rows = indexed.into_iter().map(|conversation| ThreadRow {
+        id: conversation.id,
+        rollout_path: conversation.rollout_path,
+        updated_ms: conversation.updated_ms,
+        title: conversation.title,
+        archived: conversation.archived,
+        cwd: conversation.cwd,
         ..ThreadRow::default()
     });
     Ok(rows.collect())
 }
 
 /// Returns the hint that suggests names similar to `text`, ready to paste; `None` if no name is similar.
-pub(crate) fn suggest_names<'a>(
+pub(crate) fn suggest_similar_names<'a>(
     text: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
@@ -209,17 +210,17 @@ fn choose_row<'a>(
 ) -> Result<&'a ThreadRow> {
     rows.sort_by_key(|row| std::cmp::Reverse(row.updated_ms));
     let question = format!("{} matches {} conversations", printable(text), rows.len());
-    let facts = |row: &ThreadRow| {
+    let describe_row = |row: &ThreadRow| {
         let title = row.given_name().unwrap_or(&row.title);
         let title = printable(title.lines().next().unwrap_or_default());
-        let age = age_text(row.updated_ms, context).unwrap_or_default();
+        let age = format_age(row.updated_ms, context).unwrap_or_default();
         let id = unique_short_id(&row.id, rows.iter().map(|row| row.id.as_str()));
         (printable(id), age, title)
     };
-    let items = rows.iter().enumerate().map(|(number, row)| {
-        let (id, age, title) = facts(row);
+    let items = rows.iter().enumerate().map(|(position, row)| {
+        let (id, age, title) = describe_row(row);
         let cells = vec![(Style::Good, id), (Style::Dim, age), (Style::Plain, title)];
-        PickerItem::new(number.to_string(), cells)
+        PickerItem::new(position.to_string(), cells)
     });
     let picker = Picker {
         question: &question,
@@ -227,12 +228,13 @@ fn choose_row<'a>(
         default: 0,
         options: PickerOptions::default(),
     };
-    let chosen = picker.run(&context.ui)?;
-    let chosen = chosen.and_then(|picked| rows.get(picked.id.parse::<usize>().ok()?));
-    chosen.copied().ok_or_else(|| {
+    let choice = picker.run(&context.ui)?;
+    // The id of an item is its position in `rows`.
+    let chosen_row = choice.and_then(|choice| rows.get(choice.id.parse::<usize>().ok()?));
+    chosen_row.copied().ok_or_else(|| {
         let mut error = CommandError::failed(question).hint("give more of the id; the newest are:");
         error.hints.extend(rows.iter().take(MAX_LISTED).map(|row| {
-            let (id, age, title) = facts(row);
+            let (id, age, title) = describe_row(row);
             format!("{id}  {age}  {title}")
         }));
         error
@@ -240,15 +242,15 @@ fn choose_row<'a>(
 }
 
 /// Returns the error for a conversation that is in the trash; `None` if the trash does not have it.
-fn explain_trashed(text: &str, context: &Context) -> Option<CommandError> {
+fn trashed_conversation_error(text: &str, context: &Context) -> Option<CommandError> {
     let entries = trash::list_entries(context.manager_home()).ok()?;
-    let found = thread_choice::find_named(
+    let matching_entries = thread_choice::find_named(
         &entries.iter(),
         text,
         |entry| entry.conversation.id.clone(),
         |entry, fits| fits(&entry.conversation.title),
     );
-    let conversation = &found.first()?.conversation;
+    let conversation = &matching_entries.first()?.conversation;
     let title = printable(&conversation.title);
     let id = printable(&conversation.id);
     let error = CommandError::failed(format!("the conversation is in the trash: {title}"));
@@ -258,12 +260,12 @@ fn explain_trashed(text: &str, context: &Context) -> Option<CommandError> {
 }
 
 /// Returns the rollout of a conversation: at the path that Codex recorded, else by its id.
-fn locate_rollout(home: &Path, id: &str, recorded: &str) -> Option<PathBuf> {
-    let by_id = || {
+fn locate_rollout(home: &Path, id: &str, recorded_path: &str) -> Option<PathBuf> {
+    let find_by_id = || {
         thread_rollouts::find_newest_rollout(home, id)
             .and_then(|path| resolve_rollout_in_home(home, &path))
     };
-    find_recorded_rollout(home, recorded).or_else(by_id)
+    find_recorded_rollout(home, recorded_path).or_else(find_by_id)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl<'a> IndexAccess<'a> {
     }
 
     /// Takes the lock that keeps two processes from updating the index at the same time.
-    fn lock(&self) -> Result<FileLock, IoError> {
+    fn acquire_lock(&self) -> Result<FileLock, IoError> {
         atomic::create_private_folder(atomic::parent_of(&self.path))?;
         FileLock::acquire_unless_interrupted(&lock_path(&self.path))
     }
@@ -81,21 +81,21 @@ impl<'a> IndexAccess<'a> {
         &self,
         thoroughness: Thoroughness,
     ) -> Result<(IndexStore, RefreshReport)> {
-        let update = || -> Result<_, IndexError> {
-            let _lock = self.lock()?;
+        let update_and_open = || -> Result<_, IndexError> {
+            let _lock = self.acquire_lock()?;
             let bar = LateBar::new("indexing", self.context);
-            let refreshed = IndexStore::open(&self.path).and_then(|mut store| {
+            let outcome = IndexStore::open(&self.path).and_then(|mut store| {
                 let report = index::refresh(&mut store, self.source(), thoroughness, &bar)?;
                 Ok((store, report))
             });
-            match refreshed {
+            match outcome {
                 Err(e) if e.is_cured_by_rebuild() => {
                     index::rebuild(&self.path, self.source(), &bar)
                 }
-                refreshed => refreshed,
+                outcome => outcome,
             }
         };
-        match update() {
+        match update_and_open() {
             Ok(updated) => Ok(updated),
             // SQLite has an error of its own for a query that was interrupted.
             Err(e) if progress::is_interrupted() || matches!(e, IndexError::Interrupted) => {
@@ -129,7 +129,7 @@ impl<'a> IndexAccess<'a> {
     /// # Errors
     /// The index cannot be written, or the user interrupts.
     pub(crate) fn rebuild(&self) -> Result<(IndexStore, RefreshReport)> {
-        let _lock = self.lock()?;
+        let _lock = self.acquire_lock()?;
         let bar = LateBar::new("indexing", self.context);
         Ok(index::rebuild(&self.path, self.source(), &bar)?)
     }
@@ -142,7 +142,7 @@ impl<'a> IndexAccess<'a> {
         if !atomic::parent_of(&self.path).exists() {
             return Ok(0);
         }
-        let _lock = self.lock()?;
+        let _lock = self.acquire_lock()?;
         Ok(index::remove_index(&self.path)?)
     }
 }
@@ -185,7 +185,7 @@ impl Progress for LateBar<'_> {
     }
 }
 
-pub(crate) fn warn_skipped(skipped: &[SkippedFile], context: &Context) {
+pub(crate) fn warn_of_skipped_files(skipped: &[SkippedFile], context: &Context) {
     for file in skipped {
         context.warn(format_args!(
             "skipped: {}: {}",

@@ -61,9 +61,9 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
             Ok((store, _)) => Some(store),
             Err(e) if is_interrupted() => return Err(e),
             Err(e) => {
-                let why = e.to_one_line();
+                let problem = e.to_one_line();
                 let ui = &context.ui;
-                ui.warn(format_args!("cannot list conversations: {why}"));
+                ui.warn(format_args!("cannot list conversations: {problem}"));
                 None
             }
         }
@@ -84,17 +84,17 @@ pub(crate) fn list_unlisted(filter: &ThreadFilter, context: &Context) -> Result<
     let ids = conversations
         .iter()
         .map(|conversation| conversation.session.clone());
-    let filter = ThreadFilter {
+    let same_ids = ThreadFilter {
         ids: Some(ids.collect()),
         ..ThreadFilter::default()
     };
-    let listed_ids = list_threads_as(&filter, context, |row| row.id.to_lowercase())?;
+    let listed_ids = list_threads_as(&same_ids, context, |row| row.id.to_lowercase())?;
     let listed_ids: HashSet<_> = listed_ids.into_iter().collect();
     conversations.retain(|conversation| !listed_ids.contains(&conversation.session));
-    Ok(conversations.into_iter().map(to_thread).collect())
+    Ok(conversations.into_iter().map(to_listed_thread).collect())
 }
 
-fn to_thread(found: FoundConversation) -> ListedThread {
+fn to_listed_thread(found: FoundConversation) -> ListedThread {
     ListedThread {
         id: found.session,
         title: found.title,

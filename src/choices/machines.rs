@@ -23,21 +23,21 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    fn new(home: MachineHome, context: &Context) -> Self {
+    fn new(machine_home: MachineHome, context: &Context) -> Self {
         let mut context = context.clone();
-        context.settings.codex_home = home.folder;
+        context.settings.codex_home = machine_home.folder;
         // The variable names the folder of this machine's databases.
         context.env = context.env.without("CODEX_SQLITE_HOME");
         Self {
-            name: home.machine,
-            published_at: home.published_at,
+            name: machine_home.machine,
+            published_at: machine_home.published_at,
             context,
         }
     }
 }
 
 /// Returns the machines whose conversations were fetched before. Reads no vault.
-pub(crate) fn known_machines(context: &Context) -> Vec<Machine> {
+pub(crate) fn list_fetched_machines(context: &Context) -> Vec<Machine> {
     let homes = machine_homes::list(context.manager_home()).into_iter();
     homes.map(|home| Machine::new(home, context)).collect()
 }
@@ -49,38 +49,38 @@ pub(crate) fn known_machines(context: &Context) -> Vec<Machine> {
 /// # Errors
 /// No vault is set up, nothing was fetched before and the vault cannot be reached, or the user interrupts.
 pub(crate) fn refresh_machines(context: &Context) -> Result<(Vec<Machine>, bool)> {
-    let fetched = fetch_newest(context);
-    let list = known_machines(context);
-    let is_stale = match fetched {
+    let fetch_result = fetch_newest_conversations(context);
+    let machines = list_fetched_machines(context);
+    let is_stale = match fetch_result {
         Ok(is_complete) => !is_complete,
-        Err(e) if is_interrupted() || list.is_empty() => return Err(e),
+        Err(e) if is_interrupted() || machines.is_empty() => return Err(e),
         Err(e) => {
-            let why = e.to_one_line();
+            let problem = e.to_one_line();
             context.warn(format_args!(
-                "the other machines are shown as last fetched: {why}"
+                "the other machines are shown as last fetched: {problem}"
             ));
             true
         }
     };
-    if list.is_empty() {
+    if machines.is_empty() {
         context.note("no other machine has synced with the vault; set up another one with: codex-manager sync init --vault");
     }
-    Ok((list, is_stale))
+    Ok((machines, is_stale))
 }
 
 /// Fetches the newest conversations and removes the indexes of machines that are gone. Returns false, after a warning,
 /// if a machine could not be read.
-fn fetch_newest(context: &Context) -> Result<bool> {
+fn fetch_newest_conversations(context: &Context) -> Result<bool> {
     let restic = ConnectionArgs::default().open(context)?;
     let manager_home = context.manager_home();
-    let machines_before = known_machines(context);
+    let machines_before = list_fetched_machines(context);
     let vault = manager_home.join("sync").join("vault");
     let replica = Replica::of(manager_home, context.codex_home(), &vault);
-    let replica = replica_id(&replica.folder);
+    let own_replica_id = replica_id(&replica.folder);
     let homes = LocalHomes {
         codex_home: context.codex_home(),
         manager_home,
-        replica: replica.as_deref(),
+        replica: own_replica_id.as_deref(),
     };
     let bar = LateBar::new("fetching", context);
     let failures = machine_homes::refresh(&ReplicaStore::new(restic), homes, &bar)?;
@@ -92,20 +92,20 @@ fn fetch_newest(context: &Context) -> Result<bool> {
     }
     let is_complete = failures.is_empty();
     for (machine, e) in failures {
-        let why = CommandError::from(e).to_one_line();
-        context.warn(format_args!("{machine} is shown as last fetched: {why}"));
+        let error = CommandError::from(e).to_one_line();
+        context.warn(format_args!("{machine} is shown as last fetched: {error}"));
     }
     Ok(is_complete)
 }
 
 /// Returns the name under which this machine publishes.
-pub(crate) fn own_name(context: &Context) -> String {
+pub(crate) fn own_machine_name(context: &Context) -> String {
     let config = read_config_quietly(context, &default_config_path(context));
     config.map_or_else(|_| host(context), |config| config.machine_id)
 }
 
 /// Returns the machine from which the file at `path` was fetched; `None` if the file was not fetched from a machine.
-pub(crate) fn machine_of_path(path: &Path, context: &Context) -> Option<Machine> {
-    let mut machines = known_machines(context).into_iter();
+pub(crate) fn find_machine_of_path(path: &Path, context: &Context) -> Option<Machine> {
+    let mut machines = list_fetched_machines(context).into_iter();
     machines.find(|machine| path.starts_with(machine.context.codex_home()))
 }

@@ -34,7 +34,7 @@ impl RetentionArgs {
     ///
     /// # Errors
     /// No rule is given, or a rule is invalid.
-    pub(crate) fn rules(&self, context: &Context, command: &str) -> Result<RetentionPolicy> {
+    pub(crate) fn to_policy(&self, context: &Context, command: &str) -> Result<RetentionPolicy> {
         let configured = context.settings.preferences.keep;
         let rules = RetentionPolicy {
             last: self.keep_last.unwrap_or(configured.last),
@@ -54,8 +54,9 @@ impl RetentionArgs {
 }
 
 fn parse_positive_duration(text: &str) -> Result<Duration, &'static str> {
-    let is_positive = |span: &Duration| *span > Duration::zero();
-    Some(parse_duration(text)?)
-        .filter(is_positive)
-        .ok_or("must be longer than zero")
+    let duration = parse_duration(text)?;
+    if duration > Duration::zero() {
+        return Ok(duration);
+    }
+    Err("must be longer than zero")
 }

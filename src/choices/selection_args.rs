@@ -61,7 +61,7 @@ pub(crate) struct KindArgs {
 
 impl SelectionArgs {
     /// Returns the names and values of the filters in use, for a report that has to name them.
-    pub(crate) fn facts(&self, context: &Context) -> Vec<(&'static str, String)> {
+    pub(crate) fn describe_filters(&self, context: &Context) -> Vec<(&'static str, String)> {
         let here = self.here.then_some(&context.env.current_dir);
         let folder = self.project.as_ref().or(here);
         let folder = folder.map(|folder| ("Folder", folder.display().to_string()));
@@ -69,7 +69,7 @@ impl SelectionArgs {
         folder.into_iter().chain(account).collect()
     }
 
-    /// Selects an account that was named without `--account`.
+    /// Selects `account`, which was named without `--account`, unless `--account` is given.
     pub(crate) fn select_account(&mut self, account: Option<String>) {
         self.account = self.account.take().or(account);
     }
@@ -83,12 +83,12 @@ impl SelectionArgs {
     ///
     /// # Errors
     /// No account or no project has this name, or `launches.jsonl` or Codex's list cannot be read.
-    pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
-        let here = self.here.then(|| vec![context.env.current_dir.clone()]);
+    pub(crate) fn to_thread_filter(&self, context: &Context) -> Result<ThreadFilter> {
+        let current_folder = self.here.then(|| vec![context.env.current_dir.clone()]);
         let project = self.project.as_deref();
-        let project = project.map(|text| find_project_folders(text, context));
-        let folders = project.transpose()?.or(here);
-        let folders = folders.map(|folders| {
+        let project = project.map(|name| find_project_folders(name, context));
+        let folders = project.transpose()?.or(current_folder);
+        let folder_texts = folders.map(|folders| {
             let folders = folders.into_iter();
             folders
                 .map(|folder| folder.to_string_lossy().into_owned())
@@ -96,9 +96,9 @@ impl SelectionArgs {
         });
         let account = self.account.as_deref();
         let account =
-            account.map(|text| read_account_filter(&find_identity(text, context)?, context));
+            account.map(|name| read_account_filter(&find_identity(name, context)?, context));
         Ok(ThreadFilter {
-            folders,
+            folders: folder_texts,
             account: account.transpose()?,
             ..ThreadFilter::default()
         })
@@ -109,24 +109,24 @@ impl FilterArgs {
     /// Returns the filter of the state database.
     ///
     /// # Errors
-    /// A time cannot be parsed; see [`SelectionArgs::resolve`] for the others.
-    pub(crate) fn resolve(&self, context: &Context) -> Result<ThreadFilter> {
-        let time = |text: &Option<String>| {
+    /// A time cannot be parsed; see [`SelectionArgs::to_thread_filter`] for the others.
+    pub(crate) fn to_thread_filter(&self, context: &Context) -> Result<ThreadFilter> {
+        let parse_period = |text: &Option<String>| {
             let text = text.as_deref();
-            text.map(|text| parse_unix_millis(text, context))
+            text.map(|text| parse_millis_range(text, context))
                 .transpose()
         };
         Ok(ThreadFilter {
-            since_ms: time(&self.since)?.map(|period| period.start),
-            until_ms: time(&self.until)?.map(|period| period.end),
+            since_ms: parse_period(&self.since)?.map(|period| period.start),
+            until_ms: parse_period(&self.until)?.map(|period| period.end),
             branch: self.branch.clone(),
-            ..self.selection.resolve(context)?
+            ..self.selection.to_thread_filter(context)?
         })
     }
 
     pub(crate) fn used_options(&self) -> impl Iterator<Item = &'static str> {
         let selection = &self.selection;
-        select_used([
+        names_of_used([
             ("--here", selection.here),
             ("--project", selection.project.is_some()),
             ("--account", selection.account.is_some()),
@@ -137,7 +137,7 @@ impl FilterArgs {
     }
 }
 
-fn select_used<const N: usize>(
+fn names_of_used<const N: usize>(
     options: [(&'static str, bool); N],
 ) -> impl Iterator<Item = &'static str> {
     let used = options.into_iter().filter(|(_, is_used)| *is_used);
@@ -146,7 +146,7 @@ fn select_used<const N: usize>(
 
 impl KindArgs {
     pub(crate) fn used_options(&self) -> impl Iterator<Item = &'static str> {
-        select_used([
+        names_of_used([
             ("--archived", self.archived),
             ("--subagents", self.subagents),
             ("--launched", self.launched),
@@ -189,11 +189,11 @@ pub(crate) fn read_account_filter(identity: &Identity, context: &Context) -> Res
     };
     let mut decided_ids = std::collections::HashSet::new();
     for record in launches.newest_first() {
-        let is_same = record.identity.is_same(identity);
+        let is_this_account = record.identity.is_same(identity);
         for conversation in &record.binding.conversations {
             // The newest launch of a conversation decides.
             if decided_ids.insert(conversation.session_id.clone()) {
-                let ids = if is_same {
+                let ids = if is_this_account {
                     &mut filter.launched
                 } else {
                     &mut filter.launched_by_others
@@ -209,7 +209,7 @@ pub(crate) fn read_account_filter(identity: &Identity, context: &Context) -> Res
 ///
 /// # Errors
 /// The text is not a time.
-pub(crate) fn parse_unix_millis(text: &str, context: &Context) -> Result<Range<i64>> {
+pub(crate) fn parse_millis_range(text: &str, context: &Context) -> Result<Range<i64>> {
     let period = time_point::parse(text, TimeDirection::Back, &context.now(), context.zone())
         .map_err(|e| CommandError::usage(e.to_string()))?;
     Ok(period.start.timestamp_millis()..period.end.timestamp_millis())

@@ -10,11 +10,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// The `COMP_TYPE` of bash that lists candidates and inserts none.
-const LISTING: &str = "63";
+const COMP_TYPE_LISTING: &str = "63";
 
 /// The characters besides letters and digits that no shell expands. bash and PowerShell insert candidates without
 /// quotes.
-const HARMLESS: &str = "-_./:=@+,%~";
+const UNEXPANDED_SYMBOLS: &str = "-_./:=@+,%~";
 
 /// The completer of a shell, which filters the candidates that clap prints for it.
 pub(crate) struct ShellCompleter<'a>(pub(crate) &'a dyn EnvCompleter);
@@ -47,14 +47,14 @@ impl EnvCompleter for ShellCompleter<'_> {
         buf: &mut dyn Write,
     ) -> io::Result<()> {
         let env = Environment::from_process();
-        let text = |name| env.get(name).and_then(|value| value.to_str());
-        let index = text("_CLAP_COMPLETE_INDEX").and_then(|index| index.parse().ok());
+        let variable = |name| env.get(name).and_then(|value| value.to_str());
+        let index = variable("_CLAP_COMPLETE_INDEX").and_then(|index| index.parse().ok());
         let index = index.unwrap_or_else(|| args.len().saturating_sub(1));
         let word = args.get(index).map(|word| word.to_string_lossy());
         let wants_options = word.is_some_and(|word| word.starts_with('-'));
-        let separator = text("_CLAP_IFS").unwrap_or("\n");
-        let mut offered = if self.is("bash") {
-            let is_listing = text("_CLAP_COMPLETE_COMP_TYPE") == Some(LISTING);
+        let separator = variable("_CLAP_IFS").unwrap_or("\n");
+        let mut candidates = if self.is("bash") {
+            let is_listing = variable("_CLAP_COMPLETE_COMP_TYPE") == Some(COMP_TYPE_LISTING);
             list_for_bash(cmd, args, index, current_dir, is_listing)?
         } else {
             let mut printed = Vec::new();
@@ -63,12 +63,12 @@ impl EnvCompleter for ShellCompleter<'_> {
             let printed = String::from_utf8_lossy(&printed);
             printed.split(separator).map(str::to_owned).collect()
         };
-        offered.retain(|line| wants_options || !line.starts_with('-'));
+        candidates.retain(|line| wants_options || !line.starts_with('-'));
         if self.is("powershell") {
-            let is_path_sign = |c| c == '\\' || is_harmless(c);
-            offered.retain(|line| line.chars().take_while(|c| *c != '\t').all(is_path_sign));
+            let is_safe_in_path = |c| c == '\\' || is_never_expanded(c);
+            candidates.retain(|line| line.chars().take_while(|c| *c != '\t').all(is_safe_in_path));
         }
-        buf.write_all(offered.join(separator).as_bytes())
+        buf.write_all(candidates.join(separator).as_bytes())
     }
 }
 
@@ -78,29 +78,29 @@ impl EnvCompleter for ShellCompleter<'_> {
 fn list_for_bash(
     cmd: &mut clap::Command,
     args: Vec<OsString>,
-    index: usize,
+    word_index: usize,
     current_dir: Option<&Path>,
     is_listing: bool,
 ) -> io::Result<Vec<String>> {
-    let candidates = engine::complete(cmd, args, index, current_dir)?;
+    let candidates = engine::complete(cmd, args, word_index, current_dir)?;
     let lines = candidates.iter().filter_map(|candidate| {
         let value = candidate.get_value().to_str()?;
         let tag = candidate.get_tag().map(ToString::to_string);
         let is_titled = is_listing && tag.as_deref() == Some(CONVERSATION_TAG);
         let title = candidate.get_help().filter(|_| is_titled);
         let title = title.map_or(String::new(), |title| format!("  {title}"));
-        let title: String = title
+        let safe_title: String = title
             .chars()
-            .filter(|c| *c == ' ' || is_harmless(*c))
+            .filter(|c| *c == ' ' || is_never_expanded(*c))
             .collect();
         value
             .chars()
-            .all(is_harmless)
-            .then(|| format!("{value}{title}"))
+            .all(is_never_expanded)
+            .then(|| format!("{value}{safe_title}"))
     });
     Ok(lines.collect())
 }
 
-fn is_harmless(c: char) -> bool {
-    c.is_alphanumeric() || HARMLESS.contains(c)
+fn is_never_expanded(c: char) -> bool {
+    c.is_alphanumeric() || UNEXPANDED_SYMBOLS.contains(c)
 }

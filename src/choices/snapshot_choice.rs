@@ -11,6 +11,9 @@ use crate::vault::snapshot::{self, Snapshot, SnapshotPlace};
 use crate::vault::{VaultError, state};
 use crate::views::account;
 
+/// The least length of an id, in characters.
+const MIN_ID_CHARS: usize = 4;
+
 /// Finds the snapshot that `name` denotes: `latest`, an id or a prefix of one, or an account, which
 /// means its newest snapshot.
 ///
@@ -18,9 +21,9 @@ use crate::views::account;
 /// restic fails, no snapshot matches, or the prefix or the account is ambiguous.
 pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> Result<Snapshot> {
     let snapshots = snapshot::list(restic)?;
-    let is_id = name.len() >= 4 && name.chars().all(|c| c.is_ascii_hexdigit());
+    let may_be_id = name.len() >= MIN_ID_CHARS && name.chars().all(|c| c.is_ascii_hexdigit());
     // A name can look like an id, such as `dead`, so an unknown id may still be an account.
-    if is_id {
+    if may_be_id {
         match snapshot::find_by_id(&snapshots, name) {
             Err(VaultError::NoSnapshot(_)) => {}
             found => return Ok(found?.clone()),
@@ -28,15 +31,15 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
     }
     let account = match name {
         LATEST => None,
-        _ => Some(find_account(context, &snapshots, name)?),
+        _ => Some(find_identity(context, &snapshots, name)?),
     };
     let state = state::read(context.manager_home()).unwrap_or_default();
-    let place = SnapshotPlace {
+    let own_place = SnapshotPlace {
         machine: state.machine.as_deref(),
         host: &host(context),
         home: &context.settings.codex_home.to_string_lossy(),
     };
-    let newest = snapshot::find_newest(&snapshots, place, |made| match &account {
+    let newest = snapshot::find_newest(&snapshots, own_place, |made| match &account {
         None => true,
         Some(account) => made.identity().is_some_and(|owner| owner.is_same(account)),
     });
@@ -45,7 +48,7 @@ pub(crate) fn find_snapshot(context: &Context, restic: &Restic, name: &str) -> R
 }
 
 /// Finds an account among the known ones and those of the snapshots.
-fn find_account(context: &Context, snapshots: &[Snapshot], name: &str) -> Result<Identity> {
+fn find_identity(context: &Context, snapshots: &[Snapshot], name: &str) -> Result<Identity> {
     let known_accounts = account::read_known_accounts(context)?;
     let snapshot_accounts = snapshots
         .iter()

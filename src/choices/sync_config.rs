@@ -8,8 +8,8 @@ use crate::sync::state::Replica;
 use std::path::{Path, PathBuf};
 
 /// Returns the path that the user gave, else that of the default configuration.
-pub(crate) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
-    given.map_or_else(
+pub(crate) fn resolve_config_path(context: &Context, given_path: Option<&Path>) -> PathBuf {
+    given_path.map_or_else(
         || default_config_path(context),
         |path| context.env.absolute(path),
     )
@@ -20,7 +20,7 @@ pub(crate) fn default_config_path(context: &Context) -> PathBuf {
 }
 
 /// Returns the command line `codex-manager sync …` for the configuration at `path`.
-pub(crate) fn sync_command_line(context: &Context, path: &Path, arguments: &str) -> String {
+pub(crate) fn format_sync_command(context: &Context, path: &Path, arguments: &str) -> String {
     if path == default_config_path(context) {
         format!("codex-manager sync {arguments}")
     } else {
@@ -68,6 +68,6 @@ pub(crate) fn replica(context: &Context, config: &SyncConfig) -> Replica {
 /// # Errors
 /// The configuration is missing or invalid.
 pub(crate) fn check_config(context: &Context, given: Option<&Path>) -> Result<(), CommandError> {
-    let path = config_path(context, given);
+    let path = resolve_config_path(context, given);
     read_config_quietly(context, &path).map(drop)
 }

@@ -44,7 +44,7 @@ pub(crate) struct ConnectionArgs {
 const DRILL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Returns the absolute path of a local folder, without the prefix `local:`. Returns the URL of a server unchanged.
-pub(crate) fn absolute_url(context: &Context, url: &str) -> String {
+pub(crate) fn to_absolute_url(context: &Context, url: &str) -> String {
     if SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
         return url.to_owned();
     }
@@ -56,13 +56,13 @@ pub(crate) fn absolute_url(context: &Context, url: &str) -> String {
 
 impl ConnectionArgs {
     /// Returns the URL of the repository; `None` if neither a flag nor the configuration names one.
-    pub(crate) fn url(&self, context: &Context) -> Option<String> {
+    pub(crate) fn repository_url(&self, context: &Context) -> Option<String> {
         let configured = context.settings.preferences.vault.repository.as_ref();
         let url = self.repo.as_ref().or(configured)?;
-        Some(absolute_url(context, url))
+        Some(to_absolute_url(context, url))
     }
 
-    pub(crate) fn password(&self, context: &Context) -> Option<Password> {
+    pub(crate) fn find_password(&self, context: &Context) -> Option<Password> {
         let flags = NamedPassword {
             file: self.password_file.clone(),
             command: self.password_command.clone(),
@@ -73,7 +73,7 @@ impl ConnectionArgs {
     }
 
     /// Returns the values of `--password-file`, as an absolute path, and of `--password-command`.
-    pub(crate) fn named_password(&self, context: &Context) -> (Option<PathBuf>, Option<String>) {
+    pub(crate) fn password_options(&self, context: &Context) -> (Option<PathBuf>, Option<String>) {
         let file = self.password_file.as_ref();
         (
             file.map(|path| context.env.absolute(path)),
@@ -92,14 +92,14 @@ impl ConnectionArgs {
         })
     }
 
-    fn program(&self, context: &Context) -> Option<PathBuf> {
+    fn configured_program(&self, context: &Context) -> Option<PathBuf> {
         let configured = &context.settings.preferences.vault.program;
         self.named_program(context).or_else(|| configured.clone())
     }
 
     /// Fails if restic is not installed, without a prompt for the password.
     pub(crate) fn check_program(&self, context: &Context) -> Result<()> {
-        find_program(self.program(context).as_deref(), &context.env)
+        find_program(self.configured_program(context).as_deref(), &context.env)
             .map(drop)
             .map_err(Into::into)
     }
@@ -114,8 +114,8 @@ impl ConnectionArgs {
         url: String,
         password: Password,
     ) -> Result<Restic> {
-        let timeout = self.timeout_or(DEFAULT_TIMEOUT);
-        let program = self.program(context);
+        let timeout = self.timeout_or_default(DEFAULT_TIMEOUT);
+        let program = self.configured_program(context);
         let env = &context.env;
         Ok(Restic::open(
             program.as_deref(),
@@ -127,14 +127,14 @@ impl ConnectionArgs {
         )?)
     }
 
-    fn timeout_or(&self, default: Duration) -> Duration {
+    fn timeout_or_default(&self, default: Duration) -> Duration {
         let secs = self.timeout.map(u64::from);
         secs.map_or(default, Duration::from_secs)
     }
 
     /// Returns a copy with the timeout of a drill, unless `--timeout` is given. Also returns the timeout of the copy.
     pub(crate) fn with_drill_timeout(&self) -> (Self, Duration) {
-        let timeout = self.timeout_or(DRILL_TIMEOUT);
+        let timeout = self.timeout_or_default(DRILL_TIMEOUT);
         let mut connection = self.clone();
         connection.timeout = u32::try_from(timeout.as_secs()).ok();
         (connection, timeout)
@@ -145,9 +145,10 @@ impl ConnectionArgs {
     /// # Errors
     /// No vault is set up, restic is not installed or too old, or there is no password.
     pub(crate) fn open(&self, context: &Context) -> Result<Restic> {
-        let url = self.url(context).ok_or(VaultError::NotConfigured)?;
+        let url = self.repository_url(context);
+        let url = url.ok_or(VaultError::NotConfigured)?;
         self.check_program(context)?;
-        let password = match self.password(context) {
+        let password = match self.find_password(context) {
             Some(password) => Some(password),
             None => context
                 .ui
@@ -168,7 +169,7 @@ pub(crate) fn host(context: &Context) -> String {
 pub(crate) fn warn_if_jobs_cannot_open_vault(context: &Context) {
     let connection = ConnectionArgs::default();
     let ui = &context.ui;
-    if connection.url(context).is_none() {
+    if connection.repository_url(context).is_none() {
         ui.warn(format_args!(
             "every run will fail with exit code 4: {}",
             VaultError::NotConfigured
@@ -177,7 +178,7 @@ pub(crate) fn warn_if_jobs_cannot_open_vault(context: &Context) {
         return;
     }
     if matches!(
-        connection.password(context),
+        connection.find_password(context),
         None | Some(Password::Environment)
     ) {
         ui.warn("every run will fail with exit code 4: scheduled runs have no terminal and do not have RESTIC_PASSWORD");

@@ -102,7 +102,7 @@ pub(super) enum Command {
 
 impl Command {
     /// Returns true if the command opens its own log, so that `--log` must not open a second one.
-    pub(super) fn keeps_log(&self, context: &Context) -> bool {
+    pub(super) fn opens_own_log(&self, context: &Context) -> bool {
         matches!(self, Self::Sync(args) if args.keeps_log(context))
     }
 
@@ -112,9 +112,9 @@ impl Command {
         matches!(self, Self::Recommend(_))
     }
 
-    /// Returns true if a signal ends this process without cleanup, except of the terminal. Once Codex has taken over
-    /// the terminal, `launch::run` handles the signals. The server of `mcp` waits for requests and changes only the
-    /// search index.
+    /// Returns true if a signal ends this process without any cleanup but that of the terminal. Once Codex has taken
+    /// over the terminal, `launch::run` handles the signals. The server of `mcp` waits for requests and changes only
+    /// the search index.
     pub(super) fn ends_at_once(&self) -> bool {
         matches!(self, Self::Launch(_) | Self::Resume(_) | Self::Mcp(_))
     }

@@ -55,7 +55,7 @@ pub fn render_commands(tree: &Command) -> String {
 /// Returns the tree of all commands, with the help in this order: description, arguments, examples, global options.
 pub fn tree() -> Command {
     let usage = "{before-help}{about-with-newline}\n{usage-heading} {usage}\n\n";
-    let inner = format!("{usage}{{all-args}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
+    let inner_template = format!("{usage}{{all-args}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
     let command = Cli::command();
     let commands = render_commands(&command);
     let top = format!("{usage}{commands}\nOptions:\n{{options}}{{after-help}}\n\n{GLOBAL_OPTIONS}");
@@ -63,14 +63,14 @@ pub fn tree() -> Command {
         let is_global = arg.is_global_set();
         arg.hide_short_help(is_global).hide_long_help(is_global)
     });
-    apply_template(command, &inner).help_template(top)
+    apply_template(command, &inner_template).help_template(top)
 }
 
 fn apply_template(command: Command, template: &str) -> Command {
     let template = template.to_owned();
     command
         .help_template(template.clone())
-        .mut_subcommands(move |inner| apply_template(inner, &template))
+        .mut_subcommands(move |subcommand| apply_template(subcommand, &template))
 }
 
 /// Returns the complete help of the global options.

@@ -17,7 +17,7 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     let only_reads = cli.command.only_reads();
     let error = CommandError::interrupted().hint(cli.command.interrupt_hint());
     let ui = Ui::new(cli.global.json, Verbosity::Normal, ColorChoice::Never, env);
-    let end = Arc::new(move || {
+    let exit_after_timeout = Arc::new(move || {
         std::thread::sleep(READING_END_TIMEOUT);
         picker::restore_terminal();
         ui.error(&error);
@@ -26,6 +26,7 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     });
     // If the handler cannot be installed, a signal ends the process at once. All files survive that.
     let _ = signals::handle_end_requests(move || {
+        // `launch::run` handles the signals while Codex has the terminal.
         if progress::is_handed_over() {
             return;
         }
@@ -40,8 +41,8 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
         }
         progress::interrupt();
         if only_reads {
-            let end = Arc::clone(&end);
-            std::thread::spawn(move || end());
+            let exit_after_timeout = Arc::clone(&exit_after_timeout);
+            std::thread::spawn(move || exit_after_timeout());
         }
     });
 }

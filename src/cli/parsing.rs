@@ -9,7 +9,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// The command line with the fast commands; see [`parse`].
+/// The command line with the fast commands; see [`parse_arguments`].
 #[derive(Debug, Parser)]
 struct FastCli {
     #[command(flatten)]
@@ -44,7 +44,9 @@ impl From<FastCommand> for Command {
 /// Parses the arguments if they are a valid command line of a fast command.
 fn parse_fast_command() -> Option<(Cli, bool)> {
     let mut words = std::env::args_os();
-    words.find(|word| word.to_str().is_some_and(FastCommand::has_subcommand))?;
+    if !words.any(|word| word.to_str().is_some_and(FastCommand::has_subcommand)) {
+        return None;
+    }
     let matches = FastCli::command().try_get_matches().ok()?;
     let FastCli { global, command } = FastCli::from_arg_matches(&matches).ok()?;
     let command = command.into();
@@ -55,7 +57,7 @@ fn parse_fast_command() -> Option<(Cli, bool)> {
 ///
 /// The fast commands are first parsed without the others, because building the tree of all commands takes longer than a
 /// fast command does. Help and usage errors always come from the full tree.
-pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
+pub(super) fn parse_arguments() -> Result<(Cli, bool), clap::Error> {
     if let Some(parsed) = parse_fast_command() {
         return Ok(parsed);
     }
@@ -84,25 +86,27 @@ pub(super) fn parse() -> Result<(Cli, bool), clap::Error> {
 fn mark_negations(words: Vec<OsString>) -> Option<Vec<OsString>> {
     let find = words.iter().position(|word| word == "find")?;
     let end = words.iter().position(|word| word == "--");
-    let mark = |(i, word): (usize, OsString)| {
+    let is_option = |position| position > find && end.is_none_or(|end| position < end);
+    let mark_word = |(position, word): (usize, OsString)| {
         let negated = word.to_str().and_then(|word| word.strip_prefix('-'));
-        let is_word = |bare: &&str| {
-            let lines = bare.strip_prefix('C').map(|n| n.trim_start_matches('='));
-            let is_context = lines.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+        let is_excluded = |bare: &&str| {
+            let context_lines = bare.strip_prefix('C').map(|n| n.trim_start_matches('='));
+            let is_context = context_lines.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
             bare.len() > 1 && !bare.starts_with('-') && !is_context
         };
-        match negated.filter(is_word) {
-            Some(bare) if i > find && end.is_none_or(|end| i < end) => format!("!{bare}").into(),
+        match negated.filter(is_excluded) {
+            Some(bare) if is_option(position) => format!("!{bare}").into(),
             _ => word,
         }
     };
-    Some(words.into_iter().enumerate().map(mark).collect())
+    Some(words.into_iter().enumerate().map(mark_word).collect())
 }
 
 fn is_dry_run(matches: &ArgMatches) -> bool {
-    if let Some((_, inner)) = matches.subcommand() {
-        return is_dry_run(inner);
+    if let Some((_, subcommand_matches)) = matches.subcommand() {
+        return is_dry_run(subcommand_matches);
     }
+    // A command without the flag gives an error.
     let flag = matches.try_get_one("dry_run").ok().flatten();
     flag.copied().unwrap_or(false)
 }
@@ -118,8 +122,8 @@ pub(super) fn print_parse_error(error: &clap::Error) -> ExitCode {
     let mut words = std::env::args_os().take_while(|word| word != "--");
     if words.any(|word| word == "--json") {
         let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let message = first.strip_prefix("error: ").unwrap_or(first);
+        let first_line = text.lines().next().unwrap_or_default();
+        let message = first_line.strip_prefix("error: ").unwrap_or(first_line);
         ui::print_json_error(&CommandError::usage(message));
     } else {
         let _ = error.print();

@@ -12,28 +12,28 @@ use std::path::PathBuf;
 ///
 /// If the recovery of a restore, a history repair or a vacuum has to wait or fails, commands that
 /// [require a complete home](Command::requires_complete_home) fail. Other commands run after a warning.
-pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
+pub(super) fn recover_interrupted(context: &Context, command: &Command) -> Result<()> {
     let settings = &context.settings;
-    let (home, manager) = (&settings.codex_home, &settings.manager_home);
-    for recovered in recovery::recover_all(home, manager, &context.env, context.local_now()) {
-        let what = describe(recovered.interrupted);
+    let (home, manager_home) = (&settings.codex_home, &settings.manager_home);
+    for recovered in recovery::recover_all(home, manager_home, &context.env, context.local_now()) {
+        let name = command_name(recovered.interrupted);
         let is_restore = recovered.interrupted == Interrupted::Restore;
         let is_of_databases = matches!(
             recovered.interrupted,
             Interrupted::History | Interrupted::Vacuum
         );
-        let is_of_home = |obstacle: &RecoveryObstacle| {
+        let concerns_home = |obstacle: &RecoveryObstacle| {
             let is_home = |changed| links::resolve_links(changed) == links::resolve_links(home);
             is_restore || is_of_databases && obstacle.home().is_none_or(is_home)
         };
         match recovered.result {
-            Ok(Recovery::Finished(kept)) => warn_of_recovery(context, what, "finished", &kept),
-            Ok(Recovery::Undone(kept)) => warn_of_recovery(context, what, "undone", &kept),
+            Ok(Recovery::Finished(kept)) => warn_of_recovery(context, name, "finished", &kept),
+            Ok(Recovery::Undone(kept)) => warn_of_recovery(context, name, "undone", &kept),
             Ok(Recovery::InProgress) => {
-                context.warn(format_args!("another process is running a {what}"));
+                context.warn(format_args!("another process is running a {name}"));
             }
             Ok(Recovery::Deferred(obstacle)) => {
-                let is_of_home = is_of_home(&obstacle);
+                let is_of_home = concerns_home(&obstacle);
                 let error = CommandError::from(JournalError::from(obstacle));
                 if is_of_home && command.requires_complete_home() {
                     return Err(error);
@@ -42,7 +42,7 @@ pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
                 context.warn(if is_of_home {
                     error
                 } else {
-                    format!("an interrupted {what} is not finished: {error}")
+                    format!("an interrupted {name} is not finished: {error}")
                 });
             }
             Err(e) if (is_restore || is_of_databases) && command.requires_complete_home() => {
@@ -50,7 +50,7 @@ pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
             }
             // The interrupted command worked on other files than this one.
             Err(e) => {
-                context.warn(format_args!("cannot finish an interrupted {what}: {e}"));
+                context.warn(format_args!("cannot finish an interrupted {name}: {e}"));
             }
             Ok(Recovery::None) => {}
         }
@@ -58,7 +58,7 @@ pub(super) fn recover(context: &Context, command: &Command) -> Result<()> {
     Ok(())
 }
 
-fn describe(interrupted: Interrupted) -> &'static str {
+fn command_name(interrupted: Interrupted) -> &'static str {
     match interrupted {
         Interrupted::Restore => "restore",
         Interrupted::OtherRestore => "restore of another home",
@@ -70,9 +70,9 @@ fn describe(interrupted: Interrupted) -> &'static str {
     }
 }
 
-fn warn_of_recovery(context: &Context, what: &str, outcome: &str, kept: &[PathBuf]) {
-    context.warn(format_args!("an interrupted {what} was {outcome}"));
-    for path in kept {
+fn warn_of_recovery(context: &Context, name: &str, outcome: &str, kept_files: &[PathBuf]) {
+    context.warn(format_args!("an interrupted {name} was {outcome}"));
+    for path in kept_files {
         context.warn(format_args!(
             "files written in the meantime are kept in {}",
             path.display()

@@ -1,6 +1,6 @@
 //! `cooldown`: shows the table of `accounts`, and holds accounts back until a time.
 
-use crate::choices::account_choice::{find_identity, find_position};
+use crate::choices::account_choice::{find_account_index, find_identity};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -72,12 +72,12 @@ impl CooldownArgs {
                 return Ok(Outcome::Done);
             }
         };
-        let (file, changed) = apply(change, self.dry_run, context)?;
+        let (file, changed_identity) = apply_hold_change(change, self.dry_run, context)?;
         let accounts = list_with_live_account(context, file);
         let mut list = AccountList::of_accounts(accounts, context);
         list.print_cooldown_json(context);
         // The JSON document has all accounts, the text only the changed one.
-        list.retain_account(&changed);
+        list.retain_account(&changed_identity);
         let _ = list.show(self.timeline, context);
         Ok(Outcome::Done)
     }
@@ -87,6 +87,7 @@ impl CooldownArgs {
 type HoldChange<'a> = (&'a str, Option<Timestamp>);
 
 fn parse_until(text: &str, context: &Context) -> Result<Timestamp> {
+    // A day or a week ends the hold at its begin, or if it is the current one at its end.
     let until = time_point::parse(text, TimeDirection::Ahead, &context.now(), context.zone())
         .map_err(|e| CommandError::usage(format!("--until: {e}")))?
         .next_bound(&context.now());
@@ -100,22 +101,22 @@ fn parse_until(text: &str, context: &Context) -> Result<Timestamp> {
 }
 
 /// Applies the change, with `dry_run` only to the returned file. Also returns the identity of the account.
-fn apply(
+fn apply_hold_change(
     change: HoldChange<'_>,
     dry_run: bool,
     context: &Context,
 ) -> Result<(CooldownFile, Identity)> {
-    let home = context.manager_home();
+    let manager_home = context.manager_home();
     let (now, zone) = (context.now(), context.zone());
     // Planned once without the lock: an impossible change must not create the manager home.
-    let mut loaded = cooldown::load(home, &now, zone)?;
-    let (planned, identity) = change_entry(&mut loaded.file, change, context)?;
+    let mut loaded = cooldown::load(manager_home, &now, zone)?;
+    let (planned_note, identity) = change_entry(&mut loaded.file, change, context)?;
     if dry_run {
         warn_all(&context.ui, &loaded.warnings);
-        context.note(planned);
+        context.note(planned_note);
         return Ok((loaded.file, identity));
     }
-    let (changed, warnings) = cooldown::update(home, &now, zone, |file| {
+    let (changed, warnings) = cooldown::update(manager_home, &now, zone, |file| {
         let changed = change_entry(file, change, context);
         changed.map(|(note, identity)| (file.clone(), note, identity))
     })?;
@@ -128,12 +129,12 @@ fn apply(
 /// Changes the entry of the account in `file`. Returns the message for the user and the identity of the account.
 fn change_entry(
     file: &mut CooldownFile,
-    (account, until): HoldChange<'_>,
+    (account_name, until): HoldChange<'_>,
     context: &Context,
 ) -> Result<(String, Identity)> {
     // The live account can be held before it has an entry in cooldown.json.
     let accounts = list_with_live_account(context, file.clone());
-    let account = &accounts[find_position(&accounts, account, context)?];
+    let account = &accounts[find_account_index(&accounts, account_name, context)?];
     let name = label(account);
     let identity = account.entry.identity.clone();
     let cooldown_entry = file.entry(&identity);

@@ -18,8 +18,8 @@ use crate::quota::state::compute_verdict;
 use crate::steps::refresh;
 use crate::ui::{Style, object};
 use crate::views::account::{
-    entry_label, local_rfc3339, printable, quota_json, read_accounts_and_profiles, source_of,
-    suggest_sign_in,
+    entry_label, find_figures_source, local_rfc3339, printable, quota_json,
+    read_accounts_and_profiles, suggest_sign_in,
 };
 use crate::views::account_report::AccountReport;
 use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json};
@@ -65,7 +65,7 @@ impl CurrentArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let home = context.codex_home();
         let is_fresh = !self.refresh || refresh::refresh_live(context)?;
-        let workspaces = self.refresh.then(|| ask_workspaces(context)).flatten();
+        let workspaces = self.refresh.then(|| query_workspaces(context)).flatten();
         let store = CodexConfig::read(home).store;
         let auth =
             AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::from_read_error(&e));
@@ -81,13 +81,13 @@ impl CurrentArgs {
         let (daemon, processes) = find_programs(&account_history, &accounts, live, context);
         let live_entry = live.map(|live| &live.entry);
         let identity = live_entry.map(|entry| &entry.identity);
-        let usage = live_entry.and_then(|entry| usages.newest_usage(entry));
+        let usage = live_entry.and_then(|entry| usages.find_newest_usage(entry));
         let usage_view = usage.as_ref().map(|usage| usage_json(usage, context));
         let (source, observed_at) = live_entry.map_or((None, None), |entry| {
-            source_of(entry, &compute_verdict(entry, &context.now()))
+            find_figures_source(entry, &compute_verdict(entry, &context.now()))
         });
         let observation = live_entry.and_then(|entry| entry.observation.as_ref());
-        let problem = explain_unknown_account(store, &auth);
+        let problem = describe_account_problem(store, &auth);
         let folder_profile = read_folder_profile(context);
         let json = object()
             .with("email", identity.map(|identity| identity.email.as_str()))
@@ -113,7 +113,7 @@ impl CurrentArgs {
             .with("problem", &problem)
             .with("folder_profile", &folder_profile);
         context.ui.document("current", &json);
-        show(live_entry, problem.as_deref(), context);
+        show_account(live_entry, problem.as_deref(), context);
         show_workspaces(workspaces.as_deref().unwrap_or_default(), context);
         show_processes(live_entry, daemon.as_ref(), &processes, context);
         note_folder_account(folder_profile.as_deref(), &accounts, context);
@@ -133,7 +133,7 @@ impl CurrentArgs {
 
 /// Returns the workspaces of the login. `None` if Codex is too old or does not answer; that is no failure, because the
 /// command is about the account.
-fn ask_workspaces(context: &Context) -> Option<Vec<LoginWorkspace>> {
+fn query_workspaces(context: &Context) -> Option<Vec<LoginWorkspace>> {
     // Without the parameter, Codex 0.169 lists the selected workspace only, without its name.
     let params = json!({ "refreshWorkspaceMetadata": true });
     let question = Question {
@@ -148,12 +148,12 @@ fn ask_workspaces(context: &Context) -> Option<Vec<LoginWorkspace>> {
 fn show_workspaces(workspaces: &[LoginWorkspace], context: &Context) {
     let names = workspaces.iter().map(|workspace| {
         let name = workspace.name.as_ref().unwrap_or(&workspace.account_id);
-        let active = workspace.active.then_some("active");
+        let active_word = workspace.active.then_some("active");
         let facts: Vec<_> = workspace
             .kind
             .as_deref()
             .into_iter()
-            .chain(active)
+            .chain(active_word)
             .collect();
         let suffix = format!(" ({})", facts.join(", "));
         let suffix = if facts.is_empty() { "" } else { &suffix };
@@ -168,7 +168,7 @@ fn show_workspaces(workspaces: &[LoginWorkspace], context: &Context) {
 }
 
 /// Returns the reason why the live account is unknown; `None` if it is known.
-fn explain_unknown_account(store: CredentialStore, auth: &AuthFile) -> Option<String> {
+fn describe_account_problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
     // With another credential store, Codex ignores auth.json, so its content proves nothing.
     if !store.reads_auth_json() {
         return Some(format!(
@@ -192,17 +192,17 @@ fn find_programs(
     context: &Context,
 ) -> (Option<ProcessView>, Vec<ProcessView>) {
     let home = context.codex_home();
-    // Codex starts the daemon with its interface (0.169). The daemon outlives the interface and keeps the login in
+    // Codex 0.169 starts the daemon with its interface. The daemon outlives the interface and keeps the login in
     // memory.
     let daemon_pid = daemon::find(home).map(|d| d.pid);
     let (daemon, holders): (Vec<_>, Vec<_>) = find_holders(home, &[])
         .into_iter()
         .partition(|holder| holder.pid.is_some() && holder.pid == daemon_pid);
-    let view = |holder: Holder| {
-        let started = holder.pid.and_then(processes::started_at);
+    let to_view = |holder: Holder| {
+        let started_at = holder.pid.and_then(processes::started_at);
         // Other programs can have files of the home open, but they have no account.
         let is_codex = holder.name == "codex";
-        let identity: Option<&Identity> = started
+        let identity: Option<&Identity> = started_at
             .as_ref()
             .filter(|_| is_codex)
             .and_then(|at| account_history.account_at(at));
@@ -214,7 +214,7 @@ fn find_programs(
             pid: holder.pid,
             name: holder.name,
             why: holder.why,
-            started_at: started.map(|at| local_rfc3339(&at, context)),
+            started_at: started_at.map(|at| local_rfc3339(&at, context)),
             email: identity.map(|identity| identity.email.to_string()),
             account_id: identity.and_then(|identity| identity.account_id.clone()),
             profile: account_of_program.and_then(|a| a.entry.profile.clone()),
@@ -223,16 +223,16 @@ fn find_programs(
                 .map(|(identity, live)| identity.is_same(&live.entry.identity)),
         }
     };
-    let daemon = daemon.into_iter().next().map(view);
-    (daemon, holders.into_iter().map(view).collect())
+    let daemon = daemon.into_iter().next().map(to_view);
+    (daemon, holders.into_iter().map(to_view).collect())
 }
 
-fn show(live: Option<&AccountEntry>, problem: Option<&str>, context: &Context) {
+fn show_account(live_entry: Option<&AccountEntry>, problem: Option<&str>, context: &Context) {
     if let Some(problem) = problem {
         context.ui.line(problem);
         return;
     }
-    let report = live.map_or_else(AccountReport::default, |entry| AccountReport {
+    let report = live_entry.map_or_else(AccountReport::default, |entry| AccountReport {
         identity: Some(&entry.identity),
         profile: entry.profile.as_deref(),
         plan: entry.plan.as_deref(),
@@ -243,7 +243,7 @@ fn show(live: Option<&AccountEntry>, problem: Option<&str>, context: &Context) {
 }
 
 fn show_processes(
-    live: Option<&AccountEntry>,
+    live_entry: Option<&AccountEntry>,
     daemon: Option<&ProcessView>,
     processes: &[ProcessView],
     context: &Context,
@@ -272,7 +272,7 @@ fn show_processes(
         ui.warn(format_args!(
             "Codex's background daemon still uses {}; stop it with: codex-manager use {} --stop-daemon",
             printable(daemon.email.as_deref().unwrap_or_default()),
-            live.map(entry_label).unwrap_or_default(),
+            live_entry.map(entry_label).unwrap_or_default(),
         ));
     }
 }

@@ -14,7 +14,7 @@ use crate::recovery::{self, Interrupted};
 use crate::steps::archive_check::repair_sidecar;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_checks;
-use crate::views::check_output::show;
+use crate::views::check_output::print_check;
 use crate::views::dry_run::{verb, would_be};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl DoctorArgs {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let mut checks = Vec::new();
         if self.fix {
-            checks = fix(context, self.dry_run);
+            checks = apply_fixes(context, self.dry_run);
             if checks.is_empty() {
                 context.ui.line("nothing to fix automatically");
             }
@@ -54,9 +54,9 @@ impl DoctorArgs {
         checks.extend(doctor::run_checks(context));
         checks.extend(run_sync_checks(context));
         for check in &checks {
-            show(&context.ui, check);
+            print_check(&context.ui, check);
         }
-        context.ui.line(summarize(&checks));
+        context.ui.line(format_summary(&checks));
         let worst = checks.iter().map(|c| c.status).max();
         context.ui.list_document("doctor", "checks", &checks);
         Outcome::passed_if(worst != Some(Status::Fail))
@@ -64,7 +64,7 @@ impl DoctorArgs {
 }
 
 /// Formats the number of checks, of failures and of warnings.
-fn summarize(checks: &[Check]) -> String {
+fn format_summary(checks: &[Check]) -> String {
     let count = |status| checks.iter().filter(|check| check.status == status).count();
     let checks_text = pluralize(checks.len(), "check");
     let failures = pluralize(count(Status::Fail), "failure");
@@ -100,23 +100,23 @@ fn run_sync_checks(context: &Context) -> Vec<Check> {
 
 /// Applies the safe fixes. Returns a finding for each applied or failed fix, or with `dry_run` for each fix that would
 /// be applied. Does nothing if one of the homes is inside the other.
-fn fix(context: &Context, dry_run: bool) -> Vec<Check> {
-    let mut run = FixRun {
+fn apply_fixes(context: &Context, dry_run: bool) -> Vec<Check> {
+    let mut fix_run = FixRun {
         context,
         dry_run,
         findings: Vec::new(),
     };
     if permissions::homes_overlap(context.codex_home(), context.manager_home()) {
-        return run.findings;
+        return fix_run.findings;
     }
-    run.restrict_permissions();
-    run.remove_temp_files();
-    run.repair_sidecars();
+    fix_run.restrict_permissions();
+    fix_run.remove_temp_files();
+    fix_run.repair_sidecars();
     if !dry_run {
-        run.recover_restores();
+        fix_run.recover_restores();
     }
-    run.recreate_documents();
-    run.findings
+    fix_run.recreate_documents();
+    fix_run.findings
 }
 
 /// A run of `doctor --fix` with its findings so far.
@@ -127,7 +127,7 @@ struct FixRun<'a> {
 }
 
 impl FixRun<'_> {
-    fn add(&mut self, id: &'static str, result: Result<String>) {
+    fn add_finding(&mut self, id: &'static str, result: Result<String>) {
         self.findings.push(match result {
             Ok(message) => Check::ok(id, message),
             Err(e) => {
@@ -141,45 +141,47 @@ impl FixRun<'_> {
 
     fn restrict_permissions(&mut self) {
         let (codex_home, home) = (self.context.codex_home(), self.context.manager_home());
-        let open = permissions::find_accessible_to_others(codex_home, home);
-        let done = "restricted to your user";
-        self.fix_each("manager.home", &open, done, permissions::restrict_to_owner);
+        let paths = permissions::find_accessible_to_others(codex_home, home);
+        let participle = "restricted to your user";
+        let restrict = permissions::restrict_to_owner;
+        self.fix_each("manager.home", &paths, participle, restrict);
     }
 
     fn remove_temp_files(&mut self) {
-        let stale = find_stale_temp_files(self.context);
-        self.fix_each("temp", &stale, "removed", tree::remove);
+        let stale_files = find_stale_temp_files(self.context);
+        self.fix_each("temp", &stale_files, "removed", tree::remove);
     }
 
+    /// Applies `fix` to each path, and adds a finding with `participle`, such as "removed".
     fn fix_each(
         &mut self,
         id: &'static str,
         paths: &[PathBuf],
-        done: &str,
+        participle: &str,
         fix: impl Fn(&Path) -> Result<(), IoError>,
     ) {
         for path in paths {
             let result = if self.dry_run { Ok(()) } else { fix(path) };
-            let message = format!("{}{done}: {}", would_be(self.dry_run), path.display());
-            self.add(id, result.map(|()| message).map_err(Into::into));
+            let message = format!("{}{participle}: {}", would_be(self.dry_run), path.display());
+            self.add_finding(id, result.map(|()| message).map_err(Into::into));
         }
     }
 
     fn repair_sidecars(&mut self) {
-        let home = &self.context.manager_home();
+        let manager_home = &self.context.manager_home();
         // A backups/ that cannot be listed is reported by the checks themselves.
-        for record in store::list_archives(home).unwrap_or_default() {
+        for record in store::list_archives(manager_home).unwrap_or_default() {
             let is_damaged = matches!(record.problem(), Some(ArchiveProblem::Sidecar(_)));
             if record.archive.is_none() || !is_damaged {
                 continue;
             }
-            let path = store::backups_folder(home).join(&record.path);
-            let done = would_be(self.dry_run);
-            let message = format!("sidecar {done}written again: {}", record.path);
+            let path = store::backups_folder(manager_home).join(&record.path);
+            let would_be_text = would_be(self.dry_run);
+            let message = format!("sidecar {would_be_text}written again: {}", record.path);
             match repair_sidecar(&path, self.dry_run) {
                 Ok(false) => {}
-                Ok(true) => self.add("archives.sidecar", Ok(message)),
-                Err(e) => self.add("archives.sidecar", Err(e)),
+                Ok(true) => self.add_finding("archives.sidecar", Ok(message)),
+                Err(e) => self.add_finding("archives.sidecar", Err(e)),
             }
         }
     }
@@ -188,18 +190,18 @@ impl FixRun<'_> {
     /// yet.
     fn recover_restores(&mut self) {
         let (context, now) = (self.context, self.context.local_now());
-        let (codex_home, home) = (context.codex_home(), context.manager_home());
-        for recovered in recovery::recover_all(codex_home, home, &context.env, now) {
+        let (codex_home, manager_home) = (context.codex_home(), context.manager_home());
+        for recovered in recovery::recover_all(codex_home, manager_home, &context.env, now) {
             if recovered.interrupted != Interrupted::Restore {
                 continue;
             }
             match recovered.result {
                 Ok(Recovery::Deferred(obstacle)) => {
-                    self.add("restore", Err(JournalError::from(obstacle).into()));
+                    self.add_finding("restore", Err(JournalError::from(obstacle).into()));
                 }
                 // A restore that can be recovered was recovered and reported when the program started.
                 Ok(_) => {}
-                Err(e) => self.add("restore", Err(e.into())),
+                Err(e) => self.add_finding("restore", Err(e.into())),
             }
         }
     }
@@ -207,7 +209,7 @@ impl FixRun<'_> {
     /// Creates `inventory.json` and `cooldown.json` again if they are damaged.
     fn recreate_documents(&mut self) {
         let home = self.context.manager_home();
-        let done = verb(self.dry_run, "would be created", "created");
+        let created = verb(self.dry_run, "would be created", "created");
         let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
         if matches!(inventory, Ok(DocumentState::Damaged(_))) {
             let result = if self.dry_run {
@@ -215,8 +217,8 @@ impl FixRun<'_> {
             } else {
                 store::refresh(home).map(drop)
             };
-            let message = format!("inventory.json {done} again");
-            self.add(
+            let message = format!("inventory.json {created} again");
+            self.add_finding(
                 "manager.inventory",
                 result.map(|()| message).map_err(Into::into),
             );
@@ -229,8 +231,8 @@ impl FixRun<'_> {
             } else {
                 store::note_profiles_and(home, &now, zone, |_| {}).map(drop)
             };
-            let message = format!("cooldown.json {done} again from the records");
-            self.add(
+            let message = format!("cooldown.json {created} again from the records");
+            self.add_finding(
                 "manager.cooldown",
                 result.map(|()| message).map_err(Into::into),
             );
@@ -242,5 +244,6 @@ impl FixRun<'_> {
 /// report.
 fn is_cooldown_damaged(context: &Context) -> bool {
     let loaded = cooldown::load(context.manager_home(), &context.now(), context.zone());
+    // Only damage causes warnings.
     loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())
 }

@@ -17,7 +17,7 @@ use crate::steps::new_file::publish_new;
 use crate::ui::time;
 use crate::views::conversation_parts::ConversationParts;
 use crate::views::export_formatter::ExportFormatter;
-use crate::views::transcript_text::{minute_format, read_error};
+use crate::views::transcript_text::{minute_format, to_command_error};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -92,7 +92,7 @@ impl ExportArgs {
         };
         let sessions = self.sessions.iter().chain(&picked);
         let sessions = sessions.map(|text| {
-            check_interrupt()?;
+            fail_if_interrupted()?;
             find_conversation(text, context)
         });
         let mut sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
@@ -101,20 +101,20 @@ impl ExportArgs {
         sessions.retain(|session| rollouts.insert(session.rollout.clone()));
         let mut files = Vec::new();
         let mut redacted = 0;
-        let mut ids = HashSet::new();
+        let mut used_ids = HashSet::new();
         for session in &sessions {
-            check_interrupt()?;
+            fail_if_interrupted()?;
             let Some(out) = &self.out else {
-                redacted += self.print(session, context)?;
+                redacted += self.print_conversation(session, context)?;
                 continue;
             };
             let mut path = context.env.absolute(out);
             if self.sessions.len() > 1 {
                 std::fs::create_dir_all(&path).at("create folder", &path)?;
-                let is_first = ids.insert(&session.id);
-                path = path.join(self.file_name(session, is_first));
+                let is_id_free = used_ids.insert(&session.id);
+                path = path.join(self.export_file_name(session, is_id_free));
             }
-            let file = self.save(session, &path, context)?;
+            let file = self.save_conversation(session, &path, context)?;
             redacted += file.redacted;
             ui.report(format_args!("{} {}", time::bytes(file.bytes), file.path));
             files.push(file);
@@ -122,6 +122,7 @@ impl ExportArgs {
         if redacted > 0 {
             ui.note(format_args!(
                 "{} redacted",
+                // The plural needs an s at both nouns.
                 pluralize(redacted, "token or key").replace("token or keys", "tokens or keys")
             ));
         }
@@ -129,22 +130,22 @@ impl ExportArgs {
         Ok(Outcome::Done)
     }
 
-    /// Returns the file name for a conversation: its id, or the name of its rollout if another rollout of the same
-    /// conversation has taken the id, so that `is_first` is false.
-    fn file_name(&self, session: &NamedConversation, is_first: bool) -> String {
-        let rollout = session.rollout.file_stem().filter(|_| !is_first);
+    /// Returns the file name for a conversation: its id, or the name of its rollout if `is_id_free` is false,
+    /// because another rollout of the same conversation has the id as its file name.
+    fn export_file_name(&self, session: &NamedConversation, is_id_free: bool) -> String {
+        let rollout = session.rollout.file_stem().filter(|_| !is_id_free);
         let stem = rollout.map_or_else(|| session.id.clone().into(), OsStr::to_string_lossy);
         format!("{stem}.{}", choice_name(&self.format))
     }
 
-    fn print(&self, session: &NamedConversation, context: &Context) -> Result<usize> {
-        self.write(session, context, &mut |text| {
+    fn print_conversation(&self, session: &NamedConversation, context: &Context) -> Result<usize> {
+        self.write_conversation(session, context, &mut |text| {
             context.ui.print_part(text);
             Ok(())
         })
     }
 
-    fn save(
+    fn save_conversation(
         &self,
         session: &NamedConversation,
         path: &Path,
@@ -154,7 +155,7 @@ impl ExportArgs {
         let mut temp = TempFile::create_beside(path)?;
         let mut bytes = 0;
         let mut file = BufWriter::new(temp.file());
-        let redacted = self.write(session, context, &mut |text| {
+        let redacted = self.write_conversation(session, context, &mut |text| {
             bytes += text.len() as u64;
             Ok(file.write_all(text.as_bytes()).at("write", path)?)
         })?;
@@ -169,12 +170,12 @@ impl ExportArgs {
         })
     }
 
-    /// Formats a conversation and passes it to `put`, part by part. Returns the number of redacted secrets.
-    fn write(
+    /// Formats a conversation and passes it to `emit`, part by part. Returns the number of redacted secrets.
+    fn write_conversation(
         &self,
         session: &NamedConversation,
         context: &Context,
-        put: &mut dyn FnMut(&str) -> Result<()>,
+        emit: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<usize> {
         let options = TranscriptOptions {
             outputs: self.tools || self.format == ExportFormat::Html,
@@ -183,7 +184,7 @@ impl ExportArgs {
             turn: None,
         };
         let mut redacted = 0;
-        let mut safe = |text: &str| {
+        let mut redact = |text: &str| {
             if self.no_redact {
                 return text.to_owned();
             }
@@ -191,9 +192,9 @@ impl ExportArgs {
             redacted += count;
             text
         };
-        let parts = ConversationParts::find(session);
+        let parts = ConversationParts::read_chain(session);
         let format_time = minute_format(context);
-        let mut format = match self.format {
+        let mut formatter = match self.format {
             ExportFormat::Md => {
                 ExportFormatter::Markdown(MarkdownWriter::new(self.tools, format_time))
             }
@@ -205,20 +206,20 @@ impl ExportArgs {
                 is_first: true,
             },
         };
-        put(&format.format_head(session, &parts, context, &mut safe))?;
-        let mut written = Ok(());
-        let read = parts.read(options, &mut safe, |piece| {
-            written = put(&format.format_piece(piece));
-            written.is_ok()
+        emit(&formatter.format_head(session, &parts, context, &mut redact))?;
+        let mut write_result = Ok(());
+        let read_result = parts.read(options, &mut redact, |piece| {
+            write_result = emit(&formatter.format_piece(piece));
+            write_result.is_ok()
         });
-        read.map_err(|e| read_error(session, e))?;
-        written?;
-        put(&format.format_end(redacted))?;
+        read_result.map_err(|e| to_command_error(session, e))?;
+        write_result?;
+        emit(&formatter.format_end(redacted))?;
         Ok(redacted)
     }
 }
 
-fn check_interrupt() -> Result<()> {
+fn fail_if_interrupted() -> Result<()> {
     progress::check_interrupt()
         .map_err(|_| CommandError::interrupted().hint("the listed files are complete"))
 }

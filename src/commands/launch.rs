@@ -64,7 +64,8 @@ impl LaunchArgs {
                 None => pick_account("which account?", context)?,
             },
         };
-        self.start.start(&account, &self.args, None, context)
+        let session_id = None;
+        self.start.start(&account, &self.args, session_id, context)
     }
 
     /// Runs `launch --if-folder`. The account of the folder runs isolated and never becomes the live one,
@@ -73,7 +74,8 @@ impl LaunchArgs {
         let runs_conversation = Arguments::parse(&self.args).mode != InvocationMode::Administrative;
         if runs_conversation && let Some(account) = self.find_folder_account(context)? {
             let start = self.start.clone().isolated_if_supported();
-            let outcome = start.start(&account, &self.args, None, context)?;
+            let session_id = None;
+            let outcome = start.start(&account, &self.args, session_id, context)?;
             // The shell function replaces Codex, and scripts rely on Codex's exit code.
             return Ok(match outcome {
                 Outcome::UsageLimit(code) => Outcome::Codex(code),
@@ -88,12 +90,12 @@ impl LaunchArgs {
 
     /// Returns the account of the folder in which Codex will work, if it has one.
     fn find_folder_account(&self, context: &Context) -> Result<Option<Identity>> {
-        let root = Arguments::parse(&self.args).working_root();
-        let Some((path, profile)) = find_folder_profile(root.as_deref(), context) else {
+        let working_root = Arguments::parse(&self.args).working_root();
+        let Some((folder, profile)) = find_folder_profile(working_root.as_deref(), context) else {
             return Ok(None);
         };
         let identity = find_identity(profile, context).map_err(|e| {
-            let setting = printable(path);
+            let setting = printable(folder);
             e.hint(format!(
                 "this account comes from the setting folders.{setting}"
             ))

@@ -12,7 +12,7 @@ use crate::quota::account::Account;
 use crate::quota::state::{AccountState, Verdict};
 use crate::transfer::python_home;
 use crate::ui::{Cell, Column, Style, Table, bytes, object, problem};
-use crate::views::account::{self, absolute_time, local_rfc3339, printable, style_of};
+use crate::views::account::{self, absolute_time, local_rfc3339, printable, state_style};
 use crate::views::account_table::AccountNames;
 use crate::views::archive_json::archive_json;
 use crate::views::table_format::TableArgs;
@@ -84,7 +84,7 @@ impl ListBackupsArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         let all_records = context.archives()?;
-        let has_none = all_records.is_empty();
+        let has_no_archives = all_records.is_empty();
         let accounts: Vec<_> = account::read_known_accounts(context)?
             .into_iter()
             .map(|a| account::with_verdict(a, context))
@@ -100,26 +100,26 @@ impl ListBackupsArgs {
             records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(identity)));
         }
         if self.ready {
-            records.retain(|r| state_of(&r.metadata, &accounts) == AccountState::Ready);
+            records.retain(|r| find_account_state(&r.metadata, &accounts) == AccountState::Ready);
         }
         self.sort_records(&mut records);
         if self.latest {
-            keep_latest(&mut records);
+            retain_latest(&mut records);
         }
         if context.ui.wants_json() {
             let rows: Vec<_> = records
                 .iter()
                 .map(|r| {
-                    let state = state_of(&r.metadata, &accounts);
+                    let state = find_account_state(&r.metadata, &accounts);
                     record_json(r, numbers.get(&*r.path).copied(), state, context)
                 })
                 .collect();
             context.ui.list_document("list-backups", "backups", &rows);
         } else {
-            show(context, &records, &numbers, &accounts, has_none);
+            show_table(context, &records, &numbers, &accounts, has_no_archives);
         }
-        if has_none {
-            offer_import(context);
+        if has_no_archives {
+            suggest_import(context);
         }
         Ok(Outcome::Done)
     }
@@ -145,18 +145,18 @@ impl ListBackupsArgs {
     }
 }
 
-fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountState {
-    let state = metadata.identity().and_then(|identity| {
+fn find_account_state(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> AccountState {
+    let owner = metadata.identity().and_then(|identity| {
         let mut accounts = accounts.iter();
         accounts.find(|(account, _)| account.entry.identity.is_same(&identity))
     });
-    state.map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
+    owner.map_or(AccountState::Unknown, |(_, verdict)| verdict.state)
 }
 
 /// Keeps the newest usable archive of each account and mode; the newest damaged one if none is usable. Keeps a safety
 /// backup or a single login only if the account has no other archive in that mode.
-fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
-    let group = |m: &Metadata| {
+fn retain_latest(records: &mut Vec<&ArchiveRecord>) {
+    let group_key = |m: &Metadata| {
         let email = m.email.as_ref().map(|e| e.to_lowercase());
         (email, m.user_id.clone(), m.account_id.clone(), m.mode)
     };
@@ -167,13 +167,13 @@ fn keep_latest(records: &mut Vec<&ArchiveRecord>) {
     };
     let mut best: HashMap<_, &ArchiveRecord> = HashMap::new();
     for record in records.iter().copied() {
-        let best_record = best.entry(group(&record.metadata)).or_insert(record);
+        let best_record = best.entry(group_key(&record.metadata)).or_insert(record);
         if rank(record) > rank(best_record) {
             *best_record = record;
         }
     }
-    let best: HashSet<_> = best.into_values().map(|r| &r.path).collect();
-    records.retain(|r| best.contains(&r.path));
+    let best_paths: HashSet<_> = best.into_values().map(|r| &r.path).collect();
+    records.retain(|r| best_paths.contains(&r.path));
 }
 
 /// Returns an archive in JSON. The keys are an interface.
@@ -187,6 +187,7 @@ fn record_json<'r>(
     let archive = record.archive.as_ref();
     object()
         .with("number", number)
+        // A record without an archive has a name in the inventory, but no file.
         .with("archive", archive.map(|_| &record.path))
         .with(
             "path",
@@ -206,17 +207,17 @@ fn record_json<'r>(
         .with("problem", record.problem().map(problem::describe_problem))
 }
 
-/// Prints the selected records. `has_none` is true if there are no archives even without the filters.
-fn show(
+/// Prints the selected records. `has_no_archives` is true if there are no archives even without the filters.
+fn show_table(
     context: &Context,
     records: &[&ArchiveRecord],
     numbers: &HashMap<&str, usize>,
     accounts: &[(Account, Verdict)],
-    has_none: bool,
+    has_no_archives: bool,
 ) {
     let ui = &context.ui;
     if records.is_empty() {
-        ui.note(if has_none {
+        ui.note(if has_no_archives {
             format!("no archives; {}", account::suggest_first_archive(context))
         } else {
             "no archive matches; list all archives with: codex-manager list-backups".into()
@@ -232,11 +233,11 @@ fn show(
     ));
     for group in group_by_account(records) {
         let identity = group[0].metadata.identity();
-        let who = identity.map_or("signed out".into(), |identity| names.name(&identity));
-        let state = state_of(&group[0].metadata, accounts);
-        table.add_group(who, Some(Cell::new(style_of(state), state.name())));
+        let who = identity.map_or("signed out".into(), |identity| names.format_name(&identity));
+        let state = find_account_state(&group[0].metadata, accounts);
+        table.add_group(who, Some(Cell::new(state_style(state), state.name())));
         for record in group {
-            table.add_row(row_cells(
+            table.add_row(build_row(
                 context,
                 record,
                 numbers.get(&*record.path).copied(),
@@ -273,7 +274,7 @@ fn show(
 }
 
 /// Suggests importing the archives of the Python codex-manager, if they are in another home.
-fn offer_import(context: &Context) {
+fn suggest_import(context: &Context) {
     let home = context.manager_home();
     if let Some((folder, archives)) = python_home::find_unimported(&context.env, home) {
         context.note(format_args!(
@@ -287,10 +288,10 @@ fn offer_import(context: &Context) {
 /// Groups records by account. The groups are in the order of their first records.
 fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRecord>> {
     let mut groups: Vec<(Option<Identity>, Vec<&ArchiveRecord>)> = Vec::new();
-    let mut group_of = HashMap::new();
+    let mut group_by_fields = HashMap::new();
     for record in records {
         let fields = identity_fields(&record.metadata);
-        let group = *group_of.entry(fields).or_insert_with(|| {
+        let group = *group_by_fields.entry(fields).or_insert_with(|| {
             let identity = record.metadata.identity();
             let is_same_account = |known: &Option<Identity>| match (known, &identity) {
                 (Some(known), Some(identity)) => known.is_same(identity),
@@ -307,15 +308,16 @@ fn group_by_account<'r>(records: &[&'r ArchiveRecord]) -> Vec<Vec<&'r ArchiveRec
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 9] {
+fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -> [Cell; 9] {
     let metadata = &record.metadata;
-    let made = absolute_time(&metadata.created_at, context);
-    let window = metadata.session_start_at;
+    let made_at = absolute_time(&metadata.created_at, context);
+    let window_start = metadata.session_start_at;
     let size = record.archive.as_ref().map(|a| a.bytes);
     let kind = match &record.archive {
         Some(_) => archive_names::kind_label(metadata),
         None => metadata.mode.name().to_owned(),
     };
+    // KIND already shows the label of a safety backup.
     let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
     let name = archive_names::shortest_name(record);
     let problem = record.problem().map(problem::describe_problem);
@@ -335,10 +337,10 @@ fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     [
         Cell::plain(number.map_or_else(String::new, |n| n.to_string())),
         Cell::plain(metadata.email.clone().unwrap_or_default()),
-        with_value(Cell::plain(made), &|| {
+        with_value(Cell::plain(made_at), &|| {
             local_rfc3339(&metadata.created_at, context)
         }),
-        Cell::plain(window.map_or(String::new(), |at| absolute_time(&at, context))),
+        Cell::plain(window_start.map_or(String::new(), |at| absolute_time(&at, context))),
         Cell::plain(kind),
         with_value(Cell::plain(size.map_or("record".into(), bytes)), &|| {
             size.map_or(String::new(), |size| size.to_string())

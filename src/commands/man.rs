@@ -36,10 +36,10 @@ impl ManArgs {
     ///
     /// # Errors
     /// A page cannot be generated or written.
-    pub(crate) fn run(self, context: &Context, tree: Command) -> Result<Outcome> {
+    pub(crate) fn run(self, context: &Context, mut tree: Command) -> Result<Outcome> {
         let Some(dir) = self.dir else {
             let page = String::from_utf8_lossy(&render_page(tree)?).into_owned();
-            if context.ui.writes_to_terminal() && open_in_pager(&page, context).is_some() {
+            if context.ui.writes_to_terminal() && show_with_man(&page, context).is_some() {
                 return Ok(Outcome::Done);
             }
             context.ui.line(page.trim_end());
@@ -47,7 +47,7 @@ impl ManArgs {
             return Ok(Outcome::Done);
         };
         let dir = context.env.absolute(&dir);
-        let mut tree = tree;
+        // The pages of subcommands need the names of their parents.
         tree.build();
         let mut pages = Vec::new();
         collect_pages(&tree, &mut pages)?;
@@ -58,9 +58,9 @@ impl ManArgs {
             }
         }
         let files: Vec<_> = pages.into_iter().map(|(name, _)| name).collect();
-        let done = would_be(self.dry_run);
+        let would_be_text = would_be(self.dry_run);
         context.ui.prose(format_args!(
-            "{} {done}written to {}",
+            "{} {would_be_text}written to {}",
             pluralize(files.len(), "page"),
             printable(&dir.to_string_lossy())
         ));
@@ -74,17 +74,17 @@ impl ManArgs {
 
 /// Shows a page with the system's `man`, which formats it and opens a pager. Returns `None` if that is not
 /// possible.
-fn open_in_pager(page: &str, context: &Context) -> Option<()> {
+fn show_with_man(page: &str, context: &Context) -> Option<()> {
     let program = Program::find(Some(Path::new("man")), &context.env).ok()?;
-    let file = tempfile::Builder::new()
+    let page_file = tempfile::Builder::new()
         .prefix("codex-manager-")
         .suffix(".1")
         .tempfile_in(context.env.temp_dir());
-    let mut file = file.ok()?;
-    file.write_all(page.as_bytes()).ok()?;
+    let mut page_file = page_file.ok()?;
+    page_file.write_all(page.as_bytes()).ok()?;
     // A path, not a name, is shown by every man.
     let mut command = context.env.command(program.path());
-    command.arg(file.path());
+    command.arg(page_file.path());
     // Ctrl-C is for the pager while it is open.
     let status = block_on_input(|| command.status()).ok()?;
     status.success().then_some(())
@@ -93,8 +93,8 @@ fn open_in_pager(page: &str, context: &Context) -> Option<()> {
 fn collect_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
     let man = Man::new(command.clone());
     pages.push((man.get_filename(), render_page(command.clone())?));
-    for inner in command.get_subcommands().filter(|c| c.get_name() != "help") {
-        collect_pages(inner, pages)?;
+    for subcommand in command.get_subcommands().filter(|c| c.get_name() != "help") {
+        collect_pages(subcommand, pages)?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ impl McpArgs {
     #[allow(clippy::unused_self, reason = "each command is run by its arguments")]
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         if context.ui.wants_json() {
-            context.ui.document("mcp", &mcp::list_tools());
+            context.ui.document("mcp", &mcp::describe_tools());
             return Ok(Outcome::Done);
         }
         if context.ui.is_interactive() {

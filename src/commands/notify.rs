@@ -59,21 +59,21 @@ impl NotifyArgs {
         let path = context.manager_path(FILE_NAME);
         let accounts = read_accounts_and_profiles(context)?.0.into_iter();
         let accounts: Vec<_> = accounts.map(|a| with_verdict(a, context)).collect();
-        let mut conditions = find_used_windows(&accounts, context);
-        conditions.extend(find_expiring_resets(&accounts, context));
-        conditions.extend(find_old_backup(context)?);
-        conditions.extend(find_losses(context)?);
+        let mut conditions = list_window_notices(&accounts, context);
+        conditions.extend(list_reset_notices(&accounts, context));
+        conditions.extend(make_backup_notice(context)?);
+        conditions.extend(make_loss_notice(context)?);
         let mut failure = None;
         let notices = if self.dry_run {
             let mut state = document::read::<NoticeState>(&path)?
                 .good()
                 .unwrap_or_default();
-            select_news(&mut state, &accounts, conditions, context)
+            select_unseen(&mut state, &accounts, conditions, context)
         } else {
             let lock = context.manager_path(LOCK_NAME);
             let updated = document::update(&path, &lock, |state: &mut NoticeState| {
-                let mut news = select_news(state, &accounts, conditions, context);
-                news.retain(|notice| match show(&notice.message, context) {
+                let mut unseen = select_unseen(state, &accounts, conditions, context);
+                unseen.retain(|notice| match show_notification(&notice.message, context) {
                     Ok(()) => {
                         state.note_shown(notice);
                         true
@@ -83,7 +83,7 @@ impl NotifyArgs {
                         false
                     }
                 });
-                news
+                unseen
             })?;
             updated.value
         };
@@ -106,21 +106,21 @@ impl NotifyArgs {
 
 /// Returns the notices that the user has not seen. Also records in `state` the accounts that wait for their quota, and
 /// forgets notices whose condition has ended. `conditions` has all current notices except those of ready accounts.
-fn select_news(
+fn select_unseen(
     state: &mut NoticeState,
     accounts: &[(Account, Verdict)],
     conditions: Vec<DesktopNotice>,
     context: &Context,
 ) -> Vec<DesktopNotice> {
     state.retain_holding(&conditions, &context.now());
-    let mut news = Vec::new();
+    let mut unseen = Vec::new();
     for (account, verdict) in accounts {
         let identity = &account.entry.identity;
         if verdict.state == AccountState::Cooldown {
             state.note_cooldown(identity);
         } else if verdict.state == AccountState::Ready && state.is_waiting(identity) {
             let name = label(account);
-            news.push(DesktopNotice {
+            unseen.push(DesktopNotice {
                 kind: NoticeKind::AccountReady,
                 message: format!("{name} is ready again"),
                 account: Some(name),
@@ -128,11 +128,11 @@ fn select_news(
             });
         }
     }
-    news.extend(conditions.into_iter().filter(|notice| state.is_new(notice)));
-    news
+    unseen.extend(conditions.into_iter().filter(|notice| state.is_new(notice)));
+    unseen
 }
 
-fn find_used_windows(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {
+fn list_window_notices(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {
     let now = context.now();
     let mut notices = Vec::new();
     for (account, _) in accounts {
@@ -143,13 +143,13 @@ fn find_used_windows(accounts: &[(Account, Verdict)], context: &Context) -> Vec<
             .flat_map(|observation| &observation.windows);
         for window in windows.filter(|w| w.used_percent >= HIGH_USE_PERCENT && !w.is_over(&now)) {
             let (name, quota) = (label(account), window.label());
-            let resets = window.resets_at.map(|at| full_time(&at, context));
-            let resets = resets.map_or(String::new(), |at| format!("; it resets {at}"));
+            let reset_text = window.resets_at.map(|at| full_time(&at, context));
+            let reset_text = reset_text.map_or(String::new(), |at| format!("; it resets {at}"));
             let key = observations::file_name(&account.entry.identity);
             notices.push(DesktopNotice {
                 kind: NoticeKind::QuotaUsed,
                 message: format!(
-                    "{name} has used {:.0} % of its {quota} quota{resets}",
+                    "{name} has used {:.0} % of its {quota} quota{reset_text}",
                     window.used_percent
                 ),
                 account: Some(name),
@@ -164,7 +164,7 @@ fn find_used_windows(accounts: &[(Account, Verdict)], context: &Context) -> Vec<
     notices
 }
 
-fn find_expiring_resets(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {
+fn list_reset_notices(accounts: &[(Account, Verdict)], context: &Context) -> Vec<DesktopNotice> {
     let expiring = accounts.iter().filter_map(|(account, _)| {
         let resets = account.entry.observation.as_ref()?.reset_credits.as_ref()?;
         let expiry = resets.next_expiry_if_soon(&context.now())?;
@@ -182,7 +182,7 @@ fn find_expiring_resets(accounts: &[(Account, Verdict)], context: &Context) -> V
 
 /// Returns a notice if the newest full archive and the newest snapshot are older than `notify.backup_days`, or if there
 /// is neither. 0 days turn the notice off.
-fn find_old_backup(context: &Context) -> Result<Option<DesktopNotice>> {
+fn make_backup_notice(context: &Context) -> Result<Option<DesktopNotice>> {
     let now = context.now();
     let archive = find_newest_full_time(&context.archives()?, now);
     let snapshot = state::read(context.manager_home())?.backed_up_at;
@@ -206,7 +206,7 @@ fn find_old_backup(context: &Context) -> Result<Option<DesktopNotice>> {
 }
 
 /// Returns a notice of the conversations that lacked messages at the last check, if there are any.
-fn find_losses(context: &Context) -> Result<Option<DesktopNotice>> {
+fn make_loss_notice(context: &Context) -> Result<Option<DesktopNotice>> {
     let home = context.codex_home().display().to_string();
     let record = losses::read(context.manager_home())?;
     let lost = record.losses.iter().filter(|loss| loss.home == home);
@@ -228,7 +228,7 @@ fn find_losses(context: &Context) -> Result<Option<DesktopNotice>> {
 ///
 /// # Errors
 /// The program for notifications is not found or fails.
-fn show(text: &str, context: &Context) -> Result<(), String> {
+fn show_notification(text: &str, context: &Context) -> Result<(), String> {
     const TITLE: &str = "codex-manager";
     let env = &context.env;
     let user_command = context.settings.preferences.notify.command.as_deref();

@@ -25,7 +25,7 @@ use crate::steps::permanent_deletion;
 use crate::ui::{bytes, object};
 use crate::views::account::{absolute_time, local_rfc3339, printable, warn_not_recorded};
 use crate::views::dry_run::would_be;
-use crate::views::retention_table::{self, RetentionSubject, rows_json};
+use crate::views::retention_table::{self, RetentionSubject, decisions_json};
 use crate::views::table_format::TableArgs;
 use clap::Args;
 use serde::Serialize;
@@ -86,7 +86,7 @@ impl PruneArgs {
     }
 
     fn prune(&self, context: &Context) -> Result<Outcome> {
-        let rules = self.rules.rules(context, "prune")?;
+        let rules = self.rules.to_policy(context, "prune")?;
         let manager = context.manager_home();
         let mut checks = ArchiveChecks::default();
         let mut rounds = 0..MAX_ROUNDS;
@@ -119,7 +119,7 @@ impl PruneArgs {
         };
         let moved = plan.drop.iter().map(|d| d.candidate.bytes).sum();
         let mut is_recorded = true;
-        retention_table::show(context, &plan, RetentionSubject::Archives);
+        retention_table::show_decisions(context, &plan, RetentionSubject::Archives);
         if let Some(lock) = lock.filter(|_| !plan.drop.is_empty()) {
             let names: Vec<_> = plan
                 .drop
@@ -131,8 +131,8 @@ impl PruneArgs {
             is_recorded = refresh_inventory(context, &[]);
         }
         self.show_outcome(plan.drop.len(), moved, context)?;
-        let keep = rows_json(plan.keep, context);
-        let drop = rows_json(plan.drop, context);
+        let keep = decisions_json(plan.keep, context);
+        let drop = decisions_json(plan.drop, context);
         self.show_json(&keep, &drop, &[], moved, context)?;
         Ok(Outcome::partial_if(!is_recorded))
     }

@@ -14,10 +14,10 @@ use crate::steps::recommend_template::{Template, reason};
 use crate::steps::switch_account::SwitchArgs;
 use crate::ui::{Style, object, windows};
 use crate::views::account::{
-    account_json, first_login, full_time, label, printable, read_known_accounts, style_of,
+    account_json, full_time, label, printable, read_known_accounts, state_style, suggest_login,
 };
 use crate::views::folder_account::{note_folder_account, read_folder_profile};
-use crate::views::week_pace::exhaustion_hint;
+use crate::views::week_pace::format_exhaustion_hint;
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -223,7 +223,7 @@ fn no_account_error(
                 .hint("list all accounts: codex-manager accounts")
         }
         None if ranking.excluded.is_empty() => {
-            CommandError::refused("no account is known yet").hint(first_login(context))
+            CommandError::refused("no account is known yet").hint(suggest_login(context))
         }
         None => {
             CommandError::refused("no account can be recommended: every login has expired or moved")
@@ -250,7 +250,7 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
         Some(profile) => format!("{} ({email})", printable(profile)),
         None => email,
     };
-    ui.prose(ui.paint(style_of(best.verdict.state), name));
+    ui.prose(ui.paint(state_style(best.verdict.state), name));
     ui.prose(format_args!("  {}", reason(best, ranking, context)));
     let live = ranking.live().filter(|live| live.is_ready());
     if let Some(live) = live.filter(|live| !std::ptr::eq(live.account, best.account)) {
@@ -296,13 +296,13 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
     for (i, candidate) in all_accounts().enumerate() {
         let name = format!("{:<width$}", label(candidate.account));
         let (rank, style) = if i < ranking.candidates.len() {
-            (format!("{}.", i + 1), style_of(candidate.verdict.state))
+            (format!("{}.", i + 1), state_style(candidate.verdict.state))
         } else {
             ("-".into(), Style::Dim)
         };
         let mut notes = vec![reason(candidate, ranking, context)];
         notes.extend(login_rank_note(candidate.account).map(str::to_owned));
-        notes.extend(exhaustion_hint(
+        notes.extend(format_exhaustion_hint(
             candidate.account,
             &candidate.verdict,
             context,

@@ -14,7 +14,7 @@ use crate::steps::restore_options::{CHOOSE_SESSION, RestoreOptions};
 use crate::ui::picker::{Picker, PickerItem, PickerOptions};
 use crate::ui::{Style, problem};
 use crate::views::account;
-use crate::views::restore_report::describe;
+use crate::views::restore_report::describe_archive;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -51,7 +51,7 @@ impl RestoreArgs {
         self.options.destination(context)?;
         let path = self.resolve(context)?;
         let archive = ArchiveReader::open(&path)?;
-        context.note(describe(context, &archive, "archive"));
+        context.note(describe_archive(context, &archive, "archive"));
         let selection = self.options.resolve_selection(&archive, context)?;
         self.options
             .restore(context, &archive, selection, "restore")

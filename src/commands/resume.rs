@@ -3,7 +3,7 @@
 use crate::accounts::profile::Profile;
 use crate::choices::account_choice::{find_identity, pick_account};
 use crate::choices::conversation_choice::{ChosenConversation, list_rows};
-use crate::choices::conversation_picker::{ConversationPicker, ScreenEnd, explain_empty_home};
+use crate::choices::conversation_picker::{ConversationPicker, ScreenEnd, empty_home_error};
 use crate::codex::arguments::Arguments;
 use crate::codex::config::read_login;
 use crate::codex::identity::Identity;
@@ -136,7 +136,7 @@ fn find_last_of_folder<'r>(
     context: &Context,
 ) -> Result<ChosenConversation<'r>> {
     if rows.is_empty() {
-        return Err(explain_empty_home(context));
+        return Err(empty_home_error(context));
     }
     // `codex resume --last` skips conversations of other accounts, and begins a new one without a message (0.169).
     let folder = &context.env.current_dir;

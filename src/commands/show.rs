@@ -13,7 +13,7 @@ use crate::io::quantity::pluralize;
 use crate::ui::object;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
 use crate::views::export_formatter::entry_json;
-use crate::views::transcript_text::{format_head, minute_format, read_error};
+use crate::views::transcript_text::{format_head, minute_format, to_command_error};
 use clap::{Args, ValueEnum};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
@@ -122,9 +122,9 @@ impl ShowArgs {
             turn: self.turn,
         };
         // Like `find`, counts the turns of the conversation itself, without those of a conversation that it continues.
-        let mut parts = ConversationParts::find(&session);
+        let mut parts = ConversationParts::read_chain(&session);
         if let Some(turn) = self.turn {
-            parts = parts.without_bases();
+            parts = parts.without_other_conversations();
             check_turn(&session, &parts, turn)?;
         }
         let result = if context.ui.wants_json() {
@@ -146,7 +146,7 @@ impl ShowArgs {
         } else {
             self.print_markdown(&session, &parts, options, context)
         };
-        result.map_err(|e| read_error(&session, e))?;
+        result.map_err(|e| to_command_error(&session, e))?;
         Ok(Outcome::Done)
     }
 
@@ -238,7 +238,7 @@ fn check_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32)
         }
         last_turn < turn
     });
-    read.map_err(|e| read_error(session, e))?;
+    read.map_err(|e| to_command_error(session, e))?;
     if last_turn >= turn {
         return Ok(());
     }

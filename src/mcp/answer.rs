@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// The largest length of an answer in characters, unless the client asks for more.
 pub(super) const MAX_CHARS: usize = 4000;
 
-/// The number of characters that are kept free for the last lines: notes and the cursor.
+/// The number of characters reserved for the last lines: notes and the cursor.
 const RESERVED_CHARS: usize = 400;
 
 /// The longest quoted line, in characters. A longer one is continued in the next line.
@@ -27,24 +27,24 @@ const MAX_SNIPPET_CHARS: usize = 300;
 /// Collects the parts of an answer as long as they fit.
 pub(super) struct AnswerText {
     text: String,
-    left_chars: usize,
+    chars_left: usize,
 }
 
 impl AnswerText {
     pub(super) fn new(max_chars: usize) -> Self {
         let text = format!("{FIRST_LINE}\n");
         Self {
-            left_chars: max_chars.saturating_sub(RESERVED_CHARS + text.len()),
+            chars_left: max_chars.saturating_sub(RESERVED_CHARS + text.len()),
             text,
         }
     }
 
     /// Adds lines. Returns false without adding them if they do not fit.
-    pub(super) fn add(&mut self, lines: &str) -> bool {
+    pub(super) fn add_if_fits(&mut self, lines: &str) -> bool {
         let chars = lines.chars().count();
-        let fits = chars <= self.left_chars;
+        let fits = chars <= self.chars_left;
         if fits {
-            self.left_chars -= chars;
+            self.chars_left -= chars;
             self.text.push_str(lines);
         }
         fits
@@ -89,17 +89,17 @@ pub(super) fn quote(text: &str) -> String {
 
 /// Quotes the beginning of a snippet as one line. `text` is already redacted.
 pub(super) fn quote_snippet(text: &str) -> String {
-    quote(&cut(&printable(text), MAX_SNIPPET_CHARS))
+    quote(&truncate(&printable(text), MAX_SNIPPET_CHARS))
 }
 
 /// Returns the quoted line that names a conversation: its folder and its title.
 pub(super) fn quote_title(cwd: &str, title: &str) -> String {
     let [cwd, title] =
-        [cwd, shown_title(title)].map(|text| cut(&printable(&redact(text)), MAX_FIELD_CHARS));
+        [cwd, shown_title(title)].map(|text| truncate(&printable(&redact(text)), MAX_FIELD_CHARS));
     quote(&format!("{cwd}: {title}"))
 }
 
-fn cut(text: &str, max_chars: usize) -> String {
+fn truncate(text: &str, max_chars: usize) -> String {
     match text.char_indices().nth(max_chars) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
@@ -107,7 +107,7 @@ fn cut(text: &str, max_chars: usize) -> String {
 }
 
 /// Returns the call of the tool that opens a conversation, as the agent has to write it.
-pub(super) fn open_call(id: &str, turn: Option<u32>) -> String {
+pub(super) fn format_open_call(id: &str, turn: Option<u32>) -> String {
     let arguments = match turn {
         Some(turn) => json!({"id": printable(id), "turn": turn}),
         None => json!({"id": printable(id)}),
@@ -116,7 +116,7 @@ pub(super) fn open_call(id: &str, turn: Option<u32>) -> String {
 }
 
 /// Returns the note that tells the agent how to get the next part of the answer.
-pub(super) fn cursor_note(cursor: usize) -> String {
+pub(super) fn format_cursor_note(cursor: usize) -> String {
     let cursor = Value::from(cursor.to_string());
     format!("There is more: repeat the call with \"cursor\": {cursor}")
 }

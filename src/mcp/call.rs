@@ -2,7 +2,7 @@
 
 use super::index_refresh::IndexRefresh;
 use crate::choices::project_choice::find_project_folders;
-use crate::choices::selection_args::parse_unix_millis;
+use crate::choices::selection_args::parse_millis_range;
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -33,15 +33,15 @@ pub(super) enum CallScope {
 /// The cursor is not from this server.
 pub(super) fn parse_cursor(cursor: Option<&str>) -> Result<usize> {
     let cursor = cursor.filter(|cursor| !cursor.is_empty());
-    let number = cursor.map_or(Ok(0), str::parse);
-    number.map_err(|_| CommandError::usage("invalid cursor: pass the cursor of the last answer"))
+    let count = cursor.map_or(Ok(0), str::parse);
+    count.map_err(|_| CommandError::usage("invalid cursor: pass the cursor of the last answer"))
 }
 
 /// Returns the filter of a call.
 ///
 /// # Errors
 /// `since` is not a time, or no project has this name.
-pub(super) fn make_filter(
+pub(super) fn to_thread_filter(
     scope: CallScope,
     project: Option<&str>,
     since: Option<&str>,
@@ -52,15 +52,15 @@ pub(super) fn make_filter(
         (None, CallScope::Here) => Some(vec![context.env.current_dir.clone()]),
         (None, CallScope::All) => None,
     };
-    let folders = folders.map(|folders| {
+    let folder_texts = folders.map(|folders| {
         let folders = folders.into_iter();
         folders
             .map(|folder| folder.to_string_lossy().into_owned())
             .collect()
     });
-    let since = since.map(|since| parse_unix_millis(since, context));
+    let since = since.map(|since| parse_millis_range(since, context));
     Ok(ThreadFilter {
-        folders,
+        folders: folder_texts,
         since_ms: since.transpose()?.map(|period| period.start),
         ..ThreadFilter::default()
     })

@@ -46,8 +46,8 @@ pub(super) struct IndexRefresh {
 
 impl IndexRefresh {
     /// Performs the updates that calls ask for, until [`Self::close`].
-    pub(super) fn run(&self, context: &Context) {
-        let mut state = self.lock();
+    pub(super) fn run_updates(&self, context: &Context) {
+        let mut state = self.lock_state();
         while !state.is_closed {
             let Some(work) = state.wanted_work.take() else {
                 state = self
@@ -59,15 +59,15 @@ impl IndexRefresh {
             state.is_working = true;
             drop(state);
             let access = IndexAccess::new(context);
-            let done = match work {
+            let outcome = match work {
                 IndexWork::Update => access.open_updated(Thoroughness::Changes),
                 IndexWork::Walk => access.open_updated(Thoroughness::All),
                 IndexWork::Rebuild => access.rebuild(),
             };
-            let problem = done
+            let problem = outcome
                 .err()
                 .or_else(|| access.problem.take().map(CommandError::from));
-            state = self.lock();
+            state = self.lock_state();
             state.is_working = false;
             state.problem = problem.map(|problem| problem.to_one_line());
             state.last_update = Some(Instant::now());
@@ -79,7 +79,7 @@ impl IndexRefresh {
     }
 
     pub(super) fn close(&self) {
-        self.lock().is_closed = true;
+        self.lock_state().is_closed = true;
         self.changed.notify_all();
     }
 
@@ -89,35 +89,35 @@ impl IndexRefresh {
     ///
     /// # Errors
     /// The index does not exist yet, it cannot be read, or another process writes it all the time.
-    pub(super) fn read<T>(
+    pub(super) fn update_and_read<T>(
         &self,
         work: IndexWork,
         context: &Context,
         read: impl Fn(&IndexStore) -> std::result::Result<T, IndexError>,
     ) -> Result<T> {
-        let state = self.lock();
-        let (last, interval) = match work {
+        let state = self.lock_state();
+        let (last_time, interval) = match work {
             IndexWork::Walk => (state.last_walk, WALK_INTERVAL),
             _ => (state.last_update, UPDATE_INTERVAL),
         };
-        if state.is_working || last.is_none_or(|last| last.elapsed() >= interval) {
-            self.update(state, work);
+        if state.is_working || last_time.is_none_or(|last_time| last_time.elapsed() >= interval) {
+            self.request_and_wait(state, work);
         } else {
             drop(state);
         }
         let access = IndexAccess::new(context);
-        let attempt = || {
+        let open_and_read = || {
             let store = IndexStore::open_read_only(&access.path)?;
             store.map(|store| read(&store)).transpose()
         };
-        let missing = match attempt() {
+        let needed_work = match open_and_read() {
             Ok(Some(result)) => return Ok(result),
             Err(e) if e.is_cured_by_rebuild() => IndexWork::Rebuild,
             _ => IndexWork::Update,
         };
-        self.update(self.lock(), missing);
-        let result = attempt();
-        let problem = self.lock().problem.clone();
+        self.request_and_wait(self.lock_state(), needed_work);
+        let result = open_and_read();
+        let problem = self.lock_state().problem.clone();
         match (result, problem) {
             (Ok(Some(result)), _) => Ok(result),
             (_, Some(problem)) => Err(CommandError::failed(problem)),
@@ -129,7 +129,7 @@ impl IndexRefresh {
     }
 
     /// Asks for an update, and waits for it, at most [`MAX_WAIT`].
-    fn update(&self, mut state: MutexGuard<'_, RefreshState>, work: IndexWork) {
+    fn request_and_wait(&self, mut state: MutexGuard<'_, RefreshState>, work: IndexWork) {
         // An update that has begun may have missed files that a walk would find.
         if !state.is_working || work == IndexWork::Walk {
             state.wanted_work = state.wanted_work.max(Some(work));
@@ -139,7 +139,7 @@ impl IndexRefresh {
         drop(self.changed.wait_timeout_while(state, MAX_WAIT, is_pending));
     }
 
-    fn lock(&self) -> MutexGuard<'_, RefreshState> {
+    fn lock_state(&self) -> MutexGuard<'_, RefreshState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

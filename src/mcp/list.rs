@@ -1,7 +1,9 @@
 //! `list_conversations`.
 
-use super::answer::{AnswerText, MAX_CHARS, cursor_note, format_time, open_call, quote_title};
-use super::call::{CallContext, CallScope, make_filter, parse_cursor};
+use super::answer::{
+    AnswerText, MAX_CHARS, format_cursor_note, format_open_call, format_time, quote_title,
+};
+use super::call::{CallContext, CallScope, parse_cursor, to_thread_filter};
 use crate::choices::listed::{list_threads, list_unlisted};
 use crate::codex::threads::ThreadFilter;
 use crate::error::Result;
@@ -27,14 +29,14 @@ impl ListArguments {
     /// An argument is invalid, or Codex's list cannot be read.
     pub(super) fn answer(&self, caller: Option<&str>, call: &CallContext<'_>) -> Result<String> {
         let context = call.context;
-        let shown = parse_cursor(self.cursor.as_deref())?;
+        let shown_count = parse_cursor(self.cursor.as_deref())?;
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let scope = self.scope.unwrap_or_default();
         let filter = ThreadFilter {
             without_subagents: true,
             // Two more: one may be the caller, which is left out, and one shows that there are more.
-            limit: Some(shown.saturating_add(limit + 2)),
-            ..make_filter(scope, None, self.since.as_deref(), context)?
+            limit: Some(shown_count.saturating_add(limit + 2)),
+            ..to_thread_filter(scope, None, self.since.as_deref(), context)?
         };
         let mut threads = list_threads(&filter, context)?;
         threads.extend(list_unlisted(&filter, context)?);
@@ -42,18 +44,18 @@ impl ListArguments {
         // A stable sort: conversations of one time stay in the order of the database.
         threads.sort_by_key(|thread| Reverse(thread.updated_ms));
         let mut text = AnswerText::new(MAX_CHARS);
-        let mut end = shown;
-        for thread in threads.iter().skip(shown).take(limit) {
+        let mut end = shown_count;
+        for thread in threads.iter().skip(shown_count).take(limit) {
             let at = format_time(thread.updated_ms, context);
-            let call = open_call(&thread.id, None);
+            let call = format_open_call(&thread.id, None);
             let title = quote_title(&thread.cwd, &thread.title);
-            if !text.add(&format!("\n{at}: {call}\n{title}")) {
+            if !text.add_if_fits(&format!("\n{at}: {call}\n{title}")) {
                 break;
             }
             end += 1;
         }
         let note = match threads.len() {
-            len if end < len => Some(cursor_note(end)),
+            len if end < len => Some(format_cursor_note(end)),
             _ if end == 0 => Some("No conversation found. Try \"scope\": \"all\".".to_owned()),
             _ => None,
         };

@@ -74,7 +74,7 @@ impl RequestError {
 }
 
 /// Returns the error for a line that is no message. `id` is null if it is unknown.
-pub(super) fn invalid(id: Value, text: impl Into<String>) -> ClientMessage {
+pub(super) fn to_invalid_message(id: Value, text: impl Into<String>) -> ClientMessage {
     let error = RequestError::new(RequestErrorCode::InvalidRequest, text);
     ClientMessage::Invalid(id, error)
 }
@@ -92,21 +92,21 @@ pub(super) fn parse(line: &[u8]) -> ClientMessage {
     let id = message.remove("id");
     let has_id = id.is_some();
     let id = id.unwrap_or_default();
-    let is_id = id.is_string() || id.is_i64() || id.is_u64();
-    if !is_id && has_id && message.contains_key("method") {
-        return invalid(Value::Null, "the id is neither a string nor an integer");
+    let is_valid_id = id.is_string() || id.is_i64() || id.is_u64();
+    if !is_valid_id && has_id && message.contains_key("method") {
+        return to_invalid_message(Value::Null, "the id is neither a string nor an integer");
     }
     if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         let text = "the message is not an object with \"jsonrpc\": \"2.0\"";
-        return invalid(id, text);
+        return to_invalid_message(id, text);
     }
     let is_answer = message.contains_key("result") || message.contains_key("error");
     let params = message.remove("params").unwrap_or_default();
     match message.get("method").and_then(Value::as_str) {
         // This server sends no requests, so it expects no answers.
         None if is_answer => ClientMessage::Other,
-        None => invalid(id, "the message has no method"),
-        Some(method) if is_id => match names_version(method, &params) {
+        None => to_invalid_message(id, "the message has no method"),
+        Some(method) if is_valid_id => match names_version(method, &params) {
             Ok(is_versioned) => ClientMessage::Request {
                 method: method.to_owned(),
                 id,
@@ -131,10 +131,8 @@ fn names_version(method: &str, params: &Value) -> Result<bool, RequestError> {
     if version.is_null() && method != "server/discover" {
         return Ok(false);
     }
-    let Some(requested) = version
-        .as_str()
-        .filter(|_| meta[CAPABILITIES_KEY].is_object())
-    else {
+    let has_capabilities = meta[CAPABILITIES_KEY].is_object();
+    let Some(requested) = version.as_str().filter(|_| has_capabilities) else {
         let text = format!("_meta has no \"{VERSION_KEY}\" with \"{CAPABILITIES_KEY}\"");
         return Err(RequestError::new(RequestErrorCode::InvalidParams, text));
     };
@@ -149,15 +147,15 @@ fn names_version(method: &str, params: &Value) -> Result<bool, RequestError> {
 }
 
 /// Returns the answer to the request with `id`, or an answer without an id if `id` is null.
-pub(super) fn answer(id: &Value, result: Result<Value, RequestError>) -> Value {
+pub(super) fn build_answer(id: &Value, result: Result<Value, RequestError>) -> Value {
     let mut answer = match result {
         Ok(result) => json!({"jsonrpc": "2.0", "result": result}),
         Err(error) => {
-            let mut object = json!({"code": error.code as i32, "message": error.message});
+            let mut error_object = json!({"code": error.code as i32, "message": error.message});
             if !error.data.is_null() {
-                object["data"] = error.data;
+                error_object["data"] = error.data;
             }
-            json!({"jsonrpc": "2.0", "error": object})
+            json!({"jsonrpc": "2.0", "error": error_object})
         }
     };
     if !id.is_null() {
@@ -169,7 +167,7 @@ pub(super) fn answer(id: &Value, result: Result<Value, RequestError>) -> Value {
 /// Adds the fields that each result has since 2026-07-28.
 pub(super) fn add_result_fields(mut result: Value) -> Value {
     result["resultType"] = "complete".into();
-    result["_meta"] = json!({ SERVER_KEY: server_info() });
+    result["_meta"] = json!({ SERVER_KEY: describe_server() });
     result
 }
 
@@ -181,7 +179,7 @@ pub(super) fn add_cacheable_result_fields(result: Value) -> Value {
     result
 }
 
-fn server_info() -> Value {
+fn describe_server() -> Value {
     json!({
         "name": "codex-manager",
         "title": "Past conversations",
@@ -190,7 +188,7 @@ fn server_info() -> Value {
 }
 
 /// Returns the result of `server/discover`.
-pub(super) fn discover() -> Value {
+pub(super) fn discover_result() -> Value {
     json!({
         "supportedVersions": VERSIONS,
         "capabilities": {"tools": {}},
@@ -200,15 +198,15 @@ pub(super) fn discover() -> Value {
 
 /// Returns the result of `initialize`. Its version is the one that the client asks for, if this server supports that
 /// version and it has `initialize`, else the newest version with `initialize`.
-pub(super) fn initialize(params: &Value) -> Value {
-    let with_initialize = &VERSIONS[1..];
-    let supported_version = with_initialize
+pub(super) fn initialize_result(params: &Value) -> Value {
+    let versions_with_initialize = &VERSIONS[1..];
+    let supported_version = versions_with_initialize
         .iter()
         .find(|version| params["protocolVersion"] == **version);
     json!({
-        "protocolVersion": supported_version.unwrap_or(&with_initialize[0]),
+        "protocolVersion": supported_version.unwrap_or(&versions_with_initialize[0]),
         "capabilities": {"tools": {}},
-        "serverInfo": server_info(),
+        "serverInfo": describe_server(),
         "instructions": INSTRUCTIONS,
     })
 }

@@ -17,4 +17,4 @@ mod server;
 mod tools;
 
 pub(crate) use server::serve;
-pub(crate) use tools::list as list_tools;
+pub(crate) use tools::describe_tools;

@@ -1,6 +1,8 @@
 //! `open_conversation`.
 
-use super::answer::{AnswerText, MAX_CHARS, cursor_note, format_time, quote, quote_title, redact};
+use super::answer::{
+    AnswerText, MAX_CHARS, format_cursor_note, format_time, quote, quote_title, redact,
+};
 use super::call::{CallContext, parse_cursor};
 use crate::choices::conversation_choice::find_conversation;
 use crate::context::Context;
@@ -10,15 +12,15 @@ use crate::conversations::transcript::{EntryKind, TranscriptEntry, TranscriptOpt
 use crate::error::{CommandError, Result};
 use crate::io::quantity::pluralize;
 use crate::views::conversation_parts::{ConversationParts, TranscriptPiece};
-use crate::views::transcript_text::read_error;
+use crate::views::transcript_text::to_command_error;
 use serde::Deserialize;
 use std::sync::atomic::Ordering;
 
 /// The least `max_chars` of a page.
-const MIN_CHARS: usize = 2000;
+const LEAST_PAGE_CHARS: usize = 2000;
 
 /// The largest `max_chars` of a page.
-const MOST_CHARS: usize = 40_000;
+const LARGEST_PAGE_CHARS: usize = 40_000;
 
 /// The longest text of an entry that is shown, in bytes. Each page redacts the entries of earlier pages again.
 const MAX_ENTRY_BYTES: usize = 256 << 10;
@@ -37,9 +39,9 @@ pub(super) struct OpenArguments {
 struct ConversationPage {
     text: AnswerText,
     /// The number of lines that earlier answers showed.
-    skipped: usize,
+    skipped_lines: usize,
     /// The number of lines so far, with the skipped ones.
-    lines: usize,
+    line_count: usize,
     is_full: bool,
 }
 
@@ -52,22 +54,22 @@ impl OpenArguments {
         let context = call.context;
         let max_chars = self.max_chars.unwrap_or(MAX_CHARS);
         let mut page = ConversationPage {
-            text: AnswerText::new(max_chars.clamp(MIN_CHARS, MOST_CHARS)),
-            skipped: parse_cursor(self.cursor.as_deref())?,
-            lines: 0,
+            text: AnswerText::new(max_chars.clamp(LEAST_PAGE_CHARS, LARGEST_PAGE_CHARS)),
+            skipped_lines: parse_cursor(self.cursor.as_deref())?,
+            line_count: 0,
             is_full: false,
         };
         let session = find_conversation(&self.id, context)?;
-        let mut parts = ConversationParts::find(&session);
-        let head = parts.read_head();
-        let cwd = head.as_ref().and_then(|meta| meta.text("cwd"));
+        let mut parts = ConversationParts::read_chain(&session);
+        let first_meta = parts.read_own_head();
+        let cwd = first_meta.as_ref().and_then(|meta| meta.text("cwd"));
         page.text
-            .add(&quote_title(cwd.unwrap_or_default(), &session.title));
+            .add_if_fits(&quote_title(cwd.unwrap_or_default(), &session.title));
         let mut turns = 0..=u32::MAX;
         if let Some(turn) = self.turn {
             // Like a search, counts the turns of the conversation itself, without those of a conversation that it
             // continues.
-            parts = parts.without_bases();
+            parts = parts.without_other_conversations();
             let around = self.around.unwrap_or(0);
             turns = turn.saturating_sub(around)..=turn.saturating_add(around);
         }
@@ -82,7 +84,7 @@ impl OpenArguments {
         let outcome = parts.read(options, &mut |text| text.to_owned(), |piece| {
             match piece {
                 TranscriptPiece::Mark(mark) => {
-                    page.add(&mark.format_sentence(ToOwned::to_owned), "");
+                    page.add_section(&mark.format_sentence(ToOwned::to_owned), "");
                 }
                 TranscriptPiece::Entry(_, entry) => {
                     last_turn = last_turn.max(entry.turn);
@@ -93,24 +95,24 @@ impl OpenArguments {
             }
             !page.is_full && last_turn <= *turns.end() && !call.is_cancelled.load(Ordering::Relaxed)
         });
-        outcome.map_err(|e| read_error(&session, e))?;
-        if page.lines <= page.skipped {
+        outcome.map_err(|e| to_command_error(&session, e))?;
+        if page.line_count <= page.skipped_lines {
             let count = pluralize(last_turn, "turn");
             let message = format!("no more turns: the conversation has {count}");
             return Err(CommandError::failed(message));
         }
-        let note = page.is_full.then(|| cursor_note(page.lines));
+        let note = page.is_full.then(|| format_cursor_note(page.line_count));
         Ok(page.text.finish(note.as_slice()))
     }
 }
 
 /// Returns the beginning of a text, up to the end of a word, so that no secret is cut.
-fn shorten(text: &str) -> &str {
+fn truncate_entry(text: &str) -> &str {
     if text.len() <= MAX_ENTRY_BYTES {
         return text;
     }
-    let mut start = text.as_bytes()[..MAX_ENTRY_BYTES].iter();
-    &text[..start.rposition(u8::is_ascii_whitespace).unwrap_or(0)]
+    let mut bytes = text.as_bytes()[..MAX_ENTRY_BYTES].iter();
+    &text[..bytes.rposition(u8::is_ascii_whitespace).unwrap_or(0)]
 }
 
 impl ConversationPage {
@@ -119,7 +121,7 @@ impl ConversationPage {
         if entry.kind == EntryKind::ToolOutput && is_mcp_answer(&entry.text) {
             return;
         }
-        let mut text = redact(shorten(&entry.text));
+        let mut text = redact(truncate_entry(&entry.text));
         if entry.text.len() > MAX_ENTRY_BYTES {
             text.push('…');
         }
@@ -134,27 +136,27 @@ impl ConversationPage {
             EntryKind::Compaction => "Codex's summary of the messages above",
             kind => kind.role(),
         };
-        let body = quote(&text);
-        if !body.is_empty() {
+        let quoted = quote(&text);
+        if !quoted.is_empty() {
             let at = format_time(entry.at.map(|at| at.timestamp_millis()), context);
-            self.add(&format!("turn {}, {at}, {role}:", entry.turn), &body);
+            self.add_section(&format!("turn {}, {at}, {role}:", entry.turn), &quoted);
         }
     }
 
     /// Adds a heading and the quoted lines below it, as far as there is room. If the previous page ended within the
     /// lines, repeats the heading.
-    fn add(&mut self, heading: &str, body: &str) {
+    fn add_section(&mut self, heading: &str, body: &str) {
         let heading = format!("\n{heading}\n");
-        let mut missing = &*heading;
+        let mut heading_to_add = &*heading;
         for line in std::iter::once("").chain(body.split_inclusive('\n')) {
-            if self.lines >= self.skipped {
-                self.is_full = !self.text.add(&format!("{missing}{line}"));
+            if self.line_count >= self.skipped_lines {
+                self.is_full = !self.text.add_if_fits(&format!("{heading_to_add}{line}"));
                 if self.is_full {
                     return;
                 }
-                missing = "";
+                heading_to_add = "";
             }
-            self.lines += 1;
+            self.line_count += 1;
         }
     }
 }

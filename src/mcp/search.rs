@@ -1,9 +1,10 @@
 //! `search_conversations`.
 
 use super::answer::{
-    AnswerText, MAX_CHARS, cursor_note, format_time, open_call, quote_snippet, quote_title, redact,
+    AnswerText, MAX_CHARS, format_cursor_note, format_open_call, format_time, quote_snippet,
+    quote_title, redact,
 };
-use super::call::{CallContext, CallScope, make_filter, parse_cursor};
+use super::call::{CallContext, CallScope, parse_cursor, to_thread_filter};
 use super::index_refresh::IndexWork;
 use crate::choices::listed::list_threads;
 use crate::codex::rollout_lines::Role;
@@ -24,6 +25,9 @@ const MAX_HITS: usize = 1000;
 
 const MAX_QUERY_BYTES: usize = 1000;
 
+/// The largest number of words that an answer names because they were searched instead.
+const MAX_SPELLINGS: usize = 3;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchArguments {
@@ -43,26 +47,27 @@ impl SearchArguments {
     pub(super) fn answer(&self, caller: Option<&str>, call: &CallContext<'_>) -> Result<String> {
         let context = call.context;
         let query = self.parse_query()?;
-        let shown = parse_cursor(self.cursor.as_deref())?;
-        if shown >= MAX_HITS {
+        let shown_count = parse_cursor(self.cursor.as_deref())?;
+        if shown_count >= MAX_HITS {
             return Err(CommandError::usage("no results beyond the first 1000"));
         }
         let scope = self.scope.unwrap_or_default();
         let (project, since) = (self.project.as_deref(), self.since.as_deref());
-        let filter = make_filter(scope, project, since, context)?;
+        let filter = to_thread_filter(scope, project, since, context)?;
         let is_restricted = filter.is_restricted();
-        let limit = shown + PAGE_HITS + 1;
+        // One more shows that there is a next page.
+        let limit = shown_count + PAGE_HITS + 1;
         let result = self.search(&query, filter, limit, caller, call)?;
-        if result.hits.len() <= shown {
-            let mut text = "No conversation matches. Use other or fewer words.".to_owned();
+        if result.hits.len() <= shown_count {
+            let mut advice = "No conversation matches. Use other or fewer words.".to_owned();
             if is_restricted {
-                text.push_str(
+                advice.push_str(
                     " Or search all conversations: \"scope\": \"all\", and no other filter.",
                 );
             }
-            return Ok(AnswerText::new(MAX_CHARS).finish(&[text]));
+            return Ok(AnswerText::new(MAX_CHARS).finish(&[advice]));
         }
-        Ok(format_result(&result, shown, context))
+        Ok(format_result(&result, shown_count, context))
     }
 
     fn parse_query(&self) -> Result<Query> {
@@ -89,26 +94,26 @@ impl SearchArguments {
             accepts: &|result| caller != Some(&*result.session) && filter.accepts(result),
             redact: &|text| redact(&text),
         };
-        let search = |work| {
+        let search_after = |work| {
             let read = |store: &_| search_forgiving(store, query, &options);
-            call.index.read(work, context, read)
+            call.index.update_and_read(work, context, read)
         };
-        let result = search(IndexWork::Update)?;
+        let result = search_after(IndexWork::Update)?;
         if result.hits.is_empty() || result.relaxation.is_some() {
             // The text may be in a conversation that Codex's database does not list.
-            return search(IndexWork::Walk);
+            return search_after(IndexWork::Walk);
         }
         Ok(result)
     }
 }
 
-/// Returns the results after the first `shown` ones.
-fn format_result(result: &SearchResult, shown: usize, context: &Context) -> String {
+/// Returns the results after the first `shown_count` ones.
+fn format_result(result: &SearchResult, shown_count: usize, context: &Context) -> String {
     let mut text = AnswerText::new(MAX_CHARS);
-    let mut end = shown;
-    let page = result.hits.iter().skip(shown).take(PAGE_HITS);
+    let mut end = shown_count;
+    let page = result.hits.iter().skip(shown_count).take(PAGE_HITS);
     for hit in page {
-        if !text.add(&format_hit(hit, context)) {
+        if !text.add_if_fits(&format_hit(hit, context)) {
             break;
         }
         end += 1;
@@ -116,14 +121,15 @@ fn format_result(result: &SearchResult, shown: usize, context: &Context) -> Stri
     let mut notes = Vec::new();
     notes.extend(result.relaxation.as_ref().map(ToString::to_string));
     if !result.spellings.is_empty() {
-        let spellings: Vec<_> = result.spellings.values().take(3).cloned().collect();
+        let spellings = result.spellings.values().take(MAX_SPELLINGS);
+        let spellings: Vec<_> = spellings.cloned().collect();
         notes.push(format!(
             "some words match nothing; searched instead: {}",
             spellings.join(", ")
         ));
     }
     if end < result.hits.len() {
-        notes.push(cursor_note(end));
+        notes.push(format_cursor_note(end));
     }
     text.finish(&notes)
 }
@@ -132,7 +138,7 @@ fn format_hit(hit: &Hit, context: &Context) -> String {
     let conversation = &hit.conversation;
     let at = format_time(hit.at_ms.or(conversation.updated_ms), context);
     let role = hit.role.name();
-    let call = open_call(&conversation.session, hit.turn);
+    let call = format_open_call(&conversation.session, hit.turn);
     let title = quote_title(&conversation.cwd, &conversation.title);
     let snippet = quote_snippet(&hit.snippet.text);
     format!("\n{at}, {role}: {call}\n{title}{snippet}")

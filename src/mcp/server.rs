@@ -62,7 +62,7 @@ pub(crate) fn serve(context: &Context) {
         calls_changed: Condvar::new(),
     };
     thread::scope(|scope| {
-        scope.spawn(|| index.run(context));
+        scope.spawn(|| index.run_updates(context));
         session.read_messages(scope);
         drop(session.wait_while(|calls| calls.workers > 0));
         // A first index of a large home takes minutes. The part that is indexed so far stays.
@@ -81,10 +81,10 @@ impl ServerSession<'_> {
                 JsonlLine::Whole(line) if line.len() <= MAX_MESSAGE_BYTES => message::parse(line),
                 _ => {
                     let text = format!("the message is longer than {MAX_MESSAGE_BYTES} bytes");
-                    message::invalid(Value::Null, text)
+                    message::to_invalid_message(Value::Null, text)
                 }
             };
-            let goes_on = match message {
+            let is_stdout_open = match message {
                 ClientMessage::Request {
                     id,
                     method,
@@ -92,31 +92,31 @@ impl ServerSession<'_> {
                     is_versioned,
                 } => {
                     if method == "tools/call" {
-                        self.enqueue(self.register(id, params, is_versioned), scope)
+                        self.enqueue(self.register_call(id, params, is_versioned), scope)
                     } else {
                         let result = answer_request(&method, &params, is_versioned);
-                        ui::send_line(&message::answer(&id, result))
+                        ui::send_line(&message::build_answer(&id, result))
                     }
                 }
                 ClientMessage::Cancelled(id) => {
-                    if let Some(flag) = self.lock_flags().get(&id.to_string()) {
+                    if let Some(flag) = self.lock_cancel_flags().get(&id.to_string()) {
                         flag.store(true, Ordering::Relaxed);
                     }
                     true
                 }
                 ClientMessage::Other => true,
                 ClientMessage::Invalid(id, error) => {
-                    ui::send_line(&message::answer(&id, Err(error)))
+                    ui::send_line(&message::build_answer(&id, Err(error)))
                 }
             };
-            if !goes_on {
+            if !is_stdout_open {
                 return;
             }
         }
     }
 
     /// Creates a call that the client can cancel by its request id.
-    fn register(&self, id: Value, params: Value, is_versioned: bool) -> WaitingCall {
+    fn register_call(&self, id: Value, params: Value, is_versioned: bool) -> WaitingCall {
         let call = WaitingCall {
             id,
             params,
@@ -124,7 +124,7 @@ impl ServerSession<'_> {
             is_cancelled: Arc::default(),
         };
         let flag = Arc::clone(&call.is_cancelled);
-        self.lock_flags().insert(call.id.to_string(), flag);
+        self.lock_cancel_flags().insert(call.id.to_string(), flag);
         call
     }
 
@@ -136,7 +136,7 @@ impl ServerSession<'_> {
             calls.workers += 1;
             // Not a pool: glibc gives a new thread the heap of an ended one, while each idle thread would keep the
             // memory of its largest search.
-            scope.spawn(|| self.answer_waiting());
+            scope.spawn(|| self.answer_waiting_calls());
         }
         !calls.is_closed
     }
@@ -154,7 +154,7 @@ impl ServerSession<'_> {
     }
 
     /// Answers waiting calls until none is left. Drops them if no process reads the answers.
-    fn answer_waiting(&self) {
+    fn answer_waiting_calls(&self) {
         let mut is_open = true;
         loop {
             let mut calls = self.lock_calls();
@@ -162,10 +162,10 @@ impl ServerSession<'_> {
             let call = calls.waiting.pop_front();
             calls.workers -= usize::from(call.is_none());
             self.calls_changed.notify_all();
-            let closed = calls.is_closed;
+            let was_closed = calls.is_closed;
             drop(calls);
             let Some(call) = call else { return };
-            is_open = closed || self.answer_call(&call);
+            is_open = was_closed || self.answer_call(&call);
         }
     }
 
@@ -176,20 +176,20 @@ impl ServerSession<'_> {
             index: self.index,
             is_cancelled: &call.is_cancelled,
         };
-        let mut result = tools::call(&call.params, &call_context);
+        let mut result = tools::call_tool(&call.params, &call_context);
         if call.is_versioned {
             result = result.map(message::add_result_fields);
         }
-        self.lock_flags().remove(&call.id.to_string());
+        self.lock_cancel_flags().remove(&call.id.to_string());
         call.is_cancelled.load(Ordering::Relaxed)
-            || ui::send_line(&message::answer(&call.id, result))
+            || ui::send_line(&message::build_answer(&call.id, result))
     }
 
     fn lock_calls(&self) -> MutexGuard<'_, CallQueue> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_flags(&self) -> MutexGuard<'_, HashMap<String, Arc<AtomicBool>>> {
+    fn lock_cancel_flags(&self) -> MutexGuard<'_, HashMap<String, Arc<AtomicBool>>> {
         self.cancelled
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -198,10 +198,10 @@ impl ServerSession<'_> {
 
 fn answer_request(method: &str, params: &Value, is_versioned: bool) -> Result<Value, RequestError> {
     let result = match method {
-        "initialize" => message::initialize(params),
-        "server/discover" => message::discover(),
+        "initialize" => message::initialize_result(params),
+        "server/discover" => message::discover_result(),
         "ping" => json!({}),
-        "tools/list" => tools::list(),
+        "tools/list" => tools::describe_tools(),
         _ => {
             return Err(RequestError::new(
                 RequestErrorCode::UnknownMethod,

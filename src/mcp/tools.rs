@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 const TOOLS: &str = include_str!("tools.json");
 
 /// Returns the result of `tools/list`.
-pub(crate) fn list() -> Value {
+pub(crate) fn describe_tools() -> Value {
     let tools: Value = serde_json::from_str(TOOLS).unwrap_or_default();
     json!({ "tools": tools })
 }
@@ -23,7 +23,7 @@ pub(crate) fn list() -> Value {
 ///
 /// # Errors
 /// There is no such tool.
-pub(super) fn call(
+pub(super) fn call_tool(
     params: &Value,
     call: &CallContext<'_>,
 ) -> std::result::Result<Value, RequestError> {
@@ -32,33 +32,32 @@ pub(super) fn call(
     // Codex sends the id of the conversation in which it calls. A search leaves that conversation out, because it
     // contains the words of the query.
     let caller = params["_meta"]["threadId"].as_str();
-    let text =
-        match name {
-            "search_conversations" => parse::<SearchArguments>(arguments)
-                .and_then(|arguments| arguments.answer(caller, call)),
-            "open_conversation" => {
-                parse::<OpenArguments>(arguments).and_then(|arguments| arguments.answer(call))
-            }
-            "list_conversations" => parse::<ListArguments>(arguments)
-                .and_then(|arguments| arguments.answer(caller, call)),
-            _ => {
-                let message = format!("no such tool: {name}");
-                return Err(RequestError::new(RequestErrorCode::InvalidParams, message));
-            }
-        };
-    let is_error = text.is_err();
-    let text = text.unwrap_or_else(|e| {
+    let outcome = match name {
+        "search_conversations" => parse_arguments::<SearchArguments>(arguments)
+            .and_then(|arguments| arguments.answer(caller, call)),
+        "open_conversation" => {
+            parse_arguments::<OpenArguments>(arguments).and_then(|arguments| arguments.answer(call))
+        }
+        "list_conversations" => parse_arguments::<ListArguments>(arguments)
+            .and_then(|arguments| arguments.answer(caller, call)),
+        _ => {
+            let message = format!("no such tool: {name}");
+            return Err(RequestError::new(RequestErrorCode::InvalidParams, message));
+        }
+    };
+    let is_error = outcome.is_err();
+    let text = outcome.unwrap_or_else(|e| {
         let text = redact(&e.to_one_line());
         format!("error: {}", ansi::printable(&text))
     });
     Ok(json!({"content": [{"type": "text", "text": text}], "isError": is_error}))
 }
 
-fn parse<T: DeserializeOwned>(arguments: &Value) -> Result<T> {
+fn parse_arguments<T: DeserializeOwned>(arguments: &Value) -> Result<T> {
     let arguments = match arguments {
         // Clients may leave out the arguments of a tool that needs none.
         Value::Null => json!({}),
-        given => given.clone(),
+        object => object.clone(),
     };
     serde_json::from_value(arguments)
         .map_err(|e| CommandError::usage(format!("invalid arguments: {e}")))

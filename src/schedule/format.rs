@@ -1,7 +1,7 @@
 //! The files and commands of a job, in the format of its scheduler.
 
 use super::error::ScheduleError;
-use super::job::{JobContext, JobDefinition, JobKind, JobOptions, parse_marker};
+use super::job::{JobContext, JobDefinition, JobKind, JobOptions, parse_marker_line};
 use super::scheduler::{Scheduler, SchedulerCommand};
 use super::{launchd, systemd, windows};
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobFile {
     pub path: PathBuf,
-    /// The content of the file. A file for Windows has it in UTF-16; see [`encode`].
+    /// The content of the file. A file for Windows has it in UTF-16; see [`encode_file`].
     pub text: String,
 }
 
 /// Encodes the text of a job file as the scheduler reads it: UTF-16 for Windows, otherwise UTF-8.
-pub(super) fn encode(text: &str, scheduler: Scheduler) -> Vec<u8> {
+pub(super) fn encode_file(text: &str, scheduler: Scheduler) -> Vec<u8> {
     match scheduler {
-        Scheduler::Windows => windows::encode(text),
+        Scheduler::Windows => windows::encode_utf16(text),
         Scheduler::Systemd | Scheduler::Launchd => text.as_bytes().to_vec(),
     }
 }
@@ -26,15 +26,18 @@ pub(super) fn encode(text: &str, scheduler: Scheduler) -> Vec<u8> {
 ///
 /// # Errors
 /// The home folder of the user is unknown.
-pub(crate) fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
+pub(crate) fn file_paths(
+    job: JobKind,
+    context: &JobContext<'_>,
+) -> Result<Vec<PathBuf>, ScheduleError> {
     match context.scheduler {
-        Scheduler::Systemd => systemd::paths(job, context),
-        Scheduler::Launchd => launchd::paths(job, context),
-        Scheduler::Windows => Ok(windows::paths(job, context)),
+        Scheduler::Systemd => systemd::unit_paths(job, context),
+        Scheduler::Launchd => launchd::plist_paths(job, context),
+        Scheduler::Windows => Ok(windows::task_file_paths(job, context)),
     }
 }
 
-/// Returns the files of a job, in the order of [`paths`].
+/// Returns the files of a job, in the order of [`file_paths`].
 ///
 /// # Errors
 /// The home folder of the user is unknown.
@@ -43,11 +46,11 @@ pub fn render(
     context: &JobContext<'_>,
 ) -> Result<Vec<JobFile>, ScheduleError> {
     let texts = match context.scheduler {
-        Scheduler::Systemd => systemd::render(definition),
-        Scheduler::Launchd => vec![launchd::render(definition, context)],
-        Scheduler::Windows => vec![windows::render(definition)],
+        Scheduler::Systemd => systemd::render_units(definition),
+        Scheduler::Launchd => vec![launchd::render_plist(definition, context)],
+        Scheduler::Windows => vec![windows::render_task(definition)],
     };
-    let paths = paths(definition.options.job, context)?;
+    let paths = file_paths(definition.options.job, context)?;
     Ok(paths
         .into_iter()
         .zip(texts)
@@ -82,6 +85,6 @@ pub(crate) fn disable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<Sc
 /// Parses the options in the marker line of a job file, in UTF-8 or UTF-16. Returns `None` if the file has no valid
 /// marker line.
 pub(super) fn parse_options(bytes: &[u8]) -> Option<JobOptions> {
-    let text = windows::decode(bytes).or_else(|| String::from_utf8(bytes.to_vec()).ok())?;
-    parse_marker(&text)
+    let text = windows::decode_utf16(bytes).or_else(|| String::from_utf8(bytes.to_vec()).ok())?;
+    parse_marker_line(&text)
 }

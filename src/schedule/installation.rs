@@ -1,7 +1,7 @@
 //! The installation of a job: its files on disk.
 
 use super::error::ScheduleError;
-use super::format::{JobFile, encode, parse_options, paths, render};
+use super::format::{JobFile, encode_file, file_paths, parse_options, render};
 use super::job::{JobContext, JobDefinition, JobKind, JobOptions};
 use super::scheduler::Scheduler;
 use super::systemd;
@@ -44,9 +44,9 @@ pub fn plan_install(
     render(definition, context)?
         .into_iter()
         .map(|JobFile { path, text }| {
-            let action = match read(&path)? {
+            let action = match read_job_file(&path)? {
                 None => FileAction::Create,
-                Some(bytes) if bytes == encode(&text, context.scheduler) => FileAction::Keep,
+                Some(bytes) if bytes == encode_file(&text, context.scheduler) => FileAction::Keep,
                 Some(bytes) if parse_options(&bytes).is_some() => FileAction::Update,
                 Some(_) => return Err(ScheduleError::Foreign(path)),
             };
@@ -63,10 +63,10 @@ pub(crate) fn plan_remove(
     job: JobKind,
     context: &JobContext<'_>,
 ) -> Result<Vec<PlannedJobFile>, ScheduleError> {
-    paths(job, context)?
+    file_paths(job, context)?
         .into_iter()
         .map(|path| {
-            let action = match read(&path)? {
+            let action = match read_job_file(&path)? {
                 None => FileAction::Absent,
                 Some(bytes) if parse_options(&bytes).is_some() => FileAction::Remove,
                 Some(_) => return Err(ScheduleError::Foreign(path)),
@@ -86,7 +86,7 @@ pub fn apply(files: &[PlannedJobFile], scheduler: Scheduler) -> Result<(), Sched
         match action {
             FileAction::Create | FileAction::Update => {
                 atomic::create_private_folder(atomic::parent_of(path))?;
-                atomic::write(path, &encode(text, scheduler))?;
+                atomic::write(path, &encode_file(text, scheduler))?;
             }
             FileAction::Remove => {
                 tree::remove(path)?;
@@ -115,8 +115,8 @@ pub struct InstalledJob {
 /// A file at one of the job's paths has no marker line, or cannot be read.
 pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJob>, ScheduleError> {
     let mut options = None;
-    for path in paths(job, context)? {
-        if let Some(bytes) = read(&path)? {
+    for path in file_paths(job, context)? {
+        if let Some(bytes) = read_job_file(&path)? {
             let options_in_file = parse_options(&bytes).ok_or(ScheduleError::Foreign(path))?;
             options.get_or_insert(options_in_file);
         }
@@ -124,13 +124,13 @@ pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJo
     let Some(options) = options else {
         return Ok(None);
     };
-    let files = JobDefinition::new(options.clone(), context)
+    let planned_files = JobDefinition::new(options.clone(), context)
         .and_then(|definition| plan_install(&definition, context));
     Ok(Some(InstalledJob {
         // The user may have edited the marker line, so that it names another job, or a path that cannot be
         // represented. Both mean that the job is out of date.
         is_current: options.job == job
-            && files.is_ok_and(|files| files.iter().all(|f| f.action == FileAction::Keep)),
+            && planned_files.is_ok_and(|files| files.iter().all(|f| f.action == FileAction::Keep)),
         options,
         is_enabled: match context.scheduler {
             Scheduler::Systemd => Some(systemd::is_enabled(job, context)?),
@@ -139,7 +139,7 @@ pub fn find(job: JobKind, context: &JobContext<'_>) -> Result<Option<InstalledJo
     }))
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, ScheduleError> {
+fn read_job_file(path: &Path) -> Result<Option<Vec<u8>>, ScheduleError> {
     match file_open::read(path).at("read", path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if !e.is_not_found() => Err(e.into()),

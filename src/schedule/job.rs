@@ -107,22 +107,22 @@ impl JobDefinition {
     /// # Errors
     /// A path is not UTF-8, or contains a character that the scheduler's format cannot represent.
     pub fn new(options: JobOptions, context: &JobContext<'_>) -> Result<Self, ScheduleError> {
-        let path = |path: &Path| representable_text(path.as_os_str(), context.scheduler);
-        let mut command = vec![path(&context.program)?];
+        let text = |path: &Path| to_representable_text(path.as_os_str(), context.scheduler);
+        let mut command = vec![text(&context.program)?];
         // A Windows task cannot set variables, so its command names the homes.
         let environment = if context.scheduler == Scheduler::Windows {
-            let homes = [path(&context.codex_home)?, path(&context.manager_home)?];
+            let homes = [text(&context.codex_home)?, text(&context.manager_home)?];
             for (flag, home) in ["--codex-home", "--manager-home"].into_iter().zip(homes) {
                 command.extend([flag.into(), home]);
             }
             Vec::new()
         } else {
-            environment(&options, context)?
+            list_variables(&options, context)?
         };
         if let Some(bin) = &context.codex_bin {
-            command.extend(["--codex-bin".into(), path(bin)?]);
+            command.extend(["--codex-bin".into(), text(bin)?]);
         }
-        command.extend(arguments(&options, context.scheduler)?);
+        command.extend(command_words(&options, context.scheduler)?);
         Ok(Self {
             options,
             command,
@@ -130,43 +130,43 @@ impl JobDefinition {
         })
     }
 
-    /// Returns the marker line without a `--`, which would end an XML comment.
-    pub(super) fn marker(&self) -> String {
+    /// Returns the marker line with the options, without a `--`, which would end an XML comment.
+    pub(super) fn format_marker_line(&self) -> String {
         let options = serde_json::to_string(&self.options).unwrap_or_default();
         format!("{MARKER}{}", options.replace("--", "-\\u002d"))
     }
 }
 
-fn environment(
+fn list_variables(
     options: &JobOptions,
     context: &JobContext<'_>,
 ) -> Result<Vec<(String, String)>, ScheduleError> {
-    let path = |path: &Path| representable_text(path.as_os_str(), context.scheduler);
+    let text = |path: &Path| to_representable_text(path.as_os_str(), context.scheduler);
     let mut variables = vec![
-        ("CODEX_HOME".into(), path(&context.codex_home)?),
-        ("CODEX_MANAGER_HOME".into(), path(&context.manager_home)?),
+        ("CODEX_HOME".into(), text(&context.codex_home)?),
+        ("CODEX_MANAGER_HOME".into(), text(&context.manager_home)?),
     ];
     // Codex reads this variable if its config.toml names no folder for databases. Without the variable, a job would
     // back up other databases than those in use.
     if let Some(folder) = context.env.get("CODEX_SQLITE_HOME") {
         let folder = context.env.absolute(Path::new(folder));
-        variables.push(("CODEX_SQLITE_HOME".into(), path(&folder)?));
+        variables.push(("CODEX_SQLITE_HOME".into(), text(&folder)?));
     }
     if let Some(folders) = &options.search_path {
         variables.push((
             "PATH".into(),
-            representable_text(folders.as_ref(), context.scheduler)?,
+            to_representable_text(folders.as_ref(), context.scheduler)?,
         ));
     }
     if let Some(zone) = context.env.get("TZ") {
         // Schedulers start jobs without TZ, and names of archives contain local times.
-        variables.push(("TZ".into(), representable_text(zone, context.scheduler)?));
+        variables.push(("TZ".into(), to_representable_text(zone, context.scheduler)?));
     }
     Ok(variables)
 }
 
 /// Returns the subcommand that a job runs, with its flags.
-fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, ScheduleError> {
+fn command_words(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, ScheduleError> {
     let mut words: Vec<String> = Vec::new();
     match options.job {
         JobKind::Sync => {
@@ -174,7 +174,7 @@ fn arguments(options: &JobOptions, scheduler: Scheduler) -> Result<Vec<String>, 
             if let Some(config) = &options.config {
                 words.extend([
                     "--config".into(),
-                    representable_text(config.as_os_str(), scheduler)?,
+                    to_representable_text(config.as_os_str(), scheduler)?,
                 ]);
             }
             let mode = if options.apply {
@@ -226,14 +226,14 @@ pub fn search_path(
         return Ok(None);
     }
     match std::env::join_paths(env.program_folders()) {
-        Ok(folders) => representable_text(&folders, scheduler).map(Some),
+        Ok(folders) => to_representable_text(&folders, scheduler).map(Some),
         // Does not happen: the folders come from splitting.
         Err(_) => Ok(None),
     }
 }
 
 /// Converts `text` to UTF-8, and checks that the scheduler's format can represent it.
-fn representable_text(
+fn to_representable_text(
     text: &std::ffi::OsStr,
     scheduler: Scheduler,
 ) -> Result<String, ScheduleError> {
@@ -249,15 +249,15 @@ fn representable_text(
         return Err(unwritable("it has a control character"));
     }
     // The Task Scheduler expands `%NAME%` and `$(NAME)`, and there is no way to escape them.
-    let is_expanded = plain.matches('%').count() > 1 || plain.contains("$(");
-    if scheduler == Scheduler::Windows && is_expanded {
+    let would_be_expanded = plain.matches('%').count() > 1 || plain.contains("$(");
+    if scheduler == Scheduler::Windows && would_be_expanded {
         return Err(unwritable("Windows would expand it as a variable"));
     }
     Ok(plain.to_owned())
 }
 
 /// Parses the options in the marker line of `text`. Returns `None` if there is no valid marker line.
-pub(super) fn parse_marker(text: &str) -> Option<JobOptions> {
+pub(super) fn parse_marker_line(text: &str) -> Option<JobOptions> {
     let (_, after_marker) = text.split_once(MARKER)?;
     let line = after_marker.lines().next()?;
     // The end of the XML comment may follow in the same line.

@@ -3,7 +3,7 @@
 use super::error::ScheduleError;
 use super::job::{JobContext, JobDefinition, JobKind, Trigger};
 use super::scheduler::SchedulerCommand;
-use super::xml::escape;
+use super::xml::escape_xml;
 use crate::logging;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -17,13 +17,16 @@ fn job_label(job: JobKind) -> String {
     format!("codex-manager.{}", job.name())
 }
 
-pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
+pub(super) fn plist_paths(
+    job: JobKind,
+    context: &JobContext<'_>,
+) -> Result<Vec<PathBuf>, ScheduleError> {
     let home = context.env.home_dir.as_ref().ok_or(ScheduleError::NoHome)?;
     let name = format!("{}.plist", job_label(job));
     Ok(vec![home.join("Library/LaunchAgents").join(name)])
 }
 
-pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> String {
+pub(super) fn render_plist(definition: &JobDefinition, context: &JobContext<'_>) -> String {
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \
@@ -32,17 +35,17 @@ pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> St
          <!-- Changes are lost when the job is installed again. -->\n\
          <plist version=\"1.0\">\n\
          <dict>\n",
-        definition.marker()
+        definition.format_marker_line()
     );
     let job = definition.options.job;
-    push_pair(&mut text, 1, "Label", &job_label(job));
+    push_entry(&mut text, 1, "Label", &job_label(job));
     text.push_str("\t<key>ProgramArguments</key>\n\t<array>\n");
     for word in &definition.command {
-        let _ = writeln!(text, "\t\t<string>{}</string>", escape(word));
+        let _ = writeln!(text, "\t\t<string>{}</string>", escape_xml(word));
     }
     text.push_str("\t</array>\n\t<key>EnvironmentVariables</key>\n\t<dict>\n");
     for (variable, value) in &definition.environment {
-        push_pair(&mut text, 2, variable, value);
+        push_entry(&mut text, 2, variable, value);
     }
     text.push_str("\t</dict>\n");
     match definition.options.when {
@@ -67,7 +70,8 @@ pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> St
         .manager_home
         .join(logging::FOLDER)
         .join(format!("schedule-{}.err", job.name()));
-    push_pair(&mut text, 1, "StandardErrorPath", &errors.to_string_lossy());
+    push_entry(&mut text, 1, "StandardErrorPath", &errors.to_string_lossy());
+    // A property list has decimal integers only: 63 is the mask 077.
     text.push_str(
         "\t<key>ProcessType</key>\n\t<string>Background</string>\n\
          \t<key>Umask</key>\n\t<integer>63</integer>\n\
@@ -76,13 +80,13 @@ pub(super) fn render(definition: &JobDefinition, context: &JobContext<'_>) -> St
     text
 }
 
-fn push_pair(text: &mut String, depth: usize, key: &str, value: &str) {
+fn push_entry(text: &mut String, depth: usize, key: &str, value: &str) {
     let tabs = "\t".repeat(depth);
     let _ = write!(
         text,
         "{tabs}<key>{}</key>\n{tabs}<string>{}</string>\n",
-        escape(key),
-        escape(value)
+        escape_xml(key),
+        escape_xml(value)
     );
 }
 
@@ -93,7 +97,7 @@ pub(super) fn enable_commands(
     // launchd keeps the definition that it has loaded, and refuses a second one with the same label.
     let mut commands = disable_commands(job, context);
     let domain = format!("gui/{}", context.user_id);
-    for path in paths(job, context)? {
+    for path in plist_paths(job, context)? {
         let path = path.to_string_lossy();
         commands.push(SchedulerCommand {
             busy_codes: STILL_ENDING,

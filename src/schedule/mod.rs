@@ -16,7 +16,7 @@ mod xml;
 
 pub(crate) use error::ScheduleError;
 pub use format::render;
-pub(crate) use format::{disable_commands, enable_commands, paths};
+pub(crate) use format::{disable_commands, enable_commands, file_paths};
 pub(crate) use installation::{FileAction, InstalledJob, PlannedJobFile, plan_remove};
 pub use installation::{apply, find, plan_install};
 pub use job::{JobContext, JobDefinition, JobKind, JobOptions, Trigger, search_path};

@@ -8,12 +8,12 @@ use super::scheduler::SchedulerCommand;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-fn unit_name(job: JobKind, kind: &str) -> String {
-    format!("codex-manager-{}.{kind}", job.name())
+fn unit_name(job: JobKind, extension: &str) -> String {
+    format!("codex-manager-{}.{extension}", job.name())
 }
 
 fn unit_folder(context: &JobContext<'_>) -> Result<PathBuf, ScheduleError> {
-    let config = match context.env.get("XDG_CONFIG_HOME") {
+    let config_folder = match context.env.get("XDG_CONFIG_HOME") {
         Some(folder) if Path::new(folder).is_absolute() => PathBuf::from(folder),
         _ => context
             .env
@@ -22,10 +22,13 @@ fn unit_folder(context: &JobContext<'_>) -> Result<PathBuf, ScheduleError> {
             .ok_or(ScheduleError::NoHome)?
             .join(".config"),
     };
-    Ok(config.join("systemd/user"))
+    Ok(config_folder.join("systemd/user"))
 }
 
-pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
+pub(super) fn unit_paths(
+    job: JobKind,
+    context: &JobContext<'_>,
+) -> Result<Vec<PathBuf>, ScheduleError> {
     let folder = unit_folder(context)?;
     Ok(["service", "timer"]
         .map(|kind| folder.join(unit_name(job, kind)))
@@ -40,9 +43,9 @@ pub(super) fn is_enabled(job: JobKind, context: &JobContext<'_>) -> Result<bool,
     Ok(link.symlink_metadata().is_ok())
 }
 
-pub(super) fn render(definition: &JobDefinition) -> Vec<String> {
+pub(super) fn render_units(definition: &JobDefinition) -> Vec<String> {
     let name = definition.options.job.name();
-    let marker = definition.marker();
+    let marker = definition.format_marker_line();
     let mut service = format!(
         "# {marker}\n\
          # Changes are lost when the job is installed again.\n\
@@ -58,7 +61,7 @@ pub(super) fn render(definition: &JobDefinition) -> Vec<String> {
         let _ = writeln!(
             service,
             "Environment={}",
-            quote(&format!("{variable}={value}"))
+            quote_word(&format!("{variable}={value}"))
         );
     }
     let _ = writeln!(
@@ -96,14 +99,14 @@ fn format_exec_start(command: &[String]) -> String {
     // systemd rejects a program path with one of these characters, even escaped, so a shell runs it.
     if program.contains(['"', '\'', '\\']) {
         words.extend([
-            quote("/bin/sh"),
-            quote("-c"),
+            quote_word("/bin/sh"),
+            quote_word("-c"),
             quote_argument("exec \"$0\" \"$@\""),
         ]);
         words.push(quote_argument(program));
     } else {
         // systemd does not expand `$` in the program path.
-        words.push(quote(program));
+        words.push(quote_word(program));
     }
     words.extend(arguments.iter().map(|word| quote_argument(word)));
     words.join(" ")
@@ -111,11 +114,11 @@ fn format_exec_start(command: &[String]) -> String {
 
 /// Quotes an argument of `ExecStart=`, and escapes `$`, with which systemd would expand a variable.
 fn quote_argument(text: &str) -> String {
-    quote(text).replace('$', "$$")
+    quote_word(text).replace('$', "$$")
 }
 
 /// Puts a word into double quotes, and escapes `%`, with which a systemd specifier would begin.
-fn quote(text: &str) -> String {
+fn quote_word(text: &str) -> String {
     let escaped = text
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
@@ -145,7 +148,7 @@ pub(super) fn disable_commands(job: JobKind) -> Vec<SchedulerCommand> {
 }
 
 /// Returns the command that prints the next run of the timer as JSON.
-pub(crate) fn next_run_query(job: JobKind) -> Vec<String> {
+pub(crate) fn next_run_command(job: JobKind) -> Vec<String> {
     let timer = unit_name(job, "timer");
     let words = [
         "systemctl",
@@ -158,7 +161,7 @@ pub(crate) fn next_run_query(job: JobKind) -> Vec<String> {
     words.map(str::to_owned).into()
 }
 
-/// Parses the output of the [`next_run_query`] command. Returns the next run in microseconds since 1970, or `None` if
+/// Parses the output of the [`next_run_command`] command. Returns the next run in microseconds since 1970, or `None` if
 /// the timer is not enabled or the output is invalid.
 pub fn parse_next_run(answer: &[u8]) -> Option<i64> {
     let timers: serde_json::Value = serde_json::from_slice(answer).ok()?;

@@ -2,24 +2,24 @@
 
 use super::job::{JobContext, JobDefinition, JobKind, Trigger};
 use super::scheduler::SchedulerCommand;
-use super::xml::escape;
+use super::xml::escape_xml;
 use std::path::PathBuf;
 
 fn task_name(job: JobKind) -> String {
     format!("codex-manager-{}", job.name())
 }
 
-pub(super) fn paths(job: JobKind, context: &JobContext<'_>) -> Vec<PathBuf> {
+pub(super) fn task_file_paths(job: JobKind, context: &JobContext<'_>) -> Vec<PathBuf> {
     let name = format!("{}.xml", task_name(job));
     vec![context.manager_home.join("schedule").join(name)]
 }
 
-pub(super) fn render(definition: &JobDefinition) -> String {
+pub(super) fn render_task(definition: &JobDefinition) -> String {
     let (program, arguments) = definition
         .command
         .split_first()
         .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
-    let arguments: Vec<_> = arguments.iter().map(|word| quote(word)).collect();
+    let arguments: Vec<_> = arguments.iter().map(|word| quote_argument(word)).collect();
     let trigger = render_trigger(definition.options.when);
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-16\"?>\n\
@@ -52,15 +52,15 @@ pub(super) fn render(definition: &JobDefinition) -> String {
          \x20   </Exec>\n\
          \x20 </Actions>\n\
          </Task>\n",
-        marker = definition.marker(),
+        marker = definition.format_marker_line(),
         name = definition.options.job.name(),
-        program = escape(program),
-        arguments = escape(&arguments.join(" ")),
+        program = escape_xml(program),
+        arguments = escape_xml(&arguments.join(" ")),
     )
 }
 
 fn render_trigger(when: Trigger) -> String {
-    // Any start in the past will do. The Task Scheduler counts the intervals from it.
+    // The Task Scheduler counts intervals from the start, which may be any time in the past.
     match when {
         Trigger::Every(secs) => format!(
             "    <TimeTrigger>\n\
@@ -84,35 +84,35 @@ fn render_trigger(when: Trigger) -> String {
 }
 
 /// Quotes an argument by the rules with which Windows programs split their command line.
-fn quote(word: &str) -> String {
+fn quote_argument(word: &str) -> String {
     if !word.is_empty() && !word.contains([' ', '\t', '"']) {
         return word.to_owned();
     }
-    let mut text = String::from("\"");
+    let mut quoted = String::from("\"");
     let mut backslashes = 0;
     for c in word.chars() {
         match c {
             '\\' => backslashes += 1,
             '"' => {
                 // Windows halves the backslashes before a quote, and the quote itself needs one.
-                text.push_str(&"\\".repeat(backslashes * 2 + 1));
-                text.push('"');
+                quoted.push_str(&"\\".repeat(backslashes * 2 + 1));
+                quoted.push('"');
                 backslashes = 0;
             }
             _ => {
-                text.push_str(&"\\".repeat(backslashes));
-                text.push(c);
+                quoted.push_str(&"\\".repeat(backslashes));
+                quoted.push(c);
                 backslashes = 0;
             }
         }
     }
-    text.push_str(&"\\".repeat(backslashes * 2));
-    text.push('"');
-    text
+    quoted.push_str(&"\\".repeat(backslashes * 2));
+    quoted.push('"');
+    quoted
 }
 
 /// Encodes `text` in UTF-16 (little endian) with a byte order mark and CRLF.
-pub(super) fn encode(text: &str) -> Vec<u8> {
+pub(super) fn encode_utf16(text: &str) -> Vec<u8> {
     std::iter::once(0xfeff)
         .chain(text.replace('\n', "\r\n").encode_utf16())
         .flat_map(u16::to_le_bytes)
@@ -120,7 +120,7 @@ pub(super) fn encode(text: &str) -> Vec<u8> {
 }
 
 /// Decodes UTF-16 (little endian) with a byte order mark, and keeps CRLF. Returns `None` for any other encoding.
-pub(super) fn decode(bytes: &[u8]) -> Option<String> {
+pub(super) fn decode_utf16(bytes: &[u8]) -> Option<String> {
     let bytes = bytes.strip_prefix(&[0xff, 0xfe])?;
     let units: Vec<u16> = bytes
         .chunks_exact(2)
@@ -131,7 +131,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<String> {
 
 pub(super) fn enable_commands(job: JobKind, context: &JobContext<'_>) -> Vec<SchedulerCommand> {
     let task = task_name(job);
-    paths(job, context)
+    task_file_paths(job, context)
         .iter()
         .map(|path| {
             let path = path.to_string_lossy();

@@ -10,7 +10,7 @@ use crate::io::clock::Timestamp;
 use crate::io::shell::quote_if_needed;
 use crate::launch::record::{LaunchRecord, LaunchState};
 use crate::ui::{Cell, Column, Style, Table, object};
-use crate::views::account::{first_login, local_rfc3339, printable, relative_time, short_id};
+use crate::views::account::{local_rfc3339, printable, relative_time, short_id, suggest_login};
 use crate::views::conversation_usage::settle_launches;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -195,7 +195,7 @@ fn show(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context:
     if launches.is_empty() {
         let profiles = context.profiles().list();
         let next_step = if profiles.is_ok_and(|profiles| profiles.is_empty()) {
-            first_login(context)
+            suggest_login(context)
         } else {
             "start one: codex-manager launch PROFILE".into()
         };

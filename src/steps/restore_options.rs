@@ -29,7 +29,7 @@ use crate::steps::replaced_messages::{
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
 use crate::views::account::{warn_all, warn_not_recorded};
-use crate::views::restore_report::{describe_replaced, removed_names, show_plan, show_report};
+use crate::views::restore_report::{describe_replaced, list_removed_names, show_plan, show_report};
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -309,7 +309,7 @@ fn confirm_replacement(
     }
     let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
     let replaced = describe_replaced(plan, &unchanged);
-    let removed = removed_names(&plan.removed).len();
+    let removed = list_removed_names(&plan.removed).len();
     let more = |verb, count| match count {
         0 => String::new(),
         count => format!(", {verb} {count}"),

@@ -1,7 +1,7 @@
 //! Detects programs that use the Codex home and ends them before a sync, as `[process_detection]` and the
 //! flags allow.
 
-use crate::choices::sync_config::sync_command_line;
+use crate::choices::sync_config::format_sync_command;
 use crate::codex::process;
 use crate::context::Context;
 use crate::doctor::Check;
@@ -75,7 +75,7 @@ pub(crate) fn check(
             Check::warn(ID, UNKNOWN)
         };
     }
-    let command = sync_command_line(context, path, "run --apply");
+    let command = format_sync_command(context, path, "run --apply");
     match plan_shutdown(context, config, args) {
         None | Some(ShutdownPlan::Nothing) => Check::ok(ID, "the Codex home is not in use"),
         Some(ShutdownPlan::Refuse(refusal)) => {

@@ -25,7 +25,7 @@ pub(crate) fn account_json<'a>(
     context: &Context,
 ) -> JsonObject<impl JsonFields + use<'a>> {
     let entry = &account.entry;
-    let (source, observed_at) = source_of(entry, verdict);
+    let (source, observed_at) = find_figures_source(entry, verdict);
     let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
     object()
         .with("email", entry.identity.email.as_str())
@@ -44,7 +44,7 @@ pub(crate) fn account_json<'a>(
 
 /// Returns the source and the time of the figures that decide the state of an account: those of the hold if the user
 /// holds the account back, else those of the last observation.
-pub(crate) fn source_of(
+pub(crate) fn find_figures_source(
     entry: &AccountEntry,
     verdict: &Verdict,
 ) -> (Option<QuotaSource>, Option<Timestamp>) {
@@ -116,6 +116,7 @@ pub(crate) fn labels_by_workspace(context: &Context) -> HashMap<String, String> 
     for account in &accounts {
         if let Some(id) = &account.entry.identity.account_id {
             let name = names.entry(id.clone());
+            // The id does not identify an account if several accounts share it.
             name.and_modify(|name| *name = None)
                 .or_insert_with(|| Some(label(account)));
         }
@@ -158,7 +159,7 @@ pub(crate) fn unique_short_id<'i, 'a>(
     }
 }
 
-pub(crate) fn style_of(state: AccountState) -> Style {
+pub(crate) fn state_style(state: AccountState) -> Style {
     match state {
         AccountState::Ready => Style::Good,
         AccountState::Unknown => Style::Plain,
@@ -213,12 +214,12 @@ pub(crate) fn suggest_first_archive(context: &Context) -> String {
     if context.codex_home().is_dir() {
         "create one with: codex-manager backup".into()
     } else {
-        first_login(context)
+        suggest_login(context)
     }
 }
 
 /// Returns the advice for a first profile on this machine; see [`remedies::first_login_advice`].
-pub(crate) fn first_login(context: &Context) -> String {
+pub(crate) fn suggest_login(context: &Context) -> String {
     let program = context.settings.codex_bin.as_deref();
     remedies::first_login_advice(context.codex_home(), program, &context.env)
 }
@@ -246,7 +247,7 @@ pub(crate) fn warn_not_recorded(
     ui: &Ui,
     failures: impl IntoIterator<Item: Into<CommandError>>,
 ) -> bool {
-    let messages = failures.into_iter().map(|e| e.into().to_one_line());
+    let messages = failures.into_iter().map(|error| error.into().to_one_line());
     let mut messages: Vec<String> = messages.collect();
     // Two records in one file fail with the same message.
     messages.dedup();

@@ -8,11 +8,11 @@ use crate::quota::account::Account;
 use crate::quota::state::Verdict;
 use crate::ui::{Style, object};
 use crate::views::account::{
-    account_json, first_login, label, local_rfc3339, printable, quota_json,
-    read_accounts_and_profiles, with_verdict,
+    account_json, label, local_rfc3339, printable, quota_json, read_accounts_and_profiles,
+    suggest_login, with_verdict,
 };
 use crate::views::conversation_usage::{LaunchedUsages, format_usage, usage_json};
-use crate::views::week_pace::exhaustion_hint;
+use crate::views::week_pace::format_exhaustion_hint;
 use crate::views::{account_table, timeline};
 use serde::Serialize;
 
@@ -68,7 +68,7 @@ impl AccountList {
                 |(a, _): &&(Account, Verdict)| a.entry.profile.as_ref() == Some(&profile.name);
             let (account, verdict) = self.rows.iter().find(is_of_profile)?;
             let entry = &account.entry;
-            let usage = self.usages.newest_usage(entry);
+            let usage = self.usages.find_newest_usage(entry);
             let json = object()
                 .with("name", &profile.name)
                 .with("email", entry.identity.email.as_str())
@@ -83,8 +83,8 @@ impl AccountList {
         let profiles: Vec<_> = rows.collect();
         context.ui.list_document(command, "profiles", &profiles);
         if self.profiles.is_empty() && !self.rows.is_empty() {
-            let next = first_login(context);
-            context.note(format_args!("there are no profiles yet; {next}"));
+            let advice = suggest_login(context);
+            context.note(format_args!("there are no profiles yet; {advice}"));
         }
     }
 
@@ -98,7 +98,7 @@ impl AccountList {
     /// Prints the JSON document of `accounts`. Its keys are an interface.
     pub(crate) fn print_json(&self, context: &Context) {
         let rows = self.rows.iter().map(|(account, verdict)| {
-            let usage = self.usages.newest_usage(&account.entry);
+            let usage = self.usages.find_newest_usage(&account.entry);
             account_json(account, verdict, context)
                 .with("plan", &account.entry.plan)
                 .with("current", account.current)
@@ -114,7 +114,8 @@ impl AccountList {
 
     /// Prints the list as a table; see [`Self::show`].
     pub(crate) fn show_table(&self, context: &Context) -> Outcome {
-        self.show(false, context)
+        let as_timeline = false;
+        self.show(as_timeline, context)
     }
 
     /// Prints the timeline, or the table and the forecast of the live account. Then prints the usage of launched
@@ -122,16 +123,16 @@ impl AccountList {
     pub(crate) fn show(&self, as_timeline: bool, context: &Context) -> Outcome {
         let ui = &context.ui;
         if self.rows.is_empty() {
-            let next = first_login(context);
-            ui.note(format_args!("no account is known yet; {next}"));
+            let advice = suggest_login(context);
+            ui.note(format_args!("no account is known yet; {advice}"));
         } else if as_timeline {
-            timeline::draw(&self.rows, context);
+            timeline::draw_timeline(&self.rows, context);
         } else {
             account_table::print_accounts(&self.rows, context);
             self.show_live_forecast(context);
         }
         for (account, _) in &self.rows {
-            let usage = self.usages.newest_usage(&account.entry);
+            let usage = self.usages.find_newest_usage(&account.entry);
             if let Some(sentence) = usage.and_then(|usage| format_usage(&usage, context)) {
                 let line = format_args!("{}: {sentence}", label(account));
                 ui.prose(ui.paint(Style::Dim, line));
@@ -149,7 +150,7 @@ impl AccountList {
     fn show_live_forecast(&self, context: &Context) {
         let live = self.rows.iter().find(|(account, _)| account.current);
         if let Some((account, verdict)) = live
-            && let Some(hint) = exhaustion_hint(account, verdict, context)
+            && let Some(hint) = format_exhaustion_hint(account, verdict, context)
         {
             context.note(format_args!("{}: {hint}", label(account)));
         }

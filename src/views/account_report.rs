@@ -20,9 +20,9 @@ pub(crate) struct AccountReport<'a> {
 impl AccountReport<'_> {
     pub(crate) fn show(&self, context: &Context) {
         let (ui, zone, now) = (&context.ui, context.zone(), context.now());
-        ui.prose(self.title(context));
-        let is_api_key = |who: &Identity| who.kind.is_billed_by_use();
-        let Some(quota) = self.observation else {
+        ui.prose(self.format_title(context));
+        let is_api_key = |identity: &Identity| identity.kind.is_billed_by_use();
+        let Some(observation) = self.observation else {
             ui.line(if self.identity.is_some_and(is_api_key) {
                 "an API key is billed by use and has no quota windows"
             } else {
@@ -30,20 +30,20 @@ impl AccountReport<'_> {
             });
             return;
         };
-        for line in windows::format_window_lines(ui, quota, zone, &now) {
+        for line in windows::format_window_lines(ui, observation, zone, &now) {
             ui.prose(line);
         }
-        if quota.windows.is_empty() && quota.spend_cap.is_none() {
+        if observation.windows.is_empty() && observation.spend_cap.is_none() {
             ui.line("the server reports no quota windows");
         }
         if let Some(at) = self.next_available_at {
             ui.prose(format_args!("available again {}", full_time(&at, context)));
         }
-        ui.prose(ui.paint(Style::Dim, windows::format_origin(quota, zone, &now)));
+        ui.prose(ui.paint(Style::Dim, windows::format_origin(observation, zone, &now)));
     }
 
     /// Returns "work (me@x.com, plus, acct-1)": the profile, else the email, and the other facts.
-    fn title(&self, context: &Context) -> String {
+    fn format_title(&self, context: &Context) -> String {
         let Some(who) = self.identity else {
             return "the live account is unknown".into();
         };

@@ -7,7 +7,7 @@ use crate::io::clock::Timestamp;
 use crate::quota::account::{Account, AccountEntry, LoginState};
 use crate::quota::state::{self, AccountState, Cause, Verdict};
 use crate::ui::{Cell, Column, Style, Table, time, windows};
-use crate::views::account::{absolute_time, local_rfc3339, printable, relative_time, style_of};
+use crate::views::account::{absolute_time, local_rfc3339, printable, relative_time, state_style};
 
 /// The length of Codex's short window in minutes.
 const SHORT_WINDOW_MINUTES: u32 = 300;
@@ -69,14 +69,14 @@ fn build_row(
     } else {
         Style::Plain
     };
-    let [next, at] = next_cells(entry, verdict, context);
-    let figures_at = entry.observation.as_ref().map(|quota| &quota.observed_at);
+    let [next, at] = next_change_cells(entry, verdict, context);
+    let observed_at = entry.observation.as_ref().map(|quota| &quota.observed_at);
     [
         mark_cell(account),
         Cell::new(name_style, entry.profile.clone().unwrap_or_default()),
-        Cell::new(name_style, names.name_beside_profile(entry)).value(printable(email)),
+        Cell::new(name_style, names.format_name_beside_profile(entry)).value(printable(email)),
         Cell::plain(entry.plan.clone().unwrap_or_default()),
-        Cell::new(style_of(verdict.state), state_text(verdict)).value(verdict.state.name()),
+        Cell::new(state_style(verdict.state), format_state(verdict)).value(verdict.state.name()),
         weekly_cell(entry, context),
         next,
         at,
@@ -84,7 +84,7 @@ fn build_row(
         Cell::plain(format_note(entry, verdict, context)),
         login_cell(account),
         seen_cell(entry, context)
-            .value(figures_at.map_or(String::new(), |at| local_rfc3339(at, context))),
+            .value(observed_at.map_or(String::new(), |at| local_rfc3339(at, context))),
         time_cell(entry.last_used_at.as_ref(), context),
         Cell::plain(entry.identity.account_id.clone().unwrap_or_default()),
         Cell::plain(account.current.to_string()),
@@ -102,7 +102,7 @@ fn mark_cell(account: &Account) -> Cell {
 }
 
 /// Returns the state as one word. A cooldown includes the name of its window, unless it is the weekly one.
-fn state_text(verdict: &Verdict) -> String {
+fn format_state(verdict: &Verdict) -> String {
     let state = verdict.state.name();
     match &verdict.cause {
         Some(Cause::Held) => "held back".into(),
@@ -122,19 +122,19 @@ fn weekly_cell(entry: &AccountEntry, context: &Context) -> Cell {
 fn short_window_cell(entry: &AccountEntry, context: &Context) -> Cell {
     let is_short =
         |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(SHORT_WINDOW_MINUTES);
-    let quota = entry.observation.as_ref();
-    let Some(window) = quota.and_then(|quota| quota.windows.iter().find(is_short)) else {
+    let observation = entry.observation.as_ref();
+    let Some(window) = observation.and_then(|o| o.windows.iter().find(is_short)) else {
         return Cell::plain("");
     };
-    let left = state::percent_left(window, &context.now());
-    let style = windows::style_of(left);
-    Cell::new(style, format!("{left:.0} %")).value(format_args!("{left:.0}"))
+    let percent_left = state::percent_left(window, &context.now());
+    let style = windows::style_of(percent_left);
+    Cell::new(style, format!("{percent_left:.0} %")).value(format_args!("{percent_left:.0}"))
 }
 
-/// Returns the time until [`next_change`], and its date. The first cell is `unknown` for a cooldown without a known
-/// end.
-fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Cell; 2] {
-    match next_change(entry, verdict, context) {
+/// Returns the time until [`find_next_change`], and its date. The first cell is `unknown` for a cooldown without a
+/// known end.
+fn next_change_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Cell; 2] {
+    match find_next_change(entry, verdict, context) {
         Some(at) => [
             Cell::plain(time::format_duration(at.to_utc() - context.now()))
                 .value(local_rfc3339(&at, context)),
@@ -149,7 +149,7 @@ fn next_cells(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> [Ce
 
 /// Returns the end of the cooldown. For an account that is not in cooldown, returns the next weekly reset, else the
 /// next reset of another window.
-pub(crate) fn next_change(
+pub(crate) fn find_next_change(
     entry: &AccountEntry,
     verdict: &Verdict,
     context: &Context,
@@ -188,11 +188,11 @@ fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> St
         notes.push("window has reset".into());
     }
     notes.extend(windows::format_resets(quota, context.zone(), &now));
-    let others = quota.windows.iter().filter(|w| {
+    let other_windows = quota.windows.iter().filter(|w| {
         let is_shown = w.is_weekly() || w.minutes == Some(SHORT_WINDOW_MINUTES);
         w.limit_id != CODEX_LIMIT || !is_shown
     });
-    notes.extend(others.map(|window| {
+    notes.extend(other_windows.map(|window| {
         let left = state::percent_left(window, &now);
         format!("{} {left:.0} %", windows::label(window))
     }));
@@ -203,7 +203,7 @@ fn format_note(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> St
 fn login_cell(account: &Account) -> Cell {
     let text = match account.login {
         LoginState::Ok | LoginState::Unknown => "",
-        missing => missing.name(),
+        defect => defect.name(),
     };
     Cell::new(Style::Warn, text).value(account.login.name())
 }
@@ -234,16 +234,16 @@ impl AccountNames {
     }
 
     /// Returns the name of an account in a list with a separate column of profiles.
-    pub(crate) fn name_beside_profile(&self, entry: &AccountEntry) -> String {
+    pub(crate) fn format_name_beside_profile(&self, entry: &AccountEntry) -> String {
         let email = printable(entry.identity.email.as_str());
         match &entry.profile {
             Some(_) => email,
-            None => self.name(&entry.identity),
+            None => self.format_name(&entry.identity),
         }
     }
 
     /// Returns the name of an account in a list without a column of profiles: its profile with the email, or the email.
-    pub(crate) fn name(&self, identity: &Identity) -> String {
+    pub(crate) fn format_name(&self, identity: &Identity) -> String {
         let email = printable(identity.email.as_str());
         let entry = self.0.iter().find(|e| e.identity.is_same(identity));
         if let Some(profile) = entry.and_then(|entry| entry.profile.as_deref()) {
@@ -256,7 +256,7 @@ impl AccountNames {
             return email;
         }
         let id = identity.account_id.as_deref().unwrap_or("no workspace");
-        let short: String = id.chars().take(ID_CHARS).collect();
-        format!("{email} ({})", printable(&short))
+        let short_id: String = id.chars().take(ID_CHARS).collect();
+        format!("{email} ({})", printable(&short_id))
     }
 }

@@ -14,36 +14,36 @@ const NARROW_COLUMN: usize = 6;
 
 /// Prints a finding: message, consequence, fix. A command is on a separate line and is never wrapped, so that it can be
 /// copied.
-pub(crate) fn show(ui: &Ui, check: &Check) {
-    let (style, word) = match check.status {
+pub(crate) fn print_check(ui: &Ui, check: &Check) {
+    let (style, status_word) = match check.status {
         Status::Ok => (Style::Good, "ok  "),
         Status::Warn => (Style::Warn, "warn"),
         Status::Fail => (Style::Bad, "fail"),
     };
-    let word = ui.paint(style, word);
+    let status_word = ui.paint(style, status_word);
     let message = printable(&check.message);
     let column = if ui.width() < MIN_WIDTH {
-        ui.line(format_args!("{word}  {}", check.id));
+        ui.line(format_args!("{status_word}  {}", check.id));
         ui.line(ui.wrapped(NARROW_COLUMN, format_args!("      {message}")));
         NARROW_COLUMN
     } else {
-        let line = format!("{word}  {:18} {message}", check.id);
+        let line = format!("{status_word}  {:18} {message}", check.id);
         ui.line(ui.wrapped(MESSAGE_COLUMN, line));
         MESSAGE_COLUMN
     };
-    let blank = " ".repeat(column);
+    let indent = " ".repeat(column);
     if let Some(why) = check.why {
-        ui.line(ui.wrapped(column, format_args!("{blank}{why}")));
+        ui.line(ui.wrapped(column, format_args!("{indent}{why}")));
     }
     let fix = match &check.fix {
         None => return,
         Some(Remedy::Advice(words)) => printable(words),
         Some(Remedy::Command(command)) => {
-            ui.line(ui.paint(Style::Dim, format_args!("{blank}→ fix it with:")));
+            ui.line(ui.paint(Style::Dim, format_args!("{indent}→ fix it with:")));
             ui.line(ui.indent_command(column + 2, &printable(command)));
             return;
         }
     };
-    let fix = ui.wrap_commands_apart(column + 2, format_args!("{blank}→ {fix}"));
+    let fix = ui.wrap_commands_apart(column + 2, format_args!("{indent}→ {fix}"));
     ui.line(ui.paint(Style::Dim, fix));
 }

@@ -1,4 +1,4 @@
-//! The parts of other conversations with which a fork begins. Codex keeps a fork's own turns only (0.169).
+//! The parts of other conversations with which a fork begins. Codex 0.169 keeps a fork's own turns only.
 
 use crate::conversations::named_conversation::NamedConversation;
 use crate::conversations::part_mark::PartMark;
@@ -24,7 +24,7 @@ pub(crate) enum TranscriptPiece<'a> {
 }
 
 impl ConversationParts {
-    pub(crate) fn find(session: &NamedConversation) -> Self {
+    pub(crate) fn read_chain(session: &NamedConversation) -> Self {
         let chain = ThreadChain::read(&session.home, &session.id, &session.rollout);
         Self {
             list: chain.parts,
@@ -33,14 +33,14 @@ impl ConversationParts {
     }
 
     /// Leaves out the parts of other conversations.
-    pub(crate) fn without_bases(mut self) -> Self {
+    pub(crate) fn without_other_conversations(mut self) -> Self {
         self.list.drain(..self.list.len() - 1);
         self.missing_parent = None;
         self
     }
 
     /// Reads the metadata of the first rollout of the conversation itself. `None` if it cannot be read.
-    pub(crate) fn read_head(&self) -> Option<SessionMeta> {
+    pub(crate) fn read_own_head(&self) -> Option<SessionMeta> {
         let first = self.list.last()?.slices.first()?;
         rollout::read_head(&first.path).ok().flatten()
     }
@@ -48,13 +48,14 @@ impl ConversationParts {
     /// Returns the id of the conversation that this one continues, or the id of the missing rollout with its earlier
     /// turns.
     pub(crate) fn continued_id(&self) -> Option<String> {
+        // The last part is the conversation itself.
         let parent = self.list.iter().rev().nth(1);
         let parent = parent.map(|part| printable(&part.id));
         parent.or_else(|| self.missing_parent.clone())
     }
 
-    /// Reads the conversation. Calls `each` with the marks and the entries in order, until `each` returns false.
-    /// `redact` is applied to the texts of the entries.
+    /// Reads the conversation. Calls `each` with the headings and the entries in order, until `each` returns false.
+    /// Applies `redact` to the texts of the entries.
     ///
     /// # Errors
     /// A rollout cannot be read, or the user interrupts.
@@ -67,7 +68,7 @@ impl ConversationParts {
         let missing = self.missing_parent.clone().map(PartMark::Missing);
         let mut goes_on = missing.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
         for part in &self.list {
-            let mark = self.part_mark(part);
+            let mark = self.heading_of_part(part);
             goes_on = goes_on && mark.is_none_or(|mark| each(TranscriptPiece::Mark(mark)));
             if !goes_on {
                 break;
@@ -82,7 +83,7 @@ impl ConversationParts {
     }
 
     /// Returns the heading of a part; `None` for a conversation with a single part.
-    fn part_mark(&self, part: &ThreadPart) -> Option<PartMark> {
+    fn heading_of_part(&self, part: &ThreadPart) -> Option<PartMark> {
         let is_own = self.list.last() == Some(part);
         let mark = if is_own {
             PartMark::Own

@@ -54,7 +54,7 @@ impl LaunchedUsages {
         }
     }
 
-    pub(crate) fn newest_usage(&self, entry: &AccountEntry) -> Option<SessionUsage> {
+    pub(crate) fn find_newest_usage(&self, entry: &AccountEntry) -> Option<SessionUsage> {
         self.running
             .iter()
             .filter(|record| record.identity.is_same(&entry.identity))
@@ -79,7 +79,7 @@ pub(crate) fn usage_json(usage: &SessionUsage, context: &Context) -> impl Serial
 /// Formats usage as "launched conversation 01a1fd3e, 5 min ago: weekly 9 % left". Returns `None` without
 /// windows.
 pub(crate) fn format_usage(usage: &SessionUsage, context: &Context) -> Option<String> {
-    let windows: Vec<_> = usage
+    let window_texts: Vec<_> = usage
         .windows
         .iter()
         .map(|window| {
@@ -90,12 +90,12 @@ pub(crate) fn format_usage(usage: &SessionUsage, context: &Context) -> Option<St
             )
         })
         .collect();
-    let short = short_id(&usage.session_id);
-    let when = relative_time(&usage.captured_at, context);
-    (!windows.is_empty()).then(|| {
+    let conversation = short_id(&usage.session_id);
+    let age = relative_time(&usage.captured_at, context);
+    (!window_texts.is_empty()).then(|| {
         format!(
-            "launched conversation {short}, {when}: {}",
-            windows.join(", ")
+            "launched conversation {conversation}, {age}: {}",
+            window_texts.join(", ")
         )
     })
 }

@@ -1,8 +1,8 @@
 //! The words of a dry run: what a command would do, in place of what it did.
 
-/// Returns `planned` in a dry run, else `done`.
-pub(crate) fn verb<T>(dry_run: bool, planned: T, done: T) -> T {
-    if dry_run { planned } else { done }
+/// Returns `if_planned` in a dry run, else `if_done`.
+pub(crate) fn verb<T>(dry_run: bool, if_planned: T, if_done: T) -> T {
+    if dry_run { if_planned } else { if_done }
 }
 
 /// Returns the words before a participle: "would be " in a dry run, else none.

@@ -21,7 +21,7 @@ pub(crate) enum ExportFormatter<F> {
 }
 
 impl<F: Fn(&DateTime<Utc>) -> String> ExportFormatter<F> {
-    /// Returns the beginning of the document. `redact` is applied to all texts of the conversation.
+    /// Returns the beginning of the document. Applies `redact` to all texts of the conversation.
     pub(crate) fn format_head(
         &self,
         session: &NamedConversation,
@@ -95,10 +95,10 @@ fn format_json_head(
     redact: &mut dyn FnMut(&str) -> String,
 ) -> String {
     // Written in parts, because a conversation may have gigabytes.
-    let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
-    let (id, title) = (text(&session.id), text(&redact(&session.title)));
-    let missing = serde_json::to_string(&parts.missing_parent).unwrap_or_default();
-    format!("{{\"id\":{id},\"title\":{title},\"missing_parent\":{missing},\"turns\":[")
+    let to_json = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let (id, title) = (to_json(&session.id), to_json(&redact(&session.title)));
+    let missing_parent = serde_json::to_string(&parts.missing_parent).unwrap_or_default();
+    format!("{{\"id\":{id},\"title\":{title},\"missing_parent\":{missing_parent},\"turns\":[")
 }
 
 /// Returns the title and the facts about a conversation.
@@ -109,9 +109,9 @@ fn build_page_head(
 ) -> PageHead {
     let title = Some(&session.title).filter(|title| !title.is_empty());
     let mut facts = Vec::new();
-    if let Some(meta) = parts.read_head() {
+    if let Some(meta) = parts.read_own_head() {
         let zone = context.zone();
-        let text = |key: &str| meta.text(key).map(str::to_owned);
+        let text_of_key = |key: &str| meta.text(key).map(str::to_owned);
         let started = meta
             .created()
             .and_then(|at| DateTime::from_timestamp_millis(at.millis()));
@@ -119,9 +119,9 @@ fn build_page_head(
         let branch = meta.payload.pointer("/git/branch").and_then(Value::as_str);
         facts = vec![
             ("Started", started),
-            ("Folder", text("cwd")),
+            ("Folder", text_of_key("cwd")),
             ("Branch", branch.map(str::to_owned)),
-            ("Codex", text("cli_version")),
+            ("Codex", text_of_key("cli_version")),
             ("Continues", parts.continued_id()),
         ];
     }

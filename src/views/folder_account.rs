@@ -17,24 +17,24 @@ pub(crate) fn find_folder_profile<'a>(
     // The shell shows the folder with its links, and settings name it by that path.
     let folder = folders::logical_dir(&env.current_dir, env.get("PWD"));
     let folder = root.map_or(folder.clone(), |root| folder.join(root));
-    let settings = &context.settings.preferences.folders;
-    settings.find_profile(&folder, env.home_dir.as_deref())
+    let folder_settings = &context.settings.preferences.folders;
+    folder_settings.find_profile(&folder, env.home_dir.as_deref())
 }
 
 /// Returns the profile that the settings give to the current folder.
 pub(crate) fn read_folder_profile(context: &Context) -> Option<String> {
-    Some(find_folder_profile(None, context)?.1.clone())
+    find_folder_profile(None, context).map(|(_, profile)| profile.clone())
 }
 
 /// Prints the account of the current folder with its remaining quota, and the command that starts Codex under it unless
 /// it is live. Prints nothing if `profile` is `None`.
 pub(crate) fn note_folder_account(profile: Option<&str>, accounts: &[Account], context: &Context) {
     let Some(profile) = profile else { return };
-    let is_named = |a: &&Account| a.entry.profile.as_deref() == Some(profile);
-    let account = accounts.iter().find(is_named);
-    let left = account.and_then(|a| state::weekly_left(&a.entry, &context.now()));
+    let has_profile = |a: &&Account| a.entry.profile.as_deref() == Some(profile);
+    let account = accounts.iter().find(has_profile);
+    let percent_left = account.and_then(|a| state::weekly_left(&a.entry, &context.now()));
     let name = printable(profile);
-    let left = left.map_or(String::new(), |left| format!(" ({left:.0} % left)"));
+    let left = percent_left.map_or(String::new(), |left| format!(" ({left:.0} % left)"));
     context.note(if account.is_some_and(|a| a.current) {
         format!("{name}{left} is the account of this folder")
     } else {

@@ -39,16 +39,16 @@ pub(crate) fn show_left_out(
         ("not archived", skipped),
         ("archived unchanged, but damaged", damaged),
     ];
-    for (what, items) in warnings {
+    for (state, items) in warnings {
         for item in items {
             let path = item.path.display();
-            ui.warn(format_args!("{what}: {path} ({})", item.reason));
+            ui.warn(format_args!("{state}: {path} ({})", item.reason));
         }
     }
 }
 
 /// Returns ` of ACCOUNT` or `, no account`, to append to the kind of a backup.
-pub(crate) fn owner_text(metadata: &Metadata, context: &Context) -> String {
+pub(crate) fn format_owner_suffix(metadata: &Metadata, context: &Context) -> String {
     let owner = owner_name(metadata, context);
     owner.map_or(", no account".to_owned(), |owner| format!(" of {owner}"))
 }

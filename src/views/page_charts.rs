@@ -37,9 +37,11 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 20.0;
+/// The space above an area chart, and on its right.
+const MARGIN: f64 = 10.0;
 
 /// Returns large figures with their names.
-pub(crate) fn draw_figures(figures: &[(&str, String)]) -> String {
+pub(crate) fn format_figures(figures: &[(&str, String)]) -> String {
     let mut html = String::from("<dl class=\"figures\">\n");
     for (name, value) in figures {
         let value = escape_html(value);
@@ -50,32 +52,34 @@ pub(crate) fn draw_figures(figures: &[(&str, String)]) -> String {
 
 impl AreaChart {
     pub(crate) fn draw(&self) -> String {
-        let x = |at: f64| LEFT + at * (WIDTH - LEFT - 10.0);
-        let y =
-            |percent: f64| 10.0 + (100.0 - percent.min(100.0)) * (HEIGHT - BOTTOM - 10.0) / 100.0;
-        let mut svg = open_svg(WIDTH, HEIGHT, "Use of the window");
+        let to_x = |at: f64| LEFT + at * (WIDTH - LEFT - MARGIN);
+        let plot_height = HEIGHT - BOTTOM - MARGIN;
+        let to_y = |percent: f64| MARGIN + (100.0 - percent.min(100.0)) * plot_height / 100.0;
+        let mut svg = format_svg_start(WIDTH, HEIGHT, "Use of the window");
         for percent in [0.0, 50.0, 100.0] {
-            let (x0, x1, y) = (x(0.0), x(1.0), y(percent));
+            let (x0, x1, y) = (to_x(0.0), to_x(1.0), to_y(percent));
             let _ = writeln!(
                 svg,
                 "<path class=\"axis\" d=\"M{x0:.1} {y:.1}H{x1:.1}\"/><text x=\"0\" y=\"{:.1}\">{percent} %</text>",
                 y + 4.0
             );
         }
-        let drawn = self.layers.iter().map(|layer| layer.heights.len()).max();
-        let mut below = vec![0.0; drawn.unwrap_or(0)];
-        let last = as_length(self.steps.max(1) as u64);
+        let most_heights = self.layers.iter().map(|layer| layer.heights.len()).max();
+        let mut below = vec![0.0; most_heights.unwrap_or(0)];
+        let last_step = as_length(self.steps.max(1) as u64);
         for (i, layer) in self.layers.iter().enumerate() {
             let mut path = String::new();
-            let point = |n: usize, height: f64| {
-                format!("{:.1} {:.1} ", x(as_length(n as u64) / last), y(height))
+            let format_point = |step: usize, height: f64| {
+                let x = to_x(as_length(step as u64) / last_step);
+                format!("{x:.1} {:.1} ", to_y(height))
             };
-            for (n, height) in below.iter().enumerate().rev() {
-                path.push_str(&point(n, *height));
+            // The outline goes back along the top of the layers below, then forward along the top of this one.
+            for (step, height) in below.iter().enumerate().rev() {
+                path.push_str(&format_point(step, *height));
             }
-            for (n, height) in layer.heights.iter().enumerate() {
-                below[n] += height;
-                path.push_str(&point(n, below[n]));
+            for (step, height) in layer.heights.iter().enumerate() {
+                below[step] += height;
+                path.push_str(&format_point(step, below[step]));
             }
             let name = escape_html(&layer.name);
             let color = i.min(MAX_COLORS - 1);
@@ -85,7 +89,7 @@ impl AreaChart {
             );
         }
         if let Some([(x0, y0), (x1, y1)]) = self.forecast {
-            let (x0, y0, x1, y1) = (x(x0), y(y0), x(x1), y(y1));
+            let (x0, y0, x1, y1) = (to_x(x0), to_y(y0), to_x(x1), to_y(y1));
             let _ = writeln!(
                 svg,
                 "<path class=\"pace\" d=\"M{x0:.1} {y0:.1}L{x1:.1} {y1:.1}\"/>"
@@ -96,7 +100,7 @@ impl AreaChart {
             let _ = writeln!(
                 svg,
                 "<text x=\"{:.1}\" y=\"{HEIGHT}\">{text}</text>",
-                x(*at)
+                to_x(*at)
             );
         }
         svg.push_str("</svg></div>\n<ul class=\"legend\">\n");
@@ -117,14 +121,14 @@ impl AreaChart {
 pub(crate) fn draw_hours(tokens: &[[u64; 24]; 7]) -> String {
     const CELL: usize = 28;
     const NAMES: usize = 44;
-    let most = tokens.iter().flatten().max().copied().unwrap_or(0);
-    let mut svg = open_svg(714.0, 176.0, "Tokens by hour");
+    let most_tokens = tokens.iter().flatten().max().copied().unwrap_or(0);
+    let mut svg = format_svg_start(714.0, 176.0, "Tokens by hour");
     for (row, (weekday, hours)) in WEEKDAYS.into_iter().zip(tokens).enumerate() {
         let y = row * 22;
         let _ = writeln!(svg, "<text x=\"0\" y=\"{}\">{weekday}</text>", y + 15);
         for (hour, tokens) in hours.iter().enumerate() {
             let x = NAMES + hour * CELL;
-            let level = (as_length(*tokens) / as_length(most.max(1)) * 4.0).ceil();
+            let level = (as_length(*tokens) / as_length(most_tokens.max(1)) * 4.0).ceil();
             let _ = writeln!(
                 svg,
                 "<rect class=\"h{level:.0}\" x=\"{x}\" y=\"{y}\" width=\"26\" height=\"20\" rx=\"2\">\
@@ -152,7 +156,7 @@ pub(crate) struct TreemapItem {
 
 /// Draws rectangles in the proportion of their sizes. `items` begin with the largest.
 pub(crate) fn draw_treemap(items: &[TreemapItem]) -> String {
-    let svg = open_svg(WIDTH, 420.0, "Sizes");
+    let svg = format_svg_start(WIDTH, 420.0, "Sizes");
     let mut svg = svg.replacen("class=\"chart\"", "class=\"chart map\"", 1);
     let items: Vec<_> = items.iter().filter(|item| item.size > 0).collect();
     push_rectangles(&mut svg, &items, [0.0, 0.0, WIDTH, 420.0]);
@@ -161,30 +165,30 @@ pub(crate) fn draw_treemap(items: &[TreemapItem]) -> String {
 
 /// Divides an area recursively along its longer side into two parts of about equal size, until each part has one item.
 fn push_rectangles(svg: &mut String, items: &[&TreemapItem], [x, y, width, height]: [f64; 4]) {
-    let sum = |items: &[&TreemapItem]| as_length(items.iter().map(|item| item.size).sum());
+    let total_size = |items: &[&TreemapItem]| as_length(items.iter().map(|item| item.size).sum());
     let (first, rest) = match items {
         [] => return,
-        [one] => return push_rectangle(svg, one, [x, y, width, height]),
+        [item] => return push_rectangle(svg, item, [x, y, width, height]),
         several => {
-            let half = sum(several) / 2.0;
-            let end = (1..several.len()).find(|n| sum(&several[..*n]) >= half);
-            several.split_at(end.unwrap_or(several.len() - 1))
+            let half = total_size(several) / 2.0;
+            let split_index = (1..several.len()).find(|n| total_size(&several[..*n]) >= half);
+            several.split_at(split_index.unwrap_or(several.len() - 1))
         }
     };
-    let part = sum(first) / sum(items);
+    let share = total_size(first) / total_size(items);
     if width >= height {
-        push_rectangles(svg, first, [x, y, width * part, height]);
+        push_rectangles(svg, first, [x, y, width * share, height]);
         push_rectangles(
             svg,
             rest,
-            [x + width * part, y, width * (1.0 - part), height],
+            [x + width * share, y, width * (1.0 - share), height],
         );
     } else {
-        push_rectangles(svg, first, [x, y, width, height * part]);
+        push_rectangles(svg, first, [x, y, width, height * share]);
         push_rectangles(
             svg,
             rest,
-            [x, y + height * part, width, height * (1.0 - part)],
+            [x, y + height * share, width, height * (1.0 - share)],
         );
     }
 }
@@ -202,8 +206,8 @@ fn push_rectangle(svg: &mut String, item: &TreemapItem, [x, y, width, height]: [
     let fits = |text: &str| as_length(text.chars().count() as u64) * CHARACTER + 12.0 < width;
     let last = item.name.rsplit('/').next().unwrap_or_default();
     // The letters are larger on small screens; the inner `svg` cuts what does not fit.
-    for (line, end, text) in [("1.5em", 30.0, last), ("2.8em", 60.0, &*item.shown)] {
-        if fits(text) && height > end {
+    for (line, bottom, text) in [("1.5em", 30.0, last), ("2.8em", 60.0, &*item.shown)] {
+        if fits(text) && height > bottom {
             let text = escape_html(text);
             let _ = writeln!(svg, "<text x=\"6\" dy=\"{line}\">{text}</text>");
         }
@@ -232,7 +236,7 @@ pub(crate) fn format_shares(
         "<table class=\"share\">\n<thead><tr><th>{name}</th><th class=\"bar\"></th><th>Share</th><th>{figure}</th></tr>\
          </thead>\n<tbody>\n"
     );
-    let mut push = |name: &str, part: f64, shown: &str| {
+    let mut push_row = |name: &str, part: f64, shown: &str| {
         let (name, shown) = (escape_html(name), escape_html(shown));
         let share = escape_html(&format_share(part, whole));
         let _ = writeln!(
@@ -242,17 +246,18 @@ pub(crate) fn format_shares(
         );
     };
     for row in rows.iter().take(max_rows) {
-        push(&row.name, row.part, &row.shown);
+        push_row(&row.name, row.part, &row.shown);
     }
     if let Some(others) = rows.get(max_rows..).filter(|others| !others.is_empty()) {
         let part = others.iter().map(|row| row.part).sum();
-        push(&format!("{} others", others.len()), part, "");
+        push_row(&format!("{} others", others.len()), part, "");
     }
     html + "</tbody>\n</table>\n"
 }
 
 /// Draws a bar of a table. A `part` that equals `whole` fills the column.
 pub(crate) fn draw_bar(part: f64, whole: f64) -> String {
+    // In units of the view box.
     let length = if whole > 0.0 {
         part / whole * 1000.0
     } else {
@@ -264,7 +269,7 @@ pub(crate) fn draw_bar(part: f64, whole: f64) -> String {
     )
 }
 
-fn open_svg(width: f64, height: f64, label: &str) -> String {
+fn format_svg_start(width: f64, height: f64, label: &str) -> String {
     format!(
         "<div class=\"chart\"><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">\n"
     )

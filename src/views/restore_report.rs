@@ -16,7 +16,7 @@ use crate::ui::{JsonFields, JsonObject, Style, bytes, object};
 use crate::views::account;
 
 /// Describes an archive or a snapshot (`noun`): its name, kind, account and age.
-pub(crate) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
+pub(crate) fn describe_archive(context: &Context, archive: &ArchiveReader, noun: &str) -> String {
     let metadata = archive.metadata();
     let owner = account::owner_name(metadata, context);
     format!(
@@ -29,7 +29,7 @@ pub(crate) fn describe(context: &Context, archive: &ArchiveReader, noun: &str) -
 }
 
 /// Returns the beginning of the JSON document. Its keys are an interface.
-fn json_head<'a>(
+fn start_json<'a>(
     archive: &'a ArchiveReader,
     request: &'a RestoreRequest<'_>,
 ) -> JsonObject<impl JsonFields + use<'a>> {
@@ -39,8 +39,9 @@ fn json_head<'a>(
         .with("target", &request.folder)
 }
 
-/// Returns the names of the removed files, without the side files of databases, because their databases are replaced.
-pub(crate) fn removed_names(removed: &NameSet) -> Vec<String> {
+/// Returns the names of the removed files. Leaves out the side files of databases, because their databases are
+/// replaced.
+pub(crate) fn list_removed_names(removed: &NameSet) -> Vec<String> {
     let names = removed.sorted().into_iter();
     names
         .filter(|name| kind_of(name.as_path()) != HomeEntryKind::DatabaseSidecar)
@@ -51,11 +52,11 @@ pub(crate) fn removed_names(removed: &NameSet) -> Vec<String> {
 /// Describes the live files that `plan` replaces, as "308 files (10 differ in size or time)". `unchanged` has the files
 /// whose size and mtime are the same in the archive.
 pub(crate) fn describe_replaced(plan: &RestorePlan, unchanged: &NameSet) -> String {
-    let all = plan.writes.len() - plan.added.len();
-    let differing = all - unchanged.len();
+    let replaced = plan.writes.len() - plan.added.len();
+    let differing = replaced - unchanged.len();
     let verb = if differing == 1 { "differs" } else { "differ" };
-    let all = pluralize(all, "file");
-    format!("{all} ({differing} {verb} in size or time)")
+    let files = pluralize(replaced, "file");
+    format!("{files} ({differing} {verb} in size or time)")
 }
 
 pub(crate) fn show_plan(
@@ -65,13 +66,13 @@ pub(crate) fn show_plan(
     (plan, unchanged): (&RestorePlan, &NameSet),
     notes: &[String],
 ) {
-    let removed = removed_names(&plan.removed);
-    let files = plan.writes.len() + usize::from(plan.wants_login);
-    let json = json_head(request.archive, request)
-        .with("files", files)
+    let removed_names = list_removed_names(&plan.removed);
+    let file_count = plan.writes.len() + usize::from(plan.wants_login);
+    let json = start_json(request.archive, request)
+        .with("files", file_count)
         .with("bytes", plan.bytes)
         .with("unchanged", unchanged.len())
-        .with("removed", &removed)
+        .with("removed", &removed_names)
         .with("safety_backup", None::<()>)
         .with("auth", (!plan.wants_login).then_some(AuthOutcome::Skipped))
         .with("notes", notes)
@@ -80,7 +81,7 @@ pub(crate) fn show_plan(
     let ui = &context.ui;
     ui.report(format_args!(
         "would restore {} ({}) into {}",
-        pluralize(files, "file"),
+        pluralize(file_count, "file"),
         bytes(plan.bytes),
         request.folder.display(),
     ));
@@ -89,10 +90,10 @@ pub(crate) fn show_plan(
             "  besides the login: {} replaced, {} added, {} removed",
             describe_replaced(plan, unchanged),
             plan.added.len(),
-            removed.len(),
+            removed_names.len(),
         ));
     }
-    for path in &removed {
+    for path in &removed_names {
         ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
     }
     for note in notes {
@@ -108,12 +109,12 @@ pub(crate) fn show_report(
     request: &RestoreRequest<'_>,
     report: &RestoreReport,
 ) {
-    let removed = removed_names(&report.removed);
+    let removed = list_removed_names(&report.removed);
     let safety = report
         .safety
         .as_ref()
         .map(|s| catalog::relative_name(&context.backups(), &s.archive));
-    let json = json_head(archive, request)
+    let json = start_json(archive, request)
         .with("files", report.files)
         .with("bytes", report.bytes)
         .with("unchanged", report.unchanged)

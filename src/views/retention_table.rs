@@ -18,7 +18,7 @@ pub(crate) enum RetentionSubject {
     Snapshots,
 }
 
-fn columns(subject: RetentionSubject) -> [Column; 7] {
+fn build_columns(subject: RetentionSubject) -> [Column; 7] {
     let name = match subject {
         // The time and the size identify the archive, even if the name does not fit.
         RetentionSubject::Archives => Column::new("ARCHIVE").shorten_middle(20),
@@ -36,7 +36,7 @@ fn columns(subject: RetentionSubject) -> [Column; 7] {
 }
 
 /// Prints the plan, grouped by account: the kept and the dropped objects, with reasons.
-pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSubject) {
+pub(crate) fn show_decisions(context: &Context, plan: &RetentionPlan, subject: RetentionSubject) {
     let ui = &context.ui;
     if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
         return;
@@ -46,11 +46,11 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
     let identities = decisions.filter_map(|decision| decision.candidate.identity.clone());
     let entries = resolve::merge_entries(&accounts, identities);
     let names = AccountNames::from_entries(&entries);
-    let kept = plan.keep.iter().map(|d| (d, true));
-    let decisions = kept.chain(plan.drop.iter().map(|d| (d, false)));
+    let kept = plan.keep.iter().map(|decision| (decision, true));
+    let decisions = kept.chain(plan.drop.iter().map(|decision| (decision, false)));
     let rows = decisions.map(|(decision, is_kept)| {
         let identity = decision.candidate.identity.as_ref();
-        let who = identity.map_or("signed out".to_owned(), |identity| names.name(identity));
+        let who = identity.map_or("signed out".to_owned(), |i| names.format_name(i));
         (who, decision, is_kept)
     });
     let mut rows: Vec<_> = rows.collect();
@@ -58,7 +58,7 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
         let newest_first = std::cmp::Reverse(d.candidate.made_at);
         (who.to_lowercase(), d.candidate.class, newest_first)
     });
-    let mut table = Table::new(ui, columns(subject));
+    let mut table = Table::new(ui, build_columns(subject));
     for group in rows.chunk_by(|a, b| a.0 == b.0) {
         table.add_group(group[0].0.clone(), None);
         for (_, decision, is_kept) in group {
@@ -79,16 +79,16 @@ pub(crate) fn show(context: &Context, plan: &RetentionPlan, subject: RetentionSu
 fn build_row(
     context: &Context,
     decision: &RetentionDecision,
-    kept: bool,
+    is_kept: bool,
     subject: RetentionSubject,
 ) -> [Cell; 7] {
     let candidate = &decision.candidate;
-    let made = candidate.made_at;
+    let made_at = candidate.made_at;
     let kind = match candidate.class.name() {
         class if candidate.is_partial => archive_names::partial_label(class),
         class => class.to_owned(),
     };
-    let (style, word) = if kept {
+    let (style, verdict) = if is_kept {
         (Style::Good, "keep")
     } else {
         (Style::Warn, "drop")
@@ -103,9 +103,9 @@ fn build_row(
     };
     [
         Cell::plain(email.unwrap_or_default()),
-        Cell::new(style, word),
-        Cell::plain(made.map_or("unknown".into(), |at| absolute_time(&at, context)))
-            .value(made.map_or(String::new(), |at| local_rfc3339(&at, context))),
+        Cell::new(style, verdict),
+        Cell::plain(made_at.map_or("unknown".into(), |at| absolute_time(&at, context)))
+            .value(made_at.map_or(String::new(), |at| local_rfc3339(&at, context))),
         Cell::plain(kind),
         Cell::plain(bytes(candidate.bytes)).value(candidate.bytes),
         name,
@@ -114,7 +114,7 @@ fn build_row(
 }
 
 /// Returns archives or snapshots of a plan in JSON. The keys are an interface.
-pub(crate) fn rows_json(
+pub(crate) fn decisions_json(
     decisions: Vec<RetentionDecision>,
     context: &Context,
 ) -> Vec<impl Serialize> {

@@ -21,10 +21,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Number of steps that the table shows; the others are only counted.
+/// The maximum number of steps in the table. The others are only counted.
 const MAX_STEP_ROWS: usize = 20;
 
-/// Number of messages of a kind that are printed.
+/// The maximum number of printed messages of each kind.
 const MAX_MESSAGES: usize = 40;
 
 /// The JSON document of `plan` and `run`. Its keys are an interface.
@@ -125,7 +125,7 @@ impl<'a> ConflictJson<'a> {
         match &self.versions {
             None => format!("{path}: {reason}"),
             Some(VersionsJson { versions, .. }) => {
-                let name = format_name(versions);
+                let name = format_conversation_name(versions);
                 let messages = describe_messages(versions, context);
                 format!("{name}: {reason}: {messages}")
             }
@@ -134,7 +134,7 @@ impl<'a> ConflictJson<'a> {
 }
 
 /// Returns the title and the short id of a conversation as printed.
-pub(crate) fn format_name(versions: &ConflictingVersions) -> String {
+pub(crate) fn format_conversation_name(versions: &ConflictingVersions) -> String {
     let id = short_id(&versions.session_id);
     match &versions.title {
         Some(title) => format!("\"{title}\" ({id})"),
@@ -144,9 +144,9 @@ pub(crate) fn format_name(versions: &ConflictingVersions) -> String {
 
 /// Describes the messages that only one of the versions of a conversation has.
 pub(crate) fn describe_messages(versions: &ConflictingVersions, context: &Context) -> String {
-    let time =
+    let format_time =
         |at: &DateTime<Utc>| ui::time::format_absolute(at, context.settings.zone, &context.now());
-    versions.describe(time)
+    versions.describe(format_time)
 }
 
 /// Returns the conflicts that the user has to decide, and the conflicts that `steps` decide by `conflict.policy`.
@@ -155,15 +155,15 @@ fn collect_conflicts<'a>(
     plan: &'a SyncPlan,
     steps: impl Iterator<Item = &'a SyncStep>,
 ) -> Vec<ConflictJson<'a>> {
-    let open = plan.conflicts.iter();
-    let open = open.map(|conflict| ConflictJson::of(conflict, context));
+    let undecided = plan.conflicts.iter();
+    let undecided = undecided.map(|conflict| ConflictJson::of(conflict, context));
     let decided = steps.filter_map(|step| {
         Some(ConflictJson {
             file: PathJson::of(&step.path, step.conflict.as_ref()?),
             versions: None,
         })
     });
-    open.chain(decided).collect()
+    undecided.chain(decided).collect()
 }
 
 /// Returns the names of the conflict copies that wait for a decision, and of the conflict copies that `steps` create.
@@ -195,7 +195,7 @@ pub(crate) fn build_plan_json<'a>(
         *actions.entry(step.action.name()).or_default() += 1;
     }
     let conflicts = collect_conflicts(context, plan, steps());
-    let forks = collect_conflict_copies(plan, steps());
+    let conflict_copies = collect_conflict_copies(plan, steps());
     let undelivered = plan.notices.undelivered.iter();
     let undelivered = undelivered.map(|file| PathJson::of(&file.path, file.reason()));
     let mut waiting = to_paths_json(&plan.notices.waiting);
@@ -208,7 +208,7 @@ pub(crate) fn build_plan_json<'a>(
             conflicts: conflicts.len(),
             waiting: waiting.len(),
             left_out: plan.notices.excluded.len(),
-            forks: forks.len(),
+            forks: conflict_copies.len(),
         },
         actions: steps()
             .map(|step| ActionJson {
@@ -224,7 +224,7 @@ pub(crate) fn build_plan_json<'a>(
         warnings: to_paths_json(&plan.notices.warnings),
         notes: to_paths_json(&plan.notices.notes),
         left_out: to_paths_json(&plan.notices.excluded),
-        forks,
+        forks: conflict_copies,
         dry_run: true,
         snapshot: None,
         closing: None,
@@ -240,25 +240,25 @@ const STEP_COLUMNS: [Column; 5] = [
 ];
 
 /// Summarizes steps and conflicts, as "308 → cloud folder (4.2 MB), 10 ← cloud folder (31 kB), 0 conflicts".
-pub(crate) fn sum_steps(steps: &[&SyncStep], conflicts: usize, remote: SyncRemote) -> String {
+pub(crate) fn format_totals(steps: &[&SyncStep], conflicts: usize, remote: SyncRemote) -> String {
     let remote = remote.label();
-    let count = |actions: &[SyncAction]| {
+    let count_steps = |actions: &[SyncAction]| {
         let matching = steps.iter().filter(|step| actions.contains(&step.action));
         matching.fold((0, 0), |(n, size), step| (n + 1, size + step.bytes))
     };
-    let arrow = |mark: char, action| match count(&[action]) {
+    let format_copies = |mark: char, action| match count_steps(&[action]) {
         (0, _) => format!("0 {mark} {remote}"),
         (n, size) => format!("{n} {mark} {remote} ({})", bytes(size)),
     };
     let mut parts = vec![
-        arrow('→', SyncAction::CopyToCloud),
-        arrow('←', SyncAction::CopyToLocal),
+        format_copies('→', SyncAction::CopyToCloud),
+        format_copies('←', SyncAction::CopyToLocal),
         pluralize(conflicts, "conflict"),
     ];
-    let (merged_count, _) = count(&[SyncAction::Merge]);
-    let (deleted_count, _) = count(&[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
+    let (merged_count, _) = count_steps(&[SyncAction::Merge]);
+    let (deleted_count, _) = count_steps(&[SyncAction::DeleteCloud, SyncAction::DeleteLocal]);
     let copied_counts =
-        [SyncAction::CopyToCloud, SyncAction::CopyToLocal].map(|action| count(&[action]).0);
+        [SyncAction::CopyToCloud, SyncAction::CopyToLocal].map(|action| count_steps(&[action]).0);
     let other_count =
         steps.len() - copied_counts[0] - copied_counts[1] - merged_count - deleted_count;
     for (n, part) in [
@@ -278,20 +278,20 @@ pub(crate) fn show_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan
         return;
     }
     let mut table = Table::new(ui, STEP_COLUMNS);
-    let limit = if ui.wants_tsv() {
+    let max_rows = if ui.wants_tsv() {
         plan.steps.len()
     } else {
         MAX_STEP_ROWS
     };
-    let shown = &plan.steps[..limit.min(plan.steps.len())];
-    let names = if ui.writes_to_terminal() && !ui.wants_tsv() {
+    let shown = &plan.steps[..max_rows.min(plan.steps.len())];
+    let titles = if ui.writes_to_terminal() && !ui.wants_tsv() {
         read_step_titles(context, config, shown)
     } else {
         Vec::new()
     };
     for (i, step) in shown.iter().enumerate() {
         let size = step.bytes.max(step.removed_bytes());
-        let (id, name) = match names.get(i) {
+        let (id, name) = match titles.get(i) {
             Some(Some((id, title))) => (short_id(id), title),
             _ => ("", &step.path),
         };
@@ -318,23 +318,23 @@ fn read_step_titles(
     config: &SyncConfig,
     steps: &[SyncStep],
 ) -> Vec<Option<(String, String)>> {
-    let id = |step: &SyncStep| {
+    let conversation_id = |step: &SyncStep| {
         RolloutName::parse(Path::new(&step.path))?
             .id()
             .map(str::to_lowercase)
     };
-    let ids = steps.iter().filter_map(id).collect();
+    let ids = steps.iter().filter_map(conversation_id).collect();
     let listed_titles = read_titles(&config.local, &context.env, ids);
     let title = |step: &SyncStep| {
-        let id = id(step)?;
+        let conversation_id = conversation_id(step)?;
         let sides = [Side::Local, Side::Remote].map(|side| config.file_path(side, &step.path));
         let read_title = || sides.iter().find_map(|path| rollout::read_title(path));
         let title = listed_titles
-            .get(&id)
+            .get(&conversation_id)
             .cloned()
             .or_else(read_title)
             .unwrap_or_default();
-        Some((id, title))
+        Some((conversation_id, title))
     };
     steps.iter().map(title).collect()
 }
@@ -350,7 +350,7 @@ pub(crate) fn print_unsynced<'a>(
     for (path, why) in &plan.notices.warnings {
         ui.warn(format_args!("{path} {why}"));
     }
-    for (path, why) in first_messages(&plan.notices.waiting) {
+    for (path, why) in limit_messages(&plan.notices.waiting) {
         ui.warn(format_args!(
             "not synced until it is complete: {path}: {why}"
         ));
@@ -376,7 +376,7 @@ pub(crate) fn print_unsynced<'a>(
              conflict; before you start Codex on this machine run: codex-manager sync run --apply",
         );
     }
-    for (path, why) in first_messages(&plan.notices.skipped) {
+    for (path, why) in limit_messages(&plan.notices.skipped) {
         ui.warn(format_args!("not synced: {path}: {why}"));
     }
     if plan.notices.held_deletions > 0 {
@@ -387,20 +387,20 @@ pub(crate) fn print_unsynced<'a>(
             ui.warn(format_args!("conflict: {}", conflict.describe(context)));
         }
     }
-    let forks = collect_conflict_copies(plan, steps);
-    for name in &forks {
+    let conflict_copies = collect_conflict_copies(plan, steps);
+    for name in &conflict_copies {
         ui.warn(format_args!(
             "a conflict copy of a conversation waits for your decision: {name}"
         ));
     }
-    if !forks.is_empty() {
+    if !conflict_copies.is_empty() {
         ui.note("list and resolve them with: codex-manager sync resolve");
     }
 }
 
 /// Prints the files that sync leaves alone and that need no action of the user.
 pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
-    for (path, why) in first_messages(&plan.notices.notes) {
+    for (path, why) in limit_messages(&plan.notices.notes) {
         context.ui.note(format_args!("note: {path}: {why}"));
     }
     print_left_out(context, &plan.notices.excluded);
@@ -408,31 +408,31 @@ pub(crate) fn print_notes(context: &Context, plan: &SyncPlan) {
 
 /// Prints the names of the first entries of the home that are excluded from sync, and the number of the others.
 fn print_left_out(context: &Context, excluded: &[(String, String)]) {
-    const NAMED: usize = 10;
+    const MAX_NAMED: usize = 10;
     let ui = &context.ui;
-    for (path, why) in excluded.iter().take(NAMED) {
+    for (path, why) in excluded.iter().take(MAX_NAMED) {
         ui.note(format_args!("excluded: {path}: {why}"));
     }
-    if excluded.len() > NAMED {
-        let unnamed_count = excluded.len() - NAMED;
+    if excluded.len() > MAX_NAMED {
+        let unnamed_count = excluded.len() - MAX_NAMED;
         ui.note(format_args!(
             "excluded: {unnamed_count} more; --json names them"
         ));
     }
 }
 
-fn first_messages(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
-    list.iter().take(MAX_MESSAGES)
+fn limit_messages(messages: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
+    messages.iter().take(MAX_MESSAGES)
 }
 
 /// Summarizes a plan: the steps and conflicts, or "nothing to do", and the number of files that are the same on both
 /// sides.
-pub(crate) fn summarize(plan: &SyncPlan, remote: SyncRemote) -> String {
+pub(crate) fn format_summary(plan: &SyncPlan, remote: SyncRemote) -> String {
     let steps: Vec<_> = plan.steps.iter().collect();
     let sum = if steps.is_empty() && plan.conflicts.is_empty() {
         "nothing to do:".to_owned()
     } else {
-        sum_steps(&steps, plan.conflicts.len(), remote) + ";"
+        format_totals(&steps, plan.conflicts.len(), remote) + ";"
     };
     let verb = if plan.unchanged == 1 { "is" } else { "are" };
     let files = pluralize(plan.unchanged, "file");

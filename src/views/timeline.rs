@@ -17,7 +17,7 @@ const MAX_NAME_WIDTH: usize = 25;
 
 /// Draws the accounts: in cooldown, in an open weekly window, ready, or unknown. The reset of the weekly
 /// window has a mark.
-pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
+pub(super) fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
     let ui = &context.ui;
     let max_name_width = MAX_NAME_WIDTH.min(ui.width() / 3);
     let names: Vec<String> = rows
@@ -26,18 +26,18 @@ pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
         .collect();
     let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
     let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(3, 24);
-    let step = Duration::days(1) / i32::try_from(per_day).unwrap_or(24);
+    let cell_duration = Duration::days(1) / i32::try_from(per_day).unwrap_or(24);
     let starts: Vec<Timestamp> = (0..=DAYS * per_day)
         .scan(context.local_now(), |at, _| {
             // Each cell is converted on its own: a day with a change of the clocks has 23 or 25 hours.
             let start = context.zone().at(&at.to_utc());
-            *at += step;
+            *at += cell_duration;
             Some(start)
         })
         .collect();
     ui.line(ui.paint(
         Style::Dim,
-        format!("{:name_width$}  {}", "", day_names(&starts, per_day)),
+        format!("{:name_width$}  {}", "", format_day_names(&starts, per_day)),
     ));
     for ((account, verdict), name) in rows.iter().zip(names) {
         let line = build_line(account, verdict, &starts)
@@ -53,8 +53,8 @@ pub(super) fn draw(rows: &[(Account, Verdict)], context: &Context) {
 
 /// Returns the line with the names of the days, each starting at the column of its midnight. Names have two letters if
 /// a day has only three cells. `starts` has the start of each cell, and the end of the last cell.
-fn day_names(starts: &[Timestamp], per_day: usize) -> String {
-    let name_chars = if per_day > 3 { 3 } else { 2 };
+fn format_day_names(starts: &[Timestamp], cells_per_day: usize) -> String {
+    let name_chars = if cells_per_day > 3 { 3 } else { 2 };
     let has_midnight = |cells: &[Timestamp]| {
         let last = cells.last();
         last.is_some_and(|last| last.date_naive() != cells[0].date_naive())
@@ -84,8 +84,8 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
     let cells = starts.len() - 1;
     let starts = &starts[..cells];
     if verdict.state == AccountState::Unknown {
-        let none = (Style::Plain, String::new());
-        return [(Style::Plain, "?".repeat(cells)), none.clone(), none];
+        let empty = (Style::Plain, String::new());
+        return [(Style::Plain, "?".repeat(cells)), empty.clone(), empty];
     }
     let until = verdict.next_available_at;
     let is_blocked = |start: &Timestamp| match until {
@@ -93,21 +93,21 @@ fn build_line(account: &Account, verdict: &Verdict, starts: &[Timestamp]) -> [(S
         None => verdict.state == AccountState::Cooldown,
     };
     let blocked = starts.iter().filter(|s| is_blocked(s)).count();
-    let until_cell = |at: Timestamp| starts.iter().filter(|s| **s < at).count();
+    let cells_before = |at: Timestamp| starts.iter().filter(|s| **s < at).count();
     let weekly = account
         .entry
         .observation
         .as_ref()
         .and_then(Observation::weekly);
-    let resets = weekly.and_then(|w| w.resets_at).map_or(0, until_cell);
-    let runs = resets.saturating_sub(blocked + 1);
-    let reset = usize::from(resets > blocked && resets < cells);
-    let free = cells - blocked - runs - reset;
-    let window = format!("{}{}", "─".repeat(runs), "┤".repeat(reset));
+    let reset_cell = weekly.and_then(|w| w.resets_at).map_or(0, cells_before);
+    let running = reset_cell.saturating_sub(blocked + 1);
+    let resets = usize::from(reset_cell > blocked && reset_cell < cells);
+    let ready = cells - blocked - running - resets;
+    let window = format!("{}{}", "─".repeat(running), "┤".repeat(resets));
     [
         (Style::Warn, "█".repeat(blocked)),
         (Style::Plain, window),
-        (Style::Good, "·".repeat(free)),
+        (Style::Good, "·".repeat(ready)),
     ]
 }
 
@@ -122,11 +122,11 @@ mod tests {
         let starts: Vec<_> = (0..=6)
             .map(|n| Zone::UTC.at(&(at + Duration::hours(8) * n)))
             .collect();
-        assert_eq!(day_names(&starts, 3), " Mo Tu");
-        assert_eq!(day_names(&starts[..6], 3), " Mo");
+        assert_eq!(format_day_names(&starts, 3), " Mo Tu");
+        assert_eq!(format_day_names(&starts[..6], 3), " Mo");
         let starts: Vec<_> = (0..=12)
             .map(|n| Zone::UTC.at(&(at + Duration::hours(3) * n)))
             .collect();
-        assert_eq!(day_names(&starts, 8), "Sun  Mon");
+        assert_eq!(format_day_names(&starts, 8), "Sun  Mon");
     }
 }

@@ -23,7 +23,8 @@ pub(crate) fn format_head(session: &NamedConversation, parts: &ConversationParts
         title.unwrap_or("Conversation"),
         session.id
     );
-    if let Some(cwd) = parts.read_head().as_ref().and_then(|meta| meta.text("cwd")) {
+    let meta = parts.read_own_head();
+    if let Some(cwd) = meta.as_ref().and_then(|meta| meta.text("cwd")) {
         let _ = write!(text, " in `{cwd}`");
     }
     if let Some(parent) = parts.continued_id() {
@@ -34,7 +35,7 @@ pub(crate) fn format_head(session: &NamedConversation, parts: &ConversationParts
 }
 
 /// Converts the error of reading a conversation. An interruption becomes [`CommandError::interrupted`].
-pub(crate) fn read_error(session: &NamedConversation, error: io::Error) -> CommandError {
+pub(crate) fn to_command_error(session: &NamedConversation, error: io::Error) -> CommandError {
     if error.kind() == io::ErrorKind::Interrupted {
         return CommandError::interrupted();
     }

@@ -6,6 +6,7 @@ use crate::quota::state::{AccountState, Verdict};
 use crate::usage::window::{Pace, forecast_pace};
 use chrono::{DateTime, Utc};
 
+/// Returns the forecast of the weekly window. `None` without figures of it.
 fn forecast_week(entry: &AccountEntry, context: &Context) -> Option<Pace> {
     let observation = entry.observation.as_ref()?;
     let observed_at = observation.observed_at.to_utc();
@@ -28,7 +29,7 @@ pub(crate) fn format_pace(entry: &AccountEntry, context: &Context) -> String {
 
 /// Returns `at this pace, the weekly quota runs out on Fri 27 Nov` if the weekly window of the live account will be
 /// used up before its reset. Returns `None` for other accounts: they are not in use, so the forecast does not apply.
-pub(crate) fn exhaustion_hint(
+pub(crate) fn format_exhaustion_hint(
     account: &Account,
     verdict: &Verdict,
     context: &Context,

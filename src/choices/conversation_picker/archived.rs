@@ -1,6 +1,6 @@
 //! Lets the user choose a conversation of an archive or a snapshot.
 
-use crate::choices::conversation_picker::rows::{OfferedConversation, QUESTION, refuse_with_list};
+use crate::choices::conversation_picker::rows::{OfferedConversation, QUESTION, list_and_refuse};
 use crate::codex::home::ARCHIVED_SESSIONS;
 use crate::codex::threads::ListedThread;
 use crate::context::Context;
@@ -19,22 +19,22 @@ const NANOS_PER_MILLI: i64 = 1_000_000;
 /// `source` has no conversations, or the user cancelled. Without a terminal, prints some of them on stderr, and the
 /// error asks for an argument.
 pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) -> Result<String> {
-    let rows = list_conversations(source);
+    let rows = list_copied_conversations(source);
     if rows.is_empty() {
         return Err(CommandError::failed(
             "the archive or snapshot has no conversations",
         ));
     }
     if !context.ui.can_pick() {
-        let usage = ["name it: --session ID", "nothing was changed"];
-        return Err(refuse_with_list(&rows, &usage, context));
+        let hints = ["name it: --session ID", "nothing was changed"];
+        return Err(list_and_refuse(&rows, &hints, context));
     }
-    let live = list_ids_on_disk(context.codex_home())?;
+    let on_disk = list_ids_on_disk(context.codex_home())?;
     let scope = |name, accepts: &dyn Fn(&OfferedConversation) -> bool| PickerScope {
         name,
         items: (0..rows.len()).filter(|row| accepts(&rows[*row])).collect(),
     };
-    let is_missing = |row: &OfferedConversation| !live.contains(&row.thread.id.to_lowercase());
+    let is_missing = |row: &OfferedConversation| !on_disk.contains(&row.thread.id.to_lowercase());
     let mut scopes = vec![scope("missing", &is_missing), scope("all", &|_| true)];
     scopes.retain(|scope| !scope.items.is_empty());
     let picker = Picker {
@@ -54,8 +54,8 @@ pub(crate) fn pick_archived(source: &dyn ConversationSource, context: &Context) 
 }
 
 /// Returns the conversations with a rollout in `source`, without those of subagents, the newest first.
-fn list_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
-    let offer = |thread, is_unlisted| OfferedConversation {
+fn list_copied_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversation> {
+    let to_offered = |thread, is_unlisted| OfferedConversation {
         thread,
         account: None,
         is_unlisted,
@@ -63,8 +63,9 @@ fn list_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversatio
     };
     let mut rollouts = group_rollouts_by_conversation(source.files());
     let listed = read_threads(source).into_iter();
+    // Takes the listed conversations out of `rollouts`, so that the unlisted ones remain.
     let listed = listed.filter(|thread| rollouts.remove(&thread.id.to_lowercase()).is_some());
-    let mut rows: Vec<_> = listed.map(|thread| offer(thread, false)).collect();
+    let mut rows: Vec<_> = listed.map(|thread| to_offered(thread, false)).collect();
     rows.extend(rollouts.into_iter().filter_map(|(id, files)| {
         let newest = files.last()?;
         let thread = ListedThread {
@@ -73,7 +74,7 @@ fn list_conversations(source: &dyn ConversationSource) -> Vec<OfferedConversatio
             updated_ms: Some(newest.mtime / NANOS_PER_MILLI),
             ..ListedThread::default()
         };
-        Some(offer(thread, true))
+        Some(to_offered(thread, true))
     }));
     rows.retain(|row| row.thread.source != "subagent");
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));

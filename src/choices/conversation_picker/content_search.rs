@@ -35,22 +35,23 @@ pub(crate) fn content_search_task(
 ) -> Task<ContentQuery, ContentAnswer> {
     let (context, rows) = (context.clone(), rows.clone());
     let mut store: Option<IndexStore> = None;
-    let mut ids: HashMap<String, String> = HashMap::new();
-    Box::new(move |wanted| {
-        if wanted.text.trim().chars().count() < MIN_QUERY_CHARS {
+    let mut full_ids: HashMap<String, String> = HashMap::new();
+    Box::new(move |query| {
+        if query.text.trim().chars().count() < MIN_QUERY_CHARS {
             return ContentAnswer::default();
         }
-        if ids.len() != wanted.total {
+        // The picker may have read more conversations since the last search.
+        if full_ids.len() != query.total {
             let rows = rows.get();
-            let all = rows.iter().map(|row| row.thread.id.clone());
-            ids = all.map(|id| (id.to_lowercase(), id)).collect();
+            let all_ids = rows.iter().map(|row| row.thread.id.clone());
+            full_ids = all_ids.map(|id| (id.to_lowercase(), id)).collect();
         }
         let access = IndexAccess::new(&context);
         // The second attempt creates a damaged index again.
         for _ in 0..2 {
             store = store.take().or_else(|| access.open_updated_quietly());
             let Some(open) = &store else { break };
-            match answer(open, wanted, &ids, &context.env.current_dir) {
+            match search_typed(open, query, &full_ids, &context.env.current_dir) {
                 Ok(answer) => return answer,
                 Err(e) if e.is_cured_by_rebuild() => {
                     store = None;
@@ -63,32 +64,32 @@ pub(crate) fn content_search_task(
     })
 }
 
-/// Searches the index for the typed text. `here` is the folder of the scope [`HERE`]. `ids` has the ids of the offered
-/// conversations by their lower-case forms, because the ids in the index are in lower case.
-fn answer(
+/// Searches the index for the typed text. `folder` is the folder of the scope [`HERE`]. `full_ids` has the ids of the
+/// offered conversations by their lower-case forms, because the ids in the index are in lower case.
+fn search_typed(
     store: &IndexStore,
-    wanted: &ContentQuery,
-    ids: &HashMap<String, String>,
-    here: &Path,
+    query: &ContentQuery,
+    full_ids: &HashMap<String, String>,
+    folder: &Path,
 ) -> Result<ContentAnswer, IndexError> {
-    let is_offered = |conversation: &FoundConversation| ids.contains_key(&conversation.session);
+    let is_offered =
+        |conversation: &FoundConversation| full_ids.contains_key(&conversation.session);
     let is_in_scope = |conversation: &FoundConversation| {
         is_offered(conversation)
-            && (conversation.archived == (wanted.scope == ARCHIVED))
-            && (wanted.scope != HERE || Path::new(&conversation.cwd).starts_with(here))
+            && (conversation.archived == (query.scope == ARCHIVED))
+            && (query.scope != HERE || Path::new(&conversation.cwd).starts_with(folder))
     };
-    let text = without_unfinished_word(&wanted.text);
+    let text = without_unfinished_word(&query.text);
     let mut hits = Vec::new();
     if let Ok(typed) = query::parse_text(&add_prefix_wildcard(text)) {
-        hits = evaluate::search(store, &typed, &options(MAX_MATCHES, &is_in_scope))?.hits;
+        hits = evaluate::search(store, &typed, &hit_options(MAX_MATCHES, &is_in_scope))?.hits;
         let hit_ids: HashSet<_> = hits.iter().map(|hit| &hit.conversation.session).collect();
-        // Hits in other scopes are counted beside the scope.
+        // The picker shows the number of hits in each other scope.
         let is_elsewhere = |conversation: &FoundConversation| {
             is_offered(conversation) && !hit_ids.contains(&conversation.session)
         };
-        let elsewhere = options(MAX_MATCHES_OF_ALL, &is_elsewhere);
-        let elsewhere = evaluate::search(store, &typed, &elsewhere)?.hits;
-        hits.extend(elsewhere);
+        let options = hit_options(MAX_MATCHES_OF_ALL, &is_elsewhere);
+        hits.extend(evaluate::search(store, &typed, &options)?.hits);
     }
     let mut notice = None;
     if hits.is_empty()
@@ -96,40 +97,40 @@ fn answer(
     {
         // `find` does the same if no conversation has all words.
         let forgiving_result =
-            search_forgiving(store, &typed, &options(MAX_MATCHES_OF_ALL, &is_offered))?;
+            search_forgiving(store, &typed, &hit_options(MAX_MATCHES_OF_ALL, &is_offered))?;
         notice = describe_relaxation(&forgiving_result);
         hits = forgiving_result.hits;
     }
-    let matches = hits.iter().filter_map(|hit| to_match(hit, ids));
+    let to_match = |hit| to_content_match(hit, full_ids);
     Ok(ContentAnswer {
-        matches: matches.collect(),
+        matches: hits.iter().filter_map(to_match).collect(),
         notice,
     })
 }
 
 /// Describes how the executed query differs from the typed one; `None` if they are equal.
-fn describe_relaxation(found: &SearchResult) -> Option<String> {
-    let relaxation = found.relaxation.as_ref().map(ToString::to_string);
-    let notes: Vec<_> = describe_spellings(&found.spellings)
+fn describe_relaxation(result: &SearchResult) -> Option<String> {
+    let relaxation = result.relaxation.as_ref().map(ToString::to_string);
+    let notes: Vec<_> = describe_spellings(&result.spellings)
         .chain(relaxation)
         .collect();
     (!notes.is_empty()).then(|| printable(&notes.join(" · ")))
 }
 
-fn to_match(hit: &Hit, ids: &HashMap<String, String>) -> Option<ContentMatch> {
+fn to_content_match(hit: &Hit, full_ids: &HashMap<String, String>) -> Option<ContentMatch> {
     let snippet = &hit.snippet;
     let marks = snippet.matches.iter();
     Some(ContentMatch {
-        id: ids.get(&hit.conversation.session)?.clone(),
-        note: format_note(hit),
+        id: full_ids.get(&hit.conversation.session)?.clone(),
+        note: format_hit_note(hit),
         turn: hit.turn,
         marks: marks
-            .map(|at| snippet.text[at.clone()].to_owned())
+            .map(|range| snippet.text[range.clone()].to_owned())
             .collect(),
     })
 }
 
-fn options(limit: usize, accepts: &dyn Fn(&FoundConversation) -> bool) -> SearchOptions<'_> {
+fn hit_options(limit: usize, accepts: &dyn Fn(&FoundConversation) -> bool) -> SearchOptions<'_> {
     SearchOptions {
         role: None,
         order: HitOrder::Best,
@@ -141,10 +142,11 @@ fn options(limit: usize, accepts: &dyn Fn(&FoundConversation) -> bool) -> Search
 
 /// Removes the last word of an unclosed phrase, because a phrase cannot end with a part of a word.
 fn without_unfinished_word(text: &str) -> &str {
-    let is_open = !text.matches('"').count().is_multiple_of(2);
+    let has_open_phrase = !text.matches('"').count().is_multiple_of(2);
     match text.rsplit_once(char::is_whitespace) {
-        Some((words, _)) if is_open => words,
-        _ => text.trim_start_matches(|c| is_open && c == '"'),
+        _ if !has_open_phrase => text,
+        Some((words, _)) => words,
+        None => text.trim_start_matches('"'),
     }
 }
 
@@ -159,7 +161,7 @@ fn add_prefix_wildcard(text: &str) -> String {
     }
 }
 
-fn format_note(hit: &Hit) -> String {
+fn format_hit_note(hit: &Hit) -> String {
     let author = hit.role.name();
     let text = printable(&hit.snippet.text);
     match hit.turn {

@@ -13,5 +13,5 @@ mod search_screen;
 
 pub(crate) use archived::pick_archived;
 pub(crate) use pick::ConversationPicker;
-pub(crate) use rows::explain_empty_home;
+pub(crate) use rows::empty_home_error;
 pub(crate) use search_screen::ScreenEnd;

@@ -3,8 +3,8 @@
 use crate::choices::conversation_picker::content_search::content_search_task;
 use crate::choices::conversation_picker::preview::preview_task;
 use crate::choices::conversation_picker::rows::{
-    OfferedConversation, QUESTION, SharedConversations, build_scopes, explain_empty_home,
-    list_first_conversations, list_offered_conversations, refuse_with_list,
+    OfferedConversation, QUESTION, SharedConversations, build_scopes, empty_home_error,
+    list_and_refuse, list_first_conversations, list_offered_conversations,
 };
 use crate::codex::threads::ThreadFilter;
 use crate::context::Context;
@@ -46,22 +46,22 @@ impl ConversationPicker {
             let is_restricted = self.filter.is_restricted();
             let rows = list_offered_conversations(self.filter, context)?;
             if rows.is_empty() && !is_restricted {
-                return Err(explain_empty_home(context));
+                return Err(empty_home_error(context));
             }
-            let error = refuse_with_list(&rows, self.usage, context);
+            let error = list_and_refuse(&rows, self.usage, context);
             return Err(error.hint("list conversations: codex-manager sessions"));
         }
-        let (rows, read_others) = self.list(context)?;
+        let (rows, rest_task) = self.read_rows(context)?;
         let needs_rows = self.keys.iter().all(|key| key.effect != KeyEffect::Leave);
         if rows.get().is_empty() && needs_rows {
             return Err(if self.filter.is_restricted() {
                 CommandError::failed("no conversation matches")
             } else {
-                explain_empty_home(context)
+                empty_home_error(context)
             });
         }
-        let (items, scopes) = to_entries(&rows.get(), context);
-        let first = scopes.iter().position(|scope| scope.name == self.scope);
+        let (items, scopes) = to_picker_entries(&rows.get(), context);
+        let first_scope = scopes.iter().position(|scope| scope.name == self.scope);
         let picker = Picker {
             question: QUESTION,
             items,
@@ -70,12 +70,12 @@ impl ConversationPicker {
                 enter: self.enter,
                 keys: self.keys,
                 contents: Some(content_search_task(&rows, context)),
-                scope: first.unwrap_or(0),
+                scope: first_scope.unwrap_or(0),
                 scopes,
-                facts: account_facts(context),
+                facts: describe_profile_accounts(context),
                 query: self.query,
                 notice: self.notice,
-                all_entries: read_others,
+                all_entries: rest_task,
                 preview: Some(preview_task(&rows, context)),
             },
         };
@@ -86,25 +86,25 @@ impl ConversationPicker {
 
     /// Returns the conversations. For many conversations, returns only the first ones, with the task that reads the
     /// others.
-    fn list(&self, context: &Context) -> Result<(SharedConversations, Option<RestTask>)> {
-        let Some(first) = list_first_conversations(&self.filter, context)? else {
+    fn read_rows(&self, context: &Context) -> Result<(SharedConversations, Option<RestTask>)> {
+        let Some(first_rows) = list_first_conversations(&self.filter, context)? else {
             let rows = list_offered_conversations(self.filter.clone(), context)?;
             return Ok((SharedConversations::new(rows), None));
         };
-        let rows = SharedConversations::new(first);
+        let rows = SharedConversations::new(first_rows);
         let (shared, filter, context) = (rows.clone(), self.filter.clone(), context.clone());
-        let load: RestTask = Box::new(move |()| {
+        let rest_task: RestTask = Box::new(move |()| {
             let rows = list_offered_conversations(filter.clone(), &context);
             shared.set(rows.map_err(|e| e.to_one_line())?);
-            Ok(to_entries(&shared.get(), &context))
+            Ok(to_picker_entries(&shared.get(), &context))
         });
-        Ok((rows, Some(load)))
+        Ok((rows, Some(rest_task)))
     }
 }
 
 type RestTask = Task<(), Result<PickerEntries, String>>;
 
-fn to_entries(rows: &[OfferedConversation], context: &Context) -> PickerEntries {
+fn to_picker_entries(rows: &[OfferedConversation], context: &Context) -> PickerEntries {
     let items = rows.iter().map(|row| row.to_picker_item(context));
     (
         items.collect(),
@@ -114,7 +114,7 @@ fn to_entries(rows: &[OfferedConversation], context: &Context) -> PickerEntries 
 
 /// Returns the accounts that have a profile with their remaining weekly quota, the live account first. Returns none if
 /// the accounts cannot be read, because the picker works without them.
-fn account_facts(context: &Context) -> Vec<(Style, String)> {
+fn describe_profile_accounts(context: &Context) -> Vec<(Style, String)> {
     let Ok((mut accounts, _)) = read_accounts_and_profiles(context) else {
         return Vec::new();
     };

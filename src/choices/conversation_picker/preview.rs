@@ -37,9 +37,9 @@ pub(crate) fn preview_task(
         let Some(row) = rows.iter().find(|row| row.thread.id == query.id) else {
             return Vec::new();
         };
-        let matching = query.found.as_ref();
-        let matching = matching.and_then(|found| describe_match(row, found, &context));
-        matching.unwrap_or_else(|| {
+        let matching_turn = query.found.as_ref();
+        let matching_turn = matching_turn.and_then(|found| describe_match(row, found, &context));
+        matching_turn.unwrap_or_else(|| {
             let (zone, now) = (context.zone(), context.now());
             describe_conversation(row, context.codex_home(), zone, &now)
         })
@@ -64,13 +64,14 @@ fn describe_match(
         turn: Some(turn),
     };
     let mut entries = Vec::new();
-    let read = transcript::read_entries(&chain.parts.last()?.slices, options, |entry| {
+    let outcome = transcript::read_entries(&chain.parts.last()?.slices, options, |entry| {
         entries.push(entry);
         true
     });
-    read.ok()?;
+    outcome.ok()?;
+    // The entry with the most different marks, of equal ones the first.
     let place = |(number, entry): (usize, &TranscriptEntry)| {
-        let (count, at) = find_place(&entry.text, &found.marks)?;
+        let (count, at) = find_densest_place(&entry.text, &found.marks)?;
         Some((count, Reverse(number), at))
     };
     let (_, Reverse(first), at) = entries.iter().enumerate().filter_map(place).max()?;
@@ -78,34 +79,34 @@ fn describe_match(
     for (number, entry) in entries.iter().enumerate().skip(first) {
         let author = entry.kind.role();
         paragraphs.push((Style::Dim, format!("turn {turn}, {author}:")));
-        let from = if number == first { at } else { 0 };
-        let text = truncate_message(&entry.text[from..]);
-        let cut = if from > 0 { "…" } else { "" };
-        paragraphs.push((Style::Plain, format!("{cut}{text}")));
+        let text_start = if number == first { at } else { 0 };
+        let text = truncate_message(&entry.text[text_start..]);
+        let ellipsis = if text_start > 0 { "…" } else { "" };
+        paragraphs.push((Style::Plain, format!("{ellipsis}{text}")));
     }
     Some(paragraphs)
 }
 
 /// Finds the place of a text at which the most different `marks` (matching words) are close together. Returns their
 /// number and the byte at which the preview begins. `None` if the text has no mark.
-fn find_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
+fn find_densest_place(text: &str, marks: &[String]) -> Option<(usize, usize)> {
     let places = marks
         .iter()
         .flat_map(|mark| text.match_indices(mark.as_str()));
-    let count = |at: usize| {
+    let count_marks_from = |at: usize| {
         let mut end = text.len().min(at + PLACE_BYTES);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        let close = &text[at..end];
+        let nearby = &text[at..end];
         marks
             .iter()
-            .filter(|mark| close.contains(mark.as_str()))
+            .filter(|mark| nearby.contains(mark.as_str()))
             .count()
     };
     let places = places
         .take(MAX_PLACES)
-        .map(|(at, _)| (count(at), Reverse(at)));
+        .map(|(at, _)| (count_marks_from(at), Reverse(at)));
     let (count, Reverse(at)) = places.max()?;
     let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
     let before = text[line..at]
@@ -127,23 +128,23 @@ fn describe_conversation(
     let rollout = find_recorded_rollout(home, &thread.rollout_path);
     let size = rollout.as_deref().and_then(|path| path.metadata().ok());
     let size = size.map(|meta| time::bytes(meta.len()));
-    let place = join_facts([Some(thread.cwd.clone()), Some(thread.git_branch.clone())]);
+    let folder_and_branch = join_facts([Some(thread.cwd.clone()), Some(thread.git_branch.clone())]);
     let facts = join_facts([
         row.account.clone(),
         Some(thread.model.clone()),
         size,
-        Some(row.badges()),
+        Some(row.format_badges()),
     ]);
-    let at = |millis: Option<i64>, word: &str| {
+    let format_time = |millis: Option<i64>, word: &str| {
         let at = DateTime::from_timestamp_millis(millis?)?;
         Some(format!("{word} {}", time::format_absolute(&at, zone, now)))
     };
     let times = join_facts([
-        at(thread.created_ms, "created"),
-        at(thread.updated_ms, "changed"),
+        format_time(thread.created_ms, "created"),
+        format_time(thread.updated_ms, "changed"),
     ]);
     let mut paragraphs = vec![(Style::Strong, row.title())];
-    let details = [place, facts, times, printable(&thread.id)];
+    let details = [folder_and_branch, facts, times, printable(&thread.id)];
     let details = details.into_iter().filter(|text| !text.is_empty());
     paragraphs.extend(details.map(|text| (Style::Dim, text)));
     paragraphs.push((Style::Plain, String::from(" ")));
@@ -187,7 +188,7 @@ fn format_last_turn(rollout: &Path) -> Vec<(Style, String)> {
     paragraphs
 }
 
-/// Returns the beginning of a message, without empty lines.
+/// Returns the beginning of a message, without empty lines and tabs.
 fn truncate_message(text: &str) -> String {
     let text: String = text.chars().take(MESSAGE_CHARS).collect();
     let lines = text.lines().map(|line| line.replace('\t', "    "));
@@ -207,15 +208,15 @@ mod tests {
         let marks = ["borrow", "checker"].map(String::from);
         let far = "-".repeat(PLACE_BYTES);
         let text = format!("a checker {far}\n漢字 the borrow checker\n{far} borrow");
-        let (count, at) = find_place(&text, &marks).unwrap();
+        let (count, at) = find_densest_place(&text, &marks).unwrap();
         assert_eq!(count, 2);
         assert!(text[at..].starts_with("漢字 the borrow checker"));
         let long = format!("{} checker", "漢".repeat(500));
-        let (count, at) = find_place(&long, &marks).unwrap();
+        let (count, at) = find_densest_place(&long, &marks).unwrap();
         assert_eq!(
             (count, long[at..].chars().count()),
             (1, CHARS_BEFORE + "checker".len())
         );
-        assert_eq!(find_place("nothing", &marks), None);
+        assert_eq!(find_densest_place("nothing", &marks), None);
     }
 }

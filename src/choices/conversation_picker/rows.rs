@@ -11,8 +11,8 @@ use crate::io::lock;
 use crate::ui::Style;
 use crate::ui::picker::{PickerItem, PickerScope};
 use crate::ui::text_width::elide_end;
-use crate::views::account::{first_login, printable, short_id, shown_title};
-use crate::views::age::age_text;
+use crate::views::account::{printable, short_id, shown_title, suggest_login};
+use crate::views::age::format_age;
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::Path;
@@ -88,14 +88,14 @@ pub(crate) fn list_first_conversations(
     }
     if filter.folders.is_none() {
         let newest_ids: HashSet<_> = threads.iter().map(|thread| thread.id.clone()).collect();
-        let here = ThreadFilter {
+        let in_current_folder = ThreadFilter {
             folders: Some(vec![context.env.current_dir.to_string_lossy().into_owned()]),
             ..newest
         };
-        let here = list_threads(&here, context)?.into_iter();
-        threads.extend(here.filter(|thread| !newest_ids.contains(&thread.id)));
+        let threads_here = list_threads(&in_current_folder, context)?.into_iter();
+        threads.extend(threads_here.filter(|thread| !newest_ids.contains(&thread.id)));
     }
-    let mut rows = add_accounts(threads, context)?;
+    let mut rows = to_offered(threads, context)?;
     rows.sort_by_key(|row| Reverse(row.thread.updated_ms));
     Ok(Some(rows))
 }
@@ -110,9 +110,9 @@ pub(crate) fn list_offered_conversations(
         without_subagents: true,
         ..filter
     };
-    let mut rows = add_accounts(list_threads(&filter, context)?, context)?;
+    let mut rows = to_offered(list_threads(&filter, context)?, context)?;
     let unlisted = list_unlisted(&filter, context)?;
-    let unlisted = add_accounts(unlisted, context)?.into_iter();
+    let unlisted = to_offered(unlisted, context)?.into_iter();
     rows.extend(unlisted.map(|row| OfferedConversation {
         is_unlisted: true,
         ..row
@@ -122,17 +122,17 @@ pub(crate) fn list_offered_conversations(
 }
 
 /// Finds the accounts of conversations, and the conversations that Codex has open.
-fn add_accounts(threads: Vec<ListedThread>, context: &Context) -> Result<Vec<OfferedConversation>> {
+fn to_offered(threads: Vec<ListedThread>, context: &Context) -> Result<Vec<OfferedConversation>> {
     if threads.is_empty() {
         return Ok(Vec::new());
     }
     let accounts = ConversationAccounts::read_all(context)?;
-    let open = find_open_conversations(context.codex_home());
+    let open_ids = find_open_ids(context.codex_home());
     let rows = threads.into_iter().map(|thread| {
         let account = accounts.find(&thread);
         OfferedConversation {
             account: account.profile.or(account.email),
-            is_running: open.contains(&thread.id),
+            is_running: open_ids.contains(&thread.id),
             is_unlisted: false,
             thread,
         }
@@ -141,12 +141,12 @@ fn add_accounts(threads: Vec<ListedThread>, context: &Context) -> Result<Vec<Off
 }
 
 /// Returns the ids of the conversations that a Codex process has open.
-fn find_open_conversations(home: &Path) -> HashSet<String> {
+fn find_open_ids(home: &Path) -> HashSet<String> {
     // Codex removes the file when it closes the conversation. The file of a killed Codex stays, but
     // is not locked.
-    let locks = home.join(THREAD_LOCKS).read_dir().into_iter().flatten();
-    let locks = locks.filter_map(|entry| Some(entry.ok()?.path()));
-    let held = locks.filter(|path| lock::is_held(path));
+    let lock_files = home.join(THREAD_LOCKS).read_dir().into_iter().flatten();
+    let lock_files = lock_files.filter_map(|entry| Some(entry.ok()?.path()));
+    let held = lock_files.filter(|path| lock::is_held(path));
     held.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
         .collect()
 }
@@ -157,49 +157,49 @@ impl OfferedConversation {
         printable(shown_title(self.thread.title.trim()))
     }
 
-    fn project(&self) -> String {
+    fn project_name(&self) -> String {
         let path = Path::new(&self.thread.cwd);
         let name = path.file_name().map(|name| name.to_string_lossy());
         name.map_or(String::new(), |name| printable(&name))
     }
 
     /// Returns the states of the conversation, such as `running, archived`, or an empty text.
-    pub(crate) fn badges(&self) -> String {
-        let badges = [
+    pub(crate) fn format_badges(&self) -> String {
+        let states = [
             (self.is_running, "running"),
             (self.is_unlisted, "unlisted"),
             (self.thread.archived, "archived"),
         ];
-        let badges = badges
+        let badges = states
             .into_iter()
-            .filter_map(|(is, name)| is.then_some(name));
+            .filter_map(|(applies, name)| applies.then_some(name));
         badges.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn to_picker_item(&self, context: &Context) -> PickerItem {
-        let (title, project) = (self.title(), self.project());
+        let (title, project) = (self.title(), self.project_name());
         let account = self.account.as_deref().map(printable).unwrap_or_default();
-        let style = if self.is_running {
+        let title_style = if self.is_running {
             Style::Good
         } else {
             Style::Plain
         };
-        let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
+        let age = format_age(self.thread.updated_ms, context).unwrap_or_default();
         PickerItem {
             id: self.thread.id.clone(),
             columns: vec![
                 (Style::Dim, age),
-                (style, elide_end(&title, TITLE_WIDTH).into_owned()),
+                (title_style, elide_end(&title, TITLE_WIDTH).into_owned()),
                 (Style::Dim, elide_end(&project, NAME_WIDTH).into_owned()),
                 (Style::Dim, elide_end(&account, NAME_WIDTH).into_owned()),
-                (Style::Dim, self.badges()),
+                (Style::Dim, self.format_badges()),
             ],
             search: format!("{title} {project} {account} {}", self.thread.git_branch),
         }
     }
 
     fn format_plain_line(&self, context: &Context) -> String {
-        let age = age_text(self.thread.updated_ms, context).unwrap_or_default();
+        let age = format_age(self.thread.updated_ms, context).unwrap_or_default();
         let id = short_id(&self.thread.id);
         let title = self.title();
         let title = elide_end(&title, TITLE_WIDTH);
@@ -208,36 +208,36 @@ impl OfferedConversation {
 }
 
 /// Returns the error for a home without conversations, with a hint about the first one.
-pub(crate) fn explain_empty_home(context: &Context) -> CommandError {
+pub(crate) fn empty_home_error(context: &Context) -> CommandError {
     let error = CommandError::failed("there are no conversations yet");
     let home = context.codex_home();
     if home.join(SESSIONS).is_dir() {
         error.hint("find rollouts that Codex does not list: codex-manager history check")
     } else if read_login(home).is_ok_and(|auth| auth.login().is_none()) {
-        error.hint(first_login(context))
+        error.hint(suggest_login(context))
     } else {
         error
     }
 }
 
 /// Prints the first conversations on stderr, because stdout is for the result of the command. Returns the error
-/// for a missing argument, with `usage` as its hints.
-pub(crate) fn refuse_with_list(
+/// for a missing argument, with `hints` as its hints.
+pub(crate) fn list_and_refuse(
     rows: &[OfferedConversation],
-    usage: &[&str],
+    hints: &[&str],
     context: &Context,
 ) -> CommandError {
     if !context.ui.wants_json() {
         for row in rows.iter().take(PLAIN_ROWS) {
             context.note(row.format_plain_line(context));
         }
-        let more = rows.len().saturating_sub(PLAIN_ROWS);
-        if more > 0 {
-            context.note(format_args!("and {more} more"));
+        let more_count = rows.len().saturating_sub(PLAIN_ROWS);
+        if more_count > 0 {
+            context.note(format_args!("and {more_count} more"));
         }
     }
     let error = CommandError::usage(QUESTION);
-    usage.iter().fold(error, |error, hint| error.hint(*hint))
+    hints.iter().fold(error, |error, hint| error.hint(*hint))
 }
 
 /// Returns the scopes that have conversations: those of the current folder, all, and archived ones. The first two have

@@ -9,15 +9,15 @@ use crate::ui::picker::{KeyEffect, Picked, PickerKey};
 use crate::views::account::{printable, short_id};
 use std::ffi::OsString;
 
-const OPEN: PickerKey = key('o', "open", KeyEffect::Choose);
-const EXPORT: PickerKey = key('e', "export", KeyEffect::Choose);
-const TRASH: PickerKey = key('d', "trash", KeyEffect::Choose);
+const OPEN: PickerKey = make_key('o', "open", KeyEffect::Choose);
+const EXPORT: PickerKey = make_key('e', "export", KeyEffect::Choose);
+const TRASH: PickerKey = make_key('d', "trash", KeyEffect::Choose);
 
 /// The key that restores the last conversation moved to the trash, then the one before it, and so on.
-const UNDO: PickerKey = key('z', "undo", KeyEffect::Leave);
-const COPY_ID: PickerKey = key('y', "copy", KeyEffect::CopyId);
+const UNDO: PickerKey = make_key('z', "undo", KeyEffect::Leave);
+const COPY_ID: PickerKey = make_key('y', "copy", KeyEffect::CopyId);
 
-const fn key(letter: char, label: &'static str, effect: KeyEffect) -> PickerKey {
+const fn make_key(letter: char, label: &'static str, effect: KeyEffect) -> PickerKey {
     PickerKey {
         letter,
         label,
@@ -44,7 +44,7 @@ impl ConversationPicker {
         let end = self.show(&mut trashed, context);
         if !trashed.is_empty() {
             // The messages about the moved conversations disappeared with the screen.
-            let [count, ids] = [pluralize(trashed.len(), "conversation"), trashed.join(" ")];
+            let (count, ids) = (pluralize(trashed.len(), "conversation"), trashed.join(" "));
             context.note(format_args!(
                 "moved {count} to the trash; undo with: codex-manager storage undelete {ids}"
             ));
@@ -67,19 +67,22 @@ impl ConversationPicker {
             let choice = self.clone().pick(context)?;
             (self.query, self.scope) = (choice.query.clone(), choice.scope);
             self.position = choice.position;
+            // Enter is not in `keys`, and so has no letter.
             self.notice = match choice.key.unwrap_or_default() {
                 key if key == TRASH.letter => {
-                    let refusal = run_in_storage("trash", &choice.id, context);
-                    trashed.extend(refusal.is_none().then_some(choice.id));
-                    refusal.or_else(|| Some("moved to the trash · ^z undo".to_owned()))
+                    let failure = run_in_storage("trash", &choice.id, context);
+                    trashed.extend(failure.is_none().then_some(choice.id));
+                    failure.or_else(|| Some("moved to the trash · ^z undo".to_owned()))
                 }
                 key if key == UNDO.letter => {
                     let id = trashed.pop().unwrap_or_default();
-                    let refusal = run_in_storage("undelete", &id, context);
-                    trashed.extend(refusal.is_some().then_some(id));
-                    refusal.or_else(|| Some("brought back from the trash".to_owned()))
+                    let failure = run_in_storage("undelete", &id, context);
+                    trashed.extend(failure.is_some().then_some(id));
+                    failure.or_else(|| Some("brought back from the trash".to_owned()))
                 }
-                key if key == OPEN.letter => return open(choice, context).map(ScreenEnd::Done),
+                key if key == OPEN.letter => {
+                    return open_turn(choice, context).map(ScreenEnd::Done);
+                }
                 key if key == EXPORT.letter => {
                     return export_page(choice.id, context).map(ScreenEnd::Done);
                 }
@@ -115,17 +118,17 @@ fn run_in_storage(command: &str, id: &str, context: &Context) -> Option<String> 
 }
 
 /// Shows the conversation; if its content matches, the turn of the match.
-fn open(picked: Picked, context: &Context) -> Result<Outcome> {
-    let mut words: Vec<OsString> = vec!["show".into(), picked.id.into()];
+fn open_turn(picked: Picked, context: &Context) -> Result<Outcome> {
+    let mut command_line: Vec<OsString> = vec!["show".into(), picked.id.into()];
     if let Some(turn) = picked.turn {
-        words.extend(["--turn".into(), turn.to_string().into()]);
+        command_line.extend(["--turn".into(), turn.to_string().into()]);
     }
-    context.run(&words)
+    context.run(&command_line)
 }
 
 /// Exports the conversation as an HTML page into the current folder.
 fn export_page(id: String, context: &Context) -> Result<Outcome> {
-    let name = format!("codex-{}.html", printable(short_id(&id)));
-    let words = ["export", "--format", "html", "--out"].map(OsString::from);
-    context.run(&[&words[..], &[name.into(), id.into()]].concat())
+    let file_name = format!("codex-{}.html", printable(short_id(&id)));
+    let options = ["export", "--format", "html", "--out"].map(OsString::from);
+    context.run(&[&options[..], &[file_name.into(), id.into()]].concat())
 }

@@ -2,7 +2,7 @@
 
 mod show;
 
-use self::show::{BackupResult, show_done, show_plan, show_up_to_date, warn_of_unused_globs};
+use self::show::{BackupResult, show_plan, show_result, show_up_to_date, warn_of_unused_globs};
 use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
 use crate::archive::manifest::ArchiveManifest;
@@ -87,27 +87,28 @@ impl BackupArgs {
         if let Some(recent) = self.find_recent_archive(context)? {
             return Ok(show_up_to_date(context, &recent));
         }
-        let plan = BackupPlan::create(context, &self.capture, &self.quota, !self.dry_run)?;
+        let may_query = !self.dry_run;
+        let plan = BackupPlan::create(context, &self.capture, &self.quota, may_query)?;
         if self.dry_run {
             return show_plan(context, &plan);
         }
-        let manager = context.manager_home();
+        let manager_home = context.manager_home();
         let backups = context.backups();
-        let tmp = manager.join("tmp");
-        for folder in [manager, &backups, &tmp] {
+        let temp_folder = manager_home.join("tmp");
+        for folder in [manager_home, &backups, &temp_folder] {
             atomic::create_private_folder(folder)?;
         }
         refuse_during_restore(context)?;
         remove_leftovers(context);
         let (now, zone) = (context.now(), context.zone());
-        let warnings = status::record(manager, &plan.report, None, &now, zone)?;
+        let warnings = status::record(manager_home, &plan.report, None, &now, zone)?;
         warn_all(&context.ui, &warnings);
 
-        let (captured, previous) = self.capture(context, &plan)?;
+        let (captured, previous) = self.capture_home(context, &plan)?;
         // Checked again, because a restore that began during the capture would mix the files of two states.
         refuse_during_restore(context)?;
         check_account_unchanged(&plan, captured.login.as_ref())?;
-        let mut outcome = BackupResult {
+        let mut result = BackupResult {
             reused_bytes: captured.packed.reused_bytes,
             excluded: captured.excluded,
             skipped: captured.skipped,
@@ -119,34 +120,34 @@ impl BackupArgs {
             &captured.packed,
             &plan.stem,
             &backups,
-            &manager.join(LOCK_NAME),
+            &manager_home.join(LOCK_NAME),
         )?;
         let recorded_archive =
-            store::note_archive(manager, &published, &context.now(), context.zone());
+            store::note_archive(manager_home, &published, &context.now(), context.zone());
         warn_all(&context.ui, &recorded_archive.warnings);
         let is_recorded = warn_not_recorded(&context.ui, recorded_archive.failures);
-        outcome.losses = find_losses_since(
+        result.losses = find_losses_since(
             previous,
             &published.archive,
             &captured.packed.manifest,
             context,
         );
         let is_in_vault = !self.vault || {
-            outcome.snapshot = add_to_vault(context, &plan);
-            outcome.snapshot.is_some()
+            result.snapshot = add_snapshot_or_warn(context, &plan);
+            result.snapshot.is_some()
         };
-        show_done(context, &published, &plan.report, &outcome);
-        warn_of_unused_globs(context, &plan.globs, &outcome.excluded);
-        let no_quota = !self.quota.no_status && lacks_quota(&plan.report);
+        show_result(context, &published, &plan.report, &result);
+        warn_of_unused_globs(context, &plan.globs, &result.excluded);
+        let lacks_figures = !self.quota.no_status && lacks_quota_figures(&plan.report);
 
         Ok(Outcome::partial_if(
-            no_quota || !outcome.is_whole() || !is_recorded || !is_in_vault,
+            lacks_figures || !result.is_complete() || !is_recorded || !is_in_vault,
         ))
     }
 
     /// Captures the home, and copies unchanged members from the previous archive. If the previous archive is damaged,
     /// captures again without it. Also returns the previous archive, unless there is none or it is damaged.
-    fn capture(
+    fn capture_home(
         &self,
         context: &Context,
         plan: &BackupPlan,
@@ -164,24 +165,24 @@ impl BackupArgs {
         let previous = store::find_last_of_home(&records, context.codex_home(), self.capture.mode);
         let previous = previous.map(|record| backups.join(&record.path));
         let previous = previous.and_then(|path| ArchiveReader::open(&path).ok());
-        let source = previous
+        let reusable = previous
             .as_ref()
             .and_then(|archive| PreviousArchive::new(archive, options, NameSet::default()));
-        let capture_with = |source: Option<&PreviousArchive<'_>>| {
+        let capture_with = |reusable: Option<&PreviousArchive<'_>>| {
             let bar = context.ui.bar("backing up", 0);
             let options = CaptureOptions {
                 backups: &backups,
                 tmp: &tmp,
                 compression,
-                source,
+                source: reusable,
             };
             capture::capture(&plan.scope, &options, plan.metadata.clone(), &bar)
         };
-        match capture_with(source.as_ref()) {
+        match capture_with(reusable.as_ref()) {
             Err(ArchiveError::Damaged { archive, detail })
-                if source
+                if reusable
                     .as_ref()
-                    .is_some_and(|source| archive == source.path()) =>
+                    .is_some_and(|reusable| archive == reusable.path()) =>
             {
                 context.warn(format_args!(
                     "the previous archive is damaged ({detail}); every file is read instead: {}",
@@ -191,7 +192,8 @@ impl BackupArgs {
             }
             captured => {
                 let captured = captured?;
-                drop(source);
+                // It borrows `previous`, which is returned.
+                drop(reusable);
                 Ok((captured, previous))
             }
         }
@@ -204,7 +206,7 @@ impl BackupArgs {
         if self.if_older.is_none() && !self.if_codex_changed {
             return Ok(None);
         }
-        let codex_build = match self.if_codex_changed.then(|| find_build(context)) {
+        let codex_build = match self.if_codex_changed.then(|| read_codex_build(context)) {
             None => None,
             // Without Codex, only the age decides: scheduled backups continue after Codex was removed.
             Some(Err(_)) if self.if_older.is_some() => None,
@@ -218,13 +220,14 @@ impl BackupArgs {
         let login = login.filter(|_| store.may_read_auth_json());
         let identity = login.map(|login| &login.identity);
         // A login in the keyring is not read, so that archives of the home count, whichever account they have.
-        let is_known = identity.is_some() || store.reads_auth_json();
-        let newest = store::find_newest(&records, |m| {
-            m.mode == self.capture.mode
-                && m.source_codex_home == home
-                && !m.is_single_login()
-                && !m.is_safety()
-                && (!is_known || is_same_account(m.identity().as_ref(), identity))
+        let is_account_known = identity.is_some() || store.reads_auth_json();
+        let newest = store::find_newest(&records, |metadata| {
+            metadata.mode == self.capture.mode
+                && metadata.source_codex_home == home
+                && !metadata.is_single_login()
+                && !metadata.is_safety()
+                && (!is_account_known
+                    || is_same_account_or_none(metadata.identity().as_ref(), identity))
         });
         let Some(newest) = newest else {
             return Ok(None);
@@ -233,11 +236,11 @@ impl BackupArgs {
             .now()
             .signed_duration_since(newest.metadata.created_at);
         // An archive of the future was made before the clock was set back, so its age is not known.
-        let is_old = self
+        let is_too_old = self
             .if_older
             .is_some_and(|limit| age >= limit || age < Duration::zero());
         let is_of_other_codex = codex_build.is_some() && newest.metadata.codex_build != codex_build;
-        if is_old || is_of_other_codex {
+        if is_too_old || is_of_other_codex {
             return Ok(None);
         }
         let archive = context.backups().join(&newest.path);
@@ -251,7 +254,7 @@ impl BackupArgs {
 }
 
 /// Returns the installed build of Codex, in the form in which archives record it.
-fn find_build(context: &Context) -> Result<String> {
+fn read_codex_build(context: &Context) -> Result<String> {
     let message = "--if-codex-changed needs the Codex program";
     let program = context
         .find_codex()
@@ -264,7 +267,7 @@ fn find_build(context: &Context) -> Result<String> {
 
 /// Makes a snapshot of the home in the vault, and returns its id. A failure is only a warning, because the archive is
 /// complete.
-fn add_to_vault(context: &Context, plan: &BackupPlan) -> Option<String> {
+fn add_snapshot_or_warn(context: &Context, plan: &BackupPlan) -> Option<String> {
     match add_snapshot(context, plan) {
         Ok(id) => Some(id),
         Err(e) => {
@@ -297,7 +300,7 @@ fn find_losses_since(
     )
 }
 
-fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
+fn is_same_account_or_none(a: Option<&Identity>, b: Option<&Identity>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a.is_same(b),
         // Both homes are signed out.
@@ -308,7 +311,7 @@ fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
 
 /// Returns true if there are no figures of the account's quota. Accounts with an API key and signed-out homes have no
 /// quota.
-fn lacks_quota(report: &StatusReport) -> bool {
-    let signed_out = report.identity.is_none() && report.store.reads_auth_json();
-    report.observation.is_none() && !report.is_api_key() && !signed_out
+fn lacks_quota_figures(report: &StatusReport) -> bool {
+    let is_signed_out = report.identity.is_none() && report.store.reads_auth_json();
+    report.observation.is_none() && !report.is_api_key() && !is_signed_out
 }

@@ -16,7 +16,7 @@ use crate::ui::time::format_duration;
 use crate::ui::{Style, bytes, object};
 use crate::views::account::full_time;
 use crate::views::archive_json::archive_json;
-use crate::views::left_out::{owner_text, show_left_out};
+use crate::views::left_out::{format_owner_suffix, show_left_out};
 
 /// The parts of a backup's result that are not in its metadata.
 #[derive(Default)]
@@ -35,7 +35,7 @@ pub(super) struct BackupResult {
 
 impl BackupResult {
     /// Returns true if no file is missing or damaged.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.skipped.is_empty() && self.damaged.is_empty()
     }
 }
@@ -76,46 +76,46 @@ fn show_json(
     context.ui.document("backup", &json);
 }
 
-pub(super) fn show_done(
+pub(super) fn show_result(
     context: &Context,
     published: &PublishedArchive,
     report: &StatusReport,
-    done: &BackupResult,
+    result: &BackupResult,
 ) {
     let metadata = &published.metadata;
     let name = file_name(&published.archive);
-    show_json(metadata, &name, Some(published), done, context);
+    show_json(metadata, &name, Some(published), result, context);
     let ui = &context.ui;
     ui.report(ui.paint(Style::Strong, &name));
-    let who = owner_text(metadata, context);
+    let owner = format_owner_suffix(metadata, context);
     ui.report(format_args!(
-        "{}{who}: {}, {} in {}",
+        "{}{owner}: {}, {} in {}",
         metadata.mode.name(),
         pluralize(metadata.files, "file"),
         bytes(metadata.bytes),
         bytes(metadata.archive_bytes),
     ));
     if let Some(reset_at) = metadata.reset_at {
-        let source = report.observation.as_ref().map_or("", |s| s.source.name());
+        let source = report.observation.as_ref().map_or("", |o| o.source.name());
         ui.report(format_args!(
             "weekly window resets {} (source: {source})",
             full_time(&reset_at, context)
         ));
     }
-    if done.reused_bytes > 0 {
+    if result.reused_bytes > 0 {
         ui.report(ui.paint(
             Style::Dim,
             format_args!(
                 "{} copied from the previous archive",
-                bytes(done.reused_bytes)
+                bytes(result.reused_bytes)
             ),
         ));
     }
-    if let Some(id) = &done.snapshot {
+    if let Some(id) = &result.snapshot {
         ui.report(format_args!("snapshot {id} in the vault"));
     }
-    show_left_out(context, &done.excluded, &done.skipped, &done.damaged);
-    warn_of_losses(context, &done.losses);
+    show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
+    warn_of_losses(context, &result.losses);
     ui.note(format_args!(
         "restore it with: codex-manager restore {}",
         shell::quote_if_needed(strip_archive_suffix(&name))
@@ -126,39 +126,39 @@ fn warn_of_losses(context: &Context, losses: &[LossJson]) {
     let Some(first) = losses.first() else {
         return;
     };
-    let messages: usize = losses.iter().map(|loss| loss.lost_messages).sum();
+    let message_count: usize = losses.iter().map(|loss| loss.lost_messages).sum();
     context.warn(format_args!(
         "{} lost {} since {}; list them with: codex-manager history losses",
         pluralize(losses.len(), "conversation"),
-        pluralize(messages, "message"),
+        pluralize(message_count, "message"),
         strip_archive_suffix(&first.place)
     ));
 }
 
 pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
     let (scan, metadata) = plan.scan()?;
-    let free = free_paths(&plan.stem, &context.backups()).next();
-    let name = free.map_or_else(String::new, |(archive, _)| file_name(&archive));
+    let first_free = free_paths(&plan.stem, &context.backups()).next();
+    let archive_name = first_free.map_or_else(String::new, |(archive, _)| file_name(&archive));
     let result = BackupResult {
         excluded: scan.excluded,
         skipped: scan.skipped,
         damaged: scan.damaged,
         ..BackupResult::default()
     };
-    show_json(&metadata, &name, None, &result, context);
+    show_json(&metadata, &archive_name, None, &result, context);
     let ui = &context.ui;
     ui.report(format_args!(
         "would archive {}, {}, as {}",
         pluralize(metadata.files, "file"),
         bytes(metadata.bytes),
-        name,
+        archive_name,
     ));
     if metadata.session_start_at.is_none() {
         ui.report("the name changes if Codex reports a quota window: it begins with the start of the window");
     }
     show_left_out(context, &result.excluded, &result.skipped, &result.damaged);
     warn_of_unused_globs(context, &plan.globs, &result.excluded);
-    Ok(Outcome::partial_if(!result.is_whole()))
+    Ok(Outcome::partial_if(!result.is_complete()))
 }
 
 /// Warns of globs of the command line that match nothing, because they may be misspelled.

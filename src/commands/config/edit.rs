@@ -1,6 +1,6 @@
 //! `config edit`: opens `config.toml` in the user's editor.
 
-use crate::commands::config::settings::warn_about_unknown;
+use crate::commands::config::settings::warn_of_unknown_keys;
 use crate::config::file::ConfigFile;
 use crate::config::{FILE_NAME, file_access};
 use crate::context::Context;
@@ -29,7 +29,7 @@ pub(super) struct ConfigEditArgs {
 /// # Errors
 /// No editor is set or it fails, the result is invalid, or another command changed the file in the meantime. A rejected
 /// result is saved beside the file, except in a dry run.
-pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> {
+pub(super) fn edit_config(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> {
     let dry_run = args.dry_run;
     let home = context.manager_home();
     let path = ConfigFile::path_in(home);
@@ -43,34 +43,35 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
             ))
         })?;
     file_access::resolve_link(&path)?;
-    let before = file_access::read_text(&path)?;
+    let original = file_access::read_text(&path)?;
     let parent = context.env.temp_dir();
     let folder = tempfile::tempdir_in(&parent).at("create a folder in", &parent)?;
-    let copy = folder.path().join(FILE_NAME);
-    atomic::write(&copy, before.as_bytes())?;
-    open_editor(editor, &copy, &context.env)?;
-    let text = file_open::read_to_string(&copy).at("read", &copy)?;
-    if text == before {
+    let copy_path = folder.path().join(FILE_NAME);
+    atomic::write(&copy_path, original.as_bytes())?;
+    run_editor(editor, &copy_path, &context.env)?;
+    let edited = file_open::read_to_string(&copy_path).at("read", &copy_path)?;
+    if edited == original {
         context.ui.line("nothing was changed");
     } else {
-        let checked = ConfigFile::parse(path.clone(), &text);
-        match checked.and_then(|file| file.values().map(|_| file)) {
+        let parsed = ConfigFile::parse(path.clone(), &edited);
+        // All values are read, because a file can be TOML and still have an invalid value.
+        match parsed.and_then(|file| file.values().map(|_| file)) {
             Ok(file) => {
-                warn_about_unknown(context, &file);
-                if !dry_run && !file_access::replace_if_unchanged(home, &before, &file)? {
+                warn_of_unknown_keys(context, &file);
+                if !dry_run && !file_access::replace_if_unchanged(home, &original, &file)? {
                     let conflict = CommandError::conflict(
                         "another command changed the settings in the meantime",
                     );
-                    return Err(save_rejected(&path, &copy, conflict)?);
+                    return Err(keep_rejected_copy(&path, &copy_path, conflict)?);
                 }
                 let done = if dry_run { "is valid" } else { "was replaced" };
                 context.ui.prose(format_args!("{} {done}", path.display()));
             }
             Err(e) if dry_run => return Err(e.into()),
-            Err(e) => return Err(save_rejected(&path, &copy, e.into())?),
+            Err(e) => return Err(keep_rejected_copy(&path, &copy_path, e.into())?),
         }
     }
-    let changed = text != before && !dry_run;
+    let changed = edited != original && !dry_run;
     context.ui.document(
         "config edit",
         &json!({ "path": path.to_string_lossy(), "changed": changed, "dry_run": dry_run }),
@@ -79,18 +80,18 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
 }
 
 /// Saves a rejected text beside the file and adds its path to the error.
-fn save_rejected(path: &Path, copy: &Path, error: CommandError) -> Result<CommandError> {
-    let beside = path.with_file_name("config.rejected.toml");
-    let text = file_open::read(copy).at("read", copy)?;
-    atomic::write(&beside, &text)?;
+fn keep_rejected_copy(path: &Path, copy_path: &Path, error: CommandError) -> Result<CommandError> {
+    let rejected_path = path.with_file_name("config.rejected.toml");
+    let text = file_open::read(copy_path).at("read", copy_path)?;
+    atomic::write(&rejected_path, &text)?;
     Ok(error.hint(format!(
         "the settings were not changed; your version is saved as {}",
-        beside.display()
+        rejected_path.display()
     )))
 }
 
 /// Runs the editor on `file`. On Unix the shell runs it, because `EDITOR` is a command of the shell.
-fn open_editor(editor: &str, file: &Path, env: &Environment) -> Result<()> {
+fn run_editor(editor: &str, file: &Path, env: &Environment) -> Result<()> {
     let cannot_run = || CommandError::failed(format!("cannot run the editor: {editor}"));
     // EDITOR may have flags and quotes, such as `code --wait`, which only a shell splits as the user means it.
     let mut command = if cfg!(windows) {

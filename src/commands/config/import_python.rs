@@ -65,7 +65,7 @@ impl ImportPythonArgs {
             warn_all(&context.ui, &report.warnings);
             report.plan
         };
-        self.show(context, &folder, &plan);
+        self.show_copies(context, &folder, &plan);
         if home.legacy_files > 0 {
             context.note(format_args!(
                 "not copied: records of {} in its inventory.json; create them again with: codex-manager normalize DIR",
@@ -75,7 +75,7 @@ impl ImportPythonArgs {
         Ok(Outcome::partial_if(!plan.left.is_empty()))
     }
 
-    fn show(&self, context: &Context, folder: &Path, plan: &CopyPlan) {
+    fn show_copies(&self, context: &Context, folder: &Path, plan: &CopyPlan) {
         let ui = &context.ui;
         let json = ImportJson {
             source: folder,
@@ -87,26 +87,26 @@ impl ImportPythonArgs {
             let name = printable(&uncopied.name);
             ui.warn(format_args!("not copied: {name}: {}", uncopied.reason));
         }
-        let done = would_be(self.dry_run);
-        let added = plan.added().count();
-        let archives = plan
+        let would_be_text = would_be(self.dry_run);
+        let added_count = plan.added().count();
+        let archive_count = plan
             .added()
             .filter(|copy| copy.archive_bytes.is_some())
             .count();
-        let copied = match added - archives {
-            0 => pluralize(archives, "archive"),
-            records => format!(
+        let copied = match added_count - archive_count {
+            0 => pluralize(archive_count, "archive"),
+            record_count => format!(
                 "{} and {}",
-                pluralize(archives, "archive"),
-                pluralize(records, "record")
+                pluralize(archive_count, "archive"),
+                pluralize(record_count, "record")
             ),
         };
         ui.report(format_args!(
-            "{copied} {done}copied, {} already present; newer figures of {}",
-            plan.archives.len() - added,
+            "{copied} {would_be_text}copied, {} already present; newer figures of {}",
+            plan.archives.len() - added_count,
             pluralize(plan.accounts.len(), "account"),
         ));
-        if !self.dry_run && added > 0 {
+        if !self.dry_run && added_count > 0 {
             ui.note(format_args!("nothing was changed in {}", folder.display()));
             ui.note("verify the copies: codex-manager verify --all");
         }

@@ -29,7 +29,7 @@ use serde_json::json;
   codex-manager config unset timezone")]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
-    verb: ConfigCommand,
+    command: ConfigCommand,
 }
 
 #[derive(Debug, Subcommand)]
@@ -54,11 +54,11 @@ impl ConfigArgs {
     /// An unknown setting, an invalid value, a file that is not TOML, or no editor. The file is unchanged
     /// then.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        match self.verb {
-            ConfigCommand::List(args) => settings::list(context, &args),
-            ConfigCommand::Get(args) => settings::get(context, &args),
-            ConfigCommand::Set(args) => settings::set(context, &args),
-            ConfigCommand::Unset(args) => settings::unset(context, &args),
+        match self.command {
+            ConfigCommand::List(args) => settings::print_settings(context, &args),
+            ConfigCommand::Get(args) => settings::print_setting(context, &args),
+            ConfigCommand::Set(args) => settings::set_setting(context, &args),
+            ConfigCommand::Unset(args) => settings::unset_setting(context, &args),
             ConfigCommand::Path(ConfigPathArgs {}) => {
                 let path = ConfigFile::path_in(context.manager_home());
                 context.ui.line(path.display());
@@ -67,7 +67,7 @@ impl ConfigArgs {
                     .document("config path", &json!({ "path": path.to_string_lossy() }));
                 Ok(Outcome::Done)
             }
-            ConfigCommand::Edit(args) => edit::edit(context, &args),
+            ConfigCommand::Edit(args) => edit::edit_config(context, &args),
             ConfigCommand::ImportPython(args) => args.run(context),
         }
     }

@@ -91,17 +91,17 @@ struct SettingJson {
     origin: ValueOrigin,
 }
 
-pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome> {
+pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result<Outcome> {
     let context = &args.table.apply(context)?;
     let file = ConfigFile::read(context.manager_home())?;
     let ui = &context.ui;
-    warn_about_unknown(context, &file);
-    let keys: Vec<Setting> = KEYS.iter().map(Into::into).collect();
-    let folders = file.folder_settings();
-    let settings: Vec<_> = keys
+    warn_of_unknown_keys(context, &file);
+    let key_settings: Vec<Setting> = KEYS.iter().map(Into::into).collect();
+    let folder_settings = file.folder_settings();
+    let settings: Vec<_> = key_settings
         .iter()
-        .chain(&folders)
-        .map(|key| effective_setting(key, &file, context))
+        .chain(&folder_settings)
+        .map(|key| read_effective_setting(key, &file, context))
         .collect();
     let mut table = Table::new(ui, COLUMNS);
     let mut long = Vec::new();
@@ -110,14 +110,14 @@ pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome> 
             ValueOrigin::Default => Style::Dim,
             _ => Style::Plain,
         };
-        let value = printable(&to_text(&setting.value));
-        let cell = shorten_for_table(&value);
-        if cell != value {
+        let value = printable(&format_value(&setting.value));
+        let short_value = shorten_for_table(&value);
+        if short_value != value {
             long.push((key.name.to_owned(), value.clone()));
         }
         table.add_row([
             Cell::plain(key.name),
-            Cell::new(style, cell).value(value),
+            Cell::new(style, short_value).value(value),
             Cell::new(style, variant_name(setting.origin)),
             Cell::new(Style::Dim, key.about),
         ]);
@@ -125,7 +125,7 @@ pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome> 
     table.print(ui);
     // Folder keys are paths, too long for a table of 80 columns.
     let folder_values = settings.iter().skip(KEYS.len());
-    long.extend(folder_values.map(|s| (printable(&s.key), printable(&to_text(&s.value)))));
+    long.extend(folder_values.map(|s| (printable(&s.key), printable(&format_value(&s.value)))));
     for (name, value) in long {
         ui.line(format_args!("{name} = {value}"));
     }
@@ -139,29 +139,29 @@ pub(super) fn list(context: &Context, args: &ConfigListArgs) -> Result<Outcome> 
     Ok(Outcome::Done)
 }
 
-pub(super) fn get(context: &Context, args: &ConfigGetArgs) -> Result<Outcome> {
+pub(super) fn print_setting(context: &Context, args: &ConfigGetArgs) -> Result<Outcome> {
     let key = config::find_setting(&args.key)?;
     let file = ConfigFile::read(context.manager_home())?;
     let key = file.with_spelling_of_file(key, context.env.home_dir.as_deref());
-    let setting = effective_setting(&key, &file, context);
-    context.ui.line(printable(&to_text(&setting.value)));
+    let setting = read_effective_setting(&key, &file, context);
+    context.ui.line(printable(&format_value(&setting.value)));
     context.ui.document("config get", &setting);
     Ok(Outcome::Done)
 }
 
-pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome> {
+pub(super) fn set_setting(context: &Context, args: &ConfigSetArgs) -> Result<Outcome> {
     let setting = config::find_setting(&args.key)?;
     let kind = setting.key.kind;
     let value = kind.parse(&args.value).ok_or_else(|| {
         CommandError::usage(format!("invalid value for {}: {:?}", args.key, args.value))
             .hint(format!("expected {}; nothing was changed", kind.expected()))
     })?;
-    let names_profile = setting.key.name == "folders";
-    let outcome = change(context, "config set", setting, args.dry_run, |file, key| {
+    let is_folder_setting = setting.key.name == "folders";
+    let outcome = change_setting(context, "config set", setting, args.dry_run, |file, key| {
         file.set(key, value)
     })?;
-    let profile = context.manager_path("profiles").join(&args.value);
-    if names_profile && !profile.join("profile.json").is_file() {
+    let profile_folder = context.manager_path("profiles").join(&args.value);
+    if is_folder_setting && !profile_folder.join("profile.json").is_file() {
         let name = shell::quote_if_needed(&args.value);
         context.note(format_args!(
             "there is no profile {name} yet; create it with: codex-manager profile login {name}"
@@ -170,17 +170,17 @@ pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome> {
     Ok(outcome)
 }
 
-pub(super) fn unset(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome> {
+pub(super) fn unset_setting(context: &Context, args: &ConfigUnsetArgs) -> Result<Outcome> {
     let setting = config::find_setting(&args.key)?;
     let dry_run = args.dry_run;
-    change(context, "config unset", setting, dry_run, |file, key| {
+    change_setting(context, "config unset", setting, dry_run, |file, key| {
         file.unset(key);
         Ok(())
     })
 }
 
 /// Changes one setting, or with `dry_run` only prints the change.
-fn change(
+fn change_setting(
     context: &Context,
     command: &str,
     setting: Setting,
@@ -202,17 +202,17 @@ fn change(
         file_access::update(home, edit_and_compare)?
     };
     let key = setting.name();
-    let unset = setting.folder.as_ref().map_or("the default", |_| "not set");
+    let unset_text = setting.folder.as_ref().map_or("the default", |_| "not set");
     let describe = |value: &Json| match value {
-        Json::Null => unset.to_owned(),
-        value => printable(&to_text(value)),
+        Json::Null => unset_text.to_owned(),
+        value => printable(&format_value(value)),
     };
     let name = printable(&key);
-    let now = describe(&after);
+    let new_text = describe(&after);
     context.ui.prose(if before == after {
-        format!("{name} is already {now}; nothing was changed")
+        format!("{name} is already {new_text}; nothing was changed")
     } else {
-        format!("{name}: {} → {now}", describe(&before))
+        format!("{name}: {} → {new_text}", describe(&before))
     });
     let path = ConfigFile::path_in(home).to_string_lossy().into_owned();
     let json = object()
@@ -226,15 +226,15 @@ fn change(
 }
 
 /// Returns the effective value of a setting and its source.
-fn effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) -> SettingJson {
+fn read_effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) -> SettingJson {
     let settings = &context.settings;
     let flags = &settings.flags;
     let key = setting.key;
-    let in_file = file.get(setting);
+    let value_in_file = file.get(setting);
     let is_in_environment = key
         .variable
         .is_some_and(|name| context.env.get(name).is_some());
-    let by_flag = match key.name {
+    let is_set_by_flag = match key.name {
         "timezone" => flags.timezone.is_some(),
         "color" => flags.color.is_some(),
         "codex.home" => flags.codex_home.is_some(),
@@ -242,7 +242,7 @@ fn effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) ->
         _ => false,
     };
     // Every variable but TZ takes precedence over the file; TZ describes the machine.
-    let origin = match (by_flag, is_in_environment, in_file) {
+    let origin = match (is_set_by_flag, is_in_environment, value_in_file) {
         (true, ..) => ValueOrigin::Flag,
         (_, _, Some(_)) if key.name == "timezone" => ValueOrigin::File,
         (_, true, _) if key.name != "timezone" || context::read_tz(&context.env).is_some() => {
@@ -253,7 +253,7 @@ fn effective_setting(setting: &Setting, file: &ConfigFile, context: &Context) ->
     };
     let default = key.default_value().as_ref().map_or(Json::Null, to_json);
     let value = match (key.name, origin) {
-        (_, ValueOrigin::File) => in_file.map_or(Json::Null, to_json),
+        (_, ValueOrigin::File) => value_in_file.map_or(Json::Null, to_json),
         ("timezone", _) => json!(settings.zone.name()),
         ("color", _) => json!(choice_name(&settings.color)),
         ("codex.home", ValueOrigin::Flag | ValueOrigin::Environment) => {
@@ -288,24 +288,25 @@ fn shorten_for_table(value: &str) -> String {
     const MAX_CHARS: usize = 16;
     match value.chars().count().checked_sub(MAX_CHARS) {
         None | Some(0) => value.to_owned(),
-        Some(over) => format!("…{}", value.chars().skip(over + 1).collect::<String>()),
+        // One character more is dropped for the `…`.
+        Some(excess) => format!("…{}", value.chars().skip(excess + 1).collect::<String>()),
     }
 }
 
 /// Formats a value for people.
-fn to_text(value: &Json) -> String {
+fn format_value(value: &Json) -> String {
     match value {
         Json::Null => "-".into(),
         Json::String(text) => text.clone(),
         Json::Array(list) => {
-            let items: Vec<_> = list.iter().map(to_text).collect();
+            let items: Vec<_> = list.iter().map(format_value).collect();
             items.join(", ")
         }
         other => other.to_string(),
     }
 }
 
-pub(super) fn warn_about_unknown(context: &Context, file: &ConfigFile) {
+pub(super) fn warn_of_unknown_keys(context: &Context, file: &ConfigFile) {
     for unknown in file.unknown_keys() {
         context.warn(format_args!(
             "{FILE_NAME}: {}",

@@ -48,14 +48,14 @@ impl DemoArgs {
     /// # Errors
     /// A command of the demo failed, or the temp folder cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let temp = context.env.temp_dir();
-        let temp_home = tempfile::Builder::new()
+        let parent = context.env.temp_dir();
+        let temp_folder = tempfile::Builder::new()
             .prefix("codex-manager-demo-")
-            .tempdir_in(&temp)
-            .at("create a folder in", &temp)?;
-        let result = Demo::new(context, temp_home.path()).run_steps();
+            .tempdir_in(&parent)
+            .at("create a folder in", &parent)?;
+        let result = Demo::new(context, temp_folder.path()).run_steps();
         if self.keep {
-            let kept_folder = temp_home.keep();
+            let kept_folder = temp_folder.keep();
             context.note(format_args!(
                 "kept the folder of the demo: {}",
                 kept_folder.display()
@@ -75,18 +75,17 @@ struct Demo<'a> {
 }
 
 impl<'a> Demo<'a> {
-    fn new(context: &'a Context, temp_home: &'a Path) -> Self {
+    fn new(context: &'a Context, temp_folder: &'a Path) -> Self {
         let mut settings = context.settings.clone();
-        settings.codex_home = temp_home.join("codex-home");
-        settings.manager_home = temp_home.join("manager-home");
+        settings.codex_home = temp_folder.join("codex-home");
+        settings.manager_home = temp_folder.join("manager-home");
         settings.codex_bin = None;
         settings.assume_yes = true;
         settings.preferences = ConfigValues::default().preferences;
         let step_context = Context {
             settings,
             clock: context.clock,
-            // The sample must not write into the databases of the user.
-            // A pager would wait for a key in the middle of the demo.
+            // The sample must not write into the databases of the user. A pager would wait for a key.
             env: context
                 .env
                 .without("CODEX_SQLITE_HOME")
@@ -101,30 +100,30 @@ impl<'a> Demo<'a> {
         Self {
             context,
             step_context,
-            folder: temp_home,
+            folder: temp_folder,
             steps: Vec::new(),
         }
     }
 
     fn run_steps(mut self) -> Result<Outcome> {
         let home = self.step_context.settings.codex_home.clone();
-        let dumps = self.folder.join("old-dumps");
+        let dumps_folder = self.folder.join("old-dumps");
         let now = self.context.now();
         self.print_heading(
             "A sample Codex home with three conversations, and files of three old logins.",
         );
         sample::write_codex_home(&home, now)?;
-        sample::write_legacy_dumps(&dumps, now)?;
+        sample::write_legacy_dumps(&dumps_folder, now)?;
 
         self.print_heading("Import the old logins: when does each account have quota again?");
-        self.run_step("normalize", &[dumps.into_os_string()])?;
+        self.run_step("normalize", &[dumps_folder.into_os_string()])?;
         self.run_step("cooldown", &[])?;
         self.print_heading("Which account should be used now?");
         self.run_step("recommend", &["--explain".into()])?;
         self.print_heading("Back up the whole home into one archive.");
         self.run_step("backup", &["--no-status".into()])?;
 
-        let before = read_conversations(&home)?;
+        let original = read_rollouts(&home)?;
         self.print_heading("Disaster: conversations, settings and the database are deleted.");
         for name in ["sessions", "config.toml", "state_5.sqlite"] {
             tree::remove(&home.join(name))?;
@@ -133,16 +132,16 @@ impl<'a> Demo<'a> {
         self.print_heading("Restore the newest archive.");
         self.run_step("restore", &["latest".into()])?;
         self.run_step("verify", &["--all".into()])?;
-        let is_restored = read_conversations(&home)? == before && home.join("config.toml").exists();
+        let is_restored = read_rollouts(&home)? == original && home.join("config.toml").exists();
         self.print_verdict(
             is_restored,
             "All conversations are restored, byte for byte.",
         );
 
         self.save_and_switch(&home)?;
-        self.sync()?;
+        self.sync_to_second_home()?;
         let second_home = &self.step_context.settings.codex_home;
-        let is_synced = read_conversations(second_home)? == before;
+        let is_synced = read_rollouts(second_home)? == original;
         self.print_verdict(is_synced, "The second machine has all conversations.");
         self.print_heading("Search in all conversations:");
         self.run_step("find", &["flaky".into(), "test".into()])?;
@@ -162,18 +161,18 @@ impl<'a> Demo<'a> {
     /// Saves two logins as profiles and switches to the first one.
     fn save_and_switch(&mut self, home: &Path) -> Result<()> {
         self.print_heading("Two accounts: name each login, then switch.");
-        let save = |name: &str| ["save".into(), name.into()];
-        self.run_step("profile", &save("personal"))?;
+        let save_arguments = |name: &str| ["save".into(), name.into()];
+        self.run_step("profile", &save_arguments("personal"))?;
         sample::sign_in(home, "work", self.context.now())?;
         self.print_heading("Codex signs in as work@example.com.");
-        self.run_step("profile", &save("work"))?;
+        self.run_step("profile", &save_arguments("work"))?;
         self.run_step("use", &["personal".into()])
     }
 
     /// Syncs the home to a second home through a shared folder. Later steps run in the second home.
-    fn sync(&mut self) -> Result<()> {
-        let cloud = self.folder.join("shared-folder");
-        let init = ["init".into(), "--cloud".into(), cloud.into_os_string()];
+    fn sync_to_second_home(&mut self) -> Result<()> {
+        let shared = self.folder.join("shared-folder");
+        let init = ["init".into(), "--cloud".into(), shared.into_os_string()];
         let run = ["run".into(), "--apply".into()];
         self.print_heading("Another machine: sync through a shared folder.");
         self.run_step("sync", &init)?;
@@ -203,8 +202,8 @@ impl<'a> Demo<'a> {
         ui.print_hanging(0, format_args!("\n{}", ui.paint(Style::Strong, text)));
     }
 
-    fn run_step(&mut self, verb: &str, args: &[OsString]) -> Result<()> {
-        let words: Vec<OsString> = std::iter::once(verb.into()).chain(args.to_vec()).collect();
+    fn run_step(&mut self, name: &str, args: &[OsString]) -> Result<()> {
+        let words: Vec<OsString> = std::iter::once(name.into()).chain(args.to_vec()).collect();
         let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         let command = format!("codex-manager {}", shown.join(" "));
         let ui = &self.context.ui;
@@ -219,14 +218,14 @@ impl<'a> Demo<'a> {
 }
 
 /// Returns the file names and contents of all rollouts in `sessions/`, in a fixed order.
-fn read_conversations(home: &Path) -> Result<Vec<(OsString, Vec<u8>)>, IoError> {
-    let mut conversations = Vec::new();
+fn read_rollouts(home: &Path) -> Result<Vec<(OsString, Vec<u8>)>, IoError> {
+    let mut rollouts = Vec::new();
     for entry in walkdir::WalkDir::new(home.join("sessions")).sort_by_file_name() {
         let entry = entry.map_err(std::io::Error::from).at("walk", home)?;
         if entry.file_type().is_file() {
             let bytes = file_open::read(entry.path()).at("read", entry.path())?;
-            conversations.push((entry.file_name().to_owned(), bytes));
+            rollouts.push((entry.file_name().to_owned(), bytes));
         }
     }
-    Ok(conversations)
+    Ok(rollouts)
 }

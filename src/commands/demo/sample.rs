@@ -18,14 +18,14 @@ const ID_START: &str = "0199a213-81c0-7800-8aa1-bbab2a035a5";
 /// Writes a Codex home like that of Codex 0.169: login, settings, three conversations, the database of
 /// threads.
 pub(super) fn write_codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
-    let put = |name: &str, text: &str| write(&home.join(name), text.as_bytes());
+    let write_file = |name: &str, text: &str| write_private(&home.join(name), text.as_bytes());
     sign_in(home, "you", now - Duration::hours(3))?;
-    put(
+    write_file(
         "config.toml",
         "model = \"gpt-5-codex\"\nmodel_reasoning_effort = \"high\"\n",
     )?;
-    put("AGENTS.md", "Prefer small commits.\n")?;
-    put(
+    write_file("AGENTS.md", "Prefer small commits.\n")?;
+    write_file(
         "skills/review/SKILL.md",
         "# Review\nRead the whole change first.\n",
     )?;
@@ -43,22 +43,22 @@ pub(super) fn write_codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), Io
             at.format("%Y/%m/%d"),
             at.format("%Y-%m-%dT%H-%M-%S")
         );
-        put(&relative, &rollout_text(&id, topic, at))?;
-        set_time(&home.join(&relative), at)?;
+        write_file(&relative, &format_rollout(&id, topic, at))?;
+        set_mtime(&home.join(&relative), at)?;
         let entry = json!({"session_id": id, "ts": at.timestamp(), "text": topic});
         let _ = writeln!(history, "{entry}");
         rows.push((id, home.join(relative), topic, at));
     }
-    put("history.jsonl", &history)?;
+    write_file("history.jsonl", &history)?;
     write_thread_database(&home.join("state_5.sqlite"), &rows)
 }
 
 /// Replaces the login by that of `<user>@example.com`.
 pub(super) fn sign_in(home: &Path, user: &str, at: DateTime<Utc>) -> Result<(), IoError> {
     let email = format!("{user}@example.com");
-    write(
+    write_private(
         &home.join("auth.json"),
-        auth_json(&email, user, at).as_bytes(),
+        format_auth_json(&email, user, at).as_bytes(),
     )
 }
 
@@ -70,23 +70,25 @@ pub(super) fn write_legacy_dumps(folder: &Path, now: DateTime<Utc>) -> Result<()
         ("client@example.com", Duration::hours(20), "client"),
         ("old@example.com", Duration::days(30), "old"),
     ];
-    for (email, ago, user) in dumps {
-        let ended = now - ago;
-        let available = ended - Duration::hours(2) + Duration::days(7);
-        let day = available.format("%-d%b").to_string().to_lowercase();
+    for (email, exhausted_ago, user) in dumps {
+        let exhausted_at = now - exhausted_ago;
+        // As `normalize` infers it: the window began two hours before and lasts a week.
+        let available_at = exhausted_at - Duration::hours(2) + Duration::days(7);
+        let day = available_at.format("%-d%b").to_string().to_lowercase();
         let path = folder.join(format!("{day}_{email}_auth.json"));
-        write(&path, auth_json(email, user, ended).as_bytes())?;
-        set_time(&path, ended)?;
+        let auth_json = format_auth_json(email, user, exhausted_at);
+        write_private(&path, auth_json.as_bytes())?;
+        set_mtime(&path, exhausted_at)?;
     }
-    write(&folder.join("notes.txt"), b"not a login\n")
+    write_private(&folder.join("notes.txt"), b"not a login\n")
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     atomic::create_private_folder(atomic::parent_of(path))?;
     atomic::write(path, bytes)
 }
 
-fn set_time(path: &Path, at: DateTime<Utc>) -> Result<(), IoError> {
+fn set_mtime(path: &Path, at: DateTime<Utc>) -> Result<(), IoError> {
     let times = FileTimes::new().set_modified(SystemTime::from(at));
     File::options()
         .write(true)
@@ -95,11 +97,11 @@ fn set_time(path: &Path, at: DateTime<Utc>) -> Result<(), IoError> {
         .at("set the time of", path)
 }
 
-fn auth_json(email: &str, user: &str, refreshed: DateTime<Utc>) -> String {
+fn format_auth_json(email: &str, user: &str, refreshed_at: DateTime<Utc>) -> String {
     let claims = json!({
         "email": email,
-        "iat": refreshed.timestamp(),
-        "exp": (refreshed + Duration::days(10)).timestamp(),
+        "iat": refreshed_at.timestamp(),
+        "exp": (refreshed_at + Duration::days(10)).timestamp(),
         "https://api.openai.com/auth": {
             "chatgpt_account_id": format!("acct-{user}"),
             "chatgpt_user_id": format!("user-{user}"),
@@ -122,12 +124,12 @@ fn auth_json(email: &str, user: &str, refreshed: DateTime<Utc>) -> String {
             "refresh_token": format!("made-up-{user}"),
             "account_id": format!("acct-{user}"),
         },
-        "last_refresh": refreshed.to_rfc3339(),
+        "last_refresh": refreshed_at.to_rfc3339(),
     });
     format!("{auth:#}\n")
 }
 
-fn rollout_text(id: &str, topic: &str, at: DateTime<Utc>) -> String {
+fn format_rollout(id: &str, topic: &str, at: DateTime<Utc>) -> String {
     let mut text = String::new();
     let mut line = |ordinal: i64, kind: &str, payload: Value| {
         let timestamp = (at + Duration::seconds(ordinal)).to_rfc3339();
@@ -160,7 +162,7 @@ fn write_thread_database(
     path: &Path,
     rows: &[(String, PathBuf, &str, DateTime<Utc>)],
 ) -> Result<(), IoError> {
-    let fill = || -> rusqlite::Result<()> {
+    let create_and_fill = || -> rusqlite::Result<()> {
         let connection = connection::open(path, Access::Create)?;
         // With a WAL, as Codex has it: the file alone may lack every table.
         connection.execute_batch(
@@ -178,7 +180,7 @@ fn write_thread_database(
         }
         connection.close().map_err(|(_, e)| e)
     };
-    fill()
+    create_and_fill()
         .map_err(std::io::Error::other)
         .at("create the database", path)
 }

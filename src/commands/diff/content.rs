@@ -34,7 +34,7 @@ impl Change {
         }
     }
 
-    pub(super) fn cell(self) -> Cell {
+    pub(super) fn to_cell(self) -> Cell {
         let style = match self {
             Self::Removed => Style::Warn,
             Self::Changed => Style::Plain,
@@ -84,18 +84,18 @@ type Versions<T> = BTreeMap<(ContentKind, String), T>;
 /// # Errors
 /// One of the files cannot be read or parsed.
 pub(super) fn compare_settings(archive: &ArchiveReader, home: &Path) -> Result<Vec<DiffedContent>> {
-    let mut text = String::new();
-    let mut archived = file_extract::extract_to_temp_file(archive, HomeEntryKind::Config)?;
-    archived
-        .read_to_string(&mut text)
+    let mut archived_text = String::new();
+    let mut archived_file = file_extract::extract_to_temp_file(archive, HomeEntryKind::Config)?;
+    archived_file
+        .read_to_string(&mut archived_text)
         .at("read the archived", CONFIG_TOML)?;
-    let archived = parse_settings(&text, "the archived config.toml")?;
+    let archived = parse_settings(&archived_text, "the archived config.toml")?;
     let path = home.join(CONFIG_TOML);
-    let text = match config::read_config_text(&path) {
+    let current_text = match config::read_config_text(&path) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).at("read", &path)?,
         text => text.unwrap_or_default(),
     };
-    let current = parse_settings(&text, &path.display().to_string())?;
+    let current = parse_settings(&current_text, &path.display().to_string())?;
     Ok(compare_versions(&archived, &current))
 }
 
@@ -105,21 +105,21 @@ pub(super) fn compare_settings(archive: &ArchiveReader, home: &Path) -> Result<V
 /// The home or the archive cannot be read.
 pub(super) fn compare_files(
     archive: &ArchiveReader,
-    live: &HomeScan,
+    home_scan: &HomeScan,
     home: &Path,
 ) -> Result<Vec<DiffedContent>> {
     let archived = select_content_files(archive.contents().files.iter());
-    let current = select_content_files(live.files.iter());
-    let of_archive = |file: &FileEntry| Ok((file.size, file.digest));
-    let of_home = |file: &FileEntry| {
+    let current = select_content_files(home_scan.files.iter());
+    let read_archived_version = |file: &FileEntry| Ok((file.size, file.digest));
+    let read_home_version = |file: &FileEntry| {
         let archived = archived
             .iter()
             .find(|archived_file| archived_file.path == file.path);
         read_version(file, archived, &home.join(file.path.as_path()))
     };
     Ok(compare_versions(
-        &group_by_name(&archived, of_archive)?,
-        &group_by_name(&current, of_home)?,
+        &group_by_name(&archived, read_archived_version)?,
+        &group_by_name(&current, read_home_version)?,
     ))
 }
 
@@ -141,6 +141,7 @@ fn read_version(
             archived.digest
         }
         _ => {
+            // Digests are comparable only if they are of the same algorithm.
             let digest = archived.and_then(|archived| archived.digest);
             let hasher = digest.map_or_else(ContentHasher::default, |digest| digest.hasher());
             let mut reader = file_open::open(path).at("read", path)?;
@@ -163,12 +164,12 @@ fn compare_versions<T: PartialEq>(
     changes.collect()
 }
 
-/// Returns the keys of a `config.toml` with their values. The keys of an MCP server are one value. `name` names the
-/// file in an error.
-fn parse_settings(text: &str, name: &str) -> Result<Versions<String>> {
+/// Returns the keys of a `config.toml` with their values. The keys of an MCP server are one value. `file_name` names
+/// the file in an error.
+fn parse_settings(text: &str, file_name: &str) -> Result<Versions<String>> {
     let document: DocumentMut = text.parse().map_err(|e: TomlError| {
         let problem = e.message().trim_end();
-        CommandError::failed(format!("cannot parse {name}: {problem}"))
+        CommandError::failed(format!("cannot parse {file_name}: {problem}"))
     })?;
     let mut settings = Versions::new();
     for (key, item) in document.iter() {
@@ -194,12 +195,12 @@ fn add_settings(settings: &mut Versions<String>, name: &str, item: &Item) {
     }
 }
 
-fn select_content_files(all: impl Iterator<Item = FileEntry>) -> Vec<FileEntry> {
+fn select_content_files(files: impl Iterator<Item = FileEntry>) -> Vec<FileEntry> {
     let is_content = |file: &FileEntry| {
         let kind = kind_of(file.path.as_path());
         matches!(kind, HomeEntryKind::UserContent | HomeEntryKind::Rules)
     };
-    all.filter(is_content).collect()
+    files.filter(is_content).collect()
 }
 
 /// Groups files by skill, prompt or path, because a skill has several files.
@@ -210,8 +211,8 @@ fn group_by_name(
     let mut groups: Versions<BTreeMap<String, DiffedVersion>> = Versions::new();
     for file in files {
         let path = file.path.as_path().display().to_string();
-        let parts: Vec<_> = path.split(['/', '\\']).collect();
-        let key = match parts.as_slice() {
+        let components: Vec<_> = path.split(['/', '\\']).collect();
+        let key = match components.as_slice() {
             ["skills", name, _, ..] => (ContentKind::Skill, (*name).to_owned()),
             ["prompts", name] => (ContentKind::Prompt, (*name).to_owned()),
             _ => (ContentKind::File, path.clone()),

@@ -33,7 +33,7 @@ pub(super) struct ConversationDiff {
 ///
 /// # Errors
 /// A rollout cannot be read, an archived one cannot be extracted, or the user interrupts.
-pub(super) fn compare(
+pub(super) fn compare_conversations(
     archive: &ArchiveReader,
     live: &HomeScan,
     home: &Path,
@@ -49,10 +49,11 @@ pub(super) fn compare(
             return Err(CommandError::interrupted());
         }
         let (old, new) = (archived.get(id), live.get(id));
+        // `None` if both the archive and the home have the conversation.
         let presence = Change::between(old.map(|_| ()), new.map(|_| ()));
         let old = old.map(Vec::as_slice).unwrap_or_default();
         let new = new.map(Vec::as_slice).unwrap_or_default();
-        if rollout_stamps(old) == rollout_stamps(new) {
+        if list_rollout_stamps(old) == list_rollout_stamps(new) {
             continue;
         }
         let (messages_gained, messages_lost) = count_messages(old, new, archive, home)?;
@@ -73,7 +74,7 @@ pub(super) fn compare(
 
 /// Returns file name, size and mtime of each file, sorted. Equal lists mean equal rollouts, even if Codex moved them to
 /// another folder.
-fn rollout_stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)> {
+fn list_rollout_stamps(files: &[FileEntry]) -> Vec<(Option<OsString>, u64, i64)> {
     let stamps = files.iter().map(|file| {
         let name = file.path.as_path().file_name().map(ToOwned::to_owned);
         (name, file.size, file.mtime)
@@ -106,10 +107,10 @@ fn count_messages(
         file_extract::extract_entry(archive, file, &copy)?;
         archived.extend(messages::read_messages(&path).at("read", &path)?);
     }
-    let missing = |held: &[_], all: &[_]| {
+    let count_new = |known: &[_], all: &[_]| {
         let mut counts = MessageCounts::default();
-        counts.add(held);
+        counts.add(known);
         counts.find_missing(all).len()
     };
-    Ok((missing(&archived, &live), missing(&live, &archived)))
+    Ok((count_new(&archived, &live), count_new(&live, &archived)))
 }

@@ -55,8 +55,8 @@ impl DiffArgs {
         let archive = ArchiveReader::open(&path)?;
         let home = context.codex_home();
         let scope = CaptureScope::new(home, BackupMode::Full);
-        let live = scan::scan(&scope, &Arc::default())?;
-        let mut conversations = conversations::compare(&archive, &live, home)?;
+        let home_scan = scan::scan(&scope, &Arc::default())?;
+        let mut conversations = conversations::compare_conversations(&archive, &home_scan, home)?;
         let ids: Vec<_> = conversations
             .iter()
             .map(|row| row.session_id.to_lowercase())
@@ -75,13 +75,13 @@ impl DiffArgs {
         }
         let is_partial = settings.is_err();
         let mut changes = settings.unwrap_or_default();
-        changes.extend(content::compare_files(&archive, &live, home)?);
+        changes.extend(content::compare_files(&archive, &home_scan, home)?);
         let document = DiffJson {
             archive: strip_archive_suffix(&file_name(archive.path())).to_owned(),
             conversations,
             content: changes,
         };
-        show(&document, context);
+        show_differences(&document, context);
         context.ui.document("diff", &document);
         Ok(Outcome::partial_if(is_partial))
     }
@@ -95,7 +95,7 @@ const CONVERSATION_COLUMNS: [Column; 5] = [
     Column::new("TITLE").rank(1).shorten(8),
 ];
 
-fn show(document: &DiffJson, context: &Context) {
+fn show_differences(document: &DiffJson, context: &Context) {
     let ui = &context.ui;
     let archive = printable(&document.archive);
     if document.conversations.is_empty() && document.content.is_empty() {
@@ -107,7 +107,7 @@ fn show(document: &DiffJson, context: &Context) {
             let is_lossy = row.messages_lost > 0;
             let style = if is_lossy { Style::Warn } else { Style::Plain };
             [
-                row.change.cell(),
+                row.change.to_cell(),
                 Cell::plain(short_id(&row.session_id)),
                 Cell::plain(row.messages_gained.to_string()),
                 Cell::new(style, row.messages_lost.to_string()),
@@ -122,7 +122,7 @@ fn show(document: &DiffJson, context: &Context) {
         }
         let rows = document.content.iter().map(|row| {
             let (kind, name) = (Cell::plain(row.kind.name()), printable(&row.name));
-            [row.change.cell(), kind, Cell::plain(name)]
+            [row.change.to_cell(), kind, Cell::plain(name)]
         });
         Table::with_rows(ui, ["CHANGE", "KIND", "NAME"].map(Column::new), rows).print(ui);
     }

@@ -33,7 +33,7 @@ pub(super) struct SearchedHome<'a> {
     pub filter: &'a ConversationFilter,
 }
 
-/// Searches the archives of the Codex home and adds the hits to `found`. `search` is called with the extracted
+/// Searches the archives of the Codex home and adds the hits to `found`. Calls `search` with the extracted
 /// conversations of one archive at a time. A conversation that is in several archives is searched in the newest one.
 /// An archive that cannot be read or searched is left out with a warning, and makes the result partial.
 ///
@@ -58,18 +58,18 @@ pub(super) fn search_archives(
         let path = context.backups().join(&record.path);
         let name = shortest_name(record);
         match search_archive(&path, &known_ids, filter, context, &search) {
-            Ok((searched, SearchResult { hits, total, .. })) => {
-                found.conversations += i64::try_from(searched.len()).unwrap_or(i64::MAX);
+            Ok((searched_ids, SearchResult { hits, total, .. })) => {
+                found.conversations += i64::try_from(searched_ids.len()).unwrap_or(i64::MAX);
                 let ids = hits.iter().map(|hit| hit.conversation.session.clone());
-                let archive = || FoundArchive {
+                let to_found = || FoundArchive {
                     name: name.clone(),
                     created_at: record.metadata.created_at,
                 };
-                found.archives.extend(ids.map(|id| (id, archive())));
+                found.archives.extend(ids.map(|id| (id, to_found())));
                 let result = &mut found.result;
                 result.hits.extend(hits);
                 result.total = result.total.zip(total).map(|(sum, more)| sum + more);
-                known_ids.extend(searched);
+                known_ids.extend(searched_ids);
             }
             Err(_) if is_interrupted() => return Err(CommandError::interrupted()),
             Err(e) => {
@@ -104,19 +104,19 @@ fn search_archive(
     }
     let staging = Staging::create_in(&context.manager_path("tmp"))?;
     let folder = staging.path("home");
-    for top in [SESSIONS, ARCHIVED_SESSIONS] {
-        atomic::create_private_folder(&folder.join(top))?;
+    for top_folder in [SESSIONS, ARCHIVED_SESSIONS] {
+        atomic::create_private_folder(&folder.join(top_folder))?;
     }
     let mut extracted_paths: HashMap<PathBuf, PathBuf> = HashMap::new();
     for entry in searched_rollouts.values().flatten() {
         let relative = entry.path.as_path();
-        let top = if relative.starts_with(ARCHIVED_SESSIONS) {
+        let top_folder = if relative.starts_with(ARCHIVED_SESSIONS) {
             ARCHIVED_SESSIONS
         } else {
             SESSIONS
         };
-        let file = relative.file_name().unwrap_or_default();
-        extracted_paths.insert(relative.to_owned(), folder.join(top).join(file));
+        let file_name = relative.file_name().unwrap_or_default();
+        extracted_paths.insert(relative.to_owned(), folder.join(top_folder).join(file_name));
     }
     let database = folder.join("state.sqlite");
     if let Some(entry) = newest_state_database(archive.files()) {

@@ -45,13 +45,13 @@ impl Found {
             .iter()
             .map(|hit| hit.conversation.session.clone());
         let ids_with_hits: HashSet<_> = ids_with_hits.collect();
-        let remote_hits = remote.hits.len();
+        let remote_hit_count = remote.hits.len();
         remote
             .hits
             .retain(|hit| !ids_with_hits.contains(&hit.conversation.session));
-        let duplicates = remote_hits - remote.hits.len();
+        let duplicate_count = remote_hit_count - remote.hits.len();
         let totals = local.total.zip(remote.total);
-        local.total = totals.map(|(local, remote)| local + remote - duplicates);
+        local.total = totals.map(|(local, remote)| local + remote - duplicate_count);
         self.refreshed += other.refreshed;
         self.conversations += other.conversations;
         self.is_partial |= other.is_partial;

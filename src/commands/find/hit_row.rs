@@ -44,7 +44,7 @@ pub(super) struct HitRow<'a> {
 impl HitRow<'_> {
     /// Returns the path of the rollout, which may be a copy fetched from another machine. `None` for a conversation in
     /// an archive.
-    fn path(&self) -> Option<String> {
+    fn rollout_path(&self) -> Option<String> {
         let path = &self.hit.conversation.path;
         self.archive.is_none().then(|| path.display().to_string())
     }
@@ -63,7 +63,7 @@ impl HitRow<'_> {
             .with("title", &conversation.title)
             .with("cwd", &conversation.cwd)
             .with("account", &self.account)
-            .with("path", self.path())
+            .with("path", self.rollout_path())
             .with("turn", hit.turn)
             .with("role", hit.role)
             .with("at", format_local_ms(hit.at_ms, context))
@@ -74,7 +74,7 @@ impl HitRow<'_> {
             .with("machine", self.machine.map(|machine| &machine.name))
     }
 
-    pub(super) fn cells(&self, context: &Context) -> [Cell; 12] {
+    pub(super) fn to_cells(&self, context: &Context) -> [Cell; 12] {
         let conversation = &self.hit.conversation;
         [
             conversation.session.clone(),
@@ -90,7 +90,7 @@ impl HitRow<'_> {
             self.hit.score.to_string(),
             self.archive
                 .map_or_else(String::new, |archive| archive.name.clone()),
-            self.path().unwrap_or_default(),
+            self.rollout_path().unwrap_or_default(),
             self.machine
                 .map_or_else(String::new, |machine| machine.name.clone()),
         ]
@@ -109,30 +109,30 @@ impl HitRow<'_> {
             }
         };
         let conversation = &self.hit.conversation;
-        let in_title = self.find_in_title();
-        let title = match (&in_title, &*conversation.title) {
+        let matching_title = self.locate_in_title();
+        let title = match (&matching_title, &*conversation.title) {
             (Some(title), _) => highlight_matches(title, context),
             (None, title) => ui.paint(Style::Strong, printable(shown_title(title))),
         };
         let id = short_id(&conversation.session);
-        let head = [
+        let first_line = [
             ui.paint(Style::Good, id),
             title,
-            ui.paint(Style::Dim, self.facts(context).join(", ")),
+            ui.paint(Style::Dim, self.list_facts(context).join(", ")),
         ];
-        let mut lines = vec![wrap(2, head.join("  "))];
-        if self.nearby.is_empty() && in_title.is_none() {
+        let mut lines = vec![wrap(2, first_line.join("  "))];
+        if self.nearby.is_empty() && matching_title.is_none() {
             let place = format_project(self.hit.turn, self.hit.role.name());
             let place = ui.paint(Style::Dim, place);
             let text = highlight_matches(&self.hit.snippet, context);
             lines.push(wrap(4, format!("    {place} {text}")));
         }
-        let mut last = None;
+        let mut last_place = None;
         for line in &self.nearby {
             let place = format_project(Some(line.turn), line.role.name());
-            if last.as_ref() != Some(&place) {
+            if last_place.as_ref() != Some(&place) {
                 lines.push(format!("    {}", ui.paint(Style::Dim, &place)));
-                last = Some(place);
+                last_place = Some(place);
             }
             let text = highlight_matches(&line.text, context);
             lines.push(wrap(6, format!("      {text}")));
@@ -144,17 +144,19 @@ impl HitRow<'_> {
 
     /// Returns the title with its matches, if it contains the whole snippet. The snippet need not be printed again
     /// then. This is common because Codex takes the first message as the title.
-    fn find_in_title(&self) -> Option<Snippet> {
+    fn locate_in_title(&self) -> Option<Snippet> {
         if !matches!(self.hit.role, Role::User | Role::Title) {
             return None;
         }
         let (title, snippet) = (&self.hit.conversation.title, &self.hit.snippet);
         let text = snippet.text.trim_matches('…');
-        let begin = snippet.text.find(text)?;
-        let at = title.find(text).filter(|_| !text.is_empty())?;
-        let in_title = |place: usize| (place + at).checked_sub(begin);
+        if text.is_empty() {
+            return None;
+        }
+        let (start, start_in_title) = (snippet.text.find(text)?, title.find(text)?);
+        let to_title = |place: usize| (place + start_in_title).checked_sub(start);
         let matches = snippet.matches.iter();
-        let matches = matches.map(|range| Some(in_title(range.start)?..in_title(range.end)?));
+        let matches = matches.map(|range| Some(to_title(range.start)?..to_title(range.end)?));
         Some(Snippet {
             text: title.clone(),
             matches: matches.collect::<Option<_>>()?,
@@ -162,7 +164,7 @@ impl HitRow<'_> {
     }
 
     /// Returns the age, the project folder and the location of the conversation, for the line with its title.
-    fn facts(&self, context: &Context) -> Vec<String> {
+    fn list_facts(&self, context: &Context) -> Vec<String> {
         let conversation = &self.hit.conversation;
         let mut facts = Vec::new();
         if let Some(at) = conversation
@@ -189,7 +191,7 @@ impl HitRow<'_> {
     fn format_command(&self) -> String {
         let session = printable(&self.hit.conversation.session);
         let path = self.hit.conversation.path.to_string_lossy();
-        let shown = match self.machine {
+        let session_argument = match self.machine {
             // With the id, `show` would print the version of this machine.
             Some(machine) if machine.is_here_too => shell::quote_if_needed(&printable(&path)),
             _ => short_id(&session).into(),
@@ -200,9 +202,9 @@ impl HitRow<'_> {
                 shell::quote_if_needed(&printable(&archive.name)),
             ),
             (None, Some(turn)) => {
-                format!("codex-manager show {shown} --turn {turn}")
+                format!("codex-manager show {session_argument} --turn {turn}")
             }
-            (None, None) => format!("codex-manager show {shown}"),
+            (None, None) => format!("codex-manager show {session_argument}"),
         }
     }
 }

@@ -8,9 +8,9 @@ mod nearby_lines;
 
 use crate::choices::conversation_accounts::ConversationAccounts;
 use crate::choices::conversation_picker::ConversationPicker;
-use crate::choices::index_access::{IndexAccess, warn_skipped};
+use crate::choices::index_access::{IndexAccess, warn_of_skipped_files};
 use crate::choices::listed::{list_threads, list_threads_as};
-use crate::choices::machines::{known_machines, refresh_machines};
+use crate::choices::machines::{list_fetched_machines, refresh_machines};
 use crate::choices::selection_args::{FilterArgs, KindArgs};
 use crate::codex::rollout_lines::Role;
 use crate::codex::threads::ThreadFilter;
@@ -111,34 +111,34 @@ impl FindArgs {
     /// The query or a filter is invalid, the index cannot be used, or the user interrupts.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
-        let threads = self.filter.resolve(context)?;
-        let threads = self.kinds.restrict(threads, context)?;
+        let thread_filter = self.filter.to_thread_filter(context)?;
+        let thread_filter = self.kinds.restrict(thread_filter, context)?;
         if self.words.is_empty() {
             let screen = ConversationPicker {
                 usage: &["name words: codex-manager find WORDS"],
-                filter: threads,
+                filter: thread_filter,
                 ..ConversationPicker::default()
             };
             return screen.run_and_resume(context);
         }
         require_codex_home(context)?;
         let matcher = self.parse_matcher()?;
-        let read = |filter: &ThreadFilter| list_threads(filter, context);
-        let filter = ConversationFilter::new(threads.clone(), read)?;
+        let list_filtered = |filter: &ThreadFilter| list_threads(filter, context);
+        let filter = ConversationFilter::new(thread_filter.clone(), list_filtered)?;
         let mut found = match &matcher {
             Matcher::Pattern(pattern) => self.scan(pattern, &filter, context)?,
             Matcher::Query(query) => {
-                self.answer_early(query, &matcher, &filter, context)?;
-                self.search(query, &filter, context)?
+                self.show_early_hits(query, &matcher, &filter, context)?;
+                self.search_index(query, &filter, context)?
             }
         };
         if self.archives {
-            self.add_archives(&mut found, &matcher, &threads, context)?;
+            self.add_hits_in_archives(&mut found, &matcher, &thread_filter, context)?;
         }
         if self.machines {
-            self.add_machines(&mut found, &matcher, &threads, context)?;
+            self.add_hits_on_machines(&mut found, &matcher, &thread_filter, context)?;
         }
-        self.show(&found, &matcher, context)?;
+        self.show_hits(&found, &matcher, context)?;
         if found.result.hits.is_empty() {
             if found.is_partial {
                 context.note("no conversation matches in the part that could be searched");
@@ -164,7 +164,7 @@ impl FindArgs {
         if options.is_empty() {
             return None;
         }
-        let search = SearchOptions {
+        let search_options = SearchOptions {
             role: self.role,
             order: HitOrder::Newest,
             limit: MAX_UNFILTERED,
@@ -172,7 +172,7 @@ impl FindArgs {
             redact: &|text| text,
         };
         let store = IndexAccess::new(context).open_existing().ok().flatten();
-        let found = store.and_then(|store| evaluate::search(&store, query, &search).ok());
+        let found = store.and_then(|store| evaluate::search(&store, query, &search_options).ok());
         let found = found.unwrap_or_default();
         let options = options.join(" and ");
         match found.total.unwrap_or(found.hits.len()) {
@@ -183,19 +183,19 @@ impl FindArgs {
     }
 
     fn parse_matcher(&self) -> Result<Matcher> {
-        let text = || self.words.join(" ");
+        let pattern = || self.words.join(" ");
         match (self.regex, self.exact) {
-            (true, _) => Matcher::parse_regex(&text()),
-            (_, true) => Matcher::parse_regex(&regex::escape(&text())),
+            (true, _) => Matcher::parse_regex(&pattern()),
+            (_, true) => Matcher::parse_regex(&regex::escape(&pattern())),
             _ => Matcher::parse_query(&self.words),
         }
     }
 
     /// Prints the hits as JSON, tab-separated values or text. A pager shows the text from its beginning, so the best
     /// hits are on the screen.
-    fn show(&self, found: &Found, matcher: &Matcher, context: &Context) -> Result<()> {
+    fn show_hits(&self, found: &Found, matcher: &Matcher, context: &Context) -> Result<()> {
         let ui = &context.ui;
-        let rows = self.make_rows(found, matcher, context)?;
+        let rows = self.build_rows(found, matcher, context)?;
         for spelling in describe_spellings(&found.result.spellings) {
             ui.note(printable(&spelling));
         }
@@ -218,7 +218,7 @@ impl FindArgs {
                 .with("spellings", &found.result.spellings);
             ui.document("find", &document);
         } else if ui.wants_tsv() {
-            Table::with_rows(ui, COLUMNS, rows.iter().map(|row| row.cells(context))).print(ui);
+            Table::with_rows(ui, COLUMNS, rows.iter().map(|row| row.to_cells(context))).print(ui);
         } else if !rows.is_empty() {
             let mut pager = ui.start_pager(&context.env);
             let _ = rows
@@ -240,7 +240,7 @@ impl FindArgs {
     }
 
     /// Returns a row for each hit. Accounts are read only for JSON and tab-separated values, because the text has none.
-    fn make_rows<'f>(
+    fn build_rows<'f>(
         &self,
         found: &'f Found,
         matcher: &Matcher,
@@ -248,18 +248,19 @@ impl FindArgs {
     ) -> Result<Vec<HitRow<'f>>> {
         let ui = &context.ui;
         let mut accounts = if ui.wants_json() || ui.wants_tsv() {
-            read_accounts(&found.result.hits, context)?
+            read_account_names(&found.result.hits, context)?
         } else {
             HashMap::new()
         };
-        let row = |hit: &'f Hit| {
+        let to_row = |hit: &'f Hit| {
             let id = &hit.conversation.session;
             let archive = found.archives.get(id);
             let machine = found.machines.get(id);
-            let count = self.nearby.filter(|_| archive.is_none());
+            // The extracted rollouts of an archive no longer exist.
+            let line_count = self.nearby.filter(|_| archive.is_none());
             let home = machine.map_or(context.codex_home(), |machine| &*machine.home);
-            let read = |count| read_nearby_lines(home, hit, count, matcher);
-            let nearby = match count.map(read) {
+            let read = |line_count| read_nearby_lines(home, hit, line_count, matcher);
+            let nearby = match line_count.map(read) {
                 Some(Err(_)) if is_interrupted() => return Err(CommandError::interrupted()),
                 // Without the lines, the hit is shown as without `-C`.
                 lines => lines.and_then(Result::ok).unwrap_or_default(),
@@ -272,7 +273,7 @@ impl FindArgs {
                 nearby,
             })
         };
-        found.result.hits.iter().map(row).collect()
+        found.result.hits.iter().map(to_row).collect()
     }
 
     fn max_hits(&self) -> usize {
@@ -281,7 +282,7 @@ impl FindArgs {
 
     /// While the first index is incomplete, indexes the newest conversations and prints the hits in them. Does so only
     /// on a terminal, because a program expects one result.
-    fn answer_early(
+    fn show_early_hits(
         &self,
         query: &Query,
         matcher: &Matcher,
@@ -302,13 +303,13 @@ impl FindArgs {
             return Ok(());
         }
         let found = Found {
-            result: self.evaluate(&store, query, filter)?,
+            result: self.search_store(&store, query, filter)?,
             ..Found::default()
         };
         if found.result.hits.is_empty() {
             return Ok(());
         }
-        self.show(&found, matcher, context)?;
+        self.show_hits(&found, matcher, context)?;
         let newest = pluralize(store.count_conversations()?, "conversation");
         ui.note(format_args!(
             "searched the newest {newest}; reading the others"
@@ -319,7 +320,7 @@ impl FindArgs {
     /// Updates the index and searches it. If no conversation has all words, also indexes the conversations that Codex
     /// does not list, and searches again. A damaged index is created again. With `--no-refresh`, searches the index as
     /// it is.
-    fn search(
+    fn search_index(
         &self,
         query: &Query,
         filter: &ConversationFilter,
@@ -332,17 +333,17 @@ impl FindArgs {
                     .hint("create it: leave out --no-refresh")
             })?;
             return Ok(Found {
-                result: self.evaluate(&store, query, filter)?,
+                result: self.search_store(&store, query, filter)?,
                 conversations: store.count_conversations()?,
                 ..Found::default()
             });
         }
         let (mut store, mut report) = access.open_updated(Thoroughness::Changes)?;
-        let mut result = match self.evaluate(&store, query, filter) {
+        let mut result = match self.search_store(&store, query, filter) {
             Ok(result) => result,
             Err(e) if e.is_cured_by_rebuild() => {
                 (store, report) = access.rebuild()?;
-                self.evaluate(&store, query, filter)?
+                self.search_store(&store, query, filter)?
             }
             Err(e) => return Err(e.into()),
         };
@@ -353,7 +354,7 @@ impl FindArgs {
             drop(store);
             (store, report) = access.open_updated(Thoroughness::All)?;
             report.conversations_read += read;
-            result = self.evaluate(&store, query, filter)?;
+            result = self.search_store(&store, query, filter)?;
         }
         let problem = access.problem.borrow_mut().take();
         let is_stale = problem.is_some();
@@ -363,7 +364,7 @@ impl FindArgs {
                 "the search index is not up to date: {problem}"
             ));
         }
-        warn_skipped(&report.skipped, context);
+        warn_of_skipped_files(&report.skipped, context);
         Ok(Found {
             refreshed: report.conversations_read,
             conversations: store.count_conversations()?,
@@ -373,7 +374,7 @@ impl FindArgs {
         })
     }
 
-    fn evaluate(
+    fn search_store(
         &self,
         store: &IndexStore,
         query: &Query,
@@ -410,7 +411,7 @@ impl FindArgs {
         let mut hits = report.hits;
         let total = Some(hits.len());
         self.sort_and_truncate(&mut hits);
-        warn_skipped(&report.skipped, context);
+        warn_of_skipped_files(&report.skipped, context);
         let result = SearchResult {
             hits,
             total,
@@ -431,33 +432,34 @@ impl FindArgs {
         pattern: &Regex,
         context: &Context,
     ) -> Result<(ScanReport, usize)> {
-        let (mut all, skipped) = scan::list_conversations(home.folder, home.database)?;
-        all.retain(|conversation| home.filter.accepts(conversation));
-        let bytes = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
-        let total = all.iter().map(|found| bytes(&found.path)).sum();
+        let (mut conversations, skipped) = scan::list_conversations(home.folder, home.database)?;
+        conversations.retain(|conversation| home.filter.accepts(conversation));
+        let file_size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
+        let sizes = conversations.iter().map(|found| file_size(&found.path));
+        let total = sizes.sum();
         let bar = context.ui.bar("searching", total);
         bar.expect_bytes(total);
-        let conversations = all.len();
-        let mut report = scan::scan(home.folder, all, pattern, self.role, &bar)
+        let searched_count = conversations.len();
+        let mut report = scan::scan(home.folder, conversations, pattern, self.role, &bar)
             .map_err(|_| CommandError::interrupted())?;
         report.skipped.extend(skipped);
-        Ok((report, conversations))
+        Ok((report, searched_count))
     }
 
     /// Sorts hits of several homes, and removes those beyond the limit.
     fn sort_and_truncate(&self, hits: &mut Vec<Hit>) {
         hits.sort_by(|a, b| {
-            let newest = b.conversation.updated_ms.cmp(&a.conversation.updated_ms);
+            let newest_first = b.conversation.updated_ms.cmp(&a.conversation.updated_ms);
             match self.sort {
-                HitOrder::Best => b.score.total_cmp(&a.score).then(newest),
-                HitOrder::Newest => newest,
+                HitOrder::Best => b.score.total_cmp(&a.score).then(newest_first),
+                HitOrder::Newest => newest_first,
             }
         });
         hits.truncate(self.max_hits());
     }
 
     /// Adds the conversations that are only in archives.
-    fn add_archives(
+    fn add_hits_in_archives(
         &self,
         found: &mut Found,
         matcher: &Matcher,
@@ -483,7 +485,7 @@ impl FindArgs {
             };
             let mut store = IndexStore::open(&home.folder.join("index.sqlite"))?;
             index::refresh(&mut store, source, Thoroughness::All, &Silent)?;
-            Ok(self.evaluate(&store, query, home.filter)?)
+            Ok(self.search_store(&store, query, home.filter)?)
         };
         search_archives(found, filter, context, search)?;
         if !found.archives.is_empty() {
@@ -493,15 +495,15 @@ impl FindArgs {
     }
 
     /// Adds the conversations that only other machines have, or have in another version.
-    fn add_machines(
+    fn add_hits_on_machines(
         &self,
         found: &mut Found,
         matcher: &Matcher,
-        threads: &ThreadFilter,
+        thread_filter: &ThreadFilter,
         context: &Context,
     ) -> Result<()> {
         let machines = if self.no_refresh {
-            known_machines(context)
+            list_fetched_machines(context)
         } else {
             let (machines, is_stale) = refresh_machines(context)?;
             found.is_partial |= is_stale;
@@ -510,11 +512,11 @@ impl FindArgs {
         let ids_of_this_machine = list_ids_on_disk(context.codex_home())?;
         for machine in machines {
             let machine_context = &machine.context;
-            let read = |filter: &ThreadFilter| list_threads(filter, machine_context);
-            let filter = ConversationFilter::new(threads.clone(), read)?;
+            let list_filtered = |filter: &ThreadFilter| list_threads(filter, machine_context);
+            let filter = ConversationFilter::new(thread_filter.clone(), list_filtered)?;
             let found_there = match matcher {
                 Matcher::Pattern(pattern) => self.scan(pattern, &filter, machine_context)?,
-                Matcher::Query(query) => self.search(query, &filter, machine_context)?,
+                Matcher::Query(query) => self.search_index(query, &filter, machine_context)?,
             };
             found.add_machine(found_there, |id| FoundMachine {
                 name: machine.name.clone(),
@@ -529,7 +531,7 @@ impl FindArgs {
 
 /// Returns the account of each conversation in `hits`, by the id of the conversation. The account is the name of its
 /// profile, or its email if it has no profile.
-fn read_accounts(hits: &[Hit], context: &Context) -> Result<HashMap<String, String>> {
+fn read_account_names(hits: &[Hit], context: &Context) -> Result<HashMap<String, String>> {
     let accounts_of_conversations = ConversationAccounts::read(context)?;
     let ids = hits.iter().map(|hit| hit.conversation.session.clone());
     let filter = ThreadFilter {

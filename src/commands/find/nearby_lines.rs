@@ -18,7 +18,7 @@ pub(super) struct NearbyLine {
     pub text: Snippet,
 }
 
-/// Returns the line of a hit with up to `count` lines before and after it. Empty lines are left out. The result is
+/// Returns the line of a hit with up to `line_count` lines before and after it. Empty lines are left out. The result is
 /// empty if the hit is a title, or its text is no longer in the rollout.
 ///
 /// # Errors
@@ -26,7 +26,7 @@ pub(super) struct NearbyLine {
 pub(super) fn read_nearby_lines(
     home: &Path,
     hit: &Hit,
-    count: usize,
+    line_count: usize,
     matcher: &Matcher,
 ) -> io::Result<Vec<NearbyLine>> {
     if hit.turn.is_none() {
@@ -59,10 +59,10 @@ pub(super) fn read_nearby_lines(
             let turn = event.turn;
             lines.push_back(NearbyLine { turn, role, text });
             lines_to_read = match lines_to_read {
-                Some(count) => Some(count - 1),
-                None if is_match => Some(count),
+                Some(left) => Some(left - 1),
+                None if is_match => Some(line_count),
                 None => {
-                    if lines.len() > count {
+                    if lines.len() > line_count {
                         lines.pop_front();
                     }
                     None
@@ -73,6 +73,7 @@ pub(super) fn read_nearby_lines(
             }
         }
     }
+    // Without the match, the lines are only the last ones of the rollout.
     Ok(lines_to_read.map(|_| lines.into()).unwrap_or_default())
 }
 

@@ -45,7 +45,7 @@ impl CheckArgs {
         require_codex_home(context)?;
         let report = find_differences(context)?.report;
         let max_shown = if self.all { usize::MAX } else { MAX_SHOWN };
-        show(context, &report, max_shown);
+        show_report(context, &report, max_shown);
         context.ui.document("history check", &report);
         Ok(Outcome::passed_if(report.is_consistent()))
     }
@@ -53,27 +53,28 @@ impl CheckArgs {
 
 /// Prints a report with the commands that fix the findings. Lists up to `max_shown` findings of each kind, or with
 /// `--verbose` all.
-pub(super) fn show(context: &Context, report: &CheckReport, max_shown: usize) {
+pub(super) fn show_report(context: &Context, report: &CheckReport, max_shown: usize) {
     let ui = &context.ui;
     ui.prose(format_args!(
         "{} on disk, {} listed by Codex",
         pluralize(report.on_disk, "conversation"),
         report.listed
     ));
-    show_database(context, report);
+    show_database_problem(context, report);
+    // With `--verbose` all are shown, however many there are.
     let max_shown = ui.limit_items(usize::MAX, max_shown);
-    let ids = list_ids(report);
+    let ids = list_finding_ids(report);
     let list = FindingList {
         context,
         max_shown,
         titles: read_titles(
             context.codex_home(),
             &context.env,
-            ids_without_title(report, max_shown),
+            list_ids_without_title(report, max_shown),
         ),
         ids,
     };
-    list.show(report);
+    list.show_groups(report);
     if report.old_format > 0 {
         ui.note(format_args!(
             "\n{} of Codex before 0.32, which newer versions do not list; read them with: \
@@ -99,8 +100,8 @@ pub(super) fn show(context: &Context, report: &CheckReport, max_shown: usize) {
     }
 }
 
-/// Prints that the database is damaged or missing; nothing if it is neither.
-fn show_database(context: &Context, report: &CheckReport) {
+/// Prints that the database is damaged or missing. Prints nothing if it is neither.
+fn show_database_problem(context: &Context, report: &CheckReport) {
     let ui = &context.ui;
     match (&report.database, &report.problem) {
         (Some(path), Some(problem)) => {
@@ -127,7 +128,7 @@ struct FindingList<'a> {
     ids: Vec<String>,
 }
 
-fn list_ids(report: &CheckReport) -> Vec<String> {
+fn list_finding_ids(report: &CheckReport) -> Vec<String> {
     let ids = report.missing.iter().map(|m| &m.id);
     let ids = ids
         .chain(report.stale_path.iter().map(|s| &s.id))
@@ -140,7 +141,7 @@ fn list_ids(report: &CheckReport) -> Vec<String> {
 }
 
 /// Returns the ids, in lower case, of the first `max_shown` findings of each kind whose findings have no title.
-fn ids_without_title(report: &CheckReport, max_shown: usize) -> Vec<String> {
+fn list_ids_without_title(report: &CheckReport, max_shown: usize) -> Vec<String> {
     let ids = report.stale_path.iter().take(max_shown).map(|s| &s.id);
     let ids = ids
         .chain(report.duplicates.iter().take(max_shown).map(|d| &d.id))
@@ -154,13 +155,13 @@ impl FindingList<'_> {
     }
 
     /// Formats a conversation as its short id and its title; without `title`, takes the title from `titles`.
-    fn describe(&self, id: &ConversationId, title: Option<&str>) -> String {
-        self.describe_with_detail(id, title, "", 0)
+    fn format_conversation(&self, id: &ConversationId, title: Option<&str>) -> String {
+        self.format_with_detail(id, title, "", 0)
     }
 
-    /// Formats a conversation like [`Self::describe`], with `detail` before the title, padded to `detail_width`
-    /// columns.
-    fn describe_with_detail(
+    /// Formats a conversation like [`Self::format_conversation`], with `detail` before the title, padded to
+    /// `detail_width` columns.
+    fn format_with_detail(
         &self,
         id: &ConversationId,
         title: Option<&str>,
@@ -179,8 +180,8 @@ impl FindingList<'_> {
             self.context.ui.width().saturating_sub(used)
         };
         if !detail.is_empty() {
-            let most = room_after(&line).saturating_sub(GAP + MIN_TITLE);
-            let width = detail_width.max(columns(detail)).min(most);
+            let max_width = room_after(&line).saturating_sub(GAP + MIN_TITLE);
+            let width = detail_width.max(columns(detail)).min(max_width);
             let detail = elide_end(detail, width);
             let blanks = " ".repeat(width.saturating_sub(columns(&detail)));
             line.extend(["  ", &detail, &blanks]);
@@ -189,46 +190,46 @@ impl FindingList<'_> {
         format!("{line}  {title}").trim_end().to_owned()
     }
 
-    fn show(&self, report: &CheckReport) {
-        let what = "on disk, not listed";
-        self.print_group(Style::Warn, what, &report.missing, |missing| {
+    fn show_groups(&self, report: &CheckReport) {
+        let heading = "on disk, not listed";
+        self.print_group(Style::Warn, heading, &report.missing, |missing| {
             let title = rollout::read_title(&missing.path);
-            let folder = self.short_folder(&missing.path);
-            self.describe_with_detail(&missing.id, title.as_deref(), &folder, 0)
+            let folder = self.format_folder(&missing.path);
+            self.format_with_detail(&missing.id, title.as_deref(), &folder, 0)
         });
-        let what = "listed with a wrong path";
-        self.print_group(Style::Warn, what, &report.stale_path, |stale| {
-            let folder = self.recorded_folder(&stale.recorded);
-            self.describe_with_detail(&stale.id, None, &format!("in {folder}"), 0)
+        let heading = "listed with a wrong path";
+        self.print_group(Style::Warn, heading, &report.stale_path, |stale| {
+            let folder = self.format_recorded_folder(&stale.recorded);
+            self.format_with_detail(&stale.id, None, &format!("in {folder}"), 0)
         });
-        let what = "named only in session_index.jsonl";
-        self.print_group(Style::Warn, what, &report.names_missing, |unnamed| {
-            self.describe(&unnamed.id, Some(&unnamed.name))
+        let heading = "named only in session_index.jsonl";
+        self.print_group(Style::Warn, heading, &report.names_missing, |unnamed| {
+            self.format_conversation(&unnamed.id, Some(&unnamed.name))
         });
-        let what = "listed, but without a file";
-        self.print_group(Style::Bad, what, &report.orphan_rows, |orphan| {
-            self.describe(&orphan.id, Some(&orphan.title))
+        let heading = "listed, but without a file";
+        self.print_group(Style::Bad, heading, &report.orphan_rows, |orphan| {
+            self.format_conversation(&orphan.id, Some(&orphan.title))
         });
         // Codex never joins such files. A rewind makes a second file too, but its name has the id of the rollout.
-        let what = "in more than one file; Codex uses the first";
-        self.print_group(Style::Warn, what, &report.duplicates, |duplicate| {
+        let heading = "in more than one file; Codex uses the first";
+        self.print_group(Style::Warn, heading, &report.duplicates, |duplicate| {
             let id = duplicate.id.to_string();
             let paths = duplicate.paths.iter().map(|path| {
-                let path = self.short_path(path);
+                let path = self.format_path(path);
                 format!("\n    {}", path.replace(&id, "…"))
             });
-            let name = self.describe(&duplicate.id, None);
+            let name = self.format_conversation(&duplicate.id, None);
             format!("{name}{}", paths.collect::<String>())
         });
         self.print_group(Style::Bad, "damaged", &report.damaged, |damaged| {
             let path = &damaged.path;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let folder = self.short_folder(path);
+            let folder = self.format_folder(path);
             let name = printable(&name);
             format!("in {folder}: {}\n    {name}", printable(&damaged.reason))
         });
-        let what = "listed, but Codex cannot open it or shows only a part of it";
-        self.print_group(Style::Bad, what, &report.unreadable, |unreadable| {
+        let heading = "listed, but Codex cannot open it or shows only a part of it";
+        self.print_group(Style::Bad, heading, &report.unreadable, |unreadable| {
             let reason = printable(&unreadable.reason);
             let (shown, all) = (unreadable.turns_shown, unreadable.turns_on_disk);
             let fix = unreadable
@@ -237,28 +238,28 @@ impl FindingList<'_> {
                 .unwrap_or("no archive has the missing turns");
             format!(
                 "{}\n    {reason}\n    Codex shows {shown} of {}: {fix}",
-                self.describe(&unreadable.id, Some(&unreadable.title)),
+                self.format_conversation(&unreadable.id, Some(&unreadable.title)),
                 pluralize(all, "turn")
             )
         });
         // Codex 0.169 compares the account in the first line of the rollout; the row does not count.
-        let what = "of another account, hidden by Codex's picker";
-        let names = if report.hidden.is_empty() {
+        let heading = "of another account, hidden by Codex's picker";
+        let labels = if report.hidden.is_empty() {
             HashMap::new()
         } else {
             labels_by_workspace(self.context)
         };
-        let name_of = |account_id: &str| {
-            let name = names.get(account_id).cloned();
+        let account_label = |account_id: &str| {
+            let name = labels.get(account_id).cloned();
             name.unwrap_or_else(|| printable(account_id))
         };
         let shown = report.hidden.iter().take(self.max_shown);
         let names_width = shown
-            .map(|hidden| columns(&name_of(&hidden.account_id)))
+            .map(|hidden| columns(&account_label(&hidden.account_id)))
             .max();
-        self.print_group(Style::Dim, what, &report.hidden, |hidden| {
-            let name = name_of(&hidden.account_id);
-            self.describe_with_detail(&hidden.id, None, &name, names_width.unwrap_or(0))
+        self.print_group(Style::Dim, heading, &report.hidden, |hidden| {
+            let name = account_label(&hidden.account_id);
+            self.format_with_detail(&hidden.id, None, &name, names_width.unwrap_or(0))
         });
     }
 
@@ -292,25 +293,26 @@ impl FindingList<'_> {
     }
 
     /// Formats a path relative to the home. A path outside the home stays as it is.
-    fn short_path(&self, path: &Path) -> String {
+    fn format_path(&self, path: &Path) -> String {
         let home = &self.context.codex_home();
         let short = path.strip_prefix(home).unwrap_or(path);
         printable(&short.to_string_lossy())
     }
 
-    fn short_folder(&self, path: &Path) -> String {
-        self.short_path(path.parent().unwrap_or(path))
+    fn format_folder(&self, path: &Path) -> String {
+        self.format_path(path.parent().unwrap_or(path))
     }
 
     /// Formats the folder of a recorded path relative to the home. For a rollout of another home, formats the path
     /// of that home.
-    fn recorded_folder(&self, recorded: &str) -> String {
-        let in_home = self.short_folder(Path::new(recorded));
-        if !in_home.starts_with('/') {
-            return in_home;
+    fn format_recorded_folder(&self, recorded: &str) -> String {
+        let folder = self.format_folder(Path::new(recorded));
+        // An absolute path is outside the home.
+        if !folder.starts_with('/') {
+            return folder;
         }
         let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| format!("/{name}/"));
-        let at = folders.iter().find_map(|folder| recorded.rfind(folder));
-        printable(at.map_or(recorded, |at| &recorded[..at]))
+        let end = folders.iter().find_map(|folder| recorded.rfind(folder));
+        printable(end.map_or(recorded, |end| &recorded[..end]))
     }
 }

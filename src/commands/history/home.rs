@@ -34,11 +34,11 @@ pub(super) fn repair_context(context: &Context) -> RepairContext<'_> {
 pub(super) fn find_differences(context: &Context) -> Result<Findings, HistoryError> {
     let home = context.codex_home();
     let database = context.state_database();
-    let reads_auth = CredentialStore::read(home).may_read_auth_json();
+    let may_read_auth = CredentialStore::read(home).may_read_auth_json();
     let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
-    let auth = auth.filter(|_| reads_auth);
-    let live = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
-    let mut findings = compare(home, database.as_deref(), live.as_deref())?;
+    let auth = auth.filter(|_| may_read_auth);
+    let live_account_id = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
+    let mut findings = compare(home, database.as_deref(), live_account_id.as_deref())?;
     set_restore_fixes(&mut findings.report.unreadable, context);
     Ok(findings)
 }

@@ -47,9 +47,9 @@ impl LossesArgs {
     /// or the user interrupts.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
-        let live = LiveThreads::read(context.codex_home())?;
-        let mut search = LossSearch::new(live);
-        let mut is_whole = places::add_archives(&mut search, &context.archives()?, context)?;
+        let live_threads = LiveThreads::read(context.codex_home())?;
+        let mut search = LossSearch::new(live_threads);
+        let mut is_complete = places::add_archives(&mut search, &context.archives()?, context)?;
         if self.vault {
             add_vault(&mut search, context)?;
         }
@@ -58,26 +58,26 @@ impl LossesArgs {
         acceptance.withdraw_returned(context);
         let report = search.find_losses(&acceptance.accepted)?;
         warn_of_failures(&report, context);
-        is_whole &= report.failures.is_empty();
-        let mut listed = to_json_rows(&report.losses, &search.places, context);
-        let accepted = self.accept(&report, &listed, context)?;
-        listed.retain(|loss| !accepted.contains(&loss.session_id));
+        is_complete &= report.failures.is_empty();
+        let mut reported = to_json_rows(&report.losses, &search.places, context);
+        let accepted = self.accept_losses(&report, &reported, context)?;
+        reported.retain(|loss| !accepted.contains(&loss.session_id));
         if self.accept.is_empty() {
             let extent = if self.vault {
                 CheckExtent::All
             } else {
                 CheckExtent::WithoutVault
             };
-            record_losses(&report, &listed, &search.places, &extent, context);
+            record_losses(&report, &reported, &search.places, &extent, context);
         }
-        show(&listed, context);
+        show_losses(&reported, context);
         let json = object()
-            .with("losses", &listed)
+            .with("losses", &reported)
             .with("accepted", accepted)
             .with("vault", self.vault);
         context.ui.document("history losses", &json);
-        Ok(if listed.is_empty() {
-            Outcome::partial_if(!is_whole)
+        Ok(if reported.is_empty() {
+            Outcome::partial_if(!is_complete)
         } else {
             Outcome::CheckFailed
         })
@@ -87,7 +87,7 @@ impl LossesArgs {
     ///
     /// # Errors
     /// A name matches no conversation or several, or the record cannot be written. No loss is accepted then.
-    fn accept(
+    fn accept_losses(
         &self,
         found: &FoundLosses,
         listed: &[LossJson],
@@ -97,8 +97,8 @@ impl LossesArgs {
         for text in &self.accept {
             let id = |loss: &LossJson| loss.session_id.clone();
             let has_title = |loss: &LossJson, fits: &dyn Fn(&str) -> bool| fits(&loss.title);
-            let named = thread_choice::find_named(&listed.iter(), text, id, has_title);
-            match named.as_slice() {
+            let matching = thread_choice::find_named(&listed.iter(), text, id, has_title);
+            match matching.as_slice() {
                 [loss] => accepted.push(loss.session_id.clone()),
                 losses => {
                     let name = printable(text);
@@ -131,17 +131,17 @@ impl LossesArgs {
     }
 }
 
-fn show(losses: &[LossJson], context: &Context) {
+fn show_losses(losses: &[LossJson], context: &Context) {
     let ui = &context.ui;
     if losses.is_empty() {
         ui.prose("found no lost messages");
         return;
     }
-    let messages = losses.iter().map(|loss| loss.lost_messages).sum::<usize>();
-    let exist = if messages == 1 { "exists" } else { "exist" };
+    let count = losses.iter().map(|loss| loss.lost_messages).sum::<usize>();
+    let verb = if count == 1 { "exists" } else { "exist" };
     ui.prose(format_args!(
-        "{} of {} {exist} only in copies:",
-        pluralize(messages, "message"),
+        "{} of {} {verb} only in copies:",
+        pluralize(count, "message"),
         pluralize(losses.len(), "conversation")
     ));
     for loss in losses {

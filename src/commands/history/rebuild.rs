@@ -87,11 +87,11 @@ impl RebuildArgs {
             include_orphans: self.include_orphans,
             max_bytes: self.resolve_max_bytes(context),
         };
-        let table = read_table_or_warn(context);
+        let listed_rows = read_table_or_warn(context);
         let bar = context.ui.bar("reading conversations", 0);
-        let mut plan = rebuild::plan(target.home, table, options, &bar)?;
+        let mut plan = rebuild::plan(target.home, listed_rows, options, &bar)?;
         drop(bar);
-        self.show(context, &plan, options.max_threads);
+        self.show_counts(context, &plan, options.max_threads);
         let mut files = rebuild::preview(target.home, &mut plan)?;
         if !self.dry_run {
             require_consent(context, &plan, &files)?;
@@ -134,7 +134,7 @@ impl RebuildArgs {
         None
     }
 
-    fn show(&self, context: &Context, plan: &RebuildPlan, max_threads: Option<usize>) {
+    fn show_counts(&self, context: &Context, plan: &RebuildPlan, max_threads: Option<usize>) {
         let ui = &context.ui;
         let source = match plan.source {
             RebuildSource::Database => "Codex's database and the conversations on disk",
@@ -147,6 +147,7 @@ impl RebuildArgs {
         if self.only != RebuildTarget::SessionIndex {
             ui.line(pluralize(plan.prompts.entries, "prompt"));
         }
+        // Without a limit nothing is left out by it, so the 0 is not printed.
         show_left_out(context, plan, max_threads.unwrap_or_default());
         warn_of_skipped(&plan.skipped, context);
     }
@@ -172,7 +173,7 @@ impl RebuildArgs {
 }
 
 /// Prints the numbers of conversations, prompts and lines that are left out of the files, by reason.
-fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
+fn show_left_out(context: &Context, plan: &RebuildPlan, max_threads: usize) {
     let print_count = |count: usize, text: &str| {
         if count > 0 {
             context.ui.prose(format_args!("{text}: {count}"));
@@ -184,7 +185,7 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
     );
     print_count(
         plan.conversations.beyond_limit,
-        &format!("older conversations left out by --max-threads {limit} (0 for all)"),
+        &format!("older conversations left out by --max-threads {max_threads} (0 for all)"),
     );
     print_count(
         plan.unused.orphans_skipped,
@@ -222,20 +223,20 @@ fn show_left_out(context: &Context, plan: &RebuildPlan, limit: usize) {
 /// # Errors
 /// The user does not consent, or cannot be asked.
 fn require_consent(context: &Context, plan: &RebuildPlan, files: &[RebuiltFile]) -> Result<()> {
-    let replaces_history = |file: &RebuiltFile| {
+    let replaces_prompts = |file: &RebuiltFile| {
         file.written && file.path.ends_with(prompts::FILE_NAME) && file.path.exists()
     };
     let removed_prompts = plan.prompts.max_removed();
-    if removed_prompts == 0 || context.settings.assume_yes || !files.iter().any(replaces_history) {
+    if removed_prompts == 0 || context.settings.assume_yes || !files.iter().any(replaces_prompts) {
         return Ok(());
     }
-    let removed_prompts = pluralize(removed_prompts, "prompt");
-    let question = format!("remove {removed_prompts} from history.jsonl?");
+    let prompts_text = pluralize(removed_prompts, "prompt");
+    let question = format!("remove {prompts_text} from history.jsonl?");
     if context.ui.confirm(question) == Some(true) {
         return Ok(());
     }
     Err(CommandError::refused(format!(
-        "removing {removed_prompts} from history.jsonl needs confirmation"
+        "removing {prompts_text} from history.jsonl needs confirmation"
     ))
     .hint("confirm with --yes, or rebuild only the names with --only session-index; nothing was changed"))
 }

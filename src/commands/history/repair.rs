@@ -54,7 +54,7 @@ impl RepairArgs {
         let mut program = None;
         let mut is_partial = false;
         if plan.needs_codex() {
-            match find_program(context, plan.recreates_database) {
+            match find_codex_or_explain(context, plan.recreates_database) {
                 Ok(codex) => program = Some(codex),
                 Err(error) => {
                     plan = plan_without_codex(context, provider, error)?;
@@ -76,7 +76,7 @@ impl RepairArgs {
             report_after.count_unrepairable() + usize::from(!report_after.needs_no_repair());
         show_changes(context, &plan.changes);
         if !report_after.is_consistent() {
-            check::show(context, &report_after, check::MAX_SHOWN);
+            check::show_report(context, &report_after, check::MAX_SHOWN);
         }
         context.ui.prose(format_args!(
             "{} made; the previous state is kept as {}",
@@ -134,7 +134,8 @@ impl RepairArgs {
     }
 }
 
-/// Plans again without the conversations that only Codex can read again, and prints a warning with `error`.
+/// Plans again without the conversations that only Codex can read again. Warns with `error`, the reason why Codex
+/// cannot be started.
 ///
 /// # Errors
 /// Returns `error` if there are no other changes, or if Codex has to recreate the database.
@@ -162,14 +163,14 @@ fn plan_without_codex(
     Ok(plan)
 }
 
-fn find_program(context: &Context, recreates_database: bool) -> Result<Program> {
-    let what = if recreates_database {
+fn find_codex_or_explain(context: &Context, recreates_database: bool) -> Result<Program> {
+    let problem = if recreates_database {
         "the database is missing or damaged, and only Codex can recreate it"
     } else {
         "Codex shows conversations without some turns, and only Codex can read them again"
     };
     context.find_codex().map_err(|error| {
-        CommandError::failed(what)
+        CommandError::failed(problem)
             .because(error)
             .hint("install Codex or name it with --codex-bin FILE; nothing was changed")
     })
@@ -185,7 +186,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
     let shown_ids = ids.iter().take(shown).map(|id| id.to_lowercase()).collect();
     let titles = read_titles(context.codex_home(), &context.env, shown_ids);
     for (change, id) in changes.iter().zip(&ids).take(shown) {
-        let new_value = printable(&change.to);
+        let new_text = printable(&change.to);
         let action = match change.action {
             RepairAction::Path => "fix path",
             RepairAction::Row => "add row ",
@@ -193,7 +194,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
             RepairAction::Mode => "set mode",
             RepairAction::Turns => "show all",
             RepairAction::Database => {
-                ui.prose(format_args!("database, recreated by Codex: {new_value}"));
+                ui.prose(format_args!("database, recreated by Codex: {new_text}"));
                 continue;
             }
         };
@@ -205,7 +206,7 @@ fn show_changes(context: &Context, changes: &[RepairChange]) {
                 .cloned()
                 .or_else(|| rollout::read_title(Path::new(&change.to))),
         };
-        let title = title.map_or(new_value, |title| printable(&title));
+        let title = title.map_or(new_text, |title| printable(&title));
         let id = unique_short_id(id, ids.iter().map(String::as_str));
         ui.prose(format_args!("{action}  {}  {title}", printable(id)));
     }

@@ -53,26 +53,26 @@ impl UndoArgs {
         let is_affected =
             |file: &&snapshot::SnapshotEntry| file.content.is_some() || file.path.exists();
         let changed: Vec<_> = files.filter(is_affected).map(|f| f.path.clone()).collect();
-        let undo = || repair::undo(&target, &mut snapshot, context.now());
-        let earlier_state = (!self.dry_run).then(undo).transpose()?;
-        let at = full_time(&snapshot.document.created_at, context);
+        let apply_undo = || repair::undo(&target, &mut snapshot, context.now());
+        let state_before_undo = (!self.dry_run).then(apply_undo).transpose()?;
+        let repair_time = full_time(&snapshot.document.created_at, context);
         for path in &changed {
             context.ui.line(path.display());
         }
-        let done = would_be(self.dry_run);
-        context
-            .ui
-            .prose(format_args!("{done}restored to the state of {at}"));
-        if let Some(earlier_state) = &earlier_state {
+        let would_be_text = would_be(self.dry_run);
+        context.ui.prose(format_args!(
+            "{would_be_text}restored to the state of {repair_time}"
+        ));
+        if let Some(state_before_undo) = &state_before_undo {
             context.note(format_args!(
                 "restore the state before this undo: codex-manager history undo --snapshot {}",
-                earlier_state.name()
+                state_before_undo.name()
             ));
         }
         let json = object()
             .with("changed", changed)
             .with("snapshot", snapshot.folder)
-            .with("kept", earlier_state.map(|kept| kept.folder))
+            .with("kept", state_before_undo.map(|kept| kept.folder))
             .with("dry_run", self.dry_run);
         context.ui.document("history undo", &json);
         Ok(Outcome::Done)

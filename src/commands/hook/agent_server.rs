@@ -13,16 +13,17 @@ const MARKETPLACE: &str = include_str!("plugin/marketplace.json");
 const MANIFEST: &str = include_str!("plugin/plugin.json");
 const SKILL: &str = include_str!("plugin/SKILL.md");
 
-/// Returns the arguments of the server. Homes that are not the default ones are arguments, because Codex passes neither
-/// `CODEX_HOME` nor `CODEX_MANAGER_HOME` to a server (0.169).
-fn server_arguments(context: &Context) -> Vec<String> {
+/// Returns the arguments of the server. Homes that are not the default ones are arguments, because Codex 0.169 passes
+/// neither `CODEX_HOME` nor `CODEX_MANAGER_HOME` to a server.
+fn list_server_arguments(context: &Context) -> Vec<String> {
     let mut arguments = Vec::new();
     for (flag, name, home) in [
         ("--codex-home", ".codex", context.codex_home()),
         ("--manager-home", ".codex-manager", context.manager_home()),
     ] {
-        let default = context.env.home_dir.as_ref().map(|user| user.join(name));
-        if default.as_deref() != Some(home) {
+        let user = context.env.home_dir.as_ref();
+        let default_home = user.map(|user| user.join(name));
+        if default_home.as_deref() != Some(home) {
             arguments.extend([flag.to_owned(), home.to_string_lossy().into_owned()]);
         }
     }
@@ -31,8 +32,8 @@ fn server_arguments(context: &Context) -> Vec<String> {
 }
 
 /// Returns the block of `config.toml` that adds the server, with the command that writes it as a comment.
-pub(super) fn config_block(context: &Context) -> String {
-    let arguments = server_arguments(context);
+pub(super) fn format_config_block(context: &Context) -> String {
+    let arguments = list_server_arguments(context);
     let words: Vec<_> = arguments
         .iter()
         .map(|word| shell::quote_if_needed(word))
@@ -52,8 +53,8 @@ pub(super) fn config_block(context: &Context) -> String {
 /// # Errors
 /// The folder has other files, or cannot be written.
 pub(super) fn write_plugin(folder: &Path, dry_run: bool, context: &Context) -> Result<String> {
-    let plugin = folder.join("plugins").join(NAME);
-    let manifest = plugin.join(".codex-plugin/plugin.json");
+    let plugin_folder = folder.join("plugins").join(NAME);
+    let manifest = plugin_folder.join(".codex-plugin/plugin.json");
     let has_files = folder
         .read_dir()
         .is_ok_and(|mut entries| entries.next().is_some());
@@ -62,20 +63,21 @@ pub(super) fn write_plugin(folder: &Path, dry_run: bool, context: &Context) -> R
         let message = format!("the folder has other files; nothing was written: {folder}");
         return Err(CommandError::refused(message).hint("name a new folder"));
     }
-    let server = json!({"command": "codex-manager", "args": server_arguments(context)});
+    let server = json!({"command": "codex-manager", "args": list_server_arguments(context)});
     let servers = json!({"mcpServers": {NAME: server}});
-    let about = MANIFEST.replace("VERSION", env!("CARGO_PKG_VERSION"));
-    let skill = plugin.join("skills/past-conversations/SKILL.md");
+    let manifest_text = MANIFEST.replace("VERSION", env!("CARGO_PKG_VERSION"));
+    let skill = plugin_folder.join("skills/past-conversations/SKILL.md");
     let files = [
         (
             folder.join(".agents/plugins/marketplace.json"),
             MARKETPLACE.to_owned(),
         ),
-        (plugin.join(".mcp.json"), format!("{servers:#}\n")),
+        (plugin_folder.join(".mcp.json"), format!("{servers:#}\n")),
         (skill, SKILL.to_owned()),
-        (manifest, about),
+        (manifest, manifest_text),
     ];
-    for (path, text) in files.into_iter().filter(|_| !dry_run) {
+    let written_files = files.into_iter().filter(|_| !dry_run);
+    for (path, text) in written_files {
         let parent = atomic::parent_of(&path);
         std::fs::create_dir_all(parent).at("create folder", parent)?;
         atomic::write_shared(&path, text.as_bytes())?;

@@ -198,14 +198,14 @@ impl HookArgs {
     /// folder is given without `plugin`, or the plugin cannot be written.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         let snippet = match (self.shell, &self.folder) {
-            _ if self.wrap => self.wrap_function()?,
+            _ if self.wrap => self.format_wrap_function()?,
             (HookShell::Plugin, Some(folder)) => {
                 let folder = context.env.absolute(folder);
                 agent_server::write_plugin(&folder, self.dry_run, context)?
             }
             (_, Some(_)) => return Err(CommandError::usage("DIR is only for hook plugin")),
-            (HookShell::Mcp, None) => agent_server::config_block(context),
-            (_, None) => self.prompt_code()?,
+            (HookShell::Mcp, None) => agent_server::format_config_block(context),
+            (_, None) => self.format_prompt_code()?,
         };
         let shell = choice_name(&self.shell);
         context.ui.line(snippet.trim_end());
@@ -215,7 +215,7 @@ impl HookArgs {
     }
 
     /// Returns the shell function `codex` of `--wrap`.
-    fn wrap_function(&self) -> Result<String> {
+    fn format_wrap_function(&self) -> Result<String> {
         match self.shell {
             HookShell::Bash => Ok(wrap::BASH.to_owned()),
             HookShell::Fish => Ok(wrap::FISH.to_owned()),
@@ -228,7 +228,7 @@ impl HookArgs {
     }
 
     /// Returns the code that shows the account in the prompt, or the instructions for agents.
-    fn prompt_code(&self) -> Result<String> {
+    fn format_prompt_code(&self) -> Result<String> {
         if self.every < Duration::minutes(1) {
             return Err(CommandError::usage("--every is less than one minute"));
         }

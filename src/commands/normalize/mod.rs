@@ -75,12 +75,12 @@ impl NormalizeArgs {
                 is_taken(&backups, r, name)
             })
         } else {
-            apply_normalize(records, context)?
+            merge_into_documents(records, context)?
         };
         let files = self.write_files(&merged, &backups, &mut skipped, context)?;
         skipped.sort();
         let is_partial = skipped.iter().any(|s| s.is_fault);
-        show::report(&merged, &skipped, context);
+        show::show_report(&merged, &skipped, context);
         if !self.dry_run {
             for path in files.sidecars.iter().chain(&files.archives) {
                 context.ui.detail(format_args!("written: {path}"));
@@ -126,7 +126,7 @@ impl NormalizeArgs {
         for path in scan.files {
             match legacy::read_record(&path, &options, &now, zone) {
                 Ok(record) => records.extend(record),
-                Err(e) => skipped.push(skipped_file(path, e.source.to_string())),
+                Err(e) => skipped.push(to_skipped_fault(path, e.source.to_string())),
             }
         }
         Ok((records, skipped))
@@ -167,9 +167,11 @@ impl NormalizeArgs {
     }
 }
 
+const HOURS_PER_WEEK: f64 = 168.0;
+
 /// Converts the value of `--session-duration-hours`, which may be at most a week.
 fn parse_session_duration(hours: f64) -> Result<Duration> {
-    if !(0.0..=168.0).contains(&hours) {
+    if !(0.0..=HOURS_PER_WEEK).contains(&hours) {
         return Err(CommandError::usage(format!(
             "--session-duration-hours must be from 0 to 168: {hours}"
         )));
@@ -181,7 +183,7 @@ fn parse_session_duration(hours: f64) -> Result<Duration> {
 /// Merges the records into `inventory.json`, then into `cooldown.json`.
 ///
 /// Each step merges with the existing content, so a run after a crash between them completes both.
-fn apply_normalize(records: Vec<LegacyRecord>, context: &Context) -> Result<LegacyMerge> {
+fn merge_into_documents(records: Vec<LegacyRecord>, context: &Context) -> Result<LegacyMerge> {
     let home = context.manager_home();
     if records.is_empty() {
         return Ok(LegacyMerge::default());
@@ -237,13 +239,13 @@ fn is_taken(backups: &Path, record: &LegacyRecord, name: &str) -> bool {
     };
     match document::read::<Metadata>(&sidecar) {
         Ok(DocumentState::Absent) => archive.symlink_metadata().is_ok(),
-        Ok(DocumentState::Good(metadata)) => !belongs_to(&metadata, record),
+        Ok(DocumentState::Good(metadata)) => !is_sidecar_of(&metadata, record),
         Ok(DocumentState::Damaged(_)) | Err(_) => true,
     }
 }
 
 /// Returns true if the sidecar was written for this legacy file.
-fn belongs_to(metadata: &Metadata, record: &LegacyRecord) -> bool {
+fn is_sidecar_of(metadata: &Metadata, record: &LegacyRecord) -> bool {
     metadata.legacy_auth_filename == record.metadata.legacy_auth_filename
         && metadata.source_codex_home == record.metadata.source_codex_home
         && metadata.session_start_at == record.metadata.session_start_at
@@ -256,11 +258,11 @@ fn select_sidecar_jobs<'a>(
     archives: &[&LegacyRecord],
     backups: &Path,
 ) -> Vec<(String, &'a LegacyRecord)> {
-    let taken: HashSet<&str> = archives.iter().map(|r| r.archive_name.as_str()).collect();
+    let archive_names: HashSet<&str> = archives.iter().map(|r| r.archive_name.as_str()).collect();
     merged
         .records
         .iter()
-        .filter(|record| !taken.contains(record.archive_name.as_str()))
+        .filter(|record| !archive_names.contains(record.archive_name.as_str()))
         .filter_map(|record| Some((names::sidecar_name(&record.archive_name)?, record)))
         .filter(|(name, _)| backups.join(name).symlink_metadata().is_err())
         .collect()
@@ -293,7 +295,7 @@ fn select_archive_jobs<'a>(
     for record in &merged.records {
         if let Some(problem) = &record.problem {
             let reason = format!("no archive: {problem}");
-            skipped.push(skipped_file(PathBuf::from(&record.source_path), reason));
+            skipped.push(to_skipped_fault(PathBuf::from(&record.source_path), reason));
             continue;
         }
         let path = backups.join(&record.archive_name);
@@ -320,13 +322,13 @@ fn write_archives(
             written.push(file_name(&published.archive));
         } else {
             let reason = "no archive: the file changed while it was read".to_owned();
-            skipped.push(skipped_file(PathBuf::from(&record.source_path), reason));
+            skipped.push(to_skipped_fault(PathBuf::from(&record.source_path), reason));
         }
     }
     Ok(written)
 }
 
-fn skipped_file(path: PathBuf, reason: String) -> SkippedLegacyFile {
+fn to_skipped_fault(path: PathBuf, reason: String) -> SkippedLegacyFile {
     SkippedLegacyFile {
         path,
         reason,

@@ -78,10 +78,10 @@ fn record_json<'r>(record: &'r LegacyRecord, context: &Context) -> impl Serializ
 }
 
 /// Prints the records and the skipped files.
-pub(super) fn report(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], context: &Context) {
+pub(super) fn show_report(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], context: &Context) {
     let ui = &context.ui;
     show_records(&merged.records, context);
-    let (reported, others): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
+    let (reported, unrelated): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
         let name = s
             .path
             .file_name()
@@ -92,7 +92,7 @@ pub(super) fn report(merged: &LegacyMerge, skipped: &[SkippedLegacyFile], contex
         let path = printable(&skipped.path.to_string_lossy());
         ui.warn(format_args!("skipped, {}: {path}", skipped.reason));
     }
-    show_other_files(&others, ui);
+    show_unrelated_files(&unrelated, ui);
     ui.report(format_args!(
         "{}: {} new, {} changed, {} unchanged; {} skipped",
         pluralize(merged.records.len(), "record"),
@@ -142,17 +142,17 @@ fn show_records(records: &[LegacyRecord], context: &Context) {
 
 /// Prints the skipped files that are no legacy files. Prints at most ten for each reason unless `--verbose` is given,
 /// because the folder may be a whole home.
-fn show_other_files(others: &[&SkippedLegacyFile], ui: &Ui) {
+fn show_unrelated_files(unrelated: &[&SkippedLegacyFile], ui: &Ui) {
     const MAX_SHOWN: usize = 10;
     if ui.wants_json() {
         return;
     }
-    let mut reasons: BTreeMap<&str, Vec<&Path>> = BTreeMap::new();
-    for skipped in others {
-        let paths = reasons.entry(&skipped.reason).or_default();
+    let mut paths_by_reason: BTreeMap<&str, Vec<&Path>> = BTreeMap::new();
+    for skipped in unrelated {
+        let paths = paths_by_reason.entry(&skipped.reason).or_default();
         paths.push(&skipped.path);
     }
-    for (reason, paths) in reasons {
+    for (reason, paths) in paths_by_reason {
         let shown = ui.limit_items(paths.len(), MAX_SHOWN);
         ui.note(format_args!("skipped, {reason}:"));
         for path in paths.iter().take(shown) {

@@ -12,7 +12,7 @@ use crate::quota::state::Verdict;
 use crate::ui::object;
 use crate::views::account::{
     absolute_time, account_json, local_rfc3339, printable, read_accounts_and_profiles,
-    relative_time, style_of, with_verdict,
+    relative_time, state_style, with_verdict,
 };
 use crate::views::account_list::describe_login_problem;
 use chrono::{DateTime, Utc};
@@ -111,7 +111,7 @@ fn show(
     context: &Context,
 ) {
     let (ui, state) = (&context.ui, verdict.state);
-    let title = ui.paint(style_of(state), printable(&profile.name));
+    let title = ui.paint(state_style(state), printable(&profile.name));
     ui.prose(format_args!("{title}  {}", state.name()));
     let line = |name: &str, text: &str| print_fact(name, text, context);
     let identity = &account.entry.identity;

@@ -80,7 +80,7 @@ impl ScheduleShowArgs {
                     .with("when", options.map(|options| options.when))
                     .with("apply", options.map(|options| options.apply))
                     .with("next_run", next_run.map(|at| local_rfc3339(&at, context)))
-                    .with("files", schedule::paths(job, &job_context)?),
+                    .with("files", schedule::file_paths(job, &job_context)?),
             );
         }
         let json = object()
@@ -141,7 +141,7 @@ fn find_next_run(job: &InstalledJob, context: &Context) -> Option<DateTime<Utc>>
     if job.is_enabled != Some(true) {
         return None;
     }
-    let words = systemd::next_run_query(job.options.job);
+    let words = systemd::next_run_command(job.options.job);
     let answer = run_command(&words, &context.env).ok()?.output;
     let micros = systemd::parse_next_run(&answer)?;
     DateTime::from_timestamp_micros(micros)

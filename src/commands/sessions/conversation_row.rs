@@ -11,7 +11,7 @@ use crate::io::lock;
 use crate::io::quantity::pluralize;
 use crate::ui::{Cell, Column, Style, object, time};
 use crate::views::account::{format_local_ms, local_rfc3339, short_id, shown_title};
-use crate::views::age::age_text;
+use crate::views::age::format_age;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::path::Path;
@@ -198,7 +198,7 @@ fn folder_name(path: &str) -> &str {
 
 fn age_cell(updated_ms: Option<i64>, context: &Context) -> Cell {
     let at = updated_ms.and_then(DateTime::<Utc>::from_timestamp_millis);
-    let (Some(at), Some(text)) = (at, age_text(updated_ms, context)) else {
+    let (Some(at), Some(text)) = (at, format_age(updated_ms, context)) else {
         return Cell::plain("–").value("");
     };
     Cell::new(Style::Dim, text).value(local_rfc3339(&at, context))

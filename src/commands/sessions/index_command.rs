@@ -1,7 +1,7 @@
 //! `sessions index`: shows, rebuilds and removes the search index.
 
-use crate::choices::index_access::{IndexAccess, warn_skipped};
-use crate::choices::machines::{Machine, known_machines};
+use crate::choices::index_access::{IndexAccess, warn_of_skipped_files};
+use crate::choices::machines::{Machine, list_fetched_machines};
 use crate::context::Context;
 use crate::conversations::index::{self, IndexStatus, IndexStore};
 use crate::error::{Outcome, Result};
@@ -41,7 +41,7 @@ impl IndexArgs {
         let ui = &context.ui;
         if self.remove {
             let mut freed = access.remove()?;
-            for machine in known_machines(context) {
+            for machine in list_fetched_machines(context) {
                 freed += IndexAccess::new(&machine.context).remove()?;
             }
             let machines = machine_homes::machines_folder(context.manager_home());
@@ -62,7 +62,7 @@ impl IndexArgs {
         } else {
             (access.open_existing()?, "none")
         };
-        let machines = known_machines(context);
+        let machines = list_fetched_machines(context);
         let status = store.as_ref().map(index::read_status).transpose()?;
         print_json(
             &access,
@@ -92,7 +92,7 @@ impl IndexArgs {
                 time::bytes(index_bytes(machine))
             ));
         }
-        warn_skipped(&skipped, context);
+        warn_of_skipped_files(&skipped, context);
         Ok(Outcome::partial_if(!skipped.is_empty()))
     }
 }

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::steps::launch_list::show_launches;
 use crate::ui::Table;
-use crate::views::account::first_login;
+use crate::views::account::suggest_login;
 use crate::views::table_format::TableArgs;
 use clap::{Args, Subcommand};
 use conversation_row::COLUMNS;
@@ -98,7 +98,7 @@ impl SessionsArgs {
             return show_launches("sessions", profile.as_deref(), self.all, context);
         }
         self.filter.selection.select_account(self.named.take());
-        let filter = self.filter.resolve(context)?;
+        let filter = self.filter.to_thread_filter(context)?;
         if self.pick {
             let screen = ConversationPicker {
                 usage: &["name it: codex-manager resume SESSION"],
@@ -169,7 +169,7 @@ fn explain_empty_list(filter: &ThreadFilter, context: &Context) -> String {
             "Codex has no list of conversations yet; find conversations without one: codex-manager history check".into()
         }
         (false, _) if is_signed_out() => {
-            format!("there are no conversations yet; {}", first_login(context))
+            format!("there are no conversations yet; {}", suggest_login(context))
         }
         (false, _) => "there are no conversations yet".into(),
     }

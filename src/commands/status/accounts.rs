@@ -7,7 +7,7 @@ use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
 use crate::steps::refresh::{load_probe_targets, probe};
 use crate::ui::object;
-use crate::views::account::{first_login, printable, warn_all};
+use crate::views::account::{printable, suggest_login, warn_all};
 use crate::views::account_list::AccountList;
 
 /// Queries one account and prints the result. Its login may be live or in a profile.
@@ -50,7 +50,7 @@ pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
     context.ui.list_document("status", "accounts", &rows);
     let ui = &context.ui;
     if probes.is_empty() {
-        let first_step = first_login(context);
+        let first_step = suggest_login(context);
         ui.note(format_args!("there are no saved logins; {first_step}"));
         return Ok(Outcome::Done);
     }

@@ -8,7 +8,7 @@ use crate::ui::bytes;
 use crate::ui::chart::as_length;
 use crate::views::account::short_id;
 use crate::views::page_charts::{
-    CHART_STYLE, MAX_COLORS, ShareRow, TreemapItem, draw_figures, draw_treemap, format_shares,
+    CHART_STYLE, MAX_COLORS, ShareRow, TreemapItem, draw_treemap, format_figures, format_shares,
 };
 use std::fmt::Write as _;
 
@@ -65,7 +65,7 @@ pub(super) fn render(report: &StorageReport, context: &Context) -> String {
         ),
     ];
     let mut page = format_page_start(&head, CHART_STYLE);
-    page.push_str(&draw_figures(&figures));
+    page.push_str(&format_figures(&figures));
     for (title, html) in sections {
         let _ = write!(page, "<h2>{title}</h2>\n{html}");
     }

@@ -1,6 +1,6 @@
 //! `sync init`: writes a commented configuration.
 
-use crate::choices::sync_config::{config_context, replica, sync_command_line};
+use crate::choices::sync_config::{config_context, format_sync_command, replica};
 use crate::choices::vault_connection::ConnectionArgs;
 use crate::config::file_access;
 use crate::context::Context;
@@ -75,7 +75,7 @@ impl SyncInitArgs {
             atomic::create_private_folder(atomic::parent_of(&path))?;
             file_access::write(&path, &text)?;
             context.ui.prose(format_args!("wrote {}", path.display()));
-            let preflight = sync_command_line(context, &path, "preflight");
+            let preflight = format_sync_command(context, &path, "preflight");
             context.ui.note(format_args!("check it with: {preflight}"));
             if !self.vault {
                 context.ui.note(
@@ -127,7 +127,7 @@ impl SyncInitArgs {
 /// # Errors
 /// No vault is configured, or the text is invalid.
 fn set_vault_remote(context: &Context, path: &Path, text: &str) -> Result<String, CommandError> {
-    if ConnectionArgs::default().url(context).is_none() {
+    if ConnectionArgs::default().repository_url(context).is_none() {
         return Err(VaultError::NotConfigured.into());
     }
     let mut file = SettingsFile::parse(path.to_path_buf(), text)?;

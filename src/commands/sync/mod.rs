@@ -9,7 +9,7 @@ mod resolve;
 mod restore;
 mod run;
 
-use crate::choices::sync_config::{config_path, read_config_quietly};
+use crate::choices::sync_config::{read_config_quietly, resolve_config_path};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
@@ -75,7 +75,7 @@ impl SyncArgs {
     /// Returns true if the command writes the log that `[logging]` configures: `run` and `restore` do, if they may
     /// change files.
     pub(crate) fn keeps_log(&self, context: &Context) -> bool {
-        let path = config_path(context, self.config.as_deref());
+        let path = resolve_config_path(context, self.config.as_deref());
         read_config_quietly(context, &path).is_ok_and(|config| match &self.command {
             SyncCommand::Run(args) => args.applies(&config),
             SyncCommand::Restore(args) => args.applies(&config),
@@ -85,7 +85,7 @@ impl SyncArgs {
 
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let config = self.config.as_deref();
-        let path = config_path(context, config);
+        let path = resolve_config_path(context, config);
         let shutdown_args = &self.shutdown_args;
         match self.command {
             SyncCommand::Init(args) => args.run(context, &path),

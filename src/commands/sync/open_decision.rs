@@ -9,7 +9,7 @@ use crate::sync::conflicting_versions::ConflictingVersions;
 use crate::sync::plan::Conflict;
 use crate::sync::resolve::KeepChoice;
 use crate::sync::rollouts;
-use crate::views::sync_plan::{describe_messages, format_name};
+use crate::views::sync_plan::{describe_messages, format_conversation_name};
 
 /// A conflict, a conflict copy or a branch that needs a decision.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl OpenDecision {
 
     /// Returns the name for people: the title, else the file.
     pub(super) fn name(&self) -> String {
-        let title = self.versions().map(format_name);
+        let title = self.versions().map(format_conversation_name);
         title.unwrap_or_else(|| self.file().to_owned())
     }
 

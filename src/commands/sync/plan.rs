@@ -11,7 +11,7 @@ use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, PlanRequest, SyncPlan};
 use crate::sync::state::Replica;
 use crate::views::sync_plan::{
-    build_plan_json, print_notes, print_unsynced, show_steps, summarize, undecided_error,
+    build_plan_json, format_summary, print_notes, print_unsynced, show_steps, undecided_error,
 };
 use crate::views::table_format::TableArgs;
 use clap::Args;
@@ -132,7 +132,7 @@ fn show_plan(
     json.closing = shutdown_plan.as_ref();
     context.ui.document(command, &json);
     if plan.steps.is_empty() || !context.ui.wants_tsv() {
-        context.ui.prose(summarize(plan, config.remote));
+        context.ui.prose(format_summary(plan, config.remote));
     }
     if !plan.steps.is_empty() {
         show_steps(context, config, plan);

@@ -39,7 +39,7 @@ pub(super) fn preflight(
     let ui = &context.ui;
     ui.list_document("sync preflight", "checks", &checks);
     for check in &checks {
-        check_output::show(ui, check);
+        check_output::print_check(ui, check);
     }
     let failed = checks.iter().any(|check| check.status == Status::Fail);
     Ok(Outcome::passed_if(!failed))

@@ -26,7 +26,7 @@ use crate::sync::sides::Side;
 use crate::sync::state::{Replica, SyncState};
 use crate::ui::Ui;
 use crate::views::sync_plan::{
-    build_plan_json, print_notes, print_unsynced, sum_steps, summarize, to_paths_json,
+    build_plan_json, format_summary, format_totals, print_notes, print_unsynced, to_paths_json,
     undecided_error, undecided_files_error,
 };
 use clap::Args;
@@ -325,7 +325,8 @@ fn show_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: 
     let ui = &context.ui;
     let done_steps = list_done_steps(plan, report);
     if !done_steps.is_empty() {
-        ui.prose(sum_steps(&done_steps, plan.conflicts.len(), config.remote));
+        let conflicts = plan.conflicts.len();
+        ui.prose(format_totals(&done_steps, conflicts, config.remote));
     }
     for (path, why) in &report.skipped {
         ui.warn(format_args!("left for the next run: {path}: {why}"));
@@ -399,7 +400,7 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &
 fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, report: &ApplyReport) {
     let ui = &context.ui;
     if plan.steps.is_empty() {
-        ui.prose(summarize(plan, config.remote));
+        ui.prose(format_summary(plan, config.remote));
         return;
     }
     if report.done.is_empty() {

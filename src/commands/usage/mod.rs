@@ -11,9 +11,9 @@ mod window_tables;
 mod window_use;
 
 use crate::choices::account_choice::find_identity;
-use crate::choices::index_access::{IndexAccess, warn_skipped};
+use crate::choices::index_access::{IndexAccess, warn_of_skipped_files};
 use crate::choices::machines::{Machine, refresh_machines};
-use crate::choices::selection_args::{SelectionArgs, parse_unix_millis};
+use crate::choices::selection_args::{SelectionArgs, parse_millis_range};
 use crate::context::Context;
 use crate::conversations::index::usage_query::SLOT_MS;
 use crate::conversations::index::{IndexStore, Thoroughness};
@@ -109,7 +109,7 @@ impl UsageArgs {
         let prices = price_file::read(self.prices.as_deref(), context)?;
         let access = IndexAccess::new(context);
         let (store, report) = access.open_updated(Thoroughness::Changes)?;
-        warn_skipped(&report.skipped, context);
+        warn_of_skipped_files(&report.skipped, context);
         if let Some(problem) = access.problem.take() {
             let problem = CommandError::from(problem).to_one_line();
             context.warn(format_args!("the figures may be out of date: {problem}"));
@@ -248,7 +248,7 @@ impl UsageArgs {
             by: self.by,
             days: &rows::build_report(daily, Grouping::Daily, prices, context),
             is_whole,
-            filters: self.selection.facts(context),
+            filters: self.selection.describe_filters(context),
             prices,
             hours,
             window,
@@ -304,7 +304,7 @@ impl UsageArgs {
     /// Returns the time from `--since` to `--until` as a range of slots, each of [`SLOT_MS`] milliseconds, counted from
     /// 1970.
     fn parse_slots(&self, context: &Context) -> Result<Range<i64>> {
-        let parse = |text: &String| parse_unix_millis(text, context);
+        let parse = |text: &String| parse_millis_range(text, context);
         let since = self.since.as_ref().map(parse).transpose()?;
         let until = self.until.as_ref().map(parse).transpose()?;
         let since = since.map_or(i64::MIN, |period| period.start.div_euclid(SLOT_MS));

@@ -12,7 +12,7 @@ use crate::usage::prices::Prices;
 use crate::usage::report::{Report, ReportRow, UsageSum};
 use crate::views::account::short_id;
 use crate::views::page_charts::{
-    CHART_STYLE, ShareRow, draw_bar, draw_figures, draw_hours, format_shares,
+    CHART_STYLE, ShareRow, draw_bar, draw_hours, format_figures, format_shares,
 };
 use chrono::{DateTime, Datelike as _, Timelike as _};
 use std::fmt::Write as _;
@@ -128,7 +128,7 @@ impl UsagePageSource<'_> {
             as_length(sum.tokens.cached_input_tokens),
             as_length(sum.tokens.input_tokens),
         );
-        draw_figures(&[
+        format_figures(&[
             ("Tokens", format_count(sum.tokens.total_tokens)),
             ("Estimated cost", format_cost(sum)),
             ("Conversations", self.conversation_count.to_string()),

@@ -2,7 +2,7 @@
 
 use crate::choices::conversation_accounts::{ConversationAccount, ConversationAccounts};
 use crate::choices::listed::{list_threads, list_threads_as};
-use crate::choices::machines::{Machine, own_name};
+use crate::choices::machines::{Machine, own_machine_name};
 use crate::choices::selection_args::SelectionArgs;
 use crate::codex::threads::{ListedThread, ThreadFilter};
 use crate::context::Context;
@@ -306,7 +306,7 @@ pub(super) fn read_selected(
     limit: Option<usize>,
     context: &Context,
 ) -> Result<SelectedUsage> {
-    let filter = selection.resolve(context)?;
+    let filter = selection.to_thread_filter(context)?;
     let is_merged = !indexes.others.is_empty();
     let read = |store: &IndexStore, context: &Context| {
         read_home(store, &filter, slots.clone(), by, is_merged, context)
@@ -319,7 +319,7 @@ pub(super) fn read_selected(
         return read_largest(&indexes.local, slots, limit);
     }
     let mut found = read(&indexes.local, context)?;
-    found.machines.push(own_name(context));
+    found.machines.push(own_machine_name(context));
     for (store, machine) in &indexes.others {
         found.merge(read(store, &machine.context)?, machine.name.clone());
     }

@@ -1,7 +1,7 @@
 //! `usage --window`: what used up a weekly window of an account.
 
 use crate::choices::account_choice::find_account_or_live;
-use crate::choices::selection_args::parse_unix_millis;
+use crate::choices::selection_args::parse_millis_range;
 use crate::commands::usage::window_page::WindowPage;
 use crate::commands::usage::window_use::{PartView, WindowUse, read_conversations_of, sum_parts};
 use crate::commands::usage::{server, window_tables};
@@ -24,7 +24,7 @@ use std::path::Path;
 /// # Errors
 /// The text is no time, or the time is in the future.
 pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
-    let period = parse_unix_millis(text, context)?;
+    let period = parse_millis_range(text, context)?;
     let (start, end) = (period.start, period.end);
     let now = context.now().timestamp_millis();
     if start > now {

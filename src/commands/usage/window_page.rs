@@ -12,7 +12,7 @@ use crate::usage::figures::format_count;
 use crate::usage::period::start_of_day;
 use crate::views::account::{absolute_time, full_time, label};
 use crate::views::page_charts::{
-    AreaChart, AreaLayer, CHART_STYLE, MAX_COLORS, ShareRow, draw_figures, format_shares,
+    AreaChart, AreaLayer, CHART_STYLE, MAX_COLORS, ShareRow, format_figures, format_shares,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashMap;
@@ -63,7 +63,7 @@ impl WindowPage<'_> {
             ("Used up at this pace", used_up),
         ];
         let mut page = format_page_start(&head, CHART_STYLE);
-        page.push_str(&draw_figures(&figures));
+        page.push_str(&format_figures(&figures));
         page.push_str("<h2>Use over time, by conversation</h2>\n");
         page.push_str(&self.draw(context));
         for kind in PartKind::ALL {

@@ -13,7 +13,7 @@ use crate::steps::capture_args::CaptureArgs;
 use crate::steps::new_snapshot::NewSnapshot;
 use crate::ui::{Style, bytes, object};
 use crate::vault::backup::SnapshotReport;
-use crate::views::left_out::{owner_text, show_left_out};
+use crate::views::left_out::{format_owner_suffix, show_left_out};
 use chrono::Duration;
 use clap::Args;
 
@@ -106,7 +106,7 @@ fn show_done(context: &Context, made: &NewSnapshot) {
     let left_out = [&*tree.excluded, &tree.skipped, &tree.damaged];
     show_json(context, (metadata, &made.host), Some(report), left_out);
     let ui = &context.ui;
-    let who = owner_text(metadata, context);
+    let who = format_owner_suffix(metadata, context);
     ui.report(format_args!(
         "snapshot {}",
         ui.paint(Style::Strong, report.short_id())

@@ -18,7 +18,7 @@ use crate::steps::snapshot_source::add_snapshots;
 use crate::ui::object;
 use crate::vault::restic::Restic;
 use crate::vault::snapshot::{self, Snapshot};
-use crate::views::retention_table::{self, RetentionSubject, rows_json};
+use crate::views::retention_table::{self, RetentionSubject, decisions_json};
 use clap::Args;
 
 /// Remove old snapshots from the vault
@@ -98,7 +98,7 @@ fn find_losses(
 
 impl ForgetArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
-        let rules = self.rules.rules(context, "vault forget")?;
+        let rules = self.rules.to_policy(context, "vault forget")?;
         let restic = connection.open(context)?;
         let snapshots = snapshot::list(&restic)?;
         let candidates: Vec<_> = snapshots
@@ -108,7 +108,7 @@ impl ForgetArgs {
         let mut plan = retention::plan(&candidates, &rules, &context.now(), context.zone());
         keep_last_copies(&mut plan, &restic, &snapshots, context)?;
         let ui = &context.ui;
-        retention_table::show(context, &plan, RetentionSubject::Snapshots);
+        retention_table::show_decisions(context, &plan, RetentionSubject::Snapshots);
         let count = pluralize(plan.drop.len(), "snapshot");
         if plan.drop.is_empty() {
             ui.line("nothing to forget");
@@ -125,8 +125,8 @@ impl ForgetArgs {
             ui.prose(format_args!("{count} removed"));
         }
         let json = object()
-            .with("keep", rows_json(plan.keep, context))
-            .with("drop", rows_json(plan.drop, context))
+            .with("keep", decisions_json(plan.keep, context))
+            .with("drop", decisions_json(plan.drop, context))
             .with("dry_run", self.dry_run);
         ui.document("vault forget", &json);
         Ok(Outcome::Done)

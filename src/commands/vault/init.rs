@@ -1,6 +1,6 @@
 //! `vault init`: creates a repository or opens an existing one.
 
-use crate::choices::vault_connection::{ConnectionArgs, absolute_url};
+use crate::choices::vault_connection::{ConnectionArgs, to_absolute_url};
 use crate::codex::redaction::redact_message;
 use crate::config::file::ConfigFile;
 use crate::config::{file_access, find_setting};
@@ -74,8 +74,8 @@ fn show_json(context: &Context, url: &str, password: &str, opened: Option<&Opene
 
 impl VaultInitArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
-        let url = absolute_url(context, &self.url);
-        let configured = connection.password(context);
+        let url = to_absolute_url(context, &self.url);
+        let configured = connection.find_password(context);
         let ui = &context.ui;
         let shown_url = redact_message(&url);
         self.check_url(&url)?;
@@ -194,7 +194,7 @@ fn create_unless_exists(restic: &Restic) -> Result<bool, VaultError> {
 
 /// Stores the repository, and the program and password source of the flags, in `config.toml`.
 fn save_settings(context: &Context, connection: &ConnectionArgs, url: String) -> Result<()> {
-    let (password_file, password_command) = connection.named_password(context);
+    let (password_file, password_command) = connection.password_options(context);
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let values = [
         ("vault.repository", Some(url)),

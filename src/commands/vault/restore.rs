@@ -17,7 +17,7 @@ use crate::steps::snapshot_source::{SnapshotSource, is_from_this_machine};
 use crate::vault::contents::SnapshotContents;
 use crate::vault::create_staging;
 use crate::views::account::owner_name;
-use crate::views::restore_report::describe;
+use crate::views::restore_report::describe_archive;
 use clap::Args;
 use std::path::Path;
 
@@ -63,7 +63,7 @@ impl VaultRestoreArgs {
         let id = source.snapshot.short_id().to_owned();
         let manifest = source.contents.manifest.clone();
         let listed = ArchiveReader::from_manifest(Path::new(&id), manifest);
-        context.note(describe(context, &listed, "snapshot"));
+        context.note(describe_archive(context, &listed, "snapshot"));
         self.confirm_newest(context, &id)?;
         if self.options.dry_run {
             // A plan needs no content, so nothing is downloaded and nothing written.
