@@ -71,7 +71,7 @@ pub(crate) fn find_by_prefix<'r>(
                 "{text:?} is the beginning of {}",
                 pluralize(names.len(), "archive name")
             ));
-            Err(error.hint(format!("they are: {}", similar::join_first(&names))))
+            Err(error.hint(format!("they are: {}", similar::join_first_names(&names))))
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     });
     // If the handler cannot be installed, a signal ends the process at once. All files survive that.
     let _ = signals::handle_end_requests(move || {
-        if progress::is_handed_over() {
+        if progress::are_signals_handed_over() {
             return;
         }
         #[allow(

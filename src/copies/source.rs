@@ -141,7 +141,7 @@ pub(crate) fn find_rollouts(
         _ if ids.len() == 1 => add_parents(source, rollouts).map(Some),
         ambiguous => {
             let message = format!("{name_or_id:?} matches {} conversations", ids.len());
-            let rollouts = similar::join_first(ambiguous);
+            let rollouts = similar::join_first_names(ambiguous);
             Err(CommandError::failed(message)
                 .hint(format!("use the id of one of them: {rollouts}")))
         }

@@ -43,7 +43,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         let real = home.canonical_or_self();
         checks.extend(check_sync_service(cloud, &real));
         // FAT, exFAT and most mounts of Windows disks have one mode for all files.
-        if modes::is_shared(&real) {
+        if modes::exposes_files(&real) {
             checks.push(modes_warning(disk, &real));
         } else {
             checks.extend(space::network_fs(&real).map(|kind| network_warning(disk, &real, kind)));
@@ -52,7 +52,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let modified = |name: &str| context.codex_home().join(name).metadata()?.modified();
     let recent = ["auth.json", "history.jsonl"].map(|name| modified(name).ok());
     let recent = recent.into_iter().flatten();
-    let newest = recent.filter_map(clock::file_time).max();
+    let newest = recent.filter_map(clock::from_file_time).max();
     #[allow(
         clippy::disallowed_methods,
         reason = "files are stamped by the system's clock, whatever the time of the run is"

@@ -18,7 +18,7 @@ impl Advised for crate::inventory::resolve::AccountResolveError {
             Self::Unknown { choices, .. } | Self::Ambiguous { choices, .. } => {
                 vec![format!(
                     "the accounts are: {}",
-                    similar::join_first(choices)
+                    similar::join_first_names(choices)
                 )]
             }
         };

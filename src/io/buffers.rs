@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl BufferPool {
-    pub(crate) fn empty(&self) -> Buffer {
+    pub(crate) fn take_empty(&self) -> Buffer {
         let mut buffer = self.take();
         buffer.clear();
         buffer
@@ -119,7 +119,7 @@ mod tests {
         again.truncate(950);
         assert_eq!(again.len(), 900);
         drop(again);
-        assert!(buffers.empty().is_empty());
+        assert!(buffers.take_empty().is_empty());
     }
 
     #[test]

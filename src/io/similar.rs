@@ -60,11 +60,11 @@ pub(crate) fn suggestion<'a>(
 }
 
 /// Joins the first names of a list and counts the others: "a, b, c and 27 more".
-pub(crate) fn join_first(names: &[String]) -> String {
-    let listed = &names[..names.len().min(MAX_SUGGESTIONS)];
-    match names.len() - listed.len() {
-        0 => listed.join(", "),
-        more => format!("{} and {more} more", listed.join(", ")),
+pub(crate) fn join_first_names(names: &[String]) -> String {
+    let first_names = &names[..names.len().min(MAX_SUGGESTIONS)];
+    match names.len() - first_names.len() {
+        0 => first_names.join(", "),
+        other_count => format!("{} and {other_count} more", first_names.join(", ")),
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_long_list_is_counted_instead_of_printed() {
         let names: Vec<_> = ["a", "b", "c", "d"].map(String::from).into();
-        assert_eq!(join_first(&names[..3]), "a, b, c");
-        assert_eq!(join_first(&names), "a, b, c and 1 more");
+        assert_eq!(join_first_names(&names[..3]), "a, b, c");
+        assert_eq!(join_first_names(&names), "a, b, c and 1 more");
     }
 }

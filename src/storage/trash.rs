@@ -187,7 +187,7 @@ impl ConversationTrash {
             row,
             names,
             files: name_files(&selected.rollouts),
-            modes: metas.iter().map(modes::of).collect(),
+            modes: metas.iter().map(modes::mode_of).collect(),
         };
         // Two homes may have the conversation, and trash it in one second.
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
@@ -204,7 +204,7 @@ impl ConversationTrash {
             entry.settle(&self.folder)?;
             return Err(e);
         }
-        atomic::rename_new(&entry.folder, &target)?;
+        atomic::rename_to_free(&entry.folder, &target)?;
         Ok(TrashEntry {
             folder: target,
             ..entry
@@ -245,7 +245,7 @@ impl ConversationTrash {
         });
         let dated: Vec<_> = dated.collect();
         // A wrong clock would let fresh entries expire, and their removal cannot be undone.
-        let ages = disk_clock::confirmed_ages(&self.folder, now, age, &dated)?;
+        let ages = disk_clock::confirm_ages(&self.folder, now, age, &dated)?;
         let entries = entries.into_iter().zip(ages);
         let expired = entries.filter(|(_, known)| *known > age);
         Ok(expired.map(|(entry, _)| entry).collect())
@@ -423,7 +423,7 @@ impl TrashEntry {
                 .unwrap_or_default()
                 .to_string_lossy();
             let target = trash.join(name.trim_start_matches(PENDING));
-            return Ok(atomic::rename_new(&self.folder, &target)?);
+            return Ok(atomic::rename_to_free(&self.folder, &target)?);
         }
         if is_whole {
             self.restore_into_home()?;
@@ -463,7 +463,7 @@ impl TrashEntry {
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
-    let set = modes::set(mode, |mode| {
+    let set = modes::apply_mode(mode, |mode| {
         std::fs::set_permissions(beneath::resolve(path)?, mode)
     });
     set.at("set the mode of", path)

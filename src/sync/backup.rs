@@ -301,7 +301,7 @@ pub(crate) fn prune(
     });
     let dated: Vec<_> = dated.collect();
     let limit = policy.max_age.unwrap_or(TimeDelta::MAX);
-    let ages = disk_clock::confirmed_ages(&options.folder, now, limit, &dated);
+    let ages = disk_clock::confirm_ages(&options.folder, now, limit, &dated);
     let (ages, doubt) = match ages {
         Ok(ages) => (ages, None),
         Err(doubt) => {

@@ -154,7 +154,7 @@ pub(super) fn set(context: &Context, args: &ConfigSetArgs) -> Result<Outcome> {
     let kind = setting.key.kind;
     let value = kind.parse(&args.value).ok_or_else(|| {
         CommandError::usage(format!("invalid value for {}: {:?}", args.key, args.value))
-            .hint(format!("expected {}; nothing was changed", kind.expected()))
+            .hint(format!("expected {}; nothing was changed", kind.describe()))
     })?;
     let names_profile = setting.key.name == "folders";
     let outcome = change(context, "config set", setting, args.dry_run, |file, key| {

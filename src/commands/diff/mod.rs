@@ -55,7 +55,7 @@ impl DiffArgs {
         let archive = ArchiveReader::open(&path)?;
         let home = context.codex_home();
         let scope = CaptureScope::new(home, BackupMode::Full);
-        let live = scan::scan(&scope, &Arc::default())?;
+        let live = scan::scan_home(&scope, &Arc::default())?;
         let mut conversations = conversations::compare(&archive, &live, home)?;
         let ids: Vec<_> = conversations
             .iter()

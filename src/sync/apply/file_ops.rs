@@ -3,7 +3,9 @@
 use super::copying::{StagedCopy, copy_mode};
 use super::error::{ApplyError, StepFailure, changed_file_failure};
 use super::run::ApplyRun;
-use super::targets::{check_mounted_quickly, check_target_unchanged, prepare_target, rename_new};
+use super::targets::{
+    check_mounted_quickly, check_target_unchanged, prepare_target, rename_to_free,
+};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -101,7 +103,7 @@ impl ApplyRun<'_> {
             check_target_unchanged(&staged.target, over)?;
             staged.temp.replace_synced(&staged.target)?;
         } else {
-            rename_new(staged.temp, &staged.target)?;
+            rename_to_free(staged.temp, &staged.target)?;
             atomic::sync_folder(atomic::parent_of(&staged.target))?;
         }
         self.placed.push(staged.placed);
@@ -125,7 +127,7 @@ impl ApplyRun<'_> {
             self.ledger.record(&to.1, &entry)?;
             self.ledger.sync()?;
         }
-        match atomic::rename_new(&source, &target) {
+        match atomic::rename_to_free(&source, &target) {
             Err(e) if e.source.kind() == io::ErrorKind::CrossesDevices => {
                 self.move_across_disks(from, to, target)
             }

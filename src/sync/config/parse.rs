@@ -68,20 +68,20 @@ impl SyncConfig {
         let cloud = match (remote, paths.path("paths.cloud_root_dir")) {
             (SyncRemote::Folder, Some(cloud)) => cloud,
             (SyncRemote::Folder, None) => {
-                return Err(file.invalid("paths.cloud_root_dir", "is missing"));
+                return Err(file.value_error("paths.cloud_root_dir", "is missing"));
             }
             (SyncRemote::Vault, None) => context.manager_home.join("sync").join("vault"),
             // Two remotes would each treat the files that the other one downloads as changes by the user.
             (SyncRemote::Vault, Some(_)) => {
                 let why = "is set, but sync.remote is \"vault\"; a home syncs through a folder or through the vault";
-                return Err(file.invalid("paths.cloud_root_dir", why));
+                return Err(file.value_error("paths.cloud_root_dir", why));
             }
         };
         if remote == SyncRemote::Vault
             && values.choice::<SessionMode>("sync.session_mode") != SessionMode::All
         {
             let why = "has to be \"all\" with sync.remote = \"vault\"";
-            return Err(file.invalid("sync.session_mode", why));
+            return Err(file.value_error("sync.session_mode", why));
         }
         beneath::protect(&local, FollowedLinks::AT_TOP);
         beneath::protect(&cloud, FollowedLinks::NONE);
@@ -208,7 +208,7 @@ fn parse_roots(
     let mut roots = Vec::new();
     for root in values.texts("targets.include_roots") {
         let clean = scope::normalize_root(&root)
-            .map_err(|problem| file.invalid("targets.include_roots", &problem))?;
+            .map_err(|problem| file.value_error("targets.include_roots", &problem))?;
         match clean {
             // An entry that includes everything makes the others redundant.
             None => return Ok(Vec::new()),
