@@ -172,7 +172,7 @@ pub(crate) fn recover(
 ) -> Result<Vec<LoginHomeContent>, LeaseError> {
     let parent = manager_home.join("tmp");
     let mut recovered = Vec::new();
-    for folder in staging::find_stale_folders(&parent, LOGIN_HOME_PREFIX) {
+    for folder in staging::find_stale(&parent, LOGIN_HOME_PREFIX) {
         // `staging::create_locked` creates the folder and its lock in two calls, under this lock.
         let _no_creation = FileLock::acquire(&parent.join(".lock"))?;
         let Ok(lock) = FileLock::try_acquire(&folder.join(".lock")) else {

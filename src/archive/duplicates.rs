@@ -47,7 +47,7 @@ fn group_by_conversation(
     if conversations.name_hashes.is_empty() {
         return files_by_name;
     }
-    for name in (0..files.len()).filter_map(|index| files.name(index)) {
+    for name in (0..files.len()).filter_map(|index| files.name_at(index)) {
         let Some(rollout) = parse_rollout_name(name.as_path()) else {
             continue;
         };
@@ -101,7 +101,7 @@ impl DuplicateConversations {
         // Compares hashes first: a table of all names would need as much memory as the file list.
         let hasher = RandomState::new();
         let hash_rollout_name = |index: usize| {
-            let name = files.name(index)?;
+            let name = files.name_at(index)?;
             Some(hasher.hash_one(parse_rollout_name(name.as_path())?.name))
         };
         let mut name_hashes: Vec<u64> = Vec::with_capacity(files.len());

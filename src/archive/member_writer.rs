@@ -189,13 +189,9 @@ impl<'a> MemberSink<'a> {
         let path = self.path;
         // Checks the manifest as a reader does: an archive that cannot be restored must not be published as a good one.
         check_manifest(&manifest).map_err(|e| e.into_archive_error(path))?;
-        write_manifest(
-            path,
-            &manifest,
-            compression,
-            self.written_bytes,
-            &mut |bytes| self.append(bytes),
-        )?;
+        let offset = self.written_bytes;
+        let append = &mut |bytes: &[u8]| self.append(bytes);
+        write_manifest(path, &manifest, compression, offset, append)?;
         Ok(FinishedArchive {
             archive_bytes: self.written_bytes,
             archive_digest: self.hasher.digest(),

@@ -48,8 +48,7 @@ pub(crate) fn pack<E: From<ArchiveError> + Send>(
     let compress = |job: MemberJob| job.run(path, compression, previous, &buffers);
     let (manifest, void_members) = {
         let sink = &mut sink;
-        let write =
-            |result: Result<CompressedMember, ArchiveError>| Ok(sink.write_member(result?)?);
+        let write = |r: Result<CompressedMember, ArchiveError>| Ok(sink.write_member(r?)?);
         parallel::run_ordered(MAX_MEMBERS_IN_FLIGHT, compress, write, |jobs| {
             let mut writer = PackWriter {
                 jobs,

@@ -59,10 +59,11 @@ impl ArchiveReader {
 
     /// Returns a reader for plans, which has a checked manifest but no archive file. [`ArchiveReader::read`] fails on
     /// it.
-    pub(crate) fn from_manifest(name: &Path, manifest: ArchiveManifest) -> Self {
+    pub(crate) fn without_file(path: &Path, manifest: ArchiveManifest) -> Self {
         Self {
-            path: name.to_path_buf(),
+            path: path.to_path_buf(),
             manifest,
+            // Not `Indexed`, because there are no members to copy.
             origin: ArchiveOrigin::Recompressed,
         }
     }

@@ -126,7 +126,7 @@ impl<'a> PreviousArchive<'a> {
         self.path
     }
 
-    /// Returns the members that hold the first of `files`, the files that the home has now. Returns `None` if the first
+    /// Returns the members that hold the first files of `files`, the list of the home. Returns `None` if the first
     /// file or another file in the same member has changed, or if [`ReuseOptions::rehash`] is set.
     pub(super) fn find_reusable_files(&self, files: &FileList) -> Option<ReusableFiles> {
         if self.options.rehash {
@@ -156,8 +156,7 @@ impl<'a> PreviousArchive<'a> {
                     return None;
                 }
                 let mut members = vec![self.previous_member(member)?];
-                members
-                    .extend((0..).map_while(|position| Some(self.find_chunk(member, position)?.0)));
+                members.extend((0..).map_while(|chunk| Some(self.find_chunk(member, chunk)?.0)));
                 Some(ReusableFiles {
                     digests: vec![archived.digest?],
                     members,
@@ -202,13 +201,11 @@ impl<'a> PreviousArchive<'a> {
 
     fn locate_file(&self, name: &EntryName) -> Option<FileLocation> {
         let id = self.name_table().find(name.as_path())?;
-        let file_index = self.file_numbers.get(id.index())?.checked_sub(1)?;
-        let starts_before = self
-            .starts
-            .partition_point(|s| s.0 <= u64::from(file_index));
+        let file = self.file_numbers.get(id.index())?.checked_sub(1)?;
+        let starts_before = self.starts.partition_point(|s| s.0 <= u64::from(file));
         let (_, member_index) = self.starts.get(starts_before.checked_sub(1)?)?;
         Some(FileLocation {
-            file: file_index as usize,
+            file: file as usize,
             member: *member_index as usize,
         })
     }

@@ -115,7 +115,7 @@ pub(crate) fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<
     for entry in &top_entries {
         let name = entry.file_name();
         if case_variants.contains(&name) && scope.selects(Path::new(&name)) {
-            walk.record_skipped(
+            walk.note_skip(
                 Path::new(&name),
                 "differs from a name of Codex only in letter case",
             );
@@ -199,7 +199,7 @@ impl HomeWalk<'_> {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             Err(e) if self.scope.selects(relative) && self.scope.captures(kind_of(relative)) => {
-                return self.record_skipped(relative, e.to_string());
+                return self.note_skip(relative, e.to_string());
             }
             Err(_) => return,
         };
@@ -212,7 +212,7 @@ impl HomeWalk<'_> {
             return;
         }
         let Ok(target) = path.canonical() else {
-            return self.record_skipped(relative, "a broken link");
+            return self.note_skip(relative, "a broken link");
         };
         // A folder of the home is archived at its own path already.
         let can_be_link = kind_of(relative).can_be_link() || target.is_dir();
@@ -237,12 +237,12 @@ impl HomeWalk<'_> {
             return false;
         }
         if self.scope.manager_home.as_deref() == Some(relative) {
-            self.record_excluded(relative, "the manager's own folder");
+            self.note_exclude(relative, "the manager's own folder");
             return false;
         }
         let kind = kind_of(relative);
         if let Some(reason) = self.scope.exclusion_reason(kind) {
-            self.record_excluded(relative, reason);
+            self.note_exclude(relative, reason);
             if let (HomeEntryKind::Worktrees, Some(note)) = (kind, self.scan.excluded.last_mut()) {
                 // The note tells the user how much the archive leaves out.
                 note.content = Some(tree::measure(&self.home.join(relative)));
@@ -250,7 +250,7 @@ impl HomeWalk<'_> {
             return false;
         }
         if self.scope.without_logins && kind.is_login() && self.scope.captures(kind) {
-            self.record_skipped(relative, "a login, and other users can read this disk");
+            self.note_skip(relative, "a login, and other users can read this disk");
             return false;
         }
         let holds_databases = meta.is_dir()
@@ -260,7 +260,7 @@ impl HomeWalk<'_> {
             return false;
         }
         if self.scope.excludes.matches(relative) {
-            self.record_excluded(relative, "--exclude");
+            self.note_exclude(relative, "--exclude");
             return false;
         }
         true
@@ -271,19 +271,19 @@ impl HomeWalk<'_> {
         let meta = match path.symlink_metadata() {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
-            Err(e) => return self.record_skipped(relative, e.to_string()),
+            Err(e) => return self.note_skip(relative, e.to_string()),
         };
         if !self.apply_scope(relative, &meta) {
             return;
         }
         let name = match EntryName::from_path(relative) {
             Ok(name) => name,
-            Err(reason) => return self.record_skipped(relative, reason),
+            Err(reason) => return self.note_skip(relative, reason),
         };
         if meta.is_dir() {
             let too_deep = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
             if let Some(reason) = folder_problem(relative).or_else(too_deep) {
-                return self.record_skipped(relative, reason);
+                return self.note_skip(relative, reason);
             }
             self.scan.folders.push(FolderEntry {
                 path: name,
@@ -296,7 +296,7 @@ impl HomeWalk<'_> {
                         self.add_tree(&path.join(&name), &relative.join(&name));
                     }
                 }
-                Err(e) => self.record_skipped(relative, e.to_string()),
+                Err(e) => self.note_skip(relative, e.to_string()),
             }
         } else if meta.is_symlink() {
             self.add_link(path, relative);
@@ -304,9 +304,9 @@ impl HomeWalk<'_> {
             self.add_file(path, name, &meta);
         } else if kind_of(relative).is_expected_file() {
             // A file of Codex is missing from the archive, and no rule excludes it.
-            self.record_skipped(relative, "a socket, pipe or device");
+            self.note_skip(relative, "a socket, pipe or device");
         } else {
-            self.record_excluded(relative, "a socket, pipe or device");
+            self.note_exclude(relative, "a socket, pipe or device");
         }
     }
 
@@ -328,7 +328,7 @@ impl HomeWalk<'_> {
                     }
                     self.scan.files.push(&file);
                 }
-                Err(e) => self.record_skipped(file.path.as_path(), e.to_string()),
+                Err(e) => self.note_skip(file.path.as_path(), e.to_string()),
             },
             HomeEntryKind::Auth => self.scan.login = Some(file),
             _ => self.scan.files.push(&file),
@@ -338,7 +338,7 @@ impl HomeWalk<'_> {
     fn add_link(&mut self, path: &Path, relative: &Path) {
         let target = fs::read_link(path);
         let (Ok(name), Ok(target)) = (EntryName::from_path(relative), target) else {
-            return self.record_skipped(relative, "an unreadable link");
+            return self.note_skip(relative, "an unreadable link");
         };
         let stored_target = relativize_target(self.home, relative, &target);
         match link_problem(relative, &stored_target) {
@@ -346,9 +346,7 @@ impl HomeWalk<'_> {
                 path: name,
                 target: stored_target,
             }),
-            Some(reason) => {
-                self.record_skipped(relative, format!("{reason}, to {}", target.display()))
-            }
+            Some(reason) => self.note_skip(relative, format!("{reason}, to {}", target.display())),
         }
     }
 
@@ -360,7 +358,7 @@ impl HomeWalk<'_> {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             Err(e) => {
-                return self.record_skipped(Path::new(EXTERNAL_DATABASES_FOLDER), e.to_string());
+                return self.note_skip(Path::new(EXTERNAL_DATABASES_FOLDER), e.to_string());
             }
         };
         for path in entries.iter().map(|(name, _)| folder.join(name)) {
@@ -375,7 +373,7 @@ impl HomeWalk<'_> {
             if !database::may_be_sqlite(&path) {
                 let is_empty = path.metadata().is_ok_and(|meta| meta.len() == 0);
                 if !is_empty && path.exists() && home::is_versioned_database(&path) {
-                    self.record_skipped(&relative, "not a database: it has no SQLite header");
+                    self.note_skip(&relative, "not a database: it has no SQLite header");
                 }
                 continue;
             }
@@ -389,11 +387,11 @@ impl HomeWalk<'_> {
         }
     }
 
-    fn record_excluded(&mut self, relative: &Path, reason: &str) {
+    fn note_exclude(&mut self, relative: &Path, reason: &str) {
         self.scan.excluded.push(PathNote::new(relative, reason));
     }
 
-    fn record_skipped(&mut self, relative: &Path, reason: impl Into<String>) {
+    fn note_skip(&mut self, relative: &Path, reason: impl Into<String>) {
         self.scan.skipped.push(PathNote::new(relative, reason));
     }
 }

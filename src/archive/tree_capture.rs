@@ -100,7 +100,7 @@ pub(crate) fn capture_tree(
     if read_folder_ids(&scope.home) != folder_ids {
         return Err(ArchiveError::Replaced(scope.home.clone()));
     }
-    tree.write_manifest()?;
+    write_manifest(&root.join(MANIFEST_NAME), &tree.manifest)?;
     Ok(tree)
 }
 
@@ -166,7 +166,7 @@ impl CapturedTree {
         if replaced_count > 0 {
             self.manifest.metadata.bytes = files.total_bytes();
             self.manifest.files = files;
-            self.write_manifest()?;
+            write_manifest(&self.root.join(MANIFEST_NAME), &self.manifest)?;
         }
         Ok(replaced_count)
     }
@@ -176,11 +176,6 @@ impl CapturedTree {
         meta.map_or(true, |m| {
             m.len() != entry.size || modified_ns(&m) != entry.mtime
         })
-    }
-
-    fn write_manifest(&self) -> Result<(), ArchiveError> {
-        let path = self.root.join(MANIFEST_NAME);
-        write_manifest(&path, &self.manifest)
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn unpack_by_index(
         sink,
         progress,
     };
-    let mut ordered_checks = OrderedChecks {
+    let mut checks = OrderedChecks {
         manifest,
         sink,
         file_hasher: ContentHasher::default(),
@@ -64,7 +64,7 @@ pub(super) fn unpack_by_index(
         parallel::thread_count() + 1,
         MAX_MEMBERS_IN_FLIGHT,
         |job: (&Member, u64)| unpacker.unpack_and_check(job),
-        |unpacked: Result<UnpackedMember, ContentError>| ordered_checks.check_next(unpacked?),
+        |unpacked: Result<UnpackedMember, ContentError>| checks.check_next(unpacked?),
         |jobs| {
             let members = manifest.members_with_offsets();
             members
@@ -75,7 +75,7 @@ pub(super) fn unpack_by_index(
         },
     );
     let check_result = read_result.and_then(|()| match extent {
-        Extent::All => ordered_checks.check_all_voids_read(),
+        Extent::All => checks.check_all_voids_read(),
         Extent::Wanted => Ok(()),
     });
     check_result.map_err(|e| e.into_archive_error(path))

@@ -158,7 +158,7 @@ impl<'a> Checklist<'a> {
             .filter(|(_, remaining)| *remaining > 0);
         let others = folders.chain(self.links.into_keys());
         files
-            .filter_map(|index| self.files.name(index))
+            .filter_map(|index| self.files.name_at(index))
             .chain(others.chain(voids.map(|(name, _)| name)).cloned())
             .min()
     }

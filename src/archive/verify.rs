@@ -215,9 +215,10 @@ impl UnpackedDatabases {
             .iter()
             .map(|(name, copy)| (name, copy.as_path()))
             .filter(|(_, copy)| {
-                let is_empty = || copy.metadata().is_ok_and(|meta| meta.len() == 0);
-                copy.extension().is_some_and(|e| e == "sqlite")
-                    && (database::may_be_sqlite(copy) || !(self.allows_non_databases || is_empty()))
+                let is_wal = copy.extension().is_none_or(|e| e != "sqlite");
+                let is_empty = copy.metadata().is_ok_and(|meta| meta.len() == 0);
+                let may_be_foreign = self.allows_non_databases || is_empty;
+                !is_wal && (database::may_be_sqlite(copy) || !may_be_foreign)
             })
             .collect();
         databases.sort();

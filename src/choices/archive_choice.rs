@@ -93,7 +93,7 @@ pub(crate) fn unknown_archive_error(
         .chain(others.iter().cloned())
         .collect();
     let mut error = CommandError::failed(message);
-    let suggestion = similar::suggestion(text, names.iter().map(String::as_str));
+    let suggestion = similar::format_suggestion(text, names.iter().map(String::as_str));
     error.hints.extend(suggestion);
     error.hint(if has_archives {
         "list archives with: codex-manager list-backups".to_owned()

@@ -11,7 +11,8 @@ impl Advised for crate::inventory::resolve::AccountResolveError {
                 vec!["no account is known yet; sign in: codex-manager profile login NAME".into()]
             }
             Self::Unknown { text, choices } if choices.len() > similar::MAX_SUGGESTIONS => {
-                let suggestion = similar::suggestion(text, choices.iter().map(String::as_str));
+                let suggestion =
+                    similar::format_suggestion(text, choices.iter().map(String::as_str));
                 let list = "list all accounts: codex-manager accounts".to_owned();
                 suggestion.into_iter().chain([list]).collect()
             }

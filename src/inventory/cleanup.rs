@@ -56,8 +56,7 @@ pub(crate) fn find_leftovers(
     other_folders: &[PathBuf],
     now: SystemTime,
 ) -> Vec<PathBuf> {
-    let mut leftovers =
-        staging::find_stale_folders(&manager_home.join("tmp"), staging::STAGING_PREFIX);
+    let mut leftovers = staging::find_stale(&manager_home.join("tmp"), staging::STAGING_PREFIX);
     leftovers.extend(
         backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
     );

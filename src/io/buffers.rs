@@ -11,14 +11,14 @@ pub(crate) struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl BufferPool {
     pub(crate) fn take_empty(&self) -> Buffer {
-        let mut buffer = self.take();
+        let mut buffer = self.take_unused();
         buffer.clear();
         buffer
     }
 
     /// Returns a buffer of `len` bytes, aligned to [`ALIGNMENT`], with arbitrary content.
     pub(crate) fn take_aligned(&self, len: usize) -> AlignedBuffer {
-        let mut buffer = self.take();
+        let mut buffer = self.take_unused();
         // Never shortened: to grow again would fill it with zeros first.
         if buffer.len() < len + ALIGNMENT {
             // The allocator aligns to 16 bytes only, so the aligned part begins somewhere in the
@@ -32,7 +32,7 @@ impl BufferPool {
         }
     }
 
-    fn take(&self) -> Buffer {
+    fn take_unused(&self) -> Buffer {
         let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Buffer {
             bytes: unused.pop().unwrap_or_default(),

@@ -68,10 +68,8 @@ pub(crate) fn path_from_bytes(bytes: Vec<u8>) -> Result<PathBuf, &'static str> {
 }
 
 /// Deserialises the bytes of a path, even if this system cannot have such a path.
-pub(crate) fn deserialize_bytes<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<u8>, D::Error> {
-    match JsonPath::deserialize(deserializer)? {
+pub(crate) fn deserialize_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    match JsonPath::deserialize(from)? {
         JsonPath::Text(text) => Ok(text.into_bytes()),
         JsonPath::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom),
     }

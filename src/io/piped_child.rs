@@ -90,12 +90,8 @@ fn send_chunks(mut stdout: ChildStdout, sender: &SyncSender<Vec<u8>>) {
 }
 
 impl PipedChild {
-    /// Starts `command` with `input` as its standard input. `timeout` is the longest time without progress.
-    pub(crate) fn spawn(
-        command: &mut Command,
-        input: Stdio,
-        timeout: Duration,
-    ) -> io::Result<Self> {
+    /// Starts `command` with `input` as its standard input. `limit` is the longest time without progress.
+    pub(crate) fn spawn(command: &mut Command, input: Stdio, limit: Duration) -> io::Result<Self> {
         let started = child_streams::spawn(command, input, CHUNKS_AHEAD, send_chunks)?;
         Ok(Self {
             #[cfg(windows)]
@@ -105,7 +101,7 @@ impl PipedChild {
             chunk: Vec::new(),
             position: 0,
             stderr: started.stderr,
-            progress_timeout: timeout,
+            progress_timeout: limit,
             last_progress: Instant::now(),
             output_is_progress: true,
             start_limit: None,

@@ -32,11 +32,8 @@ impl Rfc3339Time {
 
     /// Returns the later of two times, the first if they are equal.
     pub(crate) fn later_of(first: Option<Self>, second: Option<Self>) -> Option<Self> {
-        match (first, second) {
-            (Some(first), Some(second)) if second.at > first.at => Some(second),
-            (Some(first), _) => Some(first),
-            (None, second) => second,
-        }
+        let times = [first, second].into_iter().flatten();
+        times.reduce(|earlier, time| if time.at > earlier.at { time } else { earlier })
     }
 }
 

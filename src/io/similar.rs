@@ -13,7 +13,10 @@ const MIN_SIMILARITY: f64 = 0.7;
 
 /// Returns the names similar to `text`, most similar first, at most [`MAX_SUGGESTIONS`]. Compares
 /// without regard to case.
-pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub(crate) fn find_nearest<'a>(
+    text: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Vec<&'a str> {
     let text = text.trim().to_lowercase();
     let mut rated_names: Vec<_> = names
         .into_iter()
@@ -51,11 +54,11 @@ fn before_at(word: &str) -> &str {
 }
 
 /// Returns the hint that suggests the names similar to `text`, if there are any.
-pub(crate) fn suggestion<'a>(
+pub(crate) fn format_suggestion<'a>(
     text: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
-    let nearest = nearest(text, names);
+    let nearest = find_nearest(text, names);
     (!nearest.is_empty()).then(|| format!("did you mean: {}", nearest.join(", ")))
 }
 
@@ -80,15 +83,15 @@ mod tests {
             "workshop (carol@example.com)",
             "acct33 (dave@example.com)",
         ];
-        assert_eq!(nearest("acct34", names)[0], names[3]);
-        assert_eq!(nearest("wrok", names)[..2], [names[1], names[2]]);
-        assert_eq!(nearest("ALICE@example.org", names)[0], names[1]);
-        assert_eq!(nearest("bob", names), [names[0]]);
-        assert_eq!(nearest("oos-14@example.com", names), [""; 0]);
+        assert_eq!(find_nearest("acct34", names)[0], names[3]);
+        assert_eq!(find_nearest("wrok", names)[..2], [names[1], names[2]]);
+        assert_eq!(find_nearest("ALICE@example.org", names)[0], names[1]);
+        assert_eq!(find_nearest("bob", names), [names[0]]);
+        assert_eq!(find_nearest("oos-14@example.com", names), [""; 0]);
         let numbered = ["oss-11 (a@x.com)", "oss-14 (b@x.com)", "work (oos@x.com)"];
-        assert_eq!(nearest("oos-14", numbered)[0], numbered[1]);
-        assert_eq!(nearest("x", names), [""; 0]);
-        assert_eq!(nearest("x", []), [""; 0]);
+        assert_eq!(find_nearest("oos-14", numbered)[0], numbered[1]);
+        assert_eq!(find_nearest("x", names), [""; 0]);
+        assert_eq!(find_nearest("x", []), [""; 0]);
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn discard_folder(folder: &Path) {
 }
 
 /// Returns the folders in `parent` with this prefix whose lock no process holds.
-pub(crate) fn find_stale_folders(parent: &Path, prefix: &str) -> Vec<PathBuf> {
+pub(crate) fn find_stale(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let prefix = prefix.as_bytes();
     tree::list_entries(parent)
         .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix))
@@ -91,14 +91,14 @@ pub(crate) fn find_stale_folders(parent: &Path, prefix: &str) -> Vec<PathBuf> {
 /// Removes the staging folders in `parent` whose process has ended. Returns an error for each that could not be
 /// removed.
 pub(crate) fn remove_stale(parent: &Path) -> Vec<IoError> {
-    if find_stale_folders(parent, STAGING_PREFIX).is_empty() {
+    if find_stale(parent, STAGING_PREFIX).is_empty() {
         return Vec::new();
     }
     match FileLock::acquire(&parent.join(LOCK)) {
         Err(e) => vec![e],
         Ok(_parent_lock) => {
             // Listed again under the lock.
-            let results = find_stale_folders(parent, STAGING_PREFIX)
+            let results = find_stale(parent, STAGING_PREFIX)
                 .into_iter()
                 .map(|folder| tree::remove(&folder));
             results.filter_map(Result::err).collect()
@@ -115,7 +115,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let staging = Staging::create_in(parent.path()).unwrap();
         atomic::write(&staging.path("file"), b"text").unwrap();
-        assert!(find_stale_folders(parent.path(), STAGING_PREFIX).is_empty());
+        assert!(find_stale(parent.path(), STAGING_PREFIX).is_empty());
         drop(staging);
         let left = tree::list(parent.path()).unwrap();
         assert!(left.iter().all(|(name, _)| name == LOCK), "{left:?}");

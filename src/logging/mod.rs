@@ -83,9 +83,8 @@ pub fn start(settings: &LogSettings, context: LogContext) -> Log {
             // If another process holds the lock, it is cleaning up already.
             if let Ok(_lock) = FileLock::try_acquire(&location.retention_lock_path()) {
                 let days = settings.retention_days;
-                let actions =
-                    retention::plan_actions(&location.list(), today, days, settings.archive);
-                for problem in retention::run_actions(&actions, &location) {
+                let plan = retention::plan_actions(&location.list(), today, days, settings.archive);
+                for problem in retention::run_actions(&plan, &location) {
                     warnings.push(format!("cannot clean up an old log: {problem}"));
                 }
             }

@@ -57,6 +57,7 @@ impl EntryName {
 
     /// Creates a name from the bytes of a valid name, without checking it again.
     pub(crate) fn from_checked_bytes(bytes: Vec<u8>) -> Self {
+        // The bytes of a valid name are always a path.
         Self(json_path::path_from_bytes(bytes).unwrap_or_default().into())
     }
 

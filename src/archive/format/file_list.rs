@@ -126,7 +126,7 @@ impl FileList {
     }
 
     /// Returns the size of the file at `index`, in bytes.
-    pub(crate) fn size(&self, index: usize) -> Option<u64> {
+    pub(crate) fn size_at(&self, index: usize) -> Option<u64> {
         self.rows.get(index).map(|row| row.size)
     }
 
@@ -200,7 +200,7 @@ impl FileList {
         }
     }
 
-    pub(crate) fn name(&self, index: usize) -> Option<EntryName> {
+    pub(crate) fn name_at(&self, index: usize) -> Option<EntryName> {
         self.rows.get(index).map(|row| self.names.name(row.name))
     }
 }

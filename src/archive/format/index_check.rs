@@ -87,7 +87,7 @@ impl CoveredEntries {
             }
             MemberContents::Head(file) if file == self.files => {
                 let index = usize::try_from(file).ok();
-                let size = index.and_then(|index| manifest.files.size(index));
+                let size = index.and_then(|index| manifest.files.size_at(index));
                 let size = size.ok_or("a file that is not listed")?;
                 // No chunk would follow, so the digest of the file would not be checked.
                 if size == 0 {
@@ -120,7 +120,7 @@ fn min_tar_bytes(manifest: &ArchiveManifest, first: u64, end: u64) -> Option<u64
     let end = usize::try_from(end).ok()?;
     let mut bytes = 0_u64;
     for index in usize::try_from(first).ok()?..end {
-        let content_bytes = manifest.files.size(index)?;
+        let content_bytes = manifest.files.size_at(index)?;
         let padded_bytes = content_bytes.checked_next_multiple_of(BLOCK_BYTES)?;
         bytes = bytes.checked_add(padded_bytes)?.checked_add(BLOCK_BYTES)?;
     }

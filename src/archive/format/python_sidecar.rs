@@ -53,8 +53,7 @@ pub(crate) fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
         _ => Vec::new(),
     };
     let week = chrono::Duration::days(7);
-    let session_start_at =
-        parse(&sidecar.session_start_at).or_else(|| reset_at.map(|at| at - week));
+    let session_start_at = parse(&sidecar.session_start_at).or_else(|| reset_at.map(|t| t - week));
     let without_placeholder =
         |text: Option<String>| text.filter(|value| !value.is_empty() && value != "unknown");
     Some(Metadata {

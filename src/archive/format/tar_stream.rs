@@ -80,7 +80,7 @@ impl Read for EntryContent<'_> {
 pub(crate) type EntryVisitor<'a> =
     dyn FnMut(RawEntry, &mut EntryContent<'_>) -> Result<(), ContentError> + 'a;
 
-/// Reads an archive to its end and passes each entry to `visit`. So the CRC of every gzip member is checked.
+/// Passes each entry of an archive to `visit`. Reads the archive to its end, which checks the CRC of every gzip member.
 pub(crate) fn read_archive(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
     archive_file::run_with_disk_errors(path, archive_file::open(path)?, |archive| {
         let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, archive));

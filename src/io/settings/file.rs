@@ -141,7 +141,7 @@ impl SettingsFile {
     }
 
     /// Returns the dotted names of all values, in the order of the file.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub(crate) fn value_names(&self) -> Vec<String> {
         let mut names = Vec::new();
         collect_names(self.document.as_table(), "", &mut names);
         names

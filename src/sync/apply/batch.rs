@@ -9,7 +9,7 @@ use super::copying::{PlacedFile, StagedCopy};
 use super::error::{ApplyError, StepFailure};
 use super::report::ApplyReport;
 use super::run::ApplyRun;
-use super::targets::{NewFolders, prepare_folder, prepare_place, rename_to_free};
+use super::targets::{NewFolders, prepare_folder, prepare_place, rename_new};
 use crate::io::parallel::{self, ConsumerFailed};
 use crate::io::{atomic, limits, tree_sync};
 use crate::sync::plan::{CopyOp, Op, SyncStep};
@@ -144,7 +144,7 @@ impl ApplyRun<'_> {
     /// Renames a durable copy to its target. The name is durable once the folder is synced.
     fn publish_name(&self, staged: StagedCopy) -> Result<NamedFile, StepFailure> {
         self.request.check_interrupt()?;
-        rename_to_free(staged.temp, &staged.target)?;
+        rename_new(staged.temp, &staged.target)?;
         Ok(NamedFile {
             target: staged.target,
             placed: staged.placed,

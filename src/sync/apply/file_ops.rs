@@ -3,9 +3,7 @@
 use super::copying::{StagedCopy, copy_mode};
 use super::error::{ApplyError, StepFailure, changed_file_failure};
 use super::run::ApplyRun;
-use super::targets::{
-    check_mounted_quickly, check_target_unchanged, prepare_target, rename_to_free,
-};
+use super::targets::{check_mounted_quickly, check_target_unchanged, prepare_target, rename_new};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -103,7 +101,7 @@ impl ApplyRun<'_> {
             check_target_unchanged(&staged.target, over)?;
             staged.temp.replace_synced(&staged.target)?;
         } else {
-            rename_to_free(staged.temp, &staged.target)?;
+            rename_new(staged.temp, &staged.target)?;
             atomic::sync_folder(atomic::parent_of(&staged.target))?;
         }
         self.placed.push(staged.placed);

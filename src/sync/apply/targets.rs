@@ -95,7 +95,7 @@ pub(super) fn check_target_unchanged(path: &Path, over: Option<Stat>) -> Result<
 
 /// Renames a durable file to `target`. Fails if `target` exists: the plan found no file there, so a file that a cloud
 /// client created since then is in no backup and must not be replaced.
-pub(super) fn rename_to_free(file: TempFile, target: &Path) -> Result<(), StepFailure> {
+pub(super) fn rename_new(file: TempFile, target: &Path) -> Result<(), StepFailure> {
     file.publish_unsynced(target)
         .map_err(|e| match e.source.kind() {
             io::ErrorKind::AlreadyExists => changed_file_failure(target),

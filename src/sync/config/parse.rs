@@ -42,7 +42,7 @@ impl SyncConfig {
     ) -> Result<Self, SyncConfigError> {
         let mut file = SettingsFile::parse(path.to_path_buf(), text)?;
         let warnings = collect_warnings(&file);
-        for name in file.names() {
+        for name in file.value_names() {
             // All settings are in tables. A value outside of a table already has a warning, and its name could be that
             // of a table.
             let is_outside = !name.contains('.');
@@ -143,7 +143,7 @@ fn collect_warnings(file: &SettingsFile) -> Vec<String> {
         let reason = "temporary files are written next to the files that they replace";
         warnings.push(format!("paths.temp_dir has no effect: {reason}"));
     }
-    for name in file.names() {
+    for name in file.value_names() {
         let table = name.split('.').next().unwrap_or_default();
         let is_in = |outer: &str| {
             name.strip_prefix(outer)
