@@ -310,7 +310,7 @@ mod tests {
         let table = NameTable::default();
         let long = name(&vec!["x".repeat(200); 15].join("/"));
         let longer = name(&format!("{long}/y"));
-        let ids = [&long, &longer].map(|n| table.add(n));
+        let ids = [&long, &longer].map(|n| table.intern(n));
         assert_eq!(ids.map(|id| table.name(id)), [long, longer]);
     }
 

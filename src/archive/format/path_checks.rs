@@ -256,7 +256,7 @@ mod tests {
                 .map(|name| EntryName::from_path(Path::new(name)).unwrap())
                 .collect();
             let checked = check_case_collisions(names);
-            checked.map_err(|e| e.with_path(Path::new("x.tar.gz")))
+            checked.map_err(|e| e.into_archive_error(Path::new("x.tar.gz")))
         };
         check(&["notes.txt", "skills/a/x", "skills/b/x"]).unwrap();
         // Two such folders would become one, with the files of both.
