@@ -30,7 +30,7 @@ fn a_child_that_ignores_everything_is_killed_with_its_children() {
 #[test]
 fn a_child_that_ends_in_time_is_not_killed() {
     let mut child = shell("read line; echo \"$line\"; echo oops >&2; read more; exit 3");
-    child.send("hello").unwrap();
+    child.send_line("hello").unwrap();
     assert_eq!(
         child.read_line(deadline()),
         ChildOutput::Line(b"hello".to_vec())

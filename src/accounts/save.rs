@@ -158,7 +158,7 @@ impl Profiles {
         links::link_or_copy_tree(path, &copy)?;
         // The copy may contain a login.
         tree::make_private(&copy)?;
-        tree_sync::sync(&copy)?;
+        tree_sync::sync_tree(&copy)?;
         atomic::sync_folder(&folder)?;
         Ok(Some(copy))
     }

@@ -27,8 +27,8 @@ pub(crate) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<()
 }
 
 fn set_permissions(path: &Path, permissions: fs::Permissions) -> Result<(), IoError> {
-    let set = beneath::resolve(path).and_then(|path| fs::set_permissions(path, permissions));
-    modes::ignore_refusal(set).at("set the mode of", path)
+    let result = beneath::resolve(path).and_then(|path| fs::set_permissions(path, permissions));
+    modes::ignore_refusal(result).at("set the mode of", path)
 }
 
 fn set_modified(path: &Path, mtime_ns: i64) -> Result<(), IoError> {
@@ -60,17 +60,17 @@ fn set_modified(path: &Path, mtime_ns: i64) -> Result<(), IoError> {
         const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
         /// Needed to open a folder.
         const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
-        let since = Duration::from_nanos(mtime_ns.unsigned_abs());
-        let at = if mtime_ns >= 0 {
-            UNIX_EPOCH + since
+        let offset_from_epoch = Duration::from_nanos(mtime_ns.unsigned_abs());
+        let modified = if mtime_ns >= 0 {
+            UNIX_EPOCH + offset_from_epoch
         } else {
-            UNIX_EPOCH - since
+            UNIX_EPOCH - offset_from_epoch
         };
         fs::OpenOptions::new()
             .access_mode(FILE_WRITE_ATTRIBUTES)
             .custom_flags(FILE_FLAG_BACKUP_SEMANTICS)
             .open(path)
-            .and_then(|f| f.set_times(fs::FileTimes::new().set_modified(at)))
+            .and_then(|f| f.set_times(fs::FileTimes::new().set_modified(modified)))
             .at("set the time of", path)
     }
 }

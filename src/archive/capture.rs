@@ -73,23 +73,23 @@ pub fn capture(
     let staging = Staging::create_in(options.tmp)?;
     // Compared again at the end: a restore exchanges whole folders, and files from before and after
     // it are of different states.
-    let folders = read_folder_ids(&scope.home);
+    let folder_ids = read_folder_ids(&scope.home);
     // The table of the previous archive has most names of the home already.
-    let names = options.source.map(PreviousArchive::names);
+    let names = options.source.map(PreviousArchive::name_table);
     let names = names.map(Arc::clone).unwrap_or_default();
     let (mut scan, databases) =
-        scan_with_snapshots(scope, &names, &staging, |scan| check_space(scan, options))?;
+        scan_with_snapshots(scope, &names, &staging, |scan| require_space(scan, options))?;
     metadata.captured_files = scan.top_entries();
-    progress.expect_bytes(scan.bytes());
-    let files = take_files(&mut scan, &databases);
+    progress.expect_bytes(scan.total_bytes());
+    let files = take_plain_files(&mut scan, &databases);
     let mut file = TempFile::create_in(options.backups)?;
     let path = file.path().to_path_buf();
-    let out = file.file().try_clone().at("write", &path)?;
+    let out_file = file.file().try_clone().at("write", &path)?;
     // The clock of the file system, which on a network disk is not that of this machine.
     let started_at = InodeStamp::of(&file.file().metadata().at("read", &path)?).ctime;
-    let (compression, source) = (options.compression, options.source);
+    let (compression, previous) = (options.compression, options.source);
     let (mut skipped, mut login) = (Vec::new(), None);
-    let packed = pack::pack(out, &path, compression, source, &names, |writer| {
+    let packed = pack::pack(out_file, &path, compression, previous, &names, |writer| {
         let mut packer = HomePacker {
             locator: FileLocator::new(scope, &scan.places, &scan.links, &names),
             writer,
@@ -101,16 +101,18 @@ pub fn capture(
             started_at,
             progress,
         };
-        packer.writer.add_structure(&scan.folders, &scan.links)?;
+        packer
+            .writer
+            .add_folders_and_links(&scan.folders, &scan.links)?;
         packer.add_databases(&databases.snapshots)?;
         packer.add_files(files)?;
-        let auth = packer.add_login(scope, scan.login.as_ref())?;
-        if read_folder_ids(&scope.home) != folders {
+        let login_file = packer.add_login(scope, scan.login.as_ref())?;
+        if read_folder_ids(&scope.home) != folder_ids {
             return Err(ArchiveError::Replaced(scope.home.clone()));
         }
         skipped = PathNote::sort_and_dedup(packer.skipped);
-        let account_auth = auth.as_ref().map(|file| file.account_auth.clone());
-        login = auth.and_then(|file| file.login);
+        let account_auth = login_file.as_ref().map(|file| file.account_auth.clone());
+        login = login_file.and_then(|file| file.login);
         Ok(new_manifest(
             scope,
             metadata,
@@ -131,24 +133,24 @@ pub fn capture(
 }
 
 /// Scans the home, writes snapshots of its databases to `staging`, and scans the home again. Returns the second scan;
-/// its skipped paths include the databases without a snapshot. Stops with the error of `check` if `check` refuses the
+/// its skipped paths include the databases without a snapshot. Stops with the error of `check_first_scan` if `check_first_scan` refuses the
 /// first scan.
 pub(super) fn scan_with_snapshots(
     scope: &CaptureScope,
     names: &Arc<NameTable>,
     staging: &Staging,
-    check: impl FnOnce(&HomeScan) -> Result<(), ArchiveError>,
+    check_first_scan: impl FnOnce(&HomeScan) -> Result<(), ArchiveError>,
 ) -> Result<(HomeScan, DatabaseSnapshots), ArchiveError> {
     let mut databases = DatabaseSnapshots::default();
     {
         // In a block of its own, so that only one list of files is in memory at a time.
-        let first_scan = scan::scan(scope, names)?;
-        check(&first_scan)?;
+        let first_scan = scan::scan_home(scope, names)?;
+        check_first_scan(&first_scan)?;
         databases.snapshot_all(&first_scan, staging)?;
     }
     // Scans again: files that Codex created while the snapshots were made belong to this capture,
     // and new databases may be among them.
-    let mut scan = scan::scan(scope, names)?;
+    let mut scan = scan::scan_home(scope, names)?;
     databases.snapshot_all(&scan, staging)?;
     scan.skipped.retain(|s| !databases.was_attempted(&s.path));
     scan.skipped.append(&mut databases.skipped);
@@ -157,8 +159,8 @@ pub(super) fn scan_with_snapshots(
 
 /// Moves the files without a database snapshot out of `scan`. Removes the notes about files with a snapshot from
 /// `scan.damaged`: a database of the first scan may be a plain file in the second scan.
-pub(super) fn take_files(scan: &mut HomeScan, databases: &DatabaseSnapshots) -> FileList {
-    let mut snapshots = NameSet::with_names(scan.files.names());
+pub(super) fn take_plain_files(scan: &mut HomeScan, databases: &DatabaseSnapshots) -> FileList {
+    let mut snapshots = NameSet::with_names(scan.files.name_table());
     snapshots.extend(databases.snapshots.iter().map(|s| s.planned.path.clone()));
     scan.damaged.retain(|note| !snapshots.contains(&note.path));
     let mut files = std::mem::take(&mut scan.files);
@@ -177,12 +179,12 @@ pub(super) fn new_manifest(
 ) -> ArchiveManifest {
     metadata.skipped = skipped.len() as u64;
     metadata.limit_size();
-    let names = skipped.iter().map(|s| EntryName::from_path(&s.path).ok());
+    let skipped_names = skipped.iter().map(|s| EntryName::from_path(&s.path).ok());
     ArchiveManifest {
         metadata,
         account_auth,
         excluded_globs: scope.excludes.globs.clone(),
-        skipped: names.flatten().collect(),
+        skipped: skipped_names.flatten().collect(),
         linked: std::mem::take(&mut scan.linked),
         folders: std::mem::take(&mut scan.folders),
         links: std::mem::take(&mut scan.links),
@@ -200,15 +202,16 @@ pub(super) fn read_folder_ids(home: &Path) -> [Option<(u64, u64)>; 2] {
 
 /// Fails early if the archive would fill the disk. Assumes that content compresses to an eighth;
 /// an archive that compresses worse fails later, at the write, and leaves no file behind.
-fn check_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), ArchiveError> {
+fn require_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), ArchiveError> {
     let databases: u64 = scan.databases.iter().map(|f| f.size).sum();
     let written_bytes = [
         (options.tmp, databases),
         (options.backups, scan.stored_bytes / 8),
     ];
     for (folder, bytes) in written_bytes {
+        // A small backup needs no larger margin than its own size.
         let needed_bytes = bytes.saturating_add(SPACE_MARGIN_BYTES.min(bytes));
-        space::require(folder, needed_bytes)?;
+        space::require_free_space(folder, needed_bytes)?;
     }
     Ok(())
 }

@@ -32,7 +32,7 @@ pub(super) trait CaptureTarget {
     fn record_if_captured(&mut self, planned: &FileEntry) -> Result<bool, ArchiveError>;
 
     /// Captures the stable prefix of an open file. Returns a reason if the file was not captured.
-    fn add_opened(
+    fn add_opened_file(
         &mut self,
         planned: &FileEntry,
         opened: &mut OpenedFile,
@@ -61,14 +61,14 @@ pub(super) trait CaptureTarget {
                 return Ok(true);
             }
         };
-        // The same open file: a rollout that Codex moves meanwhile stays readable.
+        // All attempts read the same open file, because a rollout that Codex moves meanwhile stays readable.
         let mut attempts = 0;
         loop {
             attempts += 1;
             let reason = match decide_read(&mut opened.file, planned, attempt) {
                 Ok(ReadDecision::Defer) => return Ok(false),
                 Ok(ReadDecision::Read(prefix)) => {
-                    match self.add_opened(planned, &mut opened, prefix)? {
+                    match self.add_opened_file(planned, &mut opened, prefix)? {
                         None => return Ok(true),
                         Some(reason) => reason,
                     }
@@ -77,7 +77,7 @@ pub(super) trait CaptureTarget {
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => SkipReason::Shorter,
                 Err(e) => SkipReason::Permanent(e.to_string()),
             };
-            // Another process rewrites the file; the next attempt may find it complete.
+            // Only a file that became shorter is read again: another process rewrites it, and may have completed it.
             if attempts == MAX_READ_ATTEMPTS || !matches!(reason, SkipReason::Shorter) {
                 self.skip(&opened.name, reason.to_string());
                 return Ok(true);
@@ -90,7 +90,7 @@ pub(super) trait CaptureTarget {
         // A file that does not change for a while has a line that was cut off; one that grew is
         // being written and is cut at its last newline.
         for planned in deferred {
-            wait_for_growth(&planned, &self.locator().places.source(&planned.path));
+            wait_for_growth(&planned, &self.locator().places.source_path(&planned.path));
             self.try_capture(&planned, CaptureAttempt::Final)?;
         }
         Ok(())

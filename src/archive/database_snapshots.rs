@@ -15,7 +15,7 @@ pub(super) struct DatabaseSnapshot {
     /// The database as the scan listed it.
     pub(super) planned: FileEntry,
     /// Path of the snapshot in the staging folder.
-    pub(super) copy: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 /// The snapshots of a home's databases. Each database is attempted once.
@@ -54,19 +54,19 @@ impl DatabaseSnapshots {
             if self.was_attempted(path) {
                 continue;
             }
-            let copy = staging.path(&format!("{}.sqlite", self.snapshots.len()));
-            let source = scan.places.source(&planned.path);
-            match database::write_snapshot(&source, &copy) {
+            let snapshot_path = staging.path(&format!("{}.sqlite", self.snapshots.len()));
+            let source = scan.places.source_path(&planned.path);
+            match database::write_snapshot(&source, &snapshot_path) {
                 Ok(()) => self.snapshots.push(DatabaseSnapshot {
                     planned: planned.clone(),
-                    copy,
+                    path: snapshot_path,
                 }),
                 // Deleted since the scan. SQLite reports this as one of several errors.
                 Err(_) if !source.exists() => {
-                    let _ = sharing::remove_file(&copy);
+                    let _ = sharing::remove_file(&snapshot_path);
                 }
                 Err(error) if error.is_source_defect(&source) => {
-                    let _ = sharing::remove_file(&copy);
+                    let _ = sharing::remove_file(&snapshot_path);
                     if !matches!(error, database::DatabaseError::Damaged { .. }) {
                         self.unreadable.insert(path.to_path_buf());
                     }

@@ -17,15 +17,15 @@ pub(super) fn drop_duplicates(
     places: &SourcePaths,
 ) -> (DuplicateConversations, Vec<PathNote>) {
     let conversations = DuplicateConversations::find(files);
-    let mut dropped = NameSet::with_names(files.names());
+    let mut dropped = NameSet::with_names(files.name_table());
     for copies in group_by_conversation(files, &conversations).into_values() {
         // Each file is compared with the most complete file so far. A file that diverged from it stays.
-        let mut best = copies[0].clone();
+        let mut most_complete = copies[0].clone();
         for copy in &copies[1..] {
-            let superseded = find_superseded(&best, copy, places);
-            if superseded == Some(&best) {
-                dropped.insert(&best);
-                best = copy.clone();
+            let superseded = find_superseded(&most_complete, copy, places);
+            if superseded == Some(&most_complete) {
+                dropped.insert(&most_complete);
+                most_complete = copy.clone();
             } else if superseded.is_some() {
                 dropped.insert(copy);
             }
@@ -33,8 +33,8 @@ pub(super) fn drop_duplicates(
     }
     files.remove_all(&dropped);
     let reason = "another file has the same conversation";
-    let dropped = dropped.sorted().into_iter();
-    let notes = dropped.map(|name| PathNote::new(name.as_path(), reason));
+    let sorted_names = dropped.to_sorted_names().into_iter();
+    let notes = sorted_names.map(|name| PathNote::new(name.as_path(), reason));
     (conversations, notes.collect())
 }
 
@@ -43,22 +43,22 @@ fn group_by_conversation(
     files: &FileList,
     conversations: &DuplicateConversations,
 ) -> HashMap<String, Vec<EntryName>> {
-    let mut by_name: HashMap<String, Vec<EntryName>> = HashMap::new();
+    let mut files_by_name: HashMap<String, Vec<EntryName>> = HashMap::new();
     if conversations.name_hashes.is_empty() {
-        return by_name;
+        return files_by_name;
     }
-    for name in (0..files.len()).filter_map(|place| files.name(place)) {
+    for name in (0..files.len()).filter_map(|index| files.name_at(index)) {
         let Some(rollout) = parse_rollout_name(name.as_path()) else {
             continue;
         };
         let name_hash = conversations.hasher.hash_one(&rollout.name);
         if conversations.name_hashes.contains(&name_hash) {
-            by_name.entry(rollout.name).or_default().push(name);
+            files_by_name.entry(rollout.name).or_default().push(name);
         }
     }
     // A hash collision leaves conversations with one file.
-    by_name.retain(|_, copies| copies.len() > 1);
-    by_name
+    files_by_name.retain(|_, copies| copies.len() > 1);
+    files_by_name
 }
 
 /// Returns the file whose content is completely contained in the other file. Of two equal files, returns the compressed
@@ -69,8 +69,8 @@ fn find_superseded<'a>(
     places: &SourcePaths,
 ) -> Option<&'a EntryName> {
     let is_compressed =
-        |name: &EntryName| parse_rollout_name(name.as_path()).is_some_and(|c| c.compressed);
-    match rollout::compare(&places.source(first), &places.source(second)) {
+        |name: &EntryName| parse_rollout_name(name.as_path()).is_some_and(|r| r.compressed);
+    match rollout::compare(&places.source_path(first), &places.source_path(second)) {
         // For equal texts Codex uses the plain file.
         Ok(Relation::Equal) if is_compressed(first) && !is_compressed(second) => Some(first),
         Ok(Relation::Equal | Relation::FirstExtends) => Some(second),
@@ -100,12 +100,12 @@ impl DuplicateConversations {
     fn find(files: &FileList) -> Self {
         // Compares hashes first: a table of all names would need as much memory as the file list.
         let hasher = RandomState::new();
-        let hash = |place: usize| {
-            let name = files.name(place)?;
+        let hash_rollout_name = |index: usize| {
+            let name = files.name_at(index)?;
             Some(hasher.hash_one(parse_rollout_name(name.as_path())?.name))
         };
         let mut name_hashes: Vec<u64> = Vec::with_capacity(files.len());
-        name_hashes.extend((0..files.len()).filter_map(hash));
+        name_hashes.extend((0..files.len()).filter_map(hash_rollout_name));
         name_hashes.sort_unstable();
         let repeated = name_hashes.windows(2).filter(|w| w[0] == w[1]);
         let name_hashes = repeated.map(|w| w[0]).collect();
@@ -117,7 +117,7 @@ impl DuplicateConversations {
 
     /// Returns the key that identifies a rollout under all its names. Returns `None` if the conversation has a single
     /// file, or the system has no inode numbers.
-    pub(super) fn key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
+    pub(super) fn rollout_key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
         if stamp.ino == 0 || self.name_hashes.is_empty() {
             return None;
         }
@@ -134,6 +134,6 @@ impl DuplicateConversations {
 
 /// Parses the name of a rollout in a folder of conversations; `None` for other files.
 pub(crate) fn parse_rollout_name(path: &Path) -> Option<RolloutName> {
-    let is_rollout = kind_of(path).is_rollout_folder();
-    is_rollout.then(|| RolloutName::parse(path)).flatten()
+    let in_folder = kind_of(path).is_rollout_folder();
+    in_folder.then(|| RolloutName::parse(path)).flatten()
 }

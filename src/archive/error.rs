@@ -92,8 +92,8 @@ impl ContentError {
         Self::Unsafe { entry, reason }
     }
 
-    /// Adds the path of the archive to the error.
-    pub(crate) fn with_path(self, path: &Path) -> ArchiveError {
+    /// Converts to an [`ArchiveError`] of the archive at `path`.
+    pub(crate) fn into_archive_error(self, path: &Path) -> ArchiveError {
         match self {
             Self::Damaged(detail) => ArchiveError::damaged(path, detail),
             Self::Unsafe { entry, reason } => ArchiveError::Unsafe {

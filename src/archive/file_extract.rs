@@ -61,27 +61,27 @@ impl Sink for SingleFileSink<'_> {
     }
 }
 
-/// Extracts each file to the path that `place` returns for it; leaves out files without a path. The folders of the
+/// Extracts each file to the path that `path_of` returns for it; leaves out files without a path. The folders of the
 /// paths must exist and be private. Each chunk is written when it arrives, so no file is complete in memory.
 ///
 /// # Errors
 /// The archive cannot be read or is damaged, a file cannot be written, or the user interrupts.
-pub(crate) fn extract_to(
+pub(crate) fn extract_files(
     archive: &ArchiveReader,
-    place: impl Fn(&FileEntry) -> Option<PathBuf> + Sync,
+    path_of: impl Fn(&FileEntry) -> Option<PathBuf> + Sync,
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
-    archive.read(Extent::Wanted, &PlaceSink { place }, progress)
+    archive.read(Extent::Wanted, &PathSink { path_of }, progress)
 }
 
-/// Writes each file to the path that `place` returns for it; leaves out files without one.
-pub(crate) struct PlaceSink<F> {
-    pub(crate) place: F,
+/// Writes each file to the path that `path_of` returns for it; leaves out files without one.
+pub(crate) struct PathSink<F> {
+    pub(crate) path_of: F,
 }
 
-impl<F: Fn(&FileEntry) -> Option<PathBuf> + Sync> Sink for PlaceSink<F> {
+impl<F: Fn(&FileEntry) -> Option<PathBuf> + Sync> Sink for PathSink<F> {
     fn wants(&self, entry: &FileEntry) -> bool {
-        (self.place)(entry).is_some()
+        (self.path_of)(entry).is_some()
     }
 
     fn write_chunk(
@@ -90,7 +90,7 @@ impl<F: Fn(&FileEntry) -> Option<PathBuf> + Sync> Sink for PlaceSink<F> {
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), ArchiveError> {
-        let Some(path) = (self.place)(entry) else {
+        let Some(path) = (self.path_of)(entry) else {
             return Ok(());
         };
         let mut options = OpenOptions::new();

@@ -41,9 +41,9 @@ impl HomePacker<'_, '_> {
         snapshots: &[DatabaseSnapshot],
     ) -> Result<(), ArchiveError> {
         for snapshot in snapshots {
-            let mut file = file_open::open(&snapshot.copy).at("read", &snapshot.copy)?;
-            let size = file.metadata().at("read", &snapshot.copy)?.len();
-            if let Some(reason) = self.write_entry(&snapshot.planned, size, &mut file)? {
+            let mut snapshot_file = file_open::open(&snapshot.path).at("read", &snapshot.path)?;
+            let size = snapshot_file.metadata().at("read", &snapshot.path)?.len();
+            if let Some(reason) = self.write_entry(&snapshot.planned, size, &mut snapshot_file)? {
                 self.skip(&snapshot.planned.path, reason.to_string());
             }
         }
@@ -61,7 +61,7 @@ impl HomePacker<'_, '_> {
                 for file in files.range(0..reused) {
                     self.pending.remove(file.path.as_path());
                 }
-                files.drop_front(reused);
+                files.remove_front(reused);
             } else if let Some(planned) = files.pop_front() {
                 self.pending.remove(planned.path.as_path());
                 if !self.try_capture(&planned, CaptureAttempt::First)? {
@@ -81,25 +81,25 @@ impl HomePacker<'_, '_> {
         let Some(reusable) = self.writer.find_reusable(files) else {
             return Ok(0);
         };
-        let count = reusable.digests.len();
-        let is_archived = |f: FileEntry| {
-            self.moved.contains(&f.path)
+        let file_count = reusable.digests.len();
+        let is_archived = |file: FileEntry| {
+            self.moved.contains(&file.path)
                 || self
                     .duplicates
-                    .key(&f, f.stamp)
-                    .is_some_and(|r| self.archived_rollouts.contains(&r))
+                    .rollout_key(&file, file.stamp)
+                    .is_some_and(|key| self.archived_rollouts.contains(&key))
         };
-        if files.range(0..count).any(is_archived) {
+        if files.range(0..file_count).any(is_archived) {
             return Ok(0);
         }
-        for file in files.range(0..count) {
-            let rollout = self.duplicates.key(&file, file.stamp);
+        for file in files.range(0..file_count) {
+            let rollout = self.duplicates.rollout_key(&file, file.stamp);
             self.archived_rollouts.extend(rollout);
             // The progress counts the file as done, although it is not read.
             self.progress.add_bytes(file.size);
         }
-        self.writer.reuse(files, reusable)?;
-        Ok(count)
+        self.writer.add_reused_files(files, reusable)?;
+        Ok(file_count)
     }
 
     /// Writes the first `size` bytes of `content` to the archive, under the name of `planned`. Returns a reason if the
@@ -114,20 +114,20 @@ impl HomePacker<'_, '_> {
             size,
             ..planned.clone()
         };
-        let mut reading = ProgressReader {
+        let mut reader = ProgressReader {
             content,
             error: None,
             progress: self.progress,
         };
         // After Ctrl-C the reader returns no more bytes, which looks like a file that became
         // shorter. So the interruption is checked before the result.
-        let added = self.writer.add_file(entry, &mut reading)?;
-        let error = reading.error.take();
+        let is_complete = self.writer.add_file(entry, &mut reader)?;
+        let read_error = reader.error.take();
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        Ok((!added).then(|| match error {
-            Some(error) => SkipReason::Permanent(error.to_string()),
+        Ok((!is_complete).then(|| match read_error {
+            Some(read_error) => SkipReason::Permanent(read_error.to_string()),
             None if size < LARGE_BYTES => SkipReason::Shorter,
             // The start of the file is in the archive as a void entry. A second entry of the same
             // name would be refused by readers, so there is no other attempt.
@@ -142,12 +142,12 @@ impl HomePacker<'_, '_> {
         scope: &CaptureScope,
         planned: Option<&FileEntry>,
     ) -> Result<Option<LoginFile>, ArchiveError> {
-        let login = login_read::read_login(&scope.home, planned, &mut self.skipped)?;
-        // A refresh token works once. A login that was read at the start of a long backup could be
+        // Read last, because a refresh token works once: a login that was read at the start of a long backup could be
         // used up at its end.
-        if let Some(file) = &login {
-            let mut content = io::Cursor::new(file.bytes.expose());
-            self.write_entry(&file.entry, file.entry.size, &mut content)?;
+        let login = login_read::read_login(&scope.home, planned, &mut self.skipped)?;
+        if let Some(login_file) = &login {
+            let mut content = io::Cursor::new(login_file.bytes.expose());
+            self.write_entry(&login_file.entry, login_file.entry.size, &mut content)?;
         }
         Ok(login)
     }
@@ -167,7 +167,7 @@ impl CaptureTarget for HomePacker<'_, '_> {
         Ok(self.moved.contains(&planned.path))
     }
 
-    fn add_opened(
+    fn add_opened_file(
         &mut self,
         planned: &FileEntry,
         opened: &mut OpenedFile,
@@ -177,8 +177,8 @@ impl CaptureTarget for HomePacker<'_, '_> {
         // Codex moves rollouts between folders: this inode may have been archived under another
         // name. Copies with different content have other inodes and are archived as files of their
         // own.
-        let rollout = self.duplicates.key(planned, InodeStamp::of(&meta));
-        if rollout.is_some_and(|key| self.archived_rollouts.contains(&key)) {
+        let rollout_key = self.duplicates.rollout_key(planned, InodeStamp::of(&meta));
+        if rollout_key.is_some_and(|key| self.archived_rollouts.contains(&key)) {
             return Ok(None);
         }
         let name = &opened.name;
@@ -203,7 +203,7 @@ impl CaptureTarget for HomePacker<'_, '_> {
             if *name != planned.path {
                 self.moved.insert(name.clone());
             }
-            self.archived_rollouts.extend(rollout);
+            self.archived_rollouts.extend(rollout_key);
         }
         Ok(skip_reason)
     }

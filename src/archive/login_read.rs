@@ -38,11 +38,11 @@ pub(super) fn read_login(
     };
     let path = home.join(home::AUTH_JSON);
     let lock = acquire_login_lock(home)?;
-    let read = AuthFile::read(&path);
+    let read_result = AuthFile::read(&path);
     let meta = path.metadata();
     // Released before the file is parsed: Codex waits for this lock to renew the login.
     drop(lock);
-    let snapshot = match read.unwrap_or_else(|e| AuthFile::from_read_error(&e)) {
+    let snapshot = match read_result.unwrap_or_else(|e| AuthFile::from_read_error(&e)) {
         AuthFile::Missing => return Ok(None),
         AuthFile::Unreadable { reason, .. } => {
             skipped.push(PathNote::new(home::AUTH_JSON, reason));
@@ -51,19 +51,19 @@ pub(super) fn read_login(
         AuthFile::Present(snapshot) => snapshot,
     };
     // Codex may have renewed the login since the scan listed it.
-    let listed = meta.map_or_else(
+    let current_entry = meta.map_or_else(
         |_| planned.clone(),
         |meta| scan::entry_from_metadata(planned.path.clone(), &meta),
     );
     Ok(Some(LoginFile {
         entry: FileEntry {
             size: snapshot.bytes.expose().len() as u64,
-            ..listed
+            ..current_entry
         },
         account_auth: AccountAuth {
             path: planned.path.clone(),
             digest: ContentDigest::of(snapshot.bytes.expose()),
-            identity: snapshot.login.as_ref().map(|l| l.identity.clone()),
+            identity: snapshot.login.as_ref().map(|login| login.identity.clone()),
         },
         login: snapshot.login,
         bytes: snapshot.bytes,
@@ -77,8 +77,8 @@ fn acquire_login_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Io(e)) if e.is_access_denied() => Ok(None),
         Err(e) => {
-            let why = "Codex holds the lock for too long";
-            Err(e.into_io_error(why).into())
+            let reason = "Codex holds the lock for too long";
+            Err(e.into_io_error(reason).into())
         }
     }
 }

@@ -5,7 +5,7 @@ use super::error::ArchiveError;
 use super::format::path_checks::check_manifest;
 use super::format::{
     ArchiveManifest, Compression, FileList, Member, MemberContents, Metadata, gzip_member,
-    manifest_members,
+    manifest_members::write_manifest,
 };
 use super::reuse::{PreviousArchive, PreviousMember};
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
@@ -30,9 +30,9 @@ pub struct FinishedArchive {
 
 impl FinishedArchive {
     /// Returns the content of the archive's sidecar.
-    pub(crate) fn sidecar(&self) -> Metadata {
+    pub(crate) fn to_sidecar(&self) -> Metadata {
         let metadata = self.manifest.metadata.clone();
-        metadata.describing(self.archive_bytes, &self.archive_digest)
+        metadata.into_sidecar(self.archive_bytes, &self.archive_digest)
     }
 }
 
@@ -71,7 +71,7 @@ impl MemberJob {
         self,
         path: &Path,
         compression: Compression,
-        source: Option<&PreviousArchive<'_>>,
+        previous: Option<&PreviousArchive<'_>>,
         buffers: &BufferPool,
     ) -> Result<CompressedMember, ArchiveError> {
         match self {
@@ -100,13 +100,14 @@ impl MemberJob {
                     is_reused: false,
                 })
             }
-            Self::Reused(old) => {
-                let bytes = source
-                    .map(|source| source.read(&old, buffers))
+            Self::Reused(previous_member) => {
+                let bytes = previous
+                    .map(|previous| previous.read_member(&previous_member, buffers))
                     .transpose()?;
                 Ok(CompressedMember {
+                    // Not reached: jobs of this kind are only made from a previous archive.
                     bytes: bytes.unwrap_or_else(|| buffers.take_aligned(0)),
-                    member: old.member,
+                    member: previous_member.member,
                     digests: Vec::new(),
                     is_reused: true,
                 })
@@ -122,7 +123,7 @@ pub(super) struct MemberSink<'a> {
     members: Vec<Member>,
     files: &'a SharedFileList,
     hasher: ContentHasher,
-    written: u64,
+    written_bytes: u64,
     reused_bytes: u64,
 }
 
@@ -134,33 +135,33 @@ impl<'a> MemberSink<'a> {
             members: Vec::new(),
             files,
             hasher: ContentHasher::default(),
-            written: 0,
+            written_bytes: 0,
             reused_bytes: 0,
         }
     }
 
-    pub(super) fn write_member(&mut self, done: CompressedMember) -> Result<(), ArchiveError> {
-        if done.is_reused {
-            self.reused_bytes += done.member.len;
+    pub(super) fn write_member(&mut self, packed: CompressedMember) -> Result<(), ArchiveError> {
+        if packed.is_reused {
+            self.reused_bytes += packed.member.len;
         }
         self.members.push(Member {
-            offset: self.written,
-            ..done.member
+            offset: self.written_bytes,
+            ..packed.member
         });
         let mut files = lock_files(self.files);
-        for (index, digest) in done.digests {
+        for (index, digest) in packed.digests {
             files.set_digest(index, digest);
         }
         drop(files);
-        Ok(self.put(&done.bytes).at("write", self.path)?)
+        Ok(self.append(&packed.bytes).at("write", self.path)?)
     }
 
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
         // Begins to write now, so that the fsync at the end has little left to do.
-        position::begin_writeback(self.out, self.written, bytes.len() as u64);
+        position::begin_writeback(self.out, self.written_bytes, bytes.len() as u64);
         self.hasher.update(bytes);
-        self.written += bytes.len() as u64;
+        self.written_bytes += bytes.len() as u64;
         Ok(())
     }
 
@@ -183,16 +184,16 @@ impl<'a> MemberSink<'a> {
         manifest.files = std::mem::take(&mut *lock_files(self.files));
         manifest.members = std::mem::take(&mut self.members);
         manifest.metadata.files = manifest.files.len() as u64;
-        manifest.metadata.bytes = manifest.files.bytes();
+        manifest.metadata.bytes = manifest.files.total_bytes();
         manifest.metadata.excludes = !manifest.excluded_globs.is_empty();
         let path = self.path;
         // Checks the manifest as a reader does: an archive that cannot be restored must not be published as a good one.
-        check_manifest(&manifest).map_err(|e| e.with_path(path))?;
-        manifest_members::write(path, &manifest, compression, self.written, &mut |bytes| {
-            self.put(bytes)
-        })?;
+        check_manifest(&manifest).map_err(|e| e.into_archive_error(path))?;
+        let offset = self.written_bytes;
+        let append = &mut |bytes: &[u8]| self.append(bytes);
+        write_manifest(path, &manifest, compression, offset, append)?;
         Ok(FinishedArchive {
-            archive_bytes: self.written,
+            archive_bytes: self.written_bytes,
             archive_digest: self.hasher.digest(),
             reused_bytes: self.reused_bytes,
             manifest,

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex};
 ///
 /// `fill` adds the entries and returns the manifest without files and members. It runs on the calling thread while
 /// other threads compress and write. `path` is the path of `out` for error messages. Members may be copied from
-/// `source`, the previous archive. `names` stores the names of the manifest.
+/// `previous`, the previous archive. `names` stores the names of the manifest.
 ///
 /// # Errors
 /// Returns the error of `fill`, or that of compressing, copying or writing.
@@ -38,28 +38,28 @@ pub(crate) fn pack<E: From<ArchiveError> + Send>(
     mut out: File,
     path: &Path,
     compression: Compression,
-    source: Option<&PreviousArchive<'_>>,
+    previous: Option<&PreviousArchive<'_>>,
     names: &Arc<NameTable>,
     fill: impl FnOnce(&mut PackWriter<'_>) -> Result<ArchiveManifest, E>,
 ) -> Result<FinishedArchive, E> {
     let files = Mutex::new(FileList::with_names(names));
     let mut sink = MemberSink::new(&mut out, path, &files);
     let buffers = BufferPool::default();
-    let work = |job: MemberJob| job.run(path, compression, source, &buffers);
+    let compress = |job: MemberJob| job.run(path, compression, previous, &buffers);
     let (manifest, void_members) = {
         let sink = &mut sink;
-        let take = |done: Result<CompressedMember, ArchiveError>| Ok(sink.write_member(done?)?);
-        parallel::run_ordered(MAX_MEMBERS_IN_FLIGHT, work, take, |jobs| {
+        let write = |r: Result<CompressedMember, ArchiveError>| Ok(sink.write_member(r?)?);
+        parallel::run_ordered(MAX_MEMBERS_IN_FLIGHT, compress, write, |jobs| {
             let mut writer = PackWriter {
                 jobs,
                 path,
-                source,
+                source: previous,
                 files: &files,
                 buffers: &buffers,
                 void: Vec::new(),
                 void_members: Vec::new(),
                 group: EntryGroup {
-                    bytes: buffers.empty(),
+                    bytes: buffers.take_empty(),
                     folder: None,
                     files: Vec::new(),
                     first: 0,
@@ -68,7 +68,7 @@ pub(crate) fn pack<E: From<ArchiveError> + Send>(
                 submitted: 0,
             };
             let mut manifest = fill(&mut writer)?;
-            writer.flush()?;
+            writer.submit_group()?;
             manifest.void = writer.void;
             Ok::<_, E>((manifest, writer.void_members))
         })?
@@ -108,25 +108,25 @@ struct EntryGroup {
 
 impl PackWriter<'_> {
     /// Adds all folders and symbolic links of the manifest. Has to be called once, before the first file is added.
-    pub(crate) fn add_structure(
+    pub(crate) fn add_folders_and_links(
         &mut self,
         folders: &[FolderEntry],
         links: &[LinkEntry],
     ) -> Result<(), ArchiveError> {
         for folder in folders {
-            self.add_head(&encode_folder_head(folder).at("write", self.path)?)?;
+            self.add_header_to_group(&encode_folder_head(folder).at("write", self.path)?)?;
         }
         for link in links {
-            self.add_head(&encode_link_head(link).at("write", self.path)?)?;
+            self.add_header_to_group(&encode_link_head(link).at("write", self.path)?)?;
         }
         Ok(())
     }
 
-    fn add_head(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
-        self.group.bytes.extend_from_slice(bytes);
+    fn add_header_to_group(&mut self, header: &[u8]) -> Result<(), ArchiveError> {
+        self.group.bytes.extend_from_slice(header);
         self.group.count += 1;
         if self.group.bytes.len() >= GROUP_BYTES {
-            self.flush()
+            self.submit_group()
         } else {
             Ok(())
         }
@@ -157,9 +157,9 @@ impl PackWriter<'_> {
         entry: &FileEntry,
         content: &mut dyn Read,
     ) -> Result<bool, ArchiveError> {
-        self.open_group(&entry.path)?;
-        let before = self.group.bytes.len();
-        let head = self.encode_head(entry)?;
+        self.switch_group_to_folder_of(&entry.path)?;
+        let len_before = self.group.bytes.len();
+        let head = self.encode_file_header(entry)?;
         self.group.bytes.extend_from_slice(&head);
         let start = self.group.bytes.len();
         content
@@ -169,7 +169,7 @@ impl PackWriter<'_> {
         let end = self.group.bytes.len();
         if (end - start) as u64 != entry.size {
             // The group was not submitted yet, so the file leaves no trace.
-            self.group.bytes.truncate(before);
+            self.group.bytes.truncate(len_before);
             return Ok(false);
         }
         let padding = usize::try_from(padding_bytes(entry.size)).unwrap_or(0);
@@ -180,18 +180,18 @@ impl PackWriter<'_> {
         files.push(entry);
         drop(files);
         if self.group.bytes.len() >= GROUP_BYTES {
-            self.flush()?;
+            self.submit_group()?;
         }
         Ok(true)
     }
 
     /// Starts a group for files of the folder of `name`, unless it is the current group.
-    fn open_group(&mut self, name: &EntryName) -> Result<(), ArchiveError> {
+    fn switch_group_to_folder_of(&mut self, name: &EntryName) -> Result<(), ArchiveError> {
         let folder = name.as_path().parent().unwrap_or(Path::new(""));
         // Files of one folder are alike, so they compress well together. A change in one folder
         // leaves the members of all others as they are, for the next archive to copy.
         if self.group.folder.as_deref() != Some(folder) {
-            self.flush()?;
+            self.submit_group()?;
             self.group.folder = Some(folder.to_path_buf());
         }
         if self.group.count == 0 {
@@ -205,18 +205,18 @@ impl PackWriter<'_> {
         entry: FileEntry,
         content: &mut dyn Read,
     ) -> Result<bool, ArchiveError> {
-        self.flush()?;
-        let number = self.file_count();
-        let from = self.submitted;
-        let old = self.source;
-        let old = old.and_then(|source| Some((source, source.find_large_file(&entry.path)?)));
-        let mut head = self.buffers.empty();
-        head.extend_from_slice(&self.encode_head(&entry)?);
-        self.submit_part(head, MemberContents::Head(number))?;
+        self.submit_group()?;
+        let file_index = self.file_count();
+        let first_member = self.submitted;
+        let previous = self.source;
+        let previous_head = previous.and_then(|p| Some((p, p.find_head_member(&entry.path)?)));
+        let mut head = self.buffers.take_empty();
+        head.extend_from_slice(&self.encode_file_header(&entry)?);
+        self.submit_fresh(head, MemberContents::Head(file_index))?;
         let mut hasher = ContentHasher::default();
         let mut is_short = false;
-        for (position, len) in chunk_sizes(entry.size).enumerate() {
-            let mut bytes = self.buffers.empty();
+        for (chunk_index, len) in chunk_sizes(entry.size).enumerate() {
+            let mut bytes = self.buffers.take_empty();
             // With room for the padding: a vector that grows by doubling would take twice the
             // memory.
             bytes.reserve_exact(usize::try_from(len + BLOCK_BYTES).unwrap_or(0));
@@ -228,26 +228,26 @@ impl PackWriter<'_> {
                 is_short = (bytes.len() as u64) < len;
             }
             hasher.update(&bytes);
-            let upto = hasher.digest().bytes();
-            let holds = MemberContents::Chunk(number, upto);
+            let digest_so_far = hasher.digest().bytes();
+            let holds = MemberContents::Chunk(file_index, digest_so_far);
             // Only complete chunks are compared: the last one has padding and may grow.
-            let old = old.filter(|_| len == CHUNK_BYTES && !is_short);
-            let old = old.and_then(|(source, head)| source.chunk(head, position));
-            if let Some((member, digest)) = old
-                && digest == upto
+            let old_head = previous_head.filter(|_| len == CHUNK_BYTES && !is_short);
+            let old_chunk = old_head.and_then(|(p, head)| p.find_chunk(head, chunk_index));
+            if let Some((member, previous_digest)) = old_chunk
+                && previous_digest == digest_so_far
             {
-                self.submit_reused(member, holds)?;
+                self.submit_reused_member(member, holds)?;
                 continue;
             }
             // If the file is short, its tar header already has the old size. Zeros fill the rest and
             // the entry becomes void.
             let padded = len + padding_bytes(len);
             bytes.resize(usize::try_from(padded).unwrap_or(0), 0);
-            self.submit_part(bytes, holds)?;
+            self.submit_fresh(bytes, holds)?;
         }
         if is_short {
             self.void.push(entry.path);
-            self.void_members.push(from..self.submitted);
+            self.void_members.push(first_member..self.submitted);
             return Ok(false);
         }
         lock_files(self.files).push(&FileEntry {
@@ -257,7 +257,7 @@ impl PackWriter<'_> {
         Ok(true)
     }
 
-    fn encode_head(&self, entry: &FileEntry) -> Result<Vec<u8>, IoError> {
+    fn encode_file_header(&self, entry: &FileEntry) -> Result<Vec<u8>, IoError> {
         encode_file_head(entry.path.as_path(), entry.size, entry.mode, entry.mtime)
             .at("write", self.path)
     }
@@ -269,7 +269,7 @@ impl PackWriter<'_> {
     /// Returns true if the archive has a file of this name. Searches the whole list.
     pub(crate) fn contains(&self, name: &EntryName) -> bool {
         let files = lock_files(self.files);
-        let name_id = files.names().find(name.as_path());
+        let name_id = files.name_table().find(name.as_path());
         name_id.is_some_and(|id| files.name_ids().any(|file_id| file_id == id))
     }
 
@@ -280,13 +280,13 @@ impl PackWriter<'_> {
 
     /// Adds the first of `files` without reading them, by copying the members that [`PackWriter::find_reusable`]
     /// returned for `files`.
-    pub(super) fn reuse(
+    pub(super) fn add_reused_files(
         &mut self,
         files: &FileList,
         reusable: ReusableFiles,
     ) -> Result<(), ArchiveError> {
-        self.flush()?;
-        let first = self.file_count();
+        self.submit_group()?;
+        let first_index = self.file_count();
         for (file, digest) in files.iter().zip(reusable.digests) {
             lock_files(self.files).push(&FileEntry {
                 digest: Some(digest),
@@ -295,18 +295,18 @@ impl PackWriter<'_> {
         }
         for old in reusable.members {
             let holds = match old.member.holds {
-                MemberContents::Files(_, n) => MemberContents::Files(first, n),
-                MemberContents::Head(_) => MemberContents::Head(first),
-                MemberContents::Chunk(_, upto) => MemberContents::Chunk(first, upto),
+                MemberContents::Files(_, count) => MemberContents::Files(first_index, count),
+                MemberContents::Head(_) => MemberContents::Head(first_index),
+                MemberContents::Chunk(_, digest) => MemberContents::Chunk(first_index, digest),
                 other => other,
             };
-            self.submit_reused(old, holds)?;
+            self.submit_reused_member(old, holds)?;
         }
         Ok(())
     }
 
-    /// Submits a part of a large file.
-    fn submit_part(&mut self, bytes: Buffer, holds: MemberContents) -> Result<(), ArchiveError> {
+    /// Submits the header or a chunk of a large file.
+    fn submit_fresh(&mut self, bytes: Buffer, holds: MemberContents) -> Result<(), ArchiveError> {
         self.submit(MemberJob::Fresh {
             bytes,
             holds,
@@ -314,13 +314,13 @@ impl PackWriter<'_> {
         })
     }
 
-    fn submit_reused(
+    fn submit_reused_member(
         &mut self,
-        mut old: PreviousMember,
+        mut previous_member: PreviousMember,
         holds: MemberContents,
     ) -> Result<(), ArchiveError> {
-        old.member.holds = holds;
-        self.submit(MemberJob::Reused(old))
+        previous_member.member.holds = holds;
+        self.submit(MemberJob::Reused(previous_member))
     }
 
     fn submit(&mut self, job: MemberJob) -> Result<(), ArchiveError> {
@@ -336,18 +336,18 @@ impl PackWriter<'_> {
     }
 
     /// Submits the current group as a member.
-    fn flush(&mut self) -> Result<(), ArchiveError> {
-        let (first, count) = (self.group.first, self.group.count);
+    fn submit_group(&mut self) -> Result<(), ArchiveError> {
+        let (first_index, count) = (self.group.first, self.group.count);
         if count == 0 {
             return Ok(());
         }
         let holds = match self.group.folder {
-            None => MemberContents::Structure(first, count),
-            Some(_) => MemberContents::Files(first, count),
+            None => MemberContents::Structure(first_index, count),
+            Some(_) => MemberContents::Files(first_index, count),
         };
-        // For files, `open_group` sets the first number of the next group.
-        (self.group.first, self.group.count) = (first + count, 0);
-        let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.empty());
+        // For files, `switch_group_to_folder_of` sets the first number of the next group.
+        (self.group.first, self.group.count) = (first_index + count, 0);
+        let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.take_empty());
         let files = std::mem::take(&mut self.group.files);
         self.submit(MemberJob::Fresh {
             bytes,

@@ -17,7 +17,7 @@ pub struct PublishedArchive {
 }
 
 /// Renames `file` to the first free archive name with `stem` in the folder `backups`, then writes the sidecar. Holds
-/// the file lock at the path `lock` from the choice of the name on. The archive is durable before the sidecar is
+/// the file lock at the path `lock_path` from the choice of the name on. The archive is durable before the sidecar is
 /// written, and both are durable on return. No archive is overwritten.
 ///
 /// After a crash between the two steps the archive has no sidecar. It can be restored all the same, and `verify
@@ -27,24 +27,24 @@ pub(crate) fn publish(
     packed: &FinishedArchive,
     stem: &str,
     backups: &Path,
-    lock: &Path,
+    lock_path: &Path,
 ) -> Result<PublishedArchive, IoError> {
-    let metadata = packed.sidecar();
+    let metadata = packed.to_sidecar();
     // fsync of the content before the lock is taken: this is the step that takes long.
     flush::sync_all(file.file()).at("fsync", file.path())?;
     // The sidecar is written to a temporary file first, so that a full disk fails before the
     // archive has its name.
-    let mut described = TempFile::create_in(backups)?;
-    let bytes = document::encode(described.path(), &metadata)?;
-    described
+    let mut sidecar_file = TempFile::create_in(backups)?;
+    let bytes = document::encode(sidecar_file.path(), &metadata)?;
+    sidecar_file
         .file()
         .write_all(&bytes)
-        .at("write", described.path())?;
-    let _lock = FileLock::acquire(lock)?;
+        .at("write", sidecar_file.path())?;
+    let _lock = FileLock::acquire(lock_path)?;
     for (archive, sidecar) in free_paths(stem, backups) {
         match file.publish(&archive)? {
             Ok(()) => {
-                described.replace(&sidecar)?;
+                sidecar_file.replace(&sidecar)?;
                 return Ok(PublishedArchive {
                     archive,
                     sidecar,
@@ -52,7 +52,7 @@ pub(crate) fn publish(
                 });
             }
             // A program that does not know the lock took the name after the check.
-            Err(taken) => file = taken,
+            Err(unpublished) => file = unpublished,
         }
     }
     unreachable!("the loop above has no end")
@@ -66,9 +66,9 @@ pub(crate) fn free_paths(stem: &str, backups: &Path) -> impl Iterator<Item = (Pa
         let sidecar = names::sidecar_path(&archive)?;
         Some((archive, sidecar))
     });
-    paths.filter(|(archive, sidecar)| !exists(archive) && !exists(sidecar))
+    paths.filter(|(archive, sidecar)| !is_taken(archive) && !is_taken(sidecar))
 }
 
-fn exists(path: &Path) -> bool {
+fn is_taken(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }

@@ -7,7 +7,8 @@ use super::format::{
     ArchiveManifest, MANIFEST_NAME, Metadata, index_check, manifest_members, tar_stream,
 };
 use super::sink::{Extent, Sink};
-use super::{unpack_indexed, unpack_stream};
+use super::unpack_indexed::unpack_by_index;
+use super::unpack_stream::unpack_as_stream;
 use crate::io::{IoContext, Progress};
 use std::path::{Path, PathBuf};
 
@@ -38,11 +39,11 @@ impl ArchiveReader {
     /// The archive cannot be read, is damaged, has an unsafe entry, is of a newer version, or was
     /// not written by codex-manager.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let (manifest, origin) = match manifest_members::read(path)? {
-            Some((manifest, end)) => {
-                let checked =
-                    check_manifest(&manifest).and_then(|()| index_check::check(&manifest, end));
-                checked.map_err(|e| e.with_path(path))?;
+        let (manifest, origin) = match manifest_members::read_manifest(path)? {
+            Some((manifest, manifest_offset)) => {
+                let checked = check_manifest(&manifest)
+                    .and_then(|()| index_check::check_index(&manifest, manifest_offset));
+                checked.map_err(|e| e.into_archive_error(path))?;
                 (manifest, ArchiveOrigin::Indexed)
             }
             // Compressed again by another program, or written by the Python tool: only a complete
@@ -58,10 +59,11 @@ impl ArchiveReader {
 
     /// Returns a reader for plans, which has a checked manifest but no archive file. [`ArchiveReader::read`] fails on
     /// it.
-    pub(crate) fn from_manifest(name: &Path, manifest: ArchiveManifest) -> Self {
+    pub(crate) fn without_file(path: &Path, manifest: ArchiveManifest) -> Self {
         Self {
-            path: name.to_path_buf(),
+            path: path.to_path_buf(),
             manifest,
+            // Not `Indexed`, because there are no members to copy.
             origin: ArchiveOrigin::Recompressed,
         }
     }
@@ -88,7 +90,7 @@ impl ArchiveReader {
 
     /// Returns the manifest if its index is valid. Returns `None` for an archive that another program wrote or
     /// compressed again.
-    pub(crate) fn indexed(&self) -> Option<&ArchiveManifest> {
+    pub(crate) fn indexed_manifest(&self) -> Option<&ArchiveManifest> {
         (self.origin == ArchiveOrigin::Indexed).then_some(&self.manifest)
     }
 
@@ -108,10 +110,10 @@ impl ArchiveReader {
     ) -> Result<(), ArchiveError> {
         match self.origin {
             ArchiveOrigin::Indexed => {
-                unpack_indexed::unpack_by_index(&self.path, &self.manifest, extent, sink, progress)
+                unpack_by_index(&self.path, &self.manifest, extent, sink, progress)
             }
             ArchiveOrigin::Recompressed | ArchiveOrigin::Python => {
-                unpack_stream::unpack(&self.path, &self.manifest, self.is_python(), sink, progress)
+                unpack_as_stream(&self.path, &self.manifest, self.is_python(), sink, progress)
             }
         }
     }
@@ -120,27 +122,27 @@ impl ArchiveReader {
 /// Reads an archive without a footer to its end. Returns the manifest in it, or makes one from the entries of an
 /// archive of the Python tool.
 fn scan_for_manifest(path: &Path) -> Result<(ArchiveManifest, ArchiveOrigin), ArchiveError> {
-    let packed = std::fs::metadata(path).at("read", path)?.len();
+    let packed_len = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
-    let mut python = PythonScan::new(packed);
+    let mut python_scan = PythonScan::new(packed_len);
     tar_stream::read_archive(path, &mut |entry, content| {
         if entry.name.as_path() != Path::new(MANIFEST_NAME) {
-            return python.add_entry(&entry, content);
+            return python_scan.add_entry(&entry, content);
         }
         if manifest.is_some() {
             let what = "twice in the archive";
             return Err(ContentError::unsafe_entry(&entry.name, what));
         }
-        manifest = Some(manifest_members::parse(path, content, packed)?);
+        manifest = Some(manifest_members::parse_manifest(path, content, packed_len)?);
         Ok(())
     })?;
     let checked = match manifest {
         Some(manifest) => {
             check_manifest(&manifest).map(|()| (manifest, ArchiveOrigin::Recompressed))
         }
-        None => python
+        None => python_scan
             .finish(path)
             .map(|manifest| (manifest, ArchiveOrigin::Python)),
     };
-    checked.map_err(|e| e.with_path(path))
+    checked.map_err(|e| e.into_archive_error(path))
 }

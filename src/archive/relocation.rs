@@ -51,7 +51,7 @@ impl<'a> FileLocator<'a> {
     /// # Errors
     /// The file cannot be opened, or the rollout is in none of these folders.
     pub(super) fn open(&self, planned: &EntryName) -> Result<Option<OpenedFile>, IoError> {
-        let source = self.places.source(planned);
+        let source = self.places.source_path(planned);
         let not_found = match file_open::open_no_link(&source) {
             Ok(file) => {
                 return Ok(Some(OpenedFile {
@@ -67,16 +67,16 @@ impl<'a> FileLocator<'a> {
         };
         let candidates = candidate_paths(planned.as_path(), &conversation.name);
         // Three rounds, because the rollout may move again during the search.
-        let rounds = std::iter::repeat_n(&candidates, 3).flatten();
-        for relative in rounds {
-            if let Some(moved) = self.open_at(relative) {
+        let attempts = std::iter::repeat_n(&candidates, 3).flatten();
+        for candidate in attempts {
+            if let Some(moved) = self.open_candidate(candidate) {
                 return Ok(Some(moved));
             }
         }
         Err(not_found).at("read", &source)
     }
 
-    fn open_at(&self, relative: &Path) -> Option<OpenedFile> {
+    fn open_candidate(&self, relative: &Path) -> Option<OpenedFile> {
         let source = self.scope.home.join(relative);
         // A symbolic link at this path could lead out of the home.
         let file = file_open::open_no_link(&source).ok()?;
@@ -87,18 +87,18 @@ impl<'a> FileLocator<'a> {
     /// Returns the name of the file `relative` without symbolic links in it, because an archive must not have an entry
     /// below a link. Returns `None` if the scope does not capture the file.
     fn resolve_archive_links(&self, relative: &Path) -> Option<PathBuf> {
-        let name = if self.links.contains_ancestor_of(relative) {
-            let real = self.scope.home.join(relative).canonical().ok()?;
+        let archive_name = if self.links.contains_ancestor_of(relative) {
+            let real_path = self.scope.home.join(relative).canonical().ok()?;
             let home = self.scope.home.canonical().ok()?;
-            real.strip_prefix(home).ok()?.to_path_buf()
+            real_path.strip_prefix(home).ok()?.to_path_buf()
         } else {
             relative.to_path_buf()
         };
-        let is_captured = self.scope.captures(kind_of(&name))
-            && self.scope.selects(&name)
-            && !self.scope.excludes.matches(&name)
-            && !self.links.contains_ancestor_of(&name);
-        is_captured.then_some(name)
+        let is_captured = self.scope.captures(kind_of(&archive_name))
+            && self.scope.selects(&archive_name)
+            && !self.scope.excludes.matches(&archive_name)
+            && !self.links.contains_ancestor_of(&archive_name);
+        is_captured.then_some(archive_name)
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
             locator.open(&planned).map(|opened| opened.is_some())
         };
         assert!(open(&scope).unwrap());
-        scope.excludes = Excludes::new(&["archived_sessions".to_owned()]).unwrap();
+        scope.excludes = Excludes::compile(&["archived_sessions".to_owned()]).unwrap();
         assert!(open(&scope).is_err());
     }
 }

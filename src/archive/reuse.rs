@@ -43,7 +43,7 @@ pub(super) struct ReusableFiles {
     pub(super) members: Vec<PreviousMember>,
 }
 
-/// Positions of a file and of the member in which it begins, in the lists of the manifest.
+/// A file and the member in which it begins, as positions in the lists of the manifest.
 struct FileLocation {
     file: usize,
     member: usize,
@@ -67,7 +67,7 @@ pub struct PreviousArchive<'a> {
     manifest: &'a ArchiveManifest,
     file: File,
     /// Indexed by name id: the position of the file with this name plus one, or zero if there is no such file.
-    places: Vec<u32>,
+    file_numbers: Vec<u32>,
     /// The members in which files begin: (position of the first file, number of the member),
     /// sorted.
     starts: Vec<(u64, u32)>,
@@ -80,26 +80,26 @@ pub struct PreviousArchive<'a> {
 }
 
 impl<'a> PreviousArchive<'a> {
-    /// Prepares to copy members from `archive`. Returns `None` if the archive has no index, is compressed less than
+    /// Opens `archive` to copy members from it. Returns `None` if the archive has no index, is compressed less than
     /// `options` asks for, or cannot be opened: the backup then reads every file. `equal` are the files of the home
     /// whose content was compared with the archive and is equal.
-    pub fn new(archive: &'a ArchiveReader, options: ReuseOptions, equal: NameSet) -> Option<Self> {
-        let manifest = archive.indexed()?;
+    pub fn open(archive: &'a ArchiveReader, options: ReuseOptions, equal: NameSet) -> Option<Self> {
+        let manifest = archive.indexed_manifest()?;
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
             return None;
         }
         let mut starts = Vec::new();
-        for (number, member) in manifest.members.iter().enumerate() {
+        for (member_index, member) in manifest.members.iter().enumerate() {
             if let MemberContents::Files(first, _) | MemberContents::Head(first) = member.holds {
-                starts.push((first, u32::try_from(number).ok()?));
+                starts.push((first, u32::try_from(member_index).ok()?));
             }
         }
-        let mut places = Vec::with_capacity(manifest.files.len());
-        for (id, place) in manifest.files.name_ids().zip(1..) {
-            if places.len() <= id.index() {
-                places.resize(id.index() + 1, 0);
+        let mut file_numbers = Vec::with_capacity(manifest.files.len());
+        for (id, file_number) in manifest.files.name_ids().zip(1..) {
+            if file_numbers.len() <= id.index() {
+                file_numbers.resize(id.index() + 1, 0);
             }
-            places[id.index()] = place;
+            file_numbers[id.index()] = file_number;
         }
         // The day of the previous archive, so that repeated backups of one day check the same
         // sample, and a week of them checks almost all.
@@ -109,7 +109,7 @@ impl<'a> PreviousArchive<'a> {
             path: archive.path(),
             manifest,
             file,
-            places,
+            file_numbers,
             starts,
             day: created_at.div_euclid(86_400).unsigned_abs(),
             equal_files: equal,
@@ -118,15 +118,15 @@ impl<'a> PreviousArchive<'a> {
     }
 
     /// Returns the table that stores the names of the archive.
-    pub(super) fn names(&self) -> &Arc<NameTable> {
-        self.manifest.files.names()
+    pub(super) fn name_table(&self) -> &Arc<NameTable> {
+        self.manifest.files.name_table()
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.path
     }
 
-    /// Returns the members that hold the first of `files`, the files that the home has now. Returns `None` if the first
+    /// Returns the members that hold the first files of `files`, the list of the home. Returns `None` if the first
     /// file or another file in the same member has changed, or if [`ReuseOptions::rehash`] is set.
     pub(super) fn find_reusable_files(&self, files: &FileList) -> Option<ReusableFiles> {
         if self.options.rehash {
@@ -134,20 +134,20 @@ impl<'a> PreviousArchive<'a> {
         }
         let first_live = files.get(0)?;
         let manifest = self.manifest;
-        let FileLocation { file, member } = self.locate(&first_live.path)?;
+        let FileLocation { file, member } = self.locate_file(&first_live.path)?;
         match manifest.members.get(member)?.holds {
-            MemberContents::Files(first, count) if first == file as u64 => {
+            MemberContents::Files(first_index, count) if first_index == file as u64 => {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);
-                for (i, archived) in manifest.files.range(file..file + count).enumerate() {
+                for (offset, archived) in manifest.files.range(file..file + count).enumerate() {
                     digests.push(archived.digest?);
                     files
-                        .get(i)
+                        .get(offset)
                         .filter(|live| self.is_unchanged(&archived, live))?;
                 }
                 Some(ReusableFiles {
                     digests,
-                    members: vec![self.member(member)?],
+                    members: vec![self.previous_member(member)?],
                 })
             }
             MemberContents::Head(_) => {
@@ -155,8 +155,8 @@ impl<'a> PreviousArchive<'a> {
                 if !self.is_unchanged(&archived, &first_live) {
                     return None;
                 }
-                let mut members = vec![self.member(member)?];
-                members.extend((0..).map_while(|position| Some(self.chunk(member, position)?.0)));
+                let mut members = vec![self.previous_member(member)?];
+                members.extend((0..).map_while(|chunk| Some(self.find_chunk(member, chunk)?.0)));
                 Some(ReusableFiles {
                     digests: vec![archived.digest?],
                     members,
@@ -175,46 +175,46 @@ impl<'a> PreviousArchive<'a> {
         has_equal_head && (has_equal_stamp || self.equal_files.contains(live.path.as_path()))
     }
 
-    /// Returns the number of the member with the header of a large file; `None` if the archive has no such large file.
-    pub(super) fn find_large_file(&self, name: &EntryName) -> Option<usize> {
-        let member = self.locate(name)?.member;
-        let holds = self.manifest.members.get(member)?.holds;
-        matches!(holds, MemberContents::Head(_)).then_some(member)
+    /// Returns the index of the member with the header of the large file `name`; `None` if the archive has no such large file.
+    pub(super) fn find_head_member(&self, name: &EntryName) -> Option<usize> {
+        let member_index = self.locate_file(name)?.member;
+        let holds = self.manifest.members.get(member_index)?.holds;
+        matches!(holds, MemberContents::Head(_)).then_some(member_index)
     }
 
     /// Returns the chunk at `position`, counted from 0, of the large file whose header is the member `head`. Also
     /// returns the digest of the file's content up to the end of this chunk.
-    pub(super) fn chunk(
+    pub(super) fn find_chunk(
         &self,
         head: usize,
         position: usize,
     ) -> Option<(PreviousMember, DigestBytes)> {
-        let number = head + 1 + position;
-        let holds = |number: usize| Some(self.manifest.members.get(number)?.holds);
-        match (holds(head)?, holds(number)?) {
-            (MemberContents::Head(file), MemberContents::Chunk(other, upto)) if other == file => {
-                Some((self.member(number)?, upto))
+        let member_index = head + 1 + position;
+        let contents_of = |index: usize| Some(self.manifest.members.get(index)?.holds);
+        match (contents_of(head)?, contents_of(member_index)?) {
+            (MemberContents::Head(file), MemberContents::Chunk(owner, digest)) if owner == file => {
+                Some((self.previous_member(member_index)?, digest))
             }
             _ => None,
         }
     }
 
-    fn locate(&self, name: &EntryName) -> Option<FileLocation> {
-        let id = self.names().find(name.as_path())?;
-        let place = self.places.get(id.index())?.checked_sub(1)?;
-        let starts_before = self.starts.partition_point(|s| s.0 <= u64::from(place));
-        let (_, member) = self.starts.get(starts_before.checked_sub(1)?)?;
+    fn locate_file(&self, name: &EntryName) -> Option<FileLocation> {
+        let id = self.name_table().find(name.as_path())?;
+        let file = self.file_numbers.get(id.index())?.checked_sub(1)?;
+        let starts_before = self.starts.partition_point(|s| s.0 <= u64::from(file));
+        let (_, member_index) = self.starts.get(starts_before.checked_sub(1)?)?;
         Some(FileLocation {
-            file: place as usize,
-            member: *member as usize,
+            file: file as usize,
+            member: *member_index as usize,
         })
     }
 
-    fn member(&self, number: usize) -> Option<PreviousMember> {
-        let member = self.manifest.members.get(number)?.clone();
+    fn previous_member(&self, index: usize) -> Option<PreviousMember> {
+        let member = self.manifest.members.get(index)?.clone();
         let is_checked = match self.options.verify {
             VerifyReused::All => true,
-            VerifyReused::Sample => (number as u64 + self.day).is_multiple_of(SAMPLE_INTERVAL),
+            VerifyReused::Sample => (index as u64 + self.day).is_multiple_of(SAMPLE_INTERVAL),
             VerifyReused::None => false,
         };
         Some(PreviousMember { member, is_checked })
@@ -224,19 +224,19 @@ impl<'a> PreviousArchive<'a> {
     ///
     /// # Errors
     /// Reports read errors and wrong digests as damage of the previous archive.
-    pub(super) fn read(
+    pub(super) fn read_member(
         &self,
-        old: &PreviousMember,
+        previous: &PreviousMember,
         buffers: &BufferPool,
     ) -> Result<AlignedBuffer, ArchiveError> {
-        let len = usize::try_from(old.member.len)
+        let len = usize::try_from(previous.member.len)
             .map_err(|_| ArchiveError::damaged(self.path(), "an oversized member"))?;
         let mut bytes = buffers.take_aligned(len);
         // An unreadable previous archive counts as damaged: the home is still complete, so the
         // backup goes on without copying.
-        position::read_exact_at(&self.file, &mut bytes, old.member.offset)
+        position::read_exact_at(&self.file, &mut bytes, previous.member.offset)
             .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
-        if old.is_checked && !old.member.digest.is_of(&bytes) {
+        if previous.is_checked && !previous.member.digest.is_of(&bytes) {
             return Err(ArchiveError::damaged(
                 self.path(),
                 "a member does not match its digest",

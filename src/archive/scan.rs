@@ -50,13 +50,13 @@ pub(crate) struct HomeScan {
 
 impl HomeScan {
     /// Returns the total size of all files in bytes, including databases and the login.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(crate) fn total_bytes(&self) -> u64 {
         let databases_and_login = self.databases.iter().chain(&self.login);
-        self.files.bytes() + databases_and_login.map(|f| f.size).sum::<u64>()
+        self.files.total_bytes() + databases_and_login.map(|f| f.size).sum::<u64>()
     }
 
     /// Returns the number of files, including databases and the login.
-    pub(crate) fn count(&self) -> usize {
+    pub(crate) fn file_count(&self) -> usize {
         self.files.len() + self.databases.len() + usize::from(self.login.is_some())
     }
 
@@ -74,7 +74,7 @@ impl HomeScan {
             }
         }
         tops.into_iter()
-            .map(|(top, nested)| top.to_string_lossy().into_owned() + if nested { "/" } else { "" })
+            .map(|(top, is_dir)| top.to_string_lossy().into_owned() + if is_dir { "/" } else { "" })
             .collect()
     }
 }
@@ -85,37 +85,37 @@ impl HomeScan {
 /// # Errors
 /// The home cannot be opened or listed. A missing home is no error if `scope` has a folder of databases outside of the
 /// home. An unreadable file or folder below the home is no error; it is listed as skipped.
-pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, IoError> {
+pub(crate) fn scan_home(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, IoError> {
     let mut scan = HomeScan {
         files: FileList::with_names(names),
         ..HomeScan::default()
     };
-    let canonical = match scope.home.canonical() {
+    let real_home = match scope.home.canonical() {
         // Databases outside the home survive the loss of the home and are still worth an archive.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && scope.sqlite_home.is_some() => None,
         other => Some(other.at("open the Codex home", &scope.home)?),
     };
-    let mut tops: Vec<_> = match &canonical {
+    let mut top_entries: Vec<_> = match &real_home {
         None => Vec::new(),
         Some(home) => fs::read_dir(home)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .at("list", &scope.home)?,
     };
-    let canonical = canonical.unwrap_or_else(|| scope.home.clone());
-    scan.places = SourcePaths::new(&canonical, scope.sqlite_home.as_deref());
+    let real_home = real_home.unwrap_or_else(|| scope.home.clone());
+    scan.places = SourcePaths::new(&real_home, scope.sqlite_home.as_deref());
     // Always in the same order, so that members hold the same files in every backup and can be
     // copied.
-    tops.sort_by_key(fs::DirEntry::file_name);
-    let case_variants = find_case_variants(&tops);
+    top_entries.sort_by_key(fs::DirEntry::file_name);
+    let case_variants = find_case_variants(&top_entries);
     let mut walk = HomeWalk {
         scope,
-        home: &canonical,
+        home: &real_home,
         scan: &mut scan,
     };
-    for entry in &tops {
+    for entry in &top_entries {
         let name = entry.file_name();
         if case_variants.contains(&name) && scope.selects(Path::new(&name)) {
-            walk.skip(
+            walk.note_skip(
                 Path::new(&name),
                 "differs from a name of Codex only in letter case",
             );
@@ -124,11 +124,11 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
         }
     }
     if let Some(folder) = &scope.sqlite_home {
-        walk.add_outside_databases(folder);
+        walk.add_external_databases(folder);
     }
-    add_newly_archived(scope, &canonical, &mut scan);
-    let (conversations, dropped) = duplicates::drop_duplicates(&mut scan.files, &scan.places);
-    scan.excluded.extend(dropped);
+    rescan_archived_sessions(scope, &real_home, &mut scan);
+    let (conversations, dropped_notes) = duplicates::drop_duplicates(&mut scan.files, &scan.places);
+    scan.excluded.extend(dropped_notes);
     scan.duplicates = conversations;
     scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
@@ -137,42 +137,42 @@ pub(crate) fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeS
 /// Scans `archived_sessions/` a second time, and adds the files that are new. Without this, a conversation would be
 /// missed if Codex moved it from `sessions/` after the first scan of `archived_sessions/` and before that of
 /// `sessions/`.
-fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeScan) {
+fn rescan_archived_sessions(scope: &CaptureScope, real_home: &Path, scan: &mut HomeScan) {
     let relative = Path::new(home::ARCHIVED_SESSIONS);
     let mut second_scan = HomeScan {
-        files: FileList::with_names(scan.files.names()),
+        files: FileList::with_names(scan.files.name_table()),
         ..HomeScan::default()
     };
     let mut walk = HomeWalk {
         scope,
-        home: canonical,
+        home: real_home,
         scan: &mut second_scan,
     };
-    walk.scan_top_level(&canonical.join(relative), relative);
+    walk.scan_top_level(&real_home.join(relative), relative);
     second_scan.files.remove_all(&scan.files.name_set());
     if !second_scan.files.is_empty() {
         for file in second_scan.files.iter() {
             scan.files.push(&file);
         }
-        scan.files.sort();
+        scan.files.sort_by_name();
     }
 }
 
 /// Returns the top-level names that are not archived because they differ from an archived name of Codex only in letter
 /// case: a disk that ignores case could not restore both. Of such names, Codex's own spelling is archived, or the first
 /// one if that spelling is missing.
-fn find_case_variants(tops: &[fs::DirEntry]) -> HashSet<OsString> {
-    let mut archived: HashMap<String, OsString> = HashMap::new();
+fn find_case_variants(top_entries: &[fs::DirEntry]) -> HashSet<OsString> {
+    let mut archived_spellings: HashMap<String, OsString> = HashMap::new();
     let mut variants = HashSet::new();
-    for name in tops.iter().map(fs::DirEntry::file_name) {
-        let Some(text) = name.to_str().filter(|_| home::is_codex_name(&name)) else {
-            continue;
+    for name in top_entries.iter().map(fs::DirEntry::file_name) {
+        let codex_name = match name.to_str() {
+            Some(text) if home::is_codex_name(&name) => text.to_lowercase(),
+            _ => continue,
         };
-        let codex_name = text.to_lowercase();
         let is_codex_spelling = name == codex_name.as_str();
-        match archived.entry(codex_name) {
-            Entry::Vacant(free) => {
-                free.insert(name);
+        match archived_spellings.entry(codex_name) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(name);
             }
             Entry::Occupied(mut first) if is_codex_spelling => {
                 variants.insert(first.insert(name));
@@ -199,20 +199,20 @@ impl HomeWalk<'_> {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             Err(e) if self.scope.selects(relative) && self.scope.captures(kind_of(relative)) => {
-                return self.skip(relative, e.to_string());
+                return self.note_skip(relative, e.to_string());
             }
             Err(_) => return,
         };
         if !meta.is_symlink() {
-            return self.visit(path, relative);
+            return self.add_tree(path, relative);
         }
-        // `visit` applies the scope again, so an excluded link must end here or it would be listed
+        // `add_tree` applies the scope again, so an excluded link must end here or it would be listed
         // twice.
         if !self.apply_scope(relative, &meta) {
             return;
         }
         let Ok(target) = path.canonical() else {
-            return self.skip(relative, "a broken link");
+            return self.note_skip(relative, "a broken link");
         };
         // A folder of the home is archived at its own path already.
         let can_be_link = kind_of(relative).can_be_link() || target.is_dir();
@@ -223,10 +223,10 @@ impl HomeWalk<'_> {
             self.scan.linked.push(name);
         }
         let places = &mut self.scan.places;
-        places.add_link(relative.as_os_str(), target.clone());
+        places.map_top_level_link(relative.as_os_str(), target.clone());
         beneath::protect(&target, FollowedLinks::NONE);
         // The target is archived as if it were a part of the home, under the name of the link.
-        self.visit(&target, relative);
+        self.add_tree(&target, relative);
     }
 
     /// Returns true if the scope captures `relative`. Otherwise, adds a path that a rule excludes to the excluded
@@ -237,19 +237,20 @@ impl HomeWalk<'_> {
             return false;
         }
         if self.scope.manager_home.as_deref() == Some(relative) {
-            self.exclude(relative, "the manager's own folder");
+            self.note_exclude(relative, "the manager's own folder");
             return false;
         }
         let kind = kind_of(relative);
         if let Some(reason) = self.scope.exclusion_reason(kind) {
-            self.exclude(relative, reason);
+            self.note_exclude(relative, reason);
             if let (HomeEntryKind::Worktrees, Some(note)) = (kind, self.scan.excluded.last_mut()) {
+                // The note tells the user how much the archive leaves out.
                 note.content = Some(tree::measure(&self.home.join(relative)));
             }
             return false;
         }
         if self.scope.without_logins && kind.is_login() && self.scope.captures(kind) {
-            self.skip(relative, "a login, and other users can read this disk");
+            self.note_skip(relative, "a login, and other users can read this disk");
             return false;
         }
         let holds_databases = meta.is_dir()
@@ -259,43 +260,43 @@ impl HomeWalk<'_> {
             return false;
         }
         if self.scope.excludes.matches(relative) {
-            self.exclude(relative, "--exclude");
+            self.note_exclude(relative, "--exclude");
             return false;
         }
         true
     }
 
     /// Adds the entry at `path`, with everything below it, under the archive name `relative`.
-    fn visit(&mut self, path: &Path, relative: &Path) {
+    fn add_tree(&mut self, path: &Path, relative: &Path) {
         let meta = match path.symlink_metadata() {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
-            Err(e) => return self.skip(relative, e.to_string()),
+            Err(e) => return self.note_skip(relative, e.to_string()),
         };
         if !self.apply_scope(relative, &meta) {
             return;
         }
         let name = match EntryName::from_path(relative) {
             Ok(name) => name,
-            Err(reason) => return self.skip(relative, reason),
+            Err(reason) => return self.note_skip(relative, reason),
         };
         if meta.is_dir() {
             let too_deep = || tree::is_too_deep(relative).then_some(tree::TOO_DEEP);
             if let Some(reason) = folder_problem(relative).or_else(too_deep) {
-                return self.skip(relative, reason);
+                return self.note_skip(relative, reason);
             }
             self.scan.folders.push(FolderEntry {
                 path: name,
-                mode: mode_of(&meta),
+                mode: permission_bits(&meta),
                 mtime: modified_ns(&meta),
             });
             match tree::list(path) {
                 Ok(entries) => {
                     for (name, _) in entries {
-                        self.visit(&path.join(&name), &relative.join(&name));
+                        self.add_tree(&path.join(&name), &relative.join(&name));
                     }
                 }
-                Err(e) => self.skip(relative, e.to_string()),
+                Err(e) => self.note_skip(relative, e.to_string()),
             }
         } else if meta.is_symlink() {
             self.add_link(path, relative);
@@ -303,9 +304,9 @@ impl HomeWalk<'_> {
             self.add_file(path, name, &meta);
         } else if kind_of(relative).is_expected_file() {
             // A file of Codex is missing from the archive, and no rule excludes it.
-            self.skip(relative, "a socket, pipe or device");
+            self.note_skip(relative, "a socket, pipe or device");
         } else {
-            self.exclude(relative, "a socket, pipe or device");
+            self.note_exclude(relative, "a socket, pipe or device");
         }
     }
 
@@ -327,7 +328,7 @@ impl HomeWalk<'_> {
                     }
                     self.scan.files.push(&file);
                 }
-                Err(e) => self.skip(file.path.as_path(), e.to_string()),
+                Err(e) => self.note_skip(file.path.as_path(), e.to_string()),
             },
             HomeEntryKind::Auth => self.scan.login = Some(file),
             _ => self.scan.files.push(&file),
@@ -337,7 +338,7 @@ impl HomeWalk<'_> {
     fn add_link(&mut self, path: &Path, relative: &Path) {
         let target = fs::read_link(path);
         let (Ok(name), Ok(target)) = (EntryName::from_path(relative), target) else {
-            return self.skip(relative, "an unreadable link");
+            return self.note_skip(relative, "an unreadable link");
         };
         let stored_target = relativize_target(self.home, relative, &target);
         match link_problem(relative, &stored_target) {
@@ -345,18 +346,20 @@ impl HomeWalk<'_> {
                 path: name,
                 target: stored_target,
             }),
-            Some(reason) => self.skip(relative, format!("{reason}, to {}", target.display())),
+            Some(reason) => self.note_skip(relative, format!("{reason}, to {}", target.display())),
         }
     }
 
-    fn add_outside_databases(&mut self, folder: &Path) {
+    fn add_external_databases(&mut self, folder: &Path) {
         if !self.scope.captures(HomeEntryKind::Database) {
             return;
         }
         let entries = match tree::list(folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
-            Err(e) => return self.skip(Path::new(EXTERNAL_DATABASES_FOLDER), e.to_string()),
+            Err(e) => {
+                return self.note_skip(Path::new(EXTERNAL_DATABASES_FOLDER), e.to_string());
+            }
         };
         for path in entries.iter().map(|(name, _)| folder.join(name)) {
             let Some(file_name) = path.file_name() else {
@@ -370,7 +373,7 @@ impl HomeWalk<'_> {
             if !database::may_be_sqlite(&path) {
                 let is_empty = path.metadata().is_ok_and(|meta| meta.len() == 0);
                 if !is_empty && path.exists() && home::is_versioned_database(&path) {
-                    self.skip(&relative, "not a database: it has no SQLite header");
+                    self.note_skip(&relative, "not a database: it has no SQLite header");
                 }
                 continue;
             }
@@ -384,11 +387,11 @@ impl HomeWalk<'_> {
         }
     }
 
-    fn exclude(&mut self, relative: &Path, reason: &str) {
+    fn note_exclude(&mut self, relative: &Path, reason: &str) {
         self.scan.excluded.push(PathNote::new(relative, reason));
     }
 
-    fn skip(&mut self, relative: &Path, reason: impl Into<String>) {
+    fn note_skip(&mut self, relative: &Path, reason: impl Into<String>) {
         self.scan.skipped.push(PathNote::new(relative, reason));
     }
 }
@@ -398,7 +401,7 @@ pub(super) fn entry_from_metadata(name: EntryName, meta: &Metadata) -> FileEntry
     FileEntry {
         path: name,
         size: meta.len(),
-        mode: mode_of(meta),
+        mode: permission_bits(meta),
         mtime: modified_ns(meta),
         digest: None,
         stamp: InodeStamp::of(meta),
@@ -407,11 +410,11 @@ pub(super) fn entry_from_metadata(name: EntryName, meta: &Metadata) -> FileEntry
 
 /// Returns true if this metadata has the size, the mode and the modification time of `file`.
 pub(crate) fn has_attributes_of(meta: &Metadata, file: &FileEntry) -> bool {
-    (meta.len(), mode_of(meta), modified_ns(meta)) == (file.size, file.mode, file.mtime)
+    (meta.len(), permission_bits(meta), modified_ns(meta)) == (file.size, file.mode, file.mtime)
 }
 
 /// Returns the permission bits. On systems without such bits, returns those of a private file or folder.
-fn mode_of(meta: &Metadata) -> u32 {
+fn permission_bits(meta: &Metadata) -> u32 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

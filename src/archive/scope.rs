@@ -44,9 +44,11 @@ impl CaptureScope {
 
     /// Excludes the manager home if it is inside the Codex home.
     pub(crate) fn exclude_manager_home(&mut self, manager_home: &Path) {
-        let inside = links::resolve_links(manager_home);
-        let inside = inside.strip_prefix(links::resolve_links(&self.home)).ok();
-        let inside = inside.filter(|path| !path.as_os_str().is_empty());
+        let real_path = links::resolve_links(manager_home);
+        let real_home = links::resolve_links(&self.home);
+        let relative = real_path.strip_prefix(real_home).ok();
+        // An empty path is the Codex home itself, of which nothing would be left.
+        let inside = relative.filter(|path| !path.as_os_str().is_empty());
         self.manager_home = inside.map(Path::to_path_buf);
     }
 
@@ -98,7 +100,7 @@ pub struct HomeSubset {
 impl HomeSubset {
     /// Creates the subset of the paths `named`.
     pub(crate) fn new(named: NameSet) -> Self {
-        let mut parents = NameSet::with_names(named.names());
+        let mut parents = NameSet::with_names(named.name_table());
         let mut last_folder = PathBuf::new();
         for name in named.iter() {
             let folders = || name.as_path().ancestors().skip(1);
@@ -125,7 +127,7 @@ impl HomeSubset {
 pub struct Excludes {
     /// The globs as the user wrote them.
     pub(crate) globs: Vec<String>,
-    set: GlobSet,
+    glob_set: GlobSet,
 }
 
 impl Excludes {
@@ -133,7 +135,7 @@ impl Excludes {
     ///
     /// # Errors
     /// A glob has a syntax error.
-    pub(crate) fn new(globs: &[String]) -> Result<Self, globset::Error> {
+    pub(crate) fn compile(globs: &[String]) -> Result<Self, globset::Error> {
         let mut builder = GlobSetBuilder::new();
         for glob in globs {
             let anchored = glob.trim_start_matches('/').trim_end_matches('/');
@@ -144,7 +146,7 @@ impl Excludes {
         }
         Ok(Self {
             globs: globs.to_vec(),
-            set: builder.build()?,
+            glob_set: builder.build()?,
         })
     }
 
@@ -154,11 +156,11 @@ impl Excludes {
         glob: &str,
         mut excluded: impl Iterator<Item = &'a Path>,
     ) -> bool {
-        let Ok(alone) = Self::new(&[glob.to_owned()]) else {
+        let Ok(matcher) = Self::compile(&[glob.to_owned()]) else {
             return false;
         };
         let glob_path = Path::new(glob.trim_start_matches('/'));
-        !excluded.any(|path| alone.matches(path) || glob_path.starts_with(path))
+        !excluded.any(|path| matcher.matches(path) || glob_path.starts_with(path))
     }
 
     /// Returns true if a glob matches `relative` or one of its parents.
@@ -167,12 +169,12 @@ impl Excludes {
             && relative
                 .ancestors()
                 .filter(|p| !p.as_os_str().is_empty())
-                .any(|p| self.set.is_match(p))
+                .any(|p| self.glob_set.is_match(p))
     }
 }
 
-fn build_glob(text: &str) -> Result<Glob, globset::Error> {
-    GlobBuilder::new(text).literal_separator(true).build()
+fn build_glob(pattern: &str) -> Result<Glob, globset::Error> {
+    GlobBuilder::new(pattern).literal_separator(true).build()
 }
 
 #[cfg(test)]
@@ -207,7 +209,7 @@ mod tests {
             ("*.bin", "sessions/2026/x.bin", true),
             ("a*z", "a/z", false),
         ] {
-            let excludes = Excludes::new(&[glob.to_owned()]).unwrap();
+            let excludes = Excludes::compile(&[glob.to_owned()]).unwrap();
             assert_eq!(excludes.matches(Path::new(path)), matches, "{glob} {path}");
         }
     }

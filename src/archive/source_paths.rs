@@ -25,12 +25,12 @@ impl SourcePaths {
     }
 
     /// Maps the top-level entry `top`, and all names below it, to `target`.
-    pub(super) fn add_link(&mut self, top: &OsStr, target: PathBuf) {
+    pub(super) fn map_top_level_link(&mut self, top: &OsStr, target: PathBuf) {
         self.links.insert(top.to_owned(), target);
     }
 
     /// Returns the path on disk of the file with this archive name.
-    pub(crate) fn source(&self, name: &EntryName) -> PathBuf {
+    pub(crate) fn source_path(&self, name: &EntryName) -> PathBuf {
         let path = name.as_path();
         if let (Some(folder), Ok(rest)) = (
             &self.sqlite_home,

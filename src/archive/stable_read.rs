@@ -94,6 +94,7 @@ pub(super) fn decide_read(
 
 fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
     if size == 0 {
+        // An empty file has no incomplete line.
         return Ok(true);
     }
     let mut last_byte = [0];

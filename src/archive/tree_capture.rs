@@ -10,7 +10,7 @@
 //! recognizes unchanged files. Databases and the login are always copies, removed after each run.
 
 use super::ArchiveError;
-use super::capture::{new_manifest, read_folder_ids, scan_with_snapshots, take_files};
+use super::capture::{new_manifest, read_folder_ids, scan_with_snapshots, take_plain_files};
 use super::database_snapshots::DatabaseSnapshots;
 use super::format::{ArchiveManifest, FileEntry, FileList, MANIFEST_NAME, Metadata, NameSet};
 use super::login_read::{self, LoginFile};
@@ -61,14 +61,15 @@ pub(crate) fn capture_tree(
     mut metadata: Metadata,
 ) -> Result<CapturedTree, ArchiveError> {
     let staging = Staging::create_in(tmp)?;
-    let folders = read_folder_ids(&scope.home);
+    let folder_ids = read_folder_ids(&scope.home);
     let names = Arc::default();
+    // No check of the disk space, because most files become hard links.
     let (mut scan, databases) = scan_with_snapshots(scope, &names, &staging, |_| Ok(()))?;
     metadata.captured_files = scan.top_entries();
-    let files = take_files(&mut scan, &databases);
+    let files = take_plain_files(&mut scan, &databases);
 
     atomic::create_unsynced_folder(root)?;
-    let mut writer = TreeWriter::new(root, scope, &scan, &names)?;
+    let mut writer = TreeWriter::open(root, scope, &scan, &names)?;
     let login = write_entries(&mut writer, scope, &scan, &databases, &files)
         .inspect_err(|_| remove_copies(root, &writer.files, &writer.linked))?;
     let TreeWriter {
@@ -81,7 +82,7 @@ pub(crate) fn capture_tree(
     let skipped = PathNote::sort_and_dedup(skipped);
     metadata.excludes = !scope.excludes.globs.is_empty();
     metadata.files = files.len() as u64;
-    metadata.bytes = files.bytes();
+    metadata.bytes = files.total_bytes();
     let account_auth = login.as_ref().map(|file| file.account_auth.clone());
     let tree = CapturedTree {
         root: root.to_path_buf(),
@@ -96,10 +97,10 @@ pub(crate) fn capture_tree(
         linked,
     };
     // From here on an error removes the copy of the login, by dropping `tree`.
-    if read_folder_ids(&scope.home) != folders {
+    if read_folder_ids(&scope.home) != folder_ids {
         return Err(ArchiveError::Replaced(scope.home.clone()));
     }
-    tree.write_manifest()?;
+    write_manifest(&root.join(MANIFEST_NAME), &tree.manifest)?;
     Ok(tree)
 }
 
@@ -112,16 +113,17 @@ fn write_entries(
     databases: &DatabaseSnapshots,
     files: &FileList,
 ) -> Result<Option<LoginFile>, ArchiveError> {
-    writer.add_structure(&scan.folders, &scan.links)?;
+    writer.add_folders_and_links(&scan.folders, &scan.links)?;
     for snapshot in &databases.snapshots {
-        writer.add_database(&snapshot.planned, &snapshot.copy)?;
+        writer.add_database(&snapshot.planned, &snapshot.path)?;
     }
     writer.add_files(files)?;
+    // So that the next call keeps the folder of the manifest, which is written later.
     writer.add_folder(atomic::parent_of(Path::new(MANIFEST_NAME)))?;
     writer.remove_unplaced(Path::new(""))?;
     let login = login_read::read_login(&scope.home, scan.login.as_ref(), &mut writer.skipped)?;
-    if let Some(file) = &login {
-        writer.add_login(&file.entry, file.bytes.expose())?;
+    if let Some(login_file) = &login {
+        writer.add_login(&login_file.entry, login_file.bytes.expose())?;
     }
     Ok(login)
 }
@@ -134,15 +136,15 @@ impl CapturedTree {
     /// # Errors
     /// A file cannot be copied.
     pub(crate) fn copy_changed_files(&mut self) -> Result<usize, ArchiveError> {
-        let mut files = FileList::with_names(self.manifest.files.names());
-        let mut changed = 0;
+        let mut files = FileList::with_names(self.manifest.files.name_table());
+        let mut replaced_count = 0;
         for entry in self.manifest.files.iter() {
             let name = entry.path.as_path();
             if !self.linked.contains(name) || !self.has_changed(&entry) {
                 files.push(&entry);
                 continue;
             }
-            changed += 1;
+            replaced_count += 1;
             let path = self.root.join(name);
             let mut file = file_open::open_no_link(&path).at("read", &path)?;
             let meta = file.metadata().at("read", &path)?;
@@ -161,12 +163,12 @@ impl CapturedTree {
             self.linked.remove(name);
             files.push(&copied);
         }
-        if changed > 0 {
-            self.manifest.metadata.bytes = files.bytes();
+        if replaced_count > 0 {
+            self.manifest.metadata.bytes = files.total_bytes();
             self.manifest.files = files;
-            self.write_manifest()?;
+            write_manifest(&self.root.join(MANIFEST_NAME), &self.manifest)?;
         }
-        Ok(changed)
+        Ok(replaced_count)
     }
 
     fn has_changed(&self, entry: &FileEntry) -> bool {
@@ -174,11 +176,6 @@ impl CapturedTree {
         meta.map_or(true, |m| {
             m.len() != entry.size || modified_ns(&m) != entry.mtime
         })
-    }
-
-    fn write_manifest(&self) -> Result<(), ArchiveError> {
-        let path = self.root.join(MANIFEST_NAME);
-        write_manifest(&path, &self.manifest)
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) struct TreeWriter<'a> {
 }
 
 impl<'a> TreeWriter<'a> {
-    pub(super) fn new(
+    pub(super) fn open(
         root: &'a Path,
         scope: &'a CaptureScope,
         scan: &'a HomeScan,
@@ -90,7 +90,7 @@ impl<'a> TreeWriter<'a> {
         Ok(self.root.join(path))
     }
 
-    pub(super) fn add_structure(
+    pub(super) fn add_folders_and_links(
         &mut self,
         folders: &[FolderEntry],
         links: &[LinkEntry],
@@ -121,7 +121,7 @@ impl<'a> TreeWriter<'a> {
         // write-ahead log may have changed, a backup program could take it for its predecessor.
         links::link_or_copy(snapshot, &path)?;
         let size = path.symlink_metadata().at("read", &path)?.len();
-        self.record(&FileEntry {
+        self.record_placed(&FileEntry {
             size,
             ..planned.clone()
         });
@@ -136,8 +136,8 @@ impl<'a> TreeWriter<'a> {
             mode: 0o600,
             ..entry.clone()
         };
-        write_new(&path, &mut io::Cursor::new(bytes), &private)?;
-        self.record(entry);
+        write_new_file(&path, &mut io::Cursor::new(bytes), &private)?;
+        self.record_placed(entry);
         Ok(())
     }
 
@@ -161,7 +161,7 @@ impl<'a> TreeWriter<'a> {
         is_whole: bool,
     ) -> Result<bool, IoError> {
         let path = self.prepare_path(&entry.path)?;
-        if is_whole && self.may_link(entry) && self.try_link(opened, &path)? {
+        if is_whole && self.can_link(entry) && self.try_hard_link(opened, &path)? {
             self.linked.insert(&entry.path);
         } else {
             match copy_prefix(&path, &mut opened.file, entry) {
@@ -169,33 +169,33 @@ impl<'a> TreeWriter<'a> {
                 copied => copied?,
             }
         }
-        self.record(entry);
+        self.record_placed(entry);
         Ok(true)
     }
 
     /// Makes `path` a hard link to the open file. Returns false if that is impossible, for example between file
     /// systems.
-    fn try_link(&self, opened: &OpenedFile, path: &Path) -> Result<bool, IoError> {
+    fn try_hard_link(&self, opened: &OpenedFile, path: &Path) -> Result<bool, IoError> {
         let opened_stamp = InodeStamp::of(&opened.file.metadata().at("read", path)?);
         // Without inode numbers a link cannot be verified.
         if opened_stamp.ino == 0 {
             return Ok(false);
         }
-        let is_linked = || {
+        let is_link_to_opened = || {
             path.symlink_metadata().is_ok_and(|meta| {
                 let named_stamp = InodeStamp::of(&meta);
                 (named_stamp.dev, named_stamp.ino) == (opened_stamp.dev, opened_stamp.ino)
             })
         };
-        if is_linked() {
+        if is_link_to_opened() {
             return Ok(true);
         }
         tree::remove(path)?;
-        if sharing::hard_link(&self.locator.places.source(&opened.name), path).is_err() {
+        if sharing::hard_link(&self.locator.places.source_path(&opened.name), path).is_err() {
             return Ok(false);
         }
         // Another file may have been renamed to this name after the file was opened.
-        if is_linked() {
+        if is_link_to_opened() {
             return Ok(true);
         }
         tree::remove(path)?;
@@ -207,7 +207,7 @@ impl<'a> TreeWriter<'a> {
     fn is_linked_rollout(&self, planned: &FileEntry) -> bool {
         let path = planned.path.as_path();
         kind_of(path).is_rollout_folder()
-            && self.may_link(planned)
+            && self.can_link(planned)
             && self.root.join(path).symlink_metadata().is_ok_and(|meta| {
                 let linked_stamp = InodeStamp::of(&meta);
                 linked_stamp.ino != 0
@@ -217,16 +217,16 @@ impl<'a> TreeWriter<'a> {
             })
     }
 
-    fn may_link(&self, entry: &FileEntry) -> bool {
+    fn can_link(&self, entry: &FileEntry) -> bool {
         entry.mtime < self.started_at.saturating_sub(MIN_LINK_AGE_NANOS)
             && !is_always_copied(entry.path.as_path())
     }
 
-    fn is_placed(&self, rollout: Option<RolloutKey>) -> bool {
-        rollout.is_some_and(|key| self.placed_rollouts.contains(&key))
+    fn is_rollout_placed(&self, rollout_key: Option<RolloutKey>) -> bool {
+        rollout_key.is_some_and(|key| self.placed_rollouts.contains(&key))
     }
 
-    fn record(&mut self, entry: &FileEntry) {
+    fn record_placed(&mut self, entry: &FileEntry) {
         self.placed.insert(&entry.path);
         self.files.push(&FileEntry {
             digest: None,
@@ -263,35 +263,36 @@ impl CaptureTarget for TreeWriter<'_> {
         if !self.is_linked_rollout(planned) {
             return Ok(false);
         }
-        let rollout = self.duplicates.key(planned, planned.stamp);
-        if !self.is_placed(rollout) && !self.placed.contains(planned.path.as_path()) {
+        let rollout_key = self.duplicates.rollout_key(planned, planned.stamp);
+        if !self.is_rollout_placed(rollout_key) && !self.placed.contains(planned.path.as_path()) {
             self.add_folder(atomic::parent_of(planned.path.as_path()))?;
             self.linked.insert(&planned.path);
-            self.record(planned);
-            self.placed_rollouts.extend(rollout);
+            self.record_placed(planned);
+            self.placed_rollouts.extend(rollout_key);
         }
         Ok(true)
     }
 
-    fn add_opened(
+    fn add_opened_file(
         &mut self,
         planned: &FileEntry,
         opened: &mut OpenedFile,
         prefix: StablePrefix,
     ) -> Result<Option<SkipReason>, ArchiveError> {
         let StablePrefix { meta, size } = prefix;
-        let rollout = self.duplicates.key(planned, InodeStamp::of(&meta));
-        if self.is_placed(rollout) || self.placed.contains(opened.name.as_path()) {
+        let rollout_key = self.duplicates.rollout_key(planned, InodeStamp::of(&meta));
+        if self.is_rollout_placed(rollout_key) || self.placed.contains(opened.name.as_path()) {
             return Ok(None);
         }
         let entry = FileEntry {
             size,
             ..scan::entry_from_metadata(opened.name.clone(), &meta)
         };
-        if !self.place_file(opened, &entry, size == meta.len())? {
+        let is_whole = size == meta.len();
+        if !self.place_file(opened, &entry, is_whole)? {
             return Ok(Some(SkipReason::Shorter));
         }
-        self.placed_rollouts.extend(rollout);
+        self.placed_rollouts.extend(rollout_key);
         Ok(None)
     }
 }
@@ -323,7 +324,7 @@ pub(super) fn remove_copies(root: &Path, files: &FileList, linked: &NameSet) {
 pub(super) fn copy_prefix(path: &Path, file: &mut File, entry: &FileEntry) -> Result<(), IoError> {
     file.rewind().at("read", path)?;
     tree::remove(path)?;
-    let written = write_new(path, &mut Read::by_ref(file).take(entry.size), entry)?;
+    let written = write_new_file(path, &mut Read::by_ref(file).take(entry.size), entry)?;
     if written < entry.size {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).at("read", path);
     }
@@ -332,7 +333,7 @@ pub(super) fn copy_prefix(path: &Path, file: &mut File, entry: &FileEntry) -> Re
 
 /// Writes a new file with the mode and time of `entry`, and returns its size in bytes. The file is not durable, because
 /// the next capture replaces a tree that a crash left.
-fn write_new(path: &Path, content: &mut impl Read, entry: &FileEntry) -> Result<u64, IoError> {
+fn write_new_file(path: &Path, content: &mut impl Read, entry: &FileEntry) -> Result<u64, IoError> {
     let mut file = atomic::create_private(path)?;
     let written = io::copy(content, &mut file).at("write", path);
     // Closed first: Windows sets the time of the last write again when a written file is closed.

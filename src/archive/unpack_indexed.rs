@@ -2,9 +2,9 @@
 //! are read [as one stream](super::unpack_stream).
 
 use super::error::{ArchiveError, ContentError};
-use super::format::member_content::{self, unexpected_entry, wrong_digest};
+use super::format::member_content::{self, unexpected_entry_error, wrong_digest_error};
 use super::format::sizes::{BLOCK_BYTES, MAX_MEMBERS_IN_FLIGHT};
-use super::format::tar_stream::read_head;
+use super::format::tar_stream::read_single_header;
 use super::format::{ArchiveManifest, FileEntry, Member, MemberContents, gzip_member};
 use super::sink::{Extent, Sink};
 use crate::io::buffers::{AlignedBuffer, BufferPool};
@@ -41,7 +41,7 @@ pub(super) fn unpack_by_index(
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
     let file = file_open::open(path).at("open", path)?;
-    progress.expect_bytes(manifest.files.bytes());
+    progress.expect_bytes(manifest.files.total_bytes());
     let buffers = BufferPool::default();
     let unpacker = Unpacker {
         path,
@@ -51,34 +51,34 @@ pub(super) fn unpack_by_index(
         sink,
         progress,
     };
-    let mut in_order = OrderedChecks {
+    let mut checks = OrderedChecks {
         manifest,
         sink,
-        running: ContentHasher::default(),
-        hashed: 0,
+        file_hasher: ContentHasher::default(),
+        hashed_bytes: 0,
         begun_voids: 0,
         void_bytes_left: 0,
     };
-    let read = parallel::run_ordered_on(
+    let read_result = parallel::run_ordered_on(
         // One thread more than processors, because a thread may wait for the disk.
         parallel::thread_count() + 1,
         MAX_MEMBERS_IN_FLIGHT,
         |job: (&Member, u64)| unpacker.unpack_and_check(job),
-        |unpacked: Result<UnpackedMember, ContentError>| in_order.check_next(unpacked?),
+        |unpacked: Result<UnpackedMember, ContentError>| checks.check_next(unpacked?),
         |jobs| {
             let members = manifest.members_with_offsets();
             members
-                .filter(|(member, _)| extent == Extent::All || unpacker.is_wanted(member))
+                .filter(|(member, _)| extent == Extent::All || unpacker.holds_wanted_file(member))
                 .try_for_each(|job| jobs.submit(job))
                 // Not returned: `run_ordered_on` returns the error of the consumer.
                 .map_err(|ConsumerFailed| ArchiveError::Interrupted.into())
         },
     );
-    let checked = read.and_then(|()| match extent {
-        Extent::All => in_order.check_end(),
+    let check_result = read_result.and_then(|()| match extent {
+        Extent::All => checks.check_all_voids_read(),
         Extent::Wanted => Ok(()),
     });
-    checked.map_err(|e| e.with_path(path))
+    check_result.map_err(|e| e.into_archive_error(path))
 }
 
 /// Checks that span several members, applied in the order of the archive.
@@ -86,9 +86,9 @@ struct OrderedChecks<'a> {
     manifest: &'a ArchiveManifest,
     sink: &'a dyn Sink,
     /// The hasher of the current large file.
-    running: ContentHasher,
+    file_hasher: ContentHasher,
     /// Number of bytes of the current large file that were hashed.
-    hashed: u64,
+    hashed_bytes: u64,
     /// Number of void entries that have begun. Void entries belong to large files that shrank while they were archived;
     /// no file is unpacked from them.
     begun_voids: usize,
@@ -100,7 +100,7 @@ impl OrderedChecks<'_> {
     /// Checks the next member. Has to be called with the members in the order of the archive.
     fn check_next(&mut self, member: UnpackedMember) -> Result<(), ContentError> {
         if self.void_bytes_left > 0 && !matches!(member, UnpackedMember::Void(_)) {
-            return Err(void_mismatch());
+            return Err(void_mismatch_error());
         }
         match member {
             UnpackedMember::Checked => Ok(()),
@@ -120,22 +120,22 @@ impl OrderedChecks<'_> {
         content: &[u8],
         digest_so_far: DigestBytes,
     ) -> Result<(), ContentError> {
-        if self.hashed == 0 {
-            self.running = entry
+        if self.hashed_bytes == 0 {
+            self.file_hasher = entry
                 .digest
                 .map_or_else(ContentHasher::default, |d| d.hasher());
         }
         // A digest runs from the start of a file, so chunks are hashed in order, although threads unpack them in any
         // order.
-        self.running.update(content);
-        self.hashed += content.len() as u64;
-        let digest = self.running.digest();
-        let ends = self.hashed == entry.size;
-        if digest.bytes() != digest_so_far || (ends && entry.digest != Some(digest)) {
-            return Err(wrong_digest(entry));
+        self.file_hasher.update(content);
+        self.hashed_bytes += content.len() as u64;
+        let digest = self.file_hasher.digest();
+        let is_last = self.hashed_bytes == entry.size;
+        if digest.bytes() != digest_so_far || (is_last && entry.digest != Some(digest)) {
+            return Err(wrong_digest_error(entry));
         }
-        if ends {
-            self.hashed = 0;
+        if is_last {
+            self.hashed_bytes = 0;
             if self.sink.wants(entry) {
                 self.sink.finish_file(entry)?;
             }
@@ -148,29 +148,29 @@ impl OrderedChecks<'_> {
     fn check_void(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
         if self.void_bytes_left > 0 {
             let remaining = self.void_bytes_left.checked_sub(bytes.len() as u64);
-            self.void_bytes_left = remaining.ok_or_else(void_mismatch)?;
+            self.void_bytes_left = remaining.ok_or_else(void_mismatch_error)?;
             return Ok(());
         }
-        let entry = read_head(bytes)?;
+        let entry = read_single_header(bytes)?;
         if self.manifest.void.get(self.begun_voids) != Some(&entry.name) {
-            return Err(unexpected_entry(&entry.name));
+            return Err(unexpected_entry_error(&entry.name));
         }
         self.begun_voids += 1;
         let bytes_with_padding = entry.size.checked_next_multiple_of(BLOCK_BYTES);
-        self.void_bytes_left = bytes_with_padding.ok_or_else(void_mismatch)?;
+        self.void_bytes_left = bytes_with_padding.ok_or_else(void_mismatch_error)?;
         Ok(())
     }
 
-    fn check_end(&self) -> Result<(), ContentError> {
+    fn check_all_voids_read(&self) -> Result<(), ContentError> {
         if self.void_bytes_left == 0 && self.begun_voids == self.manifest.void.len() {
             Ok(())
         } else {
-            Err(void_mismatch())
+            Err(void_mismatch_error())
         }
     }
 }
 
-fn void_mismatch() -> ContentError {
+fn void_mismatch_error() -> ContentError {
     ContentError::damaged("the void entries differ from those in the manifest")
 }
 
@@ -186,22 +186,22 @@ struct Unpacker<'a> {
 impl Unpacker<'_> {
     /// Returns true if the member holds a file that the sink wants. The index was checked, so its numbers are within
     /// the lists of the manifest.
-    fn is_wanted(&self, member: &Member) -> bool {
+    fn holds_wanted_file(&self, member: &Member) -> bool {
         match member.holds {
             MemberContents::Files(first, count) => {
-                self.files(first, count).any(|f| self.sink.wants(&f))
+                self.files_from(first, count).any(|f| self.sink.wants(&f))
             }
             MemberContents::Head(file) | MemberContents::Chunk(file, _) => {
-                self.files(file, 1).any(|f| self.sink.wants(&f))
+                self.files_from(file, 1).any(|f| self.sink.wants(&f))
             }
             MemberContents::Structure(..) | MemberContents::Void => false,
         }
     }
 
-    fn files(&self, first: u64, count: u64) -> impl Iterator<Item = FileEntry> {
-        let place = |number| usize::try_from(number).unwrap_or(usize::MAX);
-        let places = place(first)..place(first.saturating_add(count));
-        self.manifest.files.range(places)
+    fn files_from(&self, first: u64, count: u64) -> impl Iterator<Item = FileEntry> {
+        let index_of = |number| usize::try_from(number).unwrap_or(usize::MAX);
+        let indices = index_of(first)..index_of(first.saturating_add(count));
+        self.manifest.files.range(indices)
     }
 
     /// Unpacks and checks a member. For a chunk, `offset` is its byte offset in the file.
@@ -212,13 +212,13 @@ impl Unpacker<'_> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted.into());
         }
-        let bytes = self.unpack(member)?;
+        let bytes = self.read_and_decompress(member)?;
         match member.holds {
             MemberContents::Structure(first, count) => {
-                member_content::check_structure(&bytes, self.manifest, first, count)?;
+                member_content::check_folders_and_links(&bytes, self.manifest, first, count)?;
             }
             MemberContents::Files(first, count) => {
-                let listed = self.files(first, count);
+                let listed = self.files_from(first, count);
                 member_content::read_small_files(&bytes, listed, |file, content| {
                     self.progress.add_bytes(file.size);
                     if self.sink.wants(file) {
@@ -229,7 +229,7 @@ impl Unpacker<'_> {
                 })?;
             }
             MemberContents::Head(file) => {
-                member_content::check_head(&bytes, &self.file_at(file)?)?;
+                member_content::check_large_file_header(&bytes, &self.file_at(file)?)?;
             }
             MemberContents::Chunk(file, digest_so_far) => {
                 return self.unpack_chunk(bytes, file, digest_so_far, offset);
@@ -240,7 +240,7 @@ impl Unpacker<'_> {
     }
 
     /// Reads a member, compares the compressed bytes with their digest, and unpacks them.
-    fn unpack(&self, member: &Member) -> Result<AlignedBuffer, ContentError> {
+    fn read_and_decompress(&self, member: &Member) -> Result<AlignedBuffer, ContentError> {
         let bad = |what: &str| ContentError::damaged(format!("a member {what}"));
         let (Ok(len), Ok(size)) = (usize::try_from(member.len), usize::try_from(member.size))
         else {
@@ -248,7 +248,9 @@ impl Unpacker<'_> {
         };
         let mut packed = self.buffers.take_aligned(len);
         match position::read_exact_at(self.file, &mut packed, member.offset) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(bad("ends early"));
+            }
             other => other.at("read", self.path).map_err(ArchiveError::from)?,
         }
         // Before decompression, so that the decoder never gets bytes with another digest than in the manifest.
@@ -281,7 +283,7 @@ impl Unpacker<'_> {
     }
 
     fn file_at(&self, number: u64) -> Result<FileEntry, ContentError> {
-        let unlisted = || ContentError::damaged("a file that is not listed");
-        self.files(number, 1).next().ok_or_else(unlisted)
+        let unlisted_error = || ContentError::damaged("a file that is not listed");
+        self.files_from(number, 1).next().ok_or_else(unlisted_error)
     }
 }

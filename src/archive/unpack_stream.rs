@@ -1,7 +1,7 @@
 //! Unpacks an archive without an index, entry by entry as one stream.
 
 use super::error::{ArchiveError, ContentError};
-use super::format::member_content::wrong_digest;
+use super::format::member_content::wrong_digest_error;
 use super::format::tar_stream::{EntryContent, RawEntry, RawKind, read_archive};
 use super::format::{
     ArchiveManifest, EntryName, FileEntry, FileList, MANIFEST_NAME, NameId, python,
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Unpacks an archive without an index, and checks it against `manifest`. `is_python` is true for an archive of the
 /// Python tool, whose manifest was made from its entries.
-pub(super) fn unpack(
+pub(super) fn unpack_as_stream(
     path: &Path,
     manifest: &ArchiveManifest,
     is_python: bool,
@@ -21,7 +21,7 @@ pub(super) fn unpack(
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
     let mut list = Checklist::new(manifest, is_python);
-    progress.expect_bytes(manifest.files.bytes());
+    progress.expect_bytes(manifest.files.total_bytes());
     read_archive(path, &mut |entry, content| match list.check_off(&entry)? {
         Some(file) => unpack_file(&file, content, sink, progress),
         None => Ok(()),
@@ -40,7 +40,8 @@ fn unpack_file(
 ) -> Result<(), ContentError> {
     let is_wanted = sink.wants(file);
     let mut hasher = file.digest.map(|digest| digest.hasher());
-    let mut position = 0;
+    let mut offset = 0;
+    // The loop below passes no chunk of an empty file, but a sink expects one.
     if is_wanted && file.size == 0 {
         sink.write_chunk(file, 0, &[])?;
     }
@@ -49,13 +50,13 @@ fn unpack_file(
             hasher.update(bytes);
         }
         if is_wanted {
-            sink.write_chunk(file, position, bytes)?;
+            sink.write_chunk(file, offset, bytes)?;
         }
-        position += bytes.len() as u64;
+        offset += bytes.len() as u64;
         progress.add_bytes(bytes.len() as u64);
     }
     if file.digest != hasher.map(|hasher| hasher.digest()) {
-        return Err(wrong_digest(file));
+        return Err(wrong_digest_error(file));
     }
     if is_wanted {
         sink.finish_file(file)?;
@@ -72,16 +73,16 @@ struct Checklist<'a> {
     folders: HashSet<&'a EntryName>,
     links: HashMap<&'a EntryName, &'a PathBuf>,
     /// For each name of a void entry: the number of such entries that were not read yet.
-    void: HashMap<&'a EntryName, usize>,
+    voids: HashMap<&'a EntryName, usize>,
     /// True once the entry with the manifest, or with the Python tool's copy of the sidecar, was read.
-    was_list_read: bool,
+    was_manifest_read: bool,
 }
 
 impl<'a> Checklist<'a> {
     fn new(manifest: &'a ArchiveManifest, is_python: bool) -> Self {
-        let mut void = HashMap::new();
+        let mut voids = HashMap::new();
         for name in &manifest.void {
-            *void.entry(name).or_default() += 1;
+            *voids.entry(name).or_default() += 1;
         }
         Self {
             is_python,
@@ -94,8 +95,8 @@ impl<'a> Checklist<'a> {
                 .iter()
                 .map(|l| (&l.path, &l.target))
                 .collect(),
-            void,
-            was_list_read: false,
+            voids,
+            was_manifest_read: false,
         }
     }
 
@@ -104,42 +105,42 @@ impl<'a> Checklist<'a> {
     /// # Errors
     /// The entry is not in the list, or differs from the list.
     fn check_off(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ContentError> {
-        let unexpected_entry = |reason| Err(ContentError::unsafe_entry(&entry.name, reason));
+        let refuse = |reason| Err(ContentError::unsafe_entry(&entry.name, reason));
         match &entry.kind {
             RawKind::File if self.take_void(&entry.name) => Ok(None),
-            RawKind::File if self.is_list(&entry.name) && !self.was_list_read => {
-                self.was_list_read = true;
+            RawKind::File if self.is_manifest_name(&entry.name) && !self.was_manifest_read => {
+                self.was_manifest_read = true;
                 Ok(None)
             }
             RawKind::File => match self.take_file(&entry.name) {
                 Some(file) if file.size == entry.size => Ok(Some(file)),
-                Some(_) => unexpected_entry("its size differs from the manifest"),
-                None => unexpected_entry("not in the manifest, or twice in the archive"),
+                Some(_) => refuse("its size differs from the manifest"),
+                None => refuse("not in the manifest, or twice in the archive"),
             },
             RawKind::Folder if self.folders.remove(&entry.name) || self.is_python => Ok(None),
-            RawKind::Folder => unexpected_entry("not in the manifest, or twice in the archive"),
+            RawKind::Folder => refuse("not in the manifest, or twice in the archive"),
             RawKind::Link(target) => match self.links.remove(&entry.name) {
                 Some(listed) if listed == target => Ok(None),
-                _ => unexpected_entry("not the link in the manifest"),
+                _ => refuse("not the link in the manifest"),
             },
         }
     }
 
     /// Removes one void entry of this name from the list. Returns false if the list has none.
     fn take_void(&mut self, name: &EntryName) -> bool {
-        let remaining = self.void.get_mut(name).filter(|remaining| **remaining > 0);
+        let remaining = self.voids.get_mut(name).filter(|remaining| **remaining > 0);
         remaining.map(|remaining| *remaining -= 1).is_some()
     }
 
     /// Removes a file from the list and returns it; `None` if the list does not have it.
     fn take_file(&mut self, name: &EntryName) -> Option<FileEntry> {
-        let id = self.files.names().find(name.as_path())?;
+        let id = self.files.name_table().find(name.as_path())?;
         self.files.get(self.missing.remove(&id)?)
     }
 
     /// Returns true for the name of the manifest, or of the Python tool's copy of the sidecar. The manifest does not
     /// list these entries.
-    fn is_list(&self, name: &EntryName) -> bool {
+    fn is_manifest_name(&self, name: &EntryName) -> bool {
         if self.is_python {
             python::is_sidecar_copy(name)
         } else {
@@ -151,14 +152,14 @@ impl<'a> Checklist<'a> {
     fn find_missing(self) -> Option<EntryName> {
         let files = self.missing.into_values();
         let folders = self.folders.into_iter().filter(|_| !self.is_python);
-        let void = self
-            .void
+        let voids = self
+            .voids
             .into_iter()
             .filter(|(_, remaining)| *remaining > 0);
         let others = folders.chain(self.links.into_keys());
         files
-            .filter_map(|place| self.files.name(place))
-            .chain(others.chain(void.map(|(name, _)| name)).cloned())
+            .filter_map(|index| self.files.name_at(index))
+            .chain(others.chain(voids.map(|(name, _)| name)).cloned())
             .min()
     }
 }

@@ -1,7 +1,7 @@
 //! Verifies an archive: every byte against its digest, every database by SQLite's integrity check.
 
 use super::error::ArchiveError;
-use super::file_extract::PlaceSink;
+use super::file_extract::PathSink;
 use super::format::manifest::is_database_path;
 use super::format::sidecar::{self, SidecarProblem};
 use super::format::{EntryName, FileEntry};
@@ -54,7 +54,7 @@ pub fn verify(
         archive: path.to_path_buf(),
         ..VerifyReport::default()
     };
-    match read_completely(path, tmp, progress, &mut report) {
+    match verify_into(path, tmp, progress, &mut report) {
         Ok(()) => Ok(report),
         Err(ArchiveError::Io(e)) if e.path == path => {
             report.unread = Some(e);
@@ -68,31 +68,31 @@ pub fn verify(
     }
 }
 
-fn read_completely(
+fn verify_into(
     path: &Path,
     tmp: &Path,
     progress: &dyn Progress,
     report: &mut VerifyReport,
 ) -> Result<(), ArchiveError> {
     let archive = ArchiveReader::open(path)?;
-    let unpacked = UnpackedDatabases::new(&archive, Staging::create_in(tmp)?);
+    let unpacked = UnpackedDatabases::plan(&archive, Staging::create_in(tmp)?);
     // A full disk would look like a damaged database.
-    space::require(tmp, database_bytes(&archive))?;
+    space::require_free_space(tmp, total_database_bytes(&archive))?;
     for journal in &unpacked.journals {
         // SQLite would roll the copy back to a state that never was, because the parts are of
         // different moments.
-        let torn = format!("{journal}: copied in the middle of a write (it has a journal)");
-        let torn = ArchiveError::damaged(path, torn);
-        report.problems.push(torn.to_string());
+        let detail = format!("{journal}: copied in the middle of a write (it has a journal)");
+        let error = ArchiveError::damaged(path, detail);
+        report.problems.push(error.to_string());
     }
     // The archive is hashed and read at the same time, so that both use the same cached disk blocks.
-    let place = |entry: &FileEntry| unpacked.places.get(&entry.path).cloned();
-    let sink = PlaceSink { place };
-    let (sidecar, read) = parallel::run_both(
-        || (!archive.is_python()).then(|| compare_with_sidecar(path)),
+    let path_of = |entry: &FileEntry| unpacked.places.get(&entry.path).cloned();
+    let sink = PathSink { path_of };
+    let (sidecar_problem, read_result) = parallel::run_both(
+        || (!archive.is_python()).then(|| find_sidecar_problem(path)),
         || archive.read(Extent::All, &sink, progress),
     );
-    match read {
+    match read_result {
         Err(e) if e.is_environmental() => return Err(e),
         Err(e) => report.problems.push(e.to_string()),
         Ok(()) => {}
@@ -102,7 +102,7 @@ fn read_completely(
             report.problems.push(format!("{name}: {e}"));
         }
     }
-    match sidecar.transpose()? {
+    match sidecar_problem.transpose()? {
         None => report
             .notes
             .push("no digests: made by the Python codex-manager".into()),
@@ -114,7 +114,7 @@ fn read_completely(
     Ok(())
 }
 
-fn database_bytes(archive: &ArchiveReader) -> u64 {
+fn total_database_bytes(archive: &ArchiveReader) -> u64 {
     let files = &archive.contents().files;
     let databases = files.iter().filter(|f| is_database_path(f.path.as_path()));
     databases.map(|f| f.size).fold(0, u64::saturating_add)
@@ -140,7 +140,7 @@ fn check_database(copy: &Path) -> Result<Result<(), DatabaseError>, ArchiveError
 
 /// Compares the archive with the size and the digest in its sidecar. Returns the problem of the sidecar; `None` if the
 /// sidecar is good, or if the archive needs none because its name does not end in `.tar.gz`.
-fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveError> {
+fn find_sidecar_problem(path: &Path) -> Result<Option<SidecarProblem>, ArchiveError> {
     let Some(sidecar) = super::format::names::sidecar_path(path) else {
         return Ok(None);
     };
@@ -152,8 +152,8 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
         return Ok(Some(SidecarProblem::Mismatch));
     };
     let mut file = file_open::open(path).at("read", path)?;
-    let read = listed_digest.hasher().hash(&mut file).at("read", path)?;
-    Ok((read != (listed_digest, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
+    let actual = listed_digest.hasher().hash(&mut file).at("read", path)?;
+    Ok((actual != (listed_digest, metadata.archive_bytes)).then_some(SidecarProblem::Mismatch))
 }
 
 /// The files of an archive that are unpacked to check its databases: the databases, and `-wal` files that the Python
@@ -171,33 +171,34 @@ struct UnpackedDatabases {
 }
 
 impl UnpackedDatabases {
-    fn new(archive: &ArchiveReader, staging: Staging) -> Self {
+    /// Chooses the paths in `staging` to which the files are to be unpacked.
+    fn plan(archive: &ArchiveReader, staging: Staging) -> Self {
         let contents = archive.contents();
         let databases = contents
             .files
             .iter()
-            .filter(|f| is_database_path(f.path.as_path()));
+            .filter(|file| is_database_path(file.path.as_path()));
         let mut places: HashMap<_, _> = databases
             .enumerate()
-            .map(|(i, f)| (f.path, staging.path(&format!("{i}.sqlite"))))
+            .map(|(number, file)| (file.path, staging.path(&format!("{number}.sqlite"))))
             .collect();
         // Rollback journals are never unpacked: SQLite removes files that one names.
         let wals: Vec<_> = contents
             .files
             .iter()
-            .filter_map(|f| {
-                let name = f.path.as_path().to_str()?;
+            .filter_map(|file| {
+                let name = file.path.as_path().to_str()?;
                 let database = EntryName::parse(name.strip_suffix("-wal")?.as_bytes()).ok()?;
                 let copy = with_suffix(places.get(&database)?, "-wal");
-                Some((f.path, copy))
+                Some((file.path, copy))
             })
             .collect();
         places.extend(wals);
-        let journals = contents.files.iter().filter(|f| {
-            let is_sidecar = kind_of(f.path.as_path()) == HomeEntryKind::DatabaseSidecar;
-            is_sidecar && f.size > 0 && f.path.to_string().ends_with("-journal")
+        let journals = contents.files.iter().filter(|file| {
+            let is_sidecar = kind_of(file.path.as_path()) == HomeEntryKind::DatabaseSidecar;
+            is_sidecar && file.size > 0 && file.path.to_string().ends_with("-journal")
         });
-        let journals = journals.map(|f| f.path).collect();
+        let journals = journals.map(|file| file.path).collect();
         Self {
             _staging: staging,
             places,
@@ -214,9 +215,10 @@ impl UnpackedDatabases {
             .iter()
             .map(|(name, copy)| (name, copy.as_path()))
             .filter(|(_, copy)| {
-                let is_empty = || copy.metadata().is_ok_and(|meta| meta.len() == 0);
-                copy.extension().is_some_and(|e| e == "sqlite")
-                    && (database::may_be_sqlite(copy) || !(self.allows_non_databases || is_empty()))
+                let is_wal = copy.extension().is_none_or(|e| e != "sqlite");
+                let is_empty = copy.metadata().is_ok_and(|meta| meta.len() == 0);
+                let may_be_foreign = self.allows_non_databases || is_empty;
+                !is_wal && (database::may_be_sqlite(copy) || !may_be_foreign)
             })
             .collect();
         databases.sort();

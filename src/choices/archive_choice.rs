@@ -72,7 +72,7 @@ pub(crate) fn find_by_prefix<'r>(
                 "{name_start:?} is the beginning of {}",
                 pluralize(names.len(), "archive name")
             ));
-            Err(error.hint(format!("they are: {}", similar::join_first(&names))))
+            Err(error.hint(format!("they are: {}", similar::join_first_names(&names))))
         }
     }
 }
@@ -94,7 +94,7 @@ pub(crate) fn unknown_archive_error(
         .chain(other_names.iter().cloned())
         .collect();
     let mut error = CommandError::failed(message);
-    let suggestion = similar::suggestion(text, known_names.iter().map(String::as_str));
+    let suggestion = similar::format_suggestion(text, known_names.iter().map(String::as_str));
     error.hints.extend(suggestion);
     error.hint(if has_archives {
         "list archives with: codex-manager list-backups".to_owned()

@@ -185,7 +185,7 @@ pub(crate) fn suggest_similar_names<'a>(
     text: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
-    let nearest = similar::nearest(text, names);
+    let nearest = similar::find_nearest(text, names);
     let quoted: Vec<_> = nearest
         .iter()
         .map(|name| shell::quote_if_needed(&printable(name)))

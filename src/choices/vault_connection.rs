@@ -162,7 +162,7 @@ impl ConnectionArgs {
 
 /// Returns the name of this machine in snapshots.
 pub(crate) fn host(context: &Context) -> String {
-    machine::name(&context.env).unwrap_or_else(|| "unknown".into())
+    machine::read_name(&context.env).unwrap_or_else(|| "unknown".into())
 }
 
 /// Warns if a scheduled run, which has no terminal and few variables, cannot open the vault.

@@ -27,7 +27,7 @@ pub(super) fn install_handler(cli: &Cli, env: &Environment) {
     // If the handler cannot be installed, a signal ends the process at once. All files survive that.
     let _ = signals::handle_end_requests(move || {
         // `launch::run` handles the signals while Codex has the terminal.
-        if progress::is_handed_over() {
+        if progress::are_signals_handed_over() {
             return;
         }
         #[allow(

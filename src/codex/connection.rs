@@ -64,7 +64,7 @@ const MAX_PROGRESS_CALLS: u64 = 1_000_000;
 pub(crate) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     if access == Access::Create {
         // SQLite reports the problem with the path.
-        let _ = owner::create_if_missing(path);
+        let _ = owner::create_file_if_missing(path);
     } else {
         let checked = file_open::require_file_if_exists(path);
         checked.map_err(|e| sqlite_error(ffi::SQLITE_CANTOPEN, e.to_string()))?;

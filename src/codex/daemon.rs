@@ -57,7 +57,7 @@ pub fn find(home: &Path) -> Option<Daemon> {
     let daemon = Daemon {
         pid: u32::try_from(pid).ok().filter(|pid| *pid > 0)?,
         start_ticks: pid_file["processIdentity"]["startTicks"].as_u64(),
-        pid_file_written_at: clock::file_time(path.metadata().ok()?.modified().ok()?)
+        pid_file_written_at: clock::from_file_time(path.metadata().ok()?.modified().ok()?)
             .unwrap_or(DateTime::<Utc>::MAX_UTC),
     };
     let recorded_boot_id = pid_file["processIdentity"]["bootId"].as_str();

@@ -83,7 +83,7 @@ impl Program {
             .find_map(|folder| read_npm_version(&folder))
             .or_else(|| {
                 let meta = file.metadata().ok()?;
-                let modified = clock::file_time(meta.modified().ok()?)?;
+                let modified = clock::from_file_time(meta.modified().ok()?)?;
                 let time = modified.to_rfc3339_opts(SecondsFormat::Secs, true);
                 Some(format!("{} bytes of {time}", meta.len()))
             })

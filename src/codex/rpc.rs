@@ -106,7 +106,7 @@ impl AppServer {
     /// Confirms the reply to the first request. Codex accepts other requests only afterwards.
     pub(super) fn send_initialized(&mut self) -> io::Result<()> {
         let message = json!({ "method": "initialized" });
-        self.child.send(&message.to_string())
+        self.child.send_line(&message.to_string())
     }
 
     /// Sends a request, and returns its id.
@@ -117,7 +117,7 @@ impl AppServer {
         if !params.is_null() {
             message["params"] = params.clone();
         }
-        self.child.send(&message.to_string())?;
+        self.child.send_line(&message.to_string())?;
         Ok(id)
     }
 

@@ -90,7 +90,7 @@ impl RecommendArgs {
             return self.recommend(None, context);
         };
         // A home on a network disk may hang, and the shell would show no prompt.
-        signals::end_within(PROMPT_TIMEOUT_SECONDS);
+        signals::end_process_after(PROMPT_TIMEOUT_SECONDS);
         self.recommend(Some(&template), context)
             .map_err(CommandError::silence)
     }

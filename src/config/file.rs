@@ -79,7 +79,7 @@ impl ConfigFile {
 
     /// Returns the keys in the file that are not settings.
     pub(crate) fn unknown_keys(&self) -> Vec<KeyError> {
-        let names = self.0.names().into_iter();
+        let names = self.0.value_names().into_iter();
         let names = names.filter(|name| name != SCHEMA_KEY);
         names.filter_map(|name| find_setting(&name).err()).collect()
     }

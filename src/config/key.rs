@@ -49,7 +49,7 @@ const SPAN: ValueKind = ValueKind::Text {
 
 const GLOBS: ValueKind = ValueKind::Texts {
     expected: "a list of globs such as [\"logs_*.sqlite\"]",
-    is_valid: |globs| Excludes::new(globs).is_ok(),
+    is_valid: |globs| Excludes::compile(globs).is_ok(),
 };
 
 /// A valid profile name; the profile need not exist.

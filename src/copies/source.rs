@@ -145,7 +145,7 @@ pub(crate) fn find_rollout_names(
         _ if ids.len() == 1 => add_continued_rollouts(source, rollout_names).map(Some),
         ambiguous => {
             let message = format!("{name_or_id:?} matches {} conversations", ids.len());
-            let rollout_names = similar::join_first(ambiguous);
+            let rollout_names = similar::join_first_names(ambiguous);
             Err(CommandError::failed(message)
                 .hint(format!("use the id of one of them: {rollout_names}")))
         }

@@ -43,7 +43,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
         let real_home = home.canonical_or_self();
         checks.extend(check_sync_service(cloud_id, &real_home));
         // FAT, exFAT and most mounts of Windows disks have one mode for all files.
-        if modes::is_shared(&real_home) {
+        if modes::exposes_files(&real_home) {
             checks.push(missing_modes_warning(disk_id, &real_home));
         } else {
             checks.extend(
@@ -55,7 +55,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
     let read_mtime = |name: &str| context.codex_home().join(name).metadata()?.modified();
     let mtimes = ["auth.json", "history.jsonl"].map(|name| read_mtime(name).ok());
     let mtimes = mtimes.into_iter().flatten();
-    let newest_file_time = mtimes.filter_map(clock::file_time).max();
+    let newest_file_time = mtimes.filter_map(clock::from_file_time).max();
     #[allow(
         clippy::disallowed_methods,
         reason = "files are stamped by the system's clock, whatever the time of the run is"

@@ -64,7 +64,7 @@ pub(crate) fn homes_overlap(codex_home: &Path, manager_home: &Path) -> bool {
 /// The files in the backups of a sync are not checked, because they keep the modes that a restore gives back.
 pub(crate) fn find_accessible_to_others(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
     // Modes cannot be changed on a disk without modes, about which `machine` warns.
-    if homes_overlap(codex_home, manager_home) || modes::is_shared(manager_home) {
+    if homes_overlap(codex_home, manager_home) || modes::exposes_files(manager_home) {
         return Vec::new();
     }
     // The home and backups/ may be links to another disk; no other link is followed.
@@ -193,7 +193,7 @@ fn is_writable_by_others(folder: &Path) -> bool {
 
 /// Like [`mode_open_to_others`], but returns `None` on a disk without file modes, about which another check warns.
 pub(super) fn mode_to_restrict(path: &Path) -> Option<u32> {
-    mode_open_to_others(path).filter(|_| !modes::is_shared(path))
+    mode_open_to_others(path).filter(|_| !modes::exposes_files(path))
 }
 
 /// Removes all permissions of the group and of other users; the owner keeps all permissions. Changes nothing for a file

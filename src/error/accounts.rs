@@ -29,7 +29,7 @@ impl Advised for crate::accounts::profile::ProfileError {
                 self.unchanged(Failed, format!("available: {}", choices.join(", ")))
             }
             Self::Unknown { name, choices } => {
-                let suggestion = similar::suggestion(name, choices.iter().map(String::as_str));
+                let suggestion = similar::format_suggestion(name, choices.iter().map(String::as_str));
                 let mut wrapped = CommandError::wrap(Failed, self);
                 wrapped.hints.extend(suggestion);
                 wrapped.unchanged("list all profiles: codex-manager profile list")

@@ -11,14 +11,15 @@ impl Advised for crate::inventory::resolve::AccountResolveError {
                 vec!["no account is known yet; sign in: codex-manager profile login NAME".into()]
             }
             Self::Unknown { text, choices } if choices.len() > similar::MAX_SUGGESTIONS => {
-                let suggestion = similar::suggestion(text, choices.iter().map(String::as_str));
+                let suggestion =
+                    similar::format_suggestion(text, choices.iter().map(String::as_str));
                 let list = "list all accounts: codex-manager accounts".to_owned();
                 suggestion.into_iter().chain([list]).collect()
             }
             Self::Unknown { choices, .. } | Self::Ambiguous { choices, .. } => {
                 vec![format!(
                     "the accounts are: {}",
-                    similar::join_first(choices)
+                    similar::join_first_names(choices)
                 )]
             }
         };

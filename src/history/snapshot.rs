@@ -247,7 +247,7 @@ fn check_digests(snapshot: &RepairSnapshot) -> Result<(), HistoryError> {
         if let Some(content) = &file.content {
             let source_path = snapshot.folder.join(&content.name);
             let mut opened = file_open::open(&source_path).at("read", &source_path)?;
-            let (digest, _) = hash::hash_reader(&mut opened).at("read", &source_path)?;
+            let (digest, _) = hash::sha256_of_reader(&mut opened).at("read", &source_path)?;
             if digest != content.sha256 {
                 return Err(HistoryError::DamagedSnapshot {
                     path: source_path,
@@ -312,7 +312,7 @@ fn is_sidecar(path: &Path) -> bool {
 
 /// Sets the mode and mtime of the original.
 fn set_attributes(file: &File, content: &SnapshotContent) -> io::Result<()> {
-    modes::set(content.mode, |mode| file.set_permissions(mode))?;
+    modes::apply_mode(content.mode, |mode| file.set_permissions(mode))?;
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(content.modified_ns))
 }
 
@@ -363,14 +363,14 @@ fn copy_into_snapshot(
     io::copy(&mut source, temp.file()).at("write", &target)?;
     temp.file().rewind().at("read", &target)?;
     // The digest of the copy, because another program may write the original meanwhile.
-    let (sha256, _) = hash::hash_reader(temp.file()).at("read", &target)?;
+    let (sha256, _) = hash::sha256_of_reader(temp.file()).at("read", &target)?;
     temp.replace(&target)?;
     let modified = meta.modified().ok();
     let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
     Ok(Some(SnapshotContent {
         name: name.to_owned(),
         sha256,
-        mode: modes::of(&meta),
+        mode: modes::mode_of(&meta),
         modified_ns: since.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(0)),
     }))
 }

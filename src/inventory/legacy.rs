@@ -157,7 +157,7 @@ fn read_content(path: &Path) -> Result<LegacyContent, IoError> {
     let meta = file.metadata().at("read", path)?;
     let stamp = FileStamp::of(&meta);
     if stamp.bytes > MAX_PARSED_BYTES {
-        let (sha256, _) = hash::hash_reader(&mut file).at("read", path)?;
+        let (sha256, _) = hash::sha256_of_reader(&mut file).at("read", path)?;
         let bytes = None;
         return Ok(LegacyContent {
             stamp,
@@ -223,7 +223,7 @@ pub(crate) fn write_archive(
             Ok::<_, ArchiveError>(login_only_manifest(record, login, created_at))
         },
     )?;
-    let metadata = packed.sidecar();
+    let metadata = packed.to_sidecar();
     let _lock = FileLock::acquire(lock)?;
     if file.publish(path)?.is_err() {
         return Ok(None);

@@ -16,7 +16,7 @@ const OTHERS: [&str; 7] = ["WD", "AU", "BU", "AN", "BG", "IU", "NU"];
 /// Returns true if an entry of the access list `sddl` allows anything to other users. An entry is
 /// `(type;flags;rights;object;inherited object;trustee)`.
 #[cfg_attr(not(windows), allow(dead_code, reason = "asked on Windows only"))]
-fn allows_others(sddl: &str) -> bool {
+fn allows_other_users(sddl: &str) -> bool {
     sddl.split('(').skip(1).any(|entry| {
         // The trustee is the sixth field; `nth` counts on from the first.
         let mut fields = entry.trim_end_matches([')', '\r', '\n']).split(';');
@@ -28,17 +28,18 @@ fn allows_others(sddl: &str) -> bool {
 /// Returns true if the access list of the folder allows anything to other users; false if the list cannot be read.
 #[cfg(windows)]
 pub(crate) fn is_open_to_others(folder: &Path) -> bool {
-    let Ok(saved) = tempfile::NamedTempFile::new().map(tempfile::NamedTempFile::into_temp_path)
+    let Ok(list_file) = tempfile::NamedTempFile::new().map(tempfile::NamedTempFile::into_temp_path)
     else {
         return false;
     };
-    let ran = run_icacls(folder, |command| command.arg("/save").arg(&saved));
-    let bytes = ran.and_then(|()| super::file_open::read(&saved));
+    let save_result = run_icacls(folder, |command| command.arg("/save").arg(&list_file));
+    let bytes = save_result.and_then(|()| super::file_open::read(&list_file));
     bytes.is_ok_and(|bytes| {
+        // icacls writes UTF-16, the lower byte first.
         let units = bytes
             .chunks_exact(2)
             .map(|b| u16::from_le_bytes([b[0], b[1]]));
-        allows_others(&String::from_utf16_lossy(&units.collect::<Vec<_>>()))
+        allows_other_users(&String::from_utf16_lossy(&units.collect::<Vec<_>>()))
     })
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn restrict_to_owner(folder: &Path) -> std::io::Result<()> {
     // Security ids, because the names of groups are translated.
     let trusted = ["*S-1-3-4", "*S-1-5-18", "*S-1-5-32-544"];
     run_icacls(folder, |command| {
+        // Full access, which files and folders inherit.
         let grants = trusted.map(|trustee| format!("{trustee}:(OI)(CI)F"));
         // Without inheritance first: an entry of the folder above would stay in force beside the
         // new ones.
@@ -73,30 +75,30 @@ pub(super) fn restrict_new_folder(folder: &Path) {
 #[cfg(windows)]
 fn run_icacls(
     folder: &Path,
-    options: impl FnOnce(&mut std::process::Command) -> &mut std::process::Command,
+    add_options: impl FnOnce(&mut std::process::Command) -> &mut std::process::Command,
 ) -> std::io::Result<()> {
     let mut command = std::process::Command::new("icacls.exe");
-    let output = options(command.arg(folder)).output()?;
+    let output = add_options(command.arg(folder)).output()?;
     if output.status.success() {
         return Ok(());
     }
-    let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(std::io::Error::other(text))
+    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(std::io::Error::other(message))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::allows_others;
+    use super::allows_other_users;
 
     #[test]
     fn an_access_list_shows_whether_others_have_access() {
         let private = "C:\\x\r\nD:PAI(A;OICI;FA;;;OW)(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)\r\n";
-        assert!(!allows_others(private));
+        assert!(!allows_other_users(private));
         let user = "D:AI(A;OICIID;FA;;;S-1-5-21-1-2-3-1001)(A;ID;FA;;;SY)";
-        assert!(!allows_others(user));
-        assert!(!allows_others("D:(D;OICI;FA;;;WD)(A;;FA;;;SY)"));
+        assert!(!allows_other_users(user));
+        assert!(!allows_other_users("D:(D;OICI;FA;;;WD)(A;;FA;;;SY)"));
         for trustee in ["WD", "AU", "BU"] {
-            assert!(allows_others(&format!(
+            assert!(allows_other_users(&format!(
                 "D:AI(A;;FA;;;SY)(A;OICIID;0x1301bf;;;{trustee})"
             )));
         }

@@ -8,7 +8,7 @@ use std::str::Chars;
 /// Removes ANSI escapes, control characters, bidirectional controls and byte order marks. Each character that ends a
 /// line becomes `\n`; tabs and no-break spaces become spaces.
 pub(crate) fn to_plain_text(text: &str) -> String {
-    strip_with(text, |c| match c {
+    strip_escapes_and_map(text, |c| match c {
         '\n' | '\r' | '\u{2028}' | '\u{2029}' | '\x0b' | '\x0c' => Some('\n'),
         '\t' | '\u{a0}' | '\u{202f}' => Some(' '),
         c => (!steers_terminal(c) && c != '\u{feff}').then_some(c),
@@ -42,7 +42,7 @@ pub(crate) fn to_printable_line(text: &str) -> Cow<'_, str> {
 
 /// Returns true if a text is printable ASCII, as nearly all are.
 pub(crate) fn is_plain_ascii(text: &str) -> bool {
-    // A loop that ends at the first other character would compare byte by byte.
+    // Checks all bytes even after a mismatch, because a loop without an early end compares many bytes at a time.
     let is_plain = |byte| matches!(byte, b' '..=b'~');
     text.bytes().fold(true, |all, byte| all & is_plain(byte))
 }
@@ -59,24 +59,24 @@ fn replace_controls(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> 
             steers_terminal(c) || is_invisible(c)
         }
     };
-    let is_bad = |c: char| is_hostile(c) && !is_kept(c);
-    if !text.contains(is_bad) {
+    let needs_replacement = |c: char| is_hostile(c) && !is_kept(c);
+    if !text.contains(needs_replacement) {
         return Cow::Borrowed(text);
     }
     let mut chars = text.chars().peekable();
-    let mut before = ' ';
-    let mut shown = String::with_capacity(text.len());
+    let mut previous = ' ';
+    let mut printable_text = String::with_capacity(text.len());
     while let Some(c) = chars.next() {
         // Emoji, and words of Persian and of Indian scripts, need joiners.
-        let joins = |c: char| !c.is_ascii() && !is_bad(c);
+        let may_be_joined = |c: char| !c.is_ascii() && !needs_replacement(c);
         let is_joiner = matches!(c, '\u{200c}' | '\u{200d}')
-            && joins(before)
-            && chars.peek().is_some_and(|after| joins(*after));
-        let is_replaced = is_bad(c) && !is_joiner;
-        shown.push(if is_replaced { '\u{fffd}' } else { c });
-        before = c;
+            && may_be_joined(previous)
+            && chars.peek().is_some_and(|after| may_be_joined(*after));
+        let is_replaced = needs_replacement(c) && !is_joiner;
+        printable_text.push(if is_replaced { '\u{fffd}' } else { c });
+        previous = c;
     }
-    Cow::Owned(shown)
+    Cow::Owned(printable_text)
 }
 
 /// Removes ANSI escapes, control characters, line separators and bidirectional controls. Keeps `\n` and tabs.
@@ -85,11 +85,11 @@ pub(crate) fn strip_escapes(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_kept) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(strip_with(text, |c| is_kept(c).then_some(c)))
+    Cow::Owned(strip_escapes_and_map(text, |c| is_kept(c).then_some(c)))
 }
 
 /// Removes ANSI escapes, and replaces each other character by the result of `replace`, or removes it on `None`.
-fn strip_with(text: &str, replace: impl Fn(char) -> Option<char>) -> String {
+fn strip_escapes_and_map(text: &str, replace: impl Fn(char) -> Option<char>) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

@@ -7,6 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use tempfile::{NamedTempFile, PersistError};
 
 /// Replaces `path` with `bytes`, readable by its owner alone.
 ///
@@ -19,18 +20,18 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
 /// Replaces the existing file `path` with `bytes` like [`write()`], keeping its permissions, for files of
 /// other programs.
 pub(crate) fn write_keeping_mode(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
-    let old = path.metadata().at("inspect", path)?;
-    write_with(path, bytes, Some(old.permissions()))
+    let meta = path.metadata().at("inspect", path)?;
+    write_with(path, bytes, Some(meta.permissions()))
 }
 
 /// Replaces `path` with `bytes` like [`write()`], readable by other users, for generated files
 /// without secrets.
 pub(crate) fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     #[cfg(unix)]
-    let mode = Some(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let permissions = Some(std::os::unix::fs::PermissionsExt::from_mode(0o644));
     #[cfg(not(unix))]
-    let mode = None;
-    write_with(path, bytes, mode)
+    let permissions = None;
+    write_with(path, bytes, permissions)
 }
 
 fn write_with(path: &Path, bytes: &[u8], mode: Option<fs::Permissions>) -> Result<(), IoError> {
@@ -45,7 +46,7 @@ fn write_with(path: &Path, bytes: &[u8], mode: Option<fs::Permissions>) -> Resul
 
 /// A temporary file that a rename turns into the final file. A drop before that removes it.
 #[derive(Debug)]
-pub struct TempFile(tempfile::NamedTempFile);
+pub struct TempFile(NamedTempFile);
 
 impl TempFile {
     /// Creates a temp file (0600) in the folder of `path`.
@@ -61,14 +62,14 @@ impl TempFile {
             // With its own options, the library marks the file as temporary on Windows.
             let file = builder.make_in(folder, |path| {
                 let mut options = File::options();
-                open_new(options.read(true).write(true), path)
+                create_private_with(options.read(true).write(true), path)
             });
             let file = file.at("create a file in", folder)?;
             // The lock shows a cleanup that the file is in use; it ends with this process. A cleanup
             // between create and lock may have removed the file.
-            let locked = lock::try_lock(file.as_file());
-            let is_of_cleanup = matches!(locked, Err(TryLockError::WouldBlock));
-            if !is_of_cleanup && file.path().exists() {
+            let lock_result = lock::try_lock(file.as_file());
+            let is_locked_by_cleanup = matches!(lock_result, Err(TryLockError::WouldBlock));
+            if !is_locked_by_cleanup && file.path().exists() {
                 return Ok(Self(file));
             }
         }
@@ -78,9 +79,9 @@ impl TempFile {
     pub(crate) fn link_beside(source: &Path, path: &Path) -> std::io::Result<Self> {
         let mut builder = tempfile::Builder::new();
         let builder = builder.prefix(TEMP_PREFIX);
-        let file = builder.make_in(parent_of(path), |path| {
-            sharing::hard_link(source, path)?;
-            file_open::open(path)
+        let file = builder.make_in(parent_of(path), |temp_path| {
+            sharing::hard_link(source, temp_path)?;
+            file_open::open(temp_path)
         });
         file.map(Self)
     }
@@ -143,8 +144,8 @@ impl TempFile {
     ///
     /// [`ErrorKind::AlreadyExists`]: std::io::ErrorKind::AlreadyExists
     pub(crate) fn publish_unsynced(self, path: &Path) -> Result<(), IoError> {
-        let named = persist_new(self.0, path).map_err(|e| e.error);
-        named.at("create", path)
+        let renamed = persist_without_replacing(self.0, path).map_err(|e| e.error);
+        renamed.at("create", path)
     }
 
     /// Syncs the file, renames it to `path` if nothing exists there, then syncs the folder. Returns
@@ -170,7 +171,7 @@ impl TempFile {
         if let Err(e) = flush::sync_all(self.0.as_file()).at("fsync", self.0.path()) {
             return Err(unpublished(e, self.0));
         }
-        match persist_new(self.0, path) {
+        match persist_without_replacing(self.0, path) {
             Ok(()) => {
                 sync_folder(parent_of(path)).map_err(|error| PublishError { error, file: None })
             }
@@ -202,8 +203,8 @@ pub(crate) struct PublishError {
 /// Renames a temp file to `path` if nothing exists there; else returns an error of the kind
 /// [`std::io::ErrorKind::AlreadyExists`]. A file system with neither an exclusive rename nor hard links cannot refuse
 /// an existing name, so on these this function checks for `path` right before the rename.
-fn persist_new(file: tempfile::NamedTempFile, path: &Path) -> Result<(), tempfile::PersistError> {
-    let named = persist_beneath(file, path).or_else(|mut e| {
+fn persist_without_replacing(file: NamedTempFile, path: &Path) -> Result<(), PersistError> {
+    let renamed = persist_at_resolved_paths(file, path).or_else(|mut e| {
         if path.symlink_metadata().is_ok() {
             e.error = std::io::ErrorKind::AlreadyExists.into();
             return Err(e);
@@ -215,19 +216,16 @@ fn persist_new(file: tempfile::NamedTempFile, path: &Path) -> Result<(), tempfil
         e.file.disable_cleanup(true);
         Ok(())
     });
-    named.inspect(|()| events::debug!("wrote {}", path.display()))
+    renamed.inspect(|()| events::debug!("wrote {}", path.display()))
 }
 
-/// Calls [`tempfile::NamedTempFile::persist_noclobber`] with paths that no link can redirect ([`beneath::resolve`]).
-fn persist_beneath(
-    mut file: tempfile::NamedTempFile,
-    path: &Path,
-) -> Result<(), tempfile::PersistError> {
+/// Calls [`NamedTempFile::persist_noclobber`] with paths that no link can redirect ([`beneath::resolve`]).
+fn persist_at_resolved_paths(mut file: NamedTempFile, path: &Path) -> Result<(), PersistError> {
     let persist = || {
         let (from, to) = (beneath::resolve(file.path())?, beneath::resolve(path)?);
-        let named = tempfile::TempPath::try_from_path(&*from)?.persist_noclobber(&*to);
-        named.map_err(|mut e| {
-            // `file` removes it.
+        let renamed = tempfile::TempPath::try_from_path(&*from)?.persist_noclobber(&*to);
+        renamed.map_err(|mut e| {
+            // Dropping `file` removes the temp file.
             e.path.disable_cleanup(true);
             e.error
         })
@@ -237,7 +235,7 @@ fn persist_beneath(
             file.disable_cleanup(true);
             Ok(())
         }
-        Err(error) => Err(tempfile::PersistError { error, file }),
+        Err(error) => Err(PersistError { error, file }),
     }
 }
 
@@ -256,11 +254,11 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), IoError> {
 
 /// Creates a file with mode 0600.
 pub(crate) fn create_private(path: &Path) -> Result<File, IoError> {
-    open_new(File::options().write(true), path).at("create", path)
+    create_private_with(File::options().write(true), path).at("create", path)
 }
 
 /// Creates a file with mode 0600 and opens it with the access of `options`.
-fn open_new(options: &mut fs::OpenOptions, path: &Path) -> std::io::Result<File> {
+fn create_private_with(options: &mut fs::OpenOptions, path: &Path) -> std::io::Result<File> {
     options.create_new(true);
     #[cfg(unix)]
     {
@@ -270,7 +268,7 @@ fn open_new(options: &mut fs::OpenOptions, path: &Path) -> std::io::Result<File>
         options.mode(0o600);
     }
     let file = options.open(beneath::resolve(path)?)?;
-    owner::inherit(&file, path);
+    owner::inherit_owner(&file, path);
     Ok(file)
 }
 
@@ -283,26 +281,26 @@ pub(crate) fn make_folder(path: &Path) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    let reached = beneath::resolve(path)?;
-    owner::create_folder(path, || builder.create(&reached))
+    let resolved = beneath::resolve(path)?;
+    owner::create_folder_with_owner(path, || builder.create(&resolved))
 }
 
 /// Like [`create_private_folder`], but syncs nothing, for folders that are staged or temporary. Returns the
 /// folders that were missing, outermost first.
 pub(crate) fn create_unsynced_folder(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let made = create_missing(folder, Path::is_dir)?;
+    let created = create_missing_folders(folder, Path::is_dir)?;
     #[cfg(windows)]
-    if let Some(outermost) = made.first() {
+    if let Some(outermost) = created.first() {
         super::access::restrict_new_folder(outermost);
     }
-    Ok(made)
+    Ok(created)
 }
 
 /// Creates `folder` and its missing parents, with mode 0700. Durable on return.
 pub(crate) fn create_private_folder(folder: &Path) -> Result<(), IoError> {
     // The name of a folder is stored in the folder above it.
-    for made in create_unsynced_folder(folder)? {
-        sync_folder(parent_of(&made))?;
+    for created in create_unsynced_folder(folder)? {
+        sync_folder(parent_of(&created))?;
     }
     Ok(())
 }
@@ -325,14 +323,14 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
 /// Renames `from` to `to` and fsyncs the folder of `to`. If `to` exists, returns an error of the kind
 /// [`std::io::ErrorKind::AlreadyExists`]. On a system without such a rename, this function checks for `to` right
 /// before the rename, so a file that another process creates in between is replaced.
-pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
-    rename_new_unsynced(from, to)?;
+pub(crate) fn rename_to_free(from: &Path, to: &Path) -> Result<(), IoError> {
+    rename_to_free_unsynced(from, to)?;
     events::debug!("renamed {} to {}", from.display(), to.display());
     sync_folder(parent_of(to))
 }
 
-/// Like [`rename_new`], but syncs nothing.
-pub(crate) fn rename_new_unsynced(from: &Path, to: &Path) -> Result<(), IoError> {
+/// Like [`rename_to_free`], but syncs nothing.
+pub(crate) fn rename_to_free_unsynced(from: &Path, to: &Path) -> Result<(), IoError> {
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -360,32 +358,32 @@ pub(crate) fn rename_new_unsynced(from: &Path, to: &Path) -> Result<(), IoError>
 /// Creates the missing folders from the existing `root` down to `folder`. New ones are 0700 and durable
 /// on return. A missing `root` is not created.
 pub(crate) fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
-    for made in create_below(root, folder)? {
-        sync_folder(parent_of(&made))?;
+    for created in create_unsynced_below(root, folder)? {
+        sync_folder(parent_of(&created))?;
     }
     Ok(())
 }
 
 /// Like [`create_durable_below`], but syncs nothing. Returns the folders that were missing, outermost first.
-pub(crate) fn create_below(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, IoError> {
-    create_missing(folder, |path| path == root || path.exists())
+pub(crate) fn create_unsynced_below(root: &Path, folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+    create_missing_folders(folder, |path| path == root || path.exists())
 }
 
 /// Creates `folder` and the folders above it (0700), up to the innermost one that `is_present` accepts. Returns the
 /// folders that were missing, outermost first.
-fn create_missing(
+fn create_missing_folders(
     folder: &Path,
     is_present: impl Fn(&Path) -> bool,
 ) -> Result<Vec<PathBuf>, IoError> {
-    let above = folder.ancestors();
-    let missing: Vec<_> = above
+    let ancestors = folder.ancestors();
+    let missing: Vec<_> = ancestors
         .take_while(|path| !path.as_os_str().is_empty() && !is_present(path))
         .collect();
-    for made in missing.iter().rev() {
-        match make_folder(made) {
+    for missing_folder in missing.iter().rev() {
+        match make_folder(missing_folder) {
             // Another process created it first.
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && made.is_dir() => {}
-            created => created.at("create folder", made)?,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && missing_folder.is_dir() => {}
+            created => created.at("create folder", missing_folder)?,
         }
     }
     Ok(missing.into_iter().rev().map(Path::to_path_buf).collect())
@@ -401,22 +399,22 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Returns the first of `path`, `path`+`-2`, `path`+`-3`, … that does not exist.
 pub(crate) fn find_free_path(path: &Path) -> PathBuf {
     let is_free = |path: &PathBuf| path.symlink_metadata().is_err();
-    let numbered = (2_u64..).map(|n| with_suffix(path, &format!("-{n}")));
-    let mut all = std::iter::once(path.to_path_buf()).chain(numbered);
-    all.find(is_free).unwrap_or_else(|| path.to_path_buf())
+    let numbered = (2_u64..).map(|number| with_suffix(path, &format!("-{number}")));
+    let mut paths = std::iter::once(path.to_path_buf()).chain(numbered);
+    paths.find(is_free).unwrap_or_else(|| path.to_path_buf())
 }
 
 /// Copies `path` to the first free name of `path`+suffix, `path`+suffix+`-2`, … Returns that name. The copy is durable
 /// on return.
 pub(crate) fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     let mut source = file_open::open(path).at("read", path)?;
-    for n in 1.. {
-        let number = if n > 1 {
-            format!("-{n}")
+    for number in 1.. {
+        let number_suffix = if number > 1 {
+            format!("-{number}")
         } else {
             String::new()
         };
-        let candidate = with_suffix(path, &format!("{suffix}{number}"));
+        let candidate = with_suffix(path, &format!("{suffix}{number_suffix}"));
         let mut temp = TempFile::create_beside(&candidate)?;
         source.rewind().at("read", path)?;
         std::io::copy(&mut source, temp.file()).at("write", &candidate)?;
@@ -446,22 +444,22 @@ fn list_temps(folder: &Path) -> impl Iterator<Item = fs::DirEntry> {
 /// Removes temp files in `folder` that no process is writing. Returns their number.
 pub(crate) fn remove_stale_temps(folder: &Path) -> usize {
     // Removed under its lock, so that a process that has just created the file notices the removal.
-    let remove = |path: PathBuf| {
+    let remove_if_unlocked = |path: PathBuf| {
         let file = file_open::open(&path);
         file.is_ok_and(|file| lock::try_lock(&file).is_ok() && sharing::remove_file(path).is_ok())
     };
     list_temps(folder)
-        .filter(|temp| remove(temp.path()))
+        .filter(|temp| remove_if_unlocked(temp.path()))
         .count()
 }
 
 /// Returns the temp files in `folder` that no process has locked. With `now`, leaves out files younger than a minute,
 /// which their process may not have locked yet.
 pub(crate) fn find_stale_temps(folder: &Path, now: Option<SystemTime>) -> Vec<PathBuf> {
-    const YOUNG: Duration = Duration::from_secs(60);
+    const MIN_AGE: Duration = Duration::from_secs(60);
     let is_old = |temp: &fs::DirEntry, now: SystemTime| {
-        let at = temp.metadata().and_then(|m| m.modified());
-        at.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age >= YOUNG))
+        let modified = temp.metadata().and_then(|m| m.modified());
+        modified.is_ok_and(|modified| now.duration_since(modified).is_ok_and(|age| age >= MIN_AGE))
     };
     list_temps(folder)
         .filter(|temp| now.is_none_or(|now| is_old(temp, now)))
@@ -510,11 +508,11 @@ mod tests {
         let taken = std::io::ErrorKind::AlreadyExists;
         let named = make("late").publish_unsynced(&place);
         assert_eq!(named.unwrap_err().source.kind(), taken);
-        let renamed = rename_new(&other, &place);
+        let renamed = rename_to_free(&other, &place);
         assert_eq!(renamed.unwrap_err().source.kind(), taken);
         assert_eq!(file_open::read(&place).unwrap(), b"ours");
         assert_eq!(file_open::read(&other).unwrap(), b"other");
-        rename_new(&other, &folder.path().join("third")).unwrap();
+        rename_to_free(&other, &folder.path().join("third")).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

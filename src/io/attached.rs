@@ -25,7 +25,7 @@ pub(crate) enum AttachedExit {
 
 impl AttachedExit {
     /// Returns the exit code that a shell reports: 128 + signal number for a signal.
-    pub(crate) fn code(self) -> u8 {
+    pub(crate) fn to_exit_code(self) -> u8 {
         match self {
             Self::Code(code) => code,
             Self::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
@@ -134,7 +134,7 @@ mod system {
     }
 
     /// Replaces this process by `command`. Returns only the error.
-    pub(crate) fn replace(command: &mut Command) -> io::Error {
+    pub(crate) fn replace_this_process(command: &mut Command) -> io::Error {
         use std::os::unix::process::CommandExt;
         command.exec()
     }
@@ -172,9 +172,9 @@ mod system {
         /// # Errors
         /// The system does not know the child.
         pub(crate) fn wait(mut self) -> io::Result<AttachedExit> {
-            let ended = self.0.wait();
+            let wait_result = self.0.wait();
             RUNNING.store(false, Ordering::SeqCst);
-            let code = ended?.code().unwrap_or(1);
+            let code = wait_result?.code().unwrap_or(1);
             Ok(AttachedExit::Code(u8::try_from(code).unwrap_or(u8::MAX)))
         }
     }
@@ -183,7 +183,7 @@ mod system {
     pub(crate) fn end_by_signal(_signal: i32) {}
 
     /// Runs `command` to its end and exits with its code. Returns only the error.
-    pub(crate) fn replace(command: &mut Command) -> io::Error {
+    pub(crate) fn replace_this_process(command: &mut Command) -> io::Error {
         progress::hand_over_signals();
         match command.status() {
             #[allow(clippy::exit, reason = "stands in for the process that was replaced")]
@@ -193,4 +193,4 @@ mod system {
     }
 }
 
-pub(crate) use system::{Attached, end_by_signal, replace};
+pub(crate) use system::{Attached, end_by_signal, replace_this_process};

@@ -25,15 +25,20 @@ pub(crate) struct FollowedLinks {
 
 impl FollowedLinks {
     /// For folders that other users can write to.
-    pub(crate) const NONE: Self = Self::new(false, false);
+    pub(crate) const NONE: Self = Self {
+        at_top: false,
+        to_files: false,
+    };
     /// For Codex homes: `sessions` may be on another disk.
-    pub(crate) const AT_TOP: Self = Self::new(true, false);
+    pub(crate) const AT_TOP: Self = Self {
+        at_top: true,
+        ..Self::NONE
+    };
     /// For manager homes: also archives may be on another disk.
-    pub(crate) const TO_FILES: Self = Self::new(true, true);
-
-    const fn new(at_top: bool, to_files: bool) -> Self {
-        Self { at_top, to_files }
-    }
+    pub(crate) const TO_FILES: Self = Self {
+        to_files: true,
+        ..Self::AT_TOP
+    };
 }
 
 /// A path whose folder another process cannot replace by a link while this value exists. The path may lead through
@@ -72,9 +77,9 @@ pub(crate) fn protect(root: &Path, links: FollowedLinks) {
 /// The path is below a protected folder, and a folder on the way is missing, or a link that is not followed.
 pub(crate) fn resolve(path: &Path) -> io::Result<ResolvedPath<'_>> {
     #[cfg(target_os = "linux")]
-    if let Some((folder, through)) = linux::resolve(path)? {
+    if let Some((folder, name_path)) = linux::resolve(path)? {
         return Ok(ResolvedPath {
-            path: Cow::Owned(through),
+            path: Cow::Owned(name_path),
             _folder: Some(folder),
         });
     }
@@ -135,13 +140,13 @@ mod linux {
     }
 
     impl ProtectedRoot {
-        fn real(&self) -> &Path {
+        fn real_path(&self) -> &Path {
             self.real.get_or_init(|| {
-                let mut above = self.spelled.ancestors().filter_map(|existing| {
+                let mut resolved = self.spelled.ancestors().filter_map(|existing| {
                     let missing = self.spelled.strip_prefix(existing).ok()?;
                     Some(existing.canonical().ok()?.join(missing))
                 });
-                above.next().unwrap_or_else(|| self.spelled.clone())
+                resolved.next().unwrap_or_else(|| self.spelled.clone())
             })
         }
     }
@@ -162,17 +167,17 @@ mod linux {
     }
 
     /// Returns the innermost protected folder that contains `path`.
-    fn find_root(path: &Path) -> Option<PlaceBelow<'_>> {
+    fn find_protected_root(path: &Path) -> Option<PlaceBelow<'_>> {
         let roots = ROOTS.read().unwrap_or_else(PoisonError::into_inner);
-        let innermost = |spelling: fn(&ProtectedRoot) -> &Path| {
-            let inside = roots.iter().filter_map(|root| {
+        let find_innermost = |spelling: fn(&ProtectedRoot) -> &Path| {
+            let containing_roots = roots.iter().filter_map(|root| {
                 let relative = path.strip_prefix(spelling(root)).ok()?;
                 Some((root, relative))
             });
-            inside.min_by_key(|(_, relative)| relative.components().count())
+            containing_roots.min_by_key(|(_, relative)| relative.components().count())
         };
-        let (root, relative) =
-            innermost(|root| &root.spelled).or_else(|| innermost(ProtectedRoot::real))?;
+        let (root, relative) = find_innermost(|root| &root.spelled)
+            .or_else(|| find_innermost(ProtectedRoot::real_path))?;
         // A path with `..` is not protected. Another process cannot cause one, because no entry has that name.
         let is_plain = relative
             .components()
@@ -191,8 +196,8 @@ mod linux {
         }
 
         /// If the path goes through a link at the top of the folder and such links are followed, protects the target of
-        /// the link and returns true. [`find_root`] then returns the link as the innermost folder of the path.
-        fn follow_top(&self) -> bool {
+        /// the link and returns true. [`find_protected_root`] then returns the link as the innermost folder of the path.
+        fn follow_top_link(&self) -> bool {
             let Some(first) = self.relative.components().next() else {
                 return false;
             };
@@ -224,26 +229,28 @@ mod linux {
     }
 
     fn link_error() -> io::Error {
-        let why = "it is a link, or a folder above it is one";
-        io::Error::new(io::ErrorKind::InvalidInput, why)
+        let message = "it is a link, or a folder above it is one";
+        io::Error::new(io::ErrorKind::InvalidInput, message)
     }
 
+    /// Returns the open folder of the name `path`, and the path of the name by the descriptor of the folder. `None` if
+    /// the path is not protected.
     pub(super) fn resolve(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
-        let Some(place) = find_root(path).filter(|place| !place.is_at_top()) else {
+        let Some(place) = find_protected_root(path).filter(|place| !place.is_at_top()) else {
             return Ok(None);
         };
-        let real = place.root.real().join(place.relative);
+        let real = place.root.real_path().join(place.relative);
         let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
             return Ok(None);
         };
         // `O_PATH` needs no permission to read the folder, only to go through it.
         match open_without_links(parent, OFlags::PATH | OFlags::DIRECTORY)? {
             Opened::File(folder) => {
-                let through = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
-                Ok(has_proc(&through).then(|| (folder, through.join(name))))
+                let fd_path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+                Ok(has_proc(&fd_path).then(|| (folder, fd_path.join(name))))
             }
             Opened::Unsupported => Ok(None),
-            Opened::Link if place.follow_top() => resolve(path),
+            Opened::Link if place.follow_top_link() => resolve(path),
             Opened::Link => Err(link_error()),
         }
     }
@@ -255,18 +262,18 @@ mod linux {
     }
 
     pub(super) fn open(path: &Path, flags: OFlags) -> io::Result<Option<File>> {
-        let Some(place) =
-            find_root(path).filter(|place| !(place.is_at_top() && place.root.links.at_top))
+        let Some(place) = find_protected_root(path)
+            .filter(|place| !(place.is_at_top() && place.root.links.at_top))
         else {
             return Ok(None);
         };
-        match open_without_links(&place.root.real().join(place.relative), flags)? {
+        match open_without_links(&place.root.real_path().join(place.relative), flags)? {
             Opened::File(file) => Ok(Some(file)),
             Opened::Unsupported => Ok(None),
-            Opened::Link if place.follow_top() => open(path, flags),
+            Opened::Link if place.follow_top_link() => open(path, flags),
             Opened::Link if place.root.links.to_files => {
-                let reached = super::resolve(path)?;
-                let file = rustix::fs::open(&*reached, flags | OFlags::CLOEXEC, Mode::empty())?;
+                let resolved = super::resolve(path)?;
+                let file = rustix::fs::open(&*resolved, flags | OFlags::CLOEXEC, Mode::empty())?;
                 Ok(Some(file.into()))
             }
             Opened::Link => Err(link_error()),

@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl BufferPool {
-    pub(crate) fn empty(&self) -> Buffer {
-        let mut buffer = self.take();
+    pub(crate) fn take_empty(&self) -> Buffer {
+        let mut buffer = self.take_unused();
         buffer.clear();
         buffer
     }
 
     /// Returns a buffer of `len` bytes, aligned to [`ALIGNMENT`], with arbitrary content.
     pub(crate) fn take_aligned(&self, len: usize) -> AlignedBuffer {
-        let mut buffer = self.take();
+        let mut buffer = self.take_unused();
         // Never shortened: to grow again would fill it with zeros first.
         if buffer.len() < len + ALIGNMENT {
             // The allocator aligns to 16 bytes only, so the aligned part begins somewhere in the
@@ -32,7 +32,7 @@ impl BufferPool {
         }
     }
 
-    fn take(&self) -> Buffer {
+    fn take_unused(&self) -> Buffer {
         let mut unused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Buffer {
             bytes: unused.pop().unwrap_or_default(),
@@ -119,7 +119,7 @@ mod tests {
         again.truncate(950);
         assert_eq!(again.len(), 900);
         drop(again);
-        assert!(buffers.empty().is_empty());
+        assert!(buffers.take_empty().is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A child process with line-based output and guaranteed cleanup.
 //!
 //! It runs in its own process group, on Windows in its own job, which is killed as a whole: killing only a wrapper
-//! script would leave the wrapped program behind. Only [`ChildGroup::send`] can wait without a time limit, if the child
+//! script would leave the wrapped program behind. Only [`ChildGroup::send_line`] can wait without a time limit, if the child
 //! does not read. A foreign process that inherited the child's output can at most keep one sleeping thread alive.
 
 use super::child_streams::{self, StderrTail};
@@ -71,7 +71,7 @@ impl ChildGroup {
             // child ends.
             command.process_group(0);
         }
-        let mut started = child_streams::start(command, Stdio::piped(), LINES_AHEAD, send_lines)?;
+        let mut started = child_streams::spawn(command, Stdio::piped(), LINES_AHEAD, send_lines)?;
         Ok(Self {
             #[cfg(windows)]
             job: started.job,
@@ -86,7 +86,7 @@ impl ChildGroup {
 
     /// Writes a line to the child. If the child or this value has closed the input, the error is
     /// [`io::ErrorKind::BrokenPipe`].
-    pub fn send(&mut self, line: &str) -> io::Result<()> {
+    pub fn send_line(&mut self, line: &str) -> io::Result<()> {
         let Some(stdin) = &mut self.stdin else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
@@ -126,7 +126,7 @@ impl ChildGroup {
             thread::sleep(POLL_INTERVAL.min(deadline.saturating_duration_since(Instant::now())));
             ended = self.has_ended();
         }
-        self.kill();
+        self.kill_group();
         self.status.filter(|_| ended)
     }
 
@@ -149,7 +149,7 @@ impl ChildGroup {
         #[cfg(unix)]
         {
             use rustix::process::{WaitId, WaitIdOptions, waitid};
-            // Reaped, its id could become another process's before the group is killed.
+            // The child stays unreaped: otherwise another process could get its id before the group is killed.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
             to_pid(self.child.id())
                 .is_none_or(|id| !matches!(waitid(WaitId::Pid(id), options), Ok(None)))
@@ -161,7 +161,7 @@ impl ChildGroup {
         }
     }
 
-    fn kill(&mut self) {
+    fn kill_group(&mut self) {
         #[cfg(windows)]
         // Closing the last handle of a job kills all its processes.
         drop(self.job.take());
@@ -173,8 +173,8 @@ impl ChildGroup {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let _ = self.child.kill();
-        let limit = Instant::now() + REAP_TIMEOUT;
-        while self.status.is_none() && Instant::now() < limit {
+        let deadline = Instant::now() + REAP_TIMEOUT;
+        while self.status.is_none() && Instant::now() < deadline {
             match self.child.try_wait() {
                 Ok(Some(status)) => self.status = Some(status),
                 Ok(None) => thread::sleep(POLL_INTERVAL),
@@ -187,7 +187,7 @@ impl ChildGroup {
 impl Drop for ChildGroup {
     fn drop(&mut self) {
         if !self.is_detached {
-            self.kill();
+            self.kill_group();
         }
     }
 }

@@ -26,14 +26,14 @@ pub(super) struct StartedChild {
 
 /// Starts `command`, on Windows in a job of its own. A thread runs `send_output`, whose sender blocks while
 /// `max_unread` messages wait to be received.
-pub(super) fn start(
+pub(super) fn spawn(
     command: &mut Command,
-    input: Stdio,
+    stdin: Stdio,
     max_unread: usize,
     send_output: fn(ChildStdout, &SyncSender<Vec<u8>>),
 ) -> io::Result<StartedChild> {
     command
-        .stdin(input)
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     #[cfg(windows)]
@@ -45,7 +45,7 @@ pub(super) fn start(
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let readers = thread::Builder::new()
         .spawn(move || stdout.map(|stdout| send_output(stdout, &sender)))
-        .and_then(|_| StderrTail::spawn(stderr));
+        .and_then(|_| StderrTail::spawn_reader(stderr));
     match readers {
         Ok(stderr) => Ok(StartedChild {
             child,
@@ -71,12 +71,12 @@ pub(super) struct StderrTail {
 }
 
 impl StderrTail {
-    fn spawn(stream: Option<impl Read + Send + 'static>) -> io::Result<Self> {
+    fn spawn_reader(stream: Option<impl Read + Send + 'static>) -> io::Result<Self> {
         let last_bytes = Arc::new(Mutex::new(Vec::new()));
         let tail = Arc::clone(&last_bytes);
         let reader = thread::Builder::new().spawn(move || {
             if let Some(mut stream) = stream {
-                keep_tail(&mut stream, &tail);
+                collect_tail(&mut stream, &tail);
             }
         })?;
         Ok(Self { last_bytes, reader })
@@ -88,10 +88,10 @@ impl StderrTail {
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
-    /// Waits at most `limit` for the end of the stream, which a descendant of the child may keep open. Then returns the
+    /// Waits at most `timeout` for the end of the stream, which a descendant of the child may keep open. Then returns the
     /// same as [`Self::read_so_far`].
-    pub(super) fn wait_for_end(&self, limit: Duration) -> String {
-        let deadline = Instant::now() + limit;
+    pub(super) fn wait_for_end(&self, timeout: Duration) -> String {
+        let deadline = Instant::now() + timeout;
         while !self.reader.is_finished() && Instant::now() < deadline {
             thread::sleep(DRAIN_POLL_INTERVAL);
         }
@@ -99,7 +99,7 @@ impl StderrTail {
     }
 }
 
-fn keep_tail(stream: &mut impl Read, tail: &Mutex<Vec<u8>>) {
+fn collect_tail(stream: &mut impl Read, tail: &Mutex<Vec<u8>>) {
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = stream.read(&mut buffer) {
         let Ok(mut tail) = tail.lock() else { return };

@@ -32,12 +32,12 @@ impl Clock {
 
 /// Converts the time of a file. `None` if it is beyond the calendar: `DateTime::from` would panic, and a file can have
 /// any time.
-pub(crate) fn file_time(at: SystemTime) -> Option<DateTime<Utc>> {
-    let since = match at.duration_since(SystemTime::UNIX_EPOCH) {
+pub(crate) fn from_file_time(at: SystemTime) -> Option<DateTime<Utc>> {
+    let offset = match at.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => TimeDelta::from_std(after).ok()?,
         Err(before) => -TimeDelta::from_std(before.duration()).ok()?,
     };
-    DateTime::UNIX_EPOCH.checked_add_signed(since)
+    DateTime::UNIX_EPOCH.checked_add_signed(offset)
 }
 
 /// A time zone by its IANA rules: offsets follow the date, so daylight saving is right.
@@ -88,12 +88,12 @@ impl Zone {
             Some(AmbiguousOffset::Gap { before, .. }) => (before, None),
             Some(AmbiguousOffset::Fold { before, after }) => (before, Some(after)),
         };
-        let instant = |offset: Offset| {
-            let span = Duration::seconds(i64::from(offset.seconds()));
-            let utc = local.checked_sub_signed(span).unwrap_or(local);
+        let to_instant = |offset: Offset| {
+            let offset_span = Duration::seconds(i64::from(offset.seconds()));
+            let utc = local.checked_sub_signed(offset_span).unwrap_or(local);
             self.at(&utc.and_utc())
         };
-        (instant(first), second.map(instant))
+        (to_instant(first), second.map(to_instant))
     }
 
     /// Returns the first instant at which clocks in this zone show `time`, on any day or on `day` of the week. Begins
@@ -133,12 +133,12 @@ mod tests {
         let at =
             |seconds| SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds));
         let before = SystemTime::UNIX_EPOCH.checked_sub(std::time::Duration::from_millis(1500));
-        let shown = |at: Option<SystemTime>| file_time(at.unwrap()).unwrap().to_rfc3339();
+        let shown = |at: Option<SystemTime>| from_file_time(at.unwrap()).unwrap().to_rfc3339();
         assert_eq!(shown(at(86400)), "1970-01-02T00:00:00+00:00");
         assert_eq!(shown(before), "1969-12-31T23:59:58.500+00:00");
         // Windows has no such time.
-        assert_eq!(at(1 << 43).and_then(file_time), None);
-        assert_eq!(at(1 << 60).and_then(file_time), None);
+        assert_eq!(at(1 << 43).and_then(from_file_time), None);
+        assert_eq!(at(1 << 60).and_then(from_file_time), None);
     }
 
     fn local(text: &str) -> NaiveDateTime {

@@ -1,6 +1,6 @@
 //! The clock of the disk, which gives files their times. Retention compares it with the system clock.
 //!
-//! A wrong clock makes everything seem old, so retention deletes only what [`confirmed_ages`] reports as old.
+//! A wrong clock makes everything seem old, so retention deletes only what [`confirm_ages`] reports as old.
 
 use super::{IoContext, IoError, atomic};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -37,7 +37,7 @@ pub(crate) struct Dated {
 ///
 /// # Errors
 /// The two times differ, or the folder is not writable.
-pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt> {
+pub(crate) fn check_system_clock(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt> {
     let disk_time = DateTime::from_timestamp_nanos(read_filesystem_clock_ns(folder)?);
     if (now - disk_time).abs() <= TOLERANCE {
         return Ok(());
@@ -59,17 +59,17 @@ pub(crate) fn check(folder: &Path, now: DateTime<Utc>) -> Result<(), ClockDoubt>
 /// # Errors
 /// An item seems to be older than `limit`, but the system clock differs from that of `folder`'s disk, the newest item
 /// is dated in the future, or the file of an item cannot be inspected.
-pub(crate) fn confirmed_ages(
+pub(crate) fn confirm_ages(
     folder: &Path,
     now: DateTime<Utc>,
     limit: TimeDelta,
     items: &[Dated],
 ) -> Result<Vec<TimeDelta>, ClockDoubt> {
-    let recorded: Vec<_> = items.iter().map(|item| now - item.at).collect();
-    if recorded.iter().all(|age| *age < limit) {
-        return Ok(recorded);
+    let recorded_ages: Vec<_> = items.iter().map(|item| now - item.at).collect();
+    if recorded_ages.iter().all(|age| *age < limit) {
+        return Ok(recorded_ages);
     }
-    check(folder, now)?;
+    check_system_clock(folder, now)?;
     let (mut plausible_age, mut newer_time) = (TimeDelta::zero(), now);
     let mut ages = Vec::with_capacity(items.len());
     for Dated { path, at } in items {
@@ -106,7 +106,7 @@ pub(crate) fn modified_ns(meta: &Metadata) -> i64 {
     }
     #[cfg(not(unix))]
     {
-        unix_nanos(meta.modified())
+        nanoseconds_since_1970(meta.modified())
     }
 }
 
@@ -120,18 +120,18 @@ pub(crate) fn changed_ns(meta: &Metadata) -> i64 {
     }
     #[cfg(not(unix))]
     {
-        unix_nanos(meta.modified()).max(unix_nanos(meta.created()))
+        nanoseconds_since_1970(meta.modified()).max(nanoseconds_since_1970(meta.created()))
     }
 }
 
 #[cfg(unix)]
-fn to_nanoseconds(seconds: i64, more: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(more)
+fn to_nanoseconds(seconds: i64, nanos: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
 /// Returns nanoseconds since 1970, negative for an earlier time; 0 if the time is unknown.
 #[cfg(not(unix))]
-fn unix_nanos(at: std::io::Result<std::time::SystemTime>) -> i64 {
+fn nanoseconds_since_1970(at: std::io::Result<std::time::SystemTime>) -> i64 {
     at.map_or(0, |at| match at.duration_since(std::time::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),

@@ -80,12 +80,12 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>,
         schema: u64,
     }
     if bytes.len() as u64 > T::MAX_BYTES {
-        return Ok(damaged(&TOO_LARGE));
+        return Ok(damaged_state(&TOO_LARGE));
     }
     // UTF-8 is checked for the whole text, which is faster than for each string.
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(e) => return Ok(damaged(&e)),
+        Err(e) => return Ok(damaged_state(&e)),
     };
     // Documents begin with the schema number, so most are parsed only once.
     if parse_leading_schema(bytes).is_some_and(|schema| schema <= T::SCHEMA)
@@ -95,12 +95,12 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>,
     }
     let schema = match serde_json::from_str::<Versioned>(text) {
         Ok(document) => document.schema,
-        Err(e) => return Ok(damaged(&e)),
+        Err(e) => return Ok(damaged_state(&e)),
     };
     if schema > T::SCHEMA {
-        return Err(newer::<T>(path, schema));
+        return Err(newer_error::<T>(path, schema));
     }
-    Ok(serde_json::from_str(text).map_or_else(|e| damaged(&e), DocumentState::Good))
+    Ok(serde_json::from_str(text).map_or_else(|e| damaged_state(&e), DocumentState::Good))
 }
 
 /// Parses a document of at most `max_bytes` while it is read, because its text is larger than the
@@ -113,32 +113,32 @@ pub(crate) fn parse_stream<T: Document>(
     let mut content = content.take(max_bytes);
     let mut bytes = Vec::new();
     // Enough for the schema number, which this program writes first.
-    let begun = content.by_ref().take(64).read_to_end(&mut bytes);
-    let state = match begun.map(|_| parse_leading_schema(&bytes)) {
-        Ok(Some(schema)) if schema > T::SCHEMA => return Err(newer::<T>(path, schema)),
+    let read_result = content.by_ref().take(64).read_to_end(&mut bytes);
+    let state = match read_result.map(|_| parse_leading_schema(&bytes)) {
+        Ok(Some(schema)) if schema > T::SCHEMA => return Err(newer_error::<T>(path, schema)),
         Ok(Some(_)) => {
             let text = BufReader::new(bytes.chain(&mut content));
-            serde_json::from_reader(text).map_or_else(|e| damaged(&e), DocumentState::Good)
+            serde_json::from_reader(text).map_or_else(|e| damaged_state(&e), DocumentState::Good)
         }
         Ok(None) => match content.read_to_end(&mut bytes) {
             Ok(_) => parse(path, &bytes)?,
-            Err(e) => damaged(&e),
+            Err(e) => damaged_state(&e),
         },
-        Err(e) => damaged(&e),
+        Err(e) => damaged_state(&e),
     };
     match state {
-        DocumentState::Damaged(_) if content.limit() == 0 => Ok(damaged(&TOO_LARGE)),
+        DocumentState::Damaged(_) if content.limit() == 0 => Ok(damaged_state(&TOO_LARGE)),
         state => Ok(state),
     }
 }
 
 const TOO_LARGE: &str = "too large";
 
-fn damaged<T>(reason: &dyn Display) -> DocumentState<T> {
+fn damaged_state<T>(reason: &dyn Display) -> DocumentState<T> {
     DocumentState::Damaged(reason.to_string())
 }
 
-fn newer<T: Document>(path: &Path, found: u64) -> DocumentError {
+fn newer_error<T: Document>(path: &Path, found: u64) -> DocumentError {
     DocumentError::Newer {
         path: path.to_path_buf(),
         found,
@@ -214,28 +214,28 @@ pub(crate) fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -
     Ok(())
 }
 
-/// Reads, changes and writes the document at `path` under the lock `lock`.
+/// Reads, changes and writes the document at `path` under the lock `lock_path`.
 ///
 /// A missing or damaged document is treated as an empty one; a damaged one is moved aside first. An unchanged
 /// document is not written. Waits for the lock until Ctrl-C, which is an error of the kind
 /// [`io::ErrorKind::Interrupted`].
 pub(crate) fn update<T: Document + Default + PartialEq + Clone, R>(
     path: &Path,
-    lock: &Path,
+    lock_path: &Path,
     change: impl FnOnce(&mut T) -> R,
 ) -> Result<DocumentUpdate<R>, DocumentError> {
     // Before the read: two processes that read the same state would each drop the change of the
     // other.
-    let _lock = FileLock::acquire_unless_interrupted(lock)?;
-    let (before, moved_aside) = match read::<T>(path)? {
+    let _lock = FileLock::acquire_unless_interrupted(lock_path)?;
+    let (old_document, moved_aside) = match read::<T>(path)? {
         DocumentState::Good(document) => (Some(document), None),
         DocumentState::Absent => (None, None),
         DocumentState::Damaged(_) => (None, Some(move_aside(path)?)),
     };
-    let mut document = before.clone().unwrap_or_default();
+    let mut document = old_document.clone().unwrap_or_default();
     let value = change(&mut document);
     // A command that changes nothing must also work on a full or read-only disk.
-    if before.as_ref() != Some(&document) {
+    if old_document.as_ref() != Some(&document) {
         write(path, &document)?;
     }
     Ok(DocumentUpdate { value, moved_aside })
@@ -244,9 +244,9 @@ pub(crate) fn update<T: Document + Default + PartialEq + Clone, R>(
 /// Renames a damaged file to `<name>.damaged`, or `<name>.damaged-2` and so on if that exists. Returns the new path.
 pub(crate) fn move_aside(path: &Path) -> Result<PathBuf, IoError> {
     // Copy first, so that the old name never disappears without the new one being there.
-    let kept = atomic::keep_copy(path, ".damaged")?;
+    let copy_path = atomic::keep_copy(path, ".damaged")?;
     sharing::remove_file(path).at("remove", path)?;
-    Ok(kept)
+    Ok(copy_path)
 }
 
 #[cfg(test)]

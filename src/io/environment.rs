@@ -151,12 +151,12 @@ impl Environment {
 
     /// Parses the value of a variable such as `PAGER`: a program, with arguments or without. Words with blanks are in
     /// double quotes. `None` if the program is not found.
-    pub(crate) fn parse_command(&self, text: &str) -> Option<Command> {
+    pub(crate) fn parse_command(&self, value: &str) -> Option<Command> {
         // Windows' installers write paths with blanks and without quotes.
-        if let Some(program) = self.find_program(Path::new(text)) {
+        if let Some(program) = self.find_program(Path::new(value)) {
             return Some(self.command(&program));
         }
-        let mut words = split_quoted_words(text).into_iter();
+        let mut words = split_quoted_words(value).into_iter();
         let program = self.find_program(Path::new(&words.next()?))?;
         let mut command = self.command(&program);
         command.args(words);
@@ -168,6 +168,7 @@ impl Environment {
 fn split_quoted_words(text: &str) -> Vec<String> {
     let mut is_quoted = false;
     let is_blank = |c: char| {
+        // Each quote begins or ends a quoted part.
         is_quoted ^= c == '"';
         c.is_whitespace() && !is_quoted
     };

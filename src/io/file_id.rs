@@ -33,11 +33,8 @@ impl FileId {
         // On an overlay, a file moved out of a lower layer is copied: it keeps its inode number, but has a new birth
         // time.
         let parent = atomic::parent_of(path);
-        let is_copied = is_overlay(parent);
-        Ok(Some(Self {
-            born: id.born.filter(|_| !is_copied),
-            ..id
-        }))
+        let born = if is_overlay(parent) { None } else { id.born };
+        Ok(Some(Self { born, ..id }))
     }
 
     /// Creates the identity of a file of which only the inode number was recorded.
@@ -82,12 +79,12 @@ pub(crate) fn stat_entry(entry: &DirEntry, path: &Path) -> std::io::Result<(File
 fn read_id(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
     use std::os::unix::fs::MetadataExt;
     // On other systems, programs can set this time, or it changes with the file.
-    let born = cfg!(target_os = "linux").then(|| meta.created().ok());
-    let born = born.flatten();
+    let creation_time = cfg!(target_os = "linux").then(|| meta.created().ok());
+    let creation_time = creation_time.flatten();
     Ok(FileId {
         volume: None,
         ino: meta.ino(),
-        born: born
+        born: creation_time
             .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
             .and_then(|since| i64::try_from(since.as_nanos()).ok()),
     })
@@ -154,8 +151,8 @@ fn information(path: &Path, flags: u32) -> std::io::Result<winapi_util::file::In
 }
 
 pub(crate) fn is_same_folder(first: &Path, second: &Path) -> bool {
-    let real = |path: &Path| path.canonical().ok();
-    first == second || real(first).is_some_and(|first| real(second) == Some(first))
+    let real_path = |path: &Path| path.canonical().ok();
+    first == second || real_path(first).is_some_and(|first| real_path(second) == Some(first))
 }
 
 /// Returns true if the regular file at `path` has more than one hard link. Follows a symbolic link. Always false on

@@ -2,7 +2,7 @@
 //!
 //! A known name may be a pipe or a device: opening a pipe waits for a writer without limit, and
 //! opening a device can have side effects. Every opened file is therefore checked to be a regular
-//! one, except those that the user named ([`open_given`]).
+//! one, except those that the user named ([`open_user_named`]).
 
 use super::{IoContext, IoError, beneath, events, sharing};
 use std::fs::{File, Metadata, OpenOptions};
@@ -24,7 +24,7 @@ pub(crate) enum FinalLink {
 /// The file cannot be opened; it is a folder ([`ErrorKind::IsADirectory`]), or a pipe, socket or
 /// device ([`ErrorKind::InvalidInput`]).
 pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
-    Ok(open_with(path.as_ref(), FinalLink::Follow)?.0)
+    Ok(open_regular_file(path.as_ref(), FinalLink::Follow)?.0)
 }
 
 /// Opens a regular file, without following a link.
@@ -32,7 +32,7 @@ pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<File> {
 /// # Errors
 /// Those of [`open`]; the path is a link.
 pub(crate) fn open_no_link(path: impl AsRef<Path>) -> io::Result<File> {
-    Ok(open_with(path.as_ref(), FinalLink::Refuse)?.0)
+    Ok(open_regular_file(path.as_ref(), FinalLink::Refuse)?.0)
 }
 
 /// Opens a regular file for appending, without following a link.
@@ -46,7 +46,7 @@ pub(crate) fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     refuse_link(path)?;
     let options = set_flags(options.append(true), FinalLink::Refuse);
     let file = sharing::open(options, &beneath::resolve(path)?)?;
-    check_kind(&file.metadata()?)?;
+    check_is_file(&file.metadata()?)?;
     events::trace!("appended to {}", path.display());
     Ok(file)
 }
@@ -74,7 +74,7 @@ pub(super) fn open_to_flush(path: &Path) -> io::Result<File> {
 /// # Errors
 /// The file cannot be opened.
 #[allow(clippy::disallowed_methods, reason = "blocks on a pipe on purpose")]
-pub(crate) fn open_given(path: impl AsRef<Path>) -> io::Result<File> {
+pub(crate) fn open_user_named(path: impl AsRef<Path>) -> io::Result<File> {
     let file = File::open(&path)?;
     events::trace!("read {}", path.as_ref().display());
     Ok(file)
@@ -116,8 +116,8 @@ pub(super) fn none_if_missing<T>(result: io::Result<T>, path: &Path) -> Result<O
 /// # Errors
 /// See [`open`].
 pub(crate) fn read_at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
-    let (file, meta) = open_with(path.as_ref(), FinalLink::Follow)?;
-    let mut bytes = Vec::with_capacity(capacity_for(&meta));
+    let (file, meta) = open_regular_file(path.as_ref(), FinalLink::Follow)?;
+    let mut bytes = Vec::with_capacity(choose_capacity(&meta));
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -138,7 +138,7 @@ pub(crate) fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
 /// Those of [`read_to_string`]; the file is larger ([`ErrorKind::InvalidData`]).
 pub(crate) fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     let mut text = String::new();
-    let (file, meta) = open_with(path.as_ref(), FinalLink::Follow)?;
+    let (file, meta) = open_regular_file(path.as_ref(), FinalLink::Follow)?;
     // The file may grow, so the bytes that are read count, not its size.
     if meta.len() <= limit {
         file.take(limit + 1).read_to_string(&mut text)?;
@@ -146,9 +146,9 @@ pub(crate) fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Re
             return Ok(text);
         }
     }
-    let why = format!("larger than {limit} bytes");
+    let message = format!("larger than {limit} bytes");
     // `FileTooLarge` is the error of writing beyond a limit of the system.
-    Err(io::Error::new(ErrorKind::InvalidData, why))
+    Err(io::Error::new(ErrorKind::InvalidData, message))
 }
 
 /// Returns true if the last byte of a file of lines is no newline: a killed process or a full disk has left a
@@ -168,20 +168,20 @@ pub(crate) fn ends_in_partial_line(file: &mut File) -> io::Result<bool> {
 /// # Errors
 /// `path` is a folder ([`ErrorKind::IsADirectory`]), or a pipe, socket or device ([`ErrorKind::InvalidInput`]).
 pub(crate) fn require_file_if_exists(path: &Path) -> io::Result<()> {
-    path.metadata().map_or(Ok(()), |meta| check_kind(&meta))
+    path.metadata().map_or(Ok(()), |meta| check_is_file(&meta))
 }
 
-fn open_with(path: &Path, link: FinalLink) -> io::Result<(File, Metadata)> {
+fn open_regular_file(path: &Path, link: FinalLink) -> io::Result<(File, Metadata)> {
     let mut options = File::options();
     #[cfg(windows)]
     if link == FinalLink::Refuse {
         refuse_link(path)?;
     }
     #[cfg(target_os = "linux")]
-    let beneath = beneath::open(path, wait_free_flags(link)).transpose();
+    let opened = beneath::open(path, wait_free_flags(link)).transpose();
     #[cfg(not(target_os = "linux"))]
-    let beneath = None;
-    let file = beneath.unwrap_or_else(|| sharing::open(set_flags(options.read(true), link), path));
+    let opened = None;
+    let file = opened.unwrap_or_else(|| sharing::open(set_flags(options.read(true), link), path));
     #[cfg(unix)]
     let file = file.map_err(|e| {
         // The error of opening a socket.
@@ -202,7 +202,7 @@ fn open_with(path: &Path, link: FinalLink) -> io::Result<(File, Metadata)> {
     });
     let file = file?;
     let meta = file.metadata()?;
-    check_kind(&meta)?;
+    check_is_file(&meta)?;
     events::trace!("read {}", path.display());
     Ok((file, meta))
 }
@@ -242,7 +242,7 @@ fn refuse_link(path: &Path) -> io::Result<()> {
     }
 }
 
-fn check_kind(meta: &Metadata) -> io::Result<()> {
+fn check_is_file(meta: &Metadata) -> io::Result<()> {
     if meta.is_file() {
         Ok(())
     } else if meta.is_dir() {
@@ -254,9 +254,9 @@ fn check_kind(meta: &Metadata) -> io::Result<()> {
 
 /// Returns the initial buffer size for reading a file: its size, at most 1 MiB, because the reported size
 /// may be wrong.
-fn capacity_for(meta: &Metadata) -> usize {
-    const MOST: u64 = 1 << 20;
-    usize::try_from(meta.len().min(MOST)).unwrap_or_default()
+fn choose_capacity(meta: &Metadata) -> usize {
+    const MAX_CAPACITY: u64 = 1 << 20;
+    usize::try_from(meta.len().min(MAX_CAPACITY)).unwrap_or_default()
 }
 
 #[cfg(test)]

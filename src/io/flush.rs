@@ -25,15 +25,15 @@ pub(crate) fn sync_folder(folder: &File) -> io::Result<()> {
     }
 }
 
-/// Calls fsync(2) if the disk refused the call with the result `flushed`. On macOS the standard library also asks the
+/// Calls fsync(2) if the disk refused the call with the result `sync_result`. On macOS the standard library also asks the
 /// drive to empty its cache (`F_FULLFSYNC`), which SMB and exFAT refuse.
-fn fall_back_to_fsync(file: &File, flushed: io::Result<()>) -> io::Result<()> {
+fn fall_back_to_fsync(file: &File, sync_result: io::Result<()>) -> io::Result<()> {
     #[cfg(target_vendor = "apple")]
-    if flushed.as_ref().is_err_and(is_unsupported) {
+    if sync_result.as_ref().is_err_and(is_unsupported) {
         return Ok(rustix::fs::fsync(file)?);
     }
     let _ = file;
-    flushed
+    sync_result
 }
 
 /// Returns true if the disk has no such call, and false if it failed to write.

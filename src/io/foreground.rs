@@ -24,11 +24,11 @@ pub(crate) struct ForegroundExit {
 /// goes to standard error, because standard output is reserved for the result.
 ///
 /// On Ctrl-C, which reaches the child too, the child gets [`SIGNAL_GRACE`] to end by itself. Then
-/// `stop` is called to end the processes that the child started, and the child is killed.
+/// `end_descendants` is called to end the processes that the child started, and the child is killed.
 ///
 /// # Errors
 /// The command cannot be started, or its end cannot be awaited.
-pub(crate) fn run(command: &mut Command, stop: impl Fn()) -> io::Result<ForegroundExit> {
+pub(crate) fn run(command: &mut Command, end_descendants: impl Fn()) -> io::Result<ForegroundExit> {
     let mut child = command.stdout(Stdio::from(io::stderr())).spawn()?;
     events::debug!("started {}", command.get_program().to_string_lossy());
     let mut interrupted_at: Option<Instant> = None;
@@ -41,10 +41,10 @@ pub(crate) fn run(command: &mut Command, stop: impl Fn()) -> io::Result<Foregrou
         }
         match interrupted_at {
             None if is_interrupted() => interrupted_at = Some(Instant::now()),
-            Some(since) if since.elapsed() >= SIGNAL_GRACE => {
-                stop();
+            Some(at) if at.elapsed() >= SIGNAL_GRACE => {
+                end_descendants();
                 let _ = child.kill();
-                // Once: `stop` searches the table of processes.
+                // Once: `end_descendants` searches the table of processes.
                 let _ = child.wait();
             }
             _ => {}

@@ -17,9 +17,9 @@ impl DigestBytes {
         if text.len() != 2 * digest.len() {
             return None;
         }
-        let value = |digit: u8| char::from(digit).to_digit(16);
+        let hex_value = |digit: u8| char::from(digit).to_digit(16);
         for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = u8::try_from(value(pair[0])? << 4 | value(pair[1])?).ok()?;
+            *byte = u8::try_from(hex_value(pair[0])? << 4 | hex_value(pair[1])?).ok()?;
         }
         Some(Self(digest))
     }
@@ -120,7 +120,7 @@ impl ContentHasher {
 
     /// Returns the digest of all bytes of `reader`, and their number.
     pub(crate) fn hash(mut self, reader: &mut impl Read) -> io::Result<(ContentDigest, u64)> {
-        let size = read_chunks(reader, |bytes| self.update(bytes))?;
+        let size = for_each_chunk(reader, |bytes| self.update(bytes))?;
         Ok((self.digest(), size))
     }
 }
@@ -134,7 +134,7 @@ impl Sha256Digest {
     /// Returns the digest of all bytes of `reader`, and their number.
     pub(crate) fn of_reader(reader: &mut (impl Read + ?Sized)) -> io::Result<(Self, u64)> {
         let mut hasher = Hasher::default();
-        let size = read_chunks(reader, |bytes| hasher.update(bytes))?;
+        let size = for_each_chunk(reader, |bytes| hasher.update(bytes))?;
         Ok((hasher.digest(), size))
     }
 
@@ -148,7 +148,7 @@ impl Sha256Digest {
     }
 
     /// Returns the first 16 bytes: enough for identification, not against deliberate collisions.
-    pub(crate) fn beginning(&self) -> [u8; 16] {
+    pub(crate) fn first_half(&self) -> [u8; 16] {
         let mut half = [0; 16];
         half.copy_from_slice(&self.0.0[..16]);
         half
@@ -183,25 +183,25 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Returns the SHA-256 of all bytes of `reader`, and their number.
-pub(crate) fn hash_reader(reader: &mut impl Read) -> io::Result<(String, u64)> {
+pub(crate) fn sha256_of_reader(reader: &mut impl Read) -> io::Result<(String, u64)> {
     let (digest, size) = Sha256Digest::of_reader(reader)?;
     Ok((digest.to_string(), size))
 }
 
 /// Passes all bytes of `reader` to `consume`, and returns their number.
-fn read_chunks(
+fn for_each_chunk(
     reader: &mut (impl Read + ?Sized),
     mut consume: impl FnMut(&[u8]),
 ) -> io::Result<u64> {
     let mut buffer = vec![0; 128 * 1024];
     let mut total = 0;
     loop {
-        let n = reader.read(&mut buffer)?;
-        if n == 0 {
+        let chunk_len = reader.read(&mut buffer)?;
+        if chunk_len == 0 {
             return Ok(total);
         }
-        consume(&buffer[..n]);
-        total += n as u64;
+        consume(&buffer[..chunk_len]);
+        total += chunk_len as u64;
     }
 }
 

@@ -41,8 +41,8 @@ pub(crate) fn serialize_displayed<S: Serializer>(
 }
 
 /// Deserialises a path. Does not check where it leads.
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-    path_from_bytes(read_bytes(from)?).map_err(D::Error::custom)
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    path_from_bytes(deserialize_bytes(deserializer)?).map_err(D::Error::custom)
 }
 
 /// Converts bytes to a path.
@@ -68,7 +68,7 @@ pub(crate) fn path_from_bytes(bytes: Vec<u8>) -> Result<PathBuf, &'static str> {
 }
 
 /// Deserialises the bytes of a path, even if this system cannot have such a path.
-pub(crate) fn read_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+pub(crate) fn deserialize_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
     match JsonPath::deserialize(from)? {
         JsonPath::Text(text) => Ok(text.into_bytes()),
         JsonPath::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom),

@@ -58,7 +58,7 @@ fn copy_content(from: &Path, mut target: &fs::File) -> std::io::Result<()> {
     std::io::copy(&mut source, &mut target)?;
     let modified = source.metadata()?.modified()?;
     target.set_times(FileTimes::new().set_modified(modified))?;
-    modes::copy(from, target)
+    modes::copy_mode(from, target)
 }
 
 /// Copies a file with its mode and mtime. `to` must not exist. Not durable.
@@ -93,24 +93,24 @@ pub(crate) fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
 pub(crate) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
-        let made =
+        let result =
             super::beneath::resolve(path).and_then(|path| std::os::unix::fs::symlink(target, path));
-        made.at("create link", path)
+        result.at("create link", path)
     }
     #[cfg(windows)]
     {
         use std::os::windows::fs::{symlink_dir, symlink_file};
         let real = atomic::parent_of(path).join(target);
-        let (linked, is_folder) = match real.metadata() {
+        let (link_result, is_folder) = match real.metadata() {
             Ok(meta) if meta.is_dir() => (symlink_dir(target, path), true),
             _ => (symlink_file(target, path), false),
         };
-        match linked {
+        match link_result {
             Err(e) if e.raw_os_error() == Some(ERROR_PRIVILEGE_NOT_HELD) => {
                 link_without_privilege(&real, path, is_folder)
                     .unwrap_or_else(|| Err(with_link_remedy(&e)))
             }
-            linked => linked,
+            link_result => link_result,
         }
         .at("create link", path)
     }
@@ -154,11 +154,11 @@ pub(crate) fn lies_in(path: &Path, folder: &Path) -> bool {
 /// result does not depend on which disks are mounted.
 pub(crate) fn resolve_links(path: &Path) -> PathBuf {
     const MAX_LINKS: u32 = 40;
-    resolve_up_to(path, MAX_LINKS)
+    resolve_with_link_limit(path, MAX_LINKS)
 }
 
 /// Like [`resolve_links`], but follows at most `max_links` nested links to missing paths, which may form a circle.
-fn resolve_up_to(path: &Path, max_links: u32) -> PathBuf {
+fn resolve_with_link_limit(path: &Path, max_links: u32) -> PathBuf {
     let mut real = PathBuf::new();
     for component in path.components() {
         match component {
@@ -170,7 +170,7 @@ fn resolve_up_to(path: &Path, max_links: u32) -> PathBuf {
                     real = resolved;
                 } else if let (Ok(target), true) = (fs::read_link(&real), max_links > 0) {
                     real.pop();
-                    real = resolve_up_to(&real.join(target), max_links - 1);
+                    real = resolve_with_link_limit(&real.join(target), max_links - 1);
                 }
             }
         }

@@ -33,14 +33,14 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// Returns the error of a wait that has timed out. `why` is its text if another process holds the lock.
-    pub(crate) fn into_io_error(self, why: &'static str) -> IoError {
+    /// Returns the error of a wait that has timed out. `reason` is its text if another process holds the lock.
+    pub(crate) fn into_io_error(self, reason: &'static str) -> IoError {
         match self {
             Self::Io(e) => e,
             Self::Held(path) => IoError {
                 action: "lock",
                 path,
-                source: std::io::Error::new(ErrorKind::TimedOut, why),
+                source: std::io::Error::new(ErrorKind::TimedOut, reason),
             },
         }
     }
@@ -50,35 +50,35 @@ impl FileLock {
     /// Takes the exclusive lock on `path` and waits without a limit, for work that must be
     /// completed. Reports a long wait.
     pub fn acquire(path: &Path) -> Result<Self, IoError> {
-        Self::wait_and_report(path, || false)
+        Self::acquire_and_report_wait(path, || false)
     }
 
     /// Takes the exclusive lock on `path`, and waits for it until Ctrl-C, which is an error of the kind
     /// [`std::io::ErrorKind::Interrupted`].
     pub(crate) fn acquire_unless_interrupted(path: &Path) -> Result<Self, IoError> {
-        Self::wait_and_report(path, progress::is_interrupted)
+        Self::acquire_and_report_wait(path, progress::is_interrupted)
     }
 
-    fn wait_and_report(path: &Path, is_over: impl Fn() -> bool) -> Result<Self, IoError> {
-        let lock = Self::wait(path, |waited| {
+    fn acquire_and_report_wait(path: &Path, gives_up: impl Fn() -> bool) -> Result<Self, IoError> {
+        let lock = Self::lock_until(path, |waited| {
             if waited >= REPORT_AFTER {
                 progress::report_wait();
             }
-            is_over()
+            gives_up()
         })?;
         lock.ok_or_else(|| ErrorKind::Interrupted.into())
             .at("lock", path)
     }
 
-    /// Takes the exclusive lock on `path`. Returns `None` once `gives_up`, which gets the time waited so far, returns
+    /// Takes the exclusive lock on `path`. Returns `None` once `stops`, which gets the time waited so far, returns
     /// true.
-    fn wait(path: &Path, gives_up: impl Fn(Duration) -> bool) -> Result<Option<Self>, IoError> {
-        let file = open(path)?;
-        let since = Instant::now();
+    fn lock_until(path: &Path, stops: impl Fn(Duration) -> bool) -> Result<Option<Self>, IoError> {
+        let file = open_lock_file(path)?;
+        let started_at = Instant::now();
         loop {
             match try_lock(&file) {
                 Ok(()) => return Ok(Some(Self { file })),
-                Err(TryLockError::WouldBlock) if gives_up(since.elapsed()) => return Ok(None),
+                Err(TryLockError::WouldBlock) if stops(started_at.elapsed()) => return Ok(None),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(RETRY_INTERVAL),
                 Err(TryLockError::Error(source)) => return Err(source).at("lock", path),
             }
@@ -93,7 +93,7 @@ impl FileLock {
 
     /// Like [`FileLock::acquire_within`], but returns `None` if another process holds the lock.
     pub(crate) fn acquire_if_free(path: &Path, limit: Duration) -> Result<Option<Self>, IoError> {
-        Self::wait(path, |waited| waited >= limit)
+        Self::lock_until(path, |waited| waited >= limit)
     }
 
     pub fn try_acquire(path: &Path) -> Result<Self, LockError> {
@@ -102,7 +102,7 @@ impl FileLock {
 
     /// Takes the shared lock on `path`, waiting while a process holds it exclusively.
     pub(crate) fn acquire_shared(path: &Path) -> Result<Self, IoError> {
-        let file = open(path)?;
+        let file = open_lock_file(path)?;
         lock_shared(&file).at("lock", path)?;
         Ok(Self { file })
     }
@@ -155,7 +155,7 @@ pub(crate) fn is_free(path: &Path) -> bool {
     }
 }
 
-fn open(path: &Path) -> Result<File, IoError> {
+fn open_lock_file(path: &Path) -> Result<File, IoError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).truncate(false);
     let options = file_open::set_flags(&mut options, FinalLink::Follow);
@@ -192,28 +192,28 @@ mod system {
     use file_guard::Lock;
     use std::mem::forget;
 
-    /// The locked byte. No file is as long.
-    const BYTE: usize = (usize::MAX >> 1) - 1;
+    /// The offset of the locked byte. No file is as long.
+    const LOCKED_BYTE: usize = (usize::MAX >> 1) - 1;
 
     pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
-        attempt(file, Lock::Exclusive)
+        try_lock_byte(file, Lock::Exclusive)
     }
 
     pub(crate) fn lock(file: &File) -> std::io::Result<()> {
-        file_guard::lock(file, Lock::Exclusive, BYTE, 1).map(forget)
+        file_guard::lock(file, Lock::Exclusive, LOCKED_BYTE, 1).map(forget)
     }
 
     pub(super) fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
-        attempt(file, Lock::Shared)
+        try_lock_byte(file, Lock::Shared)
     }
 
     pub(super) fn lock_shared(file: &File) -> std::io::Result<()> {
         // Forgotten, so that the lock ends when the file is closed.
-        file_guard::lock(file, Lock::Shared, BYTE, 1).map(forget)
+        file_guard::lock(file, Lock::Shared, LOCKED_BYTE, 1).map(forget)
     }
 
-    fn attempt(file: &File, kind: Lock) -> Result<(), TryLockError> {
-        match file_guard::try_lock(file, kind, BYTE, 1) {
+    fn try_lock_byte(file: &File, kind: Lock) -> Result<(), TryLockError> {
+        match file_guard::try_lock(file, kind, LOCKED_BYTE, 1) {
             Ok(guard) => {
                 forget(guard);
                 Ok(())

@@ -10,12 +10,12 @@ use std::path::Path;
 ///
 /// # Errors
 /// The folder cannot be written.
-pub(crate) fn are_kept(folder: &Path) -> Result<bool, IoError> {
+pub(crate) fn has_modes(folder: &Path) -> Result<bool, IoError> {
     #[cfg(unix)]
     {
         use super::IoContext;
         use std::os::unix::fs::MetadataExt;
-        let file = probe_file(folder).at("create a file in", folder)?;
+        let file = create_probe_file(folder).at("create a file in", folder)?;
         let meta = file.metadata().at("inspect", folder)?;
         Ok(!is_open_to_others(meta.mode()))
     }
@@ -29,7 +29,7 @@ pub(crate) fn are_kept(folder: &Path) -> Result<bool, IoError> {
 /// Creates an unnamed file in `folder`. If the disk supports it, the file never has a name, so a killed probe leaves
 /// nothing.
 #[cfg(unix)]
-fn probe_file(folder: &Path) -> io::Result<File> {
+fn create_probe_file(folder: &Path) -> io::Result<File> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{Mode, OFlags, open};
@@ -47,13 +47,13 @@ fn probe_file(folder: &Path) -> io::Result<File> {
 
 /// Returns true if other users can read files that are created in `folder`, or in the nearest existing folder above it,
 /// because the disk keeps no modes. False if the folder cannot be written.
-pub(crate) fn is_shared(folder: &Path) -> bool {
+pub(crate) fn exposes_files(folder: &Path) -> bool {
     let Some(existing) = folder.ancestors().find(|path| path.is_dir()) else {
         return false;
     };
     // In a folder that only its owner may enter, nothing is shared.
-    let is_enterable = existing.metadata().is_ok_and(|meta| of(&meta) & 0o077 != 0);
-    is_enterable && !are_kept(existing).unwrap_or(true)
+    let is_enterable = existing.metadata().is_ok_and(|m| mode_of(&m) & 0o077 != 0);
+    is_enterable && !has_modes(existing).unwrap_or(true)
 }
 
 /// Returns true if a mode gives the group or other users any permission.
@@ -63,7 +63,7 @@ pub(crate) fn is_open_to_others(mode: u32) -> bool {
 }
 
 /// Returns the mode of a file; 0600 on Windows.
-pub(crate) fn of(meta: &Metadata) -> u32 {
+pub(crate) fn mode_of(meta: &Metadata) -> u32 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -76,24 +76,27 @@ pub(crate) fn of(meta: &Metadata) -> u32 {
     }
 }
 
-/// Calls `set` with a mode. It is no error if the disk refuses modes. Does nothing on Windows, where a file inherits
+/// Calls `set_permissions` with a mode. It is no error if the disk refuses modes. Does nothing on Windows, where a file inherits
 /// the access list of its folder.
-pub(crate) fn set(mode: u32, set: impl FnOnce(Permissions) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn apply_mode(
+    mode: u32,
+    set_permissions: impl FnOnce(Permissions) -> io::Result<()>,
+) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        ignore_refusal(set(Permissions::from_mode(mode)))
+        ignore_refusal(set_permissions(Permissions::from_mode(mode)))
     }
     #[cfg(not(unix))]
     {
-        let _ = (mode, set);
+        let _ = (mode, set_permissions);
         Ok(())
     }
 }
 
 /// Gives the new file `to` the mode of the file `from`. The file stays private if the disk of `from` stores no modes,
 /// because such a disk reports every file as open to all and executable.
-pub(crate) fn copy(from: &Path, to: &File) -> io::Result<()> {
+pub(crate) fn copy_mode(from: &Path, to: &File) -> io::Result<()> {
     let meta = from.metadata()?;
     #[cfg(unix)]
     {
@@ -102,7 +105,7 @@ pub(crate) fn copy(from: &Path, to: &File) -> io::Result<()> {
         // Files of a person are rarely executable. Where all of them seem to be, the disk has made
         // up the modes.
         let may_be_invented = meta.mode() & 0o011 != 0;
-        if !target_keeps_modes || (may_be_invented && from.parent().is_some_and(is_shared)) {
+        if !target_keeps_modes || (may_be_invented && from.parent().is_some_and(exposes_files)) {
             return Ok(());
         }
     }
@@ -111,9 +114,9 @@ pub(crate) fn copy(from: &Path, to: &File) -> io::Result<()> {
 
 /// Turns a refusal into a success, for a change of the mode of a file that this process has created with 0600. Some of
 /// the disks without modes refuse the change, the others ignore it.
-pub(crate) fn ignore_refusal(set: io::Result<()>) -> io::Result<()> {
-    match set {
+pub(crate) fn ignore_refusal(result: io::Result<()>) -> io::Result<()> {
+    match result {
         Err(e) if e.kind() == ErrorKind::PermissionDenied => Ok(()),
-        set => set,
+        result => result,
     }
 }

@@ -22,15 +22,15 @@ pub(crate) fn is_root() -> bool {
 /// create entries in the folder before that, which would belong to root.
 static NEW_FOLDER: Mutex<()> = Mutex::new(());
 
-fn wait_for_new_folder() -> MutexGuard<'static, ()> {
+fn lock_new_folder() -> MutexGuard<'static, ()> {
     NEW_FOLDER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives the file that this process has just created at `path` the owner of its folder. Does nothing if this process is
 /// not root, if the folder belongs to root, or if the system refuses it, as in a container.
-pub(crate) fn inherit(created: &File, path: &Path) {
+pub(crate) fn inherit_owner(created: &File, path: &Path) {
     if is_root() {
-        let _waited = wait_for_new_folder();
+        let _guard = lock_new_folder();
         set_owner_of_parent(created, path);
     }
 }
@@ -50,23 +50,23 @@ fn set_owner_of_parent(created: &File, path: &Path) {
 }
 
 /// Creates the folder `path` by `create`, with the owner of the folder above it.
-pub(crate) fn create_folder(
+pub(crate) fn create_folder_with_owner(
     path: &Path,
     create: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
     if !is_root() {
         return create();
     }
-    let _waited = wait_for_new_folder();
+    let _guard = lock_new_folder();
     create()?;
     set_folder_owner(path);
     Ok(())
 }
 
-/// Like [`inherit`], for a new folder.
-pub(crate) fn inherit_folder(path: &Path) {
+/// Like [`inherit_owner`], for a new folder.
+pub(crate) fn inherit_folder_owner(path: &Path) {
     if is_root() {
-        let _waited = wait_for_new_folder();
+        let _guard = lock_new_folder();
         set_folder_owner(path);
     }
 }
@@ -92,7 +92,7 @@ fn set_folder_owner(path: &Path) {
 ///
 /// # Errors
 /// A folder of the path is a link that must not be followed.
-pub(crate) fn create_if_missing(path: &Path) -> io::Result<()> {
+pub(crate) fn create_file_if_missing(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if is_root() && path.symlink_metadata().is_err() {
         use std::os::unix::fs::OpenOptionsExt;
@@ -100,7 +100,7 @@ pub(crate) fn create_if_missing(path: &Path) -> io::Result<()> {
         let options = options.write(true).create_new(true).mode(0o600);
         // The open that follows reports what is wrong.
         if let Ok(file) = options.open(super::beneath::resolve(path)?) {
-            inherit(&file, path);
+            inherit_owner(&file, path);
         }
     }
     #[cfg(not(unix))]

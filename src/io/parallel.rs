@@ -21,14 +21,14 @@ pub(crate) fn run_both<A: Send, B>(
 ) -> (A, B) {
     thread::scope(|scope| {
         let background_thread = thread::Builder::new().spawn_scoped(scope, &background);
-        let foreground = foreground();
-        let background = match background_thread {
+        let foreground_result = foreground();
+        let background_result = match background_thread {
             Ok(background_thread) => background_thread
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(_) => background(),
         };
-        (background, foreground)
+        (background_result, foreground_result)
     })
 }
 
@@ -47,7 +47,7 @@ impl<J> Submitter<'_, J> {
 }
 
 /// Runs the jobs that `produce` submits with `work` on [`thread_count`] threads, and passes the results to
-/// `consume` in the order of the jobs. At most `in_flight` jobs are submitted but not consumed at a time, besides the
+/// `consume` in the order of the jobs. At most `max_in_flight` jobs are submitted but not consumed at a time, besides the
 /// job that `produce` is submitting and the one that `consume` gets next.
 ///
 /// If the system starts fewer threads, the jobs run on those; if it starts none, on the caller's thread.
@@ -56,12 +56,12 @@ impl<J> Submitter<'_, J> {
 /// Returns the error of `consume`, else that of `produce`. After an error of `consume`, `produce` gets
 /// [`ConsumerFailed`].
 pub(crate) fn run_ordered<J: Send, R: Send, P, E: Send>(
-    in_flight: usize,
+    max_in_flight: usize,
     work: impl Fn(J) -> R + Sync,
     consume: impl FnMut(R) -> Result<(), E> + Send,
     produce: impl FnOnce(&Submitter<'_, J>) -> Result<P, E>,
 ) -> Result<P, E> {
-    run_ordered_on(thread_count(), in_flight, work, consume, produce)
+    run_ordered_on(thread_count(), max_in_flight, work, consume, produce)
 }
 
 /// Like [`run_ordered`], for jobs that are known beforehand.
@@ -69,12 +69,12 @@ pub(crate) fn run_ordered<J: Send, R: Send, P, E: Send>(
 /// # Errors
 /// Returns the error of `consume`. No further job begins then.
 pub(crate) fn run_each_ordered<J: Send, R: Send, E: Send>(
-    in_flight: usize,
+    max_in_flight: usize,
     jobs: impl IntoIterator<Item = J>,
     work: impl Fn(J) -> R + Sync,
     consume: impl FnMut(R) -> Result<(), E> + Send,
 ) -> Result<(), E> {
-    run_ordered(in_flight, work, consume, |submitter| {
+    run_ordered(max_in_flight, work, consume, |submitter| {
         let mut jobs = jobs.into_iter();
         // The error of `consume` is returned.
         let _ = jobs.try_for_each(|job| submitter.submit(job));
@@ -89,7 +89,7 @@ pub(crate) fn run_each_ordered<J: Send, R: Send, E: Send>(
 /// As [`run_ordered`].
 pub(crate) fn run_ordered_on<J: Send, R: Send, P, E: Send>(
     threads: usize,
-    in_flight: usize,
+    max_in_flight: usize,
     work: impl Fn(J) -> R + Sync,
     consume: impl FnMut(R) -> Result<(), E> + Send,
     produce: impl FnOnce(&Submitter<'_, J>) -> Result<P, E>,
@@ -97,23 +97,23 @@ pub(crate) fn run_ordered_on<J: Send, R: Send, P, E: Send>(
     let consumer = Mutex::new((consume, None));
     // Returns false if no more results are wanted.
     let consume = |result: R| {
-        let (consume, failed) = &mut *lock(&consumer);
-        if failed.is_none() {
-            *failed = consume(result).err();
+        let (consume, error) = &mut *lock(&consumer);
+        if error.is_none() {
+            *error = consume(result).err();
         }
-        failed.is_none()
+        error.is_none()
     };
     let (work, consume) = (&work, &consume);
     let produced = thread::scope(|scope| {
-        let queue = Queue::start(scope, threads, in_flight);
+        let queue = Queue::start(scope, threads, max_in_flight);
         let submit = |job: J| {
             let Some(queue) = &queue else {
                 return consume(work(job)).then_some(()).ok_or(ConsumerFailed);
             };
             let result = Arc::new(Mutex::new(None));
-            let done = Arc::clone(&result);
+            let result_slot = Arc::clone(&result);
             queue.submit(
-                Box::new(move || *lock(&done) = Some(work(job))),
+                Box::new(move || *lock(&result_slot) = Some(work(job))),
                 Box::new(move || lock(&result).take().is_some_and(consume)),
             )
         };
@@ -121,10 +121,10 @@ pub(crate) fn run_ordered_on<J: Send, R: Send, P, E: Send>(
         drop(queue);
         produced
     });
-    let (_, failed) = consumer
+    let (_, consumer_error) = consumer
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
-    failed.map_or(produced, Err)
+    consumer_error.map_or(produced, Err)
 }
 
 type Work<'a> = Box<dyn FnOnce() + Send + 'a>;
@@ -132,17 +132,20 @@ type Consume<'a> = Box<dyn FnOnce() -> bool + Send + 'a>;
 
 /// Jobs without their types, so that threads and channels are compiled once and not for each kind of job.
 struct Queue<'a> {
+    /// Each job with a sender that reports its end.
     jobs: SyncSender<(Work<'a>, SyncSender<()>)>,
+    /// For each job, in the order of submission: a receiver that waits for its end, and the function that takes its
+    /// result.
     order: SyncSender<(Receiver<()>, Consume<'a>)>,
 }
 
 impl<'a> Queue<'a> {
     /// Starts the threads. Returns `None` if the system grants no thread for the jobs or none for their results.
-    fn start(scope: &'a Scope<'a, '_>, threads: usize, in_flight: usize) -> Option<Self> {
-        let (jobs, queue) = sync_channel::<(Work<'a>, SyncSender<()>)>(in_flight);
-        let (order, results) = sync_channel::<(Receiver<()>, Consume<'a>)>(in_flight);
-        let start = |run: Work<'a>| thread::Builder::new().spawn_scoped(scope, run).is_ok();
-        let has_consumer = start(Box::new(move || {
+    fn start(scope: &'a Scope<'a, '_>, threads: usize, max_in_flight: usize) -> Option<Self> {
+        let (jobs, queue) = sync_channel::<(Work<'a>, SyncSender<()>)>(max_in_flight);
+        let (order, results) = sync_channel::<(Receiver<()>, Consume<'a>)>(max_in_flight);
+        let spawn = |run: Work<'a>| thread::Builder::new().spawn_scoped(scope, run).is_ok();
+        let has_consumer = spawn(Box::new(move || {
             for (done, consume) in results {
                 // A worker that panicked drops its sender; the scope passes the panic on.
                 if done.recv().is_err() || !consume() {
@@ -163,14 +166,14 @@ impl<'a> Queue<'a> {
                 }
             }
         };
-        let started = (0..threads).take_while(|_| start(Box::new(worker())));
-        (has_consumer && started.count() > 0).then_some(Self { jobs, order })
+        let workers = (0..threads).take_while(|_| spawn(Box::new(worker())));
+        (has_consumer && workers.count() > 0).then_some(Self { jobs, order })
     }
 
     fn submit(&self, work: Work<'a>, consume: Consume<'a>) -> Result<(), ConsumerFailed> {
-        let (done, result) = sync_channel(1);
+        let (done, finished) = sync_channel(1);
         // The order first: its channel is the bound on unfinished jobs, and the consumer reads from it.
-        let ordered = self.order.send((result, consume));
+        let ordered = self.order.send((finished, consume));
         ordered.map_err(|_| ConsumerFailed)?;
         self.jobs.send((work, done)).map_err(|_| ConsumerFailed)
     }

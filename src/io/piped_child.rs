@@ -60,7 +60,7 @@ pub(crate) struct PipedChild {
     chunk: Vec<u8>,
     position: usize,
     stderr: StderrTail,
-    limit: Duration,
+    progress_timeout: Duration,
     last_progress: Instant,
     output_is_progress: bool,
     start_limit: Option<StartLimit>,
@@ -92,7 +92,7 @@ fn send_chunks(mut stdout: ChildStdout, sender: &SyncSender<Vec<u8>>) {
 impl PipedChild {
     /// Starts `command` with `input` as its standard input. `limit` is the longest time without progress.
     pub(crate) fn spawn(command: &mut Command, input: Stdio, limit: Duration) -> io::Result<Self> {
-        let started = child_streams::start(command, input, CHUNKS_AHEAD, send_chunks)?;
+        let started = child_streams::spawn(command, input, CHUNKS_AHEAD, send_chunks)?;
         Ok(Self {
             #[cfg(windows)]
             _job: started.job,
@@ -101,7 +101,7 @@ impl PipedChild {
             chunk: Vec::new(),
             position: 0,
             stderr: started.stderr,
-            limit,
+            progress_timeout: limit,
             last_progress: Instant::now(),
             output_is_progress: true,
             start_limit: None,
@@ -120,10 +120,10 @@ impl PipedChild {
         self.output_is_progress = false;
     }
 
-    /// Ends the child after `limit` if it has made no progress at all and `is_failing` accepts its
+    /// Ends the child after `timeout` if it has made no progress at all and `is_failing` accepts its
     /// standard error.
-    pub(crate) fn set_start_timeout(&mut self, limit: Duration, is_failing: fn(&str) -> bool) {
-        self.start_limit = Some((limit, is_failing));
+    pub(crate) fn set_start_timeout(&mut self, timeout: Duration, is_failing: fn(&str) -> bool) {
+        self.start_limit = Some((timeout, is_failing));
     }
 
     /// Makes changes in `folder` count as progress, for a child that writes files without output.
@@ -145,7 +145,7 @@ impl PipedChild {
         while matches!(self.read(&mut discarded), Ok(1..)) {}
         while self.stop.is_none() && self.poll_status().is_none() {
             thread::sleep(POLL_INTERVAL / 10);
-            self.check_stop();
+            self.decide_stop();
         }
         self.interrupt_and_wait();
         ChildEnd {
@@ -155,13 +155,13 @@ impl PipedChild {
         }
     }
 
-    fn check_stop(&mut self) {
+    fn decide_stop(&mut self) {
         if self.stop.is_none() {
             if is_interrupted() {
                 self.stop = Some(Stop::Interrupted);
-            } else if self.fails_to_start() {
+            } else if self.is_failing_to_start() {
                 self.stop = Some(Stop::NoProgress);
-            } else if self.last_progress.elapsed() >= self.limit {
+            } else if self.last_progress.elapsed() >= self.progress_timeout {
                 if self.detect_folder_change() {
                     self.mark_progress();
                 } else {
@@ -180,7 +180,7 @@ impl PipedChild {
             })
     }
 
-    fn fails_to_start(&self) -> bool {
+    fn is_failing_to_start(&self) -> bool {
         self.start_limit.is_some_and(|(limit, is_failing)| {
             self.last_progress.elapsed() >= limit && is_failing(&self.stderr.read_so_far())
         })
@@ -221,7 +221,7 @@ impl Read for PipedChild {
     /// The user interrupted this process, or the limit has passed. [`PipedChild::finish`] tells which.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.position == self.chunk.len() {
-            self.check_stop();
+            self.decide_stop();
             if let Some(stop) = self.stop {
                 // Not `ErrorKind::Interrupted`: callers would try again.
                 return Err(io::Error::other(match stop {
@@ -241,10 +241,10 @@ impl Read for PipedChild {
             }
         }
         let available = &self.chunk[self.position..];
-        let n = available.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&available[..n]);
-        self.position += n;
-        Ok(n)
+        let count = available.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.position += count;
+        Ok(count)
     }
 }
 

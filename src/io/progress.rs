@@ -23,26 +23,26 @@ impl Progress for Silent {
 /// to the bytes of the earlier phases.
 pub(crate) struct Phases<'a> {
     progress: &'a dyn Progress,
-    done: AtomicU64,
+    finished_bytes: AtomicU64,
 }
 
 impl<'a> Phases<'a> {
     pub(crate) fn new(progress: &'a dyn Progress) -> Self {
         Self {
             progress,
-            done: AtomicU64::new(0),
+            finished_bytes: AtomicU64::new(0),
         }
     }
 }
 
 impl Progress for Phases<'_> {
     fn expect_bytes(&self, total: u64) {
-        let done = self.done.load(Ordering::Relaxed);
-        self.progress.expect_bytes(done.saturating_add(total));
+        let finished = self.finished_bytes.load(Ordering::Relaxed);
+        self.progress.expect_bytes(finished.saturating_add(total));
     }
 
     fn add_bytes(&self, bytes: u64) {
-        self.done.fetch_add(bytes, Ordering::Relaxed);
+        self.finished_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.progress.add_bytes(bytes);
     }
 }
@@ -91,17 +91,17 @@ static ON_WAIT: OnceLock<WaitCallback> = OnceLock::new();
 static WAIT_REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// Sets the callback of [`report_wait`]. Only the first call has an effect.
-pub(crate) fn set_wait_callback(tell: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn set_wait_callback(callback: impl Fn() + Send + Sync + 'static) {
     // Every caller sets the same callback.
-    let _ = ON_WAIT.set(Box::new(tell));
+    let _ = ON_WAIT.set(Box::new(callback));
 }
 
 /// Reports, once per process, that this process waits for a lock of another one.
 pub(crate) fn report_wait() {
-    if let Some(tell) = ON_WAIT.get()
+    if let Some(callback) = ON_WAIT.get()
         && !WAIT_REPORTED.swap(true, Ordering::Relaxed)
     {
-        tell();
+        callback();
     }
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn take_back_signals() {
 }
 
 /// Returns true between [`hand_over_signals`] and [`take_back_signals`].
-pub(crate) fn is_handed_over() -> bool {
+pub(crate) fn are_signals_handed_over() -> bool {
     HANDED_OVER.load(Ordering::SeqCst)
 }
 

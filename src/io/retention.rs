@@ -46,10 +46,10 @@ impl RetentionPolicy {
         };
         let keeps_all = without_limits.is_empty();
         let rules = self.match_keep_rules(items).into_iter();
-        let rated = rules.zip(items).enumerate();
-        rated
-            .map(|(i, (rules, item))| {
-                let is_excess = self.max_count > 0 && i >= self.max_count;
+        let numbered_items = rules.zip(items).enumerate();
+        numbered_items
+            .map(|(index, (rules, item))| {
+                let is_excess = self.max_count > 0 && index >= self.max_count;
                 let is_old = self.max_age.is_some_and(|max| item.age >= max);
                 let is_kept = keeps_all || !rules.is_empty();
                 (is_kept && !is_excess && !is_old).then(|| rules.join(", "))
@@ -60,31 +60,31 @@ impl RetentionPolicy {
     /// Returns for each item the names of the keep rules that select it.
     fn match_keep_rules(&self, items: &[RetentionItem]) -> Vec<Vec<String>> {
         let mut rules = vec![Vec::new(); items.len()];
-        for rules in rules.iter_mut().take(self.last as usize) {
-            rules.push(format!("last {}", self.last));
+        for item_rules in rules.iter_mut().take(self.last as usize) {
+            item_rules.push(format!("last {}", self.last));
         }
-        if let Some(span) = self.within {
-            for (rules, item) in rules.iter_mut().zip(items) {
-                if item.age - items[0].age <= span {
-                    rules.push("within".to_owned());
+        if let Some(max_age) = self.within {
+            for (item_rules, item) in rules.iter_mut().zip(items) {
+                if item.age - items[0].age <= max_age {
+                    item_rules.push("within".to_owned());
                 }
             }
         }
         // A period is identified by its first day.
-        let week: fn(NaiveDate) -> NaiveDate = |date| {
+        let first_day_of_week: fn(NaiveDate) -> NaiveDate = |date| {
             let monday = date.week(Weekday::Mon).checked_first_day();
             monday.unwrap_or(date)
         };
         let periods = [
             ("daily", self.daily, (|date| date) as fn(_) -> _),
-            ("weekly", self.weekly, week),
+            ("weekly", self.weekly, first_day_of_week),
             ("monthly", self.monthly, |date| {
                 date.with_day(1).unwrap_or_default()
             }),
         ];
         for (rule, mut remaining_periods, first_day) in periods {
             let mut last_period = None;
-            for (rules, item) in rules.iter_mut().zip(items) {
+            for (item_rules, item) in rules.iter_mut().zip(items) {
                 let period = Some(first_day(item.date));
                 // The newest of a period comes first; the others of it are skipped.
                 if last_period == period {
@@ -94,7 +94,7 @@ impl RetentionPolicy {
                     break;
                 }
                 remaining_periods -= 1;
-                rules.push(rule.to_owned());
+                item_rules.push(rule.to_owned());
                 last_period = period;
             }
         }

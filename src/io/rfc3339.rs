@@ -32,11 +32,8 @@ impl Rfc3339Time {
 
     /// Returns the later of two times, the first if they are equal.
     pub(crate) fn later_of(first: Option<Self>, second: Option<Self>) -> Option<Self> {
-        match (first, second) {
-            (Some(a), Some(b)) if b.at > a.at => Some(b),
-            (Some(a), _) => Some(a),
-            (None, b) => b,
-        }
+        let times = [first, second].into_iter().flatten();
+        times.reduce(|earlier, time| if time.at > earlier.at { time } else { earlier })
     }
 }
 
@@ -50,6 +47,7 @@ pub(crate) fn parse_instant(text: &str) -> Option<DateTime<Utc>> {
 }
 
 fn parse_codex_form(text: &[u8]) -> Option<DateTime<Utc>> {
+    // `YYYY-MM-DDTHH:MM:SS`, then the fraction and `Z`.
     let (head, tail) = text.split_at_checked(19)?;
     let separators = [head[4], head[7], head[10], head[13], head[16]];
     if &separators != b"--T::" {
@@ -64,8 +62,8 @@ fn parse_codex_form(text: &[u8]) -> Option<DateTime<Utc>> {
     let nanos = match fraction.split_first() {
         None => 0,
         Some((b'.', decimals)) if (1..=9).contains(&decimals.len()) => {
-            let missing = 9 - u32::try_from(decimals.len()).ok()?;
-            digits(decimals)? * 10u32.pow(missing)
+            let missing_digits = 9 - u32::try_from(decimals.len()).ok()?;
+            digits(decimals)? * 10u32.pow(missing_digits)
         }
         Some(_) => return None,
     };

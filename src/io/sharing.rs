@@ -29,8 +29,8 @@ fn is_in_use(error: &io::Error) -> bool {
     /// The codes `ERROR_SHARING_VIOLATION` and `ERROR_LOCK_VIOLATION`.
     const IN_USE: [i32; 2] = [32, 33];
     let code = error.raw_os_error().filter(|_| cfg!(windows));
-    let named = error.get_ref().and_then(|e| e.downcast_ref::<FileInUse>());
-    named.is_some() || code.is_some_and(|code| IN_USE.contains(&code))
+    let typed_error = error.get_ref().and_then(|e| e.downcast_ref::<FileInUse>());
+    typed_error.is_some() || code.is_some_and(|code| IN_USE.contains(&code))
 }
 
 /// Returns true if a rename or a removal may succeed later. Windows reports a target that another
@@ -46,8 +46,8 @@ fn detect_file_in_use(error: io::Error, path: &Path) -> io::Error {
     if is_busy(&error) {
         use std::os::windows::fs::OpenOptionsExt;
         // An open without sharing fails exactly if another process has the file open.
-        let alone = fs::File::options().read(true).share_mode(0).open(path);
-        if is_in_use(&error) || alone.is_err_and(|e| is_in_use(&e)) {
+        let exclusive_open = fs::File::options().read(true).share_mode(0).open(path);
+        if is_in_use(&error) || exclusive_open.is_err_and(|e| is_in_use(&e)) {
             return FileInUse.into();
         }
     }
@@ -60,10 +60,10 @@ pub(super) fn retry<T>(
     is_transient: impl Fn(&io::Error) -> bool,
     mut action: impl FnMut() -> io::Result<T>,
 ) -> io::Result<T> {
-    let since = Instant::now();
+    let started_at = Instant::now();
     loop {
         match action() {
-            Err(e) if is_transient(&e) && since.elapsed() < TIMEOUT => {
+            Err(e) if is_transient(&e) && started_at.elapsed() < TIMEOUT => {
                 std::thread::sleep(RETRY_INTERVAL);
             }
             result => return result,
@@ -89,11 +89,11 @@ pub(crate) fn open_or_create(options: &mut fs::OpenOptions, path: &Path) -> io::
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    super::owner::create_if_missing(path)?;
+    super::owner::create_file_if_missing(path)?;
     open_to_write(options, path)
 }
 
-/// Renames `from` to `to`, replacing it even if it is read-only. Makes nothing durable.
+/// Renames `from` to `to`, replacing it even if it is read-only. The rename is not durable on return.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let renamed = retry(is_busy, || rename_at_once(from, to));
     renamed.map_err(|e| detect_file_in_use(e, to))
@@ -107,7 +107,7 @@ pub(super) fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(beneath::resolve(from)?, beneath::resolve(to)?).inspect_err(|_| make_writable(to))
 }
 
-/// Removes a file or link, even if it is read-only. Makes nothing durable.
+/// Removes a file or link, even if it is read-only. The removal is not durable on return.
 #[allow(clippy::disallowed_methods, reason = "the removal itself")]
 pub(crate) fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
@@ -122,7 +122,7 @@ pub(crate) fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(beneath::resolve(from)?, beneath::resolve(to)?)
 }
 
-/// Removes an empty folder. Makes nothing durable.
+/// Removes an empty folder. The removal is not durable on return.
 pub(crate) fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     fs::remove_dir(beneath::resolve(path.as_ref())?)
 }

@@ -29,7 +29,7 @@ pub(crate) fn handle_end_requests(handler: impl FnMut() + Send + 'static) -> io:
 /// delayed.
 ///
 /// Does nothing on Windows.
-pub(crate) fn end_within(seconds: u64) {
+pub(crate) fn end_process_after(seconds: u64) {
     #[cfg(unix)]
     // Without the thread there is no limit: as on Windows.
     let _ = std::thread::Builder::new().spawn(move || {

@@ -13,7 +13,10 @@ const MIN_SIMILARITY: f64 = 0.7;
 
 /// Returns the names similar to `text`, most similar first, at most [`MAX_SUGGESTIONS`]. Compares
 /// without regard to case.
-pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub(crate) fn find_nearest<'a>(
+    text: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Vec<&'a str> {
     let text = text.trim().to_lowercase();
     let mut rated_names: Vec<_> = names
         .into_iter()
@@ -51,20 +54,20 @@ fn before_at(word: &str) -> &str {
 }
 
 /// Returns the hint that suggests the names similar to `text`, if there are any.
-pub(crate) fn suggestion<'a>(
+pub(crate) fn format_suggestion<'a>(
     text: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
-    let nearest = nearest(text, names);
+    let nearest = find_nearest(text, names);
     (!nearest.is_empty()).then(|| format!("did you mean: {}", nearest.join(", ")))
 }
 
 /// Joins the first names of a list and counts the others: "a, b, c and 27 more".
-pub(crate) fn join_first(names: &[String]) -> String {
-    let listed = &names[..names.len().min(MAX_SUGGESTIONS)];
-    match names.len() - listed.len() {
-        0 => listed.join(", "),
-        more => format!("{} and {more} more", listed.join(", ")),
+pub(crate) fn join_first_names(names: &[String]) -> String {
+    let first_names = &names[..names.len().min(MAX_SUGGESTIONS)];
+    match names.len() - first_names.len() {
+        0 => first_names.join(", "),
+        other_count => format!("{} and {other_count} more", first_names.join(", ")),
     }
 }
 
@@ -80,21 +83,21 @@ mod tests {
             "workshop (carol@example.com)",
             "acct33 (dave@example.com)",
         ];
-        assert_eq!(nearest("acct34", names)[0], names[3]);
-        assert_eq!(nearest("wrok", names)[..2], [names[1], names[2]]);
-        assert_eq!(nearest("ALICE@example.org", names)[0], names[1]);
-        assert_eq!(nearest("bob", names), [names[0]]);
-        assert_eq!(nearest("oos-14@example.com", names), [""; 0]);
+        assert_eq!(find_nearest("acct34", names)[0], names[3]);
+        assert_eq!(find_nearest("wrok", names)[..2], [names[1], names[2]]);
+        assert_eq!(find_nearest("ALICE@example.org", names)[0], names[1]);
+        assert_eq!(find_nearest("bob", names), [names[0]]);
+        assert_eq!(find_nearest("oos-14@example.com", names), [""; 0]);
         let numbered = ["oss-11 (a@x.com)", "oss-14 (b@x.com)", "work (oos@x.com)"];
-        assert_eq!(nearest("oos-14", numbered)[0], numbered[1]);
-        assert_eq!(nearest("x", names), [""; 0]);
-        assert_eq!(nearest("x", []), [""; 0]);
+        assert_eq!(find_nearest("oos-14", numbered)[0], numbered[1]);
+        assert_eq!(find_nearest("x", names), [""; 0]);
+        assert_eq!(find_nearest("x", []), [""; 0]);
     }
 
     #[test]
     fn a_long_list_is_counted_instead_of_printed() {
         let names: Vec<_> = ["a", "b", "c", "d"].map(String::from).into();
-        assert_eq!(join_first(&names[..3]), "a, b, c");
-        assert_eq!(join_first(&names), "a, b, c and 1 more");
+        assert_eq!(join_first_names(&names[..3]), "a, b, c");
+        assert_eq!(join_first_names(&names), "a, b, c and 1 more");
     }
 }

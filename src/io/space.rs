@@ -14,7 +14,7 @@ pub struct NoSpace {
 }
 
 /// Fails if the disk of `folder` reports less free space than `needed_bytes`.
-pub(crate) fn require(folder: &Path, needed_bytes: u64) -> Result<(), NoSpace> {
+pub(crate) fn require_free_space(folder: &Path, needed_bytes: u64) -> Result<(), NoSpace> {
     match free_bytes(folder).filter(|free| *free < needed_bytes) {
         None => Ok(()),
         Some(free_bytes) => Err(NoSpace {
@@ -92,8 +92,9 @@ pub(crate) fn file_system_type(path: &Path) -> Option<String> {
         let mounts = super::file_open::read_to_string("/proc/self/mountinfo").ok()?;
         mounts.lines().find_map(|line| {
             let (mount, disk) = line.split_once(" - ")?;
-            let is_here = mount.split(' ').nth(2) == Some(&device);
-            is_here.then(|| disk.split(' ').next().unwrap_or_default().to_owned())
+            // The third field is the device.
+            let is_match = mount.split(' ').nth(2) == Some(&device);
+            is_match.then(|| disk.split(' ').next().unwrap_or_default().to_owned())
         })
     }
     #[cfg(target_vendor = "apple")]

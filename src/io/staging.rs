@@ -29,7 +29,7 @@ impl Staging {
     /// Creates a folder in `parent`, which is created if it is missing.
     pub(crate) fn create_in(parent: &Path) -> Result<Self, IoError> {
         let (folder, lock) = create_locked(parent, STAGING_PREFIX)?;
-        let spare = file_open::open(folder.join(LOCK)).inspect_err(|_| discard(&folder));
+        let spare = file_open::open(folder.join(LOCK)).inspect_err(|_| discard_folder(&folder));
         Ok(Self {
             spare: Some(spare.at("open", &folder)?),
             lock: Some(lock),
@@ -61,19 +61,19 @@ pub(crate) fn create_locked(parent: &Path, prefix: &str) -> Result<(PathBuf, Fil
     atomic::create_private_folder(parent)?;
     // Under the parent's lock, so that a cleanup never sees a folder whose own lock is not yet
     // taken.
-    let _creating = FileLock::acquire(&parent.join(LOCK))?;
+    let _parent_lock = FileLock::acquire(&parent.join(LOCK))?;
     let folder = tempfile::Builder::new()
         .prefix(prefix)
         .tempdir_in(parent)
         .at("create a folder in", parent)?
         .keep();
-    owner::inherit_folder(&folder);
-    let lock = FileLock::acquire(&folder.join(LOCK)).inspect_err(|_| discard(&folder))?;
+    owner::inherit_folder_owner(&folder);
+    let lock = FileLock::acquire(&folder.join(LOCK)).inspect_err(|_| discard_folder(&folder))?;
     Ok((folder, lock))
 }
 
 /// Removes a folder with nothing but its lock. Lists nothing, because the process may be unable to open more files.
-fn discard(folder: &Path) {
+fn discard_folder(folder: &Path) {
     let _ = sharing::remove_file(folder.join(LOCK));
     let _ = fs::remove_dir(folder);
 }
@@ -82,8 +82,8 @@ fn discard(folder: &Path) {
 pub(crate) fn find_stale(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let prefix = prefix.as_bytes();
     tree::list_entries(parent)
-        .filter(|e| e.file_name().as_encoded_bytes().starts_with(prefix))
-        .map(|e| e.path())
+        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix))
+        .map(|entry| entry.path())
         .filter(|folder| super::lock::is_free(&folder.join(LOCK)))
         .collect()
 }
@@ -96,12 +96,12 @@ pub(crate) fn remove_stale(parent: &Path) -> Vec<IoError> {
     }
     match FileLock::acquire(&parent.join(LOCK)) {
         Err(e) => vec![e],
-        Ok(_sweeping) => {
+        Ok(_parent_lock) => {
             // Listed again under the lock.
-            let removed = find_stale(parent, STAGING_PREFIX)
+            let results = find_stale(parent, STAGING_PREFIX)
                 .into_iter()
                 .map(|folder| tree::remove(&folder));
-            removed.filter_map(Result::err).collect()
+            results.filter_map(Result::err).collect()
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct WallTime {
 }
 
 /// Parses a time; `None` if any part of the text is not understood.
-pub(crate) fn parse(text: &str) -> Option<WallTime> {
+pub(crate) fn parse_wall_time(text: &str) -> Option<WallTime> {
     let lower = text.to_lowercase();
     let mut words = lower
         .split(|c: char| c.is_whitespace() || c == ',')
@@ -40,15 +40,15 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
             if half_of_day.is_some() {
                 words.next();
             }
-            set(&mut time, clock_time)?;
+            set_once(&mut time, clock_time)?;
         } else if let Some(number) = parse_month(word) {
-            set(&mut month_number, number)?;
+            set_once(&mut month_number, number)?;
         } else if let Some(day_of_week) = parse_weekday(word) {
-            set(&mut weekday, day_of_week)?;
+            set_once(&mut weekday, day_of_week)?;
         } else if let Some((date, time_text)) = parse_iso_date(word) {
-            set(&mut iso_date, date)?;
+            set_once(&mut iso_date, date)?;
             if !time_text.is_empty() {
-                set(&mut time, parse_clock(time_text, None)?)?;
+                set_once(&mut time, parse_clock(time_text, None)?)?;
             }
         } else {
             let digits = ["st", "nd", "rd", "th", "."]
@@ -56,8 +56,8 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
                 .find_map(|ending| word.strip_suffix(ending))
                 .unwrap_or(word);
             match (digits.len(), parse_number(digits)?) {
-                (1 | 2, n) => set(&mut day_number, n)?,
-                (4, n) => set(&mut year, i32::try_from(n).ok()?)?,
+                (1 | 2, n) => set_once(&mut day_number, n)?,
+                (4, n) => set_once(&mut year, i32::try_from(n).ok()?)?,
                 _ => return None,
             }
         }
@@ -73,12 +73,13 @@ pub(crate) fn parse(text: &str) -> Option<WallTime> {
 }
 
 /// Sets a part of the time. Returns `None` if the text names this part twice.
-fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
+fn set_once<T>(slot: &mut Option<T>, value: T) -> Option<()> {
     slot.replace(value).is_none().then_some(())
 }
 
 /// Parses a span such as "3d 4h", "90m", "1w" or "2.5 hours". `None` for anything else, and for more than ten years.
 pub(crate) fn parse_span(text: &str) -> Option<Duration> {
+    const MAX_SECONDS: f64 = 315_360_000.0;
     let lower = text.trim().to_lowercase();
     let mut unread = lower.as_str();
     let mut seconds = 0.0_f64;
@@ -86,16 +87,16 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
         return None;
     }
     while !unread.is_empty() {
-        let digits = unread
+        let amount_len = unread
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             // More digits are no amount of time, and could overflow.
             .filter(|end| (1..=12).contains(end))?;
-        let amount: f64 = unread[..digits].parse().ok()?;
-        unread = unread[digits..].trim_start();
-        let letters = unread
+        let amount: f64 = unread[..amount_len].parse().ok()?;
+        unread = unread[amount_len..].trim_start();
+        let unit_len = unread
             .find(|c: char| !c.is_ascii_alphabetic())
             .unwrap_or(unread.len());
-        let unit = match &unread[..letters] {
+        let unit = match &unread[..unit_len] {
             "s" | "sec" | "second" | "seconds" => 1.0,
             "m" | "min" | "minute" | "minutes" => 60.0,
             "h" | "hr" | "hour" | "hours" => 3_600.0,
@@ -104,10 +105,10 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
             _ => return None,
         };
         seconds += amount * unit;
-        unread = unread[letters..].trim_start_matches([' ', '\t', ',']);
+        unread = unread[unit_len..].trim_start_matches([' ', '\t', ',']);
     }
     #[allow(clippy::cast_possible_truncation, reason = "bounded by the line below")]
-    (seconds.is_finite() && seconds <= 315_360_000.0)
+    (seconds.is_finite() && seconds <= MAX_SECONDS)
         .then(|| Duration::seconds(seconds.round() as i64))
 }
 
@@ -139,30 +140,32 @@ fn parse_half_of_day(word: &str) -> Option<u32> {
     }
 }
 
-/// Parses a time of day, such as "15:55", "9:08:30", "3:05pm" or "3pm"; `half` is the "am" (0) or "pm" (12) of the next
+/// Parses a time of day, such as "15:55", "9:08:30", "3:05pm" or "3pm"; `half_start` is the "am" (0) or "pm" (12) of the next
 /// word.
-fn parse_clock(word: &str, half: Option<u32>) -> Option<NaiveTime> {
-    let (digits, half) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
-        (Some(digits), _) => (digits, Some(0)),
-        (_, Some(digits)) => (digits, Some(12)),
-        _ => (word, half),
+fn parse_clock(word: &str, half_start: Option<u32>) -> Option<NaiveTime> {
+    let (clock_text, half_start) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
+        (Some(clock_text), _) => (clock_text, Some(0)),
+        (_, Some(clock_text)) => (clock_text, Some(12)),
+        _ => (word, half_start),
     };
-    let mut parts = digits.split(':');
-    let hour =
-        parse_number(parts.next()?).filter(|_| digits.find(':').unwrap_or(digits.len()) <= 2)?;
-    let mut two_digits = || match parts.next() {
+    let mut parts = clock_text.split(':');
+    // An hour of more than two digits is no hour.
+    let hour = parse_number(parts.next()?)
+        .filter(|_| clock_text.find(':').unwrap_or(clock_text.len()) <= 2)?;
+    // `Some(None)` if the text ends, `None` if the next part is malformed.
+    let mut next_two_digits = || match parts.next() {
         None => Some(None),
         Some(part) if part.len() == 2 => parse_number(part).map(Some),
         Some(_) => None,
     };
-    let (minute, second) = (two_digits()?, two_digits()?);
-    if parts.next().is_some() || (minute.is_none() && half.is_none()) {
+    let (minute, second) = (next_two_digits()?, next_two_digits()?);
+    if parts.next().is_some() || (minute.is_none() && half_start.is_none()) {
         return None;
     }
-    let hour = match half {
+    let hour = match half_start {
         None => hour,
         Some(_) if !(1..=12).contains(&hour) => return None,
-        Some(half) => half + hour % 12,
+        Some(half_start) => half_start + hour % 12,
     };
     NaiveTime::from_hms_opt(hour, minute.unwrap_or(0), second.unwrap_or(0))
 }
@@ -191,7 +194,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(text: &str) -> String {
-        match parse(text) {
+        match parse_wall_time(text) {
             None => "nothing".into(),
             Some(WallTime { day, time }) => {
                 let day = match day {
@@ -269,7 +272,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_without_panic(text in "[0-9a-zA-Z:., \\-éß２]{0,30}") {
-            let _ = (parse(&text), parse_span(&text));
+            let _ = (parse_wall_time(&text), parse_span(&text));
         }
     }
 }

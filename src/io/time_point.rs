@@ -40,13 +40,13 @@ impl TimePeriod {
 
 /// The error for a text that is no time.
 #[derive(Debug, thiserror::Error)]
-#[error("not a time: {text:?}; write {}", forms(*.direction))]
+#[error("not a time: {text:?}; write {}", describe_forms(*.direction))]
 pub(crate) struct TimePointError {
     text: String,
     direction: TimeDirection,
 }
 
-fn forms(direction: TimeDirection) -> &'static str {
+fn describe_forms(direction: TimeDirection) -> &'static str {
     match direction {
         TimeDirection::Back => {
             "7d, 12h, today, yesterday, monday, \"last week\", 2026-11, 2026-11-20, \"yesterday 9:00\" or RFC 3339"
@@ -76,7 +76,7 @@ pub(crate) fn parse(
     let lower = text.trim().to_lowercase();
     let exact = DateTime::parse_from_rfc3339(text.trim()).ok();
     exact
-        .map(|at| instant(zone.at(&at)))
+        .map(|at| to_instant_period(zone.at(&at)))
         .or_else(|| reader.parse_duration(&lower))
         .or_else(|| reader.parse_days(&lower))
         .or_else(|| reader.parse_wall_time(&lower))
@@ -86,7 +86,7 @@ pub(crate) fn parse(
         })
 }
 
-fn instant(at: Timestamp) -> TimePeriod {
+fn to_instant_period(at: Timestamp) -> TimePeriod {
     TimePeriod { start: at, end: at }
 }
 
@@ -115,54 +115,55 @@ impl TimeReader<'_> {
             TimeDirection::Back => -span,
         };
         let at = self.now.checked_add_signed(span)?;
-        Some(instant(self.zone.at(&at)))
+        Some(to_instant_period(self.zone.at(&at)))
     }
 
     /// Parses a text that names calendar days: "yesterday", "yesterday 9:00", "last week", "2026-11".
     fn parse_days(&self, text: &str) -> Option<TimePeriod> {
         let today = self.today();
         if text == "now" {
-            return Some(instant(self.zone.at(self.now)));
+            return Some(to_instant_period(self.zone.at(self.now)));
         }
         if text == "last week" {
             let this_week = today.week(Weekday::Mon).checked_first_day()?;
-            return Some(self.period(this_week.checked_sub_days(Days::new(7))?, this_week));
+            return Some(self.day_period(this_week.checked_sub_days(Days::new(7))?, this_week));
         }
         if text.len() == "2026-11".len()
             && let Ok(first) = format!("{text}-01").parse::<NaiveDate>()
         {
-            return Some(self.period(first, first.checked_add_months(Months::new(1))?));
+            return Some(self.day_period(first, first.checked_add_months(Months::new(1))?));
         }
         let (word, time_text) = text.split_once(' ').unwrap_or((text, ""));
-        let days = match word {
+        let day_offset = match word {
             "yesterday" => -1,
             "today" => 0,
             "tomorrow" => 1,
             _ => return None,
         };
-        let date = today.checked_add_signed(TimeDelta::days(days))?;
+        let date = today.checked_add_signed(TimeDelta::days(day_offset))?;
         if time_text.is_empty() {
-            return self.on_date(date, None);
+            return self.period_on(date, None);
         }
-        let WallTime { day, time } = time_format::parse(time_text)?;
-        self.on_date(date, Some(time?)).filter(|_| day.is_none())
+        let WallTime { day, time } = time_format::parse_wall_time(time_text)?;
+        // The first word has named the day already.
+        self.period_on(date, Some(time?)).filter(|_| day.is_none())
     }
 
     fn parse_wall_time(&self, text: &str) -> Option<TimePeriod> {
-        let WallTime { day, time } = time_format::parse(text)?;
+        let WallTime { day, time } = time_format::parse_wall_time(text)?;
         match day {
             None => self.find_day(|_| true, time),
             Some(Day::Weekday(day)) => self.find_day(|date| date.weekday() == day, time),
             Some(Day::Date { year, month, day }) => {
-                let step = match self.direction {
+                let year_step = match self.direction {
                     TimeDirection::Ahead => 1,
                     TimeDirection::Back => -1,
                 };
                 let this_year = self.today().year();
                 // The next 29 February is up to eight years away.
-                let mut years = (0..=8).map(|years| year.unwrap_or(this_year + step * years));
+                let mut years = (0..=8).map(|years| year.unwrap_or(this_year + year_step * years));
                 years.find_map(|y| {
-                    let period = self.on_date(NaiveDate::from_ymd_opt(y, month, day)?, time)?;
+                    let period = self.period_on(NaiveDate::from_ymd_opt(y, month, day)?, time)?;
                     let is_nearest = period.contains(self.now) || self.is_in_direction(&period);
                     (year.is_some() || is_nearest).then_some(period)
                 })
@@ -184,7 +185,7 @@ impl TimeReader<'_> {
             TimeDirection::Back => today.checked_sub_days(Days::new(days)),
         });
         dates.find_map(|date| {
-            let period = self.on_date(date, time).filter(|_| is_wanted(date))?;
+            let period = self.period_on(date, time).filter(|_| is_wanted(date))?;
             self.is_in_direction(&period).then_some(period)
         })
     }
@@ -197,14 +198,14 @@ impl TimeReader<'_> {
         }
     }
 
-    fn on_date(&self, date: NaiveDate, time: Option<NaiveTime>) -> Option<TimePeriod> {
+    fn period_on(&self, date: NaiveDate, time: Option<NaiveTime>) -> Option<TimePeriod> {
         Some(match time {
-            Some(time) => instant(self.zone.resolve_local(date.and_time(time)).0),
-            None => self.period(date, date.checked_add_days(Days::new(1))?),
+            Some(time) => to_instant_period(self.zone.resolve_local(date.and_time(time)).0),
+            None => self.day_period(date, date.checked_add_days(Days::new(1))?),
         })
     }
 
-    fn period(&self, first: NaiveDate, end: NaiveDate) -> TimePeriod {
+    fn day_period(&self, first: NaiveDate, end: NaiveDate) -> TimePeriod {
         let [start, end] =
             [first, end].map(|date| self.zone.resolve_local(date.and_time(NaiveTime::MIN)).0);
         TimePeriod { start, end }

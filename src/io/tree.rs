@@ -72,7 +72,7 @@ pub(crate) fn remove_empty_folders(folder: &Path) {
 /// path is no error.
 pub(crate) fn remove(path: &Path) -> Result<(), IoError> {
     let result = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => match remove_all(path) {
+        Ok(meta) if meta.is_dir() => match remove_whole_folder(path) {
             // Read-only folders, or more levels than files may be open.
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_level_by_level(path),
             removed => removed,
@@ -94,7 +94,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), IoError> {
     clippy::disallowed_methods,
     reason = "the one place that removes whole folders"
 )]
-fn remove_all(folder: &Path) -> std::io::Result<()> {
+fn remove_whole_folder(folder: &Path) -> std::io::Result<()> {
     fs::remove_dir_all(beneath::resolve(folder)?)
 }
 
@@ -134,9 +134,8 @@ pub(crate) fn make_private(path: &Path) -> Result<(), IoError> {
             return Ok(());
         }
         let mode = fs::Permissions::from_mode(if meta.is_dir() { 0o700 } else { 0o600 });
-        let set = beneath::resolve(path).and_then(|path| fs::set_permissions(path, mode));
-        let set = super::modes::ignore_refusal(set);
-        set.at("set the mode of", path)?;
+        let result = beneath::resolve(path).and_then(|path| fs::set_permissions(path, mode));
+        super::modes::ignore_refusal(result).at("set the mode of", path)?;
         if meta.is_dir() {
             for (name, _) in list(path).at("list", path)? {
                 make_private(&path.join(name))?;
@@ -180,8 +179,8 @@ pub(crate) struct FolderActivity {
 pub(crate) fn read_activity(folder: &Path) -> FolderActivity {
     let mut newest = None;
     let _ = walk(folder, &mut |path, _| {
-        let changed = path.symlink_metadata().and_then(|meta| meta.modified());
-        newest = newest.max(changed.ok());
+        let modified = path.symlink_metadata().and_then(|meta| meta.modified());
+        newest = newest.max(modified.ok());
         true
     });
     FolderActivity {

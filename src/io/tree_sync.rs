@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MAX_SINGLE_SYNCS: usize = 256;
 
 /// Makes everything below `folder` durable: contents, names and attributes.
-pub(crate) fn sync(folder: &Path) -> Result<(), IoError> {
+pub(crate) fn sync_tree(folder: &Path) -> Result<(), IoError> {
     #[cfg(target_os = "linux")]
     {
         // Syncing the whole file system also waits for the writes of other programs, so a few new files
@@ -71,7 +71,7 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
                 atomic::sync_folder(&path)
             } else if kind.is_file() {
                 let synced = file_open::open_to_flush(&path).and_then(|file| {
-                    if is_new(&file.metadata()?) {
+                    if is_new_file(&file.metadata()?) {
                         flush::sync_all(&file)
                     } else {
                         flush::sync_data(&file)
@@ -98,7 +98,7 @@ fn has_many_new_files(folder: &Path) -> Result<bool, IoError> {
     let mut new_files = 0;
     let is_complete = walk(folder, &mut |path, kind| {
         new_files +=
-            usize::from(kind.is_file() && path.symlink_metadata().is_ok_and(|m| is_new(&m)));
+            usize::from(kind.is_file() && path.symlink_metadata().is_ok_and(|m| is_new_file(&m)));
         new_files <= MAX_SINGLE_SYNCS
     })?;
     Ok(!is_complete)
@@ -106,7 +106,7 @@ fn has_many_new_files(folder: &Path) -> Result<bool, IoError> {
 
 /// Returns true for a file with one hard link, and always on Windows. A file with another link existed before, so it
 /// was synced then.
-fn is_new(meta: &Metadata) -> bool {
+fn is_new_file(meta: &Metadata) -> bool {
     #[cfg(unix)]
     {
         std::os::unix::fs::MetadataExt::nlink(meta) == 1

@@ -1,7 +1,7 @@
 //! The reason why a transaction failed or cannot be recovered.
 
 use crate::codex::Holder;
-use crate::io::similar::join_first;
+use crate::io::similar::join_first_names;
 use crate::io::{DocumentError, IoError};
 use std::path::{Path, PathBuf};
 
@@ -111,7 +111,7 @@ impl RecoveryObstacle {
 
 fn join_first_paths(paths: &[PathBuf]) -> String {
     let paths = paths.iter().map(|path| path.display().to_string());
-    join_first(&paths.collect::<Vec<_>>())
+    join_first_names(&paths.collect::<Vec<_>>())
 }
 
 pub(crate) fn join_holders(holders: &[Holder]) -> String {

@@ -24,7 +24,7 @@ pub(super) fn check_own_folder(
         // Root may recover the homes of other users, whose folders keep their owners.
         let is_private =
             !modes::is_open_to_others(meta.mode()) && (meta.uid() == user || user == 0);
-        if is_private || (!modes::are_kept(folder).unwrap_or(true) && is_marked(folder, policy)?) {
+        if is_private || (!modes::has_modes(folder).unwrap_or(true) && is_marked(folder, policy)?) {
             return Ok(());
         }
         Err(JournalError::ForeignFolder(folder.to_path_buf()))

@@ -181,7 +181,7 @@ impl Step {
         if self.partner_id.is_some() && sharing::hard_link(&self.live, &self.staged).is_ok() {
             return Ok(());
         }
-        atomic::rename_new_unsynced(&self.live, &self.staged)
+        atomic::rename_to_free_unsynced(&self.live, &self.staged)
     }
 
     /// Moves the staged entry to the live path, which must be free. One of two moves that exchange files also works
@@ -199,7 +199,7 @@ impl Step {
             Some(live_entry) if is_partner(live_entry) => {
                 sharing::rename(&self.staged, &self.live).at("move", &self.staged)
             }
-            _ => atomic::rename_new_unsynced(&self.staged, &self.live),
+            _ => atomic::rename_to_free_unsynced(&self.staged, &self.live),
         }
     }
 

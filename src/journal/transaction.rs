@@ -130,7 +130,7 @@ impl Transaction {
         // Durable before the journal says `committing`: after a power failure, a recovery exchanges
         // whatever is staged.
         for folder in &self.journal.folders {
-            tree_sync::sync(&folder.0)?;
+            tree_sync::sync_tree(&folder.0)?;
         }
         self.refuse_late_writes(WriteSide::Live, policy)?;
         self.journal.steps = supported_steps;
@@ -414,7 +414,7 @@ impl Transaction {
             // Not the folder itself: it has an open lock, which stops a rename on Windows.
             atomic::create_private_folder(&kept_folder)?;
             for name in staged {
-                atomic::rename_new_unsynced(&folder.join(&name), &kept_folder.join(&name))?;
+                atomic::rename_to_free_unsynced(&folder.join(&name), &kept_folder.join(&name))?;
             }
             atomic::sync_folder(&kept_folder)?;
             atomic::sync_folder(atomic::parent_of(&kept_folder))?;

@@ -87,7 +87,7 @@ impl Launch<'_> {
         let last_check = last_check.flatten();
         let end = LaunchEnd {
             at: clock(),
-            exit_code: Some(i32::from(exit.code())),
+            exit_code: Some(i32::from(exit.to_exit_code())),
             last_check,
         };
         self.finish(end, &registry, zone, &mut warnings);

@@ -40,17 +40,17 @@ impl LogLocation {
             context.manager_home.join(FOLDER).join(name)
         };
         let file = settings.file.clone().unwrap_or_else(default);
-        let part = |part: Option<&std::ffi::OsStr>, default: &str| {
+        let text_or = |part: Option<&std::ffi::OsStr>, default: &str| {
             part.map_or(default.to_owned(), |p| p.to_string_lossy().into_owned())
         };
-        let stem = part(file.file_stem(), DEFAULT_STEM);
-        let machine = sanitize_file_name(&context.machine);
+        let stem = text_or(file.file_stem(), DEFAULT_STEM);
+        let machine = sanitize_name_part(&context.machine);
         Self {
             folder: atomic::parent_of(&file).to_path_buf(),
-            prefix: format!("{}-{machine}-", sanitize_file_name(&stem)),
+            prefix: format!("{}-{machine}-", sanitize_name_part(&stem)),
             suffix: format!(
                 ".{}",
-                sanitize_file_name(&part(file.extension(), DEFAULT_EXTENSION))
+                sanitize_name_part(&text_or(file.extension(), DEFAULT_EXTENSION))
             ),
         }
     }
@@ -125,7 +125,7 @@ impl LogLocation {
 
     /// Opens a log for appending. A missing file is created with mode 0600. A link is not followed,
     /// because it may lead anywhere.
-    pub(super) fn open(path: &Path) -> Result<File, IoError> {
+    pub(super) fn open_for_append(path: &Path) -> Result<File, IoError> {
         let mut options = File::options();
         options.read(true).append(true);
         // Non-blocking, so that a pipe in the place of a log cannot stop the program.
@@ -134,8 +134,11 @@ impl LogLocation {
     }
 }
 
+/// A file name has at most 255 bytes, and the name of a log has up to three such parts.
+const MAX_PART_BYTES: usize = 64;
+
 /// Makes `text` valid as part of a file name on every system: other characters become `-`.
-fn sanitize_file_name(text: &str) -> String {
+fn sanitize_name_part(text: &str) -> String {
     let mut name: String = text
         .chars()
         .map(|c| {
@@ -146,8 +149,8 @@ fn sanitize_file_name(text: &str) -> String {
             }
         })
         .collect();
-    // A file name has at most 255 bytes, and a log's name has up to three such parts. A letter can have four bytes.
-    while name.len() > 64 {
+    // Character by character, because a letter can have four bytes.
+    while name.len() > MAX_PART_BYTES {
         name.pop();
     }
     if name.is_empty() {

@@ -1,6 +1,6 @@
 //! The `tracing` layers: [`LogLayer`] writes events to the log, and [`PrintLayer`] prints them for `--verbose`.
 
-use super::line::{self, LogFormat, redacted_text};
+use super::line::{self, LogFormat, redact_field_text};
 use super::settings::LogContext;
 use super::severity::Severity;
 use super::writer::LogWriter;
@@ -33,8 +33,8 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             message: &fields.message,
             fields: &fields.others,
         };
-        let line = line::render(&record, self.format);
-        gather(&self.writer, line, at.date_naive());
+        let line = line::format_line(&record, self.format);
+        write_or_gather(&self.writer, line, at.date_naive());
     }
 }
 
@@ -45,6 +45,15 @@ struct GatheredLines {
     lines: String,
 }
 
+/// The state of [`gather_events`] in a thread.
+enum EventGathering {
+    /// Each line is written immediately.
+    Off,
+    /// Lines are gathered, but there is none yet.
+    Empty,
+    Lines(GatheredLines),
+}
+
 impl Drop for GatheredLines {
     fn drop(&mut self) {
         self.writer.write(&self.lines, self.date);
@@ -52,27 +61,29 @@ impl Drop for GatheredLines {
 }
 
 thread_local! {
-    /// The lines of [`gather_events`]. If the outer option is `None`, each line is written immediately.
-    #[allow(clippy::option_option, reason = "the inner one is empty until the first line")]
-    static GATHERED: RefCell<Option<Option<GatheredLines>>> = const { RefCell::new(None) };
+    static GATHERING: RefCell<EventGathering> = const { RefCell::new(EventGathering::Off) };
 }
 
 /// Runs `work`, and writes its events of this thread to the log together at the end, because each write takes a lock
 /// and opens the log. A killed process loses these events, so use it only to report what is already done.
 pub fn gather_events(work: impl FnOnce()) {
-    GATHERED.set(Some(None));
+    GATHERING.set(EventGathering::Empty);
     work();
-    drop(GATHERED.take());
+    // Dropping the lines writes them.
+    drop(GATHERING.replace(EventGathering::Off));
 }
 
-fn gather(writer: &Arc<LogWriter>, line: String, date: NaiveDate) {
-    GATHERED.with_borrow_mut(|gathered| match gathered {
-        None => writer.write(&line, date),
-        Some(Some(last)) if last.date == date && writer.fits_in_one_write(&last.lines, &line) => {
+fn write_or_gather(writer: &Arc<LogWriter>, line: String, date: NaiveDate) {
+    GATHERING.with_borrow_mut(|gathering| match gathering {
+        EventGathering::Off => writer.write(&line, date),
+        EventGathering::Lines(last)
+            if last.date == date && writer.fits_in_one_write(&last.lines, &line) =>
+        {
             last.lines.push_str(&line);
         }
-        Some(last) => {
-            *last = Some(GatheredLines {
+        // Replacing lines writes them.
+        EventGathering::Empty | EventGathering::Lines(_) => {
+            *gathering = EventGathering::Lines(GatheredLines {
                 writer: Arc::clone(writer),
                 date,
                 lines: line,
@@ -89,39 +100,39 @@ struct EventFields {
 }
 
 impl EventFields {
-    fn store_text(&mut self, field: &Field, text: &str) {
-        let text = redacted_text(field.name(), text);
+    fn store_redacted_text(&mut self, field: &Field, text: &str) {
+        let text = redact_field_text(field.name(), text);
         if field.name() == "message" {
             self.message = text;
         } else {
-            self.store(field, text);
+            self.store_value(field, text);
         }
     }
 
-    fn store(&mut self, field: &Field, value: impl Into<Value>) {
+    fn store_value(&mut self, field: &Field, value: impl Into<Value>) {
         self.others.push((field.name(), value.into()));
     }
 }
 
 impl Visit for EventFields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.store_text(field, value);
+        self.store_redacted_text(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.store(field, value);
+        self.store_value(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.store(field, value);
+        self.store_value(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.store(field, value);
+        self.store_value(field, value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.store_text(field, &format!("{value:?}"));
+        self.store_redacted_text(field, &format!("{value:?}"));
     }
 }
 

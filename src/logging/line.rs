@@ -17,11 +17,11 @@ pub enum LogFormat {
 }
 
 /// Returns the text of a field on one line and of limited length, without possible tokens.
-pub(super) fn redacted_text(name: &str, text: &str) -> String {
+pub(super) fn redact_field_text(name: &str, text: &str) -> String {
     // The name may mark the value as secret, as in `token=…`.
     let prefix = format!("{name}=");
-    let shown = redaction::printable(&format!("{prefix}{text}"));
-    match shown.strip_prefix(&prefix) {
+    let redacted = redaction::printable(&format!("{prefix}{text}"));
+    match redacted.strip_prefix(&prefix) {
         Some(value) => value.to_owned(),
         None => redaction::printable(text),
     }
@@ -38,7 +38,7 @@ pub(super) struct LogRecord<'a> {
 }
 
 /// Formats a line, with its newline.
-pub(super) fn render(record: &LogRecord<'_>, format: LogFormat) -> String {
+pub(super) fn format_line(record: &LogRecord<'_>, format: LogFormat) -> String {
     let mut line = match format {
         LogFormat::Text => format_text(record),
         LogFormat::Json => format_json(record),
@@ -74,12 +74,12 @@ fn format_logfmt(record: &LogRecord<'_>) -> String {
         "time={} level={} machine={} pid={} msg={}",
         format_time(record),
         record.severity,
-        quote(record.machine),
+        quote_if_needed(record.machine),
         record.pid,
-        quote(record.message)
+        quote_if_needed(record.message)
     );
     for (name, value) in record.fields {
-        let name = unreserved_name(name, "msg");
+        let name = prefix_if_reserved(name, "msg");
         let _ = write!(line, " {name}={}", quote_value(value));
     }
     line
@@ -93,14 +93,15 @@ fn format_json(record: &LogRecord<'_>) -> String {
     object.insert("pid".into(), record.pid.into());
     object.insert("message".into(), record.message.into());
     for (name, value) in record.fields {
-        object.insert(unreserved_name(name, "message"), value.clone());
+        object.insert(prefix_if_reserved(name, "message"), value.clone());
     }
     Value::Object(object).to_string()
 }
 
-/// Returns the name of an event's field, with a prefix if every line has a field of this name.
-fn unreserved_name(name: &str, message: &str) -> String {
-    if ["time", "level", "machine", "pid", message].contains(&name) {
+/// Returns the name of an event's field, with a prefix if every line has a field of this name. `message_field` is the
+/// name of the message in the format of the line.
+fn prefix_if_reserved(name: &str, message_field: &str) -> String {
+    if ["time", "level", "machine", "pid", message_field].contains(&name) {
         format!("event_{name}")
     } else {
         name.to_owned()
@@ -109,12 +110,12 @@ fn unreserved_name(name: &str, message: &str) -> String {
 
 fn quote_value(value: &Value) -> String {
     match value {
-        Value::String(text) => quote(text),
+        Value::String(text) => quote_if_needed(text),
         other => other.to_string(),
     }
 }
 
-fn quote(text: &str) -> String {
+fn quote_if_needed(text: &str) -> String {
     let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"\"=\\".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         return text.to_owned();
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     fn record(fields: &[(&'static str, Value)], format: LogFormat) -> String {
-        render(
+        format_line(
             &LogRecord {
                 at: chrono::DateTime::parse_from_rfc3339("2026-11-20T13:00:00.25+01:00").unwrap(),
                 severity: "WARNING",
@@ -144,10 +145,10 @@ mod tests {
     #[test]
     fn each_format_writes_one_line_with_all_fields() {
         let fields = [
-            ("path", redacted_text("path", "a b=\\é").into()),
+            ("path", redact_field_text("path", "a b=\\é").into()),
             ("bytes", 12.into()),
             ("ok", true.into()),
-            ("level", redacted_text("level", "x\ny").into()),
+            ("level", redact_field_text("level", "x\ny").into()),
         ];
         insta::assert_snapshot!(record(&fields, LogFormat::Text), @r##"2026-11-20T13:00:00.250+01:00 WARNING [desk-1 7] copied a "file" path="a b=\\é" bytes=12 ok=true level="x y""##);
         insta::assert_snapshot!(record(&fields, LogFormat::Json), @r##"{"bytes":12,"event_level":"x y","level":"WARNING","machine":"desk-1","message":"copied a \"file\"","ok":true,"path":"a b=\\é","pid":7,"time":"2026-11-20T13:00:00.250+01:00"}"##);
@@ -158,10 +159,10 @@ mod tests {
     fn every_format_redacts_tokens_and_line_breaks() {
         let secret = "sk-proj-0123456789";
         let fields = [
-            ("token", redacted_text("token", "short").into()),
+            ("token", redact_field_text("token", "short").into()),
             (
                 "why",
-                redacted_text("why", &format!("401; body={secret}\nERROR forged")).into(),
+                redact_field_text("why", &format!("401; body={secret}\nERROR forged")).into(),
             ),
         ];
         for format in [LogFormat::Text, LogFormat::Json, LogFormat::Logfmt] {

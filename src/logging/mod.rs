@@ -83,8 +83,8 @@ pub fn start(settings: &LogSettings, context: LogContext) -> Log {
             // If another process holds the lock, it is cleaning up already.
             if let Ok(_lock) = FileLock::try_acquire(&location.retention_lock_path()) {
                 let days = settings.retention_days;
-                let actions = retention::plan(&location.list(), today, days, settings.archive);
-                for problem in retention::apply(&actions, &location) {
+                let plan = retention::plan_actions(&location.list(), today, days, settings.archive);
+                for problem in retention::run_actions(&plan, &location) {
                     warnings.push(format!("cannot clean up an old log: {problem}"));
                 }
             }
@@ -96,7 +96,7 @@ pub fn start(settings: &LogSettings, context: LogContext) -> Log {
             format: settings.format,
             context,
         },
-        level: settings.level.level().into(),
+        level: settings.level.to_tracing_level().into(),
         warnings,
     }
 }

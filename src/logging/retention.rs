@@ -22,7 +22,7 @@ pub(crate) enum RetentionAction {
 
 /// Plans the actions on old logs. The log to which lines are appended today stays as it is; full logs of today are
 /// compressed too. If `retention_days` is 0, no log is removed.
-pub(crate) fn plan(
+pub(crate) fn plan_actions(
     logs: &[LogName],
     today: NaiveDate,
     retention_days: u32,
@@ -45,7 +45,7 @@ pub(crate) fn plan(
 }
 
 /// Runs the planned actions. Returns the errors, with their paths.
-pub(crate) fn apply(actions: &[RetentionAction], location: &LogLocation) -> Vec<String> {
+pub(crate) fn run_actions(actions: &[RetentionAction], location: &LogLocation) -> Vec<String> {
     let results = actions.iter().map(|action| match action {
         RetentionAction::Remove(log) => tree::remove(&location.path(*log)),
         RetentionAction::Compress(log) => compress_log(*log, location),
@@ -65,31 +65,31 @@ fn compress_log(log: LogName, location: &LogLocation) -> Result<(), IoError> {
         return Ok(());
     };
     let path = location.path(log);
-    let zip = location.path(LogName {
+    let zip_path = location.path(LogName {
         is_zip: true,
         ..log
     });
-    let mut temp = atomic::TempFile::create_beside(&zip)?;
-    compress(&path, temp.file()).at("pack", &path)?;
+    let mut temp = atomic::TempFile::create_beside(&zip_path)?;
+    write_zip(&path, temp.file()).at("pack", &path)?;
     // The zip file keeps the time of the log.
-    let written = path.metadata().and_then(|meta| meta.modified());
-    written
+    let modified = path.metadata().and_then(|meta| meta.modified());
+    modified
         .and_then(|at| temp.file().set_modified(at))
-        .at("set the time of", &zip)?;
-    if temp.publish(&zip)?.is_ok() {
+        .at("set the time of", &zip_path)?;
+    if temp.publish(&zip_path)?.is_ok() {
         return tree::remove(&path);
     }
     // The log got new lines after its compression, or the removal above was interrupted. The next run compresses it
     // under a new number.
     let number = location.next_free_number(log.date);
-    let free = location.path(LogName { number, ..log });
-    atomic::rename(&path, &free)
+    let free_path = location.path(LogName { number, ..log });
+    atomic::rename(&path, &free_path)
 }
 
-fn compress(path: &Path, to: &mut File) -> io::Result<()> {
-    let mut log = file_open::open(path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut zip = ZipWriter::new(to);
+fn write_zip(log_path: &Path, zip_file: &mut File) -> io::Result<()> {
+    let mut log = file_open::open(log_path)?;
+    let name = log_path.file_name().unwrap_or_default().to_string_lossy();
+    let mut zip = ZipWriter::new(zip_file);
     let options = SimpleFileOptions::default()
         .compression_method(zip::CompressionMethod::Deflated)
         .unix_permissions(0o600);

@@ -27,7 +27,7 @@ impl Severity {
         }
     }
 
-    pub(super) fn level(self) -> Level {
+    pub(super) fn to_tracing_level(self) -> Level {
         match self {
             Self::Debug => Level::DEBUG,
             Self::Info => Level::INFO,

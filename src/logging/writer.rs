@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) const WRITE_LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Maximum length in bytes of the lines that are written by one call.
-const MAX_WRITE: usize = 64 * 1024;
+const MAX_WRITE_BYTES: usize = 64 * 1024;
 
 /// Writes lines to the log of the day.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl LogWriter {
     /// Returns true if one call of [`LogWriter::write`] may write `lines` together with `line`.
     pub(super) fn fits_in_one_write(&self, lines: &str, line: &str) -> bool {
         let length = lines.len() + line.len();
-        length <= MAX_WRITE && (self.max_bytes == 0 || length as u64 <= self.max_bytes)
+        length <= MAX_WRITE_BYTES && (self.max_bytes == 0 || length as u64 <= self.max_bytes)
     }
 
     /// Appends lines, each with its newline, to the log of that day. The first error is stored for
@@ -51,7 +51,7 @@ impl LogWriter {
     pub(super) fn write(&self, lines: &str, date: NaiveDate) {
         let problem = self.problem.lock();
         let mut problem = problem.unwrap_or_else(PoisonError::into_inner);
-        if let Err(e) = self.append(lines, date) {
+        if let Err(e) = self.append_lines(lines, date) {
             problem.get_or_insert_with(|| match &e {
                 LockError::Io(io) => format!("{io}: {}", io.source),
                 LockError::Held(_) => e.to_string(),
@@ -59,7 +59,7 @@ impl LogWriter {
         }
     }
 
-    fn append(&self, lines: &str, date: NaiveDate) -> Result<(), LockError> {
+    fn append_lines(&self, lines: &str, date: NaiveDate) -> Result<(), LockError> {
         let name = LogName {
             date,
             number: 0,
@@ -68,7 +68,7 @@ impl LogWriter {
         let path = self.location.path(name);
         // The file is opened under the lock, because another process that holds the lock may rename it.
         let _lock = FileLock::acquire_within(&self.location.write_lock_path(), WRITE_LOCK_TIMEOUT)?;
-        let mut file = LogLocation::open(&path)?;
+        let mut file = LogLocation::open_for_append(&path)?;
         let size = file.metadata().at("inspect", &path)?.len();
         let lines = lines.as_bytes();
         // A line that is longer than the limit gets a file of its own.
@@ -76,7 +76,7 @@ impl LogWriter {
         if self.max_bytes > 0 && is_full {
             let number = self.location.next_free_number(date);
             atomic::rename(&path, &self.location.path(LogName { number, ..name }))?;
-            file = LogLocation::open(&path)?;
+            file = LogLocation::open_for_append(&path)?;
         }
         // If a killed process or a full disk has left a partial line, the next line must not be appended to it.
         if file_open::ends_in_partial_line(&mut file).at("write the log", &path)? {

@@ -80,7 +80,7 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     let mut file = file_open::open(path).at("read", path)?;
     let hasher = ContentHasher::default();
     let (digest, bytes) = hasher.hash(&mut file).at("read", path)?;
-    let mut metadata = archive.metadata().clone().describing(bytes, &digest);
+    let mut metadata = archive.metadata().clone().into_sidecar(bytes, &digest);
     metadata.limit_size();
     if !dry_run {
         if sidecar.exists() {

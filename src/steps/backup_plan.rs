@@ -67,10 +67,10 @@ impl BackupPlan {
     /// # Errors
     /// The home cannot be read.
     pub(crate) fn scan(&self) -> Result<(HomeScan, Metadata)> {
-        let scan = scan::scan(&self.scope, &Arc::default())?;
+        let scan = scan::scan_home(&self.scope, &Arc::default())?;
         let metadata = Metadata {
-            files: scan.count() as u64,
-            bytes: scan.bytes(),
+            files: scan.file_count() as u64,
+            bytes: scan.total_bytes(),
             ..self.metadata.clone()
         };
         Ok((scan, metadata))
@@ -143,7 +143,7 @@ fn resolve_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScop
                 "or reset the setting to its default: codex-manager config unset backup.exclude",
             ));
     }
-    scope.excludes = Excludes::new(&globs)
+    scope.excludes = Excludes::compile(&globs)
         .map_err(|e| CommandError::usage("--exclude is not a valid glob").because(e))?;
     Ok(scope)
 }

@@ -82,7 +82,7 @@ pub(crate) fn check_not_isolated(context: &Context) -> Result<()> {
 /// Returns true if other users can read the files in `home`, and the user has not allowed logins in this folder.
 pub(crate) fn refuses_logins(context: &Context, home: &Path) -> bool {
     let folders = &context.settings.preferences.folders;
-    modes::is_shared(home) && !folders.allows_logins_in(home, context.env.home_dir.as_deref())
+    modes::exposes_files(home) && !folders.allows_logins_in(home, context.env.home_dir.as_deref())
 }
 
 /// Returns the reason why `home` must not have logins, with the command that allows them.

@@ -199,7 +199,7 @@ pub(crate) fn read_status_text(path: &Path) -> Result<String> {
         let stdin = std::io::stdin().lock();
         block_on_input(|| stdin.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
     } else {
-        file_open::open_given(path)
+        file_open::open_user_named(path)
             .and_then(|file| file.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
     };
     read.at("read", path)?;

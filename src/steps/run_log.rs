@@ -23,7 +23,7 @@ pub(crate) fn run_with_log(
 fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> LogHandle {
     let name = machine
         .map(str::to_owned)
-        .or_else(|| machine::name(&context.env));
+        .or_else(|| machine::read_name(&context.env));
     let log_context = LogContext {
         manager_home: context.manager_home().to_path_buf(),
         machine: name.unwrap_or_else(|| "unknown-machine".into()),

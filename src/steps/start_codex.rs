@@ -107,7 +107,7 @@ impl StartArgs {
         let (mut run_args, mut run_session) = (args.to_vec(), session_id.map(str::to_owned));
         loop {
             let report = self.run_once(account, &run_args, run_session.as_deref(), context)?;
-            let code = report.exit.code();
+            let code = report.exit.to_exit_code();
             // Only a batch run ends at the limit; the terminal interface continues after such a turn.
             let is_batch = Arguments::parse(args).mode == InvocationMode::Batch;
             let conversation = report.record.last_conversation();
@@ -203,7 +203,7 @@ impl StartArgs {
         let mut command = Command::new(program.path());
         command.args(args).env("CODEX_HOME", context.codex_home());
         // No process stays between the shell and Codex, so job control works as without this program.
-        let error = attached::replace(&mut command);
+        let error = attached::replace_this_process(&mut command);
         Err(
             CommandError::failed(format!("cannot start {}", program.path().display()))
                 .because(error),

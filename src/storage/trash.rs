@@ -192,7 +192,7 @@ impl ConversationTrash {
             row,
             names,
             files: assign_entry_names(&selected.rollouts),
-            modes: metas.iter().map(modes::of).collect(),
+            modes: metas.iter().map(modes::mode_of).collect(),
         };
         // Two homes may have the conversation, and trash it in one second.
         let name = format!("{}-{id}", now.format(NAME_FORMAT));
@@ -209,7 +209,7 @@ impl ConversationTrash {
             entry.finish_or_undo(&self.folder)?;
             return Err(e);
         }
-        atomic::rename_new(&entry.folder, &target)?;
+        atomic::rename_to_free(&entry.folder, &target)?;
         Ok(TrashEntry {
             folder: target,
             ..entry
@@ -250,7 +250,7 @@ impl ConversationTrash {
         });
         let dated_entries: Vec<_> = dated_entries.collect();
         // A wrong clock would let fresh entries expire, and their removal cannot be undone.
-        let ages = disk_clock::confirmed_ages(&self.folder, now, age, &dated_entries)?;
+        let ages = disk_clock::confirm_ages(&self.folder, now, age, &dated_entries)?;
         let entries = entries.into_iter().zip(ages);
         let expired = entries.filter(|(_, confirmed_age)| *confirmed_age > age);
         Ok(expired.map(|(entry, _)| entry).collect())
@@ -436,7 +436,7 @@ impl TrashEntry {
                 .unwrap_or_default()
                 .to_string_lossy();
             let target = trash.join(name.trim_start_matches(PENDING));
-            return Ok(atomic::rename_new(&self.folder, &target)?);
+            return Ok(atomic::rename_to_free(&self.folder, &target)?);
         }
         if has_document {
             self.restore_into_home()?;
@@ -479,7 +479,7 @@ impl TrashEntry {
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), IoError> {
-    let result = modes::set(mode, |mode| {
+    let result = modes::apply_mode(mode, |mode| {
         std::fs::set_permissions(beneath::resolve(path)?, mode)
     });
     result.at("set the mode of", path)

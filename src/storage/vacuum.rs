@@ -101,7 +101,7 @@ impl VacuumPlan {
     ) -> Result<(), VacuumError> {
         if self.logs_since.is_some() {
             atomic::create_private_folder(manager_home)?;
-            disk_clock::check(manager_home, now)?;
+            disk_clock::check_system_clock(manager_home, now)?;
         }
         let policy = IdleHome { env };
         let holders = policy.holders(home, &[]);
@@ -258,7 +258,7 @@ fn write_compact_copy(
 
 fn copy_permissions(from: &Path, to: &Path) -> Result<(), VacuumError> {
     // Modes of a disk that keeps none would open the database to others.
-    if modes::is_shared(atomic::parent_of(from)) {
+    if modes::exposes_files(atomic::parent_of(from)) {
         return Ok(());
     }
     let meta = from.metadata().at("read", from)?;

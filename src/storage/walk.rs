@@ -95,7 +95,7 @@ impl RolloutUsage {
         Some(Self {
             id: conversation.id().map(ConversationId::of),
             began: parse_day(&conversation.name),
-            changed: meta.modified().ok().and_then(clock::file_time),
+            changed: meta.modified().ok().and_then(clock::from_file_time),
             bytes: meta.len(),
             archived,
             compressed: conversation.compressed,

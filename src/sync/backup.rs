@@ -302,7 +302,7 @@ pub(crate) fn prune_snapshots(
     });
     let dated: Vec<_> = dated.collect();
     let age_limit = policy.max_age.unwrap_or(TimeDelta::MAX);
-    let ages = disk_clock::confirmed_ages(&options.folder, now, age_limit, &dated);
+    let ages = disk_clock::confirm_ages(&options.folder, now, age_limit, &dated);
     let (ages, doubt) = match ages {
         Ok(ages) => (ages, None),
         Err(doubt) => {

@@ -129,7 +129,7 @@ impl Merge {
             line_text.clear();
             file.take(line.len).read_to_end(&mut line_text)?;
             // The lines were read before; Codex may have truncated the file since.
-            if Sha256Digest::of(&line_text).beginning() != line.digest {
+            if Sha256Digest::of(&line_text).first_half() != line.digest {
                 let why = "one of its lines changed while it was read";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
@@ -157,7 +157,7 @@ fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<MergeLine>, u64, S
         if !line.is_empty() {
             lines.push(MergeLine {
                 time: parse_time_ns(line).unwrap_or(i128::MIN),
-                digest: Sha256Digest::of(line).beginning(),
+                digest: Sha256Digest::of(line).first_half(),
                 version,
                 offset,
                 len: line.len() as u64,

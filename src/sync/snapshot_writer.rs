@@ -87,7 +87,7 @@ fn write_snapshot(
         .prefix(UNFINISHED_PREFIX)
         .tempdir_in(folder)
         .at("create a folder in", folder)?;
-    owner::inherit_folder(unfinished.path());
+    owner::inherit_folder_owner(unfinished.path());
     // The lock shows other processes that the snapshot is being written. It ends with this process.
     let _lock = FileLock::acquire(&unfinished.path().join(UNFINISHED_LOCK))?;
     let list = SnapshotList {
@@ -114,7 +114,7 @@ fn write_snapshot(
 fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<String, IoError> {
     let mut name = format!("{base}{end}");
     for n in 2.. {
-        match atomic::rename_new(finished, &folder.join(&name)) {
+        match atomic::rename_to_free(finished, &folder.join(&name)) {
             Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
                 name = format!("{base}-{n}{end}");
             }

@@ -154,7 +154,7 @@ fn has_same_content(path: &Path, file: &ExportFile) -> Result<bool, TransferErro
         return Ok(false);
     }
     let mut opened = file_open::open(path).at("open", path)?;
-    let (digest, _) = hash::hash_reader(&mut opened).at("read", path)?;
+    let (digest, _) = hash::sha256_of_reader(&mut opened).at("read", path)?;
     Ok(digest == file.sha256.to_string())
 }
 

@@ -266,7 +266,7 @@ fn file_pair(backups: &Path, name: &str) -> [PathBuf; 2] {
 }
 
 fn has_same_content(one: &Path, other: &Path) -> std::io::Result<bool> {
-    let digest = |path: &Path| hash::hash_reader(&mut BufReader::new(file_open::open(path)?));
+    let digest = |path: &Path| hash::sha256_of_reader(&mut BufReader::new(file_open::open(path)?));
     let has_same_len = fs::metadata(one)?.len() == fs::metadata(other)?.len();
     Ok(has_same_len && digest(one)? == digest(other)?)
 }

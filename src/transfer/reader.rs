@@ -84,7 +84,7 @@ fn read_package(
     progress.expect_bytes(archive_bytes);
     if let Some(staging) = staging {
         let folder = staging.path("");
-        space::require(&folder, archive_bytes)?;
+        space::require_free_space(&folder, archive_bytes)?;
     }
     let mut package = Package {
         id,

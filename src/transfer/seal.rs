@@ -55,7 +55,7 @@ impl Passphrase {
 
 fn read_key_file(path: &Path) -> Result<SecretBytes, IoError> {
     let mut bytes = Vec::new();
-    file_open::open_given(path)
+    file_open::open_user_named(path)
         .and_then(|file| file.take(MAX_KEY_FILE_BYTES).read_to_end(&mut bytes))
         .at("read", path)?;
     Ok(SecretBytes::new(bytes))
@@ -154,7 +154,7 @@ impl ExportInput {
     pub(crate) fn open(path: &Path) -> Result<Self, TransferError> {
         let mut file = BufReader::with_capacity(
             MAX_HEAD_BYTES,
-            file_open::open_given(path).at("open", path)?,
+            file_open::open_user_named(path).at("open", path)?,
         );
         let mut head = Vec::new();
         Read::by_ref(&mut file)

@@ -49,8 +49,8 @@ impl SnapshotContents {
         let path = format!("/{MANIFEST_NAME}");
         let manifest = restic.dump(&snapshot.id, path.as_ref(), |stream| {
             let id = Path::new(snapshot.short_id());
-            let manifest = manifest_members::parse(id, stream, MAX_PACKED_MANIFEST_BYTES)?;
-            check_entries(&manifest).map_err(|e| e.with_path(id))?;
+            let manifest = manifest_members::parse_manifest(id, stream, MAX_PACKED_MANIFEST_BYTES)?;
+            check_entries(&manifest).map_err(|e| e.into_archive_error(id))?;
             Ok(manifest)
         });
         let manifest = manifest.map_err(|e| e.about_snapshot(snapshot.short_id()))?;
@@ -66,7 +66,7 @@ impl SnapshotContents {
     /// and links stay.
     pub(crate) fn keep_only(&mut self, paths: &[PathBuf]) {
         let all = std::mem::take(&mut self.manifest.files);
-        let mut files = FileList::with_names(all.names());
+        let mut files = FileList::with_names(all.name_table());
         let mut roots = BTreeSet::new();
         for file in all.iter() {
             // If one of `paths` is below another one, only the upper one is downloaded.
@@ -123,7 +123,7 @@ impl SnapshotContents {
             created_at: Zone::UTC.at(&snapshot.time),
             inference_basis: "a snapshot of another program".into(),
             files: files.len() as u64,
-            bytes: files.bytes(),
+            bytes: files.total_bytes(),
             ..Metadata::default()
         };
         Ok(contents)

@@ -6,7 +6,7 @@ use super::restic::Restic;
 use super::snapshot::Snapshot;
 use super::tags::SnapshotTags;
 use super::tree_lock::TreeLock;
-use crate::archive::file_extract::PlaceSink;
+use crate::archive::file_extract::PathSink;
 use crate::archive::manifest::MANIFEST_NAME;
 use crate::archive::tree_capture::write_manifest;
 use crate::archive::{ArchiveManifest, ArchiveReader, Extent, FileEntry, set_attributes};
@@ -35,7 +35,7 @@ pub(crate) fn import(
 ) -> Result<ImportOutcome, VaultError> {
     let archive = ArchiveReader::open(path)?;
     let mut file = file_open::open(path).at("read", path)?;
-    let (digest, _) = hash::hash_reader(&mut file).at("read", path)?;
+    let (digest, _) = hash::sha256_of_reader(&mut file).at("read", path)?;
     let is_same = |snapshot: &&Snapshot| {
         let tags = snapshot.tags.as_ref();
         tags.is_some_and(|tags| tags.imported.as_deref() == Some(&digest))
@@ -44,7 +44,7 @@ pub(crate) fn import(
         return Ok(ImportOutcome::Present(present.short_id().to_owned()));
     }
     let unpacked = UnpackedArchive::create(lock)?;
-    progress.expect_bytes(archive.contents().files.bytes());
+    progress.expect_bytes(archive.contents().files.total_bytes());
     unpacked.unpack_archive(&archive, progress)?;
     let options = SnapshotOptions {
         host,
@@ -98,8 +98,8 @@ impl UnpackedArchive {
         for file in listing.files.iter() {
             atomic::create_unsynced_folder(atomic::parent_of(&unpacked_path(&file)))?;
         }
-        let sink = PlaceSink {
-            place: |file: &FileEntry| Some(unpacked_path(file)),
+        let sink = PathSink {
+            path_of: |file: &FileEntry| Some(unpacked_path(file)),
         };
         archive.read(Extent::All, &sink, progress)?;
         for file in listing.files.iter() {

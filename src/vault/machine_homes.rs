@@ -156,7 +156,7 @@ impl MachineRefresh<'_> {
         if self.read_record().snapshot == snapshot.published.id {
             return Ok(());
         }
-        atomic::create_below(self.homes.manager_home, self.folder)?;
+        atomic::create_unsynced_below(self.homes.manager_home, self.folder)?;
         let _lock = FileLock::acquire_unless_interrupted(&self.folder.join(".lock"))?;
         let record = self.read_record();
         if record.snapshot == snapshot.published.id {
@@ -231,7 +231,7 @@ impl MachineRefresh<'_> {
             .fetch(&snapshot.published.id, all, &paths, &fetched)?;
         for (path, entry) in missing {
             let to = self.folder.join(HOME).join(path);
-            atomic::create_below(self.folder, atomic::parent_of(&to))?;
+            atomic::create_unsynced_below(self.folder, atomic::parent_of(&to))?;
             place_fetched(&fetched.join(HOME).join(path), &to, path, entry)?
                 .map_err(|detail| VaultError::damaged(&snapshot.published.id, detail))?;
             self.progress.add_bytes(entry.size);

@@ -30,8 +30,8 @@ pub(crate) fn materialize(
     compression: Compression,
     progress: &dyn Progress,
 ) -> Result<(TempFile, FinishedArchive), VaultError> {
-    progress.expect_bytes(contents.manifest.files.bytes());
-    let names = contents.manifest.files.names();
+    progress.expect_bytes(contents.manifest.files.total_bytes());
+    let names = contents.manifest.files.name_table();
     let mut file = TempFile::create_in(folder)?;
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
@@ -47,7 +47,7 @@ pub(crate) fn materialize(
         let manifest = &contents.manifest;
         repacker
             .writer
-            .add_structure(&manifest.folders, &manifest.links)?;
+            .add_folders_and_links(&manifest.folders, &manifest.links)?;
         for root in &contents.roots {
             repacker.download(restic, snapshot, root, &path)?;
         }
@@ -116,7 +116,7 @@ impl Repacker<'_, '_, '_> {
                 let mut add = |entry: RawEntry, content: &mut EntryContent<'_>| {
                     Ok(self.add_entry(&entry, content)?)
                 };
-                for_each_entry(stream, &mut add).map_err(|e| e.with_path(archive))?;
+                for_each_entry(stream, &mut add).map_err(|e| e.into_archive_error(archive))?;
                 Ok(())
             })
         }

@@ -74,7 +74,7 @@ impl ProcessNote {
     /// Adds the process id to the name of the note.
     pub(super) fn set_pid(&mut self, pid: u32) {
         let name = atomic::with_suffix(&self.path, &format!("-{pid}"));
-        if atomic::rename_new_unsynced(&self.path, &name).is_ok() {
+        if atomic::rename_to_free_unsynced(&self.path, &name).is_ok() {
             self.path = name;
         }
     }
@@ -102,7 +102,7 @@ fn list_notes(folder: &Path) -> impl Iterator<Item = (PathBuf, DateTime<Utc>)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let started = entry.metadata().and_then(|meta| meta.modified()).ok()?;
-        let started = clock::file_time(started).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let started = clock::from_file_time(started).unwrap_or(DateTime::<Utc>::MAX_UTC);
         Some((entry.path(), started))
     })
 }

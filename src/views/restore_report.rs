@@ -42,7 +42,7 @@ fn start_json<'a>(
 /// Returns the names of the removed files. Leaves out the side files of databases, because their databases are
 /// replaced.
 pub(crate) fn list_removed_names(removed: &NameSet) -> Vec<String> {
-    let names = removed.sorted().into_iter();
+    let names = removed.to_sorted_names().into_iter();
     names
         .filter(|name| kind_of(name.as_path()) != HomeEntryKind::DatabaseSidecar)
         .map(|name| name.to_string())

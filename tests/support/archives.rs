@@ -30,7 +30,7 @@ pub(crate) const COPYING: ReuseOptions = ReuseOptions {
 /// Opens an archive to copy from.
 pub(crate) fn open_source(path: &Path, options: ReuseOptions) -> Option<PreviousArchive<'static>> {
     let archive = Box::leak(Box::new(ArchiveReader::open(path).ok()?));
-    PreviousArchive::new(archive, options, <_>::default())
+    PreviousArchive::open(archive, options, <_>::default())
 }
 
 /// Archives the home of `env` as `backups/<name>`.

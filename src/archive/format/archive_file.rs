@@ -35,19 +35,19 @@ impl Read for &ArchiveFile {
 ///
 /// # Errors
 /// Returns the first read error of the disk if there was one, even if `work` succeeded; else the error of `work`.
-pub(crate) fn read_with<T>(
+pub(crate) fn run_with_disk_errors<T>(
     path: &Path,
     file: File,
     work: impl FnOnce(&ArchiveFile) -> Result<T, ContentError>,
 ) -> Result<T, ArchiveError> {
-    let source = ArchiveFile {
+    let archive = ArchiveFile {
         file,
         read_error: RefCell::default(),
     };
-    let done = work(&source);
-    match source.read_error.into_inner() {
+    let result = work(&archive);
+    match archive.read_error.into_inner() {
         Some(error) => Err(error).at("read", path)?,
-        None => done.map_err(|e| e.with_path(path)),
+        None => result.map_err(|e| e.into_archive_error(path)),
     }
 }
 

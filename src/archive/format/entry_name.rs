@@ -57,6 +57,7 @@ impl EntryName {
 
     /// Creates a name from the bytes of a valid name, without checking it again.
     pub(crate) fn from_checked_bytes(bytes: Vec<u8>) -> Self {
+        // The bytes of a valid name are always a path.
         Self(json_path::path_from_bytes(bytes).unwrap_or_default().into())
     }
 
@@ -113,8 +114,9 @@ fn check_windows_name(name: &str) -> Result<(), &'static str> {
     // Windows ignores what follows the first dot, and blanks before it.
     let stem = name.split('.').next().unwrap_or_default();
     let stem = stem.trim_end_matches(' ').to_ascii_uppercase();
-    let is_port = |kind: &str| {
-        let number = stem.strip_prefix(kind);
+    // Windows reads the superscripts 1 to 3 as digits here.
+    let is_port = |port: &str| {
+        let number = stem.strip_prefix(port);
         number.is_some_and(|n| n.chars().count() == 1 && "0123456789¹²³".contains(n))
     };
     let devices = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"];
@@ -144,7 +146,7 @@ impl Serialize for EntryName {
 
 impl<'de> Deserialize<'de> for EntryName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::parse(&json_path::read_bytes(deserializer)?).map_err(D::Error::custom)
+        Self::parse(&json_path::deserialize_bytes(deserializer)?).map_err(D::Error::custom)
     }
 }
 

@@ -18,7 +18,7 @@ const HAS_DIGEST: u16 = 1 << 15;
 const IS_SHA256: u16 = 1 << 14;
 
 /// Mask of the permission bits in [`FileRow::mode`].
-const MODE: u16 = 0o7777;
+const MODE_MASK: u16 = 0o7777;
 
 /// A list of files. Its methods return [`FileEntry`] values. Only the permission bits of a mode are stored.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +44,7 @@ struct FileRow {
 }
 
 impl FileList {
-    /// Creates an empty list whose names are stored in `names`.
+    /// Creates an empty list whose names are stored in `name_table`.
     pub(crate) fn with_names(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),
@@ -53,7 +53,7 @@ impl FileList {
     }
 
     /// Returns the table that stores the names of the list.
-    pub(crate) fn names(&self) -> &Arc<NameTable> {
+    pub(crate) fn name_table(&self) -> &Arc<NameTable> {
         &self.names
     }
 
@@ -64,14 +64,14 @@ impl FileList {
             // Without its device a stamp proves nothing. The next backup reads the file again.
             None => (0, InodeStamp::default()),
         };
-        let mode = u16::try_from(file.mode & u32::from(MODE)).unwrap_or(0);
+        let mode = u16::try_from(file.mode & u32::from(MODE_MASK)).unwrap_or(0);
         self.rows.push_back(FileRow {
             size: file.size,
             mtime: file.mtime,
             ctime: stamp.ctime,
             ino: stamp.ino,
             digest: file.digest.map_or([0; 32], |digest| digest.bytes().0),
-            name: self.names.add(&file.path),
+            name: self.names.intern(&file.path),
             mode: mode | file.digest.as_ref().map_or(0, digest_flags),
             device,
         });
@@ -112,7 +112,7 @@ impl FileList {
         indices.map_while(|index| self.get(index))
     }
 
-    /// Returns the ids of the names of all files in [`FileList::names`], in the order of the list.
+    /// Returns the ids of the names of all files in [`FileList::name_table`], in the order of the list.
     pub(crate) fn name_ids(&self) -> impl Iterator<Item = NameId> + '_ {
         self.rows.iter().map(|row| row.name)
     }
@@ -126,12 +126,12 @@ impl FileList {
     }
 
     /// Returns the size of the file at `index`, in bytes.
-    pub(crate) fn size(&self, index: usize) -> Option<u64> {
+    pub(crate) fn size_at(&self, index: usize) -> Option<u64> {
         self.rows.get(index).map(|row| row.size)
     }
 
     /// Returns the total size of all files in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(crate) fn total_bytes(&self) -> u64 {
         let sizes = self.rows.iter().map(|row| row.size);
         sizes.fold(0, u64::saturating_add)
     }
@@ -139,7 +139,7 @@ impl FileList {
     pub(crate) fn set_digest(&mut self, index: usize, digest: ContentDigest) {
         if let Some(row) = self.rows.get_mut(index) {
             row.digest = digest.bytes().0;
-            row.mode = row.mode & MODE | digest_flags(&digest);
+            row.mode = row.mode & MODE_MASK | digest_flags(&digest);
         }
     }
 
@@ -150,7 +150,7 @@ impl FileList {
     }
 
     /// Removes the first `count` files.
-    pub(crate) fn drop_front(&mut self, count: usize) {
+    pub(crate) fn remove_front(&mut self, count: usize) {
         self.rows.drain(..count.min(self.rows.len()));
         self.release_spare_capacity();
     }
@@ -159,19 +159,19 @@ impl FileList {
     /// grows. Without this, both lists would be as large as the complete home.
     fn release_spare_capacity(&mut self) {
         if self.rows.len() < self.rows.capacity() / 16 * 15 {
-            // Rarely, because each time copies the rows that are left.
+            // Only when a sixteenth is spare, because shrinking copies all remaining rows.
             self.rows.shrink_to_fit();
         }
     }
 
-    /// Removes the files whose names are in `names`, a set of the same table.
+    /// Removes the files whose names are in `name_table`, a set of the same table.
     pub(crate) fn remove_all(&mut self, names: &NameSet) {
         if !names.is_empty() {
             self.rows.retain(|row| !names.contains_id(row.name));
         }
     }
 
-    pub(crate) fn sort(&mut self) {
+    pub(crate) fn sort_by_name(&mut self) {
         let names = Arc::clone(&self.names);
         let rows = self.rows.make_contiguous();
         // The standard library's merge sort is fast here, because the list is almost sorted.
@@ -180,7 +180,7 @@ impl FileList {
 
     fn decode_row(&self, row: &FileRow) -> FileEntry {
         let bytes = DigestBytes(row.digest);
-        let digest = match row.mode & !MODE {
+        let digest = match row.mode & !MODE_MASK {
             0 => None,
             HAS_DIGEST => Some(ContentDigest::Blake3(bytes)),
             _ => Some(ContentDigest::Sha256(bytes)),
@@ -189,7 +189,7 @@ impl FileList {
         FileEntry {
             path: self.names.name(row.name),
             size: row.size,
-            mode: u32::from(row.mode & MODE),
+            mode: u32::from(row.mode & MODE_MASK),
             mtime: row.mtime,
             digest,
             stamp: InodeStamp {
@@ -200,7 +200,7 @@ impl FileList {
         }
     }
 
-    pub(crate) fn name(&self, index: usize) -> Option<EntryName> {
+    pub(crate) fn name_at(&self, index: usize) -> Option<EntryName> {
         self.rows.get(index).map(|row| self.names.name(row.name))
     }
 }

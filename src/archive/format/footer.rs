@@ -36,8 +36,8 @@ impl Footer {
 
     /// Decodes a footer. Returns `None` if `bytes` are not one.
     pub(crate) fn decode(bytes: &[u8; LEN]) -> Option<Self> {
-        let number = |from: usize| {
-            bytes[from..]
+        let read_u64 = |at: usize| {
+            bytes[at..]
                 .first_chunk()
                 .map(|raw| u64::from_le_bytes(*raw))
         };
@@ -45,7 +45,7 @@ impl Footer {
         // chance.
         let is_footer = bytes[..10] == HEAD && bytes[10..17] == EXTRA && bytes[33..] == TAIL;
         is_footer.then_some(())?;
-        let (offset, len) = (number(17)?, number(25)?);
+        let (offset, len) = (read_u64(17)?, read_u64(25)?);
         Some(Self { offset, len })
     }
 }

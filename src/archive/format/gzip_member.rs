@@ -21,7 +21,7 @@ pub enum Compression {
 
 impl Compression {
     /// Returns the level of libdeflate.
-    fn level(self) -> i32 {
+    fn libdeflate_level(self) -> i32 {
         match self {
             Self::Fast => 2,
             Self::Default => 6,
@@ -47,13 +47,13 @@ pub(crate) fn compress(
     buffers: &BufferPool,
 ) -> io::Result<AlignedBuffer> {
     let sample_sizes = compress_samples(bytes, buffers)?;
-    let level = choose_level(&sample_sizes, compression.level());
-    compress_at(level, bytes, buffers)
+    let level = choose_level(&sample_sizes, compression.libdeflate_level());
+    compress_at_level(level, bytes, buffers)
 }
 
 /// Stores `bytes` uncompressed in one member.
-pub(crate) fn store(bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuffer> {
-    compress_at(STORED_LEVEL, bytes, buffers)
+pub(crate) fn store_uncompressed(bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuffer> {
+    compress_at_level(STORED_LEVEL, bytes, buffers)
 }
 
 /// For content that is compressed or encrypted already, such as zstd or PNG.
@@ -61,15 +61,15 @@ const STORED_LEVEL: i32 = 0;
 /// For content without repetitions, such as base64 of an image, of which every level gives about the same size.
 const FASTEST_LEVEL: i32 = 1;
 
-fn compress_at(level: i32, bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuffer> {
+fn compress_at_level(level: i32, bytes: &[u8], buffers: &BufferPool) -> io::Result<AlignedBuffer> {
     thread_local! {
         // By level. Creating a compressor takes longer than compressing a small member.
         static COMPRESSORS: RefCell<BTreeMap<i32, Compressor>> =
             const { RefCell::new(BTreeMap::new()) };
     }
     COMPRESSORS.with_borrow_mut(|compressors| {
-        let new = || Compressor::new(CompressionLvl::new(level).unwrap_or_default());
-        let compressor = compressors.entry(level).or_insert_with(new);
+        let new_compressor = || Compressor::new(CompressionLvl::new(level).unwrap_or_default());
+        let compressor = compressors.entry(level).or_insert_with(new_compressor);
         let mut packed = buffers.take_aligned(compressor.gzip_compress_bound(bytes.len()));
         let len = compressor
             .gzip_compress(bytes, &mut packed)
@@ -85,14 +85,15 @@ const SAMPLE_BYTES: usize = 4 << 10;
 const SAMPLES: usize = 8;
 
 /// Returns the level that pays off for a member, by the compressed sizes of samples of [`SAMPLE_BYTES`] each:
-/// `asked_level`, unless that would not save space.
-fn choose_level(sample_sizes: &[usize], asked_level: i32) -> i32 {
+/// `requested_level`, unless that would not save space.
+fn choose_level(sample_sizes: &[usize], requested_level: i32) -> i32 {
     // Base64 of random bytes shrinks to 76 %. Text is below 60 %.
     let is_dense = |size: &&usize| **size >= SAMPLE_BYTES * 7 / 10;
     let is_compressed = |size: &usize| *size >= SAMPLE_BYTES - SAMPLE_BYTES / 30;
     let dense_samples = sample_sizes.iter().filter(is_dense).count();
+    // Text and images mixed: less than three quarters of the samples are dense.
     if sample_sizes.is_empty() || dense_samples * 4 < sample_sizes.len() * 3 {
-        asked_level
+        requested_level
     } else if sample_sizes.iter().all(is_compressed) {
         STORED_LEVEL
     } else {
@@ -109,7 +110,7 @@ fn compress_samples(bytes: &[u8], buffers: &BufferPool) -> io::Result<Vec<usize>
     // Distributed over the whole member: a conversation can begin with text and go on with an image.
     let step = (bytes.len() - SAMPLE_BYTES) / (SAMPLES - 1);
     let sample = |i: usize| &bytes[i * step..][..SAMPLE_BYTES];
-    let packed = (0..SAMPLES).map(|i| compress_at(FASTEST_LEVEL, sample(i), buffers));
+    let packed = (0..SAMPLES).map(|i| compress_at_level(FASTEST_LEVEL, sample(i), buffers));
     packed.map(|packed| Ok(packed?.len())).collect()
 }
 
@@ -130,8 +131,8 @@ pub(crate) fn decompress(
     let mut bytes = buffers.take_aligned(size);
     let unpacked = DECOMPRESSOR.with_borrow_mut(|d| d.gzip_decompress(packed, &mut bytes));
     match unpacked {
-        Ok(n) if n == size && is_exactly_one_stream(packed, &bytes) => Ok(bytes),
-        Ok(n) if n == size => Err("has data after its end"),
+        Ok(len) if len == size && is_exactly_one_stream(packed, &bytes) => Ok(bytes),
+        Ok(len) if len == size => Err("has data after its end"),
         _ => Err("cannot be unpacked"),
     }
 }
@@ -260,7 +261,7 @@ mod tests {
         // The size is that of the slowest level, within a hundredth.
         let buffers = BufferPool::default();
         let packed = |compression: Compression| {
-            compress_at(compression.level(), image, &buffers)
+            compress_at_level(compression.libdeflate_level(), image, &buffers)
                 .unwrap()
                 .len()
         };

@@ -13,16 +13,16 @@ const MAX_MEMBER_BYTES: u64 = 2 * CHUNK_BYTES;
 const MAX_OVERHEAD_BYTES: u64 = 64 * 1024;
 
 /// Checks the index of `manifest`. `end` is the byte offset at which the members of the manifest itself begin.
-pub(crate) fn check(manifest: &ArchiveManifest, end: u64) -> Result<(), ContentError> {
+pub(crate) fn check_index(manifest: &ArchiveManifest, end: u64) -> Result<(), ContentError> {
     check_members(manifest, end)
         .map_err(|defect| ContentError::damaged(format!("the index is wrong: {defect}")))
 }
 
-/// Checks that the members follow each other up to `end` and hold all entries.
+/// Checks that the members follow each other up to `members_end` and hold all entries.
 ///
 /// # Errors
 /// Returns the first defect, as a sentence fragment.
-fn check_members(manifest: &ArchiveManifest, end: u64) -> Result<(), &'static str> {
+fn check_members(manifest: &ArchiveManifest, members_end: u64) -> Result<(), &'static str> {
     let mut covered = CoveredEntries::default();
     let mut offset = 0u64;
     for member in &manifest.members {
@@ -39,11 +39,11 @@ fn check_members(manifest: &ArchiveManifest, end: u64) -> Result<(), &'static st
         }
         covered.check_member(manifest, member)?;
     }
-    let structures = (manifest.folders.len() + manifest.links.len()) as u64;
+    let structure_count = (manifest.folders.len() + manifest.links.len()) as u64;
     let is_complete = covered.missing_bytes == 0
-        && offset == end
+        && offset == members_end
         && covered.files == manifest.files.len() as u64
-        && covered.structures == structures;
+        && covered.structures == structure_count;
     if is_complete {
         Ok(())
     } else {
@@ -79,15 +79,15 @@ impl CoveredEntries {
             }
             MemberContents::Files(first, count) if first == self.files && count > 0 => {
                 self.files = self.files.saturating_add(count);
-                let needed = min_tar_bytes(manifest, first, self.files);
+                let min_bytes = min_tar_bytes(manifest, first, self.files);
                 // The size of the member limits what its files can claim.
-                if needed.is_none_or(|bytes| bytes > member.size) {
+                if min_bytes.is_none_or(|bytes| bytes > member.size) {
                     return Err("files that are larger than their member");
                 }
             }
             MemberContents::Head(file) if file == self.files => {
-                let place = usize::try_from(file).ok();
-                let size = place.and_then(|place| manifest.files.size(place));
+                let index = usize::try_from(file).ok();
+                let size = index.and_then(|index| manifest.files.size_at(index));
                 let size = size.ok_or("a file that is not listed")?;
                 // No chunk would follow, so the digest of the file would not be checked.
                 if size == 0 {
@@ -119,10 +119,10 @@ impl CoveredEntries {
 fn min_tar_bytes(manifest: &ArchiveManifest, first: u64, end: u64) -> Option<u64> {
     let end = usize::try_from(end).ok()?;
     let mut bytes = 0_u64;
-    for place in usize::try_from(first).ok()?..end {
-        let content = manifest.files.size(place)?;
-        let blocks = content.checked_next_multiple_of(BLOCK_BYTES)?;
-        bytes = bytes.checked_add(blocks)?.checked_add(BLOCK_BYTES)?;
+    for index in usize::try_from(first).ok()?..end {
+        let content_bytes = manifest.files.size_at(index)?;
+        let padded_bytes = content_bytes.checked_next_multiple_of(BLOCK_BYTES)?;
+        bytes = bytes.checked_add(padded_bytes)?.checked_add(BLOCK_BYTES)?;
     }
     Some(bytes)
 }

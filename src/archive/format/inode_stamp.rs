@@ -42,22 +42,22 @@ impl InodeStamp {
         }
     }
 
-    /// Returns this stamp if every change of the file after `began` (nanoseconds since 1970) would give another stamp.
+    /// Returns this stamp if every change of the file after `capture_start` (nanoseconds since 1970) would give another stamp.
     /// Otherwise returns the default stamp, which never counts as unchanged.
     ///
     /// File systems take timestamps from a clock that advances only every few milliseconds. A file
     /// can change twice within one tick and keep its ctime.
     #[must_use]
-    pub(crate) fn discard_if_ambiguous(self, began: i64) -> Self {
+    pub(crate) fn discard_if_ambiguous(self, capture_start: i64) -> Self {
         const SECOND: i64 = 1_000_000_000;
         // A ctime of whole seconds can come from a file system with a resolution of one or two
         // seconds.
-        let grain = if self.ctime % SECOND == 0 {
+        let clock_resolution = if self.ctime % SECOND == 0 {
             2 * SECOND
         } else {
             0
         };
-        if self.ctime.saturating_add(grain) < began {
+        if self.ctime.saturating_add(clock_resolution) < capture_start {
             self
         } else {
             Self::default()

@@ -115,7 +115,7 @@ pub struct ArchiveManifest {
 
 impl ArchiveManifest {
     /// Returns the names of all files, then of all links, then of all folders.
-    pub(crate) fn names(&self) -> impl Iterator<Item = EntryName> + '_ {
+    pub(crate) fn entry_names(&self) -> impl Iterator<Item = EntryName> + '_ {
         let links = self.links.iter().map(|l| l.path.clone());
         let folders = self.folders.iter().map(|f| f.path.clone());
         self.files
@@ -127,15 +127,15 @@ impl ArchiveManifest {
 
     /// Returns true if the archive has a file, link or folder at `path` or below it.
     pub(crate) fn has_path(&self, path: &Path) -> bool {
-        self.names().any(|name| name.as_path().starts_with(path))
+        self.entry_names().any(|n| n.as_path().starts_with(path))
     }
 
     /// Returns the members. For a chunk, the second value is the byte offset of the chunk in its file, else zero.
     pub(crate) fn members_with_offsets(&self) -> impl Iterator<Item = (&Member, u64)> {
-        self.members.iter().scan(0, |next, member| {
+        self.members.iter().scan(0, |next_offset, member| {
             let is_chunk = matches!(member.holds, MemberContents::Chunk(..));
-            let offset = if is_chunk { *next } else { 0 };
-            *next = if is_chunk { offset + member.size } else { 0 };
+            let offset = if is_chunk { *next_offset } else { 0 };
+            *next_offset = if is_chunk { offset + member.size } else { 0 };
             Some((member, offset))
         })
     }

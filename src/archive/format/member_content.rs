@@ -7,41 +7,41 @@ use super::entry::FileEntry;
 use super::entry_name::EntryName;
 use super::manifest::ArchiveManifest;
 use super::sizes::padding_bytes;
-use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
+use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_single_header};
 use crate::archive::error::ContentError;
 
 /// Checks a member with the headers of `count` folders and links. Positions count the folders of the manifest, then its
 /// links; `first` is that of the first header.
-pub(crate) fn check_structure(
+pub(crate) fn check_folders_and_links(
     bytes: &[u8],
     manifest: &ArchiveManifest,
     first: u64,
     count: u64,
 ) -> Result<(), ContentError> {
     let folders = &manifest.folders;
-    let mut position = usize::try_from(first).unwrap_or(usize::MAX);
-    let end = position.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
+    let mut index = usize::try_from(first).unwrap_or(usize::MAX);
+    let end_index = index.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
     let mut read_end = 0;
     for_each_entry(bytes, &mut |entry, _| {
-        let fits = match &entry.kind {
-            RawKind::Folder => folders.get(position).is_some_and(|f| f.path == entry.name),
+        let is_listed = match &entry.kind {
+            RawKind::Folder => folders.get(index).is_some_and(|f| f.path == entry.name),
             // Links are numbered after all folders.
-            RawKind::Link(target) => position
+            RawKind::Link(target) => index
                 .checked_sub(folders.len())
-                .and_then(|i| manifest.links.get(i))
+                .and_then(|link_index| manifest.links.get(link_index))
                 .is_some_and(|l| l.path == entry.name && l.target == *target),
             RawKind::File => false,
         };
-        position += 1;
+        index += 1;
         read_end = entry.content_at;
-        if fits && entry.size == 0 {
+        if is_listed && entry.size == 0 {
             Ok(())
         } else {
-            Err(unexpected_entry(&entry.name))
+            Err(unexpected_entry_error(&entry.name))
         }
     })?;
-    if position == end {
-        expect_end(bytes, read_end)
+    if index == end_index {
+        check_end_of_member(bytes, read_end)
     } else {
         Err(ContentError::damaged("a folder or link is missing"))
     }
@@ -57,33 +57,33 @@ pub(crate) fn read_small_files(
     for_each_entry(bytes, &mut |entry, content| {
         let file = listed.next().filter(|file| matches_manifest(&entry, file));
         let Some(file) = file else {
-            return Err(unexpected_entry(&entry.name));
+            return Err(unexpected_entry_error(&entry.name));
         };
         // The size was compared with the entry, and is at most that of a member.
         let file_bytes = content.read_all(file.size)?.unwrap_or_default();
         if !file.digest.is_some_and(|digest| digest.is_of(&file_bytes)) {
-            return Err(wrong_digest(&file));
+            return Err(wrong_digest_error(&file));
         }
         let content_end = entry.content_at + file.size;
         read_end = content_end + padding_bytes(file.size);
-        if !is_zero(bytes, content_end, read_end) {
-            return Err(hidden_data(&file));
+        if !is_zero_filled(bytes, content_end, read_end) {
+            return Err(hidden_data_error(&file));
         }
         on_file(&file, &file_bytes)
     })?;
     match listed.next() {
-        None => expect_end(bytes, read_end),
+        None => check_end_of_member(bytes, read_end),
         Some(file) => Err(ContentError::damaged(format!("{} is missing", file.path))),
     }
 }
 
 /// Checks a member with the tar header of a large file.
-pub(crate) fn check_head(bytes: &[u8], file: &FileEntry) -> Result<(), ContentError> {
-    let entry = read_head(bytes)?;
+pub(crate) fn check_large_file_header(bytes: &[u8], file: &FileEntry) -> Result<(), ContentError> {
+    let entry = read_single_header(bytes)?;
     if matches_manifest(&entry, file) {
         Ok(())
     } else {
-        Err(unexpected_entry(&entry.name))
+        Err(unexpected_entry_error(&entry.name))
     }
 }
 
@@ -100,31 +100,31 @@ pub(crate) fn read_chunk_content<'a>(
     let remaining = usize::try_from(file.size.saturating_sub(offset)).unwrap_or(usize::MAX);
     let (content, padding) = bytes.split_at(remaining.min(bytes.len()));
     if padding.iter().any(|b| *b != 0) {
-        return Err(hidden_data(file));
+        return Err(hidden_data_error(file));
     }
     Ok(content)
 }
 
 /// Returns the error of an entry that is not the one in the manifest.
-pub(crate) fn unexpected_entry(name: &EntryName) -> ContentError {
+pub(crate) fn unexpected_entry_error(name: &EntryName) -> ContentError {
     ContentError::unsafe_entry(name, "not the entry that the manifest lists")
 }
 
 /// Returns the error of a file whose content differs from its digest in the manifest.
-pub(crate) fn wrong_digest(file: &FileEntry) -> ContentError {
+pub(crate) fn wrong_digest_error(file: &FileEntry) -> ContentError {
     ContentError::damaged(format!(
         "the content of {} does not match its digest",
         file.path
     ))
 }
 
-fn hidden_data(file: &FileEntry) -> ContentError {
+fn hidden_data_error(file: &FileEntry) -> ContentError {
     ContentError::damaged(format!("unexpected data after {}", file.path))
 }
 
 /// Fails unless the last entry of a member ends with the member.
-fn expect_end(bytes: &[u8], end: u64) -> Result<(), ContentError> {
-    if end == bytes.len() as u64 {
+fn check_end_of_member(bytes: &[u8], last_entry_end: u64) -> Result<(), ContentError> {
+    if last_entry_end == bytes.len() as u64 {
         Ok(())
     } else {
         Err(ContentError::damaged(
@@ -134,7 +134,7 @@ fn expect_end(bytes: &[u8], end: u64) -> Result<(), ContentError> {
 }
 
 /// Returns true if the bytes `from..to` exist and are zero.
-fn is_zero(bytes: &[u8], from: u64, to: u64) -> bool {
+fn is_zero_filled(bytes: &[u8], from: u64, to: u64) -> bool {
     let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
     range
         .and_then(|(from, to)| bytes.get(from..to))

@@ -168,13 +168,13 @@ impl Metadata {
 
     /// Returns the digest of the archive that a sidecar describes.
     pub(crate) fn archive_digest(&self) -> Option<ContentDigest> {
-        let older = || DigestBytes::parse(&self.archive_sha256).map(ContentDigest::Sha256);
-        let digest = self.archive_blake3.map(ContentDigest::Blake3);
-        digest.or_else(older)
+        let sha256 = || DigestBytes::parse(&self.archive_sha256).map(ContentDigest::Sha256);
+        let blake3 = self.archive_blake3.map(ContentDigest::Blake3);
+        blake3.or_else(sha256)
     }
 
     /// Returns the content of the sidecar for an archive of this size in bytes and with this digest.
-    pub(crate) fn describing(mut self, bytes: u64, digest: &ContentDigest) -> Self {
+    pub(crate) fn into_sidecar(mut self, bytes: u64, digest: &ContentDigest) -> Self {
         self.archive_bytes = bytes;
         match digest {
             ContentDigest::Blake3(digest) => self.archive_blake3 = Some(*digest),
@@ -187,6 +187,7 @@ impl Metadata {
     /// modes, and Codex with a keyring deletes it.
     pub(crate) fn captures_login(&self) -> bool {
         let files = &self.captured_files;
+        // Metadata without a list does not prove that the login is missing.
         let lists_login = files.is_empty() || files.iter().any(|name| name == AUTH_JSON);
         self.mode != BackupMode::Sessions && lists_login
     }
@@ -212,16 +213,16 @@ impl Metadata {
         if names.iter().map(line_bytes).sum::<usize>() <= MAX_CAPTURED_BYTES {
             return;
         }
-        // So that a home full of other files still shows that it is one.
+        // Names of Codex first, so that a home full of other files is still recognized as a Codex home.
         names.sort_by_key(|name| !home::is_codex_name(name.trim_end_matches('/').as_ref()));
         let mut document_bytes = 0;
-        let fits = names.iter().take_while(|name| {
+        let fitting_names = names.iter().take_while(|name| {
             document_bytes += line_bytes(name);
             document_bytes <= MAX_CAPTURED_BYTES
         });
-        let kept_names = fits.count();
-        self.captured_files_more += (names.len() - kept_names) as u64;
-        names.truncate(kept_names);
+        let kept_count = fitting_names.count();
+        self.captured_files_more += (names.len() - kept_count) as u64;
+        names.truncate(kept_count);
         names.sort();
     }
 

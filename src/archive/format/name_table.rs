@@ -29,9 +29,9 @@ pub struct NameTable(RwLock<NameTableInner>);
 
 impl NameTable {
     /// Returns the number of `name`. Adds the name if it is new.
-    pub(crate) fn add(&self, name: &EntryName) -> NameId {
+    pub(crate) fn intern(&self, name: &EntryName) -> NameId {
         let bytes = name.as_path().as_os_str().as_encoded_bytes();
-        if let Some(id) = self.read().find(bytes) {
+        if let Some(id) = self.lock_shared().find(bytes) {
             return id;
         }
         let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -41,16 +41,16 @@ impl NameTable {
 
     /// Returns the number of `path`, or `None` if the table does not have it.
     pub(crate) fn find(&self, path: &Path) -> Option<NameId> {
-        self.read().find(path.as_os_str().as_encoded_bytes())
+        self.lock_shared().find(path.as_os_str().as_encoded_bytes())
     }
 
     pub(crate) fn name(&self, id: NameId) -> EntryName {
         let mut bytes = Vec::with_capacity(128);
-        self.read().decode(id.index(), &mut bytes);
+        self.lock_shared().decode(id.index(), &mut bytes);
         EntryName::from_checked_bytes(bytes)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, NameTableInner> {
+    fn lock_shared(&self) -> RwLockReadGuard<'_, NameTableInner> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -87,29 +87,29 @@ impl NameTableInner {
 
     /// Returns the slots that can hold a name, in probing order.
     fn probe_slots(&self, bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
-        let len = self.slots.len();
+        let slot_count = self.slots.len();
         let hash = self.hashes.hash_one(bytes);
         let first = usize::try_from(hash & (u64::MAX >> 1)).unwrap_or(0);
-        (0..len).map(move |step| first.wrapping_add(step) & (len - 1))
+        (0..slot_count).map(move |distance| first.wrapping_add(distance) & (slot_count - 1))
     }
 
     fn add(&mut self, bytes: &[u8]) -> NameId {
         // The load factor stays below three quarters.
         if self.slots.len() / 4 * 3 <= self.len as usize {
-            self.grow();
+            self.grow_slots();
         }
         let id = self.len;
-        let shared = if (id as usize).is_multiple_of(NAMES_PER_BLOCK) {
+        let shared_len = if (id as usize).is_multiple_of(NAMES_PER_BLOCK) {
             self.blocks.push(self.text.len());
             0
         } else {
             // Names come mostly in order, so that neighbours share their folders.
-            let same = self.last.iter().zip(bytes).take_while(|(a, b)| a == b);
-            same.count()
+            let shared_bytes = self.last.iter().zip(bytes).take_while(|(a, b)| a == b);
+            shared_bytes.count()
         };
-        put_number(&mut self.text, shared);
-        put_number(&mut self.text, bytes.len() - shared);
-        self.text.extend_from_slice(&bytes[shared..]);
+        push_leb128(&mut self.text, shared_len);
+        push_leb128(&mut self.text, bytes.len() - shared_len);
+        self.text.extend_from_slice(&bytes[shared_len..]);
         self.last.clear();
         self.last.extend_from_slice(bytes);
         self.len += 1;
@@ -124,14 +124,14 @@ impl NameTableInner {
         }
     }
 
-    fn grow(&mut self) {
-        let len = (self.slots.len() * 2).max(64);
+    fn grow_slots(&mut self) {
+        let slot_count = (self.slots.len() * 2).max(64);
         self.slots = Vec::new();
-        self.slots.resize(len, 0);
+        self.slots.resize(slot_count, 0);
         // Decoded in order, because each name needs the one before it.
-        let (mut at, mut name) = (0, Vec::new());
+        let (mut offset, mut name) = (0, Vec::new());
         for id in 0..self.len {
-            at = self.decode_next(at, &mut name);
+            offset = self.decode_next(offset, &mut name);
             self.insert_slot(&name, id);
         }
     }
@@ -139,26 +139,26 @@ impl NameTableInner {
     /// Decodes the name at `index` into `name`.
     fn decode(&self, index: usize, name: &mut Vec<u8>) {
         name.clear();
-        let mut at = self.blocks[index / NAMES_PER_BLOCK];
+        let mut offset = self.blocks[index / NAMES_PER_BLOCK];
         for _ in 0..=index % NAMES_PER_BLOCK {
-            at = self.decode_next(at, name);
+            offset = self.decode_next(offset, name);
         }
     }
 
-    /// Decodes the name at the offset `at` of `text` into `name`, which has to hold the preceding name. Returns the
+    /// Decodes the name at the offset `offset` of `text` into `name`, which has to hold the preceding name. Returns the
     /// offset of the next name.
-    fn decode_next(&self, at: usize, name: &mut Vec<u8>) -> usize {
-        let (shared, at) = read_number(&self.text, at);
-        let (suffix_len, at) = read_number(&self.text, at);
-        name.truncate(shared);
-        name.extend_from_slice(&self.text[at..at + suffix_len]);
-        at + suffix_len
+    fn decode_next(&self, offset: usize, name: &mut Vec<u8>) -> usize {
+        let (shared_len, offset) = read_leb128(&self.text, offset);
+        let (suffix_len, offset) = read_leb128(&self.text, offset);
+        name.truncate(shared_len);
+        name.extend_from_slice(&self.text[offset..offset + suffix_len]);
+        offset + suffix_len
     }
 }
 
 /// Appends a number as LEB128: seven bits per byte, the lowest first.
 #[allow(clippy::cast_possible_truncation, reason = "seven bits of it")]
-fn put_number(text: &mut Vec<u8>, mut number: usize) {
+fn push_leb128(text: &mut Vec<u8>, mut number: usize) {
     while number > 0x7f {
         text.push(number as u8 | 0x80);
         number >>= 7;
@@ -166,14 +166,15 @@ fn put_number(text: &mut Vec<u8>, mut number: usize) {
     text.push(number as u8);
 }
 
-fn read_number(text: &[u8], mut at: usize) -> (usize, usize) {
+/// Reads a number that [`push_leb128`] wrote at `offset`. Returns the number and the offset after it.
+fn read_leb128(text: &[u8], mut offset: usize) -> (usize, usize) {
     let (mut number, mut shift) = (0, 0);
     loop {
-        let byte = text[at];
-        at += 1;
+        let byte = text[offset];
+        offset += 1;
         number |= usize::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
-            return (number, at);
+            return (number, offset);
         }
         shift += 7;
     }
@@ -189,7 +190,7 @@ pub struct NameSet {
 }
 
 impl NameSet {
-    /// Creates an empty set whose names are stored in `names`.
+    /// Creates an empty set whose names are stored in `name_table`.
     pub(crate) fn with_names(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),
@@ -199,7 +200,7 @@ impl NameSet {
     }
 
     /// Returns the table that stores the names of the set.
-    pub(crate) fn names(&self) -> &Arc<NameTable> {
+    pub(crate) fn name_table(&self) -> &Arc<NameTable> {
         &self.names
     }
 
@@ -213,7 +214,7 @@ impl NameSet {
 
     /// Adds a name. Returns false if the set already had it.
     pub(crate) fn insert(&mut self, name: &EntryName) -> bool {
-        self.insert_id(self.names.add(name))
+        self.insert_id(self.names.intern(name))
     }
 
     /// Adds the name with number `id` of the same table. Returns false if the set already had it.
@@ -253,13 +254,13 @@ impl NameSet {
 
     fn ids(&self) -> impl Iterator<Item = NameId> + '_ {
         (0..).zip(&self.bits).flat_map(|(word, bits)| {
-            let of_word = (0..64).filter(move |bit| bits >> bit & 1 == 1);
-            of_word.map(move |bit| NameId(word * 64 + bit))
+            let set_bits = (0..64).filter(move |bit| bits >> bit & 1 == 1);
+            set_bits.map(move |bit| NameId(word * 64 + bit))
         })
     }
 
     /// Returns the names in alphabetical order.
-    pub(crate) fn sorted(&self) -> Vec<EntryName> {
+    pub(crate) fn to_sorted_names(&self) -> Vec<EntryName> {
         let mut names: Vec<_> = self.iter().collect();
         names.sort_unstable();
         names
@@ -281,6 +282,7 @@ impl NameSet {
     }
 }
 
+/// Returns the index of the word in [`NameSet::bits`], and the mask of the bit in that word.
 fn bit_position(id: NameId) -> (usize, u64) {
     (id.index() / 64, 1 << (id.0 % 64))
 }
@@ -308,7 +310,7 @@ mod tests {
         let table = NameTable::default();
         let long = name(&vec!["x".repeat(200); 15].join("/"));
         let longer = name(&format!("{long}/y"));
-        let ids = [&long, &longer].map(|n| table.add(n));
+        let ids = [&long, &longer].map(|n| table.intern(n));
         assert_eq!(ids.map(|id| table.name(id)), [long, longer]);
     }
 
@@ -331,7 +333,7 @@ mod tests {
             for name in names.iter().map(|n| name(n)) {
                 prop_assert_eq!(set.contains(name.as_path()), plain.contains(&name));
             }
-            prop_assert_eq!(set.sorted(), plain.into_iter().collect::<Vec<_>>());
+            prop_assert_eq!(set.to_sorted_names(), plain.into_iter().collect::<Vec<_>>());
         }
     }
 }

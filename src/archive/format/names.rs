@@ -74,15 +74,15 @@ pub fn sidecar_path(archive: &Path) -> Option<PathBuf> {
 
 /// Returns true if `name` matches `^\d{4}-\d{2}-\d{2}-\d{6}-.+-codex\.tar\.gz$`.
 pub(crate) fn is_archive_name(name: &str) -> bool {
-    has_pattern(name, ARCHIVE_SUFFIX)
+    has_archive_pattern(name, ARCHIVE_SUFFIX)
 }
 
 /// Returns true if `name` is an archive's name with `.metadata.json` instead of `.tar.gz`.
 pub(crate) fn is_sidecar_name(name: &str) -> bool {
-    has_pattern(name, SIDECAR_SUFFIX)
+    has_archive_pattern(name, SIDECAR_SUFFIX)
 }
 
-fn has_pattern(name: &str, suffix: &str) -> bool {
+fn has_archive_pattern(name: &str, suffix: &str) -> bool {
     let Some(stem) = name.strip_suffix(suffix) else {
         return false;
     };
@@ -100,31 +100,31 @@ fn has_pattern(name: &str, suffix: &str) -> bool {
 pub(crate) fn encode_label(label: &str) -> String {
     // utf8_percent_encode escapes everything beyond ASCII. Letters of other scripts are safe in
     // file names and stay readable.
-    let encode = |c: char| {
+    let encode_char = |c: char| {
         if c.is_ascii() || !c.is_alphanumeric() {
             utf8_percent_encode(c.encode_utf8(&mut [0; 4]), UNSAFE).to_string()
         } else {
             c.to_string()
         }
     };
-    let mut safe: String = label.chars().map(encode).collect();
-    if let Some(first) = safe.bytes().next().filter(|b| *b == b'.' || *b == b'-') {
-        safe = format!("%{first:02X}{}", &safe[1..]);
+    let mut encoded: String = label.chars().map(encode_char).collect();
+    if let Some(first) = encoded.bytes().next().filter(|b| *b == b'.' || *b == b'-') {
+        encoded = format!("%{first:02X}{}", &encoded[1..]);
     }
-    if safe.len() > MAX_LABEL_BYTES {
-        let mut end = MAX_LABEL_BYTES;
+    if encoded.len() > MAX_LABEL_BYTES {
+        let mut cut = MAX_LABEL_BYTES;
         // Neither within a character nor within an escape such as `%2F`.
-        while !safe.is_char_boundary(end)
-            || safe.as_bytes()[end.saturating_sub(2)..end].contains(&b'%')
+        while !encoded.is_char_boundary(cut)
+            || encoded.as_bytes()[cut.saturating_sub(2)..cut].contains(&b'%')
         {
-            end -= 1;
+            cut -= 1;
         }
-        safe.truncate(end);
+        encoded.truncate(cut);
     }
-    if safe.is_empty() {
+    if encoded.is_empty() {
         SIGNED_OUT.into()
     } else {
-        safe
+        encoded
     }
 }
 

@@ -18,8 +18,8 @@ pub(crate) fn check_manifest(manifest: &ArchiveManifest) -> Result<(), ContentEr
     match manifest.files.iter().find(|file| file.digest.is_none()) {
         None => Ok(()),
         Some(file) => {
-            let what = format!("{} has no digest", file.path);
-            Err(ContentError::damaged(what))
+            let message = format!("{} has no digest", file.path);
+            Err(ContentError::damaged(message))
         }
     }
 }
@@ -32,19 +32,19 @@ pub(crate) fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentErr
     check_names(manifest)?;
     let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
     // A name that is both void and a file would make the result depend on the reader.
-    let void: HashSet<_> = manifest.void.iter().collect();
+    let void_names: HashSet<_> = manifest.void.iter().collect();
     for file in manifest.files.iter() {
-        if void.contains(&file.path) {
+        if void_names.contains(&file.path) {
             return refuse(&file.path, "twice in the archive");
         }
     }
-    for name in manifest.names() {
+    for name in manifest.entry_names() {
         let path = name.as_path();
-        let outside_database = path.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
+        let is_external_database = path.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
             && path
                 .file_name()
                 .is_some_and(|n| kind_of(Path::new(n)) == HomeEntryKind::Database);
-        if name.is_reserved() && !outside_database {
+        if name.is_reserved() && !is_external_database {
             return refuse(&name, "a name reserved for codex-manager");
         }
         // Archives of this program have no SQLite journals: their content is in the database's
@@ -66,14 +66,14 @@ pub(crate) fn check_entries(manifest: &ArchiveManifest) -> Result<(), ContentErr
 pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError> {
     let refuse = |name: &EntryName, reason| Err(ContentError::unsafe_entry(name, reason));
     let (files, links) = (&manifest.files, &manifest.links);
-    let mut leaves = NameSet::with_names(files.names());
-    let mut all_names = NameSet::with_names(files.names());
+    let mut files_and_links = NameSet::with_names(files.name_table());
+    let mut all_names = NameSet::with_names(files.name_table());
     // Only the few names that Codex uses can collide, so only these are stored.
-    let mut folded: HashMap<String, EntryName> = HashMap::new();
-    for name in manifest.names() {
+    let mut names_by_folded: HashMap<String, EntryName> = HashMap::new();
+    for name in manifest.entry_names() {
         let is_top = name.as_path().components().count() == 1;
         if is_top && home::is_codex_name(name.top()) {
-            let other = folded.insert(name.fold_case(), name.clone());
+            let other = names_by_folded.insert(name.fold_case(), name.clone());
             if other.is_some_and(|other| other != name) {
                 return refuse(&name, "differs from another name only in letter case");
             }
@@ -81,17 +81,18 @@ pub(crate) fn check_names(manifest: &ArchiveManifest) -> Result<(), ContentError
         if !all_names.insert(&name) {
             return refuse(&name, "twice in the archive");
         }
+        // `entry_names` returns the files and links before the folders.
         if all_names.len() <= files.len() + links.len() {
-            leaves.insert(&name);
+            files_and_links.insert(&name);
         }
     }
     // Freed before the next pass. A restore of half a million files is limited by its memory.
-    drop((folded, all_names));
-    let mut ancestors = AncestorLookup::new(&leaves);
-    for (number, name) in manifest.names().enumerate() {
+    drop((names_by_folded, all_names));
+    let mut ancestors = AncestorLookup::new(&files_and_links);
+    for (index, name) in manifest.entry_names().enumerate() {
         let (path, top) = (name.as_path(), Path::new(name.top()));
-        let is_file = number < files.len();
-        let link = number.checked_sub(files.len()).and_then(|i| links.get(i));
+        let is_file = index < files.len();
+        let link = index.checked_sub(files.len()).and_then(|i| links.get(i));
         let reason = match link {
             Some(link) => link_problem(path, &link.target),
             // The first component of a longer name is a folder.
@@ -118,18 +119,18 @@ pub(crate) fn check_case_collisions(
     // Hashes, because half a million names twice would take more memory than the rest of a restore. With a random seed,
     // no archive can have names chosen for equal hashes.
     let hashes = RandomState::new();
-    let mut spellings: HashMap<u64, u64> = HashMap::new();
+    let mut exact_by_folded: HashMap<u64, u64> = HashMap::new();
     let mut last_folder = PathBuf::new();
     for name in names {
         let path = name.as_path();
         let folder = path.parent().unwrap_or(Path::new(""));
         // The parents that this name shares with the previous one were checked with the previous one.
-        let above = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
-        let above = above.take_while(|above| !last_folder.starts_with(above));
-        for path in std::iter::once(path).chain(above) {
-            let exact = hashes.hash_one(path);
-            let spelling = spellings.entry(hashes.hash_one(fold_case(path)));
-            if *spelling.or_insert(exact) != exact {
+        let folders = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
+        let new_folders = folders.take_while(|folder| !last_folder.starts_with(folder));
+        for path in std::iter::once(path).chain(new_folders) {
+            let exact_hash = hashes.hash_one(path);
+            let first_hash = exact_by_folded.entry(hashes.hash_one(fold_case(path)));
+            if *first_hash.or_insert(exact_hash) != exact_hash {
                 return Err(ContentError::Unsafe {
                     entry: path
                         .to_string_lossy()
@@ -171,7 +172,7 @@ impl<'a> AncestorLookup<'a> {
             self.ancestor_len = self
                 .ancestor_len
                 .filter(|len| *len <= shared_len)
-                .or_else(|| self.search(folder, shared_len));
+                .or_else(|| self.find_shortest_ancestor(folder, shared_len));
             self.last_folder = folder.to_path_buf();
         }
         self.ancestor_len.is_some()
@@ -180,7 +181,7 @@ impl<'a> AncestorLookup<'a> {
     /// Returns the number of components of the shortest parent of `folder`, or `folder` itself, that is in the set.
     /// Skips the parents with up to `shared_len` components, which the previous lookup searched: otherwise deep paths
     /// would take quadratic time.
-    fn search(&self, folder: &Path, shared_len: usize) -> Option<usize> {
+    fn find_shortest_ancestor(&self, folder: &Path, shared_len: usize) -> Option<usize> {
         let folder_len = folder.components().count();
         let ancestors = folder.ancestors().zip((shared_len + 1..=folder_len).rev());
         let in_set = ancestors.filter(|(ancestor, _)| self.names.contains(ancestor));
@@ -215,10 +216,10 @@ pub(crate) fn relativize_target(home: &Path, path: &Path, target: &Path) -> Path
     let Ok(inside_home) = target.strip_prefix(home) else {
         return target.to_path_buf();
     };
-    let above = path.components().count().saturating_sub(1);
-    let parent_steps: PathBuf = std::iter::repeat_n("..", above).collect();
+    let depth = path.components().count().saturating_sub(1);
+    let parent_steps: PathBuf = std::iter::repeat_n("..", depth).collect();
     match parent_steps.join(inside_home) {
-        same if same.as_os_str().is_empty() => PathBuf::from("."),
+        empty if empty.as_os_str().is_empty() => PathBuf::from("."),
         target => target,
     }
 }
@@ -255,7 +256,7 @@ mod tests {
                 .map(|name| EntryName::from_path(Path::new(name)).unwrap())
                 .collect();
             let checked = check_case_collisions(names);
-            checked.map_err(|e| e.with_path(Path::new("x.tar.gz")))
+            checked.map_err(|e| e.into_archive_error(Path::new("x.tar.gz")))
         };
         check(&["notes.txt", "skills/a/x", "skills/b/x"]).unwrap();
         // Two such folders would become one, with the files of both.

@@ -73,9 +73,9 @@ impl PythonScan {
         let bytes = entry.content_at.saturating_add(entry.size);
         let is_too_large = bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO;
         if has_too_many || is_too_large {
-            let what =
+            let message =
                 format!("{packed} compressed bytes claim to hold {count} entries of {bytes} bytes");
-            return Err(ContentError::damaged(what));
+            return Err(ContentError::damaged(message));
         }
         if name.is_reserved() {
             // An archive of this program that another tool compressed again: its manifest comes
@@ -117,8 +117,8 @@ impl PythonScan {
     /// The archive is not one of the Python tool, or has an unsafe entry.
     pub(crate) fn finish(self, path: &Path) -> Result<ArchiveManifest, ContentError> {
         if let Some(name) = self.reserved {
-            let what = "a name reserved for codex-manager";
-            return Err(ContentError::unsafe_entry(&name, what));
+            let message = "a name reserved for codex-manager";
+            return Err(ContentError::unsafe_entry(&name, message));
         }
         // Early versions wrote the metadata only beside the archive, later ones also inside.
         let metadata = self

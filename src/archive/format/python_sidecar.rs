@@ -33,16 +33,16 @@ pub(crate) fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
     if sidecar.product != "codex" || sidecar.archive_name.is_none() {
         return None;
     }
-    let time = |text: &Option<String>| {
+    let parse = |text: &Option<String>| {
         text.as_deref()
-            .and_then(|t| Timestamp::parse_from_rfc3339(t).ok())
+            .and_then(|value| Timestamp::parse_from_rfc3339(value).ok())
     };
-    let reset_at = time(&sidecar.reset_at);
+    let reset_at = parse(&sidecar.reset_at);
     // Without a quota value the Python tool wrote "now + 7 days" as the reset, which is no
     // observation.
     let percent_left = sidecar
         .quota_percent_left
-        .filter(|p| (0.0..=100.0).contains(p));
+        .filter(|percent| (0.0..=100.0).contains(percent));
     let windows = match (percent_left, reset_at) {
         (Some(percent_left), Some(_)) => vec![Window {
             limit_id: CODEX_LIMIT.into(),
@@ -53,9 +53,9 @@ pub(crate) fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
         _ => Vec::new(),
     };
     let week = chrono::Duration::days(7);
-    let session_start_at = time(&sidecar.session_start_at).or_else(|| reset_at.map(|at| at - week));
+    let session_start_at = parse(&sidecar.session_start_at).or_else(|| reset_at.map(|t| t - week));
     let without_placeholder =
-        |text: Option<String>| text.filter(|t| !t.is_empty() && t != "unknown");
+        |text: Option<String>| text.filter(|value| !value.is_empty() && value != "unknown");
     Some(Metadata {
         email: without_placeholder(sidecar.email),
         account_id: without_placeholder(sidecar.chatgpt_account_id),
@@ -66,7 +66,7 @@ pub(crate) fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
         reset_at,
         inference_basis: "sidecar of the Python codex-manager".into(),
         source_codex_home: sidecar.source_codex_home.unwrap_or_default(),
-        created_at: time(&sidecar.created_at).unwrap_or_default(),
+        created_at: parse(&sidecar.created_at).unwrap_or_default(),
         manager_version: "python".into(),
         status_source: sidecar.status_source.unwrap_or_else(|| "none".into()),
         windows,

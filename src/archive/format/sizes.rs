@@ -27,14 +27,14 @@ pub(crate) const OWNER_ACCESS_MODE: u32 = 0o700;
 
 /// A manifest above this size must not unpack to more than [`MAX_MANIFEST_RATIO`] times its compressed size. Bounds the
 /// memory that a small hostile archive can claim.
-const MANIFEST_RATIO_COUNTS_FROM_BYTES: u64 = 16 << 20;
+pub(crate) const LARGE_MANIFEST_BYTES: u64 = 16 << 20;
 const MAX_MANIFEST_RATIO: u64 = 32;
 
-/// Returns the maximum unpacked size of a manifest whose members have `packed` bytes.
-pub(crate) fn max_manifest_bytes(packed: u64) -> u64 {
-    packed
+/// Returns the maximum unpacked size of a manifest whose members have `packed_bytes` bytes.
+pub(crate) fn max_manifest_bytes(packed_bytes: u64) -> u64 {
+    packed_bytes
         .saturating_mul(MAX_MANIFEST_RATIO)
-        .max(MANIFEST_RATIO_COUNTS_FROM_BYTES)
+        .max(LARGE_MANIFEST_BYTES)
 }
 
 /// Returns the minimum compressed size of a part of a large manifest. Keeps the compression ratio of the manifest well

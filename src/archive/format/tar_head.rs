@@ -13,19 +13,19 @@ pub(crate) fn encode_file_head(
     mode: u32,
     mtime_ns: i64,
 ) -> io::Result<Vec<u8>> {
-    encode_head(new_header(EntryType::Regular, size, mode, mtime_ns), path)
+    encode_header(new_header(EntryType::Regular, size, mode, mtime_ns), path)
 }
 
 pub(crate) fn encode_folder_head(folder: &FolderEntry) -> io::Result<Vec<u8>> {
     // tar programs set the mode of a folder before they create files in it.
     let mode = folder.mode | OWNER_ACCESS_MODE;
     let header = new_header(EntryType::Directory, 0, mode, folder.mtime);
-    encode_head(header, &with_suffix(folder.path.as_path(), "/"))
+    encode_header(header, &with_suffix(folder.path.as_path(), "/"))
 }
 
 pub(crate) fn encode_link_head(link: &LinkEntry) -> io::Result<Vec<u8>> {
     let header = new_header(EntryType::Symlink, 0, 0o777, 0);
-    encode_link(header, link.path.as_path(), &link.target)
+    encode_link_header(header, link.path.as_path(), &link.target)
 }
 
 fn new_header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
@@ -39,7 +39,7 @@ fn new_header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
     match u64::try_from(seconds) {
         Ok(seconds) => header.set_mtime(seconds),
         // GNU stores times before 1970 as a signed 96-bit number, marked by the first bit.
-        Err(_) => header.as_old_mut().mtime = encode_negative(seconds),
+        Err(_) => header.as_old_mut().mtime = encode_negative_seconds(seconds),
     }
     // Owners mean nothing on another machine, and a restore does not use them.
     header.set_uid(0);
@@ -47,15 +47,15 @@ fn new_header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
     header
 }
 
-fn encode_negative(number: i64) -> [u8; 12] {
+fn encode_negative_seconds(seconds: i64) -> [u8; 12] {
     // The bytes before the number extend its sign.
     let mut field = [0xff; 12];
-    field[4..].copy_from_slice(&number.to_be_bytes());
+    field[4..].copy_from_slice(&seconds.to_be_bytes());
     field
 }
 
 /// Returns the header blocks of an entry, with a GNU long name if the path needs one.
-fn encode_head(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
+fn encode_header(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_data(&mut header, path, io::empty())?;
     Ok(strip_end_blocks(builder))
@@ -63,27 +63,28 @@ fn encode_head(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
 
 /// Writes the target unchanged; `tar::Builder` would normalize it.
 #[cfg(unix)]
-fn encode_link(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+fn encode_link_header(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
     // The name that GNU tar gives to an entry whose content is the target of the next one.
     const LONG_NAME: &[u8] = b"././@LongLink";
     let mut builder = tar::Builder::new(Vec::new());
-    let text = target.as_os_str().as_encoded_bytes();
-    if header.set_link_name_literal(text).is_err() {
+    let bytes = target.as_os_str().as_encoded_bytes();
+    if header.set_link_name_literal(bytes).is_err() {
         // With the NUL byte that ends the text.
-        let len = text.len() as u64 + 1;
-        let mut long = new_header(EntryType::GNULongLink, len, 0o644, 0);
-        long.as_old_mut().name[..LONG_NAME.len()].copy_from_slice(LONG_NAME);
-        long.set_cksum();
-        builder.append(&long, text.chain(&[0][..]))?;
-        header.set_link_name_literal(&text[..header.as_old().linkname.len().min(text.len())])?;
+        let len = bytes.len() as u64 + 1;
+        let mut long_header = new_header(EntryType::GNULongLink, len, 0o644, 0);
+        long_header.as_old_mut().name[..LONG_NAME.len()].copy_from_slice(LONG_NAME);
+        long_header.set_cksum();
+        builder.append(&long_header, bytes.chain(&[0][..]))?;
+        // The header itself has as much of the target as fits.
+        header.set_link_name_literal(&bytes[..header.as_old().linkname.len().min(bytes.len())])?;
     }
     builder.append_data(&mut header, path, io::empty())?;
     Ok(strip_end_blocks(builder))
 }
 
 #[cfg(not(unix))]
-fn encode_link(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+fn encode_link_header(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_link(&mut header, path, target)?;
     Ok(strip_end_blocks(builder))

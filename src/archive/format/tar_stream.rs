@@ -60,14 +60,14 @@ impl EntryContent<'_> {
 
     /// Returns the rest of the content, or `None` if the rest is longer than `limit` bytes.
     pub(crate) fn read_all(&mut self, limit: u64) -> Result<Option<Vec<u8>>, ContentError> {
-        let mut all = Vec::new();
+        let mut content = Vec::new();
         while let Some(bytes) = self.next_chunk()? {
-            if (all.len() + bytes.len()) as u64 > limit {
+            if (content.len() + bytes.len()) as u64 > limit {
                 return Ok(None);
             }
-            all.extend_from_slice(bytes);
+            content.extend_from_slice(bytes);
         }
-        Ok(Some(all))
+        Ok(Some(content))
     }
 }
 
@@ -80,15 +80,15 @@ impl Read for EntryContent<'_> {
 pub(crate) type EntryVisitor<'a> =
     dyn FnMut(RawEntry, &mut EntryContent<'_>) -> Result<(), ContentError> + 'a;
 
-/// Reads an archive to its end and passes each entry to `visit`. So the CRC of every gzip member is checked.
+/// Passes each entry of an archive to `visit`. Reads the archive to its end, which checks the CRC of every gzip member.
 pub(crate) fn read_archive(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
-    archive_file::read_with(path, archive_file::open(path)?, |source| {
-        let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, source));
+    archive_file::run_with_disk_errors(path, archive_file::open(path)?, |archive| {
+        let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, archive));
         // Reads also what follows the tar, because the CRC of the last member comes after it.
         let mut after_tar = for_each_entry(decoder, visit)?.take(MAX_PADDING_BYTES + 1);
         if io::copy(&mut after_tar, &mut io::sink())? > MAX_PADDING_BYTES {
-            let what = "too much data after the end of the tar";
-            return Err(ContentError::damaged(what));
+            let message = "too much data after the end of the tar";
+            return Err(ContentError::damaged(message));
         }
         Ok(())
     })
@@ -111,7 +111,7 @@ pub(crate) fn for_each_entry<R: Read>(
         if pending.read_extension(&mut entry)? {
             continue;
         }
-        let raw = std::mem::take(&mut pending).apply(&entry)?;
+        let raw = std::mem::take(&mut pending).into_entry(&entry)?;
         let mut content = EntryContent {
             reader: &mut entry,
             buffer: std::mem::take(&mut buffer),
@@ -126,7 +126,7 @@ pub(crate) fn for_each_entry<R: Read>(
 
 /// Reads the header of the only entry in `bytes`, a member with the header of a large file. The content of the file is
 /// in other members.
-pub(crate) fn read_head(bytes: &[u8]) -> Result<RawEntry, ContentError> {
+pub(crate) fn read_single_header(bytes: &[u8]) -> Result<RawEntry, ContentError> {
     let mut tar = tar::Archive::new(bytes);
     let mut pending = PendingExtensions::default();
     for entry in tar.entries()?.raw(true) {
@@ -134,7 +134,7 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<RawEntry, ContentError> {
         if pending.read_extension(&mut entry)? {
             continue;
         }
-        let head = pending.apply(&entry)?;
+        let head = pending.into_entry(&entry)?;
         if entry.raw_file_position() == bytes.len() as u64 {
             return Ok(head);
         }
@@ -205,16 +205,16 @@ impl PendingExtensions {
     }
 
     /// Combines the header of `entry` with the pending values, which take precedence.
-    fn apply(self, entry: &tar::Entry<'_, impl Read>) -> Result<RawEntry, ContentError> {
+    fn into_entry(self, entry: &tar::Entry<'_, impl Read>) -> Result<RawEntry, ContentError> {
         let header = entry.header();
         let raw_name = self
             .path
             .unwrap_or_else(|| header.path_bytes().into_owned());
-        let refused = |reason| ContentError::Unsafe {
+        let refusal = |reason| ContentError::Unsafe {
             entry: String::from_utf8_lossy(&raw_name).into_owned(),
             reason,
         };
-        let name = EntryName::parse(&raw_name).map_err(refused)?;
+        let name = EntryName::parse(&raw_name).map_err(refusal)?;
         let kind = match header.entry_type() {
             // Readers treat contiguous files, which old systems laid out specially, as regular
             // ones.
@@ -224,15 +224,15 @@ impl PendingExtensions {
                 let target = self
                     .link
                     .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
-                let target = target.ok_or_else(|| refused("a link without a target"))?;
+                let target = target.ok_or_else(|| refusal("a link without a target"))?;
                 let target = json_path::path_from_bytes(target);
-                RawKind::Link(target.map_err(|_| refused("a link target that is not Unicode"))?)
+                RawKind::Link(target.map_err(|_| refusal("a link target that is not Unicode"))?)
             }
             // A hard link has the content of another entry, which a later one may have replaced.
-            EntryType::Link => return Err(refused("a hard link")),
-            EntryType::Char | EntryType::Block => return Err(refused("a device")),
-            EntryType::Fifo => return Err(refused("a pipe")),
-            _ => return Err(refused("an unknown kind of entry")),
+            EntryType::Link => return Err(refusal("a hard link")),
+            EntryType::Char | EntryType::Block => return Err(refusal("a device")),
+            EntryType::Fifo => return Err(refusal("a pipe")),
+            _ => return Err(refusal("an unknown kind of entry")),
         };
         // GNU stores a time before 1970 as a 96-bit number; the tar crate returns its lower 64
         // bits.

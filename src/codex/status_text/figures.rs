@@ -65,7 +65,7 @@ impl ResetContext {
         if let Some(span) = text.strip_prefix("in ").and_then(time_format::parse_span) {
             return now.checked_add_signed(span).map(|at| zone.at(&at));
         }
-        let WallTime { day, time } = time_format::parse(text)?;
+        let WallTime { day, time } = time_format::parse_wall_time(text)?;
         let length = minutes.map(|m| Duration::minutes(i64::from(m)));
         match (day, time) {
             (None, Some(time)) => {

@@ -167,7 +167,7 @@ impl BackupArgs {
         let previous = previous.and_then(|path| ArchiveReader::open(&path).ok());
         let reusable = previous
             .as_ref()
-            .and_then(|archive| PreviousArchive::new(archive, options, NameSet::default()));
+            .and_then(|archive| PreviousArchive::open(archive, options, NameSet::default()));
         let capture_with = |reusable: Option<&PreviousArchive<'_>>| {
             let bar = context.ui.bar("backing up", 0);
             let options = CaptureOptions {

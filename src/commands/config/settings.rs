@@ -154,7 +154,7 @@ pub(super) fn set_setting(context: &Context, args: &ConfigSetArgs) -> Result<Out
     let kind = setting.key.kind;
     let value = kind.parse(&args.value).ok_or_else(|| {
         CommandError::usage(format!("invalid value for {}: {:?}", args.key, args.value))
-            .hint(format!("expected {}; nothing was changed", kind.expected()))
+            .hint(format!("expected {}; nothing was changed", kind.describe()))
     })?;
     let is_folder_setting = setting.key.name == "folders";
     let outcome = change_setting(context, "config set", setting, args.dry_run, |file, key| {

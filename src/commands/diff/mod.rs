@@ -55,7 +55,7 @@ impl DiffArgs {
         let archive = ArchiveReader::open(&path)?;
         let home = context.codex_home();
         let scope = CaptureScope::new(home, BackupMode::Full);
-        let home_scan = scan::scan(&scope, &Arc::default())?;
+        let home_scan = scan::scan_home(&scope, &Arc::default())?;
         let mut conversations = conversations::compare_conversations(&archive, &home_scan, home)?;
         let ids: Vec<_> = conversations
             .iter()

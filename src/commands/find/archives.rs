@@ -132,7 +132,7 @@ fn search_archive(
     let bytes = entries.map(|entry| entry.size).sum();
     let bar = context.ui.bar("searching", bytes);
     bar.expect_bytes(bytes);
-    file_extract::extract_to(&archive, extracted_path, &bar)?;
+    file_extract::extract_files(&archive, extracted_path, &bar)?;
     drop(bar);
     // An archive of the Python tool may have a torn copy. Titles are missing then.
     let threads_of_archive = threads::list(&database, filter).ok();

@@ -160,7 +160,7 @@ impl InstallArgs {
 
     fn parse_trigger(&self) -> Result<Trigger> {
         if let Some(text) = &self.daily {
-            let time = time_format::parse(text)
+            let time = time_format::parse_wall_time(text)
                 .filter(|time| time.day.is_none())
                 .and_then(|time| time.time)
                 .ok_or_else(|| {

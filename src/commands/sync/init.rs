@@ -101,7 +101,7 @@ impl SyncInitArgs {
     }
 
     fn new_text(&self, context: &Context) -> Result<String, CommandError> {
-        let machine = machine::name(&context.env).unwrap_or_else(|| "this-machine".into());
+        let machine = machine::read_name(&context.env).unwrap_or_else(|| "this-machine".into());
         let cloud = if self.vault {
             PathBuf::new()
         } else {

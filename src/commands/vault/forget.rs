@@ -117,7 +117,7 @@ impl ForgetArgs {
         } else {
             permanent_deletion::confirm(context, &count)?;
             if rules.within.is_some() {
-                disk_clock::check(context.manager_home(), context.now())?;
+                disk_clock::check_system_clock(context.manager_home(), context.now())?;
             }
             restic.forget(plan.drop.iter().map(|d| d.candidate.archive.as_str()))?;
             // A separate step, because a killed prune leaves only unused data, which the next prune removes.

@@ -62,7 +62,7 @@ impl VaultRestoreArgs {
         warn_of_other_program(context, &source);
         let id = source.snapshot.short_id().to_owned();
         let manifest = source.contents.manifest.clone();
-        let listed = ArchiveReader::from_manifest(Path::new(&id), manifest);
+        let listed = ArchiveReader::without_file(Path::new(&id), manifest);
         context.note(describe_archive(context, &listed, "snapshot"));
         self.confirm_newest(context, &id)?;
         if self.options.dry_run {

@@ -38,7 +38,7 @@ pub(crate) fn list_conversations(
         let shown = candidate.thread.unwrap_or_default();
         let mtime = || {
             let mtime = candidate.path.metadata().ok()?.modified().ok()?;
-            clock::file_time(mtime).map(|at| at.timestamp_millis())
+            clock::from_file_time(mtime).map(|at| at.timestamp_millis())
         };
         FoundConversation {
             title: candidate.name.unwrap_or(shown.title),

@@ -26,11 +26,11 @@ pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32
     let mut running = targets.to_vec();
     running.retain(|target| {
         // Just before the signal, so that it cannot reach a later process with the same id.
-        let is_alive = is_alive(target);
-        if is_alive && target.send_sigterm {
+        let runs = is_alive(target);
+        if runs && target.send_sigterm {
             terminate(target.pid);
         }
-        is_alive
+        runs
     });
     while !running.is_empty() && Instant::now() < deadline && !is_interrupted() {
         running.retain(is_alive);
@@ -45,11 +45,11 @@ pub(crate) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32
 #[cfg(unix)]
 fn terminate(pid: u32) {
     // A process that cannot be signalled is reported at the deadline.
-    send(pid, rustix::process::Signal::TERM);
+    send_signal(pid, rustix::process::Signal::TERM);
 }
 
 #[cfg(unix)]
-fn send(pid: u32, signal: rustix::process::Signal) {
+fn send_signal(pid: u32, signal: rustix::process::Signal) {
     if let Some(id) = super::to_pid(pid) {
         let _ = rustix::process::kill_process(id, signal);
     }
@@ -61,7 +61,7 @@ use self::kill as terminate;
 /// Kills a process: SIGKILL on Unix. Does nothing if it has ended.
 pub(crate) fn kill(pid: u32) {
     #[cfg(unix)]
-    send(pid, rustix::process::Signal::KILL);
+    send_signal(pid, rustix::process::Signal::KILL);
     #[cfg(not(unix))]
     super::table::read_one(pid, sysinfo::Process::kill);
 }

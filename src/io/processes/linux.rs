@@ -50,12 +50,12 @@ pub(crate) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     /// The unit of process times in `/proc`, the same on every processor that Codex supports.
     const TICKS_PER_SECOND: i64 = 100;
     let ticks = i64::try_from(start_time(pid)?).ok()?;
-    let system = fs::read_to_string("/proc/stat").ok()?;
-    let booted = system
+    let system_stat = fs::read_to_string("/proc/stat").ok()?;
+    let boot_seconds = system_stat
         .lines()
         .find_map(|line| line.strip_prefix("btime "))?;
-    let booted: i64 = booted.trim().parse().ok()?;
-    DateTime::from_timestamp(booted + ticks / TICKS_PER_SECOND, 0)
+    let boot_seconds: i64 = boot_seconds.trim().parse().ok()?;
+    DateTime::from_timestamp(boot_seconds + ticks / TICKS_PER_SECOND, 0)
 }
 
 /// The used fields of `/proc/<pid>/stat`.
@@ -67,17 +67,19 @@ struct ProcStat {
 }
 
 impl ProcStat {
-    fn read(folder: &Path) -> Option<Self> {
-        let stat = fs::read(folder.join("stat")).ok()?;
+    fn read(process_folder: &Path) -> Option<Self> {
+        let stat = fs::read(process_folder.join("stat")).ok()?;
         let stat = String::from_utf8_lossy(&stat);
         // The second field is the program's name in parentheses and may hold anything.
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_whitespace();
         let state = fields.next()?;
         Some(Self {
+            // `Z` is a zombie, `t` a process that a debugger stopped.
             has_ended: matches!(state, "Z" | "X"),
             is_stopped: matches!(state, "T" | "t"),
             parent: fields.next().and_then(|pid| pid.parse().ok()),
+            // The start time is field 22; this iterator begins after field 4.
             started: fields.nth(17).and_then(|ticks| ticks.parse().ok()),
         })
     }
@@ -140,38 +142,38 @@ impl Process {
 
     /// Returns the regular files beneath `folders` that the process has open; empty if the system does not show them.
     pub(crate) fn open_files_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
-        self.open_files(folders, |_| true).unwrap_or_default()
+        self.list_open_files(folders, |_| true).unwrap_or_default()
     }
 
     /// Returns the regular files beneath `folders` that the process has open for writing; `None` if the system does
     /// not show them.
     pub(crate) fn files_open_for_writing(&self, folders: &[&Path]) -> Option<Vec<PathBuf>> {
-        self.open_files(folders, |number| {
+        self.list_open_files(folders, |number| {
             let info = fs::read_to_string(self.folder.join("fdinfo").join(number));
             info.is_ok_and(|info| is_writable(&info))
         })
     }
 
     /// Returns the regular files beneath `folders` that are open with a descriptor that `is_wanted` accepts.
-    fn open_files(
+    fn list_open_files(
         &self,
         folders: &[&Path],
         is_wanted: impl Fn(&OsStr) -> bool,
     ) -> Option<Vec<PathBuf>> {
-        let mut open: Vec<_> = fs::read_dir(self.folder.join("fd"))
+        let mut files: Vec<_> = fs::read_dir(self.folder.join("fd"))
             .ok()?
             .flatten()
             .filter_map(|fd| {
                 let target = fs::read_link(fd.path()).ok()?;
-                let beneath = folders.iter().any(|folder| target.starts_with(folder));
-                let is_wanted = beneath && is_wanted(&fd.file_name());
+                let is_beneath = folders.iter().any(|folder| target.starts_with(folder));
+                let is_wanted = is_beneath && is_wanted(&fd.file_name());
                 let is_file = is_wanted && fs::metadata(fd.path()).is_ok_and(|m| m.is_file());
                 is_file.then(|| strip_deleted_suffix(target))
             })
             .collect();
-        open.sort();
-        open.dedup();
-        Some(open)
+        files.sort();
+        files.dedup();
+        Some(files)
     }
 }
 

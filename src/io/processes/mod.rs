@@ -45,17 +45,17 @@ impl ProcessTable {
 
     /// Returns the parent of `pid`, the parent of that, and so on.
     pub(crate) fn ancestors(&self, pid: u32) -> Vec<u32> {
-        let mut line: Vec<u32> = Vec::new();
-        let mut at = pid;
-        while let Some(parent) = self.get(at).and_then(Process::parent) {
-            // Read one after the other, processes that come and go can make a circle.
-            if parent == pid || line.contains(&parent) {
+        let mut ancestors: Vec<u32> = Vec::new();
+        let mut current = pid;
+        while let Some(parent) = self.get(current).and_then(Process::parent) {
+            // The processes were read one after the other, so ids that were reused meanwhile can form a circle.
+            if parent == pid || ancestors.contains(&parent) {
                 break;
             }
-            line.push(parent);
-            at = parent;
+            ancestors.push(parent);
+            current = parent;
         }
-        line
+        ancestors
     }
 }
 

@@ -67,7 +67,7 @@ impl SettingsFile {
     /// The schema is newer than this program, or not a whole number.
     pub(crate) fn check_schema(self) -> Result<Self, SettingsError> {
         match self.document.get(SCHEMA_KEY).map(Item::as_integer) {
-            Some(None) => Err(self.invalid(SCHEMA_KEY, "must be a whole number")),
+            Some(None) => Err(self.value_error(SCHEMA_KEY, "must be a whole number")),
             Some(Some(schema)) if schema > SCHEMA => Err(SettingsError::Newer {
                 path: self.path,
                 found: schema,
@@ -87,7 +87,7 @@ impl SettingsFile {
     }
 
     /// Returns the value of a setting, unvalidated; tables count as values.
-    pub(super) fn any_value(&self, name: &str) -> Option<Value> {
+    pub(super) fn get_with_tables(&self, name: &str) -> Option<Value> {
         self.find_item(name).ok()??.clone().into_value().ok()
     }
 
@@ -107,7 +107,7 @@ impl SettingsFile {
             return Ok(None);
         };
         let table = item.as_table_like();
-        table.map(Some).ok_or_else(|| self.not_a_table(name))
+        table.map(Some).ok_or_else(|| self.not_a_table_error(name))
     }
 
     /// Validates the value of a setting, if the file contains it.
@@ -120,12 +120,12 @@ impl SettingsFile {
         };
         match item.clone().into_value() {
             Ok(value) if kind.accepts(&value) => Ok(()),
-            _ => Err(self.invalid(name, &format!("must be {}", kind.expected()))),
+            _ => Err(self.value_error(name, &format!("must be {}", kind.describe()))),
         }
     }
 
     /// Returns the error of an invalid value; `problem` is a clause that follows the key.
-    pub(crate) fn invalid(&self, name: &str, problem: &str) -> SettingsError {
+    pub(crate) fn value_error(&self, name: &str, problem: &str) -> SettingsError {
         SettingsError::Value {
             path: self.path.clone(),
             key: name.to_owned(),
@@ -133,7 +133,7 @@ impl SettingsFile {
         }
     }
 
-    fn not_a_table(&self, table: &str) -> SettingsError {
+    fn not_a_table_error(&self, table: &str) -> SettingsError {
         SettingsError::NotATable {
             path: self.path.clone(),
             table: table.to_owned(),
@@ -141,7 +141,7 @@ impl SettingsFile {
     }
 
     /// Returns the dotted names of all values, in the order of the file.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub(crate) fn value_names(&self) -> Vec<String> {
         let mut names = Vec::new();
         collect_names(self.document.as_table(), "", &mut names);
         names
@@ -155,12 +155,12 @@ impl SettingsFile {
         let (table, key) = match name.split_once('.') {
             None => (self.document.as_table_mut() as &mut dyn TableLike, name),
             Some((table, key)) => {
-                let not_a_table = self.not_a_table(table);
+                let not_a_table_error = self.not_a_table_error(table);
                 let item = self
                     .document
                     .entry(table)
                     .or_insert_with(|| Item::Table(Table::new()));
-                (item.as_table_like_mut().ok_or(not_a_table)?, key)
+                (item.as_table_like_mut().ok_or(not_a_table_error)?, key)
             }
         };
         match table.get_mut(key).and_then(Item::as_value_mut) {
@@ -196,13 +196,13 @@ impl SettingsFile {
 }
 
 fn syntax_error(path: PathBuf, text: &str, error: &TomlError) -> SettingsError {
-    const MAX_EXCERPT: usize = 40;
+    const MAX_EXCERPT_CHARS: usize = 40;
     let line = line_number(text, error.span().map_or(0, |span| span.start));
     let excerpt = text.lines().nth(line - 1).unwrap_or_default().trim();
     SettingsError::Syntax {
         path,
         line,
-        excerpt: excerpt.chars().take(MAX_EXCERPT).collect(),
+        excerpt: excerpt.chars().take(MAX_EXCERPT_CHARS).collect(),
         problem: error.message().trim().replace('\n', ", "),
     }
 }
@@ -211,8 +211,8 @@ fn syntax_error(path: PathBuf, text: &str, error: &TomlError) -> SettingsError {
 /// returns the number of the last line that is not empty.
 fn line_number(text: &str, offset: usize) -> usize {
     let before = text.get(..offset).unwrap_or(text);
-    let is_end = offset >= text.len();
-    let before = if is_end { before.trim_end() } else { before };
+    let is_at_end = offset >= text.len();
+    let before = if is_at_end { before.trim_end() } else { before };
     before.matches('\n').count() + 1
 }
 
@@ -221,7 +221,7 @@ fn collect_names(table: &dyn TableLike, prefix: &str, names: &mut Vec<String>) {
     for (name, item) in table.iter() {
         let name = format!("{prefix}{name}");
         match item.as_table_like() {
-            Some(inner) => collect_names(inner, &format!("{name}."), names),
+            Some(inner_table) => collect_names(inner_table, &format!("{name}."), names),
             None => names.push(name),
         }
     }

@@ -1,7 +1,7 @@
 //! The validated values of a file, with the defaults of the settings that it does not contain.
 
 use super::file::{SettingsError, SettingsFile};
-use super::key::{SettingKey, count, number, parse_structure, texts};
+use super::key::{SettingKey, parse_structure, to_count, to_number, to_texts};
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 use toml_edit::Value;
@@ -39,23 +39,23 @@ impl<'a> SettingValues<'a> {
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
-        let flag = self.value(name).and_then(|value| value.as_bool());
+        let flag = self.find_value(name).and_then(|value| value.as_bool());
         flag.unwrap_or_default()
     }
 
     /// Returns a number, or 0 if it is in neither the file nor the defaults.
     pub(crate) fn count(&self, name: &str) -> u32 {
-        let count = self.value(name).and_then(|value| count(&value));
+        let count = self.find_value(name).and_then(|value| to_count(&value));
         count.unwrap_or_default()
     }
 
     pub(crate) fn number(&self, name: &str) -> f64 {
-        let number = self.value(name).and_then(|value| number(&value));
+        let number = self.find_value(name).and_then(|value| to_number(&value));
         number.unwrap_or_default()
     }
 
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {
-        let list = self.value(name).and_then(|value| texts(&value));
+        let list = self.find_value(name).and_then(|value| to_texts(&value));
         list.unwrap_or_default()
     }
 
@@ -66,17 +66,17 @@ impl<'a> SettingValues<'a> {
     }
 
     pub(crate) fn structure<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        parse_structure(&self.value(name)?)
+        parse_structure(&self.find_value(name)?)
     }
 
-    fn value(&self, name: &str) -> Option<Value> {
+    fn find_value(&self, name: &str) -> Option<Value> {
         let default = || {
             self.keys
                 .iter()
                 .find(|key| key.name == name)?
                 .default_value()
         };
-        let in_file = self.file.and_then(|file| file.any_value(name));
-        in_file.or_else(default)
+        let file_value = self.file.and_then(|file| file.get_with_tables(name));
+        file_value.or_else(default)
     }
 }

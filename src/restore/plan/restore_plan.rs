@@ -50,7 +50,7 @@ pub fn plan_restore(
     if let Some(missing) = selection.only.iter().find(|p| !contents.has_path(p)) {
         return Err(RestoreError::NotFound(missing.display().to_string()));
     }
-    let none = || NameSet::with_names(contents.files.names());
+    let none = || NameSet::with_names(contents.files.name_table());
     let mut plan = RestorePlan {
         target: request.target,
         writes: none(),
@@ -128,7 +128,7 @@ impl RestorePlan {
         let contents = archive.contents();
         // The globs were valid when the archive was made. If one is not valid any more, the excluded files are unknown, so
         // none is removed.
-        let excludes = Excludes::new(&contents.excluded_globs).ok();
+        let excludes = Excludes::compile(&contents.excluded_globs).ok();
         let is_exact = !self.partial && !self.merge;
         let removes_missing = is_exact && !contents.partial;
         let undo_removes: HashSet<&Path> = contents

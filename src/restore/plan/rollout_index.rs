@@ -26,8 +26,8 @@ impl RolloutIndex {
     /// Indexes the rollouts among `files`.
     pub(crate) fn from_files(files: &NameSet) -> Self {
         let mut rollouts = Self {
-            names: Arc::clone(files.names()),
-            files: NameSet::with_names(files.names()),
+            names: Arc::clone(files.name_table()),
+            files: NameSet::with_names(files.name_table()),
             ..Self::default()
         };
         for name in files.iter() {
@@ -50,12 +50,12 @@ impl RolloutIndex {
             Some(known) if is_later_rollout(name.as_path(), known.as_path()) => (name, Some(known)),
             _ => (name, None),
         };
-        let number = self.names.add(newest);
+        let number = self.names.intern(newest);
         self.by_id.insert(self.hashes.hash_one(id), number);
         if let Some(earlier) = earlier
             && let Some(own) = parse_rollout_id(earlier.as_path())
         {
-            let number = self.names.add(earlier);
+            let number = self.names.intern(earlier);
             self.earlier.insert(self.hashes.hash_one(own), number);
         }
     }

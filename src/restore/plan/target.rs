@@ -30,7 +30,7 @@ pub(crate) fn find_holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
 }
 
 fn list_files(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
-    let names = request.archive.contents().files.names();
+    let names = request.archive.contents().files.name_table();
     match request.target {
         // Replacing the link itself would create a home on the wrong disk.
         RestoreTarget::Home if request.folder.is_symlink() && !request.folder.exists() => {

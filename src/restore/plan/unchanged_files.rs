@@ -15,7 +15,7 @@ pub(crate) fn find_unchanged(
     plan: &RestorePlan,
     home: &Path,
 ) -> NameSet {
-    let mut unchanged = NameSet::with_names(plan.writes.names());
+    let mut unchanged = NameSet::with_names(plan.writes.name_table());
     let is_replaced = |path: &Path| plan.writes.contains(path) && !plan.added.contains(path);
     for link in &contents.links {
         let path = link.path.as_path();

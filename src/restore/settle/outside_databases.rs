@@ -158,7 +158,7 @@ fn check_space(
         .iter()
         .filter_map(|(_, path)| path.metadata().ok());
     let needed_bytes = sizes.map(|meta| meta.len()).sum();
-    Ok(space::require(existing, needed_bytes)?)
+    Ok(space::require_free_space(existing, needed_bytes)?)
 }
 
 /// Returns the folder of the databases by `config` or the environment, if it is outside of the home.

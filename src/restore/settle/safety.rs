@@ -105,7 +105,7 @@ impl SafetyBackup<'_> {
         let staging = self.outside.staging();
         scope.sqlite_home = staging.map(|(folder, _)| folder.to_path_buf());
         scope.exclude_manager_home(self.request.manager_home);
-        scope.undo_removes = self.plan.added.sorted();
+        scope.undo_removes = self.plan.added.to_sorted_names();
         if self.plan.partial || self.plan.merge || archive.contents().partial {
             scope.mode = BackupMode::Full;
             let mut only = self.plan.changes();
@@ -152,7 +152,7 @@ impl SafetyBackup<'_> {
         // The archive that is restored often holds most of the files that it replaces. For a partial restore, the other
         // part of the archive was not read and may be damaged.
         let equal_rollouts = self.stage.equal_rollouts.clone();
-        let source = PreviousArchive::new(self.request.archive, reuse, equal_rollouts);
+        let source = PreviousArchive::open(self.request.archive, reuse, equal_rollouts);
         let options = CaptureOptions {
             backups,
             tmp: &self.request.manager_home.join("tmp"),

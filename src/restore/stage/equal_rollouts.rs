@@ -29,7 +29,7 @@ pub(crate) fn link_equal(
     stage: &Stage,
     progress: &dyn Progress,
 ) -> Result<NameSet, ArchiveError> {
-    let mut equal = NameSet::with_names(plan.writes.names());
+    let mut equal = NameSet::with_names(plan.writes.name_table());
     if plan.target != RestoreTarget::Home {
         return Ok(equal);
     }

@@ -44,7 +44,7 @@ pub(crate) fn merge(
         }
     }
     let mut merged = MergeResult {
-        local_only: RolloutIndex::from_files(&NameSet::with_names(live.names())),
+        local_only: RolloutIndex::from_files(&NameSet::with_names(live.name_table())),
         ..MergeResult::default()
     };
     let mut diverged = Vec::new();

@@ -120,7 +120,7 @@ fn check_space(archive: &ArchiveReader, written: &NameSet, stage: &Stage) -> Res
     }
     for (root, needed_bytes) in stage.roots.iter().zip(needed_bytes) {
         let staging = atomic::parent_of(&root.staged);
-        space::require(staging, needed_bytes)?;
+        space::require_free_space(staging, needed_bytes)?;
     }
     Ok(())
 }
@@ -147,7 +147,7 @@ fn check_case(
     let folders = folders.iter().filter(|_| !plan.partial);
     let folders = folders.map(|folder| folder.path.clone());
     let checked = check_case_collisions(plan.writes.iter().chain(folders).chain(kept_names.iter()));
-    Ok(checked.map_err(|e| e.with_path(request.archive.path()))?)
+    Ok(checked.map_err(|e| e.into_archive_error(request.archive.path()))?)
 }
 
 /// Fails if a folder that the plan changes contains a mount point. A mount point at the top level of the home is no

@@ -135,7 +135,7 @@ impl ApplyRun<'_> {
             self.ledger.record_upload(&to.1, &entry)?;
             self.ledger.sync()?;
         }
-        match atomic::rename_new(&source, &target) {
+        match atomic::rename_to_free(&source, &target) {
             Err(e) if e.source.kind() == io::ErrorKind::CrossesDevices => {
                 self.move_across_disks(from, to, target)
             }

@@ -63,7 +63,7 @@ pub(super) fn create_folders_above(
                 return Err(StepFailure::Skip(why));
             }
             Err(_) if new_folders == NewFolders::Unsynced => {
-                atomic::create_below(root, &folder)?;
+                atomic::create_unsynced_below(root, &folder)?;
             }
             Err(_) => atomic::create_durable_below(root, &folder)?,
         }

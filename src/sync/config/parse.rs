@@ -42,7 +42,7 @@ impl SyncConfig {
     ) -> Result<Self, SyncConfigError> {
         let mut file = SettingsFile::parse(path.to_path_buf(), text)?;
         let warnings = collect_warnings(&file);
-        for name in file.names() {
+        for name in file.value_names() {
             // All settings are in tables. A value outside of a table already has a warning, and its name could be that
             // of a table.
             let is_outside = !name.contains('.');
@@ -68,20 +68,20 @@ impl SyncConfig {
         let cloud_folder = match (remote, paths.resolve_setting("paths.cloud_root_dir")) {
             (SyncRemote::Folder, Some(cloud_folder)) => cloud_folder,
             (SyncRemote::Folder, None) => {
-                return Err(file.invalid("paths.cloud_root_dir", "is missing"));
+                return Err(file.value_error("paths.cloud_root_dir", "is missing"));
             }
             (SyncRemote::Vault, None) => context.manager_home.join("sync").join("vault"),
             // Two remotes would each treat the files that the other one downloads as changes by the user.
             (SyncRemote::Vault, Some(_)) => {
                 let why = "is set, but sync.remote is \"vault\"; a home syncs through a folder or through the vault";
-                return Err(file.invalid("paths.cloud_root_dir", why));
+                return Err(file.value_error("paths.cloud_root_dir", why));
             }
         };
         if remote == SyncRemote::Vault
             && values.choice::<SessionMode>("sync.session_mode") != SessionMode::All
         {
             let why = "has to be \"all\" with sync.remote = \"vault\"";
-            return Err(file.invalid("sync.session_mode", why));
+            return Err(file.value_error("sync.session_mode", why));
         }
         beneath::protect(&codex_home, FollowedLinks::AT_TOP);
         beneath::protect(&cloud_folder, FollowedLinks::NONE);
@@ -143,7 +143,7 @@ fn collect_warnings(file: &SettingsFile) -> Vec<String> {
         let reason = "temporary files are written next to the files that they replace";
         warnings.push(format!("paths.temp_dir has no effect: {reason}"));
     }
-    for name in file.names() {
+    for name in file.value_names() {
         let table = name.split('.').next().unwrap_or_default();
         let is_inside = |outer: &str| {
             name.strip_prefix(outer)
@@ -208,7 +208,7 @@ fn parse_include_roots(
     let mut roots = Vec::new();
     for root in values.texts("targets.include_roots") {
         let normalized = scope::normalize_root(&root)
-            .map_err(|problem| file.invalid("targets.include_roots", &problem))?;
+            .map_err(|problem| file.value_error("targets.include_roots", &problem))?;
         match normalized {
             // An entry that includes everything makes the others redundant.
             None => return Ok(Vec::new()),

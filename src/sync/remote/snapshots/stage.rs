@@ -311,7 +311,7 @@ impl<R: Remote> Join<'_, R> {
     fn place_base(&self, path: &str, target: &Path) -> Result<(), IoError> {
         let local = self.config.file_path(Side::Local, path);
         if rollouts::is_below_sessions(path) && Stat::read(&local)?.is_some() {
-            atomic::create_below(&self.tree.root, atomic::parent_of(target))?;
+            atomic::create_unsynced_below(&self.tree.root, atomic::parent_of(target))?;
             links::copy_file(&local, target)?;
         }
         Ok(())

@@ -65,7 +65,7 @@ impl StagedTree {
         let target = self.path(relative);
         let folder = atomic::parent_of(&target);
         if !folder.is_dir() {
-            atomic::create_below(&self.root, folder)?;
+            atomic::create_unsynced_below(&self.root, folder)?;
         }
         Ok(target)
     }
