@@ -139,7 +139,7 @@ fn find_last_in_current_folder<'r>(
     if rows.is_empty() {
         return Err(explain_empty_home(context));
     }
-    // `codex resume --last` skips conversations of other accounts, and begins a new one without a message (0.169).
+    // `codex resume --last` of Codex 0.169 skips conversations of other accounts, and silently begins a new one.
     let folder = &context.env.current_dir;
     let mut unarchived = rows.iter().filter(|row| !row.archived);
     let Some(last_row) = unarchived.find(|row| Path::new(&row.cwd) == folder) else {

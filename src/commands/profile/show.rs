@@ -36,9 +36,7 @@ impl ProfileShowArgs {
         let name = profiles.find_by_name(&name)?.name;
         let (accounts, saved) = read_accounts_and_profiles(context)?;
         let has_profile = |account: &Account| account.entry.profile.as_ref() == Some(&name);
-        let profile = saved
-            .into_iter()
-            .find(|profile| profile.name == name);
+        let profile = saved.into_iter().find(|profile| profile.name == name);
         let account = accounts.into_iter().find(has_profile);
         let Some((profile, account)) = profile.zip(account) else {
             // Another process has removed the profile in the meantime.
