@@ -205,14 +205,21 @@ impl ProfileExportArgs {
     }
 }
 
+const MAX_LINE_BYTES: u64 = 1024;
+
 /// Reads the passphrase of an export from the first line of a file, or of standard input for `-`.
 pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphrase> {
     if file != Path::new("-") {
         return Ok(Passphrase::read(&context.env.absolute(file))?);
     }
-    const MAX: u64 = 1024;
     let mut line = String::new();
-    block_on_input(|| std::io::stdin().lock().take(MAX).read_line(&mut line)).at("read", file)?;
+    block_on_input(|| {
+        std::io::stdin()
+            .lock()
+            .take(MAX_LINE_BYTES)
+            .read_line(&mut line)
+    })
+    .at("read", file)?;
     let line = SecretBytes::new(line.into_bytes());
     Ok(Passphrase::from_bytes(&line)?)
 }
