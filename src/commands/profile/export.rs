@@ -90,9 +90,9 @@ impl ProfileExportArgs {
         };
         let encryption_name = encryption.name();
         let file_bytes = if self.dry_run {
-            plan.bytes()
+            plan.total_bytes()
         } else {
-            let bar = context.ui.bar("writing", plan.bytes());
+            let bar = context.ui.bar("writing", plan.total_bytes());
             export::write(&plan, &options, encryption, &file, &bar)?
         };
         let has_moved_logins = !self.dry_run && !plan.logins.is_empty();

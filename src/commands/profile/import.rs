@@ -12,7 +12,7 @@ use crate::io::staging::{self, Staging};
 use crate::steps::home_checks::check_logins_allowed;
 use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
 use crate::transfer::profiles::{ImportOptions, LoginOutcome};
-use crate::transfer::seal::{DecryptionKey, ExportInput, Passphrase};
+use crate::transfer::seal::{DecryptionKey, ExportInput, NeededKey, Passphrase};
 use crate::transfer::{TransferError, reader};
 use crate::ui::{Style, Ui};
 use crate::views::account::{printable, warn_all};
@@ -131,10 +131,12 @@ impl ProfileImportArgs {
             let passphrase = read_passphrase(file, context)?;
             return Ok(Some(DecryptionKey::Passphrase(passphrase)));
         }
-        match input.needs_passphrase() {
+        match input.needed_key() {
             None => Ok(None),
-            Some(false) => Err(TransferError::NeedsIdentity(path.to_path_buf()).into()),
-            Some(true) => {
+            Some(NeededKey::Identity) => {
+                Err(TransferError::NeedsIdentity(path.to_path_buf()).into())
+            }
+            Some(NeededKey::Passphrase) => {
                 let missing = || TransferError::NeedsPassphrase(path.to_path_buf());
                 let typed = context.ui.ask_secret("passphrase:")?.ok_or_else(missing)?;
                 let passphrase = Passphrase::from_bytes(&typed)?;

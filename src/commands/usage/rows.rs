@@ -381,19 +381,16 @@ fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<S
     let mut totals: Vec<_> = of_conversation
         .map(|rows| (sum_tokens(rows), rows[0].conversation))
         .collect();
-    let conversation_count = totals.len();
-    if let Some(last_index) = limit
-        .checked_sub(1)
-        .filter(|last_index| *last_index < conversation_count)
-    {
-        let (_, (smallest, _), _) = totals.select_nth_unstable_by(last_index, |a, b| b.cmp(a));
+    let count = totals.len();
+    if let Some(last) = limit.checked_sub(1).filter(|last| *last < count) {
+        let (_, (smallest, _), _) = totals.select_nth_unstable_by(last, |a, b| b.cmp(a));
         // Keeps all conversations that equal the smallest one: the report orders them by id and then cuts.
         let smallest = *smallest;
         totals.retain(|(total, _)| *total >= smallest);
     }
     let conversations = usage_query::find_conversations(store, totals.iter().map(|(_, id)| *id))?;
     Ok(SelectedUsage {
-        left_out: conversation_count - totals.len(),
+        left_out: count - totals.len(),
         rows,
         conversations,
         ..SelectedUsage::default()

@@ -129,9 +129,8 @@ impl WindowPage<'_> {
         names.push(pluralize(other_count, "other conversation"));
         names.push(ELSEWHERE.to_owned());
         let mut heights = vec![vec![0.0; drawn_hours]; names.len()];
-        let hour_of =
-            |at: DateTime<Utc>| count_hours(&(self.usage.span.start..at)).min(drawn_hours - 1);
         let usage = self.usage;
+        let hour_of = |at: DateTime<Utc>| count_hours(&(usage.span.start..at)).min(drawn_hours - 1);
         for (request, percent) in usage.requests.iter().zip(&usage.parts.of_requests) {
             let found = self.conversations.get(&request.conversation);
             let index = found.and_then(|(found, _)| indexes.get(&*found.session));
