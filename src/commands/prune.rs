@@ -274,7 +274,7 @@ fn refresh_inventory(context: &Context, restored: &[RestoredArchive]) -> bool {
         .collect();
     let refreshed = trash::list_archive_names(manager)
         .map_err(DocumentError::from)
-        .and_then(|trashed| store::refresh_with_trash(manager, &trashed, &renamed));
+        .and_then(|in_trash| store::refresh_with_trash(manager, &in_trash, &renamed));
     warn_not_recorded(&context.ui, refreshed.err())
 }
 
@@ -288,8 +288,8 @@ struct ArchiveCheck {
     finding: Option<VerifyFinding>,
 }
 
-/// Returns the plan of the rules. Damaged archives change the plan, so the rules are applied repeatedly, until every kept
-/// archive was opened and, for each account and kind that loses an archive, one kept archive was read completely.
+/// Returns the plan of the rules. Damaged archives change the plan, so the rules are applied repeatedly, until every
+/// kept archive was opened and, for each account and kind that loses an archive, one kept archive was read completely.
 ///
 /// # Errors
 /// The user interrupts, or there is too little disk space to unpack the databases of an archive for the check. Damaged
