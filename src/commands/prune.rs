@@ -231,11 +231,11 @@ impl PruneArgs {
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let ui = &context.ui;
-        let content = trash::read_content(manager_home)?;
-        let size = content.bytes;
+        let trashed = trash::read_content(manager_home)?;
+        let size = trashed.bytes;
         let description = format!(
             "{}, {}",
-            pluralize(content.archives, "archive"),
+            pluralize(trashed.archives, "archive"),
             bytes(size)
         );
         if self.dry_run {
@@ -244,7 +244,7 @@ impl PruneArgs {
             refuse_last_copy_in_trash(context)?;
             permanent_deletion::confirm(context, &description)?;
             let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
-            trash::delete_batches(manager_home, &content, &lock)?;
+            trash::delete_batches(manager_home, &trashed, &lock)?;
             ui.prose(format_args!("deleted permanently: {description}"));
         } else {
             ui.line("the trash is empty");
