@@ -87,54 +87,57 @@ impl PruneArgs {
 
     fn prune(&self, context: &Context) -> Result<Outcome> {
         let rules = self.rules.to_policy(context, "prune")?;
-        let manager = context.manager_home();
+        let manager_home = context.manager_home();
         let mut checks = ArchiveChecks::default();
-        let mut rounds = 0..MAX_ROUNDS;
+        let mut attempts = 0..MAX_PLANS;
         let (plan, lock) = loop {
-            if rounds.next().is_none() {
+            if attempts.next().is_none() {
                 let message = "other commands kept changing the archives while prune made its plan";
                 return Err(CommandError::failed(message)
                     .hint("run the same command again later; nothing was changed"));
             }
             // The slow checks run without the lock, so that no other command has to wait for them.
             let records = context.archives()?;
-            let mut plan = make_plan(context, &records, &rules, &mut checks, self.dry_run)?;
+            let mut plan = make_checked_plan(context, &records, &rules, &mut checks, self.dry_run)?;
             if !plan.drop.is_empty() {
                 let dropped = plan.drop.iter();
                 let homes = dropped.map(|decision| PathBuf::from(&decision.candidate.home));
-                let needed = NeededArchives::find(homes.collect(), &records, context)?;
-                needed.keep_last_copies(&mut plan);
+                let needed_archives = NeededArchives::find(homes.collect(), &records, context)?;
+                needed_archives.keep_last_copies(&mut plan);
             }
             if self.dry_run || !context.backups().is_dir() {
+                // Nothing is moved, so no lock is needed.
                 break (plan, None);
             }
             // The lock is held until the last move, so that no other process adds or removes an archive in between.
-            let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
-            trash::recover(manager)?;
+            let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
+            trash::recover(manager_home)?;
             if context.archives()? == records {
                 let findings = checks.values().filter_map(|check| check.finding.clone());
-                store::note_verified_locked(manager, &findings.collect::<Vec<_>>(), &lock)?;
+                store::note_verified_locked(manager_home, &findings.collect::<Vec<_>>(), &lock)?;
                 break (plan, Some(lock));
             }
         };
-        let moved = plan.drop.iter().map(|d| d.candidate.bytes).sum();
-        let mut is_recorded = true;
+        let moved_bytes = plan.drop.iter().map(|d| d.candidate.bytes).sum();
+        let mut is_inventory_updated = true;
         retention_table::show_decisions(context, &plan, RetentionSubject::Archives);
-        if let Some(lock) = lock.filter(|_| !plan.drop.is_empty()) {
-            let names: Vec<_> = plan
+        if let Some(lock) = lock
+            && !plan.drop.is_empty()
+        {
+            let archive_names: Vec<_> = plan
                 .drop
                 .iter()
                 .map(|d| d.candidate.archive.clone())
                 .collect();
-            trash::move_to_trash(manager, &names, &context.now(), &lock)?;
+            trash::move_to_trash(manager_home, &archive_names, &context.now(), &lock)?;
             drop(lock);
-            is_recorded = refresh_inventory(context, &[]);
+            is_inventory_updated = refresh_inventory(context, &[]);
         }
-        self.show_outcome(plan.drop.len(), moved, context)?;
+        self.show_outcome(plan.drop.len(), moved_bytes, context)?;
         let keep = decisions_json(plan.keep, context);
         let drop = decisions_json(plan.drop, context);
-        self.show_json(&keep, &drop, &[], moved, context)?;
-        Ok(Outcome::partial_if(!is_recorded))
+        self.show_json(&keep, &drop, &[], moved_bytes, context)?;
+        Ok(Outcome::partial_if(!is_inventory_updated))
     }
 
     /// Prints the JSON document. Its keys are a contract. `put_back` are the archives that `--undo` moved back. `bytes`
@@ -147,13 +150,13 @@ impl PruneArgs {
         bytes: u64,
         context: &Context,
     ) -> Result<()> {
-        let put_back = put_back.iter().map(|back| {
+        let put_back = put_back.iter().map(|restored| {
             object()
-                .with("archive", &back.archive)
-                .with("name", &back.name)
+                .with("archive", &restored.archive)
+                .with("name", &restored.name)
                 .with(
                     "created_at",
-                    back.created_at.map(|at| local_rfc3339(&at, context)),
+                    restored.created_at.map(|at| local_rfc3339(&at, context)),
                 )
         });
         let json = object()
@@ -167,17 +170,17 @@ impl PruneArgs {
         Ok(())
     }
 
-    fn show_outcome(&self, dropped: usize, moved: u64, context: &Context) -> Result<()> {
+    fn show_outcome(&self, count: usize, moved_bytes: u64, context: &Context) -> Result<()> {
         let ui = &context.ui;
-        if dropped == 0 {
+        if count == 0 {
             ui.line("nothing to prune");
             return Ok(());
         }
-        let done = would_be(self.dry_run);
-        let count = pluralize(dropped, "archive");
+        let would_be = would_be(self.dry_run);
+        let archives = pluralize(count, "archive");
         ui.prose(format_args!(
-            "{count} {done}moved to the trash, {}",
-            bytes(moved)
+            "{archives} {would_be}moved to the trash, {}",
+            bytes(moved_bytes)
         ));
         if !self.dry_run {
             ui.note(format_args!(
@@ -189,60 +192,60 @@ impl PruneArgs {
     }
 
     fn undo_last(&self, context: &Context) -> Result<Outcome> {
-        let manager = context.manager_home();
-        let mut is_recorded = true;
-        let restored = if self.dry_run || !trash::folder(manager).is_dir() {
-            trash::plan_undo(manager)?
+        let manager_home = context.manager_home();
+        let mut is_inventory_updated = true;
+        let restored = if self.dry_run || !trash::folder(manager_home).is_dir() {
+            trash::plan_undo(manager_home)?
         } else {
-            let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
-            let restored = trash::undo(manager, &lock)?;
+            let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
+            let restored = trash::undo(manager_home, &lock)?;
             drop(lock);
-            is_recorded = refresh_inventory(context, &restored);
+            is_inventory_updated = refresh_inventory(context, &restored);
             restored
         };
         if restored.is_empty() {
             return Err(CommandError::failed("the trash is empty")
                 .hint("list the archives with: codex-manager list-backups"));
         }
-        let done = would_be(self.dry_run);
-        for back in &restored {
-            let (archive, name) = (&back.archive, &back.name);
-            let renamed = if archive == name {
+        let would_be = would_be(self.dry_run);
+        for restored_archive in &restored {
+            let (archive, name) = (&restored_archive.archive, &restored_archive.name);
+            let new_name_note = if archive == name {
                 String::new()
             } else {
                 format!(" as {}", printable(name))
             };
-            let made = back
+            let created_note = restored_archive
                 .created_at
                 .map(|at| format!(", made {}", absolute_time(&at, context)));
             context.ui.prose(format_args!(
-                "{done}moved back: {}{renamed}{}",
+                "{would_be}moved back: {}{new_name_note}{}",
                 printable(archive),
-                made.unwrap_or_default()
+                created_note.unwrap_or_default()
             ));
         }
         self.show_json(NO_ROWS, NO_ROWS, &restored, 0, context)?;
-        Ok(Outcome::partial_if(!is_recorded))
+        Ok(Outcome::partial_if(!is_inventory_updated))
     }
 
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
-        let manager = context.manager_home();
+        let manager_home = context.manager_home();
         let ui = &context.ui;
-        let trashed = trash::read_content(manager)?;
+        let trashed = trash::read_content(manager_home)?;
         let size = trashed.bytes;
-        let what = format!(
+        let description = format!(
             "{}, {}",
             pluralize(trashed.archives, "archive"),
             bytes(size)
         );
         if self.dry_run {
-            ui.prose(format_args!("would be deleted permanently: {what}"));
+            ui.prose(format_args!("would be deleted permanently: {description}"));
         } else if size > 0 {
             refuse_last_copy_in_trash(context)?;
-            permanent_deletion::confirm(context, &what)?;
-            let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
-            trash::delete_batches(manager, &trashed, &lock)?;
-            ui.prose(format_args!("deleted permanently: {what}"));
+            permanent_deletion::confirm(context, &description)?;
+            let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
+            trash::delete_batches(manager_home, &trashed, &lock)?;
+            ui.prose(format_args!("deleted permanently: {description}"));
         } else {
             ui.line("the trash is empty");
         }
@@ -251,8 +254,8 @@ impl PruneArgs {
     }
 }
 
-/// The largest number of plans. A plan is repeated if the archives changed while `prune` waited for its lock.
-const MAX_ROUNDS: u32 = 5;
+/// The largest number of plans. The plan is repeated if the archives changed while `prune` waited for its lock.
+const MAX_PLANS: u32 = 5;
 
 /// The kept and dropped archives of `--undo` and `--empty-trash`, which apply no rules.
 const NO_ROWS: &[()] = &[];
@@ -285,28 +288,28 @@ struct ArchiveCheck {
     finding: Option<VerifyFinding>,
 }
 
-/// Applies the rules repeatedly, until every kept archive was opened and, for each account and kind that loses an
-/// archive, one kept archive was read completely.
+/// Returns the plan of the rules. Damaged archives change the plan, so the rules are applied repeatedly, until every
+/// kept archive was opened and, for each account and kind that loses an archive, one kept archive was read completely.
 ///
 /// # Errors
 /// The user interrupts, or there is too little disk space to unpack the databases of an archive for the check. Damaged
 /// and unreadable archives are no error: no rule counts them.
-fn make_plan(
+fn make_checked_plan(
     context: &Context,
-    records: &[ArchiveRecord],
+    archives: &[ArchiveRecord],
     rules: &RetentionPolicy,
     checks: &mut ArchiveChecks,
     dry_run: bool,
 ) -> Result<RetentionPlan> {
     let backups = context.backups();
-    let stamps = records.iter().map(|r| (r.path.as_str(), &r.archive));
+    let stamps = archives.iter().map(|r| (r.path.as_str(), &r.archive));
     let stamps: HashMap<&str, &Option<FileStamp>> = stamps.collect();
     // A file that changed since its check is checked again.
-    let is_same =
+    let is_still_valid =
         |name: &str, check: &ArchiveCheck| stamps.get(name).is_some_and(|s| **s == check.stamp);
-    checks.retain(|name, check| is_same(name, check));
+    checks.retain(|name, check| is_still_valid(name, check));
     let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
-    let mut candidates: Vec<_> = records.iter().filter_map(RetentionCandidate::of).collect();
+    let mut candidates: Vec<_> = archives.iter().filter_map(RetentionCandidate::of).collect();
     loop {
         for candidate in &mut candidates {
             // `verify` may have found damage since the check.
@@ -316,18 +319,18 @@ fn make_plan(
             }
         }
         let plan = retention::plan(&candidates, rules, &context.now(), context.zone());
-        let mut names = list_unchecked(&plan.keep, usize::MAX);
-        let opened_all = names.is_empty();
-        if opened_all {
-            names = retention::archives_to_read_fully(&plan, &context.now());
+        let mut unchecked = list_unopened(&plan.keep, usize::MAX);
+        let all_opened = unchecked.is_empty();
+        if all_opened {
+            unchecked = retention::archives_to_read_fully(&plan, &context.now());
         } else {
             // The rules may select these next: with many damaged archives, one round each would take too long.
             let is_damaged =
                 |check: &&ArchiveCheck| matches!(check.soundness, Soundness::Damaged(_));
-            let damaged = checks.values().filter(is_damaged).count();
-            names.extend(list_unchecked(&plan.drop, damaged));
+            let damaged_count = checks.values().filter(is_damaged).count();
+            unchecked.extend(list_unopened(&plan.drop, damaged_count));
         }
-        if names.is_empty() {
+        if unchecked.is_empty() {
             return Ok(plan);
         }
         let add_check = |(name, check): (String, Result<ArchiveCheck>)| {
@@ -337,31 +340,31 @@ fn make_plan(
             checks.insert(name, check?);
             Ok(())
         };
-        if opened_all {
+        if all_opened {
             let read = |name: String| {
-                let check = read_archive(context, &backups.join(&name), stamp(&name), dry_run);
+                let check = read_fully(context, &backups.join(&name), stamp(&name), dry_run);
                 (name, check)
             };
-            names.into_iter().map(read).try_for_each(add_check)?;
+            unchecked.into_iter().map(read).try_for_each(add_check)?;
         } else {
             let open = |name: String| {
-                let check = open_archive(&backups.join(&name), stamp(&name));
+                let check = open_only(&backups.join(&name), stamp(&name));
                 (name, check)
             };
-            parallel::run_each_ordered(parallel::thread_count() * 2, names, open, add_check)?;
+            parallel::run_each_ordered(parallel::thread_count() * 2, unchecked, open, add_check)?;
         }
     }
 }
 
-/// Returns the first `count` archives that were not opened yet.
-fn list_unchecked(decisions: &[RetentionDecision], count: usize) -> Vec<String> {
+/// Returns the first `max` archives that were not opened yet.
+fn list_unopened(decisions: &[RetentionDecision], max: usize) -> Vec<String> {
     let candidates = decisions.iter().map(|decision| &decision.candidate);
-    let unchecked = candidates.filter(|c| c.soundness == Soundness::Unchecked);
-    unchecked.take(count).map(|c| c.archive.clone()).collect()
+    let unopened = candidates.filter(|c| c.soundness == Soundness::Unchecked);
+    unopened.take(max).map(|c| c.archive.clone()).collect()
 }
 
 /// Checks an archive by reading it completely.
-fn read_archive(
+fn read_fully(
     context: &Context,
     path: &Path,
     stamp: Option<FileStamp>,
@@ -371,12 +374,12 @@ fn read_archive(
     let finding = finding_of(&report, stamp.clone(), context.local_now());
     Ok(ArchiveCheck {
         stamp,
-        soundness: soundness_of(report),
+        soundness: into_soundness(report),
         finding,
     })
 }
 
-fn soundness_of(report: VerifyReport) -> Soundness {
+fn into_soundness(report: VerifyReport) -> Soundness {
     if let Some(e) = report.unread {
         return Soundness::Unreadable(e.source.to_string());
     }
@@ -391,7 +394,7 @@ fn soundness_of(report: VerifyReport) -> Soundness {
 }
 
 /// Checks only the footer, manifest and index of an archive.
-fn open_archive(path: &Path, stamp: Option<FileStamp>) -> Result<ArchiveCheck> {
+fn open_only(path: &Path, stamp: Option<FileStamp>) -> Result<ArchiveCheck> {
     let soundness = match ArchiveReader::open(path) {
         Ok(_) => Soundness::Sound,
         Err(ArchiveError::Interrupted) => return Err(CommandError::interrupted()),

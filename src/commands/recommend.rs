@@ -107,7 +107,7 @@ impl RecommendArgs {
         } else {
             let shows_better = template.is_some_and(Template::shows_better_account);
             let order = (strategy, include_api_key);
-            self.recheck_candidates(&mut accounts, shows_better, order, context);
+            self.recheck_shown_candidates(&mut accounts, shows_better, order, context);
         }
         let ranking = rank_accounts(&accounts, strategy, include_api_key, &now);
         let Some(best) = self
@@ -127,7 +127,7 @@ impl RecommendArgs {
             let switch_args = SwitchArgs::for_recommend(self.stop_daemon, self.dry_run);
             return switch_args.run(&best.account.entry.identity, context);
         }
-        // A prompt does not depend on the account of the folder.
+        // A prompt does not show the profile of the folder, so it is not read.
         let uses_folder = template.is_none() || context.ui.wants_json();
         let folder_profile = uses_folder.then(|| read_folder_profile(context)).flatten();
         // Built only for --json, because building the document takes longer than everything else after the reading.
@@ -146,9 +146,9 @@ impl RecommendArgs {
         if let Some(template) = template {
             context.ui.line(template.fill(best, &ranking, context));
         } else if self.explain {
-            explain(&ranking, context);
+            print_ranking(&ranking, context);
         } else {
-            show(best, &ranking, context);
+            print_best(best, &ranking, context);
         }
         note_folder_account(folder_profile.as_deref(), &accounts, context);
         Ok(Outcome::Done)
@@ -156,7 +156,7 @@ impl RecommendArgs {
 
     /// Checks the login of the best account. If the template `shows_better`, also checks the login of the best
     /// account that is better than the live one.
-    fn recheck_candidates(
+    fn recheck_shown_candidates(
         &self,
         accounts: &mut [Account],
         shows_better: bool,
@@ -195,7 +195,7 @@ fn login_rank_note(account: &Account) -> Option<&'static str> {
     }
 }
 
-/// Creates the error for "no account to recommend". With `--json` also prints `null`.
+/// Returns the error for "no account to recommend". With `--json` also prints `null`, the document of this outcome.
 fn no_account_error(
     args: &RecommendArgs,
     ranking: &Ranking<'_>,
@@ -212,14 +212,14 @@ fn no_account_error(
         }
         Some(best) => {
             let next_available_at = best.verdict.next_available_at.filter(|_| args.ready_only);
-            let when = next_available_at.map_or(String::new(), |at| {
+            let next_note = next_available_at.map_or(String::new(), |at| {
                 format!(
                     "; next: {}, {}",
                     label(best.account),
                     full_time(&at, context)
                 )
             });
-            CommandError::refused(format!("no account is ready{when}"))
+            CommandError::refused(format!("no account is ready{next_note}"))
                 .hint("list all accounts: codex-manager accounts")
         }
         None if ranking.excluded.is_empty() => {
@@ -242,7 +242,7 @@ fn candidate_json<'a>(
         .with("reason", reason(candidate, ranking, context))
 }
 
-fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
+fn print_best(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
     let ui = &context.ui;
     let entry = &best.account.entry;
     let email = printable(entry.identity.email.as_str());
@@ -254,20 +254,20 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
     ui.prose(format_args!("  {}", reason(best, ranking, context)));
     let live = ranking.live().filter(|live| live.is_ready());
     if let Some(live) = live.filter(|live| !std::ptr::eq(live.account, best.account)) {
-        let left = live.weekly_left.map_or(String::new(), |left| {
+        let left_note = live.weekly_left.map_or(String::new(), |left| {
             format!("; {left:.0} % of the weekly quota left")
         });
         let name = label(live.account);
         ui.prose(format_args!(
-            "  {name}, the live account, is ready too{left}"
+            "  {name}, the live account, is ready too{left_note}"
         ));
     }
-    let store = CredentialStore::read(context.codex_home());
+    let credential_store = CredentialStore::read(context.codex_home());
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is already the live account"),
-        LoginState::Ok if !store.reads_auth_json() => ui.note(format_args!(
+        LoginState::Ok if !credential_store.reads_auth_json() => ui.note(format_args!(
             "cannot switch to it: Codex does not store its login in auth.json (cli_auth_credentials_store = \"{}\")",
-            store.name()
+            credential_store.name()
         )),
         LoginState::Ok => ui.note(format_args!(
             "switch to it: codex-manager use {}",
@@ -278,7 +278,7 @@ fn show(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
 }
 
 /// Prints one line per account; excluded accounts come last.
-fn explain(ranking: &Ranking<'_>, context: &Context) {
+fn print_ranking(ranking: &Ranking<'_>, context: &Context) {
     // The width of the rank and the spaces around it.
     const MARGIN: usize = 6;
     // A longer name would leave too little width for the reasons.

@@ -49,7 +49,7 @@ impl RestoreArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         // Refuses an invalid --to before an archive is chosen and read.
         self.options.destination(context)?;
-        let path = self.resolve(context)?;
+        let path = self.resolve_archive_path(context)?;
         let archive = ArchiveReader::open(&path)?;
         context.note(describe_archive(context, &archive, "archive"));
         let selection = self.options.resolve_selection(&archive, context)?;
@@ -59,9 +59,10 @@ impl RestoreArgs {
 
     /// Returns the path of the archive that the argument names. Without an argument, returns the archive with the most
     /// messages of the conversation that `--session` names, or without that the archive that the user picks.
-    fn resolve(&self, context: &Context) -> Result<PathBuf> {
-        let Some(what) = self.what.as_deref() else {
+    fn resolve_archive_path(&self, context: &Context) -> Result<PathBuf> {
+        let Some(argument) = self.what.as_deref() else {
             let session = self.options.session.as_deref();
+            // `restore latest` was meant: --session takes the word as its value.
             if let Some(text) = session.filter(|text| latest_offset(text).is_some()) {
                 let message = format!("--session takes {text:?} as the name of a conversation");
                 return Err(CommandError::usage(message).hint(format!(
@@ -69,19 +70,19 @@ impl RestoreArgs {
                 )));
             }
             return match session {
-                Some(wanted) if wanted != CHOOSE_SESSION => {
-                    fullest::find_fullest_archive(wanted, context)
+                Some(session_name) if session_name != CHOOSE_SESSION => {
+                    fullest::find_fullest_archive(session_name, context)
                 }
-                _ => pick_archive(context),
+                _ => pick_archive_path(context),
             };
         };
-        let is_path = what.ends_with(".tar.gz") || what.contains(['/', '\\']);
+        let is_path = argument.ends_with(".tar.gz") || argument.contains(['/', '\\']);
         if is_path {
-            return find_archive(context, Path::new(what), ArchiveRecord::is_usable);
+            return find_archive(context, Path::new(argument), ArchiveRecord::is_usable);
         }
         let backups = context.backups();
         let records = context.archives()?;
-        if let Some(offset) = latest_offset(what) {
+        if let Some(offset) = latest_offset(argument) {
             let latest =
                 archive_choice::find_latest(&records, offset, context, ArchiveRecord::is_usable)?;
             if offset == 0 {
@@ -89,71 +90,73 @@ impl RestoreArgs {
             }
             return Ok(backups.join(&latest.path));
         }
-        if let Some(path) = archive_names::find_file(&backups, &context.env, Path::new(what)) {
+        if let Some(path) = archive_names::find_file(&backups, &context.env, Path::new(argument)) {
             return Ok(path);
         }
-        let record = match archive_names::find_by_number(&records, what) {
+        let record = match archive_names::find_by_number(&records, argument) {
             Some(record) => record,
-            None => find_by_account_or_prefix(&records, what, context)?,
+            None => find_by_account_or_prefix(&records, argument, context)?,
         };
         Ok(backups.join(&record.path))
     }
 }
 
-/// Returns the preferred archive of the account that `what` denotes, else the only archive whose name
-/// begins with `what`.
+/// Returns the preferred archive of the account that `argument` denotes, else the only archive whose name
+/// begins with `argument`.
 fn find_by_account_or_prefix<'r>(
     records: &'r [ArchiveRecord],
-    what: &str,
+    argument: &str,
     context: &Context,
 ) -> Result<&'r ArchiveRecord> {
-    let entries = merge_archived_accounts(&account::read_known_accounts(context)?, records);
-    let accounts = match resolve::find_account_position(&entries, what) {
+    let known_accounts = merge_archived_accounts(&account::read_known_accounts(context)?, records);
+    let account_choices = match resolve::find_account_position(&known_accounts, argument) {
         Ok(i) => {
-            let identity = &entries[i].identity;
+            let identity = &known_accounts[i].identity;
             let is_of_account =
                 |r: &ArchiveRecord| r.metadata.identity().is_some_and(|i| i.is_same(identity));
             let preferred = store::find_preferred(records, |r| r.is_usable() && is_of_account(r));
             return preferred.ok_or_else(|| {
-                CommandError::failed(format!("no archive of {what}")).hint(if records.is_empty() {
-                    account::suggest_first_archive(context)
-                } else {
-                    "list archives with: codex-manager list-backups; nothing was changed".into()
-                })
+                CommandError::failed(format!("no archive of {argument}")).hint(
+                    if records.is_empty() {
+                        account::suggest_first_archive(context)
+                    } else {
+                        "list archives with: codex-manager list-backups; nothing was changed".into()
+                    },
+                )
             });
         }
         Err(e @ AccountResolveError::Ambiguous { .. }) => return Err(e.into()),
         Err(AccountResolveError::Unknown { choices, .. }) => choices,
     };
-    archive_choice::find_by_prefix(records, what, context)?.ok_or_else(|| {
-        let message = format!("no archive or account named {what:?}");
-        archive_choice::unknown_archive_error(message, what, records, &accounts, context)
+    archive_choice::find_by_prefix(records, argument, context)?.ok_or_else(|| {
+        let message = format!("no archive or account named {argument:?}");
+        archive_choice::unknown_archive_error(message, argument, records, &account_choices, context)
     })
 }
 
 /// Lets the user choose an archive on a terminal; the latest one is preselected. Without a terminal, fails and asks for
 /// an argument.
-fn pick_archive(context: &Context) -> Result<PathBuf> {
+fn pick_archive_path(context: &Context) -> Result<PathBuf> {
     let records = context.archives()?;
-    let latest = store::list_latest_first(&records, ArchiveRecord::is_usable);
-    let latest = latest.first().map(|r| r.path.clone());
+    let latest_first = store::list_latest_first(&records, ArchiveRecord::is_usable);
+    let latest = latest_first.first().map(|r| &r.path);
     let offered: Vec<_> = archive_names::numbered(&records)
         .into_iter()
         .zip(1..)
         .filter(|(r, _)| r.is_usable())
         .collect();
     if offered.is_empty() {
-        // Fails with the reason, because there is no archive to restore.
+        // There is no archive to offer, so this fails, and its error names the reason.
         let _ = archive_choice::find_latest(&records, 0, context, ArchiveRecord::is_usable)?;
     }
-    let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest.as_ref();
+    let is_latest = |(r, _): &(&ArchiveRecord, usize)| Some(&r.path) == latest;
     let known_accounts = account::read_known_accounts(context)?;
     let picker = Picker {
         question: "which archive?",
         default: offered.iter().position(is_latest).unwrap_or(0),
         items: offered
             .iter()
-            .map(|(record, number)| picker_item(record, *number, &known_accounts, context))
+            .map(|(record, number)| to_picker_item(record, *number, &known_accounts, context))
             .collect(),
         options: PickerOptions::default(),
     };
@@ -165,7 +168,7 @@ fn pick_archive(context: &Context) -> Result<PathBuf> {
     }
 }
 
-fn picker_item(
+fn to_picker_item(
     record: &ArchiveRecord,
     number: usize,
     known_accounts: &[Account],
@@ -177,8 +180,8 @@ fn picker_item(
         let mut accounts = known_accounts.iter();
         accounts.find(|account| account.entry.identity.is_same(&identity))
     });
-    let owner = known_account.map_or_else(|| account::printable(email), account::label);
-    let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
+    let account_label = known_account.map_or_else(|| account::printable(email), account::label);
+    let archive_label = metadata.label.as_deref().filter(|_| !metadata.is_safety());
     PickerItem::new(
         record.path.clone(),
         vec![
@@ -188,8 +191,11 @@ fn picker_item(
                 account::absolute_time(&metadata.created_at, context),
             ),
             (Style::Plain, archive_names::kind_label(metadata)),
-            (Style::Plain, owner),
-            (Style::Plain, account::printable(label.unwrap_or_default())),
+            (Style::Plain, account_label),
+            (
+                Style::Plain,
+                account::printable(archive_label.unwrap_or_default()),
+            ),
             (
                 Style::Dim,
                 account::printable(&archive_names::shortest_name(record)),
@@ -200,8 +206,9 @@ fn picker_item(
 
 /// Warns if a newer archive than `latest` was passed over because of its damage.
 fn warn_if_damaged_is_newer(context: &Context, records: &[ArchiveRecord], latest: &ArchiveRecord) {
-    let newest = store::list_latest_first(records, |r| r.archive.is_some());
-    if let Some(newest) = newest.first().filter(|newest| newest.path != latest.path)
+    let latest_first = store::list_latest_first(records, |r| r.archive.is_some());
+    let newest = latest_first.first();
+    if let Some(newest) = newest.filter(|newest| newest.path != latest.path)
         && let Some(problem) = newest.problem()
     {
         context.warn(format_args!(

@@ -71,24 +71,25 @@ impl ResumeArgs {
         }
         let rows = list_rows(context)?;
         let conversation = match &self.session {
-            Some(text) => ChosenConversation::find(&rows, text, context)?,
-            None => find_last_of_folder(&rows, context)?,
+            Some(session) => ChosenConversation::find(&rows, session, context)?,
+            None => find_last_in_current_folder(&rows, context)?,
         };
-        let args = resume_args(&conversation.id, &self.args);
-        let args = match &self.start.then {
-            Some(prompt) if !Arguments::parse(&args).is_continuable_exec() => {
-                let exec = [&["exec".into()], self.args.as_slice()].concat();
-                Arguments::parse(&exec).to_exec_resume(&conversation.id, prompt)
+        let codex_args = build_resume_args(&conversation.id, &self.args);
+        let codex_args = match &self.start.then {
+            // `codex exec` sends the prompt of --then without the screen of Codex.
+            Some(prompt) if !Arguments::parse(&codex_args).is_continuable_exec() => {
+                let exec_args = [&["exec".into()], self.args.as_slice()].concat();
+                Arguments::parse(&exec_args).to_exec_resume(&conversation.id, prompt)
             }
-            _ => args,
+            _ => codex_args,
         };
         if self.untracked {
-            return self.start.run_directly(&args, context);
+            return self.start.run_directly(&codex_args, context);
         }
         let owner = find_owner(&conversation, context)?;
         let account = match (&self.profile, owner) {
-            (Some(text), owner) => {
-                let named_account = find_identity(text, context)?;
+            (Some(profile), owner) => {
+                let named_account = find_identity(profile, context)?;
                 if !self.rebind {
                     check_same_account(&named_account, &owner)?;
                 }
@@ -103,25 +104,25 @@ impl ResumeArgs {
                 .hint("or continue under another account: --profile NAME --rebind"));
             }
             (None, ConversationOwner::Unnamed) => {
-                let question = "the account of this conversation is unknown";
-                pick_account(question, context).map_err(|e| {
+                let notice = "the account of this conversation is unknown";
+                pick_account(notice, context).map_err(|e| {
                     e.hint("name the account with --profile NAME, or continue without a record: --untracked")
                 })?
             }
         };
         self.start
-            .start(&account, &args, Some(&conversation.id), context)
+            .start(&account, &codex_args, Some(&conversation.id), context)
     }
 
     fn pick_and_resume(mut self, context: &Context) -> Result<Outcome> {
-        let screen = ConversationPicker {
+        let picker = ConversationPicker {
             usage: &[
                 "name it: codex-manager resume SESSION",
                 "or take the last one of this folder: codex-manager resume --last",
             ],
             ..ConversationPicker::default()
         };
-        let id = match screen.run(context)? {
+        let id = match picker.run(context)? {
             ScreenEnd::Chosen(id) => id,
             ScreenEnd::Done(outcome) => return Ok(outcome),
         };
@@ -131,14 +132,14 @@ impl ResumeArgs {
 }
 
 /// Returns the most recently changed conversation of the current folder that is not archived. `rows` are newest first.
-fn find_last_of_folder<'r>(
+fn find_last_in_current_folder<'r>(
     rows: &'r [ThreadRow],
     context: &Context,
 ) -> Result<ChosenConversation<'r>> {
     if rows.is_empty() {
         return Err(empty_home_error(context));
     }
-    // `codex resume --last` skips conversations of other accounts, and begins a new one without a message (0.169).
+    // `codex resume --last` of Codex 0.169 skips conversations of other accounts, and silently begins a new one.
     let folder = &context.env.current_dir;
     let mut unarchived = rows.iter().filter(|row| !row.archived);
     let Some(last_row) = unarchived.find(|row| Path::new(&row.cwd) == folder) else {
@@ -160,7 +161,7 @@ fn find_owner(
     if let Some(record) = launches.find_by_session(&conversation.id) {
         return Ok(ConversationOwner::Known(record.identity));
     }
-    let Some((user, account)) = conversation
+    let Some((user_id, workspace_id)) = conversation
         .rollout
         .as_deref()
         .and_then(binding::read_creator)
@@ -168,8 +169,8 @@ fn find_owner(
         return Ok(ConversationOwner::Unnamed);
     };
     // Codex may record the user or the workspace alone.
-    let is_compatible = |known: &Option<String>, written: &Option<String>| {
-        known.is_none() || written.is_none() || known == written
+    let is_compatible = |known: &Option<String>, recorded: &Option<String>| {
+        known.is_none() || recorded.is_none() || known == recorded
     };
     let profiles = context.profiles().list()?;
     let live = read_login(context.codex_home())?;
@@ -179,24 +180,25 @@ fn find_owner(
         .chain(live.login().map(|login| &login.identity))
         .find(|identity| {
             identity.is_known()
-                && is_compatible(&identity.account_id, &account)
-                && is_compatible(&identity.user_id, &user)
+                && is_compatible(&identity.account_id, &workspace_id)
+                && is_compatible(&identity.user_id, &user_id)
         });
     Ok(match known {
         Some(identity) => ConversationOwner::Known(identity.clone()),
-        None => ConversationOwner::Unknown(account.or(user).unwrap_or_default()),
+        // A rollout that names its creator has at least one of the ids.
+        None => ConversationOwner::Unknown(workspace_id.or(user_id).unwrap_or_default()),
     })
 }
 
-fn check_same_account(account: &Identity, owner: &ConversationOwner) -> Result<()> {
-    let owner = match owner {
+fn check_same_account(named_account: &Identity, owner: &ConversationOwner) -> Result<()> {
+    let owner_text = match owner {
         ConversationOwner::Unnamed => return Ok(()),
-        ConversationOwner::Known(owner) if owner.is_same(account) => return Ok(()),
+        ConversationOwner::Known(owner) if owner.is_same(named_account) => return Ok(()),
         ConversationOwner::Known(owner) => owner.to_string(),
         ConversationOwner::Unknown(workspace) => workspace.clone(),
     };
     Err(CommandError::refused(format!(
-        "the conversation belongs to {owner}, not to {account}"
+        "the conversation belongs to {owner_text}, not to {named_account}"
     ))
     .hint("to continue under its own account, leave out --profile")
     .hint("to continue under the named one, add --rebind; Codex may not show it there"))
@@ -204,7 +206,7 @@ fn check_same_account(account: &Identity, owner: &ConversationOwner) -> Result<(
 
 /// Returns the arguments with which Codex resumes a conversation. A leading `exec` of `args` stays in
 /// front.
-fn resume_args(id: &str, args: &[OsString]) -> Vec<OsString> {
+fn build_resume_args(id: &str, args: &[OsString]) -> Vec<OsString> {
     // Codex takes `resume ID` after `exec`, but its other arguments after the id.
     let is_exec = args
         .first()
@@ -224,9 +226,12 @@ mod tests {
     fn exec_stays_before_the_resume_subcommand() {
         let words = |line: &str| -> Vec<OsString> { line.split(' ').map(Into::into).collect() };
         assert_eq!(
-            resume_args("id", &words("exec --json go")),
+            build_resume_args("id", &words("exec --json go")),
             words("exec resume id --json go")
         );
-        assert_eq!(resume_args("id", &words("-m x")), words("resume id -m x"));
+        assert_eq!(
+            build_resume_args("id", &words("-m x")),
+            words("resume id -m x")
+        );
     }
 }

@@ -75,22 +75,24 @@ struct TurnsView<'a> {
 
 impl Serialize for TurnsView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(None)?;
+        let mut entries = serializer.serialize_seq(None)?;
         let zone = self.context.zone();
-        let mut failed = None;
-        let read = self
+        let mut failure = None;
+        let result = self
             .parts
             .read(self.options, &mut |text| self.args.redact(text), |piece| {
                 if let TranscriptPiece::Entry(id, entry) = piece {
-                    failed = list.serialize_element(&entry_json(id, &entry, zone)).err();
+                    failure = entries
+                        .serialize_element(&entry_json(id, &entry, zone))
+                        .err();
                 }
-                failed.is_none()
+                failure.is_none()
             });
-        if let Some(e) = failed {
+        if let Some(e) = failure {
             return Err(e);
         }
-        read.map_err(S::Error::custom)?;
-        list.end()
+        result.map_err(S::Error::custom)?;
+        entries.end()
     }
 }
 
@@ -98,19 +100,19 @@ impl ShowArgs {
     /// # Errors
     /// No conversation or several match, it has no such turn, or the rollout cannot be read.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let session = if let Some(text) = &self.session {
-            find_conversation(text, context)?
+        let session = if let Some(session_text) = &self.session {
+            find_conversation(session_text, context)?
         } else {
-            let is_reader = self.wants_text(context);
-            let screen = ConversationPicker {
-                enter: if is_reader { "show" } else { "resume" },
+            let shows_text = self.shows_picked_text(context);
+            let picker = ConversationPicker {
+                enter: if shows_text { "show" } else { "resume" },
                 usage: &["name it: codex-manager show SESSION"],
                 ..ConversationPicker::default()
             };
-            if !is_reader {
-                return screen.run_and_resume(context);
+            if !shows_text {
+                return picker.run_and_resume(context);
             }
-            match screen.run(context)? {
+            match picker.run(context)? {
                 ScreenEnd::Chosen(id) => find_conversation(&id, context)?,
                 ScreenEnd::Done(outcome) => return Ok(outcome),
             }
@@ -125,7 +127,7 @@ impl ShowArgs {
         let mut parts = ConversationParts::read_chain(&session);
         if let Some(turn) = self.turn {
             parts = parts.without_other_conversations();
-            check_turn(&session, &parts, turn)?;
+            require_turn(&session, &parts, turn)?;
         }
         let result = if context.ui.wants_json() {
             let turns = TurnsView {
@@ -152,7 +154,7 @@ impl ShowArgs {
 
     /// Returns true if the conversation that the user picks is shown instead of resumed: an option is about the printed
     /// text, or stdout is not a terminal.
-    fn wants_text(&self, context: &Context) -> bool {
+    fn shows_picked_text(&self, context: &Context) -> bool {
         let is_selected = self.tools || self.reasoning || self.no_redact || self.raw;
         is_selected
             || self.turn.is_some()
@@ -184,15 +186,16 @@ impl ShowArgs {
             if let Some(pager) = &mut pager {
                 return pager.write(&ui.render_markdown(text));
             }
-            let mut end = text.len().min(bytes_left);
-            while !text.is_char_boundary(end) {
-                end -= 1;
+            let mut cut_at = text.len().min(bytes_left);
+            while !text.is_char_boundary(cut_at) {
+                cut_at -= 1;
             }
-            ui.print_part(&text[..end]);
-            bytes_left -= end;
-            end == text.len()
+            ui.print_part(&text[..cut_at]);
+            bytes_left -= cut_at;
+            cut_at == text.len()
         };
         let mut was_cut = !write(&self.redact(&format_head(session, parts)));
+        // If the head alone was cut, messages may follow.
         let mut has_entries = was_cut;
         let mut writer = MarkdownWriter::new(self.tools, minute_format(context));
         if !was_cut {
@@ -224,21 +227,22 @@ impl ShowArgs {
 }
 
 /// Refuses a turn beyond the end of the conversation.
-fn check_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32) -> Result<()> {
+fn require_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32) -> Result<()> {
     let options = TranscriptOptions {
         outputs: false,
         images: false,
+        // A turn may have only reasoning.
         reasoning: true,
         turn: None,
     };
     let mut last_turn = 0;
-    let read = parts.read(options, &mut |text| text.to_owned(), |piece| {
+    let result = parts.read(options, &mut |text| text.to_owned(), |piece| {
         if let TranscriptPiece::Entry(_, entry) = piece {
             last_turn = last_turn.max(entry.turn);
         }
         last_turn < turn
     });
-    read.map_err(|e| to_command_error(session, e))?;
+    result.map_err(|e| to_command_error(session, e))?;
     if last_turn >= turn {
         return Ok(());
     }
@@ -249,7 +253,8 @@ fn check_turn(session: &NamedConversation, parts: &ConversationParts, turn: u32)
 }
 
 fn print_raw(session: &NamedConversation, context: &Context) -> io::Result<()> {
-    let mut lines = RawLines::open(&session.rollout, 0)?;
+    let start_offset = 0;
+    let mut lines = RawLines::open(&session.rollout, start_offset)?;
     while let Some(line) = lines.next_line()? {
         context.ui.print_raw(&[line.bytes, b"\n"].concat());
     }

@@ -37,18 +37,20 @@ impl UseArgs {
     /// changed.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
         check_credential_store(context)?;
-        let to = self.resolve_target(context)?;
-        self.confirm_cooldown(&to, context)?;
-        self.switch.run(&to, context)
+        let target = self.resolve_target(context)?;
+        self.confirm_cooldown(&target, context)?;
+        self.switch.run(&target, context)
     }
 
     /// Warns of an account in cooldown, and asks on a terminal whether to switch to it.
     ///
     /// # Errors
     /// The answer is no, or the switch would be refused anyway.
-    fn confirm_cooldown(&self, to: &Identity, context: &Context) -> Result<()> {
+    fn confirm_cooldown(&self, target: &Identity, context: &Context) -> Result<()> {
         let (accounts, _) = read_accounts_and_profiles(context)?;
-        let account = accounts.into_iter().find(|a| a.entry.identity.is_same(to));
+        let account = accounts
+            .into_iter()
+            .find(|a| a.entry.identity.is_same(target));
         let Some((account, verdict)) = account.map(|account| with_verdict(account, context)) else {
             return Ok(());
         };
@@ -56,14 +58,17 @@ impl UseArgs {
             return Ok(());
         }
         // A switch that would be refused anyway needs no question.
-        self.switch.check(to, context)?;
-        let until = verdict.next_available_at;
-        let until = until.map_or("; no reset known".into(), |at| {
+        self.switch.check(target, context)?;
+        let available_at = verdict.next_available_at;
+        let until_note = available_at.map_or("; no reset known".into(), |at| {
             format!(" until {}", full_time(&at, context))
         });
-        context.warn(format_args!("{} is in cooldown{until}", label(&account)));
-        let is_asked = !self.switch.dry_run && !context.settings.assume_yes;
-        if is_asked && context.ui.confirm("switch anyway?") == Some(false) {
+        context.warn(format_args!(
+            "{} is in cooldown{until_note}",
+            label(&account)
+        ));
+        let asks_user = !self.switch.dry_run && !context.settings.assume_yes;
+        if asks_user && context.ui.confirm("switch anyway?") == Some(false) {
             return Err(CommandError::refused("the switch was not confirmed")
                 .hint("nothing was changed; find a ready account: codex-manager recommend"));
         }
@@ -76,16 +81,17 @@ impl UseArgs {
     /// The user does not consent, or cannot be asked.
     fn confirm_one_letter(
         &self,
-        text: &str,
+        typed_name: &str,
         account: Account,
         context: &Context,
     ) -> Result<Identity> {
         let name = label(&account);
-        let is_exact = name.eq_ignore_ascii_case(text);
-        let consents = is_exact || self.switch.dry_run || context.settings.assume_yes;
-        if text.chars().count() > 1 || consents {
+        let is_exact = name.eq_ignore_ascii_case(typed_name);
+        let needs_no_question = is_exact || self.switch.dry_run || context.settings.assume_yes;
+        if typed_name.chars().count() > 1 || needs_no_question {
             return Ok(account.entry.identity);
         }
+        // `None` if the user cannot be asked.
         match context.ui.confirm(format_args!("switch to {name}?")) {
             Some(true) => Ok(account.entry.identity),
             answer => {

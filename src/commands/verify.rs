@@ -59,27 +59,27 @@ impl VerifyArgs {
     /// An archive does not exist, or there is too little disk space to unpack its databases for the
     /// check.
     pub(crate) fn run(self, context: &Context) -> Result<Outcome> {
-        let manager = context.manager_home();
+        let manager_home = context.manager_home();
         let mut results = Vec::new();
         let mut findings = Vec::new();
-        let ended = self.verify_each(context, &mut results, &mut findings);
+        let verification = self.verify_each(context, &mut results, &mut findings);
         // Results of completely verified archives are recorded even after an error or Ctrl-C.
         if !self.dry_run {
-            match store::note_verified(manager, &findings) {
+            match store::note_verified(manager_home, &findings) {
                 Ok(true) => {}
                 Ok(false) => context.warn("the result is not recorded: another command uses inventory.json, or the file is damaged; verify again later"),
                 Err(e) => context.warn(format_args!("the result is not recorded: {e}")),
             }
         }
-        ended?;
-        let ok = results.iter().all(|r| r.ok);
+        verification?;
+        let are_all_ok = results.iter().all(|r| r.ok);
         context.ui.list_document("verify", "archives", &results);
         if findings.iter().any(|f| !f.verified.ok) {
             let ui = &context.ui;
             ui.note("make a new archive: codex-manager backup");
             ui.note("look for an undamaged one: codex-manager verify --all");
         }
-        Ok(Outcome::passed_if(ok))
+        Ok(Outcome::passed_if(are_all_ok))
     }
 
     /// Verifies the archives one by one, and adds each result to `results` and `findings`. An archive that cannot be
@@ -93,14 +93,14 @@ impl VerifyArgs {
         let records = context.archives().unwrap_or_default();
         for path in self.resolve_paths(context)? {
             let has_path = |r: &&ArchiveRecord| context.backups().join(&r.path) == path;
-            let made_at = records.iter().find(has_path).map(|r| r.metadata.created_at);
+            let backed_up_at = records.iter().find(has_path).map(|r| r.metadata.created_at);
             // Taken before the read, so that a file that changes during the read is not recorded as good.
             let stamp = catalog::file_stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
             let mut repaired = false;
             if self.repair && report.is_archive_good() {
                 match repair_sidecar(&path, self.dry_run) {
-                    Ok(done) => repaired = done,
+                    Ok(is_repaired) => repaired = is_repaired,
                     Err(e) if e.kind == ErrorKind::Interrupted => return Err(e),
                     Err(e) => context.warn(format_args!("the sidecar could not be written: {e}")),
                 }
@@ -110,23 +110,23 @@ impl VerifyArgs {
             }
             findings.extend(finding_of(&report, stamp, context.local_now()));
             if repaired {
-                let wrote = if self.dry_run { "would write" } else { "wrote" };
+                let wrote_verb = if self.dry_run { "would write" } else { "wrote" };
                 let name = file_name(&path);
                 let ui = &context.ui;
-                ui.note(format_args!("{wrote} the sidecar of {name} again"));
+                ui.note(format_args!("{wrote_verb} the sidecar of {name} again"));
             }
-            results.push(show(context, report, made_at, repaired));
+            results.push(print_result(context, report, backed_up_at, repaired));
         }
         Ok(())
     }
 
     fn resolve_paths(&self, context: &Context) -> Result<Vec<PathBuf>> {
-        let find = |named: &Path| find_archive(context, named, |r| r.archive.is_some());
+        let find_path = |name: &Path| find_archive(context, name, |r| r.archive.is_some());
         if !self.archives.is_empty() {
-            return self.archives.iter().map(|named| find(named)).collect();
+            return self.archives.iter().map(|name| find_path(name)).collect();
         }
         if !self.all {
-            return Ok(vec![find(Path::new(LATEST))?]);
+            return Ok(vec![find_path(Path::new(LATEST))?]);
         }
         let backups = context.backups();
         let records = context.archives()?;
@@ -143,16 +143,17 @@ impl VerifyArgs {
 }
 
 /// Prints the result for one archive and returns its JSON form.
-fn show(
+fn print_result(
     context: &Context,
     report: VerifyReport,
-    made_at: Option<Timestamp>,
+    backed_up_at: Option<Timestamp>,
     repaired: bool,
 ) -> VerifiedArchiveJson {
     let ui = &context.ui;
     let name = file_name(&report.archive);
     let ok = report.is_ok();
-    let (style, word) = if ok {
+    // The words are padded to the same width.
+    let (style, status_word) = if ok {
         (Style::Good, "ok     ")
     } else if report.is_archive_good() {
         (Style::Warn, "sidecar")
@@ -165,13 +166,14 @@ fn show(
     problems.extend(report.unread.map(|e| format!("{e}: {}", e.source)));
     problems.extend(report.sidecar.as_ref().map(problem::describe_sidecar));
     // The date in the name is the start of the quota window, not the time of the backup.
-    let made = made_at.map(|at| format!(" (backed up {})", absolute_time(&at, context)));
-    let note = report.notes.first().map(|n| format!(" ({n})"));
+    let backup_note =
+        backed_up_at.map(|at| format!(" (backed up {})", absolute_time(&at, context)));
+    let first_note = report.notes.first().map(|n| format!(" ({n})"));
     ui.prose(format_args!(
         "{} {name}{}{}",
-        ui.paint(style, word),
-        made.unwrap_or_default(),
-        note.filter(|_| ok).unwrap_or_default()
+        ui.paint(style, status_word),
+        backup_note.unwrap_or_default(),
+        first_note.filter(|_| ok).unwrap_or_default()
     ));
     for problem in &problems {
         ui.prose(format_args!("        {}", printable(problem)));

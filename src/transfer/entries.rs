@@ -1,7 +1,7 @@
 //! The entries of an export's tar stream, in the order that its manifest fixes.
 
 use super::error::{PackageError, TransferError};
-use super::manifest::{self, ExportManifest, NAME, PRODUCT};
+use super::manifest::{self, ExportManifest, MANIFEST_ENTRY, PRODUCT};
 use crate::io::{Document, DocumentError, DocumentState, document, is_interrupted};
 use std::fmt::Display;
 use std::io::Read;
@@ -11,11 +11,12 @@ use tar::EntryType;
 /// The longest accepted entry name, which a GNU long-name record holds.
 const MAX_NAME_BYTES: u64 = 4096;
 
-/// Returns the next entry. Fails unless the entry is a regular file called `name`, and of `size` if a size is given.
+/// Returns the next entry. Fails unless the entry is a regular file called `name`, and of `expected_size` if one is
+/// given.
 pub(super) fn read_entry<'b, R: Read>(
     entries: &mut tar::Entries<'b, R>,
     name: &str,
-    size: Option<u64>,
+    expected_size: Option<u64>,
 ) -> Result<tar::Entry<'b, R>, PackageError> {
     if is_interrupted() {
         return Err(TransferError::Interrupted.into());
@@ -26,8 +27,8 @@ pub(super) fn read_entry<'b, R: Read>(
         let Some(mut entry) = entries.next().transpose()? else {
             return damaged(format!("it ends before {name}"));
         };
-        let kind = entry.header().entry_type();
-        if kind == EntryType::GNULongName && long_name.is_none() {
+        let entry_type = entry.header().entry_type();
+        if entry_type == EntryType::GNULongName && long_name.is_none() {
             if entry.size() > MAX_NAME_BYTES {
                 return damaged("an oversized name".into());
             }
@@ -38,11 +39,11 @@ pub(super) fn read_entry<'b, R: Read>(
             continue;
         }
         let entry_name = long_name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
-        if kind != EntryType::Regular || entry_name != name.as_bytes() {
+        if entry_type != EntryType::Regular || entry_name != name.as_bytes() {
             let entry_name = String::from_utf8_lossy(&entry_name).into_owned();
             return damaged(format!("found {entry_name} instead of the file {name}"));
         }
-        if size.is_some_and(|size| size != entry.size()) {
+        if expected_size.is_some_and(|size| size != entry.size()) {
             return damaged(format!("the size of {name} does not match the manifest"));
         }
         return Ok(entry);
@@ -54,9 +55,9 @@ pub(super) fn read_manifest<R: Read>(
     entries: &mut tar::Entries<'_, R>,
 ) -> Result<(ExportManifest, String), PackageError> {
     let foreign = |reason: String| Err(PackageError::Foreign(reason));
-    let mut entry = match read_entry(entries, NAME, None) {
+    let mut entry = match read_entry(entries, MANIFEST_ENTRY, None) {
         Err(PackageError::Damaged(_)) => {
-            return foreign(format!("it does not begin with {NAME}"));
+            return foreign(format!("it does not begin with {MANIFEST_ENTRY}"));
         }
         entry => entry?,
     };
@@ -74,7 +75,7 @@ pub(super) fn read_manifest<R: Read>(
 
 /// Fails unless only the zero bytes at the end of a tar file follow, at most 64 KiB of them. Reading to the end of the
 /// file also checks the authenticity of the last encrypted block.
-pub(super) fn check_end(mut after_entries: impl Read) -> Result<(), PackageError> {
+pub(super) fn check_only_zeros_follow(mut after_entries: impl Read) -> Result<(), PackageError> {
     let mut buffer = [0; 4096];
     let mut allowed_bytes = 64 * 1024_usize;
     loop {

@@ -78,7 +78,7 @@ pub(super) enum PackageError {
 
 impl PackageError {
     /// Adds the path of the export.
-    pub(super) fn at_path(self, path: &Path) -> TransferError {
+    pub(super) fn into_transfer_error(self, path: &Path) -> TransferError {
         let path = path.to_path_buf();
         match self {
             Self::Damaged(detail) => TransferError::Damaged { path, detail },

@@ -3,8 +3,8 @@
 use super::error::TransferError;
 use super::handover::{self, MovedLogin};
 use super::manifest::{
-    self, BACKUPS, CONFIG, ExportFile, ExportManifest, ExportPart, LAUNCHES, NAME, PRODUCT,
-    PROFILE_JSON, PROFILES,
+    self, BACKUPS, CONFIG, ExportFile, ExportManifest, ExportPart, LAUNCHES, MANIFEST_ENTRY,
+    PRODUCT, PROFILE_JSON, PROFILES,
 };
 use super::seal::Encryption;
 use crate::accounts::{LoginOwner, Profile, ProfileFile, Profiles};
@@ -63,7 +63,7 @@ enum ExportContent {
 }
 
 impl ExportPlan {
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(crate) fn total_bytes(&self) -> u64 {
         self.manifest.files.iter().map(|file| file.size).sum()
     }
 
@@ -121,16 +121,16 @@ pub(crate) fn plan(
     };
     let profiles = Profiles::of(home);
     let mut all_profiles = profiles.list()?;
-    // Of two profiles of one account, the first is exported.
+    // Of two profiles of one account, the first is exported. So profiles whose login can move come first.
     all_profiles
         .sort_by_key(|profile| handover::find_obstacle(profile, options.codex_home).is_some());
     // An export of these profiles would lose the fields that a newer version added to profile.json.
-    let newer: BTreeMap<_, _> = profiles.list_newer(&all_profiles).into_iter().collect();
+    let newer_errors: BTreeMap<_, _> = profiles.list_newer(&all_profiles).into_iter().collect();
     let mut exported: Vec<&Profile> = Vec::new();
     for profile in &all_profiles {
-        let newer = newer.get(&profile.name).map(ToString::to_string);
-        if let Some(why) = newer.or_else(|| find_import_obstacle(profile, &exported)) {
-            plan.skip(&profile.name, why);
+        let newer_error = newer_errors.get(&profile.name).map(ToString::to_string);
+        if let Some(reason) = newer_error.or_else(|| find_import_obstacle(profile, &exported)) {
+            plan.skip(&profile.name, reason);
             continue;
         }
         add_profile(&mut plan, profile, options)?;
@@ -163,9 +163,9 @@ pub(crate) fn plan(
 /// Returns why an import would refuse an export that has this profile beside the profiles in `exported`; `None` if it
 /// would not. An import refuses the whole export, and by then the logins have moved into it.
 fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<String> {
-    let entry =
+    let entry_of =
         |name: &str| EntryName::from_path(&Path::new(PROFILES).join(name).join(PROFILE_JSON));
-    let Some(own_entry) = entry(&profile.name)
+    let Some(own_entry) = entry_of(&profile.name)
         .ok()
         .filter(|own_entry| ExportPart::from_path(own_entry).is_some())
     else {
@@ -183,7 +183,7 @@ fn find_import_obstacle(profile: &Profile, exported: &[&Profile]) -> Option<Stri
             return Some(format!("it has the same account as the profile {name}"));
         }
         let is_same_name =
-            entry(name).is_ok_and(|entry| entry.fold_case() == own_entry.fold_case());
+            entry_of(name).is_ok_and(|entry| entry.fold_case() == own_entry.fold_case());
         is_same_name.then(|| format!("its name differs from {name} only in letter case"))
     })
 }
@@ -195,7 +195,7 @@ fn add_profile(
 ) -> Result<(), TransferError> {
     let folder = Path::new(PROFILES).join(&profile.name);
     // The location of the login only makes sense on this machine.
-    let exported = ProfileFile {
+    let exported_record = ProfileFile {
         identity: profile.identity().cloned(),
         newest: profile.newest(),
         owner: LoginOwner::Profile,
@@ -205,7 +205,7 @@ fn add_profile(
         ..profile.file.clone()
     };
     let path = folder.join(PROFILE_JSON);
-    let bytes = document::encode(&path, &exported)?;
+    let bytes = document::encode(&path, &exported_record)?;
     plan.add(&path, bytes)?;
     if !options.with_logins {
         return Ok(());
@@ -239,10 +239,11 @@ fn add_document<T: Document>(
 /// Adds a file of the manager home verbatim, if it exists. Skips a file that is too large or not a regular file.
 fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), TransferError> {
     let path = home.join(name);
-    let limit = ExportPart::from_path(&entry_name(name)?).map_or(0, |part| part.max_bytes());
+    // A file that no export may contain is too large for the limit 0.
+    let max_bytes = ExportPart::from_path(&entry_name(name)?).map_or(0, |part| part.max_bytes());
     match fs::metadata(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Ok(meta) if !meta.is_file() || meta.len() > limit => {
+        Ok(meta) if !meta.is_file() || meta.len() > max_bytes => {
             plan.skip(
                 name.to_string_lossy(),
                 "it is too large, or not a regular file",
@@ -321,9 +322,9 @@ fn measure_archive(
     record: &ArchiveRecord,
     progress: &dyn Progress,
 ) -> Result<Option<ExportFile>, TransferError> {
-    let recorded = record.metadata.archive_digest();
+    let recorded_digest = record.metadata.archive_digest();
     let mut hasher = Hasher::default();
-    let mut record_hasher = recorded.map(|recorded| recorded.hasher());
+    let mut record_hasher = recorded_digest.map(|digest| digest.hasher());
     let size = read_chunks(path, progress, |bytes| {
         hasher.update(bytes);
         if let Some(record_hasher) = &mut record_hasher {
@@ -331,13 +332,13 @@ fn measure_archive(
         }
         Ok(())
     })?;
-    let is_recorded = recorded == record_hasher.map(|hasher| hasher.digest());
+    let has_recorded_digest = recorded_digest == record_hasher.map(|hasher| hasher.digest());
     let file = ExportFile {
         path: entry_name(&Path::new(BACKUPS).join(&record.path))?,
         size,
         sha256: hasher.digest(),
     };
-    Ok(is_recorded.then_some(file))
+    Ok(has_recorded_digest.then_some(file))
 }
 
 /// Passes the content of a file in chunks to `on_chunk`, and returns the length of the file in bytes.
@@ -368,7 +369,7 @@ pub(super) fn read_chunks(
 ///
 /// # Errors
 /// `target` exists, a login or an archive changed since the plan, the file cannot be written, or the user interrupts.
-/// Then the profiles keep their logins, unless the move stays pending; see [`handover::publish`].
+/// Then the profiles keep their logins, unless the move stays pending; see [`handover::publish_export`].
 pub(crate) fn write(
     plan: &ExportPlan,
     options: &ExportOptions<'_>,
@@ -381,24 +382,24 @@ pub(crate) fn write(
     let mut file = TempFile::create_beside(target)?;
     write_sealed(plan, encryption, file.file(), target, progress)?;
     flush::sync_all(file.file()).at("fsync", target)?;
-    let bytes = file.file().metadata().at("read", target)?.len();
+    let length = file.file().metadata().at("read", target)?.len();
     if is_interrupted() {
         return Err(TransferError::Interrupted);
     }
     let profiles = Profiles::of(options.manager_home);
-    let id = manifest::export_id(&document::encode(target, &plan.manifest)?);
+    let export_id = manifest::export_id(&document::encode(target, &plan.manifest)?);
     let name = target.file_name().unwrap_or_default();
     let target = folder.canonical().at("find", folder)?.join(name);
-    if handover::publish(
+    if handover::publish_export(
         &profiles,
         &plan.logins,
-        &id,
+        &export_id,
         file,
         &target,
         options.codex_home,
         options.now,
     )? {
-        Ok(bytes)
+        Ok(length)
     } else {
         Err(TransferError::Exists(target))
     }
@@ -414,10 +415,10 @@ fn write_sealed(
 ) -> Result<(), TransferError> {
     let mut output = BufWriter::with_capacity(256 * 1024, file);
     match encryption.into_encryptor().at("write", target)? {
-        None => write_files(plan, &mut output, target, progress)?,
+        None => write_tar(plan, &mut output, target, progress)?,
         Some(encryptor) => {
             let mut sealed = encryptor.wrap_output(&mut output).at("write", target)?;
-            write_files(plan, &mut sealed, target, progress)?;
+            write_tar(plan, &mut sealed, target, progress)?;
             // Writes the last encrypted block, without which the export cannot be read.
             sealed.finish().at("write", target)?;
         }
@@ -425,7 +426,7 @@ fn write_sealed(
     Ok(output.flush().at("write", target)?)
 }
 
-fn write_files(
+fn write_tar(
     plan: &ExportPlan,
     output: &mut impl Write,
     target: &Path,
@@ -433,30 +434,31 @@ fn write_files(
 ) -> Result<(), TransferError> {
     let mut tar = tar::Builder::new(output);
     let manifest = document::encode(target, &plan.manifest)?;
-    let mut head = tar_header(manifest.len() as u64);
-    tar.append_data(&mut head, NAME, manifest.as_slice())
+    let mut header = new_tar_header(manifest.len() as u64);
+    tar.append_data(&mut header, MANIFEST_ENTRY, manifest.as_slice())
         .at("write", target)?;
     for (file, content) in plan.manifest.files.iter().zip(&plan.contents) {
-        let mut head = tar_header(file.size);
+        let mut header = new_tar_header(file.size);
         match content {
             ExportContent::Bytes(bytes) => tar
-                .append_data(&mut head, file.path.as_path(), bytes.expose())
+                .append_data(&mut header, file.path.as_path(), bytes.expose())
                 .at("write", target)?,
             ExportContent::File(path) => {
                 // `tar` writes only the header here, because it would write the content without progress and without
                 // a check for interruption.
-                tar.append_data(&mut head, file.path.as_path(), io::empty())
+                tar.append_data(&mut header, file.path.as_path(), io::empty())
                     .at("write", target)?;
                 let mut hasher = Hasher::default();
-                let size = read_chunks(path, progress, |bytes| {
+                let written = read_chunks(path, progress, |bytes| {
                     hasher.update(bytes);
                     tar.get_mut().write_all(bytes).at("write", target)
                 })?;
                 // The manifest is already written, so the export cannot include the changed archive.
-                if size != file.size || hasher.digest() != file.sha256 {
+                if written != file.size || hasher.digest() != file.sha256 {
                     return Err(TransferError::Changed(path.display().to_string()));
                 }
-                let padding = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
+                // A tar file consists of blocks of 512 bytes.
+                let padding = usize::try_from(written.next_multiple_of(512) - written).unwrap_or(0);
                 tar.get_mut()
                     .write_all(&[0; 512][..padding])
                     .at("write", target)?;
@@ -467,7 +469,7 @@ fn write_files(
     Ok(())
 }
 
-fn tar_header(size: u64) -> tar::Header {
+fn new_tar_header(size: u64) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(size);

@@ -78,7 +78,7 @@ pub(crate) fn find_obstacle(profile: &Profile, codex_home: &Path) -> Option<Stri
 /// A login changed since it was written to the file, or a file cannot be written. Then the profiles keep their logins.
 /// If the profiles cannot be written, or the disk of the export is gone, the move stays pending, and the next command
 /// finishes or undoes it.
-pub(crate) fn publish(
+pub(crate) fn publish_export(
     profiles: &Profiles,
     logins: &[MovedLogin],
     export_id: &str,
@@ -93,10 +93,10 @@ pub(crate) fn publish(
     // Lock order: the login lock before the lock on profiles, as in every command that makes a login live.
     let _live = lock_live_login(codex_home)?;
     let _lock = FileLock::acquire(&profiles.lock_path())?;
-    let former_profiles = load_unchanged_profiles(profiles, logins, codex_home)?;
+    let profiles_before = load_unchanged_profiles(profiles, logins, codex_home)?;
     let id = FileId::read(file.path())?;
-    let missing = || io::Error::from(ErrorKind::NotFound);
-    let id = id.ok_or_else(missing).at("find", file.path())?;
+    let not_found = || io::Error::from(ErrorKind::NotFound);
+    let id = id.ok_or_else(not_found).at("find", file.path())?;
     let pending_move = PendingMove {
         file: target.to_path_buf(),
         unfinished: file.path().to_path_buf(),
@@ -104,23 +104,23 @@ pub(crate) fn publish(
         inode: None,
         since: now,
     };
-    let result = former_profiles.iter().try_for_each(|profile| {
-        let moving = moving_record(profile, &pending_move, export_id);
+    let result = profiles_before.iter().try_for_each(|profile| {
+        let moving = to_moving_record(profile, &pending_move, export_id);
         profiles.write_record(&profile.name, &moving)
     });
     if let Err(e) = result {
-        return_logins(profiles, &former_profiles, file)?;
+        return_logins(profiles, &profiles_before, file)?;
         return Err(e.into());
     }
-    rename_export(profiles, &former_profiles, &pending_move, export_id, file)
+    rename_export(profiles, &profiles_before, &pending_move, export_id, file)
 }
 
 /// Returns the content of `profile.json` for a profile whose login is moving.
-fn moving_record(profile: &Profile, note: &PendingMove, export_id: &str) -> ProfileFile {
+fn to_moving_record(profile: &Profile, pending_move: &PendingMove, export_id: &str) -> ProfileFile {
     ProfileFile {
         owner: LoginOwner::Moved,
         live_home: None,
-        moving: Some(note.clone()),
+        moving: Some(pending_move.clone()),
         moved_with: Some(export_id.to_owned()),
         newest: profile.newest(),
         ..profile.file.clone()
@@ -128,29 +128,31 @@ fn moving_record(profile: &Profile, note: &PendingMove, export_id: &str) -> Prof
 }
 
 /// Gives the export its final name, and records in the profiles that their logins moved. If the final name exists,
-/// returns the logins to their profiles, and returns false. `before` has the profiles as they were before the move.
+/// returns the logins to their profiles, and returns false. `profiles_before` are as they were before the move.
 fn rename_export(
     profiles: &Profiles,
-    former_profiles: &[Profile],
-    note: &PendingMove,
+    profiles_before: &[Profile],
+    pending_move: &PendingMove,
     export_id: &str,
     file: TempFile,
 ) -> Result<bool, TransferError> {
-    let (error, file) = match file.try_publish(&note.file) {
-        Ok(()) => return record_moved(profiles, former_profiles, note, export_id).map(|()| true),
+    let (error, file) = match file.try_publish(&pending_move.file) {
+        Ok(()) => {
+            return record_moved(profiles, profiles_before, pending_move, export_id).map(|()| true);
+        }
         Err(PublishError { error, file }) => (error, file),
     };
     // Without a file in the error, the rename happened, but may not be durable.
     let Some(file) = file else {
         return Err(error.into());
     };
-    match determine_outcome(note) {
+    match determine_outcome(pending_move) {
         // A network file system renamed the file, but reported a failure because its reply was lost.
         MoveOutcome::Moved(_) => {
-            record_moved(profiles, former_profiles, note, export_id).map(|()| true)
+            record_moved(profiles, profiles_before, pending_move, export_id).map(|()| true)
         }
         MoveOutcome::Returned => {
-            return_logins(profiles, former_profiles, file)?;
+            return_logins(profiles, profiles_before, file)?;
             match error.source.kind() {
                 ErrorKind::AlreadyExists => Ok(false),
                 _ => Err(error.into()),
@@ -184,26 +186,26 @@ fn load_unchanged_profiles(
     logins: &[MovedLogin],
     codex_home: &Path,
 ) -> Result<Vec<Profile>, TransferError> {
-    let profile_of = |login: &MovedLogin| {
+    let load_profile = |login: &MovedLogin| {
         let profile = profiles.find_by_name(&login.profile)?;
         // If the login was renewed since, the refresh token in the export is used up.
-        let is_same = profile.snapshot().is_some_and(|s| s.bytes == login.bytes);
-        if !is_same || find_obstacle(&profile, codex_home).is_some() {
+        let is_unchanged = profile.snapshot().is_some_and(|s| s.bytes == login.bytes);
+        if !is_unchanged || find_obstacle(&profile, codex_home).is_some() {
             return Err(TransferError::Changed(login.profile.clone()));
         }
         Ok(profile)
     };
-    logins.iter().map(profile_of).collect()
+    logins.iter().map(load_profile).collect()
 }
 
 /// Gives the profiles their logins back after the export failed, and removes the temporary `file` of the export. If a
 /// profile cannot be written, the file stays.
 fn return_logins(
     profiles: &Profiles,
-    former_profiles: &[Profile],
+    profiles_before: &[Profile],
     file: TempFile,
 ) -> Result<(), TransferError> {
-    let result = former_profiles
+    let result = profiles_before
         .iter()
         .try_for_each(|profile| profiles.write_record(&profile.name, &profile.file));
     if let Err(e) = result {
@@ -216,14 +218,14 @@ fn return_logins(
 
 fn record_moved(
     profiles: &Profiles,
-    former_profiles: &[Profile],
-    note: &PendingMove,
+    profiles_before: &[Profile],
+    pending_move: &PendingMove,
     export_id: &str,
 ) -> Result<(), TransferError> {
-    for profile in former_profiles {
+    for profile in profiles_before {
         let moved = ProfileFile {
             moving: None,
-            ..moving_record(profile, note, export_id)
+            ..to_moving_record(profile, pending_move, export_id)
         };
         profiles.write_record(&profile.name, &moved)?;
     }
@@ -254,53 +256,53 @@ pub(crate) fn finish_interrupted(
     }
     // A running export holds this lock. So once the lock is acquired, all pending moves are of killed exports.
     let _lock = FileLock::acquire(&profiles.lock_path())?;
-    let pending: Vec<_> = profiles.list()?.into_iter().filter(is_pending).collect();
-    let mut settled = Vec::new();
-    for profile in &pending {
-        let Some(note) = &profile.file.moving else {
+    let pending_profiles: Vec<_> = profiles.list()?.into_iter().filter(is_pending).collect();
+    let mut outcomes = Vec::new();
+    for profile in &pending_profiles {
+        let Some(pending_move) = &profile.file.moving else {
             continue;
         };
-        let outcome = determine_outcome(note);
+        let outcome = determine_outcome(pending_move);
         let owner = match &outcome {
             MoveOutcome::Moved(_) => LoginOwner::Moved,
             MoveOutcome::Returned => LoginOwner::Profile,
             MoveOutcome::Unknown(_) => {
-                settled.push((profile.name.clone(), outcome));
+                outcomes.push((profile.name.clone(), outcome));
                 continue;
             }
         };
         let is_back = owner == LoginOwner::Profile;
-        let file = ProfileFile {
+        let record = ProfileFile {
             owner,
             moving: None,
             moved_with: profile.file.moved_with.clone().filter(|_| !is_back),
             ..profile.file.clone()
         };
-        profiles.write_record(&profile.name, &file)?;
-        settled.push((profile.name.clone(), outcome));
+        profiles.write_record(&profile.name, &record)?;
+        outcomes.push((profile.name.clone(), outcome));
     }
     // The file is removed last: until all profiles have their logins back, only the file proves that they may have
     // them.
-    for (profile, (_, outcome)) in pending.iter().zip(&settled) {
-        if let (MoveOutcome::Returned, Some(note)) = (outcome, &profile.file.moving) {
-            tree::remove(&note.unfinished)?;
+    for (profile, (_, outcome)) in pending_profiles.iter().zip(&outcomes) {
+        if let (MoveOutcome::Returned, Some(pending_move)) = (outcome, &profile.file.moving) {
+            tree::remove(&pending_move.unfinished)?;
         }
     }
-    Ok(settled)
+    Ok(outcomes)
 }
 
-fn determine_outcome(note: &PendingMove) -> MoveOutcome {
-    if note.is_export(&note.file) {
-        let synced = atomic::sync_folder(atomic::parent_of(&note.file));
+fn determine_outcome(pending_move: &PendingMove) -> MoveOutcome {
+    if pending_move.is_export(&pending_move.file) {
+        let synced = atomic::sync_folder(atomic::parent_of(&pending_move.file));
         // The final name counts only once it is durable. Before that, a power failure could bring the temporary name
         // back.
         if synced.is_ok() {
-            return MoveOutcome::Moved(note.file.clone());
+            return MoveOutcome::Moved(pending_move.file.clone());
         }
-    } else if note.is_export(&note.unfinished) {
+    } else if pending_move.is_export(&pending_move.unfinished) {
         return MoveOutcome::Returned;
     }
-    MoveOutcome::Unknown(note.file.clone())
+    MoveOutcome::Unknown(pending_move.file.clone())
 }
 
 #[cfg(test)]

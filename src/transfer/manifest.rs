@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 
 /// The entry name of the manifest.
-pub(crate) const NAME: &str = "export.json";
+pub(crate) const MANIFEST_ENTRY: &str = "export.json";
 
 /// The value of `product` in every manifest. It distinguishes an export from other tar files.
 pub(crate) const PRODUCT: &str = "codex-manager export";

@@ -84,11 +84,11 @@ pub(crate) fn plan(
     for file in &package.observations {
         if let Some(identity) = &file.identity {
             let mut local_file = observations::load(home, identity)?;
-            let before = local_file.spans.len();
+            let count_before = local_file.spans.len();
             file.spans
                 .iter()
                 .for_each(|span| local_file.add(span.clone()));
-            new_spans += local_file.spans.len().saturating_sub(before);
+            new_spans += local_file.spans.len().saturating_sub(count_before);
         }
     }
     let (profiles, left) = profiles::plan(package, options)?;
@@ -153,8 +153,8 @@ fn has_same_content(path: &Path, file: &ExportFile) -> Result<bool, TransferErro
     {
         return Ok(false);
     }
-    let mut opened = file_open::open(path).at("open", path)?;
-    let (digest, _) = hash::sha256_of_reader(&mut opened).at("read", path)?;
+    let mut open_file = file_open::open(path).at("open", path)?;
+    let (digest, _) = hash::sha256_of_reader(&mut open_file).at("read", path)?;
     Ok(digest == file.sha256.to_string())
 }
 
@@ -175,15 +175,18 @@ fn select_new_records<'a>(package: &'a Package, local: &InventoryFile) -> Vec<&'
 /// Returns the lines of the export's launch registry for launches that the registry `local` does not have. Keeps the
 /// order of the lines, and leaves out damaged lines.
 fn select_new_launches<'a>(package: &'a Package, local: &[u8]) -> Vec<&'a [u8]> {
-    let id = |line: &[u8]| {
+    let launch_id = |line: &[u8]| {
         let value: serde_json::Value = serde_json::from_slice(line).ok()?;
         Some(value.get("launch_id")?.as_str()?.to_owned())
     };
-    let local_ids: HashSet<String> = local.split(|byte| *byte == b'\n').filter_map(id).collect();
+    let local_ids: HashSet<String> = local
+        .split(|byte| *byte == b'\n')
+        .filter_map(launch_id)
+        .collect();
     let exported = package.launches.as_deref().unwrap_or_default();
     exported
         .split(|byte| *byte == b'\n')
-        .filter(|line| id(line).is_some_and(|id| !local_ids.contains(&id)))
+        .filter(|line| launch_id(line).is_some_and(|id| !local_ids.contains(&id)))
         .collect()
 }
 
@@ -191,9 +194,9 @@ fn list_changed_accounts(local: &CooldownFile, exported: &CooldownFile) -> Vec<S
     let mut merged = local.clone();
     let mut changed_emails = Vec::new();
     for entry in &exported.accounts {
-        let former_entry = merged.find(&entry.identity).cloned();
+        let entry_before = merged.find(&entry.identity).cloned();
         merge_entry(&mut merged, entry);
-        if merged.find(&entry.identity) != former_entry.as_ref() {
+        if merged.find(&entry.identity) != entry_before.as_ref() {
             changed_emails.push(entry.identity.email.to_string());
         }
     }
@@ -280,7 +283,7 @@ pub(crate) fn apply(
         let Some(exported) = package.profiles.get(&planned.name) else {
             continue;
         };
-        match profiles::apply(&planned, exported, &package.id, options)? {
+        match profiles::import_profile(&planned, exported, &package.id, options)? {
             LiveHomeUpdate::Renewed => report.renewed.push(planned.profile),
             LiveHomeUpdate::Busy => report.busy.push(planned.profile),
             LiveHomeUpdate::No => {}
@@ -288,23 +291,23 @@ pub(crate) fn apply(
     }
     // Archives come after the logins, because they may fill the disk. They can be imported again; a lost login cannot
     // be made again.
-    apply_archives(&report.plan.archives, package, home)?;
+    import_archives(&report.plan.archives, package, home)?;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
             observations::add(home, identity, file.spans.iter().cloned())?;
         }
     }
-    apply_records(package, home)?;
-    apply_launches(package, home)?;
+    add_legacy_records(package, home)?;
+    append_launches(package, home)?;
     if let (ConfigOutcome::Added, Some(config)) = (report.plan.config, &package.config) {
         atomic::write(&home.join(CONFIG), config)?;
     }
-    report.warnings = apply_cooldown(package, options)?;
+    report.warnings = merge_cooldown(package, options)?;
     Ok(report)
 }
 
 /// Merges the exported entries of accounts into `cooldown.json`. Returns warnings for the user.
-fn apply_cooldown(
+fn merge_cooldown(
     package: &Package,
     options: &ImportOptions<'_>,
 ) -> Result<Vec<String>, TransferError> {
@@ -320,7 +323,8 @@ fn apply_cooldown(
                 && archive.archive.is_some()
                 && archive.metadata.captures_login()
             {
-                file.record_archived_account(&identity, true);
+                let has_login = true;
+                file.record_archived_account(&identity, has_login);
             }
         }
         file.set_profiles(&profiles);
@@ -328,7 +332,7 @@ fn apply_cooldown(
     Ok(warnings)
 }
 
-fn apply_archives(
+fn import_archives(
     planned: &[ArchiveImport],
     package: &Package,
     home: &Path,
@@ -341,8 +345,8 @@ fn apply_archives(
         let staged_file = staged_archives
             .get(&plan.archive)
             .and_then(|a| a.staged.as_deref());
-        let is_new = plan.outcome == ArchiveOutcome::Added;
-        if let Some(staged_file) = staged_file.filter(|_| is_new)
+        if plan.outcome == ArchiveOutcome::Added
+            && let Some(staged_file) = staged_file
             && !links::publish_copy(staged_file, &target)?
         {
             return Err(TransferError::Exists(target));
@@ -372,7 +376,7 @@ fn apply_archives(
     Ok(())
 }
 
-fn apply_records(package: &Package, home: &Path) -> Result<(), TransferError> {
+fn add_legacy_records(package: &Package, home: &Path) -> Result<(), TransferError> {
     if package.inventory.legacy.is_empty() {
         return Ok(());
     }
@@ -391,20 +395,20 @@ fn apply_records(package: &Package, home: &Path) -> Result<(), TransferError> {
     Ok(())
 }
 
-fn apply_launches(package: &Package, home: &Path) -> Result<(), TransferError> {
+fn append_launches(package: &Package, home: &Path) -> Result<(), TransferError> {
     let path = home.join(LAUNCHES);
     let _lock = FileLock::acquire(&home.join(LOCK_NAME))?;
-    let mut text = file_open::read_if_exists(&path)?.unwrap_or_default();
-    let new_lines = select_new_launches(package, &text);
+    let mut registry = file_open::read_if_exists(&path)?.unwrap_or_default();
+    let new_lines = select_new_launches(package, &registry);
     if new_lines.is_empty() {
         return Ok(());
     }
-    if text.last().is_some_and(|last| *last != b'\n') {
-        text.push(b'\n');
+    if registry.last().is_some_and(|last| *last != b'\n') {
+        registry.push(b'\n');
     }
     for line in new_lines {
-        text.extend_from_slice(line);
-        text.push(b'\n');
+        registry.extend_from_slice(line);
+        registry.push(b'\n');
     }
-    Ok(atomic::write(&path, &text)?)
+    Ok(atomic::write(&path, &registry)?)
 }

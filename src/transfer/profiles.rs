@@ -78,9 +78,9 @@ struct LocalAccount {
 }
 
 impl LocalAccount {
-    fn find(identity: &Identity, all: &[Profile], options: &ImportOptions<'_>) -> Self {
-        let is_own = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
-        let profile = all.iter().find(is_own).cloned();
+    fn find(identity: &Identity, profiles: &[Profile], options: &ImportOptions<'_>) -> Self {
+        let is_of_account = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
+        let profile = profiles.iter().find(is_of_account).cloned();
         let home = match &profile {
             Some(profile) => profile.find_live_home(options.codex_home),
             None => Some(options.codex_home.to_path_buf()),
@@ -102,13 +102,13 @@ impl LocalAccount {
         }
     }
 
-    fn known_record(&self) -> Option<&ProfileFile> {
+    fn current_or_removed_record(&self) -> Option<&ProfileFile> {
         let current = self.profile.as_ref().map(|profile| &profile.file);
         current.or(self.removed.as_ref())
     }
 
     /// Returns the freshness of the newest login of the account that this machine has ever observed.
-    fn newest(&self) -> Freshness {
+    fn newest_freshness(&self) -> Freshness {
         let current = self.profile.as_ref().map(Profile::newest);
         let recorded = current.or(self.removed.as_ref().map(|note| note.newest));
         let live = self.live.as_ref().and_then(|live| live.login.as_ref());
@@ -142,14 +142,14 @@ impl LocalAccount {
             .profile
             .as_ref()
             .is_some_and(|profile| profile.damaged.is_some());
-        let newest = self.newest();
+        let newest = self.newest_freshness();
         let is_newer = login.freshness.is_newer_than(&newest);
-        let left_with_other_export = self.known_record().is_some_and(|record| {
+        let left_with_other_export = self.current_or_removed_record().is_some_and(|record| {
             // A profile that an import without logins created also has the owner `Moved`, but this machine never had
             // its login.
-            let was_here = record.moved_with.is_some() || record.newest != Freshness::default();
+            let had_login = record.moved_with.is_some() || record.newest != Freshness::default();
             let is_this_export = record.moved_with.as_deref() == Some(export_id);
-            record.owner == LoginOwner::Moved && was_here && !is_this_export
+            record.owner == LoginOwner::Moved && had_login && !is_this_export
         });
         if is_same {
             return if is_damaged || left_with_other_export {
@@ -158,17 +158,20 @@ impl LocalAccount {
                 LoginOutcome::Same
             };
         }
-        let is_superseded_here = self
-            .known_record()
+        let is_superseded_locally = self
+            .current_or_removed_record()
             .is_some_and(|record| record.superseded.contains(&exported_fingerprint));
         // The exporting machine may have moved a login that it knew to be old.
-        let superseded_there = &exported.file.superseded;
-        let is_old = exported.file.newest.is_newer_than(&login.freshness);
-        if is_superseded_here || superseded_there.contains(&exported_fingerprint) || is_old {
+        let superseded_remotely = &exported.file.superseded;
+        let was_old_remotely = exported.file.newest.is_newer_than(&login.freshness);
+        if is_superseded_locally
+            || superseded_remotely.contains(&exported_fingerprint)
+            || was_old_remotely
+        {
             return LoginOutcome::Older;
         }
         // The exporting machine has replaced the local login.
-        if saved_fingerprint.is_some_and(|saved| superseded_there.contains(&saved)) {
+        if saved_fingerprint.is_some_and(|saved| superseded_remotely.contains(&saved)) {
             return LoginOutcome::Newer;
         }
         if newest.is_newer_than(&login.freshness) {
@@ -177,12 +180,12 @@ impl LocalAccount {
         let live = self.live.as_ref().map(AuthSnapshot::fingerprint);
         let has_other_live_login = live.is_some_and(|live| live != exported_fingerprint);
         let is_saved_stale = self.profile.as_ref().is_some_and(Profile::is_stale);
-        let may_be_elsewhere = left_with_other_export || has_other_live_login;
+        let may_work_elsewhere = left_with_other_export || has_other_live_login;
         match saved {
             _ if is_newer && saved.is_some() => LoginOutcome::Newer,
-            _ if is_saved_stale && !may_be_elsewhere => LoginOutcome::Newer,
+            _ if is_saved_stale && !may_work_elsewhere => LoginOutcome::Newer,
             _ if is_newer => LoginOutcome::New,
-            None if !may_be_elsewhere => LoginOutcome::New,
+            None if !may_work_elsewhere => LoginOutcome::New,
             // The logins differ and are of the same age, so it is unknown which of them works.
             _ => LoginOutcome::Unclear,
         }
@@ -200,7 +203,7 @@ pub(super) fn plan(
 ) -> Result<(Vec<ProfileImport>, Vec<NotTransferred>), TransferError> {
     let profiles = Profiles::of(options.manager_home);
     let local_profiles = profiles.list()?;
-    let newer = profiles.list_newer(&local_profiles);
+    let newer_versions = profiles.list_newer(&local_profiles);
     // The folder may be missing. If it cannot be read, `list` has already failed.
     let entries = fs::read_dir(profiles.folder_of(""));
     let entries = entries.into_iter().flatten().flatten();
@@ -216,8 +219,11 @@ pub(super) fn plan(
         };
         let local = LocalAccount::find(identity, &local_profiles, options);
         let local_profile = local.profile.as_ref();
-        let newer_version = local_profile
-            .and_then(|local_profile| newer.iter().find(|(name, _)| *name == local_profile.name));
+        let newer_version = local_profile.and_then(|local_profile| {
+            newer_versions
+                .iter()
+                .find(|(name, _)| *name == local_profile.name)
+        });
         if let Some((_, error)) = newer_version {
             left.push(NotTransferred {
                 name: name.clone(),
@@ -254,7 +260,7 @@ pub(super) fn plan(
 ///
 /// # Errors
 /// A file cannot be written.
-pub(super) fn apply(
+pub(super) fn import_profile(
     planned: &ProfileImport,
     exported: &ExportedProfile,
     export_id: &str,
@@ -353,14 +359,14 @@ fn create_without_exported_login(
         profiles.save_as(name, (live, login), home, LoginCopy::Ordinary, now)?;
     } else {
         let _lock = FileLock::acquire(&profiles.lock_path())?;
-        let exported = || ProfileFile {
+        let exported_record = || ProfileFile {
             owner: LoginOwner::Profile,
             live_home: None,
             moving: None,
             moved_with: None,
             ..exported.clone()
         };
-        profiles.write_record(name, &local.removed.clone().unwrap_or_else(exported))?;
+        profiles.write_record(name, &local.removed.clone().unwrap_or_else(exported_record))?;
     }
     Ok(())
 }

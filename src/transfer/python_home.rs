@@ -161,9 +161,9 @@ fn has_own_document(folder: &Path) -> bool {
 }
 
 fn has_document<T: Document>(path: &Path) -> bool {
-    let read = document::read::<T>(path);
+    let result = document::read::<T>(path);
     matches!(
-        read,
+        result,
         Ok(DocumentState::Good(_)) | Err(DocumentError::Newer { .. })
     )
 }
@@ -176,8 +176,8 @@ fn read_cooldown(
     let Some(bytes) = file_open::read_if_exists(&path)? else {
         return Ok(Default::default());
     };
-    let read = python::parse(&bytes, folder, &target.now, target.zone);
-    Ok(read.unwrap_or_else(|| {
+    let parsed = python::parse(&bytes, folder, &target.now, target.zone);
+    Ok(parsed.unwrap_or_else(|| {
         let warning = format!("damaged, so it was ignored: {}", path.display());
         (CooldownFile::default(), vec![warning])
     }))
@@ -211,11 +211,11 @@ pub(crate) fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPla
             }),
         }
     }
-    let mut after = local.clone();
-    merge_accounts(&mut after, home, &plan);
-    let changed = after.accounts.iter().filter(|entry| {
-        let before = local.find(&entry.identity);
-        before != Some(*entry)
+    let mut merged = local.clone();
+    merge_accounts(&mut merged, home, &plan);
+    let changed = merged.accounts.iter().filter(|entry| {
+        let entry_before = local.find(&entry.identity);
+        entry_before != Some(*entry)
     });
     plan.accounts = changed.map(|e| e.identity.email.to_string()).collect();
     Ok(plan)
@@ -228,25 +228,30 @@ fn find_copy_name(
     source: &Path,
     backups: &Path,
 ) -> Result<(String, ArchiveOutcome), String> {
-    let from = file_pair(source, &record.path);
+    let source_pair = archive_and_sidecar_paths(source, &record.path);
     // Without an archive, the record consists of the sidecar alone.
-    let compared = usize::from(record.archive.is_none());
+    let compared_index = usize::from(record.archive.is_none());
     // The files are opened before the import, because a file that cannot be opened would abort it half-way. An archive
     // without a sidecar is no error.
-    for (i, path) in from.iter().enumerate() {
+    for (i, path) in source_pair.iter().enumerate() {
         match file_open::open(path) {
-            Err(e) if i == compared || e.kind() != ErrorKind::NotFound => return Err(e.to_string()),
+            Err(e) if i == compared_index || e.kind() != ErrorKind::NotFound => {
+                return Err(e.to_string());
+            }
             _ => {}
         }
     }
     let mut name = record.path.clone();
     let mut number = 1;
     loop {
-        let to = file_pair(backups, &name);
-        if to.iter().all(|path| path.symlink_metadata().is_err()) {
+        let target_pair = archive_and_sidecar_paths(backups, &name);
+        if target_pair
+            .iter()
+            .all(|path| path.symlink_metadata().is_err())
+        {
             return Ok((name, ArchiveOutcome::Added));
         }
-        let (from, to) = (&from[compared], &to[compared]);
+        let (from, to) = (&source_pair[compared_index], &target_pair[compared_index]);
         if to.is_file() && has_same_content(from, to).map_err(|e| e.to_string())? {
             return Ok((name, ArchiveOutcome::Present));
         }
@@ -260,15 +265,15 @@ fn find_copy_name(
 }
 
 /// Returns the paths of an archive and its sidecar.
-fn file_pair(backups: &Path, name: &str) -> [PathBuf; 2] {
+fn archive_and_sidecar_paths(backups: &Path, name: &str) -> [PathBuf; 2] {
     let base = name.strip_suffix(".tar.gz").unwrap_or(name);
     [name.to_owned(), format!("{base}.metadata.json")].map(|name| backups.join(name))
 }
 
-fn has_same_content(one: &Path, other: &Path) -> std::io::Result<bool> {
+fn has_same_content(first: &Path, second: &Path) -> std::io::Result<bool> {
     let digest = |path: &Path| hash::sha256_of_reader(&mut BufReader::new(file_open::open(path)?));
-    let has_same_len = fs::metadata(one)?.len() == fs::metadata(other)?.len();
-    Ok(has_same_len && digest(one)? == digest(other)?)
+    let has_same_len = fs::metadata(first)?.len() == fs::metadata(second)?.len();
+    Ok(has_same_len && digest(first)? == digest(second)?)
 }
 
 /// Merges the facts about accounts from the copied archives and from the `cooldown.json` of the Python home. The newest
@@ -280,7 +285,8 @@ fn merge_accounts(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
     });
     for imported in &home.cooldown.accounts {
         merge_entry(file, imported);
-        file.record_archived_account(&imported.identity, false);
+        let has_login = false;
+        file.record_archived_account(&imported.identity, has_login);
         let entry = file.entry(&imported.identity);
         // A profile or the live home may have a newer login than the one that has expired for the Python codex-manager.
         let has_newer_login = matches!(entry.login, LoginState::Ok | LoginState::Moved);
@@ -321,8 +327,8 @@ pub(crate) fn apply(
     let sizes = plan.added().filter_map(|copy| copy.archive_bytes);
     progress.expect_bytes(sizes.sum());
     for copy in &plan.archives {
-        let from = file_pair(&source, &copy.archive);
-        let to = file_pair(&backups, &copy.saved_as);
+        let from = archive_and_sidecar_paths(&source, &copy.archive);
+        let to = archive_and_sidecar_paths(&backups, &copy.saved_as);
         // The archive is copied first, because it is usable without its sidecar if the import is interrupted between
         // the two.
         for (from, to) in from.iter().zip(&to) {
@@ -332,16 +338,17 @@ pub(crate) fn apply(
         }
     }
     let mut warnings = Vec::new();
-    if let Some(aside) = store::refresh(manager_home)? {
+    if let Some(damaged_copy) = store::refresh(manager_home)? {
         warnings.push(format!(
             "inventory.json was damaged and was rebuilt; the damaged file is kept as {}",
-            aside.display()
+            damaged_copy.display()
         ));
     }
-    let ((), noted) = cooldown::update(manager_home, &target.now, target.zone, |file| {
-        merge_accounts(file, home, &plan);
-    })?;
-    warnings.extend(noted);
+    let ((), cooldown_warnings) =
+        cooldown::update(manager_home, &target.now, target.zone, |file| {
+            merge_accounts(file, home, &plan);
+        })?;
+    warnings.extend(cooldown_warnings);
     Ok(CopyReport { plan, warnings })
 }
 

@@ -4,7 +4,7 @@
 //! digest of every file. Only paths that codex-manager itself exports are accepted. Nothing is compressed, so no entry
 //! can expand.
 
-use super::entries::{check_end, parse_document, read_entry, read_manifest};
+use super::entries::{check_only_zeros_follow, parse_document, read_entry, read_manifest};
 use super::error::{PackageError, TransferError};
 use super::manifest::{ExportFile, ExportManifest, ExportPart};
 use crate::accounts::ProfileFile;
@@ -66,7 +66,7 @@ pub(crate) fn read(
     staging: Option<&Staging>,
     progress: &dyn Progress,
 ) -> Result<Package, TransferError> {
-    read_package(content, staging, progress).map_err(|e| e.at_path(path))
+    read_package(content, staging, progress).map_err(|e| e.into_transfer_error(path))
 }
 
 fn read_package(
@@ -79,7 +79,7 @@ fn read_package(
     // than the one that was checked.
     let mut entries = tar.entries()?.raw(true);
     let (manifest, id) = read_manifest(&mut entries)?;
-    let parts = check_files(&manifest)?;
+    let parts = classify_files(&manifest)?;
     let archive_bytes = sum_archive_bytes(&parts);
     progress.expect_bytes(archive_bytes);
     if let Some(staging) = staging {
@@ -96,7 +96,7 @@ fn read_package(
         let mut entry = read_entry(&mut entries, &path, Some(file.size))?;
         if let ExportPart::Archive(name) = part {
             let staged = staging.map(|staging| staging.path(&number.to_string()));
-            extract(&mut entry, &file, staged.as_deref(), progress)?;
+            copy_checked(&mut entry, &file, staged.as_deref(), progress)?;
             package
                 .archives
                 .push(ExportedArchive { name, file, staged });
@@ -115,7 +115,7 @@ fn read_package(
         return Err(PackageError::Damaged(detail));
     }
     // `tar` stops at the first empty block, and does not check the bytes after it.
-    check_end(tar.into_inner())?;
+    check_only_zeros_follow(tar.into_inner())?;
     assign_logins(&mut package, logins)?;
     check_sidecars(&package)?;
     Ok(package)
@@ -173,12 +173,17 @@ impl Package {
     }
 }
 
+/// The largest total size of the files that an import holds in memory: all except the archives.
+const MAX_MEMORY_BYTES: u64 = 512 * 1024 * 1024;
+
 /// Determines the kind of each file in the manifest. Fails for unknown, duplicate or too large files, and for logins or
 /// archives that the manifest does not announce.
-fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)>, PackageError> {
+fn classify_files(
+    manifest: &ExportManifest,
+) -> Result<Vec<(ExportPart, ExportFile)>, PackageError> {
     let mut folded_names = HashSet::new();
     let mut parts = Vec::new();
-    let mut in_memory = 0_u64;
+    let mut memory_bytes = 0_u64;
     for file in &manifest.files {
         let damaged = |detail: &str| {
             let detail = format!("{detail}: {}", file.path);
@@ -202,10 +207,10 @@ fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)
                 return damaged("an archive in an export without archives");
             }
             ExportPart::Archive(_) => {}
-            _ => in_memory = in_memory.saturating_add(file.size),
+            _ => memory_bytes = memory_bytes.saturating_add(file.size),
         }
         // The limit for each file alone would still let thousands of files fill the memory.
-        if in_memory > 512 * 1024 * 1024 {
+        if memory_bytes > MAX_MEMORY_BYTES {
             return damaged("files of more than 512 MiB without the archives");
         }
         parts.push((part, file.clone()));
@@ -214,7 +219,7 @@ fn check_files(manifest: &ExportManifest) -> Result<Vec<(ExportPart, ExportFile)
 }
 
 /// Checks an archive against the manifest. Also copies it durably to `target`, if given.
-fn extract(
+fn copy_checked(
     entry: &mut impl Read,
     file: &ExportFile,
     target: Option<&Path>,
@@ -273,21 +278,21 @@ fn assign_logins(
         profile_accounts.push(identity);
     }
     for (name, bytes) in logins {
-        let damaged =
+        let profile_error =
             |problem: &str| PackageError::Damaged(format!("the profile {name} {problem}"));
         let profile = package
             .profiles
             .get_mut(&name)
-            .ok_or_else(|| damaged("is missing"))?;
+            .ok_or_else(|| profile_error("is missing"))?;
         let snapshot = AuthSnapshot::parse(bytes.expose().to_vec())
-            .map_err(|_| damaged("has an auth.json that cannot be parsed"))?;
+            .map_err(|_| profile_error("has an auth.json that cannot be parsed"))?;
         let login = snapshot
             .login
             .clone()
-            .ok_or_else(|| damaged("has no login"))?;
-        let is_same = |identity: &Identity| identity.is_same(&login.identity);
-        if !profile.file.identity.as_ref().is_some_and(is_same) {
-            return Err(damaged("has the login of another account"));
+            .ok_or_else(|| profile_error("has no login"))?;
+        let is_of_account = |identity: &Identity| identity.is_same(&login.identity);
+        if !profile.file.identity.as_ref().is_some_and(is_of_account) {
+            return Err(profile_error("has the login of another account"));
         }
         profile.login = Some((snapshot, login));
     }

@@ -84,8 +84,8 @@ impl Encryption {
     pub(super) fn into_encryptor(self) -> io::Result<Option<Encryptor>> {
         let encryptor = match self {
             Self::Plain => return Ok(None),
-            Self::Passphrase(Passphrase(text)) => {
-                let mut recipient = scrypt::Recipient::new(text);
+            Self::Passphrase(Passphrase(passphrase)) => {
+                let mut recipient = scrypt::Recipient::new(passphrase);
                 // By default `age` chooses the work factor by the speed of this machine. A slow machine would then take
                 // too long to open an export of a fast one.
                 recipient.set_work_factor(WORK_FACTOR);
@@ -124,12 +124,13 @@ impl DecryptionKey {
     /// # Errors
     /// The file cannot be read, cannot be parsed, or has no key.
     pub(crate) fn read_identities(path: &Path) -> Result<Self, TransferError> {
-        let bad = || TransferError::BadKey(format!("no age key in the file: {}", path.display()));
+        let no_key_error =
+            || TransferError::BadKey(format!("no age key in the file: {}", path.display()));
         let bytes = read_key_file(path)?;
-        let keys = age::IdentityFile::from_buffer(bytes.expose()).map_err(|_| bad())?;
-        let keys = keys.into_identities().map_err(|_| bad())?;
+        let keys = age::IdentityFile::from_buffer(bytes.expose()).map_err(|_| no_key_error())?;
+        let keys = keys.into_identities().map_err(|_| no_key_error())?;
         if keys.is_empty() {
-            return Err(bad());
+            return Err(no_key_error());
         }
         Ok(Self::Identities(keys))
     }
@@ -146,6 +147,13 @@ pub(crate) enum ExportInput {
     Age(Box<Decryptor<ExportSource>>),
 }
 
+/// The kind of secret that decrypts an export.
+pub(crate) enum NeededKey {
+    Passphrase,
+    /// The private key of a recipient.
+    Identity,
+}
+
 impl ExportInput {
     /// Opens an export and parses its header.
     ///
@@ -156,38 +164,40 @@ impl ExportInput {
             MAX_HEAD_BYTES,
             file_open::open_user_named(path).at("open", path)?,
         );
-        let mut head = Vec::new();
+        let mut first_bytes = Vec::new();
         Read::by_ref(&mut file)
             .take(MAX_HEAD_BYTES as u64)
-            .read_to_end(&mut head)
+            .read_to_end(&mut first_bytes)
             .at("read", path)?;
-        let foreign = |reason: &str| TransferError::Foreign {
+        let foreign_error = |reason: &str| TransferError::Foreign {
             path: path.to_path_buf(),
             reason: reason.to_owned(),
         };
-        let is_age = head.starts_with(MAGIC);
-        let has_end = head.windows(HEAD_END.len()).any(|part| part == HEAD_END);
-        if head.starts_with(b"-----BEGIN AGE") {
-            return Err(foreign("it is armored; decrypt it with age -d first"));
+        let is_age = first_bytes.starts_with(MAGIC);
+        let has_header_end = first_bytes
+            .windows(HEAD_END.len())
+            .any(|part| part == HEAD_END);
+        if first_bytes.starts_with(b"-----BEGIN AGE") {
+            return Err(foreign_error("it is armored; decrypt it with age -d first"));
         }
-        let source = Cursor::new(head).chain(file);
+        let source = Cursor::new(first_bytes).chain(file);
         if !is_age {
             return Ok(Self::Plain(source));
         }
-        if !has_end {
-            return Err(foreign("its age header has no end"));
+        if !has_header_end {
+            return Err(foreign_error("its age header has no end"));
         }
         Decryptor::new_buffered(source)
             .map(|decryptor| Self::Age(Box::new(decryptor)))
-            .map_err(|_| foreign("its age header cannot be parsed"))
+            .map_err(|_| foreign_error("its age header cannot be parsed"))
     }
 
-    /// Returns true if the export needs a passphrase, false if it needs a private key, or `None` if it is not
-    /// encrypted.
-    pub(crate) fn needs_passphrase(&self) -> Option<bool> {
+    /// Returns the kind of secret that decrypts the export; `None` if it is not encrypted.
+    pub(crate) fn needed_key(&self) -> Option<NeededKey> {
         match self {
             Self::Plain(_) => None,
-            Self::Age(decryptor) => Some(decryptor.is_scrypt()),
+            Self::Age(decryptor) if decryptor.is_scrypt() => Some(NeededKey::Passphrase),
+            Self::Age(_) => Some(NeededKey::Identity),
         }
     }
 
@@ -206,8 +216,8 @@ impl ExportInput {
         };
         let wants_passphrase = decryptor.is_scrypt();
         let stream = match key {
-            Some(DecryptionKey::Passphrase(Passphrase(text))) if wants_passphrase => {
-                let mut identity = scrypt::Identity::new(text.clone());
+            Some(DecryptionKey::Passphrase(Passphrase(passphrase))) if wants_passphrase => {
+                let mut identity = scrypt::Identity::new(passphrase.clone());
                 identity.set_max_work_factor(MAX_WORK_FACTOR);
                 decryptor.decrypt(iter::once(&identity as &dyn Identity))
             }

@@ -71,42 +71,43 @@ impl ProfileExportArgs {
             zone: context.zone(),
         };
         let profiles = context.profiles();
-        let all = if self.with_logins && !self.dry_run {
+        // Only a move of logins needs locks.
+        let all_profiles = if self.with_logins && !self.dry_run {
             profiles.list()?
         } else {
             Vec::new()
         };
         // The plan leaves out profiles that a newer version wrote.
-        let newer = profiles.list_newer(&all);
+        let newer = profiles.list_newer(&all_profiles);
         let is_newer = |p: &&Profile| newer.iter().any(|(name, _)| *name == p.name);
-        let usable = all.iter().filter(|p| !is_newer(p));
-        let accounts: Vec<_> = usable.filter_map(Profile::identity).collect();
+        let readable = all_profiles.iter().filter(|p| !is_newer(p));
+        let accounts: Vec<_> = readable.filter_map(Profile::identity).collect();
         let _account_locks =
             profiles.lock_accounts(&accounts, options.now, login_lock::REFRESH_TIMEOUT)?;
         let plan = {
             let bar = context.ui.bar("reading", 0);
             export::plan(&options, &bar)?
         };
-        let encrypted = encryption.name();
-        let bytes = if self.dry_run {
-            plan.bytes()
+        let encryption_name = encryption.name();
+        let file_bytes = if self.dry_run {
+            plan.total_bytes()
         } else {
-            let bar = context.ui.bar("writing", plan.bytes());
+            let bar = context.ui.bar("writing", plan.total_bytes());
             export::write(&plan, &options, encryption, &file, &bar)?
         };
-        let moved_logins = !self.dry_run && !plan.logins.is_empty();
-        let recorded = record_profiles_if(moved_logins, context);
+        let has_moved_logins = !self.dry_run && !plan.logins.is_empty();
+        let recorded = record_profiles_if(has_moved_logins, context);
         let json = object()
             .with("file", file.display().to_string())
-            .with("bytes", bytes)
-            .with("encrypted", encrypted)
+            .with("bytes", file_bytes)
+            .with("encrypted", encryption_name)
             .with("files", plan.manifest.files.len())
             .with("archives", plan.archives)
             .with("logins", &plan.logins)
             .with("left", &plan.left)
             .with("dry_run", self.dry_run);
         context.ui.document("profile export", &json);
-        self.show(&plan, &file, encrypted, bytes, context);
+        self.print_summary(&plan, &file, encryption_name, file_bytes, context);
         Ok(recorded.or(Outcome::partial_if(!plan.left.is_empty())))
     }
 
@@ -131,7 +132,7 @@ impl ProfileExportArgs {
     /// A key or passphrase is invalid, or a passphrase is needed and the user cannot be asked.
     fn choose_encryption(&self, context: &Context) -> Result<Encryption> {
         if !self.recipient.is_empty() {
-            let keys = self.recipient.iter().map(|text| parse_recipient(text));
+            let keys = self.recipient.iter().map(|key| parse_recipient(key));
             return Ok(Encryption::Recipients(keys.collect::<Result<_, _>>()?));
         }
         let holds_secrets = self.with_logins || self.with_archives;
@@ -142,34 +143,35 @@ impl ProfileExportArgs {
             return Ok(Encryption::Plain);
         }
         let questions = ["passphrase:", "again:"];
-        let secret = context.ui.ask_new_secret("passphrase", questions)?;
-        let secret = secret.ok_or_else(|| {
+        let typed = context.ui.ask_new_secret("passphrase", questions)?;
+        let typed = typed.ok_or_else(|| {
             CommandError::usage("an export of logins or archives needs a passphrase or a recipient")
                 .hint("give --passphrase-file FILE or --recipient KEY; nothing was changed")
         })?;
-        Ok(Encryption::Passphrase(Passphrase::from_bytes(&secret)?))
+        Ok(Encryption::Passphrase(Passphrase::from_bytes(&typed)?))
     }
 
-    fn show(
+    fn print_summary(
         &self,
         plan: &ExportPlan,
         file: &Path,
-        encrypted: Option<&str>,
-        bytes: u64,
+        encryption_name: Option<&str>,
+        file_bytes: u64,
         context: &Context,
     ) {
         let ui = &context.ui;
         let wrote_verb = verb(self.dry_run, "would write", "wrote");
         let moved_verb = verb(self.dry_run, "would move", "moved");
-        let encryption = match encrypted {
+        let encryption_text = match encryption_name {
             Some(key) => format!("encrypted with a {key}"),
+            // A dry run does not ask for the passphrase with which the logins will be encrypted.
             None if self.dry_run && !plan.logins.is_empty() => "encrypted".into(),
             None => "not encrypted".into(),
         };
         ui.prose(format_args!(
-            "{wrote_verb} {}: {}, {encryption}",
+            "{wrote_verb} {}: {}, {encryption_text}",
             ui.paint(Style::Strong, file.display()),
-            time::bytes(bytes)
+            time::bytes(file_bytes)
         ));
         ui.prose(format_args!(
             "  {}, of which {}; {}",
@@ -203,13 +205,21 @@ impl ProfileExportArgs {
     }
 }
 
-/// Reads the passphrase of an export in the first line of a file, or of standard input for `-`.
+const MAX_LINE_BYTES: u64 = 1024;
+
+/// Reads the passphrase of an export from the first line of a file, or of standard input for `-`.
 pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphrase> {
     if file != Path::new("-") {
         return Ok(Passphrase::read(&context.env.absolute(file))?);
     }
     let mut line = String::new();
-    block_on_input(|| std::io::stdin().lock().take(1024).read_line(&mut line)).at("read", file)?;
+    block_on_input(|| {
+        std::io::stdin()
+            .lock()
+            .take(MAX_LINE_BYTES)
+            .read_line(&mut line)
+    })
+    .at("read", file)?;
     let line = SecretBytes::new(line.into_bytes());
     Ok(Passphrase::from_bytes(&line)?)
 }
@@ -217,31 +227,31 @@ pub(super) fn read_passphrase(file: &Path, context: &Context) -> Result<Passphra
 /// Finishes or undoes each export that was killed while it moved logins, and prints the outcome.
 pub(super) fn recover_exports(context: &Context) -> Result<()> {
     let profiles = context.profiles();
-    let mut changed = false;
+    let mut any_changed = false;
     for (name, outcome) in &handover::finish_interrupted(&profiles)? {
-        let who = printable(name);
+        let profile_name = printable(name);
         match outcome {
             MoveOutcome::Moved(file) => {
-                changed = true;
+                any_changed = true;
                 context.warn(format_args!(
-                    "an interrupted export was complete: the login of {who} is in {}",
+                    "an interrupted export was complete: the login of {profile_name} is in {}",
                     file.display()
                 ));
             }
             MoveOutcome::Returned => {
-                changed = true;
+                any_changed = true;
                 context.warn(format_args!(
-                    "an interrupted export was undone: {who} has its login again"
+                    "an interrupted export was undone: {profile_name} has its login again"
                 ));
             }
             MoveOutcome::Unknown(file) => context.warn(format_args!(
-                "an export of {who} was interrupted, and {} does not exist: connect its disk; if the file is \
-                 nowhere else either, restore the login: codex-manager profile save {who} --from {}",
+                "an export of {profile_name} was interrupted, and {} does not exist: connect its disk; if the file is \
+                 nowhere else either, restore the login: codex-manager profile save {profile_name} --from {}",
                 file.display(),
                 shell::quote_if_needed(&profiles.folder_of(name).join(AUTH_JSON).to_string_lossy())
             )),
         }
     }
-    let _ = record_profiles_if(changed, context);
+    let _ = record_profiles_if(any_changed, context);
     Ok(())
 }

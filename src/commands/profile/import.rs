@@ -12,7 +12,7 @@ use crate::io::staging::{self, Staging};
 use crate::steps::home_checks::check_logins_allowed;
 use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportPlan};
 use crate::transfer::profiles::{ImportOptions, LoginOutcome};
-use crate::transfer::seal::{DecryptionKey, ExportInput, Passphrase};
+use crate::transfer::seal::{DecryptionKey, ExportInput, NeededKey, Passphrase};
 use crate::transfer::{TransferError, reader};
 use crate::ui::{Style, Ui};
 use crate::views::account::{printable, warn_all};
@@ -67,23 +67,24 @@ impl ProfileImportArgs {
             let folder = self.file.as_deref();
             return import_logins(switcher, folder, self.dry_run, context);
         }
+        // The parser requires FILE without --from.
         let path = context.env.absolute(&self.file.clone().unwrap_or_default());
         let input = ExportInput::open(&path)?;
         let key = self.read_decryption_key(&input, &path, context)?;
-        let opened = input.unlock(&path, key.as_ref())?;
+        let decrypted = input.unlock(&path, key.as_ref())?;
         let home = context.manager_home();
-        let tmp = home.join("tmp");
+        let tmp_folder = home.join("tmp");
         let staging = if self.dry_run {
             None
         } else {
             // Errors are ignored: leftovers only waste disk space, and the next backup reports them.
-            let _ = staging::remove_stale(&tmp);
-            Some(Staging::create_in(&tmp)?)
+            let _ = staging::remove_stale(&tmp_folder);
+            Some(Staging::create_in(&tmp_folder)?)
         };
         // The whole file is read before the first change, since its end may be missing.
         let package = {
             let bar = context.ui.bar("checking", 0);
-            reader::read(opened, &path, staging.as_ref(), &bar)?
+            reader::read(decrypted, &path, staging.as_ref(), &bar)?
         };
         let options = ImportOptions {
             manager_home: home,
@@ -94,11 +95,11 @@ impl ProfileImportArgs {
         };
         if self.dry_run {
             let plan = merge::plan(&package, &options)?;
-            self.show(&plan, &[], &path, context);
+            self.print_plan(&plan, &[], &path, context);
             return Ok(Outcome::partial_if(!plan.left.is_empty()));
         }
         let report = merge::apply(&package, &options)?;
-        self.show(&report.plan, &report.renewed, &path, context);
+        self.print_plan(&report.plan, &report.renewed, &path, context);
         warn_all(&context.ui, &report.warnings);
         for profile in &report.busy {
             context.warn(format_args!(
@@ -130,20 +131,22 @@ impl ProfileImportArgs {
             let passphrase = read_passphrase(file, context)?;
             return Ok(Some(DecryptionKey::Passphrase(passphrase)));
         }
-        match input.needs_passphrase() {
+        match input.needed_key() {
             None => Ok(None),
-            Some(false) => Err(TransferError::NeedsIdentity(path.to_path_buf()).into()),
-            Some(true) => {
-                let needed = || TransferError::NeedsPassphrase(path.to_path_buf());
-                let text = context.ui.ask_secret("passphrase:")?.ok_or_else(needed)?;
-                let passphrase = Passphrase::from_bytes(&text)?;
+            Some(NeededKey::Identity) => {
+                Err(TransferError::NeedsIdentity(path.to_path_buf()).into())
+            }
+            Some(NeededKey::Passphrase) => {
+                let missing = || TransferError::NeedsPassphrase(path.to_path_buf());
+                let typed = context.ui.ask_secret("passphrase:")?.ok_or_else(missing)?;
+                let passphrase = Passphrase::from_bytes(&typed)?;
                 Ok(Some(DecryptionKey::Passphrase(passphrase)))
             }
         }
     }
 
     /// Prints the plan. `renewed` has the profiles whose imported login also replaced the login in the Codex home.
-    fn show(&self, plan: &ImportPlan, renewed: &[String], path: &Path, context: &Context) {
+    fn print_plan(&self, plan: &ImportPlan, renewed: &[String], path: &Path, context: &Context) {
         let ui = &context.ui;
         ui.document(
             "profile import",
@@ -154,7 +157,7 @@ impl ProfileImportArgs {
                 dry_run: self.dry_run,
             },
         );
-        show_profiles(plan, renewed, ui);
+        print_profiles(plan, renewed, ui);
         let archives = plan.archives.iter();
         let added_archives = archives.filter(|a| a.outcome == ArchiveOutcome::Added);
         let counts = [
@@ -164,8 +167,8 @@ impl ProfileImportArgs {
             (plan.observations, "recorded quota figure", ""),
             (plan.launches, "launch", ""),
         ];
-        for (count, what, detail) in counts.into_iter().filter(|(count, ..)| *count > 0) {
-            ui.prose(format_args!("  {}{detail}", pluralize(count, what)));
+        for (count, noun, detail) in counts.into_iter().filter(|(count, ..)| *count > 0) {
+            ui.prose(format_args!("  {}{detail}", pluralize(count, noun)));
         }
         match plan.config {
             ConfigOutcome::Added => ui.line("  settings (config.toml)"),
@@ -181,37 +184,37 @@ impl ProfileImportArgs {
                 skipped.reason
             ));
         }
-        let is_nothing = plan.left.is_empty()
+        let has_nothing_new = plan.left.is_empty()
             && plan
                 .profiles
                 .iter()
                 .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None))
             && counts.iter().all(|(count, ..)| *count == 0)
             && plan.config != ConfigOutcome::Added;
-        if is_nothing {
+        if has_nothing_new {
             ui.line("nothing to import: everything is already present");
         }
     }
 }
 
-fn show_profiles(plan: &ImportPlan, renewed: &[String], ui: &Ui) {
+fn print_profiles(plan: &ImportPlan, renewed: &[String], ui: &Ui) {
     for profile in &plan.profiles {
         let name = ui.paint(Style::Strong, printable(&profile.profile));
-        let who = printable(&profile.email);
+        let email = printable(&profile.email);
         ui.prose(match profile.login {
-            LoginOutcome::New => format!("{name}  {who}: with its login"),
-            LoginOutcome::Newer => format!("{name}  {who}: with a newer login"),
-            LoginOutcome::Same => format!("{name}  {who}: already has this login"),
+            LoginOutcome::New => format!("{name}  {email}: with its login"),
+            LoginOutcome::Newer => format!("{name}  {email}: with a newer login"),
+            LoginOutcome::Same => format!("{name}  {email}: already has this login"),
             LoginOutcome::Older => format!(
-                "{name}  {who}: the local login is newer; the exported one goes to the history"
+                "{name}  {email}: the local login is newer; the exported one goes to the history"
             ),
             LoginOutcome::Unclear => format!(
-                "{name}  {who}: kept the local login, because it is unclear whether the exported one is newer or still works"
+                "{name}  {email}: kept the local login, because it is unclear whether the exported one is newer or still works"
             ),
             LoginOutcome::None if profile.created => {
-                format!("{name}  {who}: created without a login, which is on another machine")
+                format!("{name}  {email}: created without a login, which is on another machine")
             }
-            LoginOutcome::None => format!("{name}  {who}: already known"),
+            LoginOutcome::None => format!("{name}  {email}: already known"),
         });
         if profile.created && profile.name != profile.profile {
             ui.note(format_args!(

@@ -48,25 +48,26 @@ pub(super) fn import_logins(
     dry_run: bool,
     context: &Context,
 ) -> Result<Outcome> {
-    let name = choice_name(&switcher);
-    let hint = format!("name its folder: codex-manager profile import --from {name} FOLDER");
+    let switcher_name = choice_name(&switcher);
+    let hint =
+        format!("name its folder: codex-manager profile import --from {switcher_name} FOLDER");
     let folder = match folder {
         Some(folder) => context.env.absolute(folder),
         None => switcher
             .default_folder(context.codex_home(), &context.env)
             .ok_or_else(|| {
-                CommandError::usage(format!("the folder of {name} is unknown")).hint(&hint)
+                CommandError::usage(format!("the folder of {switcher_name} is unknown")).hint(&hint)
             })?,
     };
     let logins = switcher.read_logins(&folder)?;
     if logins.is_empty() {
-        let message = format!("no logins of {name} found: {}", folder.display());
+        let message = format!("no logins of {switcher_name} found: {}", folder.display());
         return Err(CommandError::failed(message).hint(hint));
     }
-    let (mut saved, mut skipped) = (Vec::new(), Vec::new());
+    let (mut imported, mut skipped) = (Vec::new(), Vec::new());
     for login in logins {
-        match save_login(&login, dry_run, context) {
-            Ok(imported) => saved.push(imported),
+        match import_login(&login, dry_run, context) {
+            Ok(login) => imported.push(login),
             Err(e) => skipped.push(SkippedLogin {
                 name: login.name,
                 path: login.path,
@@ -74,23 +75,23 @@ pub(super) fn import_logins(
             }),
         }
     }
-    let recorded = record_profiles_if(!dry_run, context);
+    let recording = record_profiles_if(!dry_run, context);
     let json = object()
-        .with("from", &name)
+        .with("from", &switcher_name)
         .with("file", folder.display().to_string())
-        .with("profiles", &saved)
+        .with("profiles", &imported)
         .with("skipped", &skipped)
         .with("dry_run", dry_run);
     context.ui.document("profile import", &json);
-    show(&saved, &skipped, &name, dry_run, context);
-    Ok(recorded.or(Outcome::partial_if(!skipped.is_empty())))
+    print_logins(&imported, &skipped, &switcher_name, dry_run, context);
+    Ok(recording.or(Outcome::partial_if(!skipped.is_empty())))
 }
 
 /// Saves one login as a profile; in a dry run only plans it.
 ///
 /// # Errors
 /// The file has no usable login, or the profile cannot be written.
-fn save_login(
+fn import_login(
     switcher_login: &SwitcherLogin,
     dry_run: bool,
     context: &Context,
@@ -118,8 +119,8 @@ fn save_login(
     } else {
         Some(profiles.lock_accounts(&[&login.identity], now, login_lock::REFRESH_TIMEOUT)?)
     };
-    let saved = profiles.list()?;
-    let (name, outcome) = plan_import(&saved, &switcher_login.name, (snapshot, login))?;
+    let existing = profiles.list()?;
+    let (name, outcome) = plan_name_and_effect(&existing, &switcher_login.name, (snapshot, login))?;
     if !dry_run {
         profiles.save_as(&name, (snapshot, login), home, LoginCopy::Ordinary, now)?;
     }
@@ -138,34 +139,34 @@ fn save_login(
 
 /// Returns the name of the profile and the effect of saving. The name is that of the account's profile, else
 /// `preferred` if it is free and valid, else a name from the email.
-fn plan_import(
-    saved: &[Profile],
+fn plan_name_and_effect(
+    existing: &[Profile],
     preferred: &str,
     (snapshot, login): (&AuthSnapshot, &Login),
 ) -> Result<(String, SaveOutcome)> {
-    let own_profile = saved
+    let own_profile = existing
         .iter()
-        .find(|p| p.identity().is_some_and(|who| who.is_same(&login.identity)));
+        .find(|p| p.identity().is_some_and(|id| id.is_same(&login.identity)));
     if own_profile.is_none()
-        && let Ok(plan) = plan_save(saved, preferred, (snapshot, login), LoginCopy::Ordinary)
+        && let Ok(plan) = plan_save(existing, preferred, (snapshot, login), LoginCopy::Ordinary)
     {
         return Ok((preferred.to_owned(), plan.outcome));
     }
-    let name = derive_default_name(saved, &login.identity)?;
-    let plan = plan_save(saved, &name, (snapshot, login), LoginCopy::Ordinary)?;
+    let name = derive_default_name(existing, &login.identity)?;
+    let plan = plan_save(existing, &name, (snapshot, login), LoginCopy::Ordinary)?;
     Ok((name, plan.outcome))
 }
 
-fn show(
-    saved: &[ImportedLogin],
+fn print_logins(
+    imported: &[ImportedLogin],
     skipped: &[SkippedLogin],
-    switcher: &str,
+    switcher_name: &str,
     dry_run: bool,
     context: &Context,
 ) {
     let ui = &context.ui;
-    for login in saved {
-        let (name, who) = (
+    for login in imported {
+        let (name, email) = (
             ui.paint(Style::Strong, &login.profile),
             printable(&login.email),
         );
@@ -175,13 +176,13 @@ fn show(
             SaveOutcome::Unchanged => "unchanged",
             SaveOutcome::KeptNewer => "has a newer login",
         };
-        let copy = login.live_home.as_ref().map_or(String::new(), |home| {
+        let copy_note = login.live_home.as_ref().map_or(String::new(), |home| {
             format!(
                 "; this is a copy, because the login is live in {}",
                 home.display()
             )
         });
-        ui.prose(format_args!("{name} ({who}): {effect}{copy}"));
+        ui.prose(format_args!("{name} ({email}): {effect}{copy_note}"));
     }
     for login in skipped {
         ui.warn(format_args!(
@@ -191,7 +192,7 @@ fn show(
         ));
     }
     ui.note(format_args!(
-        "{switcher} still has these logins; do not switch with it any more: a login that is used in two places stops \
+        "{switcher_name} still has these logins; do not switch with it any more: a login that is used in two places stops \
         working in both"
     ));
 }

@@ -51,7 +51,7 @@ impl LoginArgs {
             .iter()
             .find(|p| p.name.to_lowercase() == self.name.to_lowercase());
         if self.dry_run {
-            return Ok(self.show_plan(context));
+            return Ok(self.print_plan(context));
         }
         if let Some(account) = existing_profile.and_then(|p| p.identity()) {
             context.note(format_args!(
@@ -60,20 +60,20 @@ impl LoginArgs {
                 printable(account.email.as_str())
             ));
         }
-        // `codex login` in the Codex home would replace the live login, and `codex logout` revokes it on the server
-        // (0.169).
-        let home = LoginHome::create(
+        // In the Codex home, `codex login` would replace the live login, and `codex logout` of Codex 0.169 revokes a
+        // login on the server.
+        let login_home = LoginHome::create(
             context.manager_home(),
             &self.name,
             context.codex_home(),
             context.local_now(),
         )?;
-        let login_home = home.codex_home();
-        let exit = sign_in::run_codex_login(&program, &login_home, &context.env, &self.arguments)
+        let home_path = login_home.codex_home();
+        let exit = sign_in::run_codex_login(&program, &home_path, &context.env, &self.arguments)
             .map_err(|e| {
                 CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
             });
-        let new_login = home.adopt_and_remove(
+        let new_login = login_home.adopt_and_remove(
             context.manager_home(),
             context.local_now(),
             login_lock::REFRESH_TIMEOUT,
@@ -81,7 +81,7 @@ impl LoginArgs {
         // The login is saved even if `codex login` failed after it wrote the login, whose refresh token is valid.
         let exit = exit?;
         match new_login {
-            Some(LoginHomeContent::Login(adopted)) => Ok(self.show(&adopted, exit, context)),
+            Some(LoginHomeContent::Login(adopted)) => Ok(self.report(&adopted, exit, context)),
             Some(LoginHomeContent::Quarantined(copy)) => Err(CommandError::failed(
                 "cannot read the login that codex login wrote",
             )
@@ -91,12 +91,12 @@ impl LoginArgs {
         }
     }
 
-    fn show_plan(&self, context: &Context) -> Outcome {
+    fn print_plan(&self, context: &Context) -> Outcome {
         let arguments = self.arguments.iter();
         let arguments =
             arguments.map(|argument| format!(" {}", printable(&argument.to_string_lossy())));
         let arguments: String = arguments.collect();
-        self.show_json(None, context);
+        self.print_json(None, context);
         context.ui.prose(format_args!(
             "would run codex login{arguments} in an empty home and save the login as {}",
             self.name
@@ -105,7 +105,7 @@ impl LoginArgs {
     }
 
     /// Prints the JSON document, in a dry run without a login. Its keys are an interface.
-    fn show_json(&self, adopted: Option<&AdoptedLogin>, context: &Context) {
+    fn print_json(&self, adopted: Option<&AdoptedLogin>, context: &Context) {
         let login = adopted.map(|adopted| &adopted.login);
         let at = login.and_then(|login| signed_in_at(&login.freshness));
         let json = object()
@@ -123,41 +123,42 @@ impl LoginArgs {
         context.ui.document("profile login", &json);
     }
 
-    fn show(&self, adopted: &AdoptedLogin, exit: ForegroundExit, context: &Context) -> Outcome {
+    /// Records the login in `cooldown.json`, prints it, and returns the outcome of the command.
+    fn report(&self, adopted: &AdoptedLogin, exit: ForegroundExit, context: &Context) -> Outcome {
         let recorded = record_saved_login(&adopted.login, context);
-        self.show_json(Some(adopted), context);
-        show_saved(adopted, context);
+        self.print_json(Some(adopted), context);
+        print_saved(adopted, context);
         if exit.code != Some(0) {
             context.warn(format_args!("codex login {}", describe_exit(exit)));
         }
-        warn_of_other_name(adopted, context);
+        warn_if_renamed(adopted, context);
         if adopted.taken_by.is_some() {
             return Outcome::CheckFailed;
         }
-        let is_wanted = adopted.saved.profile.to_lowercase() == self.name.to_lowercase();
+        let is_wanted_name = adopted.saved.profile.to_lowercase() == self.name.to_lowercase();
         Outcome::partial_if(
-            recorded != Outcome::Done || !is_wanted || adopted.live == LiveHomeUpdate::Busy,
+            recorded != Outcome::Done || !is_wanted_name || adopted.live == LiveHomeUpdate::Busy,
         )
     }
 }
 
 /// Prints the account and profile of a new login, and how to make it the live one.
-fn show_saved(adopted: &AdoptedLogin, context: &Context) {
+fn print_saved(adopted: &AdoptedLogin, context: &Context) {
     let ui = &context.ui;
     let name = ui.paint(Style::Strong, printable(&adopted.saved.profile));
     ui.prose(format_args!(
         "signed in as {}; saved as the profile {name}",
         printable(adopted.login.identity.email.as_str())
     ));
-    let store = check_credential_store(context).err();
+    let store_error = check_credential_store(context).err();
     match adopted.live {
         // No hint to `use`, which refuses while Codex does not read auth.json.
-        LiveHomeUpdate::No if store.is_some() => {
-            for text in store
+        LiveHomeUpdate::No if store_error.is_some() => {
+            for message in store_error
                 .iter()
                 .flat_map(|e| std::iter::once(e.to_string()).chain(e.hints.clone()))
             {
-                ui.warn(text);
+                ui.warn(message);
             }
         }
         LiveHomeUpdate::No => ui.note(format_args!(
@@ -175,7 +176,7 @@ fn show_saved(adopted: &AdoptedLogin, context: &Context) {
 }
 
 /// Warns if the login was saved under a different name than the requested one.
-fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
+fn warn_if_renamed(adopted: &AdoptedLogin, context: &Context) {
     let (saved_name, requested_name) = (
         printable(&adopted.saved.profile),
         printable(&adopted.wanted),
@@ -194,28 +195,28 @@ fn warn_of_other_name(adopted: &AdoptedLogin, context: &Context) {
     }
 }
 
-fn describe_exit(ended: ForegroundExit) -> String {
-    match ended.code {
+fn describe_exit(exit: ForegroundExit) -> String {
+    match exit.code {
         Some(code) => format!("ended with exit code {code}"),
         None => "was ended by a signal".into(),
     }
 }
 
 /// Returns the error of a sign-in that wrote no auth.json.
-fn no_login_error(ended: ForegroundExit) -> CommandError {
-    if ended.interrupted {
+fn no_login_error(exit: ForegroundExit) -> CommandError {
+    if exit.interrupted {
         return CommandError::interrupted().hint("nothing was changed");
     }
-    let message = match ended.code {
+    let message = match exit.code {
         Some(0) => "codex login succeeded, but wrote no auth.json".into(),
-        _ => format!("codex login {}", describe_exit(ended)),
+        _ => format!("codex login {}", describe_exit(exit)),
     };
     CommandError::failed(message)
         .hint("nothing was changed; see its arguments with: codex login --help")
 }
 
-/// Saves the logins of finished sign-ins for which the command was killed before it saved them.
-pub(super) fn recover(context: &Context) -> Result<()> {
+/// Saves the login of each finished sign-in that a killed command did not save, and prints the outcome.
+pub(super) fn recover_sign_ins(context: &Context) -> Result<()> {
     let recovered = new_login::recover_login_homes(
         context.manager_home(),
         context.local_now(),
@@ -230,7 +231,7 @@ pub(super) fn recover(context: &Context) -> Result<()> {
                     printable(adopted.login.identity.email.as_str()),
                     printable(&adopted.saved.profile)
                 ));
-                warn_of_other_name(&adopted, context);
+                warn_if_renamed(&adopted, context);
             }
             LoginHomeContent::Quarantined(copy) => context.warn(format_args!(
                 "cannot read the login that an interrupted sign-in left: {}",

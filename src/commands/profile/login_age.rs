@@ -13,14 +13,14 @@ pub(super) fn signed_in_at(freshness: &Freshness) -> Option<DateTime<Utc>> {
 
 /// Returns `last_refresh` if the clock was ahead when Codex wrote it, so that the time is wrong.
 pub(super) fn future_last_refresh(freshness: &Freshness) -> Option<DateTime<Utc>> {
-    let is_ahead = freshness.was_clock_ahead();
-    freshness.last_refresh.filter(|_| is_ahead)
+    let was_clock_ahead = freshness.was_clock_ahead();
+    freshness.last_refresh.filter(|_| was_clock_ahead)
 }
 
-pub(super) fn describe_age(at: Option<DateTime<Utc>>, context: &Context) -> String {
-    match at {
-        Some(at) => {
-            let ago = relative_time(&context.zone().at(&at), context);
+pub(super) fn format_age_line(renewed_at: Option<DateTime<Utc>>, context: &Context) -> String {
+    match renewed_at {
+        Some(renewed_at) => {
+            let ago = relative_time(&context.zone().at(&renewed_at), context);
             format!("  signed in or renewed {ago}")
         }
         None => "  its age is unknown".into(),

@@ -100,14 +100,15 @@ impl ProfileArgs {
             | Verb::Import(ProfileImportArgs { dry_run, .. }) => *dry_run,
         };
         if !is_dry_run {
-            login::recover(context)?;
+            login::recover_sign_ins(context)?;
             export::recover_exports(context)?;
         }
         match self.command {
             Verb::Save(args) => args.run(context),
             Verb::List(args) => {
                 let context = &args.table.apply(context)?;
-                let list = AccountList::read(false, context)?;
+                let dry_run = false;
+                let list = AccountList::read(dry_run, context)?;
                 list.print_profiles_json("profile list", context);
                 Ok(list.show_table(context))
             }

@@ -13,8 +13,9 @@ use crate::views::account::warn_not_recorded;
 
 /// Records the profiles in `cooldown.json` if a command has changed them. A failure is only a warning, because the
 /// change is done.
-pub(super) fn record_profiles_if(changed: bool, context: &Context) -> Outcome {
-    if changed {
+pub(super) fn record_profiles_if(has_changed: bool, context: &Context) -> Outcome {
+    if has_changed {
+        // The update itself reads all profiles.
         update_cooldown(context, |_| {})
     } else {
         Outcome::Done
@@ -33,8 +34,8 @@ pub(super) fn record_saved_login(login: &Login, context: &Context) -> Outcome {
 }
 
 fn update_cooldown(context: &Context, change: impl FnOnce(&mut CooldownFile)) -> Outcome {
-    let updated = update_cooldown_file(context, change);
-    Outcome::partial_if(!warn_not_recorded(&context.ui, updated.err()))
+    let update = update_cooldown_file(context, change);
+    Outcome::partial_if(!warn_not_recorded(&context.ui, update.err()))
 }
 
 /// Locks the account of a profile against other codex-manager processes before its login changes. First

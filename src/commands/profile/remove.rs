@@ -44,42 +44,42 @@ impl ProfileRemoveArgs {
         let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
         profiles.check_not_isolated(&profile)?;
         let ui = &context.ui;
-        let name = printable(&profile);
+        let shown = printable(&profile);
         if self.purge {
-            let places = profiles.list_folders_of(&profile)?;
+            let folders = profiles.list_folders_of(&profile)?;
             let logins = profiles.read_logins_to_purge(&profile)?;
             if self.dry_run {
-                purged = places.len();
+                purged = folders.len();
                 ui.prose(format_args!(
-                    "would delete {name} permanently: {}, {}",
-                    pluralize(places.len(), "folder"),
-                    format_accounts(&logins)
+                    "would delete {shown} permanently: {}, {}",
+                    pluralize(folders.len(), "folder"),
+                    describe_accounts(&logins)
                 ));
             } else {
                 confirm_purge(&profile, context, &profiles, &logins)?;
                 purged = profiles.purge_profile(&profile)?;
                 ui.prose(format_args!(
-                    "deleted {name} permanently: {}",
+                    "deleted {shown} permanently: {}",
                     pluralize(purged, "folder")
                 ));
             }
         } else if self.dry_run {
             profiles.find_by_name(&profile)?;
-            ui.prose(format_args!("would move the profile {name} to the trash"));
+            ui.prose(format_args!("would move the profile {shown} to the trash"));
         } else {
             profiles.find_by_name(&profile)?;
-            let question = format!("move the profile {name} to the trash?");
+            let question = format!("move the profile {shown} to the trash?");
             if !context.settings.assume_yes && ui.confirm(question) != Some(true) {
                 return Err(CommandError::refused("the profile was not removed")
                     .hint("nothing was changed; to remove it without a question, add --yes"));
             }
-            let place = profiles.move_to_trash(&profile, context.local_now())?;
-            ui.prose(format_args!("moved {name} to the trash"));
+            let trash_folder = profiles.move_to_trash(&profile, context.local_now())?;
+            ui.prose(format_args!("moved {shown} to the trash"));
             ui.note(format_args!(
                 "undo with: codex-manager profile undo {}",
                 shell::quote_if_needed(&profile)
             ));
-            trash = Some(place);
+            trash = Some(trash_folder);
         }
         let outcome = record_profiles_if(!self.dry_run, context);
         let json = object()
@@ -108,35 +108,35 @@ fn confirm_purge(
         .ok()
         .and_then(|p| p.find_live_home(context.codex_home()));
     let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
-    let is_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
+    let are_all_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
         logins.iter().all(|login| {
-            let is_own = login
+            let is_same = login
                 .account
                 .as_ref()
                 .is_some_and(|account| account.is_same(&live.identity));
-            is_own && !login.freshness.is_newer_than(&live.freshness)
+            is_same && !login.freshness.is_newer_than(&live.freshness)
         })
     });
-    let name = printable(profile);
-    let accounts = format_accounts(logins);
-    let question = format!("delete {name} ({accounts}) permanently? This may be the only copy");
-    let is_safe = logins.is_empty() || is_live;
+    let shown = printable(profile);
+    let accounts = describe_accounts(logins);
+    let question = format!("delete {shown} ({accounts}) permanently? This may be the only copy");
+    let is_safe = logins.is_empty() || are_all_live;
     if is_safe || context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
         return Ok(());
     }
     Err(CommandError::refused(format!(
-        "the profile {name} and its copies in the trash may be the only copies of {accounts}"
+        "the profile {shown} and its copies in the trash may be the only copies of {accounts}"
     ))
     .hint("delete the profile permanently with --yes, or move it to the trash without --purge; nothing was changed"))
 }
 
 /// Formats the accounts as "the logins of a@x.com, b@x.com".
-fn format_accounts(logins: &[PurgedLogin]) -> String {
-    let label = |login: &PurgedLogin| match &login.account {
+fn describe_accounts(logins: &[PurgedLogin]) -> String {
+    let format_account = |login: &PurgedLogin| match &login.account {
         Some(account) => printable(account.email.as_str()),
         None => "a login without a known account".into(),
     };
-    let accounts: BTreeSet<_> = logins.iter().map(label).collect();
+    let accounts: BTreeSet<_> = logins.iter().map(format_account).collect();
     if accounts.is_empty() {
         return "no login".into();
     }
@@ -163,16 +163,16 @@ impl ProfileUndoArgs {
         let profiles = context.profiles();
         let undone = profiles.undo_remove(self.name.as_deref(), self.dry_run)?;
         let Some((profile, trash)) = undone else {
-            let named = self
+            let name_note = self
                 .name
-                .map_or_else(String::new, |name| format!(" named {name:?}"));
-            let error = CommandError::failed(format!("there is no removed profile{named}"));
+                .map_or_else(String::new, |shown| format!(" named {shown:?}"));
+            let error = CommandError::failed(format!("there is no removed profile{name_note}"));
             return Err(error.hint("list the profiles: codex-manager list; nothing was changed"));
         };
         let outcome = record_profiles_if(!self.dry_run, context);
-        let done = verb(self.dry_run, "would put", "put");
+        let did_put = verb(self.dry_run, "would put", "put");
         context.ui.prose(format_args!(
-            "{done} the profile {} back",
+            "{did_put} the profile {} back",
             printable(&profile)
         ));
         let json = object()

@@ -28,18 +28,18 @@ impl RenameArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
         let _account_locks = lock_account(&self.old, self.dry_run, &profiles, context)?;
-        let old = profiles.find_by_name(&self.old)?.name;
-        profiles.rename(&old, &self.new, self.dry_run)?;
+        let old_name = profiles.find_by_name(&self.old)?.name;
+        profiles.rename(&old_name, &self.new, self.dry_run)?;
         let outcome = record_profiles_if(!self.dry_run, context);
         let json = object()
             .with("profile", &self.new)
-            .with("renamed_from", &old)
+            .with("renamed_from", &old_name)
             .with("dry_run", self.dry_run);
         context.ui.document("profile rename", &json);
-        let done = verb(self.dry_run, "would rename", "renamed");
+        let verb_text = verb(self.dry_run, "would rename", "renamed");
         context.ui.prose(format_args!(
-            "{done} {} to {}",
-            printable(&old),
+            "{verb_text} {} to {}",
+            printable(&old_name),
             context.ui.paint(Style::Strong, &self.new)
         ));
         Ok(outcome)

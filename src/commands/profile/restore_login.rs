@@ -1,7 +1,7 @@
 //! `profile restore-login`: restores an older login from the history of a profile.
 
 use crate::choices::account_choice::choose_profile_name;
-use crate::commands::profile::login_age::{describe_age, signed_in_at};
+use crate::commands::profile::login_age::{format_age_line, signed_in_at};
 use crate::commands::profile::records::lock_account;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -35,35 +35,35 @@ pub(super) struct RestoreLoginArgs {
 impl RestoreLoginArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let profiles = context.profiles();
-        let profile = choose_profile_name(self.name, context)?;
-        let _account_locks = lock_account(&profile, self.dry_run, &profiles, context)?;
+        let profile_name = choose_profile_name(self.name, context)?;
+        let _account_locks = lock_account(&profile_name, self.dry_run, &profiles, context)?;
         let restored = profiles.restore_login(
-            &profile,
+            &profile_name,
             self.login.as_deref(),
             context.codex_home(),
             context.local_now(),
             self.dry_run,
         )?;
         let ui = &context.ui;
-        let done = verb(self.dry_run, "would restore", "restored");
+        let verb_text = verb(self.dry_run, "would restore", "restored");
         ui.prose(format_args!(
-            "{done} the login {} of the profile {}",
+            "{verb_text} the login {} of the profile {}",
             printable(&restored.login),
-            printable(&profile)
+            printable(&profile_name)
         ));
-        let made_at = signed_in_at(&restored.freshness);
-        ui.prose(describe_age(made_at, context));
+        let renewed_at = signed_in_at(&restored.freshness);
+        ui.prose(format_age_line(renewed_at, context));
         if restored.is_stale {
             ui.warn(
                 "a newer login of this account exists, so this one is probably invalid; `use` needs --force-stale to use it",
             );
         }
         let json = object()
-            .with("profile", profile)
+            .with("profile", profile_name)
             .with("login", restored.login)
             .with(
                 "last_refresh",
-                made_at.map(|at| local_rfc3339(&at, context)),
+                renewed_at.map(|at| local_rfc3339(&at, context)),
             )
             .with("is_stale", restored.is_stale)
             .with("dry_run", self.dry_run);

@@ -8,7 +8,7 @@ use crate::choices::archive_choice::find_archive;
 use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
-use crate::commands::profile::login_age::{describe_age, future_last_refresh, signed_in_at};
+use crate::commands::profile::login_age::{format_age_line, future_last_refresh, signed_in_at};
 use crate::commands::profile::records::record_saved_login;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
@@ -45,7 +45,7 @@ pub(super) struct SaveArgs {
 }
 
 /// The hint for a file without a usable login.
-const OTHER_FILE: &str = "name another auth.json or an archive; list archives with: codex-manager list-backups; nothing was changed";
+const OTHER_FILE_HINT: &str = "name another auth.json or an archive; list archives with: codex-manager list-backups; nothing was changed";
 
 impl SaveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
@@ -61,22 +61,22 @@ impl SaveArgs {
             _ => LoginCopy::Ordinary,
         };
         // The first plan is made without locks, because a refused save must not create lock files.
-        let saved = profiles.list()?;
+        let existing = profiles.list()?;
         let name = match &self.name {
             Some(name) => name.clone(),
-            None => derive_default_name(&saved, &login.identity)?,
+            None => derive_default_name(&existing, &login.identity)?,
         };
-        let mut plan = plan_save(&saved, &name, (&snapshot, &login), copy)?;
+        let mut plan = plan_save(&existing, &name, (&snapshot, &login), copy)?;
         let mut outcome = Outcome::Done;
         if !self.dry_run {
-            let (now, patience) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
-            let _locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
-            let before = login.identity;
+            let (now, lock_timeout) = (context.local_now(), login_lock::REFRESH_TIMEOUT);
+            let _locks = profiles.lock_accounts(&[&login.identity], now, lock_timeout)?;
+            let expected = login.identity;
             // Codex or another codex-manager may have changed the login before the locks were held.
             (snapshot, login) = self.read_source_login(context)?;
             let found = &login.identity;
-            if !found.is_same(&before) {
-                let message = format!("the live account changed from {before} to {found}");
+            if !found.is_same(&expected) {
+                let message = format!("the live account changed from {expected} to {found}");
                 return Err(CommandError::failed(message)
                     .hint("run the same command again; nothing was changed"));
             }
@@ -94,7 +94,7 @@ impl SaveArgs {
             .with("last_refresh", at.map(|at| local_rfc3339(&at, context)))
             .with("dry_run", self.dry_run);
         context.ui.document("profile save", &json);
-        self.show(&plan, &login, context);
+        self.print_result(&plan, &login, context);
         Ok(outcome)
     }
 
@@ -110,55 +110,61 @@ impl SaveArgs {
                 context.codex_home().join(AUTH_JSON)
             }
             Some(from) if from.to_string_lossy().ends_with(".tar.gz") => {
-                find_archive(context, from, |r| r.archive.is_some())?
+                find_archive(context, from, |record| record.archive.is_some())?
             }
             Some(from) => context.env.absolute(from),
         };
         let snapshot = source::read_auth_or_archive(&path).map_err(|e| {
             let mut error = CommandError::from(e);
             if self.from.is_some() {
-                error.hints = vec![OTHER_FILE.into()];
+                error.hints = vec![OTHER_FILE_HINT.into()];
             }
             error
         })?;
         let Some(login) = snapshot.login.clone() else {
             let error = CommandError::refused(format!("contains no login: {}", path.display()));
             return Err(error.hint(match self.from {
-                Some(_) => OTHER_FILE,
+                Some(_) => OTHER_FILE_HINT,
                 None => "sign in: codex-manager profile login NAME; nothing was changed",
             }));
         };
         Ok((snapshot, login))
     }
 
-    fn show(&self, plan: &SavePlan, login: &Login, context: &Context) {
+    fn print_result(&self, plan: &SavePlan, login: &Login, context: &Context) {
         let ui = &context.ui;
         let name = ui.paint(Style::Strong, &plan.profile);
-        let who = printable(login.identity.email.as_str());
+        let email = printable(login.identity.email.as_str());
         let word = |planned, done| verb(self.dry_run, planned, done);
-        let (saved, updated) = (word("would save", "saved"), word("would update", "updated"));
-        let renamed = word("would rename", "renamed");
-        if let Some(old) = &plan.renamed_from {
-            ui.prose(format_args!("{renamed} {} to {name}", printable(old)));
+        let (save_verb, update_verb) =
+            (word("would save", "saved"), word("would update", "updated"));
+        let rename_verb = word("would rename", "renamed");
+        if let Some(old_name) = &plan.renamed_from {
+            ui.prose(format_args!(
+                "{rename_verb} {} to {name}",
+                printable(old_name)
+            ));
         }
         ui.prose(match plan.outcome {
-            SaveOutcome::Created => format!("{saved} the login of {who} to the profile {name}"),
-            SaveOutcome::Updated => format!("{updated} {name} with the login of {who}"),
-            SaveOutcome::Unchanged => format!("{name} already has this login of {who}"),
+            SaveOutcome::Created => {
+                format!("{save_verb} the login of {email} to the profile {name}")
+            }
+            SaveOutcome::Updated => format!("{update_verb} {name} with the login of {email}"),
+            SaveOutcome::Unchanged => format!("{name} already has this login of {email}"),
             SaveOutcome::KeptNewer => format!(
-                "{name} has a newer login of {who}; this one {} to its history",
+                "{name} has a newer login of {email}; this one {} to its history",
                 word("would be added", "was added")
             ),
         });
         if !login.identity.kind.is_renewable() {
             return;
         }
-        ui.prose(describe_age(login.freshness.renewed_at(), context));
-        if let Some(written) = future_last_refresh(&login.freshness) {
+        ui.prose(format_age_line(login.freshness.renewed_at(), context));
+        if let Some(last_refresh) = future_last_refresh(&login.freshness) {
             ui.warn(format_args!(
                 "the clock was ahead when Codex wrote this login: last_refresh is {}; its age was taken \
                 from its tokens",
-                local_rfc3339(&written, context)
+                local_rfc3339(&last_refresh, context)
             ));
         }
         match &self.from {

@@ -35,10 +35,11 @@ impl ProfileShowArgs {
         let name = choose_profile_name(self.name, context)?;
         let name = profiles.find_by_name(&name)?.name;
         let (accounts, saved) = read_accounts_and_profiles(context)?;
-        let is_own = |account: &Account| account.entry.profile.as_ref() == Some(&name);
+        let has_profile = |account: &Account| account.entry.profile.as_ref() == Some(&name);
         let profile = saved.into_iter().find(|profile| profile.name == name);
-        let account = accounts.into_iter().find(is_own);
+        let account = accounts.into_iter().find(has_profile);
         let Some((profile, account)) = profile.zip(account) else {
+            // Another process has removed the profile in the meantime.
             let choices = Vec::new();
             return Err(ProfileError::Unknown { name, choices }.into());
         };
@@ -46,8 +47,8 @@ impl ProfileShowArgs {
         let live_home = profile.find_live_home(context.codex_home());
         let history = profiles.read_history(&name)?;
         let live_home = live_home.as_deref();
-        show_json(&profile, &account, &verdict, &history, live_home, context);
-        show(&profile, &account, &verdict, live_home, context);
+        print_json(&profile, &account, &verdict, &history, live_home, context);
+        print_details(&profile, &account, &verdict, live_home, context);
         for old_login in &history {
             print_fact("history", &printable(&old_login.name), context);
         }
@@ -59,7 +60,7 @@ impl ProfileShowArgs {
 }
 
 /// Prints the JSON document. Its keys are an interface.
-fn show_json(
+fn print_json(
     profile: &Profile,
     account: &Account,
     verdict: &Verdict,
@@ -67,13 +68,14 @@ fn show_json(
     live_home: Option<&Path>,
     context: &Context,
 ) {
-    let time = |at: Option<DateTime<Utc>>| at.map(|at| local_rfc3339(&at, context));
-    let renewed = |login: Option<&Login>| time(login.and_then(|l| signed_in_at(&l.freshness)));
+    let format_time = |at: Option<DateTime<Utc>>| at.map(|at| local_rfc3339(&at, context));
+    let renewal =
+        |login: Option<&Login>| format_time(login.and_then(|l| signed_in_at(&l.freshness)));
     let old_login = |entry: &HistoryLogin| {
         let login = entry.auth.login();
         object()
             .with("name", entry.name.clone())
-            .with("last_refresh", renewed(login))
+            .with("last_refresh", renewal(login))
             .with("problem", login.is_none().then_some("no login"))
     };
     let saved_at = profile.file.saved_at.map(|at| local_rfc3339(&at, context));
@@ -85,8 +87,8 @@ fn show_json(
         .with("current", account.current)
         .with("owner", owner_name(profile, live_home))
         .with("saved_at", saved_at)
-        .with("last_refresh", renewed(profile.login()))
-        .with("newest_seen", time(signed_in_at(&profile.newest())))
+        .with("last_refresh", renewal(profile.login()))
+        .with("newest_seen", format_time(signed_in_at(&profile.newest())))
         .with("history", history.iter().map(old_login).collect::<Vec<_>>())
         .with("problem", describe_login_problem(profile));
     context.ui.document("profile show", &json);
@@ -103,7 +105,7 @@ fn owner_name(profile: &Profile, live_home: Option<&Path>) -> &'static str {
     }
 }
 
-fn show(
+fn print_details(
     profile: &Profile,
     account: &Account,
     verdict: &Verdict,
@@ -113,22 +115,22 @@ fn show(
     let (ui, state) = (&context.ui, verdict.state);
     let title = ui.paint(state_style(state), printable(&profile.name));
     ui.prose(format_args!("{title}  {}", state.name()));
-    let line = |name: &str, text: &str| print_fact(name, text, context);
+    let print = |name: &str, text: &str| print_fact(name, text, context);
     let identity = &account.entry.identity;
-    line("account", &printable(identity.email.as_str()));
+    print("account", &printable(identity.email.as_str()));
     if let Some(id) = &identity.account_id {
-        line("account id", &printable(id));
+        print("account id", &printable(id));
     }
     if let Some(plan) = &account.entry.plan {
-        line("plan", &printable(plan));
+        print("plan", &printable(plan));
     }
-    line("login", account.login.name());
+    print("login", account.login.name());
     if let Some(at) = profile.login().and_then(|l| l.freshness.renewed_at()) {
         let at = context.zone().at(&at);
         let (at, ago) = (absolute_time(&at, context), relative_time(&at, context));
-        line("renewed", &format!("{at}, {ago}"));
+        print("renewed", &format!("{at}, {ago}"));
     }
-    line(
+    print(
         "location",
         &match (live_home, owner_name(profile, live_home)) {
             (Some(home), _) => format!("the live home {}", home.display()),

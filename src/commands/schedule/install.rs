@@ -5,8 +5,8 @@ use crate::choices::vault_connection::warn_if_jobs_cannot_open_vault;
 use crate::commands::schedule::job_change::{
     CommonArgs, JobChangeJson, describe_trigger, show_files, show_steps,
 };
-use crate::commands::schedule::job_context::{codex_bin, current_job_context};
-use crate::commands::schedule::scheduler_commands::run_all;
+use crate::commands::schedule::job_context::{build_job_context, find_configured_codex};
+use crate::commands::schedule::scheduler_commands::run_steps;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::time_format::parse_duration;
@@ -18,7 +18,7 @@ use clap::Args;
 use std::path::PathBuf;
 
 /// The allowed interval between two runs, in seconds. All schedulers support this range.
-const INTERVAL_SECS: std::ops::RangeInclusive<u32> = 60..=31 * 24 * 60 * 60;
+const ALLOWED_INTERVAL_SECS: std::ops::RangeInclusive<u32> = 60..=31 * 24 * 60 * 60;
 
 /// Write the files of a job, and with --enable activate it
 ///
@@ -62,9 +62,9 @@ pub(super) struct InstallArgs {
 impl InstallArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let options = self.resolve_options(context)?;
-        let (job, when) = (options.job, options.when);
-        let job_context =
-            current_job_context(context, self.common.scheduler(), codex_bin(context)?)?;
+        let (job, trigger) = (options.job, options.when);
+        let codex_bin = find_configured_codex(context)?;
+        let job_context = build_job_context(context, self.common.scheduler(), codex_bin)?;
         let definition = JobDefinition::new(options, &job_context)?;
         let files = schedule::plan_install(&definition, &job_context)?;
         let steps = schedule::enable_commands(job, &job_context)?;
@@ -76,7 +76,7 @@ impl InstallArgs {
             }
             schedule::apply(&files, job_context.scheduler)?;
             if self.enable {
-                run_all(&steps, context, "the files were written")?;
+                run_steps(&steps, context, "the files were written")?;
             }
         }
         let enabled = self.enable && !dry_run;
@@ -85,7 +85,7 @@ impl InstallArgs {
             &JobChangeJson {
                 job,
                 scheduler: job_context.scheduler,
-                when: Some(when),
+                when: Some(trigger),
                 runs: &definition.command,
                 files: &files,
                 commands: steps.iter().map(|step| step.words.as_slice()).collect(),
@@ -95,7 +95,7 @@ impl InstallArgs {
         );
         let ui = &context.ui;
         show_files(context, &files, dry_run);
-        let (name, when) = (job.name(), describe_trigger(when));
+        let (name, when) = (job.name(), describe_trigger(trigger));
         ui.note(match (dry_run, enabled) {
             (true, _) => format!("{name} would run {when}"),
             (false, true) => format!("{name} runs {when}"),
@@ -160,25 +160,27 @@ impl InstallArgs {
 
     fn parse_trigger(&self) -> Result<Trigger> {
         if let Some(text) = &self.daily {
-            let time = time_format::parse_wall_time(text)
+            let time_of_day = time_format::parse_wall_time(text)
                 .filter(|time| time.day.is_none())
                 .and_then(|time| time.time)
                 .ok_or_else(|| {
                     CommandError::usage(format!("--daily is not a time such as 03:30: {text:?}"))
                 })?;
-            let small = |number: u32| u8::try_from(number).unwrap_or_default();
-            return Ok(Trigger::Daily(small(time.hour()), small(time.minute())));
+            // Hours and minutes always fit.
+            let to_u8 = |number: u32| u8::try_from(number).unwrap_or_default();
+            let (hour, minute) = (to_u8(time_of_day.hour()), to_u8(time_of_day.minute()));
+            return Ok(Trigger::Daily(hour, minute));
         }
-        let default = match self.job {
+        let default_interval = match self.job {
             JobKind::Backup if self.if_codex_changed => Duration::hours(1),
             JobKind::Notify => Duration::minutes(10),
             JobKind::Sync | JobKind::Status => Duration::hours(1),
             JobKind::Backup | JobKind::Vault => Duration::hours(24),
         };
-        let interval = self.every.unwrap_or(default);
+        let interval = self.every.unwrap_or(default_interval);
         u32::try_from(interval.num_seconds())
             .ok()
-            .filter(|secs| INTERVAL_SECS.contains(secs))
+            .filter(|secs| ALLOWED_INTERVAL_SECS.contains(secs))
             .map(Trigger::Every)
             .ok_or_else(|| CommandError::usage("--every must be between one minute and 31 days"))
     }

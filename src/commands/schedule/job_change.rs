@@ -40,14 +40,14 @@ pub(super) struct JobChangeJson<'a> {
 /// Prints what happens to each file of the job, with its content.
 pub(super) fn show_files(context: &Context, files: &[PlannedJobFile], dry_run: bool) {
     for PlannedJobFile { path, action, text } in files {
-        let (action_text, planned) = match action {
+        let (done_text, planned_text) = match action {
             FileAction::Create => ("created", "would create"),
             FileAction::Update => ("updated", "would update"),
             FileAction::Keep => ("up to date", "up to date"),
             FileAction::Remove => ("removed", "would remove"),
             FileAction::Absent => continue,
         };
-        let action_text = verb(dry_run, planned, action_text);
+        let action_text = verb(dry_run, planned_text, done_text);
         context
             .ui
             .prose(format_args!("{action_text}: {}", path.display()));
@@ -75,8 +75,8 @@ pub(super) fn show_steps(context: &Context, steps: &[SchedulerCommand], schedule
     }
 }
 
-pub(super) fn describe_trigger(when: Trigger) -> String {
-    match when {
+pub(super) fn describe_trigger(trigger: Trigger) -> String {
+    match trigger {
         Trigger::Every(secs) => {
             let span = chrono::Duration::seconds(i64::from(secs));
             format!("every {}", time::format_duration(span))

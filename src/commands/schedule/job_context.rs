@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Returns the absolute path of the configured Codex program, if one is configured. A bare name is
 /// resolved now, because the scheduler's `PATH` may differ.
-pub(super) fn codex_bin(context: &Context) -> Result<Option<PathBuf>> {
+pub(super) fn find_configured_codex(context: &Context) -> Result<Option<PathBuf>> {
     let program = context
         .settings
         .codex_bin
@@ -23,7 +23,7 @@ pub(super) fn codex_bin(context: &Context) -> Result<Option<PathBuf>> {
     Ok(program.map(|program| program.path().to_path_buf()))
 }
 
-pub(super) fn current_job_context(
+pub(super) fn build_job_context(
     context: &Context,
     scheduler: Scheduler,
     codex_bin: Option<PathBuf>,
@@ -58,6 +58,7 @@ fn user_id() -> u32 {
     rustix::process::getuid().as_raw()
 }
 
+// Only launchd, of macOS, uses the id.
 #[cfg(not(unix))]
 fn user_id() -> u32 {
     0

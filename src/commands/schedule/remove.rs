@@ -1,8 +1,8 @@
 //! `schedule remove`: deactivates a job and removes its files.
 
 use crate::commands::schedule::job_change::{CommonArgs, JobChangeJson, show_files};
-use crate::commands::schedule::job_context::{codex_bin, current_job_context};
-use crate::commands::schedule::scheduler_commands::run_all;
+use crate::commands::schedule::job_context::{build_job_context, find_configured_codex};
+use crate::commands::schedule::scheduler_commands::run_steps;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::schedule::{self, FileAction, JobKind};
@@ -23,8 +23,8 @@ pub(super) struct ScheduleRemoveArgs {
 impl ScheduleRemoveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         // A job can be removed after Codex was uninstalled.
-        let bin = codex_bin(context).unwrap_or_default();
-        let job_context = current_job_context(context, self.common.scheduler(), bin)?;
+        let codex_bin = find_configured_codex(context).unwrap_or_default();
+        let job_context = build_job_context(context, self.common.scheduler(), codex_bin)?;
         let files = schedule::plan_remove(self.job, &job_context)?;
         let is_installed = files.iter().any(|file| file.action == FileAction::Remove);
         let steps = if is_installed {
@@ -38,7 +38,7 @@ impl ScheduleRemoveArgs {
             let was_enabled =
                 schedule::find(self.job, &job_context)?.and_then(|job| job.is_enabled);
             if was_enabled != Some(false) {
-                run_all(&steps, context, "nothing was removed")?;
+                run_steps(&steps, context, "nothing was removed")?;
             }
             schedule::apply(&files, job_context.scheduler)?;
         }

@@ -18,16 +18,17 @@ const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// A step fails that has to succeed. The later steps are not run.
-pub(super) fn run_all(
+pub(super) fn run_steps(
     steps: &[SchedulerCommand],
     context: &Context,
     state_after_failure: &str,
 ) -> Result<()> {
     for step in steps {
-        let ended = run_when_free(step, &context.env, BUSY_TIMEOUT);
-        let Some(problem) = ended.map_or_else(Some, |end| end.problem) else {
-            continue;
+        let problem = match run_when_free(step, &context.env, BUSY_TIMEOUT) {
+            Ok(end) => end.problem,
+            Err(start_problem) => Some(start_problem),
         };
+        let Some(problem) = problem else { continue };
         if step.may_fail {
             context
                 .ui

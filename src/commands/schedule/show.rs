@@ -1,7 +1,7 @@
 //! `schedule show`: shows the installed jobs and their next runs.
 
 use crate::commands::schedule::job_change::describe_trigger;
-use crate::commands::schedule::job_context::{codex_bin, current_job_context};
+use crate::commands::schedule::job_context::{build_job_context, find_configured_codex};
 use crate::commands::schedule::scheduler_commands::run_command;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
@@ -36,8 +36,8 @@ impl ScheduleShowArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         // Without Codex the jobs are still shown; a job with another program is out of date.
-        let bin = codex_bin(context).unwrap_or_default();
-        let job_context = current_job_context(context, Scheduler::of_this_build(), bin)?;
+        let codex_bin = find_configured_codex(context).unwrap_or_default();
+        let job_context = build_job_context(context, Scheduler::of_this_build(), codex_bin)?;
         let jobs = self
             .job
             .map_or(JobKind::value_variants().to_vec(), |job| vec![job]);
@@ -50,17 +50,17 @@ impl ScheduleShowArgs {
             let next_run = installed_job
                 .as_ref()
                 .and_then(|job| find_next_run(job, context));
-            let (style, state) = state_of(installed_job.as_ref());
-            hints.extend(installed_job.as_ref().and_then(suggest_command));
-            let runs = installed_job.as_ref().map_or("-".into(), |job| {
-                let is_dry = job.options.job == JobKind::Sync && !job.options.apply;
-                let dry = if is_dry { ", dry run" } else { "" };
-                format!("{}{dry}", describe_trigger(job.options.when))
+            let (style, state) = describe_state(installed_job.as_ref());
+            hints.extend(installed_job.as_ref().and_then(suggest_update));
+            let runs_text = installed_job.as_ref().map_or("-".into(), |job| {
+                let is_dry_run = job.options.job == JobKind::Sync && !job.options.apply;
+                let dry_note = if is_dry_run { ", dry run" } else { "" };
+                format!("{}{dry_note}", describe_trigger(job.options.when))
             });
             table.add_row([
                 Cell::new(Style::Strong, job.name()),
                 Cell::new(style, state),
-                Cell::plain(runs),
+                Cell::plain(runs_text),
                 Cell::plain(next_run.map_or("-".into(), |at| full_time(&at, context)))
                     .value(next_run.map_or(String::new(), |at| local_rfc3339(&at, context))),
             ]);
@@ -95,7 +95,7 @@ impl ScheduleShowArgs {
     }
 }
 
-fn state_of(installed_job: Option<&InstalledJob>) -> (Style, &'static str) {
+fn describe_state(installed_job: Option<&InstalledJob>) -> (Style, &'static str) {
     match installed_job {
         None => (Style::Dim, "not installed"),
         Some(job) if !job.is_current => (Style::Warn, "out of date"),
@@ -111,27 +111,27 @@ fn state_of(installed_job: Option<&InstalledJob>) -> (Style, &'static str) {
 }
 
 /// Returns the hint for a job that is out of date or not active: the command that updates and activates it.
-fn suggest_command(job: &InstalledJob) -> Option<String> {
+fn suggest_update(job: &InstalledJob) -> Option<String> {
     let options = &job.options;
     if job.is_current && job.is_enabled != Some(false) {
         return None;
     }
-    let when = match options.when {
+    let trigger_flag = match options.when {
         Trigger::Every(secs) => format!("--every {secs}s"),
         Trigger::Daily(hour, minute) => format!("--daily {hour:02}:{minute:02}"),
     };
-    let apply = if options.apply { " --apply" } else { "" };
-    let changed = if options.if_codex_changed {
+    let apply_flag = if options.apply { " --apply" } else { "" };
+    let changed_flag = if options.if_codex_changed {
         " --if-codex-changed"
     } else {
         ""
     };
-    let config = options.config.as_ref().map_or(String::new(), |path| {
+    let config_flag = options.config.as_ref().map_or(String::new(), |path| {
         let word = shell::quote_if_needed(&path.to_string_lossy());
         format!(" --config {word}")
     });
     Some(format!(
-        "update and activate it: codex-manager schedule install {} {when}{changed}{apply}{config} --enable",
+        "update and activate it: codex-manager schedule install {} {trigger_flag}{changed_flag}{apply_flag}{config_flag} --enable",
         options.job.name()
     ))
 }
@@ -141,8 +141,8 @@ fn find_next_run(job: &InstalledJob, context: &Context) -> Option<DateTime<Utc>>
     if job.is_enabled != Some(true) {
         return None;
     }
-    let words = systemd::next_run_command(job.options.job);
-    let answer = run_command(&words, &context.env).ok()?.output;
-    let micros = systemd::parse_next_run(&answer)?;
+    let query = systemd::next_run_command(job.options.job);
+    let output = run_command(&query, &context.env).ok()?.output;
+    let micros = systemd::parse_next_run(&output)?;
     DateTime::from_timestamp_micros(micros)
 }

@@ -16,13 +16,13 @@ pub(super) struct Children {
 }
 
 impl Children {
-    /// Counts the children of `parents` without keeping them, for a list that does not show subagents.
-    pub(super) fn count_children(
+    /// Returns only the numbers of children of `parents`, for a list that does not show subagents.
+    pub(super) fn counted(
         parents: Vec<String>,
-        read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
+        read_threads: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
     ) -> Result<Self> {
         let mut children = Self::default();
-        for parent in read_children(parents, read)?
+        for parent in read_children(parents, read_threads)?
             .into_iter()
             .filter_map(|c| c.parent_id)
         {
@@ -36,14 +36,14 @@ impl Children {
     pub(super) fn read_descendants(
         mut parents: Vec<String>,
         seen_ids: &mut HashSet<String>,
-        read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
+        read_threads: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
     ) -> Result<Self> {
         let mut children = Self::default();
         for _ in 0..MAX_DEPTH {
             if parents.is_empty() {
                 break;
             }
-            for child in read_children(std::mem::take(&mut parents), &read)? {
+            for child in read_children(std::mem::take(&mut parents), &read_threads)? {
                 let Some(parent) = child.parent_id.clone() else {
                     continue;
                 };
@@ -60,10 +60,10 @@ impl Children {
     /// parent is before its children, and newer siblings are before older ones.
     pub(super) fn descendants_of(&self, id: &str) -> Vec<(usize, &ListedThread)> {
         let mut ordered = Vec::new();
-        let mut open: Vec<(usize, &ListedThread)> = self.children(id, 1).collect();
-        while let Some((depth, child)) = open.pop() {
+        let mut pending: Vec<(usize, &ListedThread)> = self.children(id, 1).collect();
+        while let Some((depth, child)) = pending.pop() {
             ordered.push((depth, child));
-            open.extend(self.children(&child.id, depth + 1));
+            pending.extend(self.children(&child.id, depth + 1));
         }
         ordered
     }
@@ -77,9 +77,9 @@ impl Children {
 
 fn read_children(
     parents: Vec<String>,
-    read: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
+    read_threads: impl Fn(&ThreadFilter) -> Result<Vec<ListedThread>>,
 ) -> Result<Vec<ListedThread>> {
-    read(&ThreadFilter {
+    read_threads(&ThreadFilter {
         parents: Some(parents),
         ..ThreadFilter::default()
     })

@@ -51,9 +51,9 @@ impl ConversationRow {
         accounts: Option<&ConversationAccounts>,
         context: &Context,
     ) -> Self {
-        let (newest, compressed) = rollout_size(&thread.rollout_path);
-        let earlier = earlier_rollouts_size(&thread, context.codex_home());
-        let bytes = newest.map(|bytes| bytes + earlier);
+        let (newest_bytes, compressed) = read_rollout_size(&thread.rollout_path);
+        let earlier_bytes = sum_earlier_rollouts(&thread, context.codex_home());
+        let bytes = newest_bytes.map(|bytes| bytes + earlier_bytes);
         Self {
             account: accounts.map_or_else(ConversationAccount::default, |all| all.find(&thread)),
             bytes,
@@ -92,8 +92,8 @@ impl ConversationRow {
             .with("newer_on", self.newer_on)
     }
 
-    pub(super) fn cells(&self, context: &Context) -> [Cell; 8] {
-        // Codex holds a lock on this file while it has the conversation open, also in the daemon (0.169).
+    pub(super) fn to_cells(&self, context: &Context) -> [Cell; 8] {
+        // Codex 0.169 holds a lock on this file while it has the conversation open, also in the daemon.
         let lock_file = format!("{}.lock", self.thread.id);
         let writer_lock = context.codex_home().join(THREAD_LOCKS);
         let is_running = lock::is_held(&writer_lock.join(lock_file));
@@ -104,19 +104,19 @@ impl ConversationRow {
             .or(self.account.email.as_deref());
         [
             Cell::plain(short_id(&self.thread.id)).value(&self.thread.id),
-            age_cell(self.thread.updated_ms, context),
+            to_age_cell(self.thread.updated_ms, context),
             Cell::plain(folder_name(&self.thread.cwd)).value(&self.thread.cwd),
             Cell::plain(account.unwrap_or("–")).value(account.unwrap_or_default()),
             Cell::plain(self.bytes.map_or("–".to_owned(), time::bytes))
                 .value(self.bytes.map_or(String::new(), |size| size.to_string())),
-            self.title_cell(is_running),
-            Cell::new(Style::Dim, self.badges(is_running)),
+            self.to_title_cell(is_running),
+            Cell::new(Style::Dim, self.format_badges(is_running)),
             Cell::plain(self.machine.as_deref().unwrap_or_default()),
         ]
     }
 
     /// Returns the title, which is indented for a subagent.
-    fn title_cell(&self, is_running: bool) -> Cell {
+    fn to_title_cell(&self, is_running: bool) -> Cell {
         let indent = match self.depth {
             0 => String::new(),
             depth => format!("{}└ ", "  ".repeat(depth - 1)),
@@ -131,15 +131,15 @@ impl ConversationRow {
     }
 
     /// Returns the text of the column STATE.
-    fn badges(&self, is_running: bool) -> String {
-        let marks = [
+    fn format_badges(&self, is_running: bool) -> String {
+        let states = [
             (is_running, "running"),
             (self.is_unlisted && self.machine.is_none(), "unlisted"),
             (self.thread.archived, "archived"),
             (self.compressed, "compressed"),
         ];
-        let marks = marks.into_iter().filter(|(is_set, _)| *is_set);
-        let mut badges: Vec<_> = marks.map(|(_, name)| name.to_owned()).collect();
+        let states = states.into_iter().filter(|(is_set, _)| *is_set);
+        let mut badges: Vec<_> = states.map(|(_, name)| name.to_owned()).collect();
         badges.extend(self.machine.as_ref().map(|name| format!("on {name}")));
         badges.extend(
             self.newer_on
@@ -159,25 +159,25 @@ impl ConversationRow {
 
 /// Returns the size of a rollout in bytes, and true if only its compressed file exists. `path` may name either file,
 /// because Codex may record either one.
-pub(super) fn rollout_size(path: &str) -> (Option<u64>, bool) {
+pub(super) fn read_rollout_size(path: &str) -> (Option<u64>, bool) {
     let size = |path: &str| {
         let meta = Path::new(path).metadata().ok();
         meta.filter(std::fs::Metadata::is_file)
             .map(|meta| meta.len())
     };
-    let plain = path.strip_suffix(ZST).unwrap_or(path);
-    if let Some(bytes) = size(plain) {
-        return (Some(bytes), false);
+    let plain_path = path.strip_suffix(ZST).unwrap_or(path);
+    if let Some(plain_bytes) = size(plain_path) {
+        return (Some(plain_bytes), false);
     }
-    let bytes = size(&format!("{plain}{ZST}"));
-    (bytes, bytes.is_some())
+    let compressed_bytes = size(&format!("{plain_path}{ZST}"));
+    (compressed_bytes, compressed_bytes.is_some())
 }
 
 /// Returns the size in bytes of all rollouts of a rewound conversation except the newest. 0 for a conversation that was
 /// not rewound.
-fn earlier_rollouts_size(thread: &ListedThread, home: &Path) -> u64 {
-    let newest = Path::new(&thread.rollout_path);
-    if !RolloutName::parse(newest).is_some_and(|file| file.is_rewind()) {
+fn sum_earlier_rollouts(thread: &ListedThread, home: &Path) -> u64 {
+    let recorded_path = Path::new(&thread.rollout_path);
+    if !RolloutName::parse(recorded_path).is_some_and(|file| file.is_rewind()) {
         return 0;
     }
     let Some(newest) = find_recorded_rollout(home, &thread.rollout_path) else {
@@ -196,10 +196,10 @@ fn folder_name(path: &str) -> &str {
     name.unwrap_or(path)
 }
 
-fn age_cell(updated_ms: Option<i64>, context: &Context) -> Cell {
-    let at = updated_ms.and_then(DateTime::<Utc>::from_timestamp_millis);
-    let (Some(at), Some(text)) = (at, format_age(updated_ms, context)) else {
+fn to_age_cell(updated_ms: Option<i64>, context: &Context) -> Cell {
+    let updated_at = updated_ms.and_then(DateTime::<Utc>::from_timestamp_millis);
+    let (Some(updated_at), Some(text)) = (updated_at, format_age(updated_ms, context)) else {
         return Cell::plain("–").value("");
     };
-    Cell::new(Style::Dim, text).value(local_rfc3339(&at, context))
+    Cell::new(Style::Dim, text).value(local_rfc3339(&updated_at, context))
 }

@@ -40,17 +40,17 @@ impl IndexArgs {
         let access = IndexAccess::new(context);
         let ui = &context.ui;
         if self.remove {
-            let mut freed = access.remove()?;
+            let mut freed_bytes = access.remove()?;
             for machine in list_fetched_machines(context) {
-                freed += IndexAccess::new(&machine.context).remove()?;
+                freed_bytes += IndexAccess::new(&machine.context).remove()?;
             }
             let machines = machine_homes::machines_folder(context.manager_home());
-            freed += tree::measure(&machines).bytes;
+            freed_bytes += tree::measure(&machines).bytes;
             tree::remove(&machines)?;
             print_json(&access, "removed", IndexStatus::default(), &[], context);
             ui.report(format_args!(
                 "removed the index: {} freed",
-                time::bytes(freed)
+                time::bytes(freed_bytes)
             ));
             return Ok(Outcome::Done);
         }
@@ -88,8 +88,8 @@ impl IndexArgs {
                 "{}, as published {}: {} of rollouts, {} of index",
                 printable(&machine.name),
                 absolute_time(&machine.published_at, context),
-                time::bytes(rollout_bytes(machine)),
-                time::bytes(index_bytes(machine))
+                time::bytes(measure_rollouts(machine)),
+                time::bytes(measure_index(machine))
             ));
         }
         warn_of_skipped_files(&skipped, context);
@@ -98,11 +98,11 @@ impl IndexArgs {
 }
 
 /// Returns the size of the conversations fetched from a machine.
-fn rollout_bytes(machine: &Machine) -> u64 {
+fn measure_rollouts(machine: &Machine) -> u64 {
     tree::measure(machine.context.codex_home()).bytes
 }
 
-fn index_bytes(machine: &Machine) -> u64 {
+fn measure_index(machine: &Machine) -> u64 {
     index::disk_size(&IndexAccess::new(&machine.context).path)
 }
 
@@ -118,8 +118,8 @@ fn print_json(
         object()
             .with("machine", &machine.name)
             .with("published_at", published_at)
-            .with("bytes", index_bytes(machine))
-            .with("rollout_bytes", rollout_bytes(machine))
+            .with("bytes", measure_index(machine))
+            .with("rollout_bytes", measure_rollouts(machine))
     });
     let view = object()
         .with("path", access.path.display().to_string())

@@ -100,19 +100,19 @@ impl SessionsArgs {
         self.filter.selection.select_account(self.named.take());
         let filter = self.filter.to_thread_filter(context)?;
         if self.pick {
-            let screen = ConversationPicker {
+            let picker = ConversationPicker {
                 usage: &["name it: codex-manager resume SESSION"],
                 filter,
                 scope: if self.archived { "archived" } else { "" },
                 ..ConversationPicker::default()
             };
-            return screen.run_and_resume(context);
+            return picker.run_and_resume(context);
         }
-        self.list(filter, &self.table.apply(context)?)
+        self.print_list(filter, &self.table.apply(context)?)
     }
 
     /// Prints the conversations that `filter` selects.
-    fn list(&self, filter: ThreadFilter, context: &Context) -> Result<Outcome> {
+    fn print_list(&self, filter: ThreadFilter, context: &Context) -> Result<Outcome> {
         let ui = &context.ui;
         let limit = self
             .limit
@@ -122,7 +122,7 @@ impl SessionsArgs {
             without_archived: !self.archived,
             ..filter
         };
-        let (machines, is_stale) = if self.machines {
+        let (machines, are_machines_stale) = if self.machines {
             refresh_machines(context)?
         } else {
             (Vec::new(), false)
@@ -141,7 +141,7 @@ impl SessionsArgs {
         } else if !is_empty {
             let mut table = Table::new(ui, COLUMNS);
             list.for_each(subagents, |row| {
-                table.add_row(row.cells(context));
+                table.add_row(row.to_cells(context));
                 true
             })?;
             table.print(ui);
@@ -151,18 +151,19 @@ impl SessionsArgs {
         } else if has_more {
             ui.note(format_args!(
                 "there are more; to see them: --limit {}",
+                // The number of the others is unknown, so four times the limit is a guess.
                 limit.saturating_mul(4)
             ));
         }
-        Ok(Outcome::partial_if(is_stale))
+        Ok(Outcome::partial_if(are_machines_stale))
     }
 }
 
 fn explain_empty_list(filter: &ThreadFilter, context: &Context) -> String {
     let home = context.codex_home();
-    let has_list = context.state_database().is_some();
+    let has_database = context.state_database().is_some();
     let is_signed_out = || read_login(home).is_ok_and(|auth| auth.login().is_none());
-    match (has_list, filter.is_restricted()) {
+    match (has_database, filter.is_restricted()) {
         (true, true) => "no conversation matches".into(),
         (true, false) => "there are no conversations".into(),
         (false, _) if home.join(SESSIONS).is_dir() => {

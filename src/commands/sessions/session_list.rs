@@ -8,7 +8,7 @@ use crate::choices::listed::{list_threads, list_threads_as, list_unlisted};
 use crate::choices::machines::Machine;
 use crate::codex::threads::{ListedThread, ThreadFilter, ThreadOrder};
 use crate::commands::sessions::children::Children;
-use crate::commands::sessions::conversation_row::{ConversationRow, rollout_size};
+use crate::commands::sessions::conversation_row::{ConversationRow, read_rollout_size};
 use crate::context::Context;
 use crate::copies::archived::list_ids_on_disk;
 use crate::error::Result;
@@ -94,7 +94,7 @@ impl SortKey {
     fn of(thread: &ListedThread, sort: SortOrder) -> Self {
         match sort {
             SortOrder::Updated => Self::Updated(Reverse(thread.updated_ms)),
-            SortOrder::Size => Self::Size(Reverse(rollout_size(&thread.rollout_path).0)),
+            SortOrder::Size => Self::Size(Reverse(read_rollout_size(&thread.rollout_path).0)),
             SortOrder::Title => Self::Title(thread.title.clone()),
             SortOrder::Created | SortOrder::Tokens | SortOrder::Project => Self::AsRead,
         }
@@ -126,7 +126,7 @@ impl<'a> ConversationList<'a> {
     ) -> Result<Self> {
         let filter = ThreadFilter {
             without_subagents: true,
-            order: thread_order(sort),
+            order: to_thread_order(sort),
             // One row beyond the limit sets `has_more`. Sizes and names are known only after reading all rows.
             limit: (!matches!(sort, SortOrder::Size | SortOrder::Title) && limit < usize::MAX)
                 .then(|| limit + 1),
@@ -142,7 +142,7 @@ impl<'a> ConversationList<'a> {
         })?;
         let unlisted_threads = list_unlisted(&filter, context)?.into_iter();
         entries.extend(unlisted_threads.map(|thread| ListEntry::unlisted(thread, sort)));
-        add_machines(&mut entries, machines, &filter, sort, home)?;
+        add_remote_conversations(&mut entries, machines, &filter, sort, home)?;
         // A stable sort: rows with one key stay as SQLite ordered them.
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         let has_more = entries.len() > limit;
@@ -167,7 +167,7 @@ impl<'a> ConversationList<'a> {
         self.entries.is_empty()
     }
 
-    /// Calls `each` with the conversations in order, until it returns false. Skips conversations whose rows were
+    /// Calls `visit` with the conversations in order, until it returns false. Skips conversations whose rows were
     /// deleted after [`Self::read`].
     ///
     /// # Errors
@@ -175,9 +175,9 @@ impl<'a> ConversationList<'a> {
     pub(super) fn for_each(
         self,
         subagents: Subagents,
-        mut each: impl FnMut(ConversationRow) -> bool,
+        mut visit: impl FnMut(ConversationRow) -> bool,
     ) -> Result<()> {
-        let read = |filter: &ThreadFilter| match &self.titles {
+        let read_threads = |filter: &ThreadFilter| match &self.titles {
             None => list_threads(filter, self.context),
             Some(titles) => list_threads_as(filter, self.context, |mut thread| {
                 titles.replace_title(&mut thread);
@@ -197,21 +197,21 @@ impl<'a> ConversationList<'a> {
                 return Ok(());
             }
             let ids: Vec<_> = batch.iter().map(|entry| entry.id.clone()).collect();
-            let rows = read(&ThreadFilter {
+            let threads = read_threads(&ThreadFilter {
                 ids: Some(ids.clone()),
                 ..ThreadFilter::default()
             })?;
-            let rows = rows.into_iter().map(|thread| (thread.id.clone(), thread));
-            let mut rows: HashMap<_, _> = rows.collect();
+            let threads = threads.into_iter().map(|one| (one.id.clone(), one));
+            let mut threads_by_id: HashMap<_, _> = threads.collect();
             let children = match subagents {
-                Subagents::Listed => Children::read_descendants(ids, &mut shown_ids, read)?,
-                Subagents::Counted => Children::count_children(ids, read)?,
+                Subagents::Listed => Children::read_descendants(ids, &mut shown_ids, read_threads)?,
+                Subagents::Counted => Children::counted(ids, read_threads)?,
                 Subagents::Omitted => Children::default(),
             };
             for entry in batch {
-                let listed_by_id = || rows.remove(&entry.id).map(listed_row);
+                let take_listed_row = || threads_by_id.remove(&entry.id).map(listed_row);
                 let parent_row = entry.unlisted.map(|thread| unlisted_row(*thread));
-                let Some(mut parent_row) = parent_row.or_else(listed_by_id) else {
+                let Some(mut parent_row) = parent_row.or_else(take_listed_row) else {
                     continue;
                 };
                 parent_row.machine = entry.machine;
@@ -226,7 +226,7 @@ impl<'a> ConversationList<'a> {
                 });
                 if !std::iter::once(parent_row)
                     .chain(descendants)
-                    .all(&mut each)
+                    .all(&mut visit)
                 {
                     return Ok(());
                 }
@@ -237,7 +237,7 @@ impl<'a> ConversationList<'a> {
 
 /// Adds the conversations of other machines, each in its newest version. A conversation that this machine has keeps its
 /// row, with the name of a machine that continued it.
-fn add_machines(
+fn add_remote_conversations(
     entries: &mut Vec<ListEntry>,
     machines: &[Machine],
     filter: &ThreadFilter,
@@ -251,12 +251,12 @@ fn add_machines(
     let positions = entries.iter().enumerate();
     let positions = positions.map(|(position, entry)| (entry.id.to_lowercase(), position));
     let mut positions: HashMap<String, usize> = positions.collect();
-    // The last change elsewhere of conversations that this machine has too.
-    let mut newest_elsewhere: HashMap<String, Option<i64>> = HashMap::new();
+    // The last change, on other machines, of conversations that this machine has too.
+    let mut newest_remote_ms: HashMap<String, Option<i64>> = HashMap::new();
     for machine in machines {
         for thread in list_unlisted(filter, &machine.context)? {
             let id = thread.id.to_lowercase();
-            let is_here = local_ids.contains(&id);
+            let is_local = local_ids.contains(&id);
             let position = positions.get(&id).copied();
             let remote_entry = ListEntry {
                 machine: Some(machine.name.clone()),
@@ -265,15 +265,15 @@ fn add_machines(
             match position.map(|position| &mut entries[position]) {
                 Some(listed_entry) if listed_entry.updated_ms >= remote_entry.updated_ms => {}
                 Some(listed_entry) if listed_entry.machine.is_none() => {
-                    let newest = newest_elsewhere.entry(id).or_default();
-                    if remote_entry.updated_ms > *newest {
-                        (*newest, listed_entry.newer_on) =
+                    let newest_ms = newest_remote_ms.entry(id).or_default();
+                    if remote_entry.updated_ms > *newest_ms {
+                        (*newest_ms, listed_entry.newer_on) =
                             (remote_entry.updated_ms, remote_entry.machine);
                     }
                 }
                 Some(listed_entry) => *listed_entry = remote_entry,
                 // This machine has the conversation, but the filter excludes it.
-                None if is_here => {}
+                None if is_local => {}
                 None => {
                     positions.insert(id, entries.len());
                     entries.push(remote_entry);
@@ -284,7 +284,7 @@ fn add_machines(
     Ok(())
 }
 
-fn thread_order(sort: SortOrder) -> ThreadOrder {
+fn to_thread_order(sort: SortOrder) -> ThreadOrder {
     match sort {
         SortOrder::Updated | SortOrder::Size => ThreadOrder::Updated,
         SortOrder::Created => ThreadOrder::Created,

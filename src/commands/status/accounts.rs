@@ -1,7 +1,7 @@
 //! `status --account` and `status --all`: queries accounts that need not be live.
 
 use crate::choices::account_choice::find_identity;
-use crate::commands::status::report::{show, status_json};
+use crate::commands::status::report::{print_report, report_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
@@ -14,8 +14,8 @@ use crate::views::account_list::AccountList;
 ///
 /// # Errors
 /// No account or several match, the account has no saved login, or the figures cannot be recorded.
-pub(super) fn show_one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome> {
-    let identity = find_identity(text, context)?;
+pub(super) fn print_one(account_name: &str, dry_run: bool, context: &Context) -> Result<Outcome> {
+    let identity = find_identity(account_name, context)?;
     let mut targets = load_probe_targets(context)?;
     targets.retain(|target| target.identity.is_same(&identity));
     let probes = probe(&targets, dry_run, context)?;
@@ -26,27 +26,27 @@ pub(super) fn show_one(text: &str, dry_run: bool, context: &Context) -> Result<O
                 .hint("save a login from a file or an archive: codex-manager profile save NAME --from FILE"),
         );
     };
-    show(context, &probe.report, probe.target.profile.as_deref());
+    print_report(context, &probe.report, probe.target.profile.as_deref());
     warn_all(&context.ui, &probe.warnings);
     if let Some(obstacle) = &probe.obstacle {
         context.warn(format_args!("no live figures: {obstacle}"));
     }
-    Ok(outcome_of(&probes, dry_run))
+    Ok(to_outcome(&probes, dry_run))
 }
 
 /// Queries all accounts with a saved login and prints a table.
 ///
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
-pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
+pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
     let probes = probe(&load_probe_targets(context)?, dry_run, context)?;
-    let row = |probe: &AccountProbe| {
+    let to_json = |probe: &AccountProbe| {
         object()
             .with("profile", probe.target.profile.clone())
             .with("current", probe.target.place == ProbeLocation::Live)
-            .and(status_json(&probe.report, probe.problem(), context))
+            .and(report_json(&probe.report, probe.problem(), context))
     };
-    let rows: Vec<_> = probes.iter().map(row).collect();
+    let rows: Vec<_> = probes.iter().map(to_json).collect();
     context.ui.list_document("status", "accounts", &rows);
     let ui = &context.ui;
     if probes.is_empty() {
@@ -54,27 +54,29 @@ pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
         ui.note(format_args!("there are no saved logins; {first_step}"));
         return Ok(Outcome::Done);
     }
-    let shown = AccountList::read(dry_run, context)?.show_table(context);
+    let list_outcome = AccountList::read(dry_run, context)?.show_table(context);
     for probe in &probes {
         warn_all(ui, &probe.warnings);
         // The table shows a login that was moved to another machine.
-        if let Some(problem) = probe.problem().filter(|_| !probe.is_moved()) {
-            let who = probe.target.profile.as_deref();
-            let who = who.unwrap_or(probe.target.identity.email.as_str());
+        if let Some(problem) = probe.problem()
+            && !probe.is_moved()
+        {
+            let name = probe.target.profile.as_deref();
+            let name = name.unwrap_or(probe.target.identity.email.as_str());
             ui.warn(format_args!(
                 "no live figures for {}: {problem}",
-                printable(who)
+                printable(name)
             ));
         }
     }
-    let asked = probes.iter().filter(|probe| !probe.is_moved());
-    Ok(outcome_of(asked, dry_run).or(shown))
+    let queried = probes.iter().filter(|probe| !probe.is_moved());
+    Ok(to_outcome(queried, dry_run).or(list_outcome))
 }
 
-fn outcome_of<'p>(probes: impl IntoIterator<Item = &'p AccountProbe>, dry_run: bool) -> Outcome {
+fn to_outcome<'p>(probes: impl IntoIterator<Item = &'p AccountProbe>, dry_run: bool) -> Outcome {
     // A dry run makes no query, so the last known figures are a complete result.
-    let is_complete = |probe: &'p AccountProbe| {
+    let is_complete_enough = |probe: &'p AccountProbe| {
         probe.is_complete() || (dry_run && probe.report.observation.is_some())
     };
-    Outcome::partial_if(!probes.into_iter().all(is_complete))
+    Outcome::partial_if(!probes.into_iter().all(is_complete_enough))
 }

@@ -25,13 +25,13 @@ const COLUMNS: [Column; 5] = [
     Column::new("CHANGE").rank(2),
 ];
 
-/// Shows the history of the account that `text` names, else of the live one.
+/// Shows the history of the account that `name` names, else of the live one.
 ///
 /// # Errors
 /// No account or several match, there is no live account, or a document was written by a newer version.
-pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
+pub(super) fn print_history(name: Option<&str>, context: &Context) -> Result<Outcome> {
     let example = "codex-manager status ACCOUNT --history";
-    let account_entry = find_account_or_live(text, example, context)?.entry;
+    let account_entry = find_account_or_live(name, example, context)?.entry;
     let file = observations::load(context.manager_home(), &account_entry.identity)?;
     let histories = file.build_window_histories();
     let shifts: Vec<_> = histories
@@ -41,7 +41,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
     let windows = histories
         .iter()
         .filter_map(|history| history_json(history, context));
-    let moved = shifts.iter().map(|shift| shift_json(shift, context));
+    let shifts_json = shifts.iter().map(|shift| shift_json(shift, context));
     let email = account_entry.identity.email.as_str();
     let json = object()
         .with("email", email)
@@ -49,7 +49,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
         .with("profile", &account_entry.profile)
         .with("looks", file.spans.len())
         .with("windows", windows.collect::<Vec<_>>())
-        .with("moved", moved.collect::<Vec<_>>());
+        .with("moved", shifts_json.collect::<Vec<_>>());
     context.ui.document("status --history", &json);
     let ui = &context.ui;
     let title = ui.paint(Style::Strong, entry_label(&account_entry));
@@ -58,14 +58,14 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
         None => title,
     });
     if histories.is_empty() {
-        let account = text.map_or(String::new(), |text| format!(" {}", quote_if_needed(text)));
+        let account = name.map_or(String::new(), |name| format!(" {}", quote_if_needed(name)));
         ui.note(format_args!(
             "there are no recorded figures yet; add one with: codex-manager status{account}"
         ));
     }
     let mut table = Table::new(ui, COLUMNS);
     for history in &histories {
-        add_rows(&mut table, history, context);
+        add_history_rows(&mut table, history, context);
     }
     if !histories.is_empty() {
         table.print(ui);
@@ -82,7 +82,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
 /// Returns a window in JSON with its name; `None` if it has no observations.
 fn history_json(history: &WindowHistory, context: &Context) -> Option<impl Serialize + use<>> {
     let time = |at: &Timestamp| local_rfc3339(at, context);
-    let point = |sample: &WindowSample| {
+    let point_json = |sample: &WindowSample| {
         object()
             .with("observed_at", time(&sample.observed_at))
             .with("until", time(&sample.until))
@@ -90,55 +90,56 @@ fn history_json(history: &WindowHistory, context: &Context) -> Option<impl Seria
             .with("resets_at", sample.window.resets_at.as_ref().map(time))
             .with("change", sample.change)
     };
-    let points: Vec<_> = history.samples.iter().map(point).collect();
+    let points: Vec<_> = history.samples.iter().map(point_json).collect();
     Some(windows::window_name_json(&history.samples.last()?.window).with("points", points))
 }
 
-fn shift_json(moved: &ResetShift<'_>, context: &Context) -> impl Serialize + use<> {
+fn shift_json(shift: &ResetShift<'_>, context: &Context) -> impl Serialize + use<> {
     let time = |at: &Timestamp| local_rfc3339(at, context);
-    windows::window_name_json(&moved.after.window)
-        .with("from", moved.before.window.resets_at.as_ref().map(time))
-        .with("to", moved.after.window.resets_at.as_ref().map(time))
-        .with("seen_before", time(&moved.before.until))
-        .with("seen_after", time(&moved.after.observed_at))
+    windows::window_name_json(&shift.after.window)
+        .with("from", shift.before.window.resets_at.as_ref().map(time))
+        .with("to", shift.after.window.resets_at.as_ref().map(time))
+        .with("seen_before", time(&shift.before.until))
+        .with("seen_after", time(&shift.after.observed_at))
 }
 
-fn add_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
+fn add_history_rows(table: &mut Table, history: &WindowHistory, context: &Context) {
     let Some(newest_sample) = history.samples.last() else {
         return;
     };
     let ui = &context.ui;
     let (zone, now) = (context.zone(), context.now());
     let label = windows::label(&newest_sample.window);
-    let line = draw_remaining(
+    let sparkline = draw_remaining(
         &history.samples,
+        // Two spaces are between the label and the line.
         ui.width().saturating_sub(columns(&label) + 2),
     );
-    table.add_group(&label, Some(Cell::new(Style::Good, line)));
-    for point in history.samples.iter().rev().take(MAX_POINTS_SHOWN) {
-        let left_percent = (100.0 - point.window.used_percent).max(0.0);
-        let resets = point.window.resets_at.as_ref();
-        let (change_style, change_text) = match point.change {
+    table.add_group(&label, Some(Cell::new(Style::Good, sparkline)));
+    for sample in history.samples.iter().rev().take(MAX_POINTS_SHOWN) {
+        let left_percent = (100.0 - sample.window.used_percent).max(0.0);
+        let resets_at = sample.window.resets_at.as_ref();
+        let (change_style, change_text) = match sample.change {
             WindowChange::None => (Style::Plain, ""),
             WindowChange::NewWindow => (Style::Dim, "new window"),
             WindowChange::ResetMoved => (Style::Warn, "moved"),
         };
         table.add_row([
             Cell::plain(&label),
-            Cell::time(Some(point.observed_at.to_utc()), zone, &now),
+            Cell::time(Some(sample.observed_at.to_utc()), zone, &now),
             Cell::new(
                 windows::style_of(left_percent),
                 format!("{} {left_percent:>3.0} %", windows::draw_bar(left_percent)),
             )
             .value(left_percent),
-            Cell::time(resets.map(Timestamp::to_utc), zone, &now),
+            Cell::time(resets_at.map(Timestamp::to_utc), zone, &now),
             Cell::new(change_style, change_text),
         ]);
     }
-    let older = history.samples.len().saturating_sub(MAX_POINTS_SHOWN);
-    if older > 0 {
+    let older_count = history.samples.len().saturating_sub(MAX_POINTS_SHOWN);
+    if older_count > 0 {
         ui.note(format_args!(
-            "{label}: {older} older, shown only with --json"
+            "{label}: {older_count} older, shown only with --json"
         ));
     }
 }
@@ -150,43 +151,43 @@ fn draw_remaining(samples: &[WindowSample], width: usize) -> String {
         return String::new();
     };
     let steps = u8::try_from(width).map_or(MAX_STEPS, |width| width.clamp(2, MAX_STEPS));
-    let span = last.until - first.observed_at;
-    let left = |step: u8| {
-        let at = first.observed_at + span * i32::from(step) / i32::from(steps - 1);
+    let duration = last.until - first.observed_at;
+    let left_percent = |step: u8| {
+        let at = first.observed_at + duration * i32::from(step) / i32::from(steps - 1);
         let sample = samples
             .iter()
             .rev()
             .find(|sample| sample.observed_at <= at)?;
         Some((100.0 - sample.window.used_percent).max(0.0))
     };
-    draw_sparkline((0..steps).map(left), 100.0)
+    draw_sparkline((0..steps).map(left_percent), 100.0)
 }
 
 /// Formats a moved reset as "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since
 /// yesterday".
-fn describe_moved_reset(moved: &ResetShift<'_>, context: &Context) -> String {
+fn describe_moved_reset(shift: &ResetShift<'_>, context: &Context) -> String {
     let zone = context.zone();
     let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute_time(at, context));
-    let day = |at: &Timestamp| zone.at(at).date_naive();
+    let local_day = |at: &Timestamp| zone.at(at).date_naive();
     let today = zone.at(&context.now()).date_naive();
-    let since = match (today - day(&moved.before.until)).num_days() {
-        0 => format!("since {}", zone.at(&moved.before.until).format("%H:%M")),
+    let since = match (today - local_day(&shift.before.until)).num_days() {
+        0 => format!("since {}", zone.at(&shift.before.until).format("%H:%M")),
         1 => "since yesterday".into(),
-        _ => format!("since {}", absolute_time(&moved.before.until, context)),
+        _ => format!("since {}", absolute_time(&shift.before.until, context)),
     };
-    let seen = if day(&moved.after.observed_at) == today {
+    let seen_note = if local_day(&shift.after.observed_at) == today {
         String::new()
     } else {
         format!(
             ", seen {}",
-            absolute_time(&moved.after.observed_at, context)
+            absolute_time(&shift.after.observed_at, context)
         )
     };
     format!(
-        "{} reset moved from {} to {} {since}{seen}",
-        printable(&windows::label(&moved.after.window)),
-        time(moved.before.window.resets_at.as_ref()),
-        time(moved.after.window.resets_at.as_ref())
+        "{} reset moved from {} to {} {since}{seen_note}",
+        printable(&windows::label(&shift.after.window)),
+        time(shift.before.window.resets_at.as_ref()),
+        time(shift.after.window.resets_at.as_ref())
     )
 }
 
@@ -196,17 +197,19 @@ fn describe_moved_reset(moved: &ResetShift<'_>, context: &Context) -> String {
 /// # Errors
 /// The recorded observations cannot be read.
 pub(super) fn note_moved_resets(report: &StatusReport, context: &Context) -> Result<()> {
-    let fresh = report.observation.as_ref().filter(|_| report.is_fresh);
-    let (Some(seen), Some(identity)) = (fresh, &report.identity) else {
+    let (Some(observation), Some(identity)) = (&report.observation, &report.identity) else {
         return Ok(());
     };
+    if !report.is_fresh {
+        return Ok(());
+    }
     let file = observations::load(context.manager_home(), identity)?;
     for history in file.build_window_histories() {
-        for moved in history
+        for shift in history
             .reset_shifts()
-            .filter(|m| m.after.observed_at == seen.observed_at)
+            .filter(|shift| shift.after.observed_at == observation.observed_at)
         {
-            context.note(describe_moved_reset(&moved, context));
+            context.note(describe_moved_reset(&shift, context));
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ mod accounts;
 mod history;
 mod report;
 
-use self::report::show;
+use self::report::print_report;
 use crate::choices::account_choice::find_account;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
@@ -70,10 +70,10 @@ impl StatusArgs {
         let context = &self.table.apply(context)?;
         let account = self.account.as_deref().or(self.named.as_deref());
         if self.history {
-            return history::show(account, context);
+            return history::print_history(account, context);
         }
         if self.all {
-            return accounts::show_all(self.dry_run, context);
+            return accounts::print_all(self.dry_run, context);
         }
         if context.ui.wants_tsv() {
             return Err(CommandError::usage("--format needs --all or --history"));
@@ -84,38 +84,38 @@ impl StatusArgs {
             .map(read_status_text)
             .transpose()?;
         match (account, &text) {
-            (Some(account), Some(text)) => self.run_on_account_text(account, text, context),
-            (Some(account), None) => accounts::show_one(account, self.dry_run, context),
-            (None, _) => self.run_on_live(text.as_deref(), context),
+            (Some(account), Some(text)) => self.report_pasted_text(account, text, context),
+            (Some(account), None) => accounts::print_one(account, self.dry_run, context),
+            (None, _) => self.report_live(text.as_deref(), context),
         }
     }
 
     /// Shows the live account. Uses the pasted text, else queries Codex unless the figures are younger than
     /// `--if-older`.
-    fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome> {
+    fn report_live(&self, pasted_text: Option<&str>, context: &Context) -> Result<Outcome> {
         let cooldown_file = load_cooldown(context)?;
-        let is_query = !self.dry_run && !self.is_recent_enough(context, &cooldown_file);
-        let report = refresh::observe_live(context, &cooldown_file, text, is_query)?;
-        let is_recorded = !is_query || refresh::record(context, &report);
+        let queries_codex = !self.dry_run && !self.is_recent_enough(context, &cooldown_file);
+        let report = refresh::observe_live(context, &cooldown_file, pasted_text, queries_codex)?;
+        let is_recorded = !queries_codex || refresh::record(context, &report);
         let account_entry = report
             .identity
             .as_ref()
             .and_then(|identity| cooldown_file.find(identity));
-        self.show(
+        self.print(
             &report,
             account_entry.and_then(|account_entry| account_entry.profile.as_deref()),
             context,
         )?;
         // Without a query, the last observation is a complete result.
-        let is_remembered = !is_query && report.observation.is_some();
+        let has_last_figures = !queries_codex && report.observation.is_some();
         Ok(Outcome::partial_if(
-            !is_recorded || !report.is_complete() && !is_remembered,
+            !is_recorded || !report.is_complete() && !has_last_figures,
         ))
     }
 
     /// Prints the report and, except in a dry run, the resets that moved since the last observation.
-    fn show(&self, report: &StatusReport, profile: Option<&str>, context: &Context) -> Result<()> {
-        show(context, report, profile);
+    fn print(&self, report: &StatusReport, profile: Option<&str>, context: &Context) -> Result<()> {
+        print_report(context, report, profile);
         if self.dry_run {
             return Ok(());
         }
@@ -123,8 +123,8 @@ impl StatusArgs {
     }
 
     /// Shows and records the pasted text as the figures of the named account, without a query.
-    fn run_on_account_text(&self, account: &str, text: &str, context: &Context) -> Result<Outcome> {
-        let account_entry = find_account(account, context)?.entry;
+    fn report_pasted_text(&self, name: &str, text: &str, context: &Context) -> Result<Outcome> {
+        let account_entry = find_account(name, context)?.entry;
         let cooldown_file = load_cooldown(context)?;
         let ask_codex = false;
         let report = status::observe_text(
@@ -134,7 +134,7 @@ impl StatusArgs {
             &refresh::build_inquiry(context, &cooldown_file, ask_codex),
         )?;
         let is_recorded = self.dry_run || refresh::record(context, &report);
-        self.show(&report, account_entry.profile.as_deref(), context)?;
+        self.print(&report, account_entry.profile.as_deref(), context)?;
         Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
     }
 
@@ -143,14 +143,15 @@ impl StatusArgs {
         let Some(limit) = self.if_older else {
             return false;
         };
-        let live =
+        let live_auth =
             read_login(context.codex_home()).unwrap_or_else(|e| AuthFile::from_read_error(&e));
-        let observation = live
+        let observation = live_auth
             .login()
             .and_then(|login| cooldown_file.find(&login.identity))
             .and_then(|entry| entry.observation.as_ref());
         let age = observation
             .map(|observation| context.now().signed_duration_since(observation.observed_at));
+        // A negative age means that a clock was wrong.
         age.is_some_and(|age| age >= Duration::zero() && age < limit)
     }
 }

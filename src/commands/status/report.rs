@@ -12,7 +12,7 @@ use crate::views::account::{quota_json, suggest_sign_in};
 use crate::views::account_report::AccountReport;
 
 /// Returns one account in JSON. The keys are an interface.
-pub(super) fn status_json(
+pub(super) fn report_json(
     report: &StatusReport,
     problem: Option<String>,
     context: &Context,
@@ -40,11 +40,11 @@ pub(super) fn status_json(
         .with("problem", problem)
 }
 
-pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&str>) {
+pub(super) fn print_report(context: &Context, report: &StatusReport, profile: Option<&str>) {
     let problem = report.problem.as_ref().map(ToString::to_string);
     let json = object()
         .with("profile", profile)
-        .and(status_json(report, problem, context));
+        .and(report_json(report, problem, context));
     context.ui.document("status", &json);
     let account = AccountReport {
         identity: report.identity.as_ref(),
@@ -72,7 +72,7 @@ fn suggest_fix(
     report: &StatusReport,
     context: &Context,
 ) -> Option<String> {
-    let saved = || {
+    let saved_login_command = || {
         // With another credential store Codex ignores auth.json, so restoring it would not help.
         if !report.store.reads_auth_json() {
             return None;
@@ -87,18 +87,18 @@ fn suggest_fix(
                 "sign in: codex login".into()
             }
         }
-        StatusProblem::Unreadable { .. } => match saved() {
+        StatusProblem::Unreadable { .. } => match saved_login_command() {
             Some(command) => format!("restore the last saved login: {command}"),
             None => "sign in again: codex login".into(),
         },
         StatusProblem::NotAFile { path, .. } => {
-            let aside = remedies::rename_aside_command(path);
-            let then = saved().unwrap_or_else(|| "codex login".into());
-            format!("move it aside: {aside}; then: {then}")
+            let aside_command = remedies::rename_aside_command(path);
+            let next_command = saved_login_command().unwrap_or_else(|| "codex login".into());
+            format!("move it aside: {aside_command}; then: {next_command}")
         }
         StatusProblem::Denied { path, .. } => {
-            let word = shell::quote_if_needed(&path.to_string_lossy());
-            format!("make it readable: chmod u+rw {word}")
+            let quoted_path = shell::quote_if_needed(&path.to_string_lossy());
+            format!("make it readable: chmod u+rw {quoted_path}")
         }
         StatusProblem::HardLinked(path) => {
             format!(
@@ -108,8 +108,8 @@ fn suggest_fix(
         }
         StatusProblem::Spent(_) => {
             let profiles = context.profiles();
-            let who = report.identity.as_ref();
-            let profile = who.and_then(|who| profiles.find(who).ok().flatten());
+            let identity = report.identity.as_ref();
+            let profile = identity.and_then(|identity| profiles.find(identity).ok().flatten());
             let name = profile.map_or("NAME".into(), |profile| {
                 shell::quote_if_needed(&profile.name)
             });

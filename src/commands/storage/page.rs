@@ -13,31 +13,31 @@ use crate::views::page_charts::{
 use std::fmt::Write as _;
 
 /// The kind of file that the treemap divides by project.
-const CONVERSATIONS: &str = "rollouts";
+const CONVERSATION_KIND: &str = "rollouts";
 
 /// The largest number of rows of a table.
 const MAX_ROWS: usize = 12;
 
 /// Returns the page of a report.
-pub(super) fn render(report: &StorageReport, context: &Context) -> String {
+pub(super) fn render_page(report: &StorageReport, context: &Context) -> String {
     let head = PageHead {
         title: "Disk usage".to_owned(),
         facts: vec![("Home", context.codex_home().display().to_string())],
     };
     let reclaimable = report.kinds.iter().map(|kind| kind.reclaimable_bytes).sum();
-    let unknown = || "unknown".to_owned();
+    let unknown_text = || "unknown".to_owned();
     let figures = [
         ("Total", bytes(report.total_bytes)),
         ("Reclaimable", bytes(reclaimable)),
         (
             "Free on the disk",
-            report.free_bytes.map_or_else(unknown, bytes),
+            report.free_bytes.map_or_else(unknown_text, bytes),
         ),
         (
             "Growth per day",
             report
                 .growth
-                .map_or_else(unknown, |growth| bytes(growth.bytes_per_day)),
+                .map_or_else(unknown_text, |growth| bytes(growth.bytes_per_day)),
         ),
     ];
     let kinds = report.kinds.iter();
@@ -48,20 +48,20 @@ pub(super) fn render(report: &StorageReport, context: &Context) -> String {
     let projects: Vec<_> = projects
         .map(|project| (project.name.clone(), project.bytes))
         .collect();
-    let conversations = projects.iter().map(|(_, bytes)| *bytes).sum();
+    let conversation_bytes = projects.iter().map(|(_, bytes)| *bytes).sum();
     let sections = [
         (
             "Conversations by project, and other files",
-            draw_treemap(&treemap_items(report)),
+            draw_treemap(&to_treemap_items(report)),
         ),
         ("Kinds", format_table("Kind", &kinds, report.total_bytes)),
         (
             "Projects",
-            format_table("Project", &projects, conversations),
+            format_table("Project", &projects, conversation_bytes),
         ),
         (
             "Largest conversations",
-            format_table("Conversation", &largest_rows(report), conversations),
+            format_table("Conversation", &largest_rows(report), conversation_bytes),
         ),
     ];
     let mut page = format_page_start(&head, CHART_STYLE);
@@ -74,8 +74,8 @@ pub(super) fn render(report: &StorageReport, context: &Context) -> String {
 
 /// Returns the areas of the treemap, largest first: the projects of conversations in one colour, and the other kinds of
 /// files in other colours.
-fn treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
-    let item = |(color, name, size): (usize, String, u64)| TreemapItem {
+fn to_treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
+    let to_item = |(color, name, size): (usize, String, u64)| TreemapItem {
         name,
         size,
         shown: bytes(size),
@@ -85,28 +85,29 @@ fn treemap_items(report: &StorageReport) -> Vec<TreemapItem> {
     let kinds = report
         .kinds
         .iter()
-        .filter(|kind| !(has_projects && kind.kind == CONVERSATIONS))
+        .filter(|kind| !(has_projects && kind.kind == CONVERSATION_KIND))
         .enumerate()
         .map(|(i, kind)| {
+            // Colour 0 is that of the projects.
             let color = (i + 1).min(MAX_COLORS - 1);
             (color, kind.kind.to_owned(), kind.bytes)
         });
     let projects = report.projects.iter();
     let projects = projects.map(|project| (0, project.name.clone(), project.bytes));
-    let mut items: Vec<_> = kinds.chain(projects).map(item).collect();
+    let mut items: Vec<_> = kinds.chain(projects).map(to_item).collect();
     items.sort_by_key(|item| std::cmp::Reverse(item.size));
     items
 }
 
-/// Returns a table of sizes in bytes, with the share of each in `whole`.
-fn format_table(head: &str, rows: &[(String, u64)], whole: u64) -> String {
-    let row = |(name, size): &(String, u64)| ShareRow {
+/// Returns a table of sizes in bytes, with the share of each in `total_bytes`.
+fn format_table(heading: &str, rows: &[(String, u64)], total_bytes: u64) -> String {
+    let to_row = |(name, size): &(String, u64)| ShareRow {
         name: name.clone(),
         part: as_length(*size),
         shown: bytes(*size),
     };
-    let rows: Vec<_> = rows.iter().map(row).collect();
-    format_shares([head, "Size"], &rows, as_length(whole), MAX_ROWS)
+    let rows: Vec<_> = rows.iter().map(to_row).collect();
+    format_shares([heading, "Size"], &rows, as_length(total_bytes), MAX_ROWS)
 }
 
 /// Returns the largest conversations with redacted titles, which may contain keys.

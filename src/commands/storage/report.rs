@@ -34,10 +34,10 @@ const SHARE: Column = Column::new("SHARE").rank(3).only_text();
 /// The length of a bar of 100 %, in columns.
 const BAR_WIDTH: usize = 16;
 
-fn share_cell(bytes: u64, all: u64) -> Cell {
+fn share_cell(bytes: u64, total: u64) -> Cell {
     Cell::new(
         Style::Dim,
-        format_share_bar(as_length(bytes), as_length(all), BAR_WIDTH),
+        format_share_bar(as_length(bytes), as_length(total), BAR_WIDTH),
     )
 }
 
@@ -58,12 +58,12 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
     let home = context.codex_home();
     // `sqlite_home` or CODEX_SQLITE_HOME may have the databases on another disk.
     let databases = CodexConfig::read(home).database_folder(home, &context.env);
-    let state = context.state_database();
+    let state_database = context.state_database();
     let report = storage::measure_home(
         home,
         context.manager_home(),
         databases.as_deref(),
-        state.as_deref(),
+        state_database.as_deref(),
         context.now(),
     );
     if progress::is_interrupted() {
@@ -73,19 +73,19 @@ pub(super) fn run(table: TableArgs, html: Option<&Path>, context: &Context) -> R
     let outcome = Outcome::partial_if(report.unreadable > 0);
     if let Some(path) = html {
         write_page(
-            &page::render(&report, context),
+            &page::render_page(&report, context),
             &context.env.absolute(path),
             context,
         )?;
         return Ok(outcome);
     }
-    show(context, &report);
+    print_report(context, &report);
     show_forecast(context, &report);
     Ok(outcome)
 }
 
 /// Fails if a name matches no conversation, or more than one.
-pub(super) fn check_names(names: &ResolvedNames) -> Result<()> {
+pub(super) fn check_names_resolved(names: &ResolvedNames) -> Result<()> {
     if let Some(unknown) = names.unknown.first() {
         let message = format!("no such conversation: {unknown:?}");
         let hint = "list the largest ones with: codex-manager storage";
@@ -102,7 +102,7 @@ pub(super) fn ambiguous_name_error(name: &str) -> CommandError {
         .hint("give more characters of the id")
 }
 
-fn show(context: &Context, report: &StorageReport) {
+fn print_report(context: &Context, report: &StorageReport) {
     let ui = &context.ui;
     ui.prose(format_args!(
         "{} in {}: {}",
@@ -120,10 +120,11 @@ fn show(context: &Context, report: &StorageReport) {
     if ui.wants_tsv() {
         return;
     }
-    let largest = ui.limit_items(report.projects.len(), MAX_SHOWN);
-    show_shares(context, "PROJECT", &report.projects, 0..largest);
-    let last = ui.limit_items(report.months.len(), MAX_SHOWN);
-    let months = report.months.len() - last..report.months.len();
+    let project_count = ui.limit_items(report.projects.len(), MAX_SHOWN);
+    show_shares(context, "PROJECT", &report.projects, 0..project_count);
+    // The months are in the order of time, and the last ones are shown.
+    let month_count = ui.limit_items(report.months.len(), MAX_SHOWN);
+    let months = report.months.len() - month_count..report.months.len();
     show_shares(context, "MONTH", &report.months, months);
     if report.accounts.len() > 1 {
         let names = labels_by_workspace(context);
@@ -133,18 +134,18 @@ fn show(context: &Context, report: &StorageReport) {
                 share.name.clone_from(name);
             }
         }
-        let largest = ui.limit_items(accounts.len(), MAX_SHOWN);
-        show_shares(context, "ACCOUNT", &accounts, 0..largest);
+        let account_count = ui.limit_items(accounts.len(), MAX_SHOWN);
+        show_shares(context, "ACCOUNT", &accounts, 0..account_count);
     }
     show_largest(context, report);
-    show_manager(context, report);
+    show_manager_home(context, report);
     show_commands(context, report);
 }
 
 fn show_kinds(context: &Context, report: &StorageReport) {
     let ui = &context.ui;
     let rows = report.kinds.iter().map(|kind| {
-        let free = match kind.reclaimable_bytes {
+        let reclaimable = match kind.reclaimable_bytes {
             0 => "-".to_owned(),
             n => bytes(n),
         };
@@ -152,7 +153,7 @@ fn show_kinds(context: &Context, report: &StorageReport) {
             Cell::new(Style::Strong, kind.kind),
             Cell::bytes(kind.bytes),
             Cell::plain(kind.files.to_string()),
-            Cell::plain(free).value(kind.reclaimable_bytes),
+            Cell::plain(reclaimable).value(kind.reclaimable_bytes),
             share_cell(kind.bytes, report.total_bytes),
         ]
     });
@@ -167,7 +168,7 @@ fn show_largest(context: &Context, report: &StorageReport) {
     if report.largest.is_empty() {
         return;
     }
-    let name = |large: &LargeConversation| match &large.id {
+    let full_name = |large: &LargeConversation| match &large.id {
         Some(id) => id.to_string(),
         None => large
             .path
@@ -176,7 +177,7 @@ fn show_largest(context: &Context, report: &StorageReport) {
             .to_string_lossy()
             .into_owned(),
     };
-    let names: Vec<_> = report.largest.iter().map(name).collect();
+    let names: Vec<_> = report.largest.iter().map(full_name).collect();
     let rows = report.largest.iter().zip(&names).map(|(large, name)| {
         let shown_name = match &large.id {
             Some(_) => unique_short_id(name, names.iter().map(String::as_str)),
@@ -211,7 +212,7 @@ fn show_commands(context: &Context, report: &StorageReport) {
 }
 
 /// Prints the size of the manager home and of its large entries. Prints nothing if none is large.
-fn show_manager(context: &Context, report: &StorageReport) {
+fn show_manager_home(context: &Context, report: &StorageReport) {
     /// Smaller entries are not printed.
     const MIN_BYTES: u64 = 1_000_000;
     let ui = &context.ui;
@@ -246,41 +247,45 @@ fn show_shares(context: &Context, head: &'static str, shares: &[UsageShare], sho
         Column::new("CONVERSATIONS").number().rank(1),
         SHARE,
     ];
-    let all = shares.iter().map(|share| share.bytes).sum();
-    let row = |share: &UsageShare| {
+    let total = shares.iter().map(|share| share.bytes).sum();
+    let to_cells = |share: &UsageShare| {
         [
             Cell::plain(&share.name),
             Cell::bytes(share.bytes),
             Cell::plain(share.conversations.to_string()),
-            share_cell(share.bytes, all),
+            share_cell(share.bytes, total),
         ]
     };
     ui.line("");
     let hidden = shares.len() - shown.len();
-    Table::with_rows(ui, columns, shares[shown].iter().map(row))
+    Table::with_rows(ui, columns, shares[shown].iter().map(to_cells))
         .keep_rows()
         .print(ui);
     ui.print_hidden_count(hidden);
 }
 
 fn show_forecast(context: &Context, report: &StorageReport) {
+    /// A forecast beyond ten years is not printed.
+    const MAX_DAYS: u64 = 3650;
+    /// The disk is nearly full.
+    const WARN_DAYS: u64 = 30;
     let Some(growth) = report.growth else { return };
-    let free = report
+    let free_note = report
         .free_bytes
         .map_or(String::new(), |free| format!(", {} free", bytes(free)));
-    let full = match report.full_in_days {
-        Some(days) if days < 3650 => {
+    let full_note = match report.full_in_days {
+        Some(days) if days < MAX_DAYS => {
             format!(": full in {} at this rate", pluralize(days, "day"))
         }
         _ => String::new(),
     };
     context.ui.prose(format_args!(
-        "\nconversations grew by {} in {}, {} a day{free}{full}",
+        "\nconversations grew by {} in {}, {} a day{free_note}{full_note}",
         bytes(growth.bytes),
         pluralize(growth.days, "day"),
         bytes(growth.bytes_per_day)
     ));
-    if let Some(days) = report.full_in_days.filter(|days| *days < 30) {
+    if let Some(days) = report.full_in_days.filter(|days| *days < WARN_DAYS) {
         context.warn(format_args!(
             "the disk will be full in about {}",
             pluralize(days, "day")

@@ -2,7 +2,7 @@
 
 use crate::choices::project_choice::find_all_project_folders;
 use crate::codex::rollout;
-use crate::commands::storage::report::{check_names, show_json};
+use crate::commands::storage::report::{check_names_resolved, show_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::io::quantity::pluralize;
@@ -95,11 +95,11 @@ impl ShrinkArgs {
         let filter = ShrinkFilter {
             older_than: self.older_than,
             min_bytes: self.min_size,
-            ..self.scope.filter(Form::Compressed, context)?
+            ..self.scope.base_filter(Form::Compressed, context)?
         };
         require_codex_home(context)?;
-        check_codex(context)?;
-        self.scope.run(context, &filter, "storage shrink")
+        check_codex_reads_compressed(context)?;
+        self.scope.convert(context, &filter, "storage shrink")
     }
 }
 
@@ -109,14 +109,15 @@ impl ExpandArgs {
     /// # Errors
     /// An option is invalid. Nothing is changed then.
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
-        let filter = self.scope.filter(Form::Plain, context)?;
+        let filter = self.scope.base_filter(Form::Plain, context)?;
         require_codex_home(context)?;
-        self.scope.run(context, &filter, "storage expand")
+        self.scope.convert(context, &filter, "storage expand")
     }
 }
 
 impl ScopeArgs {
-    fn filter(&self, to: Form, context: &Context) -> Result<ShrinkFilter> {
+    /// Returns a filter of conversations of any age and size.
+    fn base_filter(&self, to: Form, context: &Context) -> Result<ShrinkFilter> {
         Ok(ShrinkFilter {
             to,
             older_than: TimeDelta::zero(),
@@ -127,20 +128,20 @@ impl ScopeArgs {
     }
 
     /// Converts the conversations that `filter` selects, or in a dry run estimates their sizes.
-    fn run(&self, context: &Context, filter: &ShrinkFilter, command: &str) -> Result<Outcome> {
+    fn convert(&self, context: &Context, filter: &ShrinkFilter, command: &str) -> Result<Outcome> {
         let home = context.codex_home();
         let deadline = self
             .max_time
             .map(|limit| Instant::now() + limit.to_std().unwrap_or_default());
-        let state = context.state_database();
-        let mut plan = ShrinkPlan::read(home, state.as_deref(), filter, context.now());
-        check_names(&plan.names)?;
-        let completed = if self.dry_run {
+        let state_database = context.state_database();
+        let mut plan = ShrinkPlan::read(home, state_database.as_deref(), filter, context.now());
+        check_names_resolved(&plan.names)?;
+        let is_complete = if self.dry_run {
             plan.estimate_sizes();
             true
         } else {
             refuse_during_restore(context)?;
-            // A conversation that a Codex has open is skipped: its next turn would go to the removed file (0.169).
+            // A conversation that is open in Codex is skipped: Codex 0.169 would write the next turn to the removed file.
             let action = match filter.to {
                 Form::Compressed => "compressing",
                 Form::Plain => "expanding",
@@ -148,7 +149,7 @@ impl ScopeArgs {
             let bar = context.ui.bar(action, plan.bytes_to_convert());
             plan.apply(home, deadline, &bar)
         };
-        self.show(context, filter.to, &plan.items);
+        self.print_summary(context, filter.to, &plan.items);
         show_json(
             command,
             &plan.items,
@@ -156,28 +157,28 @@ impl ScopeArgs {
             self.dry_run,
             context,
         );
-        if !completed {
+        if !is_complete {
             return Err(CommandError::interrupted());
         }
-        let failed = |item: &ShrinkItem| item.action == ShrinkAction::Fail;
-        Ok(Outcome::partial_if(plan.items.iter().any(failed)))
+        let has_failed = |item: &ShrinkItem| item.action == ShrinkAction::Fail;
+        Ok(Outcome::partial_if(plan.items.iter().any(has_failed)))
     }
 
-    fn show(&self, context: &Context, to: Form, items: &[ShrinkItem]) {
+    fn print_summary(&self, context: &Context, to: Form, items: &[ShrinkItem]) {
         let ui = &context.ui;
         show_projects(context, items);
         show_skipped(context, items);
-        let converted = items.iter().filter(|item| item.action.converts()).count();
-        if converted == 0 {
+        let converted_count = items.iter().filter(|item| item.action.converts()).count();
+        if converted_count == 0 {
             ui.line(format_args!("no conversations to {}", to.infinitive()));
             return;
         }
         let (before, after) = sum_sizes(items);
-        let done = would_be(self.dry_run);
+        let would_be = would_be(self.dry_run);
         let about = verb(self.dry_run, "about ", "");
         ui.prose(format_args!(
-            "{} {done}{}ed: {} → {about}{}",
-            pluralize(converted, "conversation"),
+            "{} {would_be}{}ed: {} → {about}{}",
+            pluralize(converted_count, "conversation"),
             to.infinitive(),
             bytes(before),
             bytes(after),
@@ -212,8 +213,8 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
     if projects.is_empty() {
         return;
     }
-    let shown = ui.limit_items(projects.len(), MAX_SHOWN);
-    let rows = projects.iter().take(shown).map(|(name, sum)| {
+    let shown_count = ui.limit_items(projects.len(), MAX_SHOWN);
+    let rows = projects.iter().take(shown_count).map(|(name, sum)| {
         [
             Cell::plain(name),
             Cell::plain(sum.conversations.to_string()),
@@ -222,24 +223,24 @@ fn show_projects(context: &Context, items: &[ShrinkItem]) {
         ]
     });
     Table::with_rows(ui, COLUMNS, rows).print(ui);
-    ui.print_hidden_count(projects.len() - shown);
+    ui.print_hidden_count(projects.len() - shown_count);
 }
 
 fn show_skipped(context: &Context, items: &[ShrinkItem]) {
     let ui = &context.ui;
     let skipped: Vec<_> = items.iter().filter(|item| item.reason.is_some()).collect();
-    let shown = ui.limit_items(skipped.len(), MAX_SHOWN);
-    for item in skipped.iter().take(shown) {
+    let count = ui.limit_items(skipped.len(), MAX_SHOWN);
+    for item in skipped.iter().take(count) {
         let reason = item.reason.as_deref().unwrap_or_default();
         ui.warn(format_args!("skipped {}: {reason}", item.session_id));
     }
-    if skipped.len() > shown {
-        ui.warn(format_args!("… {} more: --verbose", skipped.len() - shown));
+    if skipped.len() > count {
+        ui.warn(format_args!("… {} more: --verbose", skipped.len() - count));
     }
 }
 
 /// Fails if the installed Codex does not read compressed conversations.
-fn check_codex(context: &Context) -> Result<()> {
+fn check_codex_reads_compressed(context: &Context) -> Result<()> {
     let (major, minor) = rollout::FIRST_VERSION_WITH_ZST;
     let advice = format!("install Codex {major}.{minor} or newer: npm install -g @openai/codex");
     let program = context.find_codex();
@@ -262,8 +263,8 @@ fn check_codex(context: &Context) -> Result<()> {
 /// Parses a size such as `64kB`, `1.5 MB` or `2GiB`.
 fn parse_size(text: &str) -> Result<u64, &'static str> {
     let trimmed = text.trim();
-    let end = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.');
-    let (number, unit) = trimmed.split_at(end.unwrap_or(trimmed.len()));
+    let unit_start = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = trimmed.split_at(unit_start.unwrap_or(trimmed.len()));
     let factor = match unit.trim().to_lowercase().as_str() {
         "" | "b" => Some(1.0),
         "k" | "kb" => Some(1e3),
@@ -274,12 +275,13 @@ fn parse_size(text: &str) -> Result<u64, &'static str> {
         "gib" => Some(1024.0 * 1024.0 * 1024.0),
         _ => None,
     };
-    let size = number.parse::<f64>().ok().zip(factor);
+    let product = number.parse::<f64>().ok().zip(factor);
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "the number has no sign, and the cast saturates"
     )]
-    size.map(|(number, factor)| (number * factor) as u64)
+    product
+        .map(|(number, factor)| (number * factor) as u64)
         .ok_or("not a size; use a form like 500kB, 1MB or 2GiB")
 }

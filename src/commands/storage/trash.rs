@@ -1,7 +1,7 @@
 //! `storage trash` and `storage undelete`: conversations in the trash of the manager home.
 
 use crate::choices::project_choice::find_all_project_folders;
-use crate::commands::storage::report::{ambiguous_name_error, check_names, show_json};
+use crate::commands::storage::report::{ambiguous_name_error, check_names_resolved, show_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::history::thread_choice;
@@ -137,12 +137,12 @@ impl TrashArgs {
         if self.empty_trash {
             return self.delete_trash(context);
         }
-        let filter = self.filter(context)?;
+        let filter = self.build_filter(context)?;
         require_codex_home(context)?;
         let home = context.codex_home();
         let state = context.state_database();
         let mut selection = select_conversations(home, &filter, context)?;
-        let mut items = remove_trashed_names(&mut selection, home, context)?;
+        let mut items = take_trashed_names(&mut selection, home, context)?;
         check_selection(&selection)?;
         let mut expired = Ok(Vec::new());
         if self.dry_run {
@@ -163,15 +163,15 @@ impl TrashArgs {
                 expired = remove_expired(&trash, context);
             }
         }
-        self.show_moved(&items, context);
+        self.print_moved(&items, context);
         let is_partial = items.iter().any(|item| item.action == "skip");
-        let (expired, failed) = match expired {
+        let (expired, expiry_error) = match expired {
             Ok(expired) => (expired, None),
             Err(e) => (Vec::new(), Some(e)),
         };
         items.extend(expired);
-        print_document(context, "storage trash", &items, self.dry_run);
-        if let Some(e) = failed {
+        print_json(context, "storage trash", &items, self.dry_run);
+        if let Some(e) = expiry_error {
             return Err(e);
         }
         if progress::is_interrupted() {
@@ -180,32 +180,32 @@ impl TrashArgs {
         Ok(Outcome::partial_if(is_partial))
     }
 
-    fn show_moved(&self, items: &[TrashItem], context: &Context) {
+    fn print_moved(&self, items: &[TrashItem], context: &Context) {
         let ui = &context.ui;
-        show(context, items);
-        let moved = items.iter().filter(|item| item.action == "trash").count();
-        if moved == 0 {
+        print_items(context, items);
+        let moved_count = items.iter().filter(|item| item.action == "trash").count();
+        if moved_count == 0 {
             ui.line("no conversation was moved");
             return;
         }
-        let done = would_be(self.dry_run);
-        let freed = items
+        let would_be = would_be(self.dry_run);
+        let freed_bytes = items
             .iter()
             .map(|item| item.before_bytes - item.after_bytes);
-        let what = pluralize(moved, "conversation");
+        let conversations = pluralize(moved_count, "conversation");
         ui.prose(format_args!(
-            "{what} {done}moved to the trash, {}",
-            bytes(freed.sum())
+            "{conversations} {would_be}moved to the trash, {}",
+            bytes(freed_bytes.sum())
         ));
         if !self.dry_run {
             ui.note(format_args!(
                 "undo with: codex-manager storage undelete {}",
-                ids_for_undo(items)
+                format_undo_ids(items)
             ));
         }
     }
 
-    fn filter(&self, context: &Context) -> Result<TrashFilter> {
+    fn build_filter(&self, context: &Context) -> Result<TrashFilter> {
         let filter = TrashFilter {
             sessions: self.sessions.clone(),
             older_than: self.older_than,
@@ -245,7 +245,7 @@ impl TrashArgs {
             ConversationTrash::lock(manager_home)?.remove(&entries)?;
             ui.prose(format_args!("deleted permanently: {contents}"));
         }
-        print_document(context, "storage trash", &items, self.dry_run);
+        print_json(context, "storage trash", &items, self.dry_run);
         Ok(Outcome::Done)
     }
 }
@@ -267,13 +267,13 @@ impl UndeleteArgs {
             if items.is_empty() {
                 context.ui.line("the trash is empty");
             }
-            show(context, &items);
-            print_document(context, "storage undelete", &items, self.dry_run);
+            print_items(context, &items);
+            print_json(context, "storage undelete", &items, self.dry_run);
             return Ok(Outcome::Done);
         }
         require_codex_home(context)?;
         let home = context.codex_home();
-        let chosen = self.choose(&entries, home, context)?;
+        let chosen = self.choose_entries(&entries, home, context)?;
         let mut items = Vec::new();
         let mut first_error = None;
         let trash = if self.dry_run {
@@ -301,30 +301,30 @@ impl UndeleteArgs {
         if let Some(e) = first_error.filter(|_| count == 0) {
             return Err(e.into());
         }
-        let done = would_be(self.dry_run);
-        show(context, &items);
+        let would_be = would_be(self.dry_run);
+        print_items(context, &items);
         let conversations = pluralize(count, "conversation");
         context
             .ui
-            .line(format_args!("{conversations} {done}brought back"));
-        print_document(context, "storage undelete", &items, self.dry_run);
+            .line(format_args!("{conversations} {would_be}brought back"));
+        print_json(context, "storage undelete", &items, self.dry_run);
         Ok(Outcome::partial_if(is_partial))
     }
 
     /// Returns the named entries. Skips conversations that an earlier run restored, so that a command can be repeated
     /// after a partial failure.
-    fn choose<'a>(
+    fn choose_entries<'a>(
         &self,
         entries: &'a [TrashEntry],
         home: &Path,
         context: &Context,
     ) -> Result<Vec<&'a TrashEntry>> {
         let mut chosen = Vec::new();
-        for wanted in &self.sessions {
-            match find_entry(entries, wanted, home) {
+        for name in &self.sessions {
+            match find_entry(entries, name, home) {
                 Ok(entry) => chosen.push(entry),
-                Err(_) if is_already_restored(entries, wanted, home, context)? => {
-                    let note = format!("the home already has this conversation: {wanted}");
+                Err(_) if is_already_restored(entries, name, home, context)? => {
+                    let note = format!("the home already has this conversation: {name}");
                     context.note(printable(&note));
                 }
                 Err(e) => return Err(e),
@@ -371,7 +371,7 @@ fn find_entry<'a>(entries: &'a [TrashEntry], name: &str, home: &Path) -> Result<
 
 /// Removes the names of conversations that are already in the trash from the unknown names of `selection`, so that a
 /// command can be repeated after a partial failure. Returns the items of these conversations.
-fn remove_trashed_names(
+fn take_trashed_names(
     selection: &mut TrashSelection,
     home: &Path,
     context: &Context,
@@ -381,8 +381,8 @@ fn remove_trashed_names(
     }
     let entries = trash::list_entries(context.manager_home())?;
     let mut items = Vec::new();
-    selection.names.unknown.retain(|wanted| {
-        let Ok(entry) = find_entry(&entries, wanted, home) else {
+    selection.names.unknown.retain(|name| {
+        let Ok(entry) = find_entry(&entries, name, home) else {
             return true;
         };
         let id = &entry.conversation.id;
@@ -396,17 +396,19 @@ fn remove_trashed_names(
 /// Returns true if the trash has no conversation of this name, and the home has exactly one.
 fn is_already_restored(
     entries: &[TrashEntry],
-    wanted: &str,
+    name: &str,
     home: &Path,
     context: &Context,
 ) -> Result<bool> {
-    let lower = wanted.to_lowercase();
-    let mut trashed = entries.iter().map(|entry| &entry.conversation);
-    if trashed.any(|one| one.id.starts_with(&lower) || one.title == wanted) {
+    let id_prefix = name.to_lowercase();
+    let mut in_trash = entries.iter().map(|entry| &entry.conversation);
+    if in_trash
+        .any(|conversation| conversation.id.starts_with(&id_prefix) || conversation.title == name)
+    {
         return Ok(false);
     }
     let filter = TrashFilter {
-        sessions: vec![wanted.to_owned()],
+        sessions: vec![name.to_owned()],
         ..TrashFilter::default()
     };
     Ok(select_conversations(home, &filter, context)?
@@ -428,11 +430,11 @@ fn select_conversations(
 /// Deletes conversations that have been in the trash for longer than `storage.keep_trash`, and returns their items.
 /// Deletes nothing, after a warning, if the clock cannot be trusted.
 fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<TrashItem>> {
-    let keep = context.settings.preferences.keep_trash;
-    let expired = match trash.list_expired(keep, context.now()) {
+    let keep_time = context.settings.preferences.keep_trash;
+    let expired = match trash.list_expired(keep_time, context.now()) {
         Err(TrashError::Clock(doubt)) => {
-            let why = format!("nothing in the trash was deleted because of its age: {doubt}");
-            context.warn(printable(&why));
+            let message = format!("nothing in the trash was deleted because of its age: {doubt}");
+            context.warn(printable(&message));
             return Ok(Vec::new());
         }
         expired => expired?,
@@ -447,7 +449,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
     trash.remove(&expired)?;
     context.note(format_args!(
         "deleted permanently after {} in the trash: {}, {}",
-        time::format_duration(keep),
+        time::format_duration(keep_time),
         pluralize(items.len(), "conversation"),
         bytes(items.iter().map(|item| item.before_bytes).sum())
     ));
@@ -456,7 +458,7 @@ fn remove_expired(trash: &ConversationTrash, context: &Context) -> Result<Vec<Tr
 
 /// Fails if a name is unknown or ambiguous, or if a fork that is not chosen needs a chosen conversation.
 fn check_selection(selection: &TrashSelection) -> Result<()> {
-    check_names(&selection.names)?;
+    check_names_resolved(&selection.names)?;
     if selection.dependent_forks.is_empty() {
         return Ok(());
     }
@@ -474,14 +476,14 @@ fn check_selection(selection: &TrashSelection) -> Result<()> {
     Err(error)
 }
 
-fn show(context: &Context, items: &[TrashItem]) {
+fn print_items(context: &Context, items: &[TrashItem]) {
     let ui = &context.ui;
     if items.is_empty() {
         return;
     }
     let ids = || items.iter().map(|item| &*item.session_id);
-    let shown = ui.limit_items(items.len(), MAX_SHOWN);
-    let rows = items.iter().take(shown).map(|item| {
+    let shown_count = ui.limit_items(items.len(), MAX_SHOWN);
+    let rows = items.iter().take(shown_count).map(|item| {
         [
             Cell::plain(unique_short_id(&item.session_id, ids())),
             Cell::bytes(item.before_bytes),
@@ -489,7 +491,7 @@ fn show(context: &Context, items: &[TrashItem]) {
         ]
     });
     Table::with_rows(ui, COLUMNS, rows).print(ui);
-    ui.print_hidden_count(items.len() - shown);
+    ui.print_hidden_count(items.len() - shown_count);
     for reason in items.iter().filter_map(|item| item.reason.as_ref()) {
         ui.warn(format_args!("skipped: {reason}"));
     }
@@ -497,7 +499,7 @@ fn show(context: &Context, items: &[TrashItem]) {
 
 /// Returns the arguments of `storage undelete` for the moved conversations: their ids, or a placeholder if there are
 /// many.
-fn ids_for_undo(items: &[TrashItem]) -> String {
+fn format_undo_ids(items: &[TrashItem]) -> String {
     const MAX_IDS: usize = 3;
     let moved = items.iter().filter(|item| item.action == "trash");
     let moved: Vec<_> = moved
@@ -509,7 +511,7 @@ fn ids_for_undo(items: &[TrashItem]) -> String {
     moved.join(" ")
 }
 
-fn print_document(context: &Context, command: &str, items: &[TrashItem], dry_run: bool) {
+fn print_json(context: &Context, command: &str, items: &[TrashItem], dry_run: bool) {
     let sum = |size: fn(&TrashItem) -> u64| items.iter().map(size).sum::<u64>();
     let sums = (sum(|item| item.before_bytes), sum(|item| item.after_bytes));
     show_json(command, items, sums, dry_run, context);

@@ -44,7 +44,7 @@ impl VacuumArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome> {
         require_codex_home(context)?;
         let home = context.codex_home();
-        // Codex deletes old entries of its log at each start, and never gives the space back (0.169).
+        // Codex 0.169 deletes old entries of its log at each start, and never gives the space back.
         let mut plan = VacuumPlan::read(home, &context.env, self.keep_logs, context.now());
         if !self.dry_run && !plan.items.is_empty() {
             refuse_during_restore(context)?;
@@ -54,13 +54,13 @@ impl VacuumArgs {
         for error in &plan.unreadable {
             context.warn(format_args!("skipped: {error}"));
         }
-        self.show(context, &plan.items);
+        self.print_items(context, &plan.items);
         let sums = sum_sizes(&plan.items);
         show_json("storage vacuum", &plan.items, sums, self.dry_run, context);
         Ok(Outcome::partial_if(!plan.unreadable.is_empty()))
     }
 
-    fn show(&self, context: &Context, items: &[VacuumItem]) {
+    fn print_items(&self, context: &Context, items: &[VacuumItem]) {
         let ui = &context.ui;
         if items.is_empty() {
             ui.line("the databases have no unused space");
@@ -76,16 +76,18 @@ impl VacuumArgs {
         });
         Table::with_rows(ui, COLUMNS, rows).print(ui);
         let (before, after) = sum_sizes(items);
-        let (done, about) = verb(self.dry_run, ("would be ", "about "), ("", ""));
+        let (would_be, about) = verb(self.dry_run, ("would be ", "about "), ("", ""));
         ui.prose(format_args!(
-            "{} {done}rewritten: {} → {about}{}",
+            "{} {would_be}rewritten: {} → {about}{}",
             pluralize(items.len(), "database"),
             bytes(before),
             bytes(after)
         ));
-        let deleted: u64 = items.iter().map(|item| item.deleted_rows).sum();
-        if deleted > 0 {
-            ui.prose(format_args!("{deleted} old log entries {done}deleted"));
+        let deleted_rows: u64 = items.iter().map(|item| item.deleted_rows).sum();
+        if deleted_rows > 0 {
+            ui.prose(format_args!(
+                "{deleted_rows} old log entries {would_be}deleted"
+            ));
         }
     }
 }

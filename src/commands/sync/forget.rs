@@ -42,29 +42,30 @@ impl SyncForgetArgs {
         }
         let own_id = remote::replica_id(&replica(context, &config).folder);
         let store = ReplicaStore::new(ConnectionArgs::default().open(context)?);
-        let listed = store.list()?;
+        let snapshots = store.list()?;
+        // A named machine loses all its snapshots.
         let keep = if self.machine.is_some() {
             0
         } else {
             config.keep_snapshots
         };
-        let counts_by_id = self.choose(&listed, own_id.as_deref())?;
-        let count: usize = counts_by_id
+        let counts_by_id = self.count_selected(&snapshots, own_id.as_deref())?;
+        let removed_count: usize = counts_by_id
             .values()
             .map(|count| count.saturating_sub(keep))
             .sum();
-        let removed = pluralize(count, "snapshot");
-        if count == 0 {
+        let removed = pluralize(removed_count, "snapshot");
+        if removed_count == 0 {
             context.ui.line("nothing to forget");
         } else if self.dry_run {
             context.ui.prose(format_args!("{removed} would be removed"));
         } else {
             permanent_deletion::confirm(context, &removed)?;
-            remove(context, &store, &listed, &counts_by_id, keep)?;
+            remove_snapshots(context, &store, &snapshots, &counts_by_id, keep)?;
         }
         let json = object()
             .with("machine", self.machine)
-            .with("removed", count)
+            .with("removed", removed_count)
             .with("dry_run", self.dry_run);
         context.ui.document("sync forget", &json);
         Ok(Outcome::Done)
@@ -75,19 +76,21 @@ impl SyncForgetArgs {
     ///
     /// # Errors
     /// No machine has this name or an id that begins with it, several have, or the machine is this one.
-    fn choose<'l>(
+    fn count_selected<'l>(
         &self,
-        listed: &'l [ReplicaSnapshot],
+        snapshots: &'l [ReplicaSnapshot],
         own_id: Option<&str>,
     ) -> Result<BTreeMap<&'l str, usize>, CommandError> {
         let is_selected = |snapshot: &&ReplicaSnapshot| {
             let published = &snapshot.published;
             self.machine.as_deref().is_none_or(|name| {
-                published.machine == name || name.len() > 3 && published.replica.starts_with(name)
+                let is_id_prefix =
+                    name.len() >= MIN_ID_PREFIX && published.replica.starts_with(name);
+                published.machine == name || is_id_prefix
             })
         };
         let mut counts_by_id: BTreeMap<&str, usize> = BTreeMap::new();
-        for snapshot in listed.iter().filter(is_selected) {
+        for snapshot in snapshots.iter().filter(is_selected) {
             *counts_by_id.entry(&snapshot.published.replica).or_default() += 1;
         }
         match &self.machine {
@@ -113,29 +116,35 @@ impl SyncForgetArgs {
     }
 }
 
+/// A shorter text selects a machine only by its name, not by the beginning of its id.
+const MIN_ID_PREFIX: usize = 4;
+
 /// Removes all but the newest `keep` snapshots of each replica in `counts_by_id`, and the data that only they use.
 ///
 /// # Errors
 /// restic fails, or the repository is append-only for this machine. The error has the number of snapshots that were
 /// removed before.
-fn remove(
+fn remove_snapshots(
     context: &Context,
     store: &ReplicaStore,
-    listed: &[ReplicaSnapshot],
+    snapshots: &[ReplicaSnapshot],
     counts_by_id: &BTreeMap<&str, usize>,
     keep: usize,
 ) -> Result<(), CommandError> {
     let mut removed = 0;
-    let failed = |error: VaultError, removed| match (CommandError::from(error), removed) {
+    // Adds the number of snapshots that were removed before the error.
+    let add_progress = |error: VaultError, removed| match (CommandError::from(error), removed) {
         (error, 0) => error,
         (error, removed) => error.changed(format!("{} removed", pluralize(removed, "snapshot"))),
     };
     for replica in counts_by_id.keys() {
-        let count = store.forget(listed, replica, keep);
-        removed += count.map_err(|error| failed(error, removed))?;
+        let count = store.forget(snapshots, replica, keep);
+        removed += count.map_err(|error| add_progress(error, removed))?;
     }
     // A separate step, because a killed prune leaves only unused data, which the next prune removes.
-    store.prune().map_err(|error| failed(error, removed))?;
+    store
+        .prune()
+        .map_err(|error| add_progress(error, removed))?;
     context
         .ui
         .prose(format_args!("{} removed", pluralize(removed, "snapshot")));

@@ -46,16 +46,16 @@ impl SyncInitArgs {
             Some(path) => context.env.absolute(path),
             None => default.to_path_buf(),
         };
-        let continued = self.find_continued(context, &path);
-        if path.exists() && !self.force && continued.is_none() {
+        let folder_config = self.read_folder_config(context, &path);
+        if path.exists() && !self.force && folder_config.is_none() {
             let message = format!("the configuration exists already: {}", path.display());
             return Err(
                 CommandError::usage(message).hint("replace it with --force; nothing was changed")
             );
         }
-        let text = match &continued {
+        let text = match &folder_config {
             Some((_, text)) => text.clone(),
-            None => self.new_text(context)?,
+            None => self.build_text(context)?,
         };
         let text = if self.vault {
             set_vault_remote(context, &path, &text)?
@@ -67,10 +67,10 @@ impl SyncInitArgs {
         if self.dry_run {
             context.ui.line(text.trim_end());
         } else {
-            if let Some((previous, _)) = &continued {
+            if let Some((old_config, _)) = &folder_config {
                 // Before the configuration is written: without the earlier state, a sync would undo deletions on this
                 // machine.
-                replica(context, &config).continue_from(&replica(context, previous))?;
+                replica(context, &config).continue_from(&replica(context, old_config))?;
             }
             atomic::create_private_folder(atomic::parent_of(&path))?;
             file_access::write(&path, &text)?;
@@ -91,7 +91,7 @@ impl SyncInitArgs {
 
     /// Returns the configuration in `path`, with its text, if `--vault` changes it from a cloud folder to the vault.
     /// `None` with `--force`, and if `path` is no valid configuration.
-    fn find_continued(&self, context: &Context, path: &Path) -> Option<(SyncConfig, String)> {
+    fn read_folder_config(&self, context: &Context, path: &Path) -> Option<(SyncConfig, String)> {
         if !self.vault || self.force {
             return None;
         }
@@ -100,21 +100,25 @@ impl SyncInitArgs {
         (config.remote == SyncRemote::Folder).then_some((config, text))
     }
 
-    fn new_text(&self, context: &Context) -> Result<String, CommandError> {
+    fn build_text(&self, context: &Context) -> Result<String, CommandError> {
         let machine = machine::read_name(&context.env).unwrap_or_else(|| "this-machine".into());
         let cloud = if self.vault {
+            // `set_vault_remote` removes the setting.
             PathBuf::new()
         } else {
             self.resolve_cloud_folder(context)?
         };
-        Ok(configuration_text(&cloud, &sanitize_machine_name(&machine)))
+        Ok(format_configuration(
+            &cloud,
+            &sanitize_machine_name(&machine),
+        ))
     }
 
     /// Returns the absolute path of the cloud folder, from the flag or from the user's answer.
     fn resolve_cloud_folder(&self, context: &Context) -> Result<PathBuf, CommandError> {
         let question = "folder that the cloud client replicates, such as ~/Dropbox/codex:";
-        let answer = || context.ui.ask(question).map(PathBuf::from);
-        match self.cloud.clone().or_else(answer) {
+        let ask_folder = || context.ui.ask(question).map(PathBuf::from);
+        match self.cloud.clone().or_else(ask_folder) {
             Some(cloud) => Ok(context.env.absolute(&cloud)),
             None => Err(CommandError::usage("no cloud folder was given")
                 .hint("name it with --cloud DIR; nothing was changed")),
@@ -137,11 +141,12 @@ fn set_vault_remote(context: &Context, path: &Path, text: &str) -> Result<String
 }
 
 /// Returns the text of a new configuration.
-fn configuration_text(cloud: &Path, machine: &str) -> String {
+fn format_configuration(cloud: &Path, machine: &str) -> String {
     let cloud = cloud.to_string_lossy();
     let cloud = toml_edit::Value::from(&*cloud).to_string();
-    let text = include_str!("template.toml");
+    let template = include_str!("template.toml");
     // The machine first: its name has no `<`, but the path of the folder may contain `<machine>`.
-    text.replace("<machine>", machine)
+    template
+        .replace("<machine>", machine)
         .replace("\"<cloud>\"", &cloud)
 }

@@ -22,7 +22,7 @@ pub(super) enum OpenDecision {
 
 impl OpenDecision {
     /// Returns the path of the file, or the name of the conflict copy.
-    pub(super) fn file(&self) -> &str {
+    pub(super) fn path_or_name(&self) -> &str {
         match self {
             Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &conflict.path,
             Self::ConflictCopy(copy, _) => &copy.name,
@@ -45,9 +45,9 @@ impl OpenDecision {
     }
 
     /// Returns the name for people: the title, else the file.
-    pub(super) fn name(&self) -> String {
+    pub(super) fn display_name(&self) -> String {
         let title = self.versions().map(format_conversation_name);
-        title.unwrap_or_else(|| self.file().to_owned())
+        title.unwrap_or_else(|| self.path_or_name().to_owned())
     }
 
     /// Returns the versions that can be kept.
@@ -67,7 +67,7 @@ impl OpenDecision {
     }
 
     /// Returns the reason for the decision, with the messages that only one version has.
-    pub(super) fn reason(&self, context: &Context) -> String {
+    pub(super) fn describe_reason(&self, context: &Context) -> String {
         let reason = match self {
             Self::Conflict(conflict) | Self::Branch(Branch { conflict, .. }) => &*conflict.reason,
             Self::ConflictCopy(..) => "continued differently on another machine",
@@ -79,7 +79,7 @@ impl OpenDecision {
     }
 }
 
-pub(super) fn names_of(choices: &[KeepChoice]) -> String {
+pub(super) fn join_names(choices: &[KeepChoice]) -> String {
     let names: Vec<_> = choices.iter().map(|keep| keep.name()).collect();
     names.join(", ")
 }
@@ -91,14 +91,16 @@ pub(super) fn names_of(choices: &[KeepChoice]) -> String {
 /// No decision matches, or several.
 pub(super) fn find_decision<'a>(
     name: &str,
-    open: &'a [OpenDecision],
+    decisions: &'a [OpenDecision],
 ) -> Result<&'a OpenDecision, CommandError> {
-    let is_file = |decision: &OpenDecision| match decision {
+    let is_named = |decision: &OpenDecision| match decision {
         OpenDecision::ConflictCopy(copy, _) => copy.name == name || copy.digest_prefix() == name,
-        other => other.file() == name,
+        other => other.path_or_name() == name,
     };
-    let mut matching: Vec<&OpenDecision> =
-        open.iter().filter(|decision| is_file(decision)).collect();
+    let mut matching: Vec<&OpenDecision> = decisions
+        .iter()
+        .filter(|decision| is_named(decision))
+        .collect();
     if matching.is_empty() {
         let id = |decision: &OpenDecision| decision.session_id().unwrap_or_default().to_owned();
         let has_title = |decision: &OpenDecision, fits: &dyn Fn(&str) -> bool| {
@@ -107,7 +109,7 @@ pub(super) fn find_decision<'a>(
                 .and_then(|versions| versions.title.as_deref());
             title.is_some_and(fits)
         };
-        matching = thread_choice::find_named(&open.iter(), name, id, has_title);
+        matching = thread_choice::find_named(&decisions.iter(), name, id, has_title);
     }
     match &*matching {
         [decision] => Ok(decision),
@@ -116,7 +118,10 @@ pub(super) fn find_decision<'a>(
                 .hint("list them with: codex-manager sync resolve"),
         ),
         several => {
-            let files: Vec<_> = several.iter().map(|decision| decision.file()).collect();
+            let files: Vec<_> = several
+                .iter()
+                .map(|decision| decision.path_or_name())
+                .collect();
             Err(
                 CommandError::failed(format!("{name:?} matches {} conflicts", several.len())).hint(
                     format!("give the path or the name of one: {}", files.join(", ")),
@@ -131,7 +136,7 @@ pub(super) fn check_choice(decision: &OpenDecision, keep: KeepChoice) -> Result<
     if decision.choices().contains(&keep) {
         return Ok(());
     }
-    let (name, choices) = (decision.name(), names_of(decision.choices()));
+    let (name, choices) = (decision.display_name(), join_names(decision.choices()));
     let message = format!("this version of {name} cannot be kept: {}", keep.name());
     Err(CommandError::usage(message).hint(format!("choose one of: {choices}; nothing was changed")))
 }

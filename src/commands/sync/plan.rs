@@ -38,7 +38,7 @@ impl PlanArgs {
     ) -> Result<Outcome, CommandError> {
         let context = &self.table.apply(context)?;
         let config = read_config(context, path)?;
-        show(
+        plan_and_print(
             context,
             &config,
             &self.plan_flags,
@@ -67,7 +67,7 @@ pub(super) struct PlanFlags {
 
 impl PlanFlags {
     /// Returns the request for a plan of all files.
-    pub(super) fn request<'a>(
+    pub(super) fn to_request<'a>(
         &'a self,
         config: &'a SyncConfig,
         replica: &'a Replica,
@@ -83,7 +83,7 @@ impl PlanFlags {
 }
 
 /// Makes the plan and prints it.
-pub(super) fn show(
+pub(super) fn plan_and_print(
     context: &Context,
     config: &SyncConfig,
     plan_flags: &PlanFlags,
@@ -91,6 +91,7 @@ pub(super) fn show(
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
+    // An idle plan has no steps, and so no details for these flags.
     let staging_rule = if plan_flags.allow_secrets.is_empty() && !context.ui.is_verbose() {
         StagingRule::UnlessIdle
     } else {
@@ -103,18 +104,18 @@ pub(super) fn show(
         staging_rule,
         |config, replica, idle_plan| {
             if let Some(plan) = idle_plan {
-                return show_plan(context, config, &plan, shutdown_args, command);
+                return print_plan(context, config, &plan, shutdown_args, command);
             }
-            let (mut plan, state) = plan::plan(&plan_flags.request(config, replica))?;
+            let (mut plan, state) = plan::plan(&plan_flags.to_request(config, replica))?;
             let records = branches::collect_records(&plan, &state);
             let branch_conflicts = branches::find_undecided_conflicts(&config.local, &records);
             plan.conflicts.extend(branch_conflicts);
-            show_plan(context, config, &plan, shutdown_args, command)
+            print_plan(context, config, &plan, shutdown_args, command)
         },
     )
 }
 
-fn show_plan(
+fn print_plan(
     context: &Context,
     config: &SyncConfig,
     plan: &SyncPlan,
@@ -128,7 +129,8 @@ fn show_plan(
         sync_shutdown::is_home_in_use(context, config);
         None
     };
-    let mut json = build_plan_json(context, plan, |_| true);
+    let includes_step = |_| true;
+    let mut json = build_plan_json(context, plan, includes_step);
     json.closing = shutdown_plan.as_ref();
     context.ui.document(command, &json);
     if plan.steps.is_empty() || !context.ui.wants_tsv() {

@@ -16,14 +16,14 @@ pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome, Comman
     let config = read_config(context, path)?;
     Scope::build(&config)
         .map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
-    let misspelled = misspelled_root_warnings(&config);
-    for warning in &misspelled {
+    let root_warnings = misspelled_root_warnings(&config);
+    for warning in &root_warnings {
         context.ui.warn(warning);
     }
     let json = object()
         .with("path", path)
         .with("ok", true)
-        .with("warnings", [config.warnings, misspelled].concat());
+        .with("warnings", [config.warnings, root_warnings].concat());
     context.ui.document("sync validate", &json);
     context.ui.prose(format_args!("valid: {}", path.display()));
     Ok(Outcome::Done)

@@ -1,7 +1,7 @@
 //! `sync resolve`: lists and decides conflicts.
 
 use crate::choices::sync_config::{read_config, replica};
-use crate::commands::sync::open_decision::{OpenDecision, check_choice, find_decision, names_of};
+use crate::commands::sync::open_decision::{OpenDecision, check_choice, find_decision, join_names};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::hash::Sha256Digest;
@@ -81,15 +81,15 @@ impl ResolveArgs {
         self,
         context: &Context,
         path: &Path,
-        shutdown: &ShutdownArgs,
+        shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
-        let decides = self.what.is_some() && !self.dry_run;
-        if config.remote == SyncRemote::Folder || !decides {
+        let changes_files = self.what.is_some() && !self.dry_run;
+        if config.remote == SyncRemote::Folder || !changes_files {
             let rule = StagingRule::Always;
             return with_staged(context, &config, &replica, rule, |config, replica, _| {
-                self.decide(context, config, replica, shutdown)
+                self.decide_or_list(context, config, replica, shutdown_args)
             });
         }
         let _lock = lock_replica(&replica)?;
@@ -98,7 +98,7 @@ impl ResolveArgs {
         };
         let mut join = vault.join(&config, &replica)?;
         join.stage()?;
-        let outcome = self.decide(context, &join.config, &join.replica, shutdown)?;
+        let outcome = self.decide_or_list(context, &join.config, &join.replica, shutdown_args)?;
         join.settle()?;
         vault.publish(&mut join, &config)?;
         Ok(outcome)
@@ -106,22 +106,22 @@ impl ResolveArgs {
 
     /// Applies the decision that the arguments name. Without a name, lists the open decisions, and asks about each on a
     /// terminal.
-    fn decide(
+    fn decide_or_list(
         &self,
         context: &Context,
         config: &SyncConfig,
         replica: &Replica,
-        shutdown: &ShutdownArgs,
+        shutdown_args: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let is_vault = config.remote == SyncRemote::Vault;
         let (plan, state) = plan::plan(&PlanRequest::new(config, replica))?;
         let copies = ConflictCopies::read(&replica.folder, &config.cloud)?;
-        let others = identity::read_remote_manifests(config, &state)?.resolutions;
-        let records = [&state.resolutions, &others];
+        let remote_resolutions = identity::read_remote_manifests(config, &state)?.resolutions;
+        let all_resolutions = [&state.resolutions, &remote_resolutions];
         let branch_records = branches::collect_records(&plan, &state);
         let conflicts = plan.conflicts.into_iter().map(OpenDecision::Conflict);
         let copies = copies.all.into_values();
-        let copies = copies.filter(|copy| !resolutions::is_dropped(&copy.name, records));
+        let copies = copies.filter(|copy| !resolutions::is_dropped(&copy.name, all_resolutions));
         let copies = copies.map(|copy| {
             let decided = DecidedCopy::read(copy.clone(), config, replica, &state);
             let versions = decided.versions();
@@ -130,21 +130,21 @@ impl ResolveArgs {
         let branches = branches::find_undecided(&config.local, &branch_records).into_iter();
         let branches = branches.map(OpenDecision::Branch);
         let open: Vec<OpenDecision> = conflicts.chain(copies).chain(branches).collect();
-        let apply = |what: &str, decision: &OpenDecision, keep| {
+        let apply = |name: &str, decision: &OpenDecision, keep| {
             check_choice(decision, keep)?;
             if self.dry_run {
-                return Ok(self.print_result(context, what, keep, DecisionOutcome::default()));
+                return Ok(self.print_result(context, name, keep, DecisionOutcome::default()));
             }
             // Through the vault, the caller holds the lock.
             let _lock = (!is_vault).then(|| lock_replica(replica)).transpose()?;
-            shut_down_codex(context, config, shutdown)?;
+            shut_down_codex(context, config, shutdown_args)?;
             let sync = ReplicaContext {
                 context,
                 config,
                 replica,
             };
             let resolved = sync.apply(decision, keep)?;
-            Ok(self.print_result(context, what, keep, resolved))
+            Ok(self.print_result(context, name, keep, resolved))
         };
         if let Some(named) = &self.what {
             let decided = branches::find_decided(&config.local, &branch_records).into_iter();
@@ -153,20 +153,22 @@ impl ResolveArgs {
             // The user may choose again between branches that are decided.
             let decision =
                 decision.or_else(|error| find_decision(named, &decided).map_err(|_| error))?;
-            let keep = self.keep.or_else(|| ask(context, decision));
-            let missing = || {
+            let keep = self.keep.or_else(|| ask_version(context, decision));
+            let missing_error = || {
                 CommandError::usage("no version is chosen: --keep is missing")
                     .hint("list the conflicts and their choices with: codex-manager sync resolve; nothing was changed")
             };
-            return apply(named, decision, keep.ok_or_else(missing)?);
+            return apply(named, decision, keep.ok_or_else(missing_error)?);
         }
-        self.list(context, &open);
+        self.print_open(context, &open);
         // Through the vault, each decision is a run of its own, which publishes it. With --json, the list is the one
         // document of the command.
-        let asks = !is_vault && !context.ui.wants_json();
-        for decision in open.iter().filter(|_| asks) {
-            if let Some(keep) = ask(context, decision) {
-                apply(&decision.name(), decision, keep)?;
+        if is_vault || context.ui.wants_json() {
+            return Ok(Outcome::Done);
+        }
+        for decision in &open {
+            if let Some(keep) = ask_version(context, decision) {
+                apply(&decision.display_name(), decision, keep)?;
             }
         }
         Ok(Outcome::Done)
@@ -175,9 +177,9 @@ impl ResolveArgs {
     fn print_result(
         &self,
         context: &Context,
-        what: &str,
+        name: &str,
         keep: KeepChoice,
-        resolved: DecisionOutcome,
+        outcome: DecisionOutcome,
     ) -> Outcome {
         let kept_version = match keep {
             KeepChoice::Both => "both versions".to_owned(),
@@ -186,13 +188,13 @@ impl ResolveArgs {
         let verb = if self.dry_run { "would keep" } else { "kept" };
         context
             .ui
-            .prose(format_args!("{verb} {kept_version} of {what}"));
-        if let Some(id) = &resolved.new_id {
+            .prose(format_args!("{verb} {kept_version} of {name}"));
+        if let Some(id) = &outcome.new_id {
             context
                 .ui
                 .line(format_args!("the new conversation has the id {id}"));
         }
-        if let Some(snapshot) = &resolved.snapshot {
+        if let Some(snapshot) = &outcome.snapshot {
             let ui = &context.ui;
             ui.note(format_args!(
                 "the replaced file is in the snapshot {snapshot}"
@@ -207,8 +209,8 @@ impl ResolveArgs {
         context.ui.document(
             "sync resolve",
             &ResolveJson {
-                resolved: Some(what.to_owned()),
-                outcome: resolved,
+                resolved: Some(name.to_owned()),
+                outcome,
                 dry_run: self.dry_run,
                 ..ResolveJson::default()
             },
@@ -216,7 +218,7 @@ impl ResolveArgs {
         Outcome::Done
     }
 
-    fn list(&self, context: &Context, open: &[OpenDecision]) {
+    fn print_open(&self, context: &Context, open: &[OpenDecision]) {
         let ui = &context.ui;
         let (mut conflicts, mut forks) = (Vec::new(), Vec::new());
         for decision in open {
@@ -229,7 +231,7 @@ impl ResolveArgs {
                     name: copy.name.clone(),
                     conversation: copy.conversation_label().to_owned(),
                     bytes: copy.local.or(copy.remote).map_or(0, |stat| stat.size),
-                    versions: versions.as_ref().map(|of| VersionsJson::of(of, context)),
+                    versions: versions.as_ref().map(|v| VersionsJson::of(v, context)),
                 }),
             }
         }
@@ -245,16 +247,16 @@ impl ResolveArgs {
             return;
         }
         for decision in open {
-            let choices = names_of(decision.choices());
+            let choices = join_names(decision.choices());
             ui.prose(format_args!(
                 "{}: {}; keep {choices}:",
-                decision.name(),
-                decision.reason(context)
+                decision.display_name(),
+                decision.describe_reason(context)
             ));
-            let what = shell::quote_if_needed(typed_name(decision, open));
+            let argument = shell::quote_if_needed(to_argument(decision, open));
             let keep = decision.choices().first().map(|keep| keep.name());
             let command = format!(
-                "codex-manager sync resolve {what} --keep {}",
+                "codex-manager sync resolve {argument} --keep {}",
                 keep.unwrap_or_default()
             );
             ui.line(ui.indent_command(2, &command));
@@ -272,25 +274,25 @@ impl ResolveArgs {
 
 /// Returns the argument of `sync resolve` for a decision: the short id of its conversation; the file if it has none or
 /// the id names several decisions.
-fn typed_name<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str {
+fn to_argument<'a>(decision: &'a OpenDecision, open: &[OpenDecision]) -> &'a str {
     let short_id_of = |decision: &'a OpenDecision| decision.session_id().map(short_id);
     let Some(id) = short_id_of(decision) else {
-        return decision.file();
+        return decision.path_or_name();
     };
     let ids = open.iter().filter_map(OpenDecision::session_id);
     match ids.filter(|other_id| short_id(other_id) == id).count() {
         1 => id,
-        _ => decision.file(),
+        _ => decision.path_or_name(),
     }
 }
 
 /// Asks which version to keep; `None` without a terminal, or if the user leaves the decision open.
-fn ask(context: &Context, decision: &OpenDecision) -> Option<KeepChoice> {
+fn ask_version(context: &Context, decision: &OpenDecision) -> Option<KeepChoice> {
     let choices = decision.choices();
     let question = format!(
         "keep which version of {}: {}? Enter leaves it open:",
-        decision.name(),
-        names_of(choices)
+        decision.display_name(),
+        join_names(choices)
     );
     loop {
         let answer = context.ui.ask(&question)?;
@@ -333,7 +335,7 @@ impl ReplicaContext<'_> {
         keep: KeepChoice,
     ) -> Result<DecisionOutcome, CommandError> {
         let path = &*conflict.path;
-        let (policy, not_kept) = if keep == KeepChoice::Cloud {
+        let (policy, other_version) = if keep == KeepChoice::Cloud {
             (ConflictPolicy::PreferCloud, &conflict.local)
         } else {
             (ConflictPolicy::PreferLocal, &conflict.remote)
@@ -342,30 +344,30 @@ impl ReplicaContext<'_> {
             policy_override: Some((path, policy)),
             ..PlanRequest::new(self.config, self.replica)
         })?;
-        let Some(plan) = plan_of_file(path, &full_plan) else {
-            return Err(undecided_error(conflict, &full_plan));
+        let Some(plan) = extract_file_plan(path, &full_plan) else {
+            return Err(no_step_error(conflict, &full_plan));
         };
-        let new_copies = new_conflict_copies(&plan);
-        let other_copy = match not_kept {
-            Some(seen) if !new_copies.is_empty() => find_copy_of(seen, &new_copies, self.config)?,
+        let new_copies = list_new_copies(&plan);
+        let other_copy = match other_version {
+            Some(file) if !new_copies.is_empty() => find_copy_of(file, &new_copies, self.config)?,
             _ => None,
         };
         if keep == KeepChoice::Both && other_copy.is_none() {
-            let why = format!("there is no second version to keep: {path}");
-            return Err(CommandError::failed(why)
+            let message = format!("there is no second version to keep: {path}");
+            return Err(CommandError::failed(message)
                 .hint("list the conflicts with: codex-manager sync resolve; nothing was changed"));
         }
         self.keep_new_copies(&new_copies, &mut state)?;
         let report = self.apply_one_file(&plan, state)?;
-        let decided = DecisionOutcome {
+        let outcome = DecisionOutcome {
             new_id: None,
             snapshot: report.snapshot,
         };
         if let Some(name) = other_copy {
-            return self.apply_to_conflict_copy(&name, keep, decided);
+            return self.apply_to_conflict_copy(&name, keep, outcome);
         }
         update_codex_index(self.context, self.config, self.replica)?;
-        Ok(decided)
+        Ok(outcome)
     }
 
     /// Records in the state that the new conflict copies are kept, so that earlier decisions about equal versions, of
@@ -402,10 +404,8 @@ impl ReplicaContext<'_> {
         let report = apply::apply(plan, state, &request)?;
         drop(bar);
         match report.skipped.first() {
-            Some((path, why)) => {
-                Err(CommandError::failed(format!("{why}: {path}"))
-                    .hint("run the same command again"))
-            }
+            Some((path, reason)) => Err(CommandError::failed(format!("{reason}: {path}"))
+                .hint("run the same command again")),
             None => Ok(report),
         }
     }
@@ -425,27 +425,27 @@ impl ReplicaContext<'_> {
     }
 
     /// Applies the choice to the conflict copy `name`, and updates Codex's index. Backs up a dropped version in a new
-    /// snapshot, unless `decided` has a snapshot already.
+    /// snapshot, unless `outcome` has a snapshot already.
     fn apply_to_conflict_copy(
         &self,
         name: &str,
         keep: KeepChoice,
-        mut decided: DecisionOutcome,
+        mut outcome: DecisionOutcome,
     ) -> Result<DecisionOutcome, CommandError> {
         let (config, replica) = (self.config, self.replica);
         let mut state = replica.read()?;
         let copy = DecidedCopy::find(name, config, replica, &state)?;
-        if decided.snapshot.is_none() {
-            decided.snapshot = copy.back_up_dropped(keep, self.context.now())?;
+        if outcome.snapshot.is_none() {
+            outcome.snapshot = copy.back_up_dropped(keep, self.context.now())?;
         }
-        decided.new_id = copy.apply(keep, &mut state)?;
+        outcome.new_id = copy.apply(keep, &mut state)?;
         update_codex_index(self.context, config, replica)?;
-        Ok(decided)
+        Ok(outcome)
     }
 }
 
 /// Returns the part of a plan for one file; `None` if the plan has no step for the file.
-fn plan_of_file(path: &str, full_plan: &SyncPlan) -> Option<SyncPlan> {
+fn extract_file_plan(path: &str, full_plan: &SyncPlan) -> Option<SyncPlan> {
     let steps = full_plan.steps.iter().filter(|step| step.path == path);
     let steps: Vec<_> = steps.cloned().collect();
     (!steps.is_empty()).then(|| SyncPlan {
@@ -456,7 +456,7 @@ fn plan_of_file(path: &str, full_plan: &SyncPlan) -> Option<SyncPlan> {
 }
 
 /// Returns the names and digests of the conflict copies that a plan creates.
-fn new_conflict_copies(plan: &SyncPlan) -> Vec<(String, Sha256Digest)> {
+fn list_new_copies(plan: &SyncPlan) -> Vec<(String, Sha256Digest)> {
     let ops = plan.steps.iter().flat_map(|step| &step.ops);
     let copies = ops.filter_map(|op| match op {
         plan::Op::KeepConflictCopy { name, digest, .. } => Some((name.clone(), *digest)),
@@ -465,21 +465,21 @@ fn new_conflict_copies(plan: &SyncPlan) -> Vec<(String, Sha256Digest)> {
     copies.collect()
 }
 
-/// Returns the name of the conflict copy with the text of the file `seen`, if there is one.
+/// Returns the name of the conflict copy with the text of the file `observed`, if there is one.
 fn find_copy_of(
-    seen: &ObservedFile,
+    observed: &ObservedFile,
     copies: &[(String, Sha256Digest)],
     config: &SyncConfig,
 ) -> Result<Option<String>, CommandError> {
-    let file = config.file_path(seen.side, &seen.path);
-    let text = contents::read_text_digest(&file).at("read", &file)?.1;
-    let matching = copies.iter().find(|(_, digest)| *digest == text);
+    let file_path = config.file_path(observed.side, &observed.path);
+    let (_, text_digest) = contents::read_text_digest(&file_path).at("read", &file_path)?;
+    let matching = copies.iter().find(|(_, digest)| *digest == text_digest);
     Ok(matching.map(|(name, _)| name.clone()))
 }
 
 /// Returns the error for a decision for which the new plan has no step, with the reason.
-fn undecided_error(conflict: &Conflict, new_plan: &SyncPlan) -> CommandError {
-    let key = manifest::folded_key(&conflict.path);
+fn no_step_error(conflict: &Conflict, new_plan: &SyncPlan) -> CommandError {
+    let folded_path = manifest::folded_key(&conflict.path);
     let notices = &new_plan.notices;
     let reasons = [
         &notices.warnings,
@@ -488,13 +488,13 @@ fn undecided_error(conflict: &Conflict, new_plan: &SyncPlan) -> CommandError {
         &notices.notes,
     ];
     let mut reasons = reasons.into_iter().flatten();
-    let reason = reasons.find(|(path, _)| manifest::folded_key(path) == key);
+    let reason = reasons.find(|(path, _)| manifest::folded_key(path) == folded_path);
     let mut conflicts = new_plan.conflicts.iter();
-    let still_open = conflicts.find(|open| open.path == conflict.path);
-    let why = reason
+    let still_open = conflicts.find(|other| other.path == conflict.path);
+    let reason = reason
         .map(|(_, why)| why)
-        .or(still_open.map(|open| &open.reason))
+        .or(still_open.map(|same_file| &same_file.reason))
         .map_or("the file has changed in the meantime", |why| why);
-    let message = format!("{} could not be decided: {why}", conflict.path);
+    let message = format!("{} could not be decided: {reason}", conflict.path);
     CommandError::failed(message).hint("see the plan: codex-manager sync plan; nothing was changed")
 }

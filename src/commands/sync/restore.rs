@@ -64,9 +64,9 @@ impl SyncRestoreArgs {
             ));
         }
         if !self.applies(&config) {
-            let plan = self.plan(context, &config)?;
+            let plan = self.make_plan(context, &config)?;
             let is_applied = false;
-            show(context, &plan, is_applied, None);
+            print_result(context, &plan, is_applied, None);
             if plan.target == Side::Local {
                 let shutdown_plan = sync_shutdown::plan_shutdown(context, &config, shutdown_args);
                 sync_shutdown::print_shutdown_plan(context, shutdown_plan.as_ref());
@@ -75,11 +75,11 @@ impl SyncRestoreArgs {
         }
         let machine = Some(&*config.machine_id);
         run_with_log(context, &config.logging, machine, || {
-            self.apply(context, &config, shutdown_args)
+            self.restore_files(context, &config, shutdown_args)
         })
     }
 
-    fn plan(
+    fn make_plan(
         &self,
         context: &Context,
         config: &SyncConfig,
@@ -89,7 +89,7 @@ impl SyncRestoreArgs {
         Ok(restore::plan(config, &replica, from, self.target)?)
     }
 
-    fn apply(
+    fn restore_files(
         &self,
         context: &Context,
         config: &SyncConfig,
@@ -97,16 +97,16 @@ impl SyncRestoreArgs {
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock_replica(&replica)?;
-        let plan = self.plan(context, config)?;
-        let is_local = plan.target == Side::Local;
-        if is_local {
+        let plan = self.make_plan(context, config)?;
+        let targets_home = plan.target == Side::Local;
+        if targets_home {
             shut_down_codex(context, config, shutdown_args)?;
             let updates = plan.files.iter();
             let updates = updates.filter_map(|file| index_update_for(&file.path));
             PendingIndexUpdates::new(&replica).record(&updates.collect::<Vec<_>>())?;
         }
         let safety_snapshot = restore::apply(&plan, config, &replica, context.now())?;
-        if is_local {
+        if targets_home {
             update_codex_index(context, config, &replica)?;
             warn_of_new_users(context, config);
         }
@@ -115,13 +115,13 @@ impl SyncRestoreArgs {
             events::warn!(path, why, "left alone");
         }
         let is_applied = true;
-        show(context, &plan, is_applied, safety_snapshot);
+        print_result(context, &plan, is_applied, safety_snapshot);
         Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 }
 
 /// Prints the plan, or with `is_applied` the result. `safety_snapshot` has the files that the restore replaced.
-fn show(
+fn print_result(
     context: &Context,
     plan: &SyncRestorePlan,
     is_applied: bool,
@@ -133,25 +133,25 @@ fn show(
     } else {
         "would restore"
     };
-    let total: u64 = plan.files.iter().map(|file| file.size).sum();
+    let total_bytes: u64 = plan.files.iter().map(|file| file.size).sum();
     let target = match plan.target {
         Side::Local => "local",
         Side::Remote => "cloud",
     };
     let ui = &context.ui;
-    let shown = ui.limit_items(plan.files.len(), MAX_SHOWN);
-    for file in &plan.files[..shown] {
+    let shown_count = ui.limit_items(plan.files.len(), MAX_SHOWN);
+    for file in &plan.files[..shown_count] {
         ui.line(&file.path);
     }
-    ui.print_hidden_count(plan.files.len() - shown);
+    ui.print_hidden_count(plan.files.len() - shown_count);
     ui.prose(format_args!(
         "{verb} {} ({}) from the snapshot {} to the {target} side",
         pluralize(plan.files.len(), "file"),
-        bytes(total),
+        bytes(total_bytes),
         plan.snapshot.name
     ));
-    for (path, why) in &plan.skipped {
-        ui.warn(format_args!("not restored: {path}: {why}"));
+    for (path, reason) in &plan.skipped {
+        ui.warn(format_args!("not restored: {path}: {reason}"));
     }
     if let Some(safety_snapshot) = &safety_snapshot {
         ui.note(format_args!(
@@ -164,7 +164,7 @@ fn show(
         .with("target", target)
         .with("files", files)
         .with("skipped", to_paths_json(&plan.skipped))
-        .with("bytes", total)
+        .with("bytes", total_bytes)
         .with("safety_snapshot", safety_snapshot)
         .with("dry_run", !is_applied);
     ui.document("sync restore", &json);

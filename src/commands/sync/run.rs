@@ -66,7 +66,7 @@ impl RunArgs {
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
-            return plan_command::show(
+            return plan_command::plan_and_print(
                 context,
                 &config,
                 &self.plan_flags,
@@ -76,13 +76,13 @@ impl RunArgs {
         }
         let machine = Some(&*config.machine_id);
         run_with_log(context, &config.logging, machine, || {
-            self.apply(context, &config, shutdown_args)
+            self.sync_and_publish(context, &config, shutdown_args)
         })
     }
 
     /// Syncs with the cloud folder. Through the vault, joins the other machines one after the other, each in a round of
     /// its own, and publishes the result.
-    fn apply(
+    fn sync_and_publish(
         &self,
         context: &Context,
         config: &SyncConfig,
@@ -91,7 +91,7 @@ impl RunArgs {
         let replica = replica(context, config);
         let _lock = lock_replica(&replica)?;
         let Some(vault) = VaultSync::open(context, config, VaultPurpose::Run)? else {
-            let round = self.sync(context, config, &replica, shutdown_args)?;
+            let round = self.sync_round(context, config, &replica, shutdown_args)?;
             return round.finish(context, config);
         };
         let mut join = vault.join(config, &replica)?;
@@ -100,39 +100,40 @@ impl RunArgs {
             && !context.ui.is_verbose()
             && let Some(plan) = join.idle_plan(&before)?
         {
-            return SyncedRound::new(plan).finish(context, &join.config);
+            return SyncedRound::without_steps(plan).finish(context, &join.config);
         }
-        let mut rounds: Option<SyncedRound> = None;
-        let mut sync_all = || {
+        let mut all_rounds: Option<SyncedRound> = None;
+        let mut stage_and_sync = || {
             while join.stage()? {
-                let mut round = self.sync(context, &join.config, &join.replica, shutdown_args)?;
-                let stopped = round.error.take();
-                rounds = Some(match rounds.take() {
-                    Some(earlier) => earlier.followed_by(round),
+                let mut round =
+                    self.sync_round(context, &join.config, &join.replica, shutdown_args)?;
+                let stop_error = round.error.take();
+                all_rounds = Some(match all_rounds.take() {
+                    Some(earlier_rounds) => earlier_rounds.followed_by(round),
                     None => round,
                 });
-                if let Some(error) = stopped {
+                if let Some(error) = stop_error {
                     return Err(error);
                 }
                 join.settle()?;
             }
             vault.publish(&mut join, config)
         };
-        let published = sync_all();
-        let Some(mut rounds) = rounds else {
+        let published = stage_and_sync();
+        let Some(mut all_rounds) = all_rounds else {
             return published.map(|()| Outcome::Done);
         };
         match published {
-            Err(e) if rounds.report.done.is_empty() => rounds.error = Some(e),
+            Err(e) if all_rounds.report.done.is_empty() => all_rounds.error = Some(e),
             Err(e) => {
-                rounds.error = Some(e.changed(
+                all_rounds.error = Some(e.changed(
                     "the changes of this machine are not published yet: run the same command again",
                 ));
             }
             Ok(()) if has_pending_index_updates(&replica) => {}
-            Ok(()) => join.record_idle(&before, &rounds.plan)?,
+            Ok(()) => join.record_idle(&before, &all_rounds.plan)?,
         }
-        rounds.finish(context, &join.config)
+        all_rounds.finish(context, &join.config)
     }
 
     /// Plans, ends Codex if needed, applies the plan and updates Codex's index. If a conflict or a later failure stops
@@ -140,14 +141,14 @@ impl RunArgs {
     ///
     /// # Errors
     /// Codex cannot be ended, or an error stops the round before its first change.
-    fn sync(
+    fn sync_round(
         &self,
         context: &Context,
         config: &SyncConfig,
         replica: &Replica,
         shutdown_args: &ShutdownArgs,
     ) -> Result<SyncedRound, CommandError> {
-        let request = self.plan_flags.request(config, replica);
+        let request = self.plan_flags.to_request(config, replica);
         let PlannedRound {
             mut plan,
             state,
@@ -163,8 +164,8 @@ impl RunArgs {
         }
         record_new_branches(&mut plan, &state, config);
         let records = branches::collect_records(&plan, &state);
-        let total = plan.steps.iter().map(|step| step.bytes).sum();
-        let bar = context.ui.bar("syncing", total);
+        let total_bytes = plan.steps.iter().map(|step| step.bytes).sum();
+        let bar = context.ui.bar("syncing", total_bytes);
         let report = apply::apply(
             &plan,
             state,
@@ -193,9 +194,9 @@ impl RunArgs {
             error = update_codex_index(context, config, replica).err();
         }
         // Now both branches are on this machine.
-        let open = branches::find_undecided_conflicts(&config.local, &records);
-        log_conflicts(&open);
-        plan.conflicts.extend(open);
+        let branch_conflicts = branches::find_undecided_conflicts(&config.local, &records);
+        log_conflicts(&branch_conflicts);
+        plan.conflicts.extend(branch_conflicts);
         Ok(SyncedRound {
             plan,
             report,
@@ -213,8 +214,8 @@ struct SyncedRound {
 }
 
 impl SyncedRound {
-    /// Returns a round without a completed step.
-    fn new(plan: SyncPlan) -> Self {
+    /// Returns a round that completed no step of `plan`.
+    fn without_steps(plan: SyncPlan) -> Self {
         Self {
             plan,
             report: ApplyReport::default(),
@@ -225,14 +226,14 @@ impl SyncedRound {
     fn stopped(plan: SyncPlan, error: CommandError) -> Self {
         Self {
             error: Some(error),
-            ..Self::new(plan)
+            ..Self::without_steps(plan)
         }
     }
 
     /// Returns a round that stopped between two steps. Lists no step as completed, because only the next plan knows which
     /// ones are.
     fn stopped_after_change(plan: SyncPlan, error: ApplyError) -> Self {
-        let mut round = Self::new(plan);
+        let mut round = Self::without_steps(plan);
         if let ApplyError::Stopped { snapshot, .. } = &error {
             events::warn!(
                 snapshot = &**snapshot,
@@ -404,20 +405,20 @@ fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, rep
         return;
     }
     if report.done.is_empty() {
-        let remaining = pluralize(plan.steps.len(), "step");
+        let remaining_steps = pluralize(plan.steps.len(), "step");
         ui.prose(format_args!(
-            "no step was done; {remaining} left for the next run"
+            "no step was done; {remaining_steps} left for the next run"
         ));
         return;
     }
-    let to_cloud = [
+    let remote_actions = [
         SyncAction::CopyToCloud,
         SyncAction::Merge,
         SyncAction::MoveCloud,
         SyncAction::DeleteCloud,
     ];
     let mut done_steps = list_done_steps(plan, report).into_iter();
-    let changes_remote = done_steps.any(|step| to_cloud.contains(&step.action));
+    let changes_remote = done_steps.any(|step| remote_actions.contains(&step.action));
     if changes_remote && config.remote == SyncRemote::Vault {
         ui.note(
             "next: run on the other machine, before you start Codex there: codex-manager sync run --apply",
@@ -446,12 +447,15 @@ fn print_next_steps(context: &Context, config: &SyncConfig, plan: &SyncPlan, rep
 }
 
 /// Prints the snapshot of a run, with the commands that restore it.
-fn print_snapshot(ui: &Ui, done: &[&SyncStep], snapshot: &str, remote: SyncRemote) {
+fn print_snapshot(ui: &Ui, done_steps: &[&SyncStep], snapshot: &str, remote: SyncRemote) {
     ui.note(format_args!(
         "the overwritten and deleted files are in the snapshot {snapshot}"
     ));
     for (side, name) in [(Side::Local, "local"), (Side::Remote, "cloud")] {
-        let mut targets = done.iter().flat_map(|step| &step.ops).flat_map(Op::targets);
+        let mut targets = done_steps
+            .iter()
+            .flat_map(|step| &step.ops)
+            .flat_map(Op::targets);
         // Snapshots in the vault are never replaced.
         if side == Side::Remote && remote == SyncRemote::Vault {
             continue;

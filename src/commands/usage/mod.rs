@@ -104,7 +104,7 @@ impl UsageArgs {
     pub(crate) fn run(mut self, context: &Context) -> Result<Outcome> {
         let context = &self.table.apply(context)?;
         self.apply_subjects(context)?;
-        self.check()?;
+        self.check_options()?;
         require_codex_home(context)?;
         let prices = price_file::read(self.prices.as_deref(), context)?;
         let access = IndexAccess::new(context);
@@ -119,7 +119,7 @@ impl UsageArgs {
             local: store,
             others,
         };
-        let shown = self.show(&indexes, &prices, context)?;
+        let shown = self.print(&indexes, &prices, context)?;
         let is_partial = is_stale || !report.skipped.is_empty();
         Ok(shown.or(Outcome::partial_if(is_partial)))
     }
@@ -162,14 +162,15 @@ impl UsageArgs {
         Ok((opened.collect::<Result<_>>()?, is_stale))
     }
 
-    fn show(&self, indexes: &UsageIndexes, prices: &Prices, context: &Context) -> Result<Outcome> {
+    fn print(&self, indexes: &UsageIndexes, prices: &Prices, context: &Context) -> Result<Outcome> {
+        // `--window` and `--server` without a value are empty texts.
         let store = &indexes.local;
         let Some(account) = &self.window else {
             return match self.server.as_deref() {
-                Some("") => server::show_days(store, context),
-                Some(session) => server::show_conversation(session, store, context),
+                Some("") => server::print_days(store, context),
+                Some(session) => server::print_conversation(session, store, context),
                 None => self
-                    .show_report(indexes, prices, context)
+                    .print_report(indexes, prices, context)
                     .map(|()| Outcome::Done),
             };
         };
@@ -177,23 +178,23 @@ impl UsageArgs {
         let at = self.at.as_deref();
         let at = at.map(|text| window::parse_at(text, context)).transpose()?;
         let (html, asks_server) = (self.html.as_deref(), self.server.is_some());
-        window::run(store, account, at, prices, html, asks_server, context)
+        window::print_window(store, account, at, prices, html, asks_server, context)
     }
 
-    fn show_report(
+    fn print_report(
         &self,
         indexes: &UsageIndexes,
         prices: &Prices,
         context: &Context,
     ) -> Result<()> {
         let slots = self.parse_slots(context)?;
-        let (by, limit) = (self.by, self.limit(context));
+        let (by, limit) = (self.by, self.row_limit(context));
         let usage =
             rows::read_selected(indexes, &self.selection, slots.clone(), by, limit, context)?;
         let left_out = usage.left_out;
         let mut report = rows::build_report(usage, by, prices, context);
-        let first_start = report.rows.first().map_or(0, |row| row.key.start);
-        let hidden = left_out + self.shorten(&mut report, context);
+        let first_start_ms = report.rows.first().map_or(0, |row| row.key.start);
+        let hidden = left_out + self.drop_hidden_rows(&mut report, context);
         let ui = &context.ui;
         let json = object()
             .with("rows", &report.rows)
@@ -212,7 +213,7 @@ impl UsageArgs {
         show::print(report, by, prices, context);
         if hidden > 0 {
             ui.note(if by.is_of_time() {
-                let first = DateTime::from_timestamp_millis(first_start).unwrap_or_default();
+                let first = DateTime::from_timestamp_millis(first_start_ms).unwrap_or_default();
                 let first_day = context.zone().at(&first).date_naive();
                 let rows = pluralize(hidden, "earlier row");
                 format!("the total includes {rows}; to see them: --since {first_day}")
@@ -233,37 +234,38 @@ impl UsageArgs {
         path: &Path,
         context: &Context,
     ) -> Result<()> {
-        let read =
+        let read_usage =
             |by| rows::read_selected(indexes, &self.selection, slots.clone(), by, None, context);
-        let sums = |by| Ok::<_, CommandError>(rows::build_report(read(by)?, by, prices, context));
-        let daily = read(Grouping::Daily)?;
+        let report_by =
+            |by| Ok::<_, CommandError>(rows::build_report(read_usage(by)?, by, prices, context));
+        let daily = read_usage(Grouping::Daily)?;
         let hours = sum_hours(&daily, context);
-        let is_whole = self.since.is_none() && self.until.is_none();
+        let covers_all_time = self.since.is_none() && self.until.is_none();
         let account = self.selection.account.as_deref();
-        let has_window = is_whole && !self.selection.has_folder();
+        let has_window = covers_all_time && !self.selection.has_folder();
         let draw = || window::draw_newest(&indexes.local, account, prices, context);
         let window = has_window.then(draw).flatten();
         let page = UsagePageSource {
             report,
             by: self.by,
             days: &rows::build_report(daily, Grouping::Daily, prices, context),
-            is_whole,
+            covers_all_time,
             filters: self.selection.describe_filters(context),
             prices,
             hours,
             window,
             breakdowns: [
-                sums(Grouping::Projects)?,
-                sums(Grouping::Accounts)?,
-                sums(Grouping::Models)?,
+                report_by(Grouping::Projects)?,
+                report_by(Grouping::Accounts)?,
+                report_by(Grouping::Models)?,
             ],
-            conversation_count: sums(Grouping::Sessions)?.rows.len(),
+            conversation_count: report_by(Grouping::Sessions)?.rows.len(),
         };
         write_page(&page.render(), &context.env.absolute(path), context)
     }
 
     /// Refuses incompatible options.
-    fn check(&self) -> Result<()> {
+    fn check_options(&self) -> Result<()> {
         if self.server.is_some() && self.window.is_none() && self.html.is_some() {
             return Err(CommandError::usage("--html with --server needs --window")
                 .hint("write the page of a window with: codex-manager usage --window --server --html FILE"));
@@ -283,20 +285,20 @@ impl UsageArgs {
     /// Removes the rows beyond the limit: the first periods, or the last rows of another kind. Keeps all periods with
     /// `--since` or `--until`, and if no table is printed on a terminal. Returns the number of removed rows; the totals
     /// still include them.
-    fn shorten(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
-        let all = report.rows.len();
-        let limit = self.limit(context).unwrap_or(all).min(all);
+    fn drop_hidden_rows(&self, report: &mut Report<RowKey>, context: &Context) -> usize {
+        let row_count = report.rows.len();
+        let limit = self.row_limit(context).unwrap_or(row_count).min(row_count);
         let is_table = context.ui.writes_to_terminal() && !context.ui.wants_tsv();
         if !self.by.is_of_time() {
             report.rows.truncate(limit);
         } else if is_table && self.since.is_none() && self.until.is_none() {
-            report.rows.drain(..all - limit);
+            report.rows.drain(..row_count - limit);
         }
-        all - report.rows.len()
+        row_count - report.rows.len()
     }
 
     /// Returns the largest number of rows; `None` if all are shown.
-    fn limit(&self, context: &Context) -> Option<usize> {
+    fn row_limit(&self, context: &Context) -> Option<usize> {
         let is_screen = context.ui.is_terminal() && self.html.is_none();
         self.limit.or(is_screen.then_some(TERMINAL_LIMIT))
     }

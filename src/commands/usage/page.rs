@@ -31,7 +31,7 @@ pub(super) struct UsagePageSource<'a> {
     pub by: Grouping,
     pub days: &'a Report<RowKey>,
     /// False with `--since` or `--until`.
-    pub is_whole: bool,
+    pub covers_all_time: bool,
     /// The names and values of the filters.
     pub filters: Vec<(&'static str, String)>,
     pub prices: &'a Prices,
@@ -45,13 +45,13 @@ pub(super) struct UsagePageSource<'a> {
 }
 
 /// Sums usage by day of the week, from Monday, and by hour in the local time zone.
-pub(super) fn sum_hours(found: &SelectedUsage, context: &Context) -> [[u64; 24]; 7] {
+pub(super) fn sum_hours(usage: &SelectedUsage, context: &Context) -> [[u64; 24]; 7] {
     let mut hours = [[0_u64; 24]; 7];
-    for row in &found.rows {
-        let at = DateTime::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
-        let at = context.zone().at(&at.unwrap_or_default());
-        let day = at.weekday().num_days_from_monday() as usize;
-        let sum = &mut hours[day][at.hour() as usize];
+    for row in &usage.rows {
+        let start = DateTime::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
+        let local_start = context.zone().at(&start.unwrap_or_default());
+        let day = local_start.weekday().num_days_from_monday() as usize;
+        let sum = &mut hours[day][local_start.hour() as usize];
         *sum = sum.saturating_add(
             row.tokens
                 .input_tokens
@@ -78,25 +78,29 @@ impl UsagePageSource<'_> {
             facts,
         };
         let mut page = format_page_start(&head, &[STYLE, CHART_STYLE].concat());
-        page.push_str(&self.figures());
-        self.push_rows(&mut page);
-        for (title, html) in self.sections() {
+        page.push_str(&self.format_figures());
+        self.push_table(&mut page);
+        for (title, html) in self.format_sections() {
             let _ = writeln!(page, "<h2>{}</h2>\n{html}", escape_html(&title));
         }
-        let _ = writeln!(page, "<p class=\"note\">{}</p>", escape_html(&self.note()));
+        let _ = writeln!(
+            page,
+            "<p class=\"note\">{}</p>",
+            escape_html(&self.price_note())
+        );
         page + &format_page_end("")
     }
 
     /// Appends the table of the report. Periods begin with the newest; without `--since` and `--until`, only the last
     /// [`MAX_PERIODS`] are shown.
-    fn push_rows(&self, page: &mut String) {
+    fn push_table(&self, page: &mut String) {
         let kind = self.by.row_kind();
         let mut rows: Vec<_> = self.report.rows.iter().collect();
         let mut heading_end = String::new();
         let mut totals_name = String::from("Total");
         if self.by.is_of_time() {
             rows.reverse();
-            if self.is_whole && rows.len() > MAX_PERIODS {
+            if self.covers_all_time && rows.len() > MAX_PERIODS {
                 totals_name = format!("Total of all {}", rows.len());
                 rows.truncate(MAX_PERIODS);
                 heading_end = format!(", the last {MAX_PERIODS}");
@@ -109,20 +113,20 @@ impl UsagePageSource<'_> {
              <th>Total</th><th>Cost</th></tr></thead>\n<tbody>",
             kind.to_lowercase()
         );
-        let most = rows.iter().map(|row| row.sum.tokens.total_tokens).max();
+        let max_tokens = rows.iter().map(|row| row.sum.tokens.total_tokens).max();
         for row in rows {
             let bar = draw_bar(
                 as_length(row.sum.tokens.total_tokens),
-                as_length(most.unwrap_or(0)),
+                as_length(max_tokens.unwrap_or(0)),
             );
-            push_row(page, &self.name_of(&row.key), &bar, &row.sum);
+            push_table_row(page, &self.format_name(&row.key), &bar, &row.sum);
         }
         page.push_str("</tbody>\n<tfoot>\n");
-        push_row(page, &totals_name, "", &self.report.totals.sum);
+        push_table_row(page, &totals_name, "", &self.report.totals.sum);
         page.push_str("</tfoot>\n</table>\n");
     }
 
-    fn figures(&self) -> String {
+    fn format_figures(&self) -> String {
         let sum = &self.report.totals.sum;
         let cached = format_share(
             as_length(sum.tokens.cached_input_tokens),
@@ -136,7 +140,7 @@ impl UsagePageSource<'_> {
         ])
     }
 
-    fn sections(&self) -> Vec<(String, String)> {
+    fn format_sections(&self) -> Vec<(String, String)> {
         let mut sections: Vec<_> = self.window.clone().into_iter().collect();
         sections.push(("Hours of the week".to_owned(), draw_hours(&self.hours)));
         for (kind, title, report) in [
@@ -147,21 +151,21 @@ impl UsagePageSource<'_> {
             if kind == self.by {
                 continue;
             }
-            let row = |row: &ReportRow<RowKey>| ShareRow {
+            let to_row = |row: &ReportRow<RowKey>| ShareRow {
                 name: redact_and_count(&row.key.label()).0,
                 part: as_length(row.sum.tokens.total_tokens),
                 shown: format_count(row.sum.tokens.total_tokens),
             };
-            let rows: Vec<_> = report.rows.iter().map(row).collect();
-            let whole = as_length(report.totals.sum.tokens.total_tokens);
-            let table = format_shares([kind.row_kind(), "Tokens"], &rows, whole, MAX_ROWS);
+            let rows: Vec<_> = report.rows.iter().map(to_row).collect();
+            let total = as_length(report.totals.sum.tokens.total_tokens);
+            let table = format_shares([kind.row_kind(), "Tokens"], &rows, total, MAX_ROWS);
             sections.push((title.to_owned(), table));
         }
         sections
     }
 
     /// Returns the redacted name of a row, because titles of conversations may contain keys.
-    fn name_of(&self, key: &RowKey) -> String {
+    fn format_name(&self, key: &RowKey) -> String {
         let (name, _) = redact_and_count(&key.label());
         if self.by == Grouping::Sessions {
             format!("{} {name}", short_id(&key.key))
@@ -170,7 +174,7 @@ impl UsagePageSource<'_> {
         }
     }
 
-    fn note(&self) -> String {
+    fn price_note(&self) -> String {
         let note = format!(
             "Costs are estimates at API prices of {}; plans are not billed by token.",
             self.prices.date
@@ -184,7 +188,7 @@ impl UsagePageSource<'_> {
     }
 }
 
-fn push_row(page: &mut String, name: &str, bar: &str, sum: &UsageSum) {
+fn push_table_row(page: &mut String, name: &str, bar: &str, sum: &UsageSum) {
     let name = escape_html(name);
     let [input, cached, output, total] = [
         sum.tokens.input_tokens,

@@ -54,31 +54,31 @@ impl RowKey {
 
     /// Returns the name for people, without control characters.
     pub(super) fn label(&self) -> String {
-        let shown = self.shown().filter(|shown| !shown.is_empty());
+        let shown = self.shown_name().filter(|shown| !shown.is_empty());
         printable(shown.unwrap_or(&self.key))
     }
 
     /// Returns the name for people; `None` if it is `key`.
-    pub(super) fn shown(&self) -> Option<&str> {
+    pub(super) fn shown_name(&self) -> Option<&str> {
         self.title.as_deref().or(self.block.as_deref())
     }
 }
 
 /// Sums the usage into rows of the kind `by`. Periods are in the order of time; other rows begin with the most tokens.
 pub(super) fn build_report(
-    found: SelectedUsage,
+    selected: SelectedUsage,
     by: Grouping,
     prices: &Prices,
     context: &Context,
 ) -> Report<RowKey> {
     let mut report = if by == Grouping::Sessions {
-        sum_by_conversation(found, prices)
+        sum_by_conversation(selected, prices)
     } else {
         let mut blocks = Blocks::default();
-        let mut rows: Vec<_> = found.rows.iter().collect();
+        let mut rows: Vec<_> = selected.rows.iter().collect();
         rows.sort_by_key(|row| row.slot);
         let usage = rows.into_iter().map(|row| {
-            let key = row_key(row, by, &found, &mut blocks, context);
+            let key = to_row_key(row, by, &selected, &mut blocks, context);
             (key, row)
         });
         report::sum_by_key(usage, prices)
@@ -95,12 +95,12 @@ pub(super) fn build_report(
 
 /// Sums usage by conversation. There may be 200,000 conversations, so this compares their numbers instead of their ids,
 /// and moves ids and titles instead of copying them.
-fn sum_by_conversation(found: SelectedUsage, prices: &Prices) -> Report<RowKey> {
-    let usage = found.rows.iter().map(|row| (row.conversation, row));
+fn sum_by_conversation(selected: SelectedUsage, prices: &Prices) -> Report<RowKey> {
+    let usage = selected.rows.iter().map(|row| (row.conversation, row));
     let mut report = report::sum_by_key(usage, prices);
-    drop(found.rows);
-    let mut conversations = found.conversations;
-    if found.left_out > 0 {
+    drop(selected.rows);
+    let mut conversations = selected.conversations;
+    if selected.left_out > 0 {
         report
             .rows
             .retain(|row| conversations.contains_key(&row.key));
@@ -119,44 +119,44 @@ fn sum_by_conversation(found: SelectedUsage, prices: &Prices) -> Report<RowKey> 
     })
 }
 
-fn row_key(
+fn to_row_key(
     row: &UsageRow,
     by: Grouping,
-    found: &SelectedUsage,
+    selected: &SelectedUsage,
     blocks: &mut Blocks,
     context: &Context,
 ) -> RowKey {
     let zone = context.zone();
-    let at = DateTime::<Utc>::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
-    let at = at.unwrap_or_default();
-    let conversation = found.conversations.get(&row.conversation);
-    let named = |name: &str| RowKey::new(name, None);
+    let slot_start = DateTime::<Utc>::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
+    let slot_start = slot_start.unwrap_or_default();
+    let conversation = selected.conversations.get(&row.conversation);
+    let untitled = |name: &str| RowKey::new(name, None);
     if let Some(period) = by.period() {
-        let first = period.first_day(&at, zone);
+        let first_day = period.first_day(&slot_start, zone);
         return RowKey {
-            start: start_of_day(first, zone).timestamp_millis(),
-            ..named(&period.name(first))
+            start: start_of_day(first_day, zone).timestamp_millis(),
+            ..untitled(&period.name(first_day))
         };
     }
     match by {
         Grouping::Blocks => {
-            let start = blocks.find_start(at);
+            let start = blocks.find_start(slot_start);
             RowKey {
                 start: start.timestamp_millis(),
                 block: Some(absolute_time(&start, context)),
-                ..named(&local_rfc3339(&start, context))
+                ..untitled(&local_rfc3339(&start, context))
             }
         }
         Grouping::Machines => {
             let machine = usize::try_from(row.conversation >> MACHINE_BITS).unwrap_or_default();
-            named(found.machines.get(machine).map_or(UNKNOWN, |name| name))
+            untitled(selected.machines.get(machine).map_or(UNKNOWN, |name| name))
         }
         Grouping::Projects => {
             let cwd = conversation.map(|found| &*found.cwd);
-            named(cwd.filter(|cwd| !cwd.is_empty()).unwrap_or(UNKNOWN))
+            untitled(cwd.filter(|cwd| !cwd.is_empty()).unwrap_or(UNKNOWN))
         }
         Grouping::Accounts => {
-            let account = conversation.and_then(|c| found.accounts.get(&c.session));
+            let account = conversation.and_then(|c| selected.accounts.get(&c.session));
             let profile = account.and_then(|account| account.profile.clone());
             let email = account.and_then(|account| account.email.as_deref());
             RowKey::new(
@@ -165,7 +165,7 @@ fn row_key(
             )
         }
         // The rows are models: `sum_by_conversation` handles conversations, and periods are handled above.
-        _ => named(&row.model),
+        _ => untitled(&row.model),
     }
 }
 
@@ -251,9 +251,9 @@ const MACHINE_BITS: u32 = 40;
 impl SelectedUsage {
     /// Adds the conversations of another machine. If both machines have a conversation, the version with fewer tokens
     /// is dropped, because the other version continues it.
-    fn merge(&mut self, mut other: Self, name: String) {
-        let first = i64::try_from(self.machines.len()).unwrap_or_default() << MACHINE_BITS;
-        self.machines.push(name);
+    fn merge(&mut self, mut other: Self, machine_name: String) {
+        let first_number = i64::try_from(self.machines.len()).unwrap_or_default() << MACHINE_BITS;
+        self.machines.push(machine_name);
         let (own_totals, other_totals) = (self.sum_tokens_by_id(), other.sum_tokens_by_id());
         let (mut replaced, mut dropped) = (HashSet::new(), HashSet::new());
         for (id, (number, tokens)) in other_totals {
@@ -263,18 +263,18 @@ impl SelectedUsage {
                 None => false,
             };
         }
-        self.remove(&replaced);
-        other.remove(&dropped);
+        self.remove_conversations(&replaced);
+        other.remove_conversations(&dropped);
         self.rows.extend(other.rows.into_iter().map(|row| UsageRow {
-            conversation: first + row.conversation,
+            conversation: first_number + row.conversation,
             ..row
         }));
         let conversations = other.conversations.into_iter();
         self.conversations
-            .extend(conversations.map(|(number, usage)| (first + number, usage)));
+            .extend(conversations.map(|(number, usage)| (first_number + number, usage)));
     }
 
-    fn remove(&mut self, conversations: &HashSet<i64>) {
+    fn remove_conversations(&mut self, conversations: &HashSet<i64>) {
         self.rows
             .retain(|row| !conversations.contains(&row.conversation));
         self.conversations
@@ -307,37 +307,37 @@ pub(super) fn read_selected(
     context: &Context,
 ) -> Result<SelectedUsage> {
     let filter = selection.to_thread_filter(context)?;
-    let is_merged = !indexes.others.is_empty();
-    let read = |store: &IndexStore, context: &Context| {
-        read_home(store, &filter, slots.clone(), by, is_merged, context)
+    let merges_machines = !indexes.others.is_empty();
+    let read_machine = |store: &IndexStore, context: &Context| {
+        read_machine_usage(store, &filter, slots.clone(), by, merges_machines, context)
     };
     if let Some(limit) = limit
         && by == Grouping::Sessions
-        && !is_merged
+        && !merges_machines
         && !filter.is_restricted()
     {
         return read_largest(&indexes.local, slots, limit);
     }
-    let mut found = read(&indexes.local, context)?;
-    found.machines.push(own_machine_name(context));
+    let mut usage = read_machine(&indexes.local, context)?;
+    usage.machines.push(own_machine_name(context));
     for (store, machine) in &indexes.others {
-        found.merge(read(store, &machine.context)?, machine.name.clone());
+        usage.merge(read_machine(store, &machine.context)?, machine.name.clone());
     }
-    Ok(found)
+    Ok(usage)
 }
 
 /// Reads the usage of one home. Conversations and accounts are read only if the rows, the filter or the merge with
 /// other machines need them.
-fn read_home(
+fn read_machine_usage(
     store: &IndexStore,
     filter: &ThreadFilter,
     slots: Range<i64>,
     by: Grouping,
-    is_merged: bool,
+    merges_machines: bool,
     context: &Context,
 ) -> Result<SelectedUsage> {
     let is_filtered = filter.is_restricted();
-    let detail = match (by.is_of_time(), is_filtered || is_merged) {
+    let detail = match (by.is_of_time(), is_filtered || merges_machines) {
         (true, false) => UsageDetail::Slots,
         (false, false) if by == Grouping::Models => UsageDetail::Slots,
         (true, true) => UsageDetail::Both,
@@ -352,8 +352,8 @@ fn read_home(
     }
     let mut conversations = usage_query::read_conversations(store)?;
     if is_filtered {
-        let read = |filter: &ThreadFilter| list_threads(filter, context);
-        let filter = ConversationFilter::new(filter.clone(), read)?;
+        let list_children = |filter: &ThreadFilter| list_threads(filter, context);
+        let filter = ConversationFilter::new(filter.clone(), list_children)?;
         conversations.retain(|_, conversation| filter.accepts_usage(conversation));
         rows.retain(|row| conversations.contains_key(&row.conversation));
     }
@@ -362,7 +362,7 @@ fn read_home(
         conversations,
         left_out: 0,
         accounts: match by {
-            Grouping::Accounts => read_accounts(context)?,
+            Grouping::Accounts => read_accounts_by_id(context)?,
             _ => HashMap::new(),
         },
         machines: Vec::new(),
@@ -375,15 +375,15 @@ fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<S
     let rows = usage_query::read_sums(store, slots, UsageDetail::Conversations)?;
     // The rows of a conversation follow each other.
     let of_conversation = rows.chunk_by(|a, b| a.conversation == b.conversation);
-    let total = |rows: &[UsageRow]| {
+    let sum_tokens = |rows: &[UsageRow]| {
         let parts = rows.iter().map(|row| row.tokens.total_tokens);
         parts.fold(0, u64::saturating_add)
     };
     let mut totals: Vec<_> = of_conversation
-        .map(|rows| (total(rows), rows[0].conversation))
+        .map(|rows| (sum_tokens(rows), rows[0].conversation))
         .collect();
-    let all = totals.len();
-    if let Some(last) = limit.checked_sub(1).filter(|last| *last < all) {
+    let count = totals.len();
+    if let Some(last) = limit.checked_sub(1).filter(|last| *last < count) {
         let (_, (smallest, _), _) = totals.select_nth_unstable_by(last, |a, b| b.cmp(a));
         // Keeps all conversations that equal the smallest one: the report orders them by id and then cuts.
         let smallest = *smallest;
@@ -391,7 +391,7 @@ fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<S
     }
     let conversations = usage_query::find_conversations(store, totals.iter().map(|(_, id)| *id))?;
     Ok(SelectedUsage {
-        left_out: all - totals.len(),
+        left_out: count - totals.len(),
         rows,
         conversations,
         ..SelectedUsage::default()
@@ -399,9 +399,10 @@ fn read_largest(store: &IndexStore, slots: Range<i64>, limit: usize) -> Result<S
 }
 
 /// Returns the account of each conversation that Codex lists, by the conversation's id in lower case.
-fn read_accounts(context: &Context) -> Result<HashMap<String, ConversationAccount>> {
-    let known = ConversationAccounts::read_all(context)?;
-    let account = |thread: ListedThread| (thread.id.to_lowercase(), known.find(&thread));
-    let accounts = list_threads_as(&ThreadFilter::default(), context, account)?;
+fn read_accounts_by_id(context: &Context) -> Result<HashMap<String, ConversationAccount>> {
+    let accounts_by_launch = ConversationAccounts::read_all(context)?;
+    let to_entry =
+        |thread: ListedThread| (thread.id.to_lowercase(), accounts_by_launch.find(&thread));
+    let accounts = list_threads_as(&ThreadFilter::default(), context, to_entry)?;
     Ok(accounts.into_iter().collect())
 }

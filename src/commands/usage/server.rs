@@ -53,9 +53,9 @@ impl ServerRow {
 ///
 /// # Errors
 /// No account is signed in, or the index cannot be read.
-pub(super) fn show_days(store: &IndexStore, context: &Context) -> Result<Outcome> {
+pub(super) fn print_days(store: &IndexStore, context: &Context) -> Result<Outcome> {
     let account = find_account_or_live(None, "codex-manager usage --account ACCOUNT", context)?;
-    let answer = ask_usage(Value::Null, context);
+    let answer = ask_server(Value::Null, context);
     let usage = answer.as_ref().map(ServerUsage::parse);
     let usage = usage.unwrap_or_default();
     let conversations = read_conversations_of(store, &account.entry.identity, context)?;
@@ -90,13 +90,13 @@ pub(super) fn show_days(store: &IndexStore, context: &Context) -> Result<Outcome
 ///
 /// # Errors
 /// No conversation or several match, or the index cannot be read.
-pub(super) fn show_conversation(
+pub(super) fn print_conversation(
     session: &str,
     store: &IndexStore,
     context: &Context,
 ) -> Result<Outcome> {
     let session = find_conversation(session, context)?;
-    let answer = ask_usage(json!({ "threadId": session.id }), context);
+    let answer = ask_server(json!({ "threadId": session.id }), context);
     let estimate = answer.as_ref().ok().and_then(ThreadEstimate::parse);
     let rows = match &estimate {
         Some(estimate) => compare_models(estimate, &session.id, store)?,
@@ -105,8 +105,8 @@ pub(super) fn show_conversation(
     let json = object()
         .with("session_id", &session.id)
         .with("title", &session.title)
-        .with("credits", estimate.as_ref().map(|found| found.credits))
-        .with("usd", estimate.as_ref().and_then(|found| found.usd))
+        .with("credits", estimate.as_ref().map(|e| e.credits))
+        .with("usd", estimate.as_ref().and_then(|e| e.usd))
         .with("rows", &rows)
         .with("problem", answer.as_ref().err());
     context.ui.document("usage", &json);
@@ -132,17 +132,17 @@ pub(super) fn show_conversation(
 ///
 /// # Errors
 /// The index cannot be read.
-pub(super) fn sum_elsewhere(
-    used: &WindowUse,
+pub(super) fn divide_elsewhere_by_day(
+    window: &WindowUse,
     conversations: &AccountConversations,
     store: &IndexStore,
     context: &Context,
 ) -> Result<Option<Vec<PartView>>> {
-    let Ok(answer) = ask_usage(Value::Null, context) else {
+    let Ok(answer) = ask_server(Value::Null, context) else {
         return Ok(None);
     };
     let mut usage = ServerUsage::parse(&answer);
-    let (first, last) = (used.span.start.date_naive(), used.span.end.date_naive());
+    let (first, last) = (window.span.start.date_naive(), window.span.end.date_naive());
     usage.days.retain(|day, _| (first..=last).contains(day));
     let rows = compare_days(&usage, conversations, store)?;
     let days = rows.into_iter().filter_map(|row| {
@@ -157,14 +157,14 @@ pub(super) fn sum_elsewhere(
         key: day.clone(),
         title: None,
         tokens: *tokens,
-        percent_of_window: used.parts.unattributed * share(*tokens),
+        percent_of_window: window.parts.unattributed * share(*tokens),
     });
     Ok(Some(parts.collect()))
 }
 
 /// Asks the server, through Codex, for the usage of the live account, or of the conversation in `params`. On failure,
 /// prints a warning and returns the problem.
-fn ask_usage(params: Value, context: &Context) -> Result<Value, String> {
+fn ask_server(params: Value, context: &Context) -> Result<Value, String> {
     let [answer] = ask_live(context, [Question::new("account/usage/read", params)]);
     answer.map_err(|problem| {
         let problem = problem.to_string();
@@ -189,18 +189,18 @@ fn compare_days(
     for (day, tokens) in &usage.days {
         days.insert(*day, (Some(*tokens), 0));
     }
-    for row in read_own(store, |number| conversations.contains_key(&number))? {
-        let at = DateTime::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
-        let day = Period::Day.first_day(&at.unwrap_or_default(), Zone::UTC);
+    for row in read_local_usage(store, |number| conversations.contains_key(&number))? {
+        let slot_start = DateTime::from_timestamp_millis(row.slot.saturating_mul(SLOT_MS));
+        let day = Period::Day.first_day(&slot_start.unwrap_or_default(), Zone::UTC);
         if (first..=last).contains(&&day) {
             let sum = &mut days.entry(day).or_default().1;
             *sum = sum.saturating_add(row.tokens.total_tokens);
         }
     }
-    let row = |(day, (server_tokens, local_tokens)): (NaiveDate, _)| {
+    let to_row = |(day, (server_tokens, local_tokens)): (NaiveDate, _)| {
         ServerRow::new(Period::Day.name(day), server_tokens, local_tokens)
     };
-    Ok(days.into_iter().map(row).collect())
+    Ok(days.into_iter().map(to_row).collect())
 }
 
 /// Returns a row for each model that the server reports, then for each other model of the conversation in the index.
@@ -210,23 +210,23 @@ fn compare_models(
     store: &IndexStore,
 ) -> Result<Vec<ServerRow>> {
     let conversations = usage_query::read_conversations(store)?;
-    let is_own = |number| {
+    let is_session = |number| {
         let conversation = conversations.get(&number);
         conversation.is_some_and(|conversation| conversation.session.eq_ignore_ascii_case(session))
     };
     let mut local: BTreeMap<String, u64> = BTreeMap::new();
-    for row in read_own(store, is_own)? {
+    for row in read_local_usage(store, is_session)? {
         let sum = local.entry(row.model.to_string()).or_default();
         *sum = sum.saturating_add(row.tokens.total_tokens);
     }
-    let server = estimate
+    let server_rows = estimate
         .models
         .iter()
         .map(|(model, (tokens, credits))| ServerRow {
             credits: Some(*credits),
             ..ServerRow::new(model.clone(), *tokens, local.remove(model).unwrap_or(0))
         });
-    let mut rows: Vec<_> = server.collect();
+    let mut rows: Vec<_> = server_rows.collect();
     rows.extend(
         local
             .into_iter()
@@ -236,38 +236,38 @@ fn compare_models(
 }
 
 /// Reads the usage on this machine of the conversations whose numbers `is_wanted` accepts.
-fn read_own(store: &IndexStore, is_wanted: impl Fn(i64) -> bool) -> Result<Vec<UsageRow>> {
+fn read_local_usage(store: &IndexStore, is_wanted: impl Fn(i64) -> bool) -> Result<Vec<UsageRow>> {
     let mut rows = usage_query::read_sums(store, i64::MIN..i64::MAX, UsageDetail::Both)?;
     rows.retain(|row| is_wanted(row.conversation));
     Ok(rows)
 }
 
-fn print_rows(head: &'static str, rows: &[ServerRow], context: &Context) {
+fn print_rows(heading: &'static str, rows: &[ServerRow], context: &Context) {
     let ui = &context.ui;
     let columns = [
-        Column::new(head),
+        Column::new(heading),
         Column::new("SERVER").number(),
         Column::new("THIS MACHINE").number(),
         Column::new("ELSEWHERE").number(),
         Column::new("CREDITS").number(),
     ];
     let mut table = Table::new(ui, columns);
-    let count = |tokens: Option<u64>| match tokens {
+    let to_cell = |tokens: Option<u64>| match tokens {
         Some(tokens) => Cell::plain(format_count(tokens)).value(tokens),
         None => Cell::plain(""),
     };
-    let shown = if ui.wants_tsv() {
+    let shown_count = if ui.wants_tsv() {
         rows.len()
     } else {
         ui.limit_items(rows.len(), MAX_SHOWN)
     };
-    for row in &rows[rows.len() - shown..] {
+    for row in &rows[rows.len() - shown_count..] {
         let credits = row.credits.map(|credits| format!("{credits:.2}"));
         table.add_row([
             Cell::plain(printable(&row.key)),
-            count(row.server_tokens),
-            count(Some(row.local_tokens)),
-            count(row.elsewhere_tokens),
+            to_cell(row.server_tokens),
+            to_cell(Some(row.local_tokens)),
+            to_cell(row.elsewhere_tokens),
             Cell::plain(credits.unwrap_or_default()),
         ]);
     }

@@ -19,15 +19,15 @@ pub(super) fn print(mut report: Report<RowKey>, by: Grouping, prices: &Prices, c
     let all_tokens = report.totals.sum.tokens.total_tokens;
     // Each row is dropped when its cells are in the table, because there may be 200,000.
     let rows = std::mem::take(&mut report.rows).into_iter();
-    let rows = rows.map(|row| cells(&row, has_titles, all_tokens, ui.wants_tsv()));
-    let table = Table::with_rows(ui, columns(by), rows);
+    let rows = rows.map(|row| to_cells(&row, has_titles, all_tokens, ui.wants_tsv()));
+    let table = Table::with_rows(ui, build_columns(by), rows);
     table.repeat_heads().keep_rows().print(ui);
     if !ui.wants_tsv() {
         print_totals(&report, prices, context);
     }
 }
 
-fn columns(by: Grouping) -> Vec<Column> {
+fn build_columns(by: Grouping) -> Vec<Column> {
     let name = match by {
         Grouping::Daily => Column::new("DAY"),
         Grouping::Weekly => Column::new("WEEK FROM"),
@@ -84,14 +84,14 @@ fn print_totals(report: &Report<RowKey>, prices: &Prices, context: &Context) {
 }
 
 /// Returns the cells of a row. Adds exact values only for tab-separated values, because there may be 10,000 rows.
-fn cells(row: &ReportRow<RowKey>, has_titles: bool, all_tokens: u64, is_tsv: bool) -> Vec<Cell> {
+fn to_cells(row: &ReportRow<RowKey>, has_titles: bool, all_tokens: u64, is_tsv: bool) -> Vec<Cell> {
     let sum = &row.sum;
     let key = &row.key;
-    let number = |number: u64| {
+    let number_cell = |number: u64| {
         let cell = Cell::plain(format_count(number));
         if is_tsv { cell.value(number) } else { cell }
     };
-    let name = match (key.shown(), has_titles) {
+    let name = match (key.shown_name(), has_titles) {
         (_, true) => short_id(&key.key),
         (Some(shown), false) => shown,
         (None, false) => &key.key,
@@ -107,20 +107,20 @@ fn cells(row: &ReportRow<RowKey>, has_titles: bool, all_tokens: u64, is_tsv: boo
     let exact_cost = || sum.cost_usd.map_or_else(String::new, |c| format!("{c:.6}"));
     let cost = Cell::plain(format_cost(sum));
     cells.extend([
-        number(sum.tokens.input_tokens),
-        number(sum.tokens.cached_input_tokens),
-        number(sum.tokens.output_tokens),
-        number(sum.tokens.total_tokens),
+        number_cell(sum.tokens.input_tokens),
+        number_cell(sum.tokens.cached_input_tokens),
+        number_cell(sum.tokens.output_tokens),
+        number_cell(sum.tokens.total_tokens),
         if is_tsv {
             cost.value(exact_cost())
         } else {
             cost
         },
-        Cell::new(Style::Dim, share(sum.tokens.total_tokens, all_tokens)),
+        Cell::new(Style::Dim, share_bar(sum.tokens.total_tokens, all_tokens)),
     ]);
     cells
 }
 
-fn share(tokens: u64, all_tokens: u64) -> String {
+fn share_bar(tokens: u64, all_tokens: u64) -> String {
     format_share_bar(as_length(tokens), as_length(all_tokens), BAR_WIDTH)
 }

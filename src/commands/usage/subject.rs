@@ -26,8 +26,9 @@ impl TypedValueParser for SubjectParser {
         value: &OsStr,
     ) -> Result<UsageSubject, Error> {
         let word = StringValueParser::new().parse_ref(command, arg, value)?;
-        let by = Grouping::from_str(&word, false);
-        Ok(by.map_or(UsageSubject::Account(word), UsageSubject::Rows))
+        let ignore_case = false;
+        let grouping = Grouping::from_str(&word, ignore_case);
+        Ok(grouping.map_or(UsageSubject::Account(word), UsageSubject::Rows))
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {

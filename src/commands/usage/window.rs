@@ -32,8 +32,8 @@ pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
             "--at is in the future: {text}"
         )));
     }
-    let at = if end > start { end - 1 } else { start };
-    Ok(DateTime::from_timestamp_millis(at.min(now)).unwrap_or_else(|| context.now()))
+    let last_ms = if end > start { end - 1 } else { start };
+    Ok(DateTime::from_timestamp_millis(last_ms.min(now)).unwrap_or_else(|| context.now()))
 }
 
 /// Prints the parts of the weekly window of an account that contains `at`, or of the newest one. With `html`, writes
@@ -42,7 +42,7 @@ pub(super) fn parse_at(text: &str, context: &Context) -> Result<DateTime<Utc>> {
 /// # Errors
 /// No account or several match, the window at the time is unknown, the server is asked about another account than the
 /// live one, or the index cannot be read.
-pub(super) fn run(
+pub(super) fn print_window(
     store: &IndexStore,
     account: Option<&str>,
     at: Option<DateTime<Utc>>,
@@ -60,26 +60,26 @@ pub(super) fn run(
         )));
     }
     let conversations = read_conversations_of(store, &account.entry.identity, context)?;
-    let used = WindowUse::read(store, &account, &conversations, at, prices, context)?;
-    let Some(used) = used else {
-        show_unknown(&account, context);
+    let usage = WindowUse::read(store, &account, &conversations, at, prices, context)?;
+    let Some(usage) = usage else {
+        print_unknown(&account, context);
         return Ok(Outcome::Done);
     };
-    let mut rows = sum_parts(&used, &conversations);
+    let mut rows = sum_parts(&usage, &conversations);
     let mut outcome = Outcome::Done;
     if asks_server {
-        match server::sum_elsewhere(&used, &conversations, store, context)? {
+        match server::divide_elsewhere_by_day(&usage, &conversations, store, context)? {
             Some(days) => rows.extend(days),
             None => outcome = Outcome::Partial,
         }
     }
-    let is_open = context.now() < used.span.end;
-    let exhausted_at = window::forecast_exhaustion(&used.span, used.last).filter(|_| is_open);
-    print_json(&account, Some(&used), &rows, exhausted_at, context);
+    let is_open = context.now() < usage.span.end;
+    let exhausted_at = window::forecast_exhaustion(&usage.span, usage.last).filter(|_| is_open);
+    print_json(&account, Some(&usage), &rows, exhausted_at, context);
     if let Some(path) = html {
         let page = WindowPage {
             account: &account,
-            used: &used,
+            usage: &usage,
             conversations: &conversations,
             rows: &rows,
             exhausted_at,
@@ -87,7 +87,7 @@ pub(super) fn run(
         write_page(&page.render(context), &context.env.absolute(path), context)?;
         return Ok(outcome);
     }
-    show(&account, &used, &rows, exhausted_at, context);
+    print_report(&account, &usage, &rows, exhausted_at, context);
     Ok(outcome)
 }
 
@@ -102,18 +102,18 @@ pub(super) fn draw_newest(
     // The hint is empty because the error is dropped.
     let account = find_account_or_live(account, "", context).ok()?;
     let conversations = read_conversations_of(store, &account.entry.identity, context).ok()?;
-    let used = WindowUse::read(store, &account, &conversations, None, prices, context)
+    let usage = WindowUse::read(store, &account, &conversations, None, prices, context)
         .ok()
         .flatten()?;
-    let rows = sum_parts(&used, &conversations);
+    let rows = sum_parts(&usage, &conversations);
     let title = format!(
         "Weekly window of {}: {:.0} % used",
         label(&account),
-        used.parts.used
+        usage.parts.used
     );
     let page = WindowPage {
         account: &account,
-        used: &used,
+        usage: &usage,
         conversations: &conversations,
         rows: &rows,
         exhausted_at: None,
@@ -121,21 +121,21 @@ pub(super) fn draw_newest(
     Some((title, page.draw(context)))
 }
 
-/// Prints the JSON document; without figures if `used` is `None`. Its keys are an interface.
+/// Prints the JSON document; without figures if `usage` is `None`. Its keys are an interface.
 fn print_json(
     account: &Account,
-    used: Option<&WindowUse>,
+    usage: Option<&WindowUse>,
     rows: &[PartView],
     exhausted_at: Option<DateTime<Utc>>,
     context: &Context,
 ) {
-    let time = |at: DateTime<Utc>| local_rfc3339(&at, context);
-    let window = used.map(|used| {
+    let format_time = |at: DateTime<Utc>| local_rfc3339(&at, context);
+    let window = usage.map(|usage| {
         object()
-            .with("start_at", time(used.span.start))
-            .with("resets_at", time(used.span.end))
+            .with("start_at", format_time(usage.span.start))
+            .with("resets_at", format_time(usage.span.end))
     });
-    let parts = used.map(|used| &used.parts);
+    let parts = usage.map(|usage| &usage.parts);
     let json = object()
         .with("account", account.entry.identity.email.as_str())
         .with("window", window)
@@ -147,44 +147,44 @@ fn print_json(
         )
         .with(
             "forecast",
-            object().with("exhausted_at", exhausted_at.map(time)),
+            object().with("exhausted_at", exhausted_at.map(format_time)),
         );
     context.ui.document("usage", &json);
 }
 
 /// Prints the report on an account whose window was never observed.
-fn show_unknown(account: &Account, context: &Context) {
+fn print_unknown(account: &Account, context: &Context) {
     print_json(account, None, &[], None, context);
     let name = label(account);
-    let command = shell::quote_if_needed(&name);
+    let argument = shell::quote_if_needed(&name);
     context.note(format_args!(
-        "the weekly window of {name} is unknown; query it: codex-manager status {command}"
+        "the weekly window of {name} is unknown; query it: codex-manager status {argument}"
     ));
 }
 
-fn show(
+fn print_report(
     account: &Account,
-    used: &WindowUse,
+    usage: &WindowUse,
     rows: &[PartView],
     exhausted_at: Option<DateTime<Utc>>,
     context: &Context,
 ) {
     let ui = &context.ui;
-    let at = |at: &DateTime<Utc>| full_time(at, context);
+    let format_time = |at: &DateTime<Utc>| full_time(at, context);
     ui.report(format_args!(
         "{}: {:.0} % of the weekly window used, which began {}",
         label(account),
-        used.parts.used,
-        at(&used.span.start)
+        usage.parts.used,
+        format_time(&usage.span.start)
     ));
-    window_tables::print(used, rows, context);
-    let is_open = context.now() < used.span.end;
+    window_tables::print_tables(usage, rows, context);
+    let is_open = context.now() < usage.span.end;
     ui.report(match exhausted_at {
-        Some(when) => format!("at this pace it is used up {}", at(&when)),
-        None if !is_open => format!("it ended {}", at(&used.span.end)),
+        Some(exhausted_at) => format!("at this pace it is used up {}", format_time(&exhausted_at)),
+        None if !is_open => format!("it ended {}", format_time(&usage.span.end)),
         None => format!(
             "at this pace it lasts until its reset {}",
-            at(&used.span.end)
+            format_time(&usage.span.end)
         ),
     });
 }

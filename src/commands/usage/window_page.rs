@@ -28,7 +28,7 @@ const MAX_ROWS: usize = 10;
 
 pub(super) struct WindowPage<'a> {
     pub account: &'a Account,
-    pub used: &'a WindowUse,
+    pub usage: &'a WindowUse,
     pub conversations: &'a AccountConversations,
     pub rows: &'a [PartView],
     pub exhausted_at: Option<DateTime<Utc>>,
@@ -36,16 +36,16 @@ pub(super) struct WindowPage<'a> {
 
 impl WindowPage<'_> {
     pub(super) fn render(&self, context: &Context) -> String {
-        let used = self.used;
+        let usage = self.usage;
         let time = |at: &DateTime<Utc>| full_time(at, context);
         let head = PageHead {
             title: format!("Weekly window of {}", label(self.account)),
             facts: vec![
-                ("Began", time(&used.span.start)),
-                ("Resets", time(&used.span.end)),
+                ("Began", time(&usage.span.start)),
+                ("Resets", time(&usage.span.end)),
             ],
         };
-        let tokens = used
+        let tokens = usage
             .requests
             .iter()
             .map(|request| request.tokens.total_tokens);
@@ -54,10 +54,10 @@ impl WindowPage<'_> {
             None => "not before its reset".to_owned(),
         };
         let figures = [
-            ("Used", format!("{:.0} %", used.parts.used)),
+            ("Used", format!("{:.0} %", usage.parts.used)),
             (
                 "Used elsewhere",
-                format!("{:.0} %", used.parts.unattributed),
+                format!("{:.0} %", usage.parts.unattributed),
             ),
             ("Tokens", format_count(tokens.sum())),
             ("Used up at this pace", used_up),
@@ -69,7 +69,7 @@ impl WindowPage<'_> {
         for kind in PartKind::ALL {
             let rows: Vec<_> = self.rows.iter().filter(|row| row.kind == kind).collect();
             if !rows.is_empty() {
-                let table = self.table(kind, &rows);
+                let table = self.format_table(kind, &rows);
                 let _ = write!(page, "<h2>{}</h2>\n{table}", kind.heading());
             }
         }
@@ -78,66 +78,66 @@ impl WindowPage<'_> {
 
     /// Returns the table of the parts of one kind. It has a row for other machines, unless the kind covers only a part
     /// of the window.
-    fn table(&self, kind: PartKind, rows: &[&PartView]) -> String {
-        let row = |row: &&PartView| ShareRow {
-            name: name_of(row),
+    fn format_table(&self, kind: PartKind, rows: &[&PartView]) -> String {
+        let to_row = |row: &&PartView| ShareRow {
+            name: redacted_name(row),
             part: row.percent_of_window,
             shown: format_count(row.tokens),
         };
-        let mut rows: Vec<_> = rows.iter().map(row).collect();
+        let mut rows: Vec<_> = rows.iter().map(to_row).collect();
         let covers_window = !matches!(kind, PartKind::Subagent | PartKind::Elsewhere);
-        if self.used.parts.unattributed > 0.0 && covers_window {
+        if self.usage.parts.unattributed > 0.0 && covers_window {
             rows.insert(
                 rows.len().min(MAX_ROWS - 1),
                 ShareRow {
                     name: ELSEWHERE.to_owned(),
-                    part: self.used.parts.unattributed,
+                    part: self.usage.parts.unattributed,
                     shown: String::new(),
                 },
             );
         }
-        format_shares(["Name", "Tokens"], &rows, self.used.parts.used, MAX_ROWS)
+        format_shares(["Name", "Tokens"], &rows, self.usage.parts.used, MAX_ROWS)
     }
 
     /// Draws the use of the window by hour, and the forecast until the window is used up or resets.
     pub(super) fn draw(&self, context: &Context) -> String {
-        let span = &self.used.span;
+        let span = &self.usage.span;
         let steps = count_hours(&(span.start..span.end));
-        let end = self.used.last.at.min(span.end);
-        let drawn = count_hours(&(span.start..end)) + 1;
+        let end = self.usage.last.at.min(span.end);
+        let drawn_hours = count_hours(&(span.start..end)) + 1;
         let chart = AreaChart {
-            layers: self.layers(drawn),
+            layers: self.build_layers(drawn_hours),
             steps,
-            marks: day_marks(span, context),
-            forecast: self.forecast(),
+            marks: build_day_marks(span, context),
+            forecast: self.forecast_line(),
         };
         chart.draw()
     }
 
-    /// Returns the cumulative use in each of the first `drawn` hours, as one layer for each of the largest
+    /// Returns the cumulative use in each of the first `drawn_hours` hours, as one layer for each of the largest
     /// conversations, one for the other conversations, and one for other machines. Layers without use are left out.
-    fn layers(&self, drawn: usize) -> Vec<AreaLayer> {
+    fn build_layers(&self, drawn_hours: usize) -> Vec<AreaLayer> {
         let conversations = self
             .rows
             .iter()
             .filter(|row| row.kind == PartKind::Conversation);
         let shown: Vec<_> = conversations.clone().take(MAX_SHOWN).collect();
-        let hidden = conversations.count() - shown.len();
-        let places: HashMap<&str, usize> =
+        let other_count = conversations.count() - shown.len();
+        let indexes: HashMap<&str, usize> =
             (0..).zip(&shown).map(|(i, row)| (&*row.key, i)).collect();
-        let mut names: Vec<_> = shown.iter().map(|row| name_of(row)).collect();
-        names.push(pluralize(hidden, "other conversation"));
+        let mut names: Vec<_> = shown.iter().map(|row| redacted_name(row)).collect();
+        names.push(pluralize(other_count, "other conversation"));
         names.push(ELSEWHERE.to_owned());
-        let mut heights = vec![vec![0.0; drawn]; names.len()];
-        let hour = |at: DateTime<Utc>| count_hours(&(self.used.span.start..at)).min(drawn - 1);
-        let parts = self.used.requests.iter().zip(&self.used.parts.of_requests);
-        for (request, percent) in parts {
-            let known = self.conversations.get(&request.conversation);
-            let place = known.and_then(|(known, _)| places.get(&*known.session));
-            heights[place.copied().unwrap_or(shown.len())][hour(request.at)] += percent;
+        let mut heights = vec![vec![0.0; drawn_hours]; names.len()];
+        let usage = self.usage;
+        let hour_of = |at: DateTime<Utc>| count_hours(&(usage.span.start..at)).min(drawn_hours - 1);
+        for (request, percent) in usage.requests.iter().zip(&usage.parts.of_requests) {
+            let found = self.conversations.get(&request.conversation);
+            let index = found.and_then(|(found, _)| indexes.get(&*found.session));
+            heights[index.copied().unwrap_or(shown.len())][hour_of(request.at)] += percent;
         }
-        for (at, percent) in &self.used.parts.elsewhere {
-            heights[shown.len() + 1][hour(*at)] += percent;
+        for (at, percent) in &self.usage.parts.elsewhere {
+            heights[shown.len() + 1][hour_of(*at)] += percent;
         }
         let layers = names.into_iter().zip(heights).map(|(name, mut heights)| {
             for n in 1..heights.len() {
@@ -151,25 +151,25 @@ impl WindowPage<'_> {
 
     /// Returns the ends of the forecast line at the average pace so far: the last observation, and 100 % or the reset.
     /// `None` if nothing or everything is used.
-    fn forecast(&self) -> Option<[(f64, f64); 2]> {
-        let (span, last) = (&self.used.span, self.used.last);
-        let now = position(span, last.at);
-        if now <= 0.0 || now >= 1.0 || last.percent <= 0.0 || last.percent >= 100.0 {
+    fn forecast_line(&self) -> Option<[(f64, f64); 2]> {
+        let (span, last) = (&self.usage.span, self.usage.last);
+        let last_at = relative_position(span, last.at);
+        if last_at <= 0.0 || last_at >= 1.0 || last.percent <= 0.0 || last.percent >= 100.0 {
             return None;
         }
-        let at_end = last.percent / now;
-        let end = if at_end > 100.0 {
-            (now * 100.0 / last.percent, 100.0)
+        let percent_at_end = last.percent / last_at;
+        let end = if percent_at_end > 100.0 {
+            (last_at * 100.0 / last.percent, 100.0)
         } else {
-            (1.0, at_end)
+            (1.0, percent_at_end)
         };
-        Some([(now, last.percent), end])
+        Some([(last_at, last.percent), end])
     }
 }
 
 /// Returns the redacted name of a part, because titles of conversations may contain keys.
-fn name_of(row: &PartView) -> String {
-    redact_and_count(&row.name()).0
+fn redacted_name(row: &PartView) -> String {
+    redact_and_count(&row.display_name()).0
 }
 
 fn count_hours(span: &Range<DateTime<Utc>>) -> usize {
@@ -177,22 +177,25 @@ fn count_hours(span: &Range<DateTime<Utc>>) -> usize {
 }
 
 /// Returns the position of a time in a window, from 0 to 1.
-fn position(span: &Range<DateTime<Utc>>, at: DateTime<Utc>) -> f64 {
+fn relative_position(span: &Range<DateTime<Utc>>, at: DateTime<Utc>) -> f64 {
     let seconds = |delta: TimeDelta| delta.as_seconds_f64();
     seconds(at - span.start) / seconds(span.end - span.start)
 }
 
-/// Returns the [`position`] and the label of each midnight in a window, without those near its end.
-fn day_marks(span: &Range<DateTime<Utc>>, context: &Context) -> Vec<(f64, String)> {
+/// Returns the [`relative_position`] and the label of each midnight in a window, without those near its end.
+fn build_day_marks(span: &Range<DateTime<Utc>>, context: &Context) -> Vec<(f64, String)> {
+    /// A label further right would leave the chart.
+    const MAX_POSITION: f64 = 0.95;
     let zone = context.zone();
-    let first = zone.at(&span.start).date_naive();
-    let days = first.iter_days().skip(1).take(7);
+    let first_day = zone.at(&span.start).date_naive();
+    // A window of a week has at most seven midnights.
+    let days = first_day.iter_days().skip(1).take(7);
     let marks = days.map(|day| {
         let start = start_of_day(day, zone);
         (
-            position(span, start.to_utc()),
+            relative_position(span, start.to_utc()),
             day.format("%a %-d").to_string(),
         )
     });
-    marks.filter(|(at, _)| *at < 0.95).collect()
+    marks.filter(|(at, _)| *at < MAX_POSITION).collect()
 }

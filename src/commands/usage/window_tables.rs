@@ -10,22 +10,24 @@ use crate::views::account::printable;
 /// The number of rows of each kind that are shown without `--verbose`.
 const MAX_SHOWN: usize = 8;
 
+/// A smaller percentage of other parts is not shown, because it would be rounded to 0.0.
+const MIN_PERCENT: f64 = 0.05;
 /// The length of a bar of 100 %, in columns.
 const BAR_WIDTH: usize = 14;
 
 /// Prints a table for each kind of part; as tab-separated values, one table of all parts.
-pub(super) fn print(used: &WindowUse, rows: &[PartView], context: &Context) {
+pub(super) fn print_tables(usage: &WindowUse, rows: &[PartView], context: &Context) {
     if context.ui.wants_tsv() {
-        tsv_table(used, rows, context).print(&context.ui);
+        build_tsv_table(usage, rows, context).print(&context.ui);
         return;
     }
     for kind in PartKind::ALL {
-        print_breakdown(used, rows, kind, context);
+        print_breakdown(usage, rows, kind, context);
     }
 }
 
 /// Prints the parts of one kind as a table, with the share of each in the used part of the window.
-fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context: &Context) {
+fn print_breakdown(usage: &WindowUse, rows: &[PartView], kind: PartKind, context: &Context) {
     let ui = &context.ui;
     let rows: Vec<_> = rows.iter().filter(|row| row.kind == kind).collect();
     if rows.is_empty() {
@@ -35,22 +37,22 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
         Column::new("SHARE").rank(1),
         Column::new("WINDOW").number().rank(2),
         match kind {
-            PartKind::Project => Column::new(kind.column()).shorten_middle(16),
-            _ => Column::new(kind.column()).shorten(16),
+            PartKind::Project => Column::new(kind.column_name()).shorten_middle(16),
+            _ => Column::new(kind.column_name()).shorten(16),
         },
         Column::new("TOKENS").number().rank(3),
     ];
     let mut table = Table::new(ui, columns);
     // Only the table of days includes the usage of other machines.
     let (mut remaining, unattributed) = match kind {
-        PartKind::Elsewhere => (used.parts.unattributed, 0.0),
+        PartKind::Elsewhere => (usage.parts.unattributed, 0.0),
         _ => (
-            used.parts.used - used.parts.unattributed,
-            used.parts.unattributed,
+            usage.parts.used - usage.parts.unattributed,
+            usage.parts.unattributed,
         ),
     };
     let cells = |percent: f64, name: Cell, tokens: String| {
-        let share = format_share_bar(percent, used.parts.used, BAR_WIDTH);
+        let share = format_share_bar(percent, usage.parts.used, BAR_WIDTH);
         [
             Cell::plain(share),
             Cell::plain(format!("{percent:.1} %")),
@@ -58,20 +60,20 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
             Cell::plain(tokens),
         ]
     };
-    let shown = ui.limit_items(rows.len(), MAX_SHOWN);
-    for row in &rows[..shown] {
+    let shown_count = ui.limit_items(rows.len(), MAX_SHOWN);
+    for row in &rows[..shown_count] {
         remaining -= row.percent_of_window;
-        let name = Cell::plain(printable(&row.name()));
+        let name = Cell::plain(printable(&row.display_name()));
         table.add_row(cells(row.percent_of_window, name, format_count(row.tokens)));
     }
-    let hidden = rows.len() - shown;
+    let hidden_count = rows.len() - shown_count;
     let others = match kind {
         PartKind::Subagent => "all others".to_owned(),
-        _ => format!("{hidden} more: --verbose"),
+        _ => format!("{hidden_count} more: --verbose"),
     };
     let elsewhere = (unattributed, ELSEWHERE.to_owned());
     for (percent, name) in [(remaining, others), elsewhere] {
-        if percent > 0.05 {
+        if percent > MIN_PERCENT {
             table.add_row(cells(percent, Cell::new(Style::Dim, name), String::new()));
         }
     }
@@ -80,7 +82,7 @@ fn print_breakdown(used: &WindowUse, rows: &[PartView], kind: PartKind, context:
 }
 
 /// Returns the table of all parts for tab-separated values.
-fn tsv_table(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
+fn build_tsv_table(usage: &WindowUse, rows: &[PartView], context: &Context) -> Table {
     let ui = &context.ui;
     let columns = [
         Column::new("PART"),
@@ -89,17 +91,17 @@ fn tsv_table(used: &WindowUse, rows: &[PartView], context: &Context) -> Table {
         Column::new("TOKENS"),
     ];
     let mut table = Table::new(ui, columns);
-    let percent = |percent: f64| Cell::plain(format!("{percent:.1} %")).value(percent);
+    let percent_cell = |percent: f64| Cell::plain(format!("{percent:.1} %")).value(percent);
     for row in rows {
         table.add_row([
-            percent(row.percent_of_window),
-            Cell::plain(row.kind.column().to_lowercase()),
+            percent_cell(row.percent_of_window),
+            Cell::plain(row.kind.column_name().to_lowercase()),
             Cell::plain(&row.key),
             Cell::plain(row.tokens.to_string()),
         ]);
     }
     table.add_row([
-        percent(used.parts.unattributed),
+        percent_cell(usage.parts.unattributed),
         Cell::new(Style::Dim, "elsewhere"),
         Cell::new(Style::Dim, ELSEWHERE),
         Cell::plain(""),

@@ -33,7 +33,7 @@ pub(super) struct PartView {
 
 impl PartView {
     /// Returns the name for people: the title of a conversation with its short id, or the key.
-    pub(super) fn name(&self) -> String {
+    pub(super) fn display_name(&self) -> String {
         match &self.title {
             Some(title) => format!("{} {title}", short_id(&self.key)),
             None => self.key.clone(),
@@ -77,7 +77,7 @@ impl PartKind {
     }
 
     /// Returns the name of the kind in capitals, as the heading of a column.
-    pub(super) fn column(self) -> &'static str {
+    pub(super) fn column_name(self) -> &'static str {
         match self {
             Self::Conversation => "CONVERSATION",
             Self::Project => "PROJECT",
@@ -89,9 +89,9 @@ impl PartKind {
 }
 
 /// Sums the parts by conversation, project, model and subagent, the largest of each kind first.
-pub(super) fn sum_parts(used: &WindowUse, conversations: &AccountConversations) -> Vec<PartView> {
+pub(super) fn sum_parts(usage: &WindowUse, conversations: &AccountConversations) -> Vec<PartView> {
     let mut sums: BTreeMap<(PartKind, String), PartView> = BTreeMap::new();
-    for (request, percent) in used.requests.iter().zip(&used.parts.of_requests) {
+    for (request, percent) in usage.requests.iter().zip(&usage.parts.of_requests) {
         let Some((conversation, is_subagent)) = conversations.get(&request.conversation) else {
             continue;
         };
@@ -165,11 +165,13 @@ impl WindowUse {
                 window_end_at(&quotas, at)
                     .ok_or_else(|| unknown_window_error(account, at, context))?,
             ),
-            None => quotas.iter().rev().find_map(end_of),
+            None => quotas.iter().rev().find_map(reset_time),
         };
         let Some(end) = end else { return Ok(None) };
         // The server moves a reset by seconds from answer to answer.
-        quotas.retain(|quota| end_of(quota).is_some_and(|at| (at - end).abs() <= SAME_WINDOW));
+        quotas.retain(|quota| {
+            reset_time(quota).is_some_and(|reset| (reset - end).abs() <= SAME_WINDOW)
+        });
         let span = end - WEEK..end;
         let mut requests = usage_query::read_requests(store, &span)?;
         requests.retain(|request| conversations.contains_key(&request.conversation));
@@ -205,7 +207,7 @@ fn read_probes(
 ) -> Result<Vec<UsageQuota>> {
     let home = context.manager_home();
     let recorded_spans = observations::load(home, &account.entry.identity)?.spans;
-    let quota = |observation: &Observation, at: DateTime<Utc>| {
+    let to_quota = |observation: &Observation, at: DateTime<Utc>| {
         Some(UsageQuota {
             conversation: 0,
             at,
@@ -214,27 +216,28 @@ fn read_probes(
     };
     let spans = recorded_spans.iter().flat_map(|span| {
         let observed = [span.observation.observed_at, span.until];
-        observed.map(|at| quota(&span.observation, at.to_utc()))
+        observed.map(|at| to_quota(&span.observation, at.to_utc()))
     });
     let last = account.entry.observation.iter();
-    let last = last.map(|observed| quota(observed, observed.observed_at.to_utc()));
-    let all = spans.chain(last).flatten();
-    Ok(all
+    let last = last.map(|observed| to_quota(observed, observed.observed_at.to_utc()));
+    let quotas = spans.chain(last).flatten();
+    Ok(quotas
         .filter(|quota| quota.at >= period.start && quota.at <= period.end)
         .collect())
 }
 
-fn end_of(quota: &UsageQuota) -> Option<DateTime<Utc>> {
+fn reset_time(quota: &UsageQuota) -> Option<DateTime<Utc>> {
     quota.window.resets_at.map(|at| at.to_utc())
 }
 
 /// Returns the end of the window that contains `at`, from the last observation of that window until `at`, else from the
 /// first one after `at`. `None` without an observation of that window. `quotas` must be in the order of time.
 fn window_end_at(quotas: &[UsageQuota], at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let end = |quota: &UsageQuota| end_of(quota).filter(|end| at < *end && *end - WEEK <= at);
-    let later = quotas.partition_point(|quota| quota.at <= at);
-    let before = quotas[..later].iter().rev().find_map(end);
-    before.or_else(|| quotas[later..].iter().find_map(end))
+    let window_end =
+        |quota: &UsageQuota| reset_time(quota).filter(|end| at < *end && *end - WEEK <= at);
+    let later_start = quotas.partition_point(|quota| quota.at <= at);
+    let from_before = quotas[..later_start].iter().rev().find_map(window_end);
+    from_before.or_else(|| quotas[later_start..].iter().find_map(window_end))
 }
 
 fn unknown_window_error(account: &Account, at: DateTime<Utc>, context: &Context) -> CommandError {
@@ -271,9 +274,9 @@ pub(super) fn read_conversations_of(
 
 /// Weighs the requests by their costs; if the price of one model is unknown, all of them by their tokens.
 fn weigh_requests(requests: &[UsageRequest], prices: &Prices) -> Vec<WeighedRequest> {
-    let cost =
+    let cost_of =
         |request: &UsageRequest| Some(prices.find_price(&request.model)?.cost(request.tokens));
-    let costs: Option<Vec<f64>> = requests.iter().map(cost).collect();
+    let costs: Option<Vec<f64>> = requests.iter().map(cost_of).collect();
     #[allow(clippy::cast_precision_loss, reason = "a weight")]
     let weights = costs.unwrap_or_else(|| {
         let tokens = requests

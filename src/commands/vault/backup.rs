@@ -40,18 +40,19 @@ pub(super) struct VaultBackupArgs {
 impl VaultBackupArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         self.capture.check_label()?;
-        let plan = BackupPlan::create(context, &self.capture, &QuotaArgs::default(), false)?;
+        let may_query = false;
+        let plan = BackupPlan::create(context, &self.capture, &QuotaArgs::default(), may_query)?;
         if self.dry_run {
-            return show_plan(context, &plan);
+            return print_plan(context, &plan);
         }
-        let made = NewSnapshot::make(context, connection, &plan)?;
-        show_done(context, &made);
-        let outcome = made.outcome();
+        let snapshot = NewSnapshot::make(context, connection, &plan)?;
+        print_snapshot(context, &snapshot);
+        let outcome = snapshot.outcome();
         // Releases the lock on the tree.
-        drop(made);
+        drop(snapshot);
         match self.drill_if_older {
             Some(age) if drill::is_due(context, age)? => {
-                Ok(drill::run_newest(context, connection)?.or(outcome))
+                Ok(drill::drill_newest(context, connection)?.or(outcome))
             }
             _ => Ok(outcome),
         }
@@ -59,7 +60,7 @@ impl VaultBackupArgs {
 }
 
 /// Prints the JSON document, in a dry run without a `report`. Its keys are an interface.
-fn show_json(
+fn print_json(
     context: &Context,
     (metadata, host): (&Metadata, &str),
     report: Option<&SnapshotReport>,
@@ -85,10 +86,10 @@ fn show_json(
     context.ui.document("vault backup", &json);
 }
 
-fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
+fn print_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
     let (scan, metadata) = plan.scan()?;
     let left_out = [&*scan.excluded, &scan.skipped, &scan.damaged];
-    show_json(context, (&metadata, &host(context)), None, left_out);
+    print_json(context, (&metadata, &host(context)), None, left_out);
     let ui = &context.ui;
     ui.report(format_args!(
         "would capture {}, {}",
@@ -96,23 +97,23 @@ fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
         bytes(metadata.bytes)
     ));
     show_left_out(context, &scan.excluded, &scan.skipped, &scan.damaged);
-    let is_whole = scan.skipped.is_empty() && scan.damaged.is_empty();
-    Ok(Outcome::partial_if(!is_whole))
+    let is_complete = scan.skipped.is_empty() && scan.damaged.is_empty();
+    Ok(Outcome::partial_if(!is_complete))
 }
 
-fn show_done(context: &Context, made: &NewSnapshot) {
-    let (tree, report) = (&made.tree, &made.report);
+fn print_snapshot(context: &Context, snapshot: &NewSnapshot) {
+    let (tree, report) = (&snapshot.tree, &snapshot.report);
     let metadata = &tree.manifest.metadata;
     let left_out = [&*tree.excluded, &tree.skipped, &tree.damaged];
-    show_json(context, (metadata, &made.host), Some(report), left_out);
+    print_json(context, (metadata, &snapshot.host), Some(report), left_out);
     let ui = &context.ui;
-    let who = format_owner_suffix(metadata, context);
+    let owner = format_owner_suffix(metadata, context);
     ui.report(format_args!(
         "snapshot {}",
         ui.paint(Style::Strong, report.short_id())
     ));
     ui.report(format_args!(
-        "{}{who}: {}, {}; {} added to the vault",
+        "{}{owner}: {}, {}; {} added to the vault",
         metadata.mode.name(),
         pluralize(metadata.files, "file"),
         bytes(metadata.bytes),

@@ -40,14 +40,14 @@ impl VaultCheckArgs {
             Err(e) => return Err(e.into()),
         };
         let ui = &context.ui;
-        let ok = problems.is_empty();
-        if ok {
-            let how = if self.read_data {
+        let is_intact = problems.is_empty();
+        if is_intact {
+            let extent = if self.read_data {
                 "all data was read and is intact"
             } else {
                 "the structure is intact; --read-data also checks the data"
             };
-            ui.report(format_args!("{}: {how}", ui.paint(Style::Good, "ok")));
+            ui.report(format_args!("{}: {extent}", ui.paint(Style::Good, "ok")));
         }
         for problem in &problems {
             ui.prose(format_args!(
@@ -55,15 +55,15 @@ impl VaultCheckArgs {
                 ui.paint(Style::Bad, "damaged")
             ));
         }
-        if !ok {
+        if !is_intact {
             ui.note("how to repair it with restic: https://restic.readthedocs.io/en/stable/077_troubleshooting.html");
         }
         let json = object()
             .with("repository", restic.location())
-            .with("ok", ok)
+            .with("ok", is_intact)
             .with("read_data", self.read_data)
             .with("problems", problems);
         ui.document("vault check", &json);
-        Ok(Outcome::passed_if(ok))
+        Ok(Outcome::passed_if(is_intact))
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct LsArgs {
 }
 
 /// Returns the absolute path by which restic names a path relative to the Codex home.
-fn rooted(path: &Path) -> PathBuf {
+fn to_restic_path(path: &Path) -> PathBuf {
     Path::new("/").join(path)
 }
 
@@ -50,8 +50,8 @@ impl LsArgs {
         let context = &self.table.apply(context)?;
         let restic = connection.open(context)?;
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
-        let listed_part = rooted(self.path.as_deref().unwrap_or(Path::new("")));
-        let manifest = rooted(Path::new(MANIFEST_NAME));
+        let listed_part = to_restic_path(self.path.as_deref().unwrap_or(Path::new("")));
+        let manifest = to_restic_path(Path::new(MANIFEST_NAME));
         let files = list_nodes(&restic, &snapshot.id, |node| {
             let path = Path::new(&node.path);
             node.kind == "file" && path.starts_with(&listed_part) && path != manifest
@@ -61,12 +61,12 @@ impl LsArgs {
         {
             return Err(snapshot.no_path_error(path.display()).into());
         }
-        show(context, &snapshot, &files);
+        print_files(context, &snapshot, &files);
         Ok(Outcome::Done)
     }
 }
 
-fn show(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
+fn print_files(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
     let ui = &context.ui;
     let (zone, now) = (context.zone(), context.now());
     if !ui.wants_json() {
@@ -79,7 +79,7 @@ fn show(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
         });
         Table::with_rows(ui, COLUMNS, rows).print(ui);
     }
-    let row = |file: &SnapshotNode| {
+    let to_json = |file: &SnapshotNode| {
         object()
             .with("path", file.path.trim_start_matches('/').to_owned())
             .with("bytes", file.size)
@@ -90,7 +90,7 @@ fn show(context: &Context, snapshot: &Snapshot, files: &[SnapshotNode]) {
     };
     let json = object()
         .with("snapshot", &snapshot.id)
-        .with("files", files.iter().map(row).collect::<Vec<_>>());
+        .with("files", files.iter().map(to_json).collect::<Vec<_>>());
     ui.document("vault ls", &json);
 }
 
@@ -112,47 +112,47 @@ pub(super) struct CatArgs {
 
 impl CatArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
-        let shown = self.path.display().to_string();
+        let shown_path = self.path.display().to_string();
         // Tokens never reach stdout, where a log or a screen share would keep them.
         let kind = kind_of(&self.path);
         let is_auth_json = self.path.file_name().is_some_and(|name| name == AUTH_JSON);
         if is_auth_json || kind.is_login() {
             return Err(
-                CommandError::refused(format!("logins are not printed: {shown}"))
+                CommandError::refused(format!("logins are not printed: {shown_path}"))
                     .hint("restore it: codex-manager vault restore SNAPSHOT --only auth.json"),
             );
         }
         let restic = connection.open(context)?;
         let snapshot = find_snapshot(context, &restic, &self.snapshot)?;
-        let path = rooted(&self.path);
+        let path = to_restic_path(&self.path);
         let is_named = |node: &SnapshotNode| node.kind == "file" && Path::new(&node.path) == path;
         let Some(node) = list_nodes(&restic, &snapshot.id, is_named)?.pop() else {
-            return Err(snapshot.no_path_error(shown).into());
+            return Err(snapshot.no_path_error(shown_path).into());
         };
         let ui = &context.ui;
         if ui.wants_json() && node.size > MAX_JSON_BYTES {
             return Err(
-                CommandError::failed(format!("too large for --json: {shown}"))
+                CommandError::failed(format!("too large for --json: {shown_path}"))
                     .hint("print it without --json"),
             );
         }
-        let mut printed = Vec::new();
+        let mut json_bytes = Vec::new();
         restic.dump(&snapshot.id, node.path.as_ref(), |stream| {
             let mut buffer = vec![0; 64 * 1024];
             loop {
                 match stream.read(&mut buffer) {
                     // After a failed read restic fails too, and `dump` returns that error.
                     Ok(0) | Err(_) => return Ok(()),
-                    Ok(n) if ui.wants_json() => printed.extend_from_slice(&buffer[..n]),
+                    Ok(n) if ui.wants_json() => json_bytes.extend_from_slice(&buffer[..n]),
                     Ok(n) => ui.print_raw(&buffer[..n]),
                 }
             }
         })?;
         let json = object()
             .with("snapshot", &snapshot.id)
-            .with("path", shown)
+            .with("path", shown_path)
             .with("bytes", node.size)
-            .with("text", String::from_utf8(printed).ok());
+            .with("text", String::from_utf8(json_bytes).ok());
         ui.document("vault cat", &json);
         Ok(Outcome::Done)
     }

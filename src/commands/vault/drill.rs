@@ -64,7 +64,7 @@ pub(super) fn is_due(context: &Context, limit: Duration) -> Result<bool> {
 }
 
 /// Runs a drill of the newest snapshot without printing a JSON document.
-pub(super) fn run_newest(context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
+pub(super) fn drill_newest(context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
     run_drill(context, connection, LATEST).map(|drill| drill.outcome)
 }
 
@@ -76,10 +76,10 @@ fn run_drill(context: &Context, connection: &ConnectionArgs, name: &str) -> Resu
     let (connection, timeout) = connection.with_drill_timeout();
     let restic = connection.open(context)?;
     let snapshot = find_snapshot(context, &restic, name)?;
-    let manager = context.manager_home();
+    let manager_home = context.manager_home();
     let codex = context.find_codex().ok();
     let options = DrillOptions {
-        manager_home: manager,
+        manager_home,
         codex: codex.as_ref(),
         env: &context.env,
         now: context.local_now(),
@@ -93,13 +93,13 @@ fn run_drill(context: &Context, connection: &ConnectionArgs, name: &str) -> Resu
         Err(e) => {
             // A lost connection proves nothing about the snapshot, so the last result stays.
             if e.is_damage() {
-                record(context, &snapshot, &[e.to_string()]);
+                record_result(context, &snapshot, &[e.to_string()]);
             }
             return Err(e.into());
         }
     };
-    let is_recorded = record(context, &snapshot, &report.problems);
-    show(context, &snapshot, &report, codex.is_some());
+    let is_recorded = record_result(context, &snapshot, &report.problems);
+    print_result(context, &snapshot, &report, codex.is_some());
     let outcome = if report.problems.is_empty() {
         Outcome::partial_if(!is_recorded)
     } else {
@@ -113,7 +113,7 @@ fn run_drill(context: &Context, connection: &ConnectionArgs, name: &str) -> Resu
 }
 
 /// Records the result for `doctor`. Returns false, after a warning, if that failed.
-fn record(context: &Context, snapshot: &Snapshot, problems: &[String]) -> bool {
+fn record_result(context: &Context, snapshot: &Snapshot, problems: &[String]) -> bool {
     let at = context.local_now();
     let recorded = state::update(context.manager_home(), |state| {
         if problems.is_empty() {
@@ -128,7 +128,7 @@ fn record(context: &Context, snapshot: &Snapshot, problems: &[String]) -> bool {
     warn_not_recorded(&context.ui, recorded.err())
 }
 
-fn show(context: &Context, snapshot: &Snapshot, report: &DrillReport, has_codex: bool) {
+fn print_result(context: &Context, snapshot: &Snapshot, report: &DrillReport, has_codex: bool) {
     let ui = &context.ui;
     if report.problems.is_empty() {
         ui.report(format_args!(

@@ -51,8 +51,8 @@ fn keep_last_copies(
     let recorded = losses::read(context.manager_home())?;
     for loss in recorded.losses.iter().filter(|loss| loss.home != home) {
         let reason = describe_last_copy(&loss.session_id);
-        for names in &loss.snapshots {
-            plan.keep_one_of(names, &reason);
+        for ids in &loss.snapshots {
+            plan.keep_one_of(ids, &reason);
         }
     }
     let is_dropped = |snapshot: &&Snapshot| {
@@ -69,8 +69,8 @@ fn keep_last_copies(
     for loss in losses {
         let is_snapshot = |kind: &CopyPlaceKind| *kind == CopyPlaceKind::Snapshot;
         for places in loss.find_needed_places(&search.places, is_snapshot) {
-            let names: Vec<_> = places.into_iter().map(|place| place.name).collect();
-            plan.keep_one_of(&names, &describe_last_copy(&loss.id));
+            let ids: Vec<_> = places.into_iter().map(|place| place.name).collect();
+            plan.keep_one_of(&ids, &describe_last_copy(&loss.id));
         }
     }
     Ok(())
@@ -89,10 +89,10 @@ fn find_losses(
     let mut search = LossSearch::new(LiveThreads::read(context.codex_home())?);
     add_snapshots(&mut search, restic, snapshots, context)?;
     let acceptance = LossAcceptance::read(search.live(), context)?;
-    let found_losses = search.find_losses(&acceptance.accepted)?;
-    match found_losses.failures.into_iter().next() {
+    let found = search.find_losses(&acceptance.accepted)?;
+    match found.failures.into_iter().next() {
         Some((_, e)) => Err(e),
-        None => Ok((search, found_losses.losses)),
+        None => Ok((search, found.losses)),
     }
 }
 
@@ -109,20 +109,20 @@ impl ForgetArgs {
         keep_last_copies(&mut plan, &restic, &snapshots, context)?;
         let ui = &context.ui;
         retention_table::show_decisions(context, &plan, RetentionSubject::Snapshots);
-        let count = pluralize(plan.drop.len(), "snapshot");
+        let removed_count = pluralize(plan.drop.len(), "snapshot");
         if plan.drop.is_empty() {
             ui.line("nothing to forget");
         } else if self.dry_run {
-            ui.prose(format_args!("{count} would be removed"));
+            ui.prose(format_args!("{removed_count} would be removed"));
         } else {
-            permanent_deletion::confirm(context, &count)?;
+            permanent_deletion::confirm(context, &removed_count)?;
             if rules.within.is_some() {
                 disk_clock::check_system_clock(context.manager_home(), context.now())?;
             }
             restic.forget(plan.drop.iter().map(|d| d.candidate.archive.as_str()))?;
             // A separate step, because a killed prune leaves only unused data, which the next prune removes.
             restic.run(&["prune"])?;
-            ui.prose(format_args!("{count} removed"));
+            ui.prose(format_args!("{removed_count} removed"));
         }
         let json = object()
             .with("keep", decisions_json(plan.keep, context))

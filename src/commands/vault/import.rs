@@ -31,9 +31,8 @@ pub(super) struct VaultImportArgs {
 impl VaultImportArgs {
     pub(super) fn run(self, context: &Context, connection: &ConnectionArgs) -> Result<Outcome> {
         let ui = &context.ui;
-        let archives = self.archives.iter();
-        let archives =
-            archives.map(|archive| find_archive(context, archive, |r| r.archive.is_some()));
+        let names = self.archives.iter();
+        let archives = names.map(|name| find_archive(context, name, |r| r.archive.is_some()));
         let paths: Vec<_> = archives.collect::<Result<_>>()?;
         let mut results = Vec::new();
         if self.dry_run {
@@ -44,12 +43,12 @@ impl VaultImportArgs {
         } else {
             let restic = connection.open(context)?;
             // Listed once, because each query of a remote repository takes seconds.
-            let present = snapshot::list(&restic)?;
+            let existing = snapshot::list(&restic)?;
             let lock = TreeLock::acquire(context.manager_home())?;
             let host = host(context);
             for path in &paths {
                 let bar = ui.bar("importing", 0);
-                let imported = import::import(&restic, path, &present, &lock, &host, &bar);
+                let imported = import::import(&restic, path, &existing, &lock, &host, &bar);
                 drop(bar);
                 results.push(report_import(path, imported, ui)?);
             }

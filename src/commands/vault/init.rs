@@ -58,16 +58,16 @@ fn source_name(password: Option<&Password>) -> &'static str {
 struct OpenedRepository {
     /// False if the repository existed before.
     is_new: bool,
-    snapshots: usize,
+    snapshot_count: usize,
 }
 
 /// Prints the JSON document, in a dry run without an opened repository.
-fn show_json(context: &Context, url: &str, password: &str, opened: Option<&OpenedRepository>) {
+fn print_json(context: &Context, url: &str, source: &str, opened: Option<&OpenedRepository>) {
     let json = object()
         .with("repository", url)
         .with("created", opened.map(|opened| opened.is_new))
-        .with("snapshots", opened.map(|opened| opened.snapshots))
-        .with("password", password)
+        .with("snapshots", opened.map(|opened| opened.snapshot_count))
+        .with("password", source)
         .with("dry_run", opened.is_none());
     context.ui.document("vault init", &json);
 }
@@ -82,7 +82,7 @@ impl VaultInitArgs {
         refuse_inside_homes(context, &url)?;
         if self.dry_run {
             ui.report(format_args!("would create or open the vault {shown_url}"));
-            show_json(context, &shown_url, source_name(configured.as_ref()), None);
+            print_json(context, &shown_url, source_name(configured.as_ref()), None);
             return Ok(Outcome::Done);
         }
         connection.check_program(context)?;
@@ -93,12 +93,12 @@ impl VaultInitArgs {
             (Password::Typed(typed.clone()), Some(typed))
         };
         let source = source_name(Some(&password));
-        warn_of_readable_file(context, &password);
+        warn_if_file_is_readable(context, &password);
         let restic = connection.open_restic(context, url.clone(), password)?;
         let opened = OpenedRepository {
             is_new: create_unless_exists(&restic)?,
             // Also checks the password: an existing repository may have another one.
-            snapshots: snapshot::list(&restic)?.len(),
+            snapshot_count: snapshot::list(&restic)?.len(),
         };
         if let Some(typed) = typed {
             store_password(context, &typed)?;
@@ -107,7 +107,7 @@ impl VaultInitArgs {
         let verb = if opened.is_new { "created" } else { "opened" };
         ui.report(format_args!("{verb} the vault {shown_url}"));
         ui.note("make a snapshot: codex-manager vault backup");
-        show_json(context, &shown_url, source, Some(&opened));
+        print_json(context, &shown_url, source, Some(&opened));
         Ok(Outcome::Done)
     }
 
@@ -130,8 +130,8 @@ impl VaultInitArgs {
 
 /// Stores a typed password in a file of the manager home.
 fn store_password(context: &Context, typed: &SecretBytes) -> Result<()> {
-    let vault = folder(context.manager_home());
-    if let Password::File(path) = Password::store(typed, &vault)? {
+    let vault_folder = folder(context.manager_home());
+    if let Password::File(path) = Password::store(typed, &vault_folder)? {
         context.note(format_args!(
             "the password is stored in {}; keep a copy elsewhere",
             path.display()
@@ -141,13 +141,13 @@ fn store_password(context: &Context, typed: &SecretBytes) -> Result<()> {
 }
 
 /// Warns if other users can access the file with the password.
-fn warn_of_readable_file(context: &Context, password: &Password) {
+fn warn_if_file_is_readable(context: &Context, password: &Password) {
     if let Password::File(path) = password
         && let Some(mode) = mode_open_to_others(path)
     {
-        let shown = path.display();
+        let path_text = path.display();
         context.warn(format_args!(
-            "other users can access the password file ({mode:o}): {shown}"
+            "other users can access the password file ({mode:o}): {path_text}"
         ));
         let quoted = shell::quote_if_needed(&path.to_string_lossy());
         context.note(format_args!("restrict it: chmod 600 {quoted}"));
@@ -166,9 +166,11 @@ fn refuse_inside_homes(context: &Context, url: &str) -> Result<()> {
         ("manager home", context.manager_home()),
     ];
     for (name, home) in homes {
-        let real = home.canonical().ok();
-        let is_home =
-            |above: &Path| above == home || (real.is_some() && above.canonical().ok() == real);
+        let canonical_home = home.canonical().ok();
+        let is_home = |ancestor: &Path| {
+            ancestor == home
+                || (canonical_home.is_some() && ancestor.canonical().ok() == canonical_home)
+        };
         if folder.ancestors().any(is_home) {
             let error = format!("the vault would be in the {name}: {}", folder.display());
             return Err(
@@ -195,12 +197,15 @@ fn create_unless_exists(restic: &Restic) -> Result<bool, VaultError> {
 /// Stores the repository, and the program and password source of the flags, in `config.toml`.
 fn save_settings(context: &Context, connection: &ConnectionArgs, url: String) -> Result<()> {
     let (password_file, password_command) = connection.password_options(context);
-    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let to_text = |path: PathBuf| path.to_string_lossy().into_owned();
     let values = [
         ("vault.repository", Some(url)),
-        ("vault.password_file", password_file.map(text)),
+        ("vault.password_file", password_file.map(to_text)),
         ("vault.password_command", password_command),
-        ("vault.program", connection.named_program(context).map(text)),
+        (
+            "vault.program",
+            connection.named_program(context).map(to_text),
+        ),
     ];
     file_access::update(context.manager_home(), |file: &mut ConfigFile| {
         for (name, value) in values {
@@ -223,11 +228,11 @@ fn unusable_password_error(reason: &str) -> CommandError {
 /// The user cannot be asked, the answers differ, or restic cannot use the password.
 fn ask_new_password(context: &Context) -> Result<SecretBytes> {
     let questions = ["vault password:", "repeat the password:"];
-    let secret = context.ui.ask_new_secret("password", questions)?;
-    let secret = secret.ok_or(VaultError::NoPassword)?;
-    match std::str::from_utf8(secret.expose()) {
+    let password = context.ui.ask_new_secret("password", questions)?;
+    let password = password.ok_or(VaultError::NoPassword)?;
+    match std::str::from_utf8(password.expose()) {
         // restic removes such spaces from a password that it reads from a file.
-        Ok(text) if text.trim() == text => Ok(secret),
+        Ok(text) if text.trim() == text => Ok(password),
         Ok(_) => Err(unusable_password_error("begins or ends with a space")),
         Err(_) => Err(unusable_password_error("is not UTF-8")),
     }

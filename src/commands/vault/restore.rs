@@ -62,17 +62,17 @@ impl VaultRestoreArgs {
         warn_of_other_program(context, &source);
         let id = source.snapshot.short_id().to_owned();
         let manifest = source.contents.manifest.clone();
-        let listed = ArchiveReader::without_file(Path::new(&id), manifest);
-        context.note(describe_archive(context, &listed, "snapshot"));
-        self.confirm_newest(context, &id)?;
+        let manifest_only = ArchiveReader::without_file(Path::new(&id), manifest);
+        context.note(describe_archive(context, &manifest_only, "snapshot"));
+        self.confirm_default_snapshot(context, &id)?;
         if self.options.dry_run {
             // A plan needs no content, so nothing is downloaded and nothing written.
             return self
                 .options
-                .restore(context, &listed, selection, "vault restore");
+                .restore(context, &manifest_only, selection, "vault restore");
         }
-        self.options.check(context, &listed, &selection)?;
-        drop(listed);
+        self.options.check(context, &manifest_only, &selection)?;
+        drop(manifest_only);
         if selection.is_partial() {
             let paths = needed_paths(&selection, source.files());
             source.contents.keep_only(&paths);
@@ -80,21 +80,21 @@ impl VaultRestoreArgs {
         let manager = context.manager_home();
         let staging = create_staging(manager)?;
         // `restore` prints the file name as the name of the archive.
-        let path = staging.path(&id);
+        let staged_path = staging.path(&id);
         let bar = context.ui.bar("downloading", 0);
-        source.download(staging.folder(), &path, &bar)?;
+        source.download(staging.folder(), &staged_path, &bar)?;
         drop(bar);
-        let archive = ArchiveReader::open(&path)?;
+        let archive = ArchiveReader::open(&staged_path)?;
         self.options
             .restore(context, &archive, selection, "vault restore")
     }
 
     /// Asks before the newest snapshot is restored into the Codex home, if the user named none.
-    fn confirm_newest(&self, context: &Context, id: &str) -> Result<()> {
+    fn confirm_default_snapshot(&self, context: &Context, id: &str) -> Result<()> {
         let replaces_home = self.options.destination(context)?.1 == RestoreTarget::Home;
-        let is_asked = self.snapshot.is_none() && replaces_home && !self.options.dry_run;
+        let asks_user = self.snapshot.is_none() && replaces_home && !self.options.dry_run;
         let question = format!("restore {id}, the newest snapshot?");
-        if is_asked && !context.settings.assume_yes && context.ui.confirm(question) != Some(true) {
+        if asks_user && !context.settings.assume_yes && context.ui.confirm(question) != Some(true) {
             let message = "the restore of the newest snapshot was not confirmed";
             return Err(CommandError::refused(message)
                 .hint("name a snapshot, or add --yes; nothing was changed")
@@ -106,8 +106,8 @@ impl VaultRestoreArgs {
 
 /// Prints the reason why the login is not restored, and the command to sign in.
 fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: &Selection) {
-    let login = Path::new(AUTH_JSON);
-    if !selection.wants(login) || !source.contents.manifest.has_path(login) {
+    let login_path = Path::new(AUTH_JSON);
+    if !selection.wants(login_path) || !source.contents.manifest.has_path(login_path) {
         return;
     }
     let snapshot = &source.snapshot;
@@ -116,13 +116,13 @@ fn explain_skipped_login(context: &Context, source: &SnapshotSource, selection: 
         Some(owner) => format!("the login of {owner}"),
         None => "the login".into(),
     };
-    let machine = if snapshot.host == host(context) {
+    let machine_text = if snapshot.host == host(context) {
         format!("another machine or manager home named {}", snapshot.host)
     } else {
         snapshot.host.clone()
     };
     context.note(format_args!(
-        "{login} is not restored: {machine} may have renewed it since, and a login works on one machine only; sign in here: codex-manager profile login NAME; if that machine is gone, add --auth archive"
+        "{login} is not restored: {machine_text} may have renewed it since, and a login works on one machine only; sign in here: codex-manager profile login NAME; if that machine is gone, add --auth archive"
     ));
 }
 

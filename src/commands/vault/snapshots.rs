@@ -45,7 +45,7 @@ impl SnapshotsArgs {
         if let Some(host) = &self.host {
             snapshots.retain(|snapshot| snapshot.host == *host);
         }
-        show(context, &snapshots);
+        print_table(context, &snapshots);
         let rows: Vec<_> = snapshots
             .iter()
             .map(|s| snapshot_json(context, s))
@@ -79,14 +79,14 @@ fn snapshot_json<'a>(context: &Context, snapshot: &'a Snapshot) -> impl Serializ
         .with("is_own", tags.is_some())
 }
 
-fn show(context: &Context, snapshots: &[Snapshot]) {
+fn print_table(context: &Context, snapshots: &[Snapshot]) {
     let ui = &context.ui;
     if snapshots.is_empty() {
         ui.note("no snapshots; make one: codex-manager vault backup");
         return;
     }
     let (zone, now) = (context.zone(), context.now());
-    let names = labels_by_workspace(context);
+    let account_labels = labels_by_workspace(context);
     let rows = snapshots.iter().map(|snapshot| {
         let metadata = snapshot.tags.as_ref().map(|tags| &tags.metadata);
         let mode = metadata.map(|made| made.mode.name());
@@ -97,8 +97,8 @@ fn show(context: &Context, snapshots: &[Snapshot]) {
             (None, _) => "other program".to_owned(),
         };
         let email = metadata.map(|made| made.email.as_deref().unwrap_or("signed out"));
-        let name = metadata.and_then(|made| names.get(made.account_id.as_ref()?));
-        let account = name.map_or(email, |name| Some(name));
+        let account_label = metadata.and_then(|made| account_labels.get(made.account_id.as_ref()?));
+        let account = account_label.map_or(email, |label| Some(label));
         [
             Cell::plain(snapshot.short_id()).value(&snapshot.id),
             Cell::time(Some(snapshot.time), zone, &now),

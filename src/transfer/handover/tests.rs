@@ -90,7 +90,7 @@ impl HandoverFixture {
             bytes: login_of(name, 1).0.bytes,
         });
         let codex_home = self.root.path().join("codex");
-        publish(
+        publish_export(
             &self.profiles,
             &logins,
             "id",
@@ -114,7 +114,7 @@ impl HandoverFixture {
         };
         let before = self.profiles.list().unwrap();
         for profile in &before[..noted] {
-            let moving = moving_record(profile, &note, "id");
+            let moving = to_moving_record(profile, &note, "id");
             self.profiles.write_record(&profile.name, &moving).unwrap();
         }
         (file, note, before)
