@@ -20,7 +20,7 @@ use crate::inventory::archive_names::{numbered, shortest_name};
 use crate::io::atomic;
 use crate::io::progress::{Progress as _, is_interrupted};
 use crate::io::staging::Staging;
-use crate::restore::needed_paths::newest_state_database;
+use crate::restore::needed_paths::find_newest_state_database;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -119,7 +119,7 @@ fn search_archive(
         extracted_paths.insert(relative.to_owned(), folder.join(top).join(file));
     }
     let database = folder.join("state.sqlite");
-    if let Some(entry) = newest_state_database(archive.files()) {
+    if let Some(entry) = find_newest_state_database(archive.files()) {
         extracted_paths.insert(entry.path.as_path().to_owned(), database.clone());
     }
     // Older conversations have their names in this file.

@@ -65,38 +65,45 @@ impl LoginGuard<'_> {
     /// `incoming`. Saves an outgoing login of another account to its profile. Copies outgoing bytes that are no
     /// recognized login into quarantine.
     fn keep_newer_login(&self, outgoing: &Path, incoming: Option<&Path>) -> Result<(), IoError> {
-        let new = match incoming {
+        let incoming_state = match incoming {
             Some(incoming) => AuthJsonState::read(incoming)?,
             None => AuthJsonState::File(AuthFile::Missing),
         };
-        let Some((old, login)) = self.read_or_quarantine(outgoing, &new)? else {
+        let Some((outgoing_auth, outgoing_login)) =
+            self.read_or_quarantine(outgoing, &incoming_state)?
+        else {
             return Ok(());
         };
-        match (new.login(), incoming) {
-            (Some(new), Some(incoming)) if new.identity.is_same(&login.identity) => {
+        match (incoming_state.login(), incoming) {
+            (Some(incoming_login), Some(incoming))
+                if incoming_login.identity.is_same(&outgoing_login.identity) =>
+            {
                 // A refresh token works only once, so an older login of the same account no longer works.
-                if login.freshness.is_newer_than(&new.freshness) {
-                    atomic::write(incoming, old.bytes.expose())?;
+                if outgoing_login
+                    .freshness
+                    .is_newer_than(&incoming_login.freshness)
+                {
+                    atomic::write(incoming, outgoing_auth.bytes.expose())?;
                 }
                 Ok(())
             }
-            _ => self.save_to_profile(outgoing, &old, &login),
+            _ => self.save_to_profile(outgoing, &outgoing_auth, &outgoing_login),
         }
     }
 
-    /// Returns the login at `path`. If there is no recognized login, copies the content into quarantine, unless `other`
-    /// has the same bytes, and returns `None`.
+    /// Returns the login at `path`. If there is no recognized login, copies the content into quarantine, unless
+    /// `incoming_state` has the same bytes, and returns `None`.
     fn read_or_quarantine(
         &self,
         path: &Path,
-        other: &AuthJsonState,
+        incoming_state: &AuthJsonState,
     ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
         let state = AuthJsonState::read(path)?;
         if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
             return Ok(Some((snapshot.clone(), login.clone())));
         }
         // Equal bytes stay in the home, so a copy in quarantine would only alarm the user.
-        if state.bytes().is_none() || state.bytes() != other.bytes() {
+        if state.bytes().is_none() || state.bytes() != incoming_state.bytes() {
             state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
         }
         Ok(None)

@@ -51,7 +51,7 @@ impl<'a> HardLinker<'a> {
 
     /// Returns true for a live entry that is never linked: the plan removes it, it is a staging folder or a leftover of a
     /// restore, or it is auth.json, which `login` stages.
-    fn is_dropped(&self, relative: &Path) -> bool {
+    fn is_never_linked(&self, relative: &Path) -> bool {
         self.plan.removed.contains(relative)
             || self.staging_folders.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
@@ -60,8 +60,8 @@ impl<'a> HardLinker<'a> {
     }
 
     /// Returns true if the plan replaces the live file `relative`, or if the file is never linked.
-    pub(crate) fn is_replaced_or_dropped(&self, relative: &Path) -> bool {
-        self.is_dropped(relative) || self.plan.writes.contains(relative)
+    pub(crate) fn is_replaced_or_never_linked(&self, relative: &Path) -> bool {
+        self.is_never_linked(relative) || self.plan.writes.contains(relative)
     }
 
     /// Checks that an exchange of `live` discards only files that the plan replaces or removes, because the safety
@@ -74,7 +74,9 @@ impl<'a> HardLinker<'a> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.at("read", live)?,
         };
-        if self.is_dropped(relative) || (!meta.is_dir() && self.is_replaced_or_dropped(relative)) {
+        if self.is_never_linked(relative)
+            || (!meta.is_dir() && self.is_replaced_or_never_linked(relative))
+        {
             return Ok(());
         }
         if meta.is_dir() {
@@ -108,7 +110,7 @@ impl<'a> HardLinker<'a> {
     }
 
     fn link_entry(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
-        if self.is_dropped(relative) {
+        if self.is_never_linked(relative) {
             return Ok(());
         }
         let meta = match live.symlink_metadata() {
@@ -126,7 +128,7 @@ impl<'a> HardLinker<'a> {
             // A link takes no space. A process that has the file open goes on with the same file after the exchange.
             return links::link_or_copy_entry(live, &meta, staged);
         }
-        let is_captured = self.drop_empty_folders
+        let may_drop_if_empty = self.drop_empty_folders
             && !matches!(
                 kind_of(relative),
                 HomeEntryKind::Unknown
@@ -134,7 +136,7 @@ impl<'a> HardLinker<'a> {
                     | HomeEntryKind::Tmp
                     | HomeEntryKind::Worktrees
             );
-        if !is_captured {
+        if !may_drop_if_empty {
             atomic::create_unsynced_folder(staged)?;
         }
         self.link_folder_contents(live, relative, staged)?;
