@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::archive_names::{
-    LATEST, find_by_number, find_file, latest_offset, numbered, shortest_name,
+    LATEST, find_archive_file, find_by_number, list_numbered, parse_latest_offset, shortest_name,
 };
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store;
@@ -55,7 +55,7 @@ pub(crate) fn find_by_prefix<'r>(
     text: &str,
     context: &Context,
 ) -> Result<Option<&'r ArchiveRecord>> {
-    let mut matching = numbered(records);
+    let mut matching = list_numbered(records);
     matching.retain(|r| !text.is_empty() && r.path.starts_with(text));
     match matching.as_slice() {
         [] => Ok(None),
@@ -84,7 +84,7 @@ pub(crate) fn unknown_archive_error(
     others: &[String],
     context: &Context,
 ) -> CommandError {
-    let archives = numbered(records);
+    let archives = list_numbered(records);
     let has_archives = !archives.is_empty();
     let latest = has_archives.then(|| LATEST.to_owned());
     let names: Vec<_> = latest
@@ -121,9 +121,9 @@ pub(crate) fn find_archive(
 ) -> Result<PathBuf> {
     let backups = context.backups();
     let text = name.to_string_lossy();
-    let offset = latest_offset(&text);
+    let offset = parse_latest_offset(&text);
     if offset.is_none()
-        && let Some(file) = find_file(&backups, &context.env, name)
+        && let Some(file) = find_archive_file(&backups, &context.env, name)
     {
         return Ok(file);
     }

@@ -90,7 +90,7 @@ impl ListBackupsArgs {
             .map(|a| account::with_verdict(a, context))
             .collect();
         // The numbers by which `restore` and `verify` accept archives do not depend on filters.
-        let archives = archive_names::numbered(&all_records).into_iter();
+        let archives = archive_names::list_numbered(&all_records).into_iter();
         let numbers: HashMap<_, _> = archives.map(|r| &*r.path).zip(1..).collect();
         // A record is large, so references are sorted.
         let mut records: Vec<&ArchiveRecord> = all_records.iter().collect();
@@ -313,7 +313,7 @@ fn row_cells(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     let window = metadata.session_start_at;
     let size = record.archive.as_ref().map(|a| a.bytes);
     let kind = match &record.archive {
-        Some(_) => archive_names::kind_label(metadata),
+        Some(_) => archive_names::format_kind(metadata),
         None => metadata.mode.name().to_owned(),
     };
     let label = metadata.label.as_deref().filter(|_| !metadata.is_safety());

@@ -20,7 +20,7 @@ use crate::io::lock::FileLock;
 use crate::io::quantity::pluralize;
 use crate::io::retention::RetentionPolicy;
 use crate::io::{parallel, progress};
-use crate::steps::archive_check::{finding_of, verify_archive};
+use crate::steps::archive_check::{to_verify_finding, verify_archive};
 use crate::steps::permanent_deletion;
 use crate::ui::{bytes, object};
 use crate::views::account::{absolute_time, local_rfc3339, printable, warn_not_recorded};
@@ -191,11 +191,11 @@ impl PruneArgs {
     fn undo_last(&self, context: &Context) -> Result<Outcome> {
         let manager = context.manager_home();
         let mut is_recorded = true;
-        let restored = if self.dry_run || !trash::folder(manager).is_dir() {
+        let restored = if self.dry_run || !trash::trash_folder(manager).is_dir() {
             trash::plan_undo(manager)?
         } else {
             let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
-            let restored = trash::undo(manager, &lock)?;
+            let restored = trash::undo_last_prune(manager, &lock)?;
             drop(lock);
             is_recorded = refresh_inventory(context, &restored);
             restored
@@ -228,7 +228,7 @@ impl PruneArgs {
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager = context.manager_home();
         let ui = &context.ui;
-        let trashed = trash::read_content(manager)?;
+        let trashed = trash::read_trash(manager)?;
         let size = trashed.bytes;
         let what = format!(
             "{}, {}",
@@ -239,7 +239,7 @@ impl PruneArgs {
             ui.prose(format_args!("would be deleted permanently: {what}"));
         } else if size > 0 {
             refuse_last_copy_in_trash(context)?;
-            permanent_deletion::confirm(context, &what)?;
+            permanent_deletion::confirm_deletion(context, &what)?;
             let lock = FileLock::acquire_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::delete_batches(manager, &trashed, &lock)?;
             ui.prose(format_args!("deleted permanently: {what}"));
@@ -258,7 +258,7 @@ const MAX_ROUNDS: u32 = 5;
 const NO_ROWS: &[()] = &[];
 
 fn trash_bytes(context: &Context) -> Result<u64> {
-    Ok(trash::read_content(context.manager_home())?.bytes)
+    Ok(trash::read_trash(context.manager_home())?.bytes)
 }
 
 /// Updates `inventory.json` after archives were moved. `restored` are archives that were moved back from the trash,
@@ -306,7 +306,10 @@ fn make_plan(
         |name: &str, check: &ArchiveCheck| stamps.get(name).is_some_and(|s| **s == check.stamp);
     checks.retain(|name, check| is_same(name, check));
     let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
-    let mut candidates: Vec<_> = records.iter().filter_map(RetentionCandidate::of).collect();
+    let mut candidates: Vec<_> = records
+        .iter()
+        .filter_map(RetentionCandidate::from_record)
+        .collect();
     loop {
         for candidate in &mut candidates {
             // `verify` may have found damage since the check.
@@ -315,11 +318,11 @@ fn make_plan(
                 candidate.soundness = check.soundness.clone();
             }
         }
-        let plan = retention::plan(&candidates, rules, &context.now(), context.zone());
+        let plan = retention::plan_retention(&candidates, rules, &context.now(), context.zone());
         let mut names = list_unchecked(&plan.keep, usize::MAX);
         let opened_all = names.is_empty();
         if opened_all {
-            names = retention::archives_to_read_fully(&plan, &context.now());
+            names = retention::list_archives_to_verify(&plan, &context.now());
         } else {
             // The rules may select these next: with many damaged archives, one round each would take too long.
             let is_damaged =
@@ -368,7 +371,7 @@ fn read_archive(
     dry_run: bool,
 ) -> Result<ArchiveCheck> {
     let report = verify_archive(context, path, dry_run)?;
-    let finding = finding_of(&report, stamp.clone(), context.local_now());
+    let finding = to_verify_finding(&report, stamp.clone(), context.local_now());
     Ok(ArchiveCheck {
         stamp,
         soundness: soundness_of(report),

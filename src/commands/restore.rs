@@ -5,7 +5,7 @@ use crate::choices::archive_choice::{self, find_archive};
 use crate::context::Context;
 use crate::copies::losses::fullest;
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::archive_names::{self, latest_offset};
+use crate::inventory::archive_names::{self, parse_latest_offset};
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve::{self, AccountResolveError, merge_archived_accounts};
 use crate::inventory::store;
@@ -62,7 +62,7 @@ impl RestoreArgs {
     fn resolve(&self, context: &Context) -> Result<PathBuf> {
         let Some(what) = self.what.as_deref() else {
             let session = self.options.session.as_deref();
-            if let Some(text) = session.filter(|text| latest_offset(text).is_some()) {
+            if let Some(text) = session.filter(|text| parse_latest_offset(text).is_some()) {
                 let message = format!("--session takes {text:?} as the name of a conversation");
                 return Err(CommandError::usage(message).hint(format!(
                     "name the archive first: codex-manager restore {text} --session"
@@ -81,7 +81,7 @@ impl RestoreArgs {
         }
         let backups = context.backups();
         let records = context.archives()?;
-        if let Some(offset) = latest_offset(what) {
+        if let Some(offset) = parse_latest_offset(what) {
             let latest =
                 archive_choice::find_latest(&records, offset, context, ArchiveRecord::is_usable)?;
             if offset == 0 {
@@ -89,7 +89,9 @@ impl RestoreArgs {
             }
             return Ok(backups.join(&latest.path));
         }
-        if let Some(path) = archive_names::find_file(&backups, &context.env, Path::new(what)) {
+        if let Some(path) =
+            archive_names::find_archive_file(&backups, &context.env, Path::new(what))
+        {
             return Ok(path);
         }
         let record = match archive_names::find_by_number(&records, what) {
@@ -137,7 +139,7 @@ fn pick_archive(context: &Context) -> Result<PathBuf> {
     let records = context.archives()?;
     let latest = store::list_latest_first(&records, ArchiveRecord::is_usable);
     let latest = latest.first().map(|r| r.path.clone());
-    let offered: Vec<_> = archive_names::numbered(&records)
+    let offered: Vec<_> = archive_names::list_numbered(&records)
         .into_iter()
         .zip(1..)
         .filter(|(r, _)| r.is_usable())
@@ -187,7 +189,7 @@ fn picker_item(
                 Style::Plain,
                 account::absolute_time(&metadata.created_at, context),
             ),
-            (Style::Plain, archive_names::kind_label(metadata)),
+            (Style::Plain, archive_names::format_kind(metadata)),
             (Style::Plain, owner),
             (Style::Plain, account::printable(label.unwrap_or_default())),
             (

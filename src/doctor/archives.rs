@@ -228,7 +228,7 @@ fn check_foreign_entries(home: &Path) -> Option<Check> {
 }
 
 fn check_trash(home: &Path) -> Option<Check> {
-    let content = trash::read_content(home).ok()?;
+    let content = trash::read_trash(home).ok()?;
     (content.archives > 0).then(|| {
         let archives = pluralize(content.archives, "pruned archive");
         let message = format!("in the trash: {archives}, {}", time::bytes(content.bytes));

@@ -137,7 +137,7 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
     const ID: &str = "zone";
     // `TZ=:/etc/localtime` selects the zone of the system, which is also used without TZ.
     let is_known = |tz: &&str| {
-        tz.trim_start_matches(':') == "/etc/localtime" || context::parse_tz(tz).is_some()
+        tz.trim_start_matches(':') == "/etc/localtime" || context::parse_tz_zone(tz).is_some()
     };
     match tz.filter(|tz| !is_known(tz)) {
         Some(name) => Check::warn(ID, format!("TZ is not a known time zone: {name}"))

@@ -60,7 +60,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
 
 fn check_config_file(home: &Path) -> Check {
     const ID: &str = "manager.config";
-    let read = ConfigFile::read(home).and_then(|file| file.values().map(|_| file));
+    let read = ConfigFile::read(home).and_then(|file| file.validate().map(|_| file));
     match read {
         Err(e @ SettingsError::Newer { .. }) => Check::fail(ID, e.to_string())
             .because("other commands fail on it")

@@ -14,12 +14,12 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// The key of the active account, which is no email.
-const ACTIVE: &str = "_active_account";
+const ACTIVE_ACCOUNT_KEY: &str = "_active_account";
 
 /// Parses the document of the Python tool; returns `None` for any other document. Leaves out entries and figures that
 /// cannot be read, each with a warning. Checks which accounts have an archive below `manager_home`, without opening
 /// archives.
-pub(crate) fn parse(
+pub(crate) fn parse_python_cooldown(
     bytes: &[u8],
     manager_home: &Path,
     now: &DateTime<Utc>,
@@ -28,16 +28,16 @@ pub(crate) fn parse(
     let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else {
         return None;
     };
-    let is_python_key = |key: &String| key == ACTIVE || key.contains('@');
+    let is_python_key = |key: &String| key == ACTIVE_ACCOUNT_KEY || key.contains('@');
     if object.contains_key("schema") || !(object.is_empty() || object.keys().any(is_python_key)) {
         return None;
     }
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();
-    for (email, value) in object.iter().filter(|(key, _)| *key != ACTIVE) {
+    for (email, value) in object.iter().filter(|(key, _)| *key != ACTIVE_ACCOUNT_KEY) {
         match value {
             Value::Object(entry) if !email.is_empty() => {
-                add_entry(&mut file, email, entry, now, zone, &mut warnings);
+                add_account_entry(&mut file, email, entry, now, zone, &mut warnings);
                 file.record_archived_account(
                     &Identity::from_email(email),
                     has_archive(manager_home, email),
@@ -48,19 +48,19 @@ pub(crate) fn parse(
             )),
         }
     }
-    if let Some(active) = object.get(ACTIVE).and_then(Value::as_object) {
+    if let Some(active) = object.get(ACTIVE_ACCOUNT_KEY).and_then(Value::as_object) {
         let email = active.get("email").and_then(Value::as_str).unwrap_or("");
-        if let (false, Some(at)) = (
-            email.is_empty(),
-            parse_isoformat(active, "updated_at", zone),
-        ) {
+        if !email.is_empty()
+            && let Some(at) = parse_isoformat(active, "updated_at", zone)
+        {
+            // A time in the future is from a wrong clock.
             file.record_use(&Identity::from_email(email), at.min(zone.at(now)));
         }
     }
     Some((file, warnings))
 }
 
-fn add_entry(
+fn add_account_entry(
     file: &mut CooldownFile,
     email: &str,
     value: &Map<String, Value>,
@@ -121,8 +121,8 @@ fn has_archive(manager_home: &Path, email: &str) -> bool {
         return false;
     }
     let backups = manager_home.join("backups");
-    let auth = backups.join("auth").join(email).join("latest.tar.gz");
-    auth.is_file()
+    let auth_archive = backups.join("auth").join(email).join("latest.tar.gz");
+    auth_archive.is_file()
         || backups
             .join(format!("{email}-latest-codex.tar.gz"))
             .is_file()
@@ -135,7 +135,7 @@ mod tests {
 
     fn read(text: &str) -> Option<(CooldownFile, Vec<String>)> {
         let now = DateTime::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap();
-        parse(
+        parse_python_cooldown(
             text.as_bytes(),
             Path::new("/nonexistent"),
             &now.to_utc(),

@@ -27,14 +27,15 @@ pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, I
         let file = file.and_then(DocumentState::good);
         file.map(|f| f.archives).unwrap_or_default()
     };
-    catalog::list(&backups_folder(manager_home), read_known)
+    catalog::list_records(&backups_folder(manager_home), read_known)
 }
 
 /// Updates `inventory.json` from `backups/`. Returns the path to which a damaged document was moved, if it was damaged.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
         let known_records = inventory.archives.clone();
-        inventory.archives = catalog::list(&backups_folder(manager_home), || known_records)?;
+        inventory.archives =
+            catalog::list_records(&backups_folder(manager_home), || known_records)?;
         Ok(())
     })
 }
@@ -47,25 +48,26 @@ pub(crate) fn refresh_with_trash(
     renamed: &[(String, String)],
 ) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
-        let mut known = inventory.archives.clone();
-        for (old, new) in renamed {
-            let record = inventory.trashed.iter().find(|r| r.path == *old);
-            known.extend(record.map(|record| ArchiveRecord {
-                path: new.clone(),
+        let mut known_records = inventory.archives.clone();
+        for (trash_name, new_name) in renamed {
+            let record = inventory.trashed.iter().find(|r| r.path == *trash_name);
+            known_records.extend(record.map(|record| ArchiveRecord {
+                path: new_name.clone(),
                 ..record.clone()
             }));
         }
         for record in &inventory.trashed {
-            if !known.iter().any(|r| r.path == record.path) {
-                known.push(record.clone());
+            if !known_records.iter().any(|r| r.path == record.path) {
+                known_records.push(record.clone());
             }
         }
-        inventory.archives = catalog::list(&backups_folder(manager_home), || known.clone())?;
+        inventory.archives =
+            catalog::list_records(&backups_folder(manager_home), || known_records.clone())?;
         let listed: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
-        known.retain(|r| {
+        known_records.retain(|r| {
             r.verified.is_some() && in_trash.contains(&r.path) && !listed.contains(&r.path)
         });
-        inventory.trashed = known;
+        inventory.trashed = known_records;
         Ok(())
     })
 }
@@ -104,9 +106,9 @@ pub(crate) fn note_archive(
     let mut result = NoteResult::default();
     match note_in_inventory(manager_home, published) {
         Ok(None) => {}
-        Ok(Some(aside)) => result.warnings.push(format!(
+        Ok(Some(moved_to)) => result.warnings.push(format!(
             "inventory.json was damaged and was rebuilt; the damaged file is kept as {}",
-            aside.display()
+            moved_to.display()
         )),
         Err(e) => result.failures.push(e),
     }
@@ -131,8 +133,8 @@ fn note_in_inventory(
 ) -> Result<Option<PathBuf>, DocumentError> {
     let record = ArchiveRecord {
         path: catalog::relative_name(&backups_folder(manager_home), &published.archive),
-        archive: catalog::file_stamp(&published.archive),
-        sidecar: catalog::file_stamp(&published.sidecar),
+        archive: catalog::read_file_stamp(&published.archive),
+        sidecar: catalog::read_file_stamp(&published.sidecar),
         metadata: published.metadata.clone(),
         listed_problem: None,
         verified: None,
@@ -144,7 +146,8 @@ fn note_in_inventory(
             Err(i) => records.insert(i, record.clone()),
         }
         // An error here must not lose the record of the new archive.
-        if let Ok(listed) = catalog::list(&backups_folder(manager_home), || records.clone()) {
+        if let Ok(listed) = catalog::list_records(&backups_folder(manager_home), || records.clone())
+        {
             inventory.archives = listed;
         }
         Ok(())
@@ -174,6 +177,7 @@ pub(crate) fn note_verified(
     manager_home: &Path,
     results: &[VerifyFinding],
 ) -> Result<bool, DocumentError> {
+    // Without a result to record, a held lock does not matter.
     let backups = backups_folder(manager_home);
     if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
@@ -202,11 +206,12 @@ pub(crate) fn note_verified_locked(
         DocumentState::Damaged(_) => return Ok(false),
     };
     let known_records = std::mem::take(&mut inventory.archives);
-    inventory.archives = catalog::list(&backups, || known_records)?;
+    inventory.archives = catalog::list_records(&backups, || known_records)?;
     for finding in results.iter().filter(|f| f.archive.starts_with(&backups)) {
         let path = catalog::relative_name(&backups, &finding.archive);
-        let is_same = |r: &&mut ArchiveRecord| r.path == path && r.archive == finding.stamp;
-        let Some(record) = inventory.archives.iter_mut().find(is_same) else {
+        let is_verified_file =
+            |r: &&mut ArchiveRecord| r.path == path && r.archive == finding.stamp;
+        let Some(record) = inventory.archives.iter_mut().find(is_verified_file) else {
             continue;
         };
         record.verified = Some(finding.verified.clone());
@@ -221,18 +226,18 @@ pub(crate) fn note_verified_locked(
     Ok(true)
 }
 
-/// Records in `cooldown.json` which accounts have a profile, and makes the change `also` in the same write. Returns
+/// Records in `cooldown.json` which accounts have a profile, and applies `change` in the same write. Returns
 /// warnings to print.
 pub(crate) fn note_profiles_and(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
-    also: impl FnOnce(&mut CooldownFile),
+    change: impl FnOnce(&mut CooldownFile),
 ) -> Result<Vec<String>, ProfileError> {
     let profiles = Profiles::of(manager_home).list()?;
     let ((), warnings) = cooldown::update(manager_home, now, zone, |file| {
         file.set_profiles(&profiles);
-        also(file);
+        change(file);
     })?;
     Ok(warnings)
 }
@@ -259,7 +264,7 @@ pub(crate) fn list_latest_first(
     let mut archives: Vec<_> = records.iter().filter(is_listed).collect();
     // Of archives with the same time, the last one in the list is the latest.
     archives.reverse();
-    archives.sort_by_key(|r| std::cmp::Reverse(preference_key(r)));
+    archives.sort_by_key(|r| std::cmp::Reverse(restore_preference(r)));
     archives
 }
 
@@ -272,10 +277,10 @@ pub(crate) fn find_preferred(
     records
         .iter()
         .filter(|r| !r.metadata.is_safety() && accepts(r))
-        .max_by_key(|r| preference_key(r))
+        .max_by_key(|r| restore_preference(r))
 }
 
-fn preference_key(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
+fn restore_preference(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
     let metadata = &record.metadata;
     (
         metadata.mode == BackupMode::Full,

@@ -30,25 +30,30 @@ pub(crate) fn verify_archive(
     if !dry_run && Staging::create_in(&manager_tmp).is_ok() {
         return Ok(verify::verify(path, &manager_tmp, &bar)?);
     }
-    let parent = context.env.temp_dir();
-    let mut folder = tempfile::Builder::new();
-    let folder = folder.prefix("codex-manager-").tempdir_in(&parent);
-    let folder = folder.at("create a folder in", &parent)?;
-    Ok(verify::verify(path, folder.path(), &bar)?)
+    let temp_parent = context.env.temp_dir();
+    let mut temp_folder = tempfile::Builder::new();
+    let temp_folder = temp_folder
+        .prefix("codex-manager-")
+        .tempdir_in(&temp_parent);
+    let temp_folder = temp_folder.at("create a folder in", &temp_parent)?;
+    Ok(verify::verify(path, temp_folder.path(), &bar)?)
 }
 
 /// Returns the record of a verified archive; `None` if the archive could not be read. `stamp` is the stamp of the file
 /// before it was read.
-pub(crate) fn finding_of(
+pub(crate) fn to_verify_finding(
     report: &VerifyReport,
     stamp: Option<FileStamp>,
-    at: Timestamp,
+    verified_at: Timestamp,
 ) -> Option<VerifyFinding> {
-    let ok = report.is_archive_good();
+    let is_good = report.is_archive_good();
     report.unread.is_none().then(|| VerifyFinding {
         archive: report.archive.clone(),
         stamp,
-        verified: VerifyRecord { at, ok },
+        verified: VerifyRecord {
+            at: verified_at,
+            ok: is_good,
+        },
         is_misdescribed: report.sidecar == Some(SidecarProblem::Mismatch),
     })
 }
@@ -58,10 +63,10 @@ pub(crate) fn finding_of(
 /// describes another archive, or the archive is damaged or not one of this program. A dry run returns the same value
 /// and writes nothing.
 pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
-    let Some(sidecar) = names::sidecar_path(path) else {
+    let Some(sidecar_path) = names::sidecar_path(path) else {
         return Ok(false);
     };
-    let problem = sidecar::read(&sidecar).err();
+    let problem = sidecar::read(&sidecar_path).err();
     if !matches!(
         problem,
         Some(SidecarProblem::Missing | SidecarProblem::Damaged(_))
@@ -79,14 +84,17 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     }
     let mut file = file_open::open(path).at("read", path)?;
     let hasher = ContentHasher::default();
-    let (digest, bytes) = hasher.hash(&mut file).at("read", path)?;
-    let mut metadata = archive.metadata().clone().describing(bytes, &digest);
+    let (digest, archive_bytes) = hasher.hash(&mut file).at("read", path)?;
+    let mut metadata = archive
+        .metadata()
+        .clone()
+        .describing(archive_bytes, &digest);
     metadata.limit_size();
     if !dry_run {
-        if sidecar.exists() {
-            crate::io::atomic::keep_copy(&sidecar, ".damaged")?;
+        if sidecar_path.exists() {
+            crate::io::atomic::keep_copy(&sidecar_path, ".damaged")?;
         }
-        document::write(&sidecar, &metadata)?;
+        document::write(&sidecar_path, &metadata)?;
     }
     Ok(true)
 }

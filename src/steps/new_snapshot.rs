@@ -86,9 +86,9 @@ impl NewSnapshot {
     /// Returns [`Outcome::Partial`] if files were skipped, are damaged or changed while restic read them, or if the
     /// snapshot could not be recorded.
     pub(crate) fn outcome(&self) -> Outcome {
-        let is_whole = self.tree.skipped.is_empty() && self.tree.damaged.is_empty();
-        let is_clean = self.report.superseded.is_empty();
-        Outcome::partial_if(!is_whole || !is_clean || !self.is_recorded)
+        let is_complete = self.tree.skipped.is_empty() && self.tree.damaged.is_empty();
+        let is_consistent = self.report.superseded.is_empty();
+        Outcome::partial_if(!is_complete || !is_consistent || !self.is_recorded)
     }
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn plan(
             let before = local_file.spans.len();
             file.spans
                 .iter()
-                .for_each(|span| local_file.add(span.clone()));
+                .for_each(|span| local_file.add_span(span.clone()));
             new_spans += local_file.spans.len().saturating_sub(before);
         }
     }
@@ -383,7 +383,7 @@ fn apply_records(package: &Package, home: &Path) -> Result<(), TransferError> {
         |inventory: &mut InventoryFile| {
             let new_records = select_new_records(package, inventory);
             let new_records = new_records.into_iter().cloned().collect();
-            legacy::merge(inventory, new_records, |_, name| {
+            legacy::merge_records(inventory, new_records, |_, name| {
                 backups.join(name).exists()
             });
         },

@@ -100,7 +100,7 @@ impl BackupArgs {
         refuse_during_restore(context)?;
         remove_leftovers(context);
         let (now, zone) = (context.now(), context.zone());
-        let warnings = status::record(manager, &plan.report, None, &now, zone)?;
+        let warnings = status::record_report(manager, &plan.report, None, &now, zone)?;
         warn_all(&context.ui, &warnings);
 
         let (captured, previous) = self.capture(context, &plan)?;

@@ -42,8 +42,8 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
                 path.display()
             ))
         })?;
-    file_access::resolve_link(&path)?;
-    let before = file_access::read_text(&path)?;
+    file_access::resolve_link_target(&path)?;
+    let before = file_access::read_text_or_empty(&path)?;
     let parent = context.env.temp_dir();
     let folder = tempfile::tempdir_in(&parent).at("create a folder in", &parent)?;
     let copy = folder.path().join(FILE_NAME);
@@ -54,7 +54,7 @@ pub(super) fn edit(context: &Context, args: &ConfigEditArgs) -> Result<Outcome> 
         context.ui.line("nothing was changed");
     } else {
         let checked = ConfigFile::parse(path.clone(), &text);
-        match checked.and_then(|file| file.values().map(|_| file)) {
+        match checked.and_then(|file| file.validate().map(|_| file)) {
             Ok(file) => {
                 warn_about_unknown(context, &file);
                 if !dry_run && !file_access::replace_if_unchanged(home, &before, &file)? {

@@ -16,7 +16,7 @@ use crate::copies::archived::{group_rollouts, list_ids_on_disk};
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result};
 use crate::history::session_index;
-use crate::inventory::archive_names::{numbered, shortest_name};
+use crate::inventory::archive_names::{list_numbered, shortest_name};
 use crate::io::atomic;
 use crate::io::progress::{Progress as _, is_interrupted};
 use crate::io::staging::Staging;
@@ -48,7 +48,7 @@ pub(super) fn search_archives(
     let mut known_ids = list_ids_on_disk(context.codex_home())?;
     let records = context.archives()?;
     let home = context.codex_home().display().to_string();
-    for record in numbered(&records) {
+    for record in list_numbered(&records) {
         if record.metadata.source_codex_home != home || !record.is_usable() {
             continue;
         }

@@ -5,7 +5,7 @@ use crate::commands::status::report::{show, status_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
-use crate::steps::refresh::{load_probe_targets, probe};
+use crate::steps::refresh::{load_probe_targets, probe_targets};
 use crate::ui::object;
 use crate::views::account::{first_login, printable, warn_all};
 use crate::views::account_list::AccountList;
@@ -18,7 +18,7 @@ pub(super) fn show_one(text: &str, dry_run: bool, context: &Context) -> Result<O
     let identity = find_identity(text, context)?;
     let mut targets = load_probe_targets(context)?;
     targets.retain(|target| target.identity.is_same(&identity));
-    let probes = probe(&targets, dry_run, context)?;
+    let probes = probe_targets(&targets, dry_run, context)?;
     let Some(probe) = probes.first() else {
         return Err(
             CommandError::refused(format!("there is no saved login of {identity}"))
@@ -39,7 +39,7 @@ pub(super) fn show_one(text: &str, dry_run: bool, context: &Context) -> Result<O
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
 pub(super) fn show_all(dry_run: bool, context: &Context) -> Result<Outcome> {
-    let probes = probe(&load_probe_targets(context)?, dry_run, context)?;
+    let probes = probe_targets(&load_probe_targets(context)?, dry_run, context)?;
     let row = |probe: &AccountProbe| {
         object()
             .with("profile", probe.target.profile.clone())

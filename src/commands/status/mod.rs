@@ -95,8 +95,8 @@ impl StatusArgs {
     fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome> {
         let cooldown_file = load_cooldown(context)?;
         let is_query = !self.dry_run && !self.is_recent_enough(context, &cooldown_file);
-        let report = refresh::observe_live(context, &cooldown_file, text, is_query)?;
-        let is_recorded = !is_query || refresh::record(context, &report);
+        let report = refresh::read_live_status(context, &cooldown_file, text, is_query)?;
+        let is_recorded = !is_query || refresh::record_report(context, &report);
         let account_entry = report
             .identity
             .as_ref()
@@ -127,13 +127,13 @@ impl StatusArgs {
         let account_entry = find_account(account, context)?.entry;
         let cooldown_file = load_cooldown(context)?;
         let ask_codex = false;
-        let report = status::observe_text(
+        let report = status::report_from_text(
             text,
             &account_entry.identity,
             context.codex_home(),
             &refresh::build_inquiry(context, &cooldown_file, ask_codex),
         )?;
-        let is_recorded = self.dry_run || refresh::record(context, &report);
+        let is_recorded = self.dry_run || refresh::record_report(context, &report);
         self.show(&report, account_entry.profile.as_deref(), context)?;
         Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
     }

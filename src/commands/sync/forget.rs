@@ -59,7 +59,7 @@ impl SyncForgetArgs {
         } else if self.dry_run {
             context.ui.prose(format_args!("{removed} would be removed"));
         } else {
-            permanent_deletion::confirm(context, &removed)?;
+            permanent_deletion::confirm_deletion(context, &removed)?;
             remove(context, &store, &listed, &counts_by_id, keep)?;
         }
         let json = object()

@@ -86,7 +86,7 @@ fn show_json(
 }
 
 fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
-    let (scan, metadata) = plan.scan()?;
+    let (scan, metadata) = plan.scan_home()?;
     let left_out = [&*scan.excluded, &scan.skipped, &scan.damaged];
     show_json(context, (&metadata, &host(context)), None, left_out);
     let ui = &context.ui;

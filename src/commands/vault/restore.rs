@@ -71,7 +71,8 @@ impl VaultRestoreArgs {
                 .options
                 .restore(context, &listed, selection, "vault restore");
         }
-        self.options.check(context, &listed, &selection)?;
+        self.options
+            .check_before_download(context, &listed, &selection)?;
         drop(listed);
         if selection.is_partial() {
             let paths = needed_paths(&selection, source.files());

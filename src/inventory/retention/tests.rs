@@ -294,7 +294,7 @@ fn dropping_requires_a_full_read_of_the_newest_kept_archive() {
     };
     let to_read = |all: &[RetentionCandidate]| {
         let plan = plan(all, &one, &now(), Zone::UTC);
-        archives_to_read_fully(&plan, &now())
+        list_archives_to_verify(&plan, &now())
     };
     // The archive from the future does not count.
     assert_eq!(to_read(&all), [all[1].archive.clone()]);
@@ -404,6 +404,6 @@ fn the_archives_to_read_are_found_in_linear_time() {
     let drop = keep.split_off(59_000);
     let plan = RetentionPlan { keep, drop };
     // Quadratic time would be minutes.
-    let names = archives_to_read_fully(&plan, &now());
+    let names = list_archives_to_verify(&plan, &now());
     assert_eq!(names, [plan.keep[58_999].candidate.archive.clone()]);
 }

@@ -28,8 +28,8 @@ impl LiveFiles {
     }
 }
 
-/// Lists every file and symbolic link below `home`, and stores their names in `name_table`. Follows a top-level link if an
-/// archive stores its target instead of the link; follows no other links. Skips transient files and folders, which a
+/// Lists every file and symbolic link below `home`, and stores their names in `name_table`. Follows a top-level link if
+/// an archive stores its target instead of the link; follows no other links. Skips transient files and folders, which a
 /// restore never changes. Returns an empty list if there is no home.
 ///
 /// # Errors

@@ -32,7 +32,7 @@ pub(crate) fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathB
 
 /// Returns the state database that Codex uses, which is the one with the highest version.
 pub(crate) fn find_newest_state_database(files: &FileList) -> Option<FileEntry> {
-    // Codex raises the version with the schema and leaves the older files behind (Codex 0.169).
+    // Codex 0.169 raises the version with the schema and leaves the older files behind.
     let databases = files
         .iter()
         .filter_map(|file| Some((parse_state_version(file.path.as_path())?, file)));
