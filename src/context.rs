@@ -169,7 +169,7 @@ impl Settings {
         let file = ConfigFile::read(&manager_home)?;
         let keys = file.unknown_keys();
         let unknown_keys = keys.iter().map(ToString::to_string).collect();
-        let resolved = Self::merge(flags, env, file.validate()?)?;
+        let resolved = Self::from_sources(flags, env, file.validate()?)?;
         Ok(Self {
             unknown_keys,
             ..resolved
@@ -181,10 +181,10 @@ impl Settings {
     /// # Errors
     /// An unknown time zone, or no home folder at all.
     pub fn resolve_without_file(flags: Flags, env: &Environment) -> Result<Self> {
-        Self::merge(flags, env, ConfigValues::default())
+        Self::from_sources(flags, env, ConfigValues::default())
     }
 
-    fn merge(flags: Flags, env: &Environment, file: ConfigValues) -> Result<Self> {
+    fn from_sources(flags: Flags, env: &Environment, file: ConfigValues) -> Result<Self> {
         let manager_home = resolve_manager_home(&flags, env)?;
         let codex_home = resolve_home(
             flags.codex_home.as_ref(),
@@ -237,14 +237,8 @@ impl Settings {
 }
 
 fn resolve_manager_home(flags: &Flags, env: &Environment) -> Result<PathBuf> {
-    let given_path = flags.manager_home.as_ref();
-    resolve_home(
-        given_path,
-        "CODEX_MANAGER_HOME",
-        None,
-        ".codex-manager",
-        env,
-    )
+    let flag = flags.manager_home.as_ref();
+    resolve_home(flag, "CODEX_MANAGER_HOME", None, ".codex-manager", env)
 }
 
 /// Returns a home folder: from the flag, else `variable`, else the configuration, else `default_name` in
@@ -290,17 +284,15 @@ pub(crate) fn read_tz_zone(env: &Environment) -> Option<Zone> {
 pub(crate) fn parse_tz_zone(tz: &str) -> Option<Zone> {
     // POSIX allows a colon before the name of a zone file.
     let name = tz.trim_start_matches(':');
-    let zone_of_file = |path: &str| {
+    let of_file = |path: &str| {
         let (_, zone) = path.split_once("zoneinfo/")?;
         Zone::named(zone)
     };
-    Zone::named(name)
-        .or_else(|| zone_of_file(name))
-        .or_else(|| {
-            let path = Path::new(name);
-            let real_path = path.is_absolute().then(|| path.canonical().ok())??;
-            zone_of_file(&real_path.to_string_lossy())
-        })
+    Zone::named(name).or_else(|| of_file(name)).or_else(|| {
+        let path = Path::new(name);
+        let real_path = path.is_absolute().then(|| path.canonical().ok())??;
+        of_file(&real_path.to_string_lossy())
+    })
 }
 
 /// Returns the zone named by `TZ`, else the system's, else UTC.

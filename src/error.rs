@@ -172,7 +172,7 @@ impl CommandError {
     }
 
     /// Removes "nothing was changed" from the hints of an error after a change, and adds `hint`.
-    pub(crate) fn changed(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn after_change(mut self, hint: impl Into<String>) -> Self {
         self.hints.retain(|text| text != "nothing was changed");
         for old_hint in &mut self.hints {
             *old_hint = old_hint.replace("; nothing was changed", "");
@@ -194,9 +194,9 @@ impl CommandError {
 
     /// Returns the message and its causes joined by ": ", for use inside another message.
     pub fn to_one_line(&self) -> String {
-        let mut text = vec![self.to_string()];
-        text.extend_from_slice(&self.causes);
-        text.join(": ")
+        let mut messages = vec![self.to_string()];
+        messages.extend_from_slice(&self.causes);
+        messages.join(": ")
     }
 
     /// Converts an error of another room, with its message and its causes.
@@ -307,10 +307,10 @@ mod tests {
 
     #[test]
     fn an_error_after_a_change_does_not_say_that_nothing_was_changed() {
-        let cancelled = CommandError::interrupted().changed("run it again");
+        let cancelled = CommandError::interrupted().after_change("run it again");
         assert_eq!(cancelled.hints, ["run it again"]);
         let refused = CommandError::failed("full").nothing_changed("free some space");
-        let refused = refused.changed("run it again");
+        let refused = refused.after_change("run it again");
         assert_eq!(refused.hints, ["free some space", "run it again"]);
     }
 }

@@ -112,7 +112,7 @@ fn select_news(
     conditions: Vec<DesktopNotice>,
     context: &Context,
 ) -> Vec<DesktopNotice> {
-    state.forget_ended_notices(&conditions, &context.now());
+    state.forget_ended(&conditions, &context.now());
     let mut news = Vec::new();
     for (account, verdict) in accounts {
         let identity = &account.entry.identity;
@@ -128,11 +128,7 @@ fn select_news(
             });
         }
     }
-    news.extend(
-        conditions
-            .into_iter()
-            .filter(|notice| state.has_unseen_subject(notice)),
-    );
+    news.extend(conditions.into_iter().filter(|n| state.is_unseen(n)));
     news
 }
 

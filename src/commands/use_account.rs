@@ -56,7 +56,7 @@ impl UseArgs {
             return Ok(());
         }
         // A switch that would be refused anyway needs no question.
-        self.switch.check(to, context)?;
+        self.switch.check_allowed(to, context)?;
         let until = verdict.next_available_at;
         let until = until.map_or("; no reset known".into(), |at| {
             format!(" until {}", full_time(&at, context))

@@ -35,7 +35,7 @@ pub(crate) fn list_accounts(
                 entry.login == LoginState::Moved && is_newer_than_profile(manager_home, live)
             });
             Account {
-                login: match judge_login_state(&entry, live, has_profile_login) {
+                login: match judge_login(&entry, live, has_profile_login) {
                     LoginState::Moved if is_newer_sign_in => LoginState::Ok,
                     known => known,
                 },
@@ -84,11 +84,7 @@ fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
 
 /// Returns the availability of an account's login. If the login is recorded as expired or moved, it is available only
 /// if the live login was refreshed after that.
-fn judge_login_state(
-    entry: &AccountEntry,
-    live: Option<&Login>,
-    has_profile_login: bool,
-) -> LoginState {
+fn judge_login(entry: &AccountEntry, live: Option<&Login>, has_profile_login: bool) -> LoginState {
     match entry.login {
         LoginState::Expired | LoginState::Moved => {
             let unavailable_since = entry.expired_since();
@@ -122,8 +118,8 @@ mod tests {
             archived: true,
             ..AccountEntry::new(login("a@x.com").identity)
         };
-        assert_eq!(judge_login_state(&entry, None, false), LoginState::Archived);
-        assert_eq!(judge_login_state(&entry, None, true), LoginState::Ok);
+        assert_eq!(judge_login(&entry, None, false), LoginState::Archived);
+        assert_eq!(judge_login(&entry, None, true), LoginState::Ok);
     }
 
     fn login(email: &str) -> Login {

@@ -69,16 +69,13 @@ pub(crate) fn find_archive_file(backups: &Path, env: &Environment, name: &Path) 
     let in_backups = backups.join(name);
     let given_path = env.absolute(name);
     let is_name = name.components().count() == 1;
-    let search_order = if is_name {
+    let order = if is_name {
         [in_backups, given_path]
     } else {
         [given_path, in_backups]
     };
     let with_suffix = |path: &PathBuf| atomic::with_suffix(path, names::ARCHIVE_SUFFIX);
-    let candidates = search_order
-        .iter()
-        .cloned()
-        .chain(search_order.iter().map(with_suffix));
+    let candidates = order.iter().cloned().chain(order.iter().map(with_suffix));
     let file = candidates.clone().find(|p| p.is_file());
     // A folder or pipe with an archive's name is returned too, so that opening it gives the precise
     // error.

@@ -17,7 +17,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.
-pub(crate) fn list_records(
+pub(crate) fn list_all(
     backups: &Path,
     read_known: impl FnOnce() -> Vec<ArchiveRecord>,
 ) -> Result<Vec<ArchiveRecord>, IoError> {
@@ -99,8 +99,8 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
         if names::is_archive_name(&name) {
             pairs.entry(name).or_default().archive = read_entry_stamp(&entry);
         } else if names::is_sidecar_name(&name) {
-            let base = name.strip_suffix(".metadata.json").unwrap_or(&name);
-            let pair = pairs.entry(format!("{base}.tar.gz")).or_default();
+            let stem = name.strip_suffix(".metadata.json").unwrap_or(&name);
+            let pair = pairs.entry(format!("{stem}.tar.gz")).or_default();
             pair.sidecar = read_entry_stamp(&entry);
         }
     }

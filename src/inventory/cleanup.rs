@@ -28,7 +28,7 @@ const TEMP_FILE_FOLDERS: [(&str, usize); 10] = [
 const DEFAULT_SYNC_BACKUPS: &str = "sync-backups";
 
 /// Returns the existing folders of [`TEMP_FILE_FOLDERS`] with their subfolders, except staging folders.
-fn list_temp_file_folders(manager_home: &Path) -> Vec<PathBuf> {
+fn list_temp_folders(manager_home: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for (name, max_depth) in TEMP_FILE_FOLDERS {
         collect_folders(manager_home.join(name), max_depth, &mut folders);
@@ -60,10 +60,7 @@ pub(crate) fn find_leftovers(
     leftovers.extend(
         backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
     );
-    for folder in list_temp_file_folders(manager_home)
-        .iter()
-        .chain(other_folders)
-    {
+    for folder in list_temp_folders(manager_home).iter().chain(other_folders) {
         leftovers.extend(atomic::find_stale_temps(folder, Some(now)));
     }
     leftovers.sort();
@@ -75,7 +72,7 @@ pub(crate) fn find_leftovers(
 /// ignores those of removing temp files. Leaves unfinished backups of a sync to the next sync.
 pub(crate) fn remove_leftovers(manager_home: &Path) -> Vec<IoError> {
     let failures = staging::remove_stale(&manager_home.join("tmp"));
-    for folder in list_temp_file_folders(manager_home) {
+    for folder in list_temp_folders(manager_home) {
         atomic::remove_stale_temps(&folder);
     }
     failures

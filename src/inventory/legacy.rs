@@ -189,7 +189,7 @@ pub(crate) fn write_login_archive(
     let Some((snapshot, identity)) = read_unchanged_login(record)? else {
         return Ok(None);
     };
-    let (Some(sidecar), Ok(name)) = (
+    let (Some(sidecar_path), Ok(name)) = (
         names::sidecar_path(path),
         EntryName::from_path(Path::new(AUTH_JSON)),
     ) else {
@@ -198,7 +198,7 @@ pub(crate) fn write_login_archive(
     let backups = atomic::parent_of(path);
     atomic::create_private_folder(backups)?;
     let mut file = TempFile::create_in(backups)?;
-    let out = file.file().try_clone().at("write", file.path())?;
+    let archive_file = file.file().try_clone().at("write", file.path())?;
     let entry = FileEntry {
         path: name.clone(),
         size: snapshot.bytes.len() as u64,
@@ -208,7 +208,7 @@ pub(crate) fn write_login_archive(
         stamp: InodeStamp::default(),
     };
     let packed = pack::pack(
-        out,
+        archive_file,
         path,
         Compression::Default,
         None,
@@ -228,10 +228,10 @@ pub(crate) fn write_login_archive(
     if file.publish(path)?.is_err() {
         return Ok(None);
     }
-    document::write(&sidecar, &metadata)?;
+    document::write(&sidecar_path, &metadata)?;
     Ok(Some(PublishedArchive {
         archive: path.to_path_buf(),
-        sidecar,
+        sidecar: sidecar_path,
         metadata,
     }))
 }
@@ -291,7 +291,7 @@ pub(crate) fn read_record(
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> Result<Option<LegacyRecord>, IoError> {
-    let Some((filename, name)) =
+    let Some((filename, legacy_name)) =
         file_name_str(path).and_then(|name| Some((name, LegacyName::parse(name)?)))
     else {
         return Ok(None);
@@ -301,11 +301,11 @@ pub(crate) fn read_record(
         sha256,
         bytes,
     } = read_content(path)?;
-    let inference = legacy::infer(&name, &stamp.modified_at(), options, now, zone);
+    let inference = legacy::infer(&legacy_name, &stamp.modified_at(), options, now, zone);
     // A file may be misnamed: a login of another account is never recorded under this one.
     let login = parse_login_account(bytes);
     let (identity, problem) = match &login {
-        Ok(identity) if identity.email == Email::new(name.email) => (Some(identity), None),
+        Ok(identity) if identity.email == Email::new(legacy_name.email) => (Some(identity), None),
         Ok(identity) => (None, Some(format!("holds a login of {identity}"))),
         Err(reason) => (None, Some(reason.clone())),
     };
@@ -318,7 +318,7 @@ pub(crate) fn read_record(
         sha256,
         archive_name: String::new(),
         metadata: Metadata {
-            email: Some(name.email.to_owned()),
+            email: Some(legacy_name.email.to_owned()),
             account_id: identity.and_then(|i| i.account_id.clone()),
             user_id: identity.and_then(|i| i.user_id.clone()),
             session_start_at: Some(inference.session_start_at),
@@ -328,7 +328,7 @@ pub(crate) fn read_record(
             inferred_session_duration_seconds: Some(options.session_duration.num_seconds()),
             inference_basis: INFERENCE_BASIS.into(),
             legacy_auth_filename: Some(filename.to_owned()),
-            legacy_quota_day_token: Some(name.token.to_owned()),
+            legacy_quota_day_token: Some(legacy_name.token.to_owned()),
             legacy_year: Some(inference.legacy_year),
             validation_status: Some(inference.validation),
             source_codex_home: folder.to_string_lossy().into_owned(),

@@ -79,7 +79,7 @@ fn has_same_figures(a: &Observation, b: &Observation) -> bool {
         (None, None) => true,
         _ => false,
     };
-    let is_same_window = |a: &Window, b: &Window| {
+    let is_equal = |a: &Window, b: &Window| {
         is_same_reset(a.resets_at, b.resets_at)
             && a.limit_id == b.limit_id
             && a.minutes == b.minutes
@@ -96,7 +96,7 @@ fn has_same_figures(a: &Observation, b: &Observation) -> bool {
         && a.windows
             .iter()
             .zip(&b.windows)
-            .all(|(a, b)| is_same_window(a, b))
+            .all(|(a, b)| is_equal(a, b))
 }
 
 /// The number of hex digits in the name of a file, which distinguish accounts with the same email.
@@ -116,13 +116,11 @@ pub(crate) fn file_name(identity: &Identity) -> String {
         identity.user_id.as_deref().unwrap_or_default()
     );
     let email = encode_label(&identity.email.key());
-    format!(
-        "{email}-{}.json",
-        &hash::sha256(ids.as_bytes())[..ID_HASH_DIGITS]
-    )
+    let id_hash = &hash::sha256(ids.as_bytes())[..ID_HASH_DIGITS];
+    format!("{email}-{id_hash}.json")
 }
 
-pub(crate) fn path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
+pub(crate) fn file_path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
     manager_home.join(FOLDER).join(file_name(identity))
 }
 
@@ -131,32 +129,30 @@ pub(crate) fn path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
 ///
 /// # Errors
 /// A newer version wrote the file, or it cannot be read.
-pub(crate) fn load(
+pub(crate) fn load_observations(
     manager_home: &Path,
     identity: &Identity,
 ) -> Result<ObservationsFile, DocumentError> {
-    let state = document::read::<ObservationsFile>(&path_of(manager_home, identity))?;
-    let stored_file = state.good().unwrap_or_default();
+    let state = document::read::<ObservationsFile>(&file_path_of(manager_home, identity))?;
+    let file = state.good().unwrap_or_default();
     let is_same_account = |other: &Identity| other.is_same(identity);
-    Ok(
-        if stored_file.identity.as_ref().is_some_and(is_same_account) {
-            stored_file
-        } else {
-            ObservationsFile::default()
-        },
-    )
+    Ok(if file.identity.as_ref().is_some_and(is_same_account) {
+        file
+    } else {
+        ObservationsFile::default()
+    })
 }
 
 /// Adds spans to an account's file, durable on return. Moves a damaged file aside and begins a new one.
 ///
 /// # Errors
 /// A newer version wrote the file, or it cannot be read or written.
-pub(crate) fn add(
+pub(crate) fn add_spans(
     manager_home: &Path,
     identity: &Identity,
     spans: impl IntoIterator<Item = ObservationSpan>,
 ) -> Result<(), DocumentError> {
-    let path = path_of(manager_home, identity);
+    let path = file_path_of(manager_home, identity);
     atomic::create_private_folder(atomic::parent_of(&path))?;
     let lock = manager_home.join(LOCK_NAME);
     document::update(&path, &lock, |file: &mut ObservationsFile| {

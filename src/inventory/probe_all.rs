@@ -153,7 +153,7 @@ fn probe_account(
     target: &ProbeTarget,
 ) -> Result<AccountProbe, StatusError> {
     let (report, obstacle) = match target.place {
-        ProbeLocation::Live => (read_status_in(options, options.codex_home)?, None),
+        ProbeLocation::Live => (read_status(options, options.codex_home)?, None),
         _ => probe_profile(options, target)?,
     };
     let mut warnings = Vec::new();
@@ -179,7 +179,7 @@ fn probe_profile(
     target: &ProbeTarget,
 ) -> Result<(StatusReport, Option<LeaseError>), StatusError> {
     let profiles = Profiles::of(options.manager_home);
-    let profile_folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
+    let folder = profiles.folder_of(target.profile.as_deref().unwrap_or_default());
     let without_codex = ProbeAllOptions {
         inquiry: Inquiry {
             ask_codex: false,
@@ -189,7 +189,7 @@ fn probe_profile(
     };
     let is_api_key = target.identity.kind.is_billed_by_use();
     if is_api_key || !options.inquiry.ask_codex {
-        return Ok((read_status_in(&without_codex, &profile_folder)?, None));
+        return Ok((read_status(&without_codex, &folder)?, None));
     }
     let now = options.inquiry.zone.at(&options.inquiry.now);
     let lease =
@@ -197,19 +197,16 @@ fn probe_profile(
             Ok(lease) => lease,
             Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted),
             Err(obstacle) => {
-                return Ok((
-                    read_status_in(&without_codex, &profile_folder)?,
-                    Some(obstacle),
-                ));
+                return Ok((read_status(&without_codex, &folder)?, Some(obstacle)));
             }
         };
-    let report = read_status_in(options, lease.home());
+    let report = read_status(options, lease.home());
     // Also after an error or an interrupt: Codex may have renewed the login.
     let obstacle = lease.release().err();
     Ok((report?, obstacle))
 }
 
-fn read_status_in(options: &ProbeAllOptions<'_>, home: &Path) -> Result<StatusReport, StatusError> {
+fn read_status(options: &ProbeAllOptions<'_>, home: &Path) -> Result<StatusReport, StatusError> {
     let is_live = home == options.codex_home;
     // Otherwise a `CODEX_SQLITE_HOME` of the user would make a scratch home use the real databases.
     let scratch_env =

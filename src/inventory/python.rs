@@ -25,17 +25,18 @@ pub(crate) fn parse_python_cooldown(
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> Option<(CooldownFile, Vec<String>)> {
-    let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else {
+    let Ok(Value::Object(entries)) = serde_json::from_slice(bytes) else {
         return None;
     };
     let is_python_key = |key: &String| key == ACTIVE_ACCOUNT_KEY || key.contains('@');
-    if object.contains_key("schema") || !(object.is_empty() || object.keys().any(is_python_key)) {
+    if entries.contains_key("schema") || !(entries.is_empty() || entries.keys().any(is_python_key))
+    {
         return None;
     }
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();
-    for (email, value) in object.iter().filter(|(key, _)| *key != ACTIVE_ACCOUNT_KEY) {
-        match value {
+    for (email, entry_value) in entries.iter().filter(|(key, _)| *key != ACTIVE_ACCOUNT_KEY) {
+        match entry_value {
             Value::Object(entry) if !email.is_empty() => {
                 add_account_entry(&mut file, email, entry, now, zone, &mut warnings);
                 file.record_archived_account(
@@ -48,7 +49,7 @@ pub(crate) fn parse_python_cooldown(
             )),
         }
     }
-    if let Some(active) = object.get(ACTIVE_ACCOUNT_KEY).and_then(Value::as_object) {
+    if let Some(active) = entries.get(ACTIVE_ACCOUNT_KEY).and_then(Value::as_object) {
         let email = active.get("email").and_then(Value::as_str).unwrap_or("");
         if !email.is_empty()
             && let Some(at) = parse_isoformat(active, "updated_at", zone)
@@ -61,24 +62,24 @@ pub(crate) fn parse_python_cooldown(
 }
 
 fn add_account_entry(
-    file: &mut CooldownFile,
+    cooldown: &mut CooldownFile,
     email: &str,
-    value: &Map<String, Value>,
+    fields: &Map<String, Value>,
     now: &DateTime<Utc>,
     zone: Zone,
     warnings: &mut Vec<String>,
 ) {
     let identity = Identity::from_email(email);
-    let entry = file.entry(&identity);
-    entry.plan = value
+    let entry = cooldown.entry(&identity);
+    entry.plan = fields
         .get("plan_type")
         .and_then(Value::as_str)
         .filter(|plan| !plan.is_empty() && *plan != "unknown")
         .map(Into::into);
-    if value.get("is_expired").and_then(Value::as_bool) == Some(true) {
+    if fields.get("is_expired").and_then(Value::as_bool) == Some(true) {
         entry.login = LoginState::Expired;
     }
-    let Some(percent_left) = value
+    let Some(percent_left) = fields
         .get("quota_percent_left")
         .filter(|percent_left| !percent_left.is_null())
     else {
@@ -88,16 +89,16 @@ fn add_account_entry(
     let percent_left = percent_left
         .as_f64()
         .filter(|percent_left| (0.0..=100.0).contains(percent_left));
-    match (percent_left, parse_isoformat(value, "updated_at", zone)) {
+    match (percent_left, parse_isoformat(fields, "updated_at", zone)) {
         (Some(percent_left), Some(observed_at)) => {
             let weekly = Window::new_weekly(
                 100.0 - percent_left,
-                parse_isoformat(value, "reset_at", zone),
+                parse_isoformat(fields, "reset_at", zone),
             );
             // A time in the future, from a wrong clock, would make later observations look older.
             let observed_at = observed_at.min(zone.at(now));
             let observation = Observation::new(QuotaSource::Python, observed_at, vec![weekly]);
-            file.entry(&identity).observe(observation);
+            cooldown.entry(&identity).observe(observation);
         }
         _ => warnings.push(format!(
             "ignored in cooldown.json: the quota of {email:?} cannot be read"
@@ -106,8 +107,8 @@ fn add_account_entry(
 }
 
 /// Parses a time in the format of Python's `isoformat`. Without an offset it is local time.
-fn parse_isoformat(value: &Map<String, Value>, key: &str, zone: Zone) -> Option<Timestamp> {
-    let text = value.get(key)?.as_str()?;
+fn parse_isoformat(fields: &Map<String, Value>, key: &str, zone: Zone) -> Option<Timestamp> {
+    let text = fields.get(key)?.as_str()?;
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Some(zone.at(&at));
     }

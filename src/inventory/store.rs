@@ -27,15 +27,14 @@ pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, I
         let file = file.and_then(DocumentState::good);
         file.map(|f| f.archives).unwrap_or_default()
     };
-    catalog::list_records(&backups_folder(manager_home), read_known)
+    catalog::list_all(&backups_folder(manager_home), read_known)
 }
 
 /// Updates `inventory.json` from `backups/`. Returns the path to which a damaged document was moved, if it was damaged.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
         let known_records = inventory.archives.clone();
-        inventory.archives =
-            catalog::list_records(&backups_folder(manager_home), || known_records)?;
+        inventory.archives = catalog::list_all(&backups_folder(manager_home), || known_records)?;
         Ok(())
     })
 }
@@ -48,26 +47,25 @@ pub(crate) fn refresh_with_trash(
     renamed: &[(String, String)],
 ) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
-        let mut known_records = inventory.archives.clone();
+        let mut known = inventory.archives.clone();
         for (trash_name, new_name) in renamed {
             let record = inventory.trashed.iter().find(|r| r.path == *trash_name);
-            known_records.extend(record.map(|record| ArchiveRecord {
+            known.extend(record.map(|record| ArchiveRecord {
                 path: new_name.clone(),
                 ..record.clone()
             }));
         }
         for record in &inventory.trashed {
-            if !known_records.iter().any(|r| r.path == record.path) {
-                known_records.push(record.clone());
+            if !known.iter().any(|r| r.path == record.path) {
+                known.push(record.clone());
             }
         }
-        inventory.archives =
-            catalog::list_records(&backups_folder(manager_home), || known_records.clone())?;
+        inventory.archives = catalog::list_all(&backups_folder(manager_home), || known.clone())?;
         let listed: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
-        known_records.retain(|r| {
+        known.retain(|r| {
             r.verified.is_some() && in_trash.contains(&r.path) && !listed.contains(&r.path)
         });
-        inventory.trashed = known_records;
+        inventory.trashed = known;
         Ok(())
     })
 }
@@ -146,8 +144,7 @@ fn note_in_inventory(
             Err(i) => records.insert(i, record.clone()),
         }
         // An error here must not lose the record of the new archive.
-        if let Ok(listed) = catalog::list_records(&backups_folder(manager_home), || records.clone())
-        {
+        if let Ok(listed) = catalog::list_all(&backups_folder(manager_home), || records.clone()) {
             inventory.archives = listed;
         }
         Ok(())
@@ -206,7 +203,7 @@ pub(crate) fn note_verified_locked(
         DocumentState::Damaged(_) => return Ok(false),
     };
     let known_records = std::mem::take(&mut inventory.archives);
-    inventory.archives = catalog::list_records(&backups, || known_records)?;
+    inventory.archives = catalog::list_all(&backups, || known_records)?;
     for finding in results.iter().filter(|f| f.archive.starts_with(&backups)) {
         let path = catalog::relative_name(&backups, &finding.archive);
         let is_verified_file =

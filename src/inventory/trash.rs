@@ -96,7 +96,7 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
     let backups = store::backups_folder(manager_home);
     let mut taken_names = BTreeSet::new();
     let mut restored = Vec::new();
-    let records = catalog::list_records(batch, Vec::new)?.into_iter();
+    let records = catalog::list_all(batch, Vec::new)?.into_iter();
     for record in records.filter(|record| record.archive.is_some()) {
         let archive = record.path;
         let stem = names::strip_archive_suffix(&archive);
@@ -270,8 +270,10 @@ fn find_newest_batch(manager_home: &Path) -> Result<Option<PathBuf>, IoError> {
 
 fn list_archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
     let entries = tree::list(batch).at("list", batch)?.into_iter();
-    let names = entries.filter_map(|(name, _)| name.into_string().ok());
-    Ok(names.filter(|name| names::is_archive_name(name)).collect())
+    let file_names = entries.filter_map(|(name, _)| name.into_string().ok());
+    Ok(file_names
+        .filter(|name| names::is_archive_name(name))
+        .collect())
 }
 
 #[cfg(test)]

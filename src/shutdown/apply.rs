@@ -46,7 +46,8 @@ pub(super) fn wait_grace_period(
     if usage.is_unused() || grace_period.is_zero() {
         return Ok(usage);
     }
-    terminate_and_wait(&usage.processes, |_| false, Instant::now() + grace_period)?;
+    let no_signal = |_: &HomeProcess| false;
+    terminate_and_wait(&usage.processes, no_signal, Instant::now() + grace_period)?;
     Ok(request.scan())
 }
 
@@ -121,6 +122,7 @@ pub(super) fn end_processes(
         for process in &daemons {
             stop_daemon(request, process, deadline)?;
         }
+        // The processes that Codex started end with it, and get no signal.
         remaining = terminate_and_wait(&offspring, |_| false, deadline)?;
     }
     if remaining.is_empty() {

@@ -31,29 +31,24 @@ pub(crate) fn verify_archive(
         return Ok(verify::verify(path, &manager_tmp, &bar)?);
     }
     let temp_parent = context.env.temp_dir();
-    let mut temp_folder = tempfile::Builder::new();
-    let temp_folder = temp_folder
-        .prefix("codex-manager-")
-        .tempdir_in(&temp_parent);
-    let temp_folder = temp_folder.at("create a folder in", &temp_parent)?;
-    Ok(verify::verify(path, temp_folder.path(), &bar)?)
+    let mut folder = tempfile::Builder::new();
+    let folder = folder.prefix("codex-manager-").tempdir_in(&temp_parent);
+    let folder = folder.at("create a folder in", &temp_parent)?;
+    Ok(verify::verify(path, folder.path(), &bar)?)
 }
 
 /// Returns the record of a verified archive; `None` if the archive could not be read. `stamp` is the stamp of the file
-/// before it was read.
+/// before it was read, and `at` is the time of the check.
 pub(crate) fn to_verify_finding(
     report: &VerifyReport,
     stamp: Option<FileStamp>,
-    verified_at: Timestamp,
+    at: Timestamp,
 ) -> Option<VerifyFinding> {
-    let is_good = report.is_archive_good();
+    let ok = report.is_archive_good();
     report.unread.is_none().then(|| VerifyFinding {
         archive: report.archive.clone(),
         stamp,
-        verified: VerifyRecord {
-            at: verified_at,
-            ok: is_good,
-        },
+        verified: VerifyRecord { at, ok },
         is_misdescribed: report.sidecar == Some(SidecarProblem::Mismatch),
     })
 }
@@ -84,11 +79,8 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     }
     let mut file = file_open::open(path).at("read", path)?;
     let hasher = ContentHasher::default();
-    let (digest, archive_bytes) = hasher.hash(&mut file).at("read", path)?;
-    let mut metadata = archive
-        .metadata()
-        .clone()
-        .describing(archive_bytes, &digest);
+    let (digest, bytes) = hasher.hash(&mut file).at("read", path)?;
+    let mut metadata = archive.metadata().clone().describing(bytes, &digest);
     metadata.limit_size();
     if !dry_run {
         if sidecar_path.exists() {

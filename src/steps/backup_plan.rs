@@ -16,9 +16,7 @@ use crate::io::clock::Timestamp;
 use crate::io::{OrdinaryPath, TimeDirection, time_point};
 use crate::quota::window::Observation;
 use crate::steps::capture_args::CaptureArgs;
-use crate::steps::home_checks::{
-    describe_login_refusal, must_not_store_logins, require_codex_home,
-};
+use crate::steps::home_checks::{describe_refusal, forbids_logins, require_codex_home};
 use crate::steps::refresh::{build_inquiry, read_status_text};
 use crate::ui::time::format_duration;
 use crate::views::account::load_cooldown;
@@ -126,11 +124,11 @@ fn build_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope>
     let mut scope = CaptureScope::new(home, capture.mode);
     scope.include_tmp = capture.include_tmp || settings.preferences.include_tmp;
     scope.include_worktrees = capture.include_worktrees || settings.preferences.include_worktrees;
-    scope.without_logins = must_not_store_logins(context, &settings.manager_home);
+    scope.without_logins = forbids_logins(context, &settings.manager_home);
     if scope.without_logins && capture.mode != BackupMode::Sessions {
         context.warn(format_args!(
             "the logins are left out: {}",
-            describe_login_refusal(&settings.manager_home)
+            describe_refusal(&settings.manager_home)
         ));
     }
     scope.sqlite_home = find_outside_sqlite_home(home, context);
@@ -254,13 +252,13 @@ fn warn_of_missing_quota(context: &Context, report: &StatusReport, was_queried: 
 
 /// Fails if the account changed during the capture. Passes if no account was signed in before or after the capture.
 pub(crate) fn check_account_unchanged(plan: &BackupPlan, captured: Option<&Login>) -> Result<()> {
-    let before = plan.report.identity.as_ref();
-    let after = captured.map(|login| &login.identity);
-    if let (Some(before), Some(after)) = (before, after)
-        && !before.is_same(after)
+    let planned_account = plan.report.identity.as_ref();
+    let captured_account = captured.map(|login| &login.identity);
+    if let (Some(planned_account), Some(captured_account)) = (planned_account, captured_account)
+        && !planned_account.is_same(captured_account)
     {
         return Err(CommandError::failed(format!(
-            "the login changed from {before} to {after} while the home was captured"
+            "the login changed from {planned_account} to {captured_account} while the home was captured"
         ))
         .hint("run the same command again; no backup was made"));
     }

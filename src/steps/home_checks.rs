@@ -80,13 +80,13 @@ pub(crate) fn check_not_isolated(context: &Context) -> Result<()> {
 }
 
 /// Returns true if other users can read the files in `home`, and the user has not allowed logins in this folder.
-pub(crate) fn must_not_store_logins(context: &Context, home: &Path) -> bool {
+pub(crate) fn forbids_logins(context: &Context, home: &Path) -> bool {
     let folders = &context.settings.preferences.folders;
     modes::is_shared(home) && !folders.allows_logins_in(home, context.env.home_dir.as_deref())
 }
 
 /// Returns the reason why `home` must not have logins, with the command that allows them.
-pub(crate) fn describe_login_refusal(home: &Path) -> String {
+pub(crate) fn describe_refusal(home: &Path) -> String {
     let setting = shell::quote_if_needed(&format!("shared_logins.{}", home.display()));
     format!(
         "other users can read {}, because its disk has no file modes; to allow logins there: codex-manager config set {setting} true",
@@ -99,9 +99,7 @@ pub(crate) fn describe_login_refusal(home: &Path) -> String {
 /// # Errors
 /// A home is on a disk without file modes, and the user has not allowed logins there.
 pub(crate) fn check_logins_allowed(context: &Context, homes: &[&Path]) -> Result<()> {
-    let shared_home = homes
-        .iter()
-        .find(|home| must_not_store_logins(context, home));
+    let shared_home = homes.iter().find(|home| forbids_logins(context, home));
     let Some(home) = shared_home else {
         return Ok(());
     };
@@ -109,10 +107,7 @@ pub(crate) fn check_logins_allowed(context: &Context, homes: &[&Path]) -> Result
         "others can read logins on a disk without file modes: {}",
         home.display()
     ))
-    .hint(format!(
-        "{}; nothing was changed",
-        describe_login_refusal(home)
-    )))
+    .hint(format!("{}; nothing was changed", describe_refusal(home))))
 }
 
 /// Warns if the account of a profile is signed in to another Codex home, which owns the login then.

@@ -69,7 +69,7 @@ pub(crate) fn show_launches(
         .map(|launch| launch.to_json(context))
         .collect();
     context.ui.list_document(command, "sessions", &json);
-    print_launches(&listed, total, profile, context);
+    print_table(&listed, total, profile, context);
     if launches.damaged_lines() > 0 {
         context.warn(format_args!(
             "{} of launches.jsonl cannot be read and were skipped",
@@ -192,12 +192,7 @@ impl ListedLaunch {
     }
 }
 
-fn print_launches(
-    launches: &[ListedLaunch],
-    total: usize,
-    profile: Option<&str>,
-    context: &Context,
-) {
+fn print_table(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context: &Context) {
     let ui = &context.ui;
     if launches.is_empty() {
         let profiles = context.profiles().list();

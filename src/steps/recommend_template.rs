@@ -146,7 +146,7 @@ impl Template {
 }
 
 impl TemplateField {
-    /// Returns the text for the field; empty if the value is not known.
+    /// Returns the text for the field; empty if the value is not known. `today` is read at its first use.
     fn format_value(
         self,
         best: &RankedAccount<'_>,

@@ -144,10 +144,9 @@ pub(crate) fn probe_targets(
         inquiry: build_inquiry(context, &known_figures, !dry_run),
     };
     let shows_progress = !dry_run && !targets.is_empty();
-    let counter = shows_progress.then(|| {
-        let ui = &context.ui;
-        ui.task_counter("asking Codex about accounts", targets.len())
-    });
+    let ui = &context.ui;
+    let counter =
+        shows_progress.then(|| ui.task_counter("asking Codex about accounts", targets.len()));
     let on_answer = || {
         if let Some(counter) = &counter {
             counter.inc(1);
@@ -188,10 +187,8 @@ fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
         if !probe.is_moved()
             && let Some(problem) = probe.problem()
         {
-            let account_name = printable(&probe.target.identity.to_string());
-            context.warn(format_args!(
-                "no live figures for {account_name}: {problem}"
-            ));
+            let account = printable(&probe.target.identity.to_string());
+            context.warn(format_args!("no live figures for {account}: {problem}"));
         }
     }
     let is_complete = |probe: &AccountProbe| probe.is_complete() || probe.is_moved();

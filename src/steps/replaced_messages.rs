@@ -58,11 +58,7 @@ fn count_missing_in_archive(archive: &ArchiveReader, path: &Path) -> Result<usiz
 
 /// Compares restored conversations with all archives again, so that `doctor` reports only the losses that remain. If
 /// this fails, prints a warning.
-pub(crate) fn update_loss_record(
-    selection: &Selection,
-    replaced_messages: usize,
-    context: &Context,
-) {
+pub(crate) fn update_losses(selection: &Selection, replaced_messages: usize, context: &Context) {
     let rollout_names = selection.conversations.iter();
     let ids = rollout_names.filter_map(|name| {
         let rollout = RolloutName::parse(Path::new(name))?;

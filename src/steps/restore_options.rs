@@ -22,9 +22,9 @@ use crate::restore::plan::unchanged_files::find_unchanged;
 use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::steps::earlier_turns::project_continued_rollouts;
-use crate::steps::home_checks::{describe_login_refusal, must_not_store_logins};
+use crate::steps::home_checks::{describe_refusal, forbids_logins};
 use crate::steps::replaced_messages::{
-    count_replaced_messages, describe_replaced_messages, update_loss_record,
+    count_replaced_messages, describe_replaced_messages, update_losses,
 };
 use crate::sync::restore_marker::RestoreMarkers;
 use crate::sync::state::Replica;
@@ -144,7 +144,7 @@ impl RestoreOptions {
         });
         report.notes.extend(message_note);
         if target == RestoreTarget::Home {
-            update_loss_record(&request.selection, replaced_messages, context);
+            update_losses(&request.selection, replaced_messages, context);
         }
         show_report(context, command, archive, &request, &report);
         Ok(Outcome::partial_if(!is_recorded || leaves_logins_out))
@@ -163,7 +163,7 @@ impl RestoreOptions {
             } else {
                 &request.folder
             };
-            let reason = describe_login_refusal(home);
+            let reason = describe_refusal(home);
             let message = format_args!("the logins of the archive are left out: {reason}");
             context.warn(message);
         }
@@ -207,8 +207,8 @@ impl RestoreOptions {
         let (folder, target) = self.destination(context)?;
         // A restore saves a login that it replaces to the manager home.
         let is_manager_shared =
-            target == RestoreTarget::Home && must_not_store_logins(context, context.manager_home());
-        let is_shared = is_manager_shared || must_not_store_logins(context, &folder);
+            target == RestoreTarget::Home && forbids_logins(context, context.manager_home());
+        let is_shared = is_manager_shared || forbids_logins(context, &folder);
         Ok(RestoreRequest {
             archive,
             folder,
@@ -312,14 +312,11 @@ fn confirm_replacement(
     let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
     let replaced = describe_replaced(plan, &unchanged);
     let removed = removed_names(&plan.removed).len();
-    let format_clause = |verb, count| match count {
+    let clause = |verb, count| match count {
         0 => String::new(),
         count => format!(", {verb} {count}"),
     };
-    let (added, removed) = (
-        format_clause("add", plan.added.len()),
-        format_clause("remove", removed),
-    );
+    let (added, removed) = (clause("add", plan.added.len()), clause("remove", removed));
     let login = if request.auth == AuthPolicy::Archive && plan.wants_login {
         ", use the login of the archive"
     } else {

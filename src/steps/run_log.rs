@@ -20,12 +20,8 @@ pub(crate) fn run_with_log(
     result
 }
 
-fn begin_log(
-    context: &Context,
-    settings: &LogSettings,
-    configured_name: Option<&str>,
-) -> LogHandle {
-    let machine_name = configured_name
+fn begin_log(context: &Context, settings: &LogSettings, given_name: Option<&str>) -> LogHandle {
+    let machine_name = given_name
         .map(str::to_owned)
         .or_else(|| machine::name(&context.env));
     let log_context = LogContext {

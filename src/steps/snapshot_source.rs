@@ -29,10 +29,7 @@ const MAX_BEGINNING_BYTES: u64 = 4 << 20;
 ///
 /// # Errors
 /// There is no vault, or restic fails.
-pub(crate) fn add_all_snapshots(
-    search: &mut LossSearch,
-    context: &Context,
-) -> Result<(), CommandError> {
+pub(crate) fn add_all_snapshots(search: &mut LossSearch, context: &Context) -> Result<()> {
     let restic = ConnectionArgs::default().open(context)?;
     let snapshots = snapshot::list(&restic)?;
     add_snapshots(search, &restic, snapshots, context)
@@ -169,6 +166,6 @@ pub(crate) fn is_from_this_machine(context: &Context, snapshot: &Snapshot) -> bo
     };
     // Containers often share one host name, so the machine id decides too. An imported snapshot has no machine id.
     let state = state::read(context.manager_home());
-    let own_machine = state.ok().and_then(|state| state.machine);
-    snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == own_machine)
+    let this_machine = state.ok().and_then(|state| state.machine);
+    snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == this_machine)
 }

@@ -52,7 +52,7 @@ impl SwitchArgs {
     }
 
     /// Fails if the switch would be refused. Changes nothing.
-    pub(crate) fn check(&self, to: &Identity, context: &Context) -> Result<()> {
+    pub(crate) fn check_allowed(&self, to: &Identity, context: &Context) -> Result<()> {
         check_not_isolated(context)?;
         let request = self.build_request(to, context);
         if !switch::plan(&request)?.is_current {
@@ -77,14 +77,15 @@ impl SwitchArgs {
             return Ok(Outcome::Done);
         }
         let link_warning = describe_replaced_link(&context.codex_home().join(AUTH_JSON));
-        let daemon = current_daemon_state(context);
+        let was_stopped = false;
+        let daemon = name_daemon_state(was_stopped, context);
         if plan.is_current && !(self.stop_daemon && daemon == "running") {
             show_already_current(&plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
         let report = switch::apply(&request)?;
         if report.plan.is_current {
-            let daemon = daemon_state_after_switch(report.daemon_stopped, context);
+            let daemon = name_daemon_state(report.daemon_stopped, context);
             show_already_current(&report.plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
@@ -94,11 +95,11 @@ impl SwitchArgs {
             Err(e) => (false, Some(e.to_one_line())),
         };
         let problem = report.unrecorded.clone().or(record_problem);
-        let daemon = daemon_state_after_switch(report.daemon_stopped, context);
+        let daemon = name_daemon_state(report.daemon_stopped, context);
         if let Some(link_warning) = link_warning {
             context.warn(link_warning);
         }
-        show_switch_report(&report, to, daemon, context);
+        show_switched(&report, to, daemon, context);
         if is_refused {
             context.warn(format_args!(
                 "the server rejected this login at the last query; if Codex fails, sign in \
@@ -183,7 +184,8 @@ pub(crate) fn update_cooldown_file(
 }
 
 fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
-    let daemon = current_daemon_state(context);
+    let was_stopped = false;
+    let daemon = name_daemon_state(was_stopped, context);
     let result = SwitchResult {
         saved_back: plan.save_back.clone(),
         dry_run: true,
@@ -217,14 +219,9 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     ui.report(format_args!("would switch to {}", target_name(plan, to)));
 }
 
-fn current_daemon_state(context: &Context) -> &'static str {
-    let was_stopped = false;
-    daemon_state_after_switch(was_stopped, context)
-}
-
 /// Returns the state of Codex's background daemon by its name in the JSON document: "running", "stopped" if the switch
 /// has stopped it, or "none".
-fn daemon_state_after_switch(was_stopped: bool, context: &Context) -> &'static str {
+fn name_daemon_state(was_stopped: bool, context: &Context) -> &'static str {
     match daemon::find(context.codex_home()) {
         Some(_) => "running",
         None if was_stopped => "stopped",
@@ -309,12 +306,7 @@ fn show_already_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, 
     }
 }
 
-fn show_switch_report(
-    report: &SwitchReport,
-    to: &Identity,
-    daemon: &'static str,
-    context: &Context,
-) {
+fn show_switched(report: &SwitchReport, to: &Identity, daemon: &'static str, context: &Context) {
     let saved = report.saved_back.as_ref();
     let result = SwitchResult {
         saved_back: saved.map(|saved| PlannedSave {

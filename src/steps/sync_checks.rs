@@ -39,7 +39,7 @@ pub(crate) fn run_checks(
         checks.push(Check::warn("sync.config", warning.clone()));
     }
     check_folders(&config, &mut checks);
-    checks.push(sync_shutdown::check_codex_stopped(
+    checks.push(sync_shutdown::check_codex_ended(
         context, &config, path, args,
     ));
     check_state(context, &config, &mut checks);
@@ -55,6 +55,7 @@ fn check_vault(context: &Context, config: &SyncConfig) -> Check {
     let replica = replica(context, config);
     let read = || -> Result<String, CommandError> {
         let Some(vault) = VaultSync::open(context, config, VaultPurpose::Plan)? else {
+            // Not reached, because the sync goes through the vault.
             return Ok(String::new());
         };
         vault.join(config, &replica)?;
@@ -161,13 +162,13 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
         .unwrap_or_default();
     let resolution_sets = [&state.resolutions, &remote_resolutions];
     let copy_names = copies.all.keys();
-    let undecided_count = copy_names
+    let undecided = copy_names
         .filter(|name| !resolutions::is_dropped(name, resolution_sets))
         .count();
-    if undecided_count > 0 {
+    if undecided > 0 {
         let message = format!(
             "{} without a decision",
-            pluralize(undecided_count, "conflict copy")
+            pluralize(undecided, "conflict copy")
         );
         let fix = "decide with: codex-manager sync resolve";
         checks.push(Check::warn("sync.forks", message).advised(fix));
@@ -233,10 +234,10 @@ fn check_remote_manifests(
     for name in &manifests.incomplete {
         let path = manifest::path_of_name(&config.cloud, name);
         let machine = manifest::parse_machine_name(name).unwrap_or(name);
-        let modified_ns = Stat::read(&path).ok().flatten().map(|stat| stat.mtime_ns);
-        let since_clause = modified_ns.map_or_else(String::new, |ns| {
-            let modified_ns = DateTime::from_timestamp_nanos(ns);
-            format!(" since {}", modified_ns.format("%Y-%m-%d %H:%M UTC"))
+        let mtime_ns = Stat::read(&path).ok().flatten().map(|stat| stat.mtime_ns);
+        let since_clause = mtime_ns.map_or_else(String::new, |ns| {
+            let modified_at = DateTime::from_timestamp_nanos(ns);
+            format!(" since {}", modified_at.format("%Y-%m-%d %H:%M UTC"))
         });
         let message = format!(
             "the manifest of {machine} has not arrived completely{since_clause}: {}",

@@ -54,7 +54,7 @@ pub(crate) fn shut_down_codex(
 
 /// Checks that no other program uses the Codex home, as `sync run --apply` with the flags `args` would. The finding is
 /// a failure if the run would be refused regardless of the user's answer.
-pub(crate) fn check_codex_stopped(
+pub(crate) fn check_codex_ended(
     context: &Context,
     config: &SyncConfig,
     config_path: &Path,

@@ -41,16 +41,13 @@ pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<
 pub(crate) fn find_reset_time(account: &Identity, context: &Context) -> Result<Option<Timestamp>> {
     let (accounts, _) = read_accounts_and_profiles(context)?;
     let mut accounts = accounts.iter();
-    let Some(known_account) = accounts.find(|known| known.entry.identity.is_same(account)) else {
+    let Some(known) = accounts.find(|known| known.entry.identity.is_same(account)) else {
         return Ok(None);
     };
-    let verdict = state::judge(&known_account.entry, &context.now());
+    let verdict = state::judge(&known.entry, &context.now());
     match (verdict.state, verdict.next_available_at) {
         (AccountState::Cooldown, None) => {
-            let message = format!(
-                "{} is in cooldown, and its end is unknown",
-                label(known_account)
-            );
+            let message = format!("{} is in cooldown, and its end is unknown", label(known));
             Err(CommandError::refused(message)
                 .hint("look at its windows: codex-manager status; nothing was changed"))
         }

@@ -83,7 +83,7 @@ pub(crate) fn plan(
     let mut new_spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
-            let mut local_file = observations::load(home, identity)?;
+            let mut local_file = observations::load_observations(home, identity)?;
             let before = local_file.spans.len();
             file.spans
                 .iter()
@@ -291,7 +291,7 @@ pub(crate) fn apply(
     apply_archives(&report.plan.archives, package, home)?;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
-            observations::add(home, identity, file.spans.iter().cloned())?;
+            observations::add_spans(home, identity, file.spans.iter().cloned())?;
         }
     }
     apply_records(package, home)?;

@@ -109,7 +109,7 @@ pub(crate) fn find_unimported(env: &Environment, manager_home: &Path) -> Option<
 /// `folder` is no home of a Python codex-manager, is or contains the manager home, or cannot be read.
 pub(crate) fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome, TransferError> {
     check_source(folder, target.manager_home)?;
-    let records = catalog::list_records(&store::backups_folder(folder), Vec::new)?;
+    let records = catalog::list_all(&store::backups_folder(folder), Vec::new)?;
     let (cooldown, warnings) = read_cooldown(folder, target)?;
     if records.is_empty() && cooldown.accounts.is_empty() {
         return Err(PythonHomeError::Empty(folder.to_path_buf()).into());

@@ -32,7 +32,7 @@ const COLUMNS: [Column; 5] = [
 pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome> {
     let example = "codex-manager status ACCOUNT --history";
     let account_entry = find_account_or_live(text, example, context)?.entry;
-    let file = observations::load(context.manager_home(), &account_entry.identity)?;
+    let file = observations::load_observations(context.manager_home(), &account_entry.identity)?;
     let histories = file.window_histories();
     let shifts: Vec<_> = histories
         .iter()
@@ -200,7 +200,7 @@ pub(super) fn note_moved_resets(report: &StatusReport, context: &Context) -> Res
     let (Some(seen), Some(identity)) = (fresh, &report.identity) else {
         return Ok(());
     };
-    let file = observations::load(context.manager_home(), identity)?;
+    let file = observations::load_observations(context.manager_home(), identity)?;
     for history in file.window_histories() {
         for moved in history
             .reset_shifts()

@@ -128,7 +128,9 @@ fn remove(
     let mut removed = 0;
     let failed = |error: VaultError, removed| match (CommandError::from(error), removed) {
         (error, 0) => error,
-        (error, removed) => error.changed(format!("{} removed", pluralize(removed, "snapshot"))),
+        (error, removed) => {
+            error.after_change(format!("{} removed", pluralize(removed, "snapshot")))
+        }
     };
     for replica in counts_by_id.keys() {
         let count = store.forget(listed, replica, keep);

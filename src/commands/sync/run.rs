@@ -125,7 +125,7 @@ impl RunArgs {
         match published {
             Err(e) if rounds.report.done.is_empty() => rounds.error = Some(e),
             Err(e) => {
-                rounds.error = Some(e.changed(
+                rounds.error = Some(e.after_change(
                     "the changes of this machine are not published yet: run the same command again",
                 ));
             }

@@ -33,12 +33,12 @@ impl CooldownFile {
             entry.identity = identity.clone();
         }
         let entry_identity = &mut entry.identity;
-        for (id, given_id) in [
+        for (stored_id, given_id) in [
             (&mut entry_identity.account_id, &identity.account_id),
             (&mut entry_identity.user_id, &identity.user_id),
         ] {
-            if id.is_none() {
-                id.clone_from(given_id);
+            if stored_id.is_none() {
+                stored_id.clone_from(given_id);
             }
         }
         entry

@@ -149,7 +149,7 @@ fn rebuild_from_records(manager_home: &Path) -> Result<(CooldownFile, Vec<String
                 warnings.push(format!("damaged ({problem}): {}", path.display()));
             }
             InventoryFile {
-                archives: catalog::list_records(&manager_home.join("backups"), Vec::new)
+                archives: catalog::list_all(&manager_home.join("backups"), Vec::new)
                     .unwrap_or_default(),
                 ..InventoryFile::default()
             }

@@ -85,12 +85,12 @@ pub(crate) fn read_status(options: &StatusOptions) -> Result<StatusReport, Statu
     let parse = |text| status_text::parse(text, now, zone).map_err(StatusError::Text);
     let text = options.status_text.map(parse).transpose()?;
     let config = CodexConfig::read(home);
-    let path = home.join(AUTH_JSON);
-    let read = || AuthFile::read(&path);
+    let auth_path = home.join(AUTH_JSON);
+    let read_auth = || AuthFile::read(&auth_path);
     let or_unreadable =
         |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::from_read_error(&e));
-    let auth_before = read();
-    let obstacle = find_obstacle(&path, config.store, auth_before.as_ref());
+    let auth_before = read_auth();
+    let obstacle = find_obstacle(&auth_path, config.store, auth_before.as_ref());
     let auth_before = or_unreadable(auth_before);
     check_account_of_text(text.as_ref(), config.store, &auth_before)?;
 
@@ -100,8 +100,8 @@ pub(crate) fn read_status(options: &StatusOptions) -> Result<StatusReport, Statu
     match obstacle {
         Some(problem) => report.problem = Some(problem),
         None if is_api_key(&auth_before, config.store) || !inquiry.ask_codex || text.is_some() => {}
-        None => match with_probe(home, &inquiry, app_server::probe) {
-            Ok(answered) => answer = Some(answered),
+        None => match probe_when_renewed(home, &inquiry, app_server::probe) {
+            Ok(probe_report) => answer = Some(probe_report),
             Err(problem) => report.problem = Some(problem),
         },
     }
@@ -110,7 +110,7 @@ pub(crate) fn read_status(options: &StatusOptions) -> Result<StatusReport, Statu
     }
 
     // Read again, because Codex may have renewed the login meanwhile.
-    let auth = or_unreadable(read());
+    let auth = or_unreadable(read_auth());
     check_account_of_text(text.as_ref(), config.store, &auth)?;
     if config.store.may_read_auth_json() {
         report.identity = auth.login().map(|login| login.identity.clone());
@@ -165,7 +165,7 @@ fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &
     let stored_entry = report
         .identity
         .as_ref()
-        .and_then(|identity| cooldown.find(identity));
+        .and_then(|account| cooldown.find(account));
     if let Some(observation) = &mut report.observation {
         observation.inherit_resets(stored_entry.and_then(|entry| entry.observation.as_ref()));
     }
@@ -191,19 +191,17 @@ pub(crate) fn record_report(
     let Some(identity) = report.identity.as_ref() else {
         return Ok(Vec::new());
     };
-    let fresh_observation = report.observation.as_ref().filter(|_| report.is_fresh);
-    if let Some(observation) =
-        fresh_observation.filter(|observation| !observation.windows.is_empty())
-    {
+    let fresh = report.observation.as_ref().filter(|_| report.is_fresh);
+    if let Some(observation) = fresh.filter(|observation| !observation.windows.is_empty()) {
         atomic::create_private_folder(manager_home)?;
         let span = ObservationSpan {
             observation: observation.clone(),
             until: observation.observed_at,
         };
-        observations::add(manager_home, identity, [span])?;
+        observations::add_spans(manager_home, identity, [span])?;
     }
     let ((), warnings) = cooldown::update(manager_home, now, zone, |known| {
-        if let Some(observation) = fresh_observation {
+        if let Some(observation) = fresh {
             known.entry(identity).remove_future_observations(now);
             known.entry(identity).observe(observation.clone());
         }
@@ -313,7 +311,7 @@ pub(crate) fn ask_questions<const N: usize>(
     let answers = match find_obstacle(&path, store, auth.as_ref()) {
         Some(problem) => Err(problem),
         None if auth.is_ok_and(|auth| is_api_key(&auth, store)) => Err(ProbeFailure::ApiKey.into()),
-        None => with_probe(home, inquiry, |options| app_server::ask(options, questions)),
+        None => probe_when_renewed(home, inquiry, |options| app_server::ask(options, questions)),
     };
     match answers {
         Ok(answers) => answers.map(|answer| answer.map_err(StatusProblem::from)),
@@ -322,7 +320,7 @@ pub(crate) fn ask_questions<const N: usize>(
 }
 
 /// Finds Codex, waits while a running Codex may be renewing the login, and calls `probe`.
-fn with_probe<R>(
+fn probe_when_renewed<R>(
     home: &Path,
     inquiry: &Inquiry,
     probe: impl FnOnce(&ProbeOptions) -> R,

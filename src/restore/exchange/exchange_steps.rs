@@ -44,7 +44,7 @@ fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     if root.staged.symlink_metadata().is_err() {
         return Ok(Vec::new());
     }
-    if root.is_exchanged_whole {
+    if root.is_whole {
         let step = Step::new(root.live.clone(), root.staged.clone())?;
         return Ok(vec![step]);
     }

@@ -21,18 +21,15 @@ pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>,
     };
     // The home is the first root, and is exchanged after the folders that it links to.
     for root in stage.roots.iter().rev() {
-        steps.add_exchanges(&root.prefix, &root.live, &root.staged)?;
+        steps.add_steps(&root.prefix, &root.live, &root.staged)?;
     }
     // A removal at or below a path that is exchanged would remove a part of the new state.
-    let exchanged_paths = steps.steps.iter().map(|step| step.live.clone());
-    let exchanged_paths: HashSet<PathBuf> = exchanged_paths.collect();
+    let exchanged = steps.steps.iter().map(|step| step.live.clone());
+    let exchanged: HashSet<PathBuf> = exchanged.collect();
     for name in plan.removed.iter() {
         let root = stage.root_of(name.as_path());
         let live = root.live_path(name.as_path());
-        if !live
-            .ancestors()
-            .any(|above| exchanged_paths.contains(above))
-        {
+        if !live.ancestors().any(|above| exchanged.contains(above)) {
             steps.add_removal(root, live)?;
         }
     }
@@ -54,18 +51,13 @@ impl SingleFileSteps<'_> {
     ///
     /// # Errors
     /// A step would discard a live file that the plan neither replaces nor removes.
-    fn add_exchanges(
-        &mut self,
-        relative: &Path,
-        live: &Path,
-        staged: &Path,
-    ) -> Result<(), IoError> {
+    fn add_steps(&mut self, relative: &Path, live: &Path, staged: &Path) -> Result<(), IoError> {
         let Ok(staged_meta) = staged.symlink_metadata() else {
             return Ok(());
         };
         if staged_meta.is_dir() && is_folder(live) {
             for (name, _) in tree::list(staged).at("list", staged)? {
-                self.add_exchanges(
+                self.add_steps(
                     &relative.join(&name),
                     &live.join(&name),
                     &staged.join(&name),
@@ -75,10 +67,7 @@ impl SingleFileSteps<'_> {
         }
         if live.symlink_metadata().is_ok() {
             // An unchanged file, whose link was staged before linking the whole home failed. The live file stays.
-            if !staged_meta.is_dir()
-                && !is_folder(live)
-                && !self.linker.is_replaced_or_never_linked(relative)
-            {
+            if !staged_meta.is_dir() && !is_folder(live) && !self.linker.stays_unlinked(relative) {
                 return Ok(());
             }
             self.linker.check_no_loss(live, relative)?;
@@ -96,9 +85,8 @@ impl SingleFileSteps<'_> {
             let old_folder = atomic::parent_of(&root.staged).join("old");
             atomic::create_unsynced_folder(&old_folder)?;
             // Named by number, because removed files of different folders may have the same name.
-            let unique_name = self.steps.len().to_string();
-            self.steps
-                .push(Step::new(live, old_folder.join(unique_name))?);
+            let name = self.steps.len().to_string();
+            self.steps.push(Step::new(live, old_folder.join(name))?);
         }
         Ok(())
     }

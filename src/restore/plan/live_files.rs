@@ -34,10 +34,7 @@ impl LiveFiles {
 ///
 /// # Errors
 /// A folder cannot be listed.
-pub(crate) fn list_live_files(
-    home: &Path,
-    name_table: &Arc<NameTable>,
-) -> Result<LiveFiles, IoError> {
+pub(crate) fn list_files(home: &Path, name_table: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
     let mut files = LiveFiles::empty(name_table);
     for (name, kind) in tree::list_if_exists(home)? {
         let path = home.join(&name);

@@ -142,7 +142,7 @@ impl RestorePlan {
         for name in live.names.without(&archived).iter() {
             let (path, kind) = (name.as_path(), kind_of(name.as_path()));
             let is_absent = removes_missing
-                && is_removed_when_absent(archive.metadata().mode, kind)
+                && removes_if_absent(archive.metadata().mode, kind)
                 && !live.not_archivable.contains(path)
                 && !path.ancestors().any(|above| skipped.contains(above))
                 && excludes.as_ref().is_some_and(|globs| !globs.matches(path));
@@ -168,18 +168,18 @@ impl RestorePlan {
             .collect();
         let mut other_names: HashMap<String, Vec<EntryName>> = HashMap::new();
         for name in live_names.without(&self.writes).iter() {
-            if let Some(name_of_rollout) = rollout_name(&name)
-                && written.contains(&hashes.hash_one(&name_of_rollout))
+            if let Some(rollout) = rollout_name(&name)
+                && written.contains(&hashes.hash_one(&rollout))
             {
-                other_names.entry(name_of_rollout).or_default().push(name);
+                other_names.entry(rollout).or_default().push(name);
             }
         }
         if other_names.is_empty() {
             return;
         }
         for name in self.writes.iter() {
-            let names_of_rollout = rollout_name(&name)
-                .and_then(|name_of_rollout| other_names.remove(&name_of_rollout));
+            let names_of_rollout =
+                rollout_name(&name).and_then(|rollout| other_names.remove(&rollout));
             self.removed.extend(names_of_rollout.into_iter().flatten());
         }
     }
@@ -202,19 +202,15 @@ impl RestorePlan {
     /// Plans the removal of live files where the archive has a folder, and of live files below a path where the archive
     /// has a file.
     fn plan_removal_of_path_conflicts(&mut self, live_names: &NameSet) {
-        let (mut written_paths, mut live_paths) = (
+        let (mut written, mut live) = (
             AncestorLookup::new(&self.writes),
             AncestorLookup::new(live_names),
         );
         let mut conflicting: Vec<EntryName> = live_names
             .iter()
-            .filter(|name| written_paths.is_below(name.as_path()))
+            .filter(|name| written.is_below(name.as_path()))
             .collect();
-        for name in self
-            .writes
-            .iter()
-            .filter(|n| live_paths.is_below(n.as_path()))
-        {
+        for name in self.writes.iter().filter(|n| live.is_below(n.as_path())) {
             let above = name.as_path().ancestors().skip(1);
             let live_files_above = above.filter(|path| live_names.contains(path));
             conflicting.extend(live_files_above.filter_map(|path| EntryName::from_path(path).ok()));
@@ -243,7 +239,7 @@ impl RestorePlan {
 }
 
 /// Returns true if a live file of this kind is removed when an archive of this mode lacks it.
-fn is_removed_when_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
+fn removes_if_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
     match kind {
         // Never removed because of absence: the login has its own rules, the id stays, the rest
         // belongs to the user or is unknown.
@@ -289,18 +285,10 @@ mod tests {
             ("worktrees/a/x", false, false, false),
         ] {
             let kind = kind_of(Path::new(path));
+            assert_eq!(removes_if_absent(BackupMode::Full, kind), full, "{path}");
+            assert_eq!(removes_if_absent(BackupMode::Auth, kind), auth, "{path}");
             assert_eq!(
-                is_removed_when_absent(BackupMode::Full, kind),
-                full,
-                "{path}"
-            );
-            assert_eq!(
-                is_removed_when_absent(BackupMode::Auth, kind),
-                auth,
-                "{path}"
-            );
-            assert_eq!(
-                is_removed_when_absent(BackupMode::Sessions, kind),
+                removes_if_absent(BackupMode::Sessions, kind),
                 sessions,
                 "{path}"
             );

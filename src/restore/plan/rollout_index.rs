@@ -43,15 +43,11 @@ impl RolloutIndex {
     /// Adds the rollout file `name` of the conversation `id`. Of two files of one rollout, the one added last is found.
     pub(crate) fn insert(&mut self, id: &str, name: &EntryName) {
         self.files.insert(name);
-        let known_file = self.find_newest(id);
+        let known = self.find_newest(id);
         // Codex's database has one row for a conversation, with the path of the newest rollout.
-        let (newest, earlier) = match &known_file {
-            Some(known_file) if is_later_rollout(known_file.as_path(), name.as_path()) => {
-                (known_file, Some(name))
-            }
-            Some(known_file) if is_later_rollout(name.as_path(), known_file.as_path()) => {
-                (name, Some(known_file))
-            }
+        let (newest, earlier) = match &known {
+            Some(known) if is_later_rollout(known.as_path(), name.as_path()) => (known, Some(name)),
+            Some(known) if is_later_rollout(name.as_path(), known.as_path()) => (name, Some(known)),
             _ => (name, None),
         };
         let name_id = self.names.add(newest);
@@ -103,11 +99,8 @@ pub(crate) struct RolloutOverlay<'a>(pub(crate) Vec<&'a RolloutIndex>);
 
 impl staged::RolloutLocations for RolloutOverlay<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
-        let newest_of_indexes = self
-            .0
-            .iter()
-            .filter_map(|rollouts| rollouts.find_newest(id));
-        let newest = newest_of_indexes.reduce(|known, other| {
+        let candidates = self.0.iter().filter_map(|index| index.find_newest(id));
+        let newest = candidates.reduce(|known, other| {
             if is_later_rollout(other.as_path(), known.as_path()) {
                 other
             } else {

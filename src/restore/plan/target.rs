@@ -38,7 +38,7 @@ fn list_files(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
         RestoreTarget::Home if request.folder.is_symlink() && !request.folder.exists() => {
             Err(RestoreError::DanglingHome(request.folder.clone()))
         }
-        RestoreTarget::Home => Ok(live_files::list_live_files(&request.folder, name_table)?),
+        RestoreTarget::Home => Ok(live_files::list_files(&request.folder, name_table)?),
         RestoreTarget::Elsewhere => {
             if tree::list_if_exists(&request.folder)?.is_empty() {
                 Ok(LiveFiles::empty(name_table))

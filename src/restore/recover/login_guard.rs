@@ -65,29 +65,24 @@ impl LoginGuard<'_> {
     /// `incoming`. Saves an outgoing login of another account to its profile. Copies outgoing bytes that are no
     /// recognized login into quarantine.
     fn keep_newer_login(&self, outgoing: &Path, incoming: Option<&Path>) -> Result<(), IoError> {
-        let incoming_state = match incoming {
+        let new_state = match incoming {
             Some(incoming) => AuthJsonState::read(incoming)?,
             None => AuthJsonState::File(AuthFile::Missing),
         };
-        let Some((outgoing_auth, outgoing_login)) =
-            self.read_or_quarantine(outgoing, &incoming_state)?
-        else {
+        let Some((old_auth, old_login)) = self.read_or_quarantine(outgoing, &new_state)? else {
             return Ok(());
         };
-        match (incoming_state.login(), incoming) {
-            (Some(incoming_login), Some(incoming))
-                if incoming_login.identity.is_same(&outgoing_login.identity) =>
+        match (new_state.login(), incoming) {
+            (Some(new_login), Some(incoming))
+                if new_login.identity.is_same(&old_login.identity) =>
             {
                 // A refresh token works only once, so an older login of the same account no longer works.
-                if outgoing_login
-                    .freshness
-                    .is_newer_than(&incoming_login.freshness)
-                {
-                    atomic::write(incoming, outgoing_auth.bytes.expose())?;
+                if old_login.freshness.is_newer_than(&new_login.freshness) {
+                    atomic::write(incoming, old_auth.bytes.expose())?;
                 }
                 Ok(())
             }
-            _ => self.save_to_profile(outgoing, &outgoing_auth, &outgoing_login),
+            _ => self.save_to_profile(outgoing, &old_auth, &old_login),
         }
     }
 

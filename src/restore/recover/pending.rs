@@ -47,9 +47,9 @@ fn restore_staging_folders(codex_home: &Path) -> [PathBuf; 2] {
 
 /// Returns the staging folders that stayed after restores of `codex_home` and after repairs of its databases.
 pub(crate) fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
-    let folders = restore_staging_folders(codex_home).into_iter();
-    let folders = folders.chain([journal::staging_in(codex_home)]);
-    folders
+    let staging_folders = restore_staging_folders(codex_home).into_iter();
+    let staging_folders = staging_folders.chain([journal::staging_in(codex_home)]);
+    staging_folders
         .flat_map(|folder| journal::list_kept(&folder))
         .collect()
 }

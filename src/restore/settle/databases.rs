@@ -68,7 +68,7 @@ pub(crate) fn adapt_databases(
     work: &mut Workspace<'_>,
     merged: &MergeResult,
 ) -> Result<OutsideDatabases, RestoreError> {
-    let outside = outside_databases::move_staged_databases(work)?;
+    let outside = outside_databases::move_databases(work)?;
     let mut adapter = DatabaseAdapter {
         work,
         merged,

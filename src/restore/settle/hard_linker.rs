@@ -60,7 +60,7 @@ impl<'a> HardLinker<'a> {
     }
 
     /// Returns true if the plan replaces the live file `relative`, or if the file is never linked.
-    pub(crate) fn is_replaced_or_never_linked(&self, relative: &Path) -> bool {
+    pub(crate) fn stays_unlinked(&self, relative: &Path) -> bool {
         self.is_never_linked(relative) || self.plan.writes.contains(relative)
     }
 
@@ -74,9 +74,7 @@ impl<'a> HardLinker<'a> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.at("read", live)?,
         };
-        if self.is_never_linked(relative)
-            || (!meta.is_dir() && self.is_replaced_or_never_linked(relative))
-        {
+        if self.is_never_linked(relative) || (!meta.is_dir() && self.stays_unlinked(relative)) {
             return Ok(());
         }
         if meta.is_dir() {
@@ -113,20 +111,20 @@ impl<'a> HardLinker<'a> {
         if self.is_never_linked(relative) {
             return Ok(());
         }
-        let meta = match live.symlink_metadata() {
+        let live_meta = match live.symlink_metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             // An unreadable entry cannot be linked, and would be removed with the old home.
             other => other.at("read", live)?,
         };
         let staged_meta = staged.symlink_metadata();
         // An archived entry is staged here already. Only two folders can be merged.
-        if staged_meta.is_ok_and(|staged| !(staged.is_dir() && meta.is_dir())) {
+        if staged_meta.is_ok_and(|staged| !(staged.is_dir() && live_meta.is_dir())) {
             return self.check_no_loss(live, relative);
         }
-        if !meta.is_dir() {
+        if !live_meta.is_dir() {
             atomic::create_unsynced_folder(atomic::parent_of(staged))?;
             // A link takes no space. A process that has the file open goes on with the same file after the exchange.
-            return links::link_or_copy_entry(live, &meta, staged);
+            return links::link_or_copy_entry(live, &live_meta, staged);
         }
         let may_drop_if_empty = self.drop_empty_folders
             && !matches!(

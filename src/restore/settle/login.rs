@@ -45,7 +45,7 @@ pub(crate) fn stage_login(
         // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
         // through a hard link.
         if exchange_mode == ExchangeMode::WholeHome || file_id::has_second_link(&live_path) {
-            stage_copy_of_live_login(&live_path, &live_state, &staged_path)?;
+            stage_live_login(&live_path, &live_state, &staged_path)?;
         }
         return Ok(staged_login);
     };
@@ -295,11 +295,7 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
 
 /// Stages the live auth.json: a link as a link, a file as a copy with the same modification time. Does nothing if there
 /// is no auth.json.
-fn stage_copy_of_live_login(
-    live: &Path,
-    state: &AuthJsonState,
-    staged: &Path,
-) -> Result<(), IoError> {
+fn stage_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
     let meta = match live.symlink_metadata() {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),

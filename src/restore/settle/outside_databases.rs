@@ -55,9 +55,7 @@ impl OutsideDatabases {
 /// # Errors
 /// The home does not use the outside folder yet and the request does not allow it, another home uses the folder, or its
 /// disk has too little space.
-pub(crate) fn move_staged_databases(
-    work: &mut Workspace<'_>,
-) -> Result<OutsideDatabases, RestoreError> {
+pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabases, RestoreError> {
     let (request, plan, stage) = (work.request, &mut work.plan, &work.stage);
     let transaction = &mut work.transaction;
     let mut outside = OutsideDatabases::default();
@@ -85,7 +83,7 @@ pub(crate) fn move_staged_databases(
     }
     check_home_uses_folder(&folder, &stage.home().live, request)?;
     // The restore would replace the rows of the other home too.
-    if is_shared_with_other_home(&folder, &stage.home().live, transaction.folder())? {
+    if is_shared_folder(&folder, &stage.home().live, transaction.folder())? {
         return Err(RestoreError::SharedDatabases(folder));
     }
     check_space(&folder, transaction.folder(), &databases)?;
@@ -172,11 +170,7 @@ fn find_outside_folder(config: &CodexConfig, home: &Path, env: &Environment) -> 
 
 /// Returns true if another home uses the databases in `folder`: the folder is a home itself, or a state database in it
 /// has rows of conversations in another home. Copies each database to `scratch` to read the rows in its `-wal` too.
-fn is_shared_with_other_home(
-    folder: &Path,
-    home: &Path,
-    scratch: &Path,
-) -> Result<bool, RestoreError> {
+fn is_shared_folder(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, RestoreError> {
     let home_markers = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS];
     if home_markers.iter().any(|name| folder.join(name).exists()) {
         return Ok(true);

@@ -42,8 +42,8 @@ pub(crate) fn make_backup(
     if !is_wanted || !safety.is_needed() {
         return Ok(None);
     }
-    let manager = request.manager_home;
-    let backups = manager.join("backups");
+    let manager_home = request.manager_home;
+    let backups = manager_home.join("backups");
     atomic::create_private_folder(&backups)?;
     let scope = safety.build_scope();
     let (metadata, label) = safety.build_metadata(&scope)?;
@@ -64,7 +64,7 @@ pub(crate) fn make_backup(
         &captured.packed,
         &names::stem(&request.now, &label),
         &backups,
-        &manager.join(".lock"),
+        &manager_home.join(".lock"),
     )?;
     Ok(Some(published))
 }
@@ -213,9 +213,10 @@ impl SafetyBackup<'_> {
 
     /// Returns true if the restore would replace or remove the file at `path`, or anything in the folder at `path`.
     fn would_be_lost(&self, path: &Path) -> bool {
-        let changes = self.plan.replaced_and_removed();
+        let changed_names = self.plan.replaced_and_removed();
         let is_in_folder = |name: EntryName| name.as_path().starts_with(path);
-        changes.contains(path) || (self.is_folder(path) && changes.iter().any(is_in_folder))
+        changed_names.contains(path)
+            || (self.is_folder(path) && changed_names.iter().any(is_in_folder))
     }
 
     fn is_folder(&self, relative: &Path) -> bool {

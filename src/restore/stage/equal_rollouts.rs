@@ -73,10 +73,10 @@ pub(crate) fn check_linked_rollouts_unchanged(
         stage.equal_rollouts.contains(path) && plan.writes.contains(path)
     };
     // If Codex appends to a rollout that it has open, the hard link in the stage grows too.
-    let mut restored = contents.files.iter().filter(is_restored);
-    let changed = restored
+    let mut linked_files = contents.files.iter().filter(is_restored);
+    let changed_file = linked_files
         .find(|file| !has_archived_attributes(&stage.staged_path(file.path.as_path()), file));
-    changed.map_or(Ok(()), |file| {
+    changed_file.map_or(Ok(()), |file| {
         let path = file.path.as_path();
         Err(RestoreError::Journal(JournalError::Written {
             files: vec![stage.root_of(path).live_path(path)],

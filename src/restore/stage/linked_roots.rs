@@ -36,9 +36,9 @@ pub(crate) fn find_linked_roots(
         };
         if is_mount || !target.starts_with(folder) {
             // A mount point cannot be renamed, and a rename does not cross file systems.
-            let is_exchanged_whole = disk_probes::list_mounts(&target)?.is_empty()
+            let is_whole = disk_probes::list_mounts(&target)?.is_empty()
                 && space::is_same_file_system(&target, atomic::parent_of(&target));
-            let staging = if is_exchanged_whole {
+            let staging = if is_whole {
                 journal::staging_beside(&target)
             } else {
                 journal::staging_within(&target)
@@ -47,7 +47,7 @@ pub(crate) fn find_linked_roots(
                 prefix,
                 live: target,
                 staged: staging.join("new"),
-                is_exchanged_whole,
+                is_whole,
             });
         }
     }
@@ -62,10 +62,8 @@ pub(crate) fn add_root(
 ) -> Result<StageRoot, RestoreError> {
     match transaction.add_folder(atomic::parent_of(&root.staged)) {
         // The user may write to the target of the link, but not to the folder above it, as on a shared disk.
-        Err(JournalError::Io(e))
-            if e.is_access_denied() && root.is_exchanged_whole && root.live.is_dir() =>
-        {
-            root.is_exchanged_whole = false;
+        Err(JournalError::Io(e)) if e.is_access_denied() && root.is_whole && root.live.is_dir() => {
+            root.is_whole = false;
             root.staged = journal::staging_within(&root.live).join("new");
             transaction.add_folder(atomic::parent_of(&root.staged))?;
         }

@@ -23,7 +23,7 @@ pub(crate) struct StageRoot {
     pub(crate) staged: PathBuf,
     /// True if the root is exchanged in one system call. False if its entries are exchanged one by one, for example
     /// because the root is a mount point or its parent is not writable.
-    pub(crate) is_exchanged_whole: bool,
+    pub(crate) is_whole: bool,
 }
 
 impl StageRoot {

@@ -82,14 +82,14 @@ impl<'a> Workspace<'a> {
 fn create_stage(
     transaction: &mut Transaction,
     home: PathBuf,
-    is_exchanged_whole: bool,
+    is_whole: bool,
     linked_roots: Vec<StageRoot>,
 ) -> Result<Stage, RestoreError> {
     let mut roots = vec![StageRoot {
         prefix: PathBuf::new(),
         live: home,
         staged: transaction.folder().join("new"),
-        is_exchanged_whole,
+        is_whole,
     }];
     for root in linked_roots {
         roots.push(add_root(transaction, root)?);
@@ -135,21 +135,29 @@ fn check_case(
     live: &LiveFiles,
     roots: &[StageRoot],
 ) -> Result<(), RestoreError> {
-    let probe_all_disks = || {
-        let mut folders = roots.iter().map(|root| atomic::parent_of(&root.staged));
-        folders.try_fold(false, |ignores, folder| {
-            Ok::<_, IoError>(ignores || disk_probes::probe_ignores_case(folder)?)
-        })
+    let ignores_case = match request.ignores_case {
+        Some(ignores_case) => ignores_case,
+        None => is_any_disk_caseless(roots)?,
     };
-    if !request.ignores_case.map_or_else(probe_all_disks, Ok)? {
+    if !ignores_case {
         return Ok(());
     }
     let kept_names = live.names.without(&plan.writes).without(&plan.removed);
+    // A partial restore creates no folders.
     let folders = &request.archive.contents().folders;
     let folders = folders.iter().filter(|_| !plan.partial);
     let folders = folders.map(|folder| folder.path.clone());
     let checked = check_case_collisions(plan.writes.iter().chain(folders).chain(kept_names.iter()));
     Ok(checked.map_err(|e| e.with_path(request.archive.path()))?)
+}
+
+fn is_any_disk_caseless(roots: &[StageRoot]) -> Result<bool, IoError> {
+    for root in roots {
+        if disk_probes::probe_ignores_case(atomic::parent_of(&root.staged))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Fails if a folder that the plan changes contains a mount point. A mount point at the top level of the home is no
