@@ -96,7 +96,7 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
 /// Checks the age of the newest full archive and of the last verification, the dates of the archives, and that Codex
 /// has not changed since the last archive. Warns if there is no archive.
 fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
-    if store::find_newest(records, |_| true).is_none() {
+    if store::find_newest_usable(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
             .because("there is no backup to restore")
             .fixed_by_backup(context.codex_home());
@@ -134,7 +134,8 @@ pub(crate) fn find_newest_full(
 ) -> Option<DateTime<Utc>> {
     let is_candidate =
         |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety() && !is_in_future(m, now);
-    store::find_newest(records, is_candidate).map(|record| record.metadata.created_at.to_utc())
+    store::find_newest_usable(records, is_candidate)
+        .map(|record| record.metadata.created_at.to_utc())
 }
 
 fn is_in_future(metadata: &Metadata, now: DateTime<Utc>) -> bool {

@@ -155,7 +155,7 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
 fn check_free_space(context: &Context) -> Option<Check> {
     let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
-    let newest = store::find_newest(&records, is_full);
+    let newest = store::find_newest_usable(&records, is_full);
     let backups = context.backups();
     let existing = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(existing)?;

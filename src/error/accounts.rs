@@ -88,7 +88,8 @@ impl Advised for crate::accounts::lease::LeaseError {
     }
 }
 
-/// Returns the hint for a login that is in the isolated home of a running Codex: when it returns to the profile.
+/// Returns the hint for a login that is in the isolated home of a running Codex. It says when the login returns to the
+/// profile.
 fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
     let daemon = ProcessRole::Daemon.to_string();
     if holders.iter().any(|holder| holder.why == daemon) {

@@ -76,12 +76,13 @@ impl Advised for crate::journal::RecoveryObstacle {
 }
 
 /// Returns the hint for a change that was undone: the folders with files written in the meantime, and the next step.
-fn hint_for_undone(next: &str, kept: &[std::path::PathBuf]) -> String {
-    let places: Vec<_> = kept.iter().map(|p| p.display().to_string()).collect();
-    match places.join(" and ") {
-        none if none.is_empty() => format!("{next}; nothing was changed"),
-        places => format!("files written in the meantime are in {places}; {next}"),
+fn hint_for_undone(next_step: &str, kept_folders: &[std::path::PathBuf]) -> String {
+    if kept_folders.is_empty() {
+        return format!("{next_step}; nothing was changed");
     }
+    let folders = kept_folders.iter().map(|p| p.display().to_string());
+    let folders = folders.collect::<Vec<_>>().join(" and ");
+    format!("files written in the meantime are in {folders}; {next_step}")
 }
 
 impl Advised for crate::recovery::RecoveryError {

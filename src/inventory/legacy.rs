@@ -220,7 +220,7 @@ pub(crate) fn write_login_archive(
                 digest: ContentDigest::of(snapshot.bytes.expose()),
                 identity: Some(identity),
             };
-            Ok::<_, ArchiveError>(login_only_manifest(record, login, created_at))
+            Ok::<_, ArchiveError>(build_login_manifest(record, login, created_at))
         },
     )?;
     let metadata = packed.sidecar();
@@ -254,7 +254,7 @@ fn read_unchanged_login(
 }
 
 /// Returns the manifest of an archive that holds only the login of `record`.
-fn login_only_manifest(
+fn build_login_manifest(
     record: &LegacyRecord,
     login: AccountAuth,
     created_at: Timestamp,
@@ -379,7 +379,7 @@ pub(crate) fn merge_records(
         .collect();
     for mut record in records {
         let known_position = positions.get(&record.source_path).copied();
-        let stem = archive_stem(&record);
+        let stem = build_archive_stem(&record);
         match known_position.map(|index| &inventory.legacy[index]) {
             Some(known_record) if is_archive_name_of(&stem, &known_record.archive_name) => {
                 record.archive_name.clone_from(&known_record.archive_name);
@@ -416,7 +416,7 @@ pub(crate) fn merge_records(
     merged
 }
 
-fn archive_stem(record: &LegacyRecord) -> String {
+fn build_archive_stem(record: &LegacyRecord) -> String {
     let metadata = &record.metadata;
     names::stem(
         &metadata.session_start_at.unwrap_or(metadata.created_at),

@@ -16,7 +16,7 @@ pub(crate) fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> O
         return Some(format!("codex-manager use {name}"));
     }
     let records = store::list_archives(manager_home).ok()?;
-    let archive = store::find_newest(&records, |metadata| {
+    let archive = store::find_newest_usable(&records, |metadata| {
         metadata.captures_login() && metadata.identity().is_some()
     })?;
     let name = shell::quote_if_needed(&archive.path);

@@ -154,9 +154,9 @@ fn format_reason_suffix(archive: &RetentionCandidate, has_several_homes: bool) -
     home_suffix + incompleteness_suffix
 }
 
-fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one.is_same(other),
+fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.is_same(b),
         (None, None) => true,
         _ => false,
     }

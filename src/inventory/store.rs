@@ -239,14 +239,14 @@ pub(crate) fn note_profiles_and(
     Ok(warnings)
 }
 
-/// Returns the newest usable archive that satisfies `wanted`, by its time of creation.
-pub(crate) fn find_newest(
+/// Returns the newest usable archive that satisfies `is_wanted`, by its time of creation.
+pub(crate) fn find_newest_usable(
     records: &[ArchiveRecord],
-    wanted: impl Fn(&Metadata) -> bool,
+    is_wanted: impl Fn(&Metadata) -> bool,
 ) -> Option<&ArchiveRecord> {
     records
         .iter()
-        .filter(|r| r.is_usable() && wanted(&r.metadata))
+        .filter(|r| r.is_usable() && is_wanted(&r.metadata))
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
@@ -298,7 +298,7 @@ pub(crate) fn find_last_of_home<'a>(
     let is_of_home_and_mode = |m: &Metadata| {
         m.mode == mode && m.source_codex_home == home && !m.is_single_login() && !m.is_safety()
     };
-    find_newest(records, is_of_home_and_mode)
+    find_newest_usable(records, is_of_home_and_mode)
 }
 
 #[cfg(test)]

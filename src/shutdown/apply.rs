@@ -28,7 +28,7 @@ pub struct ShutdownRequest<'a> {
 
 impl ShutdownRequest<'_> {
     /// Finds the processes that use the home now.
-    pub(crate) fn scan(&self) -> HomeUsage {
+    pub(crate) fn find_home_usage(&self) -> HomeUsage {
         process::inspect_home(self.home, self.outside, &self.settings.names)
     }
 }
@@ -48,7 +48,7 @@ pub(super) fn wait_grace_period(
     }
     let no_signal = |_: &HomeProcess| false;
     terminate_and_wait(&usage.processes, no_signal, Instant::now() + grace_period)?;
-    Ok(request.scan())
+    Ok(request.find_home_usage())
 }
 
 /// Shows processes to the user and asks for consent to end them.
@@ -68,7 +68,7 @@ pub fn shut_down(
     requested: ConfirmationRequest,
     prompter: &mut dyn Prompter,
 ) -> Result<Vec<HomeProcess>, ShutdownError> {
-    let usage = wait_grace_period(request, request.scan())?;
+    let usage = wait_grace_period(request, request.find_home_usage())?;
     prompter.show(&usage);
     for process in &usage.processes {
         events::info!(
@@ -127,7 +127,7 @@ pub(super) fn end_processes(
     }
     if remaining.is_empty() {
         remaining = request
-            .scan()
+            .find_home_usage()
             .holders()
             .iter()
             .map(ToString::to_string)

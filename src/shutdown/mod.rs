@@ -276,7 +276,7 @@ mod tests {
 
     fn reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
         // Neither a flag nor a yes changes a refusal.
-        let plans = [plan(usage, settings, true), plan(usage, settings, false)];
+        let plans = [true, false].map(|must_ask| plan_shutdown(usage, settings, must_ask));
         let reasons: Vec<_> = plans
             .iter()
             .map(|plan| match plan {

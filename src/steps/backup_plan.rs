@@ -16,7 +16,7 @@ use crate::io::clock::Timestamp;
 use crate::io::{OrdinaryPath, TimeDirection, time_point};
 use crate::quota::window::Observation;
 use crate::steps::capture_args::CaptureArgs;
-use crate::steps::home_checks::{describe_refusal, forbids_logins, require_codex_home};
+use crate::steps::home_checks::{describe_login_ban, forbids_logins, require_codex_home};
 use crate::steps::refresh::{build_inquiry, read_status_text};
 use crate::ui::time::format_duration;
 use crate::views::account::load_cooldown;
@@ -128,7 +128,7 @@ fn build_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope>
     if scope.without_logins && capture.mode != BackupMode::Sessions {
         context.warn(format_args!(
             "the logins are left out: {}",
-            describe_refusal(&settings.manager_home)
+            describe_login_ban(&settings.manager_home)
         ));
     }
     scope.sqlite_home = find_outside_sqlite_home(home, context);

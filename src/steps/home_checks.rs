@@ -86,7 +86,7 @@ pub(crate) fn forbids_logins(context: &Context, home: &Path) -> bool {
 }
 
 /// Returns the reason why `home` must not have logins, with the command that allows them.
-pub(crate) fn describe_refusal(home: &Path) -> String {
+pub(crate) fn describe_login_ban(home: &Path) -> String {
     let setting = shell::quote_if_needed(&format!("shared_logins.{}", home.display()));
     format!(
         "other users can read {}, because its disk has no file modes; to allow logins there: codex-manager config set {setting} true",
@@ -107,7 +107,7 @@ pub(crate) fn check_logins_allowed(context: &Context, homes: &[&Path]) -> Result
         "others can read logins on a disk without file modes: {}",
         home.display()
     ))
-    .hint(format!("{}; nothing was changed", describe_refusal(home))))
+    .hint(format!("{}; nothing was changed", describe_login_ban(home))))
 }
 
 /// Warns if the account of a profile is signed in to another Codex home, which owns the login then.

@@ -17,8 +17,8 @@ use crate::views::account::warn_not_recorded;
 /// # Errors
 /// See [`NewSnapshot::make`].
 pub(crate) fn add_snapshot(context: &Context, plan: &BackupPlan) -> Result<String> {
-    let made = NewSnapshot::make(context, &ConnectionArgs::default(), plan)?;
-    Ok(made.report.short_id().to_owned())
+    let snapshot = NewSnapshot::make(context, &ConnectionArgs::default(), plan)?;
+    Ok(snapshot.report.short_id().to_owned())
 }
 
 /// A new snapshot, with the tree from which it was made and the lock on that tree.

@@ -101,7 +101,8 @@ impl Template {
                     );
                 }
             };
-            let field = TemplateField::from_str(name, false).map_err(|_| {
+            let ignores_case = false;
+            let field = TemplateField::from_str(name, ignores_case).map_err(|_| {
                 let fields = TemplateField::value_variants().iter();
                 let fields = fields.filter_map(ValueEnum::to_possible_value);
                 let fields: Vec<_> = fields.map(|value| value.get_name().to_owned()).collect();

@@ -22,7 +22,7 @@ use crate::restore::plan::unchanged_files::find_unchanged;
 use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::steps::earlier_turns::project_continued_rollouts;
-use crate::steps::home_checks::{describe_refusal, forbids_logins};
+use crate::steps::home_checks::{describe_login_ban, forbids_logins};
 use crate::steps::replaced_messages::{
     count_replaced_messages, describe_replaced_messages, update_losses,
 };
@@ -138,7 +138,7 @@ impl RestoreOptions {
         }
         let is_recorded = record_result(context, target, &mut report);
         let safety = report.safety.as_ref();
-        let safety = safety.map(|safety| name_for_commands(&safety.archive, context));
+        let safety = safety.map(|safety| format_archive_argument(&safety.archive, context));
         let message_note = safety.map_or(replaced_note, |safety| {
             describe_replaced_messages(replaced_messages, &safety)
         });
@@ -163,7 +163,7 @@ impl RestoreOptions {
             } else {
                 &request.folder
             };
-            let reason = describe_refusal(home);
+            let reason = describe_login_ban(home);
             let message = format_args!("the logins of the archive are left out: {reason}");
             context.warn(message);
         }
@@ -330,7 +330,7 @@ fn confirm_replacement(
 
 /// Returns the argument by which commands find an archive: its file name without the suffix if the archive is in
 /// `backups/`, else its path.
-pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
+pub(crate) fn format_archive_argument(path: &Path, context: &Context) -> String {
     let backups = context.backups();
     if path.parent() == Some(&*backups) {
         strip_archive_suffix(&file_name(path)).to_owned()

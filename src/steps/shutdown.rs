@@ -42,7 +42,7 @@ impl ShutdownArgs {
     /// Plans the shutdown. Does not wait, ask, or end a process. With `--verbose`, prints the processes that use the
     /// home.
     pub fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
-        let usage = request.scan();
+        let usage = request.find_home_usage();
         print_home_usage(context, &usage);
         let requested = self.confirmation_request(context);
         let asks = shutdown::must_ask(request.settings, requested, cfg!(windows));

@@ -261,7 +261,9 @@ fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context)
             quarantined_copy.display()
         ));
     }
-    if let Some(pid) = plan.daemon.filter(|_| !switch.daemon_stopped) {
+    if !switch.daemon_stopped
+        && let Some(pid) = plan.daemon
+    {
         ui.warn(format_args!(
             "Codex's background daemon (PID {pid}) keeps the account it was started with; a codex \
             started directly uses that account"
@@ -325,13 +327,13 @@ fn show_json(
     context.ui.document(command, &json);
 }
 
-fn show_plan(command: &str, plan: &LaunchPlan, until: Option<Timestamp>, context: &Context) {
-    show_json(command, Some(plan), until, &plan.command, context);
+fn show_plan(command: &str, plan: &LaunchPlan, reset_at: Option<Timestamp>, context: &Context) {
+    show_json(command, Some(plan), reset_at, &plan.command, context);
     let ui = &context.ui;
-    if let Some(until) = until {
+    if let Some(reset_at) = reset_at {
         ui.report(format_args!(
             "would wait for the reset: {}",
-            full_time(&until, context)
+            full_time(&reset_at, context)
         ));
     }
     let name = printable(&plan.profile);

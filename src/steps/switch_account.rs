@@ -434,13 +434,13 @@ fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
     };
     let newest = hidden_threads.iter().take(MAX_TITLES);
     let titles: Vec<_> = newest.map(title_of).collect();
-    let more = if hidden_threads.len() > MAX_TITLES {
+    let ellipsis = if hidden_threads.len() > MAX_TITLES {
         ", …"
     } else {
         ""
     };
     context.note(format_args!(
-        "codex resume no longer shows {} of {}: {}{more}; continue them under their account with: codex-manager resume",
+        "codex resume no longer shows {} of {}: {}{ellipsis}; continue them under their account with: codex-manager resume",
         pluralize(hidden_threads.len(), "conversation"),
         printable(name),
         titles.join(", ")

@@ -115,7 +115,7 @@ pub(crate) fn plan_shutdown(
 /// Returns true if a program that has to end before a sync uses the home. With `--verbose`, prints these programs.
 pub(crate) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
     with_shutdown_request(context, config, |request| {
-        let usage = request.scan();
+        let usage = request.find_home_usage();
         print_home_usage(context, &usage);
         !usage.is_unused()
     })
@@ -125,7 +125,7 @@ pub(crate) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
 /// Returns a line for each program that uses the home and has to end before a sync.
 pub(crate) fn list_home_holders(context: &Context, config: &SyncConfig) -> Vec<String> {
     with_shutdown_request(context, config, |request| {
-        let usage = request.scan();
+        let usage = request.find_home_usage();
         usage.holders().iter().map(ToString::to_string).collect()
     })
     .unwrap_or_default()
@@ -147,8 +147,8 @@ pub(crate) fn warn_of_new_holders(context: &Context, config: &SyncConfig) {
 pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>) {
     match plan {
         None | Some(ShutdownPlan::Nothing) => {}
-        Some(ended @ (ShutdownPlan::Ask(targets) | ShutdownPlan::Terminate(targets))) => {
-            let asks = matches!(ended, ShutdownPlan::Ask(_));
+        Some(plan_to_end @ (ShutdownPlan::Ask(targets) | ShutdownPlan::Terminate(targets))) => {
+            let asks = matches!(plan_to_end, ShutdownPlan::Ask(_));
             context.ui.note(format_args!(
                 "Codex is running; a run would end these processes{}: {}",
                 if asks { " with your consent" } else { "" },

@@ -219,7 +219,7 @@ impl BackupArgs {
         let identity = login.map(|login| &login.identity);
         // A login in the keyring is not read, so that archives of the home count, whichever account they have.
         let is_known = identity.is_some() || store.reads_auth_json();
-        let newest = store::find_newest(&records, |m| {
+        let newest = store::find_newest_usable(&records, |m| {
             m.mode == self.capture.mode
                 && m.source_codex_home == home
                 && !m.is_single_login()

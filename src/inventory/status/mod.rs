@@ -9,7 +9,7 @@ mod sources;
 
 pub(crate) use self::report::{StatusProblem, StatusReport};
 
-use self::sources::{find_valid_observation, merge_answer, merge_text, override_reset};
+use self::sources::{find_valid_observation, merge_answer, merge_status_text, override_reset};
 use super::cooldown::{self, CooldownFile};
 use super::observations::{self, ObservationSpan};
 use crate::codex::program::ACCESS_TOKEN_VARIABLE;
@@ -121,10 +121,12 @@ pub(crate) fn read_status(options: &StatusOptions) -> Result<StatusReport, Statu
         merge_answer(&mut report, answer, now, zone);
     }
     if let Some(text) = text {
-        merge_text(&mut report, text, zone.at(&now));
+        merge_status_text(&mut report, text, zone.at(&now));
     }
     add_stored_figures(&mut report, inquiry.known, &now);
-    if let Some(reset_at) = options.reset_at.filter(|_| !report.is_api_key()) {
+    if !report.is_api_key()
+        && let Some(reset_at) = options.reset_at
+    {
         override_reset(&mut report, zone.at(&reset_at), zone.at(&now));
     }
     Ok(report)
@@ -152,7 +154,7 @@ pub(crate) fn report_from_text(
         });
     }
     let mut report = StatusReport::new(Some(account.clone()), CredentialStore::read(home));
-    merge_text(&mut report, text, zone.at(&now));
+    merge_status_text(&mut report, text, zone.at(&now));
     add_stored_figures(&mut report, inquiry.known, &now);
     Ok(report)
 }
@@ -267,6 +269,7 @@ pub(crate) fn find_obstacle(
         Ok(AuthFile::Present(_)) => None,
         Err(e) => {
             let reason = e.source.to_string();
+            // The system gives its errors a code. `AuthFile::read` itself refuses what is no regular file.
             Some(match e.source.raw_os_error() {
                 Some(_) => StatusProblem::Denied { path, reason },
                 None => StatusProblem::NotAFile { path, reason },

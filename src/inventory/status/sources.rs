@@ -88,10 +88,13 @@ fn describe_contradicting_account(
     live: Option<&Identity>,
     limits_account_id: Option<&String>,
 ) -> Option<String> {
+    /// Returns `None` if an id is unknown.
     fn agree(a: Option<&String>, b: Option<&String>) -> Option<bool> {
         Some(a? == b?)
     }
-    if let Some(live) = live.filter(|_| !home.kind.hides_account()) {
+    if !home.kind.hides_account()
+        && let Some(live) = live
+    {
         let id_comparisons = [
             agree(home.account_id.as_ref(), live.account_id.as_ref()),
             agree(home.user_id.as_ref(), live.user_id.as_ref()),
@@ -113,7 +116,7 @@ fn describe_account(identity: &Identity) -> String {
     }
 }
 
-pub(super) fn merge_text(report: &mut StatusReport, text: StatusText, now: Timestamp) {
+pub(super) fn merge_status_text(report: &mut StatusReport, text: StatusText, now: Timestamp) {
     if report.identity.is_none() {
         report.identity = text.email.map(Identity::from_email);
     }

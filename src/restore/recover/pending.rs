@@ -92,7 +92,8 @@ pub(crate) fn recover_all(
                 result,
                 Ok(Recovery::None | Recovery::Undone(_) | Recovery::Finished(_))
             );
-        if let Some(pointer) = pointer.filter(|_| has_ended)
+        if has_ended
+            && let Some(pointer) = pointer
             && let Err(e) = JournalPointer::remove(&pointer, &folder)
         {
             result = Err(e);

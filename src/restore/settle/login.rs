@@ -53,7 +53,7 @@ pub(crate) fn stage_login(
     let is_archived = decision.choice == LoginChoice::Archive;
     let archived_login = stage.login.as_ref().filter(|_| is_archived);
     let mtime_ns = archived_login.map(|login| login.mtime_ns);
-    write_login(&staged_path, snapshot.bytes.expose(), mtime_ns)?;
+    write_auth_json(&staged_path, snapshot.bytes.expose(), mtime_ns)?;
     if decision.is_stale {
         notes.push(
             "a newer login of this account was seen, so the refresh token of this one is probably \
@@ -110,7 +110,7 @@ fn stage_login_elsewhere(
     let Some(login) = archived else {
         return Ok(StagedLogin::default());
     };
-    write_login(staged, login.bytes.expose(), Some(login.mtime_ns))?;
+    write_auth_json(staged, login.bytes.expose(), Some(login.mtime_ns))?;
     notes.push(
         "the login in this folder is a copy: if two homes use a login, it stops working in both"
             .into(),
@@ -176,11 +176,11 @@ fn choose_login(
 /// Returns the login in the archive, if Codex would read it. Otherwise returns `None` and adds the reason to `notes`,
 /// except for an archive without auth.json or with a signed-out one.
 fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapshot, Login)> {
-    let store = CodexConfig::read(stage.settings_folder()).store;
-    if !store.reads_auth_json() {
+    let credential_store = CodexConfig::read(stage.settings_folder()).store;
+    if !credential_store.reads_auth_json() {
         notes.push(format!(
             "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{}\"",
-            store.name()
+            credential_store.name()
         ));
         return None;
     }
@@ -261,13 +261,13 @@ impl StagedLogin {
     /// between leaves a wrong record, but loses no login.
     pub(crate) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
-        let went_live = match request.auth {
+        let live_location = match request.auth {
             AuthPolicy::Archive => OwnerLocation::AssertedLive(&request.folder),
             AuthPolicy::Newest | AuthPolicy::Skip => OwnerLocation::Live(&request.folder),
         };
         let owners = [
             (&self.was_live, OwnerLocation::Profile),
-            (&self.went_live, went_live),
+            (&self.went_live, live_location),
         ];
         for (snapshot, location) in owners {
             if let Some(snapshot) = snapshot
@@ -283,7 +283,7 @@ impl StagedLogin {
 }
 
 /// Writes a new auth.json with mode 0600. Without `mtime_ns`, the file keeps the current time.
-fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
+fn write_auth_json(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
     use std::io::Write;
     let mut file = atomic::create_private(path)?;
     file.write_all(bytes).at("write", path)?;
@@ -305,5 +305,5 @@ fn stage_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result
         return links::link_or_copy_tree(live, staged);
     }
     let bytes = file_open::read(live).at("read", live)?;
-    write_login(staged, &bytes, Some(modified_ns(&meta)))
+    write_auth_json(staged, &bytes, Some(modified_ns(&meta)))
 }

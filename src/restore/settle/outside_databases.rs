@@ -205,18 +205,18 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
     for name in names {
         let file_name = name.as_path().file_name().unwrap_or_default();
         let staged = stage.staged_path(name.as_path());
-        let inside = stage.staged_path(Path::new(file_name));
+        let staged_inside = stage.staged_path(Path::new(file_name));
         // The archived home may also have an older database of the same name, which Codex did not use.
-        if inside.symlink_metadata().is_ok() {
-            tree::remove(&inside)?;
+        if staged_inside.symlink_metadata().is_ok() {
+            tree::remove(&staged_inside)?;
         }
-        move_file(&staged, &inside)?;
+        move_file(&staged, &staged_inside)?;
         plan.writes.remove(name.as_path());
-        if let Ok(inside) = EntryName::from_path(Path::new(file_name)) {
-            if !stage.home().live.join(inside.as_path()).exists() {
-                plan.added.insert(&inside);
+        if let Ok(inside_name) = EntryName::from_path(Path::new(file_name)) {
+            if !stage.home().live.join(inside_name.as_path()).exists() {
+                plan.added.insert(&inside_name);
             }
-            plan.writes.insert(&inside);
+            plan.writes.insert(&inside_name);
         }
     }
     Ok(())

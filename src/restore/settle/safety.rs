@@ -197,7 +197,7 @@ impl SafetyBackup<'_> {
             .extract_if(.., |note| {
                 (kind_of(&note.path) == HomeEntryKind::Database
                     || self.replaced_outside.contains(&note.path))
-                    && !self.is_folder(&note.path)
+                    && !self.is_live_folder(&note.path)
                     && !unreadable.contains(&note.path)
             })
             .map(|note| note.path)
@@ -216,10 +216,10 @@ impl SafetyBackup<'_> {
         let changed_names = self.plan.replaced_and_removed();
         let is_in_folder = |name: EntryName| name.as_path().starts_with(path);
         changed_names.contains(path)
-            || (self.is_folder(path) && changed_names.iter().any(is_in_folder))
+            || (self.is_live_folder(path) && changed_names.iter().any(is_in_folder))
     }
 
-    fn is_folder(&self, relative: &Path) -> bool {
+    fn is_live_folder(&self, relative: &Path) -> bool {
         let live_path = self.home.join(relative);
         live_path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
     }
