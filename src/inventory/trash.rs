@@ -317,11 +317,15 @@ mod tests {
         let backups = store::backups_folder(home.path());
         move_to_trash(home.path(), &[NAME.into()], &now(), &held).unwrap();
         fs::write(backups.join(NAME), "another").unwrap();
-        let back = undo(home.path(), &held).unwrap();
+        let back = undo_last_prune(home.path(), &held).unwrap();
         assert_eq!(back[0].name, "2026-11-20-100000-a@x.com-2-codex.tar.gz");
         assert_eq!(fs::read(backups.join(NAME)).unwrap(), b"another");
         assert_eq!(fs::read(backups.join(&back[0].name)).unwrap(), b"archive");
-        assert_eq!(undo(home.path(), &held).unwrap(), [], "nothing is left");
+        assert_eq!(
+            undo_last_prune(home.path(), &held).unwrap(),
+            [],
+            "nothing is left"
+        );
     }
 
     #[test]
@@ -339,7 +343,10 @@ mod tests {
             move_to_trash(home.path(), std::slice::from_ref(name), &at, &held).unwrap();
         }
         for name in archives.iter().rev() {
-            assert_eq!(&undo(home.path(), &held).unwrap()[0].archive, name);
+            assert_eq!(
+                &undo_last_prune(home.path(), &held).unwrap()[0].archive,
+                name
+            );
         }
     }
 
@@ -354,17 +361,17 @@ mod tests {
         // Listed twice.
         let twice = [other.to_owned(), other.to_owned()];
         move_to_trash(home.path(), &twice, &(now() + TimeDelta::days(1)), &held).unwrap();
-        assert_eq!(undo(home.path(), &held).unwrap().len(), 1);
+        assert_eq!(undo_last_prune(home.path(), &held).unwrap().len(), 1);
         assert_eq!(list_batches(home.path()).unwrap().len(), 1);
         // A prune that was killed before its first move.
-        fs::create_dir(folder(home.path()).join("20990101T000000Z")).unwrap();
+        fs::create_dir(trash_folder(home.path()).join("20990101T000000Z")).unwrap();
         let expected = [RestoredArchive {
             archive: NAME.into(),
             name: NAME.into(),
             created_at: None,
         }];
         assert_eq!(plan_undo(home.path()).unwrap(), expected);
-        assert_eq!(undo(home.path(), &held).unwrap(), expected);
+        assert_eq!(undo_last_prune(home.path(), &held).unwrap(), expected);
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME, other]);
     }
 
@@ -374,15 +381,15 @@ mod tests {
         let held = lock(home.path());
         let backups = store::backups_folder(home.path());
         move_to_trash(home.path(), &[NAME.into()], &now(), &held).unwrap();
-        let seen = read_content(home.path()).unwrap();
+        let seen = read_trash(home.path()).unwrap();
         assert_eq!((seen.bytes, seen.archives), (14, 1));
         // Another prune, in the same second.
         let other = "2026-11-20-110000-a@x.com-codex.tar.gz";
         fs::write(backups.join(other), "other").unwrap();
         move_to_trash(home.path(), &[other.into()], &now(), &held).unwrap();
         delete_batches(home.path(), &seen, &held).unwrap();
-        let left = read_content(home.path()).unwrap();
+        let left = read_trash(home.path()).unwrap();
         assert_eq!((left.bytes, left.archives), (5, 1));
-        assert_eq!(undo(home.path(), &held).unwrap()[0].name, other);
+        assert_eq!(undo_last_prune(home.path(), &held).unwrap()[0].name, other);
     }
 }
