@@ -388,7 +388,7 @@ proptest! {
             prop_assert!(days(&kept) >= days(&all).min(rules.daily as usize));
         }
         // Idempotent: applied to the kept archives, the rules drop nothing.
-        let again = super::plan_retention(&kept, &rules, &now(), zone);
+        let again = plan_retention(&kept, &rules, &now(), zone);
         prop_assert_eq!(again.drop, vec![]);
     }
 }

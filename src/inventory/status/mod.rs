@@ -239,8 +239,7 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
     }
     if env.get(ACCESS_TOKEN_VARIABLE).is_some() {
         notes.push(format!(
-            "{} is set: a Codex started in this shell uses it instead of the login of the home",
-            ACCESS_TOKEN_VARIABLE
+            "{ACCESS_TOKEN_VARIABLE} is set: a Codex started in this shell uses it instead of the login of the home"
         ));
     }
     notes
