@@ -169,7 +169,7 @@ impl Settings {
         let file = ConfigFile::read(&manager_home)?;
         let keys = file.unknown_keys();
         let unknown_keys = keys.iter().map(ToString::to_string).collect();
-        let resolved = Self::merge(flags, env, file.values()?)?;
+        let resolved = Self::from_sources(flags, env, file.validate()?)?;
         Ok(Self {
             unknown_keys,
             ..resolved
@@ -181,10 +181,10 @@ impl Settings {
     /// # Errors
     /// An unknown time zone, or no home folder at all.
     pub fn resolve_without_file(flags: Flags, env: &Environment) -> Result<Self> {
-        Self::merge(flags, env, ConfigValues::default())
+        Self::from_sources(flags, env, ConfigValues::default())
     }
 
-    fn merge(flags: Flags, env: &Environment, file: ConfigValues) -> Result<Self> {
+    fn from_sources(flags: Flags, env: &Environment, file: ConfigValues) -> Result<Self> {
         let manager_home = resolve_manager_home(&flags, env)?;
         let codex_home = resolve_home(
             flags.codex_home.as_ref(),
@@ -195,9 +195,9 @@ impl Settings {
         )?;
         beneath::protect(&manager_home, FollowedLinks::TO_FILES);
         beneath::protect(&codex_home, FollowedLinks::AT_TOP);
-        let set_zone = flags.timezone.as_ref().or(file.timezone.as_ref());
-        let zone_is_set = set_zone.is_some();
-        let zone = match set_zone {
+        let given_zone = flags.timezone.as_ref().or(file.timezone.as_ref());
+        let zone_is_set = given_zone.is_some();
+        let zone = match given_zone {
             Some(name) => Zone::named(name).ok_or_else(|| {
                 CommandError::usage(format!("unknown time zone: {name}"))
                     .hint("give an IANA name such as --timezone Europe/Berlin")
@@ -241,20 +241,21 @@ fn resolve_manager_home(flags: &Flags, env: &Environment) -> Result<PathBuf> {
     resolve_home(flag, "CODEX_MANAGER_HOME", None, ".codex-manager", env)
 }
 
-/// Returns a home folder: from the flag, else `variable`, else the configuration, else `default` in
+/// Returns a home folder: from the flag, else `variable`, else the configuration, else `default_name` in
 /// the user's home. Always absolute.
 fn resolve_home(
-    flag: Option<&PathBuf>,
+    given_path: Option<&PathBuf>,
     variable: &str,
     configured: Option<PathBuf>,
-    default: &str,
+    default_name: &str,
     env: &Environment,
 ) -> Result<PathBuf> {
-    flag.cloned()
+    given_path
+        .cloned()
         .or_else(|| env.get(variable).map(PathBuf::from))
         .or(configured)
         .map(|path| env.absolute(&path))
-        .or_else(|| env.home_dir.as_ref().map(|home| home.join(default)))
+        .or_else(|| env.home_dir.as_ref().map(|home| home.join(default_name)))
         .ok_or_else(|| CommandError::usage(format!("cannot find your home folder; set {variable}")))
 }
 
@@ -275,12 +276,12 @@ pub(crate) fn read_clock(env: &Environment) -> Result<Clock> {
 }
 
 /// Returns the zone named by `TZ`, if the variable is set and the zone is known.
-pub(crate) fn read_tz(env: &Environment) -> Option<Zone> {
-    parse_tz(env.text("TZ")?)
+pub(crate) fn read_tz_zone(env: &Environment) -> Option<Zone> {
+    parse_tz_zone(env.text("TZ")?)
 }
 
 /// Parses a value of `TZ`: an IANA name, or the path of a zone file, which may be a symbolic link.
-pub(crate) fn parse_tz(tz: &str) -> Option<Zone> {
+pub(crate) fn parse_tz_zone(tz: &str) -> Option<Zone> {
     // POSIX allows a colon before the name of a zone file.
     let name = tz.trim_start_matches(':');
     let of_file = |path: &str| {
@@ -289,14 +290,14 @@ pub(crate) fn parse_tz(tz: &str) -> Option<Zone> {
     };
     Zone::named(name).or_else(|| of_file(name)).or_else(|| {
         let path = Path::new(name);
-        let real = path.is_absolute().then(|| path.canonical().ok())??;
-        of_file(&real.to_string_lossy())
+        let real_path = path.is_absolute().then(|| path.canonical().ok())??;
+        of_file(&real_path.to_string_lossy())
     })
 }
 
 /// Returns the zone named by `TZ`, else the system's, else UTC.
 fn find_system_zone(env: &Environment) -> Zone {
-    if let Some(zone) = read_tz(env) {
+    if let Some(zone) = read_tz_zone(env) {
         return zone;
     }
     iana_time_zone::get_timezone()

@@ -15,7 +15,7 @@ mod vault;
 
 use self::ErrorKind::{Failed, Refused, Usage};
 use crate::codex::AUTH_JSON;
-use crate::inventory::remedies::rename_aside_command;
+use crate::inventory::remedies::format_rename_aside_command;
 use crate::io::list_causes;
 use std::error::Error;
 use std::fmt;
@@ -167,12 +167,12 @@ impl CommandError {
     }
 
     /// Adds a hint, followed by "nothing was changed".
-    fn unchanged(self, hint: impl fmt::Display) -> Self {
+    fn nothing_changed(self, hint: impl fmt::Display) -> Self {
         self.hint(format!("{hint}; nothing was changed"))
     }
 
     /// Removes "nothing was changed" from the hints of an error after a change, and adds `hint`.
-    pub(crate) fn changed(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn after_change(mut self, hint: impl Into<String>) -> Self {
         self.hints.retain(|text| text != "nothing was changed");
         for old_hint in &mut self.hints {
             *old_hint = old_hint.replace("; nothing was changed", "");
@@ -194,9 +194,9 @@ impl CommandError {
 
     /// Returns the message and its causes joined by ": ", for use inside another message.
     pub fn to_one_line(&self) -> String {
-        let mut text = vec![self.to_string()];
-        text.extend_from_slice(&self.causes);
-        text.join(": ")
+        let mut messages = vec![self.to_string()];
+        messages.extend_from_slice(&self.causes);
+        messages.join(": ")
     }
 
     /// Converts an error of another room, with its message and its causes.
@@ -220,26 +220,26 @@ const UPGRADE: &str = "upgrade codex-manager; the file was not changed";
 /// An error of another room that has an exit code and hints for the user.
 trait Advised: Error + Sized {
     /// Returns the error of the command, with the hints for the user.
-    fn advice(&self) -> CommandError;
+    fn to_command_error(&self) -> CommandError;
 
     fn hint(&self, kind: ErrorKind, hint: impl Into<String>) -> CommandError {
         CommandError::wrap(kind, self).hint(hint)
     }
 
     /// Returns the error of the command with a hint, followed by "nothing was changed".
-    fn unchanged(&self, kind: ErrorKind, hint: impl fmt::Display) -> CommandError {
-        CommandError::wrap(kind, self).unchanged(hint)
+    fn nothing_changed(&self, kind: ErrorKind, hint: impl fmt::Display) -> CommandError {
+        CommandError::wrap(kind, self).nothing_changed(hint)
     }
 }
 
 impl<E: Advised> From<E> for CommandError {
     fn from(error: E) -> Self {
-        error.advice()
+        error.to_command_error()
     }
 }
 
 impl Advised for crate::io::IoError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self.source.kind() {
             std::io::ErrorKind::Interrupted => CommandError::interrupted(),
             std::io::ErrorKind::FileTooLarge => {
@@ -248,7 +248,7 @@ impl Advised for crate::io::IoError {
             _ if self.is_no_space() => self.hint(Failed, FREE_SPACE),
             // A folder, a pipe or a huge file. Docker makes a folder of a mounted file that does not exist.
             std::io::ErrorKind::InvalidData if self.path.ends_with(AUTH_JSON) => {
-                let command = rename_aside_command(&self.path);
+                let command = format_rename_aside_command(&self.path);
                 self.hint(Failed, format!("move it aside: {command}"))
             }
             _ => CommandError::wrap(Failed, self),
@@ -257,18 +257,20 @@ impl Advised for crate::io::IoError {
 }
 
 impl Advised for crate::io::document::DocumentError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
             Self::Newer { .. } => self.hint(Refused, UPGRADE),
-            Self::Io(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
         }
     }
 }
 
 impl Advised for crate::io::settings::SettingsError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => e.advice(),
+            Self::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => {
+                e.to_command_error()
+            }
             // The user named or wrote the file, so a failed read is a usage error.
             Self::Io(e) if e.action == "read" => CommandError::wrap(Usage, e),
             Self::Io(e) => CommandError::wrap(Failed, e),
@@ -288,7 +290,7 @@ impl Advised for crate::io::settings::SettingsError {
 }
 
 impl Advised for crate::config::KeyError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         let hint = match self {
             Self::Unknown { .. } => "list all settings: codex-manager config list",
             Self::NoFolder { .. } => {
@@ -305,10 +307,10 @@ mod tests {
 
     #[test]
     fn an_error_after_a_change_does_not_say_that_nothing_was_changed() {
-        let cancelled = CommandError::interrupted().changed("run it again");
+        let cancelled = CommandError::interrupted().after_change("run it again");
         assert_eq!(cancelled.hints, ["run it again"]);
-        let refused = CommandError::failed("full").unchanged("free some space");
-        let refused = refused.changed("run it again");
+        let refused = CommandError::failed("full").nothing_changed("free some space");
+        let refused = refused.after_change("run it again");
         assert_eq!(refused.hints, ["free some space", "run it again"]);
     }
 }

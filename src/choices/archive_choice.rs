@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::inventory::archive_names::{
-    LATEST, find_by_number, find_file, latest_offset, numbered, shortest_name,
+    LATEST, find_archive_file, find_by_number, list_numbered, parse_latest_offset, shortest_name,
 };
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store;
@@ -56,7 +56,7 @@ pub(crate) fn find_by_prefix<'r>(
     name_start: &str,
     context: &Context,
 ) -> Result<Option<&'r ArchiveRecord>> {
-    let mut matching = numbered(records);
+    let mut matching = list_numbered(records);
     matching.retain(|r| !name_start.is_empty() && r.path.starts_with(name_start));
     match matching.as_slice() {
         [] => Ok(None),
@@ -85,7 +85,7 @@ pub(crate) fn unknown_archive_error(
     other_names: &[String],
     context: &Context,
 ) -> CommandError {
-    let numbered_archives = numbered(records);
+    let numbered_archives = list_numbered(records);
     let has_archives = !numbered_archives.is_empty();
     let latest = has_archives.then(|| LATEST.to_owned());
     let known_names: Vec<_> = latest
@@ -122,9 +122,9 @@ pub(crate) fn find_archive(
 ) -> Result<PathBuf> {
     let backups = context.backups();
     let name_text = name.to_string_lossy();
-    let offset = latest_offset(&name_text);
+    let offset = parse_latest_offset(&name_text);
     if offset.is_none()
-        && let Some(file) = find_file(&backups, &context.env, name)
+        && let Some(file) = find_archive_file(&backups, &context.env, name)
     {
         return Ok(file);
     }

@@ -5,7 +5,7 @@ use crate::codex::threads::{self, ThreadFilter};
 use crate::config::file::ConfigFile;
 use crate::config::{self, FOLDER_KEYS, KEYS};
 use crate::context::{Flags, Settings, read_clock};
-use crate::inventory::archive_names::{LATEST, numbered, shortest_name};
+use crate::inventory::archive_names::{LATEST, list_numbered, shortest_name};
 use crate::inventory::{cooldown, store};
 use crate::io::ansi;
 use crate::io::clock::Clock;
@@ -160,7 +160,7 @@ fn complete_archives(typed: &OsStr) -> Vec<CompletionCandidate> {
     let clock = read_clock(&Environment::from_process()).unwrap_or(Clock::System);
     let now = clock.now();
     let records = store::list_archives(&settings.manager_home).unwrap_or_default();
-    let archives = numbered(&records).into_iter().map(|record| {
+    let archives = list_numbered(&records).into_iter().map(|record| {
         let made_at = format_absolute(&record.metadata.created_at.to_utc(), settings.zone, &now);
         (shortest_name(record), Some(made_at))
     });

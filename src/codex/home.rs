@@ -104,7 +104,7 @@ impl HomeEntryKind {
     }
 
     /// Returns true if a link at this path is replaced by the content of its target, wherever that is.
-    pub(crate) fn is_followed_through_links(self) -> bool {
+    pub(crate) fn is_replaced_as_link(self) -> bool {
         matches!(self, Self::Auth | Self::Config | Self::Database)
     }
 

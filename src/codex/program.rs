@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// The variable whose token a Codex uses instead of the login of its home.
+pub(crate) const ACCESS_TOKEN_VARIABLE: &str = "CODEX_ACCESS_TOKEN";
+
 /// Environment variables that name a login other than that of the home.
 ///
 /// Codex 0.169 prefers `CODEX_ACCESS_TOKEN` to auth.json in every command, including `app-server`, where it ignores
 /// `OPENAI_API_KEY` and `CODEX_API_KEY` (`codex exec` uses the latter). A probe is about the login in the home, so
 /// these variables are not passed to Codex.
 pub(crate) const LOGIN_VARIABLES: [&str; 3] =
-    ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY", "OPENAI_API_KEY"];
+    [ACCESS_TOKEN_VARIABLE, "CODEX_API_KEY", "OPENAI_API_KEY"];
 
 /// The reason why no Codex program was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

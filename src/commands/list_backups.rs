@@ -90,7 +90,7 @@ impl ListBackupsArgs {
             .map(|a| account::with_verdict(a, context))
             .collect();
         // The numbers by which `restore` and `verify` accept archives do not depend on filters.
-        let archives = archive_names::numbered(&all_records).into_iter();
+        let archives = archive_names::list_numbered(&all_records).into_iter();
         let numbers: HashMap<_, _> = archives.map(|r| &*r.path).zip(1..).collect();
         // A record is large, so references are sorted.
         let mut records: Vec<&ArchiveRecord> = all_records.iter().collect();
@@ -314,7 +314,7 @@ fn build_row(context: &Context, record: &ArchiveRecord, number: Option<usize>) -
     let window_start = metadata.session_start_at;
     let size = record.archive.as_ref().map(|a| a.bytes);
     let kind = match &record.archive {
-        Some(_) => archive_names::kind_label(metadata),
+        Some(_) => archive_names::format_kind(metadata),
         None => metadata.mode.name().to_owned(),
     };
     // KIND already shows the label of a safety backup.

@@ -112,7 +112,7 @@ fn select_unseen(
     conditions: Vec<DesktopNotice>,
     context: &Context,
 ) -> Vec<DesktopNotice> {
-    state.retain_holding(&conditions, &context.now());
+    state.forget_ended(&conditions, &context.now());
     let mut unseen = Vec::new();
     for (account, verdict) in accounts {
         let identity = &account.entry.identity;
@@ -128,7 +128,7 @@ fn select_unseen(
             });
         }
     }
-    unseen.extend(conditions.into_iter().filter(|notice| state.is_new(notice)));
+    unseen.extend(conditions.into_iter().filter(|n| state.is_unseen(n)));
     unseen
 }
 

@@ -20,7 +20,7 @@ use crate::io::lock::FileLock;
 use crate::io::quantity::pluralize;
 use crate::io::retention::RetentionPolicy;
 use crate::io::{parallel, progress};
-use crate::steps::archive_check::{finding_of, verify_archive};
+use crate::steps::archive_check::{to_verify_finding, verify_archive};
 use crate::steps::permanent_deletion;
 use crate::ui::{bytes, object};
 use crate::views::account::{absolute_time, local_rfc3339, printable, warn_not_recorded};
@@ -194,11 +194,11 @@ impl PruneArgs {
     fn undo_last(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let mut is_inventory_updated = true;
-        let restored = if self.dry_run || !trash::folder(manager_home).is_dir() {
+        let restored = if self.dry_run || !trash::trash_folder(manager_home).is_dir() {
             trash::plan_undo(manager_home)?
         } else {
             let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
-            let restored = trash::undo(manager_home, &lock)?;
+            let restored = trash::undo_last_prune(manager_home, &lock)?;
             drop(lock);
             is_inventory_updated = refresh_inventory(context, &restored);
             restored
@@ -231,7 +231,7 @@ impl PruneArgs {
     fn delete_trash(&self, context: &Context) -> Result<Outcome> {
         let manager_home = context.manager_home();
         let ui = &context.ui;
-        let trashed = trash::read_content(manager_home)?;
+        let trashed = trash::read_trash(manager_home)?;
         let size = trashed.bytes;
         let description = format!(
             "{}, {}",
@@ -242,7 +242,7 @@ impl PruneArgs {
             ui.prose(format_args!("would be deleted permanently: {description}"));
         } else if size > 0 {
             refuse_last_copy_in_trash(context)?;
-            permanent_deletion::confirm(context, &description)?;
+            permanent_deletion::confirm_deletion(context, &description)?;
             let lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
             trash::delete_batches(manager_home, &trashed, &lock)?;
             ui.prose(format_args!("deleted permanently: {description}"));
@@ -261,7 +261,7 @@ const MAX_PLANS: u32 = 5;
 const NO_ROWS: &[()] = &[];
 
 fn trash_bytes(context: &Context) -> Result<u64> {
-    Ok(trash::read_content(context.manager_home())?.bytes)
+    Ok(trash::read_trash(context.manager_home())?.bytes)
 }
 
 /// Updates `inventory.json` after archives were moved. `restored` are archives that were moved back from the trash,
@@ -309,7 +309,10 @@ fn make_checked_plan(
         |name: &str, check: &ArchiveCheck| stamps.get(name).is_some_and(|s| **s == check.stamp);
     checks.retain(|name, check| is_still_valid(name, check));
     let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
-    let mut candidates: Vec<_> = archives.iter().filter_map(RetentionCandidate::of).collect();
+    let mut candidates: Vec<_> = <<<Oarchives|||Brecords===Trecords
+        >>>.iter()
+        .filter_map(RetentionCandidate::from_record)
+        .collect();
     loop {
         for candidate in &mut candidates {
             // `verify` may have found damage since the check.
@@ -318,11 +321,11 @@ fn make_checked_plan(
                 candidate.soundness = check.soundness.clone();
             }
         }
-        let plan = retention::plan(&candidates, rules, &context.now(), context.zone());
+        let plan = retention::plan_retention(&candidates, rules, &context.now(), context.zone());
         let mut unchecked = list_unopened(&plan.keep, usize::MAX);
         let all_opened = unchecked.is_empty();
         if all_opened {
-            unchecked = retention::archives_to_read_fully(&plan, &context.now());
+            unchecked = retention::list_archives_to_verify(&plan, &context.now());
         } else {
             // The rules may select these next: with many damaged archives, one round each would take too long.
             let is_damaged =
@@ -371,7 +374,7 @@ fn read_fully(
     dry_run: bool,
 ) -> Result<ArchiveCheck> {
     let report = verify_archive(context, path, dry_run)?;
-    let finding = finding_of(&report, stamp.clone(), context.local_now());
+    let finding = to_verify_finding(&report, stamp.clone(), context.local_now());
     Ok(ArchiveCheck {
         stamp,
         soundness: into_soundness(report),

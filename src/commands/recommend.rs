@@ -8,9 +8,11 @@ use crate::inventory::accounts::recheck_profile_logins;
 use crate::io::signals;
 use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, Strategy, rank_accounts};
-use crate::steps::best_login::{describe_missing_login, note_passed_over, recheck_best};
+use crate::steps::best_login::{
+    choose_with_checked_login, describe_missing_login, note_first_without_login,
+};
 use crate::steps::home_checks::check_credential_store;
-use crate::steps::recommend_template::{Template, reason};
+use crate::steps::recommend_template::{Template, format_reason};
 use crate::steps::switch_account::SwitchArgs;
 use crate::ui::{Style, object, windows};
 use crate::views::account::{
@@ -117,11 +119,11 @@ impl RecommendArgs {
             return Err(no_account_error(&self, &ranking, context));
         };
         if self.switch {
-            note_passed_over(&ranking, best, context);
+            note_first_without_login(&ranking, best, context);
             context.note(format_args!(
                 "{}: {}",
                 label(best.account),
-                reason(best, &ranking, context)
+                format_reason(best, &ranking, context)
             ));
             check_credential_store(context)?;
             let switch_args = SwitchArgs::for_recommend(self.stop_daemon, self.dry_run);
@@ -144,7 +146,7 @@ impl RecommendArgs {
             context.ui.document("recommend", &document);
         }
         if let Some(template) = template {
-            context.ui.line(template.fill(best, &ranking, context));
+            context.ui.line(template.fill_in(best, &ranking, context));
         } else if self.explain {
             print_ranking(&ranking, context);
         } else {
@@ -164,13 +166,13 @@ impl RecommendArgs {
         context: &Context,
     ) {
         let now = context.now();
-        let _ = recheck_best(accounts, context, |accounts| {
+        let _ = choose_with_checked_login(accounts, context, |accounts| {
             let ranking = rank_accounts(accounts, strategy, include_api_key, &now);
             let best = self.best_candidate(&ranking)?;
             accounts.iter().position(|a| a == best.account)
         });
         if shows_better {
-            let _ = recheck_best(accounts, context, |accounts| {
+            let _ = choose_with_checked_login(accounts, context, |accounts| {
                 let ranking = rank_accounts(accounts, strategy, include_api_key, &now);
                 let better = ranking.find_better()?;
                 accounts.iter().position(|a| a == better.account)
@@ -239,7 +241,7 @@ fn candidate_json<'a>(
     context: &Context,
 ) -> impl Serialize + use<'a> {
     account_json(candidate.account, &candidate.verdict, context)
-        .with("reason", reason(candidate, ranking, context))
+        .with("reason", format_reason(candidate, ranking, context))
 }
 
 fn print_best(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context) {
@@ -251,7 +253,7 @@ fn print_best(best: &RankedAccount<'_>, ranking: &Ranking<'_>, context: &Context
         None => email,
     };
     ui.prose(ui.paint(state_style(best.verdict.state), name));
-    ui.prose(format_args!("  {}", reason(best, ranking, context)));
+    ui.prose(format_args!("  {}", format_reason(best, ranking, context)));
     let live = ranking.live().filter(|live| live.is_ready());
     if let Some(live) = live.filter(|live| !std::ptr::eq(live.account, best.account)) {
         let left_note = live.weekly_left.map_or(String::new(), |left| {
@@ -300,7 +302,7 @@ fn print_ranking(ranking: &Ranking<'_>, context: &Context) {
         } else {
             ("-".into(), Style::Dim)
         };
-        let mut notes = vec![reason(candidate, ranking, context)];
+        let mut notes = vec![format_reason(candidate, ranking, context)];
         notes.extend(login_rank_note(candidate.account).map(str::to_owned));
         notes.extend(format_exhaustion_hint(
             candidate.account,

@@ -5,7 +5,7 @@ use crate::choices::archive_choice::{self, find_archive};
 use crate::context::Context;
 use crate::copies::losses::fullest;
 use crate::error::{CommandError, Outcome, Result};
-use crate::inventory::archive_names::{self, latest_offset};
+use crate::inventory::archive_names::{self, parse_latest_offset};
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve::{self, AccountResolveError, merge_archived_accounts};
 use crate::inventory::store;
@@ -63,7 +63,7 @@ impl RestoreArgs {
         let Some(argument) = self.what.as_deref() else {
             let session = self.options.session.as_deref();
             // `restore latest` was meant: --session takes the word as its value.
-            if let Some(text) = session.filter(|text| latest_offset(text).is_some()) {
+            if let Some(text) = session.filter(|text| parse_latest_offset(text).is_some()) {
                 let message = format!("--session takes {text:?} as the name of a conversation");
                 return Err(CommandError::usage(message).hint(format!(
                     "name the archive first: codex-manager restore {text} --session"
@@ -82,7 +82,7 @@ impl RestoreArgs {
         }
         let backups = context.backups();
         let records = context.archives()?;
-        if let Some(offset) = latest_offset(argument) {
+        if let Some(offset) = parse_latest_offset(argument) {
             let latest =
                 archive_choice::find_latest(&records, offset, context, ArchiveRecord::is_usable)?;
             if offset == 0 {
@@ -90,7 +90,9 @@ impl RestoreArgs {
             }
             return Ok(backups.join(&latest.path));
         }
-        if let Some(path) = archive_names::find_file(&backups, &context.env, Path::new(argument)) {
+        if let Some(path) =
+            archive_names::find_archive_file(&backups, &context.env, Path::new(argument))
+        {
             return Ok(path);
         }
         let record = match archive_names::find_by_number(&records, argument) {
@@ -140,7 +142,7 @@ fn pick_archive_path(context: &Context) -> Result<PathBuf> {
     let records = context.archives()?;
     let latest_first = store::list_latest_first(&records, ArchiveRecord::is_usable);
     let latest = latest_first.first().map(|r| &r.path);
-    let offered: Vec<_> = archive_names::numbered(&records)
+    let offered: Vec<_> = archive_names::list_numbered(&records)
         .into_iter()
         .zip(1..)
         .filter(|(r, _)| r.is_usable())
@@ -190,7 +192,7 @@ fn to_picker_item(
                 Style::Plain,
                 account::absolute_time(&metadata.created_at, context),
             ),
-            (Style::Plain, archive_names::kind_label(metadata)),
+            (Style::Plain, archive_names::format_kind(metadata)),
             (Style::Plain, account_label),
             (
                 Style::Plain,

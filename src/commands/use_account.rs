@@ -58,7 +58,7 @@ impl UseArgs {
             return Ok(());
         }
         // A switch that would be refused anyway needs no question.
-        self.switch.check(target, context)?;
+        self.switch.check_allowed(target, context)?;
         let available_at = verdict.next_available_at;
         let until_note = available_at.map_or("; no reset known".into(), |at| {
             format!(" until {}", full_time(&at, context))

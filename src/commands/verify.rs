@@ -9,7 +9,7 @@ use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::store::{self, VerifyFinding};
 use crate::io::clock::Timestamp;
-use crate::steps::archive_check::{finding_of, repair_sidecar, verify_archive};
+use crate::steps::archive_check::{repair_sidecar, to_verify_finding, verify_archive};
 use crate::ui::{Style, problem};
 use crate::views::account::{absolute_time, printable};
 use clap::Args;
@@ -95,7 +95,7 @@ impl VerifyArgs {
             let has_path = |r: &&ArchiveRecord| context.backups().join(&r.path) == path;
             let backed_up_at = records.iter().find(has_path).map(|r| r.metadata.created_at);
             // Taken before the read, so that a file that changes during the read is not recorded as good.
-            let stamp = catalog::file_stamp(&path);
+            let stamp = catalog::read_file_stamp(&path);
             let mut report = verify_archive(context, &path, self.dry_run)?;
             let mut repaired = false;
             if self.repair && report.is_archive_good() {
@@ -108,7 +108,7 @@ impl VerifyArgs {
             if repaired && !self.dry_run {
                 report.sidecar = None;
             }
-            findings.extend(finding_of(&report, stamp, context.local_now()));
+            findings.extend(to_verify_finding(&report, stamp, context.local_now()));
             if repaired {
                 let wrote_verb = if self.dry_run { "would write" } else { "wrote" };
                 let name = file_name(&path);

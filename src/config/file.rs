@@ -49,11 +49,11 @@ impl ConfigFile {
     /// Returns the entries of [`FOLDER_KEYS`], in the order of the file. Entries whose key is not an
     /// absolute path are omitted; [`ConfigFile::unknown_keys`] reports them.
     pub(crate) fn folder_settings(&self) -> Vec<Setting> {
-        let tables = FOLDER_KEYS.iter().filter_map(|key| {
+        let folder_tables = FOLDER_KEYS.iter().filter_map(|key| {
             let table = self.0.table(key.name).ok()??;
             Some((key, table))
         });
-        tables
+        folder_tables
             .flat_map(|(key, table)| {
                 let entries = table.iter();
                 entries
@@ -88,7 +88,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// A known setting has an invalid value.
-    pub(crate) fn values(&self) -> Result<ConfigValues, SettingsError> {
+    pub(crate) fn validate(&self) -> Result<ConfigValues, SettingsError> {
         let values = SettingValues::validate(&self.0, &KEYS)?;
         Ok(ConfigValues::from_settings(
             &values,
@@ -148,12 +148,12 @@ impl Default for ConfigValues {
 
 impl ConfigValues {
     fn from_settings(values: &SettingValues<'_>, folders: FolderSettings) -> Self {
-        let path = |name: &str| values.text(name).map(PathBuf::from);
-        let text = |name: &str| values.text(name).map(str::to_owned);
+        let path_of = |name: &str| values.text(name).map(PathBuf::from);
+        let text_of = |name: &str| values.text(name).map(str::to_owned);
         Self {
-            timezone: text("timezone"),
-            codex_home: path("codex.home"),
-            codex_bin: path("codex.bin"),
+            timezone: text_of("timezone"),
+            codex_home: path_of("codex.home"),
+            codex_bin: path_of("codex.bin"),
             preferences: Preferences {
                 color: values.choice("color"),
                 before_new_codex: values.choice("backup.before_new_codex"),
@@ -178,17 +178,17 @@ impl ConfigValues {
                     .and_then(parse_span_value)
                     .unwrap_or(DEFAULT_KEEP_TRASH),
                 notify: NotifySettings {
-                    command: text("notify.command"),
+                    command: text_of("notify.command"),
                     backup_days: values.count("notify.backup_days"),
                 },
-                prices: path("usage.prices"),
+                prices: path_of("usage.prices"),
                 folders,
                 vault: VaultSettings {
-                    repository: text("vault.repository"),
-                    program: path("vault.program"),
+                    repository: text_of("vault.repository"),
+                    program: path_of("vault.program"),
                     password: NamedPassword {
-                        file: path("vault.password_file"),
-                        command: text("vault.password_command"),
+                        file: path_of("vault.password_file"),
+                        command: text_of("vault.password_command"),
                     },
                 },
             },
@@ -272,7 +272,7 @@ keep_last = 7
             "codex = { bin = '/opt/codex' }",
             "[codex]\nbin = '/opt/codex'",
         ] {
-            let bin = parsed(text).values().unwrap().codex_bin;
+            let bin = parsed(text).validate().unwrap().codex_bin;
             assert_eq!(bin, Some("/opt/codex".into()), "{text}");
         }
     }
@@ -294,9 +294,9 @@ keep_last = 7
             "folders.'/srv'.sub = 'work'",
             "shared_logins.'/srv' = 'yes'",
         ] {
-            assert!(parsed(text).values().is_err(), "{text}");
+            assert!(parsed(text).validate().is_err(), "{text}");
         }
-        assert!(parsed("unknown = 1\n[deep.er]\nx = 1").values().is_ok());
+        assert!(parsed("unknown = 1\n[deep.er]\nx = 1").validate().is_ok());
     }
 
     #[test]
@@ -345,7 +345,7 @@ keep_last = 7
 \"~/code/vendor\" = false
 "
         );
-        let accounts = file.values().unwrap().preferences.folders;
+        let accounts = file.validate().unwrap().preferences.folders;
         let text = |(folder, profile): (&str, &str)| (folder.to_owned(), profile.to_owned());
         assert_eq!(
             accounts.folders.into_iter().collect::<Vec<_>>(),
@@ -362,7 +362,7 @@ keep_last = 7
         let file = parsed("folders.work = 'client-a'\nshared_logins.'~/code' = true");
         let name = "folders.work".into();
         assert_eq!(file.unknown_keys(), [KeyError::NoFolder { name }]);
-        let accounts = file.values().unwrap().preferences.folders;
+        let accounts = file.validate().unwrap().preferences.folders;
         assert!(accounts.folders.is_empty() && !accounts.shared_logins.is_empty());
     }
 

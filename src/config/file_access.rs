@@ -15,7 +15,7 @@ impl ConfigFile {
     /// The file cannot be read, is not TOML, or has a newer schema. The settings are not validated.
     pub(crate) fn read(manager_home: &Path) -> Result<Self, SettingsError> {
         let path = Self::path_in(manager_home);
-        let text = read_text(&path)?;
+        let text = read_text_or_empty(&path)?;
         Self::parse(path, &text)
     }
 }
@@ -30,14 +30,15 @@ pub(crate) fn update<R, E: From<SettingsError>>(
     manager_home: &Path,
     change: impl FnOnce(&mut ConfigFile) -> Result<R, E>,
 ) -> Result<R, E> {
-    let io = |e: IoError| E::from(SettingsError::Io(e));
-    atomic::create_private_folder(manager_home).map_err(io)?;
-    let _lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(io)?;
+    let to_error = |e: IoError| E::from(SettingsError::Io(e));
+    atomic::create_private_folder(manager_home).map_err(to_error)?;
+    let _lock =
+        FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(to_error)?;
     let mut file = ConfigFile::read(manager_home)?;
-    let before = file.text();
+    let original_text = file.text();
     let result = change(&mut file)?;
-    if file.text() != before {
-        write(file.path(), &file.text()).map_err(io)?;
+    if file.text() != original_text {
+        write(file.path(), &file.text()).map_err(to_error)?;
     }
     Ok(result)
 }
@@ -54,7 +55,7 @@ pub(crate) fn replace_if_unchanged(
 ) -> Result<bool, IoError> {
     atomic::create_private_folder(manager_home)?;
     let _lock = FileLock::acquire_unless_interrupted(&manager_home.join(LOCK_NAME))?;
-    if read_text(after.path())? != before {
+    if read_text_or_empty(after.path())? != before {
         return Ok(false);
     }
     write(after.path(), &after.text())?;
@@ -65,7 +66,7 @@ pub(crate) fn replace_if_unchanged(
 ///
 /// # Errors
 /// The file exists and cannot be read.
-pub(crate) fn read_text(path: &Path) -> Result<String, IoError> {
+pub(crate) fn read_text_or_empty(path: &Path) -> Result<String, IoError> {
     match file_open::read_to_string(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         text => text.at("read", path),
@@ -76,7 +77,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, IoError> {
 ///
 /// # Errors
 /// The link is dangling. Its target may be on a disk that is not mounted, so it is not replaced.
-pub(crate) fn resolve_link(path: &Path) -> Result<PathBuf, IoError> {
+pub(crate) fn resolve_link_target(path: &Path) -> Result<PathBuf, IoError> {
     if path.is_symlink() {
         return path.canonical().at("follow the link", path);
     }
@@ -89,7 +90,7 @@ pub(crate) fn resolve_link(path: &Path) -> Result<PathBuf, IoError> {
 /// # Errors
 /// The link is dangling, or the file cannot be written. It is unchanged then.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), IoError> {
-    let target = resolve_link(path)?;
+    let target = resolve_link_target(path)?;
     if path.is_symlink() {
         atomic::write_keeping_mode(&target, text.as_bytes())
     } else {

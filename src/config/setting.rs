@@ -80,20 +80,21 @@ pub(crate) fn find_setting(name: &str) -> Result<Setting, KeyError> {
         }),
         None => Err(KeyError::Unknown {
             name: name.to_owned(),
-            nearest: nearest(name),
+            nearest: find_nearest_name(name),
         }),
     }
 }
 
 /// Returns the name of [`KEYS`] that is most similar to `name`, or `None` if none is similar.
-fn nearest(name: &str) -> Option<&'static str> {
-    let plain = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
-    let normalized = plain(name);
+fn find_nearest_name(name: &str) -> Option<&'static str> {
+    let normalize = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
+    let normalized = normalize(name);
     let similarity = |key: &SettingKey| {
-        let whole = plain(key.name);
+        let whole_name = normalize(key.name);
         // The user may have omitted the table.
-        let last = key.name.rsplit('.').next().unwrap_or_default();
-        strsim::jaro_winkler(&normalized, &whole).max(strsim::jaro_winkler(&normalized, last))
+        let last_part = key.name.rsplit('.').next().unwrap_or_default();
+        strsim::jaro_winkler(&normalized, &whole_name)
+            .max(strsim::jaro_winkler(&normalized, last_part))
     };
     KEYS.iter()
         .map(|key| (similarity(key), key.name))

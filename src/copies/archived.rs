@@ -5,7 +5,7 @@ use crate::codex::{ListedThread, RolloutName, ThreadFilter, threads};
 use crate::copies::source::{ConversationSource, rollout_files};
 use crate::history::files;
 use crate::io::IoError;
-use crate::restore::needed_paths::newest_state_database;
+use crate::restore::needed_paths::find_newest_state_database;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
@@ -45,7 +45,7 @@ pub(crate) fn list_ids_on_disk(home: &Path) -> Result<HashSet<String>, IoError> 
 /// unreadable, because each conversation can also be found by its rollouts.
 pub(crate) fn read_threads(source: &dyn ConversationSource) -> Vec<ListedThread> {
     let try_read = || {
-        let entry = newest_state_database(source.files())?;
+        let entry = find_newest_state_database(source.files())?;
         let database = tempfile::NamedTempFile::new().ok()?;
         source.extract(&entry, database.as_file()).ok()?;
         threads::list(database.path(), &ThreadFilter::default()).ok()

@@ -9,7 +9,7 @@ use crate::copies::source::ConversationSource as _;
 use crate::error::CommandError;
 use crate::history::rollout;
 use crate::history::unreadable::{UnreadableCause, UnreadableConversation};
-use crate::inventory::archive_names::{numbered, shortest_name};
+use crate::inventory::archive_names::{list_numbered, shortest_name};
 use crate::inventory::store;
 use crate::io::IoContext as _;
 use std::io::{self, Read as _, Seek as _};
@@ -23,7 +23,7 @@ pub(crate) fn set_restore_fixes(unreadable: &mut [UnreadableConversation], conte
     }
     let records = store::list_archives(context.manager_home()).unwrap_or_default();
     let home = context.codex_home().display().to_string();
-    for record in numbered(&records) {
+    for record in list_numbered(&records) {
         let mut without_fix = unreadable
             .iter_mut()
             .filter(|conversation| needs_archive(conversation))

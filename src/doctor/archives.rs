@@ -96,7 +96,7 @@ fn check_record(record: &ArchiveRecord) -> Option<Check> {
 /// Checks the age of the newest full archive and of the last verification, the dates of the archives, and that Codex
 /// has not changed since the last archive. Warns if there is no archive.
 fn check_archive_ages(records: &[ArchiveRecord], context: &Context) -> Vec<Check> {
-    if store::find_newest(records, |_| true).is_none() {
+    if store::find_newest_usable(records, |_| true).is_none() {
         let no_archive = Check::warn("archives", "there is no archive")
             .because("there is no backup to restore")
             .fixed_by_backup(context.codex_home());
@@ -139,7 +139,8 @@ pub(crate) fn find_newest_full_time(
 ) -> Option<DateTime<Utc>> {
     let counts_as_full =
         |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety() && !is_in_future(m, now);
-    store::find_newest(records, counts_as_full).map(|record| record.metadata.created_at.to_utc())
+    store::find_newest_usable(records, counts_as_full)
+        .map(|record| record.metadata.created_at.to_utc())
 }
 
 fn is_in_future(metadata: &Metadata, now: DateTime<Utc>) -> bool {
@@ -238,7 +239,7 @@ fn check_foreign_entries(manager_home: &Path) -> Option<Check> {
 }
 
 fn check_trash(manager_home: &Path) -> Option<Check> {
-    let content = trash::read_content(manager_home).ok()?;
+    let content = trash::read_trash(manager_home).ok()?;
     (content.archives > 0).then(|| {
         let archives = pluralize(content.archives, "pruned archive");
         let message = format!("in the trash: {archives}, {}", time::bytes(content.bytes));

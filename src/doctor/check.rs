@@ -117,7 +117,7 @@ impl Check {
         if source.raw_os_error().is_some() && source.kind() != ErrorKind::IsADirectory {
             self.fixed_by_chmod("u+rw", &error.path)
         } else {
-            self.fixed_by(remedies::rename_aside_command(&error.path))
+            self.fixed_by(remedies::format_rename_aside_command(&error.path))
         }
     }
 }

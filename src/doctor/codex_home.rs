@@ -129,7 +129,7 @@ fn check_config_file(context: &Context, config: &CodexConfig) -> Check {
     let path_text = path.display();
     let check = Check::fail("home.config", message).because("Codex does not start");
     if file_open::require_file_if_exists(&path).is_err() {
-        check.fixed_by(remedies::rename_aside_command(&path))
+        check.fixed_by(remedies::format_rename_aside_command(&path))
     } else if has_archive(context) {
         check.advised(format!(
             "fix the line: {path_text}; or restore the file from an archive: codex-manager restore latest --only config.toml"
@@ -244,12 +244,12 @@ fn describe_login_problem(problem: &StatusProblem, context: &Context) -> Check {
     let check = Check::new("home.login", severity, problem.to_string())
         .because("Codex cannot use or renew the login");
     match problem {
-        StatusProblem::HardLinked(path) => check.fixed_by(remedies::unlink_copy_command(path)),
+        StatusProblem::HardLinked(path) => check.fixed_by(remedies::format_unlink_command(path)),
         StatusProblem::NotAFile { path, .. } => {
-            check.fixed_by(remedies::rename_aside_command(path))
+            check.fixed_by(remedies::format_rename_aside_command(path))
         }
         StatusProblem::Denied { path, .. } => check.fixed_by_chmod("u+rw", path),
-        _ => match remedies::saved_login_command(context.codex_home(), context.manager_home()) {
+        _ => match remedies::suggest_login_command(context.codex_home(), context.manager_home()) {
             Some(command) => check.fixed_by(command),
             None => check.advised("sign in: codex login"),
         },
@@ -273,7 +273,7 @@ fn check_other_files(home: &Path) -> Vec<Check> {
             let message = format!("not a regular file: {}", path.display());
             Check::fail("home.files", message)
                 .because("Codex blocks or fails on it, and backups skip it")
-                .fixed_by(remedies::rename_aside_command(&path))
+                .fixed_by(remedies::format_rename_aside_command(&path))
         })
         .collect()
 }

@@ -64,7 +64,7 @@ pub(super) fn run_checks(context: &Context, config: &CodexConfig) -> Vec<Check> 
             DatabaseFault::NotAFile
             | DatabaseFault::MissingTable(_)
             | DatabaseFault::NotOfCodex(_) => {
-                check.fixed_by(remedies::rename_aside_command(path))
+                check.fixed_by(remedies::format_rename_aside_command(path))
             }
             // Finding the archive with an intact copy would mean reading all of them.
             _ if has_archive(context) => check.advised(format!(

@@ -140,7 +140,7 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
     const ID: &str = "zone";
     // `TZ=:/etc/localtime` selects the zone of the system, which is also used without TZ.
     let is_known = |tz: &&str| {
-        tz.trim_start_matches(':') == "/etc/localtime" || context::parse_tz(tz).is_some()
+        tz.trim_start_matches(':') == "/etc/localtime" || context::parse_tz_zone(tz).is_some()
     };
     match tz.filter(|tz| !is_known(tz)) {
         Some(name) => Check::warn(ID, format!("TZ is not a known time zone: {name}"))
@@ -158,7 +158,7 @@ fn check_zone(tz: Option<&str>, zone: Zone) -> Check {
 fn check_free_space(context: &Context) -> Option<Check> {
     let records = context.archives().ok()?;
     let is_full = |m: &Metadata| m.mode == BackupMode::Full && !m.is_safety();
-    let newest = store::find_newest(&records, is_full);
+    let newest = store::find_newest_usable(&records, is_full);
     let backups = context.backups();
     let existing = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(existing)?;

@@ -62,7 +62,7 @@ pub(crate) fn run_checks(context: &Context) -> Vec<Check> {
 
 fn check_config_file(home: &Path) -> Check {
     const ID: &str = "manager.config";
-    let result = ConfigFile::read(home).and_then(|file| file.values().map(|_| file));
+    let result = ConfigFile::read(home).and_then(|file| file.validate().map(|_| file));
     match result {
         Err(e @ SettingsError::Newer { .. }) => Check::fail(ID, e.to_string())
             .because("other commands fail on it")

@@ -20,7 +20,7 @@ const OLD_BACKUP_DAYS: i64 = 14;
 
 /// Checks the recorded results without connecting to the vault. Returns no findings if no vault is set up.
 pub(super) fn run_checks(context: &Context) -> Vec<Check> {
-    let file = ConfigFile::read(context.manager_home()).and_then(|file| file.values());
+    let file = ConfigFile::read(context.manager_home()).and_then(|file| file.validate());
     let settings = file.map(|file| file.preferences.vault).unwrap_or_default();
     if settings.repository.is_none() {
         return Vec::new();

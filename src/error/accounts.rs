@@ -7,88 +7,89 @@ use crate::io::{shell, similar};
 use std::path::Path;
 
 impl Advised for crate::accounts::profile::ProfileError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Document(e) => e.advice(),
-            Self::BadName { .. } => self.unchanged(Usage, "choose another name, such as work"),
+            Self::Io(e) => e.to_command_error(),
+            Self::Document(e) => e.to_command_error(),
+            Self::BadName { .. } => self.nothing_changed(Usage, "choose another name, such as work"),
             Self::Taken { .. }
             | Self::EmailOfAnother { .. }
-            | Self::NotAProfile(_) => self.unchanged(Refused, "choose another name"),
-            Self::HasProfile { .. } => self.unchanged(Refused, "remove that profile first"),
-            Self::IsLive { .. } => self.unchanged(Refused, "switch to another account first: codex-manager use ACCOUNT"),
-            Self::Moved(name) => self.unchanged(Refused, format!(
+            | Self::NotAProfile(_) => self.nothing_changed(Refused, "choose another name"),
+            Self::HasProfile { .. } => self.nothing_changed(Refused, "remove that profile first"),
+            Self::IsLive { .. } => self.nothing_changed(Refused, "switch to another account first: codex-manager use ACCOUNT"),
+            Self::Moved(name) => self.nothing_changed(Refused, format!(
                 "sign in again: codex-manager profile login {name}; if this machine still has the login, save it \
                  again: codex-manager profile save {name} --from FILE, with the auth.json in the folder of that profile"
             )),
-            Self::Ambiguous { .. } => self.unchanged(Refused, "sign in again: codex-manager profile login NAME"),
+            Self::Ambiguous { .. } => self.nothing_changed(Refused, "sign in again: codex-manager profile login NAME"),
             Self::NoSuchLogin { choices, .. } if choices.is_empty() => {
-                self.unchanged(Failed, "the history has no login that differs from the current one")
+                self.nothing_changed(Failed, "the history has no login that differs from the current one")
             }
             Self::NoSuchLogin { choices, .. } => {
-                self.unchanged(Failed, format!("available: {}", choices.join(", ")))
+                self.nothing_changed(Failed, format!("available: {}", choices.join(", ")))
             }
             Self::Unknown { name, choices } => {
                 let suggestion = similar::format_suggestion(name, choices.iter().map(String::as_str));
                 let mut wrapped = CommandError::wrap(Failed, self);
                 wrapped.hints.extend(suggestion);
-                wrapped.unchanged("list all profiles: codex-manager profile list")
+                wrapped.nothing_changed("list all profiles: codex-manager profile list")
             }
         }
     }
 }
 
 impl Advised for crate::accounts::switch::SwitchError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Profile(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
+            Self::Profile(e) => e.to_command_error(),
             Self::Interrupted => CommandError::interrupted(),
-            Self::NoProfile(_) => self.unchanged(Refused, "save one from a file or an archive: codex-manager profile save NAME --from FILE"),
+            Self::NoProfile(_) => self.nothing_changed(Refused, "save one from a file or an archive: codex-manager profile save NAME --from FILE"),
             Self::NoLogin { .. } | Self::OtherAccount { .. } => {
-                self.unchanged(Refused, "save a login of the account: codex-manager profile save NAME --from FILE")
+                self.nothing_changed(Refused, "save a login of the account: codex-manager profile save NAME --from FILE")
             }
-            Self::LiveElsewhere { .. } => self.unchanged(Refused, "a login that is used in two homes stops working in both: switch the other home first"),
-            Self::Stale { profile } => self.unchanged(Refused, format!("sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway")),
-            Self::Locked(_) => self.unchanged(Failed, "list the Codex processes: codex-manager current"),
-            Self::Renewing { .. } => self.unchanged(CodexRunning, "end these processes or wait"),
-            Self::Daemon(_) => self.unchanged(CodexRunning, "stop it with --stop-daemon"),
-            Self::DaemonAtWork { .. } => self.unchanged(CodexRunning, "wait for it to finish, or stop it with --force, which aborts its turn"),
-            Self::NoProgram(_) => self.unchanged(Failed, "pass the path of codex: --codex-bin FILE"),
+            Self::LiveElsewhere { .. } => self.nothing_changed(Refused, "a login that is used in two homes stops working in both: switch the other home first"),
+            Self::Stale { profile } => self.nothing_changed(Refused, format!("sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway")),
+            Self::Locked(_) => self.nothing_changed(Failed, "list the Codex processes: codex-manager current"),
+            Self::Renewing { .. } => self.nothing_changed(CodexRunning, "end these processes or wait"),
+            Self::Daemon(_) => self.nothing_changed(CodexRunning, "stop it with --stop-daemon"),
+            Self::DaemonAtWork { .. } => self.nothing_changed(CodexRunning, "wait for it to finish, or stop it with --force, which aborts its turn"),
+            Self::NoProgram(_) => self.nothing_changed(Failed, "pass the path of codex: --codex-bin FILE"),
             Self::NotStopped(_) => self.hint(CodexRunning, "it may still be ending: run the same command again; no login was changed"),
-            Self::Lease(e) => e.advice(),
+            Self::Lease(e) => e.to_command_error(),
         }
     }
 }
 
 impl Advised for crate::accounts::lease::LeaseError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Profile(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
+            Self::Profile(e) => e.to_command_error(),
             Self::Interrupted => CommandError::interrupted(),
-            Self::InUse(_) => self.unchanged(Failed, "wait for it to end, then run the same command again"),
-            Self::ProbeRunning { .. } => self.unchanged(CodexRunning, "wait for it to end, then run the same command again"),
-            Self::OtherAccountSignedIn(_) => self.unchanged(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
-            Self::DiskFull(_) => self.unchanged(Failed, FREE_SPACE),
-            Self::AlreadyLeased(_) => self.unchanged(Refused, "return it to the profile: codex-manager status --all"),
+            Self::InUse(_) => self.nothing_changed(Failed, "wait for it to end, then run the same command again"),
+            Self::ProbeRunning { .. } => self.nothing_changed(CodexRunning, "wait for it to end, then run the same command again"),
+            Self::OtherAccountSignedIn(_) => self.nothing_changed(CodexRunning, "end that Codex first; find it with: codex-manager launches"),
+            Self::DiskFull(_) => self.nothing_changed(Failed, FREE_SPACE),
+            Self::AlreadyLeased(_) => self.nothing_changed(Refused, "return it to the profile: codex-manager status --all"),
             Self::Isolated {
                 profile,
                 home,
                 holders,
             } => self.hint(CodexRunning, hint_for_isolated(profile, home, holders)),
-            Self::Damaged { profile, .. } => self.unchanged(Refused, format!("if its auth.json is valid, rewrite profile.json: codex-manager profile save {profile} --from FILE, with the auth.json of the profile")),
-            Self::HomeUnreadable { profile, .. } => self.unchanged(Refused, format!("mount its disk; if the home is gone for good: codex-manager use --force-stale {profile}")),
+            Self::Damaged { profile, .. } => self.nothing_changed(Refused, format!("if its auth.json is valid, rewrite profile.json: codex-manager profile save {profile} --from FILE, with the auth.json of the profile")),
+            Self::HomeUnreadable { profile, .. } => self.nothing_changed(Refused, format!("mount its disk; if the home is gone for good: codex-manager use --force-stale {profile}")),
             Self::NoLogin(profile)
             | Self::Moved(profile)
-            | Self::Stale(profile) => self.unchanged(Refused, format!("sign in again: codex-manager profile login {profile}")),
-            Self::Live { home, .. } => self.unchanged(Refused, format!("query it there: codex-manager status --codex-home {}", shell::quote_if_needed(&home.to_string_lossy()))),
-            Self::InKeyring { home, .. } => self.unchanged(Refused, format!("set cli_auth_credentials_store = \"file\" in {} and sign in again", home.join("config.toml").display())),
+            | Self::Stale(profile) => self.nothing_changed(Refused, format!("sign in again: codex-manager profile login {profile}")),
+            Self::Live { home, .. } => self.nothing_changed(Refused, format!("query it there: codex-manager status --codex-home {}", shell::quote_if_needed(&home.to_string_lossy()))),
+            Self::InKeyring { home, .. } => self.nothing_changed(Refused, format!("set cli_auth_credentials_store = \"file\" in {} and sign in again", home.join("config.toml").display())),
         }
     }
 }
 
-/// Returns the hint for a login that is in the isolated home of a running Codex: when it returns to the profile.
+/// Returns the hint for a login that is in the isolated home of a running Codex. It says when the login returns to the
+/// profile.
 fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
     let daemon = ProcessRole::Daemon.to_string();
     if holders.iter().any(|holder| holder.why == daemon) {
@@ -105,27 +106,27 @@ fn hint_for_isolated(profile: &str, home: &Path, holders: &[Holder]) -> String {
 }
 
 impl Advised for crate::accounts::source::SourceError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Archive(e) => e.advice(),
-            Self::Missing(_) => self.unchanged(
+            Self::Io(e) => e.to_command_error(),
+            Self::Archive(e) => e.to_command_error(),
+            Self::Missing(_) => self.nothing_changed(
                 Failed,
                 "name a file with --from FILE, or sign in: codex-manager profile login NAME",
             ),
             Self::Unreadable { .. } => {
-                self.unchanged(Refused, "sign in again: codex-manager profile login NAME")
+                self.nothing_changed(Refused, "sign in again: codex-manager profile login NAME")
             }
         }
     }
 }
 
 impl Advised for crate::accounts::switchers::SwitcherError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
             Self::Database { .. } | Self::Damaged { .. } => {
-                self.unchanged(Failed, "name another folder of the switcher")
+                self.nothing_changed(Failed, "name another folder of the switcher")
             }
         }
     }

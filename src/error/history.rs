@@ -4,39 +4,41 @@ use super::ErrorKind::{CodexRunning, Conflict, Failed, Refused};
 use super::{Advised, CommandError};
 
 impl Advised for crate::storage::trash::TrashError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Document(e) => e.advice(),
-            Self::Index(e) => e.advice(),
-            Self::Clock(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
+            Self::Document(e) => e.to_command_error(),
+            Self::Index(e) => e.to_command_error(),
+            Self::Clock(e) => e.to_command_error(),
             Self::Busy(_) => {
                 let hint = "close the conversation in Codex, then run the same command again";
                 self.hint(CodexRunning, hint)
             }
-            Self::Occupied(_) => self.unchanged(Conflict, "keep that file, or move it away first"),
+            Self::Occupied(_) => {
+                self.nothing_changed(Conflict, "keep that file, or move it away first")
+            }
             Self::Changed(_) | Self::Database(_) => self.hint(Failed, "run the same command again"),
         }
     }
 }
 
 impl Advised for crate::storage::vacuum::VacuumError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Journal(e) => e.advice(),
-            Self::Clock(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
+            Self::Journal(e) => e.to_command_error(),
+            Self::Clock(e) => e.to_command_error(),
             Self::Database(_) | Self::Different(_) => self.hint(Failed, "nothing was changed"),
         }
     }
 }
 
 impl Advised for crate::history::HistoryError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Document(e) => e.advice(),
-            Self::Journal(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
+            Self::Document(e) => e.to_command_error(),
+            Self::Journal(e) => e.to_command_error(),
             Self::Interrupted => CommandError::interrupted(),
             Self::Database(_) => self.hint(
                 Failed,
@@ -46,22 +48,22 @@ impl Advised for crate::history::HistoryError {
             Self::Unprojected { .. } => self
                 .hint(Failed, "run the same command again to repair the rest")
                 .hint("restore the previous state with: codex-manager history undo"),
-            Self::Busy(_) => self.unchanged(
+            Self::Busy(_) => self.nothing_changed(
                 CodexRunning,
                 "end these programs first, the daemon with: codex app-server daemon stop",
             ),
             Self::Changed(_) => self.hint(Failed, "run the same command again"),
-            Self::NoSnapshot(_) => self.unchanged(Failed, "only a repair creates a snapshot"),
+            Self::NoSnapshot(_) => self.nothing_changed(Failed, "only a repair creates a snapshot"),
             Self::DamagedSnapshot { .. } => self.hint(Refused, "nothing was changed"),
-            Self::NoList(_) => self.unchanged(
+            Self::NoList(_) => self.nothing_changed(
                 Refused,
                 "this Codex reads the rollouts themselves; list them with: codex-manager sessions",
             ),
-            Self::PromptsTooLarge => self.unchanged(
+            Self::PromptsTooLarge => self.nothing_changed(
                 Refused,
                 "rebuild the names alone: codex-manager history rebuild --only session-index",
             ),
-            Self::NotRebuilt(_) => self.unchanged(
+            Self::NotRebuilt(_) => self.nothing_changed(
                 Failed,
                 "start codex once to create its database, then run the same command again",
             ),
@@ -70,10 +72,10 @@ impl Advised for crate::history::HistoryError {
 }
 
 impl Advised for crate::conversations::index::IndexError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
             Self::Interrupted => CommandError::interrupted(),
-            Self::Io(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
             Self::Database(e) => {
                 CommandError::failed("cannot read Codex's list of conversations").because(e)
             }
@@ -90,9 +92,9 @@ impl Advised for crate::conversations::index::IndexError {
 }
 
 impl Advised for crate::io::disk_clock::ClockDoubt {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         if let Self::Io(e) = self {
-            return e.advice();
+            return e.to_command_error();
         }
         self.hint(Refused, "nothing was deleted because of its age; set the clock, then run the same command again")
     }

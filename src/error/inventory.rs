@@ -5,7 +5,7 @@ use super::{Advised, CommandError};
 use crate::io::similar;
 
 impl Advised for crate::inventory::resolve::AccountResolveError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         let hints = match self {
             Self::Unknown { choices, .. } if choices.is_empty() => {
                 vec!["no account is known yet; sign in: codex-manager profile login NAME".into()]
@@ -29,25 +29,25 @@ impl Advised for crate::inventory::resolve::AccountResolveError {
 }
 
 impl Advised for crate::inventory::status::StatusError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Document(e) => e.advice(),
+            Self::Document(e) => e.to_command_error(),
             Self::Interrupted => CommandError::interrupted(),
             Self::Text(_) => self.hint(
                 Failed,
                 "paste the whole output of /status in Codex, including the lines of the limits",
             ),
             Self::UnreadableAccount(_) => self
-                .unchanged(Failed, "copy /status again from a wider terminal")
+                .nothing_changed(Failed, "copy /status again from a wider terminal")
                 .hint(
                     "or name the account of the text: codex-manager status NAME --status-file FILE",
                 ),
             Self::AnotherAccount { .. } => self
-                .unchanged(Refused, "paste the /status of the live account")
+                .nothing_changed(Refused, "paste the /status of the live account")
                 .hint(
                     "or name the account of the text: codex-manager status NAME --status-file FILE",
                 ),
-            Self::NotOfAccount { .. } => self.unchanged(
+            Self::NotOfAccount { .. } => self.nothing_changed(
                 Refused,
                 "name the account of the text, or leave out --account",
             ),

@@ -4,14 +4,16 @@ use super::ErrorKind::{CodexRunning, Failed, Refused};
 use super::{Advised, CommandError};
 
 impl Advised for crate::launch::session::LaunchError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Switch(e) => e.advice(),
-            Self::Lease(e) => e.advice(),
-            Self::Profile(e) => e.advice(),
-            Self::Isolation(e) => e.advice(),
-            Self::Program(_) => self.unchanged(Failed, "pass the path of codex: --codex-bin FILE"),
+            Self::Io(e) => e.to_command_error(),
+            Self::Switch(e) => e.to_command_error(),
+            Self::Lease(e) => e.to_command_error(),
+            Self::Profile(e) => e.to_command_error(),
+            Self::Isolation(e) => e.to_command_error(),
+            Self::Program(_) => {
+                self.nothing_changed(Failed, "pass the path of codex: --codex-bin FILE")
+            }
             Self::NoConversation(subcommand) => {
                 let hint = match subcommand.as_str() {
                     "logout" => {
@@ -23,19 +25,19 @@ impl Advised for crate::launch::session::LaunchError {
                 };
                 self.hint(Refused, hint)
             }
-            Self::Daemon(_) => self.unchanged(CodexRunning, "stop it with --stop-daemon"),
+            Self::Daemon(_) => self.nothing_changed(CodexRunning, "stop it with --stop-daemon"),
         }
     }
 }
 
 impl Advised for crate::shutdown::ShutdownError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Refused(refusal) => self.unchanged(CodexRunning, refusal.reason.remedy()),
+            Self::Refused(refusal) => self.nothing_changed(CodexRunning, refusal.reason.remedy()),
             Self::Declined(_) => {
-                self.unchanged(CodexRunning, "end Codex, then run the same command again")
+                self.nothing_changed(CodexRunning, "end Codex, then run the same command again")
             }
-            Self::NoPrompter(_) => self.unchanged(
+            Self::NoPrompter(_) => self.nothing_changed(
                 CodexRunning,
                 "end Codex, or allow ending it with --auto-terminate-without-confirmation",
             ),
@@ -49,22 +51,22 @@ impl Advised for crate::shutdown::ShutdownError {
 }
 
 impl Advised for crate::launch::isolated_home::IsolationError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
             Self::NotALink { .. } => self.hint(
                 Refused,
                 "move its content to the real Codex home, then remove it",
             ),
-            Self::OtherHome(_) => self.unchanged(
+            Self::OtherHome(_) => self.nothing_changed(
                 CodexRunning,
                 "end that Codex first; find it with: codex-manager launches",
             ),
-            Self::RelativeDatabases(_) => self.unchanged(
+            Self::RelativeDatabases(_) => self.nothing_changed(
                 Refused,
                 "write the absolute path of that folder in config.toml",
             ),
-            Self::Unsupported => self.unchanged(Refused, "run without --isolated"),
+            Self::Unsupported => self.nothing_changed(Refused, "run without --isolated"),
         }
     }
 }

@@ -4,15 +4,15 @@ use super::ErrorKind::{Refused, Usage};
 use super::{Advised, CommandError};
 
 impl Advised for crate::schedule::ScheduleError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Foreign(_) => self.unchanged(
+            Self::Io(e) => e.to_command_error(),
+            Self::Foreign(_) => self.nothing_changed(
                 Refused,
                 "inspect it, and move it away if you do not need it",
             ),
             Self::Unwritable { .. } => {
-                self.unchanged(Refused, "choose a path without special characters")
+                self.nothing_changed(Refused, "choose a path without special characters")
             }
             Self::NoHome => self.hint(Usage, "set HOME"),
         }

@@ -15,17 +15,17 @@ use crate::sync::restore::SyncRestoreError;
 use crate::sync::state::StateError;
 
 impl Advised for SyncConfigError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Missing(_) => self.unchanged(
+            Self::Missing(_) => self.nothing_changed(
                 Usage,
                 "create one with: codex-manager sync init --cloud DIR, or name one with -c FILE",
             ),
             Self::Overlap { .. } => {
-                self.unchanged(Usage, "choose folders that do not contain each other")
+                self.nothing_changed(Usage, "choose folders that do not contain each other")
             }
-            Self::Settings(e @ SettingsError::Newer { .. }) => e.advice(),
-            Self::Settings(_) => self.unchanged(
+            Self::Settings(e @ SettingsError::Newer { .. }) => e.to_command_error(),
+            Self::Settings(_) => self.nothing_changed(
                 Usage,
                 "fix it, then check it with: codex-manager sync validate",
             ),
@@ -34,37 +34,37 @@ impl Advised for SyncConfigError {
 }
 
 impl Advised for PlanError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::CodexSyncImport(e) => e.advice(),
-            Self::State(e) => e.advice(),
-            Self::NoCloud(_) => self.unchanged(Refused, "mount it, start its client, or create it with mkdir"),
-            Self::NotAFolder(_) => self.unchanged(Refused, "move it away: codex-manager needs a real folder there"),
-            Self::NoCodexHome(_) => self.unchanged(Refused, "mount it, or choose another with --codex-home or paths.local_state_dir"),
-            Self::MostFilesMissing { .. } => self.unchanged(Refused, "wait for the cloud client, or copy everything to the folder again: codex-manager sync run --apply --refill"),
-            Self::Unmounted(_) => self.unchanged(Refused, "mount it, or start its client, then run the same command again"),
-            Self::NoManifest(_) => self.unchanged(Refused, "wait for the cloud client, or continue as a first sync: codex-manager sync run --apply --refill"),
-            Self::ManifestNotDownloaded(_) => self.unchanged(Refused, "let the cloud client download it, or make the folder available offline"),
+            Self::Io(e) => e.to_command_error(),
+            Self::CodexSyncImport(e) => e.to_command_error(),
+            Self::State(e) => e.to_command_error(),
+            Self::NoCloud(_) => self.nothing_changed(Refused, "mount it, start its client, or create it with mkdir"),
+            Self::NotAFolder(_) => self.nothing_changed(Refused, "move it away: codex-manager needs a real folder there"),
+            Self::NoCodexHome(_) => self.nothing_changed(Refused, "mount it, or choose another with --codex-home or paths.local_state_dir"),
+            Self::MostFilesMissing { .. } => self.nothing_changed(Refused, "wait for the cloud client, or copy everything to the folder again: codex-manager sync run --apply --refill"),
+            Self::Unmounted(_) => self.nothing_changed(Refused, "mount it, or start its client, then run the same command again"),
+            Self::NoManifest(_) => self.nothing_changed(Refused, "wait for the cloud client, or continue as a first sync: codex-manager sync run --apply --refill"),
+            Self::ManifestNotDownloaded(_) => self.nothing_changed(Refused, "let the cloud client download it, or make the folder available offline"),
             Self::InvalidGlob(_) => CommandError::wrap(Usage, self),
-            Self::NoFileToAllow(_) => self.unchanged(Usage, "the warnings name the files that are held back: codex-manager sync plan"),
+            Self::NoFileToAllow(_) => self.nothing_changed(Usage, "the warnings name the files that are held back: codex-manager sync plan"),
         }
     }
 }
 
 impl Advised for RemoteError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::State(e) => e.advice(),
-            Self::Position(e) => e.advice(),
-            Self::Plan(e) => e.advice(),
-            Self::Damaged { machine, .. } => self.unchanged(
+            Self::Io(e) => e.to_command_error(),
+            Self::State(e) => e.to_command_error(),
+            Self::Position(e) => e.to_command_error(),
+            Self::Plan(e) => e.to_command_error(),
+            Self::Damaged { machine, .. } => self.nothing_changed(
                 Refused,
                 format!("sync {machine} again, or check the vault: codex-manager vault check --read-data; if the machine is gone: codex-manager sync forget {machine}"),
             ),
-            Self::Newer(_) => self.unchanged(Refused, "upgrade codex-manager"),
-            Self::OtherDisk(_) => self.unchanged(
+            Self::Newer(_) => self.nothing_changed(Refused, "upgrade codex-manager"),
+            Self::OtherDisk(_) => self.nothing_changed(
                 Usage,
                 "sync makes hard links from one to the other: move the manager home, or name another one with --manager-home",
             ),
@@ -74,10 +74,10 @@ impl Advised for RemoteError {
 }
 
 impl Advised for CodexSyncStateError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Invalid { .. } => self.unchanged(
+            Self::Io(e) => e.to_command_error(),
+            Self::Invalid { .. } => self.nothing_changed(
                 Usage,
                 "remove state.manifest_file from sync.toml: the first sync then compares the files themselves",
             ),
@@ -86,9 +86,9 @@ impl Advised for CodexSyncStateError {
 }
 
 impl Advised for StateError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
             Self::Newer { .. } => self.hint(
                 Refused,
                 "upgrade codex-manager; the file was left untouched",
@@ -98,14 +98,14 @@ impl Advised for StateError {
 }
 
 impl Advised for ApplyError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
             Self::Interrupted => CommandError::interrupted()
                 .hint("run the same command again: it continues where it stopped"),
-            Self::Io(e) => e.advice(),
-            Self::Backup(e) => e.advice(),
-            Self::Cloud(e) => e.advice(),
-            Self::Stopped { snapshot, cause } => cause.advice().hint(format!(
+            Self::Io(e) => e.to_command_error(),
+            Self::Backup(e) => e.to_command_error(),
+            Self::Cloud(e) => e.to_command_error(),
+            Self::Stopped { snapshot, cause } => cause.to_command_error().hint(format!(
                 "files overwritten so far are in {snapshot}; restore them with: codex-manager sync \
                  restore --from {snapshot} --apply"
             )),
@@ -114,10 +114,10 @@ impl Advised for ApplyError {
 }
 
 impl Advised for BackupError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Clock(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
+            Self::Clock(e) => e.to_command_error(),
             Self::NotAZip(_) => CommandError::wrap(Failed, self),
             Self::List { .. } => self.hint(Refused, "nothing was changed"),
         }
@@ -125,39 +125,39 @@ impl Advised for BackupError {
 }
 
 impl Advised for SyncRestoreError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Backup(e) => e.advice(),
-            Self::Cloud(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
+            Self::Backup(e) => e.to_command_error(),
+            Self::Cloud(e) => e.to_command_error(),
             Self::NoSuchSnapshot(path) => {
                 let folder = path.parent().unwrap_or(path).display();
                 let hint = format!("the snapshots are the folders and .zip files in {folder}");
                 self.hint(Failed, hint)
-                    .unchanged("show the newest one: codex-manager sync restore")
+                    .nothing_changed("show the newest one: codex-manager sync restore")
             }
-            Self::NoSnapshots(_) => self.unchanged(
+            Self::NoSnapshots(_) => self.nothing_changed(
                 Failed,
                 "a sync creates one before it overwrites or deletes a file",
             ),
             Self::Changed(_) | Self::Stopped { .. } => CommandError::wrap(Failed, self),
             Self::Outside { .. } => {
-                self.unchanged(Usage, "give the name of a folder or .zip file in it")
+                self.nothing_changed(Usage, "give the name of a folder or .zip file in it")
             }
             Self::Unsafe { .. } | Self::Damaged { .. } => {
-                self.unchanged(Refused, "choose another snapshot: --from NAME")
+                self.nothing_changed(Refused, "choose another snapshot: --from NAME")
             }
         }
     }
 }
 
 impl Advised for ConflictCopyError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Backup(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
+            Self::Backup(e) => e.to_command_error(),
             Self::NotDownloaded(_) | Self::NoConversation(_) => {
-                self.unchanged(Failed, "sync first: codex-manager sync run --apply")
+                self.nothing_changed(Failed, "sync first: codex-manager sync run --apply")
             }
             Self::NotConvertible { .. } => self.hint(Failed, "nothing was changed"),
         }
@@ -165,7 +165,7 @@ impl Advised for ConflictCopyError {
 }
 
 impl Advised for IndexUpdateError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         self.hint(Failed, "close Codex, then run the same command again")
     }
 }

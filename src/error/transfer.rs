@@ -4,31 +4,31 @@ use super::ErrorKind::{Failed, Refused, Usage};
 use super::{Advised, CommandError, FREE_SPACE};
 
 impl Advised for crate::transfer::TransferError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Io(e) => e.advice(),
-            Self::Profile(e) => e.advice(),
-            Self::Lease(e) => e.advice(),
-            Self::Document(e) => e.advice(),
+            Self::Io(e) => e.to_command_error(),
+            Self::Profile(e) => e.to_command_error(),
+            Self::Lease(e) => e.to_command_error(),
+            Self::Document(e) => e.to_command_error(),
             Self::Interrupted => CommandError::interrupted(),
-            Self::PythonHome(e) => e.advice(),
-            Self::Exists(_) => self.unchanged(Refused, "choose another name"),
-            Self::Locked(_) => self.unchanged(Failed, "list the Codex processes: codex-manager current"),
-            Self::Changed(_) => self.unchanged(Failed, "run the same command again"),
-            Self::BadKey(_) => self.unchanged(Usage, "give another passphrase, or create a key with age-keygen"),
-            Self::NeedsPassphrase(_) => self.unchanged(Usage, "give the passphrase: --passphrase-file FILE"),
-            Self::NeedsIdentity(_) => self.unchanged(Usage, "give its private key: --identity FILE"),
-            Self::WrongKey { .. } => self.unchanged(Refused, "give another: --passphrase-file FILE or --identity FILE"),
-            Self::Foreign { .. } => self.unchanged(Refused, "save a login from an auth.json or an archive with: codex-manager profile save NAME --from FILE"),
-            Self::Damaged { .. } => self.unchanged(Refused, "copy it again from the other machine, or export again there: codex-manager profile export FILE"),
-            Self::Newer { .. } => self.unchanged(Refused, "upgrade codex-manager"),
-            Self::NoSpace(_) => self.unchanged(Failed, FREE_SPACE),
+            Self::PythonHome(e) => e.to_command_error(),
+            Self::Exists(_) => self.nothing_changed(Refused, "choose another name"),
+            Self::Locked(_) => self.nothing_changed(Failed, "list the Codex processes: codex-manager current"),
+            Self::Changed(_) => self.nothing_changed(Failed, "run the same command again"),
+            Self::BadKey(_) => self.nothing_changed(Usage, "give another passphrase, or create a key with age-keygen"),
+            Self::NeedsPassphrase(_) => self.nothing_changed(Usage, "give the passphrase: --passphrase-file FILE"),
+            Self::NeedsIdentity(_) => self.nothing_changed(Usage, "give its private key: --identity FILE"),
+            Self::WrongKey { .. } => self.nothing_changed(Refused, "give another: --passphrase-file FILE or --identity FILE"),
+            Self::Foreign { .. } => self.nothing_changed(Refused, "save a login from an auth.json or an archive with: codex-manager profile save NAME --from FILE"),
+            Self::Damaged { .. } => self.nothing_changed(Refused, "copy it again from the other machine, or export again there: codex-manager profile export FILE"),
+            Self::Newer { .. } => self.nothing_changed(Refused, "upgrade codex-manager"),
+            Self::NoSpace(_) => self.nothing_changed(Failed, FREE_SPACE),
         }
     }
 }
 
 impl Advised for crate::transfer::PythonHomeError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         let (kind, hint) = match self {
             Self::Missing(_) => (
                 Failed,
@@ -54,6 +54,6 @@ impl Advised for crate::transfer::PythonHomeError {
                 return self.hint(Failed, "run the same command again: it copies the rest");
             }
         };
-        self.unchanged(kind, hint)
+        self.nothing_changed(kind, hint)
     }
 }

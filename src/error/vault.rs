@@ -15,12 +15,12 @@ const INSTALL: &str = if cfg!(target_os = "macos") {
 };
 
 impl Advised for VaultError {
-    fn advice(&self) -> CommandError {
+    fn to_command_error(&self) -> CommandError {
         match self {
-            Self::Archive(e) => e.advice(),
-            Self::Restore(e) => e.advice(),
-            Self::Sync(e) => e.advice(),
-            Self::Io(e) => e.advice(),
+            Self::Archive(e) => e.to_command_error(),
+            Self::Restore(e) => e.to_command_error(),
+            Self::Sync(e) => e.to_command_error(),
+            Self::Io(e) => e.to_command_error(),
             Self::Interrupted => CommandError::interrupted(),
             Self::NoProgram(_) => self.hint(Failed, INSTALL)
                 .hint("or pass its path: --restic-bin FILE; for all commands: codex-manager config set vault.program FILE"),
@@ -31,32 +31,32 @@ impl Advised for VaultError {
             Self::NotRestic(_) => self.hint(Usage, "pass the path of restic: --restic-bin FILE; for all commands: codex-manager config set vault.program FILE"),
             Self::NotConfigured => self.hint(Usage, "set one up: codex-manager vault init URL"),
             Self::NoPassword => self.hint(Usage, "give --password-file FILE or --password-command COMMAND, or set RESTIC_PASSWORD_FILE"),
-            Self::Restic { fault, .. } => advise_on_fault(*fault, self),
+            Self::Restic { fault, .. } => to_fault_error(*fault, self),
             Self::NoProgress(_) => self.hint(Failed, "run the same command again; --timeout SECONDS allows longer pauses; earlier snapshots are unaffected"),
             Self::NoSnapshot(_) => self.hint(Failed, "list them: codex-manager vault snapshots"),
             Self::Ambiguous(..) => self.hint(Failed, "give more characters of the id; list the ids: codex-manager vault snapshots"),
             Self::NoPath { .. } => self.hint(Failed, "list its files: codex-manager vault ls SNAPSHOT"),
-            Self::DamagedSnapshot { .. } => self.unchanged(Refused, "check the vault: codex-manager vault check --read-data"),
-            Self::NewerLayout { .. } => self.unchanged(Refused, "update codex-manager on this machine"),
+            Self::DamagedSnapshot { .. } => self.nothing_changed(Refused, "check the vault: codex-manager vault check --read-data"),
+            Self::NewerLayout { .. } => self.nothing_changed(Refused, "update codex-manager on this machine"),
             Self::Changing(_) => self.hint(Failed, "run the same command again when Codex is less busy; earlier snapshots are unaffected"),
             Self::Output(..) => self.hint(Failed, "this restic may be newer than codex-manager; earlier snapshots are unaffected"),
         }
     }
 }
 
-fn advise_on_fault(fault: Fault, error: &VaultError) -> CommandError {
+fn to_fault_error(fault: Fault, error: &VaultError) -> CommandError {
     let wrapped = CommandError::wrap(Failed, error);
     match fault {
         Fault::NoRepository => wrapped.hint("create it: codex-manager vault init URL"),
         Fault::Exists => wrapped.hint("use it with its password: codex-manager vault init URL"),
         Fault::WrongPassword => {
-            wrapped.unchanged("give the right password with --password-file FILE")
+            wrapped.nothing_changed("give the right password with --password-file FILE")
         }
         Fault::Locked => wrapped.hint("wait for the other process to end, then run the same command again; if it was killed, its lock expires after 30 minutes, or remove it: restic unlock"),
         Fault::Network => wrapped.hint("check the connection, then run the same command again; earlier snapshots are unaffected"),
-        Fault::Credentials => wrapped.unchanged("check the credentials of the storage; for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
-        Fault::AppendOnly => wrapped.unchanged("an append-only vault: remove snapshots on a machine that may delete, or on the server"),
-        Fault::NoBucket => wrapped.unchanged("create the bucket first"),
+        Fault::Credentials => wrapped.nothing_changed("check the credentials of the storage; for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        Fault::AppendOnly => wrapped.nothing_changed("an append-only vault: remove snapshots on a machine that may delete, or on the server"),
+        Fault::NoBucket => wrapped.nothing_changed("create the bucket first"),
         Fault::NoSpace => wrapped.hint("free some space at the storage, then run the same command again; earlier snapshots are unaffected"),
         Fault::Permission => wrapped.hint("check the owner and mode of the folder"),
         Fault::Damaged => wrapped.hint("if the storage is being replicated, wait for it to finish; else run: codex-manager vault check --read-data"),

@@ -10,12 +10,12 @@ use std::path::Path;
 ///
 /// Only checks whether the logins of profiles exist, without opening profiles. The one exception is the profile of a
 /// live login whose account is recorded as moved.
-pub(crate) fn list(
+pub(crate) fn list_accounts(
     manager_home: &Path,
     live: Option<&Login>,
     mut file: CooldownFile,
 ) -> Vec<Account> {
-    let current = live.map(|login| {
+    let live_account = live.map(|login| {
         let identity = file.entry(&login.identity).identity.clone();
         (login, identity)
     });
@@ -23,20 +23,20 @@ pub(crate) fn list(
     file.accounts
         .into_iter()
         .map(|entry| {
-            let live = current
+            let live = live_account
                 .as_ref()
                 .filter(|(_, identity)| *identity == entry.identity)
                 .map(|(login, _)| *login);
-            let in_profile = entry
+            let has_profile_login = entry
                 .profile
                 .as_ref()
                 .is_some_and(|name| profiles.join(name).join("auth.json").is_file());
-            let is_new = live.is_some_and(|live| {
+            let is_newer_sign_in = live.is_some_and(|live| {
                 entry.login == LoginState::Moved && is_newer_than_profile(manager_home, live)
             });
             Account {
-                login: match login_state(&entry, live, in_profile) {
-                    LoginState::Moved if is_new => LoginState::Ok,
+                login: match judge_login(&entry, live, has_profile_login) {
+                    LoginState::Moved if is_newer_sign_in => LoginState::Ok,
                     known => known,
                 },
                 current: live.is_some(),
@@ -55,11 +55,12 @@ pub(crate) fn recheck_profile_logins<'a>(
     let profiles = Profiles::of(manager_home);
     let mut any_corrected = false;
     for account in accounts {
-        let needs_profile = account.login == LoginState::Ok && !account.current;
-        let Some(name) = account.entry.profile.as_ref().filter(|_| needs_profile) else {
+        if account.login != LoginState::Ok || account.current {
             continue;
-        };
-        if !profiles.has_usable_login(name) {
+        }
+        if let Some(name) = &account.entry.profile
+            && !profiles.has_usable_login(name)
+        {
             account.login = if account.entry.archived {
                 LoginState::Archived
             } else {
@@ -83,19 +84,19 @@ fn is_newer_than_profile(manager_home: &Path, live: &Login) -> bool {
 
 /// Returns the availability of an account's login. If the login is recorded as expired or moved, it is available only
 /// if the live login was refreshed after that.
-fn login_state(entry: &AccountEntry, live: Option<&Login>, in_profile: bool) -> LoginState {
+fn judge_login(entry: &AccountEntry, live: Option<&Login>, has_profile_login: bool) -> LoginState {
     match entry.login {
         LoginState::Expired | LoginState::Moved => {
-            let known_since = entry.refused_or_observed_at();
-            let refreshed = live.and_then(|login| login.freshness.renewed_at());
-            match (refreshed, known_since) {
-                (Some(refreshed), Some(since)) if refreshed > since => LoginState::Ok,
+            let unavailable_since = entry.refused_or_observed_at();
+            let refreshed_at = live.and_then(|login| login.freshness.renewed_at());
+            match (refreshed_at, unavailable_since) {
+                (Some(refreshed_at), Some(since)) if refreshed_at > since => LoginState::Ok,
                 _ => entry.login,
             }
         }
         _ if live.is_some() => LoginState::Ok,
         // The file exists, and the command that opened it last recorded a usable login.
-        LoginState::Ok if in_profile => LoginState::Ok,
+        LoginState::Ok if has_profile_login => LoginState::Ok,
         // The login was available when a command recorded it, but its profile is gone.
         LoginState::Ok if entry.archived => LoginState::Archived,
         LoginState::Ok => LoginState::Unknown,
@@ -117,8 +118,8 @@ mod tests {
             archived: true,
             ..AccountEntry::new(login("a@x.com").identity)
         };
-        assert_eq!(login_state(&entry, None, false), LoginState::Archived);
-        assert_eq!(login_state(&entry, None, true), LoginState::Ok);
+        assert_eq!(judge_login(&entry, None, false), LoginState::Archived);
+        assert_eq!(judge_login(&entry, None, true), LoginState::Ok);
     }
 
     fn login(email: &str) -> Login {
@@ -137,7 +138,7 @@ mod tests {
         let file = CooldownFile {
             accounts: vec![entry],
         };
-        list(Path::new("/nonexistent"), live, file)
+        list_accounts(Path::new("/nonexistent"), live, file)
             .into_iter()
             .map(|a| (a.entry.identity.email.to_string(), a.login, a.current))
             .collect()

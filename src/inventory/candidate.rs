@@ -79,7 +79,7 @@ pub(crate) struct RetentionCandidate {
 
 impl RetentionCandidate {
     /// Returns the properties of a recorded archive; `None` for a record without an archive.
-    pub(crate) fn of(record: &ArchiveRecord) -> Option<Self> {
+    pub(crate) fn from_record(record: &ArchiveRecord) -> Option<Self> {
         let metadata = &record.metadata;
         let bytes = record.archive.as_ref()?.bytes;
         let soundness = match (record.problem(), &record.verified) {
@@ -114,17 +114,17 @@ impl RetentionCandidate {
     }
 
     /// Returns true for archives in folders of the Python codex-manager, which this program never moves.
-    pub(super) fn is_foreign(&self) -> bool {
+    pub(super) fn is_in_python_folder(&self) -> bool {
         self.archive.contains('/')
     }
 
     /// Returns true if a rule may keep the archive: it could be read and has no known damage, and its time is known and
     /// not in the future.
     pub(super) fn is_eligible_for_rules(&self, now: &DateTime<Utc>) -> bool {
-        let is_good = !matches!(
+        let is_undamaged = !matches!(
             self.soundness,
             Soundness::Damaged(_) | Soundness::Unreadable(_)
         );
-        is_good && self.made_at.is_some_and(|at| at <= *now)
+        is_undamaged && self.made_at.is_some_and(|at| at <= *now)
     }
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.
-pub(crate) fn list(
+pub(crate) fn list_all(
     backups: &Path,
     read_known: impl FnOnce() -> Vec<ArchiveRecord>,
 ) -> Result<Vec<ArchiveRecord>, IoError> {
@@ -37,10 +37,11 @@ pub(crate) fn list(
             known_record = known_records.next();
         }
         let known_record = known_record.filter(|record| record.path == relative);
+        // Neither name belongs to a regular file.
         if pair == FilePair::default() {
             continue;
         }
-        let is_settled = |record: &ArchiveRecord| {
+        let is_reusable = |record: &ArchiveRecord| {
             !record
                 .listed_problem
                 .as_ref()
@@ -50,12 +51,12 @@ pub(crate) fn list(
             Some(record)
                 if record.archive == pair.archive
                     && record.sidecar == pair.sidecar
-                    && is_settled(&record) =>
+                    && is_reusable(&record) =>
             {
                 record
             }
-            changed => {
-                let same_archive = changed.filter(|record| record.archive == pair.archive);
+            outdated => {
+                let same_archive = outdated.filter(|record| record.archive == pair.archive);
                 let read = read_pair(backups, relative, pair);
                 ArchiveRecord {
                     verified: same_archive.and_then(|known| reuse_verify_result(known, &read)),
@@ -69,10 +70,10 @@ pub(crate) fn list(
 
 /// Returns the earlier result of `verify` for an archive whose file is unchanged. The result stays valid if
 /// the sidecar was rewritten, unless the new sidecar describes another archive.
-fn reuse_verify_result(known: ArchiveRecord, read: &ArchiveRecord) -> Option<VerifyRecord> {
-    let digests = [&known.metadata, &read.metadata].map(Metadata::archive_digest);
-    let is_other = matches!(&digests, [Some(a), Some(b)] if a.contradicts(b));
-    known.verified.filter(|_| !is_other)
+fn reuse_verify_result(known: ArchiveRecord, read_record: &ArchiveRecord) -> Option<VerifyRecord> {
+    let digests = [&known.metadata, &read_record.metadata].map(Metadata::archive_digest);
+    let is_other_archive = matches!(&digests, [Some(a), Some(b)] if a.contradicts(b));
+    known.verified.filter(|_| !is_other_archive)
 }
 
 /// The stamps of an archive and its sidecar; either file may be missing.
@@ -96,28 +97,28 @@ fn list_pairs(backups: &Path) -> Result<BTreeMap<String, FilePair>, IoError> {
             continue;
         };
         if names::is_archive_name(&name) {
-            pairs.entry(name).or_default().archive = entry_stamp(&entry);
+            pairs.entry(name).or_default().archive = read_entry_stamp(&entry);
         } else if names::is_sidecar_name(&name) {
-            let base = name.strip_suffix(".metadata.json").unwrap_or(&name);
-            let pair = pairs.entry(format!("{base}.tar.gz")).or_default();
-            pair.sidecar = entry_stamp(&entry);
+            let stem = name.strip_suffix(".metadata.json").unwrap_or(&name);
+            let pair = pairs.entry(format!("{stem}.tar.gz")).or_default();
+            pair.sidecar = read_entry_stamp(&entry);
         }
     }
     for (archive, sidecar) in python::list_nested_archives(backups) {
         let pair = FilePair {
-            archive: file_stamp(&archive),
-            sidecar: file_stamp(&sidecar),
+            archive: read_file_stamp(&archive),
+            sidecar: read_file_stamp(&sidecar),
         };
         pairs.insert(relative_name(backups, &archive), pair);
     }
     Ok(pairs)
 }
 
-/// Like [`file_stamp`], but faster: resolves the path of a directory entry only if it is a link.
-fn entry_stamp(entry: &fs::DirEntry) -> Option<FileStamp> {
+/// Like [`read_file_stamp`], but faster: resolves the path of a directory entry only if it is a link.
+fn read_entry_stamp(entry: &fs::DirEntry) -> Option<FileStamp> {
     match entry.metadata() {
         Ok(meta) if !meta.is_symlink() => meta.is_file().then(|| FileStamp::of(&meta)),
-        _ => file_stamp(&entry.path()),
+        _ => read_file_stamp(&entry.path()),
     }
 }
 
@@ -129,7 +130,7 @@ pub(crate) fn relative_name(backups: &Path, path: &Path) -> String {
 }
 
 /// Returns size and mtime of a regular file; `None` for anything else.
-pub(crate) fn file_stamp(path: &Path) -> Option<FileStamp> {
+pub(crate) fn read_file_stamp(path: &Path) -> Option<FileStamp> {
     let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Some(FileStamp::of(&meta))
 }
@@ -137,12 +138,12 @@ pub(crate) fn file_stamp(path: &Path) -> Option<FileStamp> {
 /// Reads a pair: the sidecar if it is good, else the archive itself.
 fn read_pair(backups: &Path, path: String, pair: FilePair) -> ArchiveRecord {
     let archive_path = backups.join(&path);
-    let sidecar = names::sidecar_path(&archive_path)
+    let read_sidecar = names::sidecar_path(&archive_path)
         .filter(|_| pair.sidecar.is_some())
         .map_or(Err(SidecarProblem::Missing), |path| sidecar::read(&path));
     let (metadata, listed_problem) = match &pair.archive {
-        None => evaluate_lone_sidecar(sidecar),
-        Some(stamp) => evaluate_archive(&archive_path, stamp, sidecar),
+        None => evaluate_lone_sidecar(read_sidecar),
+        Some(stamp) => evaluate_archive(&archive_path, stamp, read_sidecar),
     };
     ArchiveRecord {
         path,
@@ -173,7 +174,7 @@ fn evaluate_archive(
     stamp: &FileStamp,
     sidecar: Result<Metadata, SidecarProblem>,
 ) -> (Metadata, Option<ArchiveProblem>) {
-    let (described, problem) = match sidecar {
+    let (sidecar_metadata, problem) = match sidecar {
         Ok(metadata) if metadata.archive_bytes != 0 && metadata.archive_bytes != stamp.bytes => {
             (Some(metadata), SidecarProblem::Mismatch)
         }
@@ -191,7 +192,10 @@ fn evaluate_archive(
             opened.metadata().clone(),
             Some(ArchiveProblem::Sidecar(problem)),
         ),
-        Err(e) => (described.unwrap_or_default(), Some(classify_open_error(&e))),
+        Err(e) => (
+            sidecar_metadata.unwrap_or_default(),
+            Some(classify_open_error(&e)),
+        ),
     }
 }
 
@@ -199,7 +203,7 @@ fn evaluate_archive(
 ///
 /// # Errors
 /// The folder cannot be listed. A missing folder counts as empty.
-pub(crate) fn archive_paths(backups: &Path) -> Result<Vec<String>, IoError> {
+pub(crate) fn list_archive_paths(backups: &Path) -> Result<Vec<String>, IoError> {
     let pairs = list_pairs(backups)?.into_iter();
     let archives = pairs.filter(|(_, pair)| pair.archive.is_some());
     Ok(archives.map(|(path, _)| path).collect())

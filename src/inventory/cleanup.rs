@@ -28,28 +28,28 @@ const TEMP_FILE_FOLDERS: [(&str, usize); 10] = [
 const DEFAULT_SYNC_BACKUPS: &str = "sync-backups";
 
 /// Returns the existing folders of [`TEMP_FILE_FOLDERS`] with their subfolders, except staging folders.
-fn temp_file_folders(manager_home: &Path) -> Vec<PathBuf> {
+fn list_temp_folders(manager_home: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
-    for (name, levels) in TEMP_FILE_FOLDERS {
-        collect_folders(manager_home.join(name), levels, &mut folders);
+    for (name, max_depth) in TEMP_FILE_FOLDERS {
+        collect_folders(manager_home.join(name), max_depth, &mut folders);
     }
     folders
 }
 
-fn collect_folders(folder: PathBuf, levels: usize, folders: &mut Vec<PathBuf>) {
+fn collect_folders(folder: PathBuf, max_depth: usize, folders: &mut Vec<PathBuf>) {
     let Ok(entries) = tree::list(&folder) else {
         return;
     };
     for (name, kind) in entries {
         // A staging folder is found and removed as a whole.
-        if levels > 0 && kind.is_dir() && !staging::is_staging_name(&name) {
-            collect_folders(folder.join(name), levels - 1, folders);
+        if max_depth > 0 && kind.is_dir() && !staging::is_staging_name(&name) {
+            collect_folders(folder.join(name), max_depth - 1, folders);
         }
     }
     folders.push(folder);
 }
 
-/// Lists leftovers in the manager home, and temp files in the folders `others`. Changes nothing. `now` is
+/// Lists leftovers in the manager home, and temp files in `other_folders`. Changes nothing. `now` is
 /// the system time, which is compared with mtimes.
 pub(crate) fn find_leftovers(
     manager_home: &Path,
@@ -60,7 +60,7 @@ pub(crate) fn find_leftovers(
     leftovers.extend(
         backup::list_unfinished(&manager_home.join(DEFAULT_SYNC_BACKUPS), now).unwrap_or_default(),
     );
-    for folder in temp_file_folders(manager_home).iter().chain(other_folders) {
+    for folder in list_temp_folders(manager_home).iter().chain(other_folders) {
         leftovers.extend(atomic::find_stale_temps(folder, Some(now)));
     }
     leftovers.sort();
@@ -72,7 +72,7 @@ pub(crate) fn find_leftovers(
 /// ignores those of removing temp files. Leaves unfinished backups of a sync to the next sync.
 pub(crate) fn remove_leftovers(manager_home: &Path) -> Vec<IoError> {
     let failures = staging::remove_stale(&manager_home.join("tmp"));
-    for folder in temp_file_folders(manager_home) {
+    for folder in list_temp_folders(manager_home) {
         atomic::remove_stale_temps(&folder);
     }
     failures

@@ -1,5 +1,5 @@
-//! Compares the Codex program with that of the last archive of its home. A new version may rewrite conversations and
-//! migrate databases (0.169).
+//! Compares the Codex program with that of the last archive of its home. A new version of Codex may rewrite
+//! conversations and migrate databases, as 0.169 does.
 
 use super::records::ArchiveRecord;
 use super::store;
@@ -15,12 +15,13 @@ pub(crate) fn describe_codex_change(
     program: &Program,
 ) -> Option<String> {
     let last_archive = store::find_last_of_home(records, home, BackupMode::Full)?;
-    let archived = last_archive.metadata.codex_build.clone()?;
-    let current = program.build_id()?;
+    let archived_build = last_archive.metadata.codex_build.clone()?;
+    let current_build = program.build_id()?;
+    // Without a version, a build is identified by the size and the time of its file, with spaces in between.
     let is_version = |build: &str| !build.contains(' ');
-    (archived != current).then(|| {
-        if is_version(&archived) && is_version(&current) {
-            format!("Codex is {current}; the last archive was made with {archived}")
+    (archived_build != current_build).then(|| {
+        if is_version(&archived_build) && is_version(&current_build) {
+            format!("Codex is {current_build}; the last archive was made with {archived_build}")
         } else {
             "Codex was replaced since the last archive".to_owned()
         }

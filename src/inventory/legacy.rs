@@ -55,23 +55,23 @@ pub(crate) struct LegacyScan {
 /// # Errors
 /// One of `places` does not exist or cannot be listed. Subfolders that cannot be listed are
 /// skipped.
-pub(crate) fn scan(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, IoError> {
+pub(crate) fn scan_places(places: &[PathBuf], recursive: bool) -> Result<LegacyScan, IoError> {
     let mut scan = LegacyScan::default();
     for place in places {
         let is_folder = fs::metadata(place).at("read", place)?.is_dir();
         if !is_folder {
-            scan.classify(canonicalize_parent(place));
+            scan.add_file(canonicalize_parent(place));
             continue;
         }
         let folder = place.canonical().at("read", place)?;
-        let depth = if recursive { usize::MAX } else { 1 };
+        let max_depth = if recursive { usize::MAX } else { 1 };
         // WalkDir would report this as a skipped entry, but a given folder that cannot be listed is
         // an error.
         fs::read_dir(&folder).at("list", &folder)?;
-        for entry in WalkDir::new(&folder).min_depth(1).max_depth(depth) {
+        for entry in WalkDir::new(&folder).min_depth(1).max_depth(max_depth) {
             match entry {
                 Ok(entry) if entry.file_type().is_dir() && !is_legacy_name(entry.path()) => {}
-                Ok(entry) => scan.classify(entry.into_path()),
+                Ok(entry) => scan.add_file(entry.into_path()),
                 Err(e) => {
                     scan.skipped.insert(SkippedLegacyFile {
                         path: e.path().unwrap_or(&folder).to_path_buf(),
@@ -104,9 +104,9 @@ fn file_name_str(path: &Path) -> Option<&str> {
 }
 
 impl LegacyScan {
-    fn classify(&mut self, path: PathBuf) {
-        let is_fault = is_legacy_name(&path);
-        let reason = if is_fault {
+    fn add_file(&mut self, path: PathBuf) {
+        let has_legacy_name = is_legacy_name(&path);
+        let reason = if has_legacy_name {
             match fs::metadata(&path) {
                 Ok(meta) if meta.is_file() => {
                     self.files.insert(path);
@@ -125,7 +125,7 @@ impl LegacyScan {
         self.skipped.insert(SkippedLegacyFile {
             path,
             reason,
-            is_fault,
+            is_fault: has_legacy_name,
         });
     }
 }
@@ -166,8 +166,8 @@ fn read_content(path: &Path) -> Result<LegacyContent, IoError> {
         });
     }
     let mut bytes = Vec::new();
-    let read = file.take(MAX_PARSED_BYTES).read_to_end(&mut bytes);
-    read.at("read", path)?;
+    let read_result = file.take(MAX_PARSED_BYTES).read_to_end(&mut bytes);
+    read_result.at("read", path)?;
     Ok(LegacyContent {
         stamp,
         sha256: hash::sha256(&bytes),
@@ -180,7 +180,7 @@ fn read_content(path: &Path) -> Result<LegacyContent, IoError> {
 /// login of the account in its name, or if `path` exists.
 ///
 /// If only the sidecar of `path` exists, it is replaced.
-pub(crate) fn write_archive(
+pub(crate) fn write_login_archive(
     record: &LegacyRecord,
     path: &Path,
     lock: &Path,
@@ -189,7 +189,7 @@ pub(crate) fn write_archive(
     let Some((snapshot, identity)) = read_unchanged_login(record)? else {
         return Ok(None);
     };
-    let (Some(sidecar), Ok(name)) = (
+    let (Some(sidecar_path), Ok(name)) = (
         names::sidecar_path(path),
         EntryName::from_path(Path::new(AUTH_JSON)),
     ) else {
@@ -198,7 +198,7 @@ pub(crate) fn write_archive(
     let backups = atomic::parent_of(path);
     atomic::create_private_folder(backups)?;
     let mut file = TempFile::create_in(backups)?;
-    let out = file.file().try_clone().at("write", file.path())?;
+    let archive_file = file.file().try_clone().at("write", file.path())?;
     let entry = FileEntry {
         path: name.clone(),
         size: snapshot.bytes.len() as u64,
@@ -208,7 +208,7 @@ pub(crate) fn write_archive(
         stamp: InodeStamp::default(),
     };
     let packed = pack::pack(
-        out,
+        archive_file,
         path,
         Compression::Default,
         None,
@@ -220,7 +220,7 @@ pub(crate) fn write_archive(
                 digest: ContentDigest::of(snapshot.bytes.expose()),
                 identity: Some(identity),
             };
-            Ok::<_, ArchiveError>(login_only_manifest(record, login, created_at))
+            Ok::<_, ArchiveError>(build_login_manifest(record, login, created_at))
         },
     )?;
     let metadata = packed.to_sidecar();
@@ -228,10 +228,10 @@ pub(crate) fn write_archive(
     if file.publish(path)?.is_err() {
         return Ok(None);
     }
-    document::write(&sidecar, &metadata)?;
+    document::write(&sidecar_path, &metadata)?;
     Ok(Some(PublishedArchive {
         archive: path.to_path_buf(),
-        sidecar,
+        sidecar: sidecar_path,
         metadata,
     }))
 }
@@ -254,7 +254,7 @@ fn read_unchanged_login(
 }
 
 /// Returns the manifest of an archive that holds only the login of `record`.
-fn login_only_manifest(
+fn build_login_manifest(
     record: &LegacyRecord,
     login: AccountAuth,
     created_at: Timestamp,
@@ -273,14 +273,14 @@ fn login_only_manifest(
 }
 
 /// Returns the account of a login, or the reason why there is none.
-fn parse_account(bytes: Option<Vec<u8>>) -> Result<Identity, String> {
+fn parse_login_account(bytes: Option<Vec<u8>>) -> Result<Identity, String> {
     let bytes = bytes.ok_or_else(|| "too large for an auth.json".to_owned())?;
     let snapshot = AuthSnapshot::parse(bytes).map_err(|(_, reason)| reason)?;
     let login = snapshot.login.ok_or_else(|| "no login in it".to_owned())?;
     Ok(login.identity)
 }
 
-/// Reads a legacy file. The record has no archive name yet; [`merge`] sets it. Returns `None` if the
+/// Reads a legacy file. The record has no archive name yet; [`merge_records`] sets it. Returns `None` if the
 /// name of the file is not that of a legacy file.
 ///
 /// # Errors
@@ -291,7 +291,7 @@ pub(crate) fn read_record(
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> Result<Option<LegacyRecord>, IoError> {
-    let Some((filename, name)) =
+    let Some((filename, legacy_name)) =
         file_name_str(path).and_then(|name| Some((name, LegacyName::parse(name)?)))
     else {
         return Ok(None);
@@ -301,11 +301,11 @@ pub(crate) fn read_record(
         sha256,
         bytes,
     } = read_content(path)?;
-    let inference = legacy::infer_quota(&name, &stamp.modified_at(), options, now, zone);
+    let inference = legacy::infer_quota(&legacy_name, &stamp.modified_at(), options, now, zone);
     // A file may be misnamed: a login of another account is never recorded under this one.
-    let login = parse_account(bytes);
+    let login = parse_login_account(bytes);
     let (identity, problem) = match &login {
-        Ok(identity) if identity.email == Email::new(name.email) => (Some(identity), None),
+        Ok(identity) if identity.email == Email::new(legacy_name.email) => (Some(identity), None),
         Ok(identity) => (None, Some(format!("holds a login of {identity}"))),
         Err(reason) => (None, Some(reason.clone())),
     };
@@ -318,7 +318,7 @@ pub(crate) fn read_record(
         sha256,
         archive_name: String::new(),
         metadata: Metadata {
-            email: Some(name.email.to_owned()),
+            email: Some(legacy_name.email.to_owned()),
             account_id: identity.and_then(|i| i.account_id.clone()),
             user_id: identity.and_then(|i| i.user_id.clone()),
             session_start_at: Some(inference.session_start_at),
@@ -328,7 +328,7 @@ pub(crate) fn read_record(
             inferred_session_duration_seconds: Some(options.session_duration.num_seconds()),
             inference_basis: INFERENCE_BASIS.into(),
             legacy_auth_filename: Some(filename.to_owned()),
-            legacy_quota_day_token: Some(name.token.to_owned()),
+            legacy_quota_day_token: Some(legacy_name.token.to_owned()),
             legacy_year: Some(inference.legacy_year),
             validation_status: Some(inference.validation),
             source_codex_home: folder.to_string_lossy().into_owned(),
@@ -342,7 +342,7 @@ pub(crate) fn read_record(
     }))
 }
 
-/// The result of [`merge`].
+/// The result of [`merge_records`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct LegacyMerge {
     /// All records of this run with their archive names, in the given order.
@@ -359,7 +359,7 @@ pub(crate) struct LegacyMerge {
 ///
 /// A known file keeps its archive name if the name fits the account and the start of the session. Any other record gets
 /// a name that no other legacy record has and for which `is_taken` returns false.
-pub(crate) fn merge(
+pub(crate) fn merge_records(
     inventory: &mut InventoryFile,
     records: Vec<LegacyRecord>,
     is_taken: impl Fn(&LegacyRecord, &str) -> bool,
@@ -369,7 +369,7 @@ pub(crate) fn merge(
         .legacy
         .iter()
         .enumerate()
-        .map(|(i, record)| (record.source_path.clone(), i))
+        .map(|(index, record)| (record.source_path.clone(), index))
         .collect();
     // Compared in lower case, because some file systems ignore case.
     let mut used_names: HashSet<String> = inventory
@@ -379,8 +379,8 @@ pub(crate) fn merge(
         .collect();
     for mut record in records {
         let known_position = positions.get(&record.source_path).copied();
-        let stem = archive_stem(&record);
-        match known_position.map(|i| &inventory.legacy[i]) {
+        let stem = build_archive_stem(&record);
+        match known_position.map(|index| &inventory.legacy[index]) {
             Some(known_record) if is_archive_name_of(&stem, &known_record.archive_name) => {
                 record.archive_name.clone_from(&known_record.archive_name);
             }
@@ -388,18 +388,19 @@ pub(crate) fn merge(
                 let is_free = |name: &String| {
                     !used_names.contains(&name.to_lowercase()) && !is_taken(&record, name)
                 };
-                let mut names = (1..).map(|number| names::archive_name(&stem, number));
-                record.archive_name = names.find(is_free).unwrap_or_default();
+                let mut numbered_names = (1..).map(|number| names::archive_name(&stem, number));
+                // The numbers do not end, so one is free.
+                record.archive_name = numbered_names.find(is_free).unwrap_or_default();
                 used_names.insert(record.archive_name.to_lowercase());
             }
         }
         match known_position {
-            Some(i) if is_same(&inventory.legacy[i], &record) => {
-                record.clone_from(&inventory.legacy[i]);
+            Some(index) if is_same_except_creation(&inventory.legacy[index], &record) => {
+                record.clone_from(&inventory.legacy[index]);
                 merged.unchanged += 1;
             }
-            Some(i) => {
-                inventory.legacy[i].clone_from(&record);
+            Some(index) => {
+                inventory.legacy[index].clone_from(&record);
                 merged.updated += 1;
             }
             None => {
@@ -415,7 +416,7 @@ pub(crate) fn merge(
     merged
 }
 
-fn archive_stem(record: &LegacyRecord) -> String {
+fn build_archive_stem(record: &LegacyRecord) -> String {
     let metadata = &record.metadata;
     names::stem(
         &metadata.session_start_at.unwrap_or(metadata.created_at),
@@ -439,12 +440,13 @@ fn is_archive_name_of(stem: &str, name: &str) -> bool {
 
 /// Returns true if two records are equal except for the time and version of their creation, and imply the same end of
 /// quota.
-fn is_same(a: &LegacyRecord, b: &LegacyRecord) -> bool {
-    let timeless = |record: &LegacyRecord| {
+fn is_same_except_creation(a: &LegacyRecord, b: &LegacyRecord) -> bool {
+    let without_creation = |record: &LegacyRecord| {
         let mut record = record.clone();
         record.metadata.created_at = DateTime::default();
         record.metadata.manager_version.clear();
         record
     };
-    timeless(a) == timeless(b) && implies_quota_end(&a.metadata) == implies_quota_end(&b.metadata)
+    without_creation(a) == without_creation(b)
+        && implies_quota_end(&a.metadata) == implies_quota_end(&b.metadata)
 }

@@ -83,7 +83,7 @@ impl LossRecord {
     }
 
     /// Ends the acceptance of messages that are in a Codex home again.
-    pub(crate) fn withdraw(&mut self, home: &str, returned: &AcceptedLosses) {
+    pub(crate) fn withdraw_acceptance(&mut self, home: &str, returned: &AcceptedLosses) {
         if let Some(accepted) = self.accepted_in.get_mut(home) {
             accepted.remove_all(returned);
         }

@@ -68,14 +68,14 @@ impl NoticeState {
     /// Forgets shown notices whose condition no longer holds, so that they are shown again when the condition recurs. A
     /// subject with an end is remembered until that end, because the figures of two sources differ by a percent, and
     /// some sources lack a window.
-    pub(crate) fn retain_holding(&mut self, holding: &[DesktopNotice], now: &DateTime<Utc>) {
-        let holds = |subject: &String| holding.iter().any(|n| n.subjects.contains_key(subject));
+    pub(crate) fn forget_ended(&mut self, current: &[DesktopNotice], now: &DateTime<Utc>) {
+        let holds = |subject: &String| current.iter().any(|n| n.subjects.contains_key(subject));
         self.shown
             .retain(|subject, end| holds(subject) || end.is_some_and(|at| at > *now));
     }
 
-    /// Returns true if the user has not seen at least one of the subjects. A subject with another end counts as new.
-    pub(crate) fn is_new(&self, notice: &DesktopNotice) -> bool {
+    /// Returns true if the user has not seen at least one of the subjects of `notice`. A subject with another end counts as new.
+    pub(crate) fn is_unseen(&self, notice: &DesktopNotice) -> bool {
         notice.subjects.iter().any(|(subject, end)| {
             let shown_end = self.shown.get(subject);
             shown_end.is_none_or(|shown_end| match (shown_end, end) {

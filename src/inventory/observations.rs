@@ -52,21 +52,20 @@ impl ObservationsFile {
 
     /// Adds a span. If its predecessor has the same figures, the predecessor is extended instead; a span with other
     /// figures that begins within its predecessor is ignored. Beyond [`MAX_SPANS`] the oldest are removed.
-    pub(crate) fn add(&mut self, span: ObservationSpan) {
-        let at = self
+    pub(crate) fn add_span(&mut self, span: ObservationSpan) {
+        let position = self
             .spans
             .partition_point(|known| known.observation.observed_at <= span.observation.observed_at);
-        if let Some(before) = at.checked_sub(1).map(|i| &mut self.spans[i])
-            && (span.observation.observed_at <= before.until
-                || is_same(&before.observation, &span.observation))
+        if let Some(predecessor) = position.checked_sub(1).map(|i| &mut self.spans[i])
+            && (span.observation.observed_at <= predecessor.until
+                || has_same_figures(&predecessor.observation, &span.observation))
         {
-            // The figures of the known span are as good.
-            if is_same(&before.observation, &span.observation) {
-                before.until = before.until.max(span.until);
+            if has_same_figures(&predecessor.observation, &span.observation) {
+                predecessor.until = predecessor.until.max(span.until);
             }
             return;
         }
-        self.spans.insert(at, span);
+        self.spans.insert(position, span);
         let surplus = self.spans.len().saturating_sub(MAX_SPANS);
         self.spans.drain(..surplus);
     }
@@ -74,13 +73,13 @@ impl ObservationsFile {
 
 /// Returns true if two observations have the same source and figures, and the same resets up to the server's
 /// jitter. Does not compare banked resets.
-fn is_same(a: &Observation, b: &Observation) -> bool {
+fn has_same_figures(a: &Observation, b: &Observation) -> bool {
     let is_same_reset = |a: Option<Timestamp>, b: Option<Timestamp>| match (a, b) {
         (Some(a), Some(b)) => (a - b).abs() <= SAME_WINDOW,
         (None, None) => true,
         _ => false,
     };
-    let alike = |a: &Window, b: &Window| {
+    let is_equal = |a: &Window, b: &Window| {
         is_same_reset(a.resets_at, b.resets_at)
             && a.limit_id == b.limit_id
             && a.minutes == b.minutes
@@ -94,8 +93,14 @@ fn is_same(a: &Observation, b: &Observation) -> bool {
             b.spend_cap.and_then(|cap| cap.resets_at),
         )
         && a.windows.len() == b.windows.len()
-        && a.windows.iter().zip(&b.windows).all(|(a, b)| alike(a, b))
+        && a.windows
+            .iter()
+            .zip(&b.windows)
+            .all(|(a, b)| is_equal(a, b))
 }
+
+/// The number of hex digits in the name of a file, which distinguish accounts with the same email.
+const ID_HASH_DIGITS: usize = 8;
 
 /// Returns true if `name` has the extension and only the characters of a [`file_name`].
 pub(crate) fn is_file_name(name: &str) -> bool {
@@ -111,10 +116,11 @@ pub(crate) fn file_name(identity: &Identity) -> String {
         identity.user_id.as_deref().unwrap_or_default()
     );
     let email = encode_label(&identity.email.key());
-    format!("{email}-{}.json", &hash::sha256(ids.as_bytes())[..8])
+    let id_hash = &hash::sha256(ids.as_bytes())[..ID_HASH_DIGITS];
+    format!("{email}-{id_hash}.json")
 }
 
-pub(crate) fn path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
+pub(crate) fn file_path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
     manager_home.join(FOLDER).join(file_name(identity))
 }
 
@@ -123,14 +129,14 @@ pub(crate) fn path_of(manager_home: &Path, identity: &Identity) -> PathBuf {
 ///
 /// # Errors
 /// A newer version wrote the file, or it cannot be read.
-pub(crate) fn load(
+pub(crate) fn load_observations(
     manager_home: &Path,
     identity: &Identity,
 ) -> Result<ObservationsFile, DocumentError> {
-    let stored = document::read::<ObservationsFile>(&path_of(manager_home, identity))?;
-    let file = stored.good().unwrap_or_default();
-    let is_account = |other: &Identity| other.is_same(identity);
-    Ok(if file.identity.as_ref().is_some_and(is_account) {
+    let state = document::read::<ObservationsFile>(&file_path_of(manager_home, identity))?;
+    let file = state.good().unwrap_or_default();
+    let is_same_account = |other: &Identity| other.is_same(identity);
+    Ok(if file.identity.as_ref().is_some_and(is_same_account) {
         file
     } else {
         ObservationsFile::default()
@@ -141,17 +147,17 @@ pub(crate) fn load(
 ///
 /// # Errors
 /// A newer version wrote the file, or it cannot be read or written.
-pub(crate) fn add(
+pub(crate) fn add_spans(
     manager_home: &Path,
     identity: &Identity,
     spans: impl IntoIterator<Item = ObservationSpan>,
 ) -> Result<(), DocumentError> {
-    let path = path_of(manager_home, identity);
+    let path = file_path_of(manager_home, identity);
     atomic::create_private_folder(atomic::parent_of(&path))?;
     let lock = manager_home.join(LOCK_NAME);
     document::update(&path, &lock, |file: &mut ObservationsFile| {
         file.identity.get_or_insert_with(|| identity.clone());
-        spans.into_iter().for_each(|span| file.add(span));
+        spans.into_iter().for_each(|span| file.add_span(span));
     })
     .map(drop)
 }

@@ -84,9 +84,9 @@ pub(crate) fn load_targets(
     manager_home: &Path,
 ) -> Result<Vec<ProbeTarget>, ProfileError> {
     // An unreadable live login belongs to no known account; `status` reports the problem.
-    let live = read_login(codex_home).unwrap_or(AuthFile::Missing);
+    let live_auth = read_login(codex_home).unwrap_or(AuthFile::Missing);
     let profiles = Profiles::of(manager_home).list()?;
-    let live = live.login().map(|login| &login.identity);
+    let live = live_auth.login().map(|login| &login.identity);
     let mut targets: Vec<_> = profiles
         .iter()
         .filter_map(|profile| {
@@ -135,7 +135,7 @@ pub(crate) fn probe_all(
         MAX_CONCURRENT_PROBES,
         targets,
         |target: &ProbeTarget| {
-            let answer = probe(options, target);
+            let answer = probe_account(options, target);
             on_answer();
             answer
         },
@@ -148,14 +148,17 @@ pub(crate) fn probe_all(
 }
 
 /// Probes one account and records the answer.
-fn probe(options: &ProbeAllOptions<'_>, target: &ProbeTarget) -> Result<AccountProbe, StatusError> {
+fn probe_account(
+    options: &ProbeAllOptions<'_>,
+    target: &ProbeTarget,
+) -> Result<AccountProbe, StatusError> {
     let (report, obstacle) = match target.place {
-        ProbeLocation::Live => (observe(options, options.codex_home)?, None),
+        ProbeLocation::Live => (read_status(options, options.codex_home)?, None),
         _ => probe_profile(options, target)?,
     };
     let mut warnings = Vec::new();
     if options.inquiry.ask_codex {
-        warnings = status::record(
+        warnings = status::record_report(
             options.manager_home,
             &report,
             target.used_at,
@@ -186,27 +189,29 @@ fn probe_profile(
     };
     let is_api_key = target.identity.kind.is_billed_by_use();
     if is_api_key || !options.inquiry.ask_codex {
-        return Ok((observe(&without_codex, &folder)?, None));
+        return Ok((read_status(&without_codex, &folder)?, None));
     }
     let now = options.inquiry.zone.at(&options.inquiry.now);
     let lease =
         match profiles.acquire_lease(&target.identity, options.codex_home, now, LEASE_TIMEOUT) {
             Ok(lease) => lease,
             Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted),
-            Err(obstacle) => return Ok((observe(&without_codex, &folder)?, Some(obstacle))),
+            Err(obstacle) => {
+                return Ok((read_status(&without_codex, &folder)?, Some(obstacle)));
+            }
         };
-    let report = observe(options, lease.home());
+    let report = read_status(options, lease.home());
     // Also after an error or an interrupt: Codex may have renewed the login.
     let obstacle = lease.release().err();
     Ok((report?, obstacle))
 }
 
-fn observe(options: &ProbeAllOptions<'_>, home: &Path) -> Result<StatusReport, StatusError> {
+fn read_status(options: &ProbeAllOptions<'_>, home: &Path) -> Result<StatusReport, StatusError> {
     let is_live = home == options.codex_home;
     // Otherwise a `CODEX_SQLITE_HOME` of the user would make a scratch home use the real databases.
     let scratch_env =
         (!is_live).then(|| options.inquiry.env.clone().with("CODEX_SQLITE_HOME", home));
-    status::observe(&StatusOptions {
+    status::read_status(&StatusOptions {
         home,
         inquiry: Inquiry {
             env: scratch_env.as_ref().unwrap_or(options.inquiry.env),

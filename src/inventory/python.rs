@@ -14,30 +14,31 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// The key of the active account, which is no email.
-const ACTIVE: &str = "_active_account";
+const ACTIVE_ACCOUNT_KEY: &str = "_active_account";
 
 /// Parses the document of the Python tool; returns `None` for any other document. Leaves out entries and figures that
 /// cannot be read, each with a warning. Checks which accounts have an archive below `manager_home`, without opening
 /// archives.
-pub(crate) fn parse(
+pub(crate) fn parse_python_cooldown(
     bytes: &[u8],
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> Option<(CooldownFile, Vec<String>)> {
-    let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else {
+    let Ok(Value::Object(entries)) = serde_json::from_slice(bytes) else {
         return None;
     };
-    let is_python_key = |key: &String| key == ACTIVE || key.contains('@');
-    if object.contains_key("schema") || !(object.is_empty() || object.keys().any(is_python_key)) {
+    let is_python_key = |key: &String| key == ACTIVE_ACCOUNT_KEY || key.contains('@');
+    if entries.contains_key("schema") || !(entries.is_empty() || entries.keys().any(is_python_key))
+    {
         return None;
     }
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();
-    for (email, value) in object.iter().filter(|(key, _)| *key != ACTIVE) {
-        match value {
+    for (email, entry_value) in entries.iter().filter(|(key, _)| *key != ACTIVE_ACCOUNT_KEY) {
+        match entry_value {
             Value::Object(entry) if !email.is_empty() => {
-                add_entry(&mut file, email, entry, now, zone, &mut warnings);
+                add_account_entry(&mut file, email, entry, now, zone, &mut warnings);
                 file.record_archived_account(
                     &Identity::from_email(email),
                     has_archive(manager_home, email),
@@ -48,37 +49,37 @@ pub(crate) fn parse(
             )),
         }
     }
-    if let Some(active) = object.get(ACTIVE).and_then(Value::as_object) {
+    if let Some(active) = entries.get(ACTIVE_ACCOUNT_KEY).and_then(Value::as_object) {
         let email = active.get("email").and_then(Value::as_str).unwrap_or("");
-        if let (false, Some(at)) = (
-            email.is_empty(),
-            parse_isoformat(active, "updated_at", zone),
-        ) {
+        if !email.is_empty()
+            && let Some(at) = parse_isoformat(active, "updated_at", zone)
+        {
+            // A time in the future is from a wrong clock.
             file.record_use(&Identity::from_email(email), at.min(zone.at(now)));
         }
     }
     Some((file, warnings))
 }
 
-fn add_entry(
-    file: &mut CooldownFile,
+fn add_account_entry(
+    cooldown: &mut CooldownFile,
     email: &str,
-    value: &Map<String, Value>,
+    fields: &Map<String, Value>,
     now: &DateTime<Utc>,
     zone: Zone,
     warnings: &mut Vec<String>,
 ) {
     let identity = Identity::from_email(email);
-    let entry = file.entry(&identity);
-    entry.plan = value
+    let entry = cooldown.entry(&identity);
+    entry.plan = fields
         .get("plan_type")
         .and_then(Value::as_str)
         .filter(|plan| !plan.is_empty() && *plan != "unknown")
         .map(Into::into);
-    if value.get("is_expired").and_then(Value::as_bool) == Some(true) {
+    if fields.get("is_expired").and_then(Value::as_bool) == Some(true) {
         entry.login = LoginState::Expired;
     }
-    let Some(percent_left) = value
+    let Some(percent_left) = fields
         .get("quota_percent_left")
         .filter(|percent_left| !percent_left.is_null())
     else {
@@ -88,16 +89,16 @@ fn add_entry(
     let percent_left = percent_left
         .as_f64()
         .filter(|percent_left| (0.0..=100.0).contains(percent_left));
-    match (percent_left, parse_isoformat(value, "updated_at", zone)) {
+    match (percent_left, parse_isoformat(fields, "updated_at", zone)) {
         (Some(percent_left), Some(observed_at)) => {
             let weekly = Window::new_weekly(
                 100.0 - percent_left,
-                parse_isoformat(value, "reset_at", zone),
+                parse_isoformat(fields, "reset_at", zone),
             );
             // A time in the future, from a wrong clock, would make later observations look older.
             let observed_at = observed_at.min(zone.at(now));
             let observation = Observation::new(QuotaSource::Python, observed_at, vec![weekly]);
-            file.entry(&identity).add_observation(observation);
+            cooldown.entry(&identity).add_observation(observation);
         }
         _ => warnings.push(format!(
             "ignored in cooldown.json: the quota of {email:?} cannot be read"
@@ -106,8 +107,8 @@ fn add_entry(
 }
 
 /// Parses a time in the format of Python's `isoformat`. Without an offset it is local time.
-fn parse_isoformat(value: &Map<String, Value>, key: &str, zone: Zone) -> Option<Timestamp> {
-    let text = value.get(key)?.as_str()?;
+fn parse_isoformat(fields: &Map<String, Value>, key: &str, zone: Zone) -> Option<Timestamp> {
+    let text = fields.get(key)?.as_str()?;
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Some(zone.at(&at));
     }
@@ -121,8 +122,8 @@ fn has_archive(manager_home: &Path, email: &str) -> bool {
         return false;
     }
     let backups = manager_home.join("backups");
-    let auth = backups.join("auth").join(email).join("latest.tar.gz");
-    auth.is_file()
+    let auth_archive = backups.join("auth").join(email).join("latest.tar.gz");
+    auth_archive.is_file()
         || backups
             .join(format!("{email}-latest-codex.tar.gz"))
             .is_file()
@@ -135,7 +136,7 @@ mod tests {
 
     fn read(text: &str) -> Option<(CooldownFile, Vec<String>)> {
         let now = DateTime::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap();
-        parse(
+        parse_python_cooldown(
             text.as_bytes(),
             Path::new("/nonexistent"),
             &now.to_utc(),

@@ -55,9 +55,9 @@ pub(crate) struct ArchiveRecord {
 impl ArchiveRecord {
     /// Returns the known problem. A bad result of `verify` takes precedence over a lost sidecar.
     pub(crate) fn problem(&self) -> Option<&ArchiveProblem> {
-        let is_bad = self.verified.as_ref().is_some_and(|verified| !verified.ok);
+        let was_found_damaged = self.verified.as_ref().is_some_and(|verified| !verified.ok);
         match &self.listed_problem {
-            None | Some(ArchiveProblem::Sidecar(_)) if is_bad => {
+            None | Some(ArchiveProblem::Sidecar(_)) if was_found_damaged => {
                 Some(&ArchiveProblem::FoundDamaged)
             }
             listed_problem => listed_problem.as_ref(),
@@ -66,8 +66,8 @@ impl ArchiveRecord {
 
     /// Returns true if the archive exists, could be read, and has no known damage. A bad sidecar does not matter.
     pub(crate) fn is_usable(&self) -> bool {
-        let is_whole = matches!(self.problem(), None | Some(ArchiveProblem::Sidecar(_)));
-        self.archive.is_some() && is_whole
+        let is_undamaged = matches!(self.problem(), None | Some(ArchiveProblem::Sidecar(_)));
+        self.archive.is_some() && is_undamaged
     }
 }
 

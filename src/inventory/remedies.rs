@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Returns the command that makes a saved login live in `codex_home`: `use` for the newest usable login in a profile,
 /// else `restore` for the newest usable archive with a login. Returns `None` if there is neither.
-pub(crate) fn saved_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
+pub(crate) fn suggest_login_command(codex_home: &Path, manager_home: &Path) -> Option<String> {
     let profiles = Profiles::of(manager_home).list().unwrap_or_default();
     let usable_profiles = profiles.iter().filter(|p| may_go_live(p, codex_home));
     if let Some(profile) = usable_profiles.max_by(|a, b| a.newest().compare(&b.newest())) {
@@ -16,7 +16,7 @@ pub(crate) fn saved_login_command(codex_home: &Path, manager_home: &Path) -> Opt
         return Some(format!("codex-manager use {name}"));
     }
     let records = store::list_archives(manager_home).ok()?;
-    let archive = store::find_newest(&records, |metadata| {
+    let archive = store::find_newest_usable(&records, |metadata| {
         metadata.captures_login() && metadata.identity().is_some()
     })?;
     let name = shell::quote_if_needed(&archive.path);
@@ -24,7 +24,7 @@ pub(crate) fn saved_login_command(codex_home: &Path, manager_home: &Path) -> Opt
 }
 
 /// Advises how to create the first profile: by saving the live login, else by signing in, which needs Codex.
-pub(crate) fn first_login_advice(
+pub(crate) fn suggest_first_login(
     codex_home: &Path,
     codex_bin: Option<&Path>,
     env: &Environment,
@@ -53,14 +53,14 @@ fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
 }
 
 /// Returns the command that replaces a file that has a second hard link by a copy.
-pub(crate) fn unlink_copy_command(path: &Path) -> String {
-    let word = shell::quote_if_needed(&path.to_string_lossy());
-    format!("cp -p {word} {word}.new && mv {word}.new {word}")
+pub(crate) fn format_unlink_command(path: &Path) -> String {
+    let quoted_path = shell::quote_if_needed(&path.to_string_lossy());
+    format!("cp -p {quoted_path} {quoted_path}.new && mv {quoted_path}.new {quoted_path}")
 }
 
 /// Returns the command that renames whatever is at `path` to a free name beside it.
-pub(crate) fn rename_aside_command(path: &Path) -> String {
-    let word = |path: &Path| shell::quote_if_needed(&path.to_string_lossy());
-    let free = atomic::find_free_path(&atomic::with_suffix(path, ".aside"));
-    format!("mv {} {}", word(path), word(&free))
+pub(crate) fn format_rename_aside_command(path: &Path) -> String {
+    let quote = |path: &Path| shell::quote_if_needed(&path.to_string_lossy());
+    let free_path = atomic::find_free_path(&atomic::with_suffix(path, ".aside"));
+    format!("mv {} {}", quote(path), quote(&free_path))
 }

@@ -28,16 +28,16 @@ pub(crate) fn find_account_position<'a>(
 ) -> Result<usize, AccountResolveError> {
     let accounts: Vec<_> = accounts.into_iter().collect();
     let lower_text = text.trim().to_lowercase();
-    let profile = |e: &AccountEntry| e.profile.as_ref().map(|name| name.to_lowercase());
+    let lower_profile = |e: &AccountEntry| e.profile.as_ref().map(|name| name.to_lowercase());
     let matchers: [&dyn Fn(&AccountEntry) -> bool; 3] = [
-        &|e| profile(e).is_some_and(|name| name == lower_text),
+        &|e| lower_profile(e).is_some_and(|name| name == lower_text),
         &|e| e.identity.email.key() == lower_text,
         &|e| {
             e.identity.email.key().starts_with(&lower_text)
-                || profile(e).is_some_and(|name| name.starts_with(&lower_text))
+                || lower_profile(e).is_some_and(|name| name.starts_with(&lower_text))
         },
     ];
-    let choices = |entries: &[&AccountEntry]| {
+    let format_choices = |entries: &[&AccountEntry]| {
         let mut names: Vec<_> = entries
             .iter()
             .map(|e| format_choice(e, &accounts))
@@ -45,25 +45,29 @@ pub(crate) fn find_account_position<'a>(
         names.sort();
         names
     };
-    for matches in matchers.iter().filter(|_| !lower_text.is_empty()) {
+    for matches in matchers {
+        // Every name begins with an empty text.
+        if lower_text.is_empty() {
+            break;
+        }
         let matching: Vec<_> = (0..accounts.len())
             .filter(|i| matches(accounts[*i]))
             .collect();
         match matching.as_slice() {
             [] => {}
-            [one] => return Ok(*one),
-            several => {
-                let entries: Vec<_> = several.iter().map(|i| accounts[*i]).collect();
+            [index] => return Ok(*index),
+            indexes => {
+                let entries: Vec<_> = indexes.iter().map(|i| accounts[*i]).collect();
                 return Err(AccountResolveError::Ambiguous {
                     text: text.to_owned(),
-                    choices: choices(&entries),
+                    choices: format_choices(&entries),
                 });
             }
         }
     }
     Err(AccountResolveError::Unknown {
         text: text.to_owned(),
-        choices: choices(&accounts),
+        choices: format_choices(&accounts),
     })
 }
 

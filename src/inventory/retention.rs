@@ -29,11 +29,11 @@ pub(crate) struct RetentionPlan {
 
 impl RetentionPlan {
     fn keep(&mut self, candidate: &RetentionCandidate, reason: impl Into<String>) {
-        self.keep.push(decision(candidate, reason));
+        self.keep.push(to_decision(candidate, reason));
     }
 
     fn drop(&mut self, candidate: &RetentionCandidate, reason: impl Into<String>) {
-        self.drop.push(decision(candidate, reason));
+        self.drop.push(to_decision(candidate, reason));
     }
 
     /// Keeps the first of `names` that the plan drops, unless the plan keeps one of them already.
@@ -42,12 +42,12 @@ impl RetentionPlan {
         if self.keep.iter().any(is_named) {
             return;
         }
-        let place = names.iter().find_map(|name| {
+        let position = names.iter().find_map(|name| {
             let mut dropped = self.drop.iter();
             dropped.position(|decision| decision.candidate.archive == *name)
         });
-        if let Some(place) = place {
-            let decision = self.drop.remove(place);
+        if let Some(position) = position {
+            let decision = self.drop.remove(position);
             self.keep(&decision.candidate, reason);
         }
     }
@@ -62,23 +62,23 @@ impl RetentionPlan {
         now: &DateTime<Utc>,
         zone: Zone,
     ) {
-        let counting: Vec<_> = group
+        let eligible: Vec<_> = group
             .iter()
             .copied()
             .filter(|c| c.is_eligible_for_rules(now))
             .collect();
-        let mut reasons = rule_reasons(&counting, policy, now, zone);
+        let mut reasons = find_keeping_rules(&eligible, policy, now, zone);
         let is_verified = |c: &&RetentionCandidate| c.soundness == Soundness::Verified;
-        if let Some(place) = counting.iter().position(is_verified)
-            && counting[place].class == ArchiveClass::Full
+        if let Some(position) = eligible.iter().position(is_verified)
+            && eligible[position].class == ArchiveClass::Full
         {
-            reasons[place].get_or_insert_with(|| "last verified full archive".into());
+            reasons[position].get_or_insert_with(|| "last verified full archive".into());
         }
-        let names = counting.iter().map(|c| c.archive.as_str());
+        let names = eligible.iter().map(|c| c.archive.as_str());
         let mut reasons: HashMap<&str, Option<String>> = names.zip(reasons).collect();
         for candidate in group.iter().copied() {
             match &candidate.soundness {
-                _ if candidate.is_foreign() => {
+                _ if candidate.is_in_python_folder() => {
                     self.keep(candidate, "in a folder of the Python codex-manager");
                 }
                 Soundness::Unreadable(detail) => {
@@ -87,7 +87,7 @@ impl RetentionPlan {
                 _ if candidate.made_at.is_none() => {
                     self.keep(candidate, "its account and time are unknown");
                 }
-                Soundness::Damaged(_) if counting.is_empty() => {
+                Soundness::Damaged(_) if eligible.is_empty() => {
                     self.keep(candidate, "damaged, but there is no undamaged one");
                 }
                 Soundness::Damaged(detail) => self.drop(candidate, format!("damaged: {detail}")),
@@ -103,7 +103,7 @@ impl RetentionPlan {
     }
 }
 
-fn decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> RetentionDecision {
+fn to_decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> RetentionDecision {
     RetentionDecision {
         candidate: candidate.clone(),
         reason: reason.into(),
@@ -115,7 +115,7 @@ fn decision(candidate: &RetentionCandidate, reason: impl Into<String>) -> Retent
 /// The newest verified full archive of each account and home is always kept. Archives made with
 /// exclusions, or lacking unreadable files, count separately, so they never cause a complete archive to
 /// be dropped. A damaged archive is dropped only if a good archive of its account, class and home is kept.
-pub(crate) fn plan(
+pub(crate) fn plan_retention(
     candidates: &[RetentionCandidate],
     policy: &RetentionPolicy,
     now: &DateTime<Utc>,
@@ -131,7 +131,7 @@ pub(crate) fn plan(
             }
             continue;
         }
-        let reason_suffix = reason_suffix(group[0], homes.len() > 1);
+        let reason_suffix = format_reason_suffix(group[0], homes.len() > 1);
         plan.add_group(group, &reason_suffix, policy, now, zone);
     }
     plan
@@ -139,24 +139,24 @@ pub(crate) fn plan(
 
 /// Returns words that tell the user which archives a rule has counted, because each group is counted separately: the
 /// home of the archives of a group, if there are several homes, and their incompleteness. `archive` is one of the group.
-fn reason_suffix(archive: &RetentionCandidate, has_several_homes: bool) -> String {
-    let of_home = if has_several_homes && !archive.home.is_empty() {
+fn format_reason_suffix(archive: &RetentionCandidate, has_several_homes: bool) -> String {
+    let home_suffix = if has_several_homes && !archive.home.is_empty() {
         format!(" of {}", archive.home)
     } else {
         String::new()
     };
-    let incompleteness = match (archive.excludes, archive.incomplete) {
+    let incompleteness_suffix = match (archive.excludes, archive.incomplete) {
         (false, false) => "",
         (true, false) => " with --exclude",
         (false, true) => " that lack files",
         (true, true) => " with --exclude that lack files",
     };
-    of_home + incompleteness
+    home_suffix + incompleteness_suffix
 }
 
-fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one.is_same(other),
+fn is_same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.is_same(b),
         (None, None) => true,
         _ => false,
     }
@@ -165,7 +165,7 @@ fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
 /// Returns the archives that must be read completely before the plan is applied: for each
 /// account, class and home that loses an archive and keeps no verified one, the newest of the kept archives that count
 /// towards rules.
-pub(crate) fn archives_to_read_fully(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
+pub(crate) fn list_archives_to_verify(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept_names = plan.keep.iter().map(|d| d.candidate.archive.as_str());
     let kept_names: HashSet<&str> = kept_names.collect();
     let decisions = plan.keep.iter().chain(&plan.drop);
@@ -176,8 +176,8 @@ pub(crate) fn archives_to_read_fully(plan: &RetentionPlan, now: &DateTime<Utc>) 
             let (kept, dropped): (Vec<&RetentionCandidate>, Vec<_>) = group
                 .into_iter()
                 .partition(|c| kept_names.contains(c.archive.as_str()));
-            let is_proved = kept.iter().any(|c| c.soundness == Soundness::Verified);
-            if dropped.is_empty() || is_proved {
+            let has_verified = kept.iter().any(|c| c.soundness == Soundness::Verified);
+            if dropped.is_empty() || has_verified {
                 return None;
             }
             kept.into_iter().find(|c| c.is_eligible_for_rules(now))
@@ -192,8 +192,8 @@ fn group_candidates(candidates: &[RetentionCandidate]) -> Vec<Vec<&RetentionCand
     // Archives with ids first, so that an archive with only an email joins the account of an archive with ids.
     ordered.sort_by_key(|c| {
         let email = c.identity.as_ref().map(|i| i.email.key().clone());
-        let is_vague = c.identity.as_ref().is_some_and(|i| !i.is_known());
-        (email, is_vague, c.archive.clone())
+        let lacks_ids = c.identity.as_ref().is_some_and(|i| !i.is_known());
+        (email, lacks_ids, c.archive.clone())
     });
     for candidate in ordered {
         let identity = candidate.identity.as_ref();
@@ -224,7 +224,7 @@ fn group_key(archive: &RetentionCandidate) -> (ArchiveClass, &String, &Option<St
 }
 
 /// Returns for each archive of a group, ordered from the newest, the rules that keep it, or `None`.
-fn rule_reasons(
+fn find_keeping_rules(
     group: &[&RetentionCandidate],
     policy: &RetentionPolicy,
     now: &DateTime<Utc>,

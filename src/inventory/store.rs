@@ -27,14 +27,14 @@ pub(crate) fn list_archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, I
         let file = file.and_then(DocumentState::good);
         file.map(|f| f.archives).unwrap_or_default()
     };
-    catalog::list(&backups_folder(manager_home), read_known)
+    catalog::list_all(&backups_folder(manager_home), read_known)
 }
 
 /// Updates `inventory.json` from `backups/`. Returns the path to which a damaged document was moved, if it was damaged.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
         let known_records = inventory.archives.clone();
-        inventory.archives = catalog::list(&backups_folder(manager_home), || known_records)?;
+        inventory.archives = catalog::list_all(&backups_folder(manager_home), || known_records)?;
         Ok(())
     })
 }
@@ -48,10 +48,10 @@ pub(crate) fn refresh_with_trash(
 ) -> Result<Option<PathBuf>, DocumentError> {
     update_inventory(manager_home, |inventory| {
         let mut known = inventory.archives.clone();
-        for (old, new) in renamed {
-            let record = inventory.trashed.iter().find(|r| r.path == *old);
+        for (trash_name, new_name) in renamed {
+            let record = inventory.trashed.iter().find(|r| r.path == *trash_name);
             known.extend(record.map(|record| ArchiveRecord {
-                path: new.clone(),
+                path: new_name.clone(),
                 ..record.clone()
             }));
         }
@@ -60,7 +60,7 @@ pub(crate) fn refresh_with_trash(
                 known.push(record.clone());
             }
         }
-        inventory.archives = catalog::list(&backups_folder(manager_home), || known.clone())?;
+        inventory.archives = catalog::list_all(&backups_folder(manager_home), || known.clone())?;
         let listed: BTreeSet<_> = inventory.archives.iter().map(|r| &r.path).collect();
         known.retain(|r| {
             r.verified.is_some() && in_trash.contains(&r.path) && !listed.contains(&r.path)
@@ -104,9 +104,9 @@ pub(crate) fn note_archive(
     let mut result = NoteResult::default();
     match note_in_inventory(manager_home, published) {
         Ok(None) => {}
-        Ok(Some(aside)) => result.warnings.push(format!(
+        Ok(Some(moved_to)) => result.warnings.push(format!(
             "inventory.json was damaged and was rebuilt; the damaged file is kept as {}",
-            aside.display()
+            moved_to.display()
         )),
         Err(e) => result.failures.push(e),
     }
@@ -131,8 +131,8 @@ fn note_in_inventory(
 ) -> Result<Option<PathBuf>, DocumentError> {
     let record = ArchiveRecord {
         path: catalog::relative_name(&backups_folder(manager_home), &published.archive),
-        archive: catalog::file_stamp(&published.archive),
-        sidecar: catalog::file_stamp(&published.sidecar),
+        archive: catalog::read_file_stamp(&published.archive),
+        sidecar: catalog::read_file_stamp(&published.sidecar),
         metadata: published.metadata.clone(),
         listed_problem: None,
         verified: None,
@@ -144,7 +144,7 @@ fn note_in_inventory(
             Err(i) => records.insert(i, record.clone()),
         }
         // An error here must not lose the record of the new archive.
-        if let Ok(listed) = catalog::list(&backups_folder(manager_home), || records.clone()) {
+        if let Ok(listed) = catalog::list_all(&backups_folder(manager_home), || records.clone()) {
             inventory.archives = listed;
         }
         Ok(())
@@ -174,6 +174,7 @@ pub(crate) fn note_verified(
     manager_home: &Path,
     results: &[VerifyFinding],
 ) -> Result<bool, DocumentError> {
+    // Without a result to record, a held lock does not matter.
     let backups = backups_folder(manager_home);
     if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
@@ -202,11 +203,12 @@ pub(crate) fn note_verified_locked(
         DocumentState::Damaged(_) => return Ok(false),
     };
     let known_records = std::mem::take(&mut inventory.archives);
-    inventory.archives = catalog::list(&backups, || known_records)?;
+    inventory.archives = catalog::list_all(&backups, || known_records)?;
     for finding in results.iter().filter(|f| f.archive.starts_with(&backups)) {
         let path = catalog::relative_name(&backups, &finding.archive);
-        let is_same = |r: &&mut ArchiveRecord| r.path == path && r.archive == finding.stamp;
-        let Some(record) = inventory.archives.iter_mut().find(is_same) else {
+        let is_verified_file =
+            |r: &&mut ArchiveRecord| r.path == path && r.archive == finding.stamp;
+        let Some(record) = inventory.archives.iter_mut().find(is_verified_file) else {
             continue;
         };
         record.verified = Some(finding.verified.clone());
@@ -221,30 +223,30 @@ pub(crate) fn note_verified_locked(
     Ok(true)
 }
 
-/// Records in `cooldown.json` which accounts have a profile, and makes the change `also` in the same write. Returns
+/// Records in `cooldown.json` which accounts have a profile, and applies `change` in the same write. Returns
 /// warnings to print.
 pub(crate) fn note_profiles_and(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
-    also: impl FnOnce(&mut CooldownFile),
+    change: impl FnOnce(&mut CooldownFile),
 ) -> Result<Vec<String>, ProfileError> {
     let profiles = Profiles::of(manager_home).list()?;
     let ((), warnings) = cooldown::update(manager_home, now, zone, |file| {
         file.set_profiles(&profiles);
-        also(file);
+        change(file);
     })?;
     Ok(warnings)
 }
 
-/// Returns the newest usable archive that satisfies `wanted`, by its time of creation.
-pub(crate) fn find_newest(
+/// Returns the newest usable archive that satisfies `is_wanted`, by its time of creation.
+pub(crate) fn find_newest_usable(
     records: &[ArchiveRecord],
-    wanted: impl Fn(&Metadata) -> bool,
+    is_wanted: impl Fn(&Metadata) -> bool,
 ) -> Option<&ArchiveRecord> {
     records
         .iter()
-        .filter(|r| r.is_usable() && wanted(&r.metadata))
+        .filter(|r| r.is_usable() && is_wanted(&r.metadata))
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
@@ -259,7 +261,7 @@ pub(crate) fn list_latest_first(
     let mut archives: Vec<_> = records.iter().filter(is_listed).collect();
     // Of archives with the same time, the last one in the list is the latest.
     archives.reverse();
-    archives.sort_by_key(|r| std::cmp::Reverse(preference_key(r)));
+    archives.sort_by_key(|r| std::cmp::Reverse(restore_preference(r)));
     archives
 }
 
@@ -272,10 +274,10 @@ pub(crate) fn find_preferred(
     records
         .iter()
         .filter(|r| !r.metadata.is_safety() && accepts(r))
-        .max_by_key(|r| preference_key(r))
+        .max_by_key(|r| restore_preference(r))
 }
 
-fn preference_key(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
+fn restore_preference(record: &ArchiveRecord) -> (bool, bool, Timestamp, bool) {
     let metadata = &record.metadata;
     (
         metadata.mode == BackupMode::Full,
@@ -296,7 +298,7 @@ pub(crate) fn find_last_of_home<'a>(
     let is_of_home_and_mode = |m: &Metadata| {
         m.mode == mode && m.source_codex_home == home && !m.is_single_login() && !m.is_safety()
     };
-    find_newest(records, is_of_home_and_mode)
+    find_newest_usable(records, is_of_home_and_mode)
 }
 
 #[cfg(test)]

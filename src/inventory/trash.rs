@@ -29,7 +29,7 @@ pub(crate) struct RestoredArchive {
     pub created_at: Option<Timestamp>,
 }
 
-pub(crate) fn folder(manager_home: &Path) -> PathBuf {
+pub(crate) fn trash_folder(manager_home: &Path) -> PathBuf {
     store::backups_folder(manager_home).join(FOLDER)
 }
 
@@ -44,41 +44,42 @@ pub(crate) fn move_to_trash(
     now: &DateTime<Utc>,
     _lock: &FileLock,
 ) -> Result<PathBuf, JournalError> {
-    let transaction = begin(manager_home)?;
+    let transaction = begin_transaction(manager_home)?;
     let backups = store::backups_folder(manager_home);
-    let trash = folder(manager_home);
+    let trash = trash_folder(manager_home);
     // The new batch must sort last, even if the clock was ahead before: undo takes the last one.
-    let newest = list_batches(manager_home)?
+    let newest_time = list_batches(manager_home)?
         .last()
         .and_then(|batch| parse_batch_time(batch));
-    let after_newest = newest.and_then(|at| at.and_utc().checked_add_signed(TimeDelta::seconds(1)));
+    let after_newest =
+        newest_time.and_then(|at| at.and_utc().checked_add_signed(TimeDelta::seconds(1)));
     let name = after_newest
         .map_or(*now, |at| at.max(*now))
         .format(BATCH_NAME_FORMAT)
         .to_string();
-    let target = trash.join(name);
+    let batch = trash.join(name);
     // Durable before the moves: a power failure must not lose the folder that the journal names.
-    atomic::create_private_folder(&target)?;
+    atomic::create_private_folder(&batch)?;
     atomic::sync_folder(&trash)?;
     atomic::sync_folder(&backups)?;
-    let moves = archives
+    let move_steps = archives
         .iter()
         .flat_map(|archive| [Some(archive.clone()), names::sidecar_name(archive)])
         .flatten()
         .filter(|file| backups.join(file).symlink_metadata().is_ok())
-        .map(|file| Step::new(backups.join(&file), target.join(&file)))
+        .map(|file| Step::new(backups.join(&file), batch.join(&file)))
         .collect::<Result<_, _>>()?;
-    match transaction.commit(moves, &NoPolicy) {
-        Ok(_) => Ok(target),
+    match transaction.commit(move_steps, &NoPolicy) {
+        Ok(_) => Ok(batch),
         Err(e) => {
             // Succeeds only if the folder is empty, so never while moves remain to be undone.
-            let _ = sharing::remove_dir(&target);
+            let _ = sharing::remove_dir(&batch);
             Err(e)
         }
     }
 }
 
-/// Returns the archives that [`undo`] would move back: those of the last prune, or none if the trash is empty.
+/// Returns the archives that [`undo_last_prune`] would move back. Returns none if the trash is empty.
 ///
 /// # Errors
 /// The trash cannot be listed.
@@ -95,7 +96,7 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
     let backups = store::backups_folder(manager_home);
     let mut taken_names = BTreeSet::new();
     let mut restored = Vec::new();
-    let records = catalog::list(batch, Vec::new)?.into_iter();
+    let records = catalog::list_all(batch, Vec::new)?.into_iter();
     for record in records.filter(|record| record.archive.is_some()) {
         let archive = record.path;
         let stem = names::strip_archive_suffix(&archive);
@@ -105,15 +106,15 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
                 && backups.join(name).symlink_metadata().is_err()
                 && backups.join(sidecar).symlink_metadata().is_err()
         };
-        let name = (1..=u32::MAX)
+        let free_name = (1..=u32::MAX)
             .map(|n| names::archive_name(stem, n))
             .find(is_free)
             .unwrap_or_default();
-        taken_names.insert(name.clone());
+        taken_names.insert(free_name.clone());
         let created_at = Some(record.metadata.created_at);
         restored.push(RestoredArchive {
             archive,
-            name,
+            name: free_name,
             created_at: created_at.filter(|at| *at != DateTime::UNIX_EPOCH),
         });
     }
@@ -124,29 +125,29 @@ fn plan_undo_of_batch(manager_home: &Path, batch: &Path) -> Result<Vec<RestoredA
 ///
 /// # Errors
 /// A file could not be moved. Then all moves were undone.
-pub(crate) fn undo(
+pub(crate) fn undo_last_prune(
     manager_home: &Path,
     _lock: &FileLock,
 ) -> Result<Vec<RestoredArchive>, JournalError> {
-    let transaction = begin(manager_home)?;
+    let transaction = begin_transaction(manager_home)?;
     let Some(batch) = find_newest_batch(manager_home)? else {
         return Ok(Vec::new());
     };
     // Planned again under the lock: another command may have taken a name since it was shown.
     let restored = plan_undo_of_batch(manager_home, &batch)?;
     let backups = store::backups_folder(manager_home);
-    let mut moves = Vec::new();
+    let mut move_steps = Vec::new();
     for RestoredArchive { archive, name, .. } in &restored {
         let sidecars = (names::sidecar_name(archive), names::sidecar_name(name));
         for (from, to) in [(Some(archive.clone()), Some(name.clone())), sidecars] {
             if let (Some(from), Some(to)) = (from, to)
                 && batch.join(&from).symlink_metadata().is_ok()
             {
-                moves.push(Step::new(batch.join(from), backups.join(to))?);
+                move_steps.push(Step::new(batch.join(from), backups.join(to))?);
             }
         }
     }
-    transaction.commit(moves, &NoPolicy)?;
+    transaction.commit(move_steps, &NoPolicy)?;
     // Fails if the user put other files there, which stay.
     let _ = sharing::remove_dir(&batch);
     Ok(restored)
@@ -165,19 +166,19 @@ pub(crate) struct TrashContent {
 ///
 /// # Errors
 /// A folder of the trash cannot be listed.
-pub(crate) fn read_content(manager_home: &Path) -> Result<TrashContent, IoError> {
-    let mut content = TrashContent::default();
+pub(crate) fn read_trash(manager_home: &Path) -> Result<TrashContent, IoError> {
+    let mut trash = TrashContent::default();
     for batch in list_batches(manager_home)? {
         // Another process may empty the trash meanwhile.
         for (name, _) in tree::list_if_exists(&batch)? {
             if let Some((_, meta)) = file_id::stat(&batch.join(&name))? {
-                content.bytes += meta.len();
-                content.archives += usize::from(names::is_archive_name(&name.to_string_lossy()));
+                trash.bytes += meta.len();
+                trash.archives += usize::from(names::is_archive_name(&name.to_string_lossy()));
             }
         }
-        content.batches.push(batch);
+        trash.batches.push(batch);
     }
-    Ok(content)
+    Ok(trash)
 }
 
 /// Returns the names of all archives in the trash.
@@ -219,7 +220,7 @@ pub(crate) fn delete_batches(
     for batch in &listed.batches {
         tree::remove(batch)?;
     }
-    let trash = folder(manager_home);
+    let trash = trash_folder(manager_home);
     if trash.exists() {
         atomic::sync_folder(&trash)?;
     }
@@ -230,7 +231,7 @@ fn journal_folder(manager_home: &Path) -> PathBuf {
     journal::journal_folder_of_command(manager_home, "prune")
 }
 
-fn begin(manager_home: &Path) -> Result<Transaction, JournalError> {
+fn begin_transaction(manager_home: &Path) -> Result<Transaction, JournalError> {
     let backups = store::backups_folder(manager_home);
     Transaction::begin(&journal_folder(manager_home), &backups, &NoPolicy)
 }
@@ -245,7 +246,7 @@ pub(crate) fn recover(manager_home: &Path) -> Result<Recovery, JournalError> {
 
 /// Returns the folders of the trash, oldest first.
 fn list_batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
-    let mut batches = tree::list_folders(&folder(manager_home))?;
+    let mut batches = tree::list_folders(&trash_folder(manager_home))?;
     batches.sort_by_key(|batch| (parse_batch_time(batch), batch.clone()));
     Ok(batches)
 }
@@ -269,8 +270,10 @@ fn find_newest_batch(manager_home: &Path) -> Result<Option<PathBuf>, IoError> {
 
 fn list_archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
     let entries = tree::list(batch).at("list", batch)?.into_iter();
-    let names = entries.filter_map(|(name, _)| name.into_string().ok());
-    Ok(names.filter(|name| names::is_archive_name(name)).collect())
+    let file_names = entries.filter_map(|(name, _)| name.into_string().ok());
+    Ok(file_names
+        .filter(|name| names::is_archive_name(name))
+        .collect())
 }
 
 #[cfg(test)]
@@ -314,11 +317,15 @@ mod tests {
         let backups = store::backups_folder(home.path());
         move_to_trash(home.path(), &[NAME.into()], &now(), &held).unwrap();
         fs::write(backups.join(NAME), "another").unwrap();
-        let back = undo(home.path(), &held).unwrap();
+        let back = undo_last_prune(home.path(), &held).unwrap();
         assert_eq!(back[0].name, "2026-11-20-100000-a@x.com-2-codex.tar.gz");
         assert_eq!(fs::read(backups.join(NAME)).unwrap(), b"another");
         assert_eq!(fs::read(backups.join(&back[0].name)).unwrap(), b"archive");
-        assert_eq!(undo(home.path(), &held).unwrap(), [], "nothing is left");
+        assert_eq!(
+            undo_last_prune(home.path(), &held).unwrap(),
+            [],
+            "nothing is left"
+        );
     }
 
     #[test]
@@ -336,7 +343,10 @@ mod tests {
             move_to_trash(home.path(), std::slice::from_ref(name), &at, &held).unwrap();
         }
         for name in archives.iter().rev() {
-            assert_eq!(&undo(home.path(), &held).unwrap()[0].archive, name);
+            assert_eq!(
+                &undo_last_prune(home.path(), &held).unwrap()[0].archive,
+                name
+            );
         }
     }
 
@@ -351,17 +361,17 @@ mod tests {
         // Listed twice.
         let twice = [other.to_owned(), other.to_owned()];
         move_to_trash(home.path(), &twice, &(now() + TimeDelta::days(1)), &held).unwrap();
-        assert_eq!(undo(home.path(), &held).unwrap().len(), 1);
+        assert_eq!(undo_last_prune(home.path(), &held).unwrap().len(), 1);
         assert_eq!(list_batches(home.path()).unwrap().len(), 1);
         // A prune that was killed before its first move.
-        fs::create_dir(folder(home.path()).join("20990101T000000Z")).unwrap();
+        fs::create_dir(trash_folder(home.path()).join("20990101T000000Z")).unwrap();
         let expected = [RestoredArchive {
             archive: NAME.into(),
             name: NAME.into(),
             created_at: None,
         }];
         assert_eq!(plan_undo(home.path()).unwrap(), expected);
-        assert_eq!(undo(home.path(), &held).unwrap(), expected);
+        assert_eq!(undo_last_prune(home.path(), &held).unwrap(), expected);
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME, other]);
     }
 
@@ -371,15 +381,15 @@ mod tests {
         let held = lock(home.path());
         let backups = store::backups_folder(home.path());
         move_to_trash(home.path(), &[NAME.into()], &now(), &held).unwrap();
-        let seen = read_content(home.path()).unwrap();
+        let seen = read_trash(home.path()).unwrap();
         assert_eq!((seen.bytes, seen.archives), (14, 1));
         // Another prune, in the same second.
         let other = "2026-11-20-110000-a@x.com-codex.tar.gz";
         fs::write(backups.join(other), "other").unwrap();
         move_to_trash(home.path(), &[other.into()], &now(), &held).unwrap();
         delete_batches(home.path(), &seen, &held).unwrap();
-        let left = read_content(home.path()).unwrap();
+        let left = read_trash(home.path()).unwrap();
         assert_eq!((left.bytes, left.archives), (5, 1));
-        assert_eq!(undo(home.path(), &held).unwrap()[0].name, other);
+        assert_eq!(undo_last_prune(home.path(), &held).unwrap()[0].name, other);
     }
 }

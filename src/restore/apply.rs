@@ -43,7 +43,7 @@ pub struct RestoreReport {
 /// Errors of the plan itself: the archive, the target, the selection, the account. Processes,
 /// mounts and disk space are checked by [`apply`] only.
 pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
-    target::plan(request).map(|(plan, _)| plan)
+    target::plan_with_live_files(request).map(|(plan, _)| plan)
 }
 
 /// Restores the archive. Stages the new state and saves the old one before any live file changes, then exchanges the
@@ -59,32 +59,33 @@ pub fn apply(
     let progress = &Phases::new(progress);
     check_idle(request)?;
     let mut work = Workspace::open(request, progress)?;
-    unpack(&mut work, progress)?;
+    unpack_planned_files(&mut work, progress)?;
     databases::check_python_copies(&mut work)?;
-    let merged = merge::merge(&mut work.stage, &mut work.plan, &work.live.names)?;
-    let outside = databases::adapt(&mut work, &merged)?;
+    let merged = merge::merge_conversations(&mut work.stage, &mut work.plan, &work.live.names)?;
+    let outside = databases::adapt_databases(&mut work, &merged)?;
     // Freed because the safety backup needs memory of its own.
     work.stage.rollouts = RolloutIndex::default();
-    let safety = safety::make_backup(&mut work, &outside, progress)?;
-    let mode = unchanged::stage_unchanged(&work, &outside)?;
+    let safety_backup = safety::make_backup(&mut work, &outside, progress)?;
+    let exchange_mode = unchanged::stage_unchanged(&work, &outside)?;
     // The login is staged last, because Codex cannot renew its login from here on.
-    let login = login::stage_login(&mut work, mode)?;
-    let steps = exchange_steps::plan_steps(&work, &outside, mode)?;
+    let staged_login = login::stage_login(&mut work, exchange_mode)?;
+    let steps = exchange_steps::plan_steps(&work, &outside, exchange_mode)?;
     let (plan, stage) = (&work.plan, &work.stage);
-    equal_rollouts::check_unchanged(request.archive.contents(), plan, stage)?;
-    let leftovers = exchange(request, work.transaction, steps)?;
-    work.notes.extend(leftovers);
+    equal_rollouts::check_linked_rollouts_unchanged(request.archive.contents(), plan, stage)?;
+    let leftover_notes = exchange_states(request, work.transaction, steps)?;
+    work.notes.extend(leftover_notes);
     // The exchange is done, so later errors are reported but do not fail the restore.
-    let owner_error = login.record_owners(request).err();
-    let (files, bytes) = count_restored(request.archive, plan, &outside, &login);
-    let is_written = |name: &EntryName| plan.writes.contains(name.as_path());
+    let owner_error = staged_login.record_owners(request).err();
+    let (files, bytes) = count_restored(request.archive, plan, &outside, &staged_login);
+    // A merge takes a rollout out of the plan again if the home has more of it.
+    let is_restored = |name: &EntryName| plan.writes.contains(name.as_path());
     Ok(RestoreReport {
         files,
         bytes,
-        unchanged: stage.equal_rollouts.iter().filter(is_written).count() as u64,
+        unchanged: stage.equal_rollouts.iter().filter(is_restored).count() as u64,
         removed: work.plan.removed,
-        safety,
-        auth: login.outcome,
+        safety: safety_backup,
+        auth: staged_login.outcome,
         notes: work.notes,
         owner_error,
     })
@@ -102,7 +103,10 @@ fn check_idle(request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
 
 /// Unpacks the planned files into the stage, except for the rollouts that the home has with equal content, and creates
 /// the links and folders. A restore of the whole archive checks all digests of the archive.
-fn unpack(work: &mut Workspace<'_>, progress: &dyn Progress) -> Result<(), RestoreError> {
+fn unpack_planned_files(
+    work: &mut Workspace<'_>,
+    progress: &dyn Progress,
+) -> Result<(), RestoreError> {
     let (archive, plan) = (work.request.archive, &work.plan);
     // A partial restore checks only the digests of the restored files, so other parts of the archive may be damaged.
     let extent = if plan.partial {
@@ -110,9 +114,9 @@ fn unpack(work: &mut Workspace<'_>, progress: &dyn Progress) -> Result<(), Resto
     } else {
         Extent::All
     };
-    let extract = ExtractSink::new(&work.stage, plan);
-    archive.read(extent, &extract, progress)?;
-    work.stage.login = extract.into_login();
+    let extract_sink = ExtractSink::new(&work.stage, plan);
+    archive.read(extent, &extract_sink, progress)?;
+    work.stage.login = extract_sink.into_login();
     work.stage.rollouts = RolloutIndex::from_files(&plan.writes);
     work.stage
         .create_links_and_folders(archive.contents(), plan)?;
@@ -127,21 +131,21 @@ fn unpack(work: &mut Workspace<'_>, progress: &dyn Progress) -> Result<(), Resto
 
 /// Exchanges the live state and the staged state. Returns a sentence for each part of the old state that could not be
 /// removed.
-fn exchange(
+fn exchange_states(
     request: &RestoreRequest<'_>,
     transaction: Transaction,
     steps: Vec<Step>,
 ) -> Result<Vec<String>, RestoreError> {
-    let leftovers = match transaction.commit(steps, &LoginGuard::from_request(request)) {
+    let leftover_paths = match transaction.commit(steps, &LoginGuard::from_request(request)) {
         // The hint of `RestoreError::Busy` names the options of `restore`.
         Err(JournalError::Busy(holders)) => return Err(RestoreError::Busy(holders)),
-        committed => committed?,
+        other => other?,
     };
-    let describe = |path: &PathBuf| {
+    let format_note = |path: &PathBuf| {
         let path = path.display();
         format!("the replaced files are no longer needed, but could not be removed: {path}")
     };
-    Ok(leftovers.iter().map(describe).collect())
+    Ok(leftover_paths.iter().map(format_note).collect())
 }
 
 /// Returns the number of restored files, including the login, and their size in bytes, without the login.
@@ -149,7 +153,7 @@ fn count_restored(
     archive: &ArchiveReader,
     plan: &RestorePlan,
     outside: &OutsideDatabases,
-    login: &StagedLogin,
+    staged_login: &StagedLogin,
 ) -> (u64, u64) {
     let is_outside = |path: &Path| {
         let mut restored = outside.restored.iter();
@@ -159,9 +163,9 @@ fn count_restored(
     let files = archive.contents().files.iter();
     let restored = files.filter(|file| is_restored(file.path.as_path()));
     // The plan does not list the login among its files.
-    let login = u64::from(login.outcome == AuthOutcome::Restored);
+    let login_count = u64::from(staged_login.outcome == AuthOutcome::Restored);
     (
-        (plan.writes.len() + outside.restored.len()) as u64 + login,
-        restored.fold(0, |sum, f| sum.saturating_add(f.size)),
+        (plan.writes.len() + outside.restored.len()) as u64 + login_count,
+        restored.fold(0, |sum, file| sum.saturating_add(file.size)),
     )
 }

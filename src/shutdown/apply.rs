@@ -6,7 +6,7 @@
 
 use super::{
     ConfirmationRequest, ShutdownError, ShutdownPlan, ShutdownSettings, ShutdownTargets, must_ask,
-    plan,
+    plan_shutdown,
 };
 use crate::codex::{HomeProcess, HomeUsage, ProcessRole, Program, daemon, process};
 use crate::io::processes::terminate_all;
@@ -28,7 +28,7 @@ pub struct ShutdownRequest<'a> {
 
 impl ShutdownRequest<'_> {
     /// Finds the processes that use the home now.
-    pub(crate) fn scan(&self) -> HomeUsage {
+    pub(crate) fn find_home_usage(&self) -> HomeUsage {
         process::inspect_home(self.home, self.outside, &self.settings.names)
     }
 }
@@ -42,12 +42,13 @@ pub(super) fn wait_grace_period(
     request: &ShutdownRequest<'_>,
     usage: HomeUsage,
 ) -> Result<HomeUsage, ShutdownError> {
-    let grace = request.settings.grace_period;
-    if usage.is_unused() || grace.is_zero() {
+    let grace_period = request.settings.grace_period;
+    if usage.is_unused() || grace_period.is_zero() {
         return Ok(usage);
     }
-    terminate_and_wait(&usage.processes, |_| false, Instant::now() + grace)?;
-    Ok(request.scan())
+    let no_signal = |_: &HomeProcess| false;
+    terminate_and_wait(&usage.processes, no_signal, Instant::now() + grace_period)?;
+    Ok(request.find_home_usage())
 }
 
 /// Shows processes to the user and asks for consent to end them.
@@ -64,10 +65,10 @@ pub trait Prompter {
 /// Codex runs and was not ended (exit code 3), or did not end within the time limit (5).
 pub fn shut_down(
     request: &ShutdownRequest<'_>,
-    wish: ConfirmationRequest,
+    requested: ConfirmationRequest,
     prompter: &mut dyn Prompter,
 ) -> Result<Vec<HomeProcess>, ShutdownError> {
-    let usage = wait_grace_period(request, request.scan())?;
+    let usage = wait_grace_period(request, request.find_home_usage())?;
     prompter.show(&usage);
     for process in &usage.processes {
         events::info!(
@@ -78,8 +79,8 @@ pub fn shut_down(
             "uses the home"
         );
     }
-    let asks = must_ask(request.settings, wish, cfg!(windows));
-    let targets = match plan(&usage, request.settings, asks) {
+    let needs_consent = must_ask(request.settings, requested, cfg!(windows));
+    let targets = match plan_shutdown(&usage, request.settings, needs_consent) {
         ShutdownPlan::Nothing => return Ok(Vec::new()),
         ShutdownPlan::Refuse(refusal) => return Err(ShutdownError::Refused(refusal)),
         ShutdownPlan::Terminate(targets) => targets,
@@ -89,7 +90,7 @@ pub fn shut_down(
             None => return Err(ShutdownError::NoPrompter(targets.processes)),
         },
     };
-    apply(request, &targets)
+    end_processes(request, &targets)
 }
 
 /// Ends the processes in `targets` and checks that no process uses the home any more. Returns the ended processes.
@@ -97,12 +98,12 @@ pub fn shut_down(
 /// # Errors
 /// A process remains when the time is over, the daemon cannot be stopped, or the user pressed
 /// Ctrl-C.
-pub(super) fn apply(
+pub(super) fn end_processes(
     request: &ShutdownRequest<'_>,
     targets: &ShutdownTargets,
 ) -> Result<Vec<HomeProcess>, ShutdownError> {
-    let limit = request.settings.terminate_timeout;
-    let deadline = Instant::now() + limit;
+    let time_limit = request.settings.terminate_timeout;
+    let deadline = Instant::now() + time_limit;
     let (daemons, others): (Vec<_>, Vec<_>) = targets
         .processes
         .iter()
@@ -112,30 +113,34 @@ pub(super) fn apply(
     let (clients, offspring): (Vec<_>, Vec<_>) = others
         .into_iter()
         .partition(|process| matches!(process.role, ProcessRole::Codex | ProcessRole::Launcher));
-    let mut left = terminate_and_wait(
+    let mut remaining = terminate_and_wait(
         &clients,
         |process| process.role == ProcessRole::Codex,
         deadline,
     )?;
-    if left.is_empty() {
+    if remaining.is_empty() {
         for process in &daemons {
             stop_daemon(request, process, deadline)?;
         }
-        left = terminate_and_wait(&offspring, |_| false, deadline)?;
+        // The processes that Codex started end with it, and get no signal.
+        remaining = terminate_and_wait(&offspring, |_| false, deadline)?;
     }
-    if left.is_empty() {
-        left = request
-            .scan()
+    if remaining.is_empty() {
+        remaining = request
+            .find_home_usage()
             .holders()
             .iter()
             .map(ToString::to_string)
             .collect();
     }
-    if left.is_empty() {
+    if remaining.is_empty() {
         events::info!(processes = targets.processes.len(), "codex was ended");
         Ok(targets.processes.clone())
     } else {
-        Err(ShutdownError::NotGone { left, limit })
+        Err(ShutdownError::NotGone {
+            left: remaining,
+            limit: time_limit,
+        })
     }
 }
 
@@ -147,15 +152,15 @@ fn stop_daemon(
     // If no Codex is installed any more, the program file of the daemon still has the command.
     let program = Program::find(request.codex_bin, request.env)
         .or_else(|e| match &process.program {
-            Some(own) => Program::find(Some(own), request.env).map_err(|_| e),
+            Some(daemon_program) => Program::find(Some(daemon_program), request.env).map_err(|_| e),
             None => Err(e),
         })
         .map_err(|source| ShutdownError::NoProgram {
             pid: process.pid,
             source,
         })?;
-    let left = deadline.saturating_duration_since(Instant::now());
-    daemon::stop(&program, request.home, request.env, left)
+    let remaining_time = deadline.saturating_duration_since(Instant::now());
+    daemon::stop(&program, request.home, request.env, remaining_time)
         .map(|_| ())
         .map_err(ShutdownError::Daemon)
 }
@@ -174,13 +179,13 @@ fn terminate_and_wait(
             send_sigterm: send_sigterm(process),
         })
     });
-    let left = terminate_all(&targets.collect::<Vec<_>>(), deadline);
-    if !left.is_empty() && is_interrupted() {
+    let running_pids = terminate_all(&targets.collect::<Vec<_>>(), deadline);
+    if !running_pids.is_empty() && is_interrupted() {
         return Err(ShutdownError::Interrupted);
     }
     Ok(processes
         .iter()
-        .filter(|process| left.contains(&process.pid))
+        .filter(|process| running_pids.contains(&process.pid))
         .map(ToString::to_string)
         .collect())
 }

@@ -1,8 +1,8 @@
 //! Ends the Codex processes on a home before a command that a running Codex would disturb.
 //!
-//! [`plan`] decides whether to do nothing, to ask the user, to end the processes, or to refuse. [`apply`] ends the
-//! processes and checks that they are gone. [`shut_down`] does both. Only programs of Codex are asked to end, and none
-//! is killed, because a process that does not end may be in the middle of a write.
+//! [`plan_shutdown`] decides whether to do nothing, to ask the user, to end the processes, or to refuse.
+//! `end_processes` ends the processes and checks that they are gone. [`shut_down`] does both. Only programs of Codex
+//! are asked to end, and none is killed, because a process that does not end may be in the middle of a write.
 
 mod apply;
 
@@ -72,10 +72,10 @@ pub enum ConfirmationRequest {
 /// Returns true if the user has to consent before Codex is ended.
 pub(crate) fn must_ask(
     settings: &ShutdownSettings,
-    wish: ConfirmationRequest,
+    requested: ConfirmationRequest,
     is_windows: bool,
 ) -> bool {
-    match wish {
+    match requested {
         ConfirmationRequest::Ask => true,
         ConfirmationRequest::DoNotAsk | ConfirmationRequest::Yes => false,
         // On other systems the configuration file alone must not end Codex.
@@ -150,7 +150,11 @@ impl RefusalReason {
 }
 
 /// Plans the action for the processes that use the home.
-pub(crate) fn plan(usage: &HomeUsage, settings: &ShutdownSettings, must_ask: bool) -> ShutdownPlan {
+pub(crate) fn plan_shutdown(
+    usage: &HomeUsage,
+    settings: &ShutdownSettings,
+    must_ask: bool,
+) -> ShutdownPlan {
     if usage.is_unused() {
         return ShutdownPlan::Nothing;
     }
@@ -170,7 +174,7 @@ pub(crate) fn plan(usage: &HomeUsage, settings: &ShutdownSettings, must_ask: boo
 }
 
 fn find_refusal_reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
-    let any = |test: fn(&HomeProcess) -> bool| usage.processes.iter().any(test);
+    let any_process = |test: fn(&HomeProcess) -> bool| usage.processes.iter().any(test);
     let is_of_another_user = |p: &HomeProcess| {
         let is_codex = matches!(
             p.role,
@@ -178,13 +182,13 @@ fn find_refusal_reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option
         );
         is_codex && !p.is_own
     };
-    if any(|p| p.role == ProcessRole::Background) {
+    if any_process(|p| p.role == ProcessRole::Background) {
         Some(RefusalReason::Background)
     } else if usage.codex_ancestor.is_some() {
         Some(RefusalReason::InsideCodex)
-    } else if any(is_of_another_user) {
+    } else if any_process(is_of_another_user) {
         Some(RefusalReason::AnotherUser)
-    } else if any(|p| matches!(p.role, ProcessRole::OtherProgram { .. })) {
+    } else if any_process(|p| matches!(p.role, ProcessRole::OtherProgram { .. })) {
         Some(RefusalReason::OtherProgram)
     } else if !usage.unexplained.is_empty() {
         Some(RefusalReason::Unexplained)
@@ -272,7 +276,7 @@ mod tests {
 
     fn reason(usage: &HomeUsage, settings: &ShutdownSettings) -> Option<RefusalReason> {
         // Neither a flag nor a yes changes a refusal.
-        let plans = [plan(usage, settings, true), plan(usage, settings, false)];
+        let plans = [true, false].map(|must_ask| plan_shutdown(usage, settings, must_ask));
         let reasons: Vec<_> = plans
             .iter()
             .map(|plan| match plan {
@@ -287,19 +291,25 @@ mod tests {
     #[test]
     fn plan_does_nothing_for_an_unused_home_and_asks_before_ending_codex() {
         let settings = ShutdownSettings::default();
-        assert_eq!(plan(&seen(vec![]), &settings, true), ShutdownPlan::Nothing);
+        assert_eq!(
+            plan_shutdown(&seen(vec![]), &settings, true),
+            ShutdownPlan::Nothing
+        );
         // A launcher whose program has ended holds nothing.
         let launcher = seen(vec![process(4, ProcessRole::Launcher)]);
-        assert_eq!(plan(&launcher, &settings, false), ShutdownPlan::Nothing);
+        assert_eq!(
+            plan_shutdown(&launcher, &settings, false),
+            ShutdownPlan::Nothing
+        );
         let codex = seen(vec![
             process(4, ProcessRole::Codex),
             process(5, ProcessRole::Daemon),
         ]);
         assert!(
-            matches!(plan(&codex, &settings, true), ShutdownPlan::Ask(c) if c.processes.len() == 2)
+            matches!(plan_shutdown(&codex, &settings, true), ShutdownPlan::Ask(c) if c.processes.len() == 2)
         );
         assert!(matches!(
-            plan(&codex, &settings, false),
+            plan_shutdown(&codex, &settings, false),
             ShutdownPlan::Terminate(_)
         ));
     }

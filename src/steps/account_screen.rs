@@ -39,8 +39,8 @@ impl AccountScreenArgs {
         let is_fresh = !self.refresh || refresh_all(context)?;
         let dry_run = false;
         let mut list = AccountList::read(dry_run, context)?;
-        if let Some(text) = &self.account {
-            list.retain_account(&find_identity(text, context)?);
+        if let Some(account_name) = &self.account {
+            list.retain_account(&find_identity(account_name, context)?);
         }
         print_json(&list, context);
         let outcome = list.show(self.timeline, context);

@@ -30,16 +30,16 @@ pub(crate) fn verify_archive(
     if !dry_run && Staging::create_in(&manager_tmp).is_ok() {
         return Ok(verify::verify(path, &manager_tmp, &bar)?);
     }
-    let parent = context.env.temp_dir();
+    let temp_parent = context.env.temp_dir();
     let mut folder = tempfile::Builder::new();
-    let folder = folder.prefix("codex-manager-").tempdir_in(&parent);
-    let folder = folder.at("create a folder in", &parent)?;
+    let folder = folder.prefix("codex-manager-").tempdir_in(&temp_parent);
+    let folder = folder.at("create a folder in", &temp_parent)?;
     Ok(verify::verify(path, folder.path(), &bar)?)
 }
 
 /// Returns the record of a verified archive; `None` if the archive could not be read. `stamp` is the stamp of the file
-/// before it was read.
-pub(crate) fn finding_of(
+/// before it was read, and `at` is the time of the check.
+pub(crate) fn to_verify_finding(
     report: &VerifyReport,
     stamp: Option<FileStamp>,
     at: Timestamp,
@@ -58,10 +58,10 @@ pub(crate) fn finding_of(
 /// describes another archive, or the archive is damaged or not one of this program. A dry run returns the same value
 /// and writes nothing.
 pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
-    let Some(sidecar) = names::sidecar_path(path) else {
+    let Some(sidecar_path) = names::sidecar_path(path) else {
         return Ok(false);
     };
-    let problem = sidecar::read(&sidecar).err();
+    let problem = sidecar::read(&sidecar_path).err();
     if !matches!(
         problem,
         Some(SidecarProblem::Missing | SidecarProblem::Damaged(_))
@@ -83,10 +83,10 @@ pub(crate) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool> {
     let mut metadata = archive.metadata().clone().into_sidecar(bytes, &digest);
     metadata.limit_size();
     if !dry_run {
-        if sidecar.exists() {
-            crate::io::atomic::keep_copy(&sidecar, ".damaged")?;
+        if sidecar_path.exists() {
+            crate::io::atomic::keep_copy(&sidecar_path, ".damaged")?;
         }
-        document::write(&sidecar, &metadata)?;
+        document::write(&sidecar_path, &metadata)?;
     }
     Ok(true)
 }

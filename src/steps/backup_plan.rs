@@ -16,7 +16,7 @@ use crate::io::clock::Timestamp;
 use crate::io::{OrdinaryPath, TimeDirection, time_point};
 use crate::quota::window::Observation;
 use crate::steps::capture_args::CaptureArgs;
-use crate::steps::home_checks::{refusal_reason, refuses_logins, require_codex_home};
+use crate::steps::home_checks::{describe_login_ban, forbids_logins, require_codex_home};
 use crate::steps::refresh::{build_inquiry, read_status_text};
 use crate::ui::time::format_duration;
 use crate::views::account::load_cooldown;
@@ -48,9 +48,9 @@ impl BackupPlan {
         may_query: bool,
     ) -> Result<Self> {
         require_codex_home(context)?;
-        let scope = resolve_scope(context, capture)?;
+        let scope = build_scope(context, capture)?;
         let may_query = may_query && !quota.no_status;
-        let report = quota.observe(context, may_query)?;
+        let report = quota.read_status(context, may_query)?;
         warn_of_missing_quota(context, &report, may_query);
         let (metadata, stem) = build_metadata_and_stem(context, capture, &report);
         Ok(Self {
@@ -66,7 +66,7 @@ impl BackupPlan {
     ///
     /// # Errors
     /// The home cannot be read.
-    pub(crate) fn scan(&self) -> Result<(HomeScan, Metadata)> {
+    pub(crate) fn scan_home(&self) -> Result<(HomeScan, Metadata)> {
         let scan = scan::scan_home(&self.scope, &Arc::default())?;
         let metadata = Metadata {
             files: scan.file_count() as u64,
@@ -92,7 +92,7 @@ pub(crate) struct QuotaArgs {
 }
 
 impl QuotaArgs {
-    fn observe(&self, context: &Context, may_query: bool) -> Result<StatusReport> {
+    fn read_status(&self, context: &Context, may_query: bool) -> Result<StatusReport> {
         let now = context.now();
         let text = self
             .status_file
@@ -108,27 +108,27 @@ impl QuotaArgs {
                     .to_utc(),
             ),
         };
-        let figures = load_cooldown(context)?;
-        Ok(status::observe(&StatusOptions {
+        let known_figures = load_cooldown(context)?;
+        Ok(status::read_status(&StatusOptions {
             home: context.codex_home(),
-            inquiry: build_inquiry(context, &figures, may_query),
+            inquiry: build_inquiry(context, &known_figures, may_query),
             status_text: text.as_deref(),
             reset_at,
         })?)
     }
 }
 
-fn resolve_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope> {
+fn build_scope(context: &Context, capture: &CaptureArgs) -> Result<CaptureScope> {
     let settings = &context.settings;
     let home = &settings.codex_home;
     let mut scope = CaptureScope::new(home, capture.mode);
     scope.include_tmp = capture.include_tmp || settings.preferences.include_tmp;
     scope.include_worktrees = capture.include_worktrees || settings.preferences.include_worktrees;
-    scope.without_logins = refuses_logins(context, &settings.manager_home);
+    scope.without_logins = forbids_logins(context, &settings.manager_home);
     if scope.without_logins && capture.mode != BackupMode::Sessions {
         context.warn(format_args!(
             "the logins are left out: {}",
-            refusal_reason(&settings.manager_home)
+            describe_login_ban(&settings.manager_home)
         ));
     }
     scope.sqlite_home = find_outside_sqlite_home(home, context);
@@ -219,23 +219,25 @@ fn find_quota_end(
     reset_at: Option<Timestamp>,
 ) -> Option<Timestamp> {
     let (identity, reset_at) = (report.identity.as_ref()?, reset_at?);
+    // Without a readable file, the end can only be found in the current observation.
     let mut figures = cooldown::load(context.manager_home(), &context.now(), context.zone())
         .map(|loaded| loaded.file)
         .unwrap_or_default();
     figures
         .entry(identity)
         .add_observation(report.observation.clone()?);
-    let end = figures.find(identity)?.quota_end.as_ref()?;
-    let same = (end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
-    same.then(|| context.zone().at(&end.detected_at))
+    let quota_end = figures.find(identity)?.quota_end.as_ref()?;
+    let is_same_window =
+        (quota_end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
+    is_same_window.then(|| context.zone().at(&quota_end.detected_at))
 }
 
 fn warn_of_missing_quota(context: &Context, report: &StatusReport, was_queried: bool) {
     for note in &report.notes {
         context.warn(note);
     }
-    if let Some(problem) = report.problem.as_ref().filter(|_| was_queried) {
-        let instead = match &report.observation {
+    if was_queried && let Some(problem) = &report.problem {
+        let substitute = match &report.observation {
             Some(observation) => {
                 let age = context.now().signed_duration_since(observation.observed_at);
                 let source = observation.source.name();
@@ -246,19 +248,19 @@ fn warn_of_missing_quota(context: &Context, report: &StatusReport, was_queried: 
             }
             None => "the archive is named after its creation time, because the start of the weekly window is unknown".into(),
         };
-        context.warn(format_args!("no live quota ({problem}); {instead}"));
+        context.warn(format_args!("no live quota ({problem}); {substitute}"));
     }
 }
 
 /// Fails if the account changed during the capture. Passes if no account was signed in before or after the capture.
 pub(crate) fn check_account_unchanged(plan: &BackupPlan, captured: Option<&Login>) -> Result<()> {
-    let before = plan.report.identity.as_ref();
-    let after = captured.map(|login| &login.identity);
-    if let (Some(before), Some(after)) = (before, after)
-        && !before.is_same(after)
+    let planned_account = plan.report.identity.as_ref();
+    let captured_account = captured.map(|login| &login.identity);
+    if let (Some(planned_account), Some(captured_account)) = (planned_account, captured_account)
+        && !planned_account.is_same(captured_account)
     {
         return Err(CommandError::failed(format!(
-            "the login changed from {before} to {after} while the home was captured"
+            "the login changed from {planned_account} to {captured_account} while the home was captured"
         ))
         .hint("run the same command again; no backup was made"));
     }
@@ -269,8 +271,8 @@ pub(crate) fn check_account_unchanged(plan: &BackupPlan, captured: Option<&Login
 /// take space.
 pub(crate) fn remove_leftovers(context: &Context) {
     let manager = context.manager_home();
-    for e in cleanup::remove_leftovers(manager) {
-        let message = CommandError::from(e).to_one_line();
+    for error in cleanup::remove_leftovers(manager) {
+        let message = CommandError::from(error).to_one_line();
         context.warn(format_args!(
             "cannot remove leftovers in {}: {message}",
             manager.join("tmp").display()

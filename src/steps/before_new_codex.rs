@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::inventory::codex_change::describe_codex_change;
 
-const SETTING: &str = "codex-manager config set backup.before_new_codex";
+const COMMAND: &str = "codex-manager config set backup.before_new_codex";
 
 /// Archives the Codex home if Codex changed since the last archive. The setting `backup.before_new_codex` decides:
 /// `auto` archives without a question, `ask` only if the user agrees on a terminal. Writes nothing to stdout, which
@@ -15,8 +15,8 @@ const SETTING: &str = "codex-manager config set backup.before_new_codex";
 /// The archives cannot be listed, or the archive cannot be made. The caller must not start Codex then.
 pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
     let choice = context.settings.preferences.before_new_codex;
-    let is_asked = choice == BeforeNewCodex::Ask && context.ui.is_interactive();
-    if !is_asked && choice != BeforeNewCodex::Auto {
+    let asks = choice == BeforeNewCodex::Ask && context.ui.is_interactive();
+    if !asks && choice != BeforeNewCodex::Auto {
         return Ok(());
     }
     let Ok(program) = context.find_codex() else {
@@ -29,21 +29,21 @@ pub(crate) fn archive_if_codex_changed(context: &Context) -> Result<()> {
     };
     // A new Codex may migrate conversations at its start, and keeps no copy of them (openai/codex#46713).
     let question = format!("{change}. Make an archive before it starts?");
-    if is_asked && context.ui.confirm(question) != Some(true) {
-        context.note(format_args!("do not ask again: {SETTING} off"));
+    if asks && context.ui.confirm(question) != Some(true) {
+        context.note(format_args!("do not ask again: {COMMAND} off"));
         return Ok(());
     }
-    let quiet = Context {
+    let silent_context = Context {
         ui: context.ui.silenced(),
         ..context.clone()
     };
-    let made = quiet
+    let backup_outcome = silent_context
         .run(&["backup".into(), "--no-status".into()])
-        .map_err(|e| e.hint(format!("start Codex without an archive: {SETTING} off")))?;
-    let done = match made {
+        .map_err(|e| e.hint(format!("start Codex without an archive: {COMMAND} off")))?;
+    let message = match backup_outcome {
         Outcome::Done => "archived the Codex home before the new Codex starts",
         _ => "archived the Codex home before the new Codex starts; some files were skipped",
     };
-    context.note(done);
+    context.note(message);
     Ok(())
 }

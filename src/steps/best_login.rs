@@ -7,16 +7,16 @@ use crate::quota::account::{Account, LoginState};
 use crate::quota::recommend::{RankedAccount, Ranking, rank_accounts};
 use crate::views::account::{label, read_known_accounts};
 
-/// Returns the index of the best account, which `best` chooses; `None` if there is none. Checks the saved login of that
-/// account again, and repeats the choice until the check changes nothing.
-pub(crate) fn recheck_best(
+/// Returns the index of the best account, which `find_best` chooses; `None` if there is none. Checks the saved login of
+/// that account again, and repeats the choice until the check changes nothing.
+pub(crate) fn choose_with_checked_login(
     accounts: &mut [Account],
     context: &Context,
-    best: impl Fn(&[Account]) -> Option<usize>,
+    find_best: impl Fn(&[Account]) -> Option<usize>,
 ) -> Option<usize> {
     let home = context.manager_home();
     loop {
-        let position = best(accounts)?;
+        let position = find_best(accounts)?;
         if !recheck_profile_logins(home, [&mut accounts[position]]) {
             return Some(position);
         }
@@ -32,7 +32,7 @@ pub(crate) fn find_best_login(context: &Context) -> Result<Account> {
     let mut accounts = read_known_accounts(context)?;
     let preferences = &context.settings.preferences;
     let (strategy, include_api_key) = (preferences.strategy, preferences.include_api_key);
-    let best = recheck_best(&mut accounts, context, |accounts| {
+    let best = choose_with_checked_login(&mut accounts, context, |accounts| {
         let ranking = rank_accounts(accounts, strategy, include_api_key, &context.now());
         let mut candidates = ranking.candidates.iter();
         let best = candidates.find(|c| c.account.login == LoginState::Ok)?;
@@ -45,13 +45,13 @@ pub(crate) fn find_best_login(context: &Context) -> Result<Account> {
     let ranking = rank_accounts(&accounts, strategy, include_api_key, &context.now());
     let is_best = |c: &&RankedAccount<'_>| *c.account == accounts[best];
     if let Some(chosen) = ranking.candidates.iter().find(is_best) {
-        note_passed_over(&ranking, chosen, context);
+        note_first_without_login(&ranking, chosen, context);
     }
     Ok(accounts.swap_remove(best))
 }
 
 /// Prints a note if `chosen` does not rank first, because the first account has no saved login.
-pub(crate) fn note_passed_over(
+pub(crate) fn note_first_without_login(
     ranking: &Ranking<'_>,
     chosen: &RankedAccount<'_>,
     context: &Context,

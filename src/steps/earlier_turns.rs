@@ -16,25 +16,27 @@ pub(crate) fn project_continued_rollouts(
     home: &Path,
     threads: &BTreeSet<String>,
 ) {
-    let target = RepairContext {
+    let repair_context = RepairContext {
         home,
         manager_home: &context.settings.manager_home,
         env: &context.env,
     };
-    let rollouts = repair::find_unprojected_rollouts(&target, threads);
+    let rollouts = repair::find_unprojected_rollouts(&repair_context, threads);
     if rollouts.is_empty() {
         return;
     }
     let program = Program::find(context.settings.codex_bin.as_deref(), &context.env)
         .map_err(|e| CommandError::failed("Codex was not found").because(e));
-    let done = program.and_then(|program| {
+    let projected = program.and_then(|program| {
         let note = "Codex reads the earlier turns of rewound conversations";
         context.ui.note(note);
         Ok(repair::project_continued_rollouts(
-            &target, &program, &rollouts,
+            &repair_context,
+            &program,
+            &rollouts,
         )?)
     });
-    if let Err(error) = done {
+    if let Err(error) = projected {
         context.ui.warn(format_args!(
             "Codex does not show the earlier turns of rewound conversations yet ({}); with Codex closed: codex-manager history \
              repair",

@@ -80,13 +80,13 @@ pub(crate) fn check_not_isolated(context: &Context) -> Result<()> {
 }
 
 /// Returns true if other users can read the files in `home`, and the user has not allowed logins in this folder.
-pub(crate) fn refuses_logins(context: &Context, home: &Path) -> bool {
+pub(crate) fn forbids_logins(context: &Context, home: &Path) -> bool {
     let folders = &context.settings.preferences.folders;
     modes::exposes_files(home) && !folders.allows_logins_in(home, context.env.home_dir.as_deref())
 }
 
 /// Returns the reason why `home` must not have logins, with the command that allows them.
-pub(crate) fn refusal_reason(home: &Path) -> String {
+pub(crate) fn describe_login_ban(home: &Path) -> String {
     let setting = shell::quote_if_needed(&format!("shared_logins.{}", home.display()));
     format!(
         "other users can read {}, because its disk has no file modes; to allow logins there: codex-manager config set {setting} true",
@@ -99,15 +99,15 @@ pub(crate) fn refusal_reason(home: &Path) -> String {
 /// # Errors
 /// A home is on a disk without file modes, and the user has not allowed logins there.
 pub(crate) fn check_logins_allowed(context: &Context, homes: &[&Path]) -> Result<()> {
-    let refusing = homes.iter().find(|home| refuses_logins(context, home));
-    let Some(home) = refusing else {
+    let shared_home = homes.iter().find(|home| forbids_logins(context, home));
+    let Some(home) = shared_home else {
         return Ok(());
     };
     Err(CommandError::refused(format!(
         "others can read logins on a disk without file modes: {}",
         home.display()
     ))
-    .hint(format!("{}; nothing was changed", refusal_reason(home))))
+    .hint(format!("{}; nothing was changed", describe_login_ban(home))))
 }
 
 /// Warns if the account of a profile is signed in to another Codex home, which owns the login then.
@@ -118,15 +118,15 @@ pub(crate) fn warn_if_live_elsewhere(profile: &str, context: &Context) {
     let Some(home) = profile.other_live_home(Some(context.codex_home())) else {
         return;
     };
-    let (name, shown) = (printable(&profile.name), home.display());
+    let (name, shown_home) = (printable(&profile.name), home.display());
     if profile.unreadable_home().is_some() {
         context.warn(format_args!(
             "{name} is the live account of another Codex home, which cannot be read: \
-             {shown}; if that home is gone for good: codex-manager use {name} --force-stale"
+             {shown_home}; if that home is gone for good: codex-manager use {name} --force-stale"
         ));
     } else {
         context.warn(format_args!(
-            "{name} is the live account of another Codex home: {shown}; a login that is \
+            "{name} is the live account of another Codex home: {shown_home}; a login that is \
              used in two homes stops working in both, so sign in here: codex login"
         ));
     }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Prints the newest [`DEFAULT_LAUNCHES`] launches and older ones that are running, or with `all` all launches.
+/// Prints the newest [`DEFAULT_LAUNCHES`] launches and older ones that are running, or with `shows_all` all launches.
 /// `profile` limits the list to one account. `command` is the name of the command in the JSON document.
 ///
 /// # Errors
@@ -24,7 +24,7 @@ use std::path::Path;
 pub(crate) fn show_launches(
     command: &str,
     profile: Option<&str>,
-    all: bool,
+    shows_all: bool,
     context: &Context,
 ) -> Result<Outcome> {
     let launches = settle_launches(context)?;
@@ -36,7 +36,11 @@ pub(crate) fn show_launches(
             .as_ref()
             .is_none_or(|account| record.identity.is_same(account))
     };
-    let limit = if all { usize::MAX } else { DEFAULT_LAUNCHES };
+    let limit = if shows_all {
+        usize::MAX
+    } else {
+        DEFAULT_LAUNCHES
+    };
     let mut newest_launches = launches.newest_first().filter(matches_account);
     let mut shown: Vec<_> = newest_launches.by_ref().take(limit).collect();
     // Without a chosen account, older launches are counted without parsing them.
@@ -51,20 +55,21 @@ pub(crate) fn show_launches(
         .filter(|record| matches_account(record) && !is_shown(&record.launch_id))
         .collect();
     shown.extend(older_running);
-    let live = read_login(context.codex_home()).ok();
-    let live = live
-        .as_ref()
-        .and_then(|live| live.login())
-        .map(|l| &l.identity);
+    let live_auth = read_login(context.codex_home()).ok();
+    let live_login = live_auth.as_ref().and_then(|auth| auth.login());
+    let live_account = live_login.map(|login| &login.identity);
     let ids = shown
         .iter()
         .filter_map(|record| Some(record.last_conversation()?.session_id.to_lowercase()));
     let titles = read_titles(context.codex_home(), &context.env, ids.collect());
-    let to_listed = |record| ListedLaunch::new(record, live, &titles);
+    let to_listed = |record| ListedLaunch::new(record, live_account, &titles);
     let listed: Vec<_> = shown.into_iter().map(to_listed).collect();
-    let json: Vec<_> = listed.iter().map(|launch| launch.json(context)).collect();
+    let json: Vec<_> = listed
+        .iter()
+        .map(|launch| launch.to_json(context))
+        .collect();
     context.ui.list_document(command, "sessions", &json);
-    show(&listed, total, profile, context);
+    print_table(&listed, total, profile, context);
     if launches.count_damaged_lines() > 0 {
         context.warn(format_args!(
             "{} of launches.jsonl cannot be read and were skipped",
@@ -100,14 +105,14 @@ impl ListedLaunch {
         titles: &HashMap<String, String>,
     ) -> Self {
         let state = record.state(record.is_running());
-        let is_other = record.run.isolated_home.is_none()
+        let was_account_replaced = record.run.isolated_home.is_none()
             && live.is_none_or(|live| !live.is_same(&record.identity));
-        // A Codex keeps the login that it started with, and may still renew it (0.169).
+        // A Codex keeps the login that it started with, and may still renew it (Codex 0.169).
         let live_note = match live {
             Some(live) => format!("the live account is now {live}"),
             None => "no account is signed in any more".to_owned(),
         };
-        let warning = if state == LaunchState::Running && is_other {
+        let warning = if state == LaunchState::Running && was_account_replaced {
             Some(format!(
                 "{live_note}; this Codex still uses {}",
                 record.identity
@@ -126,10 +131,10 @@ impl ListedLaunch {
     }
 
     /// Returns the JSON object of the launch. Its keys are an interface.
-    fn json(&self, context: &Context) -> impl Serialize {
+    fn to_json(&self, context: &Context) -> impl Serialize {
         let LaunchRecord { run, identity, .. } = &self.record;
         let conversation = self.record.last_conversation();
-        let time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
+        let format_time = |at: Option<Timestamp>| at.map(|at| local_rfc3339(&at, context));
         let earlier_ids = self.record.binding.conversations.iter().rev().skip(1);
         let earlier_ids: Vec<_> = earlier_ids.map(|c| &c.session_id).collect();
         object()
@@ -138,7 +143,7 @@ impl ListedLaunch {
             .with("email", identity.email.as_str())
             .with("account_id", &identity.account_id)
             .with("started_at", local_rfc3339(&run.started_at, context))
-            .with("ended_at", time(run.ended_at))
+            .with("ended_at", format_time(run.ended_at))
             .with("cwd", &run.cwd)
             .with("args", &run.args)
             .with("pid", self.pid())
@@ -147,11 +152,11 @@ impl ListedLaunch {
             .with("rollout_path", conversation.map(|c| &c.rollout_path))
             .with(
                 "first_token_count_at",
-                time(conversation.and_then(|c| c.first_token_count_at)),
+                format_time(conversation.and_then(|c| c.first_token_count_at)),
             )
             .with(
                 "last_token_count_at",
-                time(conversation.and_then(|c| c.last_token_count_at)),
+                format_time(conversation.and_then(|c| c.last_token_count_at)),
             )
             .with("warning", &self.warning)
             .with("exit_code", run.exit_code)
@@ -164,33 +169,33 @@ impl ListedLaunch {
         self.record.run.child.as_ref().map(|child| child.pid)
     }
 
-    fn cells(&self, context: &Context) -> [Cell; 6] {
+    fn to_cells(&self, context: &Context) -> [Cell; 6] {
         let run = &self.record.run;
         let style = match self.state {
             LaunchState::Running => Style::Good,
             LaunchState::Unbound => Style::Warn,
             LaunchState::Bound | LaunchState::Ended => Style::Plain,
         };
-        let isolated = run.isolated_home.as_ref().map_or("", |_| ", isolated");
+        let isolated_suffix = run.isolated_home.as_ref().map_or("", |_| ", isolated");
         let folder = Path::new(&run.cwd).file_name();
         let folder = folder.map_or(run.cwd.as_str().into(), |name| name.to_string_lossy());
-        let id = self
+        let session_id = self
             .record
             .last_conversation()
             .map_or("", |c| &c.session_id);
         [
-            Cell::new(style, format!("{}{isolated}", self.state.name())),
+            Cell::new(style, format!("{}{isolated_suffix}", self.state.name())),
             Cell::plain(&self.record.profile),
             Cell::new(Style::Dim, relative_time(&run.started_at, context))
                 .value(local_rfc3339(&run.started_at, context)),
             Cell::plain(folder).value(printable(&run.cwd)),
-            Cell::plain(short_id(id)).value(id),
+            Cell::plain(short_id(session_id)).value(session_id),
             Cell::plain(self.title.clone().unwrap_or_default()),
         ]
     }
 }
 
-fn show(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context: &Context) {
+fn print_table(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context: &Context) {
     let ui = &context.ui;
     if launches.is_empty() {
         let profiles = context.profiles().list();
@@ -207,7 +212,7 @@ fn show(launches: &[ListedLaunch], total: usize, profile: Option<&str>, context:
         ));
         return;
     }
-    let rows = launches.iter().map(|launch| launch.cells(context));
+    let rows = launches.iter().map(|launch| launch.to_cells(context));
     Table::with_rows(ui, COLUMNS, rows).print(ui);
     for launch in launches {
         if let Some(warning) = &launch.warning {

@@ -17,8 +17,8 @@ use crate::views::account::warn_not_recorded;
 /// # Errors
 /// See [`NewSnapshot::make`].
 pub(crate) fn add_snapshot(context: &Context, plan: &BackupPlan) -> Result<String> {
-    let made = NewSnapshot::make(context, &ConnectionArgs::default(), plan)?;
-    Ok(made.report.short_id().to_owned())
+    let snapshot = NewSnapshot::make(context, &ConnectionArgs::default(), plan)?;
+    Ok(snapshot.report.short_id().to_owned())
 }
 
 /// A new snapshot, with the tree from which it was made and the lock on that tree.
@@ -86,9 +86,9 @@ impl NewSnapshot {
     /// Returns [`Outcome::Partial`] if files were skipped, are damaged or changed while restic read them, or if the
     /// snapshot could not be recorded.
     pub(crate) fn outcome(&self) -> Outcome {
-        let is_whole = self.tree.skipped.is_empty() && self.tree.damaged.is_empty();
-        let is_clean = self.report.superseded.is_empty();
-        Outcome::partial_if(!is_whole || !is_clean || !self.is_recorded)
+        let is_complete = self.tree.skipped.is_empty() && self.tree.damaged.is_empty();
+        let is_consistent = self.report.superseded.is_empty();
+        Outcome::partial_if(!is_complete || !is_consistent || !self.is_recorded)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::{CommandError, Result};
 ///
 /// # Errors
 /// The user declines, or there is no terminal.
-pub(crate) fn confirm(context: &Context, objects: &str) -> Result<()> {
+pub(crate) fn confirm_deletion(context: &Context, objects: &str) -> Result<()> {
     let question = format_args!("delete {objects} permanently?");
     if context.settings.assume_yes || context.ui.confirm(question) == Some(true) {
         return Ok(());

@@ -9,18 +9,18 @@ use std::path::Path;
 /// Maximum size of a price file.
 const MAX_PRICES_BYTES: u64 = 1 << 20;
 
-/// Returns the built-in prices, overridden by the prices of one file. That file is `flag` if it is given, else the file
-/// of the setting `usage.prices`, else `prices.toml` in the manager home if it exists.
+/// Returns the built-in prices, overridden by the prices of one file. That file is `given_path` if there is one, else
+/// the file of the setting `usage.prices`, else `prices.toml` in the manager home if it exists.
 ///
 /// # Errors
 /// The file cannot be read, or is not a valid price file.
-pub(crate) fn read(flag: Option<&Path>, context: &Context) -> Result<Prices> {
+pub(crate) fn read_prices(given_path: Option<&Path>, context: &Context) -> Result<Prices> {
     let prices = Prices::built_in()
         .map_err(|e| CommandError::failed("the prices in the program are damaged").because(e))?;
-    let named = flag.or(context.settings.preferences.prices.as_deref());
-    let default = context.manager_home().join("prices.toml");
-    let path = named.map(|path| context.env.absolute(path));
-    let Some(path) = path.or_else(|| default.exists().then_some(default)) else {
+    let named_path = given_path.or(context.settings.preferences.prices.as_deref());
+    let default_path = context.manager_home().join("prices.toml");
+    let path = named_path.map(|path| context.env.absolute(path));
+    let Some(path) = path.or_else(|| default_path.exists().then_some(default_path)) else {
         return Ok(prices);
     };
     let text = file_open::read_small_to_string(&path, MAX_PRICES_BYTES)

@@ -21,8 +21,10 @@ use clap::ValueEnum;
 use std::cell::LazyCell;
 use std::ops::Deref;
 
+const FIVE_HOURS_IN_MINUTES: u32 = 300;
+
 /// Returns the reason for the rank of an account, as a sentence.
-pub(crate) fn reason(
+pub(crate) fn format_reason(
     candidate: &RankedAccount<'_>,
     ranking: &Ranking<'_>,
     context: &Context,
@@ -76,15 +78,15 @@ impl Template {
     /// A single brace, or an unknown field.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut parts = Vec::new();
-        let mut plain = String::new();
+        let mut pending_text = String::new();
         let mut remaining_text = text;
-        while let Some(at) = remaining_text.find(['{', '}']) {
-            plain.push_str(&remaining_text[..at]);
-            let brace = &remaining_text[at..=at];
-            remaining_text = &remaining_text[at + 1..];
-            if let Some(doubled) = remaining_text.strip_prefix(brace) {
-                plain.push_str(brace);
-                remaining_text = doubled;
+        while let Some(brace_index) = remaining_text.find(['{', '}']) {
+            pending_text.push_str(&remaining_text[..brace_index]);
+            let brace = &remaining_text[brace_index..=brace_index];
+            remaining_text = &remaining_text[brace_index + 1..];
+            if let Some(after_second_brace) = remaining_text.strip_prefix(brace) {
+                pending_text.push_str(brace);
+                remaining_text = after_second_brace;
                 continue;
             }
             let name = match remaining_text.split_once('}') {
@@ -99,21 +101,22 @@ impl Template {
                     );
                 }
             };
-            let field = TemplateField::from_str(name, false).map_err(|_| {
+            let ignores_case = false;
+            let field = TemplateField::from_str(name, ignores_case).map_err(|_| {
                 let fields = TemplateField::value_variants().iter();
                 let fields = fields.filter_map(ValueEnum::to_possible_value);
                 let fields: Vec<_> = fields.map(|value| value.get_name().to_owned()).collect();
                 CommandError::usage(format!("unknown field {{{name}}} in --format"))
                     .hint(format!("the fields are: {}", fields.join(", ")))
             })?;
-            if !plain.is_empty() {
-                parts.push(TemplatePart::Text(std::mem::take(&mut plain)));
+            if !pending_text.is_empty() {
+                parts.push(TemplatePart::Text(std::mem::take(&mut pending_text)));
             }
             parts.push(TemplatePart::Field(field));
         }
-        plain.push_str(remaining_text);
-        if !plain.is_empty() {
-            parts.push(TemplatePart::Text(plain));
+        pending_text.push_str(remaining_text);
+        if !pending_text.is_empty() {
+            parts.push(TemplatePart::Text(pending_text));
         }
         Ok(Self(parts))
     }
@@ -123,7 +126,7 @@ impl Template {
         self.0.contains(&TemplatePart::Field(TemplateField::Prompt))
     }
 
-    pub(crate) fn fill(
+    pub(crate) fn fill_in(
         &self,
         best: &RankedAccount<'_>,
         ranking: &Ranking<'_>,
@@ -136,7 +139,7 @@ impl Template {
             .map(|part| match part {
                 TemplatePart::Text(text) => text.clone(),
                 TemplatePart::Field(field) => {
-                    printable(&field.value(best, ranking, &today, context))
+                    printable(&field.format_value(best, ranking, &today, context))
                 }
             })
             .collect()
@@ -144,8 +147,8 @@ impl Template {
 }
 
 impl TemplateField {
-    /// Returns the text for the field; empty if the value is not known.
-    fn value(
+    /// Returns the text for the field; empty if the value is not known. `today` is read at its first use.
+    fn format_value(
         self,
         best: &RankedAccount<'_>,
         ranking: &Ranking<'_>,
@@ -154,7 +157,8 @@ impl TemplateField {
     ) -> String {
         let entry = &best.account.entry;
         let reset_at = best.verdict.next_available_at;
-        let percent = |figure: Option<f64>| figure.map_or(String::new(), |f| format!("{f:.0}"));
+        let format_percent =
+            |figure: Option<f64>| figure.map_or(String::new(), |f| format!("{f:.0}"));
         match self {
             Self::Email => entry.identity.email.to_string(),
             Self::Profile => entry.profile.clone().unwrap_or_default(),
@@ -162,7 +166,7 @@ impl TemplateField {
             Self::Label => label(best.account),
             Self::State => best.verdict.state.name().into(),
             Self::Login => best.account.login.name().into(),
-            Self::Reason => reason(best, ranking, context),
+            Self::Reason => format_reason(best, ranking, context),
             Self::NextAvailableAt => {
                 reset_at.map_or(String::new(), |at| local_rfc3339(&at, context))
             }
@@ -171,13 +175,13 @@ impl TemplateField {
                 (None, AccountState::Ready) => "now".into(),
                 (None, _) => String::new(),
             },
-            Self::WeeklyLeft => percent(best.weekly_left),
-            Self::WeeklyUsed => percent(best.weekly_left.map(|left| 100.0 - left)),
+            Self::WeeklyLeft => format_percent(best.weekly_left),
+            Self::WeeklyUsed => format_percent(best.weekly_left.map(|left| 100.0 - left)),
             Self::WeekPace => format_pace(entry, context),
-            Self::Resets => read_resets(entry, context)
+            Self::Resets => find_left_resets(entry, context)
                 .map_or(String::new(), |resets| resets.available.to_string()),
             Self::ResetsUntil => {
-                let resets = read_resets(entry, context);
+                let resets = find_left_resets(entry, context);
                 let expiry = resets.and_then(|resets| resets.expires_at.first().copied());
                 expiry.map_or(String::new(), |at| format_day(&at, context))
             }
@@ -185,17 +189,19 @@ impl TemplateField {
             Self::TodayTokens => today.format_tokens(),
             Self::TodayCost => today.format_cost(context),
             Self::FiveHoursLeft => {
-                let is_short = |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(300);
+                let is_five_hours = |w: &&Window| {
+                    w.limit_id == CODEX_LIMIT && w.minutes == Some(FIVE_HOURS_IN_MINUTES)
+                };
                 let observation = entry.observation.as_ref();
-                let window = observation.and_then(|o| o.windows.iter().find(is_short));
-                percent(window.map(|window| state::percent_left(window, &context.now())))
+                let window = observation.and_then(|o| o.windows.iter().find(is_five_hours));
+                format_percent(window.map(|window| state::percent_left(window, &context.now())))
             }
         }
     }
 }
 
 /// Returns the banked resets that an account has left; `None` if their number is not known.
-fn read_resets(entry: &AccountEntry, context: &Context) -> Option<ResetCredits> {
+fn find_left_resets(entry: &AccountEntry, context: &Context) -> Option<ResetCredits> {
     let resets = entry.observation.as_ref()?.reset_credits.as_ref()?;
     Some(resets.unexpired_at(&context.now()))
 }
@@ -208,18 +214,20 @@ fn format_day(at: &Timestamp, context: &Context) -> String {
 /// live, the text begins with the arrow. If a banked reset of the live account expires soon, its date follows the live
 /// account.
 fn format_live_and_better(ranking: &Ranking<'_>, context: &Context) -> String {
-    let name = |ranked: &RankedAccount<'_>| match ranked.weekly_left {
+    let format_account = |ranked: &RankedAccount<'_>| match ranked.weekly_left {
         Some(left) => format!("{} {left:.0} %", label(ranked.account)),
         None => label(ranked.account),
     };
-    let live = ranking.live().map(|live| {
-        let resets = read_resets(&live.account.entry, context);
+    let live_text = ranking.live().map(|live| {
+        let resets = find_left_resets(&live.account.entry, context);
         let expiry = resets.and_then(|resets| resets.next_expiry_if_soon(&context.now()));
-        let note = expiry.map(|at| format!(", reset until {}", format_day(&at, context)));
-        format!("{}{}", name(live), note.unwrap_or_default())
+        let reset_note = expiry.map(|at| format!(", reset until {}", format_day(&at, context)));
+        format!("{}{}", format_account(live), reset_note.unwrap_or_default())
     });
-    let better = ranking.find_better().map(|c| format!("→ {}", name(c)));
-    let parts: Vec<_> = live.into_iter().chain(better).collect();
+    let better = ranking
+        .find_better()
+        .map(|c| format!("→ {}", format_account(c)));
+    let parts: Vec<_> = live_text.into_iter().chain(better).collect();
     parts.join(" ")
 }
 
@@ -234,13 +242,13 @@ impl UsageToday {
     fn read(context: &Context) -> Self {
         let path = index::index_path(context.manager_home(), context.codex_home());
         let today = Period::Day.first_day(&context.now(), context.zone());
-        let slot_of = |day| start_of_day(day, context.zone()).timestamp_millis() / SLOT_MS;
-        let read = || {
+        let first_slot_of = |day| start_of_day(day, context.zone()).timestamp_millis() / SLOT_MS;
+        let read_rows = || {
             let store = IndexStore::open_read_only(&path).ok()??;
-            let slots = slot_of(today)..slot_of(today + Days::new(1));
+            let slots = first_slot_of(today)..first_slot_of(today + Days::new(1));
             usage_query::read_sums(&store, slots, UsageDetail::Slots).ok()
         };
-        Self { rows: read() }
+        Self { rows: read_rows() }
     }
 
     /// Returns the total number of input and output tokens, such as `1.20M`; empty without an index.
@@ -264,7 +272,7 @@ impl UsageToday {
         if rows.is_empty() {
             return "$0.00".to_owned();
         }
-        let Ok(prices) = price_file::read(None, context) else {
+        let Ok(prices) = price_file::read_prices(None, context) else {
             return String::new();
         };
         let usage = rows.iter().map(|row| ((), row));

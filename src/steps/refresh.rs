@@ -42,13 +42,13 @@ pub(crate) fn build_inquiry<'a>(
 ///
 /// # Errors
 /// The text or `auth.json` cannot be used, or the user interrupted the query.
-pub(crate) fn observe_live(
+pub(crate) fn read_live_status(
     context: &Context,
     known: &CooldownFile,
     status_text: Option<&str>,
     ask_codex: bool,
 ) -> Result<StatusReport> {
-    Ok(status::observe(&StatusOptions {
+    Ok(status::read_status(&StatusOptions {
         home: context.codex_home(),
         inquiry: build_inquiry(context, known, ask_codex),
         status_text,
@@ -58,9 +58,9 @@ pub(crate) fn observe_live(
 
 /// Records a report in the manager home. If that fails, prints a warning and returns false, so that the user still gets
 /// the figures.
-pub(crate) fn record(context: &Context, report: &StatusReport) -> bool {
+pub(crate) fn record_report(context: &Context, report: &StatusReport) -> bool {
     let identity = report.identity.as_ref();
-    let recorded = status::record(
+    let recorded = status::record_report(
         context.manager_home(),
         report,
         identity.and_then(|identity| find_last_use(identity, context)),
@@ -89,8 +89,8 @@ pub(crate) fn find_last_use(identity: &Identity, context: &Context) -> Option<Ti
         limit: Some(1),
         ..ThreadFilter::default()
     };
-    let changes = list_threads_as(&filter, context, |thread| thread.updated_ms).ok()?;
-    let changed_at = DateTime::from_timestamp_millis(changes.into_iter().flatten().next()?)?;
+    let change_times = list_threads_as(&filter, context, |thread| thread.updated_ms).ok()?;
+    let changed_at = DateTime::from_timestamp_millis(change_times.into_iter().flatten().next()?)?;
     // A conversation from another machine may have a time in the future, because the clock of that machine was ahead.
     Some(context.zone().at(&changed_at.min(context.now())))
 }
@@ -104,8 +104,8 @@ pub(crate) fn refresh_live(context: &Context) -> Result<bool> {
     // The command that shows the figures warns of a damaged file.
     let known_figures = cooldown::load(context.manager_home(), &context.now(), context.zone())?;
     let (status_text, ask_codex) = (None, true);
-    let report = observe_live(context, &known_figures.file, status_text, ask_codex)?;
-    let is_recorded = record(context, &report);
+    let report = read_live_status(context, &known_figures.file, status_text, ask_codex)?;
+    let is_recorded = record_report(context, &report);
     if let Some(problem) = &report.problem {
         context.warn(format_args!("no live figures: {problem}"));
     }
@@ -119,7 +119,7 @@ pub(crate) fn ask_live<const N: usize>(
 ) -> [Result<Value, StatusProblem>; N] {
     let (known, ask_codex) = (CooldownFile::default(), true);
     let inquiry = build_inquiry(context, &known, ask_codex);
-    status::ask(context.codex_home(), &inquiry, questions)
+    status::ask_questions(context.codex_home(), &inquiry, questions)
 }
 
 /// Returns the accounts with a saved login.
@@ -132,7 +132,7 @@ pub(crate) fn load_probe_targets(context: &Context) -> Result<Vec<ProbeTarget>> 
 
 /// Queries accounts and records their figures. A dry run only returns the last known figures. A failed query is no
 /// error; see [`AccountProbe::problem`].
-pub(crate) fn probe(
+pub(crate) fn probe_targets(
     targets: &[ProbeTarget],
     dry_run: bool,
     context: &Context,
@@ -143,10 +143,15 @@ pub(crate) fn probe(
         manager_home: context.manager_home(),
         inquiry: build_inquiry(context, &known_figures, !dry_run),
     };
-    let total = if dry_run { 0 } else { targets.len() };
+    let shows_progress = !dry_run && !targets.is_empty();
     let ui = &context.ui;
-    let counter = (total > 0).then(|| ui.task_counter("asking Codex about accounts", total));
-    let on_answer = || counter.iter().for_each(|counter| counter.inc(1));
+    let counter =
+        shows_progress.then(|| ui.task_counter("asking Codex about accounts", targets.len()));
+    let on_answer = || {
+        if let Some(counter) = &counter {
+            counter.inc(1);
+        }
+    };
     let mut targets = targets.to_vec();
     if !dry_run {
         for target in &mut targets {
@@ -176,12 +181,14 @@ pub(crate) fn refresh_account(account: &Identity, context: &Context) -> Result<b
 
 fn refresh_targets(targets: &[ProbeTarget], context: &Context) -> Result<bool> {
     let dry_run = false;
-    let probes = probe(targets, dry_run, context)?;
+    let probes = probe_targets(targets, dry_run, context)?;
     for probe in &probes {
         warn_all(&context.ui, &probe.warnings);
-        if let Some(problem) = probe.problem().filter(|_| !probe.is_moved()) {
-            let who = printable(&probe.target.identity.to_string());
-            context.warn(format_args!("no live figures for {who}: {problem}"));
+        if !probe.is_moved()
+            && let Some(problem) = probe.problem()
+        {
+            let account = printable(&probe.target.identity.to_string());
+            context.warn(format_args!("no live figures for {account}: {problem}"));
         }
     }
     let is_complete = |probe: &AccountProbe| probe.is_complete() || probe.is_moved();
@@ -195,13 +202,13 @@ const MAX_STATUS_TEXT_BYTES: u64 = 1024 * 1024;
 /// maximum size.
 pub(crate) fn read_status_text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
+    let read_result = if path == Path::new("-") {
         let stdin = std::io::stdin().lock();
         block_on_input(|| stdin.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
     } else {
         file_open::open_user_named(path)
             .and_then(|file| file.take(MAX_STATUS_TEXT_BYTES).read_to_end(&mut bytes))
     };
-    read.at("read", path)?;
+    read_result.at("read", path)?;
     Ok(status_text::decode(&bytes))
 }

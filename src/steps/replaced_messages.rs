@@ -24,13 +24,13 @@ pub(crate) fn count_replaced_messages(request: &RestoreRequest<'_>, plan: &Resto
     if request.selection.conversations.is_empty() || !is_downloaded {
         return 0;
     }
-    let replaced = plan.changes();
+    let replaced = plan.replaced_and_removed();
     let rollouts = replaced.iter().filter(|name| {
         kind_of(name.as_path()).is_rollout_folder() && RolloutName::parse(name.as_path()).is_some()
     });
     let paths = rollouts.map(|name| request.folder.join(name.as_path()));
     paths
-        .map(|path| count_missing(request.archive, &path).unwrap_or_default())
+        .map(|path| count_missing_in_archive(request.archive, &path).unwrap_or_default())
         .sum()
 }
 
@@ -42,26 +42,27 @@ pub(crate) fn describe_replaced_messages(count: usize, kept_in: &str) -> Option<
 }
 
 /// Counts the messages of the live rollout at `path` that the archive does not have.
-fn count_missing(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandError> {
-    let live = messages::read_messages(path).at("read", path)?;
-    let id = parse_rollout_id(path);
-    let mut archived = rollout_files(archive.files());
-    let archived_rollout = archived
-        .find(|(_, archived_rollout)| parse_rollout_id(archived_rollout.path.as_path()) == id);
+fn count_missing_in_archive(archive: &ArchiveReader, path: &Path) -> Result<usize, CommandError> {
+    let live_messages = messages::read_messages(path).at("read", path)?;
+    let rollout_id = parse_rollout_id(path);
+    let mut archived_rollouts = rollout_files(archive.files());
+    let archived_rollout = archived_rollouts.find(|(_, archived_rollout)| {
+        parse_rollout_id(archived_rollout.path.as_path()) == rollout_id
+    });
     let mut counts = MessageCounts::default();
     if let Some((_, archived_rollout)) = archived_rollout {
         counts.add(&read_messages(archive, &archived_rollout)?);
     }
-    Ok(counts.find_missing(&live).len())
+    Ok(counts.find_missing(&live_messages).len())
 }
 
 /// Compares restored conversations with all archives again, so that `doctor` reports only the losses that remain. If
 /// this fails, prints a warning.
 pub(crate) fn update_losses(selection: &Selection, replaced_messages: usize, context: &Context) {
-    let names = selection.conversations.iter();
-    let ids = names.filter_map(|name| {
-        let file = RolloutName::parse(Path::new(name))?;
-        file.id().map(str::to_lowercase)
+    let rollout_names = selection.conversations.iter();
+    let ids = rollout_names.filter_map(|name| {
+        let rollout = RolloutName::parse(Path::new(name))?;
+        rollout.id().map(str::to_lowercase)
     });
     if let Err(e) = recheck_after_restore(ids.collect(), replaced_messages > 0, context) {
         let problem = e.to_one_line();

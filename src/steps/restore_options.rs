@@ -22,7 +22,7 @@ use crate::restore::plan::unchanged_files::find_unchanged;
 use crate::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::restore::request::RestoreRequest;
 use crate::steps::earlier_turns::project_continued_rollouts;
-use crate::steps::home_checks::{refusal_reason, refuses_logins};
+use crate::steps::home_checks::{describe_login_ban, forbids_logins};
 use crate::steps::replaced_messages::{
     count_replaced_messages, describe_replaced_messages, update_losses,
 };
@@ -83,9 +83,9 @@ impl RestoreOptions {
         selection: Selection,
         command: &str,
     ) -> Result<Outcome> {
-        let mut request = self.request(context, archive, selection)?;
+        let mut request = self.build_request(context, archive, selection)?;
         let target = request.target;
-        let leaves_login = self.warn_if_logins_left_out(context, &request);
+        let leaves_logins_out = self.warn_if_logins_left_out(context, &request);
         let plan = match apply::plan(&request) {
             Err(RestoreError::AnotherAccount { archive, live })
                 if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
@@ -115,8 +115,8 @@ impl RestoreOptions {
             let holders = restore::find_holders(&request);
             let unchanged = find_unchanged(archive.contents(), &plan, &request.folder);
             let notes = replaced_note.as_slice();
-            let planned = (&plan, &unchanged);
-            show_plan(context, command, &request, planned, notes);
+            let plan_and_unchanged = (&plan, &unchanged);
+            show_plan(context, command, &request, plan_and_unchanged, notes);
             for holder in holders {
                 context.warn(format_args!("the Codex home is in use: {holder}"));
             }
@@ -131,14 +131,14 @@ impl RestoreOptions {
             // The daemon wrote to its databases when it ended. These writes must not stop the restore.
             request.planned_after = journal::wait_for_next_tick(&request.folder);
         }
-        let mut report = apply_marked(&request, &plan, context)?;
+        let mut report = apply_with_restore_mark(&request, &plan, context)?;
         // A restore of the whole home also restores the projections, so Codex shows the earlier turns.
         if target == RestoreTarget::Home && plan.partial {
-            project_continued_rollouts(context, &request.folder, &restored_thread_ids(&plan));
+            project_continued_rollouts(context, &request.folder, &changed_thread_ids(&plan));
         }
         let is_recorded = record_result(context, target, &mut report);
         let safety = report.safety.as_ref();
-        let safety = safety.map(|safety| name_for_commands(&safety.archive, context));
+        let safety = safety.map(|safety| format_archive_argument(&safety.archive, context));
         let message_note = safety.map_or(replaced_note, |safety| {
             describe_replaced_messages(replaced_messages, &safety)
         });
@@ -147,25 +147,27 @@ impl RestoreOptions {
             update_losses(&request.selection, replaced_messages, context);
         }
         show_report(context, command, archive, &request, &report);
-        Ok(Outcome::partial_if(!is_recorded || leaves_login))
+        Ok(Outcome::partial_if(!is_recorded || leaves_logins_out))
     }
 
     /// Warns if logins of the archive are left out because other users could read them. Returns true if it warned.
     fn warn_if_logins_left_out(&self, context: &Context, request: &RestoreRequest<'_>) -> bool {
-        let is_forced = request.auth == AuthPolicy::Skip && self.auth != Some(AuthPolicy::Skip);
+        let is_skip_forced =
+            request.auth == AuthPolicy::Skip && self.auth != Some(AuthPolicy::Skip);
         let mut files = request.archive.contents().files.iter();
-        let leaves_logins = is_forced && files.any(|file| kind_of(file.path.as_path()).is_login());
-        if leaves_logins {
+        let leaves_logins_out =
+            is_skip_forced && files.any(|file| kind_of(file.path.as_path()).is_login());
+        if leaves_logins_out {
             let home = if request.safety_without_logins {
                 request.manager_home
             } else {
                 &request.folder
             };
-            let reason = refusal_reason(home);
+            let reason = describe_login_ban(home);
             let message = format_args!("the logins of the archive are left out: {reason}");
             context.warn(message);
         }
-        leaves_logins
+        leaves_logins_out
     }
 
     /// Makes the checks of [`RestoreOptions::restore`] that need only the list of files in `archive`. Used before the
@@ -173,13 +175,13 @@ impl RestoreOptions {
     ///
     /// # Errors
     /// The target is not empty or in use, or the selection has no file.
-    pub(crate) fn check(
+    pub(crate) fn check_before_download(
         &self,
         context: &Context,
         archive: &ArchiveReader,
         selection: &Selection,
     ) -> Result<()> {
-        let request = self.request(context, archive, selection.clone())?;
+        let request = self.build_request(context, archive, selection.clone())?;
         match apply::plan(&request) {
             // `restore` asks the user.
             Ok(_) | Err(RestoreError::AnotherAccount { .. }) => {}
@@ -196,7 +198,7 @@ impl RestoreOptions {
         }
     }
 
-    fn request<'a>(
+    fn build_request<'a>(
         &self,
         context: &'a Context,
         archive: &'a ArchiveReader,
@@ -205,8 +207,8 @@ impl RestoreOptions {
         let (folder, target) = self.destination(context)?;
         // A restore saves a login that it replaces to the manager home.
         let is_manager_shared =
-            target == RestoreTarget::Home && refuses_logins(context, context.manager_home());
-        let is_shared = is_manager_shared || refuses_logins(context, &folder);
+            target == RestoreTarget::Home && forbids_logins(context, context.manager_home());
+        let is_shared = is_manager_shared || forbids_logins(context, &folder);
         Ok(RestoreRequest {
             archive,
             folder,
@@ -237,13 +239,13 @@ impl RestoreOptions {
             return Ok((context.codex_home().to_path_buf(), RestoreTarget::Home));
         };
         let folder = context.env.absolute(folder);
-        let overlaps = |home: &Path| {
+        let overlaps_with = |home: &Path| {
             // A folder that contains an existing home is not empty, which is another error.
             links::lies_in(&folder, home) || (!home.exists() && links::lies_in(home, &folder))
         };
         if [context.codex_home(), context.manager_home()]
             .into_iter()
-            .any(overlaps)
+            .any(overlaps_with)
         {
             return Err(RestoreError::OverlapsHome(folder).into());
         }
@@ -276,19 +278,19 @@ impl RestoreOptions {
             })?;
             selection.only.push(name.as_path().to_path_buf());
         }
-        if let Some(wanted) = &self.session {
-            let wanted = match wanted.as_str() {
+        if let Some(wanted_conversation) = &self.session {
+            let conversation = match wanted_conversation.as_str() {
                 CHOOSE_SESSION => pick_archived(source, context)?,
-                wanted => wanted.to_owned(),
+                given => given.to_owned(),
             };
-            selection.conversations = source::require_rollout_names(source, &wanted)?;
+            selection.conversations = source::require_rollout_names(source, &conversation)?;
         }
         Ok(selection)
     }
 }
 
 /// Returns the ids of the conversations of which the plan writes or removes a rollout.
-fn restored_thread_ids(plan: &RestorePlan) -> BTreeSet<String> {
+fn changed_thread_ids(plan: &RestorePlan) -> BTreeSet<String> {
     let names = plan.writes.iter().chain(plan.removed.iter());
     let rollouts = names.filter_map(|name| parse_rollout_name(name.as_path()));
     rollouts
@@ -310,11 +312,11 @@ fn confirm_replacement(
     let unchanged = find_unchanged(request.archive.contents(), plan, &request.folder);
     let replaced = describe_replaced(plan, &unchanged);
     let removed = list_removed_names(&plan.removed).len();
-    let more = |verb, count| match count {
+    let clause = |verb, count| match count {
         0 => String::new(),
         count => format!(", {verb} {count}"),
     };
-    let (added, removed) = (more("add", plan.added.len()), more("remove", removed));
+    let (added, removed) = (clause("add", plan.added.len()), clause("remove", removed));
     let login = if request.auth == AuthPolicy::Archive && plan.wants_login {
         ", use the login of the archive"
     } else {
@@ -322,12 +324,13 @@ fn confirm_replacement(
     };
     let home = request.folder.display();
     let question = format!("replace {replaced} in {home}{added}{removed}{login}?");
+    // `None` means that the question could not be asked, which is no refusal.
     context.ui.confirm(question) != Some(false)
 }
 
 /// Returns the argument by which commands find an archive: its file name without the suffix if the archive is in
 /// `backups/`, else its path.
-pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
+pub(crate) fn format_archive_argument(path: &Path, context: &Context) -> String {
     let backups = context.backups();
     if path.parent() == Some(&*backups) {
         strip_archive_suffix(&file_name(path)).to_owned()
@@ -339,7 +342,7 @@ pub(crate) fn name_for_commands(path: &Path, context: &Context) -> String {
 /// Applies a restore. If the restore may remove files from the home, first marks the home as restored: without the
 /// mark, the next sync would treat these files as deleted by the user. Removes the mark again if the restore changed
 /// nothing.
-pub(crate) fn apply_marked(
+pub(crate) fn apply_with_restore_mark(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     context: &Context,
@@ -366,7 +369,7 @@ pub(crate) fn apply_marked(
         }
         applied => applied.is_err(),
     };
-    if let Some(marks) = marks.filter(|_| is_unchanged) {
+    if is_unchanged && let Some(marks) = marks {
         marks.remove();
     }
     Ok(applied?)

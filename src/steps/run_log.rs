@@ -14,19 +14,19 @@ pub(crate) fn run_with_log(
     machine: Option<&str>,
     work: impl FnOnce() -> Result<Outcome>,
 ) -> Result<Outcome> {
-    let log = begin(context, settings, machine);
+    let log = begin_log(context, settings, machine);
     let result = work();
-    finish(&log, context, &result);
+    log_result(&log, context, &result);
     result
 }
 
-fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> LogHandle {
-    let name = machine
+fn begin_log(context: &Context, settings: &LogSettings, given_name: Option<&str>) -> LogHandle {
+    let machine_name = given_name
         .map(str::to_owned)
         .or_else(|| machine::read_name(&context.env));
     let log_context = LogContext {
         manager_home: context.manager_home().to_path_buf(),
-        machine: name.unwrap_or_else(|| "unknown-machine".into()),
+        machine: machine_name.unwrap_or_else(|| "unknown-machine".into()),
         clock: context.clock,
         zone: context.zone(),
     };
@@ -44,7 +44,7 @@ fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Lo
     handle
 }
 
-fn finish(log: &LogHandle, context: &Context, result: &Result<Outcome>) {
+fn log_result(log: &LogHandle, context: &Context, result: &Result<Outcome>) {
     match result {
         Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done.code(), "ends"),
         Ok(outcome) => events::warn!(exit_code = outcome.code(), "ends"),

@@ -27,7 +27,7 @@ pub struct ShutdownArgs {
 }
 
 impl ShutdownArgs {
-    pub fn confirmation(&self, context: &Context) -> ConfirmationRequest {
+    pub fn confirmation_request(&self, context: &Context) -> ConfirmationRequest {
         if self.manual_terminate_confirmation {
             ConfirmationRequest::Ask
         } else if self.auto_terminate_without_confirmation {
@@ -42,11 +42,11 @@ impl ShutdownArgs {
     /// Plans the shutdown. Does not wait, ask, or end a process. With `--verbose`, prints the processes that use the
     /// home.
     pub fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
-        let usage = request.scan();
+        let usage = request.find_home_usage();
         print_home_usage(context, &usage);
-        let wish = self.confirmation(context);
-        let asks = shutdown::must_ask(request.settings, wish, cfg!(windows));
-        shutdown::plan(&usage, request.settings, asks)
+        let requested = self.confirmation_request(context);
+        let asks = shutdown::must_ask(request.settings, requested, cfg!(windows));
+        shutdown::plan_shutdown(&usage, request.settings, asks)
     }
 
     /// Ends all Codex programs that use the home, with the user's consent.
@@ -60,7 +60,8 @@ impl ShutdownArgs {
         request: &ShutdownRequest<'_>,
     ) -> Result<Vec<HomeProcess>> {
         let mut prompter = UserPrompter { context, request };
-        let ended = shutdown::shut_down(request, self.confirmation(context), &mut prompter)?;
+        let ended =
+            shutdown::shut_down(request, self.confirmation_request(context), &mut prompter)?;
         if !ended.is_empty() {
             let names = shutdown::join_processes(&ended);
             context.note(format_args!("ended: {names}"));

@@ -29,7 +29,7 @@ const MAX_BEGINNING_BYTES: u64 = 4 << 20;
 ///
 /// # Errors
 /// There is no vault, or restic fails.
-pub(crate) fn add_vault(search: &mut LossSearch, context: &Context) -> Result<(), CommandError> {
+pub(crate) fn add_all_snapshots(search: &mut LossSearch, context: &Context) -> Result<()> {
     let restic = ConnectionArgs::default().open(context)?;
     let snapshots = snapshot::list(&restic)?;
     add_snapshots(search, &restic, snapshots, context)
@@ -109,13 +109,13 @@ impl SnapshotSource {
     }
 
     /// Streams the content of the file at `path` in the snapshot to `read`.
-    fn dump<T>(
+    fn stream_file<T>(
         &self,
         path: &Path,
         read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T> {
-        let place = self.contents.restic_path(path);
-        Ok(self.restic.dump(&self.snapshot.id, &place, read)?)
+        let restic_path = self.contents.restic_path(path);
+        Ok(self.restic.dump(&self.snapshot.id, &restic_path, read)?)
     }
 }
 
@@ -126,7 +126,7 @@ impl ConversationSource for SnapshotSource {
 
     fn read_beginning(&self, rollout: &FileEntry) -> Result<Vec<u8>> {
         let path = rollout.path.as_path();
-        self.dump(path, |stream| {
+        self.stream_file(path, |stream| {
             let mut beginning = Vec::new();
             let mut stream = stream.take(MAX_BEGINNING_BYTES);
             stream.read_to_end(&mut beginning).at("read", path)?;
@@ -136,7 +136,7 @@ impl ConversationSource for SnapshotSource {
 
     fn extract(&self, entry: &FileEntry, mut to: &File) -> Result<()> {
         let path = entry.path.as_path();
-        self.dump(path, |mut stream| {
+        self.stream_file(path, |mut stream| {
             io::copy(&mut stream, &mut to).at("write", path)?;
             Ok(())
         })
@@ -146,7 +146,7 @@ impl ConversationSource for SnapshotSource {
         let name = Path::new(session_index::FILE_NAME);
         let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
         if self.contents.manifest.has_path(name) {
-            self.dump(name, |mut stream| {
+            self.stream_file(name, |mut stream| {
                 Ok(io::copy(&mut stream, &mut file).at("read", name)?)
             })?;
             file.rewind().at("read", name)?;
@@ -166,6 +166,6 @@ pub(crate) fn is_from_this_machine(context: &Context, snapshot: &Snapshot) -> bo
     };
     // Containers often share one host name, so the machine id decides too. An imported snapshot has no machine id.
     let state = state::read(context.manager_home());
-    let own_machine = state.ok().and_then(|state| state.machine);
-    snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == own_machine)
+    let this_machine = state.ok().and_then(|state| state.machine);
+    snapshot.host == host(context) && (tags.machine.is_none() || tags.machine == this_machine)
 }

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The largest assumed lag of the server's clock. The server may refuse turns for this long after a reset.
-const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::minutes(1);
+const MAX_CLOCK_LAG: TimeDelta = TimeDelta::minutes(1);
 
 /// The shortest pause before `--then` tries again if the server refused a turn after the reset.
 const RETRY_PAUSE: TimeDelta = TimeDelta::seconds(15);
@@ -84,15 +84,15 @@ impl StartArgs {
             );
         }
         // Plans before a long wait, so that a start that cannot work fails at once.
-        let plan = session::plan_launch(&self.request(account, args, session_id, context))?;
+        let plan = session::plan_launch(&self.build_request(account, args, session_id, context))?;
         if self.dry_run {
-            let until = if self.wait {
-                wait::find_reset(account, context)?
+            let wait_until = if self.wait {
+                wait::find_reset_time(account, context)?
             } else {
                 None
             };
             let command = session_id.map_or("launch", |_| "resume");
-            show_plan(command, &plan, until, context);
+            show_plan(command, &plan, wait_until, context);
             return Ok(Outcome::Done);
         }
         if context.ui.wants_json() {
@@ -104,31 +104,32 @@ impl StartArgs {
         if self.wait {
             wait::wait_for_account(account, context)?;
         }
-        let (mut run_args, mut run_session) = (args.to_vec(), session_id.map(str::to_owned));
+        let (mut run_args, mut run_session_id) = (args.to_vec(), session_id.map(str::to_owned));
         loop {
-            let report = self.run_once(account, &run_args, run_session.as_deref(), context)?;
+            let report = self.run_once(account, &run_args, run_session_id.as_deref(), context)?;
             let code = report.exit.to_exit_code();
             // Only a batch run ends at the limit; the terminal interface continues after such a turn.
             let is_batch = Arguments::parse(args).mode == InvocationMode::Batch;
             let conversation = report.record.last_conversation();
-            let Some(ended) = conversation.filter(|c| is_batch && code != 0 && c.hit_limit) else {
+            let Some(limited) = conversation.filter(|c| is_batch && code != 0 && c.hit_limit)
+            else {
                 return Ok(Outcome::Codex(code));
             };
-            let used_up = ended.windows.iter().filter(|w| w.used_percent >= 100.0);
-            let reset = used_up.filter_map(|window| window.resets_at).max();
-            let reset = reset.filter(|at| *at > context.now() - CLOCK_DIFFERENCE);
-            let id = &ended.session_id;
-            let (Some(prompt), Some(until)) = (&self.then, reset) else {
-                note_limit(&report.record.profile, id, reset, context);
+            let exhausted = limited.windows.iter().filter(|w| w.used_percent >= 100.0);
+            let reset_at = exhausted.filter_map(|window| window.resets_at).max();
+            let reset_at = reset_at.filter(|at| *at > context.now() - MAX_CLOCK_LAG);
+            let id = &limited.session_id;
+            let (Some(prompt), Some(wait_until)) = (&self.then, reset_at) else {
+                note_usage_limit(&report.record.profile, id, reset_at, context);
                 return Ok(Outcome::UsageLimit(code));
             };
-            wait::wait_until(until.max(context.local_now() + RETRY_PAUSE), context);
+            wait::wait_until(wait_until.max(context.local_now() + RETRY_PAUSE), context);
             run_args = Arguments::parse(args).to_exec_resume(id, prompt);
-            run_session = Some(id.clone());
+            run_session_id = Some(id.clone());
         }
     }
 
-    fn request<'a>(
+    fn build_request<'a>(
         &self,
         account: &'a Identity,
         args: &'a [OsString],
@@ -157,18 +158,18 @@ impl StartArgs {
         session_id: Option<&str>,
         context: &Context,
     ) -> Result<LaunchReport> {
-        let request = self.request(account, args, session_id, context);
+        let request = self.build_request(account, args, session_id, context);
         let plan = session::plan_launch(&request)?;
         if plan.switch.is_some() || plan.isolated_home.is_some() {
-            let isolated = plan.isolated_home.as_deref();
-            let home = isolated.unwrap_or(request.codex_home);
+            let isolated_home = plan.isolated_home.as_deref();
+            let home = isolated_home.unwrap_or(request.codex_home);
             check_logins_allowed(context, &[home, request.manager_home])?;
         }
         before_new_codex::archive_if_codex_changed(context)?;
         let launch = session::prepare_launch(request)?;
-        announce(&plan, &launch, context);
+        print_launch_notes(&plan, &launch, context);
         let switched = launch.switch.as_ref().filter(|s| !s.plan.is_current);
-        let replaced = switched.and_then(|switch| switch.plan.from.clone());
+        let replaced_account = switched.and_then(|switch| switch.plan.from.clone());
         let report = launch.run(context.zone(), &|| context.local_now())?;
         warn_all(&context.ui, &report.warnings);
         if let Some(reason) = &report.record.binding.unbound_because {
@@ -176,8 +177,8 @@ impl StartArgs {
                 "no conversation was recorded for this launch: {reason}"
             ));
         }
-        if plan.isolated_home.is_some() || replaced.is_some() {
-            note_live_account(replaced.as_ref(), context);
+        if plan.isolated_home.is_some() || replaced_account.is_some() {
+            note_live_account(replaced_account.as_ref(), context);
         }
         if let AttachedExit::Signal(signal) = report.exit {
             // The shell has to see the signal, so that Ctrl-C also ends a shell loop around Codex.
@@ -212,7 +213,7 @@ impl StartArgs {
 }
 
 /// Prints the command that continues a conversation after a usage limit ended it.
-fn note_limit(profile: &str, id: &str, reset: Option<Timestamp>, context: &Context) {
+fn note_usage_limit(profile: &str, id: &str, reset: Option<Timestamp>, context: &Context) {
     let name = printable(profile);
     context.note(match reset {
         Some(until) => format!(
@@ -224,7 +225,7 @@ fn note_limit(profile: &str, id: &str, reset: Option<Timestamp>, context: &Conte
 }
 
 /// Prints the account and the warnings of a launch, before Codex takes over the screen.
-fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
+fn print_launch_notes(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     let ui = &context.ui;
     let name = printable(&plan.profile);
     let home_note = if plan.isolated_home.is_some() {
@@ -260,7 +261,9 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
             quarantined_copy.display()
         ));
     }
-    if let Some(pid) = plan.daemon.filter(|_| !switch.daemon_stopped) {
+    if !switch.daemon_stopped
+        && let Some(pid) = plan.daemon
+    {
         ui.warn(format_args!(
             "Codex's background daemon (PID {pid}) keeps the account it was started with; a codex \
             started directly uses that account"
@@ -283,14 +286,17 @@ fn note_live_account(replaced: Option<&Identity>, context: &Context) {
     let Some(live) = accounts.iter().find(|account| account.current) else {
         return;
     };
-    let before = replaced.filter(|before| !live.entry.identity.is_same(before));
-    let before = before.and_then(|b| accounts.iter().find(|a| a.entry.identity.is_same(b)));
-    let back = before.map_or(String::new(), |before| {
-        let name = label(before);
+    let previous = replaced.filter(|previous| !live.entry.identity.is_same(previous));
+    let previous = previous.and_then(|p| accounts.iter().find(|a| a.entry.identity.is_same(p)));
+    let switch_back_hint = previous.map_or(String::new(), |previous| {
+        let name = label(previous);
         let command = shell::quote_if_needed(&name);
         format!("; to return to {name}: codex-manager use {command}")
     });
-    context.note(format_args!("{} stays the live account{back}", label(live)));
+    context.note(format_args!(
+        "{} stays the live account{switch_back_hint}",
+        label(live)
+    ));
 }
 
 /// Prints the JSON document of a dry run. Its keys are an interface. `command` is the command of this program. `plan` is
@@ -321,13 +327,13 @@ fn show_json(
     context.ui.document(command, &json);
 }
 
-fn show_plan(command: &str, plan: &LaunchPlan, until: Option<Timestamp>, context: &Context) {
-    show_json(command, Some(plan), until, &plan.command, context);
+fn show_plan(command: &str, plan: &LaunchPlan, reset_at: Option<Timestamp>, context: &Context) {
+    show_json(command, Some(plan), reset_at, &plan.command, context);
     let ui = &context.ui;
-    if let Some(until) = until {
+    if let Some(reset_at) = reset_at {
         ui.report(format_args!(
             "would wait for the reset: {}",
-            full_time(&until, context)
+            full_time(&reset_at, context)
         ));
     }
     let name = printable(&plan.profile);

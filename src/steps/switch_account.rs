@@ -52,9 +52,9 @@ impl SwitchArgs {
     }
 
     /// Fails if the switch would be refused. Changes nothing.
-    pub(crate) fn check(&self, to: &Identity, context: &Context) -> Result<()> {
+    pub(crate) fn check_allowed(&self, to: &Identity, context: &Context) -> Result<()> {
         check_not_isolated(context)?;
-        let request = self.request(to, context);
+        let request = self.build_request(to, context);
         if !switch::plan_from_disk(&request)?.is_current {
             switch::check_daemon(&request)?;
         }
@@ -64,7 +64,7 @@ impl SwitchArgs {
     /// Switches to an account and prints the result.
     pub(crate) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome> {
         check_not_isolated(context)?;
-        let request = self.request(to, context);
+        let request = self.build_request(to, context);
         let plan = switch::plan_from_disk(&request)?;
         if !plan.is_current {
             check_logins_allowed(context, &[request.codex_home, request.manager_home])?;
@@ -76,27 +76,30 @@ impl SwitchArgs {
             show_plan(&plan, to, context);
             return Ok(Outcome::Done);
         }
-        let link = describe_replaced_link(&context.codex_home().join(AUTH_JSON));
-        let daemon = daemon_state(false, context);
+        let link_warning = describe_replaced_link(&context.codex_home().join(AUTH_JSON));
+        let was_stopped = false;
+        let daemon = name_daemon_state(was_stopped, context);
         if plan.is_current && !(self.stop_daemon && daemon == "running") {
-            show_current(&plan, to, daemon, context);
+            show_already_current(&plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
         let report = switch::apply(&request)?;
         if report.plan.is_current {
-            let daemon = daemon_state(report.daemon_stopped, context);
-            show_current(&report.plan, to, daemon, context);
+            let daemon = name_daemon_state(report.daemon_stopped, context);
+            show_already_current(&report.plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
-        let used = record_use(to, report.plan.from.as_ref(), context);
-        let is_refused = *used.as_ref().unwrap_or(&false);
-        let problem = used.err().map(|e| e.to_one_line());
-        let problem = report.unrecorded.clone().or(problem);
-        let daemon = daemon_state(report.daemon_stopped, context);
-        if let Some(link) = link {
-            context.warn(link);
+        let (is_refused, record_problem) = match record_use(to, report.plan.from.as_ref(), context)
+        {
+            Ok(is_refused) => (is_refused, None),
+            Err(e) => (false, Some(e.to_one_line())),
+        };
+        let problem = report.unrecorded.clone().or(record_problem);
+        let daemon = name_daemon_state(report.daemon_stopped, context);
+        if let Some(link_warning) = link_warning {
+            context.warn(link_warning);
         }
-        show_done(&report, to, daemon, context);
+        show_switched(&report, to, daemon, context);
         if is_refused {
             context.warn(format_args!(
                 "the server rejected this login at the last query; if Codex fails, sign in \
@@ -112,13 +115,14 @@ impl SwitchArgs {
         Ok(Outcome::partial_if(problem.is_some()))
     }
 
-    fn request<'a>(&self, to: &'a Identity, context: &'a Context) -> SwitchRequest<'a> {
+    fn build_request<'a>(&self, to: &'a Identity, context: &'a Context) -> SwitchRequest<'a> {
         SwitchRequest {
             codex_home: context.codex_home(),
             manager_home: context.manager_home(),
             to,
             force_stale: self.force_stale,
-            // A running daemon does not read auth.json again (0.169), so each new interface would use the old account.
+            // A running daemon of Codex 0.169 does not read auth.json again, so each new interface would use the old
+            // account.
             daemon: if self.stop_daemon {
                 DaemonPolicy::Stop {
                     codex_bin: context.settings.codex_bin.as_deref(),
@@ -136,17 +140,17 @@ impl SwitchArgs {
 
 /// Returns the warning about an `auth.json` that is a symbolic link, which a switch replaces with a regular file.
 fn describe_replaced_link(auth_json: &Path) -> Option<String> {
-    // Codex follows the link when it renews a login (0.169). A switch must not, because the target may be a profile's
+    // Codex 0.169 follows the link when it renews a login. A switch must not, because the target may be a profile's
     // file.
     let target = std::fs::read_link(auth_json).ok()?;
-    let also = if auth_json.exists() {
+    let copy_warning = if auth_json.exists() {
         let target = target.display();
         format!(", and the old login is also in {target}: do not use that copy")
     } else {
         String::new()
     };
     Some(format!(
-        "auth.json was a symbolic link and is now a regular file{also}"
+        "auth.json was a symbolic link and is now a regular file{copy_warning}"
     ))
 }
 
@@ -180,7 +184,8 @@ pub(crate) fn update_cooldown_file(
 }
 
 fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
-    let daemon = daemon_state(false, context);
+    let was_stopped = false;
+    let daemon = name_daemon_state(was_stopped, context);
     let result = SwitchResult {
         saved_back: plan.save_back.clone(),
         dry_run: true,
@@ -216,7 +221,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
 
 /// Returns the state of Codex's background daemon by its name in the JSON document: "running", "stopped" if the switch
 /// has stopped it, or "none".
-fn daemon_state(was_stopped: bool, context: &Context) -> &'static str {
+fn name_daemon_state(was_stopped: bool, context: &Context) -> &'static str {
     match daemon::find(context.codex_home()) {
         Some(_) => "running",
         None if was_stopped => "stopped",
@@ -224,8 +229,8 @@ fn daemon_state(was_stopped: bool, context: &Context) -> &'static str {
     }
 }
 
-/// Describes what a switch does, or has done, with the login that it replaces. `saves` is the verb for both cases.
-fn describe_save(saves: &str, outcome: SaveOutcome, destination: &str, from: &str) -> String {
+/// Describes what a switch does, or has done, with the login that it replaces. `verb` is the verb for both cases.
+fn describe_save(verb: &str, outcome: SaveOutcome, destination: &str, from: &str) -> String {
     match outcome {
         SaveOutcome::Unchanged => format!("{destination} already has the login of {from}"),
         SaveOutcome::KeptNewer => {
@@ -234,7 +239,7 @@ fn describe_save(saves: &str, outcome: SaveOutcome, destination: &str, from: &st
             )
         }
         SaveOutcome::Created | SaveOutcome::Updated => {
-            format!("{saves} the login of {from} to {destination}")
+            format!("{verb} the login of {from} to {destination}")
         }
     }
 }
@@ -284,7 +289,7 @@ fn show_json(
     context.ui.document("use", &json);
 }
 
-fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context: &Context) {
+fn show_already_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context: &Context) {
     show_json(plan, to, daemon, &SwitchResult::default(), context);
     context.ui.report(format_args!(
         "{} is already the live account; no login was changed",
@@ -301,7 +306,7 @@ fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context:
     }
 }
 
-fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context: &Context) {
+fn show_switched(report: &SwitchReport, to: &Identity, daemon: &'static str, context: &Context) {
     let saved = report.saved_back.as_ref();
     let result = SwitchResult {
         saved_back: saved.map(|saved| PlannedSave {
@@ -429,13 +434,13 @@ fn note_hidden_conversations(from: &Identity, name: &str, context: &Context) {
     };
     let newest = hidden_threads.iter().take(MAX_TITLES);
     let titles: Vec<_> = newest.map(title_of).collect();
-    let more = if hidden_threads.len() > MAX_TITLES {
+    let ellipsis = if hidden_threads.len() > MAX_TITLES {
         ", …"
     } else {
         ""
     };
     context.note(format_args!(
-        "codex resume no longer shows {} of {}: {}{more}; continue them under their account with: codex-manager resume",
+        "codex resume no longer shows {} of {}: {}{ellipsis}; continue them under their account with: codex-manager resume",
         pluralize(hidden_threads.len(), "conversation"),
         printable(name),
         titles.join(", ")

@@ -34,12 +34,14 @@ pub(crate) fn run_checks(
     for warning in config
         .warnings
         .iter()
-        .chain(&misspelled_root_warnings(&config))
+        .chain(&format_misspelled_root_warnings(&config))
     {
         checks.push(Check::warn("sync.config", warning.clone()));
     }
     check_folders(&config, &mut checks);
-    checks.push(sync_shutdown::check(context, &config, path, args));
+    checks.push(sync_shutdown::check_codex_ended(
+        context, &config, path, args,
+    ));
     check_state(context, &config, &mut checks);
     match config.remote {
         SyncRemote::Folder => check_undelivered(context, &config, &mut checks),
@@ -53,6 +55,7 @@ fn check_vault(context: &Context, config: &SyncConfig) -> Check {
     let replica = replica(context, config);
     let read = || -> Result<String, CommandError> {
         let Some(vault) = VaultSync::open(context, config, VaultPurpose::Plan)? else {
+            // Not reached, because the sync goes through the vault.
             return Ok(String::new());
         };
         vault.join(config, &replica)?;
@@ -83,7 +86,7 @@ fn check_undelivered(context: &Context, config: &SyncConfig, checks: &mut Vec<Ch
     }
 }
 
-pub(crate) fn misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
+pub(crate) fn format_misspelled_root_warnings(config: &SyncConfig) -> Vec<String> {
     let found = scope::find_misspelled_roots(config).into_iter();
     found.map(|why| format!("include_roots {why}")).collect()
 }
@@ -115,9 +118,9 @@ fn check_folders(config: &SyncConfig, checks: &mut Vec<Check>) {
     }
     let (id, backups) = ("sync.backups", &config.backup.folder);
     // The first path that exists decides, also if it is a file or a broken link.
-    let mut above = backups.ancestors();
-    let existing = above.find(|path| path.symlink_metadata().is_ok());
-    if let Some(Ok(())) = existing.map(check_writable) {
+    let mut ancestors = backups.ancestors();
+    let nearest_path = ancestors.find(|path| path.symlink_metadata().is_ok());
+    if let Some(Ok(())) = nearest_path.map(check_writable) {
         let message = format!("backup folder: {}", backups.display());
         checks.push(Check::ok(id, message));
     } else {
@@ -149,19 +152,24 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
     };
     checks.push(check_last_sync(&state, &replica));
     check_own_manifest(config, &replica, &mut state, checks);
-    let others = identity::read_remote_manifests(config, &state);
-    if let Ok(manifests) = &others {
+    let remote_manifests = identity::read_remote_manifests(config, &state);
+    if let Ok(manifests) = &remote_manifests {
         check_remote_manifests(config, manifests, checks);
     }
     let copies = ConflictCopies::read(&replica.folder, &config.cloud).unwrap_or_default();
-    let remote_resolutions = others.map(|all| all.resolutions).unwrap_or_default();
-    let records = [&state.resolutions, &remote_resolutions];
-    let names = copies.all.keys();
-    let open = names
-        .filter(|name| !resolutions::is_dropped(name, records))
+    let remote_resolutions = remote_manifests
+        .map(|all| all.resolutions)
+        .unwrap_or_default();
+    let resolution_sets = [&state.resolutions, &remote_resolutions];
+    let copy_names = copies.all.keys();
+    let undecided = copy_names
+        .filter(|name| !resolutions::is_dropped(name, resolution_sets))
         .count();
-    if open > 0 {
-        let message = format!("{} without a decision", pluralize(open, "conflict copy"));
+    if undecided > 0 {
+        let message = format!(
+            "{} without a decision",
+            pluralize(undecided, "conflict copy")
+        );
         let fix = "decide with: codex-manager sync resolve";
         checks.push(Check::warn("sync.forks", message).advised(fix));
     }
@@ -177,12 +185,12 @@ fn check_state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) 
 const STATE_ID: &str = "sync.state";
 
 fn check_last_sync(state: &SyncState, replica: &Replica) -> Check {
-    let file = replica.state_file();
-    let file = file.display();
+    let state_file = replica.state_file();
+    let state_file = state_file.display();
     let damage = match state.file.damage {
-        Some(StateDamage::All) => format!("the state of the last sync is unreadable: {file}"),
+        Some(StateDamage::All) => format!("the state of the last sync is unreadable: {state_file}"),
         Some(StateDamage::Lines(n)) => {
-            format!("the state of the last sync has {n} unreadable lines: {file}")
+            format!("the state of the last sync has {n} unreadable lines: {state_file}")
         }
         None if state.file.exists => {
             let message = format!("last sync: {}", pluralize(state.files.len(), "file"));
@@ -211,6 +219,7 @@ fn check_own_manifest(
         let fix = "have the cloud client download it";
         checks.push(Check::fail("sync.arrival", message).advised(fix));
     }
+    // Changes only `state`, which is not written.
     if let Ok(Some((path, why))) = identity::rename_if_cloned(state, config, replica) {
         checks.push(Check::warn(STATE_ID, format!("{path} {why}")));
     }
@@ -225,13 +234,13 @@ fn check_remote_manifests(
     for name in &manifests.incomplete {
         let path = manifest::path_of_file(&config.cloud, name);
         let machine = manifest::parse_machine_name(name).unwrap_or(name);
-        let at = Stat::read(&path).ok().flatten().map(|stat| stat.mtime_ns);
-        let since = at.map_or_else(String::new, |ns| {
-            let at = DateTime::from_timestamp_nanos(ns);
-            format!(" since {}", at.format("%Y-%m-%d %H:%M UTC"))
+        let mtime_ns = Stat::read(&path).ok().flatten().map(|stat| stat.mtime_ns);
+        let since_clause = mtime_ns.map_or_else(String::new, |ns| {
+            let modified_at = DateTime::from_timestamp_nanos(ns);
+            format!(" since {}", modified_at.format("%Y-%m-%d %H:%M UTC"))
         });
         let message = format!(
-            "the manifest of {machine} has not arrived completely{since}: {}",
+            "the manifest of {machine} has not arrived completely{since_clause}: {}",
             path.display()
         );
         let fix = "wait for the cloud client, or sync on that machine; if the machine is gone, remove that \

@@ -38,14 +38,16 @@ pub(crate) fn update_codex_index(
         env: &context.env,
         rules: &config.path_rules,
     };
-    let (updates, renamed) = (pending.read()?, pending.read_renamed_ids()?);
-    for note in codex_index.update_index(&updates, &renamed)? {
+    let (updates, renamed_ids) = (pending.read()?, pending.read_renamed_ids()?);
+    for note in codex_index.update_index(&updates, &renamed_ids)? {
         context.ui.note(note);
     }
-    let changed = updates
+    let changed_updates = updates
         .iter()
         .filter(|update| update.change != ContentChange::Unchanged);
-    let threads = changed.map(|update| update.id.to_lowercase()).collect();
+    let threads = changed_updates
+        .map(|update| update.id.to_lowercase())
+        .collect();
     project_continued_rollouts(context, &config.local, &threads);
     Ok(pending.clear()?)
 }

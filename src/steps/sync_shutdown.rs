@@ -12,8 +12,8 @@ use crate::sync::config::SyncConfig;
 use crate::sync::plan::SyncPlan;
 use std::path::Path;
 
-const UNKNOWN: &str = "this system does not show which programs use the Codex home";
-const UNKNOWN_REMEDY: &str = "end Codex and set safety.fail_on_unknown = false";
+const PROCESSES_UNKNOWN: &str = "this system does not show which programs use the Codex home";
+const PROCESSES_UNKNOWN_REMEDY: &str = "end Codex and set safety.fail_on_unknown = false";
 
 /// Calls `work` with the request to end Codex. Returns `None` if the configuration lets Codex run during a sync.
 fn with_shutdown_request<T>(
@@ -42,10 +42,10 @@ pub(crate) fn shut_down_codex(
 ) -> Result<(), CommandError> {
     if config.safety.require_codex_stopped && !process::can_list_processes() {
         if config.safety.fail_on_unknown {
-            return Err(CommandError::refused(UNKNOWN)
-                .hint(format!("{UNKNOWN_REMEDY}; nothing was changed")));
+            return Err(CommandError::refused(PROCESSES_UNKNOWN)
+                .hint(format!("{PROCESSES_UNKNOWN_REMEDY}; nothing was changed")));
         }
-        context.ui.warn(UNKNOWN);
+        context.ui.warn(PROCESSES_UNKNOWN);
     }
     with_shutdown_request(context, config, |request| args.shut_down(context, request))
         .transpose()
@@ -54,10 +54,10 @@ pub(crate) fn shut_down_codex(
 
 /// Checks that no other program uses the Codex home, as `sync run --apply` with the flags `args` would. The finding is
 /// a failure if the run would be refused regardless of the user's answer.
-pub(crate) fn check(
+pub(crate) fn check_codex_ended(
     context: &Context,
     config: &SyncConfig,
-    path: &Path,
+    config_path: &Path,
     args: &ShutdownArgs,
 ) -> Check {
     const ID: &str = "sync.codex";
@@ -68,14 +68,14 @@ pub(crate) fn check(
     }
     if !process::can_list_processes() {
         return if config.safety.fail_on_unknown {
-            Check::fail(ID, UNKNOWN)
+            Check::fail(ID, PROCESSES_UNKNOWN)
                 .because(WHY)
-                .advised(UNKNOWN_REMEDY)
+                .advised(PROCESSES_UNKNOWN_REMEDY)
         } else {
-            Check::warn(ID, UNKNOWN)
+            Check::warn(ID, PROCESSES_UNKNOWN)
         };
     }
-    let command = format_sync_command(context, path, "run --apply");
+    let command = format_sync_command(context, config_path, "run --apply");
     match plan_shutdown(context, config, args) {
         None | Some(ShutdownPlan::Nothing) => Check::ok(ID, "the Codex home is not in use"),
         Some(ShutdownPlan::Refuse(refusal)) => {
@@ -115,17 +115,17 @@ pub(crate) fn plan_shutdown(
 /// Returns true if a program that has to end before a sync uses the home. With `--verbose`, prints these programs.
 pub(crate) fn is_home_in_use(context: &Context, config: &SyncConfig) -> bool {
     with_shutdown_request(context, config, |request| {
-        let usage = request.scan();
+        let usage = request.find_home_usage();
         print_home_usage(context, &usage);
         !usage.is_unused()
     })
-    .unwrap_or_default()
+    .unwrap_or(false)
 }
 
 /// Returns a line for each program that uses the home and has to end before a sync.
-pub(crate) fn list_home_users(context: &Context, config: &SyncConfig) -> Vec<String> {
+pub(crate) fn list_home_holders(context: &Context, config: &SyncConfig) -> Vec<String> {
     with_shutdown_request(context, config, |request| {
-        let usage = request.scan();
+        let usage = request.find_home_usage();
         usage.holders().iter().map(ToString::to_string).collect()
     })
     .unwrap_or_default()
@@ -133,12 +133,12 @@ pub(crate) fn list_home_users(context: &Context, config: &SyncConfig) -> Vec<Str
 
 /// Warns of programs that started to use the home while files were replaced, because they may have read a mixture of
 /// old and new files.
-pub(crate) fn warn_of_new_users(context: &Context, config: &SyncConfig) {
-    let holders = list_home_users(context, config);
-    if !holders.is_empty() {
+pub(crate) fn warn_of_new_holders(context: &Context, config: &SyncConfig) {
+    let new_holders = list_home_holders(context, config);
+    if !new_holders.is_empty() {
         context.ui.warn(format_args!(
             "these programs started to use the Codex home during the sync; restart them: {}",
-            holders.join(", ")
+            new_holders.join(", ")
         ));
     }
 }
@@ -147,8 +147,8 @@ pub(crate) fn warn_of_new_users(context: &Context, config: &SyncConfig) {
 pub(crate) fn print_shutdown_plan(context: &Context, plan: Option<&ShutdownPlan>) {
     match plan {
         None | Some(ShutdownPlan::Nothing) => {}
-        Some(ended @ (ShutdownPlan::Ask(targets) | ShutdownPlan::Terminate(targets))) => {
-            let asks = matches!(ended, ShutdownPlan::Ask(_));
+        Some(plan_to_end @ (ShutdownPlan::Ask(targets) | ShutdownPlan::Terminate(targets))) => {
+            let asks = matches!(plan_to_end, ShutdownPlan::Ask(_));
             context.ui.note(format_args!(
                 "Codex is running; a run would end these processes{}: {}",
                 if asks { " with your consent" } else { "" },

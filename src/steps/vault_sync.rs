@@ -77,7 +77,7 @@ impl Remote for VaultSync<'_> {
             ));
         };
         let listed = self.listed.borrow();
-        let is_listed = |id: &&str| listed.iter().any(|one| one.published.id.starts_with(id));
+        let is_listed = |id: &&str| listed.iter().any(|s| s.published.id.starts_with(id));
         let parent = snapshot.base.as_deref().filter(is_listed);
         let bar = self.context.ui.bar("publishing", 0);
         Ok(self.store.publish(lock, tree, snapshot, parent, &bar)?)
@@ -96,35 +96,35 @@ impl<'c> VaultSync<'c> {
         config: &SyncConfig,
         purpose: VaultPurpose,
     ) -> Result<Option<Self>> {
-        let writes = purpose == VaultPurpose::Run;
+        let publishes = purpose == VaultPurpose::Run;
         let manager = context.manager_home();
-        let folder = manager.join("sync").join("staging");
-        let kept = folder.join("kept");
+        let staging_folder = manager.join("sync").join("staging");
+        let kept_tree = staging_folder.join("kept");
         if config.remote != SyncRemote::Vault {
-            if writes {
-                tree::remove(&kept)?;
+            if publishes {
+                tree::remove(&kept_tree)?;
             }
             return Ok(None);
         }
         let restic = ConnectionArgs::default().open(context)?;
-        let store = if writes {
+        let store = if publishes {
             ReplicaStore::for_publishing(restic)
         } else {
             ReplicaStore::new(restic)
         };
-        let lock = writes.then(|| TreeLock::acquire(manager)).transpose()?;
+        let lock = publishes.then(|| TreeLock::acquire(manager)).transpose()?;
         if lock.is_some() {
             // Only under the lock, because the restic of a killed run may still read its staging folder.
-            let left = staging::remove_stale(&folder);
-            left.into_iter().next().map_or(Ok(()), Err)?;
+            let failures = staging::remove_stale(&staging_folder);
+            failures.into_iter().next().map_or(Ok(()), Err)?;
         }
         Ok(Some(Self {
             context,
             store,
             lock,
             listed: RefCell::default(),
-            staging: Staging::create_in(&folder)?,
-            kept,
+            staging: Staging::create_in(&staging_folder)?,
+            kept: kept_tree,
         }))
     }
 
@@ -132,8 +132,8 @@ impl<'c> VaultSync<'c> {
     pub(crate) fn join(&self, config: &SyncConfig, replica: &Replica) -> Result<Join<'_, Self>> {
         let tree = self.staging.path("tree");
         atomic::create_private_folder(&tree)?;
-        let writes = self.lock.is_some();
-        let join = Join::open(self, config, replica, &tree, &self.kept, writes)?;
+        let publishes = self.lock.is_some();
+        let join = Join::open(self, config, replica, &tree, &self.kept, publishes)?;
         if join.was_copied {
             let message = "this machine did not make its newest snapshot: another machine has a copy of this \
                            disk, or this disk was put back from a copy";
@@ -167,7 +167,7 @@ impl<'c> VaultSync<'c> {
         // Removes several snapshots at once, because each removal locks the repository.
         if listed
             .iter()
-            .filter(|one| one.published.replica == own)
+            .filter(|listed| listed.published.replica == own)
             .count()
             < keep.saturating_mul(2)
         {
@@ -196,18 +196,18 @@ pub(crate) enum StagingRule {
 /// with that folder. If nothing is staged because of [`StagingRule::UnlessIdle`], `work` also gets the plan without
 /// steps. If the sync does not go through the vault, calls `work` with the given configuration and replica. Publishes
 /// nothing.
-pub(crate) fn with_staged<T>(
+pub(crate) fn with_staged_vault<T>(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
-    rule: StagingRule,
+    staging_rule: StagingRule,
     work: impl FnOnce(&SyncConfig, &Replica, Option<SyncPlan>) -> Result<T>,
 ) -> Result<T> {
     let Some(vault) = VaultSync::open(context, config, VaultPurpose::Plan)? else {
         return work(config, replica, None);
     };
     let mut join = vault.join(config, replica)?;
-    if rule == StagingRule::UnlessIdle
+    if staging_rule == StagingRule::UnlessIdle
         && let Some(plan) = join.idle_plan(&join.inspect()?)?
     {
         return work(&join.config, &join.replica, Some(plan));
@@ -218,7 +218,7 @@ pub(crate) fn with_staged<T>(
             "several machines changed the same files: a run merges them one after the other; this plan shows the first",
         );
     }
-    let done = work(&join.config, &join.replica, None);
+    let result = work(&join.config, &join.replica, None);
     join.keep_tree();
-    done
+    result
 }

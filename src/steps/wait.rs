@@ -26,7 +26,7 @@ const RESET_MARGIN: TimeDelta = TimeDelta::seconds(3);
 pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<()> {
     loop {
         refresh::refresh_account(account, context)?;
-        let Some(until) = find_reset(account, context)? else {
+        let Some(until) = find_reset_time(account, context)? else {
             return Ok(());
         };
         wait_until(until, context);
@@ -38,16 +38,16 @@ pub(crate) fn wait_for_account(account: &Identity, context: &Context) -> Result<
 ///
 /// # Errors
 /// The end is unknown, or the figures cannot be read.
-pub(crate) fn find_reset(account: &Identity, context: &Context) -> Result<Option<Timestamp>> {
+pub(crate) fn find_reset_time(account: &Identity, context: &Context) -> Result<Option<Timestamp>> {
     let (accounts, _) = read_accounts_and_profiles(context)?;
     let mut accounts = accounts.iter();
-    let Some(listed) = accounts.find(|listed| listed.entry.identity.is_same(account)) else {
+    let Some(known) = accounts.find(|known| known.entry.identity.is_same(account)) else {
         return Ok(None);
     };
-    let verdict = state::compute_verdict(&listed.entry, &context.now());
+    let verdict = state::compute_verdict(&known.entry, &context.now());
     match (verdict.state, verdict.next_available_at) {
         (AccountState::Cooldown, None) => {
-            let message = format!("{} is in cooldown, and its end is unknown", label(listed));
+            let message = format!("{} is in cooldown, and its end is unknown", label(known));
             Err(CommandError::refused(message)
                 .hint("look at its windows: codex-manager status; nothing was changed"))
         }

@@ -83,11 +83,11 @@ pub(crate) fn plan(
     let mut new_spans = 0;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
-            let mut local_file = observations::load(home, identity)?;
+            let mut local_file = observations::load_observations(home, identity)?;
             let count_before = local_file.spans.len();
             file.spans
                 .iter()
-                .for_each(|span| local_file.add(span.clone()));
+                .for_each(|span| local_file.add_span(span.clone()));
             new_spans += local_file.spans.len().saturating_sub(count_before);
         }
     }
@@ -294,7 +294,7 @@ pub(crate) fn apply(
     import_archives(&report.plan.archives, package, home)?;
     for file in &package.observations {
         if let Some(identity) = &file.identity {
-            observations::add(home, identity, file.spans.iter().cloned())?;
+            observations::add_spans(home, identity, file.spans.iter().cloned())?;
         }
     }
     add_legacy_records(package, home)?;
@@ -387,7 +387,7 @@ fn add_legacy_records(package: &Package, home: &Path) -> Result<(), TransferErro
         |inventory: &mut InventoryFile| {
             let new_records = select_new_records(package, inventory);
             let new_records = new_records.into_iter().cloned().collect();
-            legacy::merge(inventory, new_records, |_, name| {
+            legacy::merge_records(inventory, new_records, |_, name| {
                 backups.join(name).exists()
             });
         },

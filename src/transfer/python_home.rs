@@ -96,7 +96,7 @@ pub(crate) fn default_folder(env: &Environment) -> Option<PathBuf> {
 pub(crate) fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBuf, usize)> {
     let folder = default_folder(env)?;
     check_source(&folder, manager_home).ok()?;
-    let archives = catalog::archive_paths(&store::backups_folder(&folder)).ok()?;
+    let archives = catalog::list_archive_paths(&store::backups_folder(&folder)).ok()?;
     let backups = store::backups_folder(manager_home);
     let is_imported = |path: &String| backups.join(path).symlink_metadata().is_ok();
     let is_new = !archives.is_empty() && !archives.iter().any(is_imported);
@@ -109,7 +109,7 @@ pub(crate) fn find_unimported(env: &Environment, manager_home: &Path) -> Option<
 /// `folder` is no home of a Python codex-manager, is or contains the manager home, or cannot be read.
 pub(crate) fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome, TransferError> {
     check_source(folder, target.manager_home)?;
-    let records = catalog::list(&store::backups_folder(folder), Vec::new)?;
+    let records = catalog::list_all(&store::backups_folder(folder), Vec::new)?;
     let (cooldown, warnings) = read_cooldown(folder, target)?;
     if records.is_empty() && cooldown.accounts.is_empty() {
         return Err(PythonHomeError::Empty(folder.to_path_buf()).into());
@@ -176,7 +176,7 @@ fn read_cooldown(
     let Some(bytes) = file_open::read_if_exists(&path)? else {
         return Ok(Default::default());
     };
-    let parsed = python::parse(&bytes, folder, &target.now, target.zone);
+    let parsed = python::parse_python_cooldown(&bytes, folder, &target.now, target.zone);
     Ok(parsed.unwrap_or_else(|| {
         let warning = format!("damaged, so it was ignored: {}", path.display());
         (CooldownFile::default(), vec![warning])
@@ -279,7 +279,7 @@ fn has_same_content(first: &Path, second: &Path) -> std::io::Result<bool> {
 /// Merges the facts about accounts from the copied archives and from the `cooldown.json` of the Python home. The newest
 /// observation wins.
 fn merge_accounts(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
-    file.add_records(&InventoryFile {
+    file.record_inventory(&InventoryFile {
         archives: plan.archives.iter().map(|c| c.record.clone()).collect(),
         ..InventoryFile::default()
     });

@@ -206,7 +206,7 @@ pub(crate) fn list_with_live_account(context: &Context, file: CooldownFile) -> V
         context.warn(format_args!("{e}: {}", e.source));
         AuthFile::Missing
     });
-    accounts::list(context.manager_home(), live.login(), file)
+    accounts::list_accounts(context.manager_home(), live.login(), file)
 }
 
 /// Returns the advice for a first archive: a backup, or a sign-in if there is no Codex home to back up.
@@ -218,15 +218,15 @@ pub(crate) fn suggest_first_archive(context: &Context) -> String {
     }
 }
 
-/// Returns the advice for a first profile on this machine; see [`remedies::first_login_advice`].
+/// Returns the advice for a first profile on this machine; see [`remedies::suggest_first_login`].
 pub(crate) fn suggest_login(context: &Context) -> String {
     let program = context.settings.codex_bin.as_deref();
-    remedies::first_login_advice(context.codex_home(), program, &context.env)
+    remedies::suggest_first_login(context.codex_home(), program, &context.env)
 }
 
 /// Returns the advice to sign in to the Codex home: through Codex, or with the last saved login.
 pub(crate) fn suggest_sign_in(context: &Context) -> String {
-    let saved = remedies::saved_login_command(context.codex_home(), context.manager_home());
+    let saved = remedies::suggest_login_command(context.codex_home(), context.manager_home());
     match saved {
         Some(command) => format!("sign in: codex login; or restore the last login: {command}"),
         None if context.find_codex().is_err() => {

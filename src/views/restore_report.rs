@@ -22,7 +22,7 @@ pub(crate) fn describe_archive(context: &Context, archive: &ArchiveReader, noun:
     format!(
         "{}: {} {noun} of {}, made {}",
         account::printable(&file_name(archive.path())),
-        archive_names::kind_label(metadata),
+        archive_names::format_kind(metadata),
         owner.as_deref().unwrap_or("a signed-out home"),
         account::full_time(&metadata.created_at, context)
     )

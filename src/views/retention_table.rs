@@ -85,7 +85,7 @@ fn build_row(
     let candidate = &decision.candidate;
     let made_at = candidate.made_at;
     let kind = match candidate.class.name() {
-        class if candidate.is_partial => archive_names::partial_label(class),
+        class if candidate.is_partial => archive_names::format_partial_kind(class),
         class => class.to_owned(),
     };
     let (style, verdict) = if is_kept {

@@ -101,7 +101,7 @@ impl BackupArgs {
         refuse_during_restore(context)?;
         remove_leftovers(context);
         let (now, zone) = (context.now(), context.zone());
-        let warnings = status::record(manager_home, &plan.report, None, &now, zone)?;
+        let warnings = status::record_report(manager_home, &plan.report, None, &now, zone)?;
         warn_all(&context.ui, &warnings);
 
         let (captured, previous) = self.capture_home(context, &plan)?;
@@ -221,7 +221,7 @@ impl BackupArgs {
         let identity = login.map(|login| &login.identity);
         // A login in the keyring is not read, so that archives of the home count, whichever account they have.
         let is_account_known = identity.is_some() || store.reads_auth_json();
-        let newest = store::find_newest(&records, |metadata| {
+        let newest = store::find_newest_usable(&records, |metadata| {
             metadata.mode == self.capture.mode
                 && metadata.source_codex_home == home
                 && !metadata.is_single_login()

@@ -136,7 +136,7 @@ fn warn_of_losses(context: &Context, losses: &[LossJson]) {
 }
 
 pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
-    let (scan, metadata) = plan.scan()?;
+    let (scan, metadata) = plan.scan_home()?;
     let first_free = free_paths(&plan.stem, &context.backups()).next();
     let archive_name = first_free.map_or_else(String::new, |(archive, _)| file_name(&archive));
     let result = BackupResult {

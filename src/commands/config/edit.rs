@@ -42,8 +42,8 @@ pub(super) fn edit_config(context: &Context, args: &ConfigEditArgs) -> Result<Ou
                 path.display()
             ))
         })?;
-    file_access::resolve_link(&path)?;
-    let original = file_access::read_text(&path)?;
+    file_access::resolve_link_target(&path)?;
+    let original = file_access::read_text_or_empty(&path)?;
     let parent = context.env.temp_dir();
     let folder = tempfile::tempdir_in(&parent).at("create a folder in", &parent)?;
     let copy_path = folder.path().join(FILE_NAME);
@@ -55,7 +55,7 @@ pub(super) fn edit_config(context: &Context, args: &ConfigEditArgs) -> Result<Ou
     } else {
         let parsed = ConfigFile::parse(path.clone(), &edited);
         // All values are read, because a file can be TOML and still have an invalid value.
-        match parsed.and_then(|file| file.values().map(|_| file)) {
+        match parsed.and_then(|file| file.validate().map(|_| file)) {
             Ok(file) => {
                 warn_of_unknown_keys(context, &file);
                 if !dry_run && !file_access::replace_if_unchanged(home, &original, &file)? {

@@ -135,7 +135,7 @@ pub(super) fn print_settings(context: &Context, args: &ConfigListArgs) -> Result
     let json = object().with("settings", settings).with("path", path);
     ui.document("config list", &json);
     // Invalid values are listed too, but the command fails, as all others do until they are fixed.
-    file.values()?;
+    file.validate()?;
     Ok(Outcome::Done)
 }
 
@@ -196,7 +196,7 @@ fn change_setting(
         Ok::<_, SettingsError>((setting, before, after))
     };
     let (setting, before, after) = if dry_run {
-        file_access::resolve_link(&ConfigFile::path_in(home))?;
+        file_access::resolve_link_target(&ConfigFile::path_in(home))?;
         edit_and_compare(&mut ConfigFile::read(home)?)?
     } else {
         file_access::update(home, edit_and_compare)?
@@ -245,7 +245,7 @@ fn read_effective_setting(setting: &Setting, file: &ConfigFile, context: &Contex
     let origin = match (is_set_by_flag, is_in_environment, value_in_file) {
         (true, ..) => ValueOrigin::Flag,
         (_, _, Some(_)) if key.name == "timezone" => ValueOrigin::File,
-        (_, true, _) if key.name != "timezone" || context::read_tz(&context.env).is_some() => {
+        (_, true, _) if key.name != "timezone" || context::read_tz_zone(&context.env).is_some() => {
             ValueOrigin::Environment
         }
         (_, _, Some(_)) => ValueOrigin::File,

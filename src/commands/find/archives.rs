@@ -16,11 +16,11 @@ use crate::copies::archived::{group_rollouts_by_conversation, list_ids_on_disk};
 use crate::copies::source::ConversationSource as _;
 use crate::error::{CommandError, Result};
 use crate::history::session_index;
-use crate::inventory::archive_names::{numbered, shortest_name};
+use crate::inventory::archive_names::{list_numbered, shortest_name};
 use crate::io::atomic;
 use crate::io::progress::{Progress as _, is_interrupted};
 use crate::io::staging::Staging;
-use crate::restore::needed_paths::newest_state_database;
+use crate::restore::needed_paths::find_newest_state_database;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ pub(super) fn search_archives(
     let mut known_ids = list_ids_on_disk(context.codex_home())?;
     let records = context.archives()?;
     let home = context.codex_home().display().to_string();
-    for record in numbered(&records) {
+    for record in list_numbered(&records) {
         if record.metadata.source_codex_home != home || !record.is_usable() {
             continue;
         }
@@ -119,7 +119,7 @@ fn search_archive(
         extracted_paths.insert(relative.to_owned(), folder.join(top_folder).join(file_name));
     }
     let database = folder.join("state.sqlite");
-    if let Some(entry) = newest_state_database(archive.files()) {
+    if let Some(entry) = find_newest_state_database(archive.files()) {
         extracted_paths.insert(entry.path.as_path().to_owned(), database.clone());
     }
     // Older conversations have their names in this file.

@@ -13,7 +13,7 @@ use crate::history::thread_choice;
 use crate::inventory::losses::{self, KnownLoss};
 use crate::io::quantity::pluralize;
 use crate::steps::home_checks::require_codex_home;
-use crate::steps::snapshot_source::add_vault;
+use crate::steps::snapshot_source::add_all_snapshots;
 use crate::ui::{Style, object};
 use crate::views::account::printable;
 use clap::Args;
@@ -51,7 +51,7 @@ impl LossesArgs {
         let mut search = LossSearch::new(live_threads);
         let mut is_complete = places::add_archives(&mut search, &context.archives()?, context)?;
         if self.vault {
-            add_vault(&mut search, context)?;
+            add_all_snapshots(&mut search, context)?;
         }
         places::add_single_files(&mut search, context)?;
         let acceptance = LossAcceptance::read(search.live(), context)?;

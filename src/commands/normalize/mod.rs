@@ -71,7 +71,7 @@ impl NormalizeArgs {
         let backups = context.manager_path("backups");
         let merged = if self.dry_run {
             let mut inventory = read_inventory(context)?;
-            legacy::merge(&mut inventory, records, |r, name| {
+            legacy::merge_records(&mut inventory, records, |r, name| {
                 is_taken(&backups, r, name)
             })
         } else {
@@ -110,7 +110,7 @@ impl NormalizeArgs {
         if places.is_empty() {
             places.push(context.codex_home().to_path_buf());
         }
-        let scan = legacy::scan(&places, self.recursive).map_err(|e| {
+        let scan = legacy::scan_places(&places, self.recursive).map_err(|e| {
             let is_missing = e.source.kind() == std::io::ErrorKind::NotFound;
             let error = CommandError::from(e);
             if is_missing {
@@ -195,7 +195,9 @@ fn merge_into_documents(records: Vec<LegacyRecord>, context: &Context) -> Result
     let updated = document::update::<InventoryFile, _>(
         &context.manager_path("inventory.json"),
         &context.manager_path(LOCK_NAME),
-        |inventory| legacy::merge(inventory, records, |r, name| is_taken(&backups, r, name)),
+        |inventory| {
+            legacy::merge_records(inventory, records, |r, name| is_taken(&backups, r, name))
+        },
     )?;
     if let Some(kept) = updated.moved_aside {
         context.warn(format_args!(
@@ -209,7 +211,7 @@ fn merge_into_documents(records: Vec<LegacyRecord>, context: &Context) -> Result
         ..InventoryFile::default()
     };
     let ((), warnings) = cooldown::update(home, &context.now(), context.zone(), |file| {
-        file.add_records(&merged_records);
+        file.record_inventory(&merged_records);
     })?;
     warn_all(&context.ui, &warnings);
     Ok(merged)
@@ -318,7 +320,7 @@ fn write_archives(
     for record in records {
         let path = backups.join(&record.archive_name);
         let now = context.local_now();
-        if let Some(published) = legacy::write_archive(record, &path, &lock, now)? {
+        if let Some(published) = legacy::write_login_archive(record, &path, &lock, now)? {
             written.push(file_name(&published.archive));
         } else {
             let reason = "no archive: the file changed while it was read".to_owned();

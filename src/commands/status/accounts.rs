@@ -5,7 +5,7 @@ use crate::commands::status::report::{print_report, report_json};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome, Result};
 use crate::inventory::probe_all::{AccountProbe, ProbeLocation};
-use crate::steps::refresh::{load_probe_targets, probe};
+use crate::steps::refresh::{load_probe_targets, probe_targets};
 use crate::ui::object;
 use crate::views::account::{printable, suggest_login, warn_all};
 use crate::views::account_list::AccountList;
@@ -18,7 +18,7 @@ pub(super) fn print_one(account_name: &str, dry_run: bool, context: &Context) ->
     let identity = find_identity(account_name, context)?;
     let mut targets = load_probe_targets(context)?;
     targets.retain(|target| target.identity.is_same(&identity));
-    let probes = probe(&targets, dry_run, context)?;
+    let probes = probe_targets(&targets, dry_run, context)?;
     let Some(probe) = probes.first() else {
         return Err(
             CommandError::refused(format!("there is no saved login of {identity}"))
@@ -39,7 +39,7 @@ pub(super) fn print_one(account_name: &str, dry_run: bool, context: &Context) ->
 /// # Errors
 /// The figures cannot be recorded, or a document was written by a newer version.
 pub(super) fn print_all(dry_run: bool, context: &Context) -> Result<Outcome> {
-    let probes = probe(&load_probe_targets(context)?, dry_run, context)?;
+    let probes = probe_targets(&load_probe_targets(context)?, dry_run, context)?;
     let to_json = |probe: &AccountProbe| {
         object()
             .with("profile", probe.target.profile.clone())

@@ -32,7 +32,7 @@ const COLUMNS: [Column; 5] = [
 pub(super) fn print_history(name: Option<&str>, context: &Context) -> Result<Outcome> {
     let example = "codex-manager status ACCOUNT --history";
     let account_entry = find_account_or_live(name, example, context)?.entry;
-    let file = observations::load(context.manager_home(), &account_entry.identity)?;
+    let file = observations::load_observations(context.manager_home(), &account_entry.identity)?;
     let histories = file.build_window_histories();
     let shifts: Vec<_> = histories
         .iter()
@@ -203,7 +203,7 @@ pub(super) fn note_moved_resets(report: &StatusReport, context: &Context) -> Res
     if !report.is_fresh {
         return Ok(());
     }
-    let file = observations::load(context.manager_home(), identity)?;
+    let file = observations::load_observations(context.manager_home(), identity)?;
     for history in file.build_window_histories() {
         for shift in history
             .reset_shifts()

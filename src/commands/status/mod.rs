@@ -95,8 +95,8 @@ impl StatusArgs {
     fn report_live(&self, pasted_text: Option<&str>, context: &Context) -> Result<Outcome> {
         let cooldown_file = load_cooldown(context)?;
         let queries_codex = !self.dry_run && !self.is_recent_enough(context, &cooldown_file);
-        let report = refresh::observe_live(context, &cooldown_file, pasted_text, queries_codex)?;
-        let is_recorded = !queries_codex || refresh::record(context, &report);
+        let report = refresh::read_live_status(context, &cooldown_file, pasted_text, queries_codex)?;
+        let is_recorded = !queries_codex || refresh::record_report(context, &report);
         let account_entry = report
             .identity
             .as_ref()
@@ -127,13 +127,13 @@ impl StatusArgs {
         let account_entry = find_account(name, context)?.entry;
         let cooldown_file = load_cooldown(context)?;
         let ask_codex = false;
-        let report = status::observe_text(
+        let report = status::report_from_text(
             text,
             &account_entry.identity,
             context.codex_home(),
             &refresh::build_inquiry(context, &cooldown_file, ask_codex),
         )?;
-        let is_recorded = self.dry_run || refresh::record(context, &report);
+        let is_recorded = self.dry_run || refresh::record_report(context, &report);
         self.print(&report, account_entry.profile.as_deref(), context)?;
         Ok(Outcome::partial_if(!is_recorded || !report.is_complete()))
     }

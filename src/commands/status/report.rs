@@ -77,7 +77,7 @@ fn suggest_fix(
         if !report.store.reads_auth_json() {
             return None;
         }
-        remedies::saved_login_command(context.codex_home(), context.manager_home())
+        remedies::suggest_login_command(context.codex_home(), context.manager_home())
     };
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
@@ -92,7 +92,7 @@ fn suggest_fix(
             None => "sign in again: codex login".into(),
         },
         StatusProblem::NotAFile { path, .. } => {
-            let aside_command = remedies::rename_aside_command(path);
+            let aside_command = remedies::format_rename_aside_command(path);
             let next_command = saved_login_command().unwrap_or_else(|| "codex login".into());
             format!("move it aside: {aside_command}; then: {next_command}")
         }
@@ -103,7 +103,7 @@ fn suggest_fix(
         StatusProblem::HardLinked(path) => {
             format!(
                 "make it a separate file: {}",
-                remedies::unlink_copy_command(path)
+                remedies::format_unlink_command(path)
             )
         }
         StatusProblem::Spent(_) => {

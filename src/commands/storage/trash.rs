@@ -241,7 +241,7 @@ impl TrashArgs {
         } else if self.dry_run {
             ui.prose(format_args!("would be deleted permanently: {contents}"));
         } else {
-            permanent_deletion::confirm(context, &contents)?;
+            permanent_deletion::confirm_deletion(context, &contents)?;
             ConversationTrash::lock(manager_home)?.remove(&entries)?;
             ui.prose(format_args!("deleted permanently: {contents}"));
         }

@@ -60,7 +60,7 @@ impl SyncForgetArgs {
         } else if self.dry_run {
             context.ui.prose(format_args!("{removed} would be removed"));
         } else {
-            permanent_deletion::confirm(context, &removed)?;
+            permanent_deletion::confirm_deletion(context, &removed)?;
             remove_snapshots(context, &store, &snapshots, &counts_by_id, keep)?;
         }
         let json = object()
@@ -135,7 +135,9 @@ fn remove_snapshots(
     // Adds the number of snapshots that were removed before the error.
     let add_progress = |error: VaultError, removed| match (CommandError::from(error), removed) {
         (error, 0) => error,
-        (error, removed) => error.changed(format!("{} removed", pluralize(removed, "snapshot"))),
+        (error, removed) => {
+            error.after_change(format!("{} removed", pluralize(removed, "snapshot")))
+        }
     };
     for replica in counts_by_id.keys() {
         let count = store.forget(snapshots, replica, keep);

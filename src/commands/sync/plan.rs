@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_shutdown::{self, needs_shutdown};
-use crate::steps::vault_sync::{StagingRule, with_staged};
+use crate::steps::vault_sync::{StagingRule, with_staged_vault};
 use crate::sync::branches;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, PlanRequest, SyncPlan};
@@ -97,7 +97,7 @@ pub(super) fn plan_and_print(
     } else {
         StagingRule::Always
     };
-    with_staged(
+    with_staged_vault(
         context,
         config,
         &replica,

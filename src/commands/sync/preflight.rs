@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::doctor::Status;
 use crate::error::{CommandError, Outcome};
 use crate::steps::shutdown::ShutdownArgs;
-use crate::steps::sync_checks::{misspelled_root_warnings, run_checks};
+use crate::steps::sync_checks::{format_misspelled_root_warnings, run_checks};
 use crate::sync::scope::Scope;
 use crate::ui::object;
 use crate::views::check_output;
@@ -16,7 +16,7 @@ pub(super) fn validate(context: &Context, path: &Path) -> Result<Outcome, Comman
     let config = read_config(context, path)?;
     Scope::build(&config)
         .map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
-    let root_warnings = misspelled_root_warnings(&config);
+    let root_warnings = format_misspelled_root_warnings(&config);
     for warning in &root_warnings {
         context.ui.warn(warning);
     }

@@ -10,7 +10,7 @@ use crate::io::{IoContext, shell};
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{lock_replica, update_codex_index};
 use crate::steps::sync_shutdown::shut_down_codex;
-use crate::steps::vault_sync::{StagingRule, VaultPurpose, VaultSync, with_staged};
+use crate::steps::vault_sync::{StagingRule, VaultPurpose, VaultSync, with_staged_vault};
 use crate::sync::apply::{self, ApplyReport, ApplyRequest};
 use crate::sync::branches::{self, Branch};
 use crate::sync::config::{ConflictPolicy, SyncConfig, SyncRemote};
@@ -88,7 +88,7 @@ impl ResolveArgs {
         let changes_files = self.what.is_some() && !self.dry_run;
         if config.remote == SyncRemote::Folder || !changes_files {
             let rule = StagingRule::Always;
-            return with_staged(context, &config, &replica, rule, |config, replica, _| {
+            return with_staged_vault(context, &config, &replica, rule, |config, replica, _| {
                 self.decide_or_list(context, config, replica, shutdown_args)
             });
         }

@@ -8,7 +8,7 @@ use crate::io::quantity::pluralize;
 use crate::steps::run_log::run_with_log;
 use crate::steps::shutdown::ShutdownArgs;
 use crate::steps::sync_index::{lock_replica, update_codex_index};
-use crate::steps::sync_shutdown::{self, shut_down_codex, warn_of_new_users};
+use crate::steps::sync_shutdown::{self, shut_down_codex, warn_of_new_holders};
 use crate::sync::config::{SyncConfig, SyncRemote};
 use crate::sync::index_updates::{ContentChange, IndexUpdate};
 use crate::sync::pending_index_updates::PendingIndexUpdates;
@@ -108,7 +108,7 @@ impl SyncRestoreArgs {
         let safety_snapshot = restore::apply(&plan, config, &replica, context.now())?;
         if targets_home {
             update_codex_index(context, config, &replica)?;
-            warn_of_new_users(context, config);
+            warn_of_new_holders(context, config);
         }
         for (path, why) in &plan.skipped {
             let (path, why) = (&**path, &**why);

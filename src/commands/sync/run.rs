@@ -14,7 +14,7 @@ use crate::steps::sync_index::{
     flush_pending_index_updates, has_pending_index_updates, lock_replica, update_codex_index,
 };
 use crate::steps::sync_shutdown::{
-    is_home_in_use, list_home_users, needs_shutdown, shut_down_codex, warn_of_new_users,
+    is_home_in_use, list_home_holders, needs_shutdown, shut_down_codex, warn_of_new_holders,
 };
 use crate::steps::vault_sync::{VaultPurpose, VaultSync};
 use crate::sync::apply::{self, ApplyError, ApplyReport, ApplyRequest};
@@ -126,7 +126,7 @@ impl RunArgs {
         match published {
             Err(e) if all_rounds.report.done.is_empty() => all_rounds.error = Some(e),
             Err(e) => {
-                all_rounds.error = Some(e.changed(
+                all_rounds.error = Some(e.after_change(
                     "the changes of this machine are not published yet: run the same command again",
                 ));
             }
@@ -186,11 +186,11 @@ impl RunArgs {
         };
         log_report(context, config, &plan, &report);
         if !plan.steps.is_empty() {
-            warn_of_new_users(context, config);
+            warn_of_new_holders(context, config);
         }
         let mut error = None;
         // A running Codex owns its rows, so rules for project folders wait until it has ended.
-        if needs_closed_codex || list_home_users(context, config).is_empty() {
+        if needs_closed_codex || list_home_holders(context, config).is_empty() {
             error = update_codex_index(context, config, replica).err();
         }
         // Now both branches are on this machine.

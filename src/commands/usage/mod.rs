@@ -106,7 +106,7 @@ impl UsageArgs {
         self.apply_subjects(context)?;
         self.check_options()?;
         require_codex_home(context)?;
-        let prices = price_file::read(self.prices.as_deref(), context)?;
+        let prices = price_file::read_prices(self.prices.as_deref(), context)?;
         let access = IndexAccess::new(context);
         let (store, report) = access.open_updated(Thoroughness::Changes)?;
         warn_of_skipped_files(&report.skipped, context);

@@ -206,7 +206,7 @@ fn read_probes(
     context: &Context,
 ) -> Result<Vec<UsageQuota>> {
     let home = context.manager_home();
-    let recorded_spans = observations::load(home, &account.entry.identity)?.spans;
+    let recorded_spans = observations::load_observations(home, &account.entry.identity)?.spans;
     let to_quota = |observation: &Observation, at: DateTime<Utc>| {
         Some(UsageQuota {
             conversation: 0,

@@ -87,7 +87,7 @@ fn print_json(
 }
 
 fn print_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome> {
-    let (scan, metadata) = plan.scan()?;
+    let (scan, metadata) = plan.scan_home()?;
     let left_out = [&*scan.excluded, &scan.skipped, &scan.damaged];
     print_json(context, (&metadata, &host(context)), None, left_out);
     let ui = &context.ui;

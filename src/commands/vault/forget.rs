@@ -105,7 +105,8 @@ impl ForgetArgs {
             .iter()
             .filter_map(Snapshot::retention_candidate)
             .collect();
-        let mut plan = retention::plan(&candidates, &rules, &context.now(), context.zone());
+        let mut plan =
+            retention::plan_retention(&candidates, &rules, &context.now(), context.zone());
         keep_last_copies(&mut plan, &restic, &snapshots, context)?;
         let ui = &context.ui;
         retention_table::show_decisions(context, &plan, RetentionSubject::Snapshots);
@@ -115,7 +116,7 @@ impl ForgetArgs {
         } else if self.dry_run {
             ui.prose(format_args!("{removed_count} would be removed"));
         } else {
-            permanent_deletion::confirm(context, &removed_count)?;
+            permanent_deletion::confirm_deletion(context, &removed_count)?;
             if rules.within.is_some() {
                 disk_clock::check_system_clock(context.manager_home(), context.now())?;
             }

@@ -71,7 +71,8 @@ impl VaultRestoreArgs {
                 .options
                 .restore(context, &manifest_only, selection, "vault restore");
         }
-        self.options.check(context, &manifest_only, &selection)?;
+        self.options
+            .check_before_download(context, &manifest_only, &selection)?;
         drop(manifest_only);
         if selection.is_partial() {
             let paths = needed_paths(&selection, source.files());

@@ -48,7 +48,8 @@ impl LossAcceptance {
             return;
         }
         let home = context.codex_home().display().to_string();
-        let change = |record: &mut losses::LossRecord| record.withdraw(&home, &self.returned);
+        let change =
+            |record: &mut losses::LossRecord| record.withdraw_acceptance(&home, &self.returned);
         if let Err(e) = losses::update(context.manager_home(), change) {
             let message = format_args!("cannot record that accepted messages are live again: {e}");
             context.ui.warn(message);

@@ -5,7 +5,7 @@ use crate::codex::RolloutName;
 use crate::context::Context;
 use crate::copies::source::{self, ConversationSource, rollout_files};
 use crate::error::CommandError;
-use crate::inventory::archive_names::{numbered, shortest_name};
+use crate::inventory::archive_names::{list_numbered, shortest_name};
 use crate::inventory::store;
 use crate::io::progress::check_interrupt;
 use crate::io::{ContentDigest, pluralize};
@@ -72,7 +72,7 @@ pub(crate) fn find_fullest_archive(
     let records = store::list_archives(context.manager_home())?;
     let mut copies = CopyCounts::default();
     let mut fullest: Option<(usize, PathBuf, String)> = None;
-    for record in numbered(&records) {
+    for record in list_numbered(&records) {
         let metadata = &record.metadata;
         let may_have = metadata.mode != BackupMode::Auth && metadata.source_codex_home == home;
         if !may_have || !record.is_usable() {

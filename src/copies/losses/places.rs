@@ -9,7 +9,7 @@ use crate::copies::losses::place::{CopyPlace, CopyPlaceKind};
 use crate::copies::losses::search::LossSearch;
 use crate::copies::source::{ConversationSource as _, rollout_files};
 use crate::error::CommandError;
-use crate::inventory::archive_names::numbered;
+use crate::inventory::archive_names::list_numbered;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::trash;
 use crate::io::parallel;
@@ -38,7 +38,7 @@ fn list_usable_archives(
 ) -> Vec<(ArchivedCopies, DateTime<Utc>)> {
     let home = context.codex_home().display().to_string();
     let backups = context.backups();
-    let usable = numbered(records).into_iter();
+    let usable = list_numbered(records).into_iter();
     let usable =
         usable.filter(|record| record.is_usable() && may_have_copies(&record.metadata, &home));
     let copies = usable.map(|record| {

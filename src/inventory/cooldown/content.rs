@@ -24,7 +24,7 @@ impl CooldownFile {
     /// Returns the entry of `identity`, creating it if needed. An entry that lacks ids adopts those
     /// of `identity` if it is the only match.
     pub(crate) fn entry(&mut self, identity: &Identity) -> &mut AccountEntry {
-        let position = self.position(identity).unwrap_or_else(|| {
+        let position = self.find_position(identity).unwrap_or_else(|| {
             self.accounts.push(AccountEntry::new(identity.clone()));
             self.accounts.len() - 1
         });
@@ -33,12 +33,12 @@ impl CooldownFile {
             entry.identity = identity.clone();
         }
         let entry_identity = &mut entry.identity;
-        for (id, given_id) in [
+        for (stored_id, given_id) in [
             (&mut entry_identity.account_id, &identity.account_id),
             (&mut entry_identity.user_id, &identity.user_id),
         ] {
-            if id.is_none() {
-                id.clone_from(given_id);
+            if stored_id.is_none() {
+                stored_id.clone_from(given_id);
             }
         }
         entry
@@ -47,22 +47,22 @@ impl CooldownFile {
     /// Returns the entry of `identity`. Prefers an entry that, like `identity`, has ids or has only an email. Without
     /// one, returns the other entry of the same account; `None` if there are several.
     pub(crate) fn find(&self, identity: &Identity) -> Option<&AccountEntry> {
-        self.position(identity).map(|i| &self.accounts[i])
+        self.find_position(identity).map(|i| &self.accounts[i])
     }
 
-    fn position(&self, identity: &Identity) -> Option<usize> {
-        let exact = |e: &AccountEntry| {
+    fn find_position(&self, identity: &Identity) -> Option<usize> {
+        let has_same_precision = |e: &AccountEntry| {
             e.identity.is_known() == identity.is_known() && e.identity.is_same(identity)
         };
-        if let Some(i) = self.accounts.iter().position(exact) {
+        if let Some(i) = self.accounts.iter().position(has_same_precision) {
             return Some(i);
         }
-        let mut of_account = self
+        let mut same_account = self
             .accounts
             .iter()
             .enumerate()
             .filter(|(_, e)| e.identity.is_same(identity));
-        match (of_account.next(), of_account.next()) {
+        match (same_account.next(), same_account.next()) {
             (Some((i, _)), None) => Some(i),
             _ => None,
         }
@@ -88,7 +88,7 @@ impl CooldownFile {
     }
 
     /// Records a profile, its plan and the state of its login. Ignores a profile whose account is unknown.
-    pub(crate) fn add_profile(&mut self, profile: &Profile) {
+    pub(crate) fn record_profile(&mut self, profile: &Profile) {
         let Some(identity) = profile.identity() else {
             return;
         };
@@ -97,8 +97,8 @@ impl CooldownFile {
         if profile.file.plan.is_some() {
             entry.plan.clone_from(&profile.file.plan);
         }
-        let known_since = entry.refused_or_observed_at();
-        let renewed = profile.newest().renewed_at();
+        let expired_since = entry.refused_or_observed_at();
+        let renewed_at = profile.newest().renewed_at();
         entry.login = match (profile.file.owner, entry.login) {
             _ if profile.damaged.is_some() => LoginState::Unknown,
             (LoginOwner::Moved, _) => LoginState::Moved,
@@ -107,7 +107,7 @@ impl CooldownFile {
             _ if profile.login().is_none() => LoginState::Unknown,
             // Only a login that was renewed after the refusal is surely not the refused one.
             (_, LoginState::Expired)
-                if renewed.is_none() || renewed <= known_since.map(|at| at.to_utc()) =>
+                if renewed_at.is_none() || renewed_at <= expired_since.map(|at| at.to_utc()) =>
             {
                 LoginState::Expired
             }
@@ -124,53 +124,53 @@ impl CooldownFile {
             }
         }
         for profile in profiles {
-            self.add_profile(profile);
+            self.record_profile(profile);
         }
     }
 
     /// Records the accounts, logins and quotas that the records of legacy files and archives show.
-    pub(crate) fn add_records(&mut self, inventory: &InventoryFile) {
+    pub(crate) fn record_inventory(&mut self, inventory: &InventoryFile) {
         for record in &inventory.legacy {
             let metadata = &record.metadata;
             let Some(identity) = metadata.identity() else {
                 continue;
             };
             self.record_archived_account(&identity, record.problem.is_none());
-            self.observe_legacy(&identity, metadata);
+            self.record_legacy_quota_end(&identity, metadata);
         }
         for record in &inventory.archives {
-            self.add_archive(record);
+            self.record_archive(record);
         }
     }
 
     /// Records the quota end that a legacy file implies.
-    fn observe_legacy(&mut self, identity: &Identity, metadata: &Metadata) {
-        if let (Some(ended), Some(next)) =
+    fn record_legacy_quota_end(&mut self, identity: &Identity, metadata: &Metadata) {
+        if let (Some(ended_at), Some(available_at)) =
             (metadata.quota_end_detected_at, metadata.next_available_at)
             && implies_quota_end(metadata)
         {
-            let observation = legacy::exhausted_observation(ended, next);
+            let observation = legacy::exhausted_observation(ended_at, available_at);
             self.entry(identity).add_observation(observation);
         }
     }
 
-    fn add_archive(&mut self, record: &ArchiveRecord) {
+    fn record_archive(&mut self, record: &ArchiveRecord) {
         let metadata = &record.metadata;
         let Some(identity) = metadata.identity() else {
             return;
         };
-        let exists = record.archive.is_some();
-        self.record_archived_account(&identity, exists && metadata.captures_login());
+        let has_archive = record.archive.is_some();
+        self.record_archived_account(&identity, has_archive && metadata.captures_login());
         if metadata.legacy_auth_filename.is_some() {
-            return self.observe_legacy(&identity, metadata);
+            return self.record_legacy_quota_end(&identity, metadata);
         }
         if !metadata.windows.is_empty() {
-            let at = metadata.windows_observed_at.unwrap_or(metadata.created_at);
+            let observed_at = metadata.windows_observed_at.unwrap_or(metadata.created_at);
             let windows = metadata.windows.clone();
-            let observation = Observation::new(QuotaSource::Archive, at, windows);
+            let observation = Observation::new(QuotaSource::Archive, observed_at, windows);
             self.entry(&identity).add_observation(observation);
         }
-        if exists {
+        if has_archive {
             // The home was signed in to the account when it was backed up.
             self.record_use(&identity, metadata.created_at);
         }

@@ -43,31 +43,34 @@ pub fn load(
     zone: Zone,
 ) -> Result<LoadedCooldown, DocumentError> {
     let path = manager_home.join(FILE_NAME);
-    let loaded = |(file, warnings), origin| LoadedCooldown {
+    let with_origin = |(file, warnings), origin| LoadedCooldown {
         file,
         warnings,
         origin,
     };
     let Some(bytes) = file_open::read_if_exists(&path)? else {
-        return Ok(loaded(rebuild(manager_home)?, CooldownOrigin::Absent));
+        return Ok(with_origin(
+            rebuild_from_records(manager_home)?,
+            CooldownOrigin::Absent,
+        ));
     };
     let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
         DocumentState::Good(file) => {
-            return Ok(loaded((file, Vec::new()), CooldownOrigin::Native));
+            return Ok(with_origin((file, Vec::new()), CooldownOrigin::Native));
         }
         DocumentState::Damaged(problem) => problem,
         DocumentState::Absent => String::new(),
     };
-    if let Some(converted) = python::parse(&bytes, manager_home, now, zone) {
-        return Ok(loaded(converted, CooldownOrigin::Python));
+    if let Some(converted) = python::parse_python_cooldown(&bytes, manager_home, now, zone) {
+        return Ok(with_origin(converted, CooldownOrigin::Python));
     }
-    let mut rebuilt = rebuild(manager_home)?;
+    let (file, mut warnings) = rebuild_from_records(manager_home)?;
     let warning = format!(
         "damaged ({problem}), rebuilt from profiles and archives: {}",
         path.display()
     );
-    rebuilt.1.insert(0, warning);
-    Ok(loaded(rebuilt, CooldownOrigin::Damaged))
+    warnings.insert(0, warning);
+    Ok(with_origin((file, warnings), CooldownOrigin::Damaged))
 }
 
 /// Reads, changes and writes `cooldown.json` of a manager home under its lock. Returns the value of `change`, and
@@ -95,14 +98,14 @@ pub fn update<R>(
     let former_file = file.clone();
     let result = change(&mut file);
     if origin != CooldownOrigin::Native || file != former_file {
-        warnings.extend(write(manager_home, origin, &file)?);
+        warnings.extend(write_keeping_original(manager_home, origin, &file)?);
     }
     Ok((result, warnings))
 }
 
 /// Writes the document. Keeps a copy of a document of the Python tool or a damaged one, and returns the warning that
 /// names the copy.
-fn write(
+fn write_keeping_original(
     manager_home: &Path,
     origin: CooldownOrigin,
     file: &CooldownFile,
@@ -112,16 +115,16 @@ fn write(
         CooldownOrigin::Absent if file.accounts.is_empty() => return Ok(None),
         CooldownOrigin::Absent | CooldownOrigin::Native => None,
         CooldownOrigin::Python => {
-            let notice = atomic::keep_copy(&path, ".python-backup")?;
+            let copy = atomic::keep_copy(&path, ".python-backup")?;
             Some(format!(
                 "converted the {FILE_NAME} of the Python codex-manager, whose commands cooldown and recommend \
                  now fail in this folder; to go back, rename the original to {FILE_NAME}: {}",
-                notice.display()
+                copy.display()
             ))
         }
         CooldownOrigin::Damaged => {
-            let notice = atomic::keep_copy(&path, ".damaged")?;
-            Some(format!("the damaged file is kept as {}", notice.display()))
+            let copy = atomic::keep_copy(&path, ".damaged")?;
+            Some(format!("the damaged file is kept as {}", copy.display()))
         }
     };
     document::write(&path, file)?;
@@ -129,29 +132,29 @@ fn write(
 }
 
 /// Rebuilds the document from the profiles and `inventory.json`, or from `backups/` if `inventory.json` is lost too.
-fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentError> {
+fn rebuild_from_records(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentError> {
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();
     match Profiles::of(manager_home).list() {
         Ok(profiles) => profiles
             .iter()
-            .for_each(|profile| file.add_profile(profile)),
+            .for_each(|profile| file.record_profile(profile)),
         Err(e) => warnings.push(format!("the profiles cannot be read and were ignored: {e}")),
     }
     let path = manager_home.join("inventory.json");
     let inventory = match document::read::<InventoryFile>(&path)? {
         DocumentState::Good(inventory) => inventory,
-        found => {
-            if let DocumentState::Damaged(problem) = found {
+        unusable => {
+            if let DocumentState::Damaged(problem) = unusable {
                 warnings.push(format!("damaged ({problem}): {}", path.display()));
             }
             InventoryFile {
-                archives: catalog::list(&manager_home.join("backups"), Vec::new)
+                archives: catalog::list_all(&manager_home.join("backups"), Vec::new)
                     .unwrap_or_default(),
                 ..InventoryFile::default()
             }
         }
     };
-    file.add_records(&inventory);
+    file.record_inventory(&inventory);
     Ok((file, warnings))
 }

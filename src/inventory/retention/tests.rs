@@ -30,7 +30,7 @@ fn archive_made_at(text: &str) -> RetentionCandidate {
 
 /// Formats decisions as `+time: reason` for kept and `-time: reason` for dropped archives.
 fn decided(candidates: &[RetentionCandidate], rules: RetentionPolicy, zone: &str) -> Vec<String> {
-    let plan = plan(candidates, &rules, &now(), Zone::named(zone).unwrap());
+    let plan = plan_retention(candidates, &rules, &now(), Zone::named(zone).unwrap());
     let line = |mark: &str, d: &RetentionDecision| {
         let name = d.candidate.archive.trim_end_matches("-codex.tar.gz");
         format!("{mark}{name}: {}", d.reason)
@@ -163,7 +163,7 @@ fn the_last_verified_full_archive_is_kept_and_damaged_ones_do_not_count() {
     for candidate in &mut all {
         candidate.soundness = Soundness::Damaged("cut".into());
     }
-    let plan = plan(&all, &one, &now(), Zone::UTC);
+    let plan = plan_retention(&all, &one, &now(), Zone::UTC);
     assert_eq!(plan.drop, [], "no good archive would be kept");
 }
 
@@ -276,7 +276,7 @@ fn homes_of_an_account_count_separately() {
     );
     // A damaged one is dropped only if its own home keeps a good one.
     all[1].soundness = Soundness::Damaged("cut".into());
-    let plan = plan(&all, &one, &now(), Zone::UTC);
+    let plan = plan_retention(&all, &one, &now(), Zone::UTC);
     assert_eq!(plan.drop.len(), 1);
 }
 
@@ -293,8 +293,8 @@ fn dropping_requires_a_full_read_of_the_newest_kept_archive() {
         ..RetentionPolicy::default()
     };
     let to_read = |all: &[RetentionCandidate]| {
-        let plan = plan(all, &one, &now(), Zone::UTC);
-        archives_to_read_fully(&plan, &now())
+        let plan = plan_retention(all, &one, &now(), Zone::UTC);
+        list_archives_to_verify(&plan, &now())
     };
     // The archive from the future does not count.
     assert_eq!(to_read(&all), [all[1].archive.clone()]);
@@ -357,7 +357,7 @@ proptest! {
     #[test]
     fn the_newest_and_the_verified_archives_are_never_dropped(all in candidates(), rules in rules()) {
         let zone = Zone::named("Europe/Berlin").unwrap();
-        let plan = plan(&all, &rules, &now(), zone);
+        let plan = plan_retention(&all, &rules, &now(), zone);
         prop_assert_eq!(plan.keep.len() + plan.drop.len(), all.len());
         let kept: Vec<_> = plan.keep.iter().map(|d| d.candidate.clone()).collect();
         let key = |c: &RetentionCandidate| (c.class, c.identity.clone(), c.home.clone());
@@ -388,7 +388,7 @@ proptest! {
             prop_assert!(days(&kept) >= days(&all).min(rules.daily as usize));
         }
         // Idempotent: applied to the kept archives, the rules drop nothing.
-        let again = super::plan(&kept, &rules, &now(), zone);
+        let again = plan_retention(&kept, &rules, &now(), zone);
         prop_assert_eq!(again.drop, vec![]);
     }
 }
@@ -398,12 +398,12 @@ fn the_archives_to_read_are_found_in_linear_time() {
     let first = at("2026-01-01T00:00:00Z");
     let decisions = (0..60_000).map(|minute| {
         let time = (first + Duration::minutes(minute)).to_rfc3339();
-        decision(&archive_made_at(&time), "")
+        to_decision(&archive_made_at(&time), "")
     });
     let mut keep: Vec<_> = decisions.collect();
     let drop = keep.split_off(59_000);
     let plan = RetentionPlan { keep, drop };
     // Quadratic time would be minutes.
-    let names = archives_to_read_fully(&plan, &now());
+    let names = list_archives_to_verify(&plan, &now());
     assert_eq!(names, [plan.keep[58_999].candidate.archive.clone()]);
 }

@@ -1,18 +1,18 @@
 //! Determines the account of a home and its windows from the best available source.
 //!
 //! The sources are, in this order: `/status` text pasted by the user, an answer of Codex, and the
-//! last observation that still holds. [`observe`] reports the account of a home, [`observe_text`]
-//! one that the user names, and [`record`] stores the result. A probe does not count as a use of the account.
+//! last observation that still holds. [`read_status`] reports the account of a home, [`report_from_text`]
+//! one that the user names, and [`record_report`] stores the result. A probe does not count as a use of the account.
 
 mod report;
 mod sources;
 
 pub(crate) use self::report::{StatusProblem, StatusReport};
 
-use self::sources::{merge_answer, merge_text, override_reset, stored_observation};
+use self::sources::{find_valid_observation, merge_answer, merge_status_text, override_reset};
 use super::cooldown::{self, CooldownFile};
 use super::observations::{self, ObservationSpan};
-use crate::codex::program::LOGIN_VARIABLES;
+use crate::codex::program::ACCESS_TOKEN_VARIABLE;
 use crate::codex::{
     AUTH_JSON, AuthFile, CodexConfig, CredentialStore, Email, Identity, ProbeFailure, ProbeOptions,
     Program, Question, StatusText, StatusTextError, app_server, find_codex, status_text,
@@ -54,7 +54,7 @@ pub(crate) struct StatusOptions<'a> {
     pub reset_at: Option<DateTime<Utc>>,
 }
 
-/// An error of a query. [`observe`] and [`observe_text`] record nothing.
+/// An error of a query. [`read_status`] and [`report_from_text`] record nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StatusError {
     #[error(transparent)]
@@ -79,29 +79,29 @@ pub(crate) enum StatusError {
 /// # Errors
 /// The status text cannot be parsed or is about another account, or the user interrupts. Any other
 /// failure is a report with a problem.
-pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
+pub(crate) fn read_status(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     let StatusOptions { home, inquiry, .. } = *options;
     let Inquiry { now, zone, .. } = inquiry;
     let parse = |text| status_text::parse(text, now, zone).map_err(StatusError::Text);
     let text = options.status_text.map(parse).transpose()?;
     let config = CodexConfig::read(home);
-    let path = home.join(AUTH_JSON);
-    let read = || AuthFile::read(&path);
+    let auth_path = home.join(AUTH_JSON);
+    let read_auth = || AuthFile::read(&auth_path);
     let or_unreadable =
         |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::from_read_error(&e));
-    let auth_before = read();
-    let problem = find_obstacle(&path, config.store, auth_before.as_ref());
+    let auth_before = read_auth();
+    let obstacle = find_obstacle(&auth_path, config.store, auth_before.as_ref());
     let auth_before = or_unreadable(auth_before);
-    check_text(text.as_ref(), config.store, &auth_before)?;
+    check_account_of_text(text.as_ref(), config.store, &auth_before)?;
 
     let mut report = StatusReport::new(None, config.store);
     report.notes = collect_notes(&config, inquiry.env);
     let mut answer = None;
-    match problem {
+    match obstacle {
         Some(problem) => report.problem = Some(problem),
         None if is_api_key(&auth_before, config.store) || !inquiry.ask_codex || text.is_some() => {}
-        None => match with_probe(home, &inquiry, app_server::probe) {
-            Ok(answered) => answer = Some(answered),
+        None => match probe_when_renewed(home, &inquiry, app_server::probe) {
+            Ok(probe_report) => answer = Some(probe_report),
             Err(problem) => report.problem = Some(problem),
         },
     }
@@ -110,21 +110,23 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
     }
 
     // Read again, because Codex may have renewed the login meanwhile.
-    let auth = or_unreadable(read());
-    check_text(text.as_ref(), config.store, &auth)?;
+    let auth = or_unreadable(read_auth());
+    check_account_of_text(text.as_ref(), config.store, &auth)?;
     if config.store.may_read_auth_json() {
         report.identity = auth.login().map(|login| login.identity.clone());
         report.plan = auth.login().and_then(|login| login.plan.clone());
-        report.login = login_state(&auth);
+        report.login = judge_login_state(&auth);
     }
     if let Some(answer) = answer {
         merge_answer(&mut report, answer, now, zone);
     }
     if let Some(text) = text {
-        merge_text(&mut report, text, zone.at(&now));
+        merge_status_text(&mut report, text, zone.at(&now));
     }
     add_stored_figures(&mut report, inquiry.known, &now);
-    if let Some(reset_at) = options.reset_at.filter(|_| !report.is_api_key()) {
+    if !report.is_api_key()
+        && let Some(reset_at) = options.reset_at
+    {
         override_reset(&mut report, zone.at(&reset_at), zone.at(&now));
     }
     Ok(report)
@@ -135,7 +137,7 @@ pub(crate) fn observe(options: &StatusOptions) -> Result<StatusReport, StatusErr
 ///
 /// # Errors
 /// The text cannot be parsed, or names another account.
-pub(crate) fn observe_text(
+pub(crate) fn report_from_text(
     text: &str,
     account: &Identity,
     home: &Path,
@@ -152,7 +154,7 @@ pub(crate) fn observe_text(
         });
     }
     let mut report = StatusReport::new(Some(account.clone()), CredentialStore::read(home));
-    merge_text(&mut report, text, zone.at(&now));
+    merge_status_text(&mut report, text, zone.at(&now));
     add_stored_figures(&mut report, inquiry.known, &now);
     Ok(report)
 }
@@ -160,14 +162,17 @@ pub(crate) fn observe_text(
 /// Adds what `cooldown.json` has and the sources do not: an observation that still holds, resets, and the plan.
 fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &DateTime<Utc>) {
     if report.observation.is_none() && !report.is_api_key() {
-        report.observation = stored_observation(cooldown, report.identity.as_ref(), now);
+        report.observation = find_valid_observation(cooldown, report.identity.as_ref(), now);
     }
-    let stored = report.identity.as_ref().and_then(|who| cooldown.find(who));
+    let stored_entry = report
+        .identity
+        .as_ref()
+        .and_then(|account| cooldown.find(account));
     if let Some(observation) = &mut report.observation {
-        observation.inherit_reset_credits(stored.and_then(|entry| entry.observation.as_ref()));
+        observation.inherit_reset_credits(stored_entry.and_then(|entry| entry.observation.as_ref()));
     }
     if report.plan.is_none() {
-        report.plan = stored.and_then(|entry| entry.plan.clone());
+        report.plan = stored_entry.and_then(|entry| entry.plan.clone());
     }
 }
 
@@ -178,7 +183,7 @@ fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &
 ///
 /// # Errors
 /// A document cannot be read or written, or is of a newer version.
-pub(crate) fn record(
+pub(crate) fn record_report(
     manager_home: &Path,
     report: &StatusReport,
     used_at: Option<Timestamp>,
@@ -195,7 +200,7 @@ pub(crate) fn record(
             observation: observation.clone(),
             until: observation.observed_at,
         };
-        observations::add(manager_home, identity, [span])?;
+        observations::add_spans(manager_home, identity, [span])?;
     }
     let ((), warnings) = cooldown::update(manager_home, now, zone, |known| {
         if let Some(observation) = fresh {
@@ -232,10 +237,9 @@ fn collect_notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
             config.store.name()
         ));
     }
-    if env.get(LOGIN_VARIABLES[0]).is_some() {
+    if env.get(ACCESS_TOKEN_VARIABLE).is_some() {
         notes.push(format!(
-            "{} is set: a Codex started in this shell uses it instead of the login of the home",
-            LOGIN_VARIABLES[0]
+            "{ACCESS_TOKEN_VARIABLE} is set: a Codex started in this shell uses it instead of the login of the home"
         ));
     }
     notes
@@ -264,6 +268,7 @@ pub(crate) fn find_obstacle(
         Ok(AuthFile::Present(_)) => None,
         Err(e) => {
             let reason = e.source.to_string();
+            // The system gives its errors a code. `AuthFile::read` itself refuses what is no regular file.
             Some(match e.source.raw_os_error() {
                 Some(_) => StatusProblem::Denied { path, reason },
                 None => StatusProblem::NotAFile { path, reason },
@@ -279,7 +284,7 @@ fn is_api_key(auth: &AuthFile, store: CredentialStore) -> bool {
             .is_some_and(|login| login.identity.kind.is_billed_by_use())
 }
 
-fn login_state(auth: &AuthFile) -> LoginState {
+fn judge_login_state(auth: &AuthFile) -> LoginState {
     if auth.login().is_some() {
         LoginState::Ok
     } else {
@@ -297,7 +302,7 @@ const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Sends these queries to Codex in a home. Each result is an error if Codex must not be started there, or if the login
 /// is an API key, for which Codex has no answers.
-pub(crate) fn ask<const N: usize>(
+pub(crate) fn ask_questions<const N: usize>(
     home: &Path,
     inquiry: &Inquiry,
     questions: [Question; N],
@@ -308,7 +313,7 @@ pub(crate) fn ask<const N: usize>(
     let answers = match find_obstacle(&path, store, auth.as_ref()) {
         Some(problem) => Err(problem),
         None if auth.is_ok_and(|auth| is_api_key(&auth, store)) => Err(ProbeFailure::ApiKey.into()),
-        None => with_probe(home, inquiry, |options| app_server::ask(options, questions)),
+        None => probe_when_renewed(home, inquiry, |options| app_server::ask(options, questions)),
     };
     match answers {
         Ok(answers) => answers.map(|answer| answer.map_err(StatusProblem::from)),
@@ -317,18 +322,18 @@ pub(crate) fn ask<const N: usize>(
 }
 
 /// Finds Codex, waits while a running Codex may be renewing the login, and calls `probe`.
-fn with_probe<R>(
+fn probe_when_renewed<R>(
     home: &Path,
     inquiry: &Inquiry,
     probe: impl FnOnce(&ProbeOptions) -> R,
 ) -> Result<R, StatusProblem> {
     let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
-    let end = Instant::now() + MAX_RENEWAL_WAIT;
-    let is_due = || {
+    let deadline = Instant::now() + MAX_RENEWAL_WAIT;
+    let is_renewal_due = || {
         let auth = AuthFile::read(&home.join(AUTH_JSON));
         auth.is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&inquiry.now)))
     };
-    while is_due() && !find_codex(home).is_empty() && Instant::now() < end {
+    while is_renewal_due() && !find_codex(home).is_empty() && Instant::now() < deadline {
         if is_interrupted() {
             return Err(ProbeFailure::Interrupted.into());
         }
@@ -346,23 +351,23 @@ fn with_probe<R>(
 }
 
 /// Fails if the account line of the text is unreadable or names another account.
-fn check_text(
+fn check_account_of_text(
     text: Option<&StatusText>,
     store: CredentialStore,
     auth: &AuthFile,
 ) -> Result<(), StatusError> {
-    if let Some(value) = text.and_then(|text| text.unreadable_account.clone()) {
-        return Err(StatusError::UnreadableAccount(value));
+    if let Some(account_line) = text.and_then(|text| text.unreadable_account.clone()) {
+        return Err(StatusError::UnreadableAccount(account_line));
     }
-    let named = text.and_then(|text| text.email.as_ref());
+    let text_email = text.and_then(|text| text.email.as_ref());
     let login = auth.login().filter(|_| store.reads_auth_json());
-    match (named, login) {
-        (Some(named), Some(login))
+    match (text_email, login) {
+        (Some(text_email), Some(login))
             if !login.identity.kind.hides_account()
-                && Email::new(named) != login.identity.email =>
+                && Email::new(text_email) != login.identity.email =>
         {
             Err(StatusError::AnotherAccount {
-                text: Email::new(named),
+                text: Email::new(text_email),
                 home: login.identity.email.clone(),
             })
         }

@@ -26,7 +26,8 @@ pub(super) fn merge_answer(
         let limits = answer.limits.as_ref().ok();
         let limits_account_id = limits.and_then(|limits| limits.account_id.as_ref());
         if let Some(home) = &report.identity
-            && let Some(live) = find_contradiction(home, live.as_ref(), limits_account_id)
+            && let Some(live) =
+                describe_contradicting_account(home, live.as_ref(), limits_account_id)
         {
             report.problem = Some(StatusProblem::AnotherAccount {
                 live,
@@ -82,21 +83,24 @@ fn merge_limits(report: &mut StatusReport, limits: AccountLimits, now: Timestamp
 
 /// Describes the account of Codex's answer if it is certainly not `home`: an id differs, or the email differs and there
 /// are no ids to compare.
-fn find_contradiction(
+fn describe_contradicting_account(
     home: &Identity,
     live: Option<&Identity>,
     limits_account_id: Option<&String>,
 ) -> Option<String> {
+    /// Returns `None` if an id is unknown.
     fn agree(a: Option<&String>, b: Option<&String>) -> Option<bool> {
         Some(a? == b?)
     }
-    if let Some(live) = live.filter(|_| !home.kind.hides_account()) {
-        let ids = [
+    if !home.kind.hides_account()
+        && let Some(live) = live
+    {
+        let id_comparisons = [
             agree(home.account_id.as_ref(), live.account_id.as_ref()),
             agree(home.user_id.as_ref(), live.user_id.as_ref()),
         ];
-        let differ = ids.contains(&Some(false));
-        if differ || (ids == [None, None] && home.email != live.email) {
+        let ids_differ = id_comparisons.contains(&Some(false));
+        if ids_differ || (id_comparisons == [None, None] && home.email != live.email) {
             return Some(describe_account(live));
         }
     }
@@ -112,7 +116,7 @@ fn describe_account(identity: &Identity) -> String {
     }
 }
 
-pub(super) fn merge_text(report: &mut StatusReport, text: StatusText, now: Timestamp) {
+pub(super) fn merge_status_text(report: &mut StatusReport, text: StatusText, now: Timestamp) {
     if report.identity.is_none() {
         report.identity = text.email.map(Identity::from_email);
     }
@@ -137,13 +141,13 @@ pub(super) fn merge_text(report: &mut StatusReport, text: StatusText, now: Times
 
 /// Returns the stored observation of the account if it still holds: until the reset of the weekly window, or, without
 /// such a window, until the last reset of the others, and in any case while a spend cap applies.
-pub(super) fn stored_observation(
-    known: &CooldownFile,
+pub(super) fn find_valid_observation(
+    cooldown: &CooldownFile,
     identity: Option<&Identity>,
     now: &DateTime<Utc>,
 ) -> Option<Observation> {
-    let observation = known.find(identity?)?.observation.as_ref()?;
-    let holds = match observation.weekly() {
+    let observation = cooldown.find(identity?)?.observation.as_ref()?;
+    let has_future_reset = match observation.weekly() {
         Some(weekly) => weekly.resets_at.is_some_and(|at| at > *now),
         None => observation
             .windows
@@ -151,20 +155,20 @@ pub(super) fn stored_observation(
             .any(|window| window.resets_at.is_some_and(|at| at > *now)),
     };
     let is_capped = observation.spend_cap.is_some_and(|cap| !cap.is_over(now));
-    (holds || is_capped).then(|| observation.clone())
+    (has_future_reset || is_capped).then(|| observation.clone())
 }
 
 /// Replaces the weekly reset by the one that the user gave. The used percentage comes from a fresh observation, or from
 /// a stored one of the same window. Otherwise the percentage is 0, so that no exhaustion is invented.
 pub(super) fn override_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
     let weekly = report.observation.as_ref().and_then(Observation::weekly);
-    let is_same = |at: Timestamp| (at - reset_at).abs() <= SAME_WINDOW;
+    let is_given_reset = |at: Timestamp| (at - reset_at).abs() <= SAME_WINDOW;
     let same_window =
-        weekly.filter(|window| report.is_fresh || window.resets_at.is_some_and(is_same));
+        weekly.filter(|window| report.is_fresh || window.resets_at.is_some_and(is_given_reset));
     let used_percent = same_window.map_or(0.0, |window| window.used_percent);
-    let fresh = report.observation.take().filter(|_| report.is_fresh);
-    let empty = || Observation::new(QuotaSource::Manual, now, Vec::new());
-    let mut observation = fresh.unwrap_or_else(empty);
+    let fresh_observation = report.observation.take().filter(|_| report.is_fresh);
+    let new_observation = || Observation::new(QuotaSource::Manual, now, Vec::new());
+    let mut observation = fresh_observation.unwrap_or_else(new_observation);
     (observation.source, observation.observed_at) = (QuotaSource::Manual, now);
     observation.windows.retain(|window| !window.is_weekly());
     let weekly = Window::new_weekly(used_percent, Some(reset_at));
@@ -297,13 +301,13 @@ mod tests {
         ]);
         known.entry(&alice).add_observation(both.clone());
         let at_time = |known: &CooldownFile, now: &str| {
-            stored_observation(known, Some(&alice), &at(now).to_utc())
+            find_valid_observation(known, Some(&alice), &at(now).to_utc())
         };
         assert_eq!(at_time(&known, NOW), Some(both));
         assert_eq!(at_time(&known, MONDAY), None);
         let bob = Identity::from_email("bob@example.com");
         assert_eq!(
-            stored_observation(&known, Some(&bob), &at(NOW).to_utc()),
+            find_valid_observation(&known, Some(&bob), &at(NOW).to_utc()),
             None
         );
 
@@ -322,14 +326,15 @@ mod tests {
             ..Identity::from_email(email)
         };
         let home = who("a@x.com", Some("team"), Some("u1"));
-        let other = |live: &Identity| find_contradiction(&home, Some(live), None).is_some();
+        let other =
+            |live: &Identity| describe_contradicting_account(&home, Some(live), None).is_some();
         assert!(!other(&who("new@x.com", Some("team"), Some("u1"))));
         assert!(other(&who("a@x.com", Some("team"), Some("u2"))));
         assert!(other(&who("a@x.com", Some("personal"), None)));
         assert!(other(&who("b@x.com", None, None)));
         assert!(!other(&who("A@x.com", None, None)));
-        assert!(find_contradiction(&home, None, Some(&"personal".into())).is_some());
-        assert!(find_contradiction(&home, None, Some(&"team".into())).is_none());
+        assert!(describe_contradicting_account(&home, None, Some(&"personal".into())).is_some());
+        assert!(describe_contradicting_account(&home, None, Some(&"team".into())).is_none());
     }
 
     #[test]

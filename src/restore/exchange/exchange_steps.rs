@@ -21,22 +21,20 @@ pub(crate) fn plan_steps(
         return single_files::plan_steps(plan, stage);
     }
     let mut steps = Vec::new();
-    for root in &stage.roots[1..] {
+    for root in stage.linked_roots() {
         steps.extend(plan_linked_root(root)?);
     }
-    if let Some((live, staged)) = outside.staging() {
-        steps.extend(plan_outside_databases(live, &staged, &outside.removed)?);
+    if let Some((live_folder, staging)) = outside.live_and_staging_folder() {
+        let removed = &outside.removed;
+        steps.extend(plan_outside_databases(live_folder, &staging, removed)?);
     }
     let root = stage.home();
     if mode == ExchangeMode::WholeHome {
         steps.push(Step::new(root.live.clone(), root.staged.clone())?);
     } else {
         let names = list_changed_top_names(plan, stage);
-        steps.extend(plan_entries(
-            root,
-            &names,
-            &work.transaction.folder().join("old"),
-        )?);
+        let old_folder = work.transaction.folder().join("old");
+        steps.extend(plan_entry_steps(root, &names, &old_folder)?);
     }
     Ok(steps)
 }
@@ -46,17 +44,19 @@ fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     if root.staged.symlink_metadata().is_err() {
         return Ok(Vec::new());
     }
-    if root.whole {
+    if root.is_whole {
         let step = Step::new(root.live.clone(), root.staged.clone())?;
         return Ok(vec![step]);
     }
     let mut names = list_entry_names(&root.live)?;
     names.extend(list_entry_names(&root.staged)?);
-    let within = journal::staging_within(&root.live);
+    let staging_folder = journal::staging_within(&root.live);
     // The staging folder is within the linked folder, and an exchange would move the journal away.
-    names.remove(within.file_name().unwrap_or_default());
-    names.retain(|name| journal::parse_kept_name(Path::new(name)).is_none());
-    Ok(plan_entries(root, &names, &within.join("old"))?)
+    names.remove(staging_folder.file_name().unwrap_or_default());
+    let is_kept_by_earlier_run =
+        |name: &OsString| journal::parse_kept_name(name.as_ref()).is_some();
+    names.retain(|name| !is_kept_by_earlier_run(name));
+    Ok(plan_entry_steps(root, &names, &staging_folder.join("old"))?)
 }
 
 /// Returns the steps for the databases in `folder`, which is outside of the home. Exchanges the databases that are
@@ -71,7 +71,7 @@ fn plan_outside_databases(
     let removed_names = removed.iter().filter_map(|p| p.file_name());
     let mut names = list_entry_names(staging)?;
     names.extend(removed_names.map(OsString::from));
-    let old = staging.join("old");
+    let old_folder = staging.join("old");
     for name in names {
         let live = folder.join(&name);
         // SQLite would apply an old `-wal` to the new database.
@@ -79,13 +79,13 @@ fn plan_outside_databases(
             .into_iter()
             .filter(|p| p.exists())
         {
-            let moved_to = old.join(sidecar.file_name().unwrap_or_default());
-            atomic::create_unsynced_folder(&old)?;
+            let moved_to = old_folder.join(sidecar.file_name().unwrap_or_default());
+            atomic::create_unsynced_folder(&old_folder)?;
             steps.push(Step::new(sidecar, moved_to)?);
         }
         if removed.contains(&live) {
-            atomic::create_unsynced_folder(&old)?;
-            steps.push(Step::new(live, old.join(&name))?);
+            atomic::create_unsynced_folder(&old_folder)?;
+            steps.push(Step::new(live, old_folder.join(&name))?);
         } else if database::may_be_sqlite(&staging.join(&name)) {
             steps.push(Step::new(live, staging.join(&name))?);
         }
@@ -94,26 +94,26 @@ fn plan_outside_databases(
 }
 
 /// Returns the steps that exchange these top-level entries of `root` one by one. Moves a live entry that is not staged
-/// into the folder `old`. The login is last.
-fn plan_entries(
+/// into `old_folder`. The login is last.
+fn plan_entry_steps(
     root: &StageRoot,
     top_names: &BTreeSet<OsString>,
-    old: &Path,
+    old_folder: &Path,
 ) -> Result<Vec<Step>, IoError> {
-    atomic::create_unsynced_folder(old)?;
+    atomic::create_unsynced_folder(old_folder)?;
     let mut steps = Vec::new();
     // Until the login is exchanged, the home is complete for the old account.
     let login = OsString::from(home::AUTH_JSON);
     let ordered = top_names
         .iter()
-        .filter(|t| **t != login)
+        .filter(|name| **name != login)
         .chain(top_names.get(&login));
-    for top in ordered {
-        let (live, staged) = (root.live.join(top), root.staged.join(top));
+    for name in ordered {
+        let (live, staged) = (root.live.join(name), root.staged.join(name));
         if staged.symlink_metadata().is_ok() {
             steps.push(Step::new(live, staged)?);
         } else if live.symlink_metadata().is_ok() {
-            steps.push(Step::new(live, old.join(top))?);
+            steps.push(Step::new(live, old_folder.join(name))?);
         }
     }
     Ok(steps)

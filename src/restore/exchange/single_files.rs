@@ -19,8 +19,9 @@ pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>,
         linker: HardLinker::new(plan, stage),
         steps: Vec::new(),
     };
+    // The home is the first root, and is exchanged after the folders that it links to.
     for root in stage.roots.iter().rev() {
-        steps.add(&root.prefix, &root.live, &root.staged)?;
+        steps.add_steps(&root.prefix, &root.live, &root.staged)?;
     }
     // A removal at or below a path that is exchanged would remove a part of the new state.
     let exchanged = steps.steps.iter().map(|step| step.live.clone());
@@ -29,13 +30,13 @@ pub(crate) fn plan_steps(plan: &RestorePlan, stage: &Stage) -> Result<Vec<Step>,
         let root = stage.root_of(name.as_path());
         let live = root.live_path(name.as_path());
         if !live.ancestors().any(|above| exchanged.contains(above)) {
-            steps.remove(root, live)?;
+            steps.add_removal(root, live)?;
         }
     }
     let mut steps = steps.steps;
-    let login = stage.home().live.join(home::AUTH_JSON);
+    let live_login = stage.home().live.join(home::AUTH_JSON);
     // The sort is stable, so that logs are still removed before their databases.
-    steps.sort_by_key(|step| step.live == login);
+    steps.sort_by_key(|step| step.live == live_login);
     Ok(steps)
 }
 
@@ -50,13 +51,13 @@ impl SingleFileSteps<'_> {
     ///
     /// # Errors
     /// A step would discard a live file that the plan neither replaces nor removes.
-    fn add(&mut self, relative: &Path, live: &Path, staged: &Path) -> Result<(), IoError> {
-        let Ok(new) = staged.symlink_metadata() else {
+    fn add_steps(&mut self, relative: &Path, live: &Path, staged: &Path) -> Result<(), IoError> {
+        let Ok(staged_meta) = staged.symlink_metadata() else {
             return Ok(());
         };
-        if new.is_dir() && is_folder(live) {
+        if staged_meta.is_dir() && is_folder(live) {
             for (name, _) in tree::list(staged).at("list", staged)? {
-                self.add(
+                self.add_steps(
                     &relative.join(&name),
                     &live.join(&name),
                     &staged.join(&name),
@@ -66,7 +67,7 @@ impl SingleFileSteps<'_> {
         }
         if live.symlink_metadata().is_ok() {
             // An unchanged file, whose link was staged before linking the whole home failed. The live file stays.
-            if !new.is_dir() && !is_folder(live) && !self.linker.is_replaced_or_dropped(relative) {
+            if !staged_meta.is_dir() && !is_folder(live) && !self.linker.stays_unlinked(relative) {
                 return Ok(());
             }
             self.linker.check_no_loss(live, relative)?;
@@ -79,13 +80,13 @@ impl SingleFileSteps<'_> {
     }
 
     /// Adds the step that moves `live` into the folder `old` beside the staged root.
-    fn remove(&mut self, root: &StageRoot, live: PathBuf) -> Result<(), IoError> {
+    fn add_removal(&mut self, root: &StageRoot, live: PathBuf) -> Result<(), IoError> {
         if live.symlink_metadata().is_ok() {
-            let old = atomic::parent_of(&root.staged).join("old");
-            atomic::create_unsynced_folder(&old)?;
+            let old_folder = atomic::parent_of(&root.staged).join("old");
+            atomic::create_unsynced_folder(&old_folder)?;
             // Named by number, because removed files of different folders may have the same name.
-            let number = self.steps.len().to_string();
-            self.steps.push(Step::new(live, old.join(number))?);
+            let name = self.steps.len().to_string();
+            self.steps.push(Step::new(live, old_folder.join(name))?);
         }
         Ok(())
     }

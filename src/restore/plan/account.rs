@@ -19,11 +19,11 @@ pub(crate) fn check_account(
     if request.target != RestoreTarget::Home || !plan.wants_login {
         return Ok(());
     }
-    // With a keyring, Codex ignores auth.json (0.169). An archive of the mode `auth` is restored for its login, which
+    // With a keyring, Codex 0.169 ignores auth.json. An archive of the mode `auth` is restored for its login, which
     // would then have no effect.
-    let store = CodexConfig::read(&request.folder).store;
-    if !store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
-        return Err(RestoreError::OtherCredentialStore(store.name()));
+    let credential_store = CodexConfig::read(&request.folder).store;
+    if !credential_store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
+        return Err(RestoreError::OtherCredentialStore(credential_store.name()));
     }
     let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
     archived_identity(request.archive).map_or(Ok(()), |archived| {
@@ -34,15 +34,17 @@ pub(crate) fn check_account(
 /// Fails if `live` is a login of another account than `archived`, unless the request allows this.
 pub(crate) fn check_same_account(
     request: &RestoreRequest<'_>,
-    live: Option<&Login>,
+    live_login: Option<&Login>,
     archived: &Identity,
 ) -> Result<(), RestoreError> {
-    match live {
-        Some(live) if !live.identity.is_same(archived) && !request.may_switch_account => {
+    match live_login {
+        Some(live_login)
+            if !live_login.identity.is_same(archived) && !request.may_switch_account =>
+        {
             let profiles = Profiles::of(request.manager_home);
             Err(RestoreError::AnotherAccount {
                 archive: profiles.describe_account(archived),
-                live: profiles.describe_account(&live.identity),
+                live: profiles.describe_account(&live_login.identity),
             })
         }
         _ => Ok(()),

@@ -17,27 +17,28 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`RestoreError::Continued`] if a fork in the home continues a rollout that would be removed.
-pub(crate) fn plan_removals(
+pub(crate) fn plan_removal_of_later_rollouts(
     request: &RestoreRequest<'_>,
     plan: &mut RestorePlan,
     live: &LiveFiles,
 ) -> Result<(), RestoreError> {
     // The first selected rollout is one of the conversation itself; rollouts that it continues follow.
-    let selected_rollout = request.selection.conversations.first();
-    let selected_rollout = selected_rollout.and_then(|name| RolloutName::parse(Path::new(name)));
-    let Some(thread) = selected_rollout.as_ref().and_then(RolloutName::id) else {
+    let selected_name = request.selection.conversations.first();
+    let selected_rollout = selected_name.and_then(|name| RolloutName::parse(Path::new(name)));
+    let Some(thread_id) = selected_rollout.as_ref().and_then(RolloutName::id) else {
         return Ok(());
     };
     if plan.merge || request.target == RestoreTarget::Elsewhere {
         return Ok(());
     }
     let is_of_thread = |name: &EntryName| {
-        parse_rollout_name(name.as_path()).is_some_and(|file| file.id() == Some(thread))
+        parse_rollout_name(name.as_path()).is_some_and(|file| file.id() == Some(thread_id))
     };
     let archived = plan.writes.iter().filter(is_of_thread);
-    let newest = archived.filter_map(|name| parse_rollout_id(name.as_path()));
-    let newest = newest.max();
-    let is_later = |name: &EntryName| parse_rollout_id(name.as_path()) > newest;
+    let archived_ids = archived.filter_map(|name| parse_rollout_id(name.as_path()));
+    // The ids of rollouts are UUIDs that begin with a time, so their order is the order of creation.
+    let newest_archived_id = archived_ids.max();
+    let is_later = |name: &EntryName| parse_rollout_id(name.as_path()) > newest_archived_id;
     let unrestored = live.names.without(&plan.writes);
     let later_rollouts: Vec<_> = unrestored
         .iter()
@@ -51,12 +52,13 @@ pub(crate) fn plan_removals(
         .iter()
         .filter_map(|name| parse_rollout_id(name.as_path()));
     let later_ids: HashSet<_> = later_ids.collect();
-    let forks = live.names.iter().filter(|name| !is_of_thread(name));
-    for fork in forks.filter_map(|name| parse_rollout_name(name.as_path()).map(|_| name)) {
+    let is_other_rollout =
+        |name: &EntryName| !is_of_thread(name) && parse_rollout_name(name.as_path()).is_some();
+    for fork in live.names.iter().filter(is_other_rollout) {
         // A rollout that cannot be read counts as one that continues none of them.
         let head = rollout::read_head(&request.folder.join(fork.as_path()));
-        let parent = head.ok().flatten().and_then(|meta| meta.base_id());
-        if parent.is_some_and(|parent| later_ids.contains(&parent.to_lowercase())) {
+        let continued_id = head.ok().flatten().and_then(|meta| meta.base_id());
+        if continued_id.is_some_and(|id| later_ids.contains(&id.to_lowercase())) {
             return Err(RestoreError::Continued(fork.as_path().to_path_buf()));
         }
     }

@@ -19,45 +19,46 @@ pub struct LiveFiles {
 }
 
 impl LiveFiles {
-    /// Returns an empty list whose name table is `names`.
-    pub fn empty(names: &Arc<NameTable>) -> Self {
+    /// Returns an empty list whose name table is `name_table`.
+    pub fn empty(name_table: &Arc<NameTable>) -> Self {
         Self {
-            names: NameSet::with_names(names),
-            not_archivable: NameSet::with_names(names),
+            names: NameSet::with_names(name_table),
+            not_archivable: NameSet::with_names(name_table),
         }
     }
 }
 
-/// Lists every file and symbolic link below `home`, and stores their names in `names`. Follows a top-level link if an
-/// archive stores its target instead of the link; follows no other links. Skips transient files and folders, which a
+/// Lists every file and symbolic link below `home`, and stores their names in `name_table`. Follows a top-level link if
+/// an archive stores its target instead of the link; follows no other links. Skips transient files and folders, which a
 /// restore never changes. Returns an empty list if there is no home.
 ///
 /// # Errors
 /// A folder cannot be listed.
-pub(crate) fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
-    let mut files = LiveFiles::empty(names);
+pub(crate) fn list_files(home: &Path, name_table: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
+    let mut files = LiveFiles::empty(name_table);
     for (name, kind) in tree::list_if_exists(home)? {
         let path = home.join(&name);
         // Users keep `sessions` on another disk and link it at the top level. A backup archives the target of the link.
-        let followed = kind.is_symlink() && !is_kept_as_link(&path, home);
+        let is_followed = kind.is_symlink() && !is_kept_as_link(&path, home);
         let kind = match path.metadata() {
-            Ok(meta) if followed => meta.file_type(),
+            Ok(meta) if is_followed => meta.file_type(),
             _ => kind,
         };
-        visit(&path, Path::new(&name), kind, &mut files)?;
+        add_entries(&path, Path::new(&name), kind, &mut files)?;
     }
     Ok(files)
 }
 
 /// Returns true if an archive stores the top-level link at `path` as a link, because the target is inside the home.
 fn is_kept_as_link(path: &Path, home: &Path) -> bool {
-    let targets = &(path.canonical(), home.canonical());
-    let is_inside = matches!(targets, (Ok(target), Ok(real)) if target.starts_with(real));
+    let (Ok(target), Ok(real_home)) = (path.canonical(), home.canonical()) else {
+        return false;
+    };
     let name = path.file_name().map(Path::new);
-    is_inside && name.is_some_and(|name| kind_of(name).can_be_link())
+    target.starts_with(real_home) && name.is_some_and(|name| kind_of(name).can_be_link())
 }
 
-fn visit(
+fn add_entries(
     path: &Path,
     relative: &Path,
     kind: FileType,
@@ -68,7 +69,7 @@ fn visit(
     }
     if kind.is_dir() {
         for (name, kind) in tree::list_if_exists(path)? {
-            visit(&path.join(&name), &relative.join(&name), kind, files)?;
+            add_entries(&path.join(&name), &relative.join(&name), kind, files)?;
         }
     } else if let Ok(name) = EntryName::from_path(relative) {
         files.names.insert(&name);
@@ -83,6 +84,7 @@ fn is_archivable(path: &Path, relative: &Path, kind: FileType) -> bool {
     if !kind.is_symlink() {
         return kind.is_file();
     }
+    // `path` is `relative` below the home.
     let home = path.ancestors().nth(relative.components().count());
     home.and_then(|home| read_stored_target(home, relative))
         .is_some_and(|target| link_problem(relative, &target).is_none())

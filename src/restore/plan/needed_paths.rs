@@ -23,7 +23,7 @@ pub(crate) fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathB
         }
     }
     if has_conversation {
-        let database = newest_state_database(files);
+        let database = find_newest_state_database(files);
         paths.extend(database.map(|file| file.path.as_path().to_path_buf()));
         paths.push(session_index::FILE_NAME.into());
     }
@@ -31,20 +31,21 @@ pub(crate) fn needed_paths(selection: &Selection, files: &FileList) -> Vec<PathB
 }
 
 /// Returns the state database that Codex uses, which is the one with the highest version.
-pub(crate) fn newest_state_database(files: &FileList) -> Option<FileEntry> {
-    // Codex raises the version with the schema and leaves the older files behind (0.169).
-    let states = files
+pub(crate) fn find_newest_state_database(files: &FileList) -> Option<FileEntry> {
+    // Codex 0.169 raises the version with the schema and leaves the older files behind.
+    let databases = files
         .iter()
-        .filter_map(|f| Some((parse_state_version(f.path.as_path())?, f)));
-    states.max_by_key(|(version, _)| *version).map(|(_, f)| f)
+        .filter_map(|file| Some((parse_state_version(file.path.as_path())?, file)));
+    let newest = databases.max_by_key(|(version, _)| *version);
+    newest.map(|(_, file)| file)
 }
 
 /// Returns the version in the name of a state database; `None` for other files.
-fn parse_state_version(name: &Path) -> Option<u64> {
-    if !is_database_path(name) {
+fn parse_state_version(path: &Path) -> Option<u64> {
+    if !is_database_path(path) {
         return None;
     }
-    let name = name.file_name()?.to_str()?;
+    let name = path.file_name()?.to_str()?;
     let version = name.strip_prefix(home::STATE_DATABASE_PREFIX)?;
     version.strip_suffix(".sqlite")?.parse().ok()
 }

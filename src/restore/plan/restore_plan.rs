@@ -50,26 +50,26 @@ pub fn plan_restore(
     if let Some(missing) = selection.only.iter().find(|p| !contents.has_path(p)) {
         return Err(RestoreError::NotFound(missing.display().to_string()));
     }
-    let none = || NameSet::with_names(contents.files.name_table());
+    let empty_set = || NameSet::with_names(contents.files.name_table());
     let mut plan = RestorePlan {
         target: request.target,
-        writes: none(),
-        added: none(),
-        removed: none(),
+        writes: empty_set(),
+        added: empty_set(),
+        removed: empty_set(),
         wants_login: false,
         partial: selection.is_partial(),
         merge,
         bytes: 0,
     };
-    plan.add_archived(request, &live.names);
+    plan.add_archived_entries(request, &live.names);
     if request.target == RestoreTarget::Home {
-        plan.add_removals(archive, live);
-        // A merge keeps all files of a conversation here, because it has to compare them: the longer one stays.
+        plan.plan_removal_of_absent_files(archive, live);
+        // A merge keeps all files of a conversation for now, because it has to compare them: the longer one stays.
         if !merge {
-            plan.remove_other_rollout_names(&live.names);
+            plan.plan_removal_of_other_rollout_files(&live.names);
         }
-        plan.remove_path_conflicts(&live.names);
-        plan.remove_database_sidecars(&live.names);
+        plan.plan_removal_of_path_conflicts(&live.names);
+        plan.plan_removal_of_sidecars(&live.names);
     }
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
     match (selection.conversations.first(), selection.only.first()) {
@@ -81,7 +81,7 @@ pub fn plan_restore(
 
 impl RestorePlan {
     /// Adds the selected files and links of the archive, without its logins if the request leaves them out.
-    fn add_archived(&mut self, request: &RestoreRequest<'_>, live_names: &NameSet) {
+    fn add_archived_entries(&mut self, request: &RestoreRequest<'_>, live_names: &NameSet) {
         let contents = request.archive.contents();
         let links = contents.links.iter().map(|l| (l.path.clone(), 0));
         let files = contents.files.iter().map(|f| (f.path, f.size));
@@ -124,13 +124,13 @@ impl RestorePlan {
 
     /// Plans the removal of live files that the archive would have if they had existed when it was made. For a safety
     /// backup, also plans the removal of the files that its restore added.
-    fn add_removals(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
+    fn plan_removal_of_absent_files(&mut self, archive: &ArchiveReader, live: &LiveFiles) {
         let contents = archive.contents();
         // The globs were valid when the archive was made. If one is not valid any more, the excluded files are unknown, so
         // none is removed.
         let excludes = Excludes::compile(&contents.excluded_globs).ok();
-        let is_exact = !self.partial && !self.merge;
-        let removes_missing = is_exact && !contents.partial;
+        let restores_all = !self.partial && !self.merge;
+        let removes_missing = restores_all && !contents.partial;
         let undo_removes: HashSet<&Path> = contents
             .undo_removes
             .iter()
@@ -141,13 +141,14 @@ impl RestorePlan {
         archived.extend(contents.links.iter().map(|l| l.path.clone()));
         for name in live.names.without(&archived).iter() {
             let (path, kind) = (name.as_path(), kind_of(name.as_path()));
-            let is_missing = removes_missing
-                && removes_absent(archive.metadata().mode, kind)
+            let is_absent = removes_missing
+                && removes_if_absent(archive.metadata().mode, kind)
                 && !live.not_archivable.contains(path)
                 && !path.ancestors().any(|above| skipped.contains(above))
                 && excludes.as_ref().is_some_and(|globs| !globs.matches(path));
-            let is_undone = is_exact && undo_removes.contains(path) && !kind.is_login();
-            if is_missing || is_undone {
+            let was_added_by_restore =
+                restores_all && undo_removes.contains(path) && !kind.is_login();
+            if is_absent || was_added_by_restore {
                 self.removed.insert(&name);
             }
         }
@@ -155,19 +156,19 @@ impl RestorePlan {
 
     /// Plans the removal of other live files of the restored rollouts. A rollout has another path if Codex has
     /// archived, unarchived or compressed it since the backup, and must not exist twice.
-    fn remove_other_rollout_names(&mut self, live_names: &NameSet) {
-        let conversation = |name: &EntryName| Some(parse_rollout_name(name.as_path())?.name);
+    fn plan_removal_of_other_rollout_files(&mut self, live_names: &NameSet) {
+        let rollout_name = |name: &EntryName| Some(parse_rollout_name(name.as_path())?.name);
         // Compares hashes first: a set of all names would need more memory than the rest of the
         // plan.
         let hashes = RandomState::new();
         let written: HashSet<u64> = self
             .writes
             .iter()
-            .filter_map(|name| Some(hashes.hash_one(conversation(&name)?)))
+            .filter_map(|name| Some(hashes.hash_one(rollout_name(&name)?)))
             .collect();
         let mut other_names: HashMap<String, Vec<EntryName>> = HashMap::new();
         for name in live_names.without(&self.writes).iter() {
-            if let Some(rollout) = conversation(&name)
+            if let Some(rollout) = rollout_name(&name)
                 && written.contains(&hashes.hash_one(&rollout))
             {
                 other_names.entry(rollout).or_default().push(name);
@@ -178,14 +179,14 @@ impl RestorePlan {
         }
         for name in self.writes.iter() {
             let names_of_rollout =
-                conversation(&name).and_then(|rollout| other_names.remove(&rollout));
+                rollout_name(&name).and_then(|rollout| other_names.remove(&rollout));
             self.removed.extend(names_of_rollout.into_iter().flatten());
         }
     }
 
     /// Plans the removal of the `-wal`, `-shm` and `-journal` of every database that is replaced or removed. Lists them
     /// even if they do not exist, because SQLite may create them later.
-    fn remove_database_sidecars(&mut self, live_names: &NameSet) {
+    fn plan_removal_of_sidecars(&mut self, live_names: &NameSet) {
         let changed = self.writes.iter().chain(self.removed.iter());
         let is_database = |name: &EntryName| kind_of(name.as_path()) == HomeEntryKind::Database;
         let mut sidecars = Vec::new();
@@ -200,16 +201,16 @@ impl RestorePlan {
 
     /// Plans the removal of live files where the archive has a folder, and of live files below a path where the archive
     /// has a file.
-    fn remove_path_conflicts(&mut self, live_names: &NameSet) {
-        let (mut in_file, mut in_live) = (
+    fn plan_removal_of_path_conflicts(&mut self, live_names: &NameSet) {
+        let (mut written, mut live) = (
             AncestorLookup::new(&self.writes),
             AncestorLookup::new(live_names),
         );
         let mut conflicting: Vec<EntryName> = live_names
             .iter()
-            .filter(|name| in_file.is_below(name.as_path()))
+            .filter(|name| written.is_below(name.as_path()))
             .collect();
-        for name in self.writes.iter().filter(|n| in_live.is_below(n.as_path())) {
+        for name in self.writes.iter().filter(|n| live.is_below(n.as_path())) {
             let above = name.as_path().ancestors().skip(1);
             let live_files_above = above.filter(|path| live_names.contains(path));
             conflicting.extend(live_files_above.filter_map(|path| EntryName::from_path(path).ok()));
@@ -224,10 +225,10 @@ impl RestorePlan {
     }
 
     /// Returns the live files that are replaced or removed.
-    pub fn changes(&self) -> NameSet {
-        let mut changes = self.writes.without(&self.added);
-        changes.extend(self.removed.iter());
-        changes
+    pub fn replaced_and_removed(&self) -> NameSet {
+        let mut names = self.writes.without(&self.added);
+        names.extend(self.removed.iter());
+        names
     }
 
     /// Returns true if the plan writes a database that was outside of the archived home.
@@ -238,7 +239,7 @@ impl RestorePlan {
 }
 
 /// Returns true if a live file of this kind is removed when an archive of this mode lacks it.
-fn removes_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
+fn removes_if_absent(mode: BackupMode, kind: HomeEntryKind) -> bool {
     match kind {
         // Never removed because of absence: the login has its own rules, the id stays, the rest
         // belongs to the user or is unknown.
@@ -284,10 +285,10 @@ mod tests {
             ("worktrees/a/x", false, false, false),
         ] {
             let kind = kind_of(Path::new(path));
-            assert_eq!(removes_absent(BackupMode::Full, kind), full, "{path}");
-            assert_eq!(removes_absent(BackupMode::Auth, kind), auth, "{path}");
+            assert_eq!(removes_if_absent(BackupMode::Full, kind), full, "{path}");
+            assert_eq!(removes_if_absent(BackupMode::Auth, kind), auth, "{path}");
             assert_eq!(
-                removes_absent(BackupMode::Sessions, kind),
+                removes_if_absent(BackupMode::Sessions, kind),
                 sessions,
                 "{path}"
             );

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(crate) struct RolloutIndex {
     names: Arc<NameTable>,
     /// The newest rollout of each conversation, by a hash of the conversation's id. A hash collision can hide a
-    /// conversation, but never returns another one, because [`RolloutIndex::get`] compares the id.
+    /// conversation, but never returns another one, because [`RolloutIndex::find_newest`] compares the id.
     by_id: HashMap<u64, NameId>,
     /// The earlier rollouts of rewound conversations, by a hash of the rollout's id.
     earlier: HashMap<u64, NameId>,
@@ -43,20 +43,21 @@ impl RolloutIndex {
     /// Adds the rollout file `name` of the conversation `id`. Of two files of one rollout, the one added last is found.
     pub(crate) fn insert(&mut self, id: &str, name: &EntryName) {
         self.files.insert(name);
-        let known = self.get(id);
+        let known = self.find_newest(id);
         // Codex's database has one row for a conversation, with the path of the newest rollout.
         let (newest, earlier) = match &known {
             Some(known) if is_later_rollout(known.as_path(), name.as_path()) => (known, Some(name)),
             Some(known) if is_later_rollout(name.as_path(), known.as_path()) => (name, Some(known)),
             _ => (name, None),
         };
-        let number = self.names.intern(newest);
-        self.by_id.insert(self.hashes.hash_one(id), number);
+        let name_id = self.names.intern(newest);
+        self.by_id.insert(self.hashes.hash_one(id), name_id);
         if let Some(earlier) = earlier
-            && let Some(own) = parse_rollout_id(earlier.as_path())
+            && let Some(earlier_id) = parse_rollout_id(earlier.as_path())
         {
-            let number = self.names.intern(earlier);
-            self.earlier.insert(self.hashes.hash_one(own), number);
+            let name_id = self.names.intern(earlier);
+            self.earlier
+                .insert(self.hashes.hash_one(earlier_id), name_id);
         }
     }
 
@@ -72,7 +73,7 @@ impl RolloutIndex {
     }
 
     /// Returns the newest rollout of a conversation. Returns `None` also after a hash collision.
-    pub(crate) fn get(&self, id: &str) -> Option<EntryName> {
+    pub(crate) fn find_newest(&self, id: &str) -> Option<EntryName> {
         let name = self.names.name(*self.by_id.get(&self.hashes.hash_one(id))?);
         let has_id = RolloutName::parse(name.as_path()).is_some_and(|c| c.id() == Some(id));
         has_id.then_some(name)
@@ -80,14 +81,14 @@ impl RolloutIndex {
 
     /// Returns the indexed file of the same rollout as `file`. It may be in another folder than `file`, and compressed
     /// or not.
-    pub(crate) fn get_rollout(&self, file: &RolloutName) -> Option<EntryName> {
-        let wanted = file.rollout_id()?.to_lowercase();
+    pub(crate) fn find_same_rollout(&self, file: &RolloutName) -> Option<EntryName> {
+        let rollout_id = file.rollout_id()?.to_lowercase();
         let is_wanted =
-            |name: &EntryName| parse_rollout_id(name.as_path()).as_ref() == Some(&wanted);
-        let newest = self.get(file.id()?).filter(is_wanted);
+            |name: &EntryName| parse_rollout_id(name.as_path()).as_ref() == Some(&rollout_id);
+        let newest = self.find_newest(file.id()?).filter(is_wanted);
         newest.or_else(|| {
-            let number = self.earlier.get(&self.hashes.hash_one(&wanted))?;
-            Some(self.names.name(*number)).filter(is_wanted)
+            let name_id = self.earlier.get(&self.hashes.hash_one(&rollout_id))?;
+            Some(self.names.name(*name_id)).filter(is_wanted)
         })
     }
 }
@@ -98,8 +99,8 @@ pub(crate) struct RolloutOverlay<'a>(pub(crate) Vec<&'a RolloutIndex>);
 
 impl staged::RolloutLocations for RolloutOverlay<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
-        let found = self.0.iter().filter_map(|rollouts| rollouts.get(id));
-        let newest = found.reduce(|known, other| {
+        let candidates = self.0.iter().filter_map(|index| index.find_newest(id));
+        let newest = candidates.reduce(|known, other| {
             if is_later_rollout(other.as_path(), known.as_path()) {
                 other
             } else {

@@ -10,10 +10,12 @@ use crate::io::tree;
 use crate::restore::RestoreError;
 
 /// Lists the files of the target and computes the plan. Fails if the request does not allow the account of the archive.
-pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), RestoreError> {
+pub(crate) fn plan_with_live_files(
+    request: &RestoreRequest<'_>,
+) -> Result<(RestorePlan, LiveFiles), RestoreError> {
     let live = list_files(request)?;
     let mut plan = plan_restore(request, &live)?;
-    later_rewinds::plan_removals(request, &mut plan, &live)?;
+    later_rewinds::plan_removal_of_later_rollouts(request, &mut plan, &live)?;
     account::check_account(request, &plan)?;
     Ok((plan, live))
 }
@@ -22,24 +24,24 @@ pub(crate) fn plan(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFil
 pub(crate) fn find_holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
     match request.target {
         RestoreTarget::Home if request.folder.exists() => {
-            let outside = process::find_outside_folders(&request.folder, request.env);
-            process::find_holders(&request.folder, &outside)
+            let outside_folders = process::find_outside_folders(&request.folder, request.env);
+            process::find_holders(&request.folder, &outside_folders)
         }
         _ => Vec::new(),
     }
 }
 
 fn list_files(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
-    let names = request.archive.contents().files.name_table();
+    let name_table = request.archive.contents().files.name_table();
     match request.target {
         // Replacing the link itself would create a home on the wrong disk.
         RestoreTarget::Home if request.folder.is_symlink() && !request.folder.exists() => {
             Err(RestoreError::DanglingHome(request.folder.clone()))
         }
-        RestoreTarget::Home => Ok(live_files::list(&request.folder, names)?),
+        RestoreTarget::Home => Ok(live_files::list_files(&request.folder, name_table)?),
         RestoreTarget::Elsewhere => {
             if tree::list_if_exists(&request.folder)?.is_empty() {
-                Ok(LiveFiles::empty(names))
+                Ok(LiveFiles::empty(name_table))
             } else {
                 Err(RestoreError::NotEmpty(request.folder.clone()))
             }

@@ -25,32 +25,33 @@ pub(crate) fn find_unchanged(
     }
     let files = contents.files.iter();
     let replaced = files.filter(|file| is_replaced(file.path.as_path()));
-    let equal = replaced.filter(|file| is_equal(&home.join(file.path.as_path()), file));
-    unchanged.extend(equal.map(|file| file.path));
+    let unchanged_files =
+        replaced.filter(|file| looks_unchanged(&home.join(file.path.as_path()), file));
+    unchanged.extend(unchanged_files.map(|file| file.path));
     unchanged
 }
 
-fn is_equal(path: &Path, file: &FileEntry) -> bool {
+fn looks_unchanged(path: &Path, archived: &FileEntry) -> bool {
     // A `-wal` can have changes that the database file does not have yet.
-    let has_log = |path: &Path| path.metadata().is_ok_and(|meta| meta.len() > 0);
-    let is_database = kind_of(file.path.as_path()) == HomeEntryKind::Database;
-    let has_changes = is_database && database_sidecars(path).iter().any(|log| has_log(log));
+    let is_not_empty = |path: &Path| path.metadata().is_ok_and(|meta| meta.len() > 0);
+    let is_database = kind_of(archived.path.as_path()) == HomeEntryKind::Database;
+    let has_log = is_database && database_sidecars(path).iter().any(|log| is_not_empty(log));
     let meta = path.symlink_metadata();
     meta.is_ok_and(|meta| {
         meta.is_file()
-            && meta.len() == file.size
-            && modified_ns(&meta) == file.mtime
-            && !has_changes
+            && meta.len() == archived.size
+            && modified_ns(&meta) == archived.mtime
+            && !has_log
     })
 }
 
 /// Returns true if the file at `path` has the size and the digest of `file`. Returns false if the file cannot be read.
-pub(crate) fn has_content(path: &Path, file: &FileEntry, progress: &dyn Progress) -> bool {
+pub(crate) fn has_archived_content(path: &Path, file: &FileEntry, progress: &dyn Progress) -> bool {
     file.digest.is_some_and(|digest| {
-        let read = file_open::open_no_link(path).and_then(|reader| {
+        let hashed = file_open::open_no_link(path).and_then(|reader| {
             let mut reader = ReportingReader { reader, progress };
             digest.hasher().hash(&mut reader)
         });
-        read.is_ok_and(|read| read == (digest, file.size))
+        hashed.is_ok_and(|hashed| hashed == (digest, file.size))
     })
 }

@@ -15,7 +15,7 @@ const SEPARATOR: u8 = 0;
 /// briefly.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
-fn pointers_folder(manager_home: &Path) -> PathBuf {
+fn restores_folder(manager_home: &Path) -> PathBuf {
     manager_home.join("tmp").join("restores")
 }
 
@@ -35,7 +35,7 @@ impl JournalPointer {
     /// # Errors
     /// [`JournalError::InProgress`] if another restore uses this staging folder; or the pointer cannot be written.
     pub(crate) fn create(manager_home: &Path, folder: &Path) -> Result<Self, JournalError> {
-        let pointers = pointers_folder(manager_home);
+        let pointers = restores_folder(manager_home);
         atomic::create_private_folder(&pointers)?;
         let path = pointer_path(manager_home, folder);
         loop {
@@ -54,10 +54,10 @@ impl JournalPointer {
                 let folder = folder.to_path_buf();
                 let pointer = Self { path, folder, lock };
                 let folder_bytes = pointer.folder.as_os_str().as_encoded_bytes();
-                let text = [folder_bytes, &[SEPARATOR], marker.as_bytes()].concat();
+                let content = [folder_bytes, &[SEPARATOR], marker.as_bytes()].concat();
                 pointer
                     .lock
-                    .write_content(&text)
+                    .write_content(&content)
                     .at("write", &pointer.path)?;
                 atomic::sync_folder(&pointers)?;
                 return Ok(pointer);
@@ -94,29 +94,34 @@ impl Drop for JournalPointer {
 
 /// Returns the staging folders that pointers name, each with the path of its pointer. Ignores unreadable pointers.
 pub(crate) fn list_pointed_folders(manager_home: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let pointers = fs::read_dir(pointers_folder(manager_home));
+    let pointers = fs::read_dir(restores_folder(manager_home));
     let paths = pointers.into_iter().flatten().flatten().map(|e| e.path());
-    let named = paths.filter_map(|path| Some((read(&path)?.0, path)));
-    named.collect()
+    let folders = paths.filter_map(|path| {
+        let (staging_folder, _) = read_pointer(&path)?;
+        Some((staging_folder, path))
+    });
+    folders.collect()
 }
 
 /// Returns the marker of a staging folder; `None` if no restore of this manager home created the folder.
 pub(crate) fn read_marker(manager_home: &Path, folder: &Path) -> Option<String> {
-    let (named, marker) = read(&pointer_path(manager_home, folder))?;
-    marker.filter(|_| named == folder)
+    let (named_folder, marker) = read_pointer(&pointer_path(manager_home, folder))?;
+    marker.filter(|_| named_folder == folder)
 }
 
 fn pointer_path(manager_home: &Path, folder: &Path) -> PathBuf {
     let digest = hash::sha256(folder.as_os_str().as_encoded_bytes());
-    pointers_folder(manager_home).join(&digest[..16])
+    restores_folder(manager_home).join(&digest[..16])
 }
 
-/// Reads the path of the staging folder and the marker.
-fn read(pointer: &Path) -> Option<(PathBuf, Option<String>)> {
+/// Reads the path of the staging folder and the marker from a pointer file. The marker is `None` in an incomplete file.
+fn read_pointer(pointer: &Path) -> Option<(PathBuf, Option<String>)> {
     let mut bytes = file_open::read(pointer).ok()?;
-    let end = bytes.iter().position(|byte| *byte == SEPARATOR);
-    let marker = end.map(|end| bytes.split_off(end).split_off(1));
-    let marker = marker.and_then(|marker| String::from_utf8(marker).ok());
+    let mut marker = None;
+    if let Some(separator) = bytes.iter().position(|byte| *byte == SEPARATOR) {
+        marker = String::from_utf8(bytes.split_off(separator + 1)).ok();
+        bytes.truncate(separator);
+    }
     Some((json_path::path_from_bytes(bytes).ok()?, marker))
 }
 

@@ -65,38 +65,40 @@ impl LoginGuard<'_> {
     /// `incoming`. Saves an outgoing login of another account to its profile. Copies outgoing bytes that are no
     /// recognized login into quarantine.
     fn keep_newer_login(&self, outgoing: &Path, incoming: Option<&Path>) -> Result<(), IoError> {
-        let new = match incoming {
+        let new_state = match incoming {
             Some(incoming) => AuthJsonState::read(incoming)?,
             None => AuthJsonState::File(AuthFile::Missing),
         };
-        let Some((old, login)) = self.read_or_quarantine(outgoing, &new)? else {
+        let Some((old_auth, old_login)) = self.read_or_quarantine(outgoing, &new_state)? else {
             return Ok(());
         };
-        match (new.login(), incoming) {
-            (Some(new), Some(incoming)) if new.identity.is_same(&login.identity) => {
+        match (new_state.login(), incoming) {
+            (Some(new_login), Some(incoming))
+                if new_login.identity.is_same(&old_login.identity) =>
+            {
                 // A refresh token works only once, so an older login of the same account no longer works.
-                if login.freshness.is_newer_than(&new.freshness) {
-                    atomic::write(incoming, old.bytes.expose())?;
+                if old_login.freshness.is_newer_than(&new_login.freshness) {
+                    atomic::write(incoming, old_auth.bytes.expose())?;
                 }
                 Ok(())
             }
-            _ => self.save_to_profile(outgoing, &old, &login),
+            _ => self.save_to_profile(outgoing, &old_auth, &old_login),
         }
     }
 
-    /// Returns the login at `path`. If there is no recognized login, copies the content into quarantine, unless `other`
-    /// has the same bytes, and returns `None`.
+    /// Returns the login at `path`. If there is no recognized login, copies the content into quarantine, unless
+    /// `incoming_state` has the same bytes, and returns `None`.
     fn read_or_quarantine(
         &self,
         path: &Path,
-        other: &AuthJsonState,
+        incoming_state: &AuthJsonState,
     ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
         let state = AuthJsonState::read(path)?;
         if let (Some(snapshot), Some(login)) = (state.snapshot(), state.login()) {
             return Ok(Some((snapshot.clone(), login.clone())));
         }
         // Equal bytes stay in the home, so a copy in quarantine would only alarm the user.
-        if state.bytes().is_none() || state.bytes() != other.bytes() {
+        if state.bytes().is_none() || state.bytes() != incoming_state.bytes() {
             state.quarantine(path, &Profiles::of(self.manager_home), self.now)?;
         }
         Ok(None)

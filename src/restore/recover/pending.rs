@@ -16,8 +16,9 @@ pub(crate) fn find_candidate_folders(
     codex_home: &Path,
     manager_home: &Path,
 ) -> Vec<(PathBuf, Option<PathBuf>)> {
-    let mut candidates: Vec<_> = restore_folders(codex_home)
+    let mut candidates: Vec<_> = restore_staging_folders(codex_home)
         .into_iter()
+        // A folder that cannot be inspected is a candidate too, so that its error is reported.
         .filter(|folder| !matches!(journal::is_real_folder(folder), Ok(false)))
         .map(|folder| (folder, None))
         .collect();
@@ -28,13 +29,13 @@ pub(crate) fn find_candidate_folders(
 
 /// Returns true if another process is restoring `codex_home`.
 pub(crate) fn is_in_progress(codex_home: &Path) -> bool {
-    restore_folders(codex_home)
+    restore_staging_folders(codex_home)
         .iter()
         .any(|folder| journal::is_in_progress(folder))
 }
 
 /// Returns the two staging folders in which a restore of this home can have its journal.
-fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
+fn restore_staging_folders(codex_home: &Path) -> [PathBuf; 2] {
     let home = codex_home
         .canonical()
         .unwrap_or_else(|_| codex_home.to_path_buf());
@@ -46,9 +47,9 @@ fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
 
 /// Returns the staging folders that stayed after restores of `codex_home` and after repairs of its databases.
 pub(crate) fn list_kept_folders(codex_home: &Path) -> Vec<(PathBuf, KeptAs)> {
-    let folders = restore_folders(codex_home).into_iter();
-    let folders = folders.chain([journal::staging_in(codex_home)]);
-    folders
+    let staging_folders = restore_staging_folders(codex_home).into_iter();
+    let staging_folders = staging_folders.chain([journal::staging_in(codex_home)]);
+    staging_folders
         .flat_map(|folder| journal::list_kept(&folder))
         .collect()
 }
@@ -69,7 +70,7 @@ pub(crate) fn recover_all(
     env: &Environment,
     now: Timestamp,
 ) -> Vec<RecoveredRestore> {
-    let folders_of_home = restore_folders(codex_home);
+    let folders_of_home = restore_staging_folders(codex_home);
     let guard = LoginGuard {
         manager_home,
         env,
@@ -91,13 +92,14 @@ pub(crate) fn recover_all(
                 result,
                 Ok(Recovery::None | Recovery::Undone(_) | Recovery::Finished(_))
             );
-        if let Some(pointer) = pointer.filter(|_| has_ended)
+        if has_ended
+            && let Some(pointer) = pointer
             && let Err(e) = JournalPointer::remove(&pointer, &folder)
         {
             result = Err(e);
         }
-        let is_new = handled_folders.insert(folder.clone());
-        let is_repeated = !is_new && matches!(result, Ok(Recovery::Deferred(_)) | Err(_));
+        let is_first_visit = handled_folders.insert(folder.clone());
+        let is_repeated = !is_first_visit && matches!(result, Ok(Recovery::Deferred(_)) | Err(_));
         if !is_repeated && !matches!(result, Ok(Recovery::None)) {
             recovered.push(RecoveredRestore {
                 is_own: folders_of_home.contains(&folder),

@@ -39,13 +39,14 @@ pub(crate) fn check_python_copies(work: &mut Workspace<'_>) -> Result<(), Restor
         // The `-shm` is of the process that had the database open when it was copied. SQLite creates a new one.
         tree::remove(&shm)?;
         if journal.metadata().is_ok_and(|m| m.len() > 0) {
-            let what =
+            let damage =
                 format!("{name}: copied in the middle of a write (it has a rollback journal)");
-            return Err(ArchiveError::damaged(archive.path(), what).into());
+            return Err(ArchiveError::damaged(archive.path(), damage).into());
         }
         tree::remove(&journal)?;
-        let sound = database::checkpoint_wal(&path).and_then(|()| database::check_integrity(&path));
-        if let Err(e) = sound {
+        let checked =
+            database::checkpoint_wal(&path).and_then(|()| database::check_integrity(&path));
+        if let Err(e) = checked {
             return Err(ArchiveError::damaged(archive.path(), format!("{name}: {e}")).into());
         }
     }
@@ -63,7 +64,7 @@ pub(crate) fn check_python_copies(work: &mut Workspace<'_>) -> Result<(), Restor
 
 /// Adapts the databases to the restored files: moves them to the folder that Codex will use, and updates the paths and
 /// the projections in them. Adds the changed databases to the plan. Returns the databases outside of the home.
-pub(crate) fn adapt(
+pub(crate) fn adapt_databases(
     work: &mut Workspace<'_>,
     merged: &MergeResult,
 ) -> Result<OutsideDatabases, RestoreError> {
@@ -74,7 +75,7 @@ pub(crate) fn adapt(
         outside,
     };
     for (name, path) in adapter.list_staged_databases() {
-        adapter.adapt_staged(&name, &path)?;
+        adapter.adapt_staged_database(&name, &path)?;
     }
     adapter.update_live_rows()?;
     reinstated_rows::reinstate_names(adapter.work)?;
@@ -100,7 +101,7 @@ impl DatabaseAdapter<'_, '_> {
     /// Updates the paths of rollouts in a staged state database. For a merge, first copies live rows into the
     /// staged database: the rows of conversations that only the home has into a state database, the projections of
     /// rollouts that stay into a projection database.
-    fn adapt_staged(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
+    fn adapt_staged_database(&mut self, name: &EntryName, path: &Path) -> Result<(), RestoreError> {
         let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
         if self.work.plan.merge && is_history {
             self.import_live_rows(
@@ -117,7 +118,7 @@ impl DatabaseAdapter<'_, '_> {
             let ids = self.merged.local_only.ids();
             self.import_live_rows(name, path, &ids, RowGroup::Threads)?;
         }
-        let live = if self.work.plan.partial {
+        let live_rollouts = if self.work.plan.partial {
             RolloutIndex::from_files(&self.work.live.names.without(&self.work.plan.removed))
         } else {
             RolloutIndex::default()
@@ -125,20 +126,20 @@ impl DatabaseAdapter<'_, '_> {
         let rollouts = RolloutOverlay(vec![
             &self.merged.local_only,
             &self.work.stage.rollouts,
-            &live,
+            &live_rollouts,
         ]);
         // In the home of the archive, a path in a row is wrong only if Codex moved the rollout between the capture of
         // the database and the capture of the rollout.
-        let unmatched = if self.is_same_home() && !self.work.plan.merge {
+        let unmatched_rows = if self.is_same_home() && !self.work.plan.merge {
             UnmatchedRows::Keep
         } else {
             UnmatchedRows::Rebase
         };
         // As the user wrote it, possibly through a link, because Codex writes this path into rows.
         let home = &self.work.request.folder;
-        let changed = staged::rewrite_rollout_paths(path, home, &rollouts, unmatched)?;
-        if changed > 0 {
-            let paths = pluralize(changed, "path");
+        let changed_count = staged::rewrite_rollout_paths(path, home, &rollouts, unmatched_rows)?;
+        if changed_count > 0 {
+            let paths = pluralize(changed_count, "path");
             self.work
                 .notes
                 .push(format!("updated {paths} in {name} to this home"));
@@ -159,40 +160,49 @@ impl DatabaseAdapter<'_, '_> {
         if self.work.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
-        let moved = self.find_moved_rollouts();
+        let moved_rollouts = self.find_moved_rollouts();
         let databases = self.list_live_databases(home::STATE_DATABASE_PREFIX);
-        let reinstated = match databases.as_slice() {
+        let archived_rows = match databases.as_slice() {
             [] => None,
             _ => reinstated_rows::unpack_rows(self.work)?,
         };
-        if moved.is_empty() && reinstated.is_none() {
+        if moved_rollouts.is_empty() && archived_rows.is_none() {
             return Ok(());
         }
         let home = self.work.request.folder.clone();
-        if let Some(rows) = &reinstated {
+        if let Some(rows) = &archived_rows {
             // The archive may be of another home.
-            let restored = RolloutOverlay(vec![&self.work.stage.rollouts]);
-            staged::rewrite_rollout_paths(&rows.database, &home, &restored, UnmatchedRows::Rebase)?;
+            let restored_rollouts = RolloutOverlay(vec![&self.work.stage.rollouts]);
+            staged::rewrite_rollout_paths(
+                &rows.database,
+                &home,
+                &restored_rollouts,
+                UnmatchedRows::Rebase,
+            )?;
         }
         for database in databases {
             // A damaged database is left to Codex, which moves it aside and creates a new one.
-            if !self.copy_live(&database)? {
+            if !self.copy_live_database(&database)? {
                 continue;
             }
-            let imported = reinstated.as_ref().map(|new| {
-                staged::copy_rows(&database.staged, &new.database, &new.ids, RowGroup::Threads)
-            });
-            if imported.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
+            let imported_count = match &archived_rows {
+                None => 0,
+                Some(rows) => {
+                    let (from, ids) = (&rows.database, &rows.ids);
+                    staged::copy_rows(&database.staged, from, ids, RowGroup::Threads)?
+                }
+            };
+            if imported_count == 0 && moved_rollouts.is_empty() {
                 tree::remove(&database.staged)?;
                 continue;
             }
             staged::rewrite_rollout_paths(
                 &database.staged,
                 &home,
-                &RolloutOverlay(vec![&moved, &self.work.stage.rollouts]),
+                &RolloutOverlay(vec![&moved_rollouts, &self.work.stage.rollouts]),
                 UnmatchedRows::Keep,
             )?;
-            self.plan_live_replacement(database);
+            self.plan_live_change(database);
         }
         Ok(())
     }
@@ -201,11 +211,11 @@ impl DatabaseAdapter<'_, '_> {
     fn find_moved_rollouts(&self) -> RolloutIndex {
         let mut moved = RolloutIndex::default();
         for removed in self.work.plan.removed.iter() {
-            let conversation = parse_rollout_name(removed.as_path());
-            let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
+            let rollout = parse_rollout_name(removed.as_path());
+            let Some(id) = rollout.as_ref().and_then(|c| c.id()) else {
                 continue;
             };
-            if let Some(restored) = self.work.stage.rollouts.get(id)
+            if let Some(restored) = self.work.stage.rollouts.find_newest(id)
                 && without_zst(restored.as_path()) != without_zst(removed.as_path())
             {
                 moved.insert(id, &restored);
@@ -253,9 +263,9 @@ impl DatabaseAdapter<'_, '_> {
 
     /// Copies a live database to its staged path. Returns false, without a copy, if it is damaged, unreadable or
     /// missing.
-    fn copy_live(&mut self, database: &LiveDatabase) -> Result<bool, RestoreError> {
+    fn copy_live_database(&mut self, database: &LiveDatabase) -> Result<bool, RestoreError> {
         if database.name.is_none() {
-            self.outside.stage_in(
+            self.outside.prepare_staging_in(
                 atomic::parent_of(&database.live),
                 &mut self.work.transaction,
             )?;
@@ -266,7 +276,7 @@ impl DatabaseAdapter<'_, '_> {
 
     /// Plans the replacement of a live database by its staged copy, or its removal if there is no staged copy. A staged
     /// copy outside of the home needs no plan, because every staged file there is exchanged.
-    fn plan_live_replacement(&mut self, database: LiveDatabase) {
+    fn plan_live_change(&mut self, database: LiveDatabase) {
         let Some(name) = database.name else {
             if !database.staged.exists() {
                 self.outside.removed.push(database.live);
@@ -293,8 +303,8 @@ impl DatabaseAdapter<'_, '_> {
         ids: &HashSet<String>,
         rows: RowGroup,
     ) -> Result<(), RestoreError> {
-        let mut outside = self.outside.restored.iter();
-        let is_outside = outside.any(|(outside, _)| outside == name);
+        let mut restored_outside = self.outside.restored.iter();
+        let is_outside = restored_outside.any(|(restored, _)| restored == name);
         let live = match &self.outside.sqlite_home {
             Some(folder) if is_outside => {
                 folder.join(name.as_path().file_name().unwrap_or_default())
@@ -321,23 +331,23 @@ impl DatabaseAdapter<'_, '_> {
         if self.work.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
-        let projections = self.list_live_databases(home::HISTORY_DATABASE_PREFIX);
-        if projections.is_empty() {
+        let databases = self.list_live_databases(home::HISTORY_DATABASE_PREFIX);
+        if databases.is_empty() {
             // Without projections the rollouts need no comparison.
             return Ok(());
         }
-        let stale = self.find_stale_projection_ids()?;
-        if stale.is_empty() {
+        let stale_ids = self.find_stale_projection_ids()?;
+        if stale_ids.is_empty() {
             return Ok(());
         }
-        for database in projections {
+        for database in databases {
             // A database that cannot be changed is removed, because Codex creates it again.
-            if self.copy_live(&database)?
-                && staged::delete_projections(&database.staged, &stale).is_err()
+            if self.copy_live_database(&database)?
+                && staged::delete_projections(&database.staged, &stale_ids).is_err()
             {
                 tree::remove(&database.staged)?;
             }
-            self.plan_live_replacement(database);
+            self.plan_live_change(database);
         }
         Ok(())
     }
@@ -347,31 +357,29 @@ impl DatabaseAdapter<'_, '_> {
     fn find_stale_projection_ids(&self) -> Result<HashSet<String>, RestoreError> {
         let mut stale = HashSet::new();
         for file in self.work.live.names.iter() {
-            let conversation = parse_rollout_name(file.as_path());
-            let Some((conversation, id)) = conversation
-                .as_ref()
-                .and_then(|c| Some((c, c.rollout_id()?)))
+            let rollout = parse_rollout_name(file.as_path());
+            let Some((rollout, id)) = rollout.as_ref().and_then(|c| Some((c, c.rollout_id()?)))
             else {
                 continue;
             };
             let live = self.work.stage.home().live.join(file.as_path());
-            let replaced_by = self
+            let replacement = self
                 .work
                 .stage
                 .rollouts
-                .get_rollout(conversation)
+                .find_same_rollout(rollout)
                 .map(|name| self.work.stage.staged_path(name.as_path()))
                 .filter(|path| path.exists());
-            let continues = match replaced_by {
+            let keeps_projection = match replacement {
                 Some(staged) => matches!(
                     rollout::compare(&live, &staged).at("compare", &live)?,
                     // Codex continues a projection from the byte at which it stopped, so a longer rollout with
-                    // the same beginning keeps it (0.169).
+                    // the same beginning keeps it (Codex 0.169).
                     Relation::Equal | Relation::SecondExtends
                 ),
                 None => !self.work.plan.removed.contains(file.as_path()),
             };
-            if !continues {
+            if !keeps_projection {
                 stale.insert(id.to_owned());
             }
         }

@@ -51,7 +51,7 @@ impl<'a> HardLinker<'a> {
 
     /// Returns true for a live entry that is never linked: the plan removes it, it is a staging folder or a leftover of a
     /// restore, or it is auth.json, which `login` stages.
-    fn is_dropped(&self, relative: &Path) -> bool {
+    fn is_never_linked(&self, relative: &Path) -> bool {
         self.plan.removed.contains(relative)
             || self.staging_folders.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
@@ -60,8 +60,8 @@ impl<'a> HardLinker<'a> {
     }
 
     /// Returns true if the plan replaces the live file `relative`, or if the file is never linked.
-    pub(crate) fn is_replaced_or_dropped(&self, relative: &Path) -> bool {
-        self.is_dropped(relative) || self.plan.writes.contains(relative)
+    pub(crate) fn stays_unlinked(&self, relative: &Path) -> bool {
+        self.is_never_linked(relative) || self.plan.writes.contains(relative)
     }
 
     /// Checks that an exchange of `live` discards only files that the plan replaces or removes, because the safety
@@ -74,7 +74,7 @@ impl<'a> HardLinker<'a> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.at("read", live)?,
         };
-        if self.is_dropped(relative) || (!meta.is_dir() && self.is_replaced_or_dropped(relative)) {
+        if self.is_never_linked(relative) || (!meta.is_dir() && self.stays_unlinked(relative)) {
             return Ok(());
         }
         if meta.is_dir() {
@@ -108,25 +108,25 @@ impl<'a> HardLinker<'a> {
     }
 
     fn link_entry(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
-        if self.is_dropped(relative) {
+        if self.is_never_linked(relative) {
             return Ok(());
         }
-        let meta = match live.symlink_metadata() {
+        let live_meta = match live.symlink_metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             // An unreadable entry cannot be linked, and would be removed with the old home.
             other => other.at("read", live)?,
         };
         let staged_meta = staged.symlink_metadata();
         // An archived entry is staged here already. Only two folders can be merged.
-        if staged_meta.is_ok_and(|staged| !(staged.is_dir() && meta.is_dir())) {
+        if staged_meta.is_ok_and(|staged| !(staged.is_dir() && live_meta.is_dir())) {
             return self.check_no_loss(live, relative);
         }
-        if !meta.is_dir() {
+        if !live_meta.is_dir() {
             atomic::create_unsynced_folder(atomic::parent_of(staged))?;
             // A link takes no space. A process that has the file open goes on with the same file after the exchange.
-            return links::link_or_copy_entry(live, &meta, staged);
+            return links::link_or_copy_entry(live, &live_meta, staged);
         }
-        let is_captured = self.drop_empty_folders
+        let may_drop_if_empty = self.drop_empty_folders
             && !matches!(
                 kind_of(relative),
                 HomeEntryKind::Unknown
@@ -134,7 +134,7 @@ impl<'a> HardLinker<'a> {
                     | HomeEntryKind::Tmp
                     | HomeEntryKind::Worktrees
             );
-        if !is_captured {
+        if !may_drop_if_empty {
             atomic::create_unsynced_folder(staged)?;
         }
         self.link_folder_contents(live, relative, staged)?;

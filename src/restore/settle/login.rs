@@ -21,39 +21,39 @@ use std::path::Path;
 /// Takes the locks on the accounts, then Codex's own lock on the login. They are held until the result is dropped.
 pub(crate) fn stage_login(
     work: &mut Workspace<'_>,
-    mode: ExchangeMode,
+    exchange_mode: ExchangeMode,
 ) -> Result<StagedLogin, RestoreError> {
     let (request, plan, stage) = (work.request, &work.plan, &work.stage);
     let notes = &mut work.notes;
-    let staged = stage.home().staged.join(home::AUTH_JSON);
+    let staged_path = stage.home().staged.join(home::AUTH_JSON);
     if plan.target == RestoreTarget::Elsewhere {
-        return stage_login_elsewhere(stage.login.as_ref(), &staged, notes);
+        return stage_login_elsewhere(stage.login.as_ref(), &staged_path, notes);
     }
     let home = &stage.home().live;
     let live_path = home.join(home::AUTH_JSON);
-    let mut login = lock_login(request, plan, home, &live_path)?;
-    let live = AuthJsonState::read(&live_path)?;
+    let mut staged_login = lock_accounts_and_login(request, plan, home, &live_path)?;
+    let live_state = AuthJsonState::read(&live_path)?;
     let chosen = if plan.wants_login {
-        choose_login(request, stage, &live, notes)?
+        choose_login(request, stage, &live_state, notes)?
     } else {
         None
     };
     if let Some((decision, _)) = &chosen {
-        login.outcome = decision.outcome;
+        staged_login.outcome = decision.outcome;
     }
     let Some((decision, Some(snapshot))) = chosen else {
         // The live login stays. It is copied, not hard-linked: Codex loses a login that it renews
         // through a hard link.
-        if mode == ExchangeMode::WholeHome || file_id::has_second_link(&live_path) {
-            copy_live_login(&live_path, &live, &staged)?;
+        if exchange_mode == ExchangeMode::WholeHome || file_id::has_second_link(&live_path) {
+            stage_live_login(&live_path, &live_state, &staged_path)?;
         }
-        return Ok(login);
+        return Ok(staged_login);
     };
-    login.was_live = save_live_login(request, home, &live, notes)?;
+    staged_login.was_live = save_live_login(request, home, &live_state, notes)?;
     let is_archived = decision.choice == LoginChoice::Archive;
-    let archived = stage.login.as_ref().filter(|_| is_archived);
-    let mtime_ns = archived.map(|login| login.mtime_ns);
-    write_login(&staged, snapshot.bytes.expose(), mtime_ns)?;
+    let archived_login = stage.login.as_ref().filter(|_| is_archived);
+    let mtime_ns = archived_login.map(|login| login.mtime_ns);
+    write_auth_json(&staged_path, snapshot.bytes.expose(), mtime_ns)?;
     if decision.is_stale {
         notes.push(
             "a newer login of this account was seen, so the refresh token of this one is probably \
@@ -66,13 +66,13 @@ pub(crate) fn stage_login(
             "restored the login of the profile, because it is newer than the archive's".into(),
         );
     }
-    login.went_live = Some(snapshot);
-    Ok(login)
+    staged_login.went_live = Some(snapshot);
+    Ok(staged_login)
 }
 
 /// Locks the accounts of the live login and of the archived login if a login is restored, then takes Codex's lock if
 /// the home exists.
-fn lock_login(
+fn lock_accounts_and_login(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     home: &Path,
@@ -81,9 +81,11 @@ fn lock_login(
     // Read only to find the account to lock. Codex may still renew the login, so it is read again under Codex's lock.
     let before = AuthJsonState::read(live_path)?;
     let archived = archived_identity(request.archive);
-    let accounts = before.login().map(|login| &login.identity);
-    let accounts = accounts.into_iter().chain(&archived);
-    let accounts: Vec<_> = accounts.filter(|_| plan.wants_login).collect();
+    let live = before.login().map(|login| &login.identity);
+    let mut accounts = Vec::new();
+    if plan.wants_login {
+        accounts.extend(live.into_iter().chain(&archived));
+    }
     let profiles = Profiles::of(request.manager_home);
     let account_locks =
         profiles.lock_accounts(&accounts, request.now, login_lock::REFRESH_TIMEOUT)?;
@@ -108,7 +110,7 @@ fn stage_login_elsewhere(
     let Some(login) = archived else {
         return Ok(StagedLogin::default());
     };
-    write_login(staged, login.bytes.expose(), Some(login.mtime_ns))?;
+    write_auth_json(staged, login.bytes.expose(), Some(login.mtime_ns))?;
     notes.push(
         "the login in this folder is a copy: if two homes use a login, it stops working in both"
             .into(),
@@ -139,17 +141,17 @@ fn choose_login(
         None => profiles.recall_removed_profile(login.identity.email.as_str(), &login),
     };
     let profile = profile.as_ref();
-    let same = |s: &&AuthSnapshot| {
-        let archived = s.login.as_ref();
-        archived.is_some_and(|l| l.identity.is_same(&login.identity))
+    let is_of_account = |auth: &&AuthSnapshot| {
+        let other = auth.login.as_ref();
+        other.is_some_and(|other| other.identity.is_same(&login.identity))
     };
-    let of_profile = profile.and_then(Profile::snapshot);
+    let profile_auth = profile.and_then(Profile::snapshot);
     let decision = login_selection::select_login(
         request.auth,
         &LoginCandidates {
-            live: live.snapshot().filter(same),
+            live: live.snapshot().filter(is_of_account),
             archive: &archived,
-            profile: of_profile.filter(same),
+            profile: profile_auth.filter(is_of_account),
             newest_seen: profile.map(Profile::newest).unwrap_or_default(),
             is_spent: profile.is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
         },
@@ -157,29 +159,28 @@ fn choose_login(
     // Two homes with one login renew it in turn, and each renewal signs the other home out.
     let needs_owner =
         request.auth != AuthPolicy::Archive && decision.choice != LoginChoice::KeepLive;
-    if let Some(obstacle) = profile
-        .filter(|_| needs_owner)
-        .and_then(|profile| describe_other_owner(profile, &login, home))
+    if needs_owner
+        && let Some(obstacle) = profile.and_then(|p| describe_other_owner(p, &login, home))
     {
         notes.push(format!("the login was not restored: {obstacle}"));
         return Ok(None);
     }
-    let bytes = match decision.choice {
+    let chosen_auth = match decision.choice {
         LoginChoice::KeepLive => None,
-        LoginChoice::Profile => of_profile.cloned(),
+        LoginChoice::Profile => profile_auth.cloned(),
         LoginChoice::Archive => Some(archived),
     };
-    Ok(Some((decision, bytes)))
+    Ok(Some((decision, chosen_auth)))
 }
 
 /// Returns the login in the archive, if Codex would read it. Otherwise returns `None` and adds the reason to `notes`,
 /// except for an archive without auth.json or with a signed-out one.
 fn parse_archived_login(stage: &Stage, notes: &mut Vec<String>) -> Option<(AuthSnapshot, Login)> {
-    let store = CodexConfig::read(stage.settings_folder()).store;
-    if !store.reads_auth_json() {
+    let credential_store = CodexConfig::read(stage.settings_folder()).store;
+    if !credential_store.reads_auth_json() {
         notes.push(format!(
             "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{}\"",
-            store.name()
+            credential_store.name()
         ));
         return None;
     }
@@ -234,10 +235,10 @@ fn save_live_login(
     // The bytes may be a login of a kind that this version does not know.
     let path = home.join(home::AUTH_JSON);
     let copy = live.quarantine(&path, &profiles, request.now)?;
-    let copy = copy.map(|copy| format!("; it was kept in {}", copy.display()));
+    let copy_clause = copy.map(|copy| format!("; it was kept in {}", copy.display()));
     notes.push(format!(
         "auth.json held no login that codex-manager recognizes{}",
-        copy.unwrap_or_default()
+        copy_clause.unwrap_or_default()
     ));
     Ok(None)
 }
@@ -260,13 +261,13 @@ impl StagedLogin {
     /// between leaves a wrong record, but loses no login.
     pub(crate) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
-        let went_live = match request.auth {
+        let live_location = match request.auth {
             AuthPolicy::Archive => OwnerLocation::AssertedLive(&request.folder),
             AuthPolicy::Newest | AuthPolicy::Skip => OwnerLocation::Live(&request.folder),
         };
         let owners = [
             (&self.was_live, OwnerLocation::Profile),
-            (&self.went_live, went_live),
+            (&self.went_live, live_location),
         ];
         for (snapshot, location) in owners {
             if let Some(snapshot) = snapshot
@@ -282,7 +283,7 @@ impl StagedLogin {
 }
 
 /// Writes a new auth.json with mode 0600. Without `mtime_ns`, the file keeps the current time.
-fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
+fn write_auth_json(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
     use std::io::Write;
     let mut file = atomic::create_private(path)?;
     file.write_all(bytes).at("write", path)?;
@@ -294,7 +295,7 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
 
 /// Stages the live auth.json: a link as a link, a file as a copy with the same modification time. Does nothing if there
 /// is no auth.json.
-fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
+fn stage_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
     let meta = match live.symlink_metadata() {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -304,5 +305,5 @@ fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<
         return links::link_or_copy_tree(live, staged);
     }
     let bytes = file_open::read(live).at("read", live)?;
-    write_login(staged, &bytes, Some(modified_ns(&meta)))
+    write_auth_json(staged, &bytes, Some(modified_ns(&meta)))
 }

@@ -26,25 +26,25 @@ pub(crate) struct OutsideDatabases {
 
 impl OutsideDatabases {
     /// Returns [`Self::sqlite_home`] and the staging folder in it; `None` as long as the staging folder does not exist.
-    pub(crate) fn staging(&self) -> Option<(&Path, PathBuf)> {
+    pub(crate) fn live_and_staging_folder(&self) -> Option<(&Path, PathBuf)> {
         let folder = self.sqlite_home.as_deref().filter(|_| self.is_staged)?;
         Some((folder, journal::staging_within(folder)))
     }
 
     /// Returns the staging folder in `folder`, which is outside of the home. The first call creates both folders and
     /// adds the staging folder to the transaction.
-    pub(crate) fn stage_in(
+    pub(crate) fn prepare_staging_in(
         &mut self,
         folder: &Path,
         transaction: &mut Transaction,
     ) -> Result<PathBuf, RestoreError> {
-        let staged = journal::staging_within(folder);
+        let staging_folder = journal::staging_within(folder);
         if !self.is_staged {
             atomic::create_unsynced_folder(folder)?;
-            transaction.add_folder(&staged)?;
+            transaction.add_folder(&staging_folder)?;
             self.is_staged = true;
         }
-        Ok(staged)
+        Ok(staging_folder)
     }
 }
 
@@ -59,15 +59,15 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     let (request, plan, stage) = (work.request, &mut work.plan, &work.stage);
     let transaction = &mut work.transaction;
     let mut outside = OutsideDatabases::default();
-    let from_outside = plan.has_outside_databases();
+    let were_outside = plan.has_outside_databases();
     let config = CodexConfig::read(stage.settings_folder());
     if plan.target == RestoreTarget::Elsewhere {
         keep_databases_inside(request, stage, &config, &mut work.notes)?;
     } else {
-        outside.sqlite_home = outside_folder(&config, &stage.home().live, request.env);
+        outside.sqlite_home = find_outside_folder(&config, &stage.home().live, request.env);
     }
     let Some(folder) = outside.sqlite_home.clone() else {
-        if from_outside {
+        if were_outside {
             move_outside_into_home(plan, stage)?;
         }
         return Ok(outside);
@@ -75,18 +75,19 @@ pub(crate) fn move_databases(work: &mut Workspace<'_>) -> Result<OutsideDatabase
     let databases = stage.database_files(plan).into_iter();
     let databases: Vec<_> = databases
         .filter(|(_, path)| database::may_be_sqlite(path))
-        .filter(|(name, _)| !from_outside || name.is_reserved())
+        // Codex used the databases outside of the archived home, and not those in it.
+        .filter(|(name, _)| !were_outside || name.is_reserved())
         .collect();
     if databases.is_empty() {
         return Ok(outside);
     }
-    check_home_uses(&folder, &stage.home().live, request)?;
+    check_home_uses_folder(&folder, &stage.home().live, request)?;
     // The restore would replace the rows of the other home too.
-    if is_shared(&folder, &stage.home().live, transaction.folder())? {
+    if is_shared_folder(&folder, &stage.home().live, transaction.folder())? {
         return Err(RestoreError::SharedDatabases(folder));
     }
     check_space(&folder, transaction.folder(), &databases)?;
-    let staging = outside.stage_in(&folder, transaction)?;
+    let staging = outside.prepare_staging_in(&folder, transaction)?;
     for (name, path) in databases {
         let staged = staging.join(name.as_path().file_name().unwrap_or_default());
         move_file(&path, &staged)?;
@@ -113,7 +114,7 @@ fn keep_databases_inside(
         );
     }
     let staged_config = stage.home().staged.join(home::CONFIG_TOML);
-    let is_outside = outside_folder(config, &stage.home().live, request.env).is_some();
+    let is_outside = find_outside_folder(config, &stage.home().live, request.env).is_some();
     if config.sqlite_home.is_some() && is_outside && staged_config.exists() {
         remove_sqlite_home_setting(&staged_config)?;
         notes.push(
@@ -125,17 +126,17 @@ fn keep_databases_inside(
 
 /// Fails unless the live home uses `folder` already, by its config.toml or by the environment, or the request allows
 /// any folder. So the settings in an archive cannot choose a folder to write to.
-fn check_home_uses(
+fn check_home_uses_folder(
     folder: &Path,
     home: &Path,
     request: &RestoreRequest<'_>,
 ) -> Result<(), RestoreError> {
     let configs = [CodexConfig::read(home), CodexConfig::default()];
-    let mut own = configs
+    let mut folders_in_use = configs
         .iter()
         .filter_map(|config| config.database_folder(home, request.env));
-    let is_own = own.any(|path| links::resolve_links(&path) == folder);
-    if is_own || request.may_write_outside {
+    let is_in_use = folders_in_use.any(|path| links::resolve_links(&path) == folder);
+    if is_in_use || request.may_write_outside {
         Ok(())
     } else {
         Err(RestoreError::OutsideDatabases(folder.to_path_buf()))
@@ -149,27 +150,27 @@ fn check_space(
     staging: &Path,
     databases: &[(EntryName, PathBuf)],
 ) -> Result<(), ArchiveError> {
-    let mut above = folder.ancestors().filter(|path| path.is_dir());
-    let existing = above.next().unwrap_or(folder);
-    if space::is_same_file_system(existing, staging) {
+    let mut existing_folders = folder.ancestors().filter(|path| path.is_dir());
+    let nearest_folder = existing_folders.next().unwrap_or(folder);
+    if space::is_same_file_system(nearest_folder, staging) {
         return Ok(());
     }
     let sizes = databases
         .iter()
         .filter_map(|(_, path)| path.metadata().ok());
     let needed_bytes = sizes.map(|meta| meta.len()).sum();
-    Ok(space::require_free_space(existing, needed_bytes)?)
+    Ok(space::require_free_space(nearest_folder, needed_bytes)?)
 }
 
 /// Returns the folder of the databases by `config` or the environment, if it is outside of the home.
-fn outside_folder(config: &CodexConfig, home: &Path, env: &Environment) -> Option<PathBuf> {
-    let databases = links::resolve_links(&config.database_folder(home, env)?);
-    Some(databases).filter(|databases| !databases.starts_with(links::resolve_links(home)))
+fn find_outside_folder(config: &CodexConfig, home: &Path, env: &Environment) -> Option<PathBuf> {
+    let folder = links::resolve_links(&config.database_folder(home, env)?);
+    Some(folder).filter(|folder| !folder.starts_with(links::resolve_links(home)))
 }
 
 /// Returns true if another home uses the databases in `folder`: the folder is a home itself, or a state database in it
 /// has rows of conversations in another home. Copies each database to `scratch` to read the rows in its `-wal` too.
-fn is_shared(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, RestoreError> {
+fn is_shared_folder(folder: &Path, home: &Path, scratch: &Path) -> Result<bool, RestoreError> {
     let home_markers = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS];
     if home_markers.iter().any(|name| folder.join(name).exists()) {
         return Ok(true);
@@ -204,18 +205,18 @@ fn move_outside_into_home(plan: &mut RestorePlan, stage: &Stage) -> Result<(), R
     for name in names {
         let file_name = name.as_path().file_name().unwrap_or_default();
         let staged = stage.staged_path(name.as_path());
-        let inside = stage.staged_path(Path::new(file_name));
+        let staged_inside = stage.staged_path(Path::new(file_name));
         // The archived home may also have an older database of the same name, which Codex did not use.
-        if inside.symlink_metadata().is_ok() {
-            tree::remove(&inside)?;
+        if staged_inside.symlink_metadata().is_ok() {
+            tree::remove(&staged_inside)?;
         }
-        move_file(&staged, &inside)?;
+        move_file(&staged, &staged_inside)?;
         plan.writes.remove(name.as_path());
-        if let Ok(inside) = EntryName::from_path(Path::new(file_name)) {
-            if !stage.home().live.join(inside.as_path()).exists() {
-                plan.added.insert(&inside);
+        if let Ok(inside_name) = EntryName::from_path(Path::new(file_name)) {
+            if !stage.home().live.join(inside_name.as_path()).exists() {
+                plan.added.insert(&inside_name);
             }
-            plan.writes.insert(&inside);
+            plan.writes.insert(&inside_name);
         }
     }
     Ok(())
@@ -227,8 +228,8 @@ fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
     rows.iter().any(|(_, path)| {
         let path = Path::new(path);
         // Codex writes the path as the user spelled the home, possibly through a link.
-        let real = path.canonical_or_self();
-        path.is_absolute() && !path.starts_with(home) && !real.starts_with(home)
+        let real_path = path.canonical_or_self();
+        path.is_absolute() && !path.starts_with(home) && !real_path.starts_with(home)
     })
 }
 

@@ -7,7 +7,7 @@ use crate::history::{ConversationId, ThreadNameIndex, session_index};
 #[cfg(unix)]
 use crate::io::IoContext;
 use crate::io::{IoError, atomic, file_open};
-use crate::restore::plan::needed_paths::newest_state_database;
+use crate::restore::plan::needed_paths::find_newest_state_database;
 use crate::restore::{RestoreError, RestorePlan, RestoreTarget, Stage, Workspace};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(crate) struct ReinstatedRows {
 
 /// Returns the ids of the restored conversations for a partial restore of the home. Returns none for other restores: a
 /// full restore replaces the state database and the session index.
-fn reinstated_ids(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
+fn conversations_to_reinstate(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
     if plan.partial && plan.target == RestoreTarget::Home {
         stage.rollouts.ids()
     } else {
@@ -37,13 +37,15 @@ fn reinstated_ids(plan: &RestorePlan, stage: &Stage) -> HashSet<String> {
 /// database is missing or damaged.
 pub(crate) fn unpack_rows(work: &Workspace<'_>) -> Result<Option<ReinstatedRows>, RestoreError> {
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
-    let ids = reinstated_ids(&work.plan, &work.stage);
-    let newest_database = newest_state_database(&archive.contents().files);
-    let Some(archived_database) = newest_database.filter(|_| !ids.is_empty()) else {
+    let ids = conversations_to_reinstate(&work.plan, &work.stage);
+    if ids.is_empty() {
+        return Ok(None);
+    }
+    let Some(archived_database) = find_newest_state_database(&archive.contents().files) else {
         return Ok(None);
     };
     let database = scratch.join("archived.sqlite");
-    unpack(archive, &archived_database, &database)?;
+    unpack_entry(archive, &archived_database, &database)?;
     // A copy made by the Python tool may be torn. Codex creates the rows again from the rollouts.
     let is_sound =
         database::may_be_sqlite(&database) && database::check_integrity(&database).is_ok();
@@ -56,20 +58,24 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
     let (archive, scratch) = (work.request.archive, work.transaction.folder());
     let (plan, stage) = (&mut work.plan, &work.stage);
     let name = Path::new(session_index::FILE_NAME);
-    let mut ids: Vec<_> = reinstated_ids(plan, stage).into_iter().collect();
+    let mut ids: Vec<_> = conversations_to_reinstate(plan, stage)
+        .into_iter()
+        .collect();
     ids.sort();
+    if ids.is_empty() || plan.writes.contains(name) {
+        return Ok(());
+    }
     let mut files = archive.contents().files.iter();
-    let small_index = files.find(|f| f.path.as_path() == name && f.size <= MAX_INDEX_BYTES);
-    let Some(archived) = small_index.filter(|_| !ids.is_empty() && !plan.writes.contains(name))
-    else {
+    let is_index = |f: &FileEntry| f.path.as_path() == name && f.size <= MAX_INDEX_BYTES;
+    let Some(archived) = files.find(is_index) else {
         return Ok(());
     };
     let unpacked = scratch.join("archived.jsonl");
-    unpack(archive, &archived, &unpacked)?;
+    unpack_entry(archive, &archived, &unpacked)?;
     let archived_index = ThreadNameIndex::open(&unpacked)?;
-    let path = stage.home().live.join(name);
-    let live_bytes = file_open::read_if_exists(&path)?;
-    let live_index = ThreadNameIndex::open(&path)?;
+    let live_path = stage.home().live.join(name);
+    let live_bytes = file_open::read_if_exists(&live_path)?;
+    let live_index = ThreadNameIndex::open(&live_path)?;
     let mut new_entries = Vec::new();
     for id in ids.iter().map(|id| ConversationId::of(id)) {
         if !live_index.has_line(&id) {
@@ -89,14 +95,14 @@ pub(crate) fn reinstate_names(work: &mut Workspace<'_>) -> Result<(), RestoreErr
     if is_new {
         plan.added.insert(&archived.path);
     } else {
-        copy_mode(&path, &staged)?;
+        copy_mode(&live_path, &staged)?;
     }
     plan.writes.insert(&archived.path);
     Ok(())
 }
 
 /// Unpacks one file of the archive, even if the plan does not restore it.
-fn unpack(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
+fn unpack_entry(archive: &ArchiveReader, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
     let file = atomic::create_private(to)?;
     Ok(file_extract::extract_entry(archive, entry, &file)?)
 }

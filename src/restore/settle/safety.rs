@@ -42,8 +42,8 @@ pub(crate) fn make_backup(
     if !is_wanted || !safety.is_needed() {
         return Ok(None);
     }
-    let manager = request.manager_home;
-    let backups = manager.join("backups");
+    let manager_home = request.manager_home;
+    let backups = manager_home.join("backups");
     atomic::create_private_folder(&backups)?;
     let scope = safety.build_scope();
     let (metadata, label) = safety.build_metadata(&scope)?;
@@ -64,7 +64,7 @@ pub(crate) fn make_backup(
         &captured.packed,
         &names::stem(&request.now, &label),
         &backups,
-        &manager.join(".lock"),
+        &manager_home.join(".lock"),
     )?;
     Ok(Some(published))
 }
@@ -95,23 +95,23 @@ impl SafetyBackup<'_> {
     fn build_scope(&self) -> CaptureScope {
         let archive = self.request.archive;
         let mut scope = CaptureScope::new(self.home, archive.metadata().mode);
-        let writes = |kind| {
+        let writes_any = |kind| {
             let mut writes = self.plan.writes.iter();
             writes.any(|name| kind_of(name.as_path()) == kind)
         };
         scope.without_logins = self.request.safety_without_logins;
-        scope.include_tmp = writes(HomeEntryKind::Tmp);
-        scope.include_worktrees = writes(HomeEntryKind::Worktrees);
-        let staging = self.outside.staging();
+        scope.include_tmp = writes_any(HomeEntryKind::Tmp);
+        scope.include_worktrees = writes_any(HomeEntryKind::Worktrees);
+        let staging = self.outside.live_and_staging_folder();
         scope.sqlite_home = staging.map(|(folder, _)| folder.to_path_buf());
         scope.exclude_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.to_sorted_names();
         if self.plan.partial || self.plan.merge || archive.contents().partial {
             scope.mode = BackupMode::Full;
-            let mut only = self.plan.changes();
+            let mut only = self.plan.replaced_and_removed();
             let login = self.replaces_login.then(|| PathBuf::from(home::AUTH_JSON));
-            let others = login.into_iter().chain(self.replaced_outside.clone());
-            only.extend(others.filter_map(|path| EntryName::from_path(&path).ok()));
+            let unplanned = login.into_iter().chain(self.replaced_outside.clone());
+            only.extend(unplanned.filter_map(|path| EntryName::from_path(&path).ok()));
             scope.only = Some(HomeSubset::new(only));
         }
         scope
@@ -174,10 +174,11 @@ impl SafetyBackup<'_> {
     ) -> Result<HashSet<PathBuf>, RestoreError> {
         let damaged = self.split_damaged(&mut unsaved, unreadable);
         // An unreadable login is kept in quarantine, not in an archive.
-        unsaved.retain(|s| {
-            let mut outside = self.replaced_outside.iter();
-            s.path != Path::new(home::AUTH_JSON)
-                && (outside.any(|path| path.starts_with(&s.path)) || self.would_be_lost(&s.path))
+        unsaved.retain(|note| {
+            let mut outside_paths = self.replaced_outside.iter();
+            note.path != Path::new(home::AUTH_JSON)
+                && (outside_paths.any(|path| path.starts_with(&note.path))
+                    || self.would_be_lost(&note.path))
         });
         if unsaved.is_empty() {
             return Ok(damaged);
@@ -193,18 +194,18 @@ impl SafetyBackup<'_> {
         unreadable: &HashSet<PathBuf>,
     ) -> HashSet<PathBuf> {
         let mut damaged: HashSet<PathBuf> = unsaved
-            .extract_if(.., |s| {
-                (kind_of(&s.path) == HomeEntryKind::Database
-                    || self.replaced_outside.contains(&s.path))
-                    && !self.is_folder(&s.path)
-                    && !unreadable.contains(&s.path)
+            .extract_if(.., |note| {
+                (kind_of(&note.path) == HomeEntryKind::Database
+                    || self.replaced_outside.contains(&note.path))
+                    && !self.is_live_folder(&note.path)
+                    && !unreadable.contains(&note.path)
             })
-            .map(|s| s.path)
+            .map(|note| note.path)
             .collect();
         let is_not_sqlite = |name: &&PathBuf| {
             let path = self.live_path(name);
             path.metadata().is_ok_and(|m| m.len() > 0)
-                && database::has_sqlite_header(&path).is_ok_and(|begins| !begins)
+                && database::has_sqlite_header(&path).is_ok_and(|has_header| !has_header)
         };
         damaged.extend(self.replaced_outside.iter().filter(is_not_sqlite).cloned());
         damaged
@@ -212,12 +213,13 @@ impl SafetyBackup<'_> {
 
     /// Returns true if the restore would replace or remove the file at `path`, or anything in the folder at `path`.
     fn would_be_lost(&self, path: &Path) -> bool {
-        let changes = self.plan.changes();
+        let changed_names = self.plan.replaced_and_removed();
         let is_in_folder = |name: EntryName| name.as_path().starts_with(path);
-        changes.contains(path) || (self.is_folder(path) && changes.iter().any(is_in_folder))
+        changed_names.contains(path)
+            || (self.is_live_folder(path) && changed_names.iter().any(is_in_folder))
     }
 
-    fn is_folder(&self, relative: &Path) -> bool {
+    fn is_live_folder(&self, relative: &Path) -> bool {
         let live_path = self.home.join(relative);
         live_path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
     }
@@ -234,7 +236,7 @@ impl SafetyBackup<'_> {
 
 /// Returns the names that the databases outside of the home have in an archive, of those that are replaced or removed.
 fn list_replaced_outside(outside: &OutsideDatabases) -> Result<Vec<PathBuf>, RestoreError> {
-    let Some((live, staged)) = outside.staging() else {
+    let Some((live, staged)) = outside.live_and_staging_folder() else {
         return Ok(Vec::new());
     };
     let mut names = Vec::new();
@@ -257,32 +259,33 @@ fn keep_damaged_database(
 ) -> Result<PathBuf, RestoreError> {
     let second = now.timestamp();
     // The number avoids the folders of another restore in the same second and of a database with the same name.
-    let mut names =
+    let mut numbered_folders =
         (1..).map(|number| Path::new(home::DB_BACKUPS).join(format!("sqlite-{second}-{number}")));
     let is_free = |name: &PathBuf| {
         let live_copy = stage.home().live.join(name);
         live_copy.symlink_metadata().is_err() && !stage.staged_path(name).exists()
     };
-    let folder = names.find(is_free).unwrap_or_default();
+    // The numbers do not end, so one is free.
+    let folder = numbered_folders.find(is_free).unwrap_or_default();
     for path in std::iter::once(live.to_path_buf()).chain(home::database_sidecars(live)) {
         if path.symlink_metadata().is_err() {
             continue;
         }
         let staged = stage.staged_path(&folder.join(path.file_name().unwrap_or_default()));
         atomic::create_unsynced_folder(atomic::parent_of(&staged))?;
-        copy(&path, &staged)?;
+        copy_entry(&path, &staged)?;
     }
     Ok(folder)
 }
 
 /// Copies a file, link or folder. Makes no hard link, because the exchange would take the new link for a write to the
 /// live file.
-fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
+fn copy_entry(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.symlink_metadata().at("inspect", from)?;
     if meta.is_dir() {
         atomic::create_unsynced_folder(to)?;
         let mut entries = tree::list(from).at("list", from)?.into_iter();
-        return entries.try_for_each(|(name, _)| copy(&from.join(&name), &to.join(&name)));
+        return entries.try_for_each(|(name, _)| copy_entry(&from.join(&name), &to.join(&name)));
     }
     if meta.is_file() {
         links::copy_file(from, to)

@@ -22,10 +22,11 @@ pub(crate) fn stage_unchanged(
     outside: &OutsideDatabases,
 ) -> Result<ExchangeMode, RestoreError> {
     let (plan, stage) = (&work.plan, &work.stage);
-    let changes_home_only = plan.target == RestoreTarget::Home && outside.staging().is_none();
-    let files = plan.writes.len() + plan.removed.len();
+    let changes_home_only =
+        plan.target == RestoreTarget::Home && outside.live_and_staging_folder().is_none();
+    let changed_count = plan.writes.len() + plan.removed.len();
     // Linking all unchanged files would cost more than the restore itself.
-    let is_small = plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES;
+    let is_small = plan.partial && changed_count <= MAX_SINGLE_FILE_EXCHANGES;
     let mode = if changes_home_only && (is_small || cannot_rename_home(stage.home())?) {
         ExchangeMode::SingleFiles
     } else {
@@ -45,7 +46,7 @@ fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
     let (plan, stage) = (&work.plan, &work.stage);
     let linker = HardLinker::new(plan, stage);
     // The targets of linked folders come first. Such a target is not exchanged if nothing is staged for it.
-    for root in &stage.roots[1..] {
+    for root in stage.linked_roots() {
         linker.link_root(root)?;
     }
     if work.mode == ExchangeMode::WholeHome {
@@ -58,17 +59,17 @@ fn link_into_stage(work: &Workspace<'_>) -> Result<(), IoError> {
 
 /// Returns the top-level names of the home that change, without the linked folders.
 pub(crate) fn list_changed_top_names(plan: &RestorePlan, stage: &Stage) -> BTreeSet<OsString> {
-    let linked = &stage.roots[1..];
-    let mut tops: BTreeSet<OsString> = BTreeSet::new();
+    let linked_roots = stage.linked_roots();
+    let mut top_names: BTreeSet<OsString> = BTreeSet::new();
     for name in plan.writes.iter().chain(plan.removed.iter()) {
         let is_linked = |root: &StageRoot| name.as_path().starts_with(&root.prefix);
-        if !tops.contains(name.top()) && !linked.iter().any(is_linked) {
-            tops.insert(name.top().to_owned());
+        if !top_names.contains(name.top()) && !linked_roots.iter().any(is_linked) {
+            top_names.insert(name.top().to_owned());
         }
     }
     let staged = tree::list(&stage.home().staged).unwrap_or_default();
-    tops.extend(staged.into_iter().map(|(name, _)| name));
-    tops
+    top_names.extend(staged.into_iter().map(|(name, _)| name));
+    top_names
 }
 
 /// Returns true if the home is on an overlay file system and its folder cannot be renamed.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Returns true if the whole home can be exchanged in one system call: the home is on the file system of `beside`,
 /// contains no mount points, and the system supports the call. Also returns true if there is no home yet.
-pub(crate) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoError> {
+pub(crate) fn can_exchange_whole_home(home: &Path, beside: &Path) -> Result<bool, IoError> {
     if !home.exists() {
         return Ok(true);
     }
@@ -26,6 +26,10 @@ pub(crate) fn probe_ignores_case(folder: &Path) -> Result<bool, IoError> {
     Ok(ignores)
 }
 
+/// The index of the mount point among the fields of a line of `/proc/self/mountinfo`.
+#[cfg(target_os = "linux")]
+const MOUNT_POINT_FIELD: usize = 4;
+
 /// Returns the mount points at and below `folder`. The path of `folder` must have no symbolic links. An exchange or a
 /// removal of a folder that contains a mount point would reach into another file system.
 ///
@@ -36,25 +40,25 @@ pub(crate) fn list_mounts(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
     // A bind mount has the device number of its parent, so only the list of mounts shows it.
-    let list = Path::new("/proc/self/mountinfo");
-    let mounts = file_open::read(list).at("read the list of mounts", list)?;
+    let list_path = Path::new("/proc/self/mountinfo");
+    let mounts = file_open::read(list_path).at("read the list of mounts", list_path)?;
     Ok(mounts
         .split(|b| *b == b'\n')
-        .filter_map(|line| line.split(|b| *b == b' ').nth(4))
+        .filter_map(|line| line.split(|b| *b == b' ').nth(MOUNT_POINT_FIELD))
         .map(|escaped| PathBuf::from(OsString::from_vec(unescape_octal(escaped))))
         .filter(|mount| mount.starts_with(folder))
         .collect())
 }
 
-/// Decodes the octal escapes of the list of mounts.
+/// Decodes the octal escapes of the list of mounts: a backslash and three digits, such as `\040` for a space.
 #[cfg(target_os = "linux")]
-fn unescape_octal(mut text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    while let [first, rest @ ..] = text {
+fn unescape_octal(mut escaped: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(escaped.len());
+    while let [first, rest @ ..] = escaped {
         let escape = rest.get(..3).filter(|_| *first == b'\\');
-        let value = escape.and_then(|e| u8::from_str_radix(std::str::from_utf8(e).ok()?, 8).ok());
-        plain.push(value.unwrap_or(*first));
-        text = if value.is_some() { &rest[3..] } else { rest };
+        let decoded = escape.and_then(|e| u8::from_str_radix(std::str::from_utf8(e).ok()?, 8).ok());
+        plain.push(decoded.unwrap_or(*first));
+        escaped = if decoded.is_some() { &rest[3..] } else { rest };
     }
     plain
 }

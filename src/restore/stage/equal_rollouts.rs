@@ -10,7 +10,7 @@ use crate::archive::{ArchiveError, ArchiveManifest, FileEntry, NameSet};
 use crate::codex::kind_of;
 use crate::io::{IoContext, IoError, Progress, atomic, file_id, is_interrupted, parallel, sharing};
 use crate::journal::JournalError;
-use crate::restore::plan::unchanged_files::has_content;
+use crate::restore::plan::unchanged_files::has_archived_content;
 use crate::restore::{RestoreError, RestorePlan, RestoreTarget};
 use std::path::Path;
 
@@ -23,7 +23,7 @@ const MAX_WAITING: usize = 64;
 ///
 /// # Errors
 /// The stage cannot be written, or the user interrupts.
-pub(crate) fn link_equal(
+pub(crate) fn link_equal_rollouts(
     contents: &ArchiveManifest,
     plan: &RestorePlan,
     stage: &Stage,
@@ -33,14 +33,14 @@ pub(crate) fn link_equal(
     if plan.target != RestoreTarget::Home {
         return Ok(equal);
     }
-    let linkable = find_linkable_roots(stage);
+    let linkable_roots = find_linkable_roots(stage);
     let is_candidate = |file: &FileEntry| {
         let path = file.path.as_path();
         kind_of(path).is_rollout_folder()
             && plan.writes.contains(path)
             && !plan.added.contains(path)
             && !plan.removed.contains(path)
-            && linkable.contains(&stage.root_of(path).live.as_path())
+            && linkable_roots.contains(&stage.root_of(path).live.as_path())
     };
     parallel::run_each_ordered(
         MAX_WAITING,
@@ -62,8 +62,8 @@ pub(crate) fn link_equal(
     Ok(equal)
 }
 
-/// Fails with [`JournalError::Written`] if a rollout was written after [`link_equal`] linked it.
-pub(crate) fn check_unchanged(
+/// Fails with [`JournalError::Written`] if a rollout was written after [`link_equal_rollouts`] linked it.
+pub(crate) fn check_linked_rollouts_unchanged(
     contents: &ArchiveManifest,
     plan: &RestorePlan,
     stage: &Stage,
@@ -73,10 +73,10 @@ pub(crate) fn check_unchanged(
         stage.equal_rollouts.contains(path) && plan.writes.contains(path)
     };
     // If Codex appends to a rollout that it has open, the hard link in the stage grows too.
-    let mut restored = contents.files.iter().filter(is_restored);
-    let changed =
-        restored.find(|file| !has_attributes(&stage.staged_path(file.path.as_path()), file));
-    changed.map_or(Ok(()), |file| {
+    let mut linked_files = contents.files.iter().filter(is_restored);
+    let changed_file = linked_files
+        .find(|file| !has_archived_attributes(&stage.staged_path(file.path.as_path()), file));
+    changed_file.map_or(Ok(()), |file| {
         let path = file.path.as_path();
         Err(RestoreError::Journal(JournalError::Written {
             files: vec![stage.root_of(path).live_path(path)],
@@ -108,11 +108,11 @@ fn link_if_equal(
 ) -> Result<bool, IoError> {
     let relative = file.path.as_path();
     let live = stage.root_of(relative).live_path(relative);
-    let Some((compared, _)) = file_id::stat(&live)? else {
+    let Some((compared_id, _)) = file_id::stat(&live)? else {
         return Ok(false);
     };
     // Compared before it is linked: adding and removing a link would change the ctime, which looks like a write.
-    if !has_attributes(&live, file) || !has_content(&live, file, progress) {
+    if !has_archived_attributes(&live, file) || !has_archived_content(&live, file, progress) {
         return Ok(false);
     }
     let staged = stage.staged_path(relative);
@@ -120,8 +120,10 @@ fn link_if_equal(
     if sharing::hard_link(&live, &staged).is_err() {
         return Ok(false);
     }
-    let linked = file_id::stat(&staged)?;
-    if linked.is_some_and(|(id, _)| id.is_same(compared)) && has_attributes(&staged, file) {
+    let staged_stat = file_id::stat(&staged)?;
+    if staged_stat.is_some_and(|(id, _)| id.is_same(compared_id))
+        && has_archived_attributes(&staged, file)
+    {
         return Ok(true);
     }
     // The live file was replaced meanwhile.
@@ -129,7 +131,7 @@ fn link_if_equal(
     Ok(false)
 }
 
-fn has_attributes(path: &Path, file: &FileEntry) -> bool {
+fn has_archived_attributes(path: &Path, file: &FileEntry) -> bool {
     let meta = path.symlink_metadata();
     meta.is_ok_and(|meta| meta.is_file() && has_attributes_of(&meta, file))
 }

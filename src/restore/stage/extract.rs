@@ -45,7 +45,7 @@ impl<'a> ExtractSink<'a> {
         })
     }
 
-    fn is_login(&self, entry: &FileEntry) -> bool {
+    fn is_wanted_login(&self, entry: &FileEntry) -> bool {
         kind_of(entry.path.as_path()) == HomeEntryKind::Auth && self.plan.wants_login
     }
 }
@@ -53,7 +53,7 @@ impl<'a> ExtractSink<'a> {
 impl Sink for ExtractSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         let path = entry.path.as_path();
-        self.is_login(entry)
+        self.is_wanted_login(entry)
             || (self.plan.writes.contains(path) && !self.stage.equal_rollouts.contains(path))
     }
 
@@ -63,12 +63,12 @@ impl Sink for ExtractSink<'_> {
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), ArchiveError> {
-        if self.is_login(entry) {
+        if self.is_wanted_login(entry) {
             let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
             let (login_bytes, _) = login.get_or_insert_with(|| (Vec::new(), entry.mtime));
-            // A login has a few kilobytes and is a single chunk. A larger file is not a login.
-            let len = login_bytes.len();
-            if offset == len as u64 && len + bytes.len() <= MAX_LOGIN_BYTES {
+            // A login has a few kilobytes and is a single chunk. Of a larger file, the rest is ignored: it is no login.
+            let read_len = login_bytes.len();
+            if offset == read_len as u64 && read_len + bytes.len() <= MAX_LOGIN_BYTES {
                 login_bytes.extend_from_slice(bytes);
             }
             return Ok(());
@@ -85,7 +85,7 @@ impl Sink for ExtractSink<'_> {
     }
 
     fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
-        if self.is_login(entry) {
+        if self.is_wanted_login(entry) {
             return Ok(());
         }
         let staged = self.stage.staged_path(entry.path.as_path());

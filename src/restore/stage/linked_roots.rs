@@ -17,16 +17,17 @@ pub(crate) fn find_linked_roots(
 ) -> Result<Vec<StageRoot>, RestoreError> {
     let mut roots = Vec::new();
     let mounts = disk_probes::list_mounts(folder)?;
+    // A new home has no folder yet.
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(roots);
     };
     for entry in entries {
         let entry = entry.at("list", folder)?;
         let prefix = PathBuf::from(entry.file_name());
-        let replaces_link = kind_of(&prefix).is_followed_through_links();
+        let becomes_a_file = kind_of(&prefix).is_replaced_as_link();
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
-        if !(is_link || is_mount) || replaces_link || !plan.changes_below(&prefix) {
+        if !(is_link || is_mount) || becomes_a_file || !plan.changes_below(&prefix) {
             continue;
         }
         // A dangling link has no content that could be replaced. It stays as it is.
@@ -35,9 +36,9 @@ pub(crate) fn find_linked_roots(
         };
         if is_mount || !target.starts_with(folder) {
             // A mount point cannot be renamed, and a rename does not cross file systems.
-            let whole = disk_probes::list_mounts(&target)?.is_empty()
+            let is_whole = disk_probes::list_mounts(&target)?.is_empty()
                 && space::is_same_file_system(&target, atomic::parent_of(&target));
-            let staging = if whole {
+            let staging = if is_whole {
                 journal::staging_beside(&target)
             } else {
                 journal::staging_within(&target)
@@ -46,7 +47,7 @@ pub(crate) fn find_linked_roots(
                 prefix,
                 live: target,
                 staged: staging.join("new"),
-                whole,
+                is_whole,
             });
         }
     }
@@ -61,8 +62,8 @@ pub(crate) fn add_root(
 ) -> Result<StageRoot, RestoreError> {
     match transaction.add_folder(atomic::parent_of(&root.staged)) {
         // The user may write to the target of the link, but not to the folder above it, as on a shared disk.
-        Err(JournalError::Io(e)) if e.is_access_denied() && root.whole && root.live.is_dir() => {
-            root.whole = false;
+        Err(JournalError::Io(e)) if e.is_access_denied() && root.is_whole && root.live.is_dir() => {
+            root.is_whole = false;
             root.staged = journal::staging_within(&root.live).join("new");
             transaction.add_folder(atomic::parent_of(&root.staged))?;
         }

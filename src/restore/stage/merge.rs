@@ -29,7 +29,7 @@ pub(crate) struct MergeResult {
 ///
 /// # Errors
 /// [`RestoreError::Diverged`] if both versions of a conversation have turns that the other lacks.
-pub(crate) fn merge(
+pub(crate) fn merge_conversations(
     stage: &mut Stage,
     plan: &mut RestorePlan,
     live: &NameSet,
@@ -37,10 +37,10 @@ pub(crate) fn merge(
     if !plan.merge || plan.target != RestoreTarget::Home {
         return Ok(MergeResult::default());
     }
-    let mut archived: HashMap<String, EntryName> = HashMap::new();
-    for name in plan.writes.iter() {
-        if let Some(conversation) = parse_rollout_name(name.as_path()) {
-            archived.insert(conversation.name, name);
+    let mut archived_files: HashMap<String, EntryName> = HashMap::new();
+    for archived_name in plan.writes.iter() {
+        if let Some(rollout) = parse_rollout_name(archived_name.as_path()) {
+            archived_files.insert(rollout.name, archived_name);
         }
     }
     let mut merged = MergeResult {
@@ -48,36 +48,36 @@ pub(crate) fn merge(
         ..MergeResult::default()
     };
     let mut diverged = Vec::new();
-    for file in live.iter() {
-        let path = file.as_path();
-        let Some(conversation) = parse_rollout_name(path) else {
+    for live_name in live.iter() {
+        let path = live_name.as_path();
+        let Some(rollout) = parse_rollout_name(path) else {
             continue;
         };
-        let id = conversation.id().unwrap_or(&conversation.name).to_owned();
-        let rollout_id = conversation.rollout_id().unwrap_or(&id).to_owned();
-        let Some(name) = archived.get(&conversation.name) else {
+        let id = rollout.id().unwrap_or(&rollout.name).to_owned();
+        let rollout_id = rollout.rollout_id().unwrap_or(&id).to_owned();
+        let Some(archived_name) = archived_files.get(&rollout.name) else {
             merged.kept_rollouts.insert(rollout_id);
-            merged.local_only.insert(&id, &file);
+            merged.local_only.insert(&id, &live_name);
             continue;
         };
-        let (live_path, staged) = (
+        let (live_path, staged_path) = (
             stage.home().live.join(path),
-            stage.staged_path(name.as_path()),
+            stage.staged_path(archived_name.as_path()),
         );
-        match rollout::compare(&live_path, &staged).at("compare", &live_path)? {
+        match rollout::compare(&live_path, &staged_path).at("compare", &live_path)? {
             // The staged file adds nothing. The live file stays, with its own name and inode.
             Relation::Equal | Relation::FirstExtends => {
-                sharing::remove_file(&staged).at("remove", &staged)?;
-                plan.writes.remove(name.as_path());
-                plan.added.remove(name.as_path());
-                stage.rollouts.insert(&id, &file);
+                sharing::remove_file(&staged_path).at("remove", &staged_path)?;
+                plan.writes.remove(archived_name.as_path());
+                plan.added.remove(archived_name.as_path());
+                stage.rollouts.insert(&id, &live_name);
                 merged.kept_rollouts.insert(rollout_id);
                 // The staged file is gone, so a second live file of the conversation is not compared.
-                archived.remove(&conversation.name);
+                archived_files.remove(&rollout.name);
             }
-            Relation::SecondExtends if *name != file => {
+            Relation::SecondExtends if *archived_name != live_name => {
                 // A rollout must not exist twice, so the shorter live file at the other path is removed.
-                plan.removed.insert(&file);
+                plan.removed.insert(&live_name);
             }
             Relation::SecondExtends => {}
             Relation::Diverged => diverged.push(id),
@@ -111,31 +111,33 @@ fn merge_line_files(stage: &Stage, live: &NameSet) -> Result<(), IoError> {
 fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     let live_mtime_ns = modified_ns(&live.metadata().at("read", live)?);
     // Stores digests instead of lines, because the file and each line may be large.
-    let mut seen: HashSet<Sha256Digest> = HashSet::new();
+    let mut known_lines: HashSet<Sha256Digest> = HashSet::new();
     let mut is_terminated = true;
-    for_each_line(staged, &mut |line| {
+    visit_lines(staged, &mut |line| {
         is_terminated = line.is_terminated;
-        seen.insert(line.digest);
+        known_lines.insert(line.digest);
         Ok(())
     })?;
-    let mut out = file_open::append_no_link(staged).at("write", staged)?;
-    let mut source = file_open::open(live).at("read", live)?;
-    let mut added = false;
-    for_each_line(live, &mut |line| {
-        if !seen.insert(line.digest) {
+    let mut staged_file = file_open::append_no_link(staged).at("write", staged)?;
+    let mut live_file = file_open::open(live).at("read", live)?;
+    let mut has_added = false;
+    visit_lines(live, &mut |line| {
+        if !known_lines.insert(line.digest) {
             return Ok(());
         }
         // Codex may have been killed while it wrote the last line. Another line must not be appended to that line.
         if !std::mem::replace(&mut is_terminated, line.is_terminated) {
-            out.write_all(b"\n").at("write", staged)?;
+            staged_file.write_all(b"\n").at("write", staged)?;
         }
-        added = true;
-        source.seek(SeekFrom::Start(line.start)).at("read", live)?;
-        io::copy(&mut (&mut source).take(line.len), &mut out).at("write", staged)?;
+        has_added = true;
+        live_file
+            .seek(SeekFrom::Start(line.start))
+            .at("read", live)?;
+        io::copy(&mut (&mut live_file).take(line.len), &mut staged_file).at("write", staged)?;
         Ok(())
     })?;
-    drop(out);
-    if added {
+    drop(staged_file);
+    if has_added {
         set_attributes(staged, 0o600, live_mtime_ns)
     } else {
         Ok(())
@@ -153,7 +155,7 @@ struct LineSpan {
     is_terminated: bool,
 }
 
-fn for_each_line(
+fn visit_lines(
     path: &Path,
     visit: &mut dyn FnMut(&LineSpan) -> Result<(), IoError>,
 ) -> Result<(), IoError> {
@@ -166,12 +168,12 @@ fn for_each_line(
             if bytes.is_empty() {
                 break;
             }
-            let end = memchr::memchr(b'\n', bytes);
-            hasher.update(&bytes[..end.unwrap_or(bytes.len())]);
-            is_terminated = end.is_some();
-            let used = end.map_or(bytes.len(), |end| end + 1);
-            len += used as u64;
-            reader.consume(used);
+            let newline = memchr::memchr(b'\n', bytes);
+            hasher.update(&bytes[..newline.unwrap_or(bytes.len())]);
+            is_terminated = newline.is_some();
+            let consumed_len = newline.map_or(bytes.len(), |newline| newline + 1);
+            len += consumed_len as u64;
+            reader.consume(consumed_len);
         }
         if len == 0 {
             return Ok(());

@@ -23,16 +23,16 @@ pub(crate) struct StageRoot {
     pub(crate) staged: PathBuf,
     /// True if the root is exchanged in one system call. False if its entries are exchanged one by one, for example
     /// because the root is a mount point or its parent is not writable.
-    pub(crate) whole: bool,
+    pub(crate) is_whole: bool,
 }
 
 impl StageRoot {
     /// Returns the absolute path of the live file at `relative`, a path in the home.
     pub(crate) fn live_path(&self, relative: &Path) -> PathBuf {
-        self.path_in(&self.live, relative)
+        self.rebase(&self.live, relative)
     }
 
-    fn path_in(&self, base: &Path, relative: &Path) -> PathBuf {
+    fn rebase(&self, base: &Path, relative: &Path) -> PathBuf {
         match relative.strip_prefix(&self.prefix) {
             // A join with an empty path would append a slash.
             Ok(below_prefix) if below_prefix.as_os_str().is_empty() => base.to_path_buf(),
@@ -65,7 +65,7 @@ pub(crate) struct Stage {
     /// The home first, then the targets of top-level links and mounts.
     pub(crate) roots: Vec<StageRoot>,
     /// The folder for databases that were outside of the archived home.
-    pub(crate) outside: PathBuf,
+    pub(crate) outside_databases: PathBuf,
     /// The login of the archive, if the plan wants it.
     pub(crate) login: Option<ArchivedLogin>,
     /// The rollouts that are written. After a merge, also the live rollouts that stay in place of archived ones.
@@ -78,18 +78,23 @@ impl Stage {
     /// Returns the staged path of the file `relative`, a path in the home.
     pub(crate) fn staged_path(&self, relative: &Path) -> PathBuf {
         if let Ok(name) = relative.strip_prefix(EXTERNAL_DATABASES_FOLDER) {
-            return self.outside.join(name);
+            return self.outside_databases.join(name);
         }
         let root = self.root_of(relative);
-        root.path_in(&root.staged, relative)
+        root.rebase(&root.staged, relative)
     }
 
     /// Returns the root that contains the file `relative`.
     pub(crate) fn root_of(&self, relative: &Path) -> &StageRoot {
-        let inner = self.roots[1..]
-            .iter()
-            .find(|root| relative.starts_with(&root.prefix));
-        inner.unwrap_or(&self.roots[0])
+        let mut linked = self.linked_roots().iter();
+        linked
+            .find(|root| relative.starts_with(&root.prefix))
+            .unwrap_or(self.home())
+    }
+
+    /// Returns the roots of the targets of top-level links and mounts.
+    pub(crate) fn linked_roots(&self) -> &[StageRoot] {
+        &self.roots[1..]
     }
 
     /// Returns the root of the home, which is always the first.
@@ -166,13 +171,10 @@ impl Stage {
         contents: &ArchiveManifest,
         live_home: Option<&Path>,
     ) -> Result<(), IoError> {
+        // A folder comes after the folders in it.
         for folder in contents.folders.iter().rev() {
-            let exists_in = |home: &Path| {
-                let path = home.join(folder.path.as_path());
-                path.metadata().is_ok()
-            };
             let name = folder.path.as_path();
-            if live_home.is_some_and(exists_in) {
+            if live_home.is_some_and(|home| home.join(name).exists()) {
                 continue;
             }
             let path = self.staged_path(name);

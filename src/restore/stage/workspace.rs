@@ -46,18 +46,19 @@ impl<'a> Workspace<'a> {
         let (pointer, mut transaction) = begin_transaction(request, &home)?;
         transaction.include_writes_since(request.planned_after);
         // Plans again, because another restore may have ended between the first plan and the lock.
-        let (plan, live) = target::plan(request)?;
-        check_mounts(&home, &plan)?;
-        let linked = find_linked_roots(&home, &plan)?;
+        let (plan, live) = target::plan_with_live_files(request)?;
+        check_no_mount_inside(&home, &plan)?;
+        let linked_roots = find_linked_roots(&home, &plan)?;
         let is_beside = transaction.folder() == journal::staging_beside(&home);
         // The manager writes to its own home during a restore, so the exchange must not include the manager home.
-        let whole = is_beside
+        let exchanges_whole = is_beside
             && !links::lies_in(request.manager_home, &home)
-            && disk_probes::can_exchange_whole(&home, transaction.folder())?;
-        let mut stage = create_stage(&mut transaction, home, whole, linked)?;
+            && disk_probes::can_exchange_whole_home(&home, transaction.folder())?;
+        let mut stage = create_stage(&mut transaction, home, exchanges_whole, linked_roots)?;
         check_case(request, &plan, &live, &stage.roots)?;
         let contents = request.archive.contents();
-        stage.equal_rollouts = equal_rollouts::link_equal(contents, &plan, &stage, progress)?;
+        stage.equal_rollouts =
+            equal_rollouts::link_equal_rollouts(contents, &plan, &stage, progress)?;
         let written = plan.writes.without(&stage.equal_rollouts);
         check_space(request.archive, &written, &stage).map_err(ArchiveError::from)?;
         Ok(Self {
@@ -66,7 +67,7 @@ impl<'a> Workspace<'a> {
             live,
             stage,
             transaction,
-            mode: if whole {
+            mode: if exchanges_whole {
                 ExchangeMode::WholeHome
             } else {
                 ExchangeMode::TopLevelEntries
@@ -77,26 +78,26 @@ impl<'a> Workspace<'a> {
     }
 }
 
-/// Creates the staging folders of the home and of the `linked` roots.
+/// Creates the staging folders of the home and of the linked roots.
 fn create_stage(
     transaction: &mut Transaction,
     home: PathBuf,
-    whole: bool,
-    linked: Vec<StageRoot>,
+    is_whole: bool,
+    linked_roots: Vec<StageRoot>,
 ) -> Result<Stage, RestoreError> {
     let mut roots = vec![StageRoot {
         prefix: PathBuf::new(),
         live: home,
         staged: transaction.folder().join("new"),
-        whole,
+        is_whole,
     }];
-    for root in linked {
+    for root in linked_roots {
         roots.push(add_root(transaction, root)?);
     }
     atomic::create_unsynced_folder(&roots[0].staged)?;
     Ok(Stage {
         roots,
-        outside: transaction.folder().join("outside"),
+        outside_databases: transaction.folder().join("outside"),
         login: None,
         rollouts: RolloutIndex::default(),
         equal_rollouts: NameSet::default(),
@@ -112,9 +113,10 @@ fn check_space(archive: &ArchiveReader, written: &NameSet, stage: &Stage) -> Res
     for file in archive.contents().files.iter() {
         let path = file.path.as_path();
         if written.contains(path) {
-            let mut inner = stage.roots.iter().skip(1);
-            let root = inner.position(|root| path.starts_with(&root.prefix));
-            let bytes = &mut needed_bytes[root.map_or(0, |root| root + 1)];
+            // The first root is the home, whose empty prefix every path starts with.
+            let has_path = |root: &StageRoot| path.starts_with(&root.prefix);
+            let index = stage.roots.iter().rposition(has_path).unwrap_or(0);
+            let bytes = &mut needed_bytes[index];
             *bytes = bytes.saturating_add(file.size);
         }
     }
@@ -133,16 +135,15 @@ fn check_case(
     live: &LiveFiles,
     roots: &[StageRoot],
 ) -> Result<(), RestoreError> {
-    let probe = || {
-        let mut folders = roots.iter().map(|root| atomic::parent_of(&root.staged));
-        folders.try_fold(false, |ignores, folder| {
-            Ok::<_, IoError>(ignores || disk_probes::probe_ignores_case(folder)?)
-        })
+    let ignores_case = match request.ignores_case {
+        Some(ignores_case) => ignores_case,
+        None => is_any_disk_caseless(roots)?,
     };
-    if !request.ignores_case.map_or_else(probe, Ok)? {
+    if !ignores_case {
         return Ok(());
     }
     let kept_names = live.names.without(&plan.writes).without(&plan.removed);
+    // A partial restore creates no folders.
     let folders = &request.archive.contents().folders;
     let folders = folders.iter().filter(|_| !plan.partial);
     let folders = folders.map(|folder| folder.path.clone());
@@ -150,9 +151,18 @@ fn check_case(
     Ok(checked.map_err(|e| e.into_archive_error(request.archive.path()))?)
 }
 
+fn is_any_disk_caseless(roots: &[StageRoot]) -> Result<bool, IoError> {
+    for root in roots {
+        if disk_probes::probe_ignores_case(atomic::parent_of(&root.staged))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Fails if a folder that the plan changes contains a mount point. A mount point at the top level of the home is no
 /// problem, because its entries are exchanged one by one.
-fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
+fn check_no_mount_inside(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
     for mount in disk_probes::list_mounts(folder)? {
         let Ok(relative) = mount.strip_prefix(folder) else {
             continue;
@@ -169,30 +179,28 @@ fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
 /// mount point, begins it with a staging folder within the home.
 fn begin_transaction(
     request: &RestoreRequest<'_>,
-    folder: &Path,
+    home: &Path,
 ) -> Result<(JournalPointer, Transaction), RestoreError> {
     // The pointer is written before the journal: a journal without a pointer would stay hidden from commands for other
     // homes, and a pointer without a journal is harmless.
-    let beside = journal::staging_beside(folder);
-    let is_mount = disk_probes::list_mounts(folder)?
-        .iter()
-        .any(|m| m == folder);
+    let beside = journal::staging_beside(home);
+    let is_mount = disk_probes::list_mounts(home)?.iter().any(|m| m == home);
     let pointer = JournalPointer::create(request.manager_home, &beside)?;
     let guard = LoginGuard::from_request(request);
-    match Transaction::begin(&beside, folder, &guard) {
+    match Transaction::begin(&beside, home, &guard) {
         Ok(transaction)
-            if !folder.exists() || (space::is_same_file_system(folder, &beside) && !is_mount) =>
+            if !home.exists() || (space::is_same_file_system(home, &beside) && !is_mount) =>
         {
             return Ok((pointer, transaction));
         }
-        Err(JournalError::Io(e)) if folder.exists() && e.is_access_denied() => {}
+        Err(JournalError::Io(e)) if home.exists() && e.is_access_denied() => {}
         // The folder beside is on another disk: dropping the transaction removes it.
         Ok(_) => {}
         Err(e) => return Err(e.into()),
     }
     drop(pointer);
-    let within = journal::staging_within(folder);
+    let within = journal::staging_within(home);
     let pointer = JournalPointer::create(request.manager_home, &within)?;
-    let transaction = Transaction::begin(&within, folder, &guard)?;
+    let transaction = Transaction::begin(&within, home, &guard)?;
     Ok((pointer, transaction))
 }
