@@ -309,8 +309,8 @@ fn make_checked_plan(
         |name: &str, check: &ArchiveCheck| stamps.get(name).is_some_and(|s| **s == check.stamp);
     checks.retain(|name, check| is_still_valid(name, check));
     let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
-    let mut candidates: Vec<_> = <<<Oarchives|||Brecords===Trecords
-        >>>.iter()
+    let mut candidates: Vec<_> = archives
+        .iter()
         .filter_map(RetentionCandidate::from_record)
         .collect();
     loop {

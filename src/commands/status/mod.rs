@@ -95,7 +95,8 @@ impl StatusArgs {
     fn report_live(&self, pasted_text: Option<&str>, context: &Context) -> Result<Outcome> {
         let cooldown_file = load_cooldown(context)?;
         let queries_codex = !self.dry_run && !self.is_recent_enough(context, &cooldown_file);
-        let report = refresh::read_live_status(context, &cooldown_file, pasted_text, queries_codex)?;
+        let report =
+            refresh::read_live_status(context, &cooldown_file, pasted_text, queries_codex)?;
         let is_recorded = !queries_codex || refresh::record_report(context, &report);
         let account_entry = report
             .identity

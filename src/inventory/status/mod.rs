@@ -169,7 +169,8 @@ fn add_stored_figures(report: &mut StatusReport, cooldown: &CooldownFile, now: &
         .as_ref()
         .and_then(|account| cooldown.find(account));
     if let Some(observation) = &mut report.observation {
-        observation.inherit_reset_credits(stored_entry.and_then(|entry| entry.observation.as_ref()));
+        observation
+            .inherit_reset_credits(stored_entry.and_then(|entry| entry.observation.as_ref()));
     }
     if report.plan.is_none() {
         report.plan = stored_entry.and_then(|entry| entry.plan.clone());
