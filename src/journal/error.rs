@@ -42,7 +42,7 @@ pub enum JournalError {
     #[error("the Codex home is in use by {}", join_holders(.0))]
     Busy(Vec<Holder>),
     /// Files of the replaced state were written while the new one was prepared. The old state is live.
-    #[error("files were written during the command: {}", join_first_paths(files))]
+    #[error("files were written during the command: {}", format_first_paths(files))]
     Written {
         /// The live paths of the files.
         files: Vec<PathBuf>,
@@ -109,7 +109,7 @@ impl RecoveryObstacle {
     }
 }
 
-fn join_first_paths(paths: &[PathBuf]) -> String {
+fn format_first_paths(paths: &[PathBuf]) -> String {
     let paths = paths.iter().map(|path| path.display().to_string());
     join_first(&paths.collect::<Vec<_>>())
 }

@@ -1,6 +1,6 @@
 //! The policy that each user of the journal adds to its recovery.
 
-use super::document::{JOURNAL, LOCK};
+use super::document::{JOURNAL_NAME, LOCK_NAME};
 use super::folder::FOLDER_SUFFIX;
 use crate::codex::{Holder, HomeEntryKind, ProcessRole, ProgramNames, kind_of, process};
 use crate::io::{Environment, IoError};
@@ -23,7 +23,7 @@ impl RecoveryPolicy for IdleHome<'_> {
     }
 
     fn is_disposable(&self, home: &Path, path: &Path) -> bool {
-        is_recreated(home, path)
+        is_recreated_by_codex(home, path)
     }
 }
 
@@ -31,14 +31,17 @@ impl RecoveryPolicy for IdleHome<'_> {
 pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) -> Vec<Holder> {
     // Codex keeps a descriptor of a file that was exchanged, and the path of that descriptor is in the staging
     // folder.
-    let outside = [&process::find_outside_folders(home, env), staging].concat();
-    let mut usage = process::inspect_home(home, &outside, &ProgramNames::default());
+    let outside_folders = [&process::find_outside_folders(home, env), staging].concat();
+    let mut usage = process::inspect_home(home, &outside_folders, &ProgramNames::default());
     // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.
     let is_recovery_check = |role: &ProcessRole| {
-        let ProcessRole::OtherProgram { open } = role else {
+        let ProcessRole::OtherProgram { open: open_path } = role else {
             return false;
         };
-        open.starts_with(FOLDER_SUFFIX) || [LOCK, JOURNAL].map(Path::new).contains(&open.as_path())
+        open_path.starts_with(FOLDER_SUFFIX)
+            || [LOCK_NAME, JOURNAL_NAME]
+                .map(Path::new)
+                .contains(&open_path.as_path())
     };
     usage
         .processes
@@ -47,7 +50,7 @@ pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) 
 }
 
 /// Returns true for files of `home` that Codex creates again if they are missing.
-pub(crate) fn is_recreated(home: &Path, path: &Path) -> bool {
+pub(crate) fn is_recreated_by_codex(home: &Path, path: &Path) -> bool {
     path.strip_prefix(home)
         .is_ok_and(|name| matches!(kind_of(name), HomeEntryKind::Transient | HomeEntryKind::Tmp))
 }

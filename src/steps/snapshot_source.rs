@@ -31,7 +31,7 @@ const MAX_BEGINNING_BYTES: u64 = 4 << 20;
 /// There is no vault, or restic fails.
 pub(crate) fn add_vault(search: &mut LossSearch, context: &Context) -> Result<(), CommandError> {
     let restic = ConnectionArgs::default().open(context)?;
-    let snapshots = snapshot::list(&restic)?;
+    let snapshots = snapshot::list_snapshots(&restic)?;
     add_snapshots(search, &restic, snapshots, context)
 }
 
@@ -114,7 +114,7 @@ impl SnapshotSource {
         path: &Path,
         read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T> {
-        let place = self.contents.restic_path(path);
+        let place = self.contents.to_restic_path(path);
         Ok(self.restic.dump(&self.snapshot.id, &place, read)?)
     }
 }

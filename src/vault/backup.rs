@@ -91,25 +91,28 @@ pub(crate) fn backup(
     origin: Origin<'_>,
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
-    let mut superseded: Vec<String> = Vec::new();
-    let result = backup_until_unchanged(restic, tree, origin, &mut superseded, progress);
-    let is_removed = restic.forget(superseded.iter().map(String::as_str)).is_ok();
-    if is_removed {
-        superseded.clear();
+    let mut superseded_ids: Vec<String> = Vec::new();
+    let result = backup_until_unchanged(restic, tree, origin, &mut superseded_ids, progress);
+    // Before the result is returned: a failed backup leaves snapshots too.
+    if restic
+        .forget(superseded_ids.iter().map(String::as_str))
+        .is_ok()
+    {
+        superseded_ids.clear();
     }
     Ok(SnapshotReport {
-        superseded,
+        superseded: superseded_ids,
         ..result?
     })
 }
 
 /// Makes snapshots until no file has changed while restic read it. Adds the ids of the earlier snapshots to
-/// `superseded`, also after an error.
+/// `superseded_ids`, also after an error.
 fn backup_until_unchanged(
     restic: &Restic,
     tree: &mut CapturedTree,
     origin: Origin<'_>,
-    superseded: &mut Vec<String>,
+    superseded_ids: &mut Vec<String>,
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
     for _ in 0..MAX_RUNS {
@@ -126,15 +129,15 @@ fn backup_until_unchanged(
         };
         let report = run_backup(restic, &tree.root, &options, progress)?;
         // Added before the check of the files, so that the snapshot is also removed if the check fails.
-        superseded.push(report.id.clone());
-        let changed = tree.copy_changed_files()?;
-        if changed == 0 {
-            superseded.pop();
+        superseded_ids.push(report.id.clone());
+        let changed_count = tree.copy_changed_files()?;
+        if changed_count == 0 {
+            superseded_ids.pop();
             return Ok(report);
         }
         events::info!(
             "{} changed while restic read them; running it again",
-            pluralize(changed, "file")
+            pluralize(changed_count, "file")
         );
     }
     let home = tree.manifest.metadata.source_codex_home.clone();
@@ -149,8 +152,9 @@ pub(super) fn run_backup(
     options: &SnapshotOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
-    let time = options.time;
-    let time = time.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
+    let time_text = options
+        .time
+        .map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
     // Hard links change the ctime of files that did not change.
     let mut args = vec!["backup", "--json", "--ignore-ctime", "--host", options.host];
     for tag in &options.tags {
@@ -162,8 +166,8 @@ pub(super) fn run_backup(
     if options.reads_all {
         args.push("--force");
     }
-    if let Some(time) = &time {
-        args.extend(["--time", time]);
+    if let Some(time_text) = &time_text {
+        args.extend(["--time", time_text]);
     }
     // Relative, so that the tree of the snapshot begins at the home and not at `/`.
     args.push(".");
@@ -174,6 +178,7 @@ pub(super) fn run_backup(
         shown_bytes: 0,
         last: BackupStatus::default(),
     };
+    // Returns true for a line that shows progress.
     restic.run_lines(folder, &args, |line| {
         match serde_json::from_slice::<BackupLine>(line) {
             Ok(BackupLine::Status(status)) => progress_meter.update(status),
@@ -184,7 +189,7 @@ pub(super) fn run_backup(
             Ok(BackupLine::Other) | Err(_) => false,
         }
     })?;
-    report.ok_or_else(|| restic.error(Fault::Other, "ended without a snapshot"))
+    report.ok_or_else(|| restic.fault_error(Fault::Other, "ended without a snapshot"))
 }
 
 /// Converts the cumulative figures of restic into progress.

@@ -4,10 +4,10 @@
 use crate::io::{IoError, Staging, atomic};
 use std::path::{Path, PathBuf};
 
-pub(crate) const FOLDER: &str = "vault";
+pub(crate) const VAULT_FOLDER: &str = "vault";
 
 pub(crate) fn folder(manager_home: &Path) -> PathBuf {
-    manager_home.join(FOLDER)
+    manager_home.join(VAULT_FOLDER)
 }
 
 /// Returns the folder in which restores and drills create their temporary folders. Downloads can contain logins, so the

@@ -54,6 +54,7 @@ pub(crate) fn ensure_machine_id(manager_home: &Path) -> Result<String, DocumentE
     if let Some(id) = read(manager_home)?.machine {
         return Ok(id);
     }
+    // Another process may have stored an id since; then that one counts.
     let mut id = random_id();
     update(manager_home, |state| {
         id.clone_from(state.machine.get_or_insert_with(|| id.clone()));

@@ -360,7 +360,7 @@ pub(crate) fn print_unsynced<'a>(
             "sync these files without waiting, except those with a newer published version: --accept-unlisted",
         );
     }
-    for message in UndeliveredVersion::summarize_by_machine(&plan.notices.undelivered) {
+    for message in UndeliveredVersion::format_summary_by_machine(&plan.notices.undelivered) {
         ui.warn(message);
     }
     for file in &plan.notices.undelivered {

@@ -95,7 +95,7 @@ impl RunArgs {
             return round.finish(context, config);
         };
         let mut join = vault.join(config, &replica)?;
-        let before = join.inspect()?;
+        let before = join.inspect_home()?;
         if self.plan_flags.allow_secrets.is_empty()
             && !context.ui.is_verbose()
             && let Some(plan) = join.idle_plan(&before)?

@@ -44,7 +44,7 @@ impl VaultImportArgs {
         } else {
             let restic = connection.open(context)?;
             // Listed once, because each query of a remote repository takes seconds.
-            let present = snapshot::list(&restic)?;
+            let present = snapshot::list_snapshots(&restic)?;
             let lock = TreeLock::acquire(context.manager_home())?;
             let host = host(context);
             for path in &paths {

@@ -98,7 +98,7 @@ impl VaultInitArgs {
         let opened = OpenedRepository {
             is_new: create_unless_exists(&restic)?,
             // Also checks the password: an existing repository may have another one.
-            snapshots: snapshot::list(&restic)?.len(),
+            snapshots: snapshot::list_snapshots(&restic)?.len(),
         };
         if let Some(typed) = typed {
             store_password(context, &typed)?;

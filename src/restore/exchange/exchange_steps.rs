@@ -52,7 +52,7 @@ fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
     }
     let mut names = list_entry_names(&root.live)?;
     names.extend(list_entry_names(&root.staged)?);
-    let within = journal::staging_within(&root.live);
+    let within = journal::staging_folder_within(&root.live);
     // The staging folder is within the linked folder, and an exchange would move the journal away.
     names.remove(within.file_name().unwrap_or_default());
     names.retain(|name| journal::parse_kept_name(Path::new(name)).is_none());

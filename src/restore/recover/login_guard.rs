@@ -56,7 +56,7 @@ impl RecoveryPolicy for LoginGuard<'_> {
     /// Returns true for files that Codex creates again, and for auth.json: a restore saves the login under Codex's
     /// lock, a recovery in [`LoginGuard::before_exchange`].
     fn is_disposable(&self, home: &Path, path: &Path) -> bool {
-        journal::is_recreated(home, path) || path == home.join(AUTH_JSON)
+        journal::is_recreated_by_codex(home, path) || path == home.join(AUTH_JSON)
     }
 }
 

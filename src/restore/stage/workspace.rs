@@ -49,7 +49,7 @@ impl<'a> Workspace<'a> {
         let (plan, live) = target::plan(request)?;
         check_mounts(&home, &plan)?;
         let linked = find_linked_roots(&home, &plan)?;
-        let is_beside = transaction.folder() == journal::staging_beside(&home);
+        let is_beside = transaction.folder() == journal::staging_folder_beside(&home);
         // The manager writes to its own home during a restore, so the exchange must not include the manager home.
         let whole = is_beside
             && !links::lies_in(request.manager_home, &home)
@@ -173,7 +173,7 @@ fn begin_transaction(
 ) -> Result<(JournalPointer, Transaction), RestoreError> {
     // The pointer is written before the journal: a journal without a pointer would stay hidden from commands for other
     // homes, and a pointer without a journal is harmless.
-    let beside = journal::staging_beside(folder);
+    let beside = journal::staging_folder_beside(folder);
     let is_mount = disk_probes::list_mounts(folder)?
         .iter()
         .any(|m| m == folder);
@@ -191,7 +191,7 @@ fn begin_transaction(
         Err(e) => return Err(e.into()),
     }
     drop(pointer);
-    let within = journal::staging_within(folder);
+    let within = journal::staging_folder_within(folder);
     let pointer = JournalPointer::create(request.manager_home, &within)?;
     let transaction = Transaction::begin(&within, folder, &guard)?;
     Ok((pointer, transaction))

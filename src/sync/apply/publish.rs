@@ -79,7 +79,7 @@ pub(super) fn publish_manifest(
     }
     // With gaps, the next runs still need to know that missing files were not deleted.
     if let Some(mark) = state.restore_marker.as_ref().filter(|_| !state.has_gaps) {
-        restore_marker::clear(&request.replica.folder, mark)?;
+        restore_marker::clear_marker(&request.replica.folder, mark)?;
     }
     Ledger::compact(request.replica.run_folder(), &files, &earlier)?;
     request.check_interrupt()?;

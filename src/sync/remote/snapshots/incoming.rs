@@ -3,7 +3,7 @@
 use super::causality::{Knowledge, VersionId};
 use super::join::Join;
 use super::other_machine::{IncomingFile, OtherMachine};
-use super::snapshot_manifest::{FileVersions, SnapshotManifest, copy_name};
+use super::snapshot_manifest::{FileVersions, SnapshotManifest, find_conflict_copy_name};
 use super::store::Remote;
 use crate::sync::resolutions;
 use crate::sync::scope::ScopeMatch;
@@ -30,11 +30,14 @@ impl<R: Remote> Join<'_, R> {
         other: &OtherMachine,
     ) -> Vec<IncomingFile> {
         let manifest = &other.manifest;
-        let changed = manifest.files.iter().filter_map(|(key, file)| {
-            let own = self.outgoing.get(key);
-            let is_same = own.is_some_and(|own| own.has_same_files(file));
-            let order = self.causal_order(state, key, file, &manifest.knowledge);
-            if is_same || order == VersionOrder::Known || !self.is_wanted(state, file, manifest) {
+        let changed_files = manifest.files.iter().filter_map(|(key, file)| {
+            let own_file = self.outgoing.get(key);
+            let has_same_files = own_file.is_some_and(|own_file| own_file.has_same_files(file));
+            let order = self.determine_causal_order(state, key, file, &manifest.knowledge);
+            if has_same_files
+                || order == VersionOrder::Known
+                || !self.is_wanted(state, file, manifest)
+            {
                 return None;
             }
             Some(IncomingFile {
@@ -46,10 +49,10 @@ impl<R: Remote> Join<'_, R> {
                 placed: BTreeMap::new(),
             })
         });
-        let deleted = manifest.deleted.iter().filter_map(|(key, deletion)| {
-            let own = self.outgoing.get(key)?;
+        let deleted_files = manifest.deleted.iter().filter_map(|(key, deletion)| {
+            let own_file = self.outgoing.get(key)?;
             let is_gone = !manifest.files.contains_key(key)
-                && self.knows(&manifest.knowledge, key, &own.version)
+                && self.knows(&manifest.knowledge, key, &own_file.version)
                 && !state.resolutions.contains(&deletion.id)
                 && !manifest.resolved.contains(&deletion.id);
             is_gone.then(|| IncomingFile {
@@ -61,7 +64,7 @@ impl<R: Remote> Join<'_, R> {
                 placed: BTreeMap::new(),
             })
         });
-        changed.chain(deleted).collect()
+        changed_files.chain(deleted_files).collect()
     }
 
     /// Returns true if a machine with this `knowledge` has merged the version. No machine counts as knowing a
@@ -70,19 +73,19 @@ impl<R: Remote> Join<'_, R> {
         !self.forked.is_ambiguous(version) && knowledge.knows(key, version)
     }
 
-    /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge `theirs`. If
+    /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge `other_knowledge`. If
     /// each of the two machines decided for the version of the other one at the same time, the ids of the versions
     /// decide: all machines then choose the same version.
-    fn causal_order(
+    fn determine_causal_order(
         &self,
         state: &SyncState,
         key: &str,
         file: &FileVersions,
-        theirs: &Knowledge,
+        other_knowledge: &Knowledge,
     ) -> VersionOrder {
         let is_known = self.knows(&self.knowledge, key, &file.version)
             || self.is_replaced_by_own(key, &file.version);
-        let Some(own) = self.outgoing.get(key) else {
+        let Some(own_file) = self.outgoing.get(key) else {
             // A file that this machine lacks and did not delete is new: the settings may not have included it before.
             let is_deleted =
                 self.published.deleted.contains_key(key) || state.deleted.contains_key(key);
@@ -92,10 +95,13 @@ impl<R: Remote> Join<'_, R> {
                 VersionOrder::Concurrent
             };
         };
-        let rank = |version: &VersionId| (version.1, version.0.clone());
-        match (is_known, self.knows(theirs, key, &own.version)) {
-            _ if own.version == file.version => VersionOrder::Concurrent,
-            (true, true) if rank(&own.version) < rank(&file.version) => VersionOrder::Newer,
+        let rank = |VersionId(replica, number): &VersionId| (*number, replica.clone());
+        match (
+            is_known,
+            self.knows(other_knowledge, key, &own_file.version),
+        ) {
+            _ if own_file.version == file.version => VersionOrder::Concurrent,
+            (true, true) if rank(&own_file.version) < rank(&file.version) => VersionOrder::Newer,
             (true, _) => VersionOrder::Known,
             (false, true) => VersionOrder::Newer,
             (false, false) => VersionOrder::Concurrent,
@@ -106,14 +112,14 @@ impl<R: Remote> Join<'_, R> {
     /// this machine and knew `version`. This machine may have changed the file since, and must not lose the change to
     /// an older version.
     fn is_replaced_by_own(&self, key: &str, version: &VersionId) -> bool {
-        let Some(own) = self.outgoing.get(key) else {
+        let Some(own_file) = self.outgoing.get(key) else {
             return false;
         };
-        let is_ambiguous = self.forked.is_ambiguous(&own.version);
+        let is_ambiguous = self.forked.is_ambiguous(&own_file.version);
         !is_ambiguous
             && self.waiting.iter().any(|machine| {
                 let file = machine.manifest.files.get(key);
-                file.is_some_and(|file| file.version == own.version)
+                file.is_some_and(|file| file.version == own_file.version)
                     && self.knows(&machine.manifest.knowledge, key, version)
             })
     }
@@ -126,9 +132,11 @@ impl<R: Remote> Join<'_, R> {
         manifest: &SnapshotManifest,
     ) -> bool {
         let resolved = [&state.resolutions, &manifest.resolved];
-        file.files.keys().all(|path| match copy_name(path) {
-            Some(name) => !resolutions::is_dropped(name, resolved),
-            None => self.scope.classify(path) == ScopeMatch::Synced,
-        })
+        file.files
+            .keys()
+            .all(|path| match find_conflict_copy_name(path) {
+                Some(name) => !resolutions::is_dropped(name, resolved),
+                None => self.scope.classify_path(path) == ScopeMatch::Synced,
+            })
     }
 }
