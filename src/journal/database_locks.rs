@@ -23,7 +23,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The locks on the databases of steps.
 #[derive(Debug, Default)]
 pub(super) struct DatabaseLocks {
-    database_files: Vec<File>,
+    files: Vec<File>,
     /// The staged paths of the steps with databases.
     staged_paths: Vec<PathBuf>,
 }
@@ -47,8 +47,8 @@ impl DatabaseLocks {
                     continue;
                 };
                 // Kept before it is locked: closing any descriptor of a file drops its locks.
-                locks.database_files.push(file);
-                while locks.database_files.last().is_some_and(fails_to_lock) {
+                locks.files.push(file);
+                while locks.files.last().is_some_and(fails_to_lock) {
                     if Instant::now() > deadline {
                         return Err(database);
                     }
@@ -63,10 +63,7 @@ impl DatabaseLocks {
     /// systems that do not list open files, always waits that long.
     pub(super) fn release(self) {
         let deadline = Instant::now() + CLOSE_TIMEOUT;
-        while !self.database_files.is_empty()
-            && self.may_be_open_elsewhere()
-            && Instant::now() < deadline
-        {
+        while !self.files.is_empty() && self.may_be_open_elsewhere() && Instant::now() < deadline {
             std::thread::sleep(RETRY_INTERVAL);
         }
     }
@@ -101,8 +98,7 @@ fn list_databases(path: &Path) -> Vec<PathBuf> {
 }
 
 fn is_database(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "sqlite")
+    path.extension().is_some_and(|ext| ext == "sqlite")
 }
 
 /// Opens a regular file to lock it. Does not change its times.

@@ -85,7 +85,7 @@ impl JournalFile {
 
     /// Returns the time that applies to a step. `times` has one for each staging folder, by the clock of its file
     /// system.
-    pub(super) fn select_time_for(&self, step: &Step, times: &[i64]) -> Option<i64> {
+    pub(super) fn time_for(&self, step: &Step, times: &[i64]) -> Option<i64> {
         times.get(self.index_of_staging_folder(step)).copied()
     }
 }

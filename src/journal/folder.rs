@@ -123,9 +123,7 @@ pub(crate) fn parse_kept_name(folder: &Path) -> Option<KeptAs> {
         .find(|kept_as| {
             let number = kept_suffix.strip_prefix(kept_as.name_suffix());
             let number = number.and_then(|number| number.strip_prefix('-'));
-            number.is_some_and(|digits| {
-                !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-            })
+            number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
         })
 }
 

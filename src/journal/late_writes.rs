@@ -87,9 +87,7 @@ impl LateWrites<'_> {
                 continue;
             }
             // SQLite calls fchown for each log that root opens, which changes the ctime of a log that is only read.
-            let is_log = live
-                .extension()
-                .is_some_and(|extension| extension == "sqlite-wal");
+            let is_log = live.extension().is_some_and(|ext| ext == "sqlite-wal");
             // Only the ctime counts: programs such as `cp -p` can set an mtime, but not a ctime.
             let is_changed = (self.since_ns + 1..=self.until_ns).contains(&changed_ns(&meta))
                 && (!is_log || is_written_since(&meta, self.since_ns));

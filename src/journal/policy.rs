@@ -35,13 +35,11 @@ pub(crate) fn find_holders(home: &Path, staging: &[PathBuf], env: &Environment) 
     let mut usage = process::inspect_home(home, &outside_folders, &ProgramNames::default());
     // Other codex-manager commands open these files to look for an interrupted change. They do not use the home.
     let is_recovery_check = |role: &ProcessRole| {
-        let ProcessRole::OtherProgram { open: open_path } = role else {
+        let ProcessRole::OtherProgram { open: path } = role else {
             return false;
         };
-        open_path.starts_with(FOLDER_SUFFIX)
-            || [LOCK_NAME, JOURNAL_NAME]
-                .map(Path::new)
-                .contains(&open_path.as_path())
+        let journal_files = [LOCK_NAME, JOURNAL_NAME].map(Path::new);
+        path.starts_with(FOLDER_SUFFIX) || journal_files.contains(&path.as_path())
     };
     usage
         .processes

@@ -120,7 +120,7 @@ impl Transaction {
                 }
             }
         };
-        Self::begin_locked(folder, home, lock)
+        Self::start(folder, home, lock)
     }
 }
 
@@ -221,19 +221,17 @@ impl Transaction {
             self.reset_journal()?;
             return Ok(Direction::Back);
         }
-        let remaining_steps = self.list_remaining_step_numbers(direction)?;
+        let remaining = self.list_remaining_steps(direction)?;
         let mut locks = DatabaseLocks::default();
-        if !remaining_steps.is_empty() || self.journal.keeps_replaced {
-            let steps = remaining_steps
-                .iter()
-                .map(|index| &self.journal.steps[*index]);
+        if !remaining.is_empty() || self.journal.keeps_replaced {
+            let steps = remaining.iter().map(|number| &self.journal.steps[*number]);
             let locked = self.lock_idle_home(steps, policy);
             locks = locked.map_err(|holders| RecoveryObstacle::InUse {
                 home: home.clone(),
                 holders,
             })?;
         }
-        self.exchange_remaining(&remaining_steps, direction, &home, policy)?;
+        self.exchange_remaining(&remaining, direction, &home, policy)?;
         locks.release();
         self.journal.keeps_replaced |= self.has_late_writes(direction, policy)?;
         match direction {

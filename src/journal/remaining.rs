@@ -14,10 +14,7 @@ type StepNumbersByPath = BTreeMap<PathBuf, Vec<usize>>;
 
 impl Transaction {
     /// Returns the numbers of the steps to exchange, in the order of the journal.
-    pub(super) fn list_remaining_step_numbers(
-        &self,
-        direction: Direction,
-    ) -> Result<Vec<usize>, IoError> {
+    pub(super) fn list_remaining_steps(&self, direction: Direction) -> Result<Vec<usize>, IoError> {
         let mut numbers = Vec::new();
         for (number, step) in self.journal.steps.iter().enumerate() {
             let is_remaining = match (direction, step.read_status()?) {
@@ -41,8 +38,8 @@ impl Transaction {
         home: &Path,
         policy: &dyn RecoveryPolicy,
     ) -> Result<(), JournalError> {
-        let adapted_numbers = self.prepare_steps(remaining, direction, home, policy)?;
-        let mut steps = adapted_numbers
+        let numbers = self.prepare_steps(remaining, direction, home, policy)?;
+        let mut steps = numbers
             .into_iter()
             .map(|number| &self.journal.steps[number]);
         match direction {
@@ -101,7 +98,7 @@ impl Transaction {
     /// those of the remaining steps.
     fn adapt_steps(
         &mut self,
-        remaining_by_path: &StepNumbersByPath,
+        by_path: &StepNumbersByPath,
         foreign_paths: &BTreeSet<PathBuf>,
         direction: Direction,
     ) -> Result<Vec<usize>, IoError> {
@@ -111,13 +108,13 @@ impl Transaction {
         // cannot be recognized after another kill.
         let steps = std::mem::take(&mut self.journal.steps);
         for (number, mut step) in steps.into_iter().enumerate() {
-            let numbers_of_path = remaining_by_path
+            let path_numbers = by_path
                 .get(&step.live)
                 .filter(|numbers| numbers.contains(&number));
             let mut adapted = vec![step.clone()];
-            if let Some(numbers_of_path) = numbers_of_path {
+            if let Some(path_numbers) = path_numbers {
                 let is_foreign = foreign_paths.contains(&step.live);
-                if is_foreign && numbers_of_path.len() > 1 {
+                if is_foreign && path_numbers.len() > 1 {
                     adapted[0].record_live_entry(direction)?;
                 } else {
                     if is_foreign || step.is_foreign_entry_at(&step.staged)? {

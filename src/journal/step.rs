@@ -76,18 +76,14 @@ impl Step {
     }
 
     /// Returns two moves instead of an exchange, for a file system without an exchange call. Between the moves, the
-    /// outgoing entry is at `aside_path`. `None` if the step is a move.
-    pub(super) fn to_two_moves(
-        &self,
-        aside_path: PathBuf,
-        direction: Direction,
-    ) -> Option<[Self; 2]> {
+    /// outgoing entry is at `aside`. `None` if the step is a move.
+    pub(super) fn to_two_moves(&self, aside: PathBuf, direction: Direction) -> Option<[Self; 2]> {
         let (old, new) = self.live_id.zip(self.staged_id)?;
         let is_file = |path: &Path| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
         let are_files = is_file(&self.live) && is_file(&self.staged);
         let (old_path, new_path) = match direction {
-            Direction::Forward => (aside_path, self.staged.clone()),
-            Direction::Back => (self.staged.clone(), aside_path),
+            Direction::Forward => (aside, self.staged.clone()),
+            Direction::Back => (self.staged.clone(), aside),
         };
         let move_step = |staged, live_id, staged_id, partner| Self {
             live: self.live.clone(),
@@ -121,10 +117,10 @@ impl Step {
 
     /// Derives the status from the entries at both paths. The staged path is the better evidence, because no other
     /// program works there.
-    fn derive_status(&self, live_entry: EntryIdentity, staged_entry: EntryIdentity) -> StepStatus {
+    fn derive_status(&self, live: EntryIdentity, staged: EntryIdentity) -> StepStatus {
         use EntryIdentity::{Absent, Foreign, New, Old};
         match (self.live_id, self.staged_id) {
-            (Some(_), Some(_)) => match (staged_entry, live_entry) {
+            (Some(_), Some(_)) => match (staged, live) {
                 // A new file that is still staged was never exchanged, whatever another program did at the live
                 // path.
                 (New, _) | (Foreign, Old) => StepStatus::Pending,
@@ -134,11 +130,9 @@ impl Step {
                 // ids.
                 (Absent, Old) | (Foreign, Absent | Foreign) => StepStatus::Unknown,
             },
-            (None, Some(_)) if staged_entry == Absent => StepStatus::Done,
+            (None, Some(_)) if staged == Absent => StepStatus::Done,
             (None, Some(_)) => StepStatus::Pending,
-            (Some(_), None) if staged_entry == Absent && live_entry != Absent => {
-                StepStatus::Pending
-            }
+            (Some(_), None) if staged == Absent && live != Absent => StepStatus::Pending,
             // Another program may have removed the live file.
             (Some(_) | None, None) => StepStatus::Done,
         }
@@ -229,11 +223,8 @@ impl Step {
 
     /// Returns true if `id` was the id of an entry of the old or the new state when the step was recorded.
     pub(super) fn has_recorded(&self, id: FileId) -> bool {
-        let recorded_ids = [self.live_id, self.staged_id, self.partner_id];
-        recorded_ids
-            .iter()
-            .flatten()
-            .any(|recorded_id| recorded_id.is_same(id))
+        let ids = [self.live_id, self.staged_id, self.partner_id];
+        ids.iter().flatten().any(|recorded| recorded.is_same(id))
     }
 
     /// Records the current ids at both paths, for a step that still has to be exchanged in

@@ -42,11 +42,7 @@ pub(crate) struct Transaction {
 
 impl Transaction {
     /// Begins a transaction that changes `home`, with a new journal in `folder`. `lock` is the lock of the folder.
-    pub(super) fn begin_locked(
-        folder: &Path,
-        home: &Path,
-        lock: FileLock,
-    ) -> Result<Self, JournalError> {
+    pub(super) fn start(folder: &Path, home: &Path, lock: FileLock) -> Result<Self, JournalError> {
         let reserve_descriptor = file_open::open(folder.join(LOCK_NAME))
             .inspect_err(|_| discard_empty(folder))
             .at("open", folder.join(LOCK_NAME))?;
@@ -263,14 +259,8 @@ impl Transaction {
         for step in steps.filter(|step| self.journal.is_staged_in_own_folder(step)) {
             let writes = LateWrites {
                 // Without a recorded time, every write counts as late.
-                since_ns: self
-                    .journal
-                    .select_time_for(step, since_ns)
-                    .unwrap_or_default(),
-                until_ns: self
-                    .journal
-                    .select_time_for(step, latest_ns)
-                    .unwrap_or(i64::MAX),
+                since_ns: self.journal.time_for(step, since_ns).unwrap_or_default(),
+                until_ns: self.journal.time_for(step, latest_ns).unwrap_or(i64::MAX),
                 is_disposable: &|live| policy.is_disposable(&home, live),
             };
             writes.collect_late_files(step, side, &mut files)?;
@@ -293,7 +283,7 @@ impl Transaction {
         // complete state too.
         let _ = self.set_state(JournalState::Undoing);
         let home = self.journal.home.0.clone();
-        let done_steps = self.list_remaining_step_numbers(Direction::Back)?;
+        let done_steps = self.list_remaining_steps(Direction::Back)?;
         self.exchange_remaining(&done_steps, Direction::Back, &home, &NoPolicy)?;
         locks.release();
         self.journal.keeps_replaced |= self.has_late_writes(Direction::Back, &NoPolicy)?;
@@ -330,8 +320,8 @@ impl Transaction {
     pub(super) fn new_interim_paths(&self) -> InterimPaths {
         let steps = self.journal.steps.iter();
         InterimPaths {
-            exchange_support: HashMap::new(),
-            used_paths: steps.map(|step| step.staged.clone()).collect(),
+            probed: HashMap::new(),
+            used: steps.map(|step| step.staged.clone()).collect(),
             next_number: 0,
         }
     }
@@ -444,9 +434,9 @@ impl Transaction {
 /// Free paths for entries between two moves, on file systems without a call for an exchange.
 pub(super) struct InterimPaths {
     /// For each staging folder that was probed, true if its file system has a call for an exchange.
-    exchange_support: HashMap<PathBuf, bool>,
+    probed: HashMap<PathBuf, bool>,
     /// The staged paths of all steps.
-    used_paths: HashSet<PathBuf>,
+    used: HashSet<PathBuf>,
     next_number: u64,
 }
 
@@ -462,23 +452,21 @@ impl InterimPaths {
             return Ok(None);
         }
         let staging = journal.staging_folder_of(step);
-        let is_supported = match self.exchange_support.get(staging) {
+        let is_supported = match self.probed.get(staging) {
             Some(is_supported) => *is_supported,
             None => exchange::is_supported(staging).at("probe", staging)?,
         };
-        self.exchange_support
-            .insert(staging.to_path_buf(), is_supported);
+        self.probed.insert(staging.to_path_buf(), is_supported);
         if is_supported {
             return Ok(None);
         }
         let folder = staging.join("replaced");
         atomic::create_private_folder(&folder)?;
-        let mut paths =
-            (self.next_number..).map(|number| (number, folder.join(number.to_string())));
-        let free_path = paths
-            .find(|(_, path)| !self.used_paths.contains(path) && path.symlink_metadata().is_err());
-        Ok(free_path.and_then(|(number, path)| {
-            self.next_number = number + 1;
+        let mut paths = (self.next_number..).map(|n| (n, folder.join(n.to_string())));
+        let free_path =
+            paths.find(|(_, path)| !self.used.contains(path) && path.symlink_metadata().is_err());
+        Ok(free_path.and_then(|(n, path)| {
+            self.next_number = n + 1;
             step.to_two_moves(path, direction)
         }))
     }
@@ -492,16 +480,14 @@ fn remove_or_rename(folder: &Path) -> Option<PathBuf> {
     }
     let renamed_path = folder::find_free_path(folder, KeptAs::Leftover);
     // Needs no fsync, because a later command finds the folder under either name.
-    let remaining_path = match sharing::rename(folder, &renamed_path) {
+    let left_path = match sharing::rename(folder, &renamed_path) {
         Ok(()) => renamed_path,
         Err(_) => folder.to_path_buf(),
     };
     // Without its journal the folder is plain leftovers. A later recovery cannot take it for an interrupted
     // transaction.
-    let _ = tree::remove(&remaining_path.join(JOURNAL_NAME));
-    tree::remove(&remaining_path)
-        .is_err()
-        .then_some(remaining_path)
+    let _ = tree::remove(&left_path.join(JOURNAL_NAME));
+    tree::remove(&left_path).is_err().then_some(left_path)
 }
 
 /// Drops repeated steps: two links in a home may lead to one folder.

@@ -57,10 +57,10 @@ impl ClockProbes {
     fn add_probe(&mut self, clock_ns: i64, monotonic_ns: i64) {
         self.offset_ns = self.offset_ns.max(clock_ns - monotonic_ns);
         if clock_ns > self.last_ns {
-            let difference_ns = clock_ns - self.last_ns;
+            let step_ns = clock_ns - self.last_ns;
             self.tick_ns = Some(
                 self.tick_ns
-                    .map_or(difference_ns, |shortest_ns| shortest_ns.min(difference_ns)),
+                    .map_or(step_ns, |shortest| shortest.min(step_ns)),
             );
         }
         self.last_ns = clock_ns;
@@ -131,13 +131,9 @@ impl BeginTime {
     }
 
     /// Returns the begin in nanoseconds since 1970, by the clock of the file system of `folder`. The result may be too
-    /// early, never too late.
-    pub(super) fn read_begin_ns_on(
-        &self,
-        folder: &Path,
-        journal_folder: &Path,
-    ) -> Result<i64, IoError> {
-        if space::is_same_file_system(folder, journal_folder) {
+    /// early, never too late. `journal` is the folder of the journal.
+    pub(super) fn read_begin_ns_on(&self, folder: &Path, journal: &Path) -> Result<i64, IoError> {
+        if space::is_same_file_system(folder, journal) {
             return Ok(self.clock_ns);
         }
         let mut begin = Self::read_after_tick(folder)?;

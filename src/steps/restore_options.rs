@@ -347,7 +347,7 @@ pub(crate) fn apply_marked(
     let bar = context.ui.bar("restoring", plan.bytes);
     let marks = match request.target {
         RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
-            Some(RestoreMarkers::write(&Replica::find_state_folders(
+            Some(RestoreMarkers::write(&Replica::find_folders(
                 request.manager_home,
                 &request.folder,
             )?)?)

@@ -89,29 +89,25 @@ pub(crate) fn is_known<'a>(
     Resolution::of(name, record_sets) != Resolution::default()
 }
 
-/// Records in `records` that a version may be dropped, with the decisions about the version in `remote_records`, the records of
+/// Records in `records` that a version may be dropped, with the decisions about the version in `remote`, the records of
 /// other machines. Adds no new decision if the version may be dropped already.
-pub(crate) fn record_drop(
-    name: &str,
-    records: &mut BTreeSet<String>,
-    remote_records: &BTreeSet<String>,
-) {
-    let mut resolution = Resolution::of(name, [&*records, remote_records]);
+pub(crate) fn record_drop(name: &str, records: &mut BTreeSet<String>, remote: &BTreeSet<String>) {
+    let mut resolution = Resolution::of(name, [&*records, remote]);
     if !resolution.is_dropped() {
         resolution.dropped = resolution.next_number();
     }
     resolution.replace_records(name, records);
 }
 
-/// Records in `records` that a version is kept, with the decisions about the version in `remote_records`, the records of other
+/// Records in `records` that a version is kept, with the decisions about the version in `remote`, the records of other
 /// machines. Decisions to drop the version that were made without knowledge of this one then have no effect. Returns
 /// the records that `records` lacked.
 pub(crate) fn record_keep(
     name: &str,
     records: &mut BTreeSet<String>,
-    remote_records: &BTreeSet<String>,
+    remote: &BTreeSet<String>,
 ) -> Vec<String> {
-    let mut resolution = Resolution::of(name, [&*records, remote_records]);
+    let mut resolution = Resolution::of(name, [&*records, remote]);
     if resolution.is_dropped() || resolution.kept == 0 {
         resolution.kept = resolution.next_number();
     }
@@ -122,24 +118,18 @@ pub(crate) fn record_keep(
     added.into_iter().collect()
 }
 
-/// Returns the records to add to `records` for each version about which `remote_records` has a later decision. They combine the
+/// Returns the records to add to `records` for each version about which `remote` has a later decision. They combine the
 /// decisions of both sets. This machine publishes them too, in case the other machines are gone or were restored from a
 /// backup.
-pub(crate) fn list_newer_records(
-    records: &BTreeSet<String>,
-    remote_records: &BTreeSet<String>,
-) -> Vec<String> {
-    let names: BTreeSet<&str> = remote_records
-        .iter()
-        .map(|record| version_name_of(record))
-        .collect();
+pub(crate) fn list_newer(records: &BTreeSet<String>, remote: &BTreeSet<String>) -> Vec<String> {
+    let names: BTreeSet<&str> = remote.iter().map(|record| version_of(record)).collect();
     let mut newer_records = Vec::new();
     for name in names
         .into_iter()
         .filter(|name| conflict_copies::is_file_name(name))
     {
         let own_resolution = Resolution::of(name, [records]);
-        let combined = Resolution::of(name, [records, remote_records]);
+        let combined = Resolution::of(name, [records, remote]);
         if own_resolution != combined {
             let mut added = BTreeSet::new();
             combined.replace_records(name, &mut added);
@@ -151,14 +141,14 @@ pub(crate) fn list_newer_records(
 
 /// Adds a record to `records`, which keep only the highest number of each kind for a version.
 pub(crate) fn merge_record(record: &str, records: &mut BTreeSet<String>) {
-    let name = version_name_of(record);
+    let name = version_of(record);
     let mut resolution = Resolution::of(name, [&*records]);
     resolution.apply_record(&record[name.len()..]);
     resolution.replace_records(name, records);
 }
 
 /// Returns the name of the version that a record is about, or the whole record if it is of another kind.
-fn version_name_of(record: &str) -> &str {
+fn version_of(record: &str) -> &str {
     let split_record = record.rfind(['+', '-']).map(|sign| record.split_at(sign));
     split_record
         .filter(|(name, suffix)| {
@@ -175,7 +165,7 @@ fn records_about<'a>(records: &'a BTreeSet<String>, name: &str) -> impl Iterator
     let with_prefix = from_name.take_while(move |record| record.starts_with(name));
     with_prefix
         .map(String::as_str)
-        .filter(move |record| version_name_of(record) == name)
+        .filter(move |record| version_of(record) == name)
 }
 
 #[cfg(test)]
@@ -194,7 +184,7 @@ mod tests {
         record_drop(NAME, &mut local, &remote);
         // Programs that do not know later decisions write and read this form.
         assert_eq!(local, records(&[NAME]));
-        let learnt = list_newer_records(&remote, &local);
+        let learnt = list_newer(&remote, &local);
         for record in &learnt {
             merge_record(record, &mut remote);
         }
@@ -205,7 +195,7 @@ mod tests {
         assert_eq!(added, [format!("{NAME}-2")]);
         assert!(!is_dropped(NAME, [&local, &remote]));
         assert_eq!(record_keep(NAME, &mut local, &remote), [""; 0]);
-        for record in list_newer_records(&remote, &local) {
+        for record in list_newer(&remote, &local) {
             merge_record(&record, &mut remote);
         }
         assert_eq!(remote, local);

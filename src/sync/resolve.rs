@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 const DATE_IN_STEM: std::ops::Range<usize> = 8..18;
 
 /// The place of the id in that stem.
-const ID_START_IN_STEM: usize = 28;
+const ID_START: usize = 28;
 
 /// The version that the user keeps of a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -269,20 +269,18 @@ impl<'a> DecidedCopy<'a> {
     }
 
     /// Replaces the conversation by the conflict copy, uncompressed; returns the digest of the replaced text.
-    fn replace_conversation(&self, current_path: &str) -> Result<Sha256Digest, IoError> {
-        let (home, copy_path) = (&self.config.local, &self.path_on(Side::Local));
-        let old_path = home.join(current_path);
+    fn replace_conversation(&self, current: &str) -> Result<Sha256Digest, IoError> {
+        let (home, copy) = (&self.config.local, &self.path_on(Side::Local));
+        let old_path = home.join(current);
         let digest = contents::read_text_digest(&old_path)
             .at("read", &old_path)?
             .1;
-        let uncompressed_path = current_path
-            .strip_suffix(rollout::ZST)
-            .unwrap_or(current_path);
+        let uncompressed_path = current.strip_suffix(rollout::ZST).unwrap_or(current);
         self.record_index_update(uncompressed_path, ContentChange::Replaced)?;
         let target = home.join(uncompressed_path);
-        let mut file = file_open::open(copy_path).at("open", copy_path)?;
-        stage_copy(copy_path, &[], &mut file, &target)?.replace(&target)?;
-        if uncompressed_path != current_path {
+        let mut file = file_open::open(copy).at("open", copy)?;
+        stage_copy(copy, &[], &mut file, &target)?.replace(&target)?;
+        if uncompressed_path != current {
             sharing::remove_file(&old_path).at("remove", &old_path)?;
         }
         Ok(digest)
@@ -295,37 +293,33 @@ impl<'a> DecidedCopy<'a> {
     }
 
     /// Creates a separate conversation from the conflict copy and returns the new id. The file is created in the folder
-    /// of `current_path`, or, if `current_path` is archived, in the folder of its date.
-    fn create_conversation(&self, current_path: &str) -> Result<String, ConflictCopyError> {
-        let copy_path = &self.path_on(Side::Local);
-        let not_convertible_error = |reason| ConflictCopyError::NotConvertible {
+    /// of `current`, or, if `current` is archived, in the folder of its date.
+    fn create_conversation(&self, current: &str) -> Result<String, ConflictCopyError> {
+        let copy = &self.path_on(Side::Local);
+        let not_convertible = |reason| ConflictCopyError::NotConvertible {
             reason,
-            path: copy_path.clone(),
+            path: copy.clone(),
         };
-        let file_name = current_path.rsplit('/').next().unwrap_or(current_path);
-        if rollouts::is_rewind(file_name) {
-            return Err(not_convertible_error(
+        let name = current.rsplit('/').next().unwrap_or(current);
+        if rollouts::is_rewind(name) {
+            return Err(not_convertible(
                 "it is a part of a rewound conversation, which cannot become a separate conversation",
             ));
         }
-        let old_id = rollouts::id(file_name)
-            .ok_or_else(|| not_convertible_error("the file name of its conversation has no id"))?;
-        let digest = contents::read_text_digest(copy_path)
-            .at("read", copy_path)?
-            .1;
+        let old_id = rollouts::id(name)
+            .ok_or_else(|| not_convertible("the file name of its conversation has no id"))?;
+        let digest = contents::read_text_digest(copy).at("read", copy)?.1;
         let new_id = rollouts::derive_id(&old_id, &digest);
-        let mut reader = BufReader::new(file_open::open(copy_path).at("open", copy_path)?);
+        let mut reader = BufReader::new(file_open::open(copy).at("open", copy)?);
         let mut line = Vec::new();
-        reader.read_until(b'\n', &mut line).at("read", copy_path)?;
-        let first_line =
-            rollouts::replace_id(&line, &old_id, &new_id).map_err(not_convertible_error)?;
-        let path = path_of_new_conversation(current_path, file_name, &new_id).ok_or_else(|| {
-            not_convertible_error("the file name of its conversation has no date")
-        })?;
+        reader.read_until(b'\n', &mut line).at("read", copy)?;
+        let first_line = rollouts::replace_id(&line, &old_id, &new_id).map_err(not_convertible)?;
+        let path = path_of_new_conversation(current, name, &new_id)
+            .ok_or_else(|| not_convertible("the file name of its conversation has no date"))?;
         let target = self.config.local.join(&path);
         self.record_index_update(&path, ContentChange::New)?;
         atomic::create_private_folder(atomic::parent_of(&target))?;
-        let temp = stage_copy(copy_path, &first_line, &mut reader, &target)?;
+        let temp = stage_copy(copy, &first_line, &mut reader, &target)?;
         if fs::symlink_metadata(&target).is_ok() {
             // A decision that was killed before it was recorded created this file, and it may have been continued
             // since.
@@ -333,7 +327,7 @@ impl<'a> DecidedCopy<'a> {
             return if matches!(relation, Relation::Equal | Relation::FirstExtends) {
                 Ok(new_id)
             } else {
-                Err(not_convertible_error(
+                Err(not_convertible(
                     "a different conversation with the new id exists",
                 ))
             };
@@ -345,18 +339,15 @@ impl<'a> DecidedCopy<'a> {
 
 /// Returns the path of a new conversation, which keeps the date of the original and is not archived. `None` if
 /// `file_name` has no date.
-fn path_of_new_conversation(current_path: &str, file_name: &str, new_id: &str) -> Option<String> {
+fn path_of_new_conversation(current: &str, file_name: &str, id: &str) -> Option<String> {
     let stem = rollouts::parse_stem(file_name)?;
     let date = stem.get(DATE_IN_STEM)?.replace('-', "/");
-    let folder = if rollouts::is_archived(current_path) {
+    let folder = if rollouts::is_archived(current) {
         format!("sessions/{date}")
     } else {
-        rollouts::parent_folder(current_path).to_owned()
+        rollouts::parent_folder(current).to_owned()
     };
-    Some(format!(
-        "{folder}/{}{new_id}.jsonl",
-        stem.get(..ID_START_IN_STEM)?
-    ))
+    Some(format!("{folder}/{}{id}.jsonl", stem.get(..ID_START)?))
 }
 
 /// Writes `first_line` and the remaining bytes of `reader`, a reader of the file `source`, to a temp file beside `target`.

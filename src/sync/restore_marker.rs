@@ -88,7 +88,7 @@ mod tests {
             replica.write(&mut SyncState::default()).unwrap();
         }
         let mark_restored = || {
-            let folders = Replica::find_state_folders(manager.path(), home).unwrap();
+            let folders = Replica::find_folders(manager.path(), home).unwrap();
             RestoreMarkers::write(&folders)
         };
         let marker = |replica: &Replica| read(&replica.folder).unwrap();

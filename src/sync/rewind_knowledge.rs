@@ -42,9 +42,8 @@ impl RewindKnowledge {
     pub(super) fn read(records: &[&BTreeSet<String>]) -> HashMap<String, Self> {
         let mut threads: HashMap<String, Self> = HashMap::new();
         for record in records.iter().copied().flatten() {
-            let without_suffix = record.strip_suffix(".fork");
-            let Some((label, digits)) = without_suffix.and_then(|name| name.rsplit_once('.'))
-            else {
+            let stem = record.strip_suffix(".fork");
+            let Some((label, digits)) = stem.and_then(|name| name.rsplit_once('.')) else {
                 continue;
             };
             let name = format!("{label}.jsonl");

@@ -14,6 +14,7 @@ const MAX_FIRST_LINE_BYTES: u64 = 4 * 1024 * 1024;
 /// Length of `rollout-<time>-<uuid>` in bytes.
 const STEM_BYTES: usize = "rollout-2026-11-18T10-00-00-".len() + UUID_BYTES;
 const UUID_BYTES: usize = 36;
+const ID_START: usize = STEM_BYTES - UUID_BYTES;
 const TIME_BYTES: usize = "2026-11-18T10-00-00".len();
 /// Length of the `_<uuid>` that follows the stem in the name of a rewind.
 const REWIND_BYTES: usize = 1 + UUID_BYTES;
@@ -35,8 +36,7 @@ pub(crate) fn parse_stem(name: &str) -> Option<&str> {
         10 => b == b'T',
         _ => b.is_ascii_digit(),
     });
-    let is_stem =
-        is_time && ends_with_uuid(stem) && stem.as_bytes()["rollout-".len() + TIME_BYTES] == b'-';
+    let is_stem = is_time && ends_with_uuid(stem) && stem.as_bytes()[ID_START - 1] == b'-';
     is_stem.then_some(rewind_stem.unwrap_or(stem))
 }
 
@@ -136,24 +136,20 @@ pub(crate) fn parse_date(path: &str) -> Option<String> {
     let rest = path.strip_prefix("sessions/")?;
     let mut parts = rest.split('/');
     let (first, second, third) = (parts.next()?, parts.next(), parts.next());
-    let has_digits =
-        |text: &str, count: usize| text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
+    let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
     let is_day = |text: &str| {
         let mut fields = text.split('-');
         // Year, month and day.
         let is_date = [4, 2, 2]
             .into_iter()
-            .all(|count| fields.next().is_some_and(|field| has_digits(field, count)));
+            .all(|n| fields.next().is_some_and(|field| digits(field, n)));
         is_date && fields.next().is_none()
     };
     if is_day(first) && second.is_some() {
         return Some(first.to_owned());
     }
     let (month, day) = (second?, third?);
-    let is_date = has_digits(first, 4)
-        && has_digits(month, 2)
-        && has_digits(day, 2)
-        && parts.next().is_some();
+    let is_date = digits(first, 4) && digits(month, 2) && digits(day, 2) && parts.next().is_some();
     is_date.then(|| format!("{first}-{month}-{day}"))
 }
 

@@ -206,7 +206,7 @@ impl SideWalk<'_> {
                 }
             } else if kind.is_symlink() {
                 // The type of an entry is that of the link, so its target decides nothing here.
-                let is_synced = self.scope.classify_path(&path) == ScopeMatch::Synced;
+                let is_synced = self.scope.classify(&path) == ScopeMatch::Synced;
                 if !is_synced || cloud_names::is_scratch(name) {
                     self.listing.unsynced_links.push(path);
                 } else if self.accept_link(&entry.path(), &path)? {
@@ -228,9 +228,8 @@ impl SideWalk<'_> {
             .map(|start| rollouts::parent_folder(start))
             .collect();
         for relative in folders {
-            let is_real_folder = |part: &Path| {
-                fs::symlink_metadata(self.root.join(part)).is_ok_and(|meta| meta.is_dir())
-            };
+            let is_real_folder =
+                |part: &Path| fs::symlink_metadata(self.root.join(part)).is_ok_and(|m| m.is_dir());
             let mut ancestors = Path::new(relative).ancestors();
             if !ancestors.all(|part| part.as_os_str().is_empty() || is_real_folder(part)) {
                 continue;
@@ -264,12 +263,9 @@ impl SideWalk<'_> {
         starts: &[&str],
     ) -> Result<(), IoError> {
         let kind = entry.file_type().at("inspect", entry.path())?;
-        let cloud_name = cloud_names::classify_path(&path);
+        let class = cloud_names::classify(&path);
         let is_temp = entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX);
-        let is_client_entry = matches!(
-            cloud_name,
-            CloudName::ClientCopy(_) | CloudName::Placeholder(_)
-        );
+        let is_client_entry = matches!(class, CloudName::ClientCopy(_) | CloudName::Placeholder(_));
         if kind.is_file() && (is_temp || is_client_entry) {
             return self.add_entry(entry, path);
         }
@@ -278,7 +274,7 @@ impl SideWalk<'_> {
             !stem.is_empty() && path.starts_with(stem)
         };
         let guessed_original = cloud_names::guess_original(&path);
-        let is_copy = (cloud_name == CloudName::OtherCopy && starts.iter().any(begins_like))
+        let is_copy = (class == CloudName::OtherCopy && starts.iter().any(begins_like))
             || guessed_original.is_some_and(|original| starts.contains(&&*original));
         if is_copy && !kind.is_symlink() {
             self.add_notice(
@@ -305,18 +301,18 @@ impl SideWalk<'_> {
             self.listing.temp_files.push(full_path());
             return;
         }
-        let cloud_name = cloud_names::classify_path(&path);
-        if cloud_name == CloudName::Scratch {
+        let class = cloud_names::classify(&path);
+        if class == CloudName::Scratch {
             if self.side == Side::Local {
                 self.note_scratch_name(&path, &full_path());
             }
             return;
         }
-        let synced_path = match &cloud_name {
+        let synced_path = match &class {
             CloudName::ClientCopy(synced_path) | CloudName::Placeholder(synced_path) => synced_path,
             _ => &path,
         };
-        let scope_match = self.scope.classify_path(synced_path);
+        let scope_match = self.scope.classify(synced_path);
         if scope_match == ScopeMatch::Excluded {
             // Only explicitly named paths are reported. Most files of a home stay local, and listing them
             // would hide the rest.
@@ -341,17 +337,15 @@ impl SideWalk<'_> {
             companion: scope_match == ScopeMatch::Companion,
             path,
         };
-        match (cloud_name, self.side) {
+        match (class, self.side) {
             (CloudName::Plain, _) if is_dataless(meta) => {
                 self.listing.placeholders.push(listed_file.path);
             }
             (CloudName::Plain, _) => self.listing.files.push(listed_file),
-            (CloudName::ClientCopy(synced_path), Side::Remote) if !is_dataless(meta) => {
-                self.listing.client_copies.push((synced_path, listed_file));
+            (CloudName::ClientCopy(real), Side::Remote) if !is_dataless(meta) => {
+                self.listing.client_copies.push((real, listed_file));
             }
-            (CloudName::Placeholder(synced_path), Side::Remote) => {
-                self.listing.placeholders.push(synced_path)
-            }
+            (CloudName::Placeholder(real), Side::Remote) => self.listing.placeholders.push(real),
             (CloudName::Scratch, _) => {}
             (CloudName::Placeholder(_), Side::Local) => {
                 let why = "its name is that of a placeholder for a file that is not downloaded";
@@ -368,7 +362,7 @@ impl SideWalk<'_> {
     /// operating systems and cloud clients put into any folder are not reported.
     fn note_scratch_name(&mut self, path: &str, full_path: &Path) {
         if self.side == Side::Local
-            && self.scope.classify_path(path) == ScopeMatch::Synced
+            && self.scope.classify(path) == ScopeMatch::Synced
             && !cloud_names::is_junk(full_path)
         {
             let is_reserved = home::is_manager_name(full_path.file_name().unwrap_or_default());

@@ -27,18 +27,15 @@ pub(crate) fn never_synced_reason(path: &str) -> Option<&'static str> {
     let is_database = |name: &str| {
         [".sqlite", ".sqlite3", ".db"]
             .iter()
-            .any(|suffix| name.ends_with(suffix))
+            .any(|end| name.ends_with(end))
     };
     let is_sidecar = home::SIDECAR_SUFFIXES
         .iter()
-        .any(|suffix| name.strip_suffix(suffix).is_some_and(is_database));
+        .any(|end| name.strip_suffix(end).is_some_and(is_database));
     if is_database(name) || is_sidecar {
         return Some("a database is never synced");
     }
-    if [".sock", ".socket"]
-        .iter()
-        .any(|suffix| name.ends_with(suffix))
-    {
+    if [".sock", ".socket"].iter().any(|end| name.ends_with(end)) {
         return Some("a socket is never synced");
     }
     let is_lock = name.strip_suffix(".lock").is_some();
@@ -259,17 +256,13 @@ impl Scope {
         })
     }
 
-    pub(crate) fn classify_path(&self, path: &str) -> ScopeMatch {
-        let is_in_root =
-            self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
-        let may_be_companion =
-            !is_in_root && self.has_conversations && super::rollouts::key(path).is_some();
-        if !(is_in_root || may_be_companion)
-            || self.exclusion_reason(path).is_some()
-            || self.is_excluded(path)
+    pub(crate) fn classify(&self, path: &str) -> ScopeMatch {
+        let inside = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
+        let companion = !inside && self.has_conversations && super::rollouts::key(path).is_some();
+        if !(inside || companion) || self.exclusion_reason(path).is_some() || self.is_excluded(path)
         {
             ScopeMatch::Excluded
-        } else if is_in_root {
+        } else if inside {
             ScopeMatch::Synced
         } else {
             ScopeMatch::Companion

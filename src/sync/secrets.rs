@@ -115,21 +115,18 @@ pub(super) fn reason_to_refuse_name(path: &str) -> Option<&'static str> {
         // Fast path: most files of a home are rollouts.
         return None;
     }
-    let original_name = strip_copy_marks(name);
+    let bare = strip_copy_marks(name);
     let token_names = ["tokens.json", "token.json"];
     if has_stem_and_extension(name, "auth", ".json")
-        || LOGIN_NAMES.contains(&original_name)
-        || token_names.contains(&original_name)
-        || is_environment_file(original_name)
+        || LOGIN_NAMES.contains(&bare)
+        || token_names.contains(&bare)
+        || is_environment_file(bare)
         || name.starts_with(".auth-")
         || name.contains("-codex.tar")
     {
         return Some(LOGIN);
     }
-    let is_key = KEY_EXTENSIONS
-        .iter()
-        .any(|extension| original_name.ends_with(extension))
-        || KEY_NAMES.contains(&original_name);
+    let is_key = KEY_EXTENSIONS.iter().any(|end| bare.ends_with(end)) || KEY_NAMES.contains(&bare);
     is_key.then_some(KEY)
 }
 
@@ -245,16 +242,14 @@ pub(super) fn is_login(path: &Path) -> io::Result<bool> {
     let Ok(Value::Object(login)) = serde_json::from_slice(text) else {
         return Ok(false);
     };
-    let token_names = [
+    let tokens = [
         "access_token",
         "refresh_token",
         "id_token",
         "OPENAI_API_KEY",
     ];
     let has_token = |fields: &Map<String, Value>| {
-        let mut values = token_names
-            .iter()
-            .filter_map(|name| fields.get(*name)?.as_str());
+        let mut values = tokens.iter().filter_map(|name| fields.get(*name)?.as_str());
         values.any(|value| !value.is_empty())
     };
     let nested_fields = login.get("tokens").and_then(Value::as_object);

@@ -36,12 +36,7 @@ pub(crate) fn back_up_plan(
 ) -> Result<SnapshotResult, BackupError> {
     // The local files first, then the remote ones.
     let mut overwritten: BTreeMap<(bool, String), ObservedFile> = BTreeMap::new();
-    for seen in plan
-        .steps
-        .iter()
-        .flat_map(|step| &step.ops)
-        .flat_map(Op::targets)
-    {
+    for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::targets) {
         overwritten.insert((seen.side == Side::Remote, seen.path.clone()), seen);
     }
     let files = overwritten.into_values().map(|seen| {

@@ -91,17 +91,14 @@ pub(crate) fn backup(
     origin: Origin<'_>,
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
-    let mut superseded_ids: Vec<String> = Vec::new();
-    let result = backup_until_unchanged(restic, tree, origin, &mut superseded_ids, progress);
+    let mut superseded: Vec<String> = Vec::new();
+    let result = backup_until_unchanged(restic, tree, origin, &mut superseded, progress);
     // Before the result is returned: a failed backup leaves snapshots too.
-    if restic
-        .forget(superseded_ids.iter().map(String::as_str))
-        .is_ok()
-    {
-        superseded_ids.clear();
+    if restic.forget(superseded.iter().map(String::as_str)).is_ok() {
+        superseded.clear();
     }
     Ok(SnapshotReport {
-        superseded: superseded_ids,
+        superseded,
         ..result?
     })
 }
@@ -152,9 +149,8 @@ pub(super) fn run_backup(
     options: &SnapshotOptions<'_>,
     progress: &dyn Progress,
 ) -> Result<SnapshotReport, VaultError> {
-    let time_text = options
-        .time
-        .map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
+    let time = options.time;
+    let time_text = time.map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string());
     // Hard links change the ctime of files that did not change.
     let mut args = vec!["backup", "--json", "--ignore-ctime", "--host", options.host];
     for tag in &options.tags {

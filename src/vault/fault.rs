@@ -89,11 +89,7 @@ impl Fault {
         let lower_stderr = stderr.to_lowercase();
         let fault_by_message = MESSAGES
             .iter()
-            .find(|(_, messages)| {
-                messages
-                    .split('|')
-                    .any(|message| lower_stderr.contains(message))
-            })
+            .find(|(_, messages)| messages.split('|').any(|m| lower_stderr.contains(m)))
             .map(|(fault, _)| *fault)
             .or_else(|| names_pack_file(&lower_stderr).then_some(Self::Damaged));
         match (code, fault_by_message) {

@@ -208,7 +208,7 @@ impl MachineRefresh<'_> {
         &self,
         snapshot: &ReplicaSnapshot,
         manifest: &ManifestFiles,
-        wanted_files: &ManifestFiles,
+        wanted: &ManifestFiles,
         record: &MachineRecord,
     ) -> Result<(), VaultError> {
         let is_fetched = |(path, entry): &(&String, &ManifestEntry)| {
@@ -216,26 +216,20 @@ impl MachineRefresh<'_> {
             let has_listed_size = meta.is_ok_and(|meta| meta.is_file() && meta.len() == entry.size);
             has_listed_size && record.files.get(*path) == Some(&entry.digest)
         };
-        let missing_files: Vec<_> = wanted_files
-            .iter()
-            .filter(|file| !is_fetched(file))
-            .collect();
-        if missing_files.is_empty() {
+        let missing: Vec<_> = wanted.iter().filter(|file| !is_fetched(file)).collect();
+        if missing.is_empty() {
             return Ok(());
         }
-        let missing_bytes = missing_files.iter().map(|(_, entry)| entry.size).sum();
+        let missing_bytes = missing.iter().map(|(_, entry)| entry.size).sum();
         self.progress.expect_bytes(missing_bytes);
         let staging = create_staging(self.homes.manager_home)?;
         let fetched_folder = staging.path("files");
         atomic::create_private_folder(&fetched_folder)?;
-        let paths = missing_files
-            .iter()
-            .map(|(path, _)| path.as_str())
-            .collect();
+        let paths = missing.iter().map(|(path, _)| path.as_str()).collect();
         let all_paths = manifest.keys().map(String::as_str);
         self.store
             .fetch(&snapshot.published.id, all_paths, &paths, &fetched_folder)?;
-        for (path, entry) in missing_files {
+        for (path, entry) in missing {
             let target = self.folder.join(HOME).join(path);
             atomic::create_below(self.folder, atomic::parent_of(&target))?;
             place_fetched(&fetched_folder.join(HOME).join(path), &target, path, entry)?

@@ -32,36 +32,28 @@ pub(crate) fn materialize(
     progress: &dyn Progress,
 ) -> Result<(TempFile, FinishedArchive), VaultError> {
     progress.expect_bytes(contents.manifest.files.bytes());
-    let name_table = contents.manifest.files.names();
+    let names = contents.manifest.files.names();
     let mut file = TempFile::create_in(folder)?;
-    let archive_path = file.path().to_path_buf();
-    let archive_file = file.file().try_clone().at("write", &archive_path)?;
-    let previous = None;
-    let finished = pack::pack(
-        archive_file,
-        &archive_path,
-        compression,
-        previous,
-        name_table,
-        |writer| {
-            let listed_files = contents.manifest.files.iter();
-            let mut repacker = Repacker {
-                snapshot_id: snapshot.short_id(),
-                contents,
-                writer,
-                missing: listed_files.map(|f| f.path).zip(0..).collect(),
-                progress,
-            };
-            let manifest = &contents.manifest;
-            repacker
-                .writer
-                .add_structure(&manifest.folders, &manifest.links)?;
-            for root in &contents.roots {
-                repacker.download(restic, snapshot, root, &archive_path)?;
-            }
-            Ok::<_, VaultError>(repacker.into_manifest()?)
-        },
-    );
+    let path = file.path().to_path_buf();
+    let out = file.file().try_clone().at("write", &path)?;
+    let finished = pack::pack(out, &path, compression, None, names, |writer| {
+        let listed_files = contents.manifest.files.iter();
+        let mut repacker = Repacker {
+            snapshot_id: snapshot.short_id(),
+            contents,
+            writer,
+            missing: listed_files.map(|f| f.path).zip(0..).collect(),
+            progress,
+        };
+        let manifest = &contents.manifest;
+        repacker
+            .writer
+            .add_structure(&manifest.folders, &manifest.links)?;
+        for root in &contents.roots {
+            repacker.download(restic, snapshot, root, &path)?;
+        }
+        Ok::<_, VaultError>(repacker.into_manifest()?)
+    });
     let finished = finished.map_err(|e| e.into_snapshot_error(snapshot.short_id()))?;
     check_digests(snapshot, contents, &finished)?;
     Ok((file, finished))
@@ -73,10 +65,8 @@ fn check_digests(
     contents: &SnapshotContents,
     finished: &FinishedArchive,
 ) -> Result<(), VaultError> {
-    let listed_files = contents.manifest.files.iter();
-    let listed_digests: HashMap<_, _> = listed_files
-        .filter_map(|file| Some((file.path, file.digest?)))
-        .collect();
+    let listed = contents.manifest.files.iter();
+    let listed_digests: HashMap<_, _> = listed.filter_map(|f| Some((f.path, f.digest?))).collect();
     let differs = |file: &FileEntry| {
         let digest = listed_digests.get(&file.path);
         digest.is_some_and(|listed| file.digest.is_none_or(|digest| listed.contradicts(&digest)))

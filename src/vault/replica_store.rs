@@ -72,17 +72,16 @@ impl ReplicaStore {
     /// restic fails, or a newer version of this program made one of the snapshots.
     pub(crate) fn list(&self) -> Result<Vec<ReplicaSnapshot>, VaultError> {
         let mut snapshots = Vec::new();
-        for listed_snapshot in list_tagged(&self.restic, &["--tag", SYNC_TAG])? {
-            let layout = replica_tags::parse_layout(listed_snapshot.tags());
+        for listed in list_tagged(&self.restic, &["--tag", SYNC_TAG])? {
+            let layout = replica_tags::parse_layout(listed.tags());
             if layout > LAYOUT {
                 return Err(VaultError::NewerLayout {
-                    machine: find_value(listed_snapshot.tags(), "machine").unwrap_or_default(),
+                    machine: find_value(listed.tags(), "machine").unwrap_or_default(),
                     layout,
                 });
             }
-            let published =
-                replica_tags::parse_tags(listed_snapshot.id.clone(), listed_snapshot.tags());
-            let time = listed_snapshot.time;
+            let published = replica_tags::parse_tags(listed.id.clone(), listed.tags());
+            let time = listed.time;
             snapshots.extend(published.map(|published| ReplicaSnapshot { time, published }));
         }
         Ok(snapshots)
@@ -97,12 +96,9 @@ impl ReplicaStore {
         id: &str,
         mut read: impl FnMut(&mut dyn Read) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
-        let manifest_path = format!("/{MANIFEST}");
+        let path = format!("/{MANIFEST}");
         let no_lock = (!self.locks_next_read.take()).then_some("--no-lock");
-        let args = ["dump"]
-            .into_iter()
-            .chain(no_lock)
-            .chain([id, &manifest_path]);
+        let args = ["dump"].into_iter().chain(no_lock).chain([id, &path]);
         self.restic.stream(&args.collect::<Vec<_>>(), |stream| {
             let mut limited = stream.take(MAX_MANIFEST_BYTES + 1);
             let result = read(&mut limited);

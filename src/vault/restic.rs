@@ -18,8 +18,8 @@ pub(crate) const OLDEST_VERSION: (u32, u32) = (0, 14);
 /// Default limit of the time without progress.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The output of another program may never end.
-const MAX_VERSION_BYTES: u64 = 4096;
+/// Maximum number of bytes of the answer to `restic version`, because another program may print without end.
+const MAX_ANSWER: u64 = 4096;
 
 /// Limit of the time in which restic retries to reach the repository. The default of restic 0.17 and newer is 15
 /// minutes.
@@ -102,21 +102,16 @@ impl Restic {
     fn check_version(&self) -> Result<(), VaultError> {
         let mut command = self.base_command();
         command.arg("version");
-        let mut child = self.start_without_note(&mut command)?;
-        let mut version_output = String::new();
-        let read_result = (&mut child)
-            .take(MAX_VERSION_BYTES)
-            .read_to_string(&mut version_output);
+        let mut child = self.start_unlocked(&mut command)?;
+        let mut output = String::new();
+        let read = (&mut child).take(MAX_ANSWER).read_to_string(&mut output);
         let end = child.finish();
         // If a signal ended the program, its output does not show that it is another program.
         let is_killed = end.status.is_some_and(|status| status.code().is_none());
         if end.stop.is_some() || is_killed {
             return Err(self.end_error(&end));
         }
-        let Some((version_text, version)) = read_result
-            .ok()
-            .and_then(|_| parse_version(&version_output))
-        else {
+        let Some((version_text, version)) = read.ok().and_then(|_| parse_version(&output)) else {
             return Err(VaultError::NotRestic(self.program.clone()));
         };
         if version < OLDEST_VERSION {
@@ -168,10 +163,7 @@ impl Restic {
     }
 
     /// Starts a command that does not lock the repository.
-    pub(super) fn start_without_note(
-        &self,
-        command: &mut Command,
-    ) -> Result<PipedChild, VaultError> {
+    pub(super) fn start_unlocked(&self, command: &mut Command) -> Result<PipedChild, VaultError> {
         self.spawn(command, Stdio::null())
     }
 
@@ -189,11 +181,9 @@ impl Restic {
         let subcommand = command.get_args().next().unwrap_or_default();
         let may_lock = !["init", "unlock"].map(OsStr::new).contains(&subcommand)
             && command.get_args().all(|arg| arg != "--no-lock");
+        let is_backup = subcommand == "backup";
         let (mut note, input) = may_lock
-            .then(|| {
-                let is_backup = subcommand == "backup";
-                ProcessNote::create(&self.vault_folder, is_backup)
-            })
+            .then(|| ProcessNote::create(&self.vault_folder, is_backup))
             .flatten()
             .unzip();
         let input = input.map_or_else(Stdio::null, Stdio::from);

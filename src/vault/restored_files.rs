@@ -27,25 +27,21 @@ pub(super) fn restore_files<'a>(
     wanted_paths: &BTreeSet<&'a str>,
     folder: &Path,
 ) -> Result<(), VaultError> {
-    let patterns: Vec<_> = find_covering_paths(all_paths, wanted_paths)
+    let patterns: Vec<_> = find_cover(all_paths, wanted_paths)
         .into_iter()
-        .map(|path| to_restic_pattern(&format!("/{root}/{path}")))
+        .map(|path| escape_pattern(&format!("/{root}/{path}")))
         .collect();
     let mut remaining = &patterns[..];
     while !remaining.is_empty() {
         const SEPARATORS: usize = 2;
         let mut bytes = 0;
-        let fits_in_command_line = |pattern: &&String| {
+        let fits = |pattern: &&String| {
             bytes += pattern.len() + "--include".len() + SEPARATORS;
             bytes <= MAX_PATTERN_BYTES
         };
         // A pattern that is too long alone is tried too.
-        let batch_len = remaining
-            .iter()
-            .take_while(fits_in_command_line)
-            .count()
-            .max(1);
-        let (batch, others) = remaining.split_at(batch_len);
+        let count = remaining.iter().take_while(fits).count().max(1);
+        let (batch, others) = remaining.split_at(count);
         let mut args = vec!["restore", "--no-lock", "--target", ".", id];
         args.extend(batch.iter().flat_map(|pattern| ["--include", pattern]));
         restic.run_writing_into(folder, &args)?;
@@ -57,7 +53,7 @@ pub(super) fn restore_files<'a>(
 
 /// Returns the smallest set of paths with exactly the files `wanted_paths` of `all_paths` at or below them; `""` stands for all
 /// files.
-fn find_covering_paths<'a>(
+fn find_cover<'a>(
     all_paths: impl IntoIterator<Item = &'a str>,
     wanted_paths: &BTreeSet<&'a str>,
 ) -> BTreeSet<&'a str> {
@@ -69,9 +65,8 @@ fn find_covering_paths<'a>(
         }
     }
     let has_only_wanted = |folder: &&str| other_counts.get(folder) == Some(&0);
-    let topmost_covering =
-        |path: &&'a str| folders_above(path).find(has_only_wanted).unwrap_or(path);
-    wanted_paths.iter().map(topmost_covering).collect()
+    let top_of = |path: &&'a str| folders_above(path).find(has_only_wanted).unwrap_or(path);
+    wanted_paths.iter().map(top_of).collect()
 }
 
 /// Returns the folders above a path, from the top: `""` is the first.
@@ -82,7 +77,7 @@ fn folders_above(path: &str) -> impl Iterator<Item = &str> {
 
 /// Returns the pattern of restic that matches `path` alone. Escapes by character classes, because a backslash is a
 /// separator on Windows.
-fn to_restic_pattern(path: &str) -> String {
+fn escape_pattern(path: &str) -> String {
     let mut pattern = String::new();
     for c in path.trim_end_matches('/').chars() {
         match c {
@@ -117,27 +112,19 @@ mod tests {
     #[test]
     fn a_folder_is_restored_as_a_whole_only_if_all_its_files_are_wanted() {
         let all = ["history.jsonl", "s/1/a", "s/1/b", "s/2/c", "s/2/d", "s/e"];
-        let find_covering_paths = |wanted: &[&'static str]| {
+        let find_cover = |wanted: &[&'static str]| {
             let wanted = wanted.iter().copied().collect();
-            find_covering_paths(all, &wanted)
-                .into_iter()
-                .collect::<Vec<_>>()
+            find_cover(all, &wanted).into_iter().collect::<Vec<_>>()
         };
-        assert_eq!(find_covering_paths(&all), [""]);
-        assert_eq!(find_covering_paths(&all[1..]), ["s"]);
-        assert_eq!(
-            find_covering_paths(&["s/1/a", "s/1/b", "s/2/c"]),
-            ["s/1", "s/2/c"]
-        );
-        assert_eq!(find_covering_paths(&[]), [""; 0]);
+        assert_eq!(find_cover(&all), [""]);
+        assert_eq!(find_cover(&all[1..]), ["s"]);
+        assert_eq!(find_cover(&["s/1/a", "s/1/b", "s/2/c"]), ["s/1", "s/2/c"]);
+        assert_eq!(find_cover(&[]), [""; 0]);
     }
 
     #[test]
     fn special_characters_of_patterns_are_escaped() {
-        assert_eq!(
-            to_restic_pattern("/home/a[b]*?\\"),
-            "/home/a[[]b][*][?][\\\\]"
-        );
-        assert_eq!(to_restic_pattern("/home/"), "/home");
+        assert_eq!(escape_pattern("/home/a[b]*?\\"), "/home/a[[]b][*][?][\\\\]");
+        assert_eq!(escape_pattern("/home/"), "/home");
     }
 }

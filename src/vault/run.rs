@@ -78,8 +78,7 @@ impl Restic {
     /// # Errors
     /// As [`Restic::run`]; [`VaultError::Io`] if the disk of the folder is full.
     pub(super) fn run_writing_into(&self, folder: &Path, args: &[&str]) -> Result<(), VaultError> {
-        let mut child =
-            self.start_without_note(self.repository_command(args).current_dir(folder))?;
+        let mut child = self.start_unlocked(self.repository_command(args).current_dir(folder))?;
         child.expect_changes_in(folder);
         let end = child.finish();
         match end.status {

@@ -113,14 +113,10 @@ pub(crate) fn find_by_id<'a>(
     snapshots: &'a [Snapshot],
     prefix: &str,
 ) -> Result<&'a Snapshot, VaultError> {
-    let mut matching = snapshots
-        .iter()
-        .filter(|snapshot| snapshot.id.starts_with(prefix));
+    let mut matching = snapshots.iter().filter(|s| s.id.starts_with(prefix));
     match (matching.next(), matching.count()) {
         (Some(snapshot), 0) if !prefix.is_empty() => Ok(snapshot),
-        (Some(_), other_count @ 1..) => {
-            Err(VaultError::Ambiguous(prefix.to_owned(), other_count + 1))
-        }
+        (Some(_), others @ 1..) => Err(VaultError::Ambiguous(prefix.to_owned(), others + 1)),
         _ => Err(VaultError::NoSnapshot(prefix.to_owned())),
     }
 }

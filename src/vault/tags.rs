@@ -62,11 +62,7 @@ impl SnapshotTags {
         }
         let value = |key: &str| find_value(tags, key);
         let (mode_name, home) = (value("mode")?, value("home")?);
-        let number = |key: &str| {
-            value(key)
-                .and_then(|digits| digits.parse().ok())
-                .unwrap_or_default()
-        };
+        let number = |key: &str| value(key).and_then(|n| n.parse().ok()).unwrap_or_default();
         let modes = [BackupMode::Full, BackupMode::Auth, BackupMode::Sessions];
         let mode = modes.into_iter().find(|mode| mode.name() == mode_name);
         Some(Self {

@@ -106,13 +106,8 @@ fn find_removable_paths(folder: &Path) -> Vec<PathBuf> {
             is_always_copied(Path::new(&name))
         }
     });
-    let mut removable_paths: Vec<_> = copied_entries.map(|entry| entry.path()).collect();
-    let import_folder = folder.join(IMPORT_FOLDER);
-    removable_paths.extend(
-        import_folder
-            .symlink_metadata()
-            .is_ok()
-            .then_some(import_folder),
-    );
-    removable_paths
+    let mut paths: Vec<_> = copied_entries.map(|entry| entry.path()).collect();
+    let import = folder.join(IMPORT_FOLDER);
+    paths.extend(import.symlink_metadata().is_ok().then_some(import));
+    paths
 }

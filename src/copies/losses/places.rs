@@ -158,7 +158,7 @@ pub(crate) fn add_archives(
 /// # Errors
 /// A folder cannot be listed.
 pub(crate) fn add_files(search: &mut LossSearch, context: &Context) -> Result<(), CommandError> {
-    for folder in Replica::find_state_folders(context.manager_home(), context.codex_home())? {
+    for folder in Replica::find_folders(context.manager_home(), context.codex_home())? {
         // The cloud folder is not read: its copies are in the local folder too, or belong to other machines.
         let copies = ConflictCopies::read(&folder, &folder)?;
         for copy in copies.all.values().filter(|copy| copy.local.is_some()) {

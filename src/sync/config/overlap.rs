@@ -134,8 +134,8 @@ fn syncs_any_below(scope: &Scope, folder: &str) -> bool {
     let mut folder = folder.to_owned();
     (0..MAX_DEPTH).any(|_| {
         let mut files = ["any-file", "any-file.jsonl"].into_iter();
-        let is_synced = files
-            .any(|name| scope.classify_path(&format!("{folder}/{name}")) == ScopeMatch::Synced);
+        let is_synced =
+            files.any(|name| scope.classify(&format!("{folder}/{name}")) == ScopeMatch::Synced);
         folder.push_str("/any-folder");
         is_synced
     })

@@ -31,10 +31,7 @@ const ALLOWED_MISSING: usize = 20;
 
 /// Returns the notice to print if a file stays as it is although `decision` would change it; `None` to carry the
 /// decision out.
-pub(super) fn notice_for_left_file(
-    file: &ComparedFile<'_>,
-    decision: FileDecision,
-) -> Option<Notice> {
+pub(super) fn notice_to_leave(file: &ComparedFile<'_>, decision: FileDecision) -> Option<Notice> {
     if let FileDecision::Copy(Side::Remote, _) = decision
         && let Some(why) = file.download_risk
     {
@@ -47,10 +44,7 @@ pub(super) fn notice_for_left_file(
         FileDecision::Conflict => [&file.local, &file.remote],
         _ => return None,
     };
-    let mut secrets = sources
-        .into_iter()
-        .flatten()
-        .filter_map(|version| version.secret);
+    let mut secrets = sources.into_iter().flatten().filter_map(|v| v.secret);
     let secret = secrets.next()?;
     let mut why = format!("is not synced: it contains what looks like {secret}");
     if let FileSecret::InText(_) = secret {
@@ -211,13 +205,8 @@ pub(super) fn turn_continued_into_conflicts(plan: &mut SyncPlan, keys: &[String]
         };
         let sources = step.ops.iter().flat_map(Op::sources);
         let targets = step.ops.iter().flat_map(Op::targets);
-        let observed_files: Vec<_> = sources.cloned().chain(targets).collect();
-        let file_on = |side| {
-            observed_files
-                .iter()
-                .find(|seen| seen.side == side)
-                .cloned()
-        };
+        let files: Vec<_> = sources.cloned().chain(targets).collect();
+        let file_on = |side| files.iter().find(|file| file.side == side).cloned();
         plan.conflicts.push(Conflict {
             path: step.path,
             reason: format!(

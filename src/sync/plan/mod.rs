@@ -58,7 +58,7 @@ use super::state::SyncState;
 use crate::io::{IoContext, parallel, progress};
 
 /// Number of files that a thread plans at a time.
-const FILES_PER_CHUNK: usize = 256;
+const CHUNK_FILES: usize = 256;
 /// Maximum number of planned chunks that wait to be added to the plan.
 const CHUNKS_AHEAD: usize = 8;
 
@@ -103,7 +103,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     // Several threads, because opening a file takes longer than planning it.
     parallel::run_each_ordered(
         CHUNKS_AHEAD,
-        selected.chunks(FILES_PER_CHUNK),
+        selected.chunks(CHUNK_FILES),
         plan_chunk,
         |files| {
             for (key, file_plan) in files? {
@@ -119,16 +119,14 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     if let Some(path) = request.allow_secrets.iter().find(|path| !is_file(path)) {
         return Err(PlanError::NoFileToAllow(path.clone()));
     }
-    let [own_resolutions, others_resolutions] = records.resolutions();
-    plan.records.learned_resolutions =
-        resolutions::list_newer_records(own_resolutions, others_resolutions);
-    let conflict_copies = reader.compare_conflict_copies(&plan.steps);
+    let [own, remote] = records.resolutions();
+    plan.records.learned_resolutions = resolutions::list_newer(own, remote);
+    let copies = reader.compare_conflict_copies(&plan.steps);
     if request.config.remote == SyncRemote::Vault {
-        let dropped_records =
-            record_obsolete_copies(&conflict_copies, &plan.conflicts, records.resolutions());
-        plan.records.learned_resolutions.extend(dropped_records);
+        let dropped = record_obsolete_copies(&copies, &plan.conflicts, records.resolutions());
+        plan.records.learned_resolutions.extend(dropped);
     }
-    plan.add_conflict_copies(plan_conflict_copies(conflict_copies));
+    plan.add_conflict_copies(plan_conflict_copies(copies));
 
     let continued = reader.find_steps_replacing_continued(&plan.steps);
     guards::turn_continued_into_conflicts(&mut plan, &continued);

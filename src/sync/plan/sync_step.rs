@@ -174,7 +174,7 @@ pub enum SyncAction {
 }
 
 impl SyncAction {
-    pub(crate) fn action_of_copy_from(source: Side) -> Self {
+    pub(crate) fn for_copy(source: Side) -> Self {
         match source {
             Side::Local => Self::CopyToCloud,
             Side::Remote => Self::CopyToLocal,

@@ -97,7 +97,7 @@ pub(crate) fn apply(
 fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf, String)> {
     let home = config.root(Side::Local);
     // If a folder of the home is a link, a file has two paths.
-    let canonical_parent = |path: &Path| atomic::parent_of(path).canonical().ok();
+    let parent = |path: &Path| atomic::parent_of(path).canonical().ok();
     let mut targets_by_key: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for snapshot_file in &plan.files {
         if let Some(key) = rollouts::key(&snapshot_file.path) {
@@ -112,8 +112,7 @@ fn find_other_forms(plan: &SyncRestorePlan, config: &SyncConfig) -> Vec<(PathBuf
             let relative = parts.join("/");
             let path = entry.path();
             let is_target = |target: &PathBuf| {
-                target.file_name() == path.file_name()
-                    && canonical_parent(target) == canonical_parent(&path)
+                target.file_name() == path.file_name() && parent(target) == parent(&path)
             };
             let targets = rollouts::key(&relative).and_then(|key| targets_by_key.get(&key));
             if targets.is_some_and(|targets| !targets.iter().any(is_target)) {
@@ -200,7 +199,7 @@ fn stage_file(
 struct ResolutionRecorder {
     journal: StateJournal,
     state: SyncState,
-    remote_records: BTreeSet<String>,
+    remote: BTreeSet<String>,
 }
 
 impl ResolutionRecorder {
@@ -210,14 +209,14 @@ impl ResolutionRecorder {
         if !state.file.exists {
             return Ok(None);
         }
-        let remote_records = identity::read_remote_manifests(config, &state)?.resolutions;
+        let remote = identity::read_remote_manifests(config, &state)?.resolutions;
         if state.file.needs_rewrite {
             replica.write(&mut state)?;
         }
         Ok(Some(Self {
             journal: replica.open_journal()?,
             state,
-            remote_records,
+            remote,
         }))
     }
 
@@ -229,8 +228,7 @@ impl ResolutionRecorder {
         };
         let (_, digest) = contents::read_text_digest(file).at("read", file)?;
         let name = conflict_copies::file_name(&key, &digest);
-        let added =
-            resolutions::record_keep(&name, &mut self.state.resolutions, &self.remote_records);
+        let added = resolutions::record_keep(&name, &mut self.state.resolutions, &self.remote);
         for record in &added {
             self.journal.record_resolution(record)?;
         }

@@ -45,12 +45,8 @@ pub(crate) fn plan(
     let mut files = match list {
         Some(list) => {
             let of_side = |kept: &&SnapshotFile| kept.side() == target;
-            let files_of_side: Vec<_> = list.files.iter().filter(of_side).cloned().collect();
-            if files_of_side.is_empty() {
-                list.files
-            } else {
-                files_of_side
-            }
+            let own: Vec<_> = list.files.iter().filter(of_side).cloned().collect();
+            if own.is_empty() { list.files } else { own }
         }
         None => list_files(&snapshot)?,
     };

@@ -113,16 +113,8 @@ pub(super) fn parse_line(state: &mut SyncState, line: &[u8]) -> bool {
 }
 
 fn parse_file_line(state: &mut SyncState, line: &[u8]) -> Option<()> {
-    let StateLine(
-        key,
-        local_path,
-        local_size,
-        local_mtime,
-        remote_path,
-        remote_size,
-        remote_mtime,
-        contents,
-    ) = serde_json::from_slice(line).ok()?;
+    let StateLine(key, local, size, mtime, remote, remote_size, remote_mtime, contents) =
+        serde_json::from_slice(line).ok()?;
     let side_file = |path: Cow<'_, str>, size, mtime_ns| SideFile {
         path: if path.is_empty() {
             key.clone().into_owned()
@@ -132,8 +124,8 @@ fn parse_file_line(state: &mut SyncState, line: &[u8]) -> Option<()> {
         stat: Stat { size, mtime_ns },
     };
     let last = SyncedFile {
-        local: side_file(local_path, local_size, local_mtime),
-        remote: side_file(remote_path, remote_size, remote_mtime),
+        local: side_file(local, size, mtime),
+        remote: side_file(remote, remote_size, remote_mtime),
         contents,
     };
     let key = key.into_owned();

@@ -58,10 +58,7 @@ impl Replica {
     }
 
     /// Returns the folders of all states of this home, including those whose header cannot be read.
-    pub(crate) fn find_state_folders(
-        manager_home: &Path,
-        local: &Path,
-    ) -> Result<Vec<PathBuf>, IoError> {
+    pub(crate) fn find_folders(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
         let states_folder = manager_home.join("sync");
         let local = links::resolve_links(local).to_string_lossy().into_owned();
         let entries = match std::fs::read_dir(&states_folder) {

@@ -26,7 +26,7 @@ impl<'a> FactReader<'a> {
         let last = self.records.last_synced(key);
         let deletions = self.records.pending_deletions(key);
         // A step that creates the remote file cancels them.
-        let cancelled_deletions = deletions.filter(|_| remote.is_none());
+        let cancelled = deletions.filter(|_| remote.is_none());
         let mut file = ComparedFile {
             facts: FileFacts {
                 kind,
@@ -40,9 +40,7 @@ impl<'a> FactReader<'a> {
             },
             rules: self.rules_for(&path, kind),
             remote_kind: self.config.remote,
-            cancelled_deletions: cancelled_deletions
-                .map(|deletion| deletion.id.clone())
-                .collect(),
+            cancelled_deletions: cancelled.map(|deletion| deletion.id.clone()).collect(),
             is_backed_up: self.config.backup.before_overwrite,
             contents: last.and_then(|last| last.contents),
             logins: Vec::new(),
@@ -104,7 +102,7 @@ impl<'a> FactReader<'a> {
         facts.newer = self.newer_side(local, remote);
         let is_unchanged = facts.is_unchanged();
         let is_line_file = facts.kind == FileKind::Lines;
-        if is_line_file || (!is_unchanged && self.must_compare_contents(*facts, local, remote)) {
+        if is_line_file || (!is_unchanged && self.must_compare(*facts, local, remote)) {
             let comparison = local.compare_to(remote)?;
             facts.relation = Some(comparison.relation);
             facts.is_rewritten = comparison.is_rewritten;
@@ -134,12 +132,7 @@ impl<'a> FactReader<'a> {
 
     /// Returns true if the contents have to be compared. On the first sync of a plain file, `sync.compare` can limit
     /// the comparison to size and time.
-    fn must_compare_contents(
-        &self,
-        facts: FileFacts,
-        local: &FileVersion,
-        remote: &FileVersion,
-    ) -> bool {
+    fn must_compare(&self, facts: FileFacts, local: &FileVersion, remote: &FileVersion) -> bool {
         let is_first_sync_of_plain_file =
             facts.kind == FileKind::Plain && facts.local == Presence::New;
         let same_size = local.seen.stat.size == remote.seen.stat.size;
@@ -201,10 +194,8 @@ impl<'a> FactReader<'a> {
             return Ok(FormerVersion::Unlisted);
         }
         // A machine may list a partial file that it found before any manifest had arrived.
-        let is_truncated = || remote.is_truncated(local);
-        if is_replaced && is_unlisted
-            || is_earlier && (is_replaced || !is_unlisted && is_truncated()?)
-        {
+        let is_cut = || remote.is_truncated(local);
+        if is_replaced && is_unlisted || is_earlier && (is_replaced || !is_unlisted && is_cut()?) {
             return Ok(FormerVersion::Older);
         }
         // `--accept-unlisted` uses versions that no machine lists.

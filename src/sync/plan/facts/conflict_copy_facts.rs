@@ -36,15 +36,11 @@ impl<'a> FactReader<'a> {
         steps: &[SyncStep],
     ) -> Vec<(&'a ConflictCopy, ConflictCopyState)> {
         let copies = self.records.conflict_copies.all.values();
-        let states = copies.map(|copy| (copy, self.find_conflict_copy_state(copy, steps)));
+        let states = copies.map(|copy| (copy, self.read_copy_state(copy, steps)));
         states.collect()
     }
 
-    fn find_conflict_copy_state(
-        &self,
-        copy: &ConflictCopy,
-        steps: &[SyncStep],
-    ) -> ConflictCopyState {
+    fn read_copy_state(&self, copy: &ConflictCopy, steps: &[SyncStep]) -> ConflictCopyState {
         if self.records.may_drop(&copy.name) {
             return ConflictCopyState::Obsolete;
         }
@@ -94,7 +90,7 @@ impl<'a> FactReader<'a> {
         copy.local?;
         let contains_copy = |op: &Op| match op {
             Op::Copy(op) if op.to.0 == Side::Local => {
-                self.conversation_contains(&op.from.full_path(self.config), copy)
+                self.contains_copy(&op.from.full_path(self.config), copy)
             }
             _ => false,
         };
@@ -114,19 +110,17 @@ impl<'a> FactReader<'a> {
         else {
             return false;
         };
-        let conversation = self.config.local.join(&last.local.path);
+        let path = self.config.local.join(&last.local.path);
         // A step that replaces the conversation removes the lines that it has now.
         let is_replaced =
             |step: &SyncStep| step.change == ContentChange::Replaced && copy.belongs_to(&step.key);
-        !steps.iter().any(is_replaced)
-            && conversation.is_file()
-            && self.conversation_contains(&conversation, copy)
+        !steps.iter().any(is_replaced) && path.is_file() && self.contains_copy(&path, copy)
     }
 
     /// Returns true if a conversation contains all lines of the local file of a copy. Through the vault, the
     /// conversation must also have further lines. Returns false if the conversation cannot be read; the plan of the
     /// conversation reports the error.
-    fn conversation_contains(&self, conversation: &Path, copy: &ConflictCopy) -> bool {
+    fn contains_copy(&self, conversation: &Path, copy: &ConflictCopy) -> bool {
         let copy_path = self
             .records
             .conflict_copies
@@ -137,8 +131,7 @@ impl<'a> FactReader<'a> {
         // another machine may still replace the conversation, and this version would then count as dropped too.
         let is_vault = self.config.remote == SyncRemote::Vault;
         // The conversation may contain a truncated copy, but not the lines that the copy has lost.
-        relation.is_ok_and(|relation| {
-            relation == Relation::FirstExtends || relation == Relation::Equal && !is_vault
-        }) && self.is_intact(Side::Local, copy)
+        relation.is_ok_and(|r| r == Relation::FirstExtends || r == Relation::Equal && !is_vault)
+            && self.is_intact(Side::Local, copy)
     }
 }

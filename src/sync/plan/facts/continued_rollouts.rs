@@ -25,26 +25,19 @@ impl FactReader<'_> {
             let copy = step.ops.iter().find_map(|op| match op {
                 Op::Copy(copy) if copy.over.is_some() => Some(copy),
                 _ => None,
-            });
-            if !is_diverged {
-                return None;
-            }
-            copy.map(|copy| (step, id, copy))
+            })?;
+            is_diverged.then_some((step, id, copy))
         });
         let replacing_steps: Vec<_> = replacing_steps.collect();
         if replacing_steps.is_empty() {
             return Vec::new();
         }
-        let continued_offsets = self.read_continued_offsets(steps);
+        let offsets = self.read_continued_offsets(steps);
         let lossy_keys = replacing_steps.into_iter().filter_map(|(step, id, copy)| {
             let new_path = copy.from.full_path(self.config);
             let old_path = self.config.file_path(copy.to.0, &copy.to.1);
-            let offsets_in_rollout = || {
-                continued_offsets
-                    .iter()
-                    .filter(|(continued_id, _)| *continued_id == id)
-            };
-            let loses_continued_lines = |new: &Path, old: &Path| {
+            let offsets_in_rollout = || offsets.iter().filter(|(base_id, _)| *base_id == id);
+            let loses = |new: &Path, old: &Path| {
                 offsets_in_rollout().any(|(_, offset)| loses_lines(new, old, *offset))
             };
             let is_chosen = self
@@ -52,8 +45,8 @@ impl FactReader<'_> {
                 .policy_override
                 .is_some_and(|(path, _)| path == step.path);
             // If rollouts continue both versions, the user decides which version stays.
-            let is_lossy = loses_continued_lines(&new_path, &old_path)
-                && !(is_chosen && loses_continued_lines(&old_path, &new_path));
+            let is_lossy =
+                loses(&new_path, &old_path) && !(is_chosen && loses(&old_path, &new_path));
             is_lossy.then(|| step.key.clone())
         });
         lossy_keys.collect()
@@ -95,10 +88,8 @@ impl FactReader<'_> {
             let base = read_head(&path).ok().flatten()?.base()?;
             Some((base.rollout_id, base.offset))
         };
-        local_paths
-            .chain(arriving_paths)
-            .filter_map(read_base)
-            .collect()
+        let paths = local_paths.chain(arriving_paths);
+        paths.filter_map(read_base).collect()
     }
 }
 

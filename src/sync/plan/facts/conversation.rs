@@ -201,15 +201,11 @@ impl<'a> FactReader<'a> {
         local: &FileVersion,
         remote: &FileVersion,
     ) -> Result<Option<ConflictingVersions>, IoError> {
-        let (local_path, remote_path) = (&local.full_path, &remote.full_path);
+        let (local, remote) = (&local.full_path, &remote.full_path);
         let home = &self.config.local;
-        let remote_name = self.config.remote.place();
-        let read =
-            |id: String| ConflictingVersions::read(home, &id, local_path, remote_path, remote_name);
-        rollouts::id(key)
-            .map(read)
-            .transpose()
-            .at("read", local_path)
+        let place = self.config.remote.place();
+        let read = |id: String| ConflictingVersions::read(home, &id, local, remote, place);
+        rollouts::id(key).map(read).transpose().at("read", local)
     }
 }
 

@@ -38,10 +38,10 @@ impl<'a> FactReader<'a> {
         });
         // A conversation cannot be resumed without those that it continues, so these are synced too, recursively, even
         // if they are companions.
-        let outside_with_id = outside.into_iter();
-        let outside_with_id = outside_with_id
-            .filter_map(|(key, group)| Some((rollouts::rollout_id(key)?, (key, group))));
-        let mut outside_by_id: HashMap<String, _> = outside_with_id.collect();
+        let with_id = outside.into_iter();
+        let with_id =
+            with_id.filter_map(|(key, group)| Some((rollouts::rollout_id(key)?, (key, group))));
+        let mut outside_by_id: HashMap<String, _> = with_id.collect();
         let mut next_index = 0;
         while !outside_by_id.is_empty()
             && let Some((key, group)) = planned.get(next_index)
@@ -101,9 +101,8 @@ impl<'a> FactReader<'a> {
         // If an entry of the home is a link, the error names the target, which may be outside of the home.
         let is_link_target =
             |file: &&ListedFile| self.config.file_path(Side::Local, &file.path) == error.path;
-        let linked_file = || group.local.iter().find(is_link_target);
-        let relative_path =
-            relative_path.or_else(|| linked_file().map(|file| Path::new(&file.path)))?;
+        let linked = || group.local.iter().find(is_link_target);
+        let relative_path = relative_path.or_else(|| linked().map(|file| Path::new(&file.path)))?;
         let manager_folder = self.config.cloud.join(manager_folder::MANAGER_FOLDER);
         let is_synced = !error.path.starts_with(manager_folder);
         is_synced.then(|| relative_path.to_string_lossy().replace('\\', "/"))
@@ -177,8 +176,7 @@ impl<'a> FactReader<'a> {
             return settled(plan);
         }
         // A login is not copied under any name. If the file cannot be read, copying it fails with the reason.
-        let is_login =
-            |version: &&FileVersion| secrets::is_login(&version.full_path).unwrap_or_default();
+        let is_login = |v: &&FileVersion| secrets::is_login(&v.full_path).unwrap_or_default();
         let logins = versions.iter().flatten().filter(is_login);
         let logins = logins.map(|version| version.seen.clone()).collect();
         let files = match self.folder.check_delivery(key, &path, kind, versions)? {
@@ -310,20 +308,13 @@ impl<'a> FactReader<'a> {
         copies: &[FileVersion],
     ) -> Result<LineMergeFacts, IoError> {
         let versions: Vec<_> = sides.iter().copied().chain(copies).collect();
-        let paths: Vec<_> = versions
-            .iter()
-            .map(|version| version.full_path.clone())
-            .collect();
+        let paths: Vec<_> = versions.iter().map(|v| v.full_path.clone()).collect();
         let merge = line_merge::merge(&paths)?;
         let version_on = |side| sides.iter().position(|version| version.seen.side == side);
-        let max_local_bytes =
-            (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
-        let max_local_bytes =
-            max_local_bytes.and_then(|config| config.history_max_bytes.ok().flatten());
-        let local_first_line = match (max_local_bytes, version_on(Side::Local)) {
-            (Some(max_local_bytes), Some(version)) => {
-                merge.first_line_within(max_local_bytes, version)
-            }
+        let max_bytes = (key == PROMPT_HISTORY).then(|| CodexConfig::read(&self.config.local));
+        let max_bytes = max_bytes.and_then(|config| config.history_max_bytes.ok().flatten());
+        let local_first_line = match (max_bytes, version_on(Side::Local)) {
+            (Some(max_bytes), Some(version)) => merge.first_line_within(max_bytes, version),
             _ => 0,
         };
         let changed_sides = [(Side::Local, local_first_line), (Side::Remote, 0)].into_iter();
@@ -335,16 +326,15 @@ impl<'a> FactReader<'a> {
             first: first_line,
             bytes: merge.bytes_from(first_line),
         });
-        let versions_with_digests = || versions.iter().zip(&merge.digests);
-        let is_outdated = versions_with_digests().any(|(version, digest)| {
+        let with_digests = || versions.iter().zip(&merge.digests);
+        let is_outdated = with_digests().any(|(version, digest)| {
             let attested = version.attested;
             attested.is_some_and(|attested| attested != *digest)
         });
-        let merged_versions =
-            versions_with_digests().map(|(version, digest)| (version.seen.clone(), *digest));
+        let merged = with_digests().map(|(version, digest)| (version.seen.clone(), *digest));
         Ok(LineMergeFacts {
             changed: changed_sides.collect(),
-            versions: merged_versions.collect(),
+            versions: merged.collect(),
             is_one_text: local_first_line == 0,
             has_client_copies: !copies.is_empty(),
             is_outdated,

@@ -80,7 +80,7 @@ impl FactReader<'_> {
     fn is_out_of_scope(&self, last: &SyncedFile) -> bool {
         [&last.local, &last.remote]
             .into_iter()
-            .all(|file| self.scope.classify_path(&file.path) == ScopeMatch::Excluded)
+            .all(|file| self.scope.classify(&file.path) == ScopeMatch::Excluded)
     }
 
     fn is_on_both_sides(&self, last: &SyncedFile) -> Result<bool, IoError> {

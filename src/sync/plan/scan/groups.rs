@@ -155,15 +155,12 @@ fn resolve_case_clashes(
     groups: &mut HashMap<String, FileGroup>,
     notices: &mut Vec<Notice>,
 ) {
-    let mut keys_by_folded_name: HashMap<String, Vec<String>> = HashMap::new();
+    let mut by_lower_case: HashMap<String, Vec<String>> = HashMap::new();
     for key in groups.keys().filter(|key| !rollouts::is_key(key)) {
-        let keys = keys_by_folded_name.entry(key.to_lowercase()).or_default();
+        let keys = by_lower_case.entry(key.to_lowercase()).or_default();
         keys.push(key.clone());
     }
-    for keys in keys_by_folded_name
-        .into_values()
-        .filter(|keys| keys.len() > 1)
-    {
+    for keys in by_lower_case.into_values().filter(|keys| keys.len() > 1) {
         resolve_case_clash(state, groups, &keys, notices);
     }
 }
@@ -177,11 +174,7 @@ fn resolve_case_clash(
     notices: &mut Vec<Notice>,
 ) {
     let count_on = |side: fn(&FileGroup) -> &Vec<ListedFile>| {
-        let has_files = |key: &&String| {
-            groups
-                .get(*key)
-                .is_some_and(|group| !side(group).is_empty())
-        };
+        let has_files = |key: &&String| groups.get(*key).is_some_and(|g| !side(g).is_empty());
         keys.iter().filter(has_files).count()
     };
     if count_on(|group| &group.local) <= 1 && count_on(|group| &group.remote) <= 1 {
@@ -235,7 +228,7 @@ fn block_linked_groups(
     groups: &mut HashMap<String, FileGroup>,
 ) -> Vec<Notice> {
     // By key, because the paths of the two sides can differ in Unicode form.
-    let link_index_by_key: HashMap<String, usize> = links
+    let index_by_key: HashMap<String, usize> = links
         .iter()
         .enumerate()
         .map(|(index, (_, (path, _)))| (state_key(path), index))
@@ -244,10 +237,9 @@ fn block_linked_groups(
     for (key, group) in groups.iter_mut() {
         let link_above = group.files().find_map(|listed_file| {
             let mut ancestors = Path::new(&listed_file.path).ancestors();
-            ancestors
-                .find_map(|folder| link_index_by_key.get(&state_key(folder.to_str()?)).copied())
+            ancestors.find_map(|folder| index_by_key.get(&state_key(folder.to_str()?)).copied())
         });
-        if let Some(index) = link_above.or_else(|| link_index_by_key.get(key).copied()) {
+        if let Some(index) = link_above.or_else(|| index_by_key.get(key).copied()) {
             group.is_blocked = true;
             blocked_files[index] += 1;
         }

@@ -69,7 +69,7 @@ fn recheck_file(
 ) -> Option<Recheck> {
     let listed = manifests.entries(key);
     let mut entries_of_same_size = listed.filter(|entry| entry.size == last.remote.stat.size);
-    let synced_digest = find_last_synced_digest(state, key, last);
+    let synced_digest = last_synced_digest(state, key, last);
     let is_unknown_version = |entry: &ManifestEntry| match &synced_digest {
         Some(synced_digest) => {
             entry.digest != *synced_digest && !state.replaced_digests(key).contains(&entry.digest)
@@ -98,11 +98,7 @@ fn recheck_file(
 }
 
 /// Returns the digest of the bytes that the last sync left in the cloud folder, if known.
-fn find_last_synced_digest(
-    state: &SyncState,
-    key: &str,
-    last: &SyncedFile,
-) -> Option<Sha256Digest> {
+fn last_synced_digest(state: &SyncState, key: &str, last: &SyncedFile) -> Option<Sha256Digest> {
     let is_uncompressed = !last.remote.path.ends_with(rollout::ZST);
     let text_digest = last
         .contents

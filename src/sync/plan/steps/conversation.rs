@@ -239,10 +239,7 @@ impl<'a> ConversationDraft<'a> {
         if let Some(chosen) = chosen {
             let side = chosen.from.seen.side;
             if let Some(why) = chosen.why {
-                return (
-                    SyncAction::action_of_copy_from(side),
-                    why.text(side, remote),
-                );
+                return (SyncAction::for_copy(side), why.text(side, remote));
             }
             if self.copied_bytes().is_some() {
                 let why = "the cloud client had renamed it";
@@ -322,20 +319,18 @@ impl Op {
 /// Returns the folder for a conversation that is in different folders on the two sides: the folder to which one side
 /// moved it since the last sync, else the folder that is not the archive. `None` if both sides have the same folder.
 fn choose_folder<'a>(file: &'a ComparedFile<'_>) -> Option<&'a str> {
-    let local_folder = rollouts::parent_folder(&file.local.as_ref()?.seen.path);
-    let remote_folder = rollouts::parent_folder(&file.conversation.canonical.as_ref()?.path);
+    let local = rollouts::parent_folder(&file.local.as_ref()?.seen.path);
+    let remote = rollouts::parent_folder(&file.conversation.canonical.as_ref()?.path);
     let last_folder = file
         .last
         .map(|last| rollouts::parent_folder(&last.local.path));
     match last_folder {
-        _ if local_folder == remote_folder => None,
-        Some(folder) if folder == remote_folder => Some(local_folder),
-        Some(folder) if folder == local_folder => Some(remote_folder),
-        // `is_archived` needs a path below the archive; `local_folder` can be the archive folder itself.
-        _ if rollouts::is_archived(local_folder) || local_folder == ARCHIVED_SESSIONS => {
-            Some(remote_folder)
-        }
-        _ => Some(local_folder),
+        _ if local == remote => None,
+        Some(folder) if folder == remote => Some(local),
+        Some(folder) if folder == local => Some(remote),
+        // `is_archived` needs a path below the archive; `local` can be the archive folder itself.
+        _ if rollouts::is_archived(local) || local == ARCHIVED_SESSIONS => Some(remote),
+        _ => Some(local),
     }
 }
 

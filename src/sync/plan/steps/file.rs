@@ -8,7 +8,7 @@ use crate::sync::file_version::FileVersion;
 use crate::sync::notice::NoticeList;
 use crate::sync::plan::facts::compared_file::{ComparedFile, LineMergeFacts};
 use crate::sync::plan::file_plan::{FileOutcome, FilePlan};
-use crate::sync::plan::guards::{drop_login_step, notice_for_left_file};
+use crate::sync::plan::guards::{drop_login_step, notice_to_leave};
 use crate::sync::plan::sync_step::{
     Conflict, CopyOp, MergeTarget, Op, Placement, StateUpdate, SyncAction, SyncStep,
 };
@@ -30,7 +30,7 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
         return plan;
     }
     let decision = decide(file.facts, file.rules);
-    if let Some(notice) = notice_for_left_file(file, decision) {
+    if let Some(notice) = notice_to_leave(file, decision) {
         return notice.into();
     }
     match (decision, &file.local, &file.remote) {
@@ -63,8 +63,7 @@ fn plan_by_decision(file: &ComparedFile<'_>) -> FilePlan {
 }
 
 fn to_conflict(file: &ComparedFile<'_>) -> Conflict {
-    let to_seen =
-        |version: &Option<FileVersion>| version.as_ref().map(|version| version.seen.clone());
+    let to_seen = |version: &Option<FileVersion>| version.as_ref().map(|v| v.seen.clone());
     Conflict {
         path: file.path.clone(),
         reason: conflict_reason(file.facts),
@@ -77,24 +76,23 @@ fn to_conflict(file: &ComparedFile<'_>) -> Conflict {
 /// Returns the step that copies a deletion to the other side.
 fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome {
     // A deletion applies to exactly the text of the last sync.
-    let (action, deleted_version, state_update, reason) =
-        match (decision, &file.local, &file.remote) {
-            (FileDecision::DeleteCloud, _, Some(remote)) => {
-                let Some((_, digest)) = file.contents else {
-                    return FileOutcome::Unchanged;
-                };
-                let update = StateUpdate::PublishDeletion(digest);
-                let why = "deleted on this machine, and delete_policy is propagate";
-                (SyncAction::DeleteCloud, remote, update, why)
-            }
-            (FileDecision::DeleteLocal, Some(local), _) => {
-                let why = "deleted on another machine, and delete_policy is propagate";
-                (SyncAction::DeleteLocal, local, StateUpdate::Forget, why)
-            }
-            _ => return FileOutcome::Unchanged,
-        };
+    let (action, deleted, state_update, reason) = match (decision, &file.local, &file.remote) {
+        (FileDecision::DeleteCloud, _, Some(remote)) => {
+            let Some((_, digest)) = file.contents else {
+                return FileOutcome::Unchanged;
+            };
+            let update = StateUpdate::PublishDeletion(digest);
+            let why = "deleted on this machine, and delete_policy is propagate";
+            (SyncAction::DeleteCloud, remote, update, why)
+        }
+        (FileDecision::DeleteLocal, Some(local), _) => {
+            let why = "deleted on another machine, and delete_policy is propagate";
+            (SyncAction::DeleteLocal, local, StateUpdate::Forget, why)
+        }
+        _ => return FileOutcome::Unchanged,
+    };
     FileOutcome::Step(SyncStep {
-        ops: vec![Op::Remove(deleted_version.seen.clone())],
+        ops: vec![Op::Remove(deleted.seen.clone())],
         state_update,
         ..SyncStep::new(file.key, &file.path, action, reason)
     })

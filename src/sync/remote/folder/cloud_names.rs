@@ -26,7 +26,7 @@ pub(crate) enum CloudName {
     OtherCopy,
 }
 
-pub(crate) fn classify_path(path: &str) -> CloudName {
+pub(crate) fn classify(path: &str) -> CloudName {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     if is_scratch(path) {
         return CloudName::Scratch;
@@ -117,11 +117,9 @@ pub(crate) fn is_junk(path: &Path) -> bool {
         return path.with_file_name(original).exists();
     }
     let lower = name.to_ascii_lowercase();
-    let client_prefixes = [TEMP_PREFIX, ".syncthing.", "~syncthing~"];
+    let prefixes = [TEMP_PREFIX, ".syncthing.", "~syncthing~"];
     SYSTEM_NAMES.contains(&&*lower)
-        || client_prefixes
-            .iter()
-            .any(|prefix| lower.starts_with(prefix))
+        || prefixes.iter().any(|prefix| lower.starts_with(prefix))
         || is_unison_temp(&lower)
 }
 
@@ -223,16 +221,14 @@ pub(crate) fn guess_original(path: &str) -> Option<String> {
             .unwrap_or(number);
         (is_number(number) && number.len() <= 3).then_some(original)
     } else {
-        let mut dashes = stem
-            .match_indices('-')
-            .filter(|(dash, _)| *dash > name_start);
+        let mut dashes = stem.match_indices('-').filter(|(at, _)| *at > name_start);
         dashes
-            .find(|(dash, _)| {
-                let computer = &stem[dash + 1..];
+            .find(|(at, _)| {
+                let computer = &stem[at + 1..];
                 // Names of computers have at most 15 characters; shorter words are common in names of files.
                 (4..=15).contains(&computer.len()) && computer.bytes().all(is_computer_byte)
             })
-            .map(|(dash, _)| &stem[..dash])
+            .map(|(at, _)| &stem[..at])
     };
     original
         .filter(|original| original.len() > name_start)
@@ -284,10 +280,7 @@ mod tests {
             };
             let pattern = Regex::new(&format!("(?i-u){pattern}")).unwrap();
             assert!(pattern.is_match(example.as_bytes()), "{row:?}");
-            assert_eq!(
-                classify_path(&format!("skills/{example}")),
-                CloudName::OtherCopy
-            );
+            assert_eq!(classify(&format!("skills/{example}")), CloudName::OtherCopy);
             let cells = format!("| {client} | `{example}` |");
             assert!(
                 docs.contains(&cells),
@@ -324,15 +317,15 @@ mod tests {
             " (bob@x.com).jsonl",
         ] {
             assert_eq!(
-                classify_path(&format!("{folder}/{STEM}{tail}")),
+                classify(&format!("{folder}/{STEM}{tail}")),
                 CloudName::ClientCopy(format!("{folder}/{STEM}.jsonl")),
                 "{tail}"
             );
         }
         let packed = format!("archived_sessions/{STEM}.jsonl (1).zst");
         let real = format!("archived_sessions/{STEM}.jsonl.zst");
-        assert_eq!(classify_path(&packed), CloudName::ClientCopy(real.clone()));
-        assert_eq!(classify_path(&real), CloudName::Plain);
+        assert_eq!(classify(&packed), CloudName::ClientCopy(real.clone()));
+        assert_eq!(classify(&real), CloudName::Plain);
     }
 
     #[test]
@@ -351,16 +344,12 @@ mod tests {
             ("history.conflict1.jsonl", "history.jsonl"),
             ("history.jsonl.2026-11-18-conflict1", "history.jsonl"),
         ] {
-            assert_eq!(
-                classify_path(name),
-                CloudName::ClientCopy(real.into()),
-                "{name}"
-            );
+            assert_eq!(classify(name), CloudName::ClientCopy(real.into()), "{name}");
         }
-        assert_eq!(classify_path("history.jsonl"), CloudName::Plain);
-        assert_eq!(classify_path("historybook.jsonl"), CloudName::Plain);
-        assert_eq!(classify_path("history.jsonl.bak1"), CloudName::Plain);
-        assert_eq!(classify_path("skills/history (1).jsonl"), CloudName::Plain);
+        assert_eq!(classify("history.jsonl"), CloudName::Plain);
+        assert_eq!(classify("historybook.jsonl"), CloudName::Plain);
+        assert_eq!(classify("history.jsonl.bak1"), CloudName::Plain);
+        assert_eq!(classify("skills/history (1).jsonl"), CloudName::Plain);
     }
 
     #[test]
@@ -378,7 +367,7 @@ mod tests {
             ".unison.history.jsonl.2a1b3c.unison.tmp",
             ".codex-manager/forks/x",
         ] {
-            assert_eq!(classify_path(path), CloudName::Scratch, "{path}");
+            assert_eq!(classify(path), CloudName::Scratch, "{path}");
         }
     }
 
@@ -389,7 +378,7 @@ mod tests {
             ("history.jsonl.nextcloud", "history.jsonl"),
         ] {
             assert_eq!(
-                classify_path(path),
+                classify(path),
                 CloudName::Placeholder(real.into()),
                 "{path}"
             );
@@ -434,7 +423,7 @@ mod tests {
             "skills/a.md.2026-11-18-conflict1",
             "skills/mine.conflict1/SKILL.md",
         ] {
-            assert_eq!(classify_path(path), CloudName::OtherCopy, "{path}");
+            assert_eq!(classify(path), CloudName::OtherCopy, "{path}");
         }
         for path in [
             "skills/notes (1).md",
@@ -446,7 +435,7 @@ mod tests {
             "skills/a.path3",
             "skills/a.md.laptop1",
         ] {
-            assert_eq!(classify_path(path), CloudName::Plain, "{path}");
+            assert_eq!(classify(path), CloudName::Plain, "{path}");
         }
     }
 }

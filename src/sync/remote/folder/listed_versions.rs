@@ -85,7 +85,7 @@ pub(crate) struct RemoteManifests {
     pub resolutions: BTreeSet<String>,
     /// End digests of manifests that a machine has replaced by one under another name, because it was cloned or
     /// restored from a backup. The new manifests list the same versions.
-    former_end_digests: Vec<Sha256Digest>,
+    former_ends: Vec<Sha256Digest>,
     /// Names of manifests that have not arrived completely.
     pub incomplete: Vec<String>,
     /// Names of manifests that are not downloaded to this machine.
@@ -108,24 +108,21 @@ struct ManifestFile {
 
 impl RemoteManifests {
     /// Reads all manifests but the one at `own_path`, small files first, so that a huge one does not use up the limits for the others.
-    /// `former_end_digests` are the end digests of manifests that this machine wrote under other names.
+    /// `former_ends` are the end digests of manifests that this machine wrote under other names.
     pub(crate) fn read(
         cloud: &Path,
         own_path: &Path,
-        former_end_digests: &[Sha256Digest],
+        former_ends: &[Sha256Digest],
         limits: &ManifestLimits,
     ) -> Result<Self, IoError> {
-        let mut manifests = Self {
-            former_end_digests: former_end_digests.to_vec(),
+        let mut all = Self {
+            former_ends: former_ends.to_vec(),
             ..Self::default()
         };
-        let (mut manifest_files, is_complete) = list_manifests(cloud, limits.files)?;
-        manifest_files.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
+        let (mut files, is_complete) = list_manifests(cloud, limits.files)?;
+        files.sort_by(|a, b| (a.size, &a.name).cmp(&(b.size, &b.name)));
         let mut remaining_limits = *limits;
-        for file in manifest_files
-            .into_iter()
-            .filter(|file| file.path != own_path)
-        {
+        for file in files.into_iter().filter(|file| file.path != own_path) {
             let manifest_read = if file.is_downloaded {
                 read_manifest(&file.path, &mut remaining_limits)
             } else {
@@ -137,33 +134,29 @@ impl RemoteManifests {
                 _ => None,
             };
             match &machine {
-                Some(_)
-                    if end_digest.is_some_and(|digest| former_end_digests.contains(&digest)) => {}
-                Some(_) => manifests.machines += 1,
-                None => manifests
-                    .foreign
-                    .push(manager_folder::manifest_path(&file.name)),
+                Some(_) if end_digest.is_some_and(|end| former_ends.contains(&end)) => {}
+                Some(_) => all.machines += 1,
+                None => all.foreign.push(manager_folder::manifest_path(&file.name)),
             }
             match manifest_read {
                 ManifestRead::Complete(manifest) => {
-                    if !manifests.add_manifest(*manifest, machine, limits.versions) {
-                        manifests.add_refused(&file.name, "it lists too many versions of one file");
+                    if !all.add_manifest(*manifest, machine, limits.versions) {
+                        all.add_refused(&file.name, "it lists too many versions of one file");
                     }
                 }
-                ManifestRead::OverLimit(why) => manifests.add_refused(&file.name, why),
+                ManifestRead::OverLimit(why) => all.add_refused(&file.name, why),
                 // A file under another name may be anything.
                 _ if machine.is_none() => {}
-                ManifestRead::Unusable => manifests.incomplete.push(file.name),
-                ManifestRead::NotDownloaded => manifests.not_downloaded.push(file.name),
+                ManifestRead::Unusable => all.incomplete.push(file.name),
+                ManifestRead::NotDownloaded => all.not_downloaded.push(file.name),
             }
         }
         if !is_complete {
             let why = "it has more files than the limit; the rest is ignored. Remove those that none of your machines wrote";
-            manifests
-                .refused
+            all.refused
                 .push((manager_folder::manifest_path(""), why.to_owned()));
         }
-        Ok(manifests)
+        Ok(all)
     }
 
     fn add_refused(&mut self, name: &str, why: &str) {
@@ -185,9 +178,10 @@ impl RemoteManifests {
         let mut is_within_limit = true;
         let is_current = machine.is_some();
         let source_index = self.sources.len();
+        let end_digest = manifest.end;
         self.sources.push(ManifestSource {
             machine,
-            end_digest: manifest.end,
+            end_digest,
         });
         for (path, entry) in manifest.files {
             let versions = self.files.entry(folded_key(&path)).or_default();
@@ -214,7 +208,7 @@ impl RemoteManifests {
                 }
             }
             self.resolutions.extend(manifest.resolved);
-            self.former_end_digests.extend(manifest.former);
+            self.former_ends.extend(manifest.former);
         }
         is_within_limit
     }
@@ -238,11 +232,8 @@ impl RemoteManifests {
         age: ManifestAge,
     ) -> BTreeSet<&str> {
         let sources = version.listed_by.iter().map(|index| &self.sources[*index]);
-        let is_former = |source: &ManifestSource| {
-            source
-                .end_digest
-                .is_some_and(|digest| self.former_end_digests.contains(&digest))
-        };
+        let is_former_end = |end| self.former_ends.contains(&end);
+        let is_former = |source: &ManifestSource| source.end_digest.is_some_and(is_former_end);
         sources
             .filter(|source| is_former(source) == (age == ManifestAge::Former))
             .filter_map(|source| source.machine.as_deref())

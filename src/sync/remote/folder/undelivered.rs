@@ -107,15 +107,11 @@ impl FolderReader<'_> {
         let keys = state.files.keys().chain(state.deleted.keys());
         // The keys of groups come last, because they are those of existing files.
         let keys = keys.chain(groups.keys());
-        let key_by_listed_key =
-            keys.filter_map(|key| Some((manifests.find_listed_key(key)?, &**key)));
-        let key_by_listed_key: HashMap<&str, &str> = key_by_listed_key.collect();
+        let own_keys = keys.filter_map(|key| Some((manifests.find_listed_key(key)?, &**key)));
+        let own_keys: HashMap<&str, &str> = own_keys.collect();
         let mut undelivered = UndeliveredFiles::new();
-        for (listed_key, listed_versions) in manifests.files() {
-            let key = key_by_listed_key
-                .get(listed_key)
-                .copied()
-                .unwrap_or(listed_key);
+        for (listed_key, listed) in manifests.files() {
+            let key = own_keys.get(listed_key).copied().unwrap_or(listed_key);
             let group = groups.get(key);
             if group.is_some_and(|group| group.files().all(|file| file.companion)) {
                 continue;
@@ -127,8 +123,7 @@ impl FolderReader<'_> {
                 last: state.files.get(key),
             };
             let lost_digest = lost_deletions.get(key).filter(|_| group.is_none());
-            let versions =
-                file.select_newer_undeleted(listed_versions, lost_digest.map(String::as_str));
+            let versions = file.select_newer_undeleted(listed, lost_digest.map(String::as_str));
             if !versions.is_empty() {
                 let file = file.to_undelivered_file(&versions, latest_date);
                 undelivered.insert(listed_key.to_owned(), file);
@@ -140,8 +135,8 @@ impl FolderReader<'_> {
     /// Returns true if a sync would download a file at `path` in the cloud folder once it arrives. False if the path
     /// exists already.
     fn would_be_downloaded(&self, path: &str, latest_date: Option<&str>) -> bool {
-        let is_synced = self.scope.classify_path(path) == ScopeMatch::Synced
-            && cloud_names::classify_path(path) == CloudName::Plain;
+        let is_synced = self.scope.classify(path) == ScopeMatch::Synced
+            && cloud_names::classify(path) == CloudName::Plain;
         let date = rollouts::parse_date(path);
         let is_of_earlier_day = self.config.scope.session_mode == SessionMode::LastDateOnly
             && date.is_some_and(|day| Some(&*day) < latest_date);
@@ -229,11 +224,10 @@ impl FileOnSides<'_> {
         versions: &[MissingVersion<'_>],
         latest_date: Option<&str>,
     ) -> UndeliveredFile {
-        let certain_versions = || versions.iter().filter(|version| version.is_certain);
-        let current = self.select_newest(certain_versions(), ManifestAge::Current);
+        let certain = || versions.iter().filter(|version| version.is_certain);
+        let current = self.select_newest(certain(), ManifestAge::Current);
         let is_former = current.is_none();
-        let newest =
-            current.or_else(|| self.select_newest(certain_versions(), ManifestAge::Former));
+        let newest = current.or_else(|| self.select_newest(certain(), ManifestAge::Former));
         let missing = newest.filter(|(version, _)| {
             let path = &*version.path;
             let is_wanted =
@@ -271,11 +265,10 @@ impl FileOnSides<'_> {
             let size = if only_grows { version.entry.size } else { 0 };
             (size, version.entry.mtime_ns)
         };
-        let listed_versions = versions.map(|version| version.listed);
-        let listed_versions =
-            listed_versions.map(|version| (version, manifests.machines_that_list(version, age)));
-        let listed_versions = listed_versions.filter(|(_, machines)| !machines.is_empty());
-        listed_versions.max_by_key(|(version, _)| sort_key(version))
+        let listed = versions.map(|version| version.listed);
+        let listed = listed.map(|version| (version, manifests.machines_that_list(version, age)));
+        let listed = listed.filter(|(_, machines)| !machines.is_empty());
+        listed.max_by_key(|(version, _)| sort_key(version))
     }
 
     fn files(&self) -> impl Iterator<Item = (Side, &ListedFile)> {

@@ -39,13 +39,10 @@ impl Knowledge {
     pub(super) fn add_merged(&mut self, other: &Self) {
         for (key, unmerged) in &other.unmerged {
             // A version that the other machine holds back was not in its publication.
-            let unknown_versions = unmerged.iter().filter(|version| !self.knows(key, version));
-            let unknown_versions: Vec<_> = unknown_versions.cloned().collect();
-            if !unknown_versions.is_empty() {
-                self.unmerged
-                    .entry(key.clone())
-                    .or_default()
-                    .extend(unknown_versions);
+            let new = unmerged.iter().filter(|version| !self.knows(key, version));
+            let new: Vec<_> = new.cloned().collect();
+            if !new.is_empty() {
+                self.unmerged.entry(key.clone()).or_default().extend(new);
             }
         }
         for (replica, number) in &other.seen {

@@ -13,9 +13,7 @@ impl ForkedReplicas {
     /// Finds the replicas with several of the `heads`; `all` are the listed snapshots.
     pub(super) fn find(heads: &[RemoteSnapshot], all: &[RemoteSnapshot]) -> Self {
         let forked = heads.iter().filter(|head| {
-            let mut of_replica = heads
-                .iter()
-                .filter(|snapshot| snapshot.replica == head.replica);
+            let mut of_replica = heads.iter().filter(|other| other.replica == head.replica);
             of_replica.nth(1).is_some()
         });
         let forked = forked.map(|head| {
@@ -50,42 +48,28 @@ pub(super) fn is_same_id(a: &str, b: &str) -> bool {
 pub(super) fn find_heads(snapshots: &[RemoteSnapshot]) -> Vec<RemoteSnapshot> {
     let mut by_replica: BTreeMap<&str, Vec<&RemoteSnapshot>> = BTreeMap::new();
     for snapshot in snapshots {
-        by_replica
-            .entry(&snapshot.replica)
-            .or_default()
-            .push(snapshot);
+        let of_replica = by_replica.entry(&snapshot.replica).or_default();
+        of_replica.push(snapshot);
     }
     let heads = by_replica.into_values().flat_map(|of_replica| {
-        let newest_number = of_replica
-            .iter()
-            .map(|snapshot| snapshot.number)
-            .max()
-            .unwrap_or_default();
-        let is_base = |snapshot: &RemoteSnapshot| {
-            of_replica
-                .iter()
-                .any(|other| is_based_directly_on(other, snapshot))
-        };
+        let newest_number = of_replica.iter().map(|snapshot| snapshot.number).max();
+        let is_newest = |snapshot: &&&RemoteSnapshot| Some(snapshot.number) == newest_number;
+        let is_base = |base: &RemoteSnapshot| of_replica.iter().any(|next| follows(next, base));
         // A snapshot that the store does not list yet may follow this one.
         let may_be_replaced = |snapshot: &RemoteSnapshot| {
-            let mut newest_snapshots = of_replica
-                .iter()
-                .filter(|other| other.number == newest_number);
+            let mut newest_snapshots = of_replica.iter().filter(is_newest);
             newest_snapshots.all(|newest| has_gap_above(newest, snapshot.number, snapshots))
         };
         let is_head = |snapshot: &&&RemoteSnapshot| {
-            snapshot.number == newest_number || !is_base(snapshot) && !may_be_replaced(snapshot)
+            is_newest(snapshot) || !is_base(snapshot) && !may_be_replaced(snapshot)
         };
-        let heads = of_replica
-            .iter()
-            .filter(is_head)
-            .map(|snapshot| (*snapshot).clone());
+        let heads = of_replica.iter().filter(is_head).copied().cloned();
         heads.collect::<Vec<_>>()
     });
     heads.collect()
 }
 
-fn is_based_directly_on(later: &RemoteSnapshot, earlier: &RemoteSnapshot) -> bool {
+fn follows(later: &RemoteSnapshot, earlier: &RemoteSnapshot) -> bool {
     let base = later.base.as_deref();
     base.is_some_and(|base| is_same_id(base, &earlier.id))
 }
@@ -98,9 +82,7 @@ fn trace_lineage<'s>(
 ) -> impl Iterator<Item = &'s RemoteSnapshot> {
     std::iter::successors(Some(from), |later| {
         let mut candidates = all.iter().filter(|earlier| earlier.number < later.number);
-        candidates.find(|earlier| {
-            earlier.replica == later.replica && is_based_directly_on(later, earlier)
-        })
+        candidates.find(|earlier| earlier.replica == later.replica && follows(later, earlier))
     })
 }
 

@@ -3,7 +3,7 @@
 use super::causality::{Knowledge, VersionId};
 use super::join::Join;
 use super::other_machine::{IncomingFile, OtherMachine};
-use super::snapshot_manifest::{FileVersions, SnapshotManifest, find_conflict_copy_name};
+use super::snapshot_manifest::{FileVersions, SnapshotManifest, parse_copy_name};
 use super::store::Remote;
 use crate::sync::resolutions;
 use crate::sync::scope::ScopeMatch;
@@ -31,13 +31,10 @@ impl<R: Remote> Join<'_, R> {
     ) -> Vec<IncomingFile> {
         let manifest = &other.manifest;
         let changed_files = manifest.files.iter().filter_map(|(key, file)| {
-            let own_file = self.outgoing.get(key);
-            let has_same_files = own_file.is_some_and(|own_file| own_file.has_same_files(file));
+            let own = self.outgoing.get(key);
+            let is_same = own.is_some_and(|own| own.has_same_files(file));
             let order = self.determine_causal_order(state, key, file, &manifest.knowledge);
-            if has_same_files
-                || order == VersionOrder::Known
-                || !self.is_wanted(state, file, manifest)
-            {
+            if is_same || order == VersionOrder::Known || !self.is_wanted(state, file, manifest) {
                 return None;
             }
             Some(IncomingFile {
@@ -50,9 +47,9 @@ impl<R: Remote> Join<'_, R> {
             })
         });
         let deleted_files = manifest.deleted.iter().filter_map(|(key, deletion)| {
-            let own_file = self.outgoing.get(key)?;
+            let own = self.outgoing.get(key)?;
             let is_gone = !manifest.files.contains_key(key)
-                && self.knows(&manifest.knowledge, key, &own_file.version)
+                && self.knows(&manifest.knowledge, key, &own.version)
                 && !state.resolutions.contains(&deletion.id)
                 && !manifest.resolved.contains(&deletion.id);
             is_gone.then(|| IncomingFile {
@@ -85,7 +82,7 @@ impl<R: Remote> Join<'_, R> {
     ) -> VersionOrder {
         let is_known = self.knows(&self.knowledge, key, &file.version)
             || self.is_replaced_by_own(key, &file.version);
-        let Some(own_file) = self.outgoing.get(key) else {
+        let Some(own) = self.outgoing.get(key) else {
             // A file that this machine lacks and did not delete is new: the settings may not have included it before.
             let is_deleted =
                 self.published.deleted.contains_key(key) || state.deleted.contains_key(key);
@@ -96,12 +93,9 @@ impl<R: Remote> Join<'_, R> {
             };
         };
         let rank = |VersionId(replica, number): &VersionId| (*number, replica.clone());
-        match (
-            is_known,
-            self.knows(other_knowledge, key, &own_file.version),
-        ) {
-            _ if own_file.version == file.version => VersionOrder::Concurrent,
-            (true, true) if rank(&own_file.version) < rank(&file.version) => VersionOrder::Newer,
+        match (is_known, self.knows(other_knowledge, key, &own.version)) {
+            _ if own.version == file.version => VersionOrder::Concurrent,
+            (true, true) if rank(&own.version) < rank(&file.version) => VersionOrder::Newer,
             (true, _) => VersionOrder::Known,
             (false, true) => VersionOrder::Newer,
             (false, false) => VersionOrder::Concurrent,
@@ -132,11 +126,9 @@ impl<R: Remote> Join<'_, R> {
         manifest: &SnapshotManifest,
     ) -> bool {
         let resolved = [&state.resolutions, &manifest.resolved];
-        file.files
-            .keys()
-            .all(|path| match find_conflict_copy_name(path) {
-                Some(name) => !resolutions::is_dropped(name, resolved),
-                None => self.scope.classify_path(path) == ScopeMatch::Synced,
-            })
+        file.files.keys().all(|path| match parse_copy_name(path) {
+            Some(name) => !resolutions::is_dropped(name, resolved),
+            None => self.scope.classify(path) == ScopeMatch::Synced,
+        })
     }
 }

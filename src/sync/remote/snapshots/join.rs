@@ -146,12 +146,9 @@ impl<'r, R: Remote> Join<'r, R> {
         let heads = find_heads(snapshots).into_iter();
         let own_heads = heads.filter(|head| head.replica == self.position.replica);
         let own_heads: Vec<_> = own_heads.collect();
-        let last_id = self.position.snapshot.clone();
-        let is_last = |head: &RemoteSnapshot| {
-            last_id
-                .as_deref()
-                .is_some_and(|id| is_same_id(&head.id, id))
-        };
+        let last = self.position.snapshot.clone();
+        let is_last =
+            |head: &RemoteSnapshot| last.as_deref().is_some_and(|id| is_same_id(&head.id, id));
         if let [head] = &*own_heads
             && !is_last(head)
             && let Some(manifest) = self.find_killed_publication(head)?
@@ -191,28 +188,23 @@ impl<'r, R: Remote> Join<'r, R> {
         let next = self.files.read_manifest(NEXT_FILE)?;
         let candidates = [next, Some(self.published.clone())].into_iter().flatten();
         let candidates: Vec<_> = candidates
-            .filter(|candidate| {
-                candidate.replica == snapshot.replica && candidate.number == snapshot.number
-            })
+            .filter(|known| known.replica == snapshot.replica && known.number == snapshot.number)
             .collect();
         if candidates.is_empty() {
             return Ok(None);
         }
-        let stored_manifest = self.remote.manifest(snapshot)?;
-        Ok(candidates
-            .into_iter()
-            .find(|candidate| *candidate == stored_manifest))
+        let stored = self.remote.manifest(snapshot)?;
+        Ok(candidates.into_iter().find(|known| *known == stored))
     }
 
     /// Gives this machine a new replica id, and a new name to each version whose old name a copy of this machine may
     /// have used for another version.
     fn rename_ambiguous_versions(&mut self, snapshots: &[RemoteSnapshot]) {
-        let old_replica =
-            std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
+        let old_id = std::mem::replace(&mut self.position.replica, self.remote.new_replica_id());
         let last_id = self.position.snapshot.take().unwrap_or_default();
         self.position.number = 0;
         let heads = find_heads(snapshots).into_iter();
-        let mut heads_of_old = heads.filter(|head| head.replica == old_replica);
+        let mut heads_of_old = heads.filter(|head| head.replica == old_id);
         let is_ancestor = heads_of_old.all(|head| heads::is_based_on(&head, &last_id, snapshots));
         if is_ancestor {
             return;
@@ -220,7 +212,7 @@ impl<'r, R: Remote> Join<'r, R> {
         let new_version = self.next_version();
         for file in self.outgoing.values_mut() {
             let VersionId(replica, _) = &file.version;
-            if *replica == old_replica {
+            if *replica == old_id {
                 file.version = new_version.clone();
             }
         }
@@ -264,29 +256,23 @@ impl<'r, R: Remote> Join<'r, R> {
             let other_knowledge = &other.manifest.knowledge;
             self.knowledge.add_merged(other_knowledge);
             let mut is_complete = true;
-            for incoming_file in incoming {
-                let staged_files = staged_by_key.get(&incoming_file.key);
-                if is_synced(
-                    &incoming_file.key,
-                    staged_files,
-                    &incoming_file.files,
-                    &state,
-                ) {
-                    self.record_incoming_result(&incoming_file, staged_files, &state)?;
-                    self.knowledge
-                        .mark_merged(&incoming_file.key, other_knowledge);
+            for file in incoming {
+                let staged_files = staged_by_key.get(&file.key);
+                if is_synced(&file.key, staged_files, &file.files, &state) {
+                    self.record_incoming_result(&file, staged_files, &state)?;
+                    self.knowledge.mark_merged(&file.key, other_knowledge);
                 } else {
                     is_complete = false;
-                    if let Some(version) = incoming_file.version {
-                        self.knowledge.add_unmerged(&incoming_file.key, version);
+                    if let Some(version) = file.version {
+                        self.knowledge.add_unmerged(&file.key, version);
                     }
                     is_undecided = true;
-                    match self.before_round.remove(&incoming_file.key) {
-                        Some(last) => state.files.insert(incoming_file.key.clone(), last),
-                        None => state.files.remove(&incoming_file.key),
+                    match self.before_round.remove(&file.key) {
+                        Some(last) => state.files.insert(file.key.clone(), last),
+                        None => state.files.remove(&file.key),
                     };
-                    self.unstage(&incoming_file.key, &staged_by_key)?;
-                    self.place_own_version_again(&incoming_file.key, &state)?;
+                    self.unstage(&file.key, &staged_by_key)?;
+                    self.place_own_version_again(&file.key, &state)?;
                 }
             }
             if is_complete {
@@ -307,34 +293,34 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     /// Records the result of the sync for an incoming file in [`Self::outgoing`]: the version of the other machine, a
-    /// new version, or none if the file is gone. `staged_files` has the staged files of its key after the sync; `None` if there
+    /// new version, or none if the file is gone. `staged` has the staged files of its key after the sync; `None` if there
     /// are none.
     fn record_incoming_result(
         &mut self,
-        incoming_file: &IncomingFile,
-        staged_files: Option<&BTreeMap<String, Stat>>,
+        incoming: &IncomingFile,
+        staged: Option<&BTreeMap<String, Stat>>,
         state: &SyncState,
     ) -> Result<(), R::Error> {
-        let is_unchanged = staged_files.map_or(incoming_file.placed.is_empty(), |staged_files| {
-            *staged_files == incoming_file.placed
+        let is_unchanged = staged.map_or(incoming.placed.is_empty(), |files| {
+            *files == incoming.placed
         });
-        let file = match (staged_files, &incoming_file.version) {
+        let file = match (staged, &incoming.version) {
             (None, _) => None,
-            (Some(_), Some(version)) if is_unchanged && incoming_file.keeps_version => {
+            (Some(_), Some(version)) if is_unchanged && incoming.keeps_version => {
                 Some(FileVersions {
-                    files: incoming_file.files.clone(),
+                    files: incoming.files.clone(),
                     version: version.clone(),
                 })
             }
-            (Some(staged_files), _) => {
-                let files = self.read_entries(state, &incoming_file.key, staged_files)?;
+            (Some(staged), _) => {
+                let files = self.read_entries(state, &incoming.key, staged)?;
                 let version = self.next_version();
                 Some(FileVersions { files, version })
             }
         };
         match file {
-            Some(file) => self.outgoing.insert(incoming_file.key.clone(), file),
-            None => self.outgoing.remove(&incoming_file.key),
+            Some(file) => self.outgoing.insert(incoming.key.clone(), file),
+            None => self.outgoing.remove(&incoming.key),
         };
         Ok(())
     }
@@ -456,9 +442,8 @@ impl<'r, R: Remote> Join<'r, R> {
         for (path, entry) in manifest.files() {
             let full_path = self.tree.path_of(path);
             let is_unchanged = Stat::read(&full_path)? == Some(entry.stat());
-            let begins_with_listed =
-                || contents::raw_begins_with(&full_path, entry.size, &entry.digest);
-            if !is_unchanged && !begins_with_listed().unwrap_or_default() {
+            let begins_equal = || contents::raw_begins_with(&full_path, entry.size, &entry.digest);
+            if !is_unchanged && !begins_equal().unwrap_or_default() {
                 return Ok(Some(path.to_owned()));
             }
         }

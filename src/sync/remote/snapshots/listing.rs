@@ -72,8 +72,7 @@ impl<R: Remote> Join<'_, R> {
         path: &str,
         stat: Stat,
     ) -> Option<Sha256Digest> {
-        let last =
-            last.filter(|last| last.remote.matches(path, stat) && !path.ends_with(rollout::ZST));
+        let last = last.filter(|l| l.remote.matches(path, stat) && !path.ends_with(rollout::ZST));
         if let Some((_, digest)) = last.and_then(|last| last.contents) {
             return Some(digest);
         }

@@ -16,7 +16,7 @@ pub(super) struct OtherMachine {
 
 impl OtherMachine {
     /// Returns true if this machine knew the version of a file that `other` has, and has a different version.
-    pub(super) fn replaces_version_of(&self, other: &Self, key: &str) -> bool {
+    pub(super) fn replaces(&self, other: &Self, key: &str) -> bool {
         let version = |machine: &Self| Some(machine.manifest.files.get(key)?.version.clone());
         let (Some(mine), Some(theirs)) = (version(self), version(other)) else {
             return false;

@@ -37,22 +37,16 @@ impl<R: Remote> Join<'_, R> {
     /// run has placed in the home since.
     pub(super) fn write_first_state(&mut self) -> Result<(), RemoteError> {
         let run_replica = self.files.replica_of_run(&self.replica);
-        let taken_document = document::read(&self.files.run_folder().join(TAKEN_FILE))?;
-        let killed_state = run_replica.read()?;
+        let taken = document::read(&self.files.run_folder().join(TAKEN_FILE))?;
+        let killed = run_replica.read()?;
         let mut state = if self.is_state_uncommitted {
             run_replica.read()?
         } else {
             self.replica.read()?
         };
-        state
-            .resolutions
-            .extend(killed_state.resolutions.iter().cloned());
+        state.resolutions.extend(killed.resolutions.iter().cloned());
         self.adopt_synced(&state);
-        self.adopt_taken(
-            taken_document.good().unwrap_or_default(),
-            &killed_state,
-            &mut state,
-        )?;
+        self.adopt_taken(taken.good().unwrap_or_default(), &killed, &mut state)?;
         self.match_published(&mut state);
         self.replica = if self.writes {
             run_replica
@@ -79,14 +73,10 @@ impl<R: Remote> Join<'_, R> {
     /// Records the versions that arrive in this round from other machines, before the sync places them in the home. If
     /// only a plan is made, writes no file.
     pub(super) fn record_taken(&mut self) -> Result<(), IoError> {
-        for incoming_file in self.round.iter().flat_map(|(_, incoming)| incoming) {
-            if let Some(version) = incoming_file.version.clone() {
-                let files = incoming_file.files.clone();
-                let versions = self
-                    .taken
-                    .files
-                    .entry(incoming_file.key.clone())
-                    .or_default();
+        for file in self.round.iter().flat_map(|(_, incoming)| incoming) {
+            if let Some(version) = file.version.clone() {
+                let files = file.files.clone();
+                let versions = self.taken.files.entry(file.key.clone()).or_default();
                 versions.push(FileVersions { files, version });
             }
         }
@@ -138,12 +128,10 @@ impl<R: Remote> Join<'_, R> {
                     continue;
                 }
                 let waiting = self.waiting.iter();
-                let machines_with_file =
-                    waiting.map(|other| (other, other.manifest.files.get(&key)));
-                let mut machines_with_version = machines_with_file.filter(|(_, file_there)| {
-                    file_there.is_some_and(|file_there| file_there.has_same_files(&file))
-                });
-                if let Some((other, _)) = machines_with_version.next() {
+                let others = waiting.map(|other| (other, other.manifest.files.get(&key)));
+                let mut holders = others
+                    .filter(|(_, found)| found.is_some_and(|found| found.has_same_files(&file)));
+                if let Some((other, _)) = holders.next() {
                     let id = other.head.id.clone();
                     self.adopted.insert(key.clone(), id);
                 }

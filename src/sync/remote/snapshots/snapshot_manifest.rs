@@ -168,7 +168,7 @@ impl SnapshotManifest {
     /// # Errors
     /// The manifest is damaged, names a path that no sync may write, or was written by a newer version of this program.
     pub fn parse(from: impl Read, machine: &str) -> Result<Self, RemoteError> {
-        let damaged_error = |detail: &str| RemoteError::Damaged {
+        let damaged = |detail: &str| RemoteError::Damaged {
             machine: machine.to_owned(),
             detail: detail.to_owned(),
         };
@@ -181,9 +181,9 @@ impl SnapshotManifest {
             let read_result = (&mut reader)
                 .take(MAX_LINE_BYTES)
                 .read_until(b'\n', &mut line);
-            read_result.map_err(|e| damaged_error(&format!("it cannot be read: {e}")))?;
+            read_result.map_err(|e| damaged(&format!("it cannot be read: {e}")))?;
             let Some(line_text) = line.strip_suffix(b"\n") else {
-                return Err(damaged_error("its manifest is incomplete"));
+                return Err(damaged("its manifest is incomplete"));
             };
             let Some(manifest) = &mut manifest else {
                 manifest = Some(Self::parse_header(line_text, machine)?);
@@ -194,12 +194,10 @@ impl SnapshotManifest {
                 Ok(SnapshotLine::End(digest)) if digest == hasher.digest() => {
                     return Ok(std::mem::take(manifest));
                 }
-                Ok(SnapshotLine::End(_)) => return Err(damaged_error("its manifest was changed")),
-                Ok(entry) => manifest.add_line(entry).map_err(|e| damaged_error(&e))?,
+                Ok(SnapshotLine::End(_)) => return Err(damaged("its manifest was changed")),
+                Ok(entry) => manifest.add_line(entry).map_err(|e| damaged(&e))?,
                 Err(e) => {
-                    return Err(damaged_error(&format!(
-                        "its manifest has a damaged line: {e}"
-                    )));
+                    return Err(damaged(&format!("its manifest has a damaged line: {e}")));
                 }
             }
             hasher.update(&line);
@@ -261,22 +259,19 @@ impl SnapshotManifest {
 /// Returns true for a relative path inside the home; a path in the manager's folder must be that of a conflict copy.
 fn is_allowed_path(path: &str) -> bool {
     let mut parts = Path::new(path).components();
-    let is_inside_home = parts.all(|part| matches!(part, Component::Normal(_)));
+    let is_inside = parts.all(|part| matches!(part, Component::Normal(_)));
     let is_plain = !path.contains(['\\', '\0']) && !path.ends_with('/') && !path.contains("//");
-    let is_of_manager = Path::new(path).starts_with(MANAGER_FOLDER);
-    is_inside_home
-        && is_plain
-        && !path.is_empty()
-        && (!is_of_manager || is_conflict_copy_path(path))
+    let of_manager = Path::new(path).starts_with(MANAGER_FOLDER);
+    is_inside && is_plain && !path.is_empty() && (!of_manager || is_conflict_copy_path(path))
 }
 
 /// Returns true for the path of a conflict copy in a snapshot.
 pub(super) fn is_conflict_copy_path(path: &str) -> bool {
-    find_conflict_copy_name(path).is_some()
+    parse_copy_name(path).is_some()
 }
 
 /// Returns the name of the conflict copy at a path of a snapshot; `None` for other paths.
-pub(super) fn find_conflict_copy_name(path: &str) -> Option<&str> {
+pub(super) fn parse_copy_name(path: &str) -> Option<&str> {
     let name = path.strip_prefix(MANAGER_FOLDER)?.strip_prefix('/')?;
     let name = name
         .strip_prefix(CONFLICT_COPIES_FOLDER)?

@@ -51,13 +51,12 @@ impl<R: Remote> Join<'_, R> {
     /// decided.
     fn forget_concurrent_files(&mut self, state: &mut SyncState) {
         self.before_round.clear();
-        for incoming_file in self.round.iter().flat_map(|(_, incoming)| incoming) {
-            if let Some(last) = state.files.get(&incoming_file.key) {
-                self.before_round
-                    .insert(incoming_file.key.clone(), last.clone());
+        for file in self.round.iter().flat_map(|(_, incoming)| incoming) {
+            if let Some(last) = state.files.get(&file.key) {
+                self.before_round.insert(file.key.clone(), last.clone());
             }
-            if incoming_file.is_concurrent {
-                state.files.remove(&incoming_file.key);
+            if file.is_concurrent {
+                state.files.remove(&file.key);
             }
         }
     }
@@ -79,20 +78,20 @@ impl<R: Remote> Join<'_, R> {
         let waiting = std::mem::take(&mut self.waiting).into_iter();
         let waiting_with_changes = waiting.zip(incoming);
         for (other, mut incoming) in order_newest_first(waiting_with_changes.collect()) {
-            let collides = |incoming_file: &IncomingFile| {
-                let chosen_version = chosen_versions.get(&incoming_file.key);
-                postponed_keys.contains(&incoming_file.key)
-                    || chosen_version.is_some_and(|version| *version != incoming_file.version)
+            let collides = |file: &IncomingFile| {
+                let chosen_version = chosen_versions.get(&file.key);
+                postponed_keys.contains(&file.key)
+                    || chosen_version.is_some_and(|version| *version != file.version)
             };
             if incoming.iter().any(collides) {
-                postponed_keys.extend(incoming.into_iter().map(|incoming_file| incoming_file.key));
+                postponed_keys.extend(incoming.into_iter().map(|file| file.key));
                 self.waiting.push(other);
                 continue;
             }
-            incoming.retain(|incoming_file| !chosen_versions.contains_key(&incoming_file.key));
+            incoming.retain(|file| !chosen_versions.contains_key(&file.key));
             let versions = incoming
                 .iter()
-                .map(|incoming_file| (incoming_file.key.clone(), incoming_file.version.clone()));
+                .map(|file| (file.key.clone(), file.version.clone()));
             chosen_versions.extend(versions);
             self.round.push((other, incoming));
         }
@@ -102,8 +101,7 @@ impl<R: Remote> Join<'_, R> {
     /// in the home nor in a snapshot is dropped from the state and from the next snapshot.
     fn stage_published_files(&mut self, state: &mut SyncState) -> Result<(), R::Error> {
         let incoming = self.round.iter().flat_map(|(_, incoming)| incoming);
-        let incoming_keys: BTreeSet<&str> =
-            incoming.map(|incoming_file| &*incoming_file.key).collect();
+        let incoming_keys: BTreeSet<&str> = incoming.map(|file| &*file.key).collect();
         let kept_stats = self.reuse_kept_files(state, &incoming_keys)?;
         self.link_conflict_copies()?;
         let mut missing_files = BTreeMap::new();
@@ -324,9 +322,9 @@ impl<R: Remote> Join<'_, R> {
         let mut round = std::mem::take(&mut self.round);
         for (other, incoming) in &round {
             let mut missing_files = BTreeMap::new();
-            for incoming_file in incoming {
-                self.unstage(&incoming_file.key, &staged)?;
-                for (path, entry) in &incoming_file.files {
+            for file in incoming {
+                self.unstage(&file.key, &staged)?;
+                for (path, entry) in &file.files {
                     if self.place_local(path, entry, state)?.is_none() {
                         missing_files.insert(path.clone(), entry.clone());
                     }
@@ -334,12 +332,10 @@ impl<R: Remote> Join<'_, R> {
             }
             self.fetch_files(&other.head, &other.manifest, &missing_files)?;
         }
-        for incoming_file in round.iter_mut().flat_map(|(_, incoming)| incoming) {
-            for path in incoming_file.files.keys() {
+        for file in round.iter_mut().flat_map(|(_, incoming)| incoming) {
+            for path in file.files.keys() {
                 let stat = Stat::read(&self.tree.path_of(path))?;
-                incoming_file
-                    .placed
-                    .extend(stat.map(|stat| (path.clone(), stat)));
+                file.placed.extend(stat.map(|stat| (path.clone(), stat)));
             }
         }
         self.round = round;
@@ -377,23 +373,13 @@ impl<R: Remote> Join<'_, R> {
         let no_files = BTreeMap::new();
         write_manifest(&self.config.machine_id, &state.own.writer, &no_files, state)?;
         for (other, incoming) in &self.round {
-            let files = incoming
-                .iter()
-                .flat_map(|incoming_file| incoming_file.files.clone());
+            let files = incoming.iter().flat_map(|file| file.files.clone());
             let mut deleted: HashMap<_, _> = other.manifest.deleted.clone().into_iter().collect();
             // The planner copies a deletion only for the version of this machine. The other machine knew this version,
             // even if it deleted a later one.
-            for incoming_file in incoming
-                .iter()
-                .filter(|incoming_file| incoming_file.version.is_none())
-            {
-                let last = state
-                    .files
-                    .get(&incoming_file.key)
-                    .and_then(|last| last.contents);
-                if let (Some(deletion), Some((_, digest))) =
-                    (deleted.get_mut(&incoming_file.key), last)
-                {
+            for file in incoming.iter().filter(|file| file.version.is_none()) {
+                let last = state.files.get(&file.key).and_then(|last| last.contents);
+                if let (Some(deletion), Some((_, digest))) = (deleted.get_mut(&file.key), last) {
                     deletion.digest = digest.to_string();
                 }
             }
@@ -414,26 +400,22 @@ impl<R: Remote> Join<'_, R> {
 /// Orders machines so that each comes before the machines whose versions it replaced. In the opposite order, the sync
 /// would have to decide about the replaced version, and the decision would win over the version that replaced it.
 fn order_newest_first(
-    mut remaining: Vec<(OtherMachine, Vec<IncomingFile>)>,
+    mut left: Vec<(OtherMachine, Vec<IncomingFile>)>,
 ) -> Vec<(OtherMachine, Vec<IncomingFile>)> {
     let mut ordered = Vec::new();
-    while !remaining.is_empty() {
+    while !left.is_empty() {
         let is_replaced = |(machine, incoming): &(OtherMachine, Vec<IncomingFile>)| {
-            let mut others = remaining.iter().map(|(other, _)| other);
+            let mut others = left.iter().map(|(other, _)| other);
             others.any(|other| {
                 let mut incoming = incoming.iter();
                 incoming.any(|file| {
-                    other.replaces_version_of(machine, &file.key)
-                        && !machine.replaces_version_of(other, &file.key)
+                    other.replaces(machine, &file.key) && !machine.replaces(other, &file.key)
                 })
             })
         };
         // Each of two machines can have replaced a file of the other one.
-        let next_index = remaining
-            .iter()
-            .position(|machine| !is_replaced(machine))
-            .unwrap_or(0);
-        ordered.push(remaining.remove(next_index));
+        let next = left.iter().position(|item| !is_replaced(item)).unwrap_or(0);
+        ordered.push(left.remove(next));
     }
     ordered
 }

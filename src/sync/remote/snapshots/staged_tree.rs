@@ -40,9 +40,8 @@ impl StagedTree {
     /// # Errors
     /// The Codex home is on another disk, so that every run would have to copy all conversations.
     pub(super) fn create(root: &Path, config: &SyncConfig) -> Result<Self, RemoteError> {
-        let read_device =
-            |path: &Path| file_id::read_device_and_inode(path).map(|(device, _)| device);
-        let (tree_device, home_device) = (read_device(root), read_device(&config.local));
+        let device = |path: &Path| file_id::read_device_and_inode(path).map(|(device, _)| device);
+        let (tree_device, home_device) = (device(root), device(&config.local));
         if tree_device.is_some() && home_device.is_some() && tree_device != home_device {
             return Err(RemoteError::OtherDisk(config.local.clone()));
         }
@@ -85,9 +84,9 @@ impl StagedTree {
             let Some(stat) = Stat::read(&source)? else {
                 continue;
             };
-            let has_same_compression =
+            let has_same_form =
                 candidate.path.ends_with(rollout::ZST) == to.ends_with(rollout::ZST);
-            if !has_same_compression {
+            if !has_same_form {
                 continue;
             }
             let has_listed_digest =
