@@ -66,7 +66,7 @@ pub(crate) fn move_to_trash(
         .flat_map(|archive| [Some(archive.clone()), names::sidecar_name(archive)])
         .flatten()
         .filter(|file| backups.join(file).symlink_metadata().is_ok())
-        .map(|file| Step::new(backups.join(&file), target.join(&file)))
+        .map(|file| Step::record(backups.join(&file), target.join(&file)))
         .collect::<Result<_, _>>()?;
     match transaction.commit(moves, &NoPolicy) {
         Ok(_) => Ok(target),
@@ -142,7 +142,7 @@ pub(crate) fn undo(
             if let (Some(from), Some(to)) = (from, to)
                 && batch.join(&from).symlink_metadata().is_ok()
             {
-                moves.push(Step::new(batch.join(from), backups.join(to))?);
+                moves.push(Step::record(batch.join(from), backups.join(to))?);
             }
         }
     }

@@ -62,7 +62,8 @@ impl FileExchange {
     pub(crate) fn add_removal(&mut self, live: &Path) -> Result<(), JournalError> {
         if live.symlink_metadata().is_ok() {
             let staged = self.allocate_staging_path(live)?;
-            self.removals.push(Step::new(live.to_path_buf(), staged)?);
+            self.removals
+                .push(Step::record(live.to_path_buf(), staged)?);
         }
         Ok(())
     }
@@ -76,7 +77,7 @@ impl FileExchange {
     ) -> Result<(), E> {
         let staged = self.allocate_staging_path(live)?;
         write(&staged)?;
-        let step = Step::new(live.to_path_buf(), staged).map_err(JournalError::from)?;
+        let step = Step::record(live.to_path_buf(), staged).map_err(JournalError::from)?;
         self.replacements.push(step);
         Ok(())
     }

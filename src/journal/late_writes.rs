@@ -105,8 +105,8 @@ impl LateWrites<'_> {
         Ok(())
     }
 
-    /// Returns true for files without content of their own: readers of a database create its `-shm` and an
-    /// empty `-wal`.
+    /// Returns true for a file whose late writes may be lost: a `-shm` or an empty `-wal`, which readers of a database
+    /// create, and any file that the policy gives up.
     fn is_ignored(&self, live: &Path, len: u64) -> bool {
         let name = live.file_name().unwrap_or_default().as_encoded_bytes();
         let is_empty_log = len == 0 && name.ends_with(b".sqlite-wal");

@@ -51,7 +51,7 @@ mod tests;
 mod transaction;
 mod write_times;
 
-pub(crate) use error::{JournalError, RecoveryObstacle, join_holders};
+pub(crate) use error::{JournalError, RecoveryObstacle, format_holders};
 pub(crate) use file_exchange::FileExchange;
 pub(crate) use folder::{
     KeptAs, is_real_folder, journal_folder_of_command, list_kept_folders, parse_kept_name,

@@ -46,7 +46,7 @@ fn is_empty_or_marked(folder: &Path, policy: &dyn RecoveryPolicy) -> Result<bool
     }
     let lock = folder.join(LOCK_NAME);
     let lock_content = file_open::read(&lock).at("read", &lock)?;
-    let marker = policy.marker(folder);
+    let marker = policy.lock_marker(folder);
     Ok(marker.is_some_and(|marker| marker.as_bytes() == lock_content))
 }
 

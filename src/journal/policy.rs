@@ -18,7 +18,7 @@ pub(crate) struct IdleHome<'a> {
 }
 
 impl RecoveryPolicy for IdleHome<'_> {
-    fn holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
+    fn find_holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
         find_holders(home, staging, self.env)
     }
 
@@ -71,13 +71,13 @@ pub(crate) trait RecoveryPolicy {
 
     /// For disks without file modes: returns the text that identifies the lock of the staging folder `folder` as this
     /// user's; `None` if this user has no folder there. Empty for folders in the manager home.
-    fn marker(&self, _folder: &Path) -> Option<String> {
+    fn lock_marker(&self, _folder: &Path) -> Option<String> {
         Some(String::new())
     }
 
     /// Returns the processes that use the folder `home`, or its files in the folders `staging`. While there are
     /// any, nothing is exchanged.
-    fn holders(&self, _home: &Path, _staging: &[PathBuf]) -> Vec<Holder> {
+    fn find_holders(&self, _home: &Path, _staging: &[PathBuf]) -> Vec<Holder> {
         Vec::new()
     }
 

@@ -102,7 +102,8 @@ impl Transaction {
                 }
                 Ok(lock) => {
                     // Before anything is staged: a recovery trusts a folder with content only by its marker.
-                    if let Some(marker) = policy.marker(folder).filter(|text| !text.is_empty()) {
+                    if let Some(marker) = policy.lock_marker(folder).filter(|text| !text.is_empty())
+                    {
                         lock.write_content(marker.as_bytes())
                             .at("write", folder.join(LOCK_NAME))?;
                     }
@@ -262,6 +263,7 @@ impl Transaction {
         direction: Direction,
         policy: &dyn RecoveryPolicy,
     ) -> Result<bool, IoError> {
+        // Without a latest time for the staging folders, each later write counts.
         let files = self.find_late_writes(direction, policy, WriteSide::Staged, &[])?;
         Ok(!files.is_empty())
     }

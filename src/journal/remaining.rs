@@ -39,9 +39,7 @@ impl Transaction {
         policy: &dyn RecoveryPolicy,
     ) -> Result<(), JournalError> {
         let numbers = self.prepare_steps(remaining, direction, home, policy)?;
-        let mut steps = numbers
-            .into_iter()
-            .map(|number| &self.journal.steps[number]);
+        let mut steps = numbers.into_iter().map(|n| &self.journal.steps[n]);
         match direction {
             Direction::Forward => steps.try_for_each(Step::apply)?,
             // In reverse order: the removal of a database's log came before the exchange of the database, so the log
@@ -108,9 +106,7 @@ impl Transaction {
         // cannot be recognized after another kill.
         let steps = std::mem::take(&mut self.journal.steps);
         for (number, mut step) in steps.into_iter().enumerate() {
-            let path_numbers = by_path
-                .get(&step.live)
-                .filter(|numbers| numbers.contains(&number));
+            let path_numbers = by_path.get(&step.live).filter(|all| all.contains(&number));
             let mut adapted = vec![step.clone()];
             if let Some(path_numbers) = path_numbers {
                 let is_foreign = foreign_paths.contains(&step.live);

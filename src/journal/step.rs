@@ -49,7 +49,7 @@ impl Step {
     ///
     /// # Errors
     /// An entry cannot be examined.
-    pub(crate) fn new(live: PathBuf, staged: PathBuf) -> Result<Self, IoError> {
+    pub(crate) fn record(live: PathBuf, staged: PathBuf) -> Result<Self, IoError> {
         Ok(Self {
             live_id: FileId::read(&live)?,
             staged_id: FileId::read(&staged)?,

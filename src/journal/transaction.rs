@@ -195,7 +195,7 @@ impl Transaction {
     fn find_holders(&self, policy: &dyn RecoveryPolicy) -> Vec<Holder> {
         let folders = self.journal.folders.iter();
         let folders: Vec<PathBuf> = folders.map(|folder| folder.0.clone()).collect();
-        policy.holders(&self.journal.home.0, &folders)
+        policy.find_holders(&self.journal.home.0, &folders)
     }
 
     /// Fails if the old state, which is staged now, is in use or was written.

@@ -59,7 +59,9 @@ impl Records {
 
     /// Returns the versions of a file that other machines or this one attest.
     pub(crate) fn attested_versions(&self, key: &str) -> impl Iterator<Item = &ManifestEntry> {
-        self.manifests.entries(key).chain(self.own_versions(key))
+        self.manifests
+            .listed_entries(key)
+            .chain(self.own_versions(key))
     }
 
     /// Returns the resolutions of this machine, and those of the other machines.
@@ -74,7 +76,7 @@ impl Records {
 
     /// Returns the deletions of a file that other machines publish and that are not cancelled.
     pub(crate) fn pending_deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
-        let requested = self.manifests.deletions(key);
+        let requested = self.manifests.pending_deletions(key);
         requested.filter(|deletion| !self.state.resolutions.contains(&deletion.id))
     }
 

@@ -36,6 +36,7 @@ impl Resolution {
 
     /// Applies the suffix of a record; an unknown suffix is ignored.
     fn apply_record(&mut self, suffix: &str) {
+        // An unreadable number decides nothing.
         let parse_number = |digits: &str| digits.parse().unwrap_or(0);
         if suffix.is_empty() {
             self.dropped = self.dropped.max(1);

@@ -104,6 +104,8 @@ impl<'a> DecidedCopy<'a> {
         }
     }
 
+    /// Reads the conflict copy of this name.
+    ///
     /// # Errors
     /// [`ConflictCopyError::NotDownloaded`] if neither side has it.
     pub(crate) fn find(
@@ -257,7 +259,7 @@ impl<'a> DecidedCopy<'a> {
         let own_entries = Ledger::read(self.replica.run_folder())?.files.into_iter();
         let own_entries =
             own_entries.filter(|(path, _)| rollouts::key(path).as_ref() == Some(&key));
-        let listed_entries = manifests.entries(&key).cloned();
+        let listed_entries = manifests.listed_entries(&key).cloned();
         let listed_entries = listed_entries.chain(own_entries.map(|(_, entry)| entry));
         let is_beginning = |entry: &ManifestEntry| {
             // An unreadable text has no known beginnings.

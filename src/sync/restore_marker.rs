@@ -91,7 +91,7 @@ mod tests {
             let folders = Replica::find_folders(manager.path(), home).unwrap();
             RestoreMarkers::write(&folders)
         };
-        let marker = |replica: &Replica| read(&replica.folder).unwrap();
+        let marker = |replica: &Replica| read_marker(&replica.folder).unwrap();
         mark_restored().unwrap().remove();
         assert_eq!(marker(&first), None);
         let _restored = mark_restored().unwrap();
@@ -100,9 +100,9 @@ mod tests {
         let planned_with = marker(&first).unwrap();
         mark_restored().unwrap().remove();
         assert!(marker(&first).is_some());
-        clear(&first.folder, &planned_with).unwrap();
+        clear_marker(&first.folder, &planned_with).unwrap();
         assert!(marker(&first).is_some_and(|marker| marker != planned_with));
-        clear(&first.folder, &marker(&first).unwrap()).unwrap();
+        clear_marker(&first.folder, &marker(&first).unwrap()).unwrap();
         assert_eq!(marker(&first), None);
     }
 }

@@ -167,30 +167,30 @@ impl fmt::Display for FileSecret {
     }
 }
 
-/// Searches a file for secrets like [`find_in_text`]. Does not follow a link.
+/// Searches a file for secrets like [`find_secret_in_text`]. Does not follow a link.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn find_in_file(path: &Path) -> io::Result<Option<FileSecret>> {
+pub(super) fn find_secret_in_file(path: &Path) -> io::Result<Option<FileSecret>> {
     let file = file_open::open_no_link(path)?;
     let size = file.metadata()?.len();
-    find_in_text(file, size)
+    find_secret_in_text(file, size)
 }
 
 /// Returns [`FileSecret::Whole`] if a content of `size` bytes is a login or a key, else the first secret in its text. A
 /// content of [`MAX_PARSED_BYTES`] or more is only searched for secrets in its text.
-pub(super) fn find_in_text(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
+pub(super) fn find_secret_in_text(from: impl Read, size: u64) -> io::Result<Option<FileSecret>> {
     if size < MAX_PARSED_BYTES {
         let bytes = read_parsable(from, size)?;
         let whole = classify_whole_secret(&bytes).map(FileSecret::Whole);
         return Ok(whole.or_else(|| find_secret(bytes).map(FileSecret::InText)));
     }
-    let secret = find_in_windows(from, MAX_PARSED_BYTES)?;
+    let secret = find_secret_in_windows(from, MAX_PARSED_BYTES)?;
     Ok(secret.map(FileSecret::InText))
 }
 
 /// Searches a text of any size, `window` bytes at a time.
-fn find_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<SecretInText>> {
+fn find_secret_in_windows(mut from: impl Read, window: u64) -> io::Result<Option<SecretInText>> {
     let mut bytes = Vec::new();
     let mut lines_before = 0;
     loop {
@@ -349,7 +349,7 @@ mod tests {
         for before in [0, 10, 90, 95, 99, 100, 101, 199, 1000] {
             let text = format!("{}{token}{}", "a ".repeat(before), " b".repeat(500));
             for bytes in [text.clone().into_bytes(), wide(&text)] {
-                let found = find_in_windows(&*bytes, 100).unwrap();
+                let found = find_secret_in_windows(&*bytes, 100).unwrap();
                 assert_eq!(
                     found.map(|found| found.kind),
                     Some("openai-key"),
@@ -359,10 +359,10 @@ mod tests {
         }
         // A token that begins within a word does not count.
         let text = format!("{}a{token}", "x".repeat(5 * MAX_TOKEN_BYTES));
-        assert_eq!(find_in_windows(text.as_bytes(), 100).unwrap(), None);
-        assert_eq!(find_in_windows(&b""[..], 100).unwrap(), None);
+        assert_eq!(find_secret_in_windows(text.as_bytes(), 100).unwrap(), None);
+        assert_eq!(find_secret_in_windows(&b""[..], 100).unwrap(), None);
         let large = "line\n".repeat(300_000) + &token;
-        let found = find_in_text(large.as_bytes(), large.len() as u64).unwrap();
+        let found = find_secret_in_text(large.as_bytes(), large.len() as u64).unwrap();
         let expected = FileSecret::InText(SecretInText {
             kind: "openai-key",
             line: 300_001,

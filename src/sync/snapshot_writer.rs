@@ -277,7 +277,7 @@ mod tests {
             .map(|n| {
                 let finished = folder.path().join("finished");
                 atomic::write(&finished, n.to_string().as_bytes()).unwrap();
-                publish(&finished, folder.path(), "a-1", ".zip").unwrap()
+                rename_to_free_name(&finished, folder.path(), "a-1", ".zip").unwrap()
             })
             .collect();
         assert_eq!(names, ["a-1.zip", "a-1-2.zip", "a-1-3.zip"]);

@@ -177,7 +177,7 @@ pub(super) fn run_backup(
     // Returns true for a line that shows progress.
     restic.run_lines(folder, &args, |line| {
         match serde_json::from_slice::<BackupLine>(line) {
-            Ok(BackupLine::Status(status)) => progress_meter.update(status),
+            Ok(BackupLine::Status(status)) => progress_meter.report(status),
             Ok(BackupLine::Summary(summary)) => {
                 report = Some(summary);
                 true
@@ -199,7 +199,7 @@ struct ProgressMeter<'a> {
 impl ProgressMeter<'_> {
     /// Reports the progress. Returns false if no figure changed, because restic repeats its status while it waits for a
     /// server.
-    fn update(&mut self, status: BackupStatus) -> bool {
+    fn report(&mut self, status: BackupStatus) -> bool {
         if status.total_bytes > self.expected_bytes {
             self.expected_bytes = status.total_bytes;
             self.progress.expect_bytes(status.total_bytes);

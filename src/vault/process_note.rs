@@ -213,7 +213,7 @@ mod tests {
         assert!(is_backup_running(vault.path()));
         child.kill().unwrap();
         let status = child.wait().unwrap();
-        ProcessNote::close(Some(note), &end(status));
+        ProcessNote::remove_if_finished(Some(note), &end(status));
         let dead = retry_until_free(|| is_dead(pid, 0), |dead| !dead);
         assert!(dead, "the note of a killed process remains");
         assert!(!is_backup_running(vault.path()));
@@ -243,7 +243,7 @@ mod tests {
         // Exit codes 0, 1 and 130 as wait statuses.
         for (status, left) in [(0, 0), (1 << 8, 0), (INTERRUPTED_CODE << 8, 1)] {
             let (note, _input) = ProcessNote::create(vault.path(), false).unwrap();
-            ProcessNote::close(Some(note), &end(ExitStatus::from_raw(status)));
+            ProcessNote::remove_if_finished(Some(note), &end(ExitStatus::from_raw(status)));
             assert_eq!(count(), left, "{status}");
         }
     }

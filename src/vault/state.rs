@@ -1,6 +1,6 @@
 //! The last backup and the last drills of this machine: `vault/state.json` of the manager home.
 
-use super::folder::folder;
+use super::folder::vault_folder;
 use crate::io::{Document, DocumentError, Timestamp, document, random_id};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl Document for VaultState {
 }
 
 fn state_path(manager_home: &Path) -> PathBuf {
-    folder(manager_home).join("state.json")
+    vault_folder(manager_home).join("state.json")
 }
 
 /// Reads the state. A missing or damaged document gives the default.
@@ -71,6 +71,6 @@ pub(crate) fn update(
     manager_home: &Path,
     change: impl FnOnce(&mut VaultState),
 ) -> Result<(), DocumentError> {
-    let lock = folder(manager_home).join(".state.lock");
+    let lock = vault_folder(manager_home).join(".state.lock");
     document::update(&state_path(manager_home), &lock, change).map(drop)
 }

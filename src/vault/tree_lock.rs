@@ -1,7 +1,7 @@
 //! The folders that restic reads: the lock on them, and the removal of secrets that killed commands left there.
 
 use super::error::VaultError;
-use super::folder::{folder, staging_folder};
+use super::folder::{staging_folder, vault_folder};
 use super::process_note::is_backup_running;
 use crate::archive::tree_capture::is_always_copied;
 use crate::codex::home::kind_of;
@@ -37,7 +37,7 @@ impl TreeLock {
     /// # Errors
     /// The file system refuses, or the user interrupts the wait.
     pub(crate) fn acquire(manager_home: &Path) -> Result<Self, VaultError> {
-        let folder = folder(manager_home);
+        let folder = vault_folder(manager_home);
         atomic::create_private_folder(manager_home)?;
         atomic::create_private_folder(&folder)?;
         let lock = FileLock::acquire_unless_interrupted(&folder.join(LOCK_FILE))?;
@@ -79,7 +79,7 @@ pub(crate) fn remove_leftovers(manager_home: &Path) -> Result<(), IoError> {
     let errors = staging::remove_stale(&staging_folder(manager_home));
     // The first error stands for all.
     errors.into_iter().next().map_or(Ok(()), Err)?;
-    let folder = folder(manager_home);
+    let folder = vault_folder(manager_home);
     if find_removable_paths(&folder).is_empty() {
         return Ok(());
     }

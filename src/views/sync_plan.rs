@@ -443,7 +443,7 @@ pub(crate) fn summarize(plan: &SyncPlan, remote: SyncRemote) -> String {
 pub(crate) fn undecided_error(plan: &SyncPlan, config: &SyncConfig) -> CommandError {
     let error = conflict_error(plan)
         .hint("list and resolve them with: codex-manager sync resolve; nothing was changed");
-    if plan.is_stopped(config.policy.rules.conflict) {
+    if plan.is_stopped_by_conflict(config.policy.rules.conflict) {
         error
             .hint("conflict.policy = \"manual\" leaves such files as they are and syncs all others")
     } else {

@@ -304,7 +304,7 @@ impl Machine {
             );
         }
         assert_eq!(plan.notices.undelivered, [], "{}", self.name);
-        if plan.is_stopped(join.config.policy.rules.conflict) {
+        if plan.is_stopped_by_conflict(join.config.policy.rules.conflict) {
             return None;
         }
         let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());

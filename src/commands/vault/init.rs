@@ -13,7 +13,7 @@ use crate::ui::object;
 use crate::vault::fault::Fault;
 use crate::vault::password::Password;
 use crate::vault::restic::Restic;
-use crate::vault::{VaultError, folder, snapshot};
+use crate::vault::{VaultError, snapshot, vault_folder};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use toml_edit::Value;
@@ -130,7 +130,7 @@ impl VaultInitArgs {
 
 /// Stores a typed password in a file of the manager home.
 fn store_password(context: &Context, typed: &SecretBytes) -> Result<()> {
-    let vault = folder(context.manager_home());
+    let vault = vault_folder(context.manager_home());
     if let Password::File(path) = Password::store(typed, &vault)? {
         context.note(format_args!(
             "the password is stored in {}; keep a copy elsewhere",

@@ -174,7 +174,7 @@ impl<F: Fn()> Meanwhile<F> {
 }
 
 impl<F: Fn()> RecoveryPolicy for Meanwhile<F> {
-    fn holders(&self, _: &Path, _: &[PathBuf]) -> Vec<Holder> {
+    fn find_holders(&self, _: &Path, _: &[PathBuf]) -> Vec<Holder> {
         let is_now = self.checks.replace(self.checks.get() + 1) == self.checks_before;
         if is_now {
             (self.call)();
@@ -203,7 +203,7 @@ fn in_journal(done: usize) -> usize {
 }
 
 fn step(live: PathBuf, staged: PathBuf) -> Step {
-    Step::new(live, staged).unwrap()
+    Step::record(live, staged).unwrap()
 }
 
 /// Runs `test` on a system with a call for exchanges, and on one without.

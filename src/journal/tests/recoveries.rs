@@ -79,7 +79,7 @@ impl RecoveryPolicy for Busy {
         Err(io::Error::other("nothing is to be exchanged")).at("keep", Path::new("x"))
     }
 
-    fn holders(&self, home: &Path, _: &[PathBuf]) -> Vec<Holder> {
+    fn find_holders(&self, home: &Path, _: &[PathBuf]) -> Vec<Holder> {
         assert!(home.ends_with("live"), "{}", home.display());
         vec![codex()]
     }

@@ -29,7 +29,7 @@ pub(crate) fn plan_steps(
     }
     let root = stage.home();
     if mode == ExchangeMode::WholeHome {
-        steps.push(Step::new(root.live.clone(), root.staged.clone())?);
+        steps.push(Step::record(root.live.clone(), root.staged.clone())?);
     } else {
         let names = list_changed_top_names(plan, stage);
         steps.extend(plan_entries(
@@ -47,7 +47,7 @@ fn plan_linked_root(root: &StageRoot) -> Result<Vec<Step>, RestoreError> {
         return Ok(Vec::new());
     }
     if root.whole {
-        let step = Step::new(root.live.clone(), root.staged.clone())?;
+        let step = Step::record(root.live.clone(), root.staged.clone())?;
         return Ok(vec![step]);
     }
     let mut names = list_entry_names(&root.live)?;
@@ -81,13 +81,13 @@ fn plan_outside_databases(
         {
             let moved_to = old.join(sidecar.file_name().unwrap_or_default());
             atomic::create_unsynced_folder(&old)?;
-            steps.push(Step::new(sidecar, moved_to)?);
+            steps.push(Step::record(sidecar, moved_to)?);
         }
         if removed.contains(&live) {
             atomic::create_unsynced_folder(&old)?;
-            steps.push(Step::new(live, old.join(&name))?);
+            steps.push(Step::record(live, old.join(&name))?);
         } else if database::may_be_sqlite(&staging.join(&name)) {
-            steps.push(Step::new(live, staging.join(&name))?);
+            steps.push(Step::record(live, staging.join(&name))?);
         }
     }
     Ok(steps)
@@ -111,9 +111,9 @@ fn plan_entries(
     for top in ordered {
         let (live, staged) = (root.live.join(top), root.staged.join(top));
         if staged.symlink_metadata().is_ok() {
-            steps.push(Step::new(live, staged)?);
+            steps.push(Step::record(live, staged)?);
         } else if live.symlink_metadata().is_ok() {
-            steps.push(Step::new(live, old.join(top))?);
+            steps.push(Step::record(live, old.join(top))?);
         }
     }
     Ok(steps)

@@ -71,7 +71,7 @@ impl SingleFileSteps<'_> {
             }
             self.linker.check_no_loss(live, relative)?;
         }
-        let step = Step::new(live.to_path_buf(), staged.to_path_buf())?;
+        let step = Step::record(live.to_path_buf(), staged.to_path_buf())?;
         if !step.is_same_file() {
             self.steps.push(step);
         }
@@ -85,7 +85,7 @@ impl SingleFileSteps<'_> {
             atomic::create_unsynced_folder(&old)?;
             // Named by number, because removed files of different folders may have the same name.
             let number = self.steps.len().to_string();
-            self.steps.push(Step::new(live, old.join(number))?);
+            self.steps.push(Step::record(live, old.join(number))?);
         }
         Ok(())
     }

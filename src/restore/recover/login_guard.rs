@@ -45,11 +45,11 @@ impl RecoveryPolicy for LoginGuard<'_> {
         }
     }
 
-    fn marker(&self, folder: &Path) -> Option<String> {
+    fn lock_marker(&self, folder: &Path) -> Option<String> {
         journal_pointer::read_marker(self.manager_home, folder)
     }
 
-    fn holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
+    fn find_holders(&self, home: &Path, staging: &[PathBuf]) -> Vec<Holder> {
         journal::find_holders(home, staging, self.env)
     }
 

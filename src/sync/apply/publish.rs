@@ -35,7 +35,9 @@ pub(super) fn publish_deletions(
         let known = state.deleted.get(key);
         // A killed run may have published the same deletion. With another id, it would be a second deletion.
         if known.is_none_or(|known| known.digest != digest) {
-            state.deleted.insert(key.clone(), Deletion::new(digest));
+            state
+                .deleted
+                .insert(key.clone(), Deletion::with_random_id(digest));
         }
     }
     let LedgerContents {
@@ -124,7 +126,7 @@ fn record_findings(
         state.files.remove(key);
     }
     for (key, digest) in &plan.records.lost_deletions {
-        let deletion = Deletion::new(digest.clone());
+        let deletion = Deletion::with_random_id(digest.clone());
         state.deleted.insert(key.clone(), deletion);
     }
     for record in &plan.records.learned_resolutions {

@@ -101,17 +101,13 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     let selected = reader.select_groups(&groups.by_key);
     let plan_chunk = |files| plan_files(&reader, files);
     // Several threads, because opening a file takes longer than planning it.
-    parallel::run_each_ordered(
-        CHUNKS_AHEAD,
-        selected.chunks(CHUNK_FILES),
-        plan_chunk,
-        |files| {
-            for (key, file_plan) in files? {
-                plan.add_file_plan(key, file_plan);
-            }
-            Ok::<_, PlanError>(())
-        },
-    )?;
+    let chunks = selected.chunks(CHUNK_FILES);
+    parallel::run_each_ordered(CHUNKS_AHEAD, chunks, plan_chunk, |files| {
+        for (key, file_plan) in files? {
+            plan.add_file_plan(key, file_plan);
+        }
+        Ok::<_, PlanError>(())
+    })?;
     let is_file = |path: &str| {
         let mut files = groups.by_key.iter();
         files.any(|(key, group)| display_path(key, group) == path)
@@ -137,7 +133,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(SyncPlan, SyncState), PlanErro
     // After the steps that are held back: only paths that this run creates can be blocked.
     let obstacles = reader.find_obstacles(&plan.steps);
     guards::drop_blocked_steps(&mut plan, &obstacles, request.config.remote.place());
-    plan.sort();
+    plan.sort_for_output();
     Ok((plan, records.state))
 }
 

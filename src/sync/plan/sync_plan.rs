@@ -169,7 +169,7 @@ impl SyncPlan {
 
     /// Sorts the steps, deletions first, and all lists for output. Deletions go first because a deletion can free the
     /// path of a new file, as where a folder became a file.
-    pub(super) fn sort(&mut self) {
+    pub(super) fn sort_for_output(&mut self) {
         let is_deletion = |step: &SyncStep| {
             matches!(
                 step.action,
@@ -200,7 +200,7 @@ impl SyncPlan {
 
     /// Returns true if a conflict stops the whole run, because of `manual_abort`, the default of codexSync. Two
     /// branches of a conversation stop no run, because they are not versions of a file.
-    pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
+    pub fn is_stopped_by_conflict(&self, policy: ConflictPolicy) -> bool {
         let is_of_file =
             |conflict: &Conflict| conflict.local.is_some() || conflict.remote.is_some();
         policy == ConflictPolicy::ManualAbort && self.conflicts.iter().any(is_of_file)

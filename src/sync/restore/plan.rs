@@ -131,7 +131,7 @@ fn read_reasons_to_skip(
         let may_quote_tokens = line_merge::is_mergeable(&snapshot_file.path);
         let secret = source
             .read_with(snapshot_file, |from, _| match target {
-                Side::Remote if !may_quote_tokens => secrets::find_in_text(from, size),
+                Side::Remote if !may_quote_tokens => secrets::find_secret_in_text(from, size),
                 _ => secrets::find_whole_secret(from, size),
             })
             .map_err(|e| damaged_error(&e))?;

@@ -160,7 +160,7 @@ fn parse_fact(state: &mut SyncState, fact: &Value) -> Option<()> {
     } else if let (Some(path), Some(digest)) = (text_of("deleted"), text_of("digest")) {
         let deletion = match text_of("id") {
             Some(id) => Deletion { digest, id },
-            None => Deletion::new(digest),
+            None => Deletion::with_random_id(digest),
         };
         state.deleted.insert(path, deletion);
     } else if let Some(end_digest) = fact.get("published") {

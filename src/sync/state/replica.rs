@@ -260,7 +260,7 @@ mod tests {
         let mut state = replica.read().unwrap();
         state.files.insert("a \"b\".jsonl".into(), last(1));
         state.resolutions.insert("d".into());
-        let deletion = Deletion::new("d".into());
+        let deletion = Deletion::with_random_id("d".into());
         state.deleted.insert("p".into(), deletion.clone());
         // One file that is about to be deleted, and one that was created again.
         state.files.insert("gone".into(), last(3));

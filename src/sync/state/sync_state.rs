@@ -39,7 +39,7 @@ pub struct SyncedFile {
 }
 
 impl SyncedFile {
-    pub(crate) fn on(&self, side: Side) -> &SideFile {
+    pub(crate) fn file_on(&self, side: Side) -> &SideFile {
         match side {
             Side::Local => &self.local,
             Side::Remote => &self.remote,
@@ -121,8 +121,7 @@ pub struct Deletion {
 }
 
 impl Deletion {
-    /// Creates a deletion with a random id.
-    pub(crate) fn new(digest: String) -> Self {
+    pub(crate) fn with_random_id(digest: String) -> Self {
         Self {
             digest,
             id: random_id(),

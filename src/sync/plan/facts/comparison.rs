@@ -271,7 +271,7 @@ impl<'a> FactReader<'a> {
             // Prompts and conversations are not searched: they quote what the user wrote, and skipping them would
             // lose that.
             if kind == FileKind::Plain && !is_equal {
-                let secret = secrets::find_in_file(path).at("read", path)?;
+                let secret = secrets::find_secret_in_file(path).at("read", path)?;
                 let is_withheld =
                     |secret: &FileSecret| !is_allowed || matches!(secret, FileSecret::Whole(_));
                 version.secret = secret.filter(is_withheld);
@@ -293,7 +293,7 @@ fn compare_with_last_sync(
         return Ok(Presence::New);
     };
     let stat = version.seen.stat;
-    if stat == last.on(version.seen.side).stat {
+    if stat == last.file_on(version.seen.side).stat {
         return Ok(Presence::Unchanged);
     }
     if let Some((len, digest)) = last.contents {

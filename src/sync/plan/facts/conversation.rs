@@ -84,7 +84,8 @@ impl<'a> FactReader<'a> {
         let last = self.records.last_synced(fold.key);
         versions.sort_by_key(|version| {
             let path = &version.seen.path;
-            let folder = last.map(|last| rollouts::parent_folder(&last.on(version.seen.side).path));
+            let folder =
+                last.map(|last| rollouts::parent_folder(&last.file_on(version.seen.side).path));
             let is_in_old_folder = folder == Some(rollouts::parent_folder(path));
             (path.ends_with(ZST), is_in_old_folder, path.clone())
         });

@@ -62,7 +62,7 @@ pub(crate) fn group_files(
     if !links.is_empty() {
         notices.extend(block_linked_groups(remote_name, links, &mut groups));
     }
-    let latest_date = limit_to_last_date(config, &mut groups, &mut notices);
+    let latest_date = mark_older_days_as_companions(config, &mut groups, &mut notices);
     drop_misspelled_line_files(remote_name, &mut groups, &mut notices);
     resolve_case_clashes(state, &mut groups, &mut notices);
     Groups {
@@ -76,7 +76,7 @@ pub(crate) fn group_files(
 /// With `session_mode = "last_date_only"`, marks the conversations below `sessions/` of all days but the latest one as
 /// companions: they are synced only if a planned conversation continues them. Returns the latest day; `None` in the
 /// other mode, or without date folders. The scan has marked the conversations outside of the roots in the same way.
-fn limit_to_last_date(
+fn mark_older_days_as_companions(
     config: &SyncConfig,
     groups: &mut HashMap<String, FileGroup>,
     notices: &mut Vec<Notice>,

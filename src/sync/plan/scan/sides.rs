@@ -76,7 +76,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
     let warnings = rename_warning.into_iter().chain(misspelled);
     let warnings = warnings.map(|(path, why)| NoticeList::Warning.notice(path, why));
     let notices = warnings
-        .chain(manifest_notices(&manifests))
+        .chain(list_manifest_notices(&manifests))
         .chain(damage_notice(request, &state, cloud_contents)?)
         .chain(restored_home_notice(request, &state))
         .collect();
@@ -93,7 +93,7 @@ pub(crate) fn scan_sides(request: &PlanRequest<'_>) -> Result<ScannedSides, Plan
 }
 
 /// Returns the notices about manifests that are refused or not downloaded.
-fn manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
+fn list_manifest_notices(manifests: &RemoteManifests) -> Vec<Notice> {
     let refused = manifests.refused.iter();
     let refused = refused.map(|(path, why)| NoticeList::Skipped.notice(path, why));
     let placeholders = manifests.not_downloaded.iter();

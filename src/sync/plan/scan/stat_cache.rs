@@ -67,7 +67,7 @@ fn recheck_file(
     manifests: &RemoteManifests,
     config: &SyncConfig,
 ) -> Option<Recheck> {
-    let listed = manifests.entries(key);
+    let listed = manifests.listed_entries(key);
     let mut entries_of_same_size = listed.filter(|entry| entry.size == last.remote.stat.size);
     let synced_digest = last_synced_digest(state, key, last);
     let is_unknown_version = |entry: &ManifestEntry| match &synced_digest {

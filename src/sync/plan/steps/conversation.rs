@@ -70,9 +70,10 @@ pub(super) fn plan_conversation(file: &ComparedFile<'_>, decision: FileDecision)
 }
 
 impl<'a> ChosenVersion<'a> {
+    /// Returns the version that `decision` gives to both sides; `None` for a decision without one.
     fn choose(file: &'a ComparedFile<'_>, decision: FileDecision) -> Option<Self> {
         let (from, why) = match (decision, &file.local, &file.remote) {
-            (FileDecision::Copy(side, why), ..) => (file.version(side)?, Some(why)),
+            (FileDecision::Copy(side, why), ..) => (file.version_on(side)?, Some(why)),
             (FileDecision::RecordEqual | FileDecision::Nothing, Some(local), Some(_)) => {
                 (local, None)
             }
@@ -94,7 +95,7 @@ impl<'a> ChosenVersion<'a> {
     /// Returns the file of a side that has the version under the conversation's own name; `None` if the version has to
     /// be copied to that side.
     fn file_on(&self, side: Side, file: &'a ComparedFile<'_>) -> Option<&'a ObservedFile> {
-        let seen = &file.version(side)?.seen;
+        let seen = &file.version_on(side)?.seen;
         let has_version = self.why.is_none() || side == self.from.seen.side;
         let is_own_file = side == Side::Local || Some(seen) == file.conversation.canonical.as_ref();
         (has_version && is_own_file).then_some(seen)
@@ -146,6 +147,7 @@ impl<'a> ConversationDraft<'a> {
         StateUpdate::Synced { local, remote }
     }
 
+    /// Adds the op that gives `side` the chosen version, if it lacks it. Returns the resulting placement.
     fn add_placement(&mut self, chosen: &ChosenVersion<'_>, side: Side) -> Placement {
         let file = self.file;
         if let Some(seen) = chosen.file_on(side, file) {
@@ -197,7 +199,7 @@ impl<'a> ConversationDraft<'a> {
     /// Returns size and time of the file of the conversation at this path, if the scan found one.
     fn stat_at(&self, side: Side, path: &str) -> Option<Stat> {
         let conversation = &self.file.conversation;
-        let main_file = self.file.version(side).map(|version| &version.seen);
+        let main_file = self.file.version_on(side).map(|version| &version.seen);
         let mut files = main_file
             .into_iter()
             .chain(&conversation.canonical)
@@ -221,6 +223,7 @@ impl<'a> ConversationDraft<'a> {
         }
     }
 
+    /// Returns the size of the copied file; `None` if the ops copy no file between the sides.
     fn copied_bytes(&self) -> Option<u64> {
         self.ops.iter().find_map(|op| match op {
             Op::Copy(copy) => Some(copy.from.stat.size),

@@ -182,7 +182,7 @@ fn plan_merge(file: &ComparedFile<'_>, merge: &LineMergeFacts) -> Option<FilePla
         return Some(NoticeList::Waiting.notice(file.key, why).into());
     }
     let find_stat = |side| {
-        let seen = file.version(side).map(|version| &version.seen);
+        let seen = file.version_on(side).map(|version| &version.seen);
         let under_own_name = seen.filter(|seen| seen.path == file.key);
         under_own_name.map(|seen| seen.stat)
     };

@@ -182,7 +182,7 @@ impl FolderReader<'_> {
         if torn_reason.is_some() {
             return Ok(torn_reason);
         }
-        let is_listed = !self.records.manifests.versions(key).is_empty();
+        let is_listed = !self.records.manifests.listed_versions(key).is_empty();
         let had_content = last.is_some_and(|last| last.remote.stat.size > 0) || is_listed;
         if size == 0 && had_content {
             return Ok(Some("is empty, but was not before"));
@@ -262,7 +262,7 @@ impl FolderReader<'_> {
         };
         let last = self.records.last_synced(key);
         let last_if_compressed = last.filter(|last| last.remote.path.ends_with(rollout::ZST));
-        for version in self.records.manifests.entries(key) {
+        for version in self.records.manifests.listed_entries(key) {
             let last_text = last_if_compressed
                 .filter(|last| last.remote.stat.size == version.size)
                 .and_then(|last| last.contents);

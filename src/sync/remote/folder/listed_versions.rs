@@ -214,15 +214,17 @@ impl RemoteManifests {
     }
 
     /// Returns the versions of a file that other machines list. Ignores the letter case and the Unicode form of `key`.
-    pub(crate) fn versions(&self, key: &str) -> &[ListedVersion] {
+    pub(crate) fn listed_versions(&self, key: &str) -> &[ListedVersion] {
         self.files.get(&fold_name(key)).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn entries<'m>(
+    pub(crate) fn listed_entries<'m>(
         &'m self,
         key: &str,
     ) -> impl Iterator<Item = &'m ManifestEntry> + use<'m> {
-        self.versions(key).iter().map(|version| &version.entry)
+        self.listed_versions(key)
+            .iter()
+            .map(|version| &version.entry)
     }
 
     /// Returns the names of the machines that list `version` in manifests of this age.
@@ -255,7 +257,7 @@ impl RemoteManifests {
     }
 
     /// Returns the deletions of a file that other machines request and that none of them has cancelled.
-    pub(crate) fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
+    pub(crate) fn pending_deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
         let requested = self.deleted.get(&fold_name(key)).into_iter().flatten();
         requested.filter(|deletion| !self.resolutions.contains(&deletion.id))
     }
@@ -386,7 +388,7 @@ mod tests {
         ] {
             let cloud = cloud(&[valid.clone(), ("lap-00000001.jsonl", bytes)]);
             let all = read(&cloud);
-            assert_eq!(all.versions("skills/a").len(), 1, "{reason}");
+            assert_eq!(all.listed_versions("skills/a").len(), 1, "{reason}");
             let [(path, why)] = &*all.refused else {
                 panic!("{reason}: {:?}", all.refused);
             };

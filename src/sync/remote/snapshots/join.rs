@@ -68,8 +68,9 @@ pub struct Join<'r, R> {
 }
 
 /// Returns the settings for a run: its staged tree in the folder `staging` stands in for the cloud folder.
-fn with_staging(config: &SyncConfig, staging: &Path) -> SyncConfig {
+fn build_run_config(config: &SyncConfig, staging: &Path) -> SyncConfig {
     let cloud = staging.join(HOME);
+    // No operation in the tree follows a link.
     beneath::protect(&cloud, FollowedLinks::NONE);
     let mut config = SyncConfig {
         cloud,
@@ -96,7 +97,7 @@ impl<'r, R: Remote> Join<'r, R> {
         kept_folder: &Path,
         writes_state: bool,
     ) -> Result<Self, R::Error> {
-        let config = with_staging(config, staging);
+        let config = build_run_config(config, staging);
         let files = PositionFiles::in_folder(&replica.folder);
         let position = files.read(&config, || remote.new_replica_id())?;
         let published = files.read_manifest(PUBLISHED_FILE)?.unwrap_or_default();
@@ -209,7 +210,7 @@ impl<'r, R: Remote> Join<'r, R> {
         if is_ancestor {
             return;
         }
-        let new_version = self.next_version();
+        let new_version = self.next_version_id();
         for file in self.outgoing.values_mut() {
             let VersionId(replica, _) = &file.version;
             if *replica == old_id {
@@ -219,7 +220,7 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     /// Returns the name of versions that this run publishes.
-    pub(super) fn next_version(&self) -> VersionId {
+    pub(super) fn next_version_id(&self) -> VersionId {
         VersionId(self.position.replica.clone(), self.position.number + 1)
     }
 
@@ -314,7 +315,7 @@ impl<'r, R: Remote> Join<'r, R> {
             }
             (Some(staged), _) => {
                 let files = self.read_entries(state, &incoming.key, staged)?;
-                let version = self.next_version();
+                let version = self.next_version_id();
                 Some(FileVersions { files, version })
             }
         };
@@ -401,7 +402,7 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     fn build_next_manifest(&self, state: &SyncState) -> Result<SnapshotManifest, IoError> {
-        let VersionId(replica, number) = self.next_version();
+        let VersionId(replica, number) = self.next_version_id();
         let files = self.list_staged_versions(state)?;
         let requested = state.deleted.iter().chain(&self.deleted);
         let is_pending = |(key, deletion): &(&String, &Deletion)| {

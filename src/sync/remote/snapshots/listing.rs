@@ -83,12 +83,12 @@ impl<R: Remote> Join<'_, R> {
     }
 
     /// Returns all staged files with their versions. A file that changed since the last publication gets
-    /// [`Self::next_version`].
+    /// [`Self::next_version_id`].
     pub(super) fn list_staged_versions(
         &self,
         state: &SyncState,
     ) -> Result<BTreeMap<String, FileVersions>, IoError> {
-        let (staged, new_version) = (self.tree.list_files()?, self.next_version());
+        let (staged, new_version) = (self.tree.list_files()?, self.next_version_id());
         let versions = staged.iter().map(|(key, files)| {
             let mut file = FileVersions {
                 files: self.read_entries(state, key, files)?,

@@ -64,7 +64,7 @@ impl PositionFiles {
             replica: new_id(),
             ..Position::default()
         });
-        let scope = scope_digest(config);
+        let scope = digest_scope(config);
         if position.scope != scope {
             position.scope = scope;
             position.joined.clear();
@@ -116,7 +116,7 @@ pub(crate) fn replica_id(state_folder: &Path) -> Option<String> {
     Some(position.replica)
 }
 
-fn scope_digest(config: &SyncConfig) -> String {
+fn digest_scope(config: &SyncConfig) -> String {
     // The digest of the `Debug` text: after a rename of a field or variant, one run joins all snapshots again.
     let settings = (&config.scope, config.policy.rules.delete);
     Sha256Digest::of(format!("{settings:?}").as_bytes()).to_string()

@@ -300,7 +300,7 @@ mod tests {
             machine: "desk".to_owned(),
             number: 2,
             files: [("skills/a".to_owned(), file)].into(),
-            deleted: [("x".to_owned(), Deletion::new("d".to_owned()))].into(),
+            deleted: [("x".to_owned(), Deletion::with_random_id("d".to_owned()))].into(),
             resolved: ["r".to_owned()].into(),
             ..SnapshotManifest::default()
         };

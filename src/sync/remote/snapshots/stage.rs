@@ -133,17 +133,17 @@ impl<R: Remote> Join<'_, R> {
     }
 
     /// Continues with the tree of the last run. Returns the files that still equal the last publication, and removes
-    /// all other files and those of the `incoming` keys. The conversations in the tree are hard links, so a
+    /// all other files and those of the `incoming_keys`. The conversations in the tree are hard links, so a
     /// conversation to which Codex has appended since is among the removed files.
     fn reuse_kept_files(
         &self,
         state: &SyncState,
-        incoming: &BTreeSet<&str>,
+        incoming_keys: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, Stat>, IoError> {
-        let mut usable = BTreeMap::new();
+        let mut reused_stats = BTreeMap::new();
         for (key, files) in self.tree.reuse_kept(&self.kept)? {
             let published = self.outgoing.get(&key);
-            let published = published.filter(|_| !incoming.contains(&*key));
+            let published = published.filter(|_| !incoming_keys.contains(&*key));
             let contents = state.files.get(&key).and_then(|last| last.contents);
             for (path, stat) in files {
                 let entry = published.and_then(|versions| versions.files.get(&path));
@@ -151,13 +151,13 @@ impl<R: Remote> Join<'_, R> {
                     entry.stat() == stat && contents.is_some() && contents == entry.text(&path)
                 });
                 if is_published {
-                    usable.insert(path, stat);
+                    reused_stats.insert(path, stat);
                 } else {
                     self.tree.remove(&path)?;
                 }
             }
         }
-        Ok(usable)
+        Ok(reused_stats)
     }
 
     /// Places files that were synced through a folder before and that nothing has changed since. Changed files are

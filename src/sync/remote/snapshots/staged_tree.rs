@@ -217,11 +217,11 @@ impl StagedTree {
 pub(crate) fn place_fetched(
     from: &Path,
     to: &Path,
-    name: &str,
+    shown_path: &str,
     entry: &ManifestEntry,
 ) -> Result<Result<(), String>, IoError> {
     let Some(stat) = Stat::read(from)? else {
-        return Ok(Err(format!("{name} is listed, but missing")));
+        return Ok(Err(format!("{shown_path} is listed, but missing")));
     };
     let mut options = fs::OpenOptions::new();
     let file = sharing::open_to_write(options.read(true).write(true), from).at("open", from)?;
@@ -229,7 +229,7 @@ pub(crate) fn place_fetched(
         file.set_len(entry.size).at("cut", from)?;
     }
     if contents::read_raw_digest(from).at("read", from)? != entry.digest {
-        let detail = format!("the content of {name} does not match its manifest");
+        let detail = format!("the content of {shown_path} does not match its manifest");
         return Ok(Err(detail));
     }
     set_mtime(&file, entry.mtime_ns).at("set the time of", from)?;
