@@ -76,8 +76,8 @@ impl JournalFile {
         &self.folders[self.index_of_staging_folder(step)].0
     }
 
-    /// Returns true if the staged path of a step is in a staging folder of this transaction. Such a file is removed at the
-    /// end.
+    /// Returns true if the staged path of a step is in a staging folder of this transaction. Such a file is removed at
+    /// the end.
     pub(super) fn is_staged_in_own_folder(&self, step: &Step) -> bool {
         let mut folders = self.folders.iter();
         folders.any(|folder| step.staged.starts_with(&folder.0))

@@ -268,8 +268,8 @@ impl Transaction {
         Ok(files)
     }
 
-    /// Undoes the steps because of `cause` and returns `cause`. If a program may have written to the new state, moves its
-    /// files to folders that stay, and adds these to `cause`.
+    /// Undoes the steps because of `cause` and returns `cause`. If a program may have written to the new state, moves
+    /// its files to folders that stay, and adds these to `cause`.
     ///
     /// # Errors
     /// The steps cannot be undone.

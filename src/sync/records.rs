@@ -97,9 +97,9 @@ impl Records {
         digests.collect()
     }
 
-    /// Returns true if the deletion of the version with the digest `deleted_digest` also covers `version`, so that no machine
-    /// waits for `version`. A deletion covers all versions, with one exception: if a manifest still lists the deleted
-    /// version of a conversation, longer versions of the conversation are not covered.
+    /// Returns true if the deletion of the version with the digest `deleted_digest` also covers `version`, so that no
+    /// machine waits for `version`. A deletion covers all versions, with one exception: if a manifest still lists the
+    /// deleted version of a conversation, longer versions of the conversation are not covered.
     pub(crate) fn is_deleted(
         &self,
         key: &str,

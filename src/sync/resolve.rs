@@ -244,10 +244,10 @@ impl<'a> DecidedCopy<'a> {
         Ok(new_id)
     }
 
-    /// Returns the versions of the conversation that manifests list and that are a beginning of the text at `dropped_path`, by
-    /// the names that their conflict copies would have. No machine has these versions any more, but a manifest lists
-    /// them until its machine writes the conversation again. Unless the decision covers them, the other machines wait
-    /// for them forever.
+    /// Returns the versions of the conversation that manifests list and that are a beginning of the text at
+    /// `dropped_path`, by the names that their conflict copies would have. No machine has these versions any more, but
+    /// a manifest lists them until its machine writes the conversation again. Unless the decision covers them, the
+    /// other machines wait for them forever.
     fn find_listed_beginnings(
         &self,
         dropped_path: &Path,
@@ -352,8 +352,8 @@ fn path_of_new_conversation(current: &str, file_name: &str, id: &str) -> Option<
     Some(format!("{folder}/{}{id}.jsonl", stem.get(..ID_START)?))
 }
 
-/// Writes `first_line` and the remaining bytes of `reader`, a reader of the file `source`, to a temp file beside `target`.
-/// The temp file gets the mtime of `source`.
+/// Writes `first_line` and the remaining bytes of `reader`, a reader of the file `source`, to a temp file beside
+/// `target`. The temp file gets the mtime of `source`.
 fn stage_copy(
     source: &Path,
     first_line: &[u8],

@@ -130,8 +130,9 @@ pub(super) fn reason_to_refuse_name(path: &str) -> Option<&'static str> {
     is_key.then_some(KEY)
 }
 
-/// Returns true if `name` has the word `stem` and `extension` somewhere behind it, or `stem` directly before `extension`. With `auth`
-/// and `.json`: `me_auth.json.bak`, `auth-work.json` and `auth (1).json`, but not `author.json`.
+/// Returns true if `name` has the word `stem` and `extension` somewhere behind it, or `stem` directly before
+/// `extension`. With `auth` and `.json`: `me_auth.json.bak`, `auth-work.json` and `auth (1).json`, but not
+/// `author.json`.
 pub(super) fn has_stem_and_extension(name: &str, stem: &str, extension: &str) -> bool {
     name.match_indices(stem).any(|(index, _)| {
         let (before, rest) = (&name[..index], &name[index + stem.len()..]);

@@ -113,9 +113,9 @@ impl ReplicaStore {
         })
     }
 
-    /// Restores the files `wanted_paths` of a snapshot into the private `folder`, where they replace other versions; see
-    /// [`restored_files::restore_files`]. `all_paths` has the paths of all files of the snapshot. Paths are relative to [`HOME`].
-    /// The digests are not checked.
+    /// Restores the files `wanted_paths` of a snapshot into the private `folder`, where they replace other versions;
+    /// see [`restored_files::restore_files`]. `all_paths` has the paths of all files of the snapshot. Paths are
+    /// relative to [`HOME`]. The digests are not checked.
     ///
     /// # Errors
     /// As [`restored_files::restore_files`].

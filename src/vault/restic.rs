@@ -173,7 +173,8 @@ impl Restic {
         Ok(child)
     }
 
-    /// Starts a command that [`Restic::repository_command`] prepared. Creates a note if the command may lock the repository.
+    /// Starts a command that [`Restic::repository_command`] prepared. Creates a note if the command may lock the
+    /// repository.
     pub(super) fn start_with_note(
         &self,
         command: &mut Command,

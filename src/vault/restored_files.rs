@@ -10,12 +10,12 @@ use std::path::Path;
 /// for arguments and variables together.
 const MAX_PATTERN_BYTES: usize = if cfg!(windows) { 24 << 10 } else { 160 << 10 };
 
-/// Restores the files `wanted_paths` of the snapshot `id` to the same paths below `root` in `folder`, readable only by the
-/// user. `all_paths` has the paths of all files below the snapshot's folder `root`.
+/// Restores the files `wanted_paths` of the snapshot `id` to the same paths below `root` in `folder`, readable only by
+/// the user. `all_paths` has the paths of all files below the snapshot's folder `root`.
 ///
 /// `folder` must be private, with nothing in it but other versions of these files, which are replaced. Files of the
-/// snapshot that are not in `all_paths` are restored too, if all listed files of their folder are wanted. A wanted file that
-/// the snapshot does not have is no error. Takes no lock.
+/// snapshot that are not in `all_paths` are restored too, if all listed files of their folder are wanted. A wanted
+/// file that the snapshot does not have is no error. Takes no lock.
 ///
 /// # Errors
 /// restic fails, the disk is full, or one of the paths is a link or special file in the snapshot.
@@ -51,8 +51,8 @@ pub(super) fn restore_files<'a>(
     Ok(tree::make_private(folder)?)
 }
 
-/// Returns the smallest set of paths with exactly the files `wanted_paths` of `all_paths` at or below them; `""` stands for all
-/// files.
+/// Returns the smallest set of paths with exactly the files `wanted_paths` of `all_paths` at or below them; `""` stands
+/// for all files.
 fn find_cover<'a>(
     all_paths: impl IntoIterator<Item = &'a str>,
     wanted_paths: &BTreeSet<&'a str>,

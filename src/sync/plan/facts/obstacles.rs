@@ -34,7 +34,8 @@ impl FactReader<'_> {
         found.collect()
     }
 
-    /// Finds the obstacle of one file. `usable_folders` caches the results for its folders, because most files share them.
+    /// Finds the obstacle of one file. `usable_folders` caches the results for its folders, because most files share
+    /// them.
     fn find_obstacle(
         &self,
         side: Side,

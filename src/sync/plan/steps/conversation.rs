@@ -167,8 +167,8 @@ impl<'a> ConversationDraft<'a> {
         self.add_copy(chosen, side, former_file)
     }
 
-    /// Adds ops that copy the chosen version to `side`, compressed if the source is, and that remove `former_file` of that
-    /// side. Returns the resulting placement.
+    /// Adds ops that copy the chosen version to `side`, compressed if the source is, and that remove `former_file`
+    /// of that side. Returns the resulting placement.
     fn add_copy(
         &mut self,
         chosen: &ChosenVersion<'_>,

@@ -98,7 +98,8 @@ fn plan_deletion(file: &ComparedFile<'_>, decision: FileDecision) -> FileOutcome
     })
 }
 
-/// Returns the plan that copies the version `from` to the other side, where it replaces `replaced_version`, if there is one.
+/// Returns the plan that copies the version `from` to the other side, where it replaces `replaced_version`, if there is
+/// one.
 fn plan_copy(
     file: &ComparedFile<'_>,
     from: &FileVersion,
@@ -149,8 +150,8 @@ fn plan_copy(
     }
 }
 
-/// Describes a conflict that `conflict.policy` decides in favour of the version on `winning_side`; `None` if the copy has
-/// another reason.
+/// Describes a conflict that `conflict.policy` decides in favour of the version on `winning_side`; `None` if the copy
+/// has another reason.
 fn describe_policy_conflict(
     file: &ComparedFile<'_>,
     why: CopyReason,

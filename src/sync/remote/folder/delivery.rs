@@ -279,8 +279,8 @@ impl FolderReader<'_> {
     }
 
     /// Returns the reason not to copy a remote version over the local one yet: no machine attests the remote version,
-    /// and it is empty or cut off within a line. `None` if neither is true. `is_first_sync` is true if no sync has recorded
-    /// the file.
+    /// and it is empty or cut off within a line. `None` if neither is true. `is_first_sync` is true if no sync has
+    /// recorded the file.
     pub(crate) fn find_download_risk(
         &self,
         local: &FileVersion,

@@ -107,8 +107,8 @@ struct ManifestFile {
 }
 
 impl RemoteManifests {
-    /// Reads all manifests but the one at `own_path`, small files first, so that a huge one does not use up the limits for the others.
-    /// `former_ends` are the end digests of manifests that this machine wrote under other names.
+    /// Reads all manifests but the one at `own_path`, small files first, so that a huge one does not use up the limits
+    /// for the others. `former_ends` are the end digests of manifests that this machine wrote under other names.
     pub(crate) fn read(
         cloud: &Path,
         own_path: &Path,

@@ -70,9 +70,9 @@ impl<R: Remote> Join<'_, R> {
         !self.forked.is_ambiguous(version) && knowledge.knows(key, version)
     }
 
-    /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge `other_knowledge`. If
-    /// each of the two machines decided for the version of the other one at the same time, the ids of the versions
-    /// decide: all machines then choose the same version.
+    /// Compares this machine's version of a file with `file`, the version of a machine with the knowledge
+    /// `other_knowledge`. If each of the two machines decided for the version of the other one at the same time, the
+    /// ids of the versions decide: all machines then choose the same version.
     fn determine_causal_order(
         &self,
         state: &SyncState,

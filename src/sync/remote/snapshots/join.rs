@@ -84,8 +84,8 @@ fn build_run_config(config: &SyncConfig, staging: &Path) -> SyncConfig {
 
 impl<'r, R: Remote> Join<'r, R> {
     /// Lists the snapshots, and reads the manifests of those that are new. `staging` is an empty private folder for the
-    /// staged tree. The tree is kept for the next run below `kept_folder`, a folder for all replicas of this machine. `writes_state`
-    /// is false for a plan, which does not change the state.
+    /// staged tree. The tree is kept for the next run below `kept_folder`, a folder for all replicas of this machine.
+    /// `writes_state` is false for a plan, which does not change the state.
     ///
     /// # Errors
     /// The store cannot be read, or a newest snapshot is damaged or of a newer version. Nothing was changed.
@@ -294,8 +294,8 @@ impl<'r, R: Remote> Join<'r, R> {
     }
 
     /// Records the result of the sync for an incoming file in [`Self::outgoing`]: the version of the other machine, a
-    /// new version, or none if the file is gone. `staged` has the staged files of its key after the sync; `None` if there
-    /// are none.
+    /// new version, or none if the file is gone. `staged` has the staged files of its key after the sync; `None` if
+    /// there are none.
     fn record_incoming_result(
         &mut self,
         incoming: &IncomingFile,

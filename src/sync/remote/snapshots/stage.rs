@@ -275,8 +275,8 @@ impl<R: Remote> Join<'_, R> {
         })
     }
 
-    /// Places the files `wanted_files` of a snapshot that match its `manifest`. Returns the difference for each of the other
-    /// files, by path.
+    /// Places the files `wanted_files` of a snapshot that match its `manifest`. Returns the difference for each of the
+    /// other files, by path.
     fn fetch_matching(
         &self,
         snapshot: &RemoteSnapshot,

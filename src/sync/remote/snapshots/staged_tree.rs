@@ -148,8 +148,8 @@ impl StagedTree {
         tree::remove(&self.path_of(relative))
     }
 
-    /// Moves the hard links to conversations to `kept_folder`, and removes all other files, because copies would take space
-    /// until the next run.
+    /// Moves the hard links to conversations to `kept_folder`, and removes all other files, because copies would take
+    /// space until the next run.
     pub(super) fn move_links_to(&self, kept_folder: &Path) -> Result<(), IoError> {
         for (key, files) in self.list_files()? {
             let is_rollout = FileKind::from_key(&key) == FileKind::Rollout;
