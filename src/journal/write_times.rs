@@ -34,8 +34,8 @@ const LONGEST_TICK: Duration = Duration::from_millis(2_050);
 /// The results of reading a file system's clock several times. All times are in nanoseconds.
 #[derive(Debug)]
 struct ClockProbes {
-    first_ns: i64,
-    last_ns: i64,
+    first_clock: i64,
+    last_clock: i64,
     /// The largest measured difference between the file system's clock and the monotonic clock. A busy machine delays
     /// a probe, which makes the measured difference too small.
     offset_ns: i64,
@@ -47,8 +47,8 @@ impl ClockProbes {
     /// Starts with a value of the file system's clock, and the monotonic time after it was read.
     fn start(clock_ns: i64, monotonic_ns: i64) -> Self {
         Self {
-            first_ns: clock_ns,
-            last_ns: clock_ns,
+            first_clock: clock_ns,
+            last_clock: clock_ns,
             offset_ns: clock_ns - monotonic_ns,
             tick_ns: None,
         }
@@ -56,21 +56,21 @@ impl ClockProbes {
 
     fn add_probe(&mut self, clock_ns: i64, monotonic_ns: i64) {
         self.offset_ns = self.offset_ns.max(clock_ns - monotonic_ns);
-        if clock_ns > self.last_ns {
-            let step_ns = clock_ns - self.last_ns;
+        if clock_ns > self.last_clock {
+            let step_ns = clock_ns - self.last_clock;
             self.tick_ns = Some(
                 self.tick_ns
                     .map_or(step_ns, |shortest| shortest.min(step_ns)),
             );
         }
-        self.last_ns = clock_ns;
+        self.last_clock = clock_ns;
     }
 
     /// Returns true if the tick is known. A measured tick that is too long for the file system may only show that the
     /// machine was busy; then another probe is needed.
     fn is_tick_known(&self) -> bool {
         let longest_ns = to_nanoseconds(LINUX_TICK);
-        let is_short = |tick_ns| tick_ns <= longest_ns || has_whole_seconds(self.first_ns);
+        let is_short = |tick_ns| tick_ns <= longest_ns || has_whole_seconds(self.first_clock);
         self.tick_ns.is_some_and(is_short)
     }
 
@@ -78,7 +78,9 @@ impl ClockProbes {
     fn clock_ns_at_start(&self) -> i64 {
         let longest_ns = to_nanoseconds(LONGEST_TICK);
         // A clock of whole seconds may tick every two seconds, whatever was measured.
-        let tick_ns = self.tick_ns.filter(|_| !has_whole_seconds(self.first_ns));
+        let tick_ns = self
+            .tick_ns
+            .filter(|_| !has_whole_seconds(self.first_clock));
         let tick_ns = tick_ns.map_or(longest_ns, |ns| ns.max(to_nanoseconds(LINUX_TICK)));
         self.offset_ns - tick_ns
     }
